@@ -10,7 +10,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.settings import MARK
 from multispin_env.registry import ENVIRONMENTS
-from tests.envs.continuous.hiding import HIDDEN
+from tests.envs.continuous.played import HIDDEN
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 

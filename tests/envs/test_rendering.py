@@ -159,13 +159,6 @@ def test_nothing_is_remembered_without_a_mode():
         vector.unwrapped.view()
 
 
-def test_bad_mode():
-    with pytest.raises(
-        ValueError, match=r"render_mode: expected one of \['rgb_array', 'human'\], got 'humann'.*did you mean 'human'"
-    ):
-        make_single(FULL, render_mode="humann")
-
-
 def test_missing_pygame_is_one_sentence():
     code = (
         "import sys; sys.modules['pygame'] = None; import gymnasium as gym, multispin_env;"

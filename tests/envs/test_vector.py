@@ -1,5 +1,4 @@
 import copy
-import pickle
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +8,7 @@ from gymnasium.wrappers import vector as wrappers
 
 import multispin_env as ms
 from multispin_env.registry import ENVIRONMENTS
-from tests.envs.continuous.hiding import BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING
+from tests.envs.continuous.played import BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING
 from tests.families import ENCODED, ON_SERVER
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -73,10 +72,10 @@ def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, opti
     assert not (ends.any(1) == ends.all(1)).all()  # not all at once
 
 
-@pytest.mark.parametrize("users", [1, 20, 70])
+@pytest.mark.parametrize("users", [1, 70])
 @pytest.mark.parametrize("encoding", COLUMNS)
 def test_expected_rewards_are_the_same_for_many_users_and_copies(encoding, users):
-    """70 copies, 1,400 and 4,900 numbers in an array: sums and maxima take other ways than for one copy."""
+    """70 copies, up to 4,900 numbers in an array: sums and maxima take other ways than for one copy."""
     options = {"num_users": users, "action": encoding, "max_episode_steps": 5}
     native = make(num_envs=70, **options)
     sync = gym.make_vec(FULL, num_envs=70, vectorization_mode="sync", **options)
@@ -90,16 +89,6 @@ def test_expected_rewards_are_the_same_for_many_users_and_copies(encoding, users
         assert all(map(same, native.step(played), sync.step(played)))
 
 
-def test_same_seed_same_numbers_and_other_seeds_others():
-    rewards = []
-    for seed in (1, 1, 2):
-        env = make()
-        env.reset(seed=seed)
-        rewards.append(env.step(np.zeros((3, 4, 2), np.float32))[1])
-    assert (rewards[0] == rewards[1]).all()
-    assert (rewards[0] != rewards[2]).any()
-
-
 def test_copies_are_independent():
     env = make(num_envs=200, num_users=2)
     env.reset(seed=0)
@@ -108,19 +97,6 @@ def test_copies_are_independent():
     off = correlation[~np.eye(400, dtype=bool)]
     assert abs(off.mean()) < 0.005
     assert abs(off.std() - 60**-0.5) < 0.01
-
-
-@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
-def test_twin_has_the_same_future(twin_of):
-    env = make(reward="sampled", max_episode_steps=5)
-    env.reset(seed=0)
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        env.step(actions(rng))
-    twin = twin_of(env)
-    for _ in range(80):
-        played = actions(rng)
-        assert all(map(same, env.step(played), twin.step(played)))
 
 
 def test_spaces():
@@ -147,16 +123,6 @@ def test_handed_out_arrays_keep_their_numbers():
         kept.append(env.step(np.zeros((3, 4, 2), np.float32))[0])
         known.append(copy.deepcopy(kept[-1]))
     assert all(map(same, kept, known))
-
-
-def test_copies_may_be_written_into():
-    one, other = make(), make()
-    one.reset(seed=0)
-    first, _ = other.reset(seed=0)
-    for value in first.values():
-        value[:] = 0.5
-    played = np.zeros((3, 4, 2), np.float32)
-    assert same(one.step(played)[0], other.step(played)[0])
 
 
 def test_wrappers_of_gymnasium():
@@ -288,14 +254,6 @@ def test_an_environment_comes_and_goes():
         ms.unregister_environment("Mine/Brief-v0")
     with pytest.raises(ValueError, match=FULL):
         ms.register_environment(FULL, variant)
-
-
-def test_unknown_keyword():
-    with pytest.raises(
-        TypeError,
-        match=r"HeterogeneousVectorEnv: got an unexpected keyword argument 'num_user'.*did you mean 'num_users'",
-    ):
-        make(num_user=3)
 
 
 def test_step_before_reset():

@@ -152,19 +152,6 @@ def test_patience_bounds_the_wait():
     assert np.mean(delays[0.0]) <= np.mean(delays[0.05]) < np.mean(delays[None])
 
 
-@pytest.mark.parametrize(("env_id", "reference"), [(ID, "own-pace"), ("MultiSpin/Serving-v0", "load-aware")])
-def test_zero_of_residual_is_the_scheduler_that_was_chosen(env_id, reference):
-    env = gym.make(env_id, num_users=3, reference=reference, rho=100.0).unwrapped
-    env.reset(seed=0)
-    nothing = np.zeros(env.action_space.shape, np.float32)
-    for _ in range(20):
-        expected = ms.make_controller(reference, env.scenario)(env.state)
-        decoded = env.decode_action(nothing)
-        assert (decoded.draft_length == expected.draft_length).all()
-        assert (decoded.join == expected.join).all()
-        env.step(nothing)
-
-
 def test_there_are_no_slopes():
     env = gym.make_vec(ID, num_envs=2, num_users=3, rho=90.0)
     env.reset(seed=0)

@@ -75,19 +75,31 @@ def test_full_says_everything(rng):
     assert (again.aim == decision.aim).all()
 
 
-def test_zero_of_residual_is_groups():
-    scenario = ms.Scenario.preset("llama2", num_users=6)
-    codec, rule = codec_of("residual", scenario), ms.make_controller("groups", scenario)
-    for state in states_of(scenario):
+@pytest.mark.parametrize(
+    ("reference", "rules", "workload"),
+    [("groups", {}, None), ("own-pace", {}, None), ("greedy+deadlines", DEADLINES, BUSY)],
+)
+def test_zero_of_residual_is_its_rule(reference, rules, workload):
+    """Its drops, too; outside of the middle third of the last column they are the agent's."""
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    codec = codec_of("residual", scenario, **{**rules, "reference": reference})
+    rule, dropped = ms.make_controller(reference, scenario), 0
+    for state in states_of(scenario, 6, 60 if workload else 7, "greedy", workload):
         decision = rule(state)
-        decoded = codec.decode(np.zeros((6, 6, 3), np.float32), state)
-        assert (decoded.draft_length == decision.draft_length).all()
-        assert (decoded.join == decision.join).all()
-        free = state.phase == ms.Phase.FREE
-        assert (decoded.aim[free] == decision.aim[free]).all()
-        assert same_ranking(decoded.priority, decision.priority)
-        assert decoded.patience is decision.patience is None
+        for column in (0.0, 0.33, -0.33) if workload else (0.0,):
+            action = np.zeros((6, 5, codec.columns), np.float32)
+            action[..., -1] = column
+            decoded = codec.decode(action, state)
+            assert (decoded.draft_length == decision.draft_length).all()
+            assert (decoded.join == decision.join).all()
+            assert same_ranking(decoded.priority, decision.priority)
+            assert np.array_equal(decoded.patience, decision.patience)
+            assert np.array_equal(decoded.drop, decision.drop)
+            if decision.aim is not None:
+                assert (decoded.aim[state.starting] == decision.aim[state.starting]).all()
         assert (codec.encode(decision, state) == 0.0).all()
+        dropped += 0 if decision.drop is None else decision.drop.sum()
+    assert (dropped > 0) == bool(workload)
 
 
 def test_residual_moves_what_it_says():
@@ -147,26 +159,6 @@ def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
         assert codec.decode(codec.encode(replace(decision, drop=None), state), state).drop.sum() == 0
         idle += (~busy).sum()
     assert idle > 0
-
-
-def test_zero_of_residual_with_requests_is_the_rule_with_deadlines():
-    """Its drops, too; outside of the middle third of the last column they are the agent's."""
-    scenario = ms.Scenario.preset("llama2", num_users=5)
-    codec, rule = codec_of("residual", scenario, **DEADLINES), ms.make_controller("greedy+deadlines", scenario)
-    dropped = 0
-    for state in states_of(scenario, 6, 60, "greedy", BUSY):
-        decision = rule(state)
-        for column in (0.0, 0.33, -0.33):
-            action = np.zeros((6, 5, 4), np.float32)
-            action[..., 3] = column
-            decoded = codec.decode(action, state)
-            assert (decoded.draft_length == decision.draft_length).all()
-            assert (decoded.join == decision.join).all()
-            assert (decoded.drop == decision.drop).all()
-            assert same_ranking(decoded.priority, decision.priority)
-        assert (codec.encode(decision, state) == 0.0).all()
-        dropped += decision.drop.sum()
-    assert dropped > 0
 
 
 @pytest.mark.parametrize(

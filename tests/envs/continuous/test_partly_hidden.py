@@ -6,7 +6,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.observations import COUNTED
-from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, HIDDEN, OLD, SERVING, anything, make
+from tests.envs.continuous.played import BLIND, BOTH, ENDLESS, HIDDEN, OLD, SERVING, anything, make
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])

@@ -99,8 +99,6 @@ def test_info_holds_the_rate_only_on_request(env_id):
 @pytest.mark.parametrize("env_id", [HIDDEN, RECORDED, "MultiSpin/DelayedChannel-v0"])
 def test_observed_is_what_the_observation_shows(env_id):
     env = make(env_id)
-    with pytest.raises(RuntimeError, match=r"observed: expected reset\(\) first"):
-        _ = env.observed
     env.reset(seed=0)
     observation = env.step(np.zeros((20, 5, 2), np.float32))[0]
     shown, known = env.decode_observation(observation), env.observed
@@ -108,13 +106,6 @@ def test_observed_is_what_the_observation_shows(env_id):
         one, other = getattr(shown, name), getattr(known, name)
         assert (one is None) == (other is None), name
         assert one is None or other == pytest.approx(one, rel=1e-5), name
-
-
-def test_hidden_task():
-    env = make(task_visible=False)
-    observation, _ = env.reset(seed=0)
-    assert "task" not in observation
-    assert env.decode_observation(observation).task is None
 
 
 def test_without_spread_and_end_it_is_the_plain_environment():
@@ -171,13 +162,6 @@ def test_assumptions():
     assert env.assumptions.acceptance_spread == pytest.approx([0.1] * 4)
     assert env.assumptions.acceptance_mean == pytest.approx([task.acceptance_rate for task in env.scenario.tasks])
     assert make(RECORDED).assumptions.acceptance_mean[0] == pytest.approx(0.92, abs=0.02)
-
-
-def test_unknown_keyword_names_those_of_the_variant():
-    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'spred'.*did you mean 'spread'"):
-        make(spred=0.1)
-    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'records'"):
-        make(HIDDEN, records=None)
 
 
 def test_agents_are_measured_on_texts_they_did_not_learn_from():
