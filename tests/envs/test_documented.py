@@ -167,7 +167,7 @@ def refuses(name, options):
 @pytest.mark.parametrize("name", REFUSED)
 def test_own_arguments_of_a_wrong_type_or_size_are_refused(name):
     own = {field.name for field in fields(ENVIRONMENTS.load(f"MultiSpin/{name}-v0"))}
-    elsewhere = {"records", "task_visible", "spread", "mean_cycles"}  # a path, see test_hidden.py, and `TOGETHER`
+    elsewhere = {"records", "task_visible", "spread", "mean_cycles"}  # a path, see below, and `TOGETHER`
     assert own - set(REFUSED[name]) <= elsewhere
     for argument, values in REFUSED[name].items():
         for value in values:

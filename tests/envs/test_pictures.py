@@ -19,7 +19,6 @@ from multispin_env.envs.rendering.continuous import (
     Trace,
     TraceFilm,
     TracePicture,
-    Traces,
     marks_of,
 )
 from multispin_env.envs.rendering.renderers import Picture
@@ -183,24 +182,6 @@ def test_copies_have_episodes_of_their_own_and_views_stay_as_they_are():
     assert view.last.decision.draft_length.tolist() == view.last.tokens.tolist() == [1, 2]
     histories.begin(np.array([0]))
     assert histories.view(0).goodput == ()
-
-
-class TraceStep:
-    def __init__(self, *outcomes):
-        names = [name for name in ContinuousOutcome.__slots__ if name != "served"]
-        parts = (np.stack([np.asarray(getattr(one, name)) for one in outcomes]) for name in names)
-        self.outcome = ContinuousOutcome(*parts, Served.nothing((len(outcomes), 3)))
-
-
-def test_copies_without_the_barrier_too():
-    traces = Traces(settings_of("MultiSpin/Continuous-v0", THREE), 2)
-    traces.add(TraceStep(*ENDLESS))
-    before = traces.view(0)
-    traces.add(TraceStep(*ENDLESS), np.array([False, True]))
-    assert [len(traces.view(copy).outcomes) for copy in (0, 1)] == [2, 0]
-    assert len(before.outcomes) == 1
-    traces.begin(np.array([0]))
-    assert traces.view(0).outcomes == ()
 
 
 def test_rates_change_when_a_verification_ends():

@@ -168,19 +168,6 @@ def test_load_is_drawn_for_each_episode():
     assert counts[0.2, 2.0].std() > 1.3 * max(counts[0.2].std(), 1.0)
 
 
-def test_load_makes_requests_late():
-    shares = []
-    for load in (0.3, 2.0):
-        env = gym.make_vec(ID, num_envs=8, load=load, num_users=4, horizon=15.0, rho=60.0)
-        env.reset(seed=0)
-        share = np.full(8, np.nan)
-        while np.isnan(share).any():
-            _, _, _, ended, info = env.step(np.zeros(env.action_space.shape, np.float32))
-            share[ended] = info["share_missed"][ended]
-        shares.append(share.mean())
-    assert shares[0] < 0.25 < 0.5 < shares[1]
-
-
 def test_the_reference_earns_about_nothing_at_its_own_price():
     env = gym.make_vec(ID, num_envs=40, num_users=4)
     observation, _ = env.reset(seed=0)
