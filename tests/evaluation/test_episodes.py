@@ -25,6 +25,9 @@ HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 WITHOUT = "MultiSpin/Continuous-v0"
 SERVING = "MultiSpin/Serving-v0"
+NO_RATE, LATE = {"acceptance_visible": False}, {"channel_report": "old"}
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 
 
 def vector(env_id=HETEROGENEOUS, copies=3, **arguments):
@@ -51,7 +54,10 @@ MODES = pytest.mark.parametrize("autoreset_mode", ["NextStep", "SameStep", "Disa
 
 @MODES
 def test_episodes_are_those_of_single_environments(autoreset_mode):
-    found = play_episodes(vector(autoreset_mode=autoreset_mode), "optimal", seed=7)
+    shown = []
+    env = vector(autoreset_mode=autoreset_mode)
+    found = play_episodes(env, "optimal", seed=7, progress=lambda *pair: shown.append(pair))
+    assert shown == [(played, 5) for played in range(1, 6)]
     singles = single_episodes("optimal", (7, 8, 9), HETEROGENEOUS, num_users=4, max_episode_steps=5)
     for copy, (rewards, infos) in enumerate(singles):
         assert found.rounds[copy] == len(rewards) == 5
@@ -94,7 +100,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
 
 
 def test_every_contender_serves_the_same_requests():
-    cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 5.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
+    cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 3.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
     rows = cases.table({name: name for name in cases.contenders})
     assert {row.name for row in rows} == set(ms.registry.ENVIRONMENTS.load(SERVING)().comparison.contenders)
     assert cases.reference == "greedy+deadlines"
@@ -102,11 +108,9 @@ def test_every_contender_serves_the_same_requests():
     assert min(row.details["request_goodput"] for row in rows) > 0.0
 
 
-BLIND = {"acceptance_visible": False, "channel_report": "old"}
-
-
-@pytest.mark.parametrize("hidden", [{"acceptance_visible": False}, {"channel_report": "old"}, BLIND])
-@pytest.mark.parametrize("env_id", [WITHOUT, SERVING])
+@pytest.mark.parametrize(
+    ("env_id", "hidden"), [(WITHOUT, NO_RATE), (WITHOUT, LATE), (WITHOUT, NO_RATE | LATE), (SERVING, NO_RATE | LATE)]
+)
 def test_estimates_play_where_something_is_hidden(env_id, hidden):
     short = {"num_users": 3, "horizon": 1.0, "rho": 30.0, **({"warm_up": 0.0} if env_id == SERVING else {})}
     cases = Episodes(env_id, 2, "llama2", {**short, **hidden}, seed=7)
@@ -191,9 +195,8 @@ def test_what_is_decided_is_what_is_played(env_id):
     name = contenders_of(env.unwrapped.settings)[0]
     contender = make_contender(name, env)
     observation, _ = env.reset(seed=2)
-    decision = (
-        contender(env.decode_observation(observation)) if isinstance(contender, ms.PlugIn) else contender(env.state)
-    )
+    seen = env.decode_observation(observation) if isinstance(contender, ms.PlugIn) else env.state
+    decision = contender(seen)
     info = env.step(env.encode_action(decision))[4]
     played = info["draft_length"] > 0  # of what was decided, in the batch
     assert played.any(-1).all()
@@ -247,33 +250,19 @@ def test_defaults_can_be_played_everywhere():
     assert not {"optimal", "algorithm1"} & set(contenders_of(env.unwrapped.settings))
 
 
-def test_bad_environments_are_refused():
-    with pytest.raises(
-        ValueError, match=r"env: expected a vector environment of multispin_env, from .*, got CartPoleVectorEnv"
-    ):
-        play_episodes(gym.make_vec("CartPole-v1"), "optimal")
-    with pytest.raises(ValueError, match="max_episode_steps: expected an integer ≥ 1, got -1"):
-        play_episodes(vector(max_episode_steps=None), "optimal")
-
-
 def test_environments_of_episodes():
     env = make_episode_env(HETEROGENEOUS, 3, "qwen3.5", {"num_users": 2, "max_episode_steps": 4})
     assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
-    assert (
-        make_episode_env(HETEROGENEOUS, 2, ms.Scenario.preset("llama2", num_users=7)).unwrapped.max_episode_steps == 64
-    )
+    assert make_episode_env(HETEROGENEOUS, 2, "llama2").unwrapped.max_episode_steps == 64
     for env_id, episodes, arguments, words in (
-        (
-            "MultiSpin/Heterogenous-v0",
-            2,
-            None,
-            "env: expected one of .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0'",
-        ),
+        ("MultiSpin/Heterogenous-v0", 2, None, "env: expected one of .*; did you mean 'MultiSpin/Heterogeneous-v0'"),
         (HETEROGENEOUS, 1, None, "episodes: expected an integer ≥ 2, got 1"),
         (HETEROGENEOUS, 2, {"max_episode_steps": -1}, "max_episode_steps: expected an integer ≥ 1, got -1"),
     ):
         with pytest.raises(ValueError, match=words):
             make_episode_env(env_id, episodes, "llama2", arguments)
+    with pytest.raises(ValueError, match=r"env: expected a vector environment .*, got CartPoleVectorEnv"):
+        play_episodes(gym.make_vec("CartPole-v1"), "optimal")
 
 
 def test_seeds_are_apart():
@@ -283,9 +272,3 @@ def test_seeds_are_apart():
     ranges = [(HELD_OUT_SEED, 1), (VALIDATION_SEED, 1), (TUNING_SEED, SEED_ROOM), (EPISODE_SEED, SEED_ROOM)]
     taken = sorted((first, first + count) for first, count in ranges)
     assert all(end <= first for (_, end), (first, _) in itertools.pairwise(taken))
-
-
-def test_progress_counts_rounds():
-    seen = []
-    play_episodes(vector(), "fixed", progress=lambda played, rounds: seen.append((played, rounds)))
-    assert seen == [(played, 5) for played in range(1, 6)]
