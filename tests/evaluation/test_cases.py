@@ -53,15 +53,10 @@ def test_states_are_priced_as_expected_outcomes():
     assert (states.values(ms.make_controller("fixed", scenario)) == outcome.goodput).all()
 
 
-def test_the_optimum_of_a_table_is_certified():
+def test_contenders_of_states():
     states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
-    assert states.make("optimal").certify == 1e-6
+    assert states.make("optimal").certify == 1e-6  # in a table
     assert States.draw(states.scenario, 4, certify=None).make("optimal").certify is None
-    assert isinstance(states.make("fixed"), ms.Controller)
-
-
-def test_systems_are_values_too():
-    states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
     for name in SYSTEMS:
         assert (states.values(name) == SYSTEMS[name](states.scenario, states.state)).all()
     assert {"optimal", "fixed", *SYSTEMS} <= set(states.contenders)
