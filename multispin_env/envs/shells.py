@@ -276,15 +276,8 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         copy: bool = True,
         **overrides: Any,
     ) -> None:
-        chosen = {
-            "action": action,
-            "reward": reward,
-            "optimum": optimum,
-            "render_mode": render_mode,
-            "max_episode_steps": max_episode_steps,
-            "autoreset_mode": autoreset_mode,
-            "copy": copy,
-        }
+        chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
+        named = dict.fromkeys(("max_episode_steps", "autoreset_mode", "copy"))  # as a mistake may mean one of them
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.max_episode_steps = -1
         if max_episode_steps not in (None, -1):
@@ -292,7 +285,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         self.autoreset_mode = _checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
-        self._start(scenario, chosen, overrides, num_envs)
+        self._start(scenario, named | chosen, overrides, num_envs)
         self.single_action_space = self._engine.actions.space
         self.single_observation_space = self._engine.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -190,6 +190,12 @@ def draw_titles(canvas: Canvas, area: Area, layout: Layout, view: Any, news: str
     canvas.text(gained, layout.tokens.x, headings, style.SMALL, style.GREY)
 
 
+def draw_numbers(canvas: Canvas, times: Area, num_users: int, row: float) -> None:
+    """Draw the numbers of devices beside their rows, of so many pixels."""
+    for user in range(0, num_users, every_nth(row, 11.0)):
+        canvas.text(str(user + 1), times.x - 6.0, times.y + (user + 0.5) * row, style.SMALL, style.INK, "right")
+
+
 def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
     """Draw lines at nought, half and the whole of ``scale`` seconds, with their labels below."""
     for part, align in ((0.0, "left"), (0.5, "centre"), (1.0, "right")):

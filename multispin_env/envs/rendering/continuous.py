@@ -21,6 +21,7 @@ from multispin_env.envs.rendering.charts import (
     Recorder,
     draw_curves,
     draw_judged_row,
+    draw_numbers,
     draw_titles,
     every_nth,
     place_cells,
@@ -278,12 +279,10 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
     row = layout.times.height / (users + SERVER)
     start = max(0.0, clock - axes.window)
     _draw_axis(canvas, layout.times, start, axes.window)
+    draw_numbers(canvas, layout.times, users, row)
     for user in range(users):
-        top = layout.times.y + user * row
-        if user % every_nth(row, 11.0) == 0:
-            canvas.text(str(user + 1), layout.times.x - 6.0, top + 0.5 * row, style.SMALL, style.INK, "right")
         for stretch in of_device(trace, user, start, clock):
-            _fill(canvas, layout.times, stretch, start, axes.window, top + 1.0, row - 2.0)
+            _fill(canvas, layout.times, stretch, start, axes.window, layout.times.y + user * row + 1.0, row - 2.0)
     if trace.serving:
         draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)

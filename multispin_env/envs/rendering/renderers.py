@@ -25,11 +25,11 @@ from multispin_env.envs.rendering.charts import (
     View,
     draw_bandwidth,
     draw_goodput,
+    draw_numbers,
     draw_refused,
     draw_time_axis,
     draw_titles,
     draw_tokens,
-    every_nth,
 )
 
 V = TypeVar("V")
@@ -113,10 +113,11 @@ def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = Non
     gained = "tokens gained" if view.drawn else "tokens, expected"
     draw_titles(canvas, area, layout, view, _news(view, now), "device: its time in the round", gained)
     draw_time_axis(canvas, layout.times, view.scales.time)
-    _draw_numbers(canvas, layout.times, view.scenario.num_users)
+    users = view.scenario.num_users
+    draw_numbers(canvas, layout.times, users, layout.times.height / users)
     draw_goodput(canvas, layout.goodput, view, len(view.goodput) - (now is not None))
     if last is None:
-        draw_bandwidth(canvas, layout.bandwidth, np.zeros(view.scenario.num_users), view.scenario.total_bandwidth)
+        draw_bandwidth(canvas, layout.bandwidth, np.zeros(users), view.scenario.total_bandwidth)
         return
     _draw_timeline(canvas, layout.times, last, view.scales.time, now)
     draw_tokens(canvas, layout.tokens, view, now)
@@ -130,13 +131,6 @@ def _news(view: View, now: float | None) -> str:
     if now is not None:
         return round_number
     return f"{round_number}: {float(view.last.outcome.goodput):.0f} tokens/s"
-
-
-def _draw_numbers(canvas: Canvas, times: Area, num_users: int) -> None:
-    row = times.height / num_users
-    for user in range(0, num_users, every_nth(row, 11.0)):
-        y = times.y + (user + 0.5) * row
-        canvas.text(str(user + 1), times.x - 6.0, y, style.SMALL, style.INK, "right")
 
 
 def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: float | None) -> None:
