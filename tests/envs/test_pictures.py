@@ -126,11 +126,11 @@ PICTURES = {
         *(Picture, [view_of(tokens_drawn=True, title="one", reference=(9.0, 8.0)), view_of(title="other")]),
         *(0.3, 1884455928),
     ),
-    "no barrier": (TracePicture, [TRACE], None, 1300296808),
-    "nothing verified yet": (TracePicture, [TRACE], 0.35, 3468735836),
-    "two beside each other": (TracePicture, [TRACE, Trace(THREE, False, ENDLESS[:1], "other")], 0.9, 2140235507),
-    "requests": (TracePicture, [SERVING], None, 794610025),
-    "it scrolls": (TracePicture, [Trace(THREE, True, SERVED * 4, serving=True)], 5.5, 482387410),
+    "no barrier": (TracePicture, [TRACE], None, 4238329560),
+    "nothing verified yet": (TracePicture, [TRACE], 0.35, 3355734384),
+    "two beside each other": (TracePicture, [TRACE, Trace(THREE, False, ENDLESS[:1], "other")], 0.9, 3810567405),
+    "requests": (TracePicture, [SERVING], None, 1605345201),
+    "it scrolls": (TracePicture, [Trace(THREE, True, SERVED * 4, serving=True)], 5.5, 3084317047),
 }
 
 
