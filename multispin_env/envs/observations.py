@@ -324,23 +324,12 @@ class ObservationCodec:
 
     r̄ is the spectral efficiency at the middle of the mean gains, and no draw reaches the upper bound of the channel,
     which is r at H = 64 H̄ for the largest H̄.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    shown
-        Which of `ENTRIES` there are, in their order.
-    rho
-        Price of a second in tokens, which ``shared`` has without the barrier.
-    belief
-        Says what acceptance may be where it is hidden without the barrier.
     """
 
     scenario: Scenario
-    shown: tuple[str, ...] = ROUND_STATE
-    rho: float = 1.0
-    belief: Filter | None = None
+    shown: tuple[str, ...] = ROUND_STATE  # which of `ENTRIES` there are, in their order
+    rho: float = 1.0  # price of a second in tokens, which ``shared`` has without the barrier
+    belief: Filter | None = None  # says what acceptance may be where it is hidden without the barrier
 
     def __post_init__(self) -> None:
         if not (np.abs(self.constants) < SHARED_BOUND).all():

@@ -39,31 +39,15 @@ DEFAULT_SCENARIO = "llama2"
 
 @dataclass(frozen=True)
 class Family:
-    """What all environments of a family share.
+    """What all environments of a family share."""
 
-    Parameters
-    ----------
-    name
-        ``"rounds"`` or ``"continuous"``, as `controller_names` takes it.
-    encodings
-        Encodings that ``action`` can name.
-    any_decision
-        That of them which can express whatever a contender decides.
-    max_episode_steps
-        Steps after which ``gym.make`` truncates an episode; ``None`` where environments truncate by themselves.
-    recorder, drawing
-        What makes of settings and a number of copies that which remembers their episodes, and what draws them.
-    film
-        What makes a film of what there was to see of two episodes, step by step.
-    """
-
-    name: str
-    encodings: Registry
-    any_decision: str
-    max_episode_steps: int | None
-    recorder: Callable[[Any, int], Recorder]
-    drawing: Callable[[], Sheet]
-    film: Callable[[list[Any], list[Any]], Film]
+    name: str  # "rounds" or "continuous", as `controller_names` takes it
+    encodings: Registry  # that ``action`` can name
+    any_decision: str  # that of them which can express whatever a contender decides
+    max_episode_steps: int | None  # after which ``gym.make`` truncates; None where environments do so by themselves
+    recorder: Callable[[Any, int], Recorder]  # of settings and a number of copies; it remembers their episodes
+    drawing: Callable[[], Sheet]  # draws what was remembered
+    film: Callable[[list[Any], list[Any]], Film]  # of what there was to see of two episodes, step by step
 
 
 @dataclass(frozen=True)
