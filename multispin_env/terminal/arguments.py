@@ -187,22 +187,22 @@ def chosen_scenario(options: Namespace, **fixed: Any) -> Scenario:
 
 
 def check_settings(
-    options: Namespace, chosen: Iterable[str], env_id: str | None = None, besides: Sequence[str] = ()
+    options: Namespace, chosen: Iterable[str], env_ids: Sequence[str] = (), besides: Sequence[str] = ()
 ) -> None:
     """``ValueError`` for a setting that belongs to something else, which it names; else it says the nearest, or all.
 
-    The names that were ``chosen`` may be fields of the scenario, arguments of the environment ``env_id`` where there is
-    one, and those ``besides``, as `COMMON`.
+    The names that were ``chosen`` may be fields of the scenario, arguments of one of these environments, and those
+    ``besides``, as `COMMON`.
     """
-    if env_id is None:
-        expected, whose = Scenario.field_names(), "a field of the scenario"
-    else:
+    for env_id in env_ids:
         check_name("env", env_id, ENVIRONMENTS.names())
-        expected = (*option_names(ENVIRONMENTS.load(env_id)), *Scenario.field_names(), *besides)
-        whose = f"an argument of {env_id} or a field of the scenario"
+    own = [name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))]
+    expected = tuple(dict.fromkeys((*own, *Scenario.field_names(), *besides)))
+    environment = f"an argument of {env_ids[0] if len(env_ids) == 1 else 'an environment'} or " if env_ids else ""
     for name in chosen:
         if name not in expected:
-            raise ValueError(f"set: expected {whose}, got {shown(name)}{_belongs(name, options, expected)}")
+            belongs = _belongs(name, options, expected)
+            raise ValueError(f"set: expected {environment}a field of the scenario, got {shown(name)}{belongs}")
 
 
 def _belongs(name: str, options: Namespace, expected: tuple[str, ...]) -> str:

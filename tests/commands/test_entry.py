@@ -113,14 +113,16 @@ def test_every_command_has_help_with_examples(name, capsys):
     assert f"\nexamples:\n  multispin {name}" in printed.out
 
 
+PAGES = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+
+
 def test_examples_are_right_use(name):
-    """Parsers take them; a comment, after two spaces, is no part of them."""
+    """Parsers take those of its help and of the pages; a comment, after two spaces, is no part of them."""
     command = entry.load_command(name)
-    parser = command.parser(name)
-    for line in command.examples:
-        words = re.split(r"  | <", line.strip())[0].replace("$(git rev-parse HEAD)", "abc").split()
-        if words[:1] != ["the"]:
-            parser.parse_args(separated(words))
+    shown = re.findall(rf"^multispin {name}\b((?:.*\\\n)*.*)", PAGES, re.MULTILINE)
+    for line in (*command.examples, *(re.sub(r"\\\n *", "", line) for line in shown)):
+        words = re.split(r"  | <", line)[0].replace("$(git rev-parse HEAD)", "abc").split()
+        command.parser(name).parse_args(separated(words))
 
 
 def test_unknown_options_have_status_2_on_stderr(name, capsys):
