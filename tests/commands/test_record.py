@@ -11,9 +11,9 @@ import pytest
 from models.tiny import save_tiny
 
 import multispin_env as ms
-from multispin_env.commands import model_options, record
+from multispin_env.commands import record
 from multispin_env.commands.main import main
-from multispin_env.models import network, rounds
+from multispin_env.models import rounds
 from multispin_env.models.counts import RecordedTexts, texts_of
 from multispin_env.models.passes import Journal
 from multispin_env.models.prompts import read_prompts
@@ -281,7 +281,3 @@ def test_counts_need_no_torch(here):
     Path("log.csv").write_text(LOG, encoding="utf-8")
     done = without("torch", "record", "--from-counts", str(here / "log.csv"), "--out", str(here / "mine"))
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_numbers_that_models_calculate_with_are_those_of_the_options():
-    assert tuple(network.DTYPES) == model_options.DTYPES

@@ -5,7 +5,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.devices import Devices, read_devices
-from multispin_env.commands.solution import (
+from multispin_env.commands.solve import (
     DeviceRow,
     PricedDecision,
     RivalRow,
