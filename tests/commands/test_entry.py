@@ -106,13 +106,6 @@ def test_an_option_has_one_unit_and_shows_it(name):
             assert (option.metavar or option.dest.upper()) == shown[UNITS[option.dest].name]
 
 
-def test_every_command_has_help_with_examples(name, capsys):
-    status, printed = ended(capsys, name, "--help")
-    assert (status, printed.err) == (0, "")
-    assert printed.out.startswith(f"usage: multispin {name} ")
-    assert f"\nexamples:\n  multispin {name}" in printed.out
-
-
 PAGES = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 
 
@@ -125,7 +118,11 @@ def test_examples_are_right_use(name):
         command.parser(name).parse_args(separated(words))
 
 
-def test_unknown_options_have_status_2_on_stderr(name, capsys):
+def test_every_command_has_help_with_examples_and_refuses_unknown_options(name, capsys):
+    status, printed = ended(capsys, name, "--help")
+    assert (status, printed.err) == (0, "")
+    assert printed.out.startswith(f"usage: multispin {name} ")
+    assert f"\nexamples:\n  multispin {name}" in printed.out
     status, printed = ended(capsys, name, "--no-such-option")
     assert (status, printed.out) == (2, "")
     assert f"multispin {name}: error: " in printed.err
@@ -198,32 +195,17 @@ def test_unknown_command_suggests_the_nearest(capsys):
     assert entry.main(["slove"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err == (
-        f"multispin: command: expected one of {list(entry.COMMANDS)}, got 'slove'; did you mean 'solve'?\n"
-    )
+    assert re.fullmatch(r"multispin: command: expected one of .*, got 'slove'; did you mean 'solve'\?\n", printed.err)
 
 
 CHECKOUT = "install a checkout of the repository with: pip install -e ."
 
 
 @pytest.mark.parametrize(
-    ("package", "command", "words"),
-    [
-        ("agents", "train", f"the module 'agents' is missing; {CHECKOUT}"),
-        ("torch", "evaluate", "multispin_env[train]"),
-    ],
-)
-def test_what_is_missing_is_one_sentence(package, command, words):
-    done = without(package, command, "--help")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"multispin {command}: ")
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
     ("package", "arguments"),
     [
+        ("agents", ["train", "--help"]),
+        ("torch", ["evaluate", "--help"]),
         ("matplotlib", ["reproduce", "--quick", "--out", "results/none"]),
         ("pygame", ["watch", "--out", "none.gif"]),
         ("safetensors", ["export", "nowhere"]),
@@ -232,13 +214,14 @@ def test_what_is_missing_is_one_sentence(package, command, words):
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_a_missing_package_names_the_extra_of_the_table(package, arguments):
+def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, arguments):
     name = arguments[0]
     done = without(package, *arguments)
     assert done.returncode == 2
-    extra = entry.COMMANDS[name].extra
-    wanted = f'the package {package!r} is missing; install it with: pip install "multispin_env[{extra}]"\n'
-    assert done.stderr == f"multispin {name}: {wanted}"
+    wanted = f"the package {package!r} is missing; install it with: pip install "
+    wanted += f'"multispin_env[{entry.COMMANDS[name].extra}]"'
+    missing = f"the module 'agents' is missing; {CHECKOUT}" if package == "agents" else wanted
+    assert done.stderr == f"multispin {name}: {missing}\n"
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
@@ -265,17 +248,11 @@ def test_compare_needs_no_torch_is_told_its_name_and_prints_json_alone():
 def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
     rows = "\n".join("12,15,0.8" for _ in range(3000))  # more than a pipe holds
     (tmp_path / "many.csv").write_text(f"draft_time_ms,snr_db,acceptance_rate\n{rows}\n", encoding="utf-8")
-    command = f"{sys.executable} -m multispin_env solve --json {tmp_path / 'many.csv'}"
-    done = subprocess.run(
-        ["bash", "-c", f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
+    line = (
+        f"{sys.executable} -m multispin_env solve --json {tmp_path / 'many.csv'} | head -n 1; exit ${{PIPESTATUS[0]}}"
     )
-    assert done.returncode == 141
-    assert done.stdout == "{\n"
-    assert done.stderr == ""
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "{\n", "")
 
 
 def test_a_reader_that_was_never_there_is_no_traceback():

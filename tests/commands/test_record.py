@@ -78,11 +78,8 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     assert "left out, as they have fewer than 8 tokens: 1 of 6 texts\n\ntask" in out
     assert "mine.npz, mine.toml, mine.json, mine.png" in out
     scenario = ms.Scenario.load("mine.toml")
-    assert (scenario.name, scenario.vocabulary_size, scenario.server) == ("mine", 24, "a100-32b")
-    assert (scenario.total_bandwidth, scenario.max_draft_length) == (
-        5e6,
-        ms.Scenario.preset("qwen3.5").max_draft_length,
-    )
+    base = ms.Scenario.preset("qwen3.5", server="a100-32b", total_bandwidth=5e6)
+    assert scenario == base.replace(name="mine", vocabulary_size=24, tasks=scenario.tasks)
     assert [task.name for task in scenario.tasks] == ["a", "b"]
     assert files()["mine.npz"] == whole["mine.npz"]
     records = ms.load_records("mine.npz")
@@ -218,21 +215,11 @@ def test_wrong_models_leave_nothing_behind(models, here, said):
     assert [path.name for path in here.iterdir()] == ["prompts.jsonl"]
 
 
-def test_short_texts_are_left_out_and_said(here, capsys):
-    prompts = read_prompts("prompts.jsonl")
-    length = np.array([8, 9, 7, 3, 10, 8])
-    flat = np.linspace(0, 1, length.sum())
-    records, overlap = record._kept(prompts, RecordedTexts(length, flat, flat > 0.5, flat))
-    assert capsys.readouterr().out == "left out, as they have fewer than 8 tokens: 2 of 6 texts\n\n"
-    assert records.length.tolist() == [8, 9, 10, 8]
-    assert records.task.tolist() == [0, 1, 0, 1]
-    expected = np.concatenate([flat[:17], flat[27:]])
-    np.testing.assert_array_equal(records.probability, expected)
-    np.testing.assert_array_equal(overlap, expected)
+def test_a_task_without_a_long_text_is_refused(here):
     length = np.array([8, 5, 8, 7, 8, 3])
-    flat = np.linspace(0, 1, length.sum())
+    flat = np.full(length.sum(), 0.5)
     with pytest.raises(ValueError, match="expected a text of at least 8 tokens for task 'b', got 7 in the longest"):
-        record._kept(prompts, RecordedTexts(length, flat, flat > 0.5, flat))
+        record._kept(read_prompts("prompts.jsonl"), RecordedTexts(length, flat, flat > 0.5, flat))
 
 
 def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, said, capsys):
