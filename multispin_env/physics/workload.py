@@ -10,8 +10,6 @@ from multispin_env.checks import check_real, shown
 from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
-__all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
-
 SLOWEST, FASTEST = 1e-9, 1e9  # Requests/s of all devices
 MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead
 

@@ -1,4 +1,4 @@
-"""Laws of verification by tokens: the certified optimum, the rule and the relaxed optimum against slow computations."""
+"""Certified optimum and the fast rule against trying every decision, near and far from any network."""
 
 from collections import Counter
 from hashlib import sha256
@@ -10,13 +10,15 @@ from reference import best_goodput, server_time
 from reference import equal_latency as root
 
 import multispin_env as ms
-from multispin_env.evaluation.hostile import hostile_instance, hostile_law
+from multispin_env.evaluation.hostile import extreme_instance, hostile_instance, hostile_law
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.solver import relaxed
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import idle, relaxed_optimum
 
 LAWS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
+
+
 KINDS = {"paper": (0, False), **LAWS}
 """Pieces of the law, and whether passes are padded."""
 
@@ -43,7 +45,7 @@ def side_of_kink(scenario, decision):
 @pytest.mark.parametrize("kind", KINDS)
 def test_certified_equals_brute_force(kind):
     where = Counter()
-    for seed in range(24 if kind in LAWS else 60):
+    for seed in range(24 if kind in LAWS else 40):
         scenario, state, weights = case(kind, seed)
         best = best_goodput(scenario, state, weights)
         found = ms.make_controller("optimal", scenario, certify=1e-8, weights=weights)(state)
@@ -70,34 +72,6 @@ def test_fixed_lengths(kind):
             assert (found.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
             assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9 if options else 1e-3)
         assert ms.upper_bound(scenario, state, weights, fixed) >= best * (1.0 - 1e-14)
-
-
-@pytest.mark.parametrize("server", ["a100-32b", "a100-70b", "a100-7b-gemm", "cpu-1.5b"])
-@pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
-def test_servers_are_certified_and_the_rule_is_close(name, server):
-    for payload in ("ids", "distributions"):
-        scenario = ms.Scenario.preset(name, num_users=8, server=server, min_draft_length=0, payload=payload)
-        state = ms.sample_state(scenario, np.random.default_rng(1), 20)
-        found = ms.make_controller("optimal", scenario, certify=1e-6)(state)
-        assert found.certified.all()
-        assert ms.expected_outcome(scenario, state, found).goodput == pytest.approx(found.value, rel=1e-12)
-        quick = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
-        assert (quick >= 0.996 * found.value).all()
-        assert (quick >= 0.999 * found.value).mean() >= 0.9
-
-
-def test_a_kink_in_reach_of_twenty_users_is_certified():
-    kinks = Counter()
-    for tokens in (60.0, 90.0, 120.0):
-        law = ((0.1 + 0.01 * tokens, 0.0), (0.1, 0.01))
-        scenario = ms.Scenario.preset("qwen3.5", server="a100-32b").replace(verification_pieces=law)
-        state = ms.sample_state(scenario, np.random.default_rng(2), 10)
-        found = ms.make_controller("optimal", scenario, certify=1e-6)(state)
-        assert found.certified.all()
-        quick = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
-        assert (quick >= 0.999 * found.value).all()
-        kinks.update(side_of_kink(scenario, found[i]) for i in range(10))
-    assert kinks["at"] >= 10
 
 
 def test_batch_does_not_matter():
@@ -139,15 +113,6 @@ def test_nothing_near_the_relaxed_optimum_is_better(kind):
                 assert value(other) <= best * (1.0 + 1e-10)
                 up = np.clip(at.length[0] + scale * rng.random(), 0.0, 25.0)  # all at once, as padding asks for
                 assert value(up) <= best * (1.0 + 1e-10)
-
-
-def test_a_padded_relaxed_optimum_reaches_the_ends_of_its_ranges():
-    rng = np.random.default_rng(280)
-    scenario, state, weights = hostile_instance(rng, max_decisions=1000)
-    problem = make_problem(hostile_law(rng, scenario, 2, True), state, weights)
-    at = relaxed_optimum(problem)
-    whole = problem.value(np.round(at.length)[:, None])[:, 0]
-    assert (at.value >= whole * (1.0 - 1e-14)).all()
 
 
 @pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (280, 2), (132, 1), (9, 1), *product((51, 101), (1, 2))])
@@ -238,3 +203,95 @@ def test_all_longest_drafts_at_once_or_a_search_give_the_same(kind, seed, monkey
         decisions.append(optimal.weighing(weights)(state))
     np.testing.assert_array_equal(decisions[0].draft_length, decisions[1].draft_length)
     np.testing.assert_array_equal(decisions[0].bandwidth, decisions[1].bandwidth)
+
+
+LOST = [24, 831, 1997, 3588, 5372, 5723, 6453, 6500, 6816, 9419, 10261, 10410, 10857, 12857, 13058, 13760, 14222,
+        14685, 14941, 14976, 24809]  # fmt: skip
+"""Instances of which the rule once lost more than 1 %."""
+
+
+@pytest.fixture
+def state(scenario, rng):
+    return ms.sample_state(scenario, rng, 30)
+
+
+def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, state):
+    found = ms.make_controller("optimal", scenario, certify=1e-9, time_limit=0.0)(state)
+    assert (found.certified == (found.gap <= 1e-9)).all()
+    assert not found.certified.all()
+    assert (found.gap < 0.5).all()  # there is a bound all the same
+    assert (found.bound >= found.value).all()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        *(("certify", bad, r"certify: expected a finite number in \[1e-10, 1\), got") for bad in (0, 0.99e-10, 1.0)),
+        ("time_limit", -1, r"time_limit: expected a finite number in \[0, inf\), got -1"),
+        ("fixed_length", [26] + [-1] * 19, r"fixed_length\[0\]: expected integers in 1\.\.25, or -1 .*, got 26"),
+        ("fixed_length", [1.5] * 20, r"fixed_length\[0\]: expected integers .*, got 1\.5"),
+        ("fixed_length", [1, 1], r"fixed_length: expected a shape that broadcasts to \(30, 20\), got \(2,\)"),
+        ("weights", [np.nan] * 20, r"weights\[0\]: expected finite numbers, got nan"),
+    ],
+)
+def test_bad_options(scenario, state, option, value, message):
+    with pytest.raises(ValueError, match=message):
+        ms.make_controller("optimal", scenario, **{option: value})(state)
+
+
+def loss_of_the_rule(scenario, state):
+    """Part of the certified goodput, of every instance."""
+    found = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+    assert found.certified.all()
+    assert ms.expected_outcome(scenario, state, found).goodput == pytest.approx(found.value, rel=1e-9)
+    quick = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
+    assert (quick <= found.bound).all()
+    return 1.0 - quick / found.value
+
+
+@pytest.mark.parametrize("server", ["", "a100-32b", "a100-70b", "a100-7b-gemm", "cpu-1.5b"])
+@pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
+def test_the_rule_is_close_on_networks(name, server):
+    wide = [{"total_bandwidth": bandwidth} for bandwidth in (2e6, 1e7, 2e8)]
+    tokens = [{"server": server, "min_draft_length": 0, "payload": payload} for payload in ("ids", "distributions")]
+    for fields in tokens if server else wide:
+        scenario = ms.Scenario.preset(name, num_users=8, **fields)
+        lost = loss_of_the_rule(scenario, ms.sample_state(scenario, np.random.default_rng(1), 20 if server else 60))
+        assert lost.max() <= (4e-3 if server else 1e-14)  # 3e-16 are measured for the paper's law
+        assert (lost <= 1e-3).mean() >= 0.9
+
+
+@pytest.mark.parametrize("seeds", [*([seed] for seed in LOST), range(30)], ids=str)
+def test_the_rule_loses_little_far_from_any_network(seeds):
+    for seed in seeds:
+        assert loss_of_the_rule(*extreme_instance(np.random.default_rng(seed))) <= 1e-2, seed
+
+
+@pytest.mark.parametrize("low", [0, 1])
+@pytest.mark.parametrize("decibels", [-60, -90, -120])
+def test_the_rule_loses_nothing_where_air_takes_years(low, decibels):
+    scenario = ms.Scenario.preset("llama2", num_users=8, total_bandwidth=1e3, min_draft_length=low)
+    rng = np.random.default_rng(0)
+    efficiency = np.log1p(10.0 ** (decibels / 10.0) * rng.exponential(1.0, (20, 8))) / np.log(2.0)
+    state = ms.SystemState(np.full((20, 8), 1e-3), efficiency, rng.uniform(0.5, 0.95, (20, 8)))
+    assert loss_of_the_rule(scenario, state).max() <= 1e-6
+
+
+def test_shapes_and_devices_that_cannot_be_told_apart():
+    scenario = ms.Scenario.preset("llama2")
+    for options in ({}, {"certify": 1e-4}):
+        for shape in ((0, 20), (2, 1, 20)):
+            state = ms.SystemState(np.full(shape, 0.012), np.full(shape, 6.0), np.full(shape, 0.75))
+            found = ms.make_controller("optimal", scenario, **options)(state)
+            assert found.draft_length.shape == shape
+    assert (ms.expected_outcome(scenario, state, found).goodput <= found.bound).all()
+
+
+def test_gaps_by_hand():
+    """Relative to the value; where that is 0, none if the bound is 0 too, else endless."""
+    ones, value, bound = np.ones((4, 2)), np.array([2.0, 4.0, 0.0, 0.0]), np.array([3.0, 4.0, 0.0, 1.0])
+    found = ms.CertifiedDecision(ones.astype(int), ones, value, bound, 0.5)
+    assert found.gap.tolist() == [0.5, 0.0, 0.0, np.inf]
+    assert found.certified.tolist() == [True, True, True, False]
+    assert found[1:].gap.tolist() == [0.0, 0.0, np.inf]
+    assert found[0].tolerance == 0.5
