@@ -60,11 +60,8 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
         (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),
+        (["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"], "expected True or False, got 'yes'"),
         (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
-        (
-            ["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"],
-            "task_visible: expected True or False, got 'yes'",
-        ),
         (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
         (["--controllers", "optimal+beta"], "drafted: expected an array (n, K) for the estimator 'beta', got None"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
@@ -100,15 +97,9 @@ AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: 
         ("reward=" + "-" * 4000 + "1", AS_DEEP),
         ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '---"),
         ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
-        (
-            "num_users=0x" + "f" * 4000,
-            r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large int",
-        ),
+        ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
-        (
-            "num_users=" + str(10**15),
-            r"memory: expected sizes that fit, as of users or episodes, got too large ones \(Unable to allocate ",
-        ),
+        ("num_users=" + str(10**15), r"memory: expected sizes that fit, .* got too large ones \(Unable to allocate "),
     ],
     ids=lambda text: text[:24],
 )
