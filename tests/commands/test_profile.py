@@ -86,18 +86,6 @@ def test_a_killed_run_goes_on(models, fake, tmp_path, capsys, monkeypatch):
     assert ms.Server.load(tmp_path / "mine.toml").time_per_draft == pytest.approx(0.001)
 
 
-def test_another_setting_is_refused(models, fake, tmp_path, capsys):
-    small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "1")
-    assert run(models, tmp_path / "mine", *small) == 0
-    before = (tmp_path / "mine.csv").read_bytes()
-    capsys.readouterr()
-    assert run(models, tmp_path / "mine", *small, "--context", "64") == 2
-    assert "mine.csv: expected a file with context = 64, got 128; choose another name" in capsys.readouterr().err
-    assert main(["profile", "--target", models[0], "--out", str(tmp_path / "mine"), *small]) == 2
-    assert f"expected a file with draft = {models[0]!r}, got {models[1]!r}" in capsys.readouterr().err
-    assert (tmp_path / "mine.csv").read_bytes() == before
-
-
 def test_too_little_memory_is_one_sentence(models, tmp_path, monkeypatch, capsys):
     def fails(self, cell):
         raise MemoryError(f"a batch of {cell.batch}")

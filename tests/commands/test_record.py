@@ -186,9 +186,7 @@ GOOD = [*MODEL, "--out", "m"]
             "taken.part: expected a new file or one of this command",
         ),
         ([*GOOD, "--tokens", 7], "tokens: expected an integer ≥ 8, got 7"),
-        ([*GOOD, "--batch", 0], "batch: expected an integer ≥ 1, got 0"),
         ([*GOOD, "--temperature", -1], "temperature: expected a finite number in [0, inf), got -1.0"),
-        ([*GOOD, "--seed", -1], "seed: expected an integer ≥ 0, got -1"),
         ([*GOOD, "--dtype", "float23"], "did you mean 'float32'"),
         (GOOD, "prompts: expected a file that can be read, got 'x.txt'"),
         (

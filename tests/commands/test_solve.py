@@ -192,7 +192,6 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
     ("text", "words"),
     [
         ("", "state.csv: expected at least one device, got no rows"),
-        (GOOD + "12,15,1.2\n", r"state.csv, row 3, acceptance_rate: .* \[0, 1\], got 1.2"),
         (GOOD + "12,15,80%\n", "row 3, acceptance_rate: .*, got '80%'"),
         (GOOD + "12,,0.8\n", "row 3, snr_db: .*, got ''"),
         (GOOD + "12\n", "row 3, snr_db: .*, got ''"),
@@ -202,7 +201,6 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
         (GOOD.replace("snr_db", "weight"), r"columns: .* one of \['spectral_efficiency', 'snr_db'\], got"),
         (GOOD.replace("snr_db", "draft_time_ms"), "column: expected 'draft_time_ms' once, got it twice"),
         (GOOD.replace(",", ";"), "header, column: .*, got 'draft_time_ms;snr_db;acceptance_rate'"),
-        (f"{HEADER},weight\n12,15,0.8,-1\n", r"row 1, weight: .* \[0, 1e\+09\], got -1.0"),
         (f"{HEADER},weight\n12,15,0.8,0\n", "weight: expected at least one number > 0, got only zeros"),
         (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV"),
         (b"\xff\xfe", "expected text in UTF-8, got the byte 0xff"),
@@ -214,7 +212,7 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
         (f"{HEADER},name\n12,15,0.8,a\0b\n", r"row 1, name: expected a text of one line, .* got 'a\\x00b'"),
         (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "row 1, name: expected a text of one line, .* got 'xxx"),
     ],
-    ids=range(22),
+    ids=range(20),
 )
 def test_bad_csv_says_where_in_a_short_sentence(text, words, write, said):
     printed = said(write(text))

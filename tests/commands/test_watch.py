@@ -89,10 +89,7 @@ def test_no_display_is_one_sentence(monkeypatch, refused):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
-        (["--beside", "optimal+bet"], "did you mean 'beta'"),
         (["--rounds", "0"], "rounds: expected an integer ≥ 1, got 0"),
-        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
         (["--fps", "0"], "fps: expected a finite number in [1, 60], got 0.0"),
         (["--set", "render_mode=human"], "'max_episode_steps', 'render_mode'], got 'render_mode'"),
         (["--out", "film.avi"], "out: expected one of ['.gif', '.mp4'], got '.avi'"),
