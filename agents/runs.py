@@ -263,7 +263,7 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     variant: type[Variant] = ENVIRONMENTS.load(env_id)
     kept = TRAINING_DEFAULTS if base is None else base.arguments
     given = chosen_arguments(options, OWN_OPTIONS)
-    check_settings(options, given, env_id)
+    check_settings(options, given, [env_id])
     others = own_arguments(variant, kept) | given
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.scenario)
     chosen = {"action": action, "reward": None, "optimum": False}

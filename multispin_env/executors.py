@@ -1,17 +1,4 @@
-"""Executors: where tasks run, in turn, in processes or on a cluster.
-
-Protocol of executors, and the result of a task.
-
-Execution of one task after the other, in this process.
-
-Handling of Ctrl-C and SIGTERM for a while.
-
-Several processes of this machine.
-
-A Ray cluster, or Ray on this machine.
-
-Decisions for very many states.
-"""
+"""Executors: who does tasks, in turn, in processes or on a Ray cluster."""
 
 import importlib
 import multiprocessing
@@ -24,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -34,6 +22,9 @@ from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
+
+Work = Callable[[Any], Any]
+"""A function of a module, which can be pickled, of one task."""
 
 
 class Stopped(BaseException):
@@ -61,21 +52,10 @@ class Executor(Protocol):
         """How many tasks run at a time, as far as it is known."""
         ...
 
-    def results(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """Outcomes as they come, one for each task.
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+        """Outcomes as they come, one for each task; raises `Stopped` after a signal, and if a task raises it.
 
-        Parameters
-        ----------
-        work
-            A function of a module, which can be pickled. It touches nothing that others can see, and returns all that
-            is to be kept.
-        tasks
-            What it is called with, one at a time; they can be pickled.
-
-        Raises
-        ------
-        Stopped
-            After a signal, and if a task raises it.
+        ``work`` touches nothing that others can see, and returns all that is to be kept; tasks can be pickled.
         """
         ...
 
@@ -93,13 +73,13 @@ class Serial:
 
     width: int = 1
 
-    def results(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[TaskResult]:
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`."""
         for index, task in enumerate(tasks):
             yield attempt(work, index, task)
 
 
-def attempt(work: Callable[[Any], Any], index: int, task: Any) -> TaskResult:
+def attempt(work: Work, index: int, task: Any) -> TaskResult:
     """Do a task, and catch its errors."""
     try:
         return TaskResult(index, work(task))
@@ -136,20 +116,12 @@ def stop(number: int) -> NoReturn:
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What numerical libraries read when they are loaded: one thread for each process, or they wait for each other."""
 
-Work = Callable[[Any], Any]
-
 
 @dataclass(frozen=True)
 class Processes:
-    """Does tasks in so many fresh processes, with one thread each.
+    """Does tasks in fresh processes, with one thread each."""
 
-    Parameters
-    ----------
-    width
-        Processes ≥ 1.
-    """
-
-    width: int
+    width: int  # processes ≥ 1
 
     def __post_init__(self) -> None:
         check_integer("workers", self.width, 1)
@@ -271,7 +243,7 @@ class Cluster:
         """CPUs of the cluster."""
         return int(_ray(self).cluster_resources().get("CPU", 1))
 
-    def results(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[TaskResult]:
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=3)(attempt)
@@ -298,36 +270,25 @@ def _ray(cluster: Cluster) -> Any:
     return ray
 
 
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Some of the states, and who decides."""
-
-    name: str
-    scenario: Scenario
-    state: SystemState
-    options: Mapping[str, Any]
-
-
-def decide_chunk(chunk: Chunk) -> Decision:
-    """Decide for one chunk, as executors call it."""
-    return make_controller(chunk.name, chunk.scenario, **chunk.options)(chunk.state)
+def _decided(name: str, scenario: Scenario, options: Mapping[str, Any], state: SystemState) -> Decision:
+    return make_controller(name, scenario, **options)(state)
 
 
 def decide(
     executor: Executor, name: str, scenario: Scenario, state: SystemState, *, chunk: int = 5000, **options: Any
 ) -> Decision:
-    """Let a controller decide for many states, some of them in each task (ours).
+    """Let a controller decide for many states, so many of them in each task (ours).
 
     Parameters
     ----------
     executor
-        Who does the tasks, such as ``Processes(4)``.
+        As ``Processes(4)``.
     name, scenario, options
-        As `make_controller` takes them; a controller that draws numbers would draw the same in each task.
+        Of `make_controller`; a controller that draws numbers would draw the same in each task.
     state
         Arrays (n, K).
     chunk
-        States of a task, ≥ 1; by default about a second for the certified optimum at K = 20.
+        States of a task; by default about a second for the certified optimum at K = 20.
 
     Returns
     -------
@@ -342,8 +303,7 @@ def decide(
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.executors import Serial
-    >>> from multispin_env.executors import decide
+    >>> from multispin_env.executors import Serial, decide
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
     >>> decide(Serial(), "optimal", scenario, state, chunk=2).draft_length.shape
@@ -352,10 +312,10 @@ def decide(
     check_integer("chunk", chunk, 1)
     make_controller(name, scenario, **options)  # refuses what it does not take here, not in each task
     starts = range(0, len(state.draft_time), chunk)
-    tasks = [Chunk(name, scenario, state[start : start + chunk], options) for start in starts]
+    parts = [state[start : start + chunk] for start in starts]
     found: dict[int, Decision] = {}
-    for result in executor.results(decide_chunk, tasks):
+    for result in executor.results(partial(_decided, name, scenario, options), parts):
         if result.error:
             raise ValueError(result.error.strip().splitlines()[-1])
         found[result.index] = result.value
-    return type(found[0]).joined([found[index] for index in range(len(tasks))])
+    return type(found[0]).joined([found[index] for index in range(len(parts))])

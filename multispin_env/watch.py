@@ -1,9 +1,4 @@
-"""Watching: films of controllers, and files of what was seen.
-
-Films as files: GIF by Pillow, MP4 by imageio-ffmpeg.
-
-Scenes of a film: what is played for it.
-"""
+"""Films: what contenders do in the same episode, and its pictures as GIF or MP4."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -28,6 +28,7 @@ from multispin_env.terminal.arguments import (
     Command,
     add_executor_options,
     add_set_option,
+    check_settings,
     chosen_arguments,
     executor_of,
     part_of,
@@ -105,7 +106,8 @@ def _complete(options: argparse.Namespace) -> None:
 
 def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     """What is to be run, and what can't be, with the reason; ``ValueError`` with the first if nothing can be."""
-    chosen_arguments(options, (*OWN_OPTIONS, "num_users"))  # refuses what is given twice or has an option of its own
+    given = chosen_arguments(options, (*OWN_OPTIONS, "num_users"))  # refuses what has an option of its own
+    check_settings(options, given, options.envs)
     chosen = shlex.join([*([] if options.server is None else [f"server={options.server}"]), *options.set])
     rounds = dict.fromkeys(options.agents, options.timesteps)
     if options.fraction is not None:

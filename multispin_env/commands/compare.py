@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
     arguments = chosen_arguments(options)
-    check_settings(options, arguments, options.env, COMMON)
+    check_settings(options, arguments, [options.env], COMMON)
     cases = Episodes(options.env, options.episodes, options.scenario, arguments, options.seed)
     metric = chosen_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)

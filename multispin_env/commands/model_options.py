@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multispin_env.checks import check_integer, check_label, check_name, check_real
+from multispin_env.models import DTYPES
 from multispin_env.terminal.output import check_outputs
 
 if TYPE_CHECKING:
     from multispin_env.models.network import Pair
-
-DTYPES = ("float32", "bfloat16", "float16")
-"""Numbers that a model calculates with."""
 
 
 def add_model_options(parser: ArgumentParser, required: bool = True) -> None:

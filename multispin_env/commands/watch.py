@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
     arguments = chosen_arguments(options, ("max_episode_steps", "render_mode"))
-    check_settings(options, arguments, options.env, COMMON)
+    check_settings(options, arguments, [options.env], COMMON)
 
     def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
         return make_watched_env(options.env, options.rounds, options.scenario, arguments | dict(others))

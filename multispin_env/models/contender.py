@@ -1,20 +1,10 @@
-"""Contenders with real models.
-
-Emulation of devices: how fast each drafts, and its channel in each round.
-
-Tokens that a round is expected to give, from what the counts of a request have told (ours).
+"""Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised.
 
 If a request accepts each drafted token with the same probability α, independently, then the first l are all accepted
-with probability α^l. α is not known: it has a posterior law given the counts so far. So the l-th token of the draft is
-accepted, as seen before the round, with probability E[α^l | counts], and a round of L drafted tokens gives
-
-E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts].
-
-With a prior Beta(a, b), A accepted tokens and F refusals the posterior is Beta(a + A, b + F), and
-E[α^l | counts] = Π_{i<l} (a + A + i) / (a + b + A + F + i). Without a spread it is α^l, and the sum is [MS] (12). A
-request that gets at most R more tokens gives E[min(N, R)]: the sum ends at l = R − 1.
-
-Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised.
+with probability α^l. So a round of L drafted tokens gives E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts] (ours),
+given the counts of the request so far. With a prior Beta(a, b), A accepted tokens and F refusals the posterior is
+Beta(a + A, b + F), and E[α^l | counts] = Π_{i<l} (a + A + i) / (a + b + A + F + i). Without a spread it is α^l, and the
+sum is [MS] (12). A request that gets at most R more tokens gives E[min(N, R)]: the sum ends at l = R − 1.
 """
 
 from collections.abc import Callable
@@ -48,15 +38,7 @@ class Air(NamedTuple):
 
 
 def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> Air:
-    """Draw devices as the scenario says they differ, and their fading by its channel model.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.models.contender import draw_air
-    >>> draw_air(ms.Scenario.preset("llama2", num_users=3), 5, np.random.default_rng(0)).efficiency.shape
-    (5, 3)
-    """
+    """Draw devices as the scenario says they differ, and their fading by its channel model."""
     devices, fading = rng.spawn(2)
     users = users_from_uniforms(scenario, devices.random((UNIFORMS_PER_USER, scenario.num_users)))
     channel: Channel = CHANNELS.load(scenario.channel)

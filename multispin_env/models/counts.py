@@ -1,14 +1,8 @@
-"""Counts of accepted tokens, and their summary.
-
-Acceptance rates from a server's log of counts: drafted and accepted tokens of each round of each request (ours).
+"""Acceptance rates: of a server's log of counts, and of a record.
 
 A round of L drafted tokens that accepts a has the likelihood α^a (1 − α)^{[a < L]}: a run that reaches the end of its
 draft is censored. So the accepted tokens A and the rounds with a refusal F say all that the log knows of one rate, and
-the likeliest is A / (A + F).
-
-Texts of a record in the making, as lines of its journal.
-
-Summary of a record: rates of its tasks, and how far the i.i.d. formula is off, as tables and a picture.
+the likeliest is A / (A + F) (ours).
 """
 
 import csv

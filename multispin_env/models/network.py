@@ -1,17 +1,10 @@
-"""A causal network behind three methods.
-
-Weights rounded to a few bits: a draft model of the target itself (ours).
-
-A language model of the user: loaded from a folder, a GGUF file or a hub, and checked.
-
-Lossless speculative sampling (Leviathan et al., ICML 2023), with random numbers passed in.
-
-Texts that a model has read, with keys and values that are kept and trimmed: ragged batches without a copy.
+"""Language models of the user: loaded, rounded, read in ragged batches, and sampled without loss.
 
 Column s of a row's cache belongs to the token at place s of its text. A pass writes keys and values of its tokens at
 their own places, and a token sees the places up to its own. So to forget rejected tokens is to set the row's length
 back: what stands behind it is seen by nobody, and is written over by the next tokens. Rows of a pass may have unequal
-numbers of tokens: shorter ones are filled up, and what the filling writes stands behind their lengths.
+numbers of tokens: shorter ones are filled up, and what the filling writes stands behind their lengths. Speculative
+sampling is that of Leviathan et al. (ICML 2023), with random numbers passed in.
 """
 
 import inspect
@@ -28,6 +21,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_name, require, shown
+from multispin_env.models import DTYPES
 
 GROUP = 32
 """Weights of a row that share a scale, as in the formats of 4 bits that servers read."""
@@ -55,10 +49,6 @@ def _rounded(matrix: th.Tensor, bits: int) -> th.Tensor:
     step = ((high - low) / (2**bits - 1)).clamp_min(th.finfo(th.float32).tiny)
     rounded: th.Tensor = low + ((groups - low) / step).round() * step
     return rounded.reshape(rows, -1)[:, :columns].to(matrix.dtype)
-
-
-DTYPES = {"float32": th.float32, "bfloat16": th.bfloat16, "float16": th.float16}
-"""Numbers that a model calculates with, by the name of the option."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +124,7 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         with memory_for(f"the weights of {name!r}"):
-            network = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype], **options).to(device).eval()
+            network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()
     except MemoryError:
         raise
     except Exception as error:  # what broken files raise has no common base but this

@@ -1,15 +1,9 @@
-"""Passes of a server, measured and fitted.
-
-Laws of verification fitted to measured passes.
+"""Passes of a server: measured ones, kept in a journal as they are done, and the law of verification that fits them.
 
 A law is T = K T_lin + max_j (a_j + b_j n) for the K drafts and n tokens of a pass, T_lin, a_j, b_j ≥ 0, and it is to be
 the one whose largest relative error is least. A given piece for each pass makes that a linear program: a pass must be
 reached by its own piece, and no piece may be above a pass by more than the error. Pieces rule consecutive n, so all
 ways to give consecutive n to pieces are tried. What the largest error leaves open is settled by the mean error.
-
-Journal of a long run, a line of a file for each part that is done: after a kill the same command goes on.
-
-Passes that are to be measured, and the file that keeps each as it is done.
 """
 
 import json
@@ -54,15 +48,6 @@ def fit_law(tokens: FloatArray, times: FloatArray, pieces: int, drafts: FloatArr
     """The law of so many pieces whose largest relative error is least.
 
     Passes of n ``tokens`` and K ``drafts`` took ``times``, each (m,); without ``drafts`` T_lin is 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.models.passes import fit_law
-    >>> tokens = np.array([1.0, 10.0, 50.0, 100.0])
-    >>> found = fit_law(tokens, np.maximum(9.0 + 0.0 * tokens, 3.0 + 0.2 * tokens), 2)
-    >>> found.pieces.round(6).tolist()
-    [[9.0, 0.0], [3.0, 0.2]]
     """
     unit = np.median(times)
     counts = np.zeros_like(tokens) if drafts is None else drafts
@@ -154,27 +139,11 @@ T = TypeVar("T")
 
 
 class Journal(Generic[T]):
-    """A file of lines: what all else depends on, perhaps a header, then a line for each part that is done.
+    """A file of lines: the ``setting`` that all else depends on, perhaps a header, then a line for each part done.
 
-    Parameters
-    ----------
-    path
-        The file. One of the same setting is continued; half a line, which a killed process leaves, is cut off.
-    command
-        Who writes it.
-    setting
-        All that the parts depend on, as JSON can hold it.
-    parse
-        Reads the line of a part; ``ValueError`` for one that was not written here.
-    header
-        The second line, if there is one.
-
-    Raises
-    ------
-    ValueError
-        For a file of another setting or with anything else in it, which is left as it is.
-    OSError
-        If it can't be read or written.
+    A file of the same command and setting is continued; half a line, which a killed process leaves, is cut off.
+    ``parse`` reads the line of a part. ``ValueError`` for a file of another setting or with anything else in it, which
+    is left as it is.
     """
 
     def __init__(

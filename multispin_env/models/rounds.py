@@ -1,17 +1,4 @@
-"""Rounds of real models.
-
-Emulated devices: what each asks for, its text so far, and how far both models have read it.
-
-Stopwatch for passes of real models.
-
-Real rounds: every device drafts, the server verifies all drafts in one pass.
-
-Recorded texts: at each place of the target's own text, what would become of a token of the draft model.
-
-The draft model samples a token x ~ q in the true context, and the target accepts it with β = min(1, p(x) / q(x)). The
-text goes on with the accepted token, or with a draw from max(0, p − q). So it has the target's own law, and outcome and
-context stay coupled. No draft length enters.
-"""
+"""Passes of real models: timed ones, rounds of emulated devices, and recorded texts."""
 
 from collections.abc import Callable, Sequence
 from time import perf_counter

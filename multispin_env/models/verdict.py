@@ -1,9 +1,4 @@
-"""Verdict and timeline of a live run.
-
-Verdict of ``multispin live``: what was predicted beside what was realised, with intervals.
-
-Picture of a run of real models: the first rounds as a timeline, and goodput predicted beside realised.
-"""
+"""Verdict of ``multispin live``: what was predicted beside what was realised, as a table and as a timeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,13 +1,4 @@
-"""Arguments of commands.
-
-Numbers that are right in another unit alone, as a TPOT of 65: such an option is one sentence, not an answer.
-
-Options that several commands share: the system, and ``--set`` for all else that an environment takes.
-
-Base of commands: what each says of itself.
-
-Options that say who does a command's tasks.
-"""
+"""Commands, and the options that several of them share: the system, ``--set``, and who does the tasks."""
 
 import ast
 import shlex
@@ -114,12 +105,6 @@ def separated(arguments: Iterable[str]) -> list[str]:
     """Arguments with ``--set`` before each NAME=VALUE of several, so that what follows them, as a file, is none.
 
     Raises as `parse_settings`, for what follows ``--set``.
-
-    Examples
-    --------
-    >>> from multispin_env.terminal.arguments import separated
-    >>> separated(["--set", "a=1", "b=2", "devices.csv"])
-    ['--set', 'a=1', '--set', 'b=2', 'devices.csv']
     """
     found: list[str] = []
     for text in arguments:
@@ -135,12 +120,9 @@ def separated(arguments: Iterable[str]) -> list[str]:
 def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option: str = "set") -> dict[str, Any]:
     """``name=value`` texts of an option to arguments: Python literals, and words, which need no quotes.
 
-    Raises
-    ------
-    ValueError
-        For a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets itself, a
-        text longer than the longest path, a value that is nested too deeply for Python, or a number that must have been
-        meant in another unit.
+    ``ValueError`` for a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets
+    itself, a text longer than the longest path, a value that is nested too deeply for Python, or a number that must
+    have been meant in another unit.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
@@ -187,22 +169,22 @@ def chosen_scenario(options: Namespace, **fixed: Any) -> Scenario:
 
 
 def check_settings(
-    options: Namespace, chosen: Iterable[str], env_id: str | None = None, besides: Sequence[str] = ()
+    options: Namespace, chosen: Iterable[str], env_ids: Sequence[str] = (), besides: Sequence[str] = ()
 ) -> None:
     """``ValueError`` for a setting that belongs to something else, which it names; else it says the nearest, or all.
 
-    The names that were ``chosen`` may be fields of the scenario, arguments of the environment ``env_id`` where there is
-    one, and those ``besides``, as `COMMON`.
+    The names that were ``chosen`` may be fields of the scenario, arguments of one of these environments, and those
+    ``besides``, as `COMMON`.
     """
-    if env_id is None:
-        expected, whose = Scenario.field_names(), "a field of the scenario"
-    else:
+    for env_id in env_ids:
         check_name("env", env_id, ENVIRONMENTS.names())
-        expected = (*option_names(ENVIRONMENTS.load(env_id)), *Scenario.field_names(), *besides)
-        whose = f"an argument of {env_id} or a field of the scenario"
+    own = [name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))]
+    expected = tuple(dict.fromkeys((*own, *Scenario.field_names(), *besides)))
+    environment = f"an argument of {env_ids[0] if len(env_ids) == 1 else 'an environment'} or " if env_ids else ""
     for name in chosen:
         if name not in expected:
-            raise ValueError(f"set: expected {whose}, got {shown(name)}{_belongs(name, options, expected)}")
+            belongs = _belongs(name, options, expected)
+            raise ValueError(f"set: expected {environment}a field of the scenario, got {shown(name)}{belongs}")
 
 
 def _belongs(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
@@ -217,26 +199,16 @@ def _belongs(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Command:
-    """What a user can run: called with its name in messages and its arguments, it returns a status or ``None``.
+    """What a user can run: called with its name in messages and its arguments, it returns a status or ``None``."""
 
-    Parameters
-    ----------
-    description
-        What it does: the beginning of its help.
-    examples
-        Arguments of the examples at the end of its help, one line each.
-    add_options
-        Adds its own options to a parser.
-    run
-        Does it. The options have two entries that the user does not give: ``program``, the name in messages, and
-        ``command``, the line that repeats all this. Returns an exit status, or ``None`` for success; raises
-        `ValueError`, `TypeError`, `OSError` or `ImportError`, in one sentence, for what cannot be done.
-    """
-
-    description: str
-    examples: Sequence[str]
+    description: str  # the beginning of its help
+    examples: Sequence[str]  # the end of its help: arguments, a line each
     add_options: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int | None]
+    """Returns an exit status, or ``None`` for success; raises `ValueError`, `TypeError`, `OSError` or `ImportError`, in
+    one sentence, for what cannot be done. The options have two entries that the user does not give: ``program``, the
+    name in messages, and ``command``, the line that repeats all this.
+    """
 
     def parser(self, program: str) -> ArgumentParser:
         """Build the parser of the command line."""
@@ -286,14 +258,7 @@ def executor_of(options: Namespace, packages: tuple[str, ...] = ("multispin_env"
 
 
 def part_of(tasks: Sequence[T], part: str | None) -> list[T]:
-    """The tasks of part ``I/N``, all without one; ``ValueError`` for another text.
-
-    Examples
-    --------
-    >>> from multispin_env.terminal.arguments import part_of
-    >>> part_of("abcde", "2/3")
-    ['b', 'e']
-    """
+    """The tasks of part ``I/N``, as b and e of a to e for 2/3; all without one; ``ValueError`` for another text."""
     if part is None:
         return list(tasks)
     first, slash, count = part.partition("/")

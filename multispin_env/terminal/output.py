@@ -1,11 +1,4 @@
-"""Output of commands: tables, progress and exit.
-
-Progress of a command on stderr: one line that is written over on a terminal, a line now and then in a log.
-
-Exit status of a command, and one sentence on stderr for what cannot be done.
-
-Files of tables that commands write, and how a table was made.
-"""
+"""Output of commands: progress on stderr, the exit status, and files of tables."""
 
 import os
 import signal
@@ -55,14 +48,9 @@ class _Line:
 
 
 class Progress(_Line):
-    """Parts that take some time each, one after the other.
+    """Parts that take some time each, ``total`` in all, one after the other.
 
-    Parameters
-    ----------
-    total
-        Parts in all.
-    time_left
-        Whether to say how long the rest takes, if the parts take about as long as one another.
+    ``time_left`` says whether to say how long the rest takes, if the parts take about as long as one another.
     """
 
     def __init__(self, total: int, time_left: bool = False) -> None:
@@ -147,17 +135,9 @@ def sentence(error: BaseException, extra: str = "") -> str:
 
 
 def exit_status(program: str, run: Callable[[], int | None], extra: str = "") -> int:
-    """Run a command; returns its exit status, for signals that of shells.
+    """Run a command, ``program`` in messages, which needs an extra of the package or none; returns its exit status.
 
-    Parameters
-    ----------
-    program
-        Name of the command in messages.
-    run
-        The command; returns a status, or ``None`` for success. Errors of what the user asks for or gives become one
-        sentence and `REFUSED`.
-    extra
-        Extra of the package that it needs.
+    For signals it is that of shells; errors of what the user asks for or gives become one sentence and `REFUSED`.
     """
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ

@@ -159,7 +159,8 @@ def test_without_the_barrier_the_reference_is_the_bound(quick_prices, tmp_path, 
         (["--agents", "pp"], f"agent: expected one of {[*AGENTS.names(), 'module:ATTRIBUTE']}, got 'pp'"),
         (["--fraction", "2"], "fraction: expected a finite number in (0, 1], got 2.0"),
         (["--server", "a100-32b", "--set", "server=a100-70b"], "set: expected 'server' once, got --server too"),
-        (["--set", "sprea=0.1"], "MultiSpin/Homogeneous-v0: got an unexpected keyword argument 'sprea'"),
+        (["--set", "sprea=0.1"], "got 'sprea'; did you mean 'spread'?"),
+        (["--set", "delay=2", "--envs", "MultiSpin/Fair-v0"], "which is an argument of MultiSpin/DelayedChannel-v0"),
     ],
 )
 def test_bad_options_are_refused_in_one_sentence(options, message, capsys):

@@ -9,7 +9,6 @@ from multispin_env.commands import compare
 from multispin_env.commands.main import main
 from multispin_env.executors import TaskResult
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.terminal.arguments import TAKEN
 
 TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
 
@@ -30,18 +29,6 @@ def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     assert set(found["about"]["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
 
 
-def test_fairness_has_a_table_of_users(tmp_path, capsys):
-    file = tmp_path / "fair.json"
-    assert main(["compare", "--env", "MultiSpin/Fair-v0", *TINY, "--json", str(file)]) == 0
-    printed = capsys.readouterr().out
-    assert "reference: optimal+gradient" in printed
-    assert "Jain's index" in printed
-    assert "user's 5 %" in printed
-    about = json.loads(file.read_text(encoding="utf-8"))["about"]
-    assert about["metric"] == "return"
-    assert about["scenario"]["draft_time_spread"] == 0.8  # what the environment makes of a preset
-
-
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, capsys):
     assert main(["compare", "--env", env_id, *TINY]) == 0
@@ -56,19 +43,14 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--controllers", "optimal+bet"], "did you mean 'beta'"),
         (["--reference", "fixd"], "did you mean 'fixed'"),
         (["--metric", "god"], "metric: expected one of ['goodput', 'throughput', "),
-        (["--scenario", "llama"], "did you mean 'llama2'"),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
         (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),
+        (["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"], "expected True or False, got 'yes'"),
         (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
-        (
-            ["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"],
-            "task_visible: expected True or False, got 'yes'",
-        ),
         (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
         (["--controllers", "optimal+beta"], "drafted: expected an array (n, K) for the estimator 'beta', got None"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
-        (["--set", "num_envs=3"], f"set: expected an argument other than {list(TAKEN)}, got 'num_envs'"),
         (["--set", "max_episode_steps=None"], "max_episode_steps: expected an integer ≥ 1, got -1"),
         (["--metric", "tokens_in_time"], "metric: expected one of an environment that tells of it, got 'tokens_in_t"),
         (["--json", "nowhere/table.json"], "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
@@ -100,15 +82,9 @@ AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: 
         ("reward=" + "-" * 4000 + "1", AS_DEEP),
         ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '---"),
         ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
-        (
-            "num_users=0x" + "f" * 4000,
-            r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large int",
-        ),
+        ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
-        (
-            "num_users=" + str(10**15),
-            r"memory: expected sizes that fit, as of users or episodes, got too large ones \(Unable to allocate ",
-        ),
+        ("num_users=" + str(10**15), r"memory: expected sizes that fit, .* got too large ones \(Unable to allocate "),
     ],
     ids=lambda text: text[:24],
 )

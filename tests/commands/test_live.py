@@ -28,10 +28,10 @@ def folder(tmp_path_factory):
     (folder / "strange.jsonl").write_text('{"prompt": "w4", "task": "poetry"}', encoding="utf-8")
     (folder / "long.jsonl").write_text(json.dumps({"prompt": "w3 " * 40, "task": "chat"}), encoding="utf-8")
     (folder / "empty.txt").write_text("\n\n", encoding="utf-8")
+    (folder / "taken.csv").mkdir()
     law = {"verification_fixed_time": 0.0, "verification_time_per_draft": 0.0, "padded_verification": True}
-    ms.Scenario.preset(
-        "llama2", num_users=20, tasks=TASKS, max_draft_length=8, verification_pieces=((0.001, 1e-4),), **law
-    ).save(folder / "mine.toml")
+    law |= {"verification_pieces": ((0.001, 1e-4),), "max_draft_length": 8}
+    ms.Scenario.preset("llama2", num_users=20, tasks=TASKS, **law).save(folder / "mine.toml")
     return folder
 
 
@@ -143,6 +143,7 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
         ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1, prompt: expected at most 21 tokens"),
         ({"target": "{}/nothing"}, "model: expected a folder that exists, got"),
         ({"out": "{}/no/folder"}, "file: expected a file in a folder that exists, got"),
+        ({"out": "{}/taken", "target": "never"}, "file: expected a file in a folder that exists, got"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(folder, capsys, options, sentence):
@@ -154,14 +155,3 @@ def test_bad_input_is_one_sentence_and_writes_nothing(folder, capsys, options, s
     last = printed.err.splitlines()[-1]
     assert re.search(f"^multispin live: .*{sentence}", last)
     assert not list(folder.glob("bad*"))
-
-
-def test_what_cannot_be_written_is_said_before_anything_is_loaded(folder, capsys, monkeypatch):
-    def never(*_):
-        raise AssertionError
-
-    (folder / "taken.csv").mkdir()
-    monkeypatch.setattr(live, "load_pair", never)
-    assert main(command(folder, out="taken")) == 2
-    assert capsys.readouterr().err.startswith("multispin live: file: expected a file in a folder that exists")
-    assert not (folder / "taken.json").exists()

@@ -9,6 +9,7 @@ import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.controllers.capacity import _by_simulation
 from multispin_env.registry import ENVIRONMENTS
+from tests.commands.test_capacity import SHORT
 
 MODULE = """
 from dataclasses import dataclass
@@ -107,8 +108,7 @@ def test_watch(arguments, module):
 
 def test_capacity(capsys, monkeypatch):
     monkeypatch.setattr("multispin_env.controllers.capacity.FINE", 4.0)
-    short = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
-    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | short)
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
     system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
     assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
@@ -126,14 +126,6 @@ def test_solve(capsys, module, refused):
     assert words in refused("solve", [str(devices), "--controller", "own_rules:longer", "--certify", "1e-3"])
 
 
-COMMANDS = {
-    "compare": ["--num-users", "3", "--episodes", "2", "--controllers"],
-    "watch": ["--num-users", "3", "--rounds", "2", "--out", "film.gif", "--beside"],
-    "capacity": ["--e2el", "1", "--controllers"],
-}
-
-
-@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -145,20 +137,22 @@ COMMANDS = {
         ("own_rules:ms", "got 'own_rules:ms', which makes no "),
     ],
 )
-def test_what_is_no_controller_is_one_sentence(command, name, words, refused):
-    said = refused(command, [*COMMANDS[command], name])
-    assert words in said
-    assert "expected module:ATTRIBUTE of one that can be imported" in said
+def test_what_is_no_controller_is_one_sentence(name, words, refused):
+    for command, *arguments in (
+        ("compare", "--num-users", "3", "--episodes", "2", "--controllers"),
+        ("watch", "--num-users", "3", "--rounds", "2", "--out", "film.gif", "--beside"),
+        ("capacity", "--e2el", "1", "--controllers"),
+    ):
+        said = refused(command, [*arguments, name])
+        assert words in said
+        assert "expected module:ATTRIBUTE of one that can be imported" in said
 
 
-def test_a_rule_without_the_barrier_is_refused_in_rounds(refused):
-    words = "controller: expected one of rounds, of ["
-    assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
-
-
-def test_a_controller_of_rounds_plays_without_the_barrier(capsys):
+def test_rules_of_rounds_play_without_the_barrier_and_others_not_with_it(capsys, refused):
     found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:longer", "optimal", "--reference", "optimal")
     assert 0.0 < found["own_rules:longer"] < found["optimal"]
+    words = "controller: expected one of rounds, of ["
+    assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
 
 
 def test_what_a_file_may_name_imports_nothing(module):

@@ -76,18 +76,9 @@ def test_list_names_every_figure(capsys):
         (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_status_2(arguments, message, tmp_path, capsys):
-    assert main(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
+def test_what_cannot_be_done_is_one_sentence(arguments, message, tmp_path, refused):
+    assert message in refused("reproduce", [*arguments, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
-
-
-def test_missing_matplotlib_names_the_extra(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(["reproduce", "--only", "users", "--out", str(tmp_path / "out")]) == 2
-    assert "multispin_env[render]" in capsys.readouterr().err
 
 
 def test_own_figure_joins(tmp_path):

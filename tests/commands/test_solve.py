@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands import devices
-from multispin_env.commands.devices import read_devices
+from multispin_env.commands.devices import Devices, read_devices
 from multispin_env.commands.main import main
+from multispin_env.commands.solve import rival_cells, solve, summary, to_record
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "examples" / "devices.csv"
@@ -66,17 +68,20 @@ def test_json_is_the_decision_of_the_package(capsys):
     assert [row["draft_length"] for row in found["rows"]] == decision.draft_length.tolist()
     assert np.allclose([row["bandwidth"] for row in found["rows"]], decision.bandwidth, rtol=1e-9)
     assert np.allclose([row["expected_tokens"] for row in found["rows"]], outcome.tokens)
+    assert np.allclose([row["draft_time"] for row in found["rows"]], outcome.draft_time)
+    assert np.allclose([row["upload_time"] for row in found["rows"]], outcome.upload_time)
     assert np.isclose(sum(row["share"] for row in found["rows"]), 1.0)
     assert found["goodput"] == pytest.approx(float(outcome.goodput))
     assert found["round_latency"] == pytest.approx(float(outcome.round_latency))
+    assert found["verification_time"] == scenario.verification_time
     assert found["certified"] is True
     assert found["gap"] <= 1e-6
     assert found["upper_bound"] >= found["goodput"]
     assert ms.Scenario.from_dict(found["about"]["scenario"]) == scenario
-    rivals = {row["name"]: row["goodput"] for row in found["comparison"]}
-    for name in ("fixed", "uniform-bandwidth"):
-        rival = ms.expected_outcome(scenario, state, ms.make_controller(name, scenario)(state))
-        assert rivals[name] == pytest.approx(float(rival.goodput))
+    assert {row["name"] for row in found["comparison"]} == {"optimal", "fixed", "uniform-bandwidth"}
+    for row in found["comparison"][1:]:
+        rival = float(ms.expected_outcome(scenario, state, ms.make_controller(row["name"], scenario)(state)).goodput)
+        assert (row["goodput"], row["share"]) == pytest.approx((rival, rival / found["goodput"]))
 
 
 def test_units_and_formats_agree(write, capsys):
@@ -91,9 +96,11 @@ def test_units_and_formats_agree(write, capsys):
         write(GOOD),
         write("\ufeff" + GOOD.replace("\n", "\r\n") + "\r\n \r\n", "windows.csv"),
         write(seconds, "seconds.csv"),
-        write(json.dumps(objects), "state.json"),
+        write(json.dumps(objects), "state.JSON"),
         write(json.dumps(objects), "state.txt"),
     ]
+    with pytest.raises(ValueError, match="header, column"):
+        read_devices(write(json.dumps(objects), "json.csv"))
     found = [solve_json(capsys, file) for file in files]
     assert [row["name"] for row in found[0]["rows"]] == ["1", "2"]
     for other in found[1:]:
@@ -106,7 +113,8 @@ def test_weights_are_for_the_optimum(write, said, capsys):
     assert read_devices(file).weights.tolist() == [1.0, 9.0]
     found = solve_json(capsys, file)
     plain = solve_json(capsys, write(GOOD, "plain.csv"))
-    assert found["weighted_goodput"] > found["goodput"]
+    worth = found["rows"][0]["expected_tokens"] + 9.0 * found["rows"][1]["expected_tokens"]
+    assert found["weighted_goodput"] == pytest.approx(worth / found["round_latency"])
     assert found["goodput"] <= plain["goodput"]
     assert all(row["goodput"] <= found["weighted_goodput"] for row in found["comparison"])
     assert main(["solve", str(file)]) == 0
@@ -184,7 +192,6 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
     ("text", "words"),
     [
         ("", "state.csv: expected at least one device, got no rows"),
-        (GOOD + "12,15,1.2\n", r"state.csv, row 3, acceptance_rate: .* \[0, 1\], got 1.2"),
         (GOOD + "12,15,80%\n", "row 3, acceptance_rate: .*, got '80%'"),
         (GOOD + "12,,0.8\n", "row 3, snr_db: .*, got ''"),
         (GOOD + "12\n", "row 3, snr_db: .*, got ''"),
@@ -194,7 +201,6 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
         (GOOD.replace("snr_db", "weight"), r"columns: .* one of \['spectral_efficiency', 'snr_db'\], got"),
         (GOOD.replace("snr_db", "draft_time_ms"), "column: expected 'draft_time_ms' once, got it twice"),
         (GOOD.replace(",", ";"), "header, column: .*, got 'draft_time_ms;snr_db;acceptance_rate'"),
-        (f"{HEADER},weight\n12,15,0.8,-1\n", r"row 1, weight: .* \[0, 1e\+09\], got -1.0"),
         (f"{HEADER},weight\n12,15,0.8,0\n", "weight: expected at least one number > 0, got only zeros"),
         (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV"),
         (b"\xff\xfe", "expected text in UTF-8, got the byte 0xff"),
@@ -206,7 +212,7 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
         (f"{HEADER},name\n12,15,0.8,a\0b\n", r"row 1, name: expected a text of one line, .* got 'a\\x00b'"),
         (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "row 1, name: expected a text of one line, .* got 'xxx"),
     ],
-    ids=range(22),
+    ids=range(20),
 )
 def test_bad_csv_says_where_in_a_short_sentence(text, words, write, said):
     printed = said(write(text))
@@ -279,3 +285,80 @@ def test_numbers_at_the_ends_of_their_ranges(write, capsys):
     file = write(f"draft_time_s,spectral_efficiency,acceptance_rate\n{ends}")
     found = solve_json(capsys, file, "--certify", "1e-6")
     assert 0.0 < found["goodput"] <= found["upper_bound"]
+
+
+STATE = ms.SystemState(np.array([0.012, 0.01, 0.02]), np.array([4.0, 6.0, 2.0]), np.array([0.9, 0.7, 0.5]))
+SCENARIO = ms.Scenario.preset("llama2", num_users=3)
+
+
+DEVICES = Devices(("a", "b", "c"), STATE, None)
+
+
+def test_what_was_proven_is_said_and_what_is_infinite_is_none():
+    found = solve(SCENARIO, DEVICES, "optimal", 1e-3)
+    assert [line.split("  ")[0] for line in summary(found).splitlines()] == [
+        *("goodput", "round latency", "upper bound", "proven gap")
+    ]
+    missed = replace(found, gap=4e-4, wanted=1e-6)
+    assert summary(missed).splitlines()[-1] == "proven gap     4.0e-04, not the 1e-06 that was asked for"
+    endless = to_record(replace(found, upper_bound=np.inf, gap=np.inf), {})
+    assert (endless["upper_bound"], endless["gap"], endless["certified"]) == (None, None, False)
+
+
+def test_the_best_rival_is_first():
+    found = solve(SCENARIO, DEVICES, "fixed")
+    assert [row.name for row in found.rivals] == ["uniform-bandwidth", "fixed"]
+    assert found.rivals[0].share > 1.0
+
+
+def test_a_tpot_is_kept_and_those_that_miss_it_come_last():
+    tpot = 0.056
+    found = solve(SCENARIO, DEVICES, "optimal", 1e-6, tpot)
+    decision = ms.make_controller("optimal", SCENARIO, certify=1e-6, tpot=tpot)(STATE)
+    outcome = ms.expected_outcome(SCENARIO, STATE, decision)
+    assert [row.draft_length for row in found.devices] == decision.draft_length.tolist()
+    assert found.token_time == pytest.approx(float((outcome.round_latency / outcome.tokens).max()))
+    assert found.token_time <= tpot < found.rivals[-1].token_time
+    assert [row.name for row in found.rivals] == ["optimal", "uniform-bandwidth", "fixed"]
+    assert found.rivals[1].goodput > found.goodput
+    assert summary(found).splitlines()[2] == f"slowest device  a token every {1e3 * found.token_time:.2f} ms"
+    header, lines = rival_cells(found.rivals, "optimal", weighted=False)
+    assert header[-1] == "slowest device (ms a token)"
+    assert [line[-1] for line in lines] == [f"{1e3 * row.token_time:.2f}" for row in found.rivals]
+
+
+def test_a_tpot_out_of_reach_names_the_least():
+    with pytest.raises(ValueError, match=r"tpot: expected at least 0\.\d+ s, .*, got 0.05") as refused:
+        solve(SCENARIO, DEVICES, "optimal", None, 0.05)
+    least = float(str(refused.value).split("at least ")[1].split()[0])
+    assert solve(SCENARIO, DEVICES, "optimal", None, least * 1.00001).token_time <= least * 1.00001
+    with pytest.raises(ValueError, match=r"controller: expected one of .*, which have tpot, got 'fixed'"):
+        solve(SCENARIO, DEVICES, "fixed", None, 0.1)
+
+
+PLAIN = {"draft_time_s": "1", "spectral_efficiency": "1", "acceptance_rate": "1"}
+
+
+@pytest.mark.parametrize(
+    ("column", "good", "bad"),
+    [
+        ("draft_time_s", ["1e-300", "1e6"], ["0", "1.1e6"]),
+        ("draft_time_ms", ["1e-300", "1e9"], ["0", "1.1e9"]),
+        ("spectral_efficiency", ["1e-30", "1e6"], ["0.9e-30", "1.1e6"]),
+        ("snr_db", ["-300", "300"], ["-301", "301"]),
+        ("acceptance_rate", ["0", "1"], ["-0.1", "1.1"]),
+        ("weight", ["0", "1e9"], ["-0.1", "1.1e9"]),
+    ],
+)
+def test_ends_of_columns(column, good, bad, write):
+    instead = {"draft_time_ms": "draft_time_s", "snr_db": "spectral_efficiency"}.get(column)
+    names = [*(name for name in PLAIN if name not in (column, instead)), column]
+    plain = ",".join("1" for _ in names[:-1])
+
+    def table(cells):
+        return "\n".join([",".join(names), *(f"{plain},{cell}" for cell in cells)])
+
+    read_devices(write(table([*good, "1"])))
+    for cell in bad:
+        with pytest.raises(ValueError, match=rf"row 2, {column}: expected a finite number in .*, got {float(cell)}$"):
+            read_devices(write(table(["1", cell])))

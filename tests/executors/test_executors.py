@@ -8,9 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from multispin_env.executors import Processes, Serial, Stopped
+import multispin_env as ms
+from multispin_env.executors import Processes, Serial, Stopped, decide
 
 
 def work(task):
@@ -98,45 +100,38 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("when", "number"), [("starting", signal.SIGINT), ("working", signal.SIGINT), ("working", signal.SIGTERM)]
+    ("when", "number"),
+    [
+        ("starting", signal.SIGINT),
+        ("working", signal.SIGINT),
+        ("working", signal.SIGTERM),
+        ("working", signal.SIGKILL),
+    ],
 )
 def test_a_signal_ends_the_workers_too(tmp_path, number, when):
-    """The parent says so within a moment, and no worker goes on or says anything."""
+    """The parent says so within a moment, unless it was killed, and no worker goes on or says anything."""
     script, folder = tmp_path / "script.py", tmp_path / "processes"
     script.write_text(SCRIPT, encoding="utf-8")
     folder.mkdir()
     command = [sys.executable, str(script), str(folder), when]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as parent:
-        worker = begun(folder)
+        assert soon(lambda: list(folder.iterdir()))
+        (worker,) = (int(path.name) for path in folder.iterdir())
         if number == signal.SIGINT:
             os.killpg(parent.pid, number)  # as a terminal does
         else:
             parent.send_signal(number)
         assert parent.communicate(timeout=30)[1] == ""
-        assert parent.returncode == number
-    assert not lives(worker)
+        assert parent.returncode == (-number if number == signal.SIGKILL else number)
+    assert soon(lambda: not lives(worker)) if number == signal.SIGKILL else not lives(worker)
 
 
-def test_no_worker_outlives_a_killed_parent(tmp_path):
-    script, folder = tmp_path / "script.py", tmp_path / "processes"
-    script.write_text(SCRIPT, encoding="utf-8")
-    folder.mkdir()
-    with subprocess.Popen([sys.executable, str(script), str(folder), "working"]) as parent:
-        worker = begun(folder)
-        parent.kill()
-    deadline = time.monotonic() + 20.0
-    while lives(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not lives(worker)
-
-
-def begun(folder):
-    """The worker's process, as soon as it says so."""
+def soon(true):
+    """Whether it is within half a minute."""
     deadline = time.monotonic() + 30.0
-    while not list(folder.iterdir()) and time.monotonic() < deadline:
+    while not true() and time.monotonic() < deadline:
         time.sleep(0.05)
-    (worker,) = (int(path.name) for path in folder.iterdir())
-    return worker
+    return true()
 
 
 def lives(process):
@@ -145,3 +140,32 @@ def lives(process):
     except ProcessLookupError:
         return False
     return True
+
+
+SCENARIO = ms.Scenario.preset("qwen3.5", num_users=4)
+
+
+def states(size):
+    return ms.sample_state(SCENARIO, np.random.default_rng(0), size=size)
+
+
+@pytest.mark.parametrize(("executor", "options"), [(Serial(), {}), (Processes(2), {"certify": 1e-6})])
+def test_parts_are_decided_as_the_whole(executor, options):
+    state = states(7)
+    whole = ms.make_controller("optimal", SCENARIO, **options)(state)
+    parts = decide(executor, "optimal", SCENARIO, state, chunk=3, **options)
+    assert type(parts) is type(whole)
+    assert (parts.draft_length == whole.draft_length).all()
+    np.testing.assert_allclose(parts.bandwidth, whole.bandwidth, rtol=1e-12)
+    if options:
+        assert (parts.gap <= 1e-6).all()
+
+
+def test_mistakes_are_one_sentence():
+    with pytest.raises(ValueError, match="did you mean 'optimal'"):
+        decide(Serial(), "optima", SCENARIO, states(2))
+    with pytest.raises(ValueError, match="chunk: expected an integer ≥ 1, got 0"):
+        decide(Serial(), "optimal", SCENARIO, states(2), chunk=0)
+    bad = states(2).changed(draft_time=np.full((2, 4), -1.0))
+    with pytest.raises(ValueError, match=r"draft_time.*expected"):
+        decide(Serial(), "optimal", SCENARIO, bad)

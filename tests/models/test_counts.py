@@ -1,11 +1,27 @@
-"""Rates from counts: simulated logs with known rates, and bad files."""
+"""Rates from logs of counts and from records, against known rates and a slow replay."""
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.special import betaln
 from scipy.stats import beta as beta_distribution
 
-from multispin_env.models.counts import TaskCounts, beta_law, estimate, exact_interval, read_counts
+from multispin_env.models.counts import (
+    ALL,
+    TaskCounts,
+    beta_law,
+    draw_summary,
+    estimate,
+    exact_interval,
+    of_tasks,
+    read_counts,
+    round_cells,
+    summarise,
+    task_cells,
+    tasks_of,
+)
+from multispin_env.physics.records import Recorded, Records, load_overlap, load_records
+from multispin_env.scenario import Scenario
 
 
 def written(tmp_path, text, name="log.csv"):
@@ -35,10 +51,7 @@ def test_a_log_is_read(tmp_path):
         ("request,task,drafted\n", "header: expected the columns"),
         ("request,task,drafted,accepted,task\n", "header: expected the columns"),
         ("request,task,drafted,accepted\n", "task: expected 1 to 128 different ones, got 0"),
-        (
-            "request,task,drafted,accepted\n1,x,4,2\n\n1,x,4,5\n",
-            r"line 4, accepted: expected an integer in 0..4, .*'5'",
-        ),
+        ("request,task,drafted,accepted\n1,x,4,2\n\n1,x,4,5\n", "line 4, accepted: expected an integer in 0..4, .*'5'"),
         ("request,task,drafted,accepted\n1,x,4,2\n1,x,-1,0\n", "line 3, drafted: expected an integer in 0.*'-1'"),
         ("request,task,drafted,accepted\n1,x,4.5,2\n", "line 2, drafted: expected an integer in 0..*'4.5'"),
         ("request,task,drafted,accepted\n1,x,4\n", "line 2, accepted: expected an integer in 0..4.*''"),
@@ -76,19 +89,10 @@ def test_the_rate_is_the_likeliest():
 def test_the_plain_interval_covers(rate):
     """Of 2,000 logs of equal requests at least 95 % but for chance; and not nearly all."""
     rng = np.random.default_rng(int(100 * rate))
-    ends = []
-    for hits, misses in zip(*simulated(rng, np.full(2000, rate), 30), strict=True):
-        low, high = exact_interval(int(hits), int(misses))
-        ends.append(low <= rate <= high)
-    assert 0.94 <= np.mean(ends) <= 0.985
-
-
-def test_ends_of_the_plain_interval():
-    assert exact_interval(0, 5)[0] == 0.0
-    assert exact_interval(5, 0)[1] == 1.0
-    low, high = exact_interval(50, 10)
-    assert beta_distribution.cdf(low, 50, 11) == pytest.approx(0.025)
-    assert beta_distribution.sf(high, 51, 10) == pytest.approx(0.025)
+    counts = np.transpose(simulated(rng, np.full(2000, rate), 30))
+    ends = [exact_interval(hits, misses) for hits, misses in counts.tolist()]
+    assert 0.94 <= np.mean([low <= rate <= high for low, high in ends]) <= 0.985
+    assert (exact_interval(0, 5)[0], exact_interval(5, 0)[1]) == (0.0, 1.0)
 
 
 def test_the_interval_over_requests_covers_what_the_plain_one_misses():
@@ -121,14 +125,8 @@ def test_the_law_over_requests_is_found(mean, concentration):
         return (betaln(a + pairs[:, 0], b + pairs[:, 1]) - betaln(a, b)).sum()
 
     total = found[0] * (1 - found[0]) / found[1] ** 2 - 1
-    best = likelihood(found[0], total)
-    for changed in (
-        (found[0] * 1.01, total),
-        (found[0] * 0.99, total),
-        (found[0], total * 1.1),
-        (found[0], total / 1.1),
-    ):
-        assert likelihood(*changed) < best
+    for middle, size in ((1.01, 1.0), (0.99, 1.0), (1.0, 1.1), (1.0, 1 / 1.1)):
+        assert likelihood(found[0] * middle, total * size) < likelihood(found[0], total)
 
 
 def test_equal_requests_have_no_spread():
@@ -139,3 +137,92 @@ def test_equal_requests_have_no_spread():
     assert min(found) == 0.0
     assert beta_law(np.array([[7, 2]]), np.array([1])) == (pytest.approx(7 / 9), 0.0)
     assert beta_law(np.array([[7, 0]]), np.array([5])) == (1.0, 0.0)
+
+
+NAMES = ("code", "math", "chat", "reading")
+LENGTHS = range(1, 17)
+
+
+@pytest.fixture(scope="module")
+def records():
+    return load_records()
+
+
+@pytest.fixture(scope="module")
+def rows(records):
+    return summarise(records, load_overlap(None, records), NAMES)
+
+
+def slow_rounds(probability, accepted, length, rounds=16):
+    """Mean gain of rounds that begin at every place of a text and read on, place by place."""
+    size, gained = len(accepted), []
+    for begin in range(size):
+        at = begin
+        for _ in range(rounds):
+            reached, run = 1.0, 0
+            gain = 1.0
+            for ahead in range(length):
+                reached *= probability[(at + ahead) % size]
+                gain += reached
+            while run < length and accepted[(at + run) % size]:
+                run += 1
+            gained.append(gain)
+            at = (at + run + 1) % size
+    return np.mean(gained)
+
+
+def slow_formula(length, rate):
+    return sum(rate**token for token in range(length + 1))
+
+
+def test_numbers_of_the_record_of_the_package(rows):
+    """As its README says them; overlap is β without the luck of the draw."""
+    assert [round(row.mean_probability, 3) for row in rows] == [0.924, 0.912, 0.662, 0.750, 0.851]
+    assert [(row.task, row.prompts, row.places) for row in rows[-2:]] == [("reading", 12, 363), (ALL, 48, 4331)]
+    assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in of_tasks(rows))
+    assert all(abs(row.overlap - row.mean_probability) < 0.01 for row in rows)
+
+
+def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
+    row = rows[3]
+    rates, replayed = [], []
+    for prompt in np.flatnonzero(records.task == 3):
+        places = slice(records.start[prompt], records.start[prompt] + records.length[prompt])
+        text = records.probability[places].tolist(), records.accepted[places].tolist()
+        gains = [slow_rounds(*text, length) for length in LENGTHS]
+        ratio = lambda rate, gains=gains: np.mean(  # noqa: E731
+            [slow_formula(length, rate) / gain for length, gain in zip(LENGTHS, gains, strict=True)]
+        )
+        rates.append(brentq(lambda rate, ratio=ratio: ratio(rate) - 1.0, 0.0, 1.0))
+        replayed.append(gains)
+    assert row.rate == pytest.approx(np.mean(rates), abs=1e-9)
+    assert row.prompt_std == pytest.approx(np.std(rates), abs=1e-9)
+    for index, one in enumerate(row.rounds):
+        assert one.replayed == pytest.approx(np.mean(replayed, axis=0)[index], rel=1e-9)
+        formula = np.mean([slow_formula(index + 1, rate) for rate in rates])
+        assert one.off == pytest.approx(formula / one.replayed - 1.0, abs=1e-9)
+    assert row.worst.off == max((one.off for one in row.rounds), key=abs)
+
+
+def test_the_tasks_are_those_that_the_process_assumes(records, rows):
+    scenario = Scenario.preset("llama2", tasks=tasks_of(rows))
+    prior = Recorded(records).prior(scenario)
+    assert [task.acceptance_rate for task in scenario.tasks] == pytest.approx(prior.mean.tolist(), abs=1e-12)
+    assert [task.acceptance_std for task in scenario.tasks] == pytest.approx(prior.spread.tolist(), abs=1e-12)
+
+
+def test_a_single_task_without_overlap():
+    single = Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
+    (row,) = rows = summarise(single, None, ["mine"])
+    assert (row.overlap, row.prompt_std, of_tasks(rows)) == (None, 0.0, rows)
+    header, (line,) = task_cells(rows)
+    assert dict(zip(header, line, strict=True))["overlap"] == ""
+    assert round_cells(rows)[0] == ("L", "mine")
+    with pytest.raises(ValueError, match=r"tasks: expected an integer in 1\.\.1, got 2"):
+        summarise(single, None, ["mine", "other"])
+
+
+def test_a_picture_of_many_tasks(tmp_path):
+    records = Records(np.arange(9), np.full(9, 9), np.full(81, 0.5), np.arange(81) % 2 > 0)
+    draw_summary(summarise(records, None, [f"task {index}" for index in range(9)]), records, tmp_path / "mine")
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Real rounds keep the target's law, forget what was refused, and end requests where they end."""
+"""Rounds and texts of real models against slow passes without caches, and what is timed."""
 
 from types import SimpleNamespace
 
@@ -9,8 +9,9 @@ from models.tiny import WORDS, tiny_model
 from scipy.stats import chisquare
 
 from multispin_env.models import network, rounds
-from multispin_env.models.network import Pair, round_weights
-from multispin_env.models.rounds import EmulatedDevices, Player, PromptOrder
+from multispin_env.models.network import Pair, Sequences, round_weights
+from multispin_env.models.passes import DRAFT, VERIFY, PassCell
+from multispin_env.models.rounds import EmulatedDevices, Player, PromptOrder, Stopwatch, record_texts, setting_of
 
 LONGEST = 4
 PROMPTS = [np.random.default_rng(place).integers(2, WORDS, 1 + place % 5).tolist() for place in range(40)]
@@ -201,17 +202,6 @@ def test_every_prompt_comes_once_before_any_comes_again_and_players_share_them()
     assert first != [PromptOrder(7, 3, seed=5).prompt(place % 3, place // 3) for place in range(14)]
 
 
-def test_a_device_does_not_depend_on_the_others():
-    """Its numbers are its own: the same device alone has the same text."""
-    many = made(3, prompts=PROMPTS[:1])
-    alone = made(1, prompts=PROMPTS[:1])
-    players = [Player(devices, 1.0, seed=5) for devices in (many, alone)]
-    for length in lengths(3, 12):
-        players[0](length)
-        players[1](length[:1])
-    assert many.texts[0] == alone.texts[0]
-
-
 def test_too_little_memory_says_batch_and_length(monkeypatch):
     def fail(*_, **__):
         raise th.OutOfMemoryError("no more")
@@ -224,3 +214,179 @@ def test_too_little_memory_says_batch_and_length(monkeypatch):
     monkeypatch.setattr(rounds.th, "ones", fail)
     with pytest.raises(MemoryError, match="the laws of a batch of 3 with 2 drafted tokens each"):
         play(np.array([1, 2, 0]))
+
+
+TEXTS = [[5, 2], [7, 3, 9, 11, 4], [6]]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return Pair(tiny_model(1), tiny_model(0))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
+def test_every_place_is_what_uncached_passes_say(temperature, pair):
+    seen = []
+    texts = record_texts(pair, TEXTS, 0, 40, temperature, 3, seen.append)
+    assert seen == list(range(1, max(len(text.token) for text in texts) + 1))
+    refused = 0
+    for prompt, text in zip(TEXTS, texts, strict=True):
+        assert len(text.token) <= 40
+        for place, token in enumerate(text.token):
+            before = [*prompt, *text.token[:place]]
+            p, q = (law(model, before, temperature)[-1] for model in (pair.target, pair.draft))
+            assert text.overlap[place] == pytest.approx(np.minimum(p, q).sum(), abs=1e-5)
+            if text.accepted[place]:  # then the text holds what was proposed
+                assert text.probability[place] == pytest.approx(min(1.0, p[token] / q[token]), abs=1e-5)
+            else:
+                refused += 1
+                assert p[token] > q[token] - 1e-6  # a draw from max(0, p - q)
+                assert text.probability[place] < 1.0
+    assert 5 < refused < sum(len(text.token) for text in texts) - 5
+
+
+def test_equal_models_refuse_nothing():
+    """Also if they are two copies, each with a cache of its own."""
+    for pair in (Pair(*[tiny_model(0)] * 2), Pair(tiny_model(0), tiny_model(0))):
+        for text in record_texts(pair, TEXTS, 0, 30, 1.0, 0):
+            assert (text.probability == 1.0).all()
+            assert text.accepted.all()
+            np.testing.assert_allclose(text.overlap, 1.0, rtol=1e-12)
+
+
+def test_recorded_texts_have_the_law_of_the_target(pair):
+    """First and second tokens of 500 texts, whatever the draft model proposes."""
+    prompt, count = [5, 2], 500
+    texts = record_texts(pair, [prompt] * count, 0, 2, 1.0, 1)
+    first = law(pair.target, prompt)[-1]
+    expected = [first, np.zeros(WORDS)]
+    for token in range(WORDS):
+        if token not in pair.target.ends:
+            expected[1] += first[token] * law(pair.target, [*prompt, token])[-1]
+    for place in range(2):
+        found = np.bincount([one.token[place] for one in texts if len(one.token) > place], minlength=WORDS)
+        assert found.sum() == pytest.approx(count * expected[place].sum(), abs=4 * count**0.5)
+        share = expected[place] / expected[place].sum() * found.sum()
+        assert chisquare(*merged(found, share)).pvalue > 1e-3
+    assert not all(one.accepted[0] for one in texts)
+
+
+def merged(found, expected):
+    """Rare tokens as one."""
+    order = np.argsort(expected)
+    rare = max(1, np.searchsorted(expected[order].cumsum(), 5.0, side="right") + 1)
+    return [np.append(counts[order][rare:], counts[order][:rare].sum()) for counts in (found, expected)]
+
+
+def test_a_text_ends_at_the_end_token_or_the_context_or_the_most_tokens():
+    target = tiny_model(0, context=12)
+    texts = record_texts(Pair(tiny_model(1, context=12), target), [[5, 2], [7, 3, 9]] * 20, 0, 100, 1.0, 0)
+    ended = 0
+    for row, text in enumerate(texts):
+        prompt = 2 + row % 2
+        inside, last = text.token[:-1], text.token[-1]
+        assert not set(inside.tolist()) & target.ends
+        assert int(last) in target.ends or prompt + len(text.token) == 13  # the last is not read
+        ended += int(last) in target.ends
+    assert 0 < ended < 40
+    assert all(len(text.token) <= 4 for text in record_texts(Pair(target, target), TEXTS, 0, 4, 1.0, 0))
+
+
+def test_random_numbers_belong_to_the_prompt(pair):
+    """A prompt's text does not depend on those beside it, but for the rounding of batched passes."""
+    both = record_texts(pair, TEXTS, 4, 10, 1.0, 9)
+    alone = record_texts(pair, TEXTS[1:2], 5, 10, 1.0, 9)[0]
+    np.testing.assert_array_equal(both[1].token, alone.token)
+    np.testing.assert_allclose(both[1].probability, alone.probability, atol=1e-5)
+    assert both[1].token.tolist() != record_texts(pair, TEXTS[1:2], 4, 10, 1.0, 9)[0].token.tolist()
+
+
+class Clock:
+    """Goes on by what the networks do: 2 s a pass and 0.5 s a token of the target, a second a pass of the draft."""
+
+    def __init__(self, pair):
+        self.now, self.shapes, self.looks = 0.0, [], []
+        self._watch(pair.target, lambda ids: 2.0 + 0.5 * ids.numel())
+        self._watch(pair.draft, lambda ids: 1.0)
+
+    def _watch(self, model, seconds):
+        forward = model.network.forward
+
+        def watched(**arguments):
+            self.shapes.append((model.name, tuple(arguments["input_ids"].shape), arguments["logits_to_keep"]))
+            self.now += seconds(arguments["input_ids"])
+            return forward(**arguments)
+
+        model.network.forward = watched
+
+    def __call__(self):
+        self.looks.append(len(self.shapes))
+        return self.now
+
+
+@pytest.fixture
+def own():
+    """A pair whose networks a test may change."""
+    made = Pair(tiny_model(1), tiny_model(0))
+    for model in (made.draft, made.target):
+        model.cache_argument  # noqa: B018 - looks at the signature, once
+    return made
+
+
+def test_a_pass_is_what_it_is_called(own):
+    clock = Clock(own)
+    watch = Stopwatch(own, 4, 20, np.random.default_rng(0), clock)
+    assert clock.shapes == [("tiny-0", (4, 20), 1), ("tiny-1", (1, 20), 1)]
+    assert clock.looks == []
+    for batch, length in ((4, 3), (1, 0), (2, 7)):
+        clock.shapes.clear()
+        assert watch(PassCell(VERIFY, batch, length)) == 2.0 + 0.5 * batch * (length + 1)
+        assert clock.shapes == [("tiny-0", (batch, length + 1), length + 1)]
+        assert clock.looks[-2:] == [0, 1]
+    clock.shapes.clear()
+    assert watch(PassCell(DRAFT, 1, 5)) == 5.0
+    assert clock.shapes == [("tiny-1", (1, 1), 1)] * 5
+
+
+def test_texts_are_as_before(own):
+    """Passes at any time read behind the same context: the logits are those of a text that has only that."""
+    watch = Stopwatch(own, 3, 12, np.random.default_rng(5))
+    context = np.random.default_rng(5).integers(0, WORDS, (3, 12)).tolist()
+    for cell in (PassCell(VERIFY, 3, 6), PassCell(DRAFT, 1, 4), PassCell(VERIFY, 1, 1)):
+        assert watch(cell) > 0.0
+    assert watch.target.length.tolist() == [12, 12, 12]
+    assert watch.draft.length.tolist() == [12]
+    fresh = Sequences(own.target, 3, WORDS)
+    fresh.read(np.arange(3), context)
+    more = [[3, 4], [5, 6], [7, 8]]
+    assert th.allclose(watch.target.read(np.arange(3), more), fresh.read(np.arange(3), more), atol=1e-4)
+
+
+def test_a_device_is_waited_for_before_each_look_at_the_clock(own, monkeypatch):
+    order = []
+    monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
+    watch = Stopwatch(own, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
+    watch(PassCell(VERIFY, 1, 1))
+    watch(PassCell(DRAFT, 1, 2))
+    assert order == ["wait for tiny-0", "look"] * 2 + ["wait for tiny-1", "look"] * 2
+
+
+def test_cuda_is_synchronised(own, monkeypatch):
+    waited = []
+    monkeypatch.setattr(th.cuda, "synchronize", waited.append)
+    rounds.wait_for(own.target)
+    assert waited == []
+
+    class OnGpu:
+        device = th.device("cuda:1")
+
+    rounds.wait_for(OnGpu())
+    assert waited == [th.device("cuda:1")]
+
+
+def test_the_setting_is_all_that_times_depend_on(own):
+    weights = sum(one.numel() for one in own.target.network.parameters())
+    threads = th.get_num_threads()
+    models = {"target": "tiny-0", "target_weights": weights, "draft": "tiny-1", "draft_weights": weights}
+    device = f"cpu with {threads} thread{'s' * (threads > 1)}"
+    assert setting_of(own, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}

@@ -78,12 +78,8 @@ def test_each_quantity_is_what_it_says():
         assert line.realised.low - 1e-9 <= line.realised.mean <= line.realised.high + 1e-9
     assert lines[-1].realised.mean == pytest.approx(goodput.realised.mean / (5 / 0.6))
     assert lines[4].realised == pytest.approx((2.5, 2.5, 2.5))  # nothing random in b
-
-
-def test_the_table_is_text():
-    header, rows = verdict_cells(verdict_lines(two()))
-    assert len(header) == 6
-    assert rows[5] == ("b", PASS, "100.0", "200.0 (200.0 to 200.0)", "+100.0 (+100.0 to +100.0)", "2.000")
+    header, rows = verdict_cells(lines)
+    assert (len(header), rows[5][:3]) == (6, ("b", PASS, "100.0"))
 
 
 @pytest.mark.parametrize(

@@ -84,23 +84,23 @@ def refused(options, name, *expected):
     return str(caught.value).partition(f"got '{name}'")[2]
 
 
-@pytest.mark.parametrize("env_id", [None, HIDDEN])
-def test_a_setting_that_belongs_elsewhere_says_where(env_id, parse):
+@pytest.mark.parametrize("env_ids", [[], [HIDDEN], [HIDDEN, "MultiSpin/Fair-v0"]], ids=len)
+def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
     options = parse()
-    assert refused(options, "env", env_id).endswith("--env")
-    own = set() if env_id is None else set(option_names(ENVIRONMENTS.load(env_id)))
+    assert refused(options, "env", env_ids).endswith("--env")
+    own = {name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))}
     (name, *_) = set(option_names(ENVIRONMENTS.load(SERVING))) - own
-    said = refused(options, name, env_id)
+    said = refused(options, name, env_ids)
     owners = [one for one in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(one))]
     assert [one for one in ENVIRONMENTS.names() if one in said] == owners
-    assert "did you mean 'max_draft_length'" in refused(options, "max_draft_lenght", env_id)
+    assert "did you mean 'max_draft_length'" in refused(options, "max_draft_lenght", env_ids)
     for name in ("zzz", "learning_rate"):  # which is not mean_draft_time
-        assert "min_draft_length, max_draft_length" in refused(options, name, env_id)
+        assert "min_draft_length, max_draft_length" in refused(options, name, env_ids)
 
 
 def test_settings_that_are_known_pass(parse):
-    check_settings(parse(), ["spread", "payload", "copy"], HIDDEN, ["copy"])
-    assert refused(parse(), "copy", HIDDEN)
+    check_settings(parse(), ["spread", "payload", "copy"], [HIDDEN], ["copy"])
+    assert refused(parse(), "copy", [HIDDEN])
     assert chosen_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
 
 
