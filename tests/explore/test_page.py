@@ -58,9 +58,7 @@ def test_a_refused_link_says_so_and_begins_anew():
 
 
 def test_who_pays_is_said_of_each_device():
-    page = answer("one-round", "num_users=3&moved=2&moved_db=-5", HERE)["html"]
-    assert "The SNR of device 2 has moved from " in page
-    assert page.count('class="amount"') == 3
+    assert answer("one-round", "num_users=3&moved=2&moved_db=-5", HERE)["html"].count('class="amount"') == 3
 
 
 def test_a_view_without_a_name_is_not_found():
@@ -82,13 +80,6 @@ def test_no_file_but_the_assets_is_served(path):
     assert "import" not in body
 
 
-def test_a_scenario_that_was_not_named_is_not_read(tmp_path):
-    file = tmp_path / "other.toml"
-    Scenario.preset("r1").save(file)
-    _, _, body = ask("/draw/one-round", f"scenario={file}")
-    assert json.loads(body)["said"].startswith("scenario: expected one of ['llama2'")
-
-
 LOOKED_UP = [
     (view, entry.name)
     for view in VIEWS.names()
@@ -101,44 +92,37 @@ LOOKED_UP = [
 @pytest.mark.parametrize(("view", "name"), LOOKED_UP)
 def test_no_choice_is_the_path_of_a_file(view, name, tmp_path):
     """What is said of a file that is there is what is said of one that is not."""
-    file = tmp_path / "a.toml"
-    file.write_text("password = 1\n", encoding="utf-8")
-    there, nowhere = (answer(view, urlencode({name: path}), HERE)["said"] for path in (file, tmp_path / "b.toml"))
+    Scenario.preset("r1").save(tmp_path / "a.toml")
+    there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["said"] for file in ("a.toml", "b.toml"))
     assert there.startswith(f"{name}: expected one of ")
     assert there == nowhere.replace("b.toml", "a.toml")
-    assert there in whole_page(view, urlencode({name: file}), HERE).replace("&#x27;", "'")
+    assert there in whole_page(view, urlencode({name: tmp_path / "a.toml"}), HERE).replace("&#x27;", "'")
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"host": "evil.example"},
-        {"host": f"evil.example:{PORT}"},
-        {"host": "127.0.0.1:1"},
-        {"host": ""},
-        {"origin": "http://evil.example"},
-        {"origin": "null"},
-    ],
-)
-def test_other_names_and_other_pages_are_refused(headers):
-    status, _, body = ask("/draw/one-round", "num_users=1", **headers)
+EVIL = "http://evil.example"
+REFUSED = {
+    "another name": {"host": "evil.example"},
+    "another name with our port": {"host": f"evil.example:{PORT}"},
+    "another port": {"host": "127.0.0.1:1"},
+    "no name": {"host": ""},
+    "another page": {"origin": EVIL},
+    "a page without a name": {"origin": "null"},
+    **{
+        f"{part} of {site}": {"sec_fetch_site": site, "sec_fetch_mode": mode, "sec_fetch_dest": target}
+        for site in ("cross-site", "same-site")
+        for part, mode, target in (
+            ("img", "no-cors", "image"), ("iframe", "navigate", "iframe"), ("fetch", "cors", "empty"), ("?", "", "")
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/", "/draw/one-round", "/assets/explore.js"])
+@pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED)
+def test_other_names_and_other_pages_are_refused(path, headers):
+    status, _, body = ask(path, **headers)
     assert status == 403
     assert len(body.splitlines()) == 1
-
-
-PARTS = {
-    "img": {"sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"},
-    "iframe": {"sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"},
-    "fetch": {"sec_fetch_mode": "cors", "sec_fetch_dest": "empty"},
-    "nothing more": {},
-}
-
-
-@pytest.mark.parametrize("path", ["/", "/landscape", "/draw/one-round", "/assets/explore.js"])
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-@pytest.mark.parametrize("part", PARTS)
-def test_no_other_site_has_the_page_as_a_part(path, site, part):
-    assert ask(path, sec_fetch_site=site, **PARTS[part])[0] == 403
 
 
 @pytest.mark.parametrize("site", ["cross-site", "none"])
@@ -156,14 +140,13 @@ def test_own_names_are_answered(host):
 def test_a_machine_that_is_reached_everywhere_has_any_name():
     app = make_app(HERE, "0.0.0.0", PORT)
     assert ask("/draw/one-round", "num_users=1", app, host="lab.example:8050")[0] == 200
-    assert ask("/draw/one-round", "num_users=1", app, host="lab.example", origin="http://evil.example")[0] == 403
+    assert ask("/draw/one-round", "num_users=1", app, host="lab.example", origin=EVIL)[0] == 403
 
 
 def test_the_browser_is_told_to_load_nothing_from_elsewhere():
     _, headers, _ = ask("/assets/explore.js")
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
-    assert policy["script-src"] == policy["connect-src"] == policy["form-action"] == "'self'"
-    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
-    assert policy["img-src"] == "'self' data:"
-    assert policy["style-src"] == "'self' 'unsafe-inline'"
+    assert {policy.pop(name) for name in ("script-src", "connect-src", "form-action")} == {"'self'"}
+    assert {policy.pop(name) for name in ("default-src", "base-uri", "frame-ancestors")} == {"'none'"}
+    assert policy == {"img-src": "'self' data:", "style-src": "'self' 'unsafe-inline'"}
     assert headers["x-content-type-options"] == "nosniff"
