@@ -26,8 +26,7 @@ def test_a_link_restores_every_field():
         server="a100-32b", payload="ids", shortest="0", seed=7, moved=2,
         moved_db=5.5, edits="1.snr_db=12.5;3.acceptance=.7",
     )  # fmt: skip
-    names = [entry.name for entry in fields(settings)]
-    assert all(getattr(settings, name) != getattr(RoundSettings(), name) for name in names), "each differs"
+    assert all(getattr(settings, entry.name) != entry.default for entry in fields(settings)), "each differs"
     assert RoundSettings.from_query(f"?{settings.query()}") == settings
 
 

@@ -84,11 +84,6 @@ def test_requests_and_those_that_wait(busy):
     assert sum(answer[1] for answer in drawn["answers"]) == sum(int(one.served.in_time.sum()) for one in busy.outcomes)
 
 
-def test_endless_requests_have_no_queue():
-    drawn = timeline(played("MultiSpin/Continuous-v0", "greedy", horizon=1.0).trace)
-    assert set(drawn) == {"shown", "devices", "server", "ends", "gained"}
-
-
 def test_a_long_episode_is_cut_off(busy, monkeypatch):
     monkeypatch.setattr(timelines, "MOST_STRETCHES", 4 * 3 * 5)
     drawn = timeline(busy)
@@ -116,6 +111,7 @@ def test_as_the_comparison_plays_them(env_id, name, more):
     assert len(set(found.time.tolist())) == 3
     assert found.episode.keys() == expected.episode.keys()
     assert all((found.episode[key] == expected.episode[key]).all() for key in found.episode)
+    assert ("waiting" in timeline(trace)) == (env_id == "MultiSpin/Serving-v0")  # others have no queue
     assert trace.duration == pytest.approx(found.time[0], rel=1e-12)  # the first is kept whole
     assert env_id != "MultiSpin/Continuous-v0" or trace.gained[-1] == pytest.approx(found.tokens[0].sum(), rel=1e-12)
     assert trace.title == name
