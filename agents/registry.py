@@ -8,8 +8,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from multispin_env.checks import check_name
-from multispin_env.outside import FORM, imported, is_outside, refusal
-from multispin_env.registry import Registry
+from multispin_env.registry import FORM, Registry, imported, is_outside, refusal
 
 AGENTS: Registry = Registry(
     "agent",

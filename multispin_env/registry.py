@@ -5,6 +5,8 @@ loads from a file of ``multispin_env/data``; users may also register objects. So
 it is: that is for the base of its kind to say, and `tests/test_registry.py` holds each entry to it.
 """
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
@@ -13,7 +15,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from multispin_env.checks import check_keywords, check_name
+from multispin_env.checks import check_keywords, check_name, shown
+
+FORM = "module:ATTRIBUTE"  # How the name of a part from outside this package is written
 
 
 class Registry:
@@ -49,9 +53,7 @@ class Registry:
     def load(self, name: str) -> Any:
         """Return the object behind ``name``; ``ValueError`` for an unknown name suggests the nearest."""
         target = self.target(name)
-        if not isinstance(target, str):
-            return target
-        return _loaded(target)
+        return _loaded(target) if isinstance(target, str) else target
 
 
 @cache
@@ -80,29 +82,37 @@ def make_part(table: Registry, name: str, options: Mapping[str, Any], **handed_i
     return cls(**handed_in, **options)
 
 
-_PRESETS = "multispin_env.scenario:Scenario:presets/"
+def is_outside(name: object) -> bool:
+    """Whether a name is that of a part outside this package."""
+    return isinstance(name, str) and ":" in name
 
+
+def imported(kind: str, name: str) -> Any:
+    """Import what ``module:ATTRIBUTE`` names, in the present folder too; ``ValueError`` if it can't be imported.
+
+    A module is only imported where the user names it, never because a file or a page does.
+    """
+    if os.getcwd() not in sys.path:  # as of an installed script
+        sys.path.append(os.getcwd())
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:  # ValueError for an empty name
+        raise refusal(kind, name, f" ({error})") from error
+
+
+def refusal(kind: str, name: str, why: str) -> ValueError:
+    """Error for a name of this kind of part that stands for none; ``why`` goes on behind the name."""
+    return ValueError(f"{kind}: expected {FORM} of one that can be imported, got {shown(name)}{why}")
+
+
+_PRESETS = ("llama2", "qwen3.5", "qwen2.5", "r1")
 SCENARIOS: Registry = Registry(
-    "scenario preset",
-    {
-        "llama2": _PRESETS + "llama2.toml",
-        "qwen3.5": _PRESETS + "qwen3.5.toml",
-        "qwen2.5": _PRESETS + "qwen2.5.toml",
-        "r1": _PRESETS + "r1.toml",
-    },
+    "scenario preset", {name: f"multispin_env.scenario:Scenario:presets/{name}.toml" for name in _PRESETS}
 )
 
-_SERVERS = "multispin_env.server:Server:servers/"
-
-SERVERS: Registry = Registry(
-    "server",
-    {
-        "a100-7b-gemm": _SERVERS + "a100-7b-gemm.toml",
-        "a100-32b": _SERVERS + "a100-32b.toml",
-        "a100-70b": _SERVERS + "a100-70b.toml",
-        "cpu-1.5b": _SERVERS + "cpu-1.5b.toml",
-    },
-)
+_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b", "cpu-1.5b")
+SERVERS: Registry = Registry("server", {name: f"multispin_env.server:Server:servers/{name}.toml" for name in _SERVERS})
 
 CHANNELS: Registry = Registry(
     "channel",

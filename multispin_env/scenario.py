@@ -309,11 +309,6 @@ class Scenario:
         return db_to_linear(self.transmit_snr_db)
 
     @property
-    def transmit_power(self) -> float:
-        """p_k in W."""
-        return self.transmit_snr * self.noise_power
-
-    @property
     def autoregressive_goodput(self) -> float:
         """K / T_ver in tokens/s: the server alone, one token for each user a round; rewards are multiples of it."""
         return self.num_users / self.verification_time

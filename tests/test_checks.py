@@ -48,6 +48,15 @@ def test_integer(high, expected):
             check_integer("n", value, 2, high)
 
 
+def test_whole_numbers_end_where_arrays_do_and_long_values_are_cut_off():
+    assert check_integer("a", LARGEST, 0) == np.iinfo(np.int64).max
+    with pytest.raises(ValueError, match=rf"a: expected an integer in 3\.\.{2**63 - 1}, got {2**63}"):
+        check_integer("a", 2**63, 3)
+    assert shown("a" * 198) == repr("a" * 198)
+    assert shown("a" * 199) == "'" + "a" * 199 + "..."
+    assert shown(10**5000) == "a very large int"
+
+
 def test_bool():
     assert check_bool("b", np.True_) is True
     assert check_bool("b", False) is False
@@ -99,15 +108,3 @@ def test_numbers_beyond_all_bounds_are_refused(value):
         with pytest.raises(ValueError, match=r"^a(\[0\])?: expected .*, got ") as caught:
             check()
         assert len(str(caught.value)) < 400
-
-
-def test_whole_numbers_end_where_arrays_do():
-    assert check_integer("a", LARGEST, 0) == np.iinfo(np.int64).max
-    with pytest.raises(ValueError, match=rf"a: expected an integer in 3\.\.{2**63 - 1}, got {2**63}"):
-        check_integer("a", 2**63, 3)
-
-
-def test_long_values_are_cut_off():
-    assert shown("a" * 198) == repr("a" * 198)
-    assert shown("a" * 199) == "'" + "a" * 199 + "..."
-    assert shown(10**5000) == "a very large int"

@@ -129,15 +129,6 @@ def test_what_none_stands_for(rng):
         assert gym.spec(env_id).max_episode_steps == (64 if env_id in ROUNDS else None)
 
 
-def test_the_range_of_a_certificate():
-    scenario = ms.Scenario.preset("llama2", num_users=2)
-    for good in (1e-10, 0.999):
-        assert ms.make_controller("optimal", scenario, certify=good).certify == good
-    for bad in (0.99e-10, 1.0):
-        with pytest.raises(ValueError, match=r"certify: expected a finite number in \[1e-10, 1\), got "):
-            ms.make_controller("optimal", scenario, certify=bad)
-
-
 def test_defaults_of_estimators_are_near_the_best_that_were_tried():
     """As near as docstrings promise, in the mean over systems, by the stored table."""
     seen = {}

@@ -15,7 +15,6 @@ from multispin_env.controllers.rounds.optimal import Optimal
 from multispin_env.controllers.rounds.systems import draft_schedule
 from multispin_env.envs.settings import Variant
 from multispin_env.parallel import parallel_env
-from multispin_env.physics.radio import clarke_correlation, doppler_frequency
 from multispin_env.physics.rounds import jain_index
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.registry import ENVIRONMENTS
@@ -25,10 +24,7 @@ WRAPPERS = {name: getattr(wrappers, name) for name in wrappers.__all__} | {"para
 SOLVERS = {"Algorithm1": Algorithm1, "Optimal": Optimal}  # users make them by name, with `make_controller`
 FORMULAS = {
     formula.__name__: formula
-    for formula in (
-        *(expected_tokens, sample_tokens, jain_index, clarke_correlation, doppler_frequency),
-        *(homogeneous_draft_length, draft_schedule),
-    )
+    for formula in (*(expected_tokens, sample_tokens, jain_index, homogeneous_draft_length, draft_schedule),)
 }
 FUNCTIONS = [name for name, value in PUBLIC.items() if inspect.isfunction(value)]
 

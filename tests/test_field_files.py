@@ -1,6 +1,5 @@
 """Scenarios as TOML and JSON."""
 
-import dataclasses
 import json
 import tomllib
 
@@ -28,8 +27,6 @@ def test_every_field_stands_there_with_its_meaning(tmp_path):
     lines = [line for line in text.splitlines() if " = " in line.partition("#")[0]]
     plain = [line for line in lines if not line.startswith(('name = "M', 'name = "G', 'name = "S', "acceptance_"))]
     assert all("# " in line for line in plain)
-    assert "total_bandwidth = 10000000.0" in text
-    assert "# Hz of the uplink" in text
 
 
 def test_a_file_may_begin_with_a_preset(tmp_path):
@@ -99,21 +96,12 @@ def test_bad_files_are_one_sentence(name, text, words, tmp_path):
     assert len(str(caught.value).replace(str(tmp_path), "")) < 1000
 
 
-def test_names_of_servers_are_short_and_can_be_shown(tmp_path):
-    server = SERVERS.load("a100-32b")
-    assert dataclasses.replace(server, name="x" * 100).name == "x" * 100
-    for name in ("x" * 101, "\x1b[31mred", ["x"]):
-        with pytest.raises(ValueError, match="name: expected a text of one line"):
-            dataclasses.replace(server, name=name)
-
-
 def test_files_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*none.toml"):
         ms.Scenario.resolve(str(tmp_path / "none.toml"))
-    with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
-        ms.Scenario.load(tmp_path / "x.yaml")
-    with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
-        OWN.save(tmp_path / "x.yaml")
+    for ask in (ms.Scenario.load, OWN.save):
+        with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
+            ask(tmp_path / "x.yaml")
     (tmp_path / "b.toml").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*b.toml"):
         ms.Scenario.load(tmp_path / "b.toml")

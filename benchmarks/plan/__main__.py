@@ -1,4 +1,4 @@
-"""How close one can get: ``python -m benchmarks.plan`` (docs/continuous.md).
+"""Evidence of how close one can get: ``python -m benchmarks.plan`` (docs/evidence/continuous.md).
 
 Makes the tables that ``tables.npz`` lacks; it can be stopped and goes on. Then prints, for each system, the mean rates
 of `groups`, `prices` and `plan`, which follows the tables, in a static channel beside the bound, with paired standard

@@ -1,4 +1,4 @@
-"""Tables of lengths by simulated annealing (docs/continuous.md)."""
+"""Tables of lengths by simulated annealing (docs/evidence/continuous.md)."""
 
 import numpy as np
 

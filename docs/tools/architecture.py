@@ -1,4 +1,4 @@
-"""Picture of the rooms, for docs/architecture.md: ``python docs/tools/architecture.py``."""
+"""Picture of the rooms, for docs/reference/architecture.md: ``python docs/tools/architecture.py``."""
 
 from pathlib import Path
 

@@ -40,9 +40,7 @@ COMMANDS = {
     "reproduce": CommandEntry(
         _HERE + "reproduce", "the paper's figures and claims", "render", "python -m multispin_env.reproduce"
     ),
-    "watch": CommandEntry(
-        _HERE + "watch", "look on while something decides", "render", "python -m multispin_env.watch"
-    ),
+    "watch": CommandEntry(_HERE + "watch", "look on while something decides", "render"),
     "explore": CommandEntry(_HERE + "explore", "a page with sliders, in the browser", "app"),
     "solve": CommandEntry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
     "capacity": CommandEntry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),

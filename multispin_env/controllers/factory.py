@@ -15,8 +15,7 @@ from typing import Any, Self
 from multispin_env.checks import check_keywords, check_name
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.outside import FORM, imported, is_outside, refusal
-from multispin_env.registry import CONTROLLERS, ESTIMATORS, MODIFIERS, option_names
+from multispin_env.registry import CONTROLLERS, ESTIMATORS, FORM, MODIFIERS, imported, is_outside, option_names, refusal
 from multispin_env.scenario import Scenario
 
 CLAIRVOYANT = "clairvoyant"

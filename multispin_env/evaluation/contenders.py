@@ -21,7 +21,7 @@ Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
 Named = Controller[Any, Any] | PlugIn
-"""What has a name."""
+"""A thing with a name."""
 
 Contender = Named | Policy | Agent
 """Controllers see the true state, plug-ins what may be observed, all others the observations."""

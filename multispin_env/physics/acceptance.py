@@ -1,13 +1,4 @@
-"""Laws of acceptance: where every device's acceptance rate comes from.
-
-Requests of the acceptance processes: how they end, and what is known of them in advance.
-
-Protocol of acceptance processes.
-
-Acceptance known from the task.
-
-Acceptance that differs between the requests of a task.
-"""
+"""Laws of acceptance: where the acceptance rate of every device comes from, and how requests end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

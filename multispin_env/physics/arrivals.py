@@ -1,21 +1,4 @@
-"""Arrivals of requests.
-
-Protocol of arrival processes.
-
-Arrival processes from their names.
-
-Arrivals whose requests get their lengths elsewhere.
-
-Bursty or regular arrivals.
-
-Poisson arrivals.
-
-Arrivals whose rate goes up and down.
-
-People who read an answer, think, and ask again.
-
-Requests as they were recorded.
-"""
+"""Arrivals of requests: when they come."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -227,7 +210,8 @@ class Ramp(GapArrivals):
         """M(t) in s: requests until t of a device with rate 1, for t (...) from the start of a period on."""
         whole, inside = np.divmod(time, self.period)
         half = self.period / 2.0
-        up = self._rise(np.minimum(inside, self.period - inside))
+        short, (start, slope) = np.minimum(inside, self.period - inside), self._line
+        up = start * short + slope * short**2 / 2.0
         return whole * self.period + np.where(inside <= half, up, self.period - up)
 
     def inverse(self, area: FloatArray) -> FloatArray:
@@ -245,10 +229,6 @@ class Ramp(GapArrivals):
         """m at the start of a period, and how it rises a second."""
         centre = (self.low + self.high) / 2.0
         return self.low / centre, (self.high - self.low) / centre / (self.period / 2.0)
-
-    def _rise(self, time: FloatArray) -> FloatArray:
-        start, slope = self._line
-        return start * time + slope * time**2 / 2.0
 
 
 @dataclass
@@ -329,15 +309,11 @@ class TraceArrivals(Arrivals):
     @override
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
         devices, sizes = rng.spawn(2)
-        replay = _Replay(devices, self.record, rate, *self._begin(devices))
+        times = self.record.arrived_at
+        begin = devices.random() * self.record.period if self.start is None else float(times[self.start])
+        first = int(np.searchsorted(times, begin)) if self.start is None else self.start
+        replay = _Replay(devices, self.record, rate, first, begin)
         return replay if lengths is None else WithLengths(replay.gaps, lengths, sizes, len(rate))
-
-    def _begin(self, rng: np.random.Generator) -> tuple[int, float]:
-        """The first request of an episode, and the time of the record when that begins, in s."""
-        if self.start is not None:
-            return self.start, float(self.record.arrived_at[self.start])
-        begin = rng.random() * self.record.period
-        return int(np.searchsorted(self.record.arrived_at, begin)), begin
 
 
 @dataclass

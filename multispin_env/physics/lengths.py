@@ -1,15 +1,4 @@
-"""Lengths of requests.
-
-Protocol of laws of lengths.
-
-Laws of lengths from their names.
-
-Geometric lengths.
-
-Log-normal lengths.
-
-Lengths of recorded requests.
-"""
+"""Lengths of requests: tokens of prompts and answers."""
 
 from dataclasses import dataclass
 from os import PathLike
@@ -85,10 +74,8 @@ class Geometric(Lengths):
     @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
         fresh = rng.standard_exponential((rows, 2, num_users))
-        prompt = (
-            _geometric(self.mean_prompt, fresh[:, 0]) if self.mean_prompt else np.zeros((rows, num_users), np.int64)
-        )
-        return prompt, _geometric(self.mean_output, fresh[:, 1])
+        output = _geometric(self.mean_output, fresh[:, 1])
+        return _geometric(self.mean_prompt, fresh[:, 0]) if self.mean_prompt else np.zeros_like(output), output
 
 
 def _geometric(mean: float, exponential: FloatArray) -> IntArray:
@@ -129,8 +116,17 @@ class LogNormal(Lengths):
     @property
     @override
     def mean_output(self) -> float:
-        """Mean of the rounded lengths: 1 + Σ_n P(X > n + ½) over n ≥ 1."""
-        return _rounded_mean(self.median_output, self.sigma_output)
+        median, sigma = self.median_output, self.sigma_output
+        if sigma == 0.0:
+            return float(_rounded(np.asarray(median)))
+        from scipy import special  # late: it takes as long to import as all of this package
+
+        # 1 + Σ_n P(X > n + ½) over n ≥ 1
+        over = special.ndtr(np.log(median / (np.arange(1, SUMMED) + 0.5)) / sigma)
+        # the rest of the sum is the integral of P(X > x) from here on, which is E[(X − x)⁺]
+        place = np.log(median / SUMMED) / sigma
+        beyond = median * np.exp(sigma**2 / 2.0) * special.ndtr(place + sigma) - SUMMED * special.ndtr(place)
+        return float(1.0 + over.sum() + beyond)
 
     @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
@@ -143,18 +139,6 @@ class LogNormal(Lengths):
 
 def _rounded(tokens: FloatArray) -> IntArray:
     return np.maximum(np.rint(tokens), 1.0).astype(np.int64)
-
-
-def _rounded_mean(median: float, sigma: float) -> float:
-    if sigma == 0.0:
-        return float(_rounded(np.asarray(median)))
-    from scipy import special  # late: it takes as long to import as all of this package
-
-    over = special.ndtr(np.log(median / (np.arange(1, SUMMED) + 0.5)) / sigma)
-    # the rest of the sum is the integral of P(X > x) from here on, which is E[(X − x)⁺]
-    place = np.log(median / SUMMED) / sigma
-    beyond = median * np.exp(sigma**2 / 2.0) * special.ndtr(place + sigma) - SUMMED * special.ndtr(place)
-    return float(1.0 + over.sum() + beyond)
 
 
 @dataclass(frozen=True)

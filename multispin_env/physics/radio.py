@@ -1,8 +1,4 @@
-"""Radio: the time of an upload, and laws of fading.
-
-The shared OFDMA uplink.
-
-Laws of fading: how the gains of devices change, from round to round or in elapsed time; and what an old gain tells.
+"""Radio: the time of an upload on the shared OFDMA uplink, laws of fading, and what an old gain tells.
 
 A gain holds for a round ([MS] §VI), or without the barrier for a cycle of its device. The laws other than independent
 gains are ours, and so is what is known of them.
@@ -118,15 +114,15 @@ STATIC = Static()
 class GaussMarkov(Channel):
     """h' = ρ h + sqrt(1 − ρ²) w with w ~ CN(0, H̄), started in its stationary law h ~ CN(0, H̄) (ours).
 
-    Only the power gain H = |h|² is kept. Turning h and w by the phase of h makes h the real number sqrt(H) and does
-    not change the law of w, which is circular and independent of the past; so
-    H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² has, given every earlier h, a law that depends on H alone.
-    The gains are a Markov chain, and this is its step. The correlation of gains is ρ², after d rounds ρ^{2d}.
+    Only the power gain H = |h|² is kept: turning h and w by the phase of h makes h the real number sqrt(H) and does not
+    change the circular law of w. So H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² is the step of a Markov
+    chain. The correlation of gains is ρ², after d rounds ρ^{2d}.
 
     Parameters
     ----------
     correlation
-        ρ in [0, 1], of h between rounds: 0 is `Independent`, 1 a gain that never changes; default 0.9.
+        ρ in [0, 1], of h between rounds: 0 is `Independent`, 1 a gain that never changes; default 0.9. In Clarke's ring
+        of scatterers it is J0(2π v f_c τ / c) at speed v and carrier f_c after τ seconds.
     coherence_time
         τ in seconds, > 0, without the barrier: ρ = exp(−Δt / τ) between gains Δt apart; default 0.5.
 
@@ -146,8 +142,7 @@ class GaussMarkov(Channel):
 
     @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
-        """Standard normal variables (rows, 2, K): real and imaginary part of w before scaling."""
-        return rng.standard_normal((rows, 2, num_users))
+        return rng.standard_normal((rows, 2, num_users))  # real and imaginary part of w before scaling
 
     @override
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
@@ -157,7 +152,6 @@ class GaussMarkov(Channel):
     def next_gain(
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
-        """Gains H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = (1 − ρ²) H̄ / 2; fresh is (..., 2, K)."""
         if elapsed is None and self.correlation == 1.0:
             return gain  # squaring the root would drift by rounding
         correlation = self.correlation if elapsed is None else np.exp(-elapsed / self.coherence_time)
@@ -167,49 +161,6 @@ class GaussMarkov(Channel):
 
 
 GAUSS_MARKOV = GaussMarkov()
-
-
-def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: FloatArray | float) -> FloatArray:
-    """Return J0(2π f τ), the correlation of h over τ seconds in Clarke's ring of scatterers.
-
-    The correlation falls from 1 at f τ = 0 to its first zero at f τ ≈ 0.38. It then oscillates around zero, which a
-    first-order model cannot describe: `GaussMarkov` takes the values in [0, 1].
-
-    Parameters
-    ----------
-    doppler_frequency_hz
-        f in Hz.
-    interval_s
-        τ in seconds, broadcast against f.
-
-    Examples
-    --------
-    >>> from multispin_env.physics.radio import clarke_correlation
-    >>> round(float(clarke_correlation(10.0, 0.01)), 3)
-    0.904
-    """
-    from scipy import special  # late: it takes as long to import as all of this package
-
-    return np.asarray(special.j0(2.0 * np.pi * np.asarray(doppler_frequency_hz) * interval_s))
-
-
-def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | float) -> FloatArray:
-    """Return v f_c / c, the largest Doppler frequency in Hz.
-
-    Parameters
-    ----------
-    speed_mps
-        v in m/s.
-    carrier_hz
-        f_c in Hz, broadcast against v.
-
-    Examples
-    --------
-    >>> from multispin_env.physics.radio import doppler_frequency
-    >>> round(float(doppler_frequency(1.5, 3.5e9)), 2)
-    17.51
-    """
-    return np.asarray(speed_mps) * carrier_hz / 299_792_458.0  # m/s
 
 
 def predictive_mean(

@@ -1,12 +1,6 @@
-"""Recorded acceptance: files of it, what they hold, and how it is played again.
-
-Recorded speculative decoding: the file, its checks, and the record that comes with the package.
-
-Tables that make replaying a record a lookup: runs, expectations and the rate of each prompt (ours).
+"""Recorded acceptance: files of it, what they hold, and how it is played again (ours).
 
 Texts are circular: behind its last place a prompt goes on with its first, so that no place is special.
-
-Acceptance replayed from real speculative decoding.
 """
 
 from collections.abc import Callable, Iterator

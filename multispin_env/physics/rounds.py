@@ -1,10 +1,6 @@
-"""A round: how states are drawn, what a decision brings, and how fair it is.
+"""Rounds: how states are drawn, what a decision brings, and how fair it is.
 
-Latency and goodput of a round: the one place where a decision is priced; slopes and `largest` are ours.
-
-Dynamics of devices: who they are, and what changes between rounds.
-
-Long-run fairness: discounted throughput, its utility, and an index of equality.
+`price` is the one place where a decision is priced.
 """
 
 from dataclasses import dataclass

@@ -10,11 +10,7 @@ Draw = Callable[[np.random.Generator, int], FloatArray]
 
 MOST_ROWS = 64  # Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds
 
-MOST_NUMBERS = 16_000_000
-"""Numbers of a stream kept for all copies together, 128 MB, unless that would leave a copy fewer than `FEWEST_ROWS`."""
-
-FEWEST_ROWS = 8
-
+MOST_NUMBERS = 16_000_000  # Of a stream kept for all copies together, 128 MB, unless a copy got fewer than 8 rows
 EPISODES = 8  # Episodes for which devices are drawn ahead
 
 
@@ -30,7 +26,7 @@ def user_exponentials(rng: np.random.Generator, rows: int, num_users: int) -> Fl
 
 def rows_ahead(numbers_per_row: int) -> int:
     """How many rows to draw ahead; the numbers of a copy do not depend on it."""
-    return int(np.clip(MOST_NUMBERS // numbers_per_row, FEWEST_ROWS, MOST_ROWS))
+    return int(np.clip(MOST_NUMBERS // numbers_per_row, 8, MOST_ROWS))
 
 
 class CopyStreams:
@@ -65,20 +61,17 @@ class CopyStreams:
             if self._common is None and (self._next == self._next[0]).all():
                 self._common = int(self._next[0])
             if self._common is not None:
-                return self._read_common(self._common)
+                if self._common == self._block:
+                    self._refill(range(len(self._next)))
+                    self._common = 0
+                self._common += 1
+                common: FloatArray = self._rows[self._common - 1]
+                return common
         chosen = np.arange(len(self._next)) if copies is None else copies
         self._part()
         self._refill(chosen[self._next[chosen] == self._block])
         rows: FloatArray = self._rows[self._next[chosen], chosen]
         self._next[chosen] += 1
-        return rows
-
-    def _read_common(self, row: int) -> FloatArray:
-        if row == self._block:
-            self._refill(range(len(self._next)))
-            row = 0
-        rows: FloatArray = self._rows[row]
-        self._common = row + 1
         return rows
 
     def _part(self) -> None:
@@ -87,12 +80,6 @@ class CopyStreams:
             self._next[:] = self._common
             self._common = None
 
-    def _empty_rows(self, shape: tuple[int, ...]) -> FloatArray:
-        copies = len(self._next)
-        if self._apart:
-            return np.empty((copies, self._block, *shape)).swapaxes(0, 1)
-        return np.empty((self._block, copies, *shape))
-
     def _refill(self, copies: Iterable[int]) -> None:
         for copy in copies:
             generator = self._generators[copy]
@@ -100,6 +87,8 @@ class CopyStreams:
                 raise RuntimeError(f"copy {copy}: read before it was seeded; call reset first")
             drawn = self._draw(generator, self._block)
             if self._rows.shape[2:] != drawn.shape[1:]:
-                self._rows = self._empty_rows(drawn.shape[1:])
+                sizes = (len(self._next), self._block) if self._apart else (self._block, len(self._next))
+                rows = np.empty((*sizes, *drawn.shape[1:]))
+                self._rows = rows.swapaxes(0, 1) if self._apart else rows
             self._rows[:, copy] = drawn
             self._next[copy] = 0

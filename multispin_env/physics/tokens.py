@@ -1,9 +1,4 @@
-"""Tokens that a draft brings, and the time that their verification takes.
-
-Tokens a device gains in a round: expectation and draw.
-
-Time that the server verifies: T_ver of the drafts of a pass, and its slopes (ours, but for the paper's law).
-"""
+"""Tokens that a draft brings a device, and the time T_ver that a pass takes to verify drafts, with its slopes."""
 
 from dataclasses import dataclass
 from typing import Self

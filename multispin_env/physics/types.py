@@ -1,9 +1,4 @@
-"""Types of a round, and the checks of what a user hands in.
-
-State, decision and outcome of a round. Leading batch axes ``(...)``, users K last.
-
-The doors: states and decisions of users are checked once, here; code behind works on clean arrays.
-"""
+"""State, decision and outcome of a round, and the checks of what users hand in; batch axes (...) lead, users K last."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -199,14 +194,11 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     ``ValueError`` for NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the
     value.
     """
-    arrays = {
-        "draft_time": check_array("draft_time", state.draft_time),
-        "spectral_efficiency": check_array("spectral_efficiency", state.spectral_efficiency),
-        "acceptance_rate": check_array("acceptance_rate", state.acceptance_rate),
-    }
+    names = ("draft_time", "spectral_efficiency", "acceptance_rate")
+    arrays = {name: check_array(name, getattr(state, name)) for name in names}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
-    for field in ("draft_time", "spectral_efficiency"):
+    for field in names[:2]:
         require(field, arrays[field], arrays[field] > 0.0, "numbers > 0")
     alpha = arrays["acceptance_rate"]
     require("acceptance_rate", alpha, (alpha >= 0.0) & (alpha <= 1.0), "numbers in [0, 1]")

@@ -1,4 +1,4 @@
-"""Requests that arrive at devices, how long they are, and when their tokens are due (ours; docs/serving.md)."""
+"""Requests that arrive, how long they are, and when their tokens are due (ours; docs/evidence/serving.md)."""
 
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
@@ -9,8 +9,6 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real, shown
 from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
-
-__all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
 
 SLOWEST, FASTEST = 1e-9, 1e9  # Requests/s of all devices
 MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead

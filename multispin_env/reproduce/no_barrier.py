@@ -1,4 +1,4 @@
-"""Figures without the barrier: what it costs, and requests over the load (ours; docs/serving.md)."""
+"""Figures without the barrier: what it costs, and requests over the load (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -13,7 +13,6 @@ from multispin_env.solver.problem import Problem, checked_problem, in_chunks
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 
-ROUNDS = 400  # Most rounds of the search; presets need about 15, very wide parameters up to about 60
 BOUND_TOLERANCE = 1e-6  # Relative distance to the optimum at which `upper_bound` stops refining
 
 
@@ -65,8 +64,9 @@ def certified_lengths(problem: Problem, tolerance: float, time_limit: float | No
     def solve(part: Problem) -> Search:
         part = part.tabulated()
         lengths, relaxed = fast_lengths(part)
-        # a little below the tolerance, so that rounding can't lift the gap above it
-        return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, ROUNDS, deadline)
+        # a little below the tolerance, so that rounding can't lift the gap above it; presets need about 15 rounds, very
+        # wide parameters up to about 60
+        return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, 400, deadline)
 
     return Search(*in_chunks(solve, problem))
 

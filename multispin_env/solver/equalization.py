@@ -23,7 +23,6 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 
 STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
-MOST_STEPS = 200  # Rows that go on stop here; at most 20 were ever needed on the hostile instances of the tests
 SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
 
 BLOCK = 32_768
@@ -142,7 +141,7 @@ def _settled(delta: FloatArray, head_start: FloatArray, uploading: FloatArray) -
         delta, head_start, uploading = (np.repeat(array, 2, -1) for array in (delta, head_start, uploading))
     share, decline = np.empty_like(uploading), np.empty_like(uploading)
     going = np.ones(delta.shape, dtype=bool)
-    for _ in range(MOST_STEPS):
+    for _ in range(200):  # at most 20 were ever needed on the hostile instances of the tests
         step = _newton_step(delta, head_start, uploading, share, decline)
         delta = np.where(going, delta + step, delta)
         going &= step > SETTLED * delta

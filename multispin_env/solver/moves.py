@@ -17,9 +17,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
 
-MOVERS = 14  # Single moves of least estimated loss that are also tried in pairs
 FINALISTS = 16  # Moves that are tested exactly in a round
-MAX_ROUNDS = 60  # Every round improves the goodput; presets need about three
 
 LEAST_DIVISOR = 1e-150
 """Stands in for zero below a fraction bar; numerators reach 1e100 (`problem.HEAVIEST`), and quotients stay finite."""
@@ -40,7 +38,7 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> Float
     """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves."""
     lengths = lengths.copy()
     active = np.arange(len(lengths))
-    for _ in range(MAX_ROUNDS):
+    for _ in range(60):  # each improves the goodput; presets need about three
         moved, better = _round(problem, lengths[active], latency)
         if not better.any():
             break
@@ -65,7 +63,7 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
         return moves.tokens - value * (latency + longer(*numbers))
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
-    movers = _largest(alone, min(MOVERS, 2 * num_users))
+    movers = _largest(alone, min(14, 2 * num_users))  # of least estimated loss, which are also tried in pairs
     first, second = _pairs(len(movers))
     columns = np.arange(len(lengths))
     chosen = _Moves(*(effect[movers, columns] for effect in singles))

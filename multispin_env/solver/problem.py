@@ -1,18 +1,10 @@
-"""Problem of one round in arrays.
-
-Marginal tokens: what the l-th drafted token of a device adds to Σ E[N_k], and tables of both.
-
-Exponentials and powers take 3 to 8 times as long on a processor without AVX-512, and looking a number up takes less
-than any of them. So α^l for every l comes from products, each of which doubles what is known.
-
-Time that a pass adds to a round as its drafts grow: the largest of a few lines (ours).
+"""Problem of one round in arrays: instances in units of one share of the budget, and long batches in pieces.
 
 A pass of K drafts holds Σ L_k + K tokens, or K max L + K of them where drafts are padded. In x = Σ L_k, or x = K max L,
 the line a + b n of the law is (a + b K) + b x. Lines that are nowhere the largest are left out.
 
-Optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget.
-
-Long batches in pieces, so that memory stays bounded whatever the batch.
+Exponentials and powers take 3 to 8 times as long on a processor without AVX-512, and looking a number up takes less
+than any of them. So α^l for every l comes from products, each of which doubles what is known.
 """
 
 from collections.abc import Callable

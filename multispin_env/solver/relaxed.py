@@ -1,14 +1,4 @@
-"""Relaxed optimum: draft lengths that need not be whole.
-
-Instances in which drafting does not pay at all (ours).
-
-φ(L) is homogeneous of degree 1 and E is concave, so that no draft is the best if and only if the first tokens of no mix
-of devices earn what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b, G = Σ ω / T_ver(0). In
-shares s_k of the budget a device drafts s_k / (c_k + s_k T_k) tokens a second. That is concave in s_k, so the best
-shares leave g c / (c + s T)² = λ to all that have one: λ follows from Σ s = 1 for the first of the devices in order of
-g / c, for as many of them as get a share.
-
-Relaxed optimum: the best real draft lengths, for every law of verification (ours; docs/optimum.md, 2 and 7).
+"""Relaxed optimum: the best real draft lengths for every law (ours; docs/evidence/optimum.md, 2, 3, 7).
 
 For a flat line, as in the paper's law, it is one stationary point. For a line a + b n, Dinkelbach's iteration charges
 every token κ = b G at the goodput G found so far, which rises to the optimum and converges quadratically. Of several
@@ -16,20 +6,6 @@ lines the optimum lies on one, between its kinks, or at a kink. There κ is what
 exactly up to the kink, and κ / G is between the slopes of the two lines. For padded passes the goodput has a single
 peak in the longest draft M, a real number here: it rises where longer drafts of the devices that M holds back earn
 more than the pass costs.
-
-Integer lengths along the ray of latencies and prices, without a root or a logarithm (ours; docs/optimum.md, 3).
-
-At latency φ device k needs the share w_k(l) = c_k l / (φ − l T_k) for l tokens, increasing and convex in l, while the
-l-th token gains ω_k α_k^l, decreasing in l, and costs κ in the pass. At a price λ it is drafted if and only if
-
-    (ω α^l − κ) (φ − l T) (φ − (l − 1) T) ≥ λ c φ,
-
-and the tokens that are drafted are those up to some l. On the ray λ / φ is constant. There, with
-r = (λ / φ) c / (ω α^l − κ), the l-th token is drafted from the latency on at which (φ − l T) (φ − (l − 1) T) = r φ²:
-
-    φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)),        or never if r ≥ 1.
-
-Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
 """
 
 from typing import NamedTuple
@@ -44,43 +20,14 @@ from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
 from multispin_env.solver.stationary import FINER, Charge, Stationary, bracketed_root, stationary_point
 
-
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def idle(problem: Problem) -> BoolArray:
-    """Which of the instances (n,) have their relaxed optimum, and so their best decision, where nobody drafts."""
-    free: BoolArray = np.asarray((problem.low == 0).all(-1))
-    if not free.any():
-        return free
-    start, slope = problem.lines[0]  # the highest at x = 0
-    value = problem.weights.sum(-1) / (problem.verification_time + start)
-    charge = value * slope
-    decay = problem.decay
-    gain = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay) - charge[:, None]
-    return free & (_fastest_earnings(np.where(problem.high > 0, gain, 0.0), problem) <= value)
-
-
-def _fastest_earnings(gain: FloatArray, problem: Problem) -> FloatArray:
-    """Largest Σ g s / (c + s T) over shares (n,)."""
-    gain = np.maximum(gain, 0.0)
-    order = np.argsort(-gain / problem.token_time, -1, kind="stable")
-    g, c, t = (np.take_along_axis(array, order, -1) for array in (gain, problem.token_time, problem.draft_time))
-    # with the first j devices Σ (√(g c / λ) − c) / T = 1
-    root_price = (np.sqrt(g * c) / t).cumsum(-1) / (1.0 + (c / t).cumsum(-1))
-    served = (root_price * np.sqrt(c) < np.sqrt(g)).sum(-1, keepdims=True)
-    last = np.maximum(served - 1, 0)
-    price = np.maximum(np.take_along_axis(root_price, last, -1), TINY)
-    shares = np.maximum(np.sqrt(g * c) / price - c, 0.0) / t
-    return (g * shares / (c + shares * t)).sum(-1)
-
-
-COARSE, COARSE_STEPS = 1e-2, 2
-"""Tolerance of the stationary points in the first steps of that iteration, and their number."""
-
-NEARLY = 0.999  # A draft this close to the longest counts as held back by it; if it is not, it earns nothing more
+COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, whose stationary points are coarse
 CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
 
 FEW_ROWS = 64
 """Up to so many instances times longest drafts, the optima of all of them take less time than a search among them."""
+
+LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
+WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
 
 
 class Relaxed(NamedTuple):
@@ -111,6 +58,20 @@ def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
     return (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
 
 
+class _Points:
+    """Stationary points and slopes of the instances; rows are filled in as they are known."""
+
+    def __init__(self, problem: Problem) -> None:
+        n = len(problem)
+        no_price = np.full(n, -np.inf)  # where nobody drafts
+        self.at = Stationary(np.zeros(problem.low.shape), np.zeros(n), no_price)
+        self.slope = np.zeros(n)
+
+    def keep(self, rows: IntArray, at: Stationary, slope: FloatArray) -> None:
+        for whole, part in zip((*self.at, self.slope), (*at, slope), strict=True):
+            whole[rows] = part
+
+
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
     """Lines in order of their slopes, until the optimum on one does not lie beyond the kink with the next.
 
@@ -137,20 +98,6 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
     return points.at, points.slope
 
 
-class _Points:
-    """Stationary points and slopes of the instances; rows are filled in as they are known."""
-
-    def __init__(self, problem: Problem) -> None:
-        n = len(problem)
-        no_price = np.full(n, -np.inf)  # where nobody drafts
-        self.at = Stationary(np.zeros(problem.low.shape), np.zeros(n), no_price)
-        self.slope = np.zeros(n)
-
-    def keep(self, rows: IntArray, at: Stationary, slope: FloatArray) -> None:
-        for whole, part in zip((*self.at, self.slope), (*at, slope), strict=True):
-            whole[rows] = part
-
-
 def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
     """The optimum with one line for the whole law, and κ (n,), by Dinkelbach's iteration; a flat one needs none."""
     start, slope = problem.lines[line]
@@ -162,7 +109,7 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
     for step in range(30):  # about four are needed
         origin = part.low.sum(-1).astype(np.float64)
         charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
-        at = stationary_point(part, max(tolerance, COARSE) if step < COARSE_STEPS else tolerance, charge, begin)
+        at = stationary_point(part, max(tolerance, 1e-2) if step < COARSE_STEPS else tolerance, charge, begin)
         time = charge.time + slope * (at.length.sum(-1) - origin)
         better = goodput(_tokens(part, at.length), np.exp(at.log_latency), time)
         points.keep(rows, at, slope * value[rows])
@@ -288,13 +235,47 @@ def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest:
     """What a longer draft of each device at its longest would earn more than it costs, ω e'(L) − G ∂φ/∂L, (n,)."""
     decay = problem.decay
     earns = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
-    held = (length >= NEARLY * longest[:, None]) & (problem.high > longest[:, None])
+    # a draft nearly as long counts as held back; if it is not, it earns nothing more
+    held = (length >= 0.999 * longest[:, None]) & (problem.high > longest[:, None])
     surplus = earns - value[:, None] * problem.latency_slopes(length)
     return np.where(held, np.maximum(surplus, 0.0), 0.0).sum(-1)
 
 
-LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
-WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def idle(problem: Problem) -> BoolArray:
+    """Which of the instances (n,) have their relaxed optimum, and so their best decision, where nobody drafts.
+
+    φ(L) is homogeneous of degree 1 and E is concave, so that no draft is the best if and only if the first tokens of no
+    mix of devices earn what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b and
+    G = Σ ω / T_ver(0).
+    """
+    free: BoolArray = np.asarray((problem.low == 0).all(-1))
+    if not free.any():
+        return free
+    start, slope = problem.lines[0]  # the highest at x = 0
+    value = problem.weights.sum(-1) / (problem.verification_time + start)
+    charge = value * slope
+    decay = problem.decay
+    gain = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay) - charge[:, None]
+    return free & (_fastest_earnings(np.where(problem.high > 0, gain, 0.0), problem) <= value)
+
+
+def _fastest_earnings(gain: FloatArray, problem: Problem) -> FloatArray:
+    """Largest Σ g s / (c + s T) over shares, (n,): what a device drafts in a second is concave in its share.
+
+    So the best shares leave g c / (c + s T)² = λ to all that have one. λ follows from Σ s = 1 for the first of the
+    devices in order of g / c, for as many of them as get a share.
+    """
+    gain = np.maximum(gain, 0.0)
+    order = np.argsort(-gain / problem.token_time, -1, kind="stable")
+    g, c, t = (np.take_along_axis(array, order, -1) for array in (gain, problem.token_time, problem.draft_time))
+    # with the first j devices Σ (√(g c / λ) − c) / T = 1
+    root_price = (np.sqrt(g * c) / t).cumsum(-1) / (1.0 + (c / t).cumsum(-1))
+    served = (root_price * np.sqrt(c) < np.sqrt(g)).sum(-1, keepdims=True)
+    last = np.maximum(served - 1, 0)
+    price = np.maximum(np.take_along_axis(root_price, last, -1), TINY)
+    shares = np.maximum(np.sqrt(g * c) / price - c, 0.0) / t
+    return (g * shares / (c + shares * t)).sum(-1)
 
 
 class Ray(NamedTuple):
@@ -318,7 +299,14 @@ class Ray(NamedTuple):
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     """Whole lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
-    They differ from ``around`` (n, K) by less than half a `WINDOW`.
+    They differ from ``around`` (n, K) by less than half a `WINDOW`. At latency φ device k needs the share
+    w_k(l) = c_k l / (φ − l T_k) for l tokens, convex in l, while the l-th token gains ω_k α_k^l, decreasing in l, and
+    costs κ in the pass. So it is drafted if and only if (ω α^l − κ) (φ − l T) (φ − (l − 1) T) ≥ λ c φ. On the ray λ / φ
+    is constant, and with r = (λ / φ) c / (ω α^l − κ) that holds from the latency on at which
+
+        φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)),        or never if r ≥ 1.
+
+    Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
     """
     width = min(int((problem.high - problem.low).max()), WINDOW)
     start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)

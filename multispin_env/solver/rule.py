@@ -1,12 +1,4 @@
-"""Fast rule for whole lengths.
-
-Fast rule where every device must get its tokens in time (ours).
-
-Where the lengths that are best without a TPOT are late, the best in time lie at an end of what is feasible, and the
-goodput there changes by jumps. Branch and bound (`search`) finds them as soon as any other method that was tried. It
-starts from the lengths with the shortest time per output token and ends after a few rounds, or when its gap is small.
-
-Fast rule: Lagrangian lengths on a ray through the relaxed optimum, then local moves (ours).
+"""Fast rule for whole lengths: those on a ray through the relaxed optimum, then local moves (ours).
 
 Rounding each relaxed length moves φ by about sd = sqrt(Σ (∂φ/∂L_k)² / 12), so the ray φ* + t sd, λ ∝ φ, is searched
 for t within a few units. Where drafting leaves less than about two tokens' time for the upload (a rich uplink), shares
@@ -27,40 +19,8 @@ from multispin_env.solver.problem import TINY, Problem
 from multispin_env.solver.relaxed import Ray, Relaxed, ray_lengths, relaxed_longest, relaxed_optimum
 from multispin_env.solver.search import branch_and_bound
 
-CLOSE = 5e-4  # Relative gap at which the rule is content
-ROUNDS = 32  # Most rounds of the search
-
-
-def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
-    """Very good lengths that are in time, (n, K); where none are, those of the shortest time per output token.
-
-    ``length`` (n, K), good without the TPOT, stays where it is in time; ``relaxed`` knows no TPOT.
-    """
-    late = np.flatnonzero(~in_time(problem, length))
-    if not len(late):
-        return length
-    length, part = length.copy(), problem.rows(late)
-    length[late] = least_pace(part, problem.tpot).length
-    rows = late[in_time(part, length[late])]
-    if len(rows):
-        part = problem.rows(rows)
-        start = improve(part, length[rows], part.latency(length[rows][:, None]))
-        relaxed = Relaxed(*(array[rows] for array in relaxed))
-        length[rows] = branch_and_bound(part, start, relaxed, CLOSE, ROUNDS).lengths
-    return length
-
-
-RUGGED = 0.4
-"""Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
-
-NEAR = np.array([-2, -1, 0, 1, 2])
-"""Longest drafts of padded passes that are tried, from the best of the relaxed optima."""
-
-RELAXED_TOLERANCE = 1e-3  # Accuracy of the relaxed optimum: the ray is much longer
-
-LONGEST_TOLERANCE = 1e-4
-"""The same where the longest draft of padded passes is searched for: neighbours are about equally good."""
-
+NEAR = np.arange(-2, 3)  # Longest drafts of padded passes that are tried, from the best of the relaxed optima
+RUGGED = 0.4  # Largest T_k over the time left for its upload, from which on the search along the ray is thorough
 RAY_ENTRIES = 32_768  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
 
 
@@ -76,22 +36,20 @@ class Effort(NamedTuple):
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4, tokens=1.0)
+
 WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
+
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
-"""Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
+"""Likewise for at least 256 users: a token of one of them is a smaller part of the round."""
 
 LONG, FARTHEST = 1.0, 4.0
 """Reach of a ray, in units of its origin's φ, from which on only devices within their range count; and the most."""
 
-STEPS = 2  # Of Newton, for the latency of a candidate on the ray: it starts close to it
-CENTRES = 3  # Best points of the ray that get more points beside them
-CROWD = 256  # Users from which on fewer points lose nothing
-
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """Very good whole lengths (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT.
+    """Very good whole lengths (n, K), and the relaxed optimum to 1e-3, which knows no TPOT.
 
     Where no lengths are in time, they are those with the shortest time per output token.
     """
@@ -105,20 +63,40 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
-    relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
+    relaxed = _numbers(problem, relaxed_optimum(problem, 1e-3))  # the ray is much longer
     return _integer_lengths(problem, relaxed, _thorough(problem)), relaxed
+
+
+def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
+    """Very good lengths that are in time, (n, K); where none are, those of the shortest time per output token.
+
+    ``length`` (n, K), good without the TPOT, stays where it is in time; ``relaxed`` knows no TPOT. Where it is late,
+    the best in time lie at an end of what is feasible, where the goodput changes by jumps: a short search finds them.
+    """
+    late = np.flatnonzero(~in_time(problem, length))
+    if not len(late):
+        return length
+    length, part = length.copy(), problem.rows(late)
+    length[late] = least_pace(part, problem.tpot).length
+    rows = late[in_time(part, length[late])]
+    if len(rows):
+        part = problem.rows(rows)
+        start = improve(part, length[rows], part.latency(length[rows][:, None]))
+        relaxed = Relaxed(*(array[rows] for array in relaxed))
+        length[rows] = branch_and_bound(part, start, relaxed, tolerance=5e-4, rounds=32).lengths
+    return length
 
 
 def _thorough(problem: Problem) -> Effort:
     """Effort where the goodput along the ray is rugged, as measured for each kind of law."""
     if problem.flat:
         return THOROUGH
-    return WIDE if problem.low.shape[1] < CROWD else CROWDED
+    return WIDE if problem.low.shape[1] < 256 else CROWDED
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     """The best of the shortest lengths and of what the rule finds for the few longest drafts around the relaxed one."""
-    longest, relaxed = relaxed_longest(problem, LONGEST_TOLERANCE)
+    longest, relaxed = relaxed_longest(problem, 1e-4)  # neighbours are about equally good
     relaxed = _numbers(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
     near = np.clip(longest[:, None] + NEAR, ends[0][:, None], ends[1][:, None])
@@ -217,7 +195,7 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
     tokens = np.add.reduce(candidates, -1) if effort.starts > 1 or effort.between else None
     columns = np.arange(len(problem))
     if effort.between:
-        centres = _distinct_best(value, tokens, CENTRES)
+        centres = _distinct_best(value, tokens, 3)
         near = centres[:, None] + np.delete(np.arange(-effort.between, effort.between + 1), effort.between)[:, None]
         near = np.clip(near, 0, ray.points - 1).reshape(-1, len(problem))
         value[near, columns] = _estimated(problem, candidates[near, columns], latencies[near, columns])
@@ -262,7 +240,7 @@ def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) ->
     """Goodputs (m, n) of candidates (m, n, K), by a few steps of Newton from latencies (m, n) close to theirs."""
     drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
     least = largest(drafting + uploading)
-    for _ in range(STEPS):
+    for _ in range(2):  # it starts close to them
         latency = np.maximum(latency, least)
         gap = latency[..., None] - drafting
         share = uploading / gap

@@ -1,18 +1,10 @@
-"""Branch and bound over windows.
+"""Branch and bound over latency and lengths, all instances of a batch in step (ours).
 
-Branching: parts that are still open are split, or listed once few decisions are left in them (ours).
-
-Parts that branch and bound starts from (ours).
-
-One part holds every latency between those of the shortest and the longest lengths, and for each user the lengths that
-a linear bound leaves. Laws by tokens start with a part for each of their lines, and those of padded passes with one for
-each longest draft, in which the pass takes a constant time.
-
-Branch and bound over latency and lengths, all instances of a batch in step (ours).
-
-An instance starts as one part, or as one for each piece of its law of verification (`roots`). Parts are bounded
-(`windows`), split or listed (`branching`); the decisions met on the way replace the incumbent. Every instance works on
-its most promising parts first and never sees the others of the batch, so that its result is the same in any batch.
+An instance starts as one part, which holds every latency between those of the shortest and the longest lengths, and for
+each user the lengths that a linear bound leaves; laws by tokens start with a part for each of their lines, and padded
+passes with one for each longest draft. Parts are bounded (`windows`), then split, or listed once few decisions are left
+in them; the decisions met on the way replace the incumbent. Every instance works on its most promising parts first and
+never sees the others of the batch, so that its result is the same in any batch.
 """
 
 from dataclasses import replace
@@ -41,7 +33,8 @@ from multispin_env.solver.windows import (
 )
 
 LISTED = 32  # Parts with at most this many decisions are listed
-NARROWEST = 1e-14  # Relative width of an interval that is not split any further
+BREADTH = 64  # Parts of an instance that are split in a round
+BLOCK = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
 
 
 class Listing(NamedTuple):
@@ -49,141 +42,6 @@ class Listing(NamedTuple):
 
     instance: IntArray  # (j,)
     lengths: FloatArray  # (j, K)
-
-
-def few_decisions(nodes: Nodes) -> BoolArray:
-    """Whether the windows of each node (m,) hold at most `LISTED` decisions."""
-    digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
-    return digits <= np.log2(LISTED) + 1e-9
-
-
-def decisions_of(nodes: Nodes) -> Listing:
-    """Every decision of every node, by counting in mixed radix."""
-    size = (nodes.high - nodes.low + 1.0).astype(np.int64)
-    stride = np.cumprod(size, -1)
-    count = stride[:, -1]
-    node = np.repeat(np.arange(len(nodes)), count)
-    number = np.arange(len(node)) - np.repeat(np.cumsum(count) - count, count)
-    digits = number[:, None] // (stride // size)[node] % size[node]
-    return Listing(nodes.instance[node], nodes.low[node] + digits)
-
-
-def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, by_pass: BoolArray) -> Nodes:
-    """Halve m nodes, to 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
-
-    A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.
-    """
-    rows, verification_time = np.arange(len(nodes)), nodes.law.start  # about
-    # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
-    rounds = np.sqrt(nodes.left + verification_time) * np.sqrt(nodes.right + verification_time)
-    middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
-    stuck = (middle <= nodes.left) | (middle >= nodes.right)
-    middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
-    by_pass = by_pass & ~by_user
-    whole = by_user | by_pass
-    middle = np.where(whole, nodes.right, middle)
-    low_end, high_end = nodes.low[rows, critical], nodes.high[rows, critical]
-    cut = np.clip(candidate[rows, critical], low_end, np.maximum(high_end - 1.0, low_end))
-    shorter, longer = nodes.high.copy(), nodes.low.copy()
-    shorter[rows, critical] = np.where(by_user, cut, high_end)
-    longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
-    nodes = replace(nodes, by_user=by_user)
-    smaller, larger = nodes.law.halves(by_pass)
-    return joined_nodes(
-        replace(nodes, right=middle, high=shorter, law=smaller),
-        replace(nodes, left=np.where(whole, nodes.left, middle), low=longer, law=larger),
-    )
-
-
-def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
-    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late."""
-    law = nodes.law
-    if problem.tpot == np.inf:
-        return np.zeros(len(nodes), dtype=bool)
-    wide = law.spread > nodes.right - nodes.left
-    late: BoolArray = nodes.right + law.longest_time > problem.longest_round(nodes.low[:, None])[:, 0]
-    return wide & late
-
-
-def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
-    """Whether to split a window: keep to the kind of split that worked, change from one that did not.
-
-    ``before``: bounds (m,) of the nodes they come from; ``target``: goodput to beat (m,); ``critical``: users (m,).
-    """
-    worked = nodes.bound - target < 0.7 * (before - target)
-    rows = np.arange(len(nodes))
-    possible = nodes.high[rows, critical] > nodes.low[rows, critical]
-    exhausted = nodes.right - nodes.left <= NARROWEST * nodes.right
-    return possible & (np.where(worked, nodes.by_user, ~nodes.by_user) | exhausted)
-
-
-def improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
-    """The best decision of each instance among those listed, where it is better than ``value`` (n,)."""
-    part = problem.rows(listing.instance)
-    better = pays(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
-    instance, lengths = listing.instance[better], listing.lengths[better]
-    values = problem.rows(instance).value(lengths[:, None])[:, 0]
-    order = np.lexsort((-values, instance))
-    instance, first = np.unique(instance[order], return_index=True)
-    return Listing(instance, lengths[order][first])
-
-
-OVERLAP = 1e-12  # Relative margin of the outermost latencies, for rounding
-
-
-def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
-    """Parts that hold every decision of n instances that is better than ``target`` (n,)."""
-    if problem.padded:
-        every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
-        return joined_nodes(*(_of_longest(problem, relaxed, target, longest) for longest in every))
-    whole, _ = _root(problem, relaxed, target)
-    return joined_nodes(*(replace(whole, law=law) for law in laws_of(problem, relaxed.slope)))
-
-
-def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
-    """The part in which no draft is longer than ``longest`` and a pass takes as long as if one were so long."""
-    rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
-    part = problem.rows(rows).of_longest(np.full(len(rows), longest))
-    nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
-    return replace(nodes, instance=rows).rows(wins)
-
-
-def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
-    """One part for each instance: all latencies, and the windows a linear bound leaves; whether it leaves any, (n,)."""
-    low, high, wins = _linear_windows(problem, relaxed, target)
-    shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
-    longest = equal_latency(high, problem.draft_time, problem.token_time).latency
-    left, right, law = shortest * (1.0 - OVERLAP), longest * (1.0 + OVERLAP), FixedPass(problem.verification_time)
-    every, no_bound, no_split = np.arange(len(problem)), np.full(len(problem), np.inf), np.zeros(len(problem), bool)
-    return Nodes(every, left, right, low, high, no_bound, no_split, law), wins
-
-
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) that have any.
-
-    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
-    Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
-    The law lies above a line of any slope, which is added to the gradient.
-    """
-    gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
-    ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
-    time = problem.verification_time + support(problem.lines, relaxed.slope, *ends)
-    width = int((problem.high - problem.low).max()) + 1
-    length = problem.low + np.arange(width)[:, None, None]
-    tokens = problem.expected(np.minimum(length, problem.high))
-    worth = tokens - (target[:, None] * gradient) * length
-    worth = np.where(length <= problem.high, worth, -np.inf)
-    best = worth.max(0)
-    slack = best.sum(-1) - target * time
-    wins = worth >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
-    low, high, some = ends_of(wins)
-    high = np.minimum(problem.low + high, problem.high)  # where nothing wins the range stays as it is
-    return problem.low + low, high, np.logical_or.reduce(some, -1)
-
-
-BREADTH = 64  # Parts of an instance that are split in a round
-BLOCK = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
 
 
 class Search(NamedTuple):
@@ -297,3 +155,131 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
     parts = [bound_nodes(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
     back = np.argsort(order, kind="stable")
     return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))
+
+
+def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
+    """Parts that hold every decision of n instances that is better than ``target`` (n,)."""
+    if problem.padded:
+        every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
+        return joined_nodes(*(_of_longest(problem, relaxed, target, longest) for longest in every))
+    whole, _ = _root(problem, relaxed, target)
+    return joined_nodes(*(replace(whole, law=law) for law in laws_of(problem, relaxed.slope)))
+
+
+def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
+    """The part in which no draft is longer than ``longest`` and a pass takes as long as if one were so long."""
+    rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
+    part = problem.rows(rows).of_longest(np.full(len(rows), longest))
+    nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
+    return replace(nodes, instance=rows).rows(wins)
+
+
+def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
+    """One part for each instance: all latencies, and the windows a linear bound leaves; whether it leaves any, (n,)."""
+    low, high, wins = _linear_windows(problem, relaxed, target)
+    shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
+    longest = equal_latency(high, problem.draft_time, problem.token_time).latency
+    left, right, law = shortest * (1.0 - 1e-12), longest * (1.0 + 1e-12), FixedPass(problem.verification_time)
+    every, no_bound, no_split = np.arange(len(problem)), np.full(len(problem), np.inf), np.zeros(len(problem), bool)
+    return Nodes(every, left, right, low, high, no_bound, no_split, law), wins
+
+
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) that have any.
+
+    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
+    Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
+    The law lies above a line of any slope, which is added to the gradient.
+    """
+    gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
+    ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
+    time = problem.verification_time + support(problem.lines, relaxed.slope, *ends)
+    width = int((problem.high - problem.low).max()) + 1
+    length = problem.low + np.arange(width)[:, None, None]
+    tokens = problem.expected(np.minimum(length, problem.high))
+    worth = tokens - (target[:, None] * gradient) * length
+    worth = np.where(length <= problem.high, worth, -np.inf)
+    best = worth.max(0)
+    slack = best.sum(-1) - target * time
+    wins = worth >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
+    low, high, some = ends_of(wins)
+    high = np.minimum(problem.low + high, problem.high)  # where nothing wins the range stays as it is
+    return problem.low + low, high, np.logical_or.reduce(some, -1)
+
+
+def few_decisions(nodes: Nodes) -> BoolArray:
+    """Whether the windows of each node (m,) hold at most `LISTED` decisions."""
+    digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
+    return digits <= np.log2(LISTED) + 1e-9
+
+
+def decisions_of(nodes: Nodes) -> Listing:
+    """Every decision of every node, by counting in mixed radix."""
+    size = (nodes.high - nodes.low + 1.0).astype(np.int64)
+    stride = np.cumprod(size, -1)
+    count = stride[:, -1]
+    node = np.repeat(np.arange(len(nodes)), count)
+    number = np.arange(len(node)) - np.repeat(np.cumsum(count) - count, count)
+    digits = number[:, None] // (stride // size)[node] % size[node]
+    return Listing(nodes.instance[node], nodes.low[node] + digits)
+
+
+def improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
+    """The best decision of each instance among those listed, where it is better than ``value`` (n,)."""
+    part = problem.rows(listing.instance)
+    better = pays(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
+    instance, lengths = listing.instance[better], listing.lengths[better]
+    values = problem.rows(instance).value(lengths[:, None])[:, 0]
+    order = np.lexsort((-values, instance))
+    instance, first = np.unique(instance[order], return_index=True)
+    return Listing(instance, lengths[order][first])
+
+
+def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
+    """Whether to split a window: keep to the kind of split that worked, change from one that did not.
+
+    ``before``: bounds (m,) of the nodes they come from; ``target``: goodput to beat (m,); ``critical``: users (m,).
+    """
+    worked = nodes.bound - target < 0.7 * (before - target)
+    rows = np.arange(len(nodes))
+    possible = nodes.high[rows, critical] > nodes.low[rows, critical]
+    exhausted = nodes.right - nodes.left <= 1e-14 * nodes.right
+    return possible & (np.where(worked, nodes.by_user, ~nodes.by_user) | exhausted)
+
+
+def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
+    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late."""
+    law = nodes.law
+    if problem.tpot == np.inf:
+        return np.zeros(len(nodes), dtype=bool)
+    wide = law.spread > nodes.right - nodes.left
+    late: BoolArray = nodes.right + law.longest_time > problem.longest_round(nodes.low[:, None])[:, 0]
+    return wide & late
+
+
+def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, by_pass: BoolArray) -> Nodes:
+    """Halve m nodes, to 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
+
+    A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.
+    """
+    rows, verification_time = np.arange(len(nodes)), nodes.law.start  # about
+    # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
+    rounds = np.sqrt(nodes.left + verification_time) * np.sqrt(nodes.right + verification_time)
+    middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
+    stuck = (middle <= nodes.left) | (middle >= nodes.right)
+    middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
+    by_pass = by_pass & ~by_user
+    whole = by_user | by_pass
+    middle = np.where(whole, nodes.right, middle)
+    low_end, high_end = nodes.low[rows, critical], nodes.high[rows, critical]
+    cut = np.clip(candidate[rows, critical], low_end, np.maximum(high_end - 1.0, low_end))
+    shorter, longer = nodes.high.copy(), nodes.low.copy()
+    shorter[rows, critical] = np.where(by_user, cut, high_end)
+    longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
+    nodes = replace(nodes, by_user=by_user)
+    smaller, larger = nodes.law.halves(by_pass)
+    return joined_nodes(
+        replace(nodes, right=middle, high=shorter, law=smaller),
+        replace(nodes, left=np.where(whole, nodes.left, middle), low=longer, law=larger),
+    )

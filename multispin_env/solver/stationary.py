@@ -1,10 +1,4 @@
-"""Stationary point of the relaxed problem.
-
-Solutions of y + ln y = z, and of the same equation under a charge (ours).
-
-Roots within brackets, many at once.
-
-Real draft lengths that no small change improves, by root finding in (φ, λ) alone (ours; docs/optimum.md, 2).
+"""Stationary point of the relaxed problem, which no small change improves (ours; docs/evidence/optimum.md, 2).
 
 Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
 what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads
@@ -29,137 +23,10 @@ from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import TINY, Problem
 
-
-def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
-    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15."""
-    large = z > 1.0
-    u = np.where(large, np.log(np.where(large, z, 1.0)), z)
-    for _ in range(steps):
-        y = np.exp(u)
-        u = u - (y + u - z) / (1.0 + y)
-    return np.exp(u)
-
-
-def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
-    """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term."""
-    y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z, steps)), TINY)
-    for _ in range(steps):
-        target, share = _logarithm(2.0 * (z - np.log(y)), scarcity)
-        y = y - (y - 0.5 * target) / (1.0 + share / y)
-    return y, _logarithm(2.0 * (z - np.log(y)), scarcity)[1]
-
-
-def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """U = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term.
-
-    It keeps the digits that y shares with m: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' = ``scarcity``. Each step
-    divides the error by about m.
-    """
-    u, share = np.zeros_like(m), np.ones_like(m)
-    for _ in range(3):
-        last = -2.0 * (s + np.log1p(-np.minimum(u / m, 0.5)))
-        target, share = (last, share) if scarcity is None else _logarithm(last, scarcity)
-        u = -0.5 * target
-    return u, share
-
-
-def _logarithm(last: FloatArray, scarcity: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """ln(κ' + e^last), and the share of the last term in the sum."""
-    less = scarcity - last
-    ratio = np.exp(-np.abs(less))
-    sum_of_both = 1.0 + ratio
-    return np.maximum(scarcity, last) + np.log(sum_of_both), np.where(less > 0.0, ratio, 1.0) / sum_of_both
-
-
-NESTED_STEPS = 80
-"""Most steps of each loop of the nested search; each of them at least halves a bracket where it is not faster."""
-
 FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
-
-HALF_PRECISION, NARROWEST = 1e-6, 1e-15
-"""Tolerance from which on a bracket this narrow is enough; below, the width of a bracket that is.
-
-Where uploads take hardly any time, a step in the function may be narrower than an exact tolerance.
-"""
-
-MOST_STEPS = 100  # Every second one at least halves a bracket
-
-
-def bracketed_root(
-    function: Callable[[FloatArray, IntArray], FloatArray],
-    low: FloatArray,
-    high: FloatArray,
-    ends: tuple[FloatArray, FloatArray],
-    tolerance: float,
-) -> FloatArray:
-    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after a slow step.
-
-    ``function`` takes x and the rows (m,) it is asked for; ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and
-    ``high``. A row is done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to
-    ``ends``.
-    """
-    low, high, x = low.copy(), high.copy(), high.copy()
-    above, below = (np.array(end, dtype=np.float64) for end in ends)
-    enough = tolerance * np.maximum(above, -below)
-    rows = np.flatnonzero((above > 0.0) & (below < 0.0))
-    x[above <= 0.0] = low[above <= 0.0]
-    slow = np.zeros(len(x), dtype=bool)
-    for _ in range(MOST_STEPS):
-        if not len(rows):
-            break
-        a, b = low[rows], high[rows]
-        middle = a + (b - a) * np.where(slow[rows], 0.5, above[rows] / (above[rows] - below[rows]))
-        x[rows] = middle = np.clip(middle, a, b)
-        value = function(middle, rows)
-        up = value > 0.0
-        low[rows], high[rows] = np.where(up, middle, a), np.where(up, b, middle)
-        # the value of an end that stays is halved, so that it moves too
-        above[rows] = np.where(up, value, 0.5 * above[rows])
-        below[rows] = np.where(up, 0.5 * below[rows], value)
-        width = high[rows] - low[rows]
-        slow[rows] = width > 0.5 * (b - a)
-        done = (np.abs(value) <= enough[rows]) | (width <= tolerance * np.maximum(np.abs(a), np.abs(b)))
-        rows = rows[~done]
-    return x
-
-
-def falling_root(
-    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
-    x: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
-    tolerance: float,
-) -> FloatArray:
-    """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
-    before = np.full_like(x, np.inf)
-    narrow = tolerance if tolerance >= HALF_PRECISION else NARROWEST
-    done = high - low <= narrow
-    for _ in range(NESTED_STEPS):
-        value, slope = function(x)
-        low = np.where(value > 0.0, x, low)
-        high = np.where(value > 0.0, high, x)
-        done = done | (np.abs(value) <= tolerance) | (high - low <= narrow)
-        if done.all():
-            break
-        steep = np.abs(slope) > FLAT
-        newton = x - np.where(steep, value, 0.0) / np.where(steep, slope, 1.0)
-        fast = steep & (np.abs(value) <= 0.5 * before) & (low < newton) & (newton < high)
-        x = np.where(done, x, np.where(fast, newton, 0.5 * (low + high)))
-        before = np.where(fast, np.abs(value), np.inf)
-    return x
-
-
-NEWTON_STEPS = 12  # Steps of Newton in both unknowns; presets need 4 to 8. What is left goes to the nested search
 LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
-ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5  # Tolerance from which on y needs fewer steps, and these numbers of steps
-
-FINER = 1e-5
-"""Tolerance where a coarser one may miss how fast lengths change: beside a jump of the shares, and at a kink."""
-
-FAR = 1e7  # d φ / T from which on L = φ / T − 2 y / d loses digits that matter
-NARROWEST_ROOM = 1e-9  # Share of φ that drafting must leave for the upload while the iteration is underway
+FINER = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
 _total = np.add.reduce  # `numpy.sum` without its wrapper
-WIDEST_PRICE = 650.0  # Bracket of |ln λ|; e to this power still multiplies without overflow
 
 
 class Stationary(NamedTuple):
@@ -225,7 +92,7 @@ def stationary_point(
 
     ``tolerance`` is of the residuals; ``start``: ln φ and ln λ (n,) to begin with.
     """
-    terms = _terms(problem, charge, EXACT_STEPS if tolerance < ROUGH else ROUGH_STEPS)
+    terms = _terms(problem, charge, 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)
     open_rows = np.flatnonzero(~done)
@@ -286,7 +153,7 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
     else:
         y, part = charged_omega(z, terms.scarcity + rate_phi, terms.steps)
     free = column / problem.draft_time - 2.0 * y / terms.decay
-    if (far := rate_phi > FAR).any():
+    if (far := rate_phi > 1e7).any():  # L = φ / T − 2 y / d loses digits that matter
         m = 0.5 * rate_phi[far]
         s = np.log(m) - 0.5 * ((p + q)[:, None] + terms.constant)[far]
         below, share = omega_below(m, s, None if terms.scarcity is None else terms.scarcity[far])
@@ -294,7 +161,7 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
         if isinstance(part, np.ndarray):
             part[far] = share
     length = np.minimum(np.maximum(free, problem.low), problem.high)
-    room = np.maximum(column - length * problem.draft_time, NARROWEST_ROOM * column)
+    room = np.maximum(column - length * problem.draft_time, 1e-9 * column)  # while the iteration is underway
     inside = length == free
     damped = inside * (y / ((part + y) * terms.decay))
     return _Draft(length, inside, rate_phi, part, damped, problem.token_time / room, room)
@@ -349,7 +216,7 @@ def _newton(
     p, q = p.copy(), q.copy()
     done = np.zeros(len(p), dtype=bool)
     active = np.arange(len(p))
-    for _ in range(NEWTON_STEPS):
+    for _ in range(12):  # presets need 4 to 8; what is left goes to the nested search
         at = _evaluate(problem, terms, p[active], q[active])
         good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= tolerance
         determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
@@ -374,7 +241,7 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
     q = np.zeros(len(problem))
 
     def price(p: FloatArray) -> FloatArray:
-        widest = np.full_like(p, WIDEST_PRICE)
+        widest = np.full_like(p, 650.0)  # |ln λ|; e to this power still multiplies without overflow
         return falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, 0.1 * tolerance)
 
     def tilt(p: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -391,3 +258,109 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
     high = np.maximum(np.log(np.maximum(longest, TINY)), low)
     p = falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
     return p, price(p)
+
+
+def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
+    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15."""
+    large = z > 1.0
+    u = np.where(large, np.log(np.where(large, z, 1.0)), z)
+    for _ in range(steps):
+        y = np.exp(u)
+        u = u - (y + u - z) / (1.0 + y)
+    return np.exp(u)
+
+
+def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
+    """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term."""
+    y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z, steps)), TINY)
+    for _ in range(steps):
+        target, share = _logarithm(2.0 * (z - np.log(y)), scarcity)
+        y = y - (y - 0.5 * target) / (1.0 + share / y)
+    return y, _logarithm(2.0 * (z - np.log(y)), scarcity)[1]
+
+
+def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """U = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term.
+
+    It keeps the digits that y shares with m: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' = ``scarcity``. Each step
+    divides the error by about m.
+    """
+    u, share = np.zeros_like(m), np.ones_like(m)
+    for _ in range(3):
+        last = -2.0 * (s + np.log1p(-np.minimum(u / m, 0.5)))
+        target, share = (last, share) if scarcity is None else _logarithm(last, scarcity)
+        u = -0.5 * target
+    return u, share
+
+
+def _logarithm(last: FloatArray, scarcity: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """ln(κ' + e^last), and the share of the last term in the sum."""
+    less = scarcity - last
+    ratio = np.exp(-np.abs(less))
+    sum_of_both = 1.0 + ratio
+    return np.maximum(scarcity, last) + np.log(sum_of_both), np.where(less > 0.0, ratio, 1.0) / sum_of_both
+
+
+def bracketed_root(
+    function: Callable[[FloatArray, IntArray], FloatArray],
+    low: FloatArray,
+    high: FloatArray,
+    ends: tuple[FloatArray, FloatArray],
+    tolerance: float,
+) -> FloatArray:
+    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after a slow step.
+
+    ``function`` takes x and the rows (m,) it is asked for; ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and
+    ``high``. A row is done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to
+    ``ends``.
+    """
+    low, high, x = low.copy(), high.copy(), high.copy()
+    above, below = (np.array(end, dtype=np.float64) for end in ends)
+    enough = tolerance * np.maximum(above, -below)
+    rows = np.flatnonzero((above > 0.0) & (below < 0.0))
+    x[above <= 0.0] = low[above <= 0.0]
+    slow = np.zeros(len(x), dtype=bool)
+    for _ in range(100):  # every second one at least halves a bracket
+        if not len(rows):
+            break
+        a, b = low[rows], high[rows]
+        middle = a + (b - a) * np.where(slow[rows], 0.5, above[rows] / (above[rows] - below[rows]))
+        x[rows] = middle = np.clip(middle, a, b)
+        value = function(middle, rows)
+        up = value > 0.0
+        low[rows], high[rows] = np.where(up, middle, a), np.where(up, b, middle)
+        # the value of an end that stays is halved, so that it moves too
+        above[rows] = np.where(up, value, 0.5 * above[rows])
+        below[rows] = np.where(up, 0.5 * below[rows], value)
+        width = high[rows] - low[rows]
+        slow[rows] = width > 0.5 * (b - a)
+        done = (np.abs(value) <= enough[rows]) | (width <= tolerance * np.maximum(np.abs(a), np.abs(b)))
+        rows = rows[~done]
+    return x
+
+
+def falling_root(
+    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    x: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    tolerance: float,
+) -> FloatArray:
+    """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
+    before = np.full_like(x, np.inf)
+    # where uploads take hardly any time, a step in the function may be narrower than an exact tolerance
+    narrow = tolerance if tolerance >= 1e-6 else 1e-15
+    done = high - low <= narrow
+    for _ in range(80):  # each at least halves a bracket where it is not faster
+        value, slope = function(x)
+        low = np.where(value > 0.0, x, low)
+        high = np.where(value > 0.0, high, x)
+        done = done | (np.abs(value) <= tolerance) | (high - low <= narrow)
+        if done.all():
+            break
+        steep = np.abs(slope) > FLAT
+        newton = x - np.where(steep, value, 0.0) / np.where(steep, slope, 1.0)
+        fast = steep & (np.abs(value) <= 0.5 * before) & (low < newton) & (newton < high)
+        x = np.where(done, x, np.where(fast, newton, 0.5 * (low + high)))
+        before = np.where(fast, np.abs(value), np.inf)
+    return x

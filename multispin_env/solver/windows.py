@@ -1,15 +1,4 @@
-"""Windows of draft lengths and the bound on each.
-
-Law of verification inside branch and bound: how the pass of a part of the problem is priced (ours).
-
-Between two kinks the law is one line, and there a part of the problem may be priced by any line that stays below it:
-one through its right end that is steeper, or one through its left end that is flatter. Which slope gives the least
-bound depends on the part. Too many tokens in the best lengths ask for a steeper one, too few for a flatter one.
-
-By a flat law, and in passes padded to a given length, all decisions of a part take the same time (`FixedPass`). It has
-the methods of a `Segment`, so that who asks need not know which it is.
-
-Bounds over intervals of latency, with the lengths that can still win in each of them (ours).
+"""Windows of draft lengths, and a bound on the goodput of each (ours).
 
 Take φ in [φ₁, φ₂] and any price λ ≥ 0. A decision of latency φ uses shares that sum to at most one, so its tokens are
 at most
@@ -23,7 +12,8 @@ more than the slack to the goodput to beat, at both ends, cannot win and leaves 
 
 Where T_ver grows with the tokens, by a line of slope b, a token more costs G b tokens at the goodput G to beat. With
 ω e(l) − G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound
-wherever it exceeds G.
+wherever it exceeds G. Any line that stays below the law between two kinks may price a part (`Segment`): a steeper one
+through the right end, or a flatter one through the left. Too many tokens in the best lengths ask for a steeper one.
 """
 
 from dataclasses import dataclass, replace
@@ -32,13 +22,9 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.solver.problem import Problem, kinks
+from multispin_env.solver.problem import TINY, Problem, kinks
 
-FIRST_STEP = 0.25  # First change of a slope, as a share of the difference between the slopes of the law
-STEEPER = 8.0  # How much more than its time a token may cost where a TPOT limits the round
-LONGER, SHORTER = 1.3, 0.5  # Factors of the next step, after one to the same side and one to the other
 SAFETY = 1e-11  # Relative amount added to every bound, above the rounding of its sums
-LEAST_TIME = 1e-300  # Stands in for a pass of no time
 ROUNDING = 1e-13  # Share of the terms of a time by which it is lowered, so that rounding can't lift it above the law
 
 
@@ -142,7 +128,7 @@ class Segment:
         time = above - below - ROUNDING * (above + np.abs(below))
         charge = target * self.slope
         tokens = tokens - charge[:, None] * np.arange(len(tokens))[:, None, None]
-        return PricedPass(tokens, charge * (largest - least), np.maximum(time, LEAST_TIME), fewest > most)
+        return PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
 
     def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> Timely:
         """Windows (m, K) and segment without passes of more than ``longest`` (m,) seconds."""
@@ -173,7 +159,7 @@ class Segment:
         back = np.where(tight, 0.0, np.clip(self.rise - self.slope, -size, size))
         change = np.where(x > self.most, size, np.where(x < self.fewest, -size, back))
         slope = np.clip(self.slope + change, *slopes)
-        longer = np.where(change * self.step > 0.0, LONGER, SHORTER) * size
+        longer = np.where(change * self.step > 0.0, 1.3, 0.5) * size  # to the same side, or to the other
         return replace(self, slope=slope, step=np.where(change == 0.0, self.step, np.copysign(longer, change)))
 
 
@@ -181,12 +167,12 @@ Law = FixedPass | Segment
 
 
 def slope_range(problem: Problem) -> tuple[float, float]:
-    """The slopes that may give the least bound: those of the law, and any up to `STEEPER` times them for a TPOT.
+    """The slopes that may give the least bound: those of the law, and any up to 8 times them for a TPOT.
 
     A round that may not last longer holds fewer tokens than are best, as if each of them took longer.
     """
     if problem.tpot < np.inf:
-        return 0.0, STEEPER * float(problem.lines[-1, 1])
+        return 0.0, 8.0 * float(problem.lines[-1, 1])
     return float(problem.lines[0, 1]), float(problem.lines[-1, 1])
 
 
@@ -200,15 +186,12 @@ def laws_of(problem: Problem, slope: FloatArray) -> list[Law]:
     ends = kinks(problem.lines)
     fewest, most = np.concatenate([[-np.inf], np.ceil(ends)]), np.concatenate([np.floor(ends), [np.inf]])
     flattest, steepest = slope_range(problem)
-    step = FIRST_STEP * (steepest - flattest)
+    step = 0.25 * (steepest - flattest)
     even = np.ones(len(problem))
     return [
         Segment(problem.verification_time + start, rise * even, first * even, last * even, slope, step * even)
         for (start, rise), first, last in zip(problem.lines, fewest, most, strict=True)
     ]
-
-
-DEAREST = 1e3  # Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +256,7 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     table = _tabulate(problem, nodes)
     tokens, charged, server, empty = nodes.law.priced(table.tokens, nodes.low, nodes.high, target)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
-    price, candidate, critical = _price(table, nodes.low, DEAREST * scale)
+    price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ is a bound; a larger one cancels digits
     dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
     right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)
     left = right - (price * (nodes.right - nodes.left))[:, None] * table.slope

@@ -38,8 +38,4 @@ def test_copies_are_seeded_first():
     assert streams.read(np.array([0])).shape == (1, 2)
     with pytest.raises(RuntimeError, match="copy 1: read before it was seeded"):
         streams.read()
-
-
-def test_rows_ahead_are_few_where_they_are_long():
-    found = [rows_ahead(numbers) for numbers in (1, 250_000, 250_001, 1_000_000, 2_000_000, 10**9)]
-    assert found == [64, 64, 63, 16, 8, 8]
+    assert [rows_ahead(numbers) for numbers in (1, 250_001, 1_000_000, 10**9)] == [64, 63, 16, 8]  # few of long ones

@@ -1,13 +1,228 @@
+"""Arrivals, lengths and workloads: exact laws, parts that are the whole, and bad options."""
+
 import copy
+import itertools
 import pickle
 
 import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.physics import lengths
 from multispin_env.registry import ARRIVALS, LENGTHS
 
+
+def drawn(law):
+    prompt, output = law.draw(np.random.default_rng(3), 4000, 50)
+    return prompt.reshape(-1), output.reshape(-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("geometric", {}),
+        ("geometric", {"mean_output": 1.0}),
+        ("geometric", {"mean_output": 1.5, "mean_prompt": 40.0}),
+        ("log-normal", {}),
+        ("log-normal", {"median_output": 0.8, "sigma_output": 1.0}),
+        ("log-normal", {"median_output": 6.4, "sigma_output": 0.0, "median_prompt": 0.0}),
+        ("trace", {}),
+        ("trace", {"trace": "azure-code"}),
+    ],
+)
+def test_means_are_those_of_the_draws(name, options):
+    law = ms.make_lengths(name, **options)
+    prompt, output = drawn(law)
+    assert output.min() >= 1
+    assert prompt.min() >= 0
+    assert output.mean() == pytest.approx(law.mean_output, abs=5.0 * output.std() / np.sqrt(output.size) + 1e-12)
+    if name == "geometric":
+        for longest in (1, 5, 40):
+            chance = 1.0 - (1.0 - 1.0 / law.mean_output) ** longest
+            assert (output <= longest).mean() == pytest.approx(chance, abs=5.0 * (chance / output.size) ** 0.5)
+        assert law.mean_prompt == 0.0 or abs(np.corrcoef(prompt, output)[0, 1]) < 5.0 / np.sqrt(output.size)
+    if name == "trace":  # recorded pairs stay together
+        pairs = zip(law.record.prompt.tolist(), law.record.output.tolist(), strict=True)
+        assert set(zip(prompt.tolist(), output.tolist(), strict=True)) <= set(pairs)
+
+
+def test_logarithms_are_normal():
+    law = ms.make_lengths("log-normal", median_output=500.0, sigma_output=0.5, median_prompt=9000.0, sigma_prompt=1.2)
+    for tokens, median, sigma in zip(drawn(law), (9000.0, 500.0), (1.2, 0.5), strict=True):
+        assert np.log(tokens).mean() == pytest.approx(np.log(median), abs=5.0 * sigma / np.sqrt(tokens.size))
+        assert np.log(tokens).std() == pytest.approx(sigma, rel=0.01)
+
+
+@pytest.mark.parametrize(("median", "sigma"), [(0.5, 3.0), (129.0, 0.86), (30_000.0, 0.5), (1e6, 3.0)])
+def test_the_mean_does_not_depend_on_where_the_sum_ends(median, sigma, monkeypatch):
+    law = ms.make_lengths("log-normal", median_output=median, sigma_output=sigma)
+    mean = law.mean_output
+    assert mean >= 0.99 * median * np.exp(sigma**2 / 2.0)
+    monkeypatch.setattr(lengths, "SUMMED", 300_000)
+    assert law.mean_output == pytest.approx(mean, rel=1e-9)
+
+
+def gaps_of(arrivals, rate, users, rows, seed=0):
+    """Gaps (rows, K) of devices with the same requests/s each."""
+    lengths = ms.make_lengths("geometric")
+    return arrivals.open(np.random.default_rng(seed), np.full(users, rate), lengths)(rows).gap
+
+
+def counts_until(gap, times):
+    """Requests of each device until each of the times, (times, K)."""
+    arrived = np.cumsum(gap, axis=0)
+    assert arrived[-1].min() > max(times)
+    return np.array([(arrived <= time).sum(0) for time in times])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "variation"),
+    [
+        ("poisson", {}, 1.0),
+        ("think", {}, 1.0),
+        ("gamma", {"burstiness": 1.0}, 1.0),
+        ("gamma", {"burstiness": 0.25}, 2.0),
+        ("gamma", {"burstiness": 0.05}, 4.47),
+        ("gamma", {"burstiness": 16.0}, 0.25),
+    ],
+)
+def test_variation_of_gaps(name, options, variation):
+    gap = gaps_of(ms.make_arrivals(name, **options), 4.0, 100, 4000)[1:]
+    assert gap.mean() == pytest.approx(0.25, abs=5.0 * 0.25 * variation / np.sqrt(gap.size))
+    assert gap.std() / gap.mean() == pytest.approx(variation, rel=0.02)
+    assert np.corrcoef(gap[:-1].reshape(-1), gap[1:].reshape(-1))[0, 1] == pytest.approx(0.0, abs=5.0 / 400**0.5 / 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("poisson", {}), ("gamma", {"burstiness": 0.25}), ("gamma", {"burstiness": 9.0}), ("ramp", {"phase": None})],
+)
+def test_as_many_come_early_as_late(name, options):
+    """Expected counts are rate · t from the start on; a gamma process that began with a whole gap fails this."""
+    times = np.array([0.1, 0.5, 2.0, 5.0])
+    arrivals = ms.make_arrivals(name, **options)
+    users = 1 if name == "ramp" else 3000  # one phase for all devices
+    episodes = [gaps_of(arrivals, 2.0, users, 120, seed) for seed in range(3000 // users)]
+    counts = np.concatenate([counts_until(gap, times) for gap in episodes], 1)
+    error = 5.0 * counts.std(1) / np.sqrt(counts.shape[1])
+    assert (np.abs(counts.mean(1) - 2.0 * times) < error).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"low": 0.0, "high": 3.0}, {"low": 2.0, "high": 2.0}, {"phase": 0.3}])
+def test_counts_follow_the_integrated_rate(options):
+    ramp = ms.make_arrivals("ramp", period=8.0, **options)
+    times = np.linspace(0.5, 20.0, 40)
+    counts = counts_until(gaps_of(ramp, 2.0, 4000, 120), times)
+    begin = 8.0 * ramp.phase
+    expected = 2.0 * (ramp.integrated(begin + times) - ramp.integrated(np.array(begin)))
+    assert (np.abs(counts.mean(1) - expected) < 5.0 * np.sqrt(expected / 4000)).all()
+    assert counts.var(1) == pytest.approx(expected, rel=0.15)  # a Poisson process, whatever its rate does
+    density = np.diff(ramp.integrated(np.linspace(0.0, 8.0, 8001))) / 1e-3
+    centre = (ramp.low + ramp.high) / 2.0
+    assert (density.min(), density.max()) == pytest.approx((ramp.low / centre, ramp.high / centre), abs=1e-3)
+    assert density.mean() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 1.5), (0.0, 1.0), (1.0, 1.0), (1e-6, 1.0)])
+def test_the_inverse_of_the_integrated_rate(low, high):
+    ramp = ms.make_arrivals("ramp", low=low, high=high, period=7.0)
+    time = np.concatenate([np.linspace(0.0, 21.0, 1001), np.arange(7) * 3.5, [3600.0, 1e-12]])
+    assert ramp.integrated(ramp.inverse(time)) == pytest.approx(time, rel=1e-14, abs=1e-14)
+    assert (np.diff(ramp.inverse(np.sort(time))) >= 0.0).all()
+
+
+def replay(arrivals, rows, shares=None, users=1, rate=None, seed=0):
+    """Times, prompts, outputs and devices of a replay, in the order of the times, as far as all devices have some."""
+    workload = ms.Workload(arrivals=arrivals, rate=rate, shares=shares)
+    drawn = workload.open(np.random.default_rng(seed), users)(rows)
+    times = np.cumsum(drawn.gap, axis=0)
+    device = np.broadcast_to(np.arange(users), times.shape)
+    flat = np.array([array.reshape(-1) for array in (times, drawn.prompt, drawn.output, device)])
+    return flat[:, np.argsort(flat[0], kind="stable")][:, : int((times <= times[-1].min()).sum())]
+
+
+@pytest.mark.parametrize("name", ["azure-chat", "azure-code"])
+def test_a_replay_is_the_file_to_the_microsecond(name):
+    trace = ms.load_trace(name)
+    n, shares = len(trace.output), (1.0, 2.0, 3.0, 4.0)
+    arrivals = ms.make_arrivals("trace", trace=name, start=0)
+    times, prompt, output, device = replay(arrivals, int(0.15 * n), shares, 4)  # more than once round for the first
+    assert len(times) > 1.2 * n / 4
+    request = np.arange(len(times))
+    expected = trace.arrived_at[request % n] + request // n * trace.period
+    assert np.abs(times - expected).max() < 1e-9
+    for ours, theirs in ((prompt, trace.prompt), (output, trace.output)):  # nobody's request is lost or given twice
+        assert (np.sort(times.round(6) * 1e5 + ours) == np.sort(expected.round(6) * 1e5 + theirs[request % n])).all()
+    count = np.bincount(device.astype(int))
+    share = np.array(shares) / 10.0
+    assert (np.abs(count - share * len(times)) < 5.0 * np.sqrt(share * len(times))).all()
+    drawn = ms.Workload(arrivals=arrivals, shares=(1000.0, 1.0)).open(np.random.default_rng(0), 2)(16)
+    assert 100.0 < drawn.gap[:, 1].sum() / drawn.gap[:, 0].sum() < 10_000.0  # a rare device gets its requests
+
+
+SMALL = ms.RequestTrace([0.0, 0.5, 0.5, 4.0], prompt=[0, 1, 2, 3], output=[1, 2, 3, 4])
+"""Goes round in 4 + 4/3 s."""
+
+
+def test_a_trace_goes_round_at_the_rate_of_the_workload():
+    assert SMALL.period == pytest.approx(16.0 / 3.0, abs=1e-6)
+    times, prompt, *_ = replay(ms.make_arrivals("trace", trace=SMALL, start=1), 9, rate=2.0 * SMALL.rate)
+    once = np.array([0.0, 0.0, 3.5, SMALL.period - 0.5]) / 2.0
+    assert times[:8] == pytest.approx([*once, *(once + SMALL.period / 2.0)], abs=1e-12)
+    assert prompt.tolist() == [1, 2, 3, 0, 1, 2, 3, 0, 1]
+    parts = {"arrivals": ms.make_arrivals("trace", trace=SMALL, start=0), "lengths": ms.make_lengths("geometric")}
+    drawn = ms.Workload(**parts).open(np.random.default_rng(0), 1)(4)
+    assert drawn.gap[:, 0].tolist() == [0.0, 0.5, 0.0, 3.5]
+    assert drawn.output.max() > 4  # lengths of another law
+
+
+def test_an_episode_begins_at_any_time_of_the_trace():
+    """Expected counts are rate · t: requests of a burst are met as often as they should be."""
+    arrivals = ms.make_arrivals("trace", trace=SMALL)
+    counts = np.array(
+        [counts_until(gaps_of(arrivals, 1.5, 2, 40, seed), (0.2, 1.0, 3.0)).sum(1) for seed in range(1500)]
+    )
+    expected = 3.0 * np.array([0.2, 1.0, 3.0])
+    assert (np.abs(counts.mean(0) - expected) < 5.0 * counts.std(0) / np.sqrt(len(counts))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gamma", {"burstiness": 0.0}, r"burstiness: expected a finite number in \[0\.001, 1e\+06\], got 0\.0"),
+        ("ramp", {"low": -0.1}, r"low: expected a finite number in \[0, 1e\+06\], got -0\.1"),
+        ("ramp", {"low": 2.0, "high": 1.0}, r"high: expected a finite number in \[2, 1e\+06\], got 1\.0"),
+        ("ramp", {"period": 0.0}, r"period: expected a finite number in .*, got 0\.0"),
+        ("ramp", {"phase": 1.0}, r"phase: expected a finite number in \[0, 1\), got 1\.0"),
+        ("trace", {"start": 19366}, r"start: expected an integer in 0\.\.19365, got 19366"),
+        ("trace", {"trace": "azure-chats"}, r"trace, by its name .*got 'azure-chats'; did you mean 'azure-chat'\?"),
+        ("trace", {"trace": ms.RequestTrace([1.0, 1.0], [0, 0], [1, 1])}, "arrived_at: expected requests at two times"),
+    ],
+)
+def test_bad_arrivals(name, options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ms.make_arrivals(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "interval"),
+    [
+        ("geometric", "mean_output", 0.5, r"\[1, 1e\+06\]"),
+        ("geometric", "mean_prompt", 0.5, r"\[1, 1e\+06\]"),
+        ("log-normal", "median_output", 0.0, r"\(0, 1e\+06\]"),
+        ("log-normal", "median_prompt", -1.0, r"\[0, 1e\+06\]"),
+        ("log-normal", "sigma_output", 4.0, r"\[0, 3\]"),
+        ("log-normal", "sigma_prompt", -0.1, r"\[0, 3\]"),
+    ],
+)
+def test_bad_lengths(name, field, value, interval):
+    with pytest.raises(ValueError, match=f"^{field}: expected a finite number in {interval}, got {value}"):
+        ms.make_lengths(name, **{field: value})
+
+
 PROCESSES = ARRIVALS.names()
+
+
 LAWS = LENGTHS.names()
 
 
@@ -41,25 +256,25 @@ def test_parts_are_the_whole(arrivals, lengths):
     same(whole, joined([more(rows) for rows in (1, 0, 2, 30, 7)]))
 
 
-@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda source: pickle.loads(pickle.dumps(source))])
 @pytest.mark.parametrize("arrivals", PROCESSES)
-def test_a_copied_source_goes_on_by_itself(arrivals, twin_of):
+def test_a_copied_source_goes_on_by_itself(arrivals):
     more = workload(arrivals).open(np.random.default_rng(0), 2)
     more(3)
-    twin = twin_of(more)
-    same(more(5), twin(5))
-    same(more(5), twin(5))
+    twins = copy.deepcopy(more), pickle.loads(pickle.dumps(more))
+    for _ in range(2):
+        rows = more(5)
+        for twin in twins:
+            same(rows, twin(5))
 
 
 @pytest.mark.parametrize("lengths", LAWS)
 @pytest.mark.parametrize("arrivals", PROCESSES)
 def test_equal_workloads_are_one_key(arrivals, lengths):
     one, other = workload(arrivals, lengths), workload(arrivals, lengths)
-    assert {one: "found"}[other] == "found"
     again = pickle.loads(pickle.dumps(one))
-    assert again == one
-    assert hash(again) == hash(one)
+    assert {one, other, again} == {one}
     assert one != workload(arrivals, lengths, rate=3.5)
+    assert one.closed == (arrivals == "think")
     same(again.open(np.random.default_rng(1), 2)(4), one.open(np.random.default_rng(1), 2)(4))
 
 
@@ -100,10 +315,6 @@ def test_a_load_becomes_a_rate():
     assert drawn.output.sum() / drawn.gap.sum() == pytest.approx(100.0, rel=1e-3)  # once round, but for one gap
 
 
-def test_only_people_who_think_wait_for_the_end():
-    assert [name for name in PROCESSES if workload(name).closed] == ["think"]
-
-
 def test_levels():
     level = ms.ServiceLevel(ttft=1.0, tpot=0.1, e2el=5.0)
     assert level.first_due(10.0) == 11.0
@@ -114,6 +325,9 @@ def test_levels():
     met = level.met(np.array([1.0, 1.1, 0.5, 0.5]), np.array([0.1, 0.1, 0.11, 0.1]), np.full(4, 4.9), np.full(4, 9))
     assert met.tolist() == [True, False, False, True]
     assert ms.ServiceLevel().met(np.array([1e9]), np.array([1e9]), np.array([1e9]), np.array([1])).all()
+    for name, value in itertools.product(("ttft", "tpot", "e2el"), (0.0, -np.inf)):
+        with pytest.raises(ValueError, match=rf"^{name}: expected a finite number in \(0, inf\), got {value}"):
+            ms.ServiceLevel(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -132,25 +346,14 @@ def test_levels():
         ({"shares": (1.0, 0.0)}, r"shares\[1\]: expected a finite number in \(0, inf\), got 0\.0"),
         ({"shares": (2e3, 1.0)}, r"shares\[1\]: expected at least 1/1000 of the largest, 2000\.0, got 1\.0"),
         ({"shares": ()}, r"shares: expected a tuple of one number for each device, got \(\)"),
+        ({"shares": [1.0, 2.0]}, "shares: expected one number for each of 3 devices, got 2"),
     ],
 )
 def test_bad_workloads(fields, message):
     parts = {"arrivals": ms.make_arrivals("poisson"), "rate": 1.0, "lengths": ms.make_lengths("geometric")}
     with pytest.raises(ValueError, match=f"^{message}") as caught:
-        ms.Workload(**parts | fields)
+        ms.Workload(**parts | fields).open(np.random.default_rng(0), 3)
     assert "\n" not in str(caught.value)
-
-
-def test_shares_are_one_for_each_device():
-    with pytest.raises(ValueError, match=r"^shares: expected one number for each of 3 devices, got 2$"):
-        workload(shares=[1.0, 2.0]).open(np.random.default_rng(0), 3)
-
-
-@pytest.mark.parametrize("name", ["ttft", "tpot", "e2el"])
-@pytest.mark.parametrize("value", [0.0, -np.inf])
-def test_bad_levels(name, value):
-    with pytest.raises(ValueError, match=rf"^{name}: expected a finite number in \(0, inf\), got {value}"):
-        ms.ServiceLevel(**{name: value})
 
 
 def test_unknown_names():

@@ -1,4 +1,4 @@
-"""The claims are those that README and the page state, to the digit."""
+"""The claims are those that the page states, to the digit."""
 
 from pathlib import Path
 
@@ -29,19 +29,19 @@ def rows():
 
 
 def test_page_holds_this_table(rows):
-    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     assert markdown_table(*claims.claim_cells(rows)) in page
 
 
 def test_page_shows_every_figure():
-    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     for name in FIGURES.names():
-        assert f"(images/reproduce/{name}.png)" in page
+        assert f"images/reproduce/{name}.png)" in page
         assert (ROOT / "docs" / "images" / "reproduce" / f"{name}.png").stat().st_size <= 250_000
 
 
-def test_scores_are_those_of_the_readme():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_scores_are_those_of_the_page_of_agents():
+    text = (ROOT / "docs" / "evidence" / "agents.md").read_text(encoding="utf-8")
     scores = scores_of(Scale(), scenario_at("llama2", 10.0))
     for name, values in scores.items():
         assert f"| {name} | {values.mean():.2f} |" in text

@@ -55,15 +55,6 @@ def test_invariants(users):
         assert found.latency == 0.0
 
 
-def test_batch_equals_one_by_one(rng):
-    lengths = rng.integers(1, 26, (6, 7, 5))
-    draft_time, token_time = rng.uniform(1e-3, 1e-1, (2, 6, 7, 5))
-    batch = equal_latency(lengths, draft_time, token_time)
-    for index in np.ndindex(6, 7):
-        one = equal_latency(lengths[index], draft_time[index], token_time[index])
-        assert batch.latency[index] == pytest.approx(one.latency, rel=1e-14)
-
-
 @pytest.mark.parametrize("users", [1, 2, 7, 8, 9, 20, 64, 65, 127, 128, 129, 300])
 def test_a_row_does_not_depend_on_its_batch(users, rng, monkeypatch):
     lengths = rng.integers(0, 26, (30, users))

@@ -10,7 +10,7 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import SystemState, checked_decision
 from multispin_env.scenario import Scenario
 from multispin_env.solver import rule
-from multispin_env.solver.problem import ARRAYS, Problem, make_problem
+from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import Relaxed
 
 POSITIVES = [5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308]
@@ -21,7 +21,7 @@ TIME = st.sampled_from([0.0, 5e-324, 1e-100, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300]
 
 
 @pytest.mark.parametrize("options", [{}, {"certify": 1e-6}])
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_numbers(options, data):
     num_users = data.draw(st.integers(1, 4))
@@ -45,19 +45,6 @@ def test_any_numbers(options, data):
         assert found.bound >= found.value
 
 
-def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
-    scenario = Scenario.preset("llama2", num_users=2)
-    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
-    nothing = np.full(2, np.nan)
-    found = rule._numbers(
-        problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nothing, nothing, nothing, np.zeros(2))
-    )
-    assert (found.length == [[1.0, 3.0], [2.0, 1.0]]).all()
-    assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
-    assert (found.price == 1.0).all()
-    assert (found.value == 0.0).all()
-
-
 def test_the_rule_is_never_below_the_shortest_lengths():
     rng = np.random.default_rng(0)
     for users, low, longest in ((2, 0, 200), (3, 1, 25), (4, 0, 2), (4, 1, 200), (3, 0, 25)):
@@ -70,15 +57,11 @@ def test_the_rule_is_never_below_the_shortest_lengths():
         assert (found >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
 
 
-def test_rugged_instances_are_searched_thoroughly_and_others_quickly(monkeypatch):
-    """In one batch each as by itself."""
-    scenario = Scenario.preset("llama2", num_users=2, total_bandwidth=1e5)
-    wide = Scenario.preset("llama2", num_users=2, total_bandwidth=1e9)  # drafting decides: rugged
-    parts = [make_problem(one, sample_state(one, np.random.default_rng(0), 3)) for one in (scenario, wide)]
-    both = Problem(*(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS))
-    monkeypatch.setattr(
-        rule, "_search_ray", lambda problem, relaxed, room, effort: np.full(problem.draft_time.shape, effort.points)
-    )
-    alone = [rule.fast_lengths(part)[0] for part in parts]
-    assert {int(lengths[0, 0]) for lengths in alone} == {rule.QUICK.points, rule.THOROUGH.points}
-    assert (rule.fast_lengths(both)[0] == np.concatenate(alone)).all()
+def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
+    scenario = Scenario.preset("llama2", num_users=2)
+    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
+    nan = np.full(2, np.nan)
+    found = rule._numbers(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
+    assert found.length.tolist() == [[1.0, 3.0], [2.0, 1.0]]
+    assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
+    assert (found.price.tolist(), found.value.tolist()) == ([1.0, 1.0], [0.0, 0.0])

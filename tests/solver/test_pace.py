@@ -13,7 +13,7 @@ from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.windows import FixedPass, Nodes, laws_of
-from tests.solver.test_laws import KINDS
+from tests.solver.test_optimum import KINDS, weighted
 
 
 def case(kind, seed):
@@ -36,13 +36,9 @@ def every_round(scenario, state, fixed=None):
 
 
 def waits(scenario, state, decision):
-    """Seconds for a token of the slowest device, and Σ ω E / T for weights that follow."""
+    """Seconds for a token of the slowest device."""
     outcome = ms.expected_outcome(scenario, state, decision)
-    return float((outcome.round_latency / outcome.tokens).max()), outcome
-
-
-def weighted(outcome, weights):
-    return float((weights * outcome.tokens).sum(-1) / outcome.round_latency)
+    return float((outcome.round_latency / outcome.tokens).max())
 
 
 def check(scenario, state, weights, tpot, fixed=None):
@@ -59,23 +55,22 @@ def check(scenario, state, weights, tpot, fixed=None):
         assert found.value == found.bound == bound == 0.0
         least = (times / tokens.min(-1)).min()
         for decision in (found, quick):
-            assert waits(scenario, state, decision)[0] == pytest.approx(least, rel=1e-9)
+            assert waits(scenario, state, decision) == pytest.approx(least, rel=1e-9)
         return "none in time"
     best = ((weights * tokens).sum(-1) / times)[timely].max()
     assert min(found.bound, bound) >= best * (1.0 - 1e-14)
     for decision, error in ((found, 1e-8), (quick, 1e-3)):
-        wait, outcome = waits(scenario, state, decision)
-        assert wait <= tpot * (1.0 + 1e-9)
-        assert weighted(outcome, weights) == pytest.approx(best, rel=error)
+        assert waits(scenario, state, decision) <= tpot * (1.0 + 1e-9)
+        assert weighted(scenario, state, weights, decision) == pytest.approx(best, rel=error)
     free = ms.make_controller("optimal", scenario, **options)(state)
-    return "free" if waits(scenario, state, free)[0] <= tpot else "binds"
+    return "free" if waits(scenario, state, free) <= tpot else "binds"
 
 
 def paces(scenario, state, weights, fixed=None):
     """The least TPOT, and that of the optimum without one."""
     tokens, times = every_round(scenario, state, fixed)
     free = ms.make_controller("optimal", scenario, weights=weights, fixed_length=fixed)(state)
-    return (times / tokens.min(-1)).min(), waits(scenario, state, free)[0]
+    return (times / tokens.min(-1)).min(), waits(scenario, state, free)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -103,7 +98,7 @@ def test_fixed_lengths_in_time(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_least_time_for_a_token(kind):
-    for seed in range(20, 28):
+    for seed in range(20, 25):
         scenario, state, _ = case(kind, seed)
         tokens, times = every_round(scenario, state)
         assert least_pace(make_problem(scenario, state)).tpot[0] == pytest.approx(
@@ -114,7 +109,7 @@ def test_the_least_time_for_a_token(kind):
 @pytest.mark.parametrize("kind", ["paper", "one piece", "two pieces"])
 def test_parts_keep_what_is_in_time(kind):
     narrower = 0
-    for seed in range(25):
+    for seed in range(16):
         scenario, state, weights = case(kind, seed)
         problem = make_problem(scenario, state, weights, tpot=1.0)
         ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
@@ -140,28 +135,27 @@ def test_parts_keep_what_is_in_time(kind):
             assert (left.low <= lengths[held]).all()
             assert (lengths[held] <= left.high).all()
             assert ((left.left <= latency) & (latency <= left.right))[held].all()
-    assert narrower >= 10
+    assert narrower >= 6
 
 
 def test_twenty_devices_in_time():
     for law in ({}, {"server": "a100-32b", "payload": "ids", "min_draft_length": 0}, {"server": "cpu-1.5b"}):
         scenario = ms.Scenario.preset("qwen3.5", **law)
-        state = ms.sample_state(scenario, np.random.default_rng(1), 6)
+        state = ms.sample_state(scenario, np.random.default_rng(1), 4)
         free = ms.upper_bound(scenario, state)
         least = least_pace(make_problem(scenario, state)).tpot
         tpot = float(np.median(least))
         found = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state)
         assert found.certified.all()
         assert (found.feasible == (least <= tpot)).all()
-        assert 0 < found.feasible.sum() < 6
+        assert 0 < found.feasible.sum() < 4
         outcome = ms.expected_outcome(scenario, state, found)
         assert (
             (outcome.round_latency[:, None] <= tpot * (1.0 + 1e-9) * outcome.tokens).all(-1) == found.feasible
         ).all()
         assert (found.bound < 0.999 * free).all()
-        for i in (0, 5):
-            alone = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state[i])
-            assert (alone.draft_length == found.draft_length[i]).all()
+        alone = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state[3])
+        assert (alone.draft_length == found.draft_length[3]).all()
 
 
 def test_a_wide_tpot_changes_nothing(scenario, rng):
@@ -179,7 +173,7 @@ def test_absurd_times(tpot, rng):
     numbers = np.array([5e-324, 1e-100, 1e-3, 1.0, 1e100, 1e308])
     for pieces in ((), ((0.0, 5e-324), (1.0, 1e-9)), ((1e300, 1e-100),)):
         scenario = ms.Scenario.preset("llama2", num_users=3, verification_pieces=pieces, min_draft_length=0)
-        for _ in range(3):
+        for _ in range(2):
             state = ms.SystemState(rng.choice(numbers, 3), rng.choice(numbers, 3), rng.random(3))
             found = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state)
             assert np.isfinite(found.bound)

@@ -8,11 +8,251 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.evaluation.hostile import hostile_instance, hostile_law
+from multispin_env.physics.tokens import expected_tokens, verification_time
+from multispin_env.server import line_time
+from multispin_env.solver import search
 from multispin_env.solver.moves import improve, pays
-from multispin_env.solver.problem import Problem, in_chunks, lengths_in_chunks, make_problem
+from multispin_env.solver.problem import (
+    ARRAYS,
+    Problem,
+    TokenTable,
+    in_chunks,
+    kinks,
+    lengths_in_chunks,
+    make_problem,
+    server_lines,
+    support,
+)
 from multispin_env.solver.rule import fast_lengths
-from multispin_env.solver.search import Listing, branch_and_bound, branch_on_user, few_decisions, improvements, split
-from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes
+from multispin_env.solver.search import (
+    Listing,
+    branch_and_bound,
+    decisions_of,
+    few_decisions,
+    improvements,
+    split,
+)
+from multispin_env.solver.stationary import bracketed_root
+from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, ends_of, joined_nodes, laws_of
+
+RATES = np.array([[0.0, 1e-300, 1e-9, 0.3], [0.9, 1.0 - 1e-9, 1.0 - 2.0**-53, 1.0]])
+
+
+@pytest.mark.parametrize("longest", [0, 1, 2, 3, 25, 256])
+def test_the_table_holds_powers_and_expected_tokens(longest):
+    weights = np.array([[1.0, 2.0, 0.5, 3.0], [0.0, 1.0, 1.0, 7.0]])
+    table = TokenTable.of(RATES, weights, longest)
+    for length in range(longest + 1):
+        lengths = np.full(RATES.shape, float(length))
+        np.testing.assert_allclose(table.gain(lengths), weights * RATES**length, rtol=1e-12, atol=1e-300)
+        np.testing.assert_allclose(table.expected(lengths), weights * expected_tokens(lengths, RATES), rtol=1e-12)
+
+
+def test_rows_and_candidates_look_up_their_own_devices():
+    table = TokenTable.of(RATES, np.ones_like(RATES), 5).rows(np.array([1, 0, 1]))
+    lengths = np.random.default_rng(0).integers(0, 6, (3, 7, 4))
+    wanted = expected_tokens(lengths, RATES[[1, 0, 1]][:, None])
+    np.testing.assert_allclose(table.of_candidates.expected(lengths), wanted, rtol=1e-12)
+    np.testing.assert_allclose(table.expected(lengths[:, 0].astype(float)), wanted[:, 0], rtol=1e-12)
+
+
+USERS = 3
+
+
+def law(seed):
+    rng = np.random.default_rng(seed)
+    pieces = [
+        (float(rng.uniform(0.0, 1.0)), float(rng.choice([0.0, 0.01, 0.02, 0.1]))) for _ in range(rng.integers(1, 6))
+    ]
+    return ms.Scenario.preset("llama2", num_users=USERS).replace(verification_pieces=tuple(pieces))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_lines_give_the_time_of_the_law_and_each_is_somewhere_the_largest(seed):
+    scenario = law(seed)
+    lines = server_lines(scenario)
+    x = np.arange(400.0)
+    slowest = max(range(len(lines)), key=lambda j: lines[j, 1])
+    expected = [max(a + b * (n + USERS) for a, b in scenario.verification_pieces) for n in x]
+    assert line_time(lines, x) == pytest.approx(expected, rel=1e-13)
+    assert slowest == len(lines) - 1
+    assert (np.diff(lines[:, 1]) > 0.0).all()
+    assert (np.diff(kinks(lines)) > 0.0).all()
+    assert (kinks(lines) > 0.0).all()
+    for slope in (lines[0, 1], 0.5 * (lines[0, 1] + lines[-1, 1]), lines[-1, 1]):
+        start = support(lines, np.array(slope), np.array(0.0), np.array(300.0))
+        slack = line_time(lines, x[:301]) - (start + slope * x[:301])
+        assert slack.min() >= -1e-12
+        assert slack.min() <= 0.1 + 1e-12  # a kink between two whole numbers
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_problem_prices_lengths_as_the_server_does(padded, rng):
+    for seed in range(10):
+        scenario = law(seed).replace(padded_verification=padded, round_trip_time=0.25)
+        problem = make_problem(scenario, ms.sample_state(scenario, rng, 4))
+        lengths = rng.integers(0, 26, (4, 7, USERS)).astype(float)
+        expected = verification_time(scenario, lengths) + 0.25
+        assert np.broadcast_to(problem.server_time(lengths), (4, 7)) == pytest.approx(expected, rel=1e-13)
+
+
+def test_roots_within_brackets():
+    powers = np.array([1.0, 3.0, 9.0, 0.2, 1.0, 1.0])
+    level = np.array([0.5, 0.001, 0.3, 0.9, -1.0, 2.0])
+    calls = []
+
+    def function(x, rows):
+        calls.append(len(rows))
+        return level[rows] - x ** powers[rows]
+
+    low, high = np.zeros(6), np.ones(6)
+    found = bracketed_root(function, low, high, (level, level - 1.0), 1e-13)
+    assert found[:4] == pytest.approx(level[:4] ** (1.0 / powers[:4]), rel=1e-10)
+    assert found[4:].tolist() == [0.0, 1.0]  # below and above everywhere
+    assert calls[0] == 4
+    assert len(calls) < 60
+    assert (low == 0.0).all()  # not written into
+
+
+def part_of(seed):
+    rng = np.random.default_rng(seed)
+    scenario, state, weights = hostile_instance(rng, max_decisions=300)
+    problem = make_problem(scenario, state, weights)
+    ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
+    lengths = np.array(list(product(*ranges)), dtype=float)
+    ends = np.sort(rng.uniform(0.0, 1.0, 2)) ** 2
+    latency = problem.latency(lengths[None])[0]
+    left, right = latency.min() + ends * (latency.max() - latency.min())
+    node = Nodes(
+        instance=np.array([0]),
+        left=np.array([left]),
+        right=np.array([right]),
+        low=problem.low.astype(float),
+        high=problem.high.astype(float),
+        bound=np.array([np.inf]),
+        by_user=np.array([False]),
+        law=FixedPass(problem.verification_time),
+    )
+    inside = (latency >= left) & (latency <= right)
+    return problem, node, lengths[inside], problem.value(lengths[None])[0][inside]
+
+
+def test_bound_is_above_and_windows_keep_every_winner():
+    tight = []
+    for seed in range(100):
+        problem, node, lengths, value = part_of(seed)
+        if not len(value):
+            continue
+        target = np.array([np.quantile(value, 0.8)])
+        at = bound_nodes(problem, node, target)
+        assert at.bound[0] >= value.max()
+        winners = lengths[value > target[0]]
+        assert (winners >= at.low[0]).all()
+        assert (winners <= at.high[0]).all()
+        tight.append(at.bound[0] / max(value.max(), 1e-300))
+    assert len(tight) > 60
+    assert np.median(tight) < 1.5  # a bound that is always huge would pass the rest
+
+
+def test_bounds_of_laws_by_tokens_hold_for_the_decisions_of_their_segment():
+    tight, cut = [], 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        scenario, state, weights = hostile_instance(rng, max_decisions=300)
+        scenario = hostile_law(rng, scenario, pieces=1 + seed % 2)
+        problem = make_problem(scenario, state, weights)
+        ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
+        lengths = np.array(list(product(*ranges)), dtype=float)
+        latency, value = problem.latency(lengths[None])[0], problem.value(lengths[None])[0]
+        left, right = latency.min(), np.quantile(latency, rng.uniform(0.2, 1.0))
+        slope = np.array([rng.uniform(problem.lines[0, 1], problem.lines[-1, 1])])  # none of them breaks a bound
+        found, covered = [], np.zeros(len(lengths), dtype=bool)
+        for law in laws_of(problem, slope):
+            low, high = problem.low.astype(float), problem.high.astype(float)
+            node = Nodes(*map(np.array, ([0], [left], [right])), low, high, np.array([np.inf]), np.array([False]), law)
+            drafted = lengths.sum(-1)
+            inside = (latency <= right) & (drafted >= law.fewest[0]) & (drafted <= law.most[0])
+            covered |= inside
+            if not inside.any():
+                continue
+            target = np.array([np.quantile(value[inside], 0.8)])
+            at = bound_nodes(problem, node, target)
+            assert max(at.bound[0], target[0]) >= value[inside].max()
+            wins = value[inside] > target[0]
+            winners = lengths[inside][wins]
+            assert (winners >= at.low[0]).all()
+            assert (winners <= at.high[0]).all()
+            assert (at.left[0] * (1.0 - 1e-12) <= latency[inside][wins]).all()
+            assert (latency[inside][wins] <= at.right[0] * (1.0 + 1e-12)).all()
+            cut += at.right[0] - at.left[0] < 0.9 * (right - left)
+            found.append(at.bound[0] / max(value[inside].max(), 1e-300))
+        assert covered[latency <= right].all()
+        tight += found
+    assert np.median(tight) < 1.5
+    assert cut >= 10  # latencies at which nothing can win are left out
+
+
+def test_halves_hold_what_the_whole_holds():
+    looked_at = 0
+    for seed in range(40):
+        problem, node, lengths, value = part_of(seed)
+        if not len(value):
+            continue
+        for by_user in (False, True):
+            at = bound_nodes(problem, node, np.zeros(1))
+            if by_user and node.high[0, at.critical[0]] == node.low[0, at.critical[0]]:
+                continue
+            halves = split(node, at.candidate, at.critical, np.array([by_user]), np.array([False]))
+            latency = problem.latency(lengths[None])[0]
+            looked_at += 1
+            for row, phi in zip(lengths, latency, strict=True):
+                held = [
+                    h.left[0] * (1 - 1e-12) <= phi <= h.right[0] * (1 + 1e-12)
+                    and (h.low[0] <= row).all()
+                    and (row <= h.high[0]).all()
+                    for h in (halves.rows(np.array([0])), halves.rows(np.array([1])))
+                ]
+                assert any(held)
+    assert looked_at > 60
+
+
+def test_listing_is_complete():
+    node = part_of(3)[1]
+    two = joined_nodes(node, node)
+    low, high = two.low[0], two.high[0]
+    expected = sorted(product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True))))
+    found = decisions_of(two)
+    assert sorted(map(tuple, found.lengths[: len(expected)])) == expected
+    assert len(found.lengths) == 2 * len(expected)
+
+
+def test_bounds_do_not_depend_on_the_blocks_of_parts(monkeypatch):
+    """Tables are as wide as the widest part of a block, and narrow parts come first."""
+    cases = [part_of(seed)[:2] for seed in range(60)]
+    cases = [one for one in cases if one[0].low.shape[1] == cases[0][0].low.shape[1]]
+    problems = [problem for problem, _ in cases]
+    many = Problem(*(np.concatenate([getattr(problem, name) for problem in problems]) for name in ARRAYS))
+    nodes = joined_nodes(*(node for _, node in cases))
+    target = many.value(many.low[:, None])[:, 0]
+    assert len(nodes) > 5
+    whole = search._evaluate_by_width(many, nodes, target)
+    monkeypatch.setattr(search, "BLOCK", 40)
+    for one, other in zip(whole, search._evaluate_by_width(many, nodes, target), strict=True):
+        assert (one == other).all()
+
+
+def test_ends_of_what_wins():
+    rng = np.random.default_rng(0)
+    for width in (1, 3, 300):
+        wins = rng.random((width, 5, 4)) < 0.3
+        wins[:, 0] = False
+        first, last, some = ends_of(wins)
+        for m, k in np.ndindex(5, 4):
+            places = np.flatnonzero(wins[:, m, k])
+            assert some[m, k] == (len(places) > 0)
+            assert first[m, k] == (places[0] if len(places) else 0)
+            assert last[m, k] == (places[-1] if len(places) else width - 1)
 
 
 def small_problem(seed, users=4, count=1, longest=5):
@@ -47,34 +287,6 @@ def climbed(problem, most):
         if values.max() <= value * (1.0 + 1e-12):
             return at, value
         at, value = near[values.argmax()], values.max()
-
-
-def test_moves_end_where_no_pair_of_tokens_improves():
-    problem = small_problem(0, count=60)
-    start = problem.low.astype(float)
-    found = improve(problem, start, problem.latency(start[:, None]))
-    assert (start == problem.low).all()  # not written into
-    lonely = 0
-    for row in range(60):
-        one = problem.rows(slice(row, row + 1))
-        value = one.value(found[None, row : row + 1])[0, 0]
-        near = np.array(list(neighbours(found[row], 2, one.low[0], one.high[0])))
-        assert one.value(near[None])[0].max() <= value * (1.0 + 1e-12)
-        at, best = climbed(one, 2)
-        assert (found[row] == at).all()
-        lonely += climbed(one, 1)[1] < best * (1.0 - 1e-9)
-    assert lonely  # some need a pair
-
-
-def test_tokens_are_given_back_where_drafts_are_too_long():
-    problem = small_problem(0, count=60)
-    start = problem.high.astype(float)
-    found = improve(problem, start, problem.latency(start[:, None]))
-    assert (found[:, 0] < 5.0).any()
-    for row in range(60):
-        one = problem.rows(slice(row, row + 1))
-        near = np.array(list(neighbours(found[row], 2, one.low[0], one.high[0])))
-        assert one.value(near[None])[0].max() <= one.value(found[None, row : row + 1])[0, 0] * (1.0 + 1e-12)
 
 
 def test_what_pays_is_better_than_the_goodput_to_beat():
@@ -174,64 +386,6 @@ def test_nothing_is_inside_where_the_shortest_lengths_do_not_fit():
     assert bound_nodes(problem, nodes_of(problem, 0.5 * shortest, 1.01 * shortest), np.zeros(1)).bound[0] > 0.0
 
 
-def node(left=1.0, right=4.0, low=(1.0, 0.0), high=(5.0, 2.0), by_user=False, bound=10.0, verification_time=0.0):
-    values = {"instance": 0, "left": left, "right": right, "low": low, "high": high, "bound": bound, "by_user": by_user}
-    law = FixedPass(np.array([verification_time]))
-    return Nodes(**{name: np.array([value]) for name, value in values.items()}, law=law)
-
-
-def halves(one, candidate=(3.0, 1.0), critical=0, by_user=False):
-    found = split(one, np.array([candidate]), np.array([critical]), np.array([by_user]), np.array([False]))
-    assert found.by_user.tolist() == [by_user] * 2
-    intervals = list(zip(found.left.tolist(), found.right.tolist(), strict=True))
-    return intervals, list(zip(found.low.tolist(), found.high.tolist(), strict=True))
-
-
-def test_halves_of_an_interval():
-    whole = ([1.0, 0.0], [5.0, 2.0])
-    assert halves(node()) == ([(1.0, 2.0), (2.0, 4.0)], [whole] * 2)
-    middle = 10.0**0.5 - 1.0
-    assert halves(node(verification_time=1.0))[0] == [(1.0, pytest.approx(middle)), (pytest.approx(middle), 4.0)]
-    assert halves(node(2.0, 2.0))[0] == [(2.0, 2.0)] * 2
-    near = 1.0 + 1e-15
-    assert halves(node(1.0, near))[0][0][0] == 1.0
-
-
-@pytest.mark.parametrize(
-    ("candidate", "critical", "first", "second"),
-    [
-        ((3.0, 1.0), 0, ([1.0, 0.0], [3.0, 2.0]), ([4.0, 0.0], [5.0, 2.0])),
-        ((3.0, 1.0), 1, ([1.0, 0.0], [5.0, 1.0]), ([1.0, 2.0], [5.0, 2.0])),
-        ((5.0, 1.0), 0, ([1.0, 0.0], [4.0, 2.0]), ([5.0, 0.0], [5.0, 2.0])),
-        ((0.0, 1.0), 0, ([1.0, 0.0], [1.0, 2.0]), ([2.0, 0.0], [5.0, 2.0])),
-    ],
-)
-def test_halves_of_a_window(candidate, critical, first, second):
-    assert halves(node(), candidate, critical, True) == ([(1.0, 4.0)] * 2, [first, second])
-
-
-def test_few_decisions():
-    assert [few_decisions(node(high=high))[0] for high in ((4.0, 7.0), (4.0, 8.0), (33.0, 0.0))] == [True, False, False]
-    assert few_decisions(node(low=(1.0, 0.0), high=(4.0, 7.0))).shape == (1,)
-
-
-@pytest.mark.parametrize(
-    ("by_user", "bound", "critical", "right", "expected"),
-    [
-        (True, 15.0, 0, 4.0, True),  # worked: the same again
-        (False, 15.0, 0, 4.0, False),
-        (True, 18.0, 0, 4.0, False),  # did not: the other kind
-        (False, 18.0, 0, 4.0, True),
-        (True, 17.0, 0, 4.0, False),  # 0.7 of the way is not enough
-        (False, 18.0, 1, 4.0, False),  # a window of one length
-        (False, 15.0, 0, 1.0, True),  # an interval of no width
-    ],
-)
-def test_what_is_split(by_user, bound, critical, right, expected):
-    one = node(by_user=by_user, bound=bound, right=right, high=(5.0, 0.0))
-    assert branch_on_user(one, np.array([20.0]), np.array([10.0]), np.array([critical]))[0] == expected
-
-
 def test_the_best_of_those_listed():
     problem = small_problem(4, users=2, count=3)
     lengths = np.array(list(product(range(1, 6), repeat=2)), dtype=float)
@@ -325,10 +479,27 @@ def test_a_poor_start_is_left_behind(given):
     assert (found.bound <= 1.000002 * found.value).all()
 
 
-def test_lengths_that_are_given_have_their_own_bound():
-    problem = replace(small_problem(3, users=3), high=np.ones((1, 3), dtype=np.int64))
-    latency = problem.latency(problem.low[:, None])[0, 0]
-    found = bound_nodes(problem, nodes_of(problem, latency, latency * (1.0 + 1e-9)), np.zeros(1))
-    assert found.bound[0] == pytest.approx(problem.value(problem.low[:, None])[0, 0])
-    assert found.bound.shape == (1,)
-    assert (found.candidate == problem.low).all()
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_moves_end_where_no_pair_of_tokens_improves(end):
+    problem = small_problem(0, count=60)
+    start = getattr(problem, end).astype(float)
+    found = improve(problem, start, problem.latency(start[:, None]))
+    assert (start == getattr(problem, end)).all()  # not written into
+    lonely = 0
+    for row in range(60):
+        one = problem.rows(slice(row, row + 1))
+        value = one.value(found[None, row : row + 1])[0, 0]
+        near = np.array(list(neighbours(found[row], 2, one.low[0], one.high[0])))
+        assert one.value(near[None])[0].max() <= value * (1.0 + 1e-12)
+        if end == "low":
+            at, best = climbed(one, 2)
+            assert (found[row] == at).all()
+            lonely += climbed(one, 1)[1] < best * (1.0 - 1e-9)
+    assert lonely or end == "high"  # some need a pair
+    assert (found[:, 0] < 5.0).any()
+
+
+def test_few_decisions():
+    highs = np.array([(4.0, 7.0), (4.0, 8.0), (33.0, 0.0)])
+    nodes = nodes_of(small_problem(0, users=2, count=3), 1.0, 4.0, low=np.tile([1.0, 0.0], (3, 1)), high=highs)
+    assert few_decisions(nodes).tolist() == [True, False, False]

@@ -152,7 +152,7 @@ def test_one_equation_alone_is_no_solution(monkeypatch):
     scenario = Scenario.preset("llama2", num_users=4)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(5), 6))
     at = relaxed_optimum(problem)
-    terms = stationary._terms(problem, stationary.Charge(None, None, problem.verification_time), stationary.EXACT_STEPS)
+    terms = stationary._terms(problem, stationary.Charge(None, None, problem.verification_time), 5)
     p = np.log(1.5 * at.latency)
     low, high = np.full(6, -40.0), np.full(6, 40.0)
     for _ in range(200):  # more than bits of a number

@@ -8,7 +8,7 @@ Least laxity first, and no time for what will be late.
 
 Drafts at each device's own pace: the length that is best for itself (ours).
 
-Servers that need no drafts of devices, as controllers of the same engine (ours; docs/serving.md).
+Servers that need no drafts of devices, as controllers of the same engine (ours; docs/evidence/serving.md).
 """
 
 from collections.abc import Callable, Mapping
@@ -143,7 +143,7 @@ NO_HURRY = 1e6
 
 @dataclass(frozen=True, eq=False)
 class Deadlines(Modifier):
-    """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/serving.md).
+    """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/evidence/serving.md).
 
     The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
     first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads

@@ -1,6 +1,6 @@
 """Groups that take turns.
 
-Time of a device's own cycle, and the draft that is best for it (ours; docs/serving.md).
+Time of a device's own cycle, and the draft that is best for it (ours; docs/evidence/serving.md).
 
 A cycle is drafting, uploading and being verified. With n devices busy, a pass of half of them takes V(n/2), and in a
 queue an upload takes longer than alone. So L tokens take

@@ -1,6 +1,6 @@
 """The next batch: who joins it and how long its drafts are.
 
-Drafts that start together for one batch: what any lengths of theirs bring and cost (ours; docs/continuous.md).
+Drafts that start together for one batch: what any lengths of theirs bring and cost (ours; docs/evidence/continuous.md).
 
 Local search over the lengths of a batch: whole tokens are added, taken away and moved (ours).
 
@@ -91,7 +91,7 @@ class Launch:
         return replace(self, **arrays)
 
     def ready(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
-        """When all uploads have ended, (...) s, for lengths (..., K) (docs/continuous.md, 1).
+        """When all uploads have ended, (...) s, for lengths (..., K) (docs/evidence/continuous.md, 1).
 
         Here and below, ``at`` says of which copies: what turns arrays (n, K) into such that go with the lengths.
         """

@@ -1,6 +1,6 @@
 """Prices of the server's and the band's time.
 
-Value of putting a device into one of the coming batches (ours; docs/continuous.md).
+Value of putting a device into one of the coming batches (ours).
 
 Batches by prices: each device weighs the server's, the uplink's and its own time.
 """
@@ -149,7 +149,7 @@ class Market:
 
 @dataclass(frozen=True, eq=False)
 class Prices(ContinuousController):
-    """As `Groups`, but a device that is free picks the batch that is worth most to all (ours; docs/continuous.md).
+    """As `Groups`, but a device that is free picks the batch that is worth most to all (ours).
 
     A batch j that can start D_j from now brings the tokens of the draft that fits, less λ for its air, μ for its part
     of the server's time, what the longer pass costs the other devices in it, ν_k for the time of the device, ρ for the

@@ -2,7 +2,7 @@
 
 Long-run rates of a controller, by simulation.
 
-Runs of requests under a controller, by simulation (ours; docs/serving.md).
+Runs of requests under a controller, by simulation (ours; docs/evidence/serving.md).
 """
 
 from dataclasses import dataclass

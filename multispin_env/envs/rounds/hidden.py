@@ -64,7 +64,7 @@ class DelayedChannel(RoundsVariant):
 
     As `MultiSpin/Heterogeneous-v0`, and
 
-    - `correlation`: ρ, default 0.9; `clarke_correlation(doppler_frequency(speed, carrier), round time)` gives it.
+    - `correlation`: ρ, default 0.9; J0(2π v f_c τ / c) for speed v, carrier f_c and rounds of τ seconds.
     - `delay`: d, default 1.
     - `mean_gain_visible`: whether the mean gain is observed, default true.
     - `plan_quantile`: the equal-latency root in the encodings plans with this quantile of what the present gain may

@@ -1,4 +1,4 @@
-"""Queues of requests, one for each device, first come, first served, for all copies at once (ours; docs/serving.md)."""
+"""Queues of requests, one for each device, first come, first served (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.arrivals import Source
 from multispin_env.physics.continuous.types import Demand
-from multispin_env.physics.workload import Source, Workload
+from multispin_env.physics.workload import Workload
 
 ROWS = 16  # Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more
 MOST_REQUESTS = 2**26  # Of all devices and copies that are kept, 2 GB

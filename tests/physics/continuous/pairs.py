@@ -8,8 +8,9 @@ from dataclasses import fields as fields_of
 import numpy as np
 
 import multispin_env as ms
+from multispin_env.physics.arrivals import Arriving
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.workload import Arriving, ServiceLevel
+from multispin_env.physics.workload import ServiceLevel
 from multispin_env.registry import ACCEPTANCES
 from tests.physics.continuous.slow import DRAFTING, FREE, IDLE, READY, UPLOADING, Device, Slow
 

@@ -1,0 +1,320 @@
+"""States, tokens, times and outcomes of rounds, and checks of what users hand in."""
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+from scipy.stats import chisquare, kstest
+
+import multispin_env as ms
+from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency, upload_time
+from multispin_env.physics.rounds import (
+    discounted_throughput,
+    initial_throughput,
+    jain_index,
+    largest,
+    price,
+    slopes,
+    utility,
+)
+from multispin_env.physics.tokens import expected_tokens, pass_tokens, sample_tokens, verification_time
+from multispin_env.physics.types import Outcome, RealDecision, checked_weights
+
+
+def test_states_have_the_stated_distribution(scenario):
+    state = ms.sample_state(scenario, np.random.default_rng(0), 2000)
+    low, high = 0.85 * scenario.mean_draft_time, 1.15 * scenario.mean_draft_time
+    assert kstest(state.draft_time.ravel(), "uniform", (low, high - low)).pvalue > 1e-3
+    rates, counts = np.unique(state.acceptance_rate, return_counts=True)
+    assert rates == pytest.approx(sorted(task.acceptance_rate for task in scenario.tasks))
+    assert counts == pytest.approx(np.full(4, 10_000), rel=0.05)
+    alike = scenario.replace(mean_gain_low=0.3, mean_gain_high=0.3)  # Rayleigh power is exponential
+    gain = (2 ** ms.sample_state(alike, np.random.default_rng(1), 1000).spectral_efficiency - 1) / scenario.transmit_snr
+    assert kstest(gain.ravel() / 0.3, "expon").pvalue > 1e-3
+
+
+ALPHAS = [0.0, 5e-324, 1e-300, 1e-16, 1e-6, 0.3, 0.5, 0.9, 0.999, 1 - 1e-9, 1 - 2**-53, 1.0]
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("length", [0, 1, 2, 8, 25, 200])
+def test_expectation_is_exact_at_both_ends_and_near_them(alpha, length):
+    with mp.workdps(60):
+        exact = float(sum(mpf(alpha) ** i for i in range(length + 1)))
+    assert expected_tokens(np.array(length), np.array(alpha)) == pytest.approx(exact, rel=1e-14)
+
+
+@given(alpha=st.floats(0, 1), higher=st.floats(0, 1), length=st.integers(0, 200))
+def test_expectation_rises_with_acceptance_and_length(alpha, higher, length):
+    low, high = sorted((alpha, higher))
+    slack = 1 - 1e-13
+    at = expected_tokens(np.array(length), np.array(low))
+    assert at * (1 + 1e-14) >= 1
+    assert at * slack <= length + 1
+    assert expected_tokens(np.array(length), np.array(high)) >= at * slack
+    assert expected_tokens(np.array(length + 1), np.array(low)) >= at * slack
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2, 0.7, 0.95, 1.0])
+@pytest.mark.parametrize("length", [1, 4, 8])
+def test_sampled_tokens_have_the_stated_distribution(alpha, length):
+    draws = 40_000
+    tokens = sample_tokens(np.full(draws, length), np.full(draws, alpha), np.random.default_rng(3))
+    probability = np.array([alpha ** (n - 1) * (1 - alpha) for n in range(1, length + 1)] + [alpha**length])
+    counts = np.array([(tokens == n).sum() for n in range(1, length + 2)])
+    assert counts.sum() == draws
+    possible = probability > 0
+    assert counts[~possible].sum() == 0
+    if possible.sum() > 1:
+        assert chisquare(counts[possible], draws * probability[possible]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("bits", [2**59, 2**62, 2**90])  # an int64 holds the first for a token, but not for a draft
+def test_uploads_beyond_whole_numbers_take_their_time(bits):
+    large = ms.Scenario.preset("llama2", kept_probabilities=2**30, bits_per_probability=bits // 2**30)
+    time = upload_time(large, np.array([25, 1]), np.array([4.0, 2.0]), np.array([5e5, 5e5]))
+    assert time == pytest.approx([25 * bits / 2e6, bits / 1e6])
+
+
+def test_the_logarithm_keeps_its_digits_for_every_snr():
+    snr = np.concatenate([np.logspace(-30, 30, 500), SMALL_SNR * (1.0 + np.linspace(-1e-3, 1e-3, 101))])
+    unit = ms.Scenario.preset("llama2", transmit_snr_db=0.0)
+    found = spectral_efficiency(unit, snr)
+    assert found == pytest.approx([math.log1p(x) / math.log(2.0) for x in snr], rel=1e-13)
+    assert [float(spectral_efficiency(unit, np.array(x))) for x in snr] == found.tolist()
+
+
+T, R, A = [0.010, 0.020], [4.0, 2.0], [0.5, 1.0]
+
+
+@pytest.fixture
+def two():
+    return ms.Scenario.preset("llama2", num_users=2, total_bandwidth=1e6)
+
+
+@pytest.fixture
+def state():
+    return ms.SystemState(draft_time=T, spectral_efficiency=R, acceptance_rate=A)
+
+
+def decide(length, bandwidth):
+    return ms.Decision(draft_length=np.asarray(length), bandwidth=np.asarray(bandwidth))
+
+
+def test_by_hand(two, state):
+    outcome = ms.expected_outcome(two, state, decide([2, 1], [4e5, 6e5]))
+    upload = [2 * 31_744 / (4e5 * 4.0), 31_744 / (6e5 * 2.0)]
+    assert outcome.draft_time == pytest.approx([0.02, 0.02])
+    assert outcome.upload_time == pytest.approx(upload)
+    assert outcome.tokens == pytest.approx([1.75, 2.0])
+    latency = 0.02 + max(upload) + 0.02268 + 2 * 0.01272
+    assert outcome.round_latency == pytest.approx(latency)
+    assert outcome.goodput == pytest.approx(3.75 / latency)
+    assert outcome.verification_time == two.verification_time
+
+
+def test_sampled_mean_is_the_expectation(two, state):
+    many = ms.SystemState(*(np.tile(x, (20_000, 1)) for x in (T, R, A)))
+    decision = decide([3, 3], [5e5, 5e5])
+    drawn = ms.sampled_outcome(two, many, decision, np.random.default_rng(0)).goodput
+    exact = ms.expected_outcome(two, state, decision).goodput
+    assert abs(drawn.mean() - exact) < 4 * drawn.std() / np.sqrt(len(drawn))
+
+
+@pytest.mark.parametrize(
+    ("length", "bandwidth", "message"),
+    [
+        ([0, 1], [5e5, 5e5], r"draft_length\[0\]: expected integers in 1\.\.25, got 0\.0"),
+        ([1, 1.5], [5e5, 5e5], r"draft_length\[1\]: expected integers in 1\.\.25, got 1\.5"),
+        ([1, 1], [5e5, 0.0], r"bandwidth\[1\]: expected numbers > 0 Hz, got 0\.0"),
+        ([1, 1], [5e5, 5e5 * (1 + 2.1e-6)], r"sum of bandwidth: expected at most 1e\+06 Hz, got 1000001\."),
+        ([1, 1, 1], [5e5, 5e5], r"draft_length: expected shape \(\.\.\., 2\), one entry a user, got \(3,\)"),
+    ],
+)
+def test_bad_decision(two, state, length, bandwidth, message):
+    with pytest.raises(ValueError, match=message):
+        ms.expected_outcome(two, state, decide(length, bandwidth))
+    ms.expected_outcome(two, state, decide([1, 1], [5e5, 5e5 * (1 + 1.9e-6)]))  # a budget allows for rounding
+
+
+def test_who_drafts_nothing_may_have_bandwidth_or_none(state):
+    scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0, total_bandwidth=1e6)
+    nobody = ms.expected_outcome(scenario, state, decide([0, 0], [0.0, 0.0]))
+    assert nobody.goodput == pytest.approx(scenario.autoregressive_goodput)  # one server token each
+    for bandwidth in ([0.0, 1e6], [5e5, 5e5]):
+        outcome = ms.expected_outcome(scenario, state, decide([0, 1], bandwidth))
+        assert outcome.upload_time == pytest.approx([0.0, 31_744 / (bandwidth[1] * 2.0)])
+        assert outcome.tokens == pytest.approx([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"bandwidth\[0\]: expected numbers > 0 Hz, got -1\.0"):
+        ms.expected_outcome(scenario, state, decide([0, 1], [-1.0, 5e5]))
+    with pytest.raises(ValueError, match=r"bandwidth\[1\]: expected numbers > 0 Hz, got 0\.0"):
+        ms.expected_outcome(scenario, state, decide([0, 1], [5e5, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("draft_time", [0.0, 0.1], r"draft_time\[0\]: expected numbers > 0, got 0\.0"),
+        ("spectral_efficiency", [1.0, 0.0], r"spectral_efficiency\[1\]: expected numbers > 0, got 0\.0"),
+        ("acceptance_rate", [1.1, 0.0], r"acceptance_rate\[0\]: expected numbers in \[0, 1\], got 1\.1"),
+        ("acceptance_rate", [0.5], r"acceptance_rate: expected shape \(\.\.\., 2\), one entry a user, got \(1,\)"),
+    ],
+)
+def test_bad_state(two, state, field, value, message):
+    values = {"draft_time": T, "spectral_efficiency": R, "acceptance_rate": A} | {field: value}
+    with pytest.raises(ValueError, match=message):
+        ms.expected_outcome(two, ms.SystemState(**values), decide([1, 1], [5e5, 5e5]))
+
+
+def test_shapes_that_do_not_broadcast(two, state):
+    with pytest.raises(ValueError, match="shapes: expected shapes that broadcast together, got draft_length"):
+        ms.expected_outcome(two, state, decide(np.ones((3, 2)), np.full((2, 2), 1e5)))
+    batch = ms.SystemState(*(np.tile(x, (3, 1)) for x in (T, R, A)))
+    with pytest.raises(
+        ValueError, match=r"decision: expected a shape that broadcasts with the state's \(3, 2\), got \(2, 2\)"
+    ):
+        ms.expected_outcome(two, batch, decide(np.ones((2, 2)), np.full((2, 2), 1e5)))
+
+
+PIECES = ((0.010, 0.001), (0.004, 0.002), (0.0, 0.0))
+
+
+LENGTHS = np.array([[0, 4, 2], [10, 0, 0], [3, 3, 3]])
+
+
+def law(pieces=PIECES, **others):
+    fields = {"verification_fixed_time": 0.0, "verification_time_per_draft": 0.0, "num_users": 3, **others}
+    return ms.Scenario.preset("llama2", verification_pieces=pieces, min_draft_length=0, **fields)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_largest_piece_counts(padded):
+    scenario = law(padded_verification=padded, verification_fixed_time=0.02, verification_time_per_draft=0.001)
+    tokens = pass_tokens(scenario, LENGTHS)
+    assert tokens.tolist() == ([15, 33, 12] if padded else [9, 13, 12])
+    expected = [0.02 + 3 * 0.001 + max(a + b * n for a, b in PIECES) for n in tokens]
+    assert verification_time(scenario, LENGTHS) == pytest.approx(expected, rel=1e-14)
+    assert [float(verification_time(scenario, row)) for row in LENGTHS] == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_round_has_its_round_trip():
+    scenario = law()
+    state = ms.sample_state(scenario, np.random.default_rng(0), 4)
+    decision = ms.Decision(np.full((4, 3), 2), np.full((4, 3), scenario.total_bandwidth / 3))
+    here, far = (ms.expected_outcome(one, state, decision) for one in (scenario, scenario.replace(round_trip_time=0.1)))
+    assert far.round_latency == pytest.approx(here.round_latency + 0.1, rel=1e-12)
+    assert (far.verification_time == here.verification_time).all()
+    assert far.goodput == pytest.approx(here.tokens.sum(-1) / (here.round_latency + 0.1), rel=1e-12)
+    access = (here.draft_time + here.upload_time).max(-1)
+    assert here.round_latency == pytest.approx(access + here.verification_time, rel=1e-12)
+
+
+@pytest.mark.parametrize("fields", [{}, {"padded_verification": True}, {"pieces": (), "verification_fixed_time": 0.02}])
+@pytest.mark.parametrize("start", [[3.2, 1.1, 2.4], [0.2, 0.3, 0.1]], ids=["steep", "flat"])
+def test_slopes_are_differences(fields, start):
+    scenario = law(**{"pieces": ((0.010, 0.001), (0.004, 0.0019)), "verification_time_per_draft": 0.001} | fields)
+    state = ms.sample_state(scenario, np.random.default_rng(1))
+    length, bandwidth, weights = np.array(start), np.full(3, 3e6), np.array([1.0, 0.5, 2.0])
+
+    def priced(length, bandwidth):
+        return price(scenario, state, RealDecision(length, bandwidth), expected_tokens(length, state.acceptance_rate))
+
+    def value(length, bandwidth):
+        outcome = priced(length, bandwidth)
+        return (weights * outcome.tokens).sum() / outcome.round_latency
+
+    step, decay = 1e-6, -np.log(state.acceptance_rate)
+    token_slope = decay * state.acceptance_rate ** (length + 1.0) / (1.0 - state.acceptance_rate)
+    found = slopes(scenario, RealDecision(length, bandwidth), priced(length, bandwidth), token_slope, weights)
+    for user in range(3):
+        move = step * (np.arange(3) == user)
+        difference = (value(length + move, bandwidth) - value(length - move, bandwidth)) / (2.0 * step)
+        assert found.draft_length[user] == pytest.approx(difference, rel=1e-4, abs=1e-7)
+        wide = 1e6 * move
+        difference = (value(length, bandwidth + wide) - value(length, bandwidth - wide)) / 2.0
+        assert found.bandwidth[user] == pytest.approx(difference, rel=1e-4, abs=1e-12)
+
+
+RATES = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0]])
+
+
+def test_utility_and_index_of_each_copy():
+    assert utility(RATES) == pytest.approx([np.log(8.0), np.log(27.0)])
+    assert jain_index(RATES) == pytest.approx([49.0 / 63.0, 1.0])
+    assert jain_index(np.array([[5.0, 0.0, 0.0, 0.0]])) == pytest.approx([0.25])
+
+
+def test_throughput_is_discounted():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    assert initial_throughput(scenario, 2) == pytest.approx(np.full((2, 3), 1.0 / scenario.verification_time))
+    tokens = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    outcome = Outcome(np.ones(2), tokens, np.array([0.5, 2.0]), tokens, tokens, 0.1)
+    expected = [[1.25, 2.5, 4.5], [2.75, 2.875, 3.0]]  # a quarter of the way to [[2, 4, 6], [2, 2.5, 3]]
+    assert discounted_throughput(RATES, outcome, 4.0) == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize("shape", [(3,), (400, 3), (20, 20, 3), (30, 70)])
+def test_the_largest_of_each_row(shape):
+    array = np.random.default_rng(0).normal(size=shape)
+    assert np.array_equal(largest(array), array.max(-1))
+
+
+def test_a_device_that_drafts_nothing_is_not_waited_for():
+    scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0)
+    state = ms.sample_state(scenario, np.random.default_rng(0))
+    decision = RealDecision(np.array([0.0, 3.0]), np.array([0.0, 5e6]))
+    outcome = price(scenario, state, decision, np.array([1.0, 2.0]))
+    found = slopes(scenario, decision, outcome, np.array([0.5, 0.25]), 1.0)
+    assert found.bandwidth[0] == 0.0
+    assert found.bandwidth[1] > 0.0
+    latency = price(scenario, state, decision, np.ones(2)).round_latency
+    assert found.draft_length[0] == pytest.approx(0.5 / latency)
+
+
+def test_weights_are_checked_and_broadcast():
+    assert checked_weights(None, (2, 3)) is None
+    assert checked_weights([0, 1, 2], (2, 3)).tolist() == [[0.0, 1.0, 2.0]] * 2
+    with pytest.raises(ValueError, match=r"weights\[1\]: expected numbers ≥ 0, got -1\.0"):
+        checked_weights([0, -1, 2], (2, 3))
+    with pytest.raises(ValueError, match=r"weights: expected a shape that broadcasts to \(2, 3\), got \(2,\)"):
+        checked_weights([0, 1], (2, 3))
+
+
+BATCH = ms.SystemState(*np.arange(18.0).reshape(3, 3, 2))
+
+
+WHOLES = [
+    BATCH,
+    ms.Observed(BATCH.draft_time, BATCH.spectral_efficiency, age=np.arange(6).reshape(3, 2)),
+    ms.Decision(np.arange(6).reshape(3, 2), BATCH.draft_time),
+    ms.Outcome(np.arange(3.0), BATCH.draft_time, np.arange(3.0), BATCH.draft_time, BATCH.draft_time, np.arange(3.0)),
+    ms.CertifiedDecision(np.arange(6).reshape(3, 2), BATCH.draft_time, np.arange(3.0), np.arange(3.0), 1e-6),
+]
+
+
+def arrays(whole):
+    """Its fields, without those that a batch has one of, or none."""
+    return {field.name: value for field in fields(whole) if isinstance(value := getattr(whole, field.name), np.ndarray)}
+
+
+@pytest.mark.parametrize("index", [1, slice(1, None), np.array([2, 0]), None, ()], ids=str)
+@pytest.mark.parametrize("whole", WHOLES, ids=lambda whole: type(whole).__name__)
+def test_an_index_selects_along_the_batch_in_every_array(whole, index):
+    part = whole[index]
+    assert type(part) is type(whole)
+    for field in fields(whole):
+        value = getattr(whole, field.name)
+        expected = value[index] if field.name in arrays(whole) else value
+        assert np.array_equal(getattr(part, field.name), expected)
+
+
+@pytest.mark.parametrize("whole", WHOLES, ids=lambda whole: type(whole).__name__)
+def test_a_copy_has_memory_of_its_own(whole):
+    copy = whole.copy()
+    for name, array in arrays(whole).items():
+        assert np.array_equal(getattr(copy, name), array)
+        assert not np.shares_memory(getattr(copy, name), array)

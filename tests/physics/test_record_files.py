@@ -1,0 +1,441 @@
+"""Files of recorded acceptance and of recorded requests: what is read, and what is refused in one sentence."""
+
+import os
+import pickle
+import tracemalloc
+import zipfile
+from contextlib import contextmanager, suppress
+from importlib import resources
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.physics import records, traces
+from multispin_env.physics.records import Records, load_overlap, load_records, record_file
+
+
+def with_damage(whole, rng, count=60):
+    """Contents of a file with one to three bytes changed, each time others."""
+    for _ in range(count):
+        content = bytearray(whole)
+        for place in rng.integers(len(content), size=rng.integers(1, 4)):
+            content[place] = rng.integers(256)
+        yield bytes(content)
+
+
+GOOD = {
+    "task": np.array([1, 0, 1]),
+    "length": np.array([8, 10, 9], dtype=np.int16),
+    "accept_probability": np.linspace(0, 1, 27, dtype=np.float16),
+    "accepted": np.arange(27) % 3 > 0,
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(**changes):
+        path = tmp_path / "mine.npz"
+        np.savez(path, **{name: array for name, array in (GOOD | changes).items() if array is not None})
+        return path
+
+    return written
+
+
+def test_record_of_the_package():
+    records = load_records()
+    assert records.task.shape == records.length.shape == (48,)
+    assert records.probability.shape == records.accepted.shape == (4331,)
+    assert records.num_tasks == 4
+    assert records.length.min() == 14
+    means = [records.probability[records.task[records.prompt] == task].mean() for task in range(4)]
+    assert means == pytest.approx([0.924, 0.912, 0.662, 0.750], abs=1e-3)
+    assert (resources.files("multispin_env") / "records" / "README.md").is_file()
+
+
+def test_own_record(write):
+    records = load_records(write(overlap=np.ones(27)))
+    assert (records.task == GOOD["task"]).all()
+    assert records.probability.dtype == np.float64
+    assert (records.probability == GOOD["accept_probability"]).all()
+    assert records.start.tolist() == [0, 8, 18]
+    assert records.prompt.tolist() == [0] * 8 + [1] * 10 + [2] * 9
+    with pytest.raises(ValueError, match="read-only"):
+        records.probability[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accepted": None}, r"accepted: .* got only \['accept_probability', 'length', 'task'\]"),
+        ({"task": np.array([0.0, 1.0, 0.0])}, "task: .* one-dimensional array of integers, got float64 of shape .3,."),
+        ({"task": np.zeros((3, 1), int)}, r"task: .* got int64 of shape \(3, 1\)"),
+        ({"task": np.zeros(5, int), "length": np.array([2**62] * 4 + [27])}, r"length\[0\]: expected integers ≤ 27"),
+        ({"length": np.array(["8", "10", "9"])}, "length: expected .* integers, got <U2 of shape"),
+        ({"accept_probability": np.ones(27, int)}, "accept_probability: .* floating-point numbers, got int64"),
+        ({"accepted": np.ones(27)}, "accepted: expected .* booleans, got float64"),
+        ({"accept_probability": np.full(27, np.nan)}, r"accept_probability\[0\]: .* \[0, 1\], got nan"),
+        ({"accept_probability": np.full(27, 1.5)}, r"accept_probability\[0\]: .* \[0, 1\], got 1\.5"),
+        ({"accept_probability": np.ones(26)}, "accept_probability: expected 27 places, the sum of length, got 26"),
+        ({"accepted": np.ones(28, bool)}, "accepted: expected 27 places, the sum of length, got 28"),
+        ({"length": np.array([8, 12, 7])}, r"length\[2\]: expected integers ≥ 8, got 7"),
+        ({"length": np.array([8, 19])}, r"length: expected as many prompts as task has \(3\), at least 1, got 2"),
+        ({"task": np.array([], int), "length": np.array([], int)}, r"length: expected as many .* at least 1, got 0"),
+        ({"task": np.array([0, -1, 1])}, r"task\[1\]: expected integers ≥ 0, got -1"),
+        ({"task": np.array([0, 3, 1])}, r"task: expected at least one prompt for each of 0\.\.3, got none for 2"),
+        ({"task": np.array([0, 1, None])}, "task: expected a plain array without objects, got unreadable data"),
+    ],
+)
+def test_bad_array(write, changes, message):
+    with pytest.raises(ValueError, match=rf"mine\.npz: {message}") as caught:
+        load_records(write(**changes))
+    assert "\n" not in str(caught.value)
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was loaded",))
+
+
+def pickled_inside(path):
+    np.savez(path, **(GOOD | {"accepted": np.array([Trap()], dtype=object)}), allow_pickle=True)
+
+
+def damaged(path):
+    np.savez(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    content[130] ^= 255  # inside the first array
+    path.write_bytes(content)
+
+
+def raw_member(path):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("task", b"0")
+
+
+def terabyte(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+NO_ARCHIVE, NO_PLAIN_ARRAY = (
+    r"file: expected an \.npz archive, got b'",
+    "expected a plain array without objects, got unread",
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(pickle.dumps(Trap())), NO_ARCHIVE),
+        (pickled_inside, f"accepted: {NO_PLAIN_ARRAY}"),
+        (lambda path: path.write_bytes(npy("<f8", (3,), bytes(24))), NO_ARCHIVE),
+        (damaged, f"task: {NO_PLAIN_ARRAY}"),
+        (raw_member, r"task: expected an array as numpy\.savez writes it, got raw bytes"),
+        (lambda path: path.write_bytes(b""), NO_ARCHIVE),
+    ],
+)
+def test_bad_file(tmp_path, make, message):
+    path = tmp_path / "mine.npz"
+    make(path)
+    with pytest.raises(ValueError, match=message):
+        load_records(path)
+
+
+@pytest.mark.parametrize(("load", "suffix"), [(load_records, "npz"), (ms.load_trace, "npz"), (ms.load_trace, "csv")])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.mkdir(), "no plain file"),
+        (os.mkfifo, "no plain file"),
+        (terabyte, r"size: expected at most \d+ bytes, got more"),  # of nothing, and refused unread
+    ],
+)
+def test_unreadable_files(tmp_path, load, suffix, make, message):
+    make(tmp_path / f"mine.{suffix}")
+    with pytest.raises(ValueError, match=rf"path: expected a readable \.{suffix} file, got .*{message}"):
+        load(tmp_path / f"mine.{suffix}")
+
+
+@pytest.mark.parametrize("path", [3, b"\0", "a\0b", "/dev/zero"])
+def test_paths_that_are_none(path):
+    with pytest.raises(ValueError, match=r"path: expected a readable \.npz file, got "):
+        load_records(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "load"),
+    [(records, load_records), (traces, lambda: ms.load_trace("azure-chat"))],
+    ids=["records", "traces"],
+)
+def test_changed_files_of_the_package(module, load, monkeypatch):
+    monkeypatch.setattr(module, "PACKAGED_SHA256", "0" * 64)
+    traces._packaged.cache_clear()
+    with pytest.raises(ValueError, match=r"records/\w+\.npz: expected the file with SHA-256 0{64}, got a changed one"):
+        load()
+
+
+def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
+    np.savez_compressed(tmp_path / "records.npz", **GOOD)
+    np.savez_compressed(tmp_path / "trace.npz", **TRACE)
+    (tmp_path / "trace.csv").write_text("arrived_at,prompt,output\n5,0,1\n6.5,20,60\n7,5,3\n", encoding="utf-8")
+    for name, load in (("records.npz", load_records), ("trace.npz", ms.load_trace), ("trace.csv", ms.load_trace)):
+        for content in with_damage((tmp_path / name).read_bytes(), rng):
+            (tmp_path / name).write_bytes(content)
+            with suppress(ValueError):
+                load(tmp_path / name)
+
+
+def npy(dtype, shape, numbers=b"", header=None, version=b"\x01\x00"):
+    """An array's file with any header before any bytes."""
+    text = (header or f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}}}").encode() + b"\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2 if version == b"\x01\x00" else 4, "little") + text + numbers
+
+
+def with_accepted(path, content, **changes):
+    """A good record, but for the bytes of its last array, packed so well that millions take few."""
+    good = {name: npy(array.dtype.str, array.shape, array.tobytes()) for name, array in GOOD.items()}
+    with zipfile.ZipFile(path, "w", **{"compression": zipfile.ZIP_DEFLATED} | changes) as file:
+        for name, array in {**good, "accepted": content}.items():
+            file.writestr(f"{name}.npy", array)
+
+
+@contextmanager
+def little_memory():
+    """At no time is there more than a part of what the file would like to have."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+UNREADABLE = "accepted: expected a plain array without objects, got unreadable data "
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy("|b1", (10**13,)), UNREADABLE + r".its shape is \(10000000000000,\), with more than 1000000 numbers"),
+        (npy("|b1", (10**6, 10**6, 10**6)), UNREADABLE + ".*with more than 1000000 numbers"),
+        (npy("|b1", (-27,), bytes(27)), UNREADABLE + ".*with more than"),
+        (npy("|b1", (10**6 + 1,), bytes(10**6 + 1)), UNREADABLE + ".*with more than 1000000 numbers"),
+        (npy("|b1", (10**6,), bytes(27)), UNREADABLE + ".its header declares 1000000 bytes, and it has 27"),
+        (npy("|b1", (27,), bytes(28)), UNREADABLE + ".its header declares 27 bytes, and it has 28"),
+        (npy("|b1", (27,), bytes(20_000_000)), "accepted: expected at most 16065536 bytes, got 20000067"),
+        (npy("|O", (27,), b"x"), UNREADABLE + ".it holds objects"),
+        (npy("<U2000000", (2,), bytes(16_000_000)), "accepted: expected .* booleans, got <U2000000 of shape .2,."),
+        (npy("|V0", (27,)), r"accepted: expected .* booleans, got \|V0 of shape"),
+        (npy([("a", "|b1")], (27,), bytes(27)), "accepted: expected .* booleans, got .* of shape .27,."),
+        (npy("|b1", (), bytes(1)), r"accepted: expected a one-dimensional array of booleans, got bool of shape \(\)"),
+        (npy("", "", header="-" * 9000), UNREADABLE),  # Python's parser fails without a ValueError
+        (npy("", "", header="{'descr': ("), UNREADABLE),
+        (npy("", "", header=" " * 15_000_000, version=b"\x02\x00"), UNREADABLE + r".version \(2, 0\)"),
+        (npy("|b1", (27,), bytes(27), version=b"\x03\x00"), UNREADABLE + r".version \(3, 0\) of the format"),
+        (b"", UNREADABLE),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_an_array_is_refused_from_its_header(tmp_path, content, message):
+    path = tmp_path / "mine.npz"
+    with_accepted(path, content)
+    assert path.stat().st_size < 200_000
+    with little_memory(), pytest.raises(ValueError, match=message) as caught:
+        load_records(path)
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((2**32 - 2, 2**32 - 2), "accepted: expected at most 16065536 bytes, got 4294967294"),
+        ((94, 2**20), UNREADABLE + ".its header declares 27 bytes, and it has 1048509"),
+        ((80, 94), UNREADABLE),
+        ((None, 94), UNREADABLE + ".Bad CRC-32"),  # a bomb is unpacked no further than its directory says
+    ],
+)
+def test_a_directory_that_lies_is_refused(tmp_path, sizes, message):
+    """Of the sizes of the last array, packed and unpacked."""
+    path, bomb = tmp_path / "mine.npz", sizes[0] is None
+    with_accepted(
+        path,
+        npy("|b1", (27,), bytes(10_000_000 if bomb else 27)),
+        compression=zipfile.ZIP_DEFLATED if bomb else zipfile.ZIP_STORED,
+    )
+    archive = bytearray(path.read_bytes())
+    place = archive.rindex(b"PK\x01\x02")
+    for at, size in zip((20, 24), sizes, strict=True):
+        if size is not None:
+            archive[place + at : place + at + 4] = size.to_bytes(4, "little")
+    path.write_bytes(archive)
+    with little_memory(), pytest.raises(ValueError, match=message):
+        load_records(path)
+
+
+def test_other_ways_to_pack_are_refused(tmp_path):
+    with_accepted(tmp_path / "mine.npz", npy("|b1", (27,), bytes(27)), compression=zipfile.ZIP_BZIP2)
+    with pytest.raises(ValueError, match=r"task: .*unreadable data .it is packed in another way than by numpy"):
+        load_records(tmp_path / "mine.npz")
+
+
+def test_halves_share_out_the_texts_of_each_task():
+    whole = load_records()
+    halves = [whole.half(which) for which in (0, 1)]
+    assert [np.bincount(half.task).tolist() for half in halves] == [[6, 6, 6, 6]] * 2
+    for which, half in enumerate(halves):
+        for task in range(4):
+            texts = np.flatnonzero(whole.task == task)[which::2]
+            own = np.flatnonzero(half.task == task)
+            for old, new in zip(texts, own, strict=True):
+                places = [slice(r.start[p], r.start[p] + r.length[p]) for r, p in ((whole, old), (half, new))]
+                assert (whole.probability[places[0]] == half.probability[places[1]]).all()
+                assert (whole.accepted[places[0]] == half.accepted[places[1]]).all()
+    with pytest.raises(ValueError, match=r"half: expected an integer in 0\.\.1, got 2"):
+        whole.half(2)
+    single = Records(np.array([0, 0, 1]), np.array([8, 8, 8]), np.full(24, 0.5), np.ones(24, dtype=bool))
+    with pytest.raises(ValueError, match="task: expected at least 2 prompts of each for halves, got 1 of task 1"):
+        single.half(0)
+
+
+def test_a_record_keeps_numbers_of_its_own():
+    given = [GOOD["task"].astype(np.int64), np.array([8, 10, 9]), np.linspace(0.0, 1.0, 27), GOOD["accepted"].copy()]
+    records = Records(*given)
+    for array in given:
+        array[:] = 0  # it has not been made read-only
+    assert records.task.tolist() == [1, 0, 1]
+    assert records.length.tolist() == [8, 10, 9]
+    assert records.probability[-1] == 1.0
+    assert records.accepted.sum() == 18
+    with pytest.raises(ValueError, match="task: expected a one-dimensional array of integers, got list"):
+        Records([0], *given[1:])
+
+
+def test_a_written_record_is_read_back(tmp_path):
+    path = tmp_path / "mine.npz"
+    records = Records(*GOOD.values())
+    overlap = np.linspace(1, 0, 27, dtype=np.float16).astype(float)
+    path.write_bytes(record_file(records, overlap))
+    again = load_records(path)
+    for field in ("task", "length", "probability", "accepted"):
+        np.testing.assert_array_equal(getattr(again, field), getattr(records, field))
+    np.testing.assert_array_equal(load_overlap(path, again), overlap)
+    with np.load(path) as arrays:
+        kinds = {name: array.dtype.str for name, array in arrays.items()}
+    assert kinds == {"task": "|i1", "length": "<i2", "accept_probability": "<f2", "accepted": "|b1", "overlap": "<f2"}
+    assert record_file(again, overlap) == path.read_bytes()
+    long = Records(np.zeros(1, int), np.array([40_000]), np.ones(40_000), np.ones(40_000, bool))
+    path.write_bytes(record_file(long))  # its length takes more bytes
+    assert load_records(path).length.tolist() == [40_000]
+    assert load_overlap(path, long) is None
+    for bad, message in ((np.ones(26), ": expected 27 places, .*, got 26"), (np.full(27, 2.0), r"\[0\]: .*, got 2")):
+        np.savez(path, overlap=bad)
+        with pytest.raises(ValueError, match=rf"mine.npz: overlap{message}"):
+            load_overlap(path, records)
+
+
+TRACE = {
+    "gap_us": np.array([0, 1_500_000, 500_000], dtype=np.uint32),
+    "prompt": np.array([0, 20, 5], dtype=np.uint16),
+    "output": np.array([1, 60, 3], dtype=np.uint16),
+}
+
+
+SAME = ms.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "requests", "rate", "prompt", "output"),
+    [
+        ("azure-chat", 19366, 5.53, [181, 1020, 4083], [41, 129, 451]),
+        ("azure-code", 8819, 2.57, [75, 1469, 7303], [6, 13, 90]),
+    ],
+)
+def test_traces_of_the_package(name, requests, rate, prompt, output):
+    trace = ms.load_trace(name)
+    assert len(trace.output) == requests
+    assert trace.rate == pytest.approx(rate, abs=0.005)
+    assert np.quantile(trace.prompt, [0.05, 0.5, 0.95]) == pytest.approx(prompt, abs=1.0)
+    assert np.quantile(trace.output, [0.05, 0.5, 0.95]) == pytest.approx(output, abs=1.0)
+    assert ms.load_trace(name) is trace
+    with pytest.raises(ValueError, match="read-only"):
+        trace.output[0] = 1
+
+
+def test_one_trace_in_every_form(tmp_path):
+    np.savez(tmp_path / "mine.npz", other=np.ones(2), **TRACE)
+    (tmp_path / "mine.csv").write_text(
+        "id, output ,arrived_at,prompt\na,1,5,0\n\nb,60,6.5,20\n c ,3.0,7.0,5\n", encoding="utf-8"
+    )
+    assert ms.load_trace(tmp_path / "mine.npz") == SAME
+    assert ms.load_trace(str(tmp_path / "mine.csv")) == SAME
+    assert ms.load_trace(SAME) is SAME
+    assert hash(ms.load_trace(tmp_path / "mine.csv")) == hash(SAME)
+    assert ms.RequestTrace([5.0, 6.5, 7.000001], [0, 20, 5], [1, 60, 3]) != SAME
+
+
+def test_microseconds_survive_large_clocks():
+    trace = ms.RequestTrace(1.7e9 + np.arange(1000) * 0.123456, np.zeros(1000), np.ones(1000))
+    assert np.abs(trace.arrived_at - np.arange(1000) * 0.123456).max() < 1.1e-6
+    with pytest.raises(ValueError, match=r"^arrived_at: expected one number for each request, got \[\[0\.0\]\]"):
+        ms.RequestTrace([[0.0]], [0], [1])
+    with pytest.raises(ValueError, match=r"^arrived_at: expected one number for each request, got \['a'\]"):
+        ms.RequestTrace(["a"], [0], [1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"header: expected the columns \['arrived_at', 'prompt', 'output'\], each once, got \[\]"),
+        ("arrived_at,prompt\n1,2\n", r"header: expected the columns .*, got \['arrived_at', 'prompt'\]"),
+        ("arrived_at,prompt,output\n", r"requests: expected as many numbers in each of .*, ≥ 1, got \[0, 0, 0\]"),
+        ("arrived_at,prompt,output\n1,2,3\n2,x,3\n", "row 2, prompt: expected a number, got 'x'"),
+        ("arrived_at,prompt,output\n1,2,3\nnan,2,3\n", "row 2, arrived_at: expected a finite number of .*, got nan"),
+        (
+            "arrived_at,prompt,output\n1,2,3\n2,2,3\n1.5,2,3\n",
+            r"row 3, arrived_at: expected a time no earlier than that of the row before, got 1\.5",
+        ),
+        ("arrived_at,prompt,output\n0,2,3\n1e10,2,3\n", r"row 2, arrived_at: expected at most 1e\+09 s after"),
+        ("arrived_at,prompt,output\n1,-2,3\n", r"row 1, prompt: expected an integer in 0\.\.1000000000, got -2"),
+        ("arrived_at,prompt,output\n1,2,3\n1,2,0\n", r"row 2, output: expected an integer in 1\.\.1000000000, got 0"),
+        ("arrived_at,prompt,output\n1,2,2.5\n", r"row 1, output: expected an integer in .*, got 2\.5"),
+        ('arrived_at,prompt,output\n1,2,"3\n', "expected CSV with commas and a header, got broken CSV"),
+        ("arrived_at,prompt,output\n1,2," + "3" * 200_000, "expected CSV with commas and a header, got broken CSV"),
+        (b"arrived_at,prompt,output\n1,2,\xff", "expected text in UTF-8, got the byte 0xff"),
+    ],
+    ids=lambda value: repr(value)[-30:],
+)
+def test_bad_csv(tmp_path, text, message, monkeypatch):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=rf"mine\.csv: {message}") as caught:
+        ms.load_trace(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    path.write_text("arrived_at,prompt,output\n" + "1,2,3\n" * 3, encoding="utf-8")
+    monkeypatch.setattr(traces, "MOST_NUMBERS", 2)
+    with pytest.raises(ValueError, match=r"mine\.csv: rows: expected at most 2, got more"):
+        ms.load_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gap_us": None}, r"gap_us: expected an archive with the arrays \['gap_us', 'prompt', 'output'\], got only"),
+        ({"gap_us": np.array([0.0, 1.0, 2.0])}, "gap_us: expected a one-dimensional array of integers, got float64"),
+        ({"gap_us": np.array([0, -5, 2])}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got -5"),
+        ({"gap_us": np.array([0, 2**63, 2], np.uint64)}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got 9\.2"),
+        ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0, as nothing comes before, got 7"),
+        ({"output": np.array([1, 1])}, r"requests: expected as many numbers in each of .*, ≥ 1, got \[3, 3, 2\]"),
+        ({name: array[:0] for name, array in TRACE.items()}, r"requests: expected as many .*, ≥ 1, got \[0, 0, 0\]"),
+        ({"output": np.array([1, None, 2])}, "output: expected a plain array without objects, got unreadable data"),
+    ],
+)
+def test_bad_npz(tmp_path, changes, message):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **{name: array for name, array in (TRACE | changes).items() if array is not None})
+    with pytest.raises(ValueError, match=rf"mine\.npz: {message}") as caught:
+        ms.load_trace(path)
+    assert "\n" not in str(caught.value)
