@@ -181,18 +181,18 @@ class RoundsController(Controller[SystemState, Decision]):
 
     @override
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
-        decision = self.decide(state.system) if state.busy.all() else self._of_busy(state)
-        join = np.full(state.phase.shape, Join.WAIT)
-        return ContinuousDecision(decision.draft_length, join, share=decision.bandwidth / self.scenario.total_bandwidth)
-
-    def _of_busy(self, state: ContinuousState) -> Decision:
-        counted = state.busy | ~state.busy.any(-1, keepdims=True)  # where all are idle, the first has its share
-        system = SystemState(  # the others are so fast that nothing depends on them
-            np.where(counted, state.draft_time, 1e-4 * self.scenario.mean_draft_time),
-            np.where(counted, state.spectral_efficiency, 1e4),
-            state.acceptance_rate,
-        )
-        return self._counting(system, counted)
+        system, counted = state.system, state.busy | ~state.busy.any(-1, keepdims=True)  # of all idle, all count
+        if not counted.all():  # the others are so fast that nothing depends on them
+            draft_time = np.where(counted, system.draft_time, 1e-4 * self.scenario.mean_draft_time)
+            efficiency = np.where(counted, system.spectral_efficiency, 1e4)
+            system = SystemState(draft_time, efficiency, system.acceptance_rate)
+        decision = self.decide(system) if state.busy.all() else self._counting(system, counted)
+        share = decision.bandwidth / self.scenario.total_bandwidth
+        stuck = ((share == 0.0) & (state.air_left > 0.0)).any(-1)
+        if stuck.any():  # uploads of requests that came during the pass, where the round wants no draft
+            longest = np.maximum(decision.draft_length, state.draft_length)[stuck]
+            share[stuck] = equal_latency(longest, *(time[stuck] for time in user_times(self.scenario, system))).share
+        return ContinuousDecision(decision.draft_length, np.full(share.shape, Join.WAIT), share=share)
 
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
         """Decide for states (n, K) in which some devices are not ``counted``, (n, K)."""

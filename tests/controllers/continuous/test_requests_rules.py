@@ -155,6 +155,17 @@ def test_nobody_waits_for_idle_devices():
         assert alone > 30
 
 
+@pytest.mark.parametrize("name", ["homogeneous", "algorithm1"])
+def test_a_late_draft_is_uploaded_where_the_round_wants_none(name):
+    """A request that came during a pass begins a draft; the next round may give its device no bandwidth."""
+    scenario = ms.Scenario.preset("llama2", num_users=6, min_draft_length=0, total_bandwidth=1e5)
+    options = {"phi_points": 8, "lambda_points": 8} if name == "algorithm1" else {}
+    core = core_for(ms.make_controller(name, scenario, **options), copies=2)
+    for _ in range(40):
+        outcome = core.step(ms.make_controller(name, scenario, **options)(core.state))
+        assert np.isfinite(outcome.duration).all()
+
+
 def test_bad_options():
     with pytest.raises(ValueError, match=r"estimator: expected one of .*, got 'deadline'; did you mean 'dead"):
         ms.make_controller("greedy+deadline", SCENARIO)
