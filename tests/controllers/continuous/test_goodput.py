@@ -96,7 +96,7 @@ def test_tetris_finds_the_best_budget_and_drafts_nothing_that_nobody_wants():
     assert best[0, 3] == 3
 
     def rate(length):
-        return estimated_rates(scenario, state, length[:, None])[0, 0]
+        return estimated_rates(scenario, state, length[:, None], np.ones((1, 4)))[0, 0]
 
     for budget in range(1, 26):
         other = ms.make_controller("tetris", scenario, budget=budget)(state).draft_length
