@@ -130,7 +130,7 @@ def test_its_orders_keep_a_system_with_requests_going(name):
     core = core_for(controller)
     tokens = np.zeros((4, 5))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
-        while (core.state.time < 8.0).all():
+        while (core.state.time < 4.0).all():
             decision = controller(core.state)
             one = controller(core.state[1])
             for field in fields(decision):
