@@ -3,7 +3,8 @@
 import functools
 import pickle
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -33,7 +34,10 @@ def test_a_batch_equals_singles_bit_for_bit(name, hidden, rng):
             Observed(o.draft_time, o.spectral_efficiency, None, None, o.drafted, o.accepted, o.age, None, o.throughput)
             for o in seen
         ]
+    before = deepcopy(seen)
     whole = along(build(name), seen)
+    for field, (now, then) in product(fields(Observed), zip(seen, before, strict=True)):  # they are left alone
+        assert np.array_equal(getattr(now, field.name), getattr(then, field.name)), field.name
     for row in range(7):
         single = along(build(name), [observed[row : row + 1] for observed in seen])
         for one, all_of_them in zip(single, whole, strict=True):
