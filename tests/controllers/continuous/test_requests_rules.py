@@ -130,7 +130,7 @@ def test_its_orders_keep_a_system_with_requests_going(name):
     core = core_for(controller)
     tokens = np.zeros((4, 5))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
-        while (core.state.time < 8.0).all():
+        while (core.state.time < 4.0).all():
             decision = controller(core.state)
             one = controller(core.state[1])
             for field in fields(decision):
@@ -153,6 +153,17 @@ def test_nobody_waits_for_idle_devices():
             assert (outcome.duration[working == 1] < 1.0).all(), name
             alone += (working == 1).sum()
         assert alone > 30
+
+
+@pytest.mark.parametrize("name", ["homogeneous", "algorithm1"])
+def test_a_late_draft_is_uploaded_where_the_round_wants_none(name):
+    """A request that came during a pass begins a draft; the next round may give its device no bandwidth."""
+    scenario = ms.Scenario.preset("llama2", num_users=6, min_draft_length=0, total_bandwidth=1e5)
+    options = {"phi_points": 8, "lambda_points": 8} if name == "algorithm1" else {}
+    core = core_for(ms.make_controller(name, scenario, **options), copies=2)
+    for _ in range(40):
+        outcome = core.step(ms.make_controller(name, scenario, **options)(core.state))
+        assert np.isfinite(outcome.duration).all()
 
 
 def test_bad_options():

@@ -228,48 +228,34 @@ def test_hostile_systems_have_a_finite_bound(seed):
     assert np.isfinite(faded)
 
 
-STATE = ms.sample_state(ms.Scenario.preset("llama2", num_users=2), np.random.default_rng(0))
+FADING = {"channel": "independent"}
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("fields", "options", "message"),
     [
-        ({"channel": "independnt"}, "channel: expected one of .*did you mean 'independent'"),
-        ({"channel": "gauss-markov"}, r"channel: expected one of \['static', 'independent'\], got 'gauss-markov'"),
-        ({"channel": "independent"}, r"mean_gain: expected an array of \(2,\) for 'independent', got None"),
-        ({"channel": "independent", "mean_gain": [0.1, np.nan]}, r"mean_gain\[1\]: expected finite numbers, got nan"),
-        ({"channel": "independent", "mean_gain": [0.1, 0.0]}, r"mean_gain\[1\]: expected numbers > 0, got 0"),
-        ({"channel": "independent", "mean_gain": [0.1] * 3}, "mean_gain: expected a shape that broadcasts"),
-        ({"mean_gain": [0.1, 0.2]}, "mean_gain: expected None for channels that are static"),
-        ({"channel": "independent", "mean_gain": [0.1, 0.2], "tight": True}, "tight: expected False unless channels"),
-        ({"tight": 1}, "tight: expected True or False, got 1"),
+        ({}, {"channel": "independnt"}, "channel: expected one of .*did you mean 'independent'"),
+        ({}, {"channel": "gauss-markov"}, r"channel: expected one of \['static', 'independent'\], got 'gauss-markov'"),
+        ({}, FADING, r"mean_gain: expected an array of \(2,\) for 'independent', got None"),
+        ({}, {**FADING, "mean_gain": [0.1, np.nan]}, r"mean_gain\[1\]: expected finite numbers, got nan"),
+        ({}, {**FADING, "mean_gain": [0.1, 0.0]}, r"mean_gain\[1\]: expected numbers > 0, got 0"),
+        ({}, {**FADING, "mean_gain": [0.1] * 3}, "mean_gain: expected a shape that broadcasts"),
+        ({}, {"mean_gain": [0.1, 0.2]}, "mean_gain: expected None for channels that are static"),
+        ({}, {**FADING, "mean_gain": [0.1, 0.2], "tight": True}, "tight: expected False unless channels"),
+        ({}, {"tight": 1}, "tight: expected True or False, got 1"),
+        ({"server": "a100-32b"}, {"tight": True}, "tight: expected False where a pass takes longer for each of its"),
+        ({"num_users": 257}, {}, "num_users of rate_bound: expected an integer in 1..256, got 257"),
+        (
+            {"num_users": 200, "max_draft_length": 10_000},
+            {},
+            "max_draft_length .* 200 devices: .* in 1..1309",
+        ),
+        ({"num_users": 20, "max_draft_length": 1000}, {**FADING, "mean_gain": 1.0}, "max_draft_length .* in 1..545"),
     ],
 )
-def test_errors(options, message):
-    with pytest.raises(ValueError, match=message):
-        ms.rate_bound(ms.Scenario.preset("llama2", num_users=2), STATE, **options)
-
-
-@pytest.mark.parametrize(
-    ("users", "longest", "options", "message"),
-    [
-        (257, 25, {}, "num_users of rate_bound: expected an integer in 1..256, got 257"),
-        (200, 10_000, {}, "max_draft_length of rate_bound for 200 devices: expected an integer in 1..1309, got 10000"),
-        (20, 1000, {"mean_gain": 1.0, "channel": "independent"}, "max_draft_length .* in 1..545, got 1000"),
-    ],
-)
-def test_programs_that_are_too_large_are_refused_at_once(users, longest, options, message, monkeypatch):
+def test_bad_questions_are_refused_at_once(fields, options, message, monkeypatch):
     monkeypatch.setattr(Program, "variables", None)  # none is made
-    scenario = ms.Scenario.preset("llama2", num_users=users, max_draft_length=longest)
+    scenario = ms.Scenario.preset("llama2", **{"num_users": 2, **fields})
     state = ms.sample_state(scenario, np.random.default_rng(0))
     with pytest.raises(ValueError, match=message):
         ms.rate_prices(scenario, state, **options)
-
-
-def test_errors_of_system_and_state():
-    scenario = ms.Scenario.preset("llama2", num_users=2)
-    with pytest.raises(ValueError, match="tight: expected False where a pass takes longer for each of its tokens"):
-        ms.rate_bound(scenario.replace(server="a100-32b"), STATE, tight=True)
-    bad = ms.SystemState(STATE.draft_time, np.array([1.0, np.nan]), STATE.acceptance_rate)
-    with pytest.raises(ValueError, match=r"spectral_efficiency\[1\]: expected finite numbers, got nan"):
-        ms.rate_bound(scenario, bad)
