@@ -1,4 +1,4 @@
-"""Rates of annealed tables beside those of rules and the bound: ``python -m benchmarks.plan`` (docs/evidence/continuous.md).
+"""Rates of annealed tables beside rules and the bound: ``python -m benchmarks.plan`` (docs/evidence/continuous.md).
 
 It makes the tables that ``tables.npz`` lacks; it can be stopped and goes on. Then it prints, for each system, the mean
 rates of `groups`, `prices` and `plan`, which follows the tables, in a static channel beside the bound, with paired

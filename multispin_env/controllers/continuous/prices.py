@@ -1,4 +1,4 @@
-"""Batches by prices: each free device weighs the server's, the uplink's and its own time (ours; docs/evidence/continuous.md)."""
+"""Batches by prices: each free device weighs server, uplink and its own time (ours; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
