@@ -13,6 +13,7 @@ from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.solver import pace
 from multispin_env.solver.equalization import equal_latency
+from tests.controllers.continuous.states import LIMITS, workload
 
 SERVED = ms.Scenario.preset(
     "qwen3.5", server="a100-32b", min_draft_length=0, payload="ids", num_users=3, max_draft_length=5
@@ -103,14 +104,6 @@ def greedy(scenario):
     return ms.make_controller("greedy", scenario, draft_length=4)
 
 
-def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
-    lengths = ms.make_lengths("geometric", mean_output=mean_output)
-    return ms.Workload(arrivals=ms.make_arrivals(arrivals), lengths=lengths, rate=rate, level=ms.ServiceLevel(**level))
-
-
-LEVEL = {"e2el": 0.5, "e2el_per_token": 0.08}
-
-
 @pytest.fixture
 def coarse(monkeypatch):
     """Half the loads, for what does not depend on how near they come."""
@@ -127,7 +120,7 @@ def served(found, scenario, asked):
 
 
 def test_load_is_that_of_a_slow_scan(coarse):
-    asked = workload(**LEVEL)
+    asked = workload(**LIMITS)
     found = ms.capacity(SCENARIO, workload=asked, controller=greedy, percent=85.0, **FEW)
     scan = np.geomspace(0.5, 8.0, 7)
     meets = [served(found, SCENARIO, replace(asked, rate=float(rate))) for rate in scan]
@@ -143,7 +136,7 @@ def test_load_is_that_of_a_slow_scan(coarse):
 
 
 def test_users_are_those_of_a_slow_scan():
-    asked = workload("think", rate=SCENARIO.num_users / 2.0, **LEVEL)
+    asked = workload("think", rate=SCENARIO.num_users / 2.0, **LIMITS)
     found = ms.capacity(SCENARIO, workload=asked, controller=greedy, by="users", percent=85.0, **FEW)
     assert found.value == int(found.value)
     for users, meet in ((int(found.value), True), (int(found.value) + 1, False)):
@@ -189,14 +182,14 @@ def test_every_load_is_reported_and_waiting_for_all_has_less(coarse):
     seen, found = [], {}
     for rule in ("optimal", "greedy+deadlines", "autoregressive+deadlines"):
         seen.clear()
-        asked = {"workload": workload(**LEVEL), "controller": rule, "percent": 85.0, "report": seen.append}
+        asked = {"workload": workload(**LIMITS), "controller": rule, "percent": 85.0, "report": seen.append}
         found[rule] = ms.capacity(SCENARIO, **asked, **{**FEW, "copies": 2, "requests": 20})
         assert sorted(point.load for point in seen) == [point.load for point in found[rule].tries]
     assert 0.0 < found["optimal"].value < found["greedy+deadlines"].value
     assert found["autoregressive+deadlines"].value > 0.1
 
 
-ASKED = {"workload": workload(**LEVEL), "controller": "greedy", **FEW}
+ASKED = {"workload": workload(**LIMITS), "controller": "greedy", **FEW}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +201,7 @@ ASKED = {"workload": workload(**LEVEL), "controller": "greedy", **FEW}
         ({"tpot": 0.04, "states": 0}, "states: .*0"),
         ({"tpot": 0.04, "seed": -1}, "seed: .*-1"),
         ({}, "tpot: expected a time or a workload, one of them, got "),
-        ({"tpot": 0.04, "workload": workload(**LEVEL)}, "tpot: expected a time or a workload, one of them, got "),
+        ({"tpot": 0.04, "workload": workload(**LIMITS)}, "tpot: expected a time or a workload, one of them, got "),
         ({**ASKED, "percent": 0.0}, r"percent: expected a finite number in \(0, 100\), got 0.0"),
         ({**ASKED, "percent": 100.0}, r"percent: expected a finite number in \(0, 100\), got 100.0"),
         ({**ASKED, "by": "user"}, "did you mean 'users'"),
@@ -217,7 +210,7 @@ ASKED = {"workload": workload(**LEVEL), "controller": "greedy", **FEW}
         ({**ASKED, "controller": "gredy"}, "did you mean 'greedy'"),
         ({**ASKED, "controller": "greedy+deadline"}, "did you mean 'deadlines'"),
         ({**ASKED, "workload": workload()}, "level: expected a limit of ttft, tpot or e2el at least, got none"),
-        ({**ASKED, "workload": replace(workload(**LEVEL), shares=(1.0,) * 4), "by": "users"}, "shares: expected None"),
+        ({**ASKED, "workload": replace(workload(**LIMITS), shares=(1.0,) * 4), "by": "users"}, "shares: expected None"),
     ],
 )
 def test_bad_questions_are_refused(bad, words):

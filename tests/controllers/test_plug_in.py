@@ -8,7 +8,6 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.base import Assumptions
-from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
@@ -44,7 +43,7 @@ def test_with_everything_known_it_is_the_controller(base, rng):
 def test_every_base_takes_estimates(base, acceptance, rng):
     scenario = system()
     options = {"phi_points": 8, "lambda_points": 8} if base == "algorithm1" else {}
-    plug_in = make_controller(f"{base}+{acceptance}+quantile", scenario, **options)
+    plug_in = ms.make_controller(f"{base}+{acceptance}+quantile", scenario, **options)
     for observed in history(rng, 3, 2):
         decision = plug_in(observed)
         assert decision.draft_length.shape == (2, 5)
@@ -70,11 +69,11 @@ def test_gradient_weighs_by_throughput(rng):
     throughput = rng.uniform(0.1, 20.0, (4, 5))
     throughput[1, 2] = 0.0
     observed = dataclasses.replace(observed, throughput=throughput)
-    plug_in = make_controller("optimal+gradient", scenario, floor=0.01)
+    plug_in = ms.make_controller("optimal+gradient", scenario, floor=0.01)
     weights = 1.0 / np.maximum(throughput, 0.01)
     assert same(plug_in(observed), ms.make_controller("optimal", scenario, weights=weights)(state))
     priorities = np.array([1.0, 2.0, 0.5, 1.0, 3.0])
-    with_priorities = make_controller("optimal+gradient", scenario, floor=0.01, weights=priorities)
+    with_priorities = ms.make_controller("optimal+gradient", scenario, floor=0.01, weights=priorities)
     expected = ms.make_controller("optimal", scenario, weights=weights * priorities)(state)
     assert same(with_priorities(observed), expected)
     assert not same(expected, ms.make_controller("optimal", scenario)(state))
@@ -83,7 +82,7 @@ def test_gradient_weighs_by_throughput(rng):
 def test_round_robin_visits_all_and_resets(rng):
     scenario = system()
     _, observed = known_state(rng, scenario, 2)
-    plug_in = make_controller("optimal+round-robin", scenario)
+    plug_in = ms.make_controller("optimal+round-robin", scenario)
     turns = []
     for turn in range(13):
         if turn == 7:
@@ -102,13 +101,13 @@ def test_copies_are_independent_and_reset_apart(name, rng):
     scenario = system()
     first, second = history(rng, 4, 3), history(rng, 4, 3)
     mask = np.array([False, True, False])
-    plug_in = make_controller(name, scenario)
+    plug_in = ms.make_controller(name, scenario)
     for observed in first:
         plug_in(observed)
     plug_in.reset(mask)
     mixed = [plug_in(observed) for observed in second]
     for row in range(3):
-        single = make_controller(name, scenario)
+        single = ms.make_controller(name, scenario)
         single.reset(np.array([True]))  # before the first round there is nothing to forget
         for observed in [] if mask[row] else first:
             single(observed[row : row + 1])
@@ -117,7 +116,7 @@ def test_copies_are_independent_and_reset_apart(name, rng):
 
 
 def test_reset_of_all_lets_the_number_change(rng):
-    plug_in = make_controller("fixed+beta", system())
+    plug_in = ms.make_controller("fixed+beta", system())
     plug_in(history(rng, 1, 3)[0])
     with pytest.raises(ValueError, match=r"observed: expected 3 copies until reset\(\) is called, got 2"):
         plug_in(history(rng, 1, 2)[0])
@@ -133,7 +132,7 @@ def test_plays_a_single_environment(rng):
         "MultiSpin/HiddenAcceptance-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=4
     )
     base, base_vector = env.unwrapped, vector.unwrapped
-    one, many = (make_controller("optimal+filter", base.scenario, base.assumptions) for _ in "ab")
+    one, many = (ms.make_controller("optimal+filter", base.scenario, base.assumptions) for _ in "ab")
     observation, observations = env.reset(seed=1)[0], vector.reset(seed=0)[0]
     for _ in range(10):
         decision = one(base.decode_observation(observation))

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.controllers.continuous.rates import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Phase
 from multispin_env.physics.workload import Arriving, ServiceLevel
 
@@ -13,9 +14,7 @@ from multispin_env.physics.workload import Arriving, ServiceLevel
 def core_for(controller, copies, channel="independent", seed=0):
     """Copies that the controller can step, reset on seeds of their own."""
     system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
-    core = ContinuousCore(system, copies, drawn=False)
-    for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
-        core.seed(copy, generator)
+    core = seeded_core(system, copies, seed, drawn=False)
     core.reset()
     return core
 
@@ -68,9 +67,7 @@ class Requests:
 
 
 def core_of(scenario, copies, seed=0):
-    core = ContinuousCore(ContinuousSystem.of(scenario, workload=Requests()), copies, drawn=True)
-    for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
-        core.seed(copy, generator)
+    core = seeded_core(ContinuousSystem.of(scenario, workload=Requests()), copies, seed, drawn=True)
     core.reset()
     return core
 
@@ -89,3 +86,12 @@ def shown(core, drafted, accepted, batch):
         drafted=np.broadcast_to(drafted, shape), accepted=np.broadcast_to(accepted, shape)
     )
     return core.state.changed(demand=demand, batch=np.broadcast_to(batch, shape[:1]))
+
+
+LIMITS = {"e2el": 0.5, "e2el_per_token": 0.08}
+
+
+def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
+    """Requests of geometric length, without limits unless they are given."""
+    lengths = ms.make_lengths("geometric", mean_output=mean_output)
+    return ms.Workload(arrivals=ms.make_arrivals(arrivals), lengths=lengths, rate=rate, level=ms.ServiceLevel(**level))

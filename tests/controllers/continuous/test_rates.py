@@ -9,6 +9,7 @@ import multispin_env as ms
 from multispin_env.controllers.continuous.greedy import SERVER_ONLY
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.tokens import expected_tokens
+from tests.controllers.continuous.states import LIMITS, workload
 
 
 @pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.0, 0.001), (0.01, 0.0)), "round_trip_time": 0.01}])
@@ -51,18 +52,13 @@ GREEDY = ms.make_controller("greedy", SCENARIO, draft_length=4)
 SHORT = {"warm_up": 2.0, "horizon": 6.0}
 
 
-def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
-    limits = ms.ServiceLevel(**(level or {"e2el": 0.5, "e2el_per_token": 0.08}))
-    lengths = ms.make_lengths("geometric", mean_output=mean_output)
-    return ms.Workload(arrivals=ms.make_arrivals(arrivals), lengths=lengths, rate=rate, level=limits)
-
-
+ASKED = workload(**LIMITS)
 FIELDS = ("time", "tokens", "timely_tokens", "arrivals", "finished", "in_time", "dropped", "missed")
 
 
 def test_a_copy_is_the_same_whatever_others_there_are():
-    few, many = (ms.serve(GREEDY, workload(), copies=copies, **SHORT) for copies in (2, 5))
-    other = ms.serve(GREEDY, workload(), copies=2, seed=1, **SHORT)
+    few, many = (ms.serve(GREEDY, ASKED, copies=copies, **SHORT) for copies in (2, 5))
+    other = ms.serve(GREEDY, ASKED, copies=2, seed=1, **SHORT)
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(few, name), getattr(many, name)[:2])
     np.testing.assert_array_equal(few.latency.e2el, many.latency.e2el[:2])
@@ -71,7 +67,7 @@ def test_a_copy_is_the_same_whatever_others_there_are():
 
 def test_requests_are_the_same_for_every_scheduler():
     """Those that ask for next to nothing are served at once, so the last step ends with the last arrival."""
-    asked = workload(mean_output=1.0)
+    asked = workload(mean_output=1.0, **LIMITS)
     runs = [
         ms.serve(controller, asked, copies=4, warm_up=0.0, horizon=20.0)
         for controller in (GREEDY, ms.make_controller("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0])
@@ -83,16 +79,16 @@ def test_requests_are_the_same_for_every_scheduler():
 
 def test_the_window_is_that_which_was_asked_for():
     longest = 1.0  # s, more than a step with work
-    run = ms.serve(GREEDY, workload(rate=20.0), copies=4, **SHORT)
+    run = ms.serve(GREEDY, workload(rate=20.0, **LIMITS), copies=4, **SHORT)
     assert (run.time > SHORT["horizon"] - longest).all()
     assert (run.time < SHORT["horizon"] + longest).all()
 
 
 def test_held_devices_are_those_that_were_handed_in():
     states = ms.sample_state(SCENARIO, np.random.default_rng(3), 2)
-    first = ms.serve(GREEDY, workload(), copies=2, channel="static", state=states, **SHORT)
+    first = ms.serve(GREEDY, ASKED, copies=2, channel="static", state=states, **SHORT)
     slow = ms.SystemState(10.0 * states.draft_time, states.spectral_efficiency, states.acceptance_rate)
-    second = ms.serve(GREEDY, workload(), copies=2, channel="static", state=slow, **SHORT)
+    second = ms.serve(GREEDY, ASKED, copies=2, channel="static", state=slow, **SHORT)
     assert (second.pooled.ttft > first.pooled.ttft).all()
 
 
@@ -126,9 +122,11 @@ def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypat
         with pytest.raises(
             ValueError, match=r"rate: expected at most 4.194e\+06 requests/s, .* 67,108,864 requests, got"
         ):
-            ms.serve(GREEDY, workload(**options), copies=2, **SHORT)
+            ms.serve(GREEDY, workload(**options, **LIMITS), copies=2, **SHORT)
     monkeypatch.undo()
-    assert ms.serve(GREEDY, workload("think", rate=1e9), copies=2, **SHORT).tokens.any()  # devices wait for answers
+    assert ms.serve(
+        GREEDY, workload("think", rate=1e9, **LIMITS), copies=2, **SHORT
+    ).tokens.any()  # devices wait for answers
 
 
 @pytest.mark.parametrize(
@@ -144,7 +142,7 @@ def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypat
 )
 def test_bad_arguments_are_one_sentence(bad, message):
     with pytest.raises(ValueError, match=message):
-        ms.serve(GREEDY, workload(), **{"copies": 2, **SHORT, **bad})
+        ms.serve(GREEDY, ASKED, **{"copies": 2, **SHORT, **bad})
     if bad.keys() <= {"horizon", "warm_up", "channel"}:
         with pytest.raises(ValueError, match=message):
             ms.long_run_rate(GREEDY, ms.sample_state(SCENARIO, np.random.default_rng(1)), **bad)
@@ -153,7 +151,7 @@ def test_bad_arguments_are_one_sentence(bad, message):
 @pytest.mark.parametrize("name", ["load-aware", "greedy+deadlines"])
 def test_no_function_of_a_run_loses_an_interrupt(name):
     """Ctrl-C comes between two lines of Python anywhere, also where NumPy calls back and drops what is raised."""
-    controller, asked = ms.make_controller(name, SCENARIO), workload()
+    controller = ms.make_controller(name, SCENARIO)
     reached = set()
 
     def run(wanted=None):
@@ -165,7 +163,7 @@ def test_no_function_of_a_run_loses_an_interrupt(name):
 
         sys.setprofile(interrupt)
         try:
-            ms.serve(controller, asked, copies=2, warm_up=0.2, horizon=0.5)
+            ms.serve(controller, ASKED, copies=2, warm_up=0.2, horizon=0.5)
         finally:
             sys.setprofile(None)
 

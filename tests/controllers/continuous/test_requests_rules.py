@@ -8,21 +8,19 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.continuous.greedy import NO_HURRY, Deadlines
 from multispin_env.controllers.continuous.groups import Cycle
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.controllers.continuous.rates import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
+from tests.controllers.continuous.states import workload
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)
-LEVEL = ms.ServiceLevel(ttft=1.0, e2el=0.5, e2el_per_token=0.11)
 RULES = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
 
 
-def core_for(controller, copies=4, rate=3.0, seed=0):
+def core_for(controller, copies=4, rate=3.0):
     """Copies with requests."""
-    lengths = ms.make_lengths("geometric", mean_output=20.0)
-    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=rate, level=LEVEL, lengths=lengths)
-    system = ContinuousSystem.of(controller.scenario, discipline=controller.discipline, workload=workload)
-    core = ContinuousCore(system, copies, drawn=True)
-    for copy in range(copies):
-        core.seed(copy, np.random.default_rng(seed + copy))
+    asked = workload(rate=rate, mean_output=20.0, ttft=1.0, e2el=0.5, e2el_per_token=0.11)
+    system = ContinuousSystem.of(controller.scenario, discipline=controller.discipline, workload=asked)
+    core = seeded_core(system, copies, 0, drawn=True)
     core.reset()
     return core
 
