@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.plan.__main__ import main
 
-DOCS = Path(__file__).parent.parent.parent / "docs" / "continuous.md"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "evidence" / "continuous.md"
 
 
 def test_stored_tables_earn_what_the_docs_say(capsys):
