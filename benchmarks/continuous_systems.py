@@ -1,4 +1,4 @@
-"""Systems without the barrier that controllers are tuned and compared on (docs/continuous.md)."""
+"""Systems without the barrier that controllers are tuned and compared on (docs/evidence/continuous.md)."""
 
 from argparse import ArgumentParser
 from dataclasses import dataclass, replace

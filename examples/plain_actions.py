@@ -1,5 +1,6 @@
 """PPO of Stable-Baselines3 on the plain actions ``"shares"``: what its defaults, γ = 0 and a scale of actions reach."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -35,12 +36,12 @@ def flat(scale: float) -> Any:
     return flat_vector(gym.make_vec(ENV, num_users=USERS, action="shares"), scale)
 
 
-def main(timesteps: int = 50_000) -> dict[str, float]:
+def main(timesteps: int = 50_000, learners: Iterable[str] = LEARNERS) -> dict[str, float]:
     """Train each of the learners; returns their shares of the optimum, and that of action 0, where they start."""
     torch.set_num_threads(1)
     shares = {"action 0 alone": flat(1.0).share_of_best(lambda seen: np.zeros((len(seen), 2 * USERS), np.float32))}
-    for name, (gamma, scale) in LEARNERS.items():
-        shares[name] = share(gamma, scale, timesteps)
+    for name in learners:
+        shares[name] = share(*LEARNERS[name], timesteps)
         print(f"{name:30} {shares[name]:.3f} of the optimum", flush=True)
     print(f"{'action 0 alone':30} {shares['action 0 alone']:.3f} of the optimum")
     return shares

@@ -1,15 +1,8 @@
-"""Wrappers.
+"""Wrappers of vectors: observations and actions are arrays of one dimension for each copy, or for each device.
 
-Observations as rows of numbers, and the measure of a function of them.
-
-Vectors whose observations and actions are arrays of one dimension for each copy, or for each device.
-
-Gymnasium's ``FlattenObservation`` and ``RescaleAction`` of vectors transform copy by copy, and its
-``TransformObservation`` refuses ``autoreset_mode="SameStep"``.
-
-Whole vectors as flat arrays, and each device a copy of its own, which Gymnasium's own wrappers cannot make.
-
-A single environment needs none of it: ``gymnasium.wrappers.FlattenObservation`` and ``RescaleAction`` do the same.
+Gymnasium's own ``FlattenObservation`` and ``RescaleAction`` of vectors transform copy by copy, and its
+``TransformObservation`` refuses ``autoreset_mode="SameStep"``. A single environment needs none of it: those of
+``gymnasium.wrappers`` do the same.
 """
 
 from collections.abc import Callable, Mapping

@@ -16,3 +16,6 @@ REWARDED = tuple((env_id, reward) for env_id, variant in VARIANTS.items() for re
 
 ENCODED = tuple((env_id, name) for env_id, variant in VARIANTS.items() for name in variant.family.encodings.names())
 """Environments with each of their encodings."""
+
+ON_SERVER = {"scenario": "qwen3.5", "server": "a100-7b-gemm", "payload": "ids", "min_draft_length": 0, "num_users": 3}
+"""A system whose server takes time for tokens, and whose devices may draft nothing."""

@@ -30,21 +30,6 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance import ByTask
 from multispin_env.physics.arrivals import GapArrivals
 from multispin_env.physics.radio import Independent
-from multispin_env.registry import (
-    ACCEPTANCES,
-    ARRIVALS,
-    CHANNELS,
-    CONTINUOUS_ENCODINGS,
-    CONTROLLERS,
-    ENCODINGS,
-    ENVIRONMENTS,
-    ESTIMATORS,
-    FIGURES,
-    LENGTHS,
-    MODIFIERS,
-    SCENARIOS,
-    SERVERS,
-)
 from multispin_env.reproduce.figure import FigureSpec
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -198,38 +183,35 @@ def draw_points(rows, figure):
     figure.subplots().plot([row.users for row in rows], [row.tokens for row in rows])
 
 
-OUTSIDE = {
-    "scenario": (SCENARIOS, replace(ms.Scenario.preset("llama2"), name="mine")),
-    "server": (SERVERS, ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
-    "channel": (CHANNELS, Steady()),
-    "acceptance": (ACCEPTANCES, Halved()),
-    "arrivals": (ARRIVALS, Clockwork),
-    "lengths": (LENGTHS, Single),
-    "estimator": (ESTIMATORS, Constant),
-    "controller": (CONTROLLERS, Shortest),
-    "controller without the barrier": (CONTROLLERS, Everybody),
-    "encoding": (ENCODINGS, Mirrored),
-    "decision encoding": (CONTINUOUS_ENCODINGS, Turned),
-    "modifier": (MODIFIERS, Stubborn),
-    "agent": (AGENTS, Learner()),
-    "figure": (FIGURES, FigureSpec("Mine", "A line.", points, draw_points)),
-}
-
-
-OTHER_NAMES = {"controller without the barrier": "everybody", "modifier": "stubborn"}
-"""Names stand beside each other in one table, or in one name."""
+OUTSIDE = [
+    (registry.SCENARIOS, "mine", replace(ms.Scenario.preset("llama2"), name="mine")),
+    (registry.SERVERS, "mine", ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
+    (registry.CHANNELS, "mine", Steady()),
+    (registry.ACCEPTANCES, "mine", Halved()),
+    (registry.ARRIVALS, "mine", Clockwork),
+    (registry.LENGTHS, "mine", Single),
+    (registry.ESTIMATORS, "mine", Constant),
+    (registry.CONTROLLERS, "mine", Shortest),
+    (registry.CONTROLLERS, "everybody", Everybody),
+    (registry.ENCODINGS, "mine", Mirrored),
+    (registry.CONTINUOUS_ENCODINGS, "mine", Turned),
+    (registry.MODIFIERS, "stubborn", Stubborn),
+    (AGENTS, "mine", Learner()),
+    (registry.FIGURES, "mine", FigureSpec("Mine", "A line.", points, draw_points)),
+]
+"""A part of each kind; two have names of their own, since they stand beside another in a table, or in one name."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def outside():
-    """One part of each kind, known to everything below as "mine"."""
-    for kind, (table, part) in OUTSIDE.items():
-        table.register(OTHER_NAMES.get(kind, "mine"), part)
+    """All of them, known to everything below."""
+    for table, name, part in OUTSIDE:
+        table.register(name, part)
     ms.register_environment("Mine/Doubled-v0", Doubled)
     yield
     ms.unregister_environment("Mine/Doubled-v0")
-    for kind, (table, _) in OUTSIDE.items():
-        table.unregister(OTHER_NAMES.get(kind, "mine"))
+    for table, name, _ in OUTSIDE:
+        table.unregister(name)
 
 
 def with_mine(table):
@@ -247,31 +229,23 @@ def play(env_id=FULL, **arguments):
     return info
 
 
-@pytest.mark.parametrize("name", with_mine(SCENARIOS))
-def test_scenarios(name):
-    assert play(scenario=name)["goodput"] > 0.0
+ARGUMENTS = [
+    *((FULL, {"scenario": name}) for name in with_mine(registry.SCENARIOS)),
+    *((FULL, {"server": name, "min_draft_length": 0, "payload": "ids"}) for name in with_mine(registry.SERVERS)),
+    *((env_id, {"channel": name}) for env_id in (FULL, WITHOUT) for name in with_mine(registry.CHANNELS)),
+    *((FULL, {"acceptance": name, "reward": "sampled"}) for name in with_mine(registry.ACCEPTANCES)),
+    *((FULL, {"action": name}) for name in with_mine(registry.ENCODINGS)),
+    *((WITHOUT, {"action": name}) for name in with_mine(registry.CONTINUOUS_ENCODINGS)),
+]
 
 
-@pytest.mark.parametrize("name", with_mine(SERVERS))
-def test_servers(name):
-    assert play(server=name, min_draft_length=0, payload="ids")["goodput"] > 0.0
+@pytest.mark.parametrize(("env_id", "arguments"), ARGUMENTS, ids=str)
+def test_environments_play_with_every_part(env_id, arguments):
+    assert play(env_id, **arguments)["goodput" if env_id == FULL else "token_goodput"] > 0.0
 
 
-@pytest.mark.parametrize("name", with_mine(CHANNELS))
-def test_channels(name):
-    assert play(channel=name)["goodput"] > 0.0
-    assert play(WITHOUT, channel=name)["token_goodput"] > 0.0
-    scenario = ms.Scenario.preset("llama2", channel=name)
-    assert ms.sample_state(scenario, np.random.default_rng(0), 5).spectral_efficiency.min() > 0.0
-
-
-@pytest.mark.parametrize("name", with_mine(ACCEPTANCES))
-def test_acceptance_processes(name):
-    assert (play(acceptance=name, reward="sampled")["accepted_tokens"] >= 1.0).all()
-
-
-@pytest.mark.parametrize("lengths", with_mine(LENGTHS))
-@pytest.mark.parametrize("arrivals", with_mine(ARRIVALS))
+@pytest.mark.parametrize("lengths", with_mine(registry.LENGTHS))
+@pytest.mark.parametrize("arrivals", with_mine(registry.ARRIVALS))
 def test_workloads(arrivals, lengths):
     workload = ms.Workload(arrivals=ms.make_arrivals(arrivals), rate=3.0, lengths=ms.make_lengths(lengths))
     coming = workload.open(np.random.default_rng(0), 3)(5)
@@ -293,29 +267,17 @@ def test_controllers_of_rounds(name):
     assert (goodput > 0.0).all()
     assert (goodput <= ms.upper_bound(scenario, state) * (1.0 + 1e-9)).all()
     for encoding in ("residual", "shares", "mine"):
-        codec = ENCODINGS.load(encoding)(scenario, False)
+        codec = registry.ENCODINGS.load(encoding)(scenario, False)
         again = codec.decode(codec.encode(decision, state), state)
         assert (again.draft_length == decision.draft_length).all()
 
 
-@pytest.mark.parametrize("name", with_mine(ESTIMATORS))
+@pytest.mark.parametrize("name", with_mine(registry.ESTIMATORS))
 def test_estimators(name):
-    env_id = {"acceptance_rate": HIDDEN, "weights": "MultiSpin/Fair-v0"}.get(
-        OUTSIDE["estimator"][1].part if name == "mine" else ESTIMATORS.load(name).part,
-        "MultiSpin/DelayedChannel-v0",
-    )
+    hiding = {"acceptance_rate": HIDDEN, "weights": "MultiSpin/Fair-v0"}
+    env_id = hiding.get(registry.ESTIMATORS.load(name).part, "MultiSpin/DelayedChannel-v0")
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
     assert (play_episodes(env, f"optimal+{name}").goodput > 0.0).all()
-
-
-@pytest.mark.parametrize("name", with_mine(ENCODINGS))
-def test_encodings(name):
-    assert play(action=name)["goodput"] > 0.0
-
-
-@pytest.mark.parametrize("name", with_mine(CONTINUOUS_ENCODINGS))
-def test_encodings_of_orders(name):
-    assert play(WITHOUT, action=name)["token_goodput"] > 0.0
 
 
 @pytest.mark.parametrize("name", ["optimal", "synchronous", "groups", "everybody", "mine"])
@@ -324,22 +286,19 @@ def test_controllers_without_the_barrier(name):
     assert (play_episodes(env, name).throughput > 0.0).all()
 
 
-@pytest.mark.parametrize("name", [*MODIFIERS.names(), "stubborn"])
+@pytest.mark.parametrize("name", [*registry.MODIFIERS.names(), "stubborn"])
 def test_modifiers(name):
     arguments = {"num_users": 3, "horizon": 4.0, "warm_up": 0.0, "load": 1.5, "action": "full"}
     played = play_episodes(make_episode_env(SERVING, 2, "llama2", arguments), f"greedy+{name}")
     assert (played.throughput > 0.0).all()
 
 
-@pytest.mark.parametrize("env_id", [*ENVIRONMENTS.names(), "Mine/Doubled-v0"])
+@pytest.mark.parametrize("env_id", [*registry.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
     check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
-    told = ms.registry.ENVIRONMENTS.load(env_id)().comparison.info
-    assert play(env_id)[told.time] > 0.0
+    assert play(env_id)[registry.ENVIRONMENTS.load(env_id)().comparison.info.time] > 0.0
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
-    names = contenders_of(env.unwrapped.settings)
-    assert names
-    assert (play_episodes(env, names[0]).goodput > 0.0).all()
+    assert (play_episodes(env, contenders_of(env.unwrapped.settings)[0]).goodput > 0.0).all()
 
 
 def test_an_environment_from_outside_is_what_its_variant_says():
@@ -411,5 +370,6 @@ def test_a_part_is_where_the_page_says(name):
 
 def test_every_kind_of_part_has_its_edits_and_one_from_outside():
     assert {name for _, _, name in edits()} == set(TABLES)
-    outside = {table.kind for table, _ in OUTSIDE.values()} | {ENVIRONMENTS.kind}
-    assert outside == {table.kind for table in TABLES.values()}
+    assert {registry.ENVIRONMENTS.kind, *(table.kind for table, *_ in OUTSIDE)} == {
+        table.kind for table in TABLES.values()
+    }

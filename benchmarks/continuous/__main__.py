@@ -1,4 +1,4 @@
-"""Tables of docs/serving.md and docs/learned-schedulers.md: ``python -m benchmarks.continuous``."""
+"""Tables of docs/evidence/serving.md and docs/evidence/learned-schedulers.md: ``python -m benchmarks.continuous``."""
 
 import sys
 from collections.abc import Sequence

@@ -1,9 +1,10 @@
 """Cost of a decision, and of what ``multispin live`` adds to its models.
 
-The decision is that of `optimal+filter` from counts, one call for one server, as in docs/your-own-models.md; CPU time,
-median of calls. Laws of verification: the paper's, that of a measured server, and that of one that pads its batch, as
-``multispin profile`` writes it. The second table plays rounds of tiny random models (it needs extra ``models`` and a
-checkout): what is left without the models' passes, the laws of tokens and the decision is the engine's own.
+The decision is that of `optimal+filter` from counts, one call for one server, as in docs/evidence/your-own-models.md;
+CPU time, median of calls. Laws of verification: the paper's, that of a measured server, and that of one that pads its
+batch, as ``multispin profile`` writes it. The second table plays rounds of tiny random models (it needs extra
+``models`` and a checkout): what is left without the models' passes, the laws of tokens and the decision is the
+engine's own.
 """
 
 import argparse

@@ -16,7 +16,6 @@ from benchmarks.tools import Row, add_counts, show
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.evaluation.cases import States
-from multispin_env.evaluation.hostile import extreme_instance, hostile_instance, hostile_law
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.tokens import pass_tokens, verification_time
 from multispin_env.physics.types import Decision, SystemState
@@ -26,6 +25,7 @@ from multispin_env.solver.certify import certified_lengths, upper_bound
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.units import MHZ
+from tests.hostile import extreme_instance, hostile_instance, hostile_law
 
 TOLERANCE = 1e-6
 

@@ -1,8 +1,8 @@
-"""Evidence of how close one can get: ``python -m benchmarks.plan`` (docs/continuous.md).
+"""Rates of annealed tables beside rules and the bound: ``python -m benchmarks.plan`` (docs/evidence/continuous.md).
 
-Makes the tables that ``tables.npz`` lacks; it can be stopped and goes on. Then prints, for each system, the mean rates
-of `groups`, `prices` and `plan`, which follows the tables, in a static channel beside the bound, with paired standard
-errors. ``--tight 4`` takes the tight bound on so many instances, which takes minutes at K = 20.
+It makes the tables that ``tables.npz`` lacks; it can be stopped and goes on. Then it prints, for each system, the mean
+rates of `groups`, `prices` and `plan`, which follows the tables, in a static channel beside the bound, with paired
+standard errors. ``--tight 4`` takes the tight bound on so many instances, which takes minutes at K = 20.
 """
 
 import argparse
@@ -18,12 +18,8 @@ from multispin_env.arrays import IntArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 
 SYSTEMS = ("llama2 K8 B10 narrow", "qwen3.5 K8 B10 narrow", "llama2 K20 B10 wide", "qwen3.5 K20 B5 narrow")
-
 INSTANCES = 12
-
-SEARCHES = {8: (800, 32), 20: (2500, 48)}
-"""Moves and chains, by the number of devices."""
-
+SEARCHES = {8: (800, 32), 20: (2500, 48)}  # moves and chains, by the number of devices
 PATH = Path(__file__).with_name("tables.npz")
 
 
@@ -44,7 +40,7 @@ def tables_of(system: System) -> tuple[IntArray, ...]:
 def show(system: System, tight: int) -> None:
     """Print mean rates of a system, and `plan` over them."""
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
-    rules = {name: ms.make_controller(name, scenario) for name in ("synchronous", "groups", "prices")}
+    rules = {name: ms.make_controller(name, scenario) for name in ("groups", "prices")}
     rates = {name: ms.long_run_rate(rule, state) for name, rule in rules.items()}
     rates["plan"] = ms.long_run_rate(Plan(scenario, tables_of(system)), state)
     print(f"\n{system.name}")

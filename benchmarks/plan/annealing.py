@@ -1,4 +1,4 @@
-"""Tables of lengths by simulated annealing (docs/continuous.md)."""
+"""Tables of lengths by simulated annealing (docs/evidence/continuous.md)."""
 
 import numpy as np
 
@@ -7,14 +7,9 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
-HOT, COLD = 8e-3, 1.5e-4
-"""First and last temperature of ln rate, times batches of the period."""
-
-REHEATED = 1e-3
-"""First temperature once a table has been repeated, times batches of the period."""
-
-SURVIVAL = 200
-"""Moves after which the worse half of the chains go on from the better half."""
+HOT, COLD = 8e-3, 1.5e-4  # first and last temperature of ln rate, times batches of the period
+REHEATED = 1e-3  # first temperature once a table has been repeated, times batches of the period
+SURVIVAL = 200  # moves after which the worse half of the chains go on from the better half
 
 
 def search(scenario: Scenario, state: SystemState, moves: int, chains: int, seed: int = 0) -> IntArray:
@@ -55,8 +50,7 @@ def _start(tables: Tables, periods: int) -> IntArray:
     lengths = range(1, tables.gains.shape[-1])
     starts = [np.broadcast_to(inside * length, (copies, periods, users)) for length in lengths]
     rates = np.stack([tables.rate(start) for start in starts], -1)
-    chosen: IntArray = np.stack(starts)[rates.argmax(-1), np.arange(copies)]
-    return chosen
+    return np.asarray(np.stack(starts)[rates.argmax(-1), np.arange(copies)])
 
 
 def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np.random.Generator) -> IntArray:
@@ -89,8 +83,7 @@ def _moved(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
 
 
 def _integers(high: int, rows: int, rng: np.random.Generator) -> IntArray:
-    numbers: IntArray = (rng.random(rows) * high).astype(np.int64)
-    return numbers
+    return (rng.random(rows) * high).astype(np.int64)
 
 
 def _cells(table: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:

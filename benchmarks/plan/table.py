@@ -16,8 +16,7 @@ from multispin_env.physics.tokens import batch_time, expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
-PERIODS = 3
-"""Periods that are played; the first is not counted, since it starts with an idle system."""
+PERIODS = 3  # that are played; the first is not counted, since it starts with an idle system
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +99,7 @@ class Tables:
         return elapsed
 
     def _drafted(self, length: IntArray) -> FloatArray:
-        drafted: FloatArray = self.scenario.round_trip_time + length * self.draft_time
-        return drafted
+        return np.asarray(self.scenario.round_trip_time + length * self.draft_time)
 
 
 def _gaps(inside: BoolArray) -> IntArray:
@@ -119,8 +117,7 @@ def _gaps(inside: BoolArray) -> IntArray:
 
 def _all_uploaded(release: FloatArray, air: FloatArray, waiting: FloatArray) -> FloatArray:
     """When the work that waits (n,) and uploads (n, K) released later, some of them of no air, are all done."""
-    done: FloatArray = np.maximum(waiting + air.sum(-1), all_sent(release * (air > 0.0), air))
-    return done
+    return np.asarray(np.maximum(waiting + air.sum(-1), all_sent(release * (air > 0.0), air)))
 
 
 def _later_work(

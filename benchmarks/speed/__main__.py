@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed``: the tables of docs/speed.md."""
+"""``python -m benchmarks.speed``: the tables of docs/evidence/speed.md."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Picture of the rooms, for docs/architecture.md: ``python docs/tools/architecture.py``."""
+"""Picture of the rooms, for docs/reference/architecture.md: ``python docs/tools/architecture.py``."""
 
 from pathlib import Path
 
@@ -9,20 +9,23 @@ from matplotlib.patches import FancyBboxPatch
 OUT = Path(__file__).resolve().parents[1] / "images" / "architecture.png"
 
 ROOMS = (
-    ("agents/", "registry, learners, policies, runs, pretrained (torch)"),
+    ("agents/", "registry, methods, policies, training, runs, evaluation, export (torch)"),
     ("commands/", "what a user runs, one file each"),
     ("models/  explore/", "real language models (torch); the page in the browser"),
-    ("watch/  reproduce/  terminal/  executors/", "films, figures; options, tables, progress; many tasks"),
-    ("evaluation/  wrappers/  parallel", "cases, contenders, statistics, comparison; doors to other libraries"),
-    ("envs/", "shells single and vector, engine, codec, observations, objectives, settings"),
+    ("reproduce/  watch  terminal/  executors", "figures, films; options, tables and progress; many tasks"),
+    ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison; doors to other libraries"),
+    ("envs/", "shells single and vector, engine, observations, objectives, settings; rendering/"),
     ("envs/rounds/  envs/continuous/", "engines, encodings, variants"),
-    ("controllers/", "base, names, plug-in, estimators, beliefs; rounds/ and continuous/; capacity"),
+    ("controllers/", "base, names, plug-in, estimators, capacity; rounds/ and continuous/"),
     ("solver/", "problem, equalization, relaxed, rule, search, certify"),
-    ("physics/  physics/continuous/", "tokens, uplink, verification, channels, acceptance, arrivals, lengths, streams"),
-    ("scenario, server, registry  data/", "what there is, by name"),
-    ("arrays, units, checks, files", "types, constants, what users hand in"),
+    (
+        "physics/  physics/continuous/",
+        "radio, tokens, rounds, acceptance, arrivals, lengths, streams; core, passes, queues",
+    ),
+    ("registry, scenario, server, field_files", "what there is, by name; its files are in data/"),
+    ("arrays, units, checks, files, npz", "types, conversions, what users hand in"),
 )
-"""Folders from the top to the bottom, each with what it holds; imports go down."""
+"""Folders (with a stroke) and files from the top to the bottom, each with what it holds; imports go down."""
 
 WALKS = (
     ("an action", "#0072B2", (5, 6, 9), "step → decode → price → reward"),

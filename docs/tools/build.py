@@ -113,8 +113,8 @@ def configure(pages: list[Page]) -> Path:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     config |= {"docs_dir": "docs", "site_dir": "site"}
     for section in config["nav"]:
-        if "Environments" in section:
-            section["Environments"][1:1] = [{page.title: page.path} for page in pages]
+        if "Every environment" in section:
+            section["Every environment"] = [{page.title: page.path} for page in pages]
     path = BUILD / "mkdocs.yml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""``python docs/tools/libraries.py [NAME ...]``: run the blocks of docs/libraries.md whose packages are installed.
+"""``python docs/tools/libraries.py [NAME ...]``: run the blocks of the page of libraries whose packages are installed.
 
 A block is named by its heading. It prints what the page reports, and the versions that it ran with.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "libraries.md"
+PAGE = ROOT / "docs" / "reference" / "libraries.md"
 BLOCK = re.compile(r"^## (.+?)\n|^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DISTRIBUTIONS = {"sb3_contrib": "sb3-contrib", "stable_baselines3": "stable-baselines3"}
 """Names of distributions that are not those of their packages."""

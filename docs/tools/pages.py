@@ -56,7 +56,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
         length = f"{ROUNDS} rounds" if variant.family.max_episode_steps else f"{SECONDS} s"
         picture = (
             f"![{length} of {env_id}](images/{name})\n\n"
-            f"The best that is known beside another, on the same {length}; [watching](../watch.md) says what "
+            f"The best that is known beside another, on the same {length}; [watching](../reference/watch.md) says what "
             f"is in the picture.\n\n```bash\n{command}\n```"
         )
     scores, span = scores_of(env_id), variant().comparison.span(MAX_EPISODE_STEPS)

@@ -1,13 +1,4 @@
-"""Base classes of controllers, their options and their assumptions.
-
-Options of controllers that may differ between copies or devices, and how far they may be tuned.
-
-Base classes of controllers: one contract, and what each of the two families adds to it.
-
-Assumptions of an engineer before the first round, from past data.
-
-Base class of modifiers, which change the decisions of any controller.
-"""
+"""Base classes of controllers and of what changes their decisions, their options, and what is assumed of a system."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -77,9 +68,8 @@ Chosen = TypeVar("Chosen", Decision, ContinuousDecision)
 class Controller(ABC, Generic[State, Chosen]):
     """Base of the controllers of both families: maps states (..., K) to decisions (..., K).
 
-    Derive from `RoundsController` for decisions of rounds, which then also play without the barrier, by waiting for
-    all, or from `ContinuousController` for those without the barrier. A subclass adds its options as dataclass fields
-    and implements `decide`.
+    Derive from `RoundsController` or from `ContinuousController`; add options as dataclass fields and implement
+    `decide`.
 
     Parameters
     ----------
@@ -130,8 +120,7 @@ class Controller(ABC, Generic[State, Chosen]):
 class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     """Base of the controllers without the barrier: decides whenever a verification ends, until the next one ends.
 
-    It is a function of the state alone: what has to be remembered, such as the batch that a draft aims at, is in the
-    state.
+    It is a function of the state alone, which also has what must be remembered, such as the batch a draft aims at.
 
     Parameters
     ----------
@@ -157,9 +146,9 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
 class RoundsController(Controller[SystemState, Decision]):
     """Base of the controllers of rounds; without the barrier they wait for all.
 
-    Every batch then waits for everybody, with the lengths and the shares of the uplink of one round: what it gains and
-    takes is what `expected_outcome` says. Devices without a request count for nothing there and get next to no
-    bandwidth, but the time of the pass is still that of all.
+    Every batch then has the lengths and the shares of the uplink of one round, and what it gains and takes is what
+    `expected_outcome` says. Devices without a request count for nothing there and get next to no bandwidth, but the
+    time of the pass is still that of all.
 
     Parameters
     ----------
@@ -181,18 +170,18 @@ class RoundsController(Controller[SystemState, Decision]):
 
     @override
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
-        decision = self.decide(state.system) if state.busy.all() else self._of_busy(state)
-        join = np.full(state.phase.shape, Join.WAIT)
-        return ContinuousDecision(decision.draft_length, join, share=decision.bandwidth / self.scenario.total_bandwidth)
-
-    def _of_busy(self, state: ContinuousState) -> Decision:
-        counted = state.busy | ~state.busy.any(-1, keepdims=True)  # where all are idle, the first has its share
-        system = SystemState(  # the others are so fast that nothing depends on them
-            np.where(counted, state.draft_time, 1e-4 * self.scenario.mean_draft_time),
-            np.where(counted, state.spectral_efficiency, 1e4),
-            state.acceptance_rate,
-        )
-        return self._counting(system, counted)
+        system, counted = state.system, state.busy | ~state.busy.any(-1, keepdims=True)  # of all idle, all count
+        if not counted.all():  # the others are so fast that nothing depends on them
+            draft_time = np.where(counted, system.draft_time, 1e-4 * self.scenario.mean_draft_time)
+            efficiency = np.where(counted, system.spectral_efficiency, 1e4)
+            system = SystemState(draft_time, efficiency, system.acceptance_rate)
+        decision = self.decide(system) if state.busy.all() else self._counting(system, counted)
+        share = decision.bandwidth / self.scenario.total_bandwidth
+        stuck = ((share == 0.0) & (state.air_left > 0.0)).any(-1)
+        if stuck.any():  # uploads of requests that came during the pass, where the round wants no draft
+            longest = np.maximum(decision.draft_length, state.draft_length)[stuck]
+            share[stuck] = equal_latency(longest, *(time[stuck] for time in user_times(self.scenario, system))).share
+        return ContinuousDecision(decision.draft_length, np.full(share.shape, Join.WAIT), share=share)
 
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
         """Decide for states (n, K) in which some devices are not ``counted``, (n, K)."""
@@ -228,6 +217,47 @@ class WeightedController(RoundsController):
     @override
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.weighing(counted.astype(np.float64)).decide(state)
+
+
+@dataclass(frozen=True, eq=False)
+class Modifier(ContinuousController):
+    """A controller that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
+
+    Parameters
+    ----------
+    scenario
+        The system that it decides for.
+    base
+        The other one.
+    """
+
+    base: Controller[Any, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "discipline", self.base.discipline)
+        object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
+
+    @override
+    def option(self, name: str) -> Any:
+        return getattr(self, name) if name in type(self).tunable else self.base.option(name)
+
+    @override
+    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
+        own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
+        others = {name: value for name, value in options.items() if name not in own}
+        return replace(self, base=self.base.tuned(others), **own)
+
+    @override
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        return self.changed(state, self.base.decide_continuous(state))
+
+    @override
+    def reset(self) -> None:
+        self.base.reset()
+
+    @abstractmethod
+    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        """The decision that takes the place of this one, arrays (n, K) and (n,)."""
 
 
 @dataclass(frozen=True)
@@ -272,44 +302,3 @@ class Assumptions:
         """Task means of a scenario, with one spread for all tasks (0.08), ρ = 0.9 and d = 1, unless told otherwise."""
         means = tuple(task.acceptance_rate for task in scenario.tasks)
         return cls(means, (spread,) * len(means), correlation, delay)
-
-
-@dataclass(frozen=True, eq=False)
-class Modifier(ContinuousController):
-    """A controller that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
-
-    Parameters
-    ----------
-    scenario
-        The system that it decides for.
-    base
-        The other one.
-    """
-
-    base: Controller[Any, Any]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "discipline", self.base.discipline)
-        object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
-
-    @override
-    def option(self, name: str) -> Any:
-        return getattr(self, name) if name in type(self).tunable else self.base.option(name)
-
-    @override
-    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
-        own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
-        others = {name: value for name, value in options.items() if name not in own}
-        return replace(self, base=self.base.tuned(others), **own)
-
-    @override
-    def decide(self, state: ContinuousState) -> ContinuousDecision:
-        return self.changed(state, self.base.decide_continuous(state))
-
-    @override
-    def reset(self) -> None:
-        self.base.reset()
-
-    @abstractmethod
-    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        """The decision that takes the place of this one, arrays (n, K) and (n,)."""

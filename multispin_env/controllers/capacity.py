@@ -22,17 +22,11 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.pace import least_pace
 from multispin_env.solver.problem import ROUNDING, make_problem, token_gains
 
-PERCENT = 95.0
-"""Of the requests, or of random states, that have to be within all limits."""
-
-COPIES = 64
-"""Of a system; the time of a run grows by less than their number."""
-
-MOST_USERS, MOST_COMPUTED = 512, 4096
-"""Devices beyond which no capacity is looked for by simulation, and by formulas."""
-
-FINE = 1.02
-"""Ratio of two loads between which a capacity is not looked for any more."""
+PERCENT = 95.0  # of the requests, or of random states, that have to be within all limits
+COPIES = 64  # of a system; the time of a run grows by less than their number
+MOST_USERS, MOST_COMPUTED = 512, 4096  # devices beyond which none is looked for, by simulation and by formulas
+FINE = 1.02  # ratio of two loads between which a capacity is not looked for any more
+UNITS = {"rate": "requests/s", "users": "devices"}  # what a capacity counts, by what is searched
 
 Rule = str | Callable[[Scenario], Controller[Any, Any]]
 """Name of a controller or of `SERVER_ONLY`, or what makes a controller for a scenario."""
@@ -61,19 +55,18 @@ class LoadPoint:
 class Capacity:
     """A capacity with its 95 % interval, and all loads that were tried.
 
-    Where even the least load misses the service level, the value is 0 and there is no ``run``; where the largest that
-    was tried meets it, that is the value.
+    Where the largest load that was tried meets the service level, that is the value.
 
     Parameters
     ----------
     value, low, high
-        The capacity in requests/s, or in devices, and its 95 % interval.
+        The capacity in requests/s, or in devices, and its 95 % interval; 0 where even the least load misses the level.
     percent
         Share of requests that has to be within all limits, in %.
     by
         What was looked for: ``"rate"``, requests/s, or ``"users"``, devices.
     tries
-        All loads that were tried, by load; each has a ``load`` and its ``run``.
+        All loads that were tried, in order; each has a ``load`` and its ``run``.
     run
         What became of the requests at the largest load tried that meets the level; None if none does.
     """
@@ -129,10 +122,9 @@ def capacity(
     devices are those of more with some left out, so that K counts more or less, not luck.
 
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
-    Every load is tried with the same seeds. By ``"rate"``, the same requests come faster or slower, so that the share
-    falls with the load, up to the noise of what waits. The search doubles or halves the load until the capacity lies
-    between two, then halves what is between, to 2 % or one device. The value is where the line between the last two
-    crosses ``percent``; its interval is that of copies drawn again, as of the loads that were tried.
+    Every load is tried with the same seeds. The search doubles or halves the load until the capacity lies between two,
+    then halves what is between, to 2 % or one device. The value is where the line between the last two crosses
+    ``percent``; its interval is that of copies drawn again.
 
     Parameters
     ----------
@@ -151,12 +143,11 @@ def capacity(
 
         With ``workload``:
 
-        - ``controller``: name of a controller (default ``"load-aware"``), ``"autoregressive"``, ``"colocated"`` with
-          the best length for each load, ``"module:ATTRIBUTE"``, as `make_controller` takes it, one of these with what
-          changes its decisions, ``"greedy+deadlines"``, or what makes a controller for a scenario.
-        - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together, where the search begins with
-          the workload's; or ``"users"``, devices, each with the rate that one has here, that of the workload divided by
-          K, where the search begins with K.
+        - ``controller``: name of a controller as `make_controller` takes it (default ``"load-aware"``),
+          ``"autoregressive"`` or ``"colocated"``, with the best length for each load; each may be followed by
+          modifiers; or what makes a controller for a scenario.
+        - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together, from the workload's on; or
+          ``"users"``, devices, from K on, each with the workload's rate divided by K.
         - ``percent``: of the requests that end, in (0, 100), default 95.
         - ``copies`` (default 64), ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: that a run holds at least, more or less, default 600: at small loads it takes longer.
@@ -217,7 +208,6 @@ def _by_simulation(
     requests: int = 600,
     report: Callable[[LoadPoint], None] | None = None,
 ) -> Capacity:
-    """The largest load that is in time."""
     check_question(workload, by, percent, copies)
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
@@ -225,10 +215,6 @@ def _by_simulation(
     trial = _Trial(candidates_of(controller), scenario, workload, run, requests / copies, horizon, by == "users")
     points = _searched(trial, percent / 100.0, report)
     return _answer(points, percent, by, np.random.default_rng([seed, 1]))
-
-
-UNITS = {"rate": "requests/s", "users": "devices"}
-"""What a capacity counts, by what is searched."""
 
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
@@ -364,8 +350,8 @@ def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Gen
         _crossing(loads, in_time.sum(-1)[None], missed.sum(-1)[None], share)[0],
         *np.quantile(drawn, (0.025, 0.975)),
     ]
-    value, low, high = np.floor(found) if by == "users" else found
-    return Capacity(float(value), float(low), float(high), percent, by, tries, meeting[-1])
+    value, low, high = map(float, np.floor(found) if by == "users" else found)
+    return Capacity(value, low, high, percent, by, tries, meeting[-1])
 
 
 def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:
@@ -384,7 +370,6 @@ def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share:
 def _by_formulas(
     scenario: Scenario, tpot: float, *, system: str = "multi-spin", states: int = 200, seed: int = 0
 ) -> int:
-    """The most devices that are in time."""
     check_real("tpot", tpot, 0.0, open_low=True)
     check_name("system", system, FEASIBLE)
     check_integer("states", states, 1)

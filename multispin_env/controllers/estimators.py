@@ -1,30 +1,6 @@
-"""Estimators of acceptance and of channels.
+"""Estimators of what is hidden: acceptance from accepted and refused tokens, channels from old reports (ours).
 
-Moments of Beta laws by their logarithms, for parameters of any size.
-
-Assumed acceptance of the tasks, as arrays.
-
-Base class of estimators.
-
-Accepted and refused tokens of the present request.
-
-The channel as it was.
-
-Acceptance as past data give it.
-
-Weights of proportional fairness.
-
-Weights that serve one user after the other.
-
-Acceptance from discounted counts.
-
-Acceptance by Bayes' rule over what a request may be.
-
-Arithmetic that the estimators of the channel share.
-
-The mean of the channel, given the report.
-
-A cautious guess of the channel, given the report.
+`Estimator` is their base. Moments of Beta laws are taken by their logarithms, for parameters of any size.
 """
 
 from abc import ABC, abstractmethod
@@ -42,62 +18,6 @@ from multispin_env.controllers.base import Assumptions
 from multispin_env.physics.radio import channel_gain, predictive_mean, predictive_quantile, spectral_efficiency
 from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
-
-SERIES_FROM = 30.0
-"""Stirling's series with three terms is exact to rounding from here on."""
-
-
-def _stirling_tail(x: FloatArray) -> FloatArray:
-    """ln Γ(x) − ((x − ½) ln x − x + ½ ln 2π)."""
-    inverse = 1.0 / x
-    square = inverse * inverse
-    tail: FloatArray = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0))
-    return tail
-
-
-def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
-    """ln Γ(x + m) − ln Γ(x), for x > 0 and m ≥ 0 broadcast together (ours).
-
-    The difference of the two values of ln Γ loses all digits for large x; Stirling's series, subtracted term by term,
-    does not.
-    """
-    from scipy.special import gammaln  # late: it takes as long to import as all of this package
-
-    start = np.maximum(x, SERIES_FROM)
-    series = (
-        (start - 0.5) * np.log1p(steps / start)
-        + steps * (np.log(start + steps) - 1.0)
-        + (_stirling_tail(start + steps) - _stirling_tail(start))
-    )
-    return np.where(x < SERIES_FROM, gammaln(x + steps) - gammaln(x), series)
-
-
-def log_likelihood(a: FloatArray, b: FloatArray, hits: FloatArray, misses: FloatArray) -> FloatArray:
-    """ln E[α^A (1 − α)^F] under Beta(a, b), for a, b > 0: ln B(a + A, b + F) − ln B(a, b)."""
-    return log_rising(a, hits) + log_rising(b, misses) - log_rising(a + b, hits + misses)
-
-
-def log_moment(a: FloatArray, b: FloatArray, moment: float) -> FloatArray:
-    """ln E[α^m] under Beta(a, b), for a, b > 0."""
-    if moment == 1.0:
-        return np.log(a / (a + b))
-    return log_rising(a, moment) - log_rising(a + b, moment)
-
-
-def prior_means(assumptions: Assumptions) -> FloatArray:
-    """Mean α (tasks,), kept off 0 and 1, so that an observation can still move it."""
-    return np.clip(assumptions.acceptance_mean, 1e-6, 1.0 - 1e-6)
-
-
-def prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
-    """Mean α (n, K) of each user's task, or over all tasks where the task is hidden."""
-    means = prior_means(assumptions)
-    if observed.task is None:
-        return np.full(observed.draft_time.shape, means.mean())
-    task: IntArray = observed.task
-    chosen: FloatArray = means[task]
-    return chosen
-
 
 Part = Literal["acceptance_rate", "spectral_efficiency", "weights"]
 """What an estimator gives to the controller: a field of the state, or the weights ω of the users."""
@@ -159,6 +79,31 @@ def visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]
     return np.ascontiguousarray(array)
 
 
+def prior_means(assumptions: Assumptions) -> FloatArray:
+    """Mean α (tasks,), kept off 0 and 1, so that an observation can still move it."""
+    return np.clip(assumptions.acceptance_mean, 1e-6, 1.0 - 1e-6)
+
+
+def prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
+    """Mean α (n, K) of each user's task, or over all tasks where the task is hidden."""
+    means = prior_means(assumptions)
+    if observed.task is None:
+        return np.full(observed.draft_time.shape, means.mean())
+    chosen: FloatArray = means[observed.task]
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class TaskMean(Estimator):
+    """Mean α of the user's task, as the paper's control assumes ([MS] Table I); over all tasks where it is hidden."""
+
+    part: ClassVar[Part] = "acceptance_rate"
+
+    @override
+    def estimate(self, observed: Observed) -> FloatArray:
+        return prior_mean(self.assumptions, observed)
+
+
 def blank_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
     """Counts (n, K) of requests that have seen no round."""
     return {"hits": np.zeros((n, num_users)), "misses": np.zeros((n, num_users))}
@@ -181,73 +126,6 @@ def take_counts(
 
 
 @dataclass(frozen=True, eq=False)
-class LastReport(Estimator):
-    """The reported r, taken for the present one (ours)."""
-
-    part: ClassVar[Part] = "spectral_efficiency"
-
-    @override
-    def estimate(self, observed: Observed) -> FloatArray:
-        return observed.spectral_efficiency
-
-
-@dataclass(frozen=True, eq=False)
-class TaskMean(Estimator):
-    """Mean α of the user's task, as the paper's control assumes ([MS] Table I); over all tasks where it is hidden."""
-
-    part: ClassVar[Part] = "acceptance_rate"
-
-    @override
-    def estimate(self, observed: Observed) -> FloatArray:
-        return prior_mean(self.assumptions, observed)
-
-
-@dataclass(frozen=True, eq=False)
-class Gradient(Estimator):
-    """ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k) (ours).
-
-    Parameters
-    ----------
-    floor
-        Throughput in tokens/s > 0 that a user without any counts as having; default 1e-3.
-    """
-
-    part: ClassVar[Part] = "weights"
-
-    floor: float = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("floor", self.floor, 1e-100)
-
-    @override
-    def estimate(self, observed: Observed) -> FloatArray:
-        throughput: FloatArray = visible("gradient", observed, "throughput")
-        return 1.0 / np.maximum(throughput, self.floor)
-
-
-@dataclass(frozen=True, eq=False)
-class RoundRobin(Estimator):
-    """ω is 1 for the user whose turn it is and 0 for the others, from user 0 on (ours; a reference for fairness).
-
-    The others draft the least that the scenario allows.
-    """
-
-    part: ClassVar[Part] = "weights"
-
-    @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        return {"turn": np.zeros((n, 1), dtype=np.int64)}
-
-    @override
-    def estimate(self, observed: Observed) -> FloatArray:
-        users = self.scenario.num_users
-        turn = self.memory["turn"]
-        self.memory["turn"] = (turn + 1) % users
-        return (np.arange(users) == turn).astype(np.float64)
-
-
-@dataclass(frozen=True, eq=False)
 class Beta(Estimator):
     """Beta law of α for each user, around the mean of its task, with counts that fade (ours).
 
@@ -261,8 +139,7 @@ class Beta(Estimator):
         m > 0: the estimate is E[α^m]^{1/m}, the certain α that has the same chance to accept m tokens in a row; 1 is
         the mean, the default is 8.
 
-    In the mean over systems the defaults are within .0002 of the best that ``benchmarks/tune_estimators.py`` tried in
-    `HiddenAcceptance-v0`, and within .002 in `RecordedAcceptance-v0` (``docs/results/tune_estimators.json``).
+    The defaults are nearly the best of those that ``python -m benchmarks.tune estimators`` tries.
     """
 
     part: ClassVar[Part] = "acceptance_rate"
@@ -304,9 +181,6 @@ class Filter(Estimator):
         Multiples > 0 of the assumed standard deviation; by default 1 alone.
     moment
         m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``; default 8.
-
-    In the mean over systems the defaults are within .0002 of the best that ``benchmarks/tune_estimators.py`` tried in
-    `HiddenAcceptance-v0`, and within .0005 in `RecordedAcceptance-v0` (``docs/results/tune_estimators.json``).
     """
 
     part: ClassVar[Part] = "acceptance_rate"
@@ -350,11 +224,60 @@ class Filter(Estimator):
         return np.clip(np.exp(mixed / self.moment), 0.0, 1.0)
 
 
+SERIES_FROM = 30.0  # Stirling's series with three terms is exact to rounding from here on
+
+
+def _stirling_tail(x: FloatArray) -> FloatArray:
+    """ln Γ(x) − ((x − ½) ln x − x + ½ ln 2π)."""
+    square = (1.0 / x) ** 2
+    return np.asarray((1.0 / x) * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0)))
+
+
+def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
+    """ln Γ(x + m) − ln Γ(x), for x > 0 and m ≥ 0 broadcast together (ours).
+
+    The difference of the two values of ln Γ loses all digits for large x; Stirling's series, subtracted term by term,
+    does not.
+    """
+    from scipy.special import gammaln  # late: it takes as long to import as all of this package
+
+    start = np.maximum(x, SERIES_FROM)
+    series = (
+        (start - 0.5) * np.log1p(steps / start)
+        + steps * (np.log(start + steps) - 1.0)
+        + (_stirling_tail(start + steps) - _stirling_tail(start))
+    )
+    return np.where(x < SERIES_FROM, gammaln(x + steps) - gammaln(x), series)
+
+
+def log_likelihood(a: FloatArray, b: FloatArray, hits: FloatArray, misses: FloatArray) -> FloatArray:
+    """ln E[α^A (1 − α)^F] under Beta(a, b), for a, b > 0: ln B(a + A, b + F) − ln B(a, b)."""
+    return log_rising(a, hits) + log_rising(b, misses) - log_rising(a + b, hits + misses)
+
+
+def log_moment(a: FloatArray, b: FloatArray, moment: float) -> FloatArray:
+    """ln E[α^m] under Beta(a, b), for a, b > 0."""
+    if moment == 1.0:
+        return np.log(a / (a + b))
+    return log_rising(a, moment) - log_rising(a + b, moment)
+
+
 def _log_sum_exp(terms: FloatArray) -> FloatArray:
     """ln Σ e^x over the last axis, of finite x."""
     largest = terms.max(-1, keepdims=True)
     total: FloatArray = np.log(np.exp(terms - largest).sum(-1)) + largest[..., 0]
     return total
+
+
+@dataclass(frozen=True, eq=False)
+class LastReport(Estimator):
+    """The reported r, taken for the present one (ours)."""
+
+    part: ClassVar[Part] = "spectral_efficiency"
+
+    @override
+    def estimate(self, observed: Observed) -> FloatArray:
+        return observed.spectral_efficiency
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,8 +290,7 @@ class ChannelEstimator(Estimator):
     Parameters
     ----------
     mean_gain_strength
-        s > 0: reports that the middle of the range is worth. Reports of a slow channel repeat themselves, so it is
-        larger than the 17 or so that independent ones would call for; default 100.
+        s > 0: reports that the middle of the range is worth, default 100: those of a slow channel repeat themselves.
     """
 
     part: ClassVar[Part] = "spectral_efficiency"
@@ -400,8 +322,7 @@ class ChannelEstimator(Estimator):
 
     def _average(self) -> FloatArray:
         middle, strength = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high), self.mean_gain_strength
-        average: FloatArray = (strength * middle + self.memory["gains"]) / (strength + self.memory["reports"])
-        return average
+        return np.asarray((strength * middle + self.memory["gains"]) / (strength + self.memory["reports"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -421,8 +342,7 @@ class Quantile(ChannelEstimator):
     ----------
     quantile
         Probability q in (0, 1). A low one plans for a bad channel: the round waits for the last device, so what
-        matters is the worst of K. ``None`` is 1 / (K + 1), where the worst of K is in the mean; of those tried for
-        K = 8 and 20 by ``benchmarks/tune_estimators.py``, none does better in both.
+        matters is the worst of K. ``None`` is 1 / (K + 1), where the worst of K is in the mean.
     """
 
     quantile: float | None = None
@@ -437,3 +357,46 @@ class Quantile(ChannelEstimator):
         correlation, delay = self.assumptions.correlation, self.assumptions.delay
         probability = 1.0 / (self.scenario.num_users + 1.0) if self.quantile is None else self.quantile
         return predictive_quantile(probability, gain, mean_gain, correlation, delay)
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient(Estimator):
+    """ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k) (ours).
+
+    Parameters
+    ----------
+    floor
+        Throughput in tokens/s > 0 that a user without any counts as having; default 1e-3.
+    """
+
+    part: ClassVar[Part] = "weights"
+
+    floor: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_real("floor", self.floor, 1e-100)
+
+    @override
+    def estimate(self, observed: Observed) -> FloatArray:
+        return 1.0 / np.maximum(visible("gradient", observed, "throughput"), self.floor)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundRobin(Estimator):
+    """ω is 1 for the user whose turn it is and 0 for the others, from user 0 on (ours; a reference for fairness).
+
+    The others draft the least that the scenario allows.
+    """
+
+    part: ClassVar[Part] = "weights"
+
+    @override
+    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+        return {"turn": np.zeros((n, 1), dtype=np.int64)}
+
+    @override
+    def estimate(self, observed: Observed) -> FloatArray:
+        users, turn = self.scenario.num_users, self.memory["turn"]
+        self.memory["turn"] = (turn + 1) % users
+        return (np.arange(users) == turn).astype(np.float64)

@@ -1,10 +1,6 @@
-"""Controllers from their names.
+"""Controllers from their names, one grammar for both families: ``"optimal+filter"``, ``"greedy+deadlines"``.
 
-Names of whatever decides: a controller, and what it is told instead of the truth, as in ``"optimal+filter"``.
-
-Controllers from outside this package, where the name of one of ours may stand.
-
-Controllers from their names: one grammar for both families.
+A class or a function from outside this package, ``module:ATTRIBUTE``, may stand where the name of one of ours may.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,14 +87,10 @@ def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
     return checked
 
 
-FAMILIES: dict[str, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
-"""Base classes of the controllers of each family."""
-
-
 def controller_names(family: str | None = None) -> tuple[str, ...]:
-    """Return the names of all controllers, or of those that were made for one family, always in the same order.
+    """Return the names of all controllers, or of those that were made for one family.
 
-    A controller of rounds also plays without the barrier, where it waits for all.
+    One of rounds also plays without the barrier, where it waits for all.
 
     Parameters
     ----------
@@ -118,9 +110,10 @@ def controller_names(family: str | None = None) -> tuple[str, ...]:
     """
     if family is None:
         return CONTROLLERS.names()
-    check_name("family", family, FAMILIES)
+    bases: dict[str, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
+    check_name("family", family, bases)
     loaded = ((name, CONTROLLERS.load(name)) for name in CONTROLLERS.names())
-    return tuple(name for name, part in loaded if isinstance(part, type) and issubclass(part, FAMILIES[family]))
+    return tuple(name for name, part in loaded if isinstance(part, type) and issubclass(part, bases[family]))
 
 
 def check_controller_name(field: str, name: str) -> str:
@@ -202,10 +195,9 @@ def modified(controller: Controller[Any, Any], names: Sequence[str]) -> Controll
 def options_by_part(
     owner: str, parts: Sequence[Callable[..., Any]], options: Mapping[str, Any], *besides: str
 ) -> list[dict[str, Any]]:
-    """Options of each of the classes or functions that make a part of ``owner``.
+    """Options of each class or function that makes a part of ``owner``; ``TypeError`` for one of none or of several.
 
-    ``TypeError`` for an option of none of them (the nearest is suggested, also of what is allowed ``besides``), or of
-    several.
+    The nearest is suggested, also of what is allowed ``besides``.
     """
     names_by_part = [option_names(part, "scenario", "assumptions", "base") for part in parts]  # these are handed in
     check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *besides))

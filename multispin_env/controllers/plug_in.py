@@ -48,9 +48,8 @@ class PlugIn:
                 names = [type(e).__name__ for e in self.estimators if e.part == part]
                 raise ValueError(f"estimators: expected one for each part, got {names} for {part}")
         if "weights" in parts and not isinstance(base, WeightedController):
-            raise ValueError(
-                f"base: expected a WeightedController for an estimator of weights, got {type(base).__name__}"
-            )
+            given = type(base).__name__
+            raise ValueError(f"base: expected a WeightedController for an estimator of weights, got {given}")
 
     @overload
     def __call__(self, observed: Observed) -> Decision: ...

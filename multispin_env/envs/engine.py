@@ -1,12 +1,7 @@
-"""Engine of an environment, its steps and its codec of actions.
+"""Engine of n copies of an environment, and the codec of its actions; each family derives its own of both.
 
-Encodings of actions in both families: numbers in [-1, 1], one row for each user, and what they decide.
-
-Column 0 is the draft length. A family's encodings are in its ``encodings.py``.
-
-Engine of n copies: codecs, streams, and copies that start anew. A single environment is an engine of one copy.
-
-Each family derives its own.
+A single environment is an engine of one copy. Actions are numbers in [-1, 1], one row for each user, whose column 0 is
+the draft length.
 """
 
 import math

@@ -56,15 +56,11 @@ class Entry:
     symbol: str
     meaning: str
     unit: str  # before scaling
-    bounds: Callable[[Any], tuple[float, float]]
     encode: Callable[[Any, NDArray[Any]], NDArray[Any]]
     decode: Callable[[Any, FloatArray], NDArray[Any]]
+    bounds: Callable[[Any], tuple[float, float]] = lambda codec: (0.0, 1.0)
     numbers: Callable[[Any], int] = lambda codec: 1  # of each user, one user behind the other
     shape: str = "(K,)"
-
-
-def _unit(codec: Any) -> tuple[float, float]:
-    return 0.0, 1.0
 
 
 def _both_signs(codec: Any) -> tuple[float, float]:
@@ -74,24 +70,17 @@ def _both_signs(codec: Any) -> tuple[float, float]:
 def _efficiency(field: str, symbol: str, meaning: str) -> Entry:
     """Spectral efficiency over r̄."""
     return Entry(
-        field,
-        symbol,
-        meaning,
-        "bit/s/Hz",
-        lambda codec: (0.0, codec.best_channel),
+        *(field, symbol, meaning, "bit/s/Hz"),
         lambda codec, x: x / codec.reference_efficiency,
         lambda codec, x: x * codec.reference_efficiency,
+        lambda codec: (0.0, codec.best_channel),
     )
 
 
 def _tokens(field: str, symbol: str, meaning: str) -> Entry:
     """Tokens of one draft over L_max."""
     return Entry(
-        field,
-        symbol,
-        meaning,
-        "tokens",
-        _unit,
+        *(field, symbol, meaning, "tokens"),
         lambda codec, x: x / codec.scenario.max_draft_length,
         lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
     )
@@ -100,11 +89,7 @@ def _tokens(field: str, symbol: str, meaning: str) -> Entry:
 def _count(field: str, half: float, meaning: str, unit: str) -> Entry:
     """x / (x + half), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``half``."""
     return Entry(
-        field,
-        f"x / (x + {half:g})",
-        f"x = {meaning}",
-        unit,
-        _unit,
+        *(field, f"x / (x + {half:g})", f"x = {meaning}", unit),
         lambda codec, x: x / (x + half),
         lambda codec, x: np.rint(half * x / (1.0 - np.minimum(x, NEARLY_ONE))).astype(np.int64),
     )
@@ -113,15 +98,11 @@ def _count(field: str, half: float, meaning: str, unit: str) -> Entry:
 def _one_hot(field: str, meaning: str, shape: str, size: Callable[[Any], int]) -> Entry:
     """For each user as many numbers as there are values, with a 1 at its own."""
     return Entry(
-        field,
-        "0 or 1",
-        f"for each user a 1 at {meaning}",
-        "1",
-        _unit,
+        *(field, "0 or 1", f"for each user a 1 at {meaning}", "1"),
         lambda codec, x: (x[..., None] == np.arange(size(codec))).reshape(*x.shape[:-1], -1),
         lambda codec, x: x.reshape(*x.shape[:-1], -1, size(codec)).argmax(-1),
-        size,
-        shape,
+        numbers=size,
+        shape=shape,
     )
 
 
@@ -135,7 +116,7 @@ def _time(field: str, meaning: str) -> Entry:
     def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(x / (x + codec.scenario.verification_time))
 
-    return Entry(field, "x / (x + T_ver)", f"x = {meaning}", "s", _unit, encode, decode)
+    return Entry(field, "x / (x + T_ver)", f"x = {meaning}", "s", encode, decode)
 
 
 def _until(field: str, meaning: str) -> Entry:
@@ -151,7 +132,7 @@ def _until(field: str, meaning: str) -> Entry:
         return np.where(x >= 1.0, np.inf, np.copysign(time, x))
 
     symbol, words = f"x / (|x| + {SLACK:g} T_ver)", f"x = {meaning}; 1 for no limit"
-    return Entry(field, symbol, words, "s", _both_signs, encode, decode)
+    return Entry(field, symbol, words, "s", encode, decode, _both_signs)
 
 
 _PHASE = _one_hot("phase", "free, drafting, uploading or ready", "(K · phases,)", lambda codec: Phase.IDLE)
@@ -163,30 +144,22 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "phase": _PHASE,  # a device is never idle where requests are endless
         # of devices
         "compute": Entry(
-            "draft_time",
-            "T_k / T̄",
-            "draft time of a token",
-            "s/token",
-            lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
+            *("draft_time", "T_k / T̄", "draft time of a token", "s/token"),
             lambda codec, x: x / codec.scenario.mean_draft_time,
             lambda codec, x: x * codec.scenario.mean_draft_time,
+            lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
         ),
         "channel": _efficiency("spectral_efficiency", "r_k / r̄", "spectral efficiency"),
         "mean_channel": Entry(
-            "mean_gain",
-            "r(H̄_k) / r̄",
-            "spectral efficiency at the mean gain H̄_k",
-            "bit/s/Hz",
-            lambda codec: (0.0, codec.best_channel),
+            *("mean_gain", "r(H̄_k) / r̄", "spectral efficiency at the mean gain H̄_k", "bit/s/Hz"),
             lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
             lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
+            lambda codec: (0.0, codec.best_channel),
         ),
         "planned_channel": _efficiency(
             "planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"
         ),
-        "acceptance": Entry(
-            "acceptance_rate", "α_k", "acceptance rate", "1", _unit, lambda codec, x: x, lambda codec, x: x
-        ),
+        "acceptance": Entry("acceptance_rate", "α_k", "acceptance rate", "1", lambda codec, x: x, lambda codec, x: x),
         # of acceptance where it is hidden; without the barrier a round is a verification
         "task": _one_hot("task", "its task", "(K · tasks,)", lambda codec: len(codec.scenario.tasks)),
         "drafted": _tokens("drafted", "x / L_max", "x = tokens drafted in the last round"),
@@ -196,11 +169,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "misses": _count("misses", ROUNDS, "rounds since then in which a token was refused", "rounds"),
         # of fairness
         "throughput": Entry(
-            "throughput",
-            "x / (1 + x)",
-            "x = R_k T_ver, R_k = discounted throughput",
-            "tokens/s",
-            _unit,
+            *("throughput", "x / (1 + x)", "x = R_k T_ver, R_k = discounted throughput", "tokens/s"),
             lambda codec, x: x / (x + 1.0 / codec.scenario.verification_time),
             lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
         ),
@@ -210,12 +179,10 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "cycle": _time("cycle_age", "time since the cycle started"),
         "aim": Entry(
             "batches_to_aim",
-            f"x / (|x| + {BATCHES:g})",
-            "x = batches from the next one to the one aimed at",
-            "batches",
-            _both_signs,
+            *(f"x / (|x| + {BATCHES:g})", "x = batches from the next one to the one aimed at", "batches"),
             lambda codec, x: x / (np.abs(x) + BATCHES),
             lambda codec, x: np.rint(BATCHES * x / (1.0 - np.minimum(np.abs(x), NEARLY_ONE))).astype(np.int64),
+            _both_signs,
         ),
         # of requests that end
         "wanted": _count("wanted", TOKENS, "tokens still to come", "tokens"),
@@ -357,23 +324,12 @@ class ObservationCodec:
 
     r̄ is the spectral efficiency at the middle of the mean gains, and no draw reaches the upper bound of the channel,
     which is r at H = 64 H̄ for the largest H̄.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    shown
-        Which of `ENTRIES` there are, in their order.
-    rho
-        Price of a second in tokens, which ``shared`` has without the barrier.
-    belief
-        Says what acceptance may be where it is hidden without the barrier.
     """
 
     scenario: Scenario
-    shown: tuple[str, ...] = ROUND_STATE
-    rho: float = 1.0
-    belief: Filter | None = None
+    shown: tuple[str, ...] = ROUND_STATE  # which of `ENTRIES` there are, in their order
+    rho: float = 1.0  # price of a second in tokens, which ``shared`` has without the barrier
+    belief: Filter | None = None  # says what acceptance may be where it is hidden without the barrier
 
     def __post_init__(self) -> None:
         if not (np.abs(self.constants) < SHARED_BOUND).all():

@@ -1,9 +1,4 @@
-"""Registration with Gymnasium, and files named in an id.
-
-One door for environments: an id is known here and to Gymnasium, single and vector.
-
-Files that the arguments of an environment name: how a configuration keeps them, and what it may name.
-"""
+"""Registration with Gymnasium, single and vector, and the files that arguments of an environment name."""
 
 import filecmp
 from collections.abc import Mapping

@@ -1,12 +1,10 @@
-"""Settings of an environment, and the page that describes it.
+"""Settings of an environment: its variant, which is what an id fixes, and what its user chooses.
 
-The page of an environment: its docstring, with a table of its observation that is made from the entries.
-
-Variants and settings: what an environment id fixes, and what its user chooses.
+A variant says how contenders are compared there, how agents learn, and has the page that describes the environment.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from inspect import cleandoc
@@ -31,41 +29,6 @@ from multispin_env.scenario import Scenario
 MARK = "{observation}"
 """Where the docstring of an environment wants the table."""
 
-HEAD = ("entry", "shape", "value", "meaning", "unit before scaling", "min", "max")
-
-
-def page(docstring: str | None, codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
-    """Return the docstring of a variant, with the table of its entries in the place of `MARK`.
-
-    The codec shows every entry, and ``arguments`` says which argument does; empty for those that are always there.
-    """
-    space = codec.space
-    words: dict[str, Entry | Shared] = {**codec.entries, SHARED: codec.shared}
-    rows = (_line(key, entry, space[key], arguments.get(key, "")) for key, entry in words.items())
-    return cleandoc(docstring or "").replace(MARK, _aligned([HEAD, *rows]))
-
-
-def _line(key: str, entry: Entry | Shared, box: spaces.Space[Any], argument: str) -> tuple[str, ...]:
-    assert isinstance(box, spaces.Box)
-    meaning = entry.meaning + (f" (`{argument}`)" if argument else "")
-    bounds = (f"{bound:.3g}" for bound in (box.low.min(), box.high.max()))
-    return (f"`{key}`", entry.shape, entry.symbol, meaning, entry.unit, *bounds)
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, so that the table can be read as it is."""
-    widths = [max(_width(cell) for cell in column) for column in zip(*lines, strict=True)]
-    rows = [[cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _width(text: str) -> int:
-    """Letters as they are seen: the bar of T̄ takes no place of its own."""
-    return sum(not combining(letter) for letter in text)
-
-
-REWARDS = ("expected", "sampled")
 
 MAX_EPISODE_STEPS = 64
 """Steps of an episode unless the environment or ``gym.make(..., max_episode_steps=...)`` says otherwise."""
@@ -76,31 +39,15 @@ DEFAULT_SCENARIO = "llama2"
 
 @dataclass(frozen=True)
 class Family:
-    """What all environments of a family share.
+    """What all environments of a family share."""
 
-    Parameters
-    ----------
-    name
-        ``"rounds"`` or ``"continuous"``, as `controller_names` takes it.
-    encodings
-        Encodings that ``action`` can name.
-    any_decision
-        That of them which can express whatever a contender decides.
-    max_episode_steps
-        Steps after which ``gym.make`` truncates an episode; ``None`` where environments truncate by themselves.
-    recorder, drawing
-        What makes of settings and a number of copies that which remembers their episodes, and what draws them.
-    film
-        What makes a film of what there was to see of two episodes, step by step.
-    """
-
-    name: str
-    encodings: Registry
-    any_decision: str
-    max_episode_steps: int | None
-    recorder: Callable[[Any, int], Recorder]
-    drawing: Callable[[], Sheet]
-    film: Callable[[list[Any], list[Any]], Film]
+    name: str  # "rounds" or "continuous", as `controller_names` takes it
+    encodings: Registry  # that ``action`` can name
+    any_decision: str  # that of them which can express whatever a contender decides
+    max_episode_steps: int | None  # after which ``gym.make`` truncates; None where environments do so by themselves
+    recorder: Callable[[Any, int], Recorder]  # of settings and a number of copies; it remembers their episodes
+    drawing: Callable[[], Sheet]  # draws what was remembered
+    film: Callable[[list[Any], list[Any]], Film]  # of what there was to see of two episodes, step by step
 
 
 @dataclass(frozen=True)
@@ -178,7 +125,7 @@ class Learning:
         environment is made of.
     """
 
-    rewards: tuple[str, ...] = REWARDS
+    rewards: tuple[str, ...] = ("expected", "sampled")
     slopes: bool = True
     discount: float = 0.0
     discount_of: str = "step"
@@ -237,11 +184,11 @@ class Variant(ABC):
     def page(cls) -> str:
         """Help of the environment and its page in the documentation: the docstring, with the table of all entries.
 
-        The table stands in the place of ``{observation}``; its numbers are those of the default scenario.
+        The table stands in the place of `MARK`; its numbers are those of the default scenario.
         """
         scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
         codec = ObservationCodec(scenario, tuple(cls.entries), scenario.autoregressive_goodput)
-        return page(cls.__doc__, codec, cls.entries)
+        return cleandoc(cls.__doc__ or "").replace(MARK, _table(codec, cls.entries))
 
 
 @dataclass(frozen=True)
@@ -341,10 +288,9 @@ class Settings:
 
     @property
     def best_controller(self) -> RoundsController:
-        """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
+        """The controller that regret is measured against, where an optimum is known; it knows the state."""
         optimum = self.variant.comparison.optimum
-        if optimum is None:
-            raise ValueError(f"optimum: no optimum of {type(self.variant).__name__} is known")
+        assert optimum is not None  # or `optimum` is refused
         best: RoundsController = make_controller(optimum, self.scenario)
         return best
 
@@ -360,3 +306,29 @@ class Settings:
     def engine(self, num_copies: int) -> Engine:
         """What steps n copies of the environment."""
         return self.variant.engine(self, num_copies)
+
+
+def _table(codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
+    """Entries of a codec that shows all, and which argument shows them; columns are as wide as their widest cell."""
+    space = codec.space
+    words: dict[str, Entry | Shared] = {**codec.entries, SHARED: codec.shared}
+    lines = [
+        ("entry", "shape", "value", "meaning", "unit before scaling", "min", "max"),
+        *(_line(key, entry, space[key], arguments.get(key, "")) for key, entry in words.items()),
+    ]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    rows = [[cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _line(key: str, entry: Entry | Shared, box: spaces.Space[Any], argument: str) -> tuple[str, ...]:
+    assert isinstance(box, spaces.Box)
+    meaning = entry.meaning + (f" (`{argument}`)" if argument else "")
+    bounds = (f"{bound:.3g}" for bound in (box.low.min(), box.high.max()))
+    return (f"`{key}`", entry.shape, entry.symbol, meaning, entry.unit, *bounds)
+
+
+def _width(text: str) -> int:
+    """Letters as they are seen: the bar of T̄ takes no place of its own."""
+    return sum(not combining(letter) for letter in text)

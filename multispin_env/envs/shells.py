@@ -1,12 +1,6 @@
-"""Gymnasium shells: a single environment and a vector of copies.
+"""Gymnasium shells: a single environment is one around an engine of one copy, a vector one around an engine of n.
 
-Base of both shells: the engine of a variant, and a class for it, so that its help is the variant's page.
-
-Seeds, masks, autoreset modes and infos of vector environments, as Gymnasium has them.
-
-The single environments: a Gymnasium shell around an engine of one copy.
-
-The vector environments: a Gymnasium shell around an engine of n copies, for ``gym.make_vec``.
+Both are classes made for a variant, so that their help is its page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +14,6 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
@@ -45,38 +38,43 @@ class Shell:
     metadata: dict[str, Any]
 
     @classmethod
+    @cache
     def of(cls, variant: type[Variant]) -> type[Self]:
         """Return the class for a variant, always the same one."""
-        made: type[Self] = _class_of(cls, variant)  # type: ignore[arg-type]
-        return made
+        about = {"__doc__": variant.page(), "__module__": variant.__module__}
+        return type(f"{variant.__name__}{cls.suffix}", (cls,), {"variant_type": variant, **about})
 
-    def _start_engine(self, settings: Settings, num_copies: int) -> None:
-        """What every shell holds; ``ValueError`` where the scenario does not allow the variant."""
-        self.settings = settings
-        self.scenario = settings.scenario
-        self.variant = settings.variant
-        self._engine = settings.engine(num_copies)
+    def _start(
+        self, scenario: Any, chosen: Mapping[str, Any], others: Mapping[str, Any], num_copies: int | None = None
+    ) -> None:
+        """Take the arguments of a single environment, or of so many copies, and make the engine."""
+        self.settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, others)
+        self.scenario, self.variant = self.settings.scenario, self.settings.variant
+        self._batch = () if num_copies is None else (num_copies,)
+        copies = 1 if num_copies is None else num_copies
+        self._engine = self.settings.engine(copies)
+        self._unseeded = set(range(copies))
         self._told: dict[str, NDArray[Any]] | None = None  # by a step
-
-    def _make_renderer(self, mode: str | None, num_copies: int) -> Renderer | None:
-        """What a render mode asks for; ``None`` if nothing is to be drawn, ``ValueError`` for an unknown mode."""
-        if mode is None:
-            return None
-        check_name("render_mode", mode, self.renderers)
-        family = self.variant.family
-        return self.renderers[mode](family.recorder(self.settings, num_copies), family.drawing())
+        self.render_mode: str | None = chosen["render_mode"]
+        self._renderer: Renderer | None = None
+        if self.render_mode is not None:
+            check_name("render_mode", self.render_mode, self.renderers)
+            family = self.variant.family
+            self._renderer = self.renderers[self.render_mode](family.recorder(self.settings, copies), family.drawing())
 
     def _own(self, batched: Any) -> Any:
         """What is handed out of the arrays (n, ...) of all copies."""
-        raise NotImplementedError
+        return batched if self._batch else batched[0]
 
     def _check_seeded(self, what: str) -> None:
         """``RuntimeError`` before `reset`."""
-        raise NotImplementedError
+        if self._unseeded:
+            missing = f"the reset of copies {sorted(self._unseeded)[:5]}" if self._batch else "it"
+            raise RuntimeError(f"{what}: expected reset() first, got a call before {missing}")
 
     def _check_shape(self, action: NDArray[Any]) -> None:
         """``ValueError`` for an action of another shape."""
-        raise NotImplementedError
+        self._engine.actions.check_shape(action, *self._batch, self.scenario.num_users)
 
     @property
     def state(self) -> Any:
@@ -144,77 +142,8 @@ class Shell:
         return _blank, (type(self).__base__, self.variant_type), self.__dict__
 
 
-@cache
-def _class_of(shell: Any, variant: Any) -> Any:
-    about = {"__doc__": variant.page(), "__module__": variant.__module__}
-    return type(f"{variant.__name__}{shell.suffix}", (shell,), {"variant_type": variant, **about})
-
-
 def _blank(shell: type[Shell], variant: type[Variant]) -> Any:
-    return object.__new__(_class_of(shell, variant))  # type: ignore[arg-type]
-
-
-Seeds = int | Sequence[int | None] | None
-
-
-def checked_steps(steps: int | None) -> int:
-    """Steps of an episode, -1 for no end; ``ValueError`` for less than 1."""
-    return -1 if steps is None or steps == -1 else check_integer("max_episode_steps", steps, 1)
-
-
-def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    """When copies restart; ``ValueError`` for an unknown mode."""
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        modes = [mode.value for mode in AutoresetMode]
-        raise ValueError(f"autoreset_mode: expected one of {modes}, got {mode!r}") from None
-
-
-def checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
-    """One seed for each copy; ``ValueError`` for a wrong number of them, or a bad one."""
-    if seed is None:
-        return [None] * num_envs
-    if isinstance(seed, int | np.integer):
-        return [check_integer("seed", seed, 0) + copy for copy in range(num_envs)]
-    if len(seed) != num_envs:
-        raise ValueError(f"seed: expected one seed for each copy ({num_envs}), got {len(seed)}")
-    return [None if one is None else check_integer(f"seed[{i}]", one, 0) for i, one in enumerate(seed)]
-
-
-def checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
-    """Copies (n,) to reset, by default all; ``ValueError`` for a mask that is none."""
-    mask: Any = None if options is None else options.get("reset_mask")
-    if mask is None:
-        return np.ones(num_envs, dtype=bool)
-    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,) or not mask.any():
-        raise ValueError(f"reset_mask: expected a bool array ({num_envs},) that is true somewhere, got {mask!r}")
-    return mask
-
-
-def infos_of(info: Mapping[str, NDArray[Any]], given: BoolArray) -> dict[str, Any]:
-    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them."""
-    return {**info, **{f"_{key}": given for key in info}}
-
-
-def final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
-    """Infos where these copies ended and started again: theirs move to ``final_obs`` and ``final_info``."""
-    copies: IntArray = np.flatnonzero(ended)
-    last = {key: value[copies] for key, value in step.observation.items()}
-    final_obs = np.full(len(ended), None, dtype=object)
-    for row, copy in enumerate(copies):
-        final_obs[copy] = {key: value[row] for key, value in last.items()}
-    final_info = {key: np.zeros_like(value) for key, value in step.info.items()}
-    for key, value in step.info.items():
-        final_info[key][copies] = value[copies]
-        value[copies] = 0  # as after a reset
-    return {
-        **infos_of(step.info, np.ones_like(ended)),
-        "final_obs": final_obs,
-        "_final_obs": ended,
-        "final_info": infos_of(final_info, ended),
-        "_final_info": ended,
-    }
+    return object.__new__(shell.of(variant))
 
 
 class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
@@ -238,25 +167,21 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         **overrides: Any,
     ) -> None:
         chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
-        settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, overrides)
-        self._start_engine(settings, 1)
+        self._start(scenario, chosen, overrides)
         self.action_space = self._engine.actions.space
         self.observation_space = cast(spaces.Space[Observation], self._engine.observations.space)
-        self.render_mode = render_mode
-        self._renderer = self._make_renderer(render_mode, 1)
-        self._seeded = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Draw new devices and their first channels; info has the entries of a step's, all 0."""
         super().reset(seed=seed)
-        if seed is not None or not self._seeded:
+        if seed is not None or self._unseeded:
             self._engine.seed(0, self.np_random)
-            self._seeded = True
+            self._unseeded.clear()
         observation = _first(self._engine.reset())
         if self._renderer is not None:
-            self._renderer.begin()
+            self._renderer.begin(np.arange(1))
         return observation, _info(self._unplayed(1))
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -276,19 +201,6 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
             self._renderer.add(step)
         ended = bool(step.terminated[0]), bool(step.truncated[0])
         return _first(step.observation), float(step.reward[0]), *ended, _info(step.info)
-
-    @override
-    def _own(self, batched: Any) -> Any:
-        return batched[0]
-
-    @override
-    def _check_shape(self, action: NDArray[Any]) -> None:
-        self._engine.actions.check_shape(action, self.scenario.num_users)
-
-    @override
-    def _check_seeded(self, what: str) -> None:
-        if not self._seeded:
-            raise RuntimeError(f"{what}: expected reset() first, got a call before it")
 
     def render(self) -> NDArray[np.uint8] | None:
         """Picture of the last step, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
@@ -311,6 +223,9 @@ def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 def make_single(env_id: str, **arguments: Any) -> MultiSpinEnv:
     """Make the single environment of a registered id; the entry point for ``gym.make``."""
     return MultiSpinEnv.of(ENVIRONMENTS.load(env_id))(**arguments)
+
+
+Seeds = int | Sequence[int | None] | None
 
 
 class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
@@ -361,29 +276,20 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         copy: bool = True,
         **overrides: Any,
     ) -> None:
-        chosen = {
-            "action": action,
-            "reward": reward,
-            "optimum": optimum,
-            "render_mode": render_mode,
-            "max_episode_steps": max_episode_steps,
-            "autoreset_mode": autoreset_mode,
-            "copy": copy,
-        }
-        settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, overrides)
+        chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
+        named = dict.fromkeys(("max_episode_steps", "autoreset_mode", "copy"))  # as a mistake may mean one of them
         self.num_envs = check_integer("num_envs", num_envs, 1)
-        self.render_mode = render_mode
-        self.max_episode_steps = checked_steps(max_episode_steps)
-        self.autoreset_mode = checked_mode(autoreset_mode)
+        self.max_episode_steps = -1
+        if max_episode_steps not in (None, -1):
+            self.max_episode_steps = check_integer("max_episode_steps", max_episode_steps, 1)
+        self.autoreset_mode = _checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
-        self._start_engine(settings, num_envs)
+        self._start(scenario, named | chosen, overrides, num_envs)
         self.single_action_space = self._engine.actions.space
         self.single_observation_space = self._engine.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._renderer = self._make_renderer(render_mode, num_envs)
-        self._seeded = np.zeros(num_envs, dtype=bool)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
 
@@ -434,18 +340,19 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         ValueError
             For a wrong number of seeds, a bad seed or mask.
         """
-        seeds = checked_seeds(seed, self.num_envs)
-        mask = checked_mask(options, self.num_envs)
-        copies = None if mask.all() else np.flatnonzero(mask)
-        for copy in np.flatnonzero(mask).tolist():
-            if seeds[copy] is not None or not self._seeded[copy]:
+        seeds = _checked_seeds(seed, self.num_envs)
+        mask = _checked_mask(options, self.num_envs)
+        copies = np.flatnonzero(mask)
+        for copy in copies.tolist():
+            if seeds[copy] is not None or copy in self._unseeded:
                 self._engine.seed(copy, seeding.np_random(seeds[copy])[0])
-        self._seeded |= mask
+        self._unseeded.difference_update(copies.tolist())
         self._elapsed[mask] = 0
         self._over = self._over & ~mask
         if self._renderer is not None:
-            self._renderer.begin(np.flatnonzero(mask))
-        return self._handed_out(self._engine.reset(copies)), infos_of(self._unplayed(self.num_envs), mask.copy())
+            self._renderer.begin(copies)
+        observation = self._engine.reset(None if mask.all() else copies)
+        return self._handed_out(observation), _infos(self._unplayed(self.num_envs), mask.copy())
 
     def step(
         self, actions: NDArray[Any]
@@ -459,9 +366,14 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         ValueError
             For a wrong shape, NaN or an entry outside [-1, 1], naming the row; nothing has changed then.
         """
-        self._check_ready()
-        self._check_shape(actions)
+        self._check_seeded("step")
         over = self._over
+        if self.autoreset_mode is AutoresetMode.DISABLED and over.any():
+            ended = np.flatnonzero(over)[:5].tolist()
+            raise RuntimeError(
+                f"step: expected a reset with options['reset_mask'] first, got copies {ended}, which are over"
+            )
+        self._check_shape(actions)
         step = self._engine.step(actions, over)
         if self._renderer is not None:
             self._renderer.add(step, over)
@@ -471,14 +383,14 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         ended = step.terminated | truncated
         observation = step.observation
         if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
-            infos = final_infos(step, ended)
+            infos = _final_infos(step, ended)
             copies = np.flatnonzero(ended)
             observation = self._engine.reset(copies)
             self._elapsed[copies] = 0
             if self._renderer is not None:
                 self._renderer.begin(copies)
         else:
-            infos = infos_of(step.info, np.ones_like(over))
+            infos = _infos(step.info, np.ones_like(over))
             self._over = ended
         return self._handed_out(observation), step.reward, step.terminated.copy(), truncated, infos
 
@@ -495,30 +407,62 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
             raise RuntimeError('view: expected render_mode "rgb_array", got None')
         return self._renderer.view(copy)
 
-    @override
-    def _own(self, batched: Any) -> Any:
-        return batched
-
-    @override
-    def _check_seeded(self, what: str) -> None:
-        if not self._seeded.all():
-            missing = np.flatnonzero(~self._seeded)[:5].tolist()
-            raise RuntimeError(f"{what}: expected reset() first, got a call before the reset of copies {missing}")
-
-    @override
-    def _check_shape(self, action: NDArray[Any]) -> None:
-        self._engine.actions.check_shape(action, self.num_envs, self.scenario.num_users)
-
-    def _check_ready(self) -> None:
-        self._check_seeded("step")
-        if self.autoreset_mode is AutoresetMode.DISABLED and self._over.any():
-            ended = np.flatnonzero(self._over)[:5].tolist()
-            raise RuntimeError(
-                f"step: expected a reset with options['reset_mask'] first, got copies {ended}, which are over"
-            )
-
     def _handed_out(self, observation: Observation) -> Observation:
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
+
+
+def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        modes = [mode.value for mode in AutoresetMode]
+        raise ValueError(f"autoreset_mode: expected one of {modes}, got {mode!r}") from None
+
+
+def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
+    """One seed for each copy; ``ValueError`` for a wrong number of them, or a bad one."""
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, int | np.integer):
+        return [check_integer("seed", seed, 0) + copy for copy in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"seed: expected one seed for each copy ({num_envs}), got {len(seed)}")
+    return [None if one is None else check_integer(f"seed[{i}]", one, 0) for i, one in enumerate(seed)]
+
+
+def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
+    """Copies (n,) to reset, by default all; ``ValueError`` for a mask that is none."""
+    mask: Any = None if options is None else options.get("reset_mask")
+    if mask is None:
+        return np.ones(num_envs, dtype=bool)
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,) or not mask.any():
+        raise ValueError(f"reset_mask: expected a bool array ({num_envs},) that is true somewhere, got {mask!r}")
+    return mask
+
+
+def _infos(info: Mapping[str, NDArray[Any]], given: BoolArray) -> dict[str, Any]:
+    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them."""
+    return {**info, **{f"_{key}": given for key in info}}
+
+
+def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
+    """Infos where these copies ended and started again: theirs move to ``final_obs`` and ``final_info``."""
+    copies: IntArray = np.flatnonzero(ended)
+    last = {key: value[copies] for key, value in step.observation.items()}
+    final_obs = np.full(len(ended), None, dtype=object)
+    for row, copy in enumerate(copies):
+        final_obs[copy] = {key: value[row] for key, value in last.items()}
+    final_info = {key: np.zeros_like(value) for key, value in step.info.items()}
+    for key, value in step.info.items():
+        final_info[key][copies] = value[copies]
+        value[copies] = 0  # as after a reset
+    return {
+        **_infos(step.info, np.ones_like(ended)),
+        "final_obs": final_obs,
+        "_final_obs": ended,
+        "final_info": _infos(final_info, ended),
+        "_final_info": ended,
+    }
 
 
 def make_vector(env_id: str, **arguments: Any) -> MultiSpinVectorEnv:

@@ -1,15 +1,4 @@
-"""Cases: the episodes or states on which contenders meet.
-
-Independent states, where everything is known.
-
-Whole episodes, where something is hidden or remembered.
-
-Cases: states or episodes that contenders are compared on, the same for everyone.
-
-Choice of the cases that an environment is compared on.
-
-Bounds that no policy exceeds in the systems of episodes.
-"""
+"""Cases, the same for everyone: independent states where all is known, else whole episodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace

@@ -1,4 +1,4 @@
-"""Contenders compared on the same cases, in pairs."""
+"""Comparison of contenders on the same cases, in pairs, and the cells of its tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -18,46 +18,6 @@ OTHER_SYSTEMS = "other systems"
 
 QUANTILES = (5, 25, 50, 75, 95)
 """Per cent of users, all episodes together, whose throughput is shown."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What contenders are compared by; more is better."""
-
-    header: str  # of its column
-    values: Callable[[EpisodeStats], FloatArray]  # one number (n,) for each case
-    has_share: bool  # whether a ratio of two means says something
-    digits: int = 2  # shown after the point
-    # header and lines of another table of the same rows, where one number does not say all
-    below: Callable[[Sequence["Row"]], tuple[Cells, list[Cells]]] | None = None
-
-
-METRICS = {
-    "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput, has_share=True),
-    "throughput": Metric("throughput (tokens/s)", lambda stats: stats.throughput, has_share=True),
-    "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput, has_share=True),
-    "tokens_in_time": Metric(
-        "tokens in time/s",
-        lambda stats: stats.episode_values("tokens_in_time"),
-        has_share=True,
-        below=lambda rows: service_cells(rows),  # defined below
-    ),
-    "request_goodput": Metric(
-        "request goodput (requests/s)",
-        lambda stats: stats.episode_values("request_goodput"),
-        has_share=True,
-        digits=3,
-        below=lambda rows: service_cells(rows),
-    ),
-    "return": Metric(
-        "return", lambda stats: stats.returns, has_share=False, digits=3, below=lambda rows: user_cells(rows)
-    ),
-    "utility": Metric(
-        "Σ ln throughput", lambda stats: stats.utility, has_share=False, digits=3, below=lambda rows: user_cells(rows)
-    ),
-}
-"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, tokens/s and
-requests/s of requests in time, sum of rewards, and Σ ln of the users' throughputs."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +42,7 @@ class Row:
     @property
     def decides(self) -> bool:
         """Whether it decides in this system; other systems do not."""
-        return decides(self.name)
+        return self.name not in SYSTEMS
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers by name, the details among them; `from_dict` reads it."""
@@ -98,9 +58,76 @@ class Row:
         return cls(**{name: content[name] for name in own}, details=details)
 
 
-def decides(name: str) -> bool:
-    """Whether a contender of this name decides in this system; other systems do not."""
-    return name not in SYSTEMS
+def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of how users share the throughput; rows have `stats_details`."""
+    shares = (f"user's {q} %" for q in QUANTILES)
+    header = ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index", *shares)
+    lines = [
+        (
+            row.name,
+            f"{row.details['throughput']:.2f}",
+            f"{row.details['utility']:.3f}",
+            f"{row.details['fairness']:.4f}",
+            *(f"{row.details[f'user_throughput_{q}']:.3f}" for q in QUANTILES),
+        )
+        for row in rows
+    ]
+    return header, lines
+
+
+def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of what becomes of requests; rows have `stats_details` of such an environment.
+
+    The least device's number is tokens in time/s. Latencies are means over episodes of the quantiles of each.
+    """
+    latencies = ("TTFT p50/p95 s", "TPOT p50/p95 ms", "E2EL p50/p95/p99 s", "gap p99 s")
+    header = ("decided by", "requests in time/s", "missed", "least device", *latencies)
+    lines: list[Cells] = []
+    for row in rows:
+        told = row.details
+        ttft, tpot, e2el = ([told[f"{name}_p{p}"] for p in (50, 95, 99)] for name in ("ttft", "tpot", "e2el"))
+        lines.append(
+            (
+                row.name,
+                f"{told['request_goodput']:.3f}",
+                f"{told['share_missed']:.3f}",
+                f"{told['least_served']:.2f}",
+                f"{ttft[0]:.2f}/{ttft[1]:.2f}",
+                f"{1000.0 * tpot[0]:.0f}/{1000.0 * tpot[1]:.0f}",
+                f"{e2el[0]:.2f}/{e2el[1]:.2f}/{e2el[2]:.2f}",
+                f"{told['gap_p99']:.2f}",
+            )
+        )
+    return header, lines
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What contenders are compared by; more is better."""
+
+    header: str  # of its column
+    values: Callable[[EpisodeStats], FloatArray]  # one number (n,) for each case
+    has_share: bool = True  # whether a ratio of two means says something
+    digits: int = 2  # shown after the point
+    # header and lines of another table of the same rows, where one number does not say all
+    below: Callable[[Sequence[Row]], tuple[Cells, list[Cells]]] | None = None
+
+
+def _told(name: str) -> Callable[[EpisodeStats], FloatArray]:
+    return lambda stats: stats.episode_values(name)
+
+
+METRICS = {
+    "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput),
+    "throughput": Metric("throughput (tokens/s)", lambda stats: stats.throughput),
+    "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput),
+    "tokens_in_time": Metric("tokens in time/s", _told("tokens_in_time"), below=service_cells),
+    "request_goodput": Metric("request goodput (requests/s)", _told("request_goodput"), True, 3, service_cells),
+    "return": Metric("return", lambda stats: stats.returns, False, 3, user_cells),
+    "utility": Metric("Σ ln throughput", lambda stats: stats.utility, False, 3, user_cells),
+}
+"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, tokens/s and
+requests/s of requests in time, sum of rewards, and Σ ln of the users' throughputs."""
 
 
 def compare_values(
@@ -139,13 +166,19 @@ def compare_episodes(all_stats: Mapping[str, EpisodeStats], reference: str, metr
     )
 
 
-def best_plug_in(values: Mapping[str, FloatArray]) -> str:
-    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself.
-
-    Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
-    """
-    names = [name for name in values if decides(name) and name != ContenderName.parse(name).as_clairvoyant]
-    return max(names, key=lambda name: float(values[name].mean()))
+def stats_details(stats: EpisodeStats) -> dict[str, float]:
+    """Means over episodes of all that they hold, and quantiles of users' throughputs over users and episodes."""
+    quantiles = np.percentile(stats.user_throughput, QUANTILES)
+    return {
+        "goodput": float(stats.goodput.mean()),
+        "throughput": float(stats.throughput.mean()),
+        "reward": float(stats.mean_reward.mean()),
+        # where requests end, a device may have had none, and its logarithm would be infinite
+        **({} if stats.episode else {"utility": float(stats.utility.mean())}),
+        "fairness": float(stats.fairness.mean()),
+        **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
+        **{name: float(values.mean()) for name, values in stats.episode.items()},
+    }
 
 
 def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "reference") -> tuple[Cells, list[Cells]]:
@@ -175,71 +208,10 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
     return header, lines
 
 
-def stats_details(stats: EpisodeStats) -> dict[str, float]:
-    """Means over episodes of all that they hold, and quantiles of users' throughputs over users and episodes."""
-    quantiles = np.percentile(stats.user_throughput, QUANTILES)
-    return {
-        "goodput": float(stats.goodput.mean()),
-        "throughput": float(stats.throughput.mean()),
-        "reward": float(stats.mean_reward.mean()),
-        # where requests end, a device may have had none, and its logarithm would be infinite
-        **({} if stats.episode else {"utility": float(stats.utility.mean())}),
-        "fairness": float(stats.fairness.mean()),
-        **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
-        **{name: float(values.mean()) for name, values in stats.episode.items()},
-    }
+def best_plug_in(values: Mapping[str, FloatArray]) -> str:
+    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself.
 
-
-def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of how users share the throughput; rows have `stats_details`."""
-    header = (
-        "decided by",
-        "throughput (tokens/s)",
-        "Σ ln throughput",
-        "Jain's index",
-        *(f"user's {q} %" for q in QUANTILES),
-    )
-    lines = [
-        (
-            row.name,
-            f"{row.details['throughput']:.2f}",
-            f"{row.details['utility']:.3f}",
-            f"{row.details['fairness']:.4f}",
-            *(f"{row.details[f'user_throughput_{q}']:.3f}" for q in QUANTILES),
-        )
-        for row in rows
-    ]
-    return header, lines
-
-
-def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of what becomes of requests; rows have `stats_details` of such an environment.
-
-    The least device's number is tokens in time/s. Latencies are means over episodes of the quantiles of each.
+    Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
     """
-    header = (
-        "decided by",
-        "requests in time/s",
-        "missed",
-        "least device",
-        "TTFT p50/p95 s",
-        "TPOT p50/p95 ms",
-        "E2EL p50/p95/p99 s",
-        "gap p99 s",
-    )
-    return header, [(row.name, *_service_line(row.details)) for row in rows]
-
-
-def _service_line(details: Mapping[str, float]) -> Cells:
-    ttft, tpot, e2el = (
-        [details[f"{name}_p{percent}"] for percent in (50, 95, 99)] for name in ("ttft", "tpot", "e2el")
-    )
-    return (
-        f"{details['request_goodput']:.3f}",
-        f"{details['share_missed']:.3f}",
-        f"{details['least_served']:.2f}",
-        f"{ttft[0]:.2f}/{ttft[1]:.2f}",
-        f"{1000.0 * tpot[0]:.0f}/{1000.0 * tpot[1]:.0f}",
-        f"{e2el[0]:.2f}/{e2el[1]:.2f}/{e2el[2]:.2f}",
-        f"{details['gap_p99']:.2f}",
-    )
+    names = [name for name in values if name not in SYSTEMS and name != ContenderName.parse(name).as_clairvoyant]
+    return max(names, key=lambda name: float(values[name].mean()))

@@ -1,9 +1,4 @@
-"""Episodes: how they are played and what is counted.
-
-Statistics of episodes: tokens, time and rewards of n cases, round after round.
-
-Whole episodes of many copies at once, of anything that decides.
-"""
+"""Episodes of many copies at once, played by anything that decides, and what is counted in them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

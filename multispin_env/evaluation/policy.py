@@ -1,8 +1,6 @@
-"""Policies that play, and policies read from files.
+"""Policies: a trained network as an agent and as a controller, whatever runs it, and policies that were exported.
 
-A trained network as an agent and as a controller, whatever runs it.
-
-Exported policies without torch: onnxruntime alone runs them.
+onnxruntime alone runs an exported one, without torch.
 """
 
 import hashlib

@@ -1,10 +1,6 @@
-"""Statistics, seeds and tables of results.
+"""Statistics: means with bootstrap intervals, tables as text, CSV, JSON and Markdown, and the seeds of everything.
 
-Seeds that evaluation, tuning and training share out, so that nothing is measured on what taught it.
-
-Means with bootstrap intervals.
-
-Tables as text, CSV, JSON and Markdown.
+Evaluation, tuning and training share out the seeds, so that nothing is measured on what taught it.
 """
 
 import csv

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 
@@ -26,21 +26,9 @@ from multispin_env.scenario import Scenario
 from multispin_env.terminal.output import sentence
 from multispin_env.units import MHZ, MS
 
-RUN = "run: "
-"""What stands before the name of a run, so that it is none of the package's agents."""
-
+RUN = "run: "  # before the name of a run, so that it is none of the package's agents
 IN_TIME = "tokens_in_time"
-
-SECONDS = 10.0
-"""Of an episode that says what decisions earn."""
-
-
-class LoadedAgent(NamedTuple):
-    """An agent."""
-
-    env_id: str
-    policy: Policy  # on the scenario of the page
-    python: tuple[str, str]  # a line that imports what makes it, and what makes it where ``scenario`` is there
+SECONDS = 10.0  # of an episode that says what decisions earn
 
 
 def loader() -> Any:
@@ -56,10 +44,9 @@ def loader() -> Any:
 def agent_names(places: Places) -> Sequence[str]:
     """Agents of the package, then runs of the folder; nothing where networks can't be loaded."""
     try:
-        pretrained: Sequence[str] = tuple(loader().PRETRAINED)
+        return (*loader().PRETRAINED, *(f"{RUN}{name}" for name in places.run_names()))
     except ImportError:
         return ()
-    return (*pretrained, *(f"{RUN}{name}" for name in places.run_names()))
 
 
 @dataclass(frozen=True)
@@ -76,13 +63,14 @@ class AgentViewSettings(SystemSettings):
             raise ValueError(missing)
         super().look_up(places)
 
-    def load_agent(self, scenario: Scenario, places: Places) -> LoadedAgent:
-        """The agent; refused where the name is none of `agent_names`, or the scenario does not suit it."""
-        loaders = loader()
+    def load_agent(self, scenario: Scenario, places: Places) -> tuple[str, Policy, tuple[str, str]]:
+        """The agent, as `agents.models.LoadedPolicy`; refused where the page may not read it, or it does not fit."""
         check_name("agent", self.agent, agent_names(places))
         if self.agent.startswith(RUN):
-            return LoadedAgent(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
-        return LoadedAgent(*loaders.of_package(self.agent, scenario))
+            loaded = loader().of_run(places.run(self.agent.removeprefix(RUN)), scenario)
+        else:
+            loaded = loader().of_package(self.agent, scenario)
+        return loaded  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +118,6 @@ class AgentNumbers:
         return "The best known rule sees the whole state, also what the agent may not see."
 
 
-def compute(settings: AgentViewSettings, places: Places) -> AgentNumbers | str:
-    """Let the agent play some steps, then let both decide for what came; a sentence where networks can't be loaded."""
-    return missing_packages() or _computed(settings, places)
-
-
 def missing_packages() -> str:
     """How to install what networks need, in a sentence; empty where it is there."""
     try:
@@ -144,7 +127,10 @@ def missing_packages() -> str:
     return ""
 
 
-def _computed(settings: AgentViewSettings, places: Places) -> AgentNumbers:
+def compute(settings: AgentViewSettings, places: Places) -> AgentNumbers | str:
+    """Let the agent play some steps, then let both decide for what came; a sentence where networks can't be loaded."""
+    if missing := missing_packages():
+        return missing
     scenario = settings.system(places)
     env_id, policy, _ = settings.load_agent(scenario, places)
     arguments = {"scenario": scenario, **policy.arguments}
@@ -186,8 +172,7 @@ def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decis
 
 def as_python(settings: AgentViewSettings, places: Places) -> str:
     """Python that prints the numbers of the page."""
-    missing = missing_packages()
-    if missing:
+    if missing := missing_packages():
         return f"# {missing}\n"
     scenario = settings.system(places)
     env_id, policy, made = settings.load_agent(scenario, places)
@@ -285,11 +270,13 @@ def _devices(found: AgentNumbers) -> Markup:
         [f"{value:.3f}" for value in state.spectral_efficiency.tolist()],
         [f"{value:.3f}" for value in state.acceptance_rate.tolist()],
     ]
-    for title, texts in _compared(found):
-        titles += [f"{title}, {name}" for name in ("agent", found.best.name)]
-        columns += [texts[0], [_marked(other, mine) for mine, other in zip(*texts, strict=True)]]
-    titles += [f"tokens/s, {name}" for name in ("agent", found.best.name)]
+    lengths = [[str(one) for one in side.decision.draft_length.tolist()] for side in sides]
+    seconds = [_second(side.decision) for side in sides]
+    for mine, other in (lengths, seconds):
+        columns += [mine, [_marked(theirs, ours) for ours, theirs in zip(mine, other, strict=True)]]
     columns += [[f"{value:.2f}" for value in side.device_rate.tolist()] for side in sides]
+    for title in ("length", "MHz" if found.by_round else "next batch", "tokens/s"):
+        titles += [f"{title}, {name}" for name in ("agent", found.best.name)]
     rows = [(str(device), *cells) for device, cells in enumerate(zip(*columns, strict=True), start=1)]
     return card(
         "Device by device",
@@ -299,15 +286,8 @@ def _devices(found: AgentNumbers) -> Markup:
     )
 
 
-def _compared(found: AgentNumbers) -> list[tuple[str, list[list[str]]]]:
-    """Columns of what is decided: a title, and the texts of both."""
-    both = found.agent.decision, found.best.decision
-    lengths = "length", [[str(one) for one in side.draft_length.tolist()] for side in both]
-    second = "MHz" if found.by_round else "next batch"
-    return [lengths, (second, [_second(side) for side in both])]
-
-
 def _second(decision: Decision | ContinuousDecision) -> list[str]:
+    """What is decided beside lengths."""
     if isinstance(decision, Decision):
         return [f"{one / MHZ:.3f}" for one in decision.bandwidth.tolist()]
     return [WAITED[one] for one in decision.join.tolist()]

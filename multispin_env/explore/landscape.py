@@ -26,14 +26,9 @@ from multispin_env.reproduce.pays import NAMES, winner_of
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
-PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
-"""Whose goodput is drawn."""
-
-BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
-"""MHz."""
-
+PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")  # whose goodput is drawn
+BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)  # MHz
 USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
-
 MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
 
 CurvePoints = dict[str, tuple[float, ...]]
@@ -202,6 +197,11 @@ COLOURS = {
 def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
     """Cards of the page."""
     means = f"Means over {settings.states} random states; the dots are the present point."
+    pays = (
+        f"Tokens/s of Multi-SPIN on {found.scenario.label}, with draft lengths from 0: over those of the server alone, "
+        "and, below, over those of a server that has both models and drafts for all. The frame is the nearest to the "
+        "present point."
+    )
     here = {name: f"{value:.2f} tokens/s" for name, value in found.here.items()}
     return fragment(
         [
@@ -209,7 +209,7 @@ def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
             card("Over the draft length", _over_length(found)),
             card("Over bandwidth", _over(found.by_bandwidth, BUDGETS, settings.megahertz, "bandwidth B (MHz)", found)),
             card("Over devices", _over(found.by_users, USERS, settings.num_users, "devices K", found)),
-            card("Does it pay?", _map(settings, found), about=_about(found)),
+            card("Does it pay?", _map(settings, found), about=pays),
         ]
     )
 
@@ -232,14 +232,6 @@ def _over(curve: CurvePoints, places: tuple[float, ...], present: float, title: 
     }
     marks = {name: (float(present), found.here[name]) for name in PLOTTED}
     return line_chart(f"goodput over {title}", lines, title, "tokens/s", marks)
-
-
-def _about(found: LandscapeNumbers) -> str:
-    return (
-        f"Tokens/s of Multi-SPIN on {found.scenario.label}, with draft lengths from 0: over those of the server alone, "
-        "and, below, over those of a server that has both models and drafts for all. The frame is the nearest to the "
-        "present point."
-    )
 
 
 def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:

@@ -15,31 +15,15 @@ class Markup(str):
     __slots__ = ()
 
 
-VOID = ("br", "input", "link", "meta")
-"""Elements without an end."""
-
 Child = Any
 """Markup, text, a number, or a list of these; ``None`` is nothing."""
 
 
 def element(tag: str, *children: Child, **attributes: Any) -> Markup:
-    """An element.
+    """An element; all text in it that is not `Markup` is escaped.
 
-    Parameters
-    ----------
-    tag
-        Its name.
-    *children
-        What is in it; all text that is not `Markup` is escaped.
-    **attributes
-        By name: a final underscore is left out, as of ``class_``; others become hyphens, as of ``data_cell``. ``True``
-        gives an attribute without a value; ``None`` and ``False`` give none.
-
-    Examples
-    --------
-    >>> from multispin_env.explore.markup import element
-    >>> element("p", "1 < 2", class_="note", hidden=True)
-    '<p class="note" hidden>1 &lt; 2</p>'
+    Names of attributes lose a final underscore, as ``class_``; others become hyphens, as of ``data_cell``. ``True``
+    gives an attribute without a value; ``None`` and ``False`` give none.
     """
     words = [tag]
     for name, value in attributes.items():
@@ -49,7 +33,7 @@ def element(tag: str, *children: Child, **attributes: Any) -> Markup:
         elif value is not None and value is not False:
             words.append(f'{key}="{escape(str(value))}"')
     start = f"<{' '.join(words)}>"
-    return Markup(start) if tag in VOID else Markup(f"{start}{fragment(children)}</{tag}>")
+    return Markup(start if tag in ("br", "input", "link", "meta") else f"{start}{fragment(children)}</{tag}>")
 
 
 def fragment(children: Iterable[Child]) -> Markup:

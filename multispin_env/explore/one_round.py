@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_name, check_real, shown
+from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.explore.markup import (
     DRAFTING,
@@ -97,19 +97,12 @@ def read_edits(text: str) -> Edits:
             raise ValueError(f"device: expected a number from 1 to {MOST_DEVICES}, got {shown(device)}")
         number = check_integer("device", int(device[:9]), 1, MOST_DEVICES)
         check_name("column", name, NAMES)
-        edits[number, name] = _checked(number, COLUMNS[NAMES.index(name)], value)
+        column = COLUMNS[NAMES.index(name)]
+        said, bounds = f"device {number}, {column.title}", Slider("", column.low, column.high)
+        exact = bounds.read(said, value, 0.0)
+        bounds.check(said, exact, 0.0)
+        edits[number, name] = round(exact, column.digits)
     return edits
-
-
-def _checked(device: int, column: EditableColumn, text: str) -> float:
-    field = f"device {device}, {column.title}"
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(
-            f"{field}: expected a number from {column.low:g} to {column.high:g}, got {shown(text)}"
-        ) from None
-    return round(check_real(field, number, column.low, column.high), column.digits)
 
 
 def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:

@@ -13,43 +13,25 @@ from multispin_env.terminal.output import sentence
 
 @dataclass(frozen=True)
 class PageView:
-    """One view of the page. Nothing of a visitor is kept: what is shown is a function of the settings.
-
-    Parameters
-    ----------
-    title, about
-        Its name, and what it is for in one or two sentences.
-    settings
-        Class of its settings.
-    compute
-        Numbers from settings, by the public API.
-    draw
-        What the page shows, from settings and numbers.
-    as_python, as_command
-        Text that prints the numbers again.
-    scripts
-        Further files of ``assets`` that the view needs. They listen to the event ``drawn`` of the document.
-    """
+    """One view of the page; what it shows is a function of its settings."""
 
     title: str
-    about: str
+    about: str  # what it is for, in one or two sentences
     settings: type[SystemSettings]
-    compute: Callable[[Any, Places], Any]
-    draw: Callable[[Any, Any], Markup]
-    as_python: Callable[[Any, Places], str]
+    compute: Callable[[Any, Places], Any]  # numbers from settings, by the public API
+    draw: Callable[[Any, Any], Markup]  # what the page shows, from settings and numbers
+    as_python: Callable[[Any, Places], str]  # text that prints the numbers again
     as_command: Callable[[Any, Places], str]
-    scripts: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the event ``drawn`` of the document
 
 
-_HERE = "multispin_env.explore."
-
-VIEWS: Registry = Registry(
+VIEWS = Registry(
     "view",
     {
-        "one-round": _HERE + "one_round:VIEW",
-        "landscape": _HERE + "landscape:VIEW",
-        "no-barrier": _HERE + "no_barrier:VIEW",
-        "agent": _HERE + "agent:VIEW",
+        "one-round": "multispin_env.explore.one_round:VIEW",
+        "landscape": "multispin_env.explore.landscape:VIEW",
+        "no-barrier": "multispin_env.explore.no_barrier:VIEW",
+        "agent": "multispin_env.explore.agent:VIEW",
     },
 )
 """By the path of the page, in the order of its menu."""
@@ -90,9 +72,13 @@ def whole_page(name: str, query: str, places: Places) -> str:
         query = ""
         found = answer(name, query, places)
     settings = view_settings(view, query, places)
+    menu = [
+        element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
+        for other in VIEWS.names()
+    ]
     controls = [_control(entry.name, control, settings, places) for entry, control in view.settings.controls()]
     body = [
-        element("header", element("p", "multispin explore"), element("nav", _menu(name), aria_label="views")),
+        element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
         element(
             "main",
             element("h1", view.title),
@@ -127,14 +113,6 @@ def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
         *(element("script", src=f"/assets/{name}", defer=True) for name in scripts),
     ]
     return "<!DOCTYPE html>" + element("html", element("head", head), element("body", body), lang="en")
-
-
-def _menu(present: str) -> list[Markup]:
-    """Links to all views."""
-    return [
-        element("a", VIEWS.load(name).title, href=f"/{name}", aria_current="page" if name == present else None)
-        for name in VIEWS.names()
-    ]
 
 
 def _copied(name: str, title: str, text: str) -> Markup:

@@ -11,11 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from multispin_env.checks import check_integer
 
-PATIENCE = 5.0
-"""Seconds in which a request has to come, the first as well as the next one."""
-
-MOST_IDLE = 100
-"""Connections whose request has not come; with one more, the oldest is dropped."""
+PATIENCE = 5.0  # seconds in which a request has to come, the first as well as the next one
+MOST_IDLE = 100  # connections whose request has not come; with one more, the oldest is dropped
 
 
 def is_loopback(host: str) -> bool:

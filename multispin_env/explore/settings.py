@@ -35,26 +35,17 @@ class Places:
         return Scenario.resolve(name) if name in SCENARIOS.names() else Scenario.load(name)
 
     def run_names(self) -> tuple[str, ...]:
-        """Names of the runs in the folder, by their ``config.json``."""
-        if not self.runs.is_dir():
-            return ()
-        found = (path.parent for path in self.runs.glob("*/config.json"))
-        return tuple(sorted(folder.name for folder in found if self._inside(folder)))
+        """Names of the runs in the folder, by their ``config.json``; none is behind a link to another folder."""
+        found = [path.parent for path in self.runs.glob("*/config.json")]
+        return tuple(sorted(folder.name for folder in found if folder.resolve().parent == self.runs.resolve()))
 
     def run(self, name: str) -> Path:
         """Folder of a run in `run_names`; any other name is refused, as one with ``..`` in it."""
-        names = self.run_names()
-        if name not in names:
-            raise ValueError(f"run: expected one of {list(names)}, got {shown(name)}")
+        check_name("run", name, self.run_names())
         return self.runs / name
 
-    def _inside(self, folder: Path) -> bool:
-        """Whether a folder is in that of the runs itself, and not behind a link to another one."""
-        return folder.resolve().parent == self.runs.resolve()
 
-
-LONGEST_QUERY = 8192
-"""Letters of a query; more are refused."""
+LONGEST_QUERY = 8192  # letters; more are refused
 
 
 @dataclass(frozen=True)
@@ -130,8 +121,7 @@ def controlled(default: Any, control: Control) -> Any:
     return field(default=default, metadata={"control": control})
 
 
-MOST_DEVICES = 40
-"""Largest K of a page: one answer stays quick, whoever asks."""
+MOST_DEVICES = 40  # of a page, so that an answer stays quick, whoever asks
 
 OWN_LAW, AS_IS = "own law", "as in the scenario"
 """Choices that keep the scenario's own law of verification, or its own value."""

@@ -30,14 +30,12 @@ def opened(settings: Settings, episodes: int, seed: int) -> Any:
     return engine
 
 
-ContinuousRule = Callable[[ContinuousState], ContinuousDecision]
-"""A controller, or a network that sees the whole state."""
-
-
-def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, seed: int) -> PlayedEpisodes:
+def play(
+    settings: Settings, rule: Callable[[ContinuousState], ContinuousDecision], name: str, episodes: int, seed: int
+) -> PlayedEpisodes:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
-    The environment gets the uplink that the decisions of a controller are for.
+    The rule is a controller, whose uplink the environment gets, or a network that sees the whole state.
     """
     suited = replace(settings, variant=with_uplink_of(rule, settings.variant))
     engine = opened(suited, episodes, seed)
@@ -53,34 +51,21 @@ def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, see
     return PlayedEpisodes(stats, replace(traces.view(), title=name))
 
 
-TICKS = 10_000
-"""In a second."""
-
-MOST_STRETCHES = 300_000
-"""Of a trace: at most some 2 MB of JSON; a longer one is cut off in time."""
+TICKS = 10_000  # in a second
+MOST_STRETCHES = 300_000  # of a trace: at most some 2 MB of JSON; a longer one is cut off in time
 
 
 def timeline(trace: Trace) -> dict[str, Any]:
     """All that is drawn of a trace; times are whole ticks, and lists of stretches are flat.
 
-    Returns
-    -------
-    dict
-        ``shown``: end of what is in here. ``devices``: for each device, of each stretch what it does, the ticks since
-        the end of the one before, and its own. ``server``: the same with drafts in the place of what it does.
-        ``ends``, ``gained``: the end of each step, and tokens until then (where requests end, those in time).
-        Where requests end also ``waiting`` (requests that wait at the end of each step, all devices together),
-        ``marks`` (of each, time, device and what it is) and ``answers`` (of each, time, whether it is in time, TTFT,
-        time per token and E2EL).
-
-    Examples
-    --------
-    >>> import multispin_env as ms
-    >>> from multispin_env.envs.rendering.continuous import Trace
-    >>> timeline(Trace(ms.Scenario.preset("llama2", num_users=1), drawn=False, steps=()))["devices"]
-    [[]]
+    ``shown``: end of what is in here. ``devices``: for each device, of each stretch what it does, the ticks since the
+    end of the one before, and its own. ``server``: the same with drafts in the place of what it does. ``ends``,
+    ``gained``: the end of each step, and tokens until then (where requests end, those in time). Where requests end
+    also ``waiting`` (requests that wait at the end of each step, all devices together), ``marks`` (of each, time,
+    device and what it is) and ``answers`` (of each, time, whether it is in time, TTFT, time per token and E2EL).
     """
-    clock = _shown(trace)
+    most = MOST_STRETCHES // (4 * trace.scenario.num_users)  # steps, in which each device has four at most
+    clock = trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
     over = trace.over(clock)
     users = range(trace.scenario.num_users)
     drawn: dict[str, Any] = {
@@ -105,24 +90,13 @@ def _ticks(time: float) -> int:
     return round(time * TICKS)
 
 
-def _shown(trace: Trace) -> float:
-    """Seconds until the end, or until there are too many stretches: each device has four in a step at most."""
-    most = MOST_STRETCHES // (4 * trace.scenario.num_users)
-    return trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
-
-
-def _merged(stretches: Iterable[Stretch]) -> Iterable[tuple[int, float, float]]:
+def _merged(stretches: Iterable[Stretch]) -> list[tuple[int, float, float]]:
     """What goes on when a step ends is one stretch."""
-    last: tuple[int, float, float] | None = None
+    rows: list[tuple[int, float, float]] = []
     for doing, begin, end, _ in stretches:
-        if last is not None and last[0] == doing and _ticks(begin) == _ticks(last[2]):
-            last = last[0], last[1], end
-            continue
-        if last is not None:
-            yield last
-        last = int(doing), begin, end
-    if last is not None:
-        yield last
+        goes_on = rows and rows[-1][0] == doing and _ticks(begin) == _ticks(rows[-1][2])
+        rows.append((int(doing), rows.pop()[1] if goes_on else begin, end))
+    return rows
 
 
 def _flat(stretches: Iterable[tuple[int, float, float]]) -> list[int]:

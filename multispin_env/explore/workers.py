@@ -10,14 +10,9 @@ from typing import Any
 from multispin_env.executors import end_with_parent
 from multispin_env.explore.page import VIEWS
 
-AT_ONCE = 2
-"""Computations at a time."""
-
-MOST_WAITING = 16
-"""Questions that wait for their turn; more are refused."""
-
-MOST_SECONDS = 20.0
-"""For an answer, with the wait for its turn."""
+AT_ONCE = 2  # computations at a time
+MOST_WAITING = 16  # questions that wait for their turn; more are refused
+MOST_SECONDS = 20.0  # for an answer, with the wait for its turn
 
 
 class AnswerError(Exception):

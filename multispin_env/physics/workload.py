@@ -1,4 +1,4 @@
-"""Requests that arrive at devices, how long they are, and when their tokens are due (ours; docs/serving.md)."""
+"""Requests that arrive, how long they are, and when their tokens are due (ours; docs/evidence/serving.md)."""
 
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self

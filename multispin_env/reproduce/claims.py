@@ -22,8 +22,7 @@ from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
 
-BUDGETS = (2.5, 5.0, 10.0, 20.0)
-"""MHz at which the order of the systems is looked at."""
+BUDGETS = (2.5, 5.0, 10.0, 20.0)  # MHz at which the order of the systems is looked at
 
 
 @dataclass(frozen=True)

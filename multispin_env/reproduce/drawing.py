@@ -1,6 +1,6 @@
 """Drawing that all pictures share: colours, panels, legends outside the data; and the page over all figures."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from operator import attrgetter
@@ -18,57 +18,40 @@ PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
 
-Style = tuple[str, str, str]
-"""Colour, marker and line."""
-
 
 class Series(NamedTuple):
     """A line through rows, with a band from their ``low`` to their ``high`` if wanted."""
 
     label: str
-    style: Style
+    style: tuple[str, str, str]  # colour, marker and line
     value: str  # field on the vertical axis
     where: Mapping[str, object] = {}  # fields that its rows have
     band: bool = False
 
-
-def draw_series(axes: Any, rows: Sequence[Any], x: str, series: Iterable[Series]) -> None:
-    """Every one over the field ``x``."""
-    for label, (colour, marker, line), value, where, band in series:
-        fitting = (row for row in rows if all(getattr(row, name) == wanted for name, wanted in where.items()))
+    def draw(self, axes: Any, rows: Sequence[Any], x: str) -> None:
+        """Draw it over the field ``x``."""
+        colour, marker, line = self.style
+        fitting = (row for row in rows if all(getattr(row, name) == wanted for name, wanted in self.where.items()))
         points = sorted(fitting, key=attrgetter(x))
         places = [getattr(row, x) for row in points]
-        if band:
+        if self.band:
             low, high = [row.low for row in points], [row.high for row in points]
             axes.fill_between(places, low, high, color=colour, alpha=0.25)
-        size, values = 9 if marker == "*" else 4, [getattr(row, value) for row in points]
-        axes.plot(places, values, color=colour, marker=marker, ls=line, markersize=size, linewidth=1.3, label=label)
+        size, values = 9 if marker == "*" else 4, [getattr(row, self.value) for row in points]
+        look = {"color": colour, "marker": marker, "ls": line, "markersize": size, "linewidth": 1.3}
+        axes.plot(places, values, label=self.label, **look)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Picture of a swept setting: a panel for each heading that rows have, with the same lines in all.
+    """Picture of a swept setting: a panel for each heading that rows have, with the same lines in all."""
 
-    Parameters
-    ----------
-    x, label
-        Field on the horizontal axis, and what it says there.
-    series
-        Lines of every panel.
-    y
-        Title of the vertical axis, which begins at 0.
-    heading
-        Of the panel of a row.
-    ticks
-        Places that are named on an axis that is then logarithmic.
-    """
-
-    x: str
-    label: str
+    x: str  # field on the horizontal axis
+    label: str  # and what it says there
     series: Sequence[Series]
-    y: str = "goodput (tokens/s)"
-    heading: Callable[[Any], str] = attrgetter("preset")
-    ticks: Sequence[float] = ()
+    y: str = "goodput (tokens/s)"  # of the vertical axis, which begins at 0
+    heading: Callable[[Any], str] = attrgetter("preset")  # of the panel of a row
+    ticks: Sequence[float] = ()  # places that are named on an axis that is then logarithmic
 
     def draw(self, rows: Sequence[Any], figure: Any) -> None:
         """Draw rows on an empty figure."""
@@ -76,7 +59,8 @@ class Sweep:
         panels = figure.subplots(1, len(headings), squeeze=False)[0]
         for axes, heading in zip(panels, headings, strict=True):
             own = [row for row in rows if self.heading(row) == heading]
-            draw_series(axes, own, self.x, self.series)
+            for series in self.series:
+                series.draw(axes, own, self.x)
             axes.set(title=heading, xlabel=self.label, ylabel=self.y)
             axes.set_ylim(bottom=0.0)
             if named := sorted({getattr(row, self.x) for row in own} & set(self.ticks)):
@@ -110,9 +94,10 @@ def save(spec: FigureSpec, rows: Sequence[Any], stem: Path, kinds: Sequence[str]
                 figure.savefig(file, metadata={"Date": None} if kind == ".svg" else None)
 
 
-def legend_below(figure: Any, axes: Any, columns: int) -> None:
-    """Legend of one panel below all of them, where it covers no data."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend_below(figure: Any, axes: Any, columns: int, *others: Any) -> None:
+    """Legend of one panel, and of others with other labels, below all of them, where it covers no data."""
+    entries = [panel.get_legend_handles_labels() for panel in (axes, *others)]
+    handles, labels = ([one for entry in entries for one in entry[part]] for part in (0, 1))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 

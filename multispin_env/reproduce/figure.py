@@ -14,11 +14,8 @@ from multispin_env.units import MHZ
 
 Item = TypeVar("Item")
 
-PRESETS: tuple[str, ...] = ("llama2", "qwen3.5")
-"""The model pairs of the paper, in the order of its figures."""
-
-STATES, QUICK_STATES = 500, 40
-"""States of a full run, as in every other table of the project, and of a quick one."""
+PRESETS: tuple[str, ...] = ("llama2", "qwen3.5")  # the model pairs of the paper, in the order of its figures
+STATES, QUICK_STATES = 500, 40  # of a full run, as in every other table of the project, and of a quick one
 
 LABELS = MappingProxyType(
     {
@@ -35,27 +32,15 @@ LABELS = MappingProxyType(
 
 @dataclass(frozen=True)
 class Scale:
-    """Size of a run.
+    """Size of a run."""
 
-    Parameters
-    ----------
-    quick
-        Whether coarse grids and few states will do.
-    states
-        Independent states that means are taken over.
-    seed
-        Of the states; by default that of the project's held-out states.
-    progress
-        Told the fraction of the figure that is done.
-    """
-
-    quick: bool = False
-    states: int = STATES
-    seed: int = HELD_OUT_SEED
-    progress: Callable[[float], None] = lambda fraction: None
+    quick: bool = False  # whether coarse grids and few states will do
+    states: int = STATES  # independent states that means are taken over
+    seed: int = HELD_OUT_SEED  # of the states
+    progress: Callable[[float], None] = lambda fraction: None  # told the fraction of the figure that is done
 
     def pick(self, full: Item, quick: Item) -> Item:
-        """Return what fits this scale."""
+        """What fits this scale."""
         return quick if self.quick else full
 
     def over(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -97,14 +82,14 @@ class FigureSpec:
 
 
 def scenario_at(preset: str, megahertz: float, server: str = "", **fields: Any) -> Scenario:
-    """Return the preset with this budget; on another server than its own ids are uploaded, and lengths may be 0."""
+    """The preset with this budget; on another server than its own ids are uploaded, and lengths may be 0."""
     measured = {"server": server, "payload": "ids", "min_draft_length": 0} if server else {}
     return Scenario.preset(preset, total_bandwidth=megahertz * MHZ, **(measured | fields))
 
 
-def states_of(scale: Scale, scenario: Scenario, size: int | None = None) -> States:
+def states_of(scale: Scale, scenario: Scenario) -> States:
     """Independent states of the run's seed; at the default seed they are the held-out states."""
-    return States.draw(scenario, scale.states if size is None else size, scale.seed)
+    return States.draw(scenario, scale.states, scale.seed)
 
 
 def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:

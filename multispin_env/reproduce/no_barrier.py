@@ -1,4 +1,4 @@
-"""Figures without the barrier: what it costs, and requests over the load (ours; docs/serving.md)."""
+"""Figures without the barrier: what it costs, and requests over the load (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +16,9 @@ from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    Series,
-    draw_series,
-    legend_below,
-)
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
+from multispin_env.reproduce.pays import FIRST, PER_TOKEN
 from multispin_env.scenario import Scenario
 
 PAPERS, BASE, BOUND = "optimal", "synchronous", "bound"
@@ -130,27 +120,20 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
     for line, preset in zip(panels, presets, strict=True):
         own = [row for row in rows if row.preset == preset and row.server == "paper"]
         by_users = [row for row in own if row.bandwidth_mhz == SHOWN_BUDGET]
-        most = max(row.num_users for row in own)
-        by_budget = [row for row in own if row.num_users == min(SHOWN_USERS, most)]
-        draw_series(line[0], by_users, "num_users", series)
-        draw_series(line[1], by_budget, "bandwidth_mhz", series)
+        users = min(SHOWN_USERS, max(row.num_users for row in own))
+        by_budget = [row for row in own if row.num_users == users]
+        for one in series:
+            one.draw(line[0], by_users, "num_users")
+            one.draw(line[1], by_budget, "bandwidth_mhz")
         line[0].set_xlabel(f"devices K, {SHOWN_BUDGET:g} MHz")
-        line[1].set_xlabel(f"MHz, K = {min(SHOWN_USERS, most)}")
-        _barrier_bars(
-            line[2], [row for row in by_budget if row.bandwidth_mhz == SHOWN_BUDGET and row.controller != BOUND]
-        )
+        line[1].set_xlabel(f"MHz, K = {users}")
+        _barrier_bars(line[2], [row for row in by_users if row.num_users == users and row.controller != BOUND])
         for axes in line[:2]:
             axes.set_ylim(bottom=0.0)
             axes.set_ylabel("tokens/s")
         for axes in line:
             axes.set_title(preset)
-    entries: dict[str, Any] = {}
-    for axes in panels[0][::2]:
-        handles, labels = axes.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center", ncols=len(BARRIER_STYLES), frameon=False
-    )
+    legend_below(figure, panels[0][0], len(BARRIER_STYLES), panels[0][2])
 
 
 PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("verifying", GREEN))
@@ -178,14 +161,13 @@ def _barrier_bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
 def barrier_cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
     """Rates, and gains over the best with the barrier."""
     header = ("setting", "controller", "tokens/s", "over synchronous", "of the bound", "least device")
-    return header, [_barrier_line(row) for row in rows]
-
-
-def _barrier_line(row: BarrierRow) -> Cells:
-    setting = f"{row.preset}, {row.server}, K = {row.num_users}, {row.bandwidth_mhz:g} MHz"
-    gain = f"{row.gain:.2f} ({row.gain_low:.2f} to {row.gain_high:.2f})"
-    least = "" if row.controller == BOUND else f"{row.least_device:.1f}"
-    return setting, row.controller, f"{row.rate:.1f}", gain, f"{row.of_bound:.3f}", least
+    lines: list[Cells] = []
+    for row in rows:
+        setting = f"{row.preset}, {row.server}, K = {row.num_users}, {row.bandwidth_mhz:g} MHz"
+        gain = f"{row.gain:.2f} ({row.gain_low:.2f} to {row.gain_high:.2f})"
+        least = "" if row.controller == BOUND else f"{row.least_device:.1f}"
+        lines.append((setting, row.controller, f"{row.rate:.1f}", gain, f"{row.of_bound:.3f}", least))
+    return header, lines
 
 
 BARRIER = FigureSpec(
@@ -215,11 +197,7 @@ STYLES = {
 }
 """Rules, with colour, marker and line: dashed where nothing is dropped."""
 
-SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}
-"""Devices and MHz of each pair of models."""
-
-PER_TOKEN = {"llama2": 0.08, "qwen3.5": 0.11}
-"""Seconds that each token adds to the limit of a request, which is 0.5 s without any."""
+SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}  # devices and MHz of each pair of models
 
 
 @dataclass(frozen=True)
@@ -268,17 +246,12 @@ def _full_rate(preset: str, scale: Scale) -> float:
 
 def _load_row(scale: Scale, full: float, preset: str, load: float, rule: str) -> LoadRow:
     scenario, copies = pair_scenario(preset), scale.pick(24, 2)
-    level = ServiceLevel(e2el=0.5, e2el_per_token=PER_TOKEN[preset])
+    level = ServiceLevel(e2el=FIRST, e2el_per_token=PER_TOKEN[""][preset])
     workload = Workload.at_load(
         load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=level
     )
-    played = partial(
-        serve,
-        warm_up=scale.pick(10.0, 0.0),
-        horizon=scale.pick(45.0, 2.0),
-        channel="static",
-        seed=scale.seed,
-    )
+    warm_up, horizon = scale.pick((10.0, 45.0), (0.0, 2.0))
+    played = partial(serve, warm_up=warm_up, horizon=horizon, channel="static", seed=scale.seed)
     head = preset, *SIZES[preset], rule, load, load * full, copies
     if rule != ALONE:
         return LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))
@@ -309,8 +282,8 @@ def draw_load(rows: Sequence[LoadRow], figure: Any) -> None:
         line[0].plot(asked, asked, color=BLACK, linestyle=":", linewidth=1.0, label="all that is asked for")
         shown = {"tokens_in_time": "tokens/s in time", "p95": "ms a token, p95", "p99": "ms a token, p99"}
         for axes, (value, label) in zip(line, shown.items(), strict=True):
-            series = [Series(rule, style, value, {"rule": rule}) for rule, style in STYLES.items()]
-            draw_series(axes, own, "requested", series)
+            for rule, style in STYLES.items():
+                Series(rule, style, value, {"rule": rule}).draw(axes, own, "requested")
             axes.set_ylabel(label)
         line[0].set_ylim(bottom=0.0)
         for axes in line[1:]:
@@ -331,14 +304,13 @@ def _minor(value: float, _: int) -> str:
 def load_cells(rows: Sequence[LoadRow]) -> tuple[Cells, list[Cells]]:
     """Tokens in time, what is missed, and latencies."""
     header = ("system, load", "rule", "tokens/s in time", "missed", "least device", "ms a token p50 / p95 / p99")
-    return header, [_load_line(row) for row in rows]
-
-
-def _load_line(row: LoadRow) -> Cells:
-    in_time = f"{row.tokens_in_time:.1f} ({row.low:.1f} to {row.high:.1f})"
-    latency = f"{row.p50:.0f} / {row.p95:.0f} / {row.p99:.0f}"
-    system = f"{row.preset}, {row.requested:.0f} tokens/s"
-    return system, row.rule, in_time, f"{row.share_missed:.2f}", f"{row.least_served:.1f}", latency
+    lines: list[Cells] = []
+    for row in rows:
+        in_time = f"{row.tokens_in_time:.1f} ({row.low:.1f} to {row.high:.1f})"
+        latency = f"{row.p50:.0f} / {row.p95:.0f} / {row.p99:.0f}"
+        system = f"{row.preset}, {row.requested:.0f} tokens/s"
+        lines.append((system, row.rule, in_time, f"{row.share_missed:.2f}", f"{row.least_served:.1f}", latency))
+    return header, lines
 
 
 LOAD = FigureSpec(

@@ -1,7 +1,7 @@
 """Distance to the proven optimum, and goodput by the two numbers that the paper leaves unstated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,13 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.evaluation.cases import CERTIFICATE
+from multispin_env.evaluation.cases import CERTIFICATE, States
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
-from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, states_of
+from multispin_env.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, states_of
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 
-FLOOR = 1e-9
-"""Smaller losses are drawn here, at the left edge."""
+FLOOR = 1e-9  # smaller losses are drawn here, at the left edge
 
 LOSSES = (
     ("rule", "optimal", SKY, "fast rule"),
@@ -127,9 +126,8 @@ def calibration_rows(scale: Scale) -> list[SurfaceRow]:
 
 
 def _means(scale: Scale, scenario: Scenario) -> dict[str, float]:
-    states = replace(states_of(scale, scenario, min(scale.states, MOST_STATES)), certify=None)
-    names = "optimal", "homogeneous", "uniform-bandwidth", "fixed", "p2p"
-    return {name: float(states.values(name).mean()) for name in names}
+    states = States.draw(scenario, min(scale.states, MOST_STATES), scale.seed, certify=None)
+    return {name: float(states.values(name).mean()) for name in LABELS if name != "centralized"}
 
 
 def _calibration_row(scale: Scale, preset: str, time: float, ratio: float) -> SurfaceRow:

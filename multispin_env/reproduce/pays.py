@@ -1,4 +1,4 @@
-"""Payoff of distributed drafting against servers alone: goodput, and people served (ours; docs/serving.md)."""
+"""Payoff of distributed drafting against servers alone: goodput, and people served (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,36 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.controllers.capacity import MOST_USERS, Capacity, capacity
+from multispin_env.controllers.capacity import MOST_USERS, capacity
 from multispin_env.controllers.rounds.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.evaluation.cases import States
 from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    Series,
-    draw_series,
-    legend_below,
-)
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
-from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.scenario import PAYLOADS
 
 PAIRS = (*PRESETS, "qwen2.5", "r1")
 """Pairs of the paper, and those of arXiv 2608.29618, whose drafts were timed on an A100."""
 
-SHOWN_BUDGET = 10.0
-"""MHz of the picture and of the capacities."""
-
-COMPARED_SYSTEMS = ("autoregressive", "colocated", "multi-spin")
+SHOWN_BUDGET = 10.0  # MHz of the picture and of the capacities
 NAMES = {"autoregressive": "server alone", "colocated": "server drafts for all", "multi-spin": "Multi-SPIN"}
+COMPARED_SYSTEMS = tuple(NAMES)
 
 
 @dataclass(frozen=True)
@@ -66,13 +53,10 @@ class PayRow:
 def pay_rows(scale: Scale) -> list[PayRow]:
     """Every pair of models on every server, with both payloads, for several numbers of devices and budgets."""
     users, budgets = scale.pick((2, 5, 10, 20, 40, 60), (5, 20)), scale.pick((2.0, SHOWN_BUDGET, 50.0), (SHOWN_BUDGET,))
-    pairs, servers = (
-        scale.pick(PAIRS, PRESETS),
-        scale.pick(("", "a100-7b-gemm", "a100-32b", "a100-70b"), ("", "a100-32b")),
-    )
+    servers = scale.pick(("", "a100-7b-gemm", "a100-32b", "a100-70b"), ("", "a100-32b"))
     settings = [
         (preset, server, payload, budget, count)
-        for preset in pairs
+        for preset in scale.pick(PAIRS, PRESETS)
         for server in servers
         for payload in PAYLOADS
         for budget in budgets
@@ -81,14 +65,9 @@ def pay_rows(scale: Scale) -> list[PayRow]:
     return [_pay_row(scale, *setting) for setting in scale.over(settings)]
 
 
-def _scenario(preset: str, server: str, payload: str, megahertz: float) -> Scenario:
-    scenario = Scenario.preset(preset, payload=payload, min_draft_length=0, total_bandwidth=megahertz * 1e6)
-    return scenario.replace(server=server) if server else scenario
-
-
 def _pay_row(scale: Scale, preset: str, server: str, payload: str, megahertz: float, users: int) -> PayRow:
     size = min(scale.states, 100)
-    scenario = _scenario(preset, server, payload, megahertz).replace(num_users=users)
+    scenario = scenario_at(preset, megahertz, server, payload=payload, min_draft_length=0, num_users=users)
     cases = States.draw(scenario, size, scale.seed, certify=None)
     alone = float(autoregressive_goodput(scenario))
     colocated = float(colocated_goodput(scenario, cases.state).mean())
@@ -110,7 +89,7 @@ def winner_of(values: Mapping[str, float]) -> str:
 
 @lru_cache(maxsize=256)
 def _capacities(preset: str, server: str, payload: str, seed: int, states: int) -> tuple[int, ...]:
-    scenario = _scenario(preset, server, payload, SHOWN_BUDGET)
+    scenario = scenario_at(preset, SHOWN_BUDGET, server, payload=payload, min_draft_length=0)
     return tuple(capacity(scenario, tpot=0.04, system=system, states=states, seed=seed) for system in COMPARED_SYSTEMS)
 
 
@@ -130,7 +109,8 @@ def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
         for axes, server in zip(line, servers, strict=True):
             key = preset, server, SHOWN_BUDGET
             chosen = [row for row in rows if (row.preset, row.server, row.bandwidth_mhz) == key]
-            draw_series(axes, chosen, "num_users", series)
+            for one in series:
+                one.draw(axes, chosen, "num_users")
             axes.set_ylim(bottom=0.0)
             axes.set_title(f"{preset}, {server}", fontsize="medium")
         line[0].set_ylabel("goodput (tokens/s)")
@@ -183,8 +163,7 @@ COLOURS = {
 PER_TOKEN = {"": {"llama2": 0.08, "qwen3.5": 0.11}, "a100-32b": dict.fromkeys(PRESETS, 0.03)}
 """Seconds that each token adds to the limit, by server (the paper's own law first) and pair."""
 
-FIRST, THINK = 0.5, 10.0
-"""Seconds of the limit without any token, and on average between an answer and the next question."""
+FIRST, THINK = 0.5, 10.0  # seconds of the limit without any token, and on average between an answer and a question
 
 
 @dataclass(frozen=True)
@@ -229,14 +208,9 @@ def _capacity_row(scale: Scale, preset: str, server: str, system: str) -> Capaci
         seed=scale.seed,
         requests=scale.pick(600, 20),
     )
-    return CapacityFigureRow(preset, server or "paper", per_token, system, *_capacity_numbers(found))
-
-
-def _capacity_numbers(found: Capacity) -> tuple[float, float, float, bool, float, float, float]:
-    run, value = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
-    if run is None:
-        return (*value, 0.0, 0.0, 0.0)
-    return (*value, float(run.tokens_in_time.mean()), float(run.pooled.ttft[1]), float(run.pooled.tpot[1]))
+    run, reached = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
+    there = (run.tokens_in_time.mean(), run.pooled.ttft[1], run.pooled.tpot[1]) if run else (0.0, 0.0, 0.0)
+    return CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))
 
 
 def draw_capacity(rows: Sequence[CapacityFigureRow], figure: Any) -> None:
@@ -270,14 +244,13 @@ def served_cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]
         *("pair, server, ms a token", "system", "devices", "95 % interval"),
         *("tokens/s in time", "TTFT p95", "TPOT p95"),
     )
-    return header, [_capacity_line(row) for row in rows]
-
-
-def _capacity_line(row: CapacityFigureRow) -> Cells:
-    setting = f"{row.preset}, {row.server}, {1e3 * row.per_token:g}"
-    times = (f"{row.ttft_p95:.2f} s", f"{1e3 * row.tpot_p95:.0f} ms") if row.capacity else ("", "")
-    interval = f"{row.low:.0f} to {row.high:.0f}"
-    return setting, row.system, f"{row.capacity:.0f}", interval, f"{row.tokens_in_time:.0f}", *times
+    lines: list[Cells] = []
+    for row in rows:
+        setting = f"{row.preset}, {row.server}, {1e3 * row.per_token:g}"
+        times = (f"{row.ttft_p95:.2f} s", f"{1e3 * row.tpot_p95:.0f} ms") if row.capacity else ("", "")
+        interval = f"{row.low:.0f} to {row.high:.0f}"
+        lines.append((setting, row.system, f"{row.capacity:.0f}", interval, f"{row.tokens_in_time:.0f}", *times))
+    return header, lines
 
 
 CAPACITY = FigureSpec(

@@ -13,18 +13,7 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.records import Records, accepted_runs, advance, load_records, prompt_rates
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.reproduce.drawing import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    RED,
-    Series,
-    Sweep,
-    draw_series,
-    legend_below,
-)
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, Series, Sweep, legend_below
 from multispin_env.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, scenario_at, scores_of, states_of
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
@@ -100,8 +89,7 @@ class LengthRow:
     closed_form: bool  # whether [MS] (23, 24) picks this length at the mean ϑ*
 
 
-RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}
-"""Acceptance rates, with their colours."""
+RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}  # acceptance rates, with their colours
 
 
 def draft_length_rows(scale: Scale) -> list[LengthRow]:
@@ -228,11 +216,10 @@ def verification_rows(scale: Scale) -> list[BatchRow]:
 def draw_verification(rows: Sequence[BatchRow], figure: Any) -> None:
     """Latency of the batch, and for each draft in it."""
     panels = figure.subplots(1, 2)
-    styles: dict[str, tuple[str, str, str]] = {"llama2": (BLUE, "o", "-"), "qwen3.5": (ORANGE, "s", "-")}
     values = {"verification_ms": "of the batch", "per_draft_ms": "per draft"}
     for axes, (value, what) in zip(panels, values.items(), strict=True):
-        series = [Series(name, style, value, {"preset": name}) for name, style in styles.items()]
-        draw_series(axes, rows, "batch", series)
+        for preset, colour in zip(PRESETS, (BLUE, ORANGE), strict=True):
+            Series(preset, (colour, "o", "-"), value, {"preset": preset}).draw(axes, rows, "batch")
         axes.axvspan(16, 32, color="0.92", zorder=0, label="beyond the fitted batches")
         axes.set(xlabel="batch size K (drafts)", ylabel=f"verification latency {what} (ms)", xlim=(0, 32))
         axes.set_ylim(bottom=0.0)

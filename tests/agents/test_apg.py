@@ -3,15 +3,12 @@
 import csv
 import itertools
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 import multispin_env as ms
-from agents import AGENTS
 from agents.apg import WIDE, WINDOW, APGSettings, Play
 from agents.base import scenarios_like
 from agents.vec_env import make_vec_env
@@ -155,12 +152,6 @@ def test_presets_are_learnt_on_all_servers_whose_time_depends_on_tokens():
     assert sorted(found) == sorted(itertools.product(SCENARIOS.names(), SERVERS.names(), ("distributions", "ids")))
 
 
-def test_other_vectors_know_no_derivatives():
-    env = DummyVecEnv([lambda: gym.make(FULL)])
-    with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which knows derivatives, got DummyVecEnv"):
-        AGENTS.load("apg").build(env, lambda progress: progress, seed=0, device="cpu")
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "apg"
@@ -175,15 +166,6 @@ def test_it_learns(trained):
     assert "apg (lengths)" in (trained / "table.csv").read_text(encoding="utf-8")
 
 
-def test_same_seed_same_weights():
-    found = []
-    for _ in range(2):
-        model = APGSettings(users=(2, 4)).build(vector(), lambda progress: progress, seed=3, device="cpu")
-        model.set_logger(configure(None, []))
-        found.append(model.learn(100).policy.state_dict())
-    assert all(th.equal(found[0][key], found[1][key]) for key in found[0])
-
-
 def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monkeypatch):
     monkeypatch.setattr(Episodes, "default_size", 8)
     monkeypatch.setattr(Episodes, "watched_size", 8)
@@ -195,12 +177,6 @@ def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monke
     with (folder / "table.csv").open(encoding="utf-8") as file:
         means = {row["name"]: float(row["mean"]) for row in csv.DictReader(file)}
     assert means["optimal+last-report"] < means["apg (residual)"] < means["optimal+clairvoyant"]
-
-
-def test_it_needs_derivatives():
-    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load("MultiSpin/Continuous-v0")())
-    with pytest.raises(ValueError, match=r"^agent: expected an environment whose reward has derivatives"):
-        APGSettings().check(settings)
 
 
 @pytest.mark.parametrize("env_id", SLOPING)

@@ -51,13 +51,6 @@ def test_signals_are_caught_in_the_main_thread_alone(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("limit", [{"timesteps": 0}, {"minutes": 0.0}, {"minutes": -1.0}])
-def test_a_budget_of_nothing_is_refused(limit):
-    (name,) = limit
-    with pytest.raises(ValueError, match=f"^{name}: expected .*, got {limit[name]}$"):
-        Limits(**limit)
-
-
 class Steady:
     """A measure that answers a little more each time."""
 

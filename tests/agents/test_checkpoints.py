@@ -36,13 +36,6 @@ def copied(trained, tmp_path):
     return folder
 
 
-def test_only_numbers_and_one_text_are_in_the_file(trained):
-    with safe_open(trained / MODEL, framework="pt") as file:
-        assert set(file.metadata()) == {"about"}
-        assert json.loads(file.metadata()["about"])["schema"] == 3
-        assert all(re.fullmatch(r"policy/[\w.]+|policy\.optimizer/\d+/\w+", name) for name in file.keys())  # noqa: SIM118
-
-
 @pytest.mark.parametrize("content", ["pickle", b""], ids=["pickle", "empty"])
 @pytest.mark.parametrize(
     ("name", "command", "option"),

@@ -59,36 +59,28 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     folder = runs(env_id)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
-    variant = ms.registry.ENVIRONMENTS.load(env_id)
-    assert {row.name for row in rows} == {
-        *variant().comparison.contenders,
-        "{agent} ({action})".format(**usual_choice(env_id)),
-    }
+    contenders = ms.registry.ENVIRONMENTS.load(env_id)().comparison.contenders
+    assert {row.name for row in rows} == {*contenders, "{agent} ({action})".format(**usual_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 2
     reference = next(row for row in rows if row.name == table["about"]["reference"])
     assert reference.difference == 0.0
-    assert {"comparison.png", "learning_curve.png", "table.csv", "checkpoint.safetensors"} <= {
-        p.name for p in folder.iterdir()
-    }
     with (folder / "curve.csv").open(encoding="utf-8") as file:
         points = list(csv.DictReader(file))
     key = "return" if env_id == FAIR else "share_of_reference"
     assert all(float(point[key]) > 0.0 for point in points)
 
 
-@pytest.mark.parametrize("env_id", ["MultiSpin/Continuous-v0"])
-def test_a_run_where_the_family_without_the_barrier_hides(env_id, tmp_path, capsys):
+def test_a_run_where_the_family_without_the_barrier_hides(tmp_path, capsys):
+    env_id = "MultiSpin/Continuous-v0"
     folder, hidden = tmp_path / "run", ["acceptance_visible=False", "channel_report=old"]
     given = ["--env", env_id, "--name", str(folder), *TINY, *SHORT[env_id], *hidden]
     assert main(["train", *given]) == 0
     config, _ = load_config(folder)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    assert {row["name"] for row in table["rows"]} == {
-        *config.settings.variant.comparison.contenders,
-        "evolution (tuned)",
-    }
-    assert table["about"]["reference"] == config.settings.variant.comparison.reference
+    comparison = config.settings.variant.comparison
+    assert {row["name"] for row in table["rows"]} == {*comparison.contenders, "evolution (tuned)"}
+    assert table["about"]["reference"] == comparison.reference
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--num-users", "4", "--episodes", "2"]) == 0
     (title,) = (line for line in capsys.readouterr().out.splitlines() if "K = 4" in line)
@@ -107,16 +99,7 @@ def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys
     assert ("Jain's index" in printed) == (env_id == FAIR)  # how users share is told where fairness counts
     assert main(["evaluate", str(folder), "--out", str(tmp_path / "again")]) == 0
     assert capsys.readouterr().out.split() == printed.split()
-    assert (tmp_path / "again" / "table.csv").read_text(encoding="utf-8") == (folder / "table.csv").read_text(
-        encoding="utf-8"
-    )
-
-
-def test_a_run_is_measured_with_other_devices(runs, capsys):
-    config, _ = load_config(runs(FAIR))
-    assert (config.scenario.draft_time_spread, config.settings.variant.window) == (0.8, 32.0)  # of the environment
-    assert main(["evaluate", str(runs(FAIR)), "--num-users", "5", "--episodes", "2"]) == 0
-    assert "K = 5, B = 10 MHz" in capsys.readouterr().out
+    assert (tmp_path / "again" / "table.csv").read_bytes() == (folder / "table.csv").read_bytes()
 
 
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
@@ -139,13 +122,7 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     ("arguments", "message"),
     [
         (["spread=-1"], "spread: expected a finite number in [0, inf), got -1"),
-        (
-            ["spreed=0.1"],
-            f"set: expected an argument of {HIDDEN} or a field of the scenario, got 'spreed'; did you mean",
-        ),
-        (["history=3"], "history: expected True or False, got 3"),
-        (["history"], "set: expected NAME=VALUE, got 'history'"),
-        (["spread=1", "spread=2"], "set: expected 'spread' once, got it twice"),
+        (["spreed=0.1"], f"set: expected an argument of {HIDDEN} or a field of the scenario, got 'spreed'; did you"),
         (["action=lengths"], "'action', 'reward', 'optimum', 'render_mode'], got 'action'"),
         (["num_users=4"], "set: expected 'num_users' once, got --num-users too"),
     ],

@@ -7,7 +7,6 @@ import torch as th
 from torch import nn
 
 import multispin_env as ms
-from agents import AGENTS
 from agents.base import tuning_for
 from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
 from agents.policies import policy_of
@@ -145,11 +144,3 @@ def test_ranks():
     assert centred_ranks(np.array([3.0, -1.0, 7.0])).tolist() == [0.0, -0.5, 0.5]
     assert centred_ranks(np.array([1.0, 1.0, 2.0])).tolist() == [-0.25, -0.25, 0.5]
     assert centred_ranks(np.array([4.0, 4.0])).tolist() == [0.0, 0.0]
-
-
-def test_only_where_steps_take_different_times():
-    rounds = Settings(ms.Scenario.preset("llama2", num_users=4), ENVIRONMENTS.load("MultiSpin/Homogeneous-v0")())
-    with pytest.raises(
-        ValueError, match=r"^agent: expected an environment whose steps take different times for .*, got Homogeneous$"
-    ):
-        AGENTS.load("evolution").check(rounds)

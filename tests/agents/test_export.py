@@ -2,14 +2,12 @@
 
 import io
 import json
-import logging
 import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ import multispin_env as ms
 from agents import AGENTS, export, training
 from agents.base import tuning_for
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.export import TracedNetwork, largest_difference, onnx_of, random_observations
+from agents.export import TracedNetwork, largest_difference, random_observations
 from agents.models import load_run_model
 from agents.policies import policy_of
 from agents.runs import Limits, config_from, load_config, save_config
@@ -31,8 +29,8 @@ from multispin_env.evaluation.policy import checksum, load_policy
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
-KNOWN, HIDING = ("apg", FULL, "lengths"), ("ppo", HIDDEN, "residual")
-CASES = [KNOWN, HIDING, ("sac", FULL, "lengths"), ("decentralised", "MultiSpin/Serving-v0", "residual")]
+KNOWN, HIDING = ("apg", FULL, "lengths"), ("decentralised", HIDDEN, "residual")
+CASES = [KNOWN, HIDING, ("sac", FULL, "lengths")]
 STATE = ("draft_time", "spectral_efficiency", "acceptance_rate")
 
 pytestmark = [
@@ -90,6 +88,7 @@ def exported(exports):
 def test_onnx_equals_the_original(case, runs, exports):
     folder, (out, printed) = runs(*case), exports(*case)
     assert "policy.onnx: largest difference of an action from the original" in printed
+    assert pytest.importorskip("onnx").load(out / "policy.onnx").ir_version <= 9  # which old readers know
     policy = load_policy(out)
     config, _ = load_config(folder)
     assert policy.settings == config.settings
@@ -188,34 +187,23 @@ def test_without_onnxruntime_the_command_is_said(exported, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (
-            "policy.onnx",
-            lambda text: b"",
-            "policy.onnx: expected the file that policy.json was written with, got another",
-        ),
+        ("policy.onnx", None, "policy.onnx: expected the file that policy.json was written with, got another"),
+        ("policy.json", None, "can't be read as an exported policy"),
+        ("policy.json", ('"schema": 1', '"schema": 9'), "schema: expected 1, got 9; export the run"),
         (
             "policy.json",
-            lambda text: text.replace(b'"schema": 1', b'"schema": 9'),
-            "schema: expected 1, got 9; export the run",
-        ),
-        (
-            "policy.json",
-            lambda text: text.replace(b'"sha256": {', b'"sha256": 3, "other": {'),
+            ('"sha256": {', '"sha256": 3, "other": {'),
             "sha256: expected a table of files, got a JSON int",
         ),
-        ("policy.json", lambda text: b"{}", "can't be read as an exported policy"),
-        (
-            "policy.json",
-            lambda text: text.replace(b"compute", b"commute"),
-            "inputs: expected ['acceptance', 'channel', 'compute', ",
-        ),
-        ("policy.json", lambda text: text.replace(b"Heterogeneous", b"Hetero"), "did you mean"),
+        ("policy.json", ("compute", "commute"), "inputs: expected ['acceptance', 'channel', 'compute', "),
+        ("policy.json", ("Heterogeneous", "Hetero"), "did you mean"),
     ],
 )
 def test_foreign_exports_are_refused(exported, tmp_path, name, change, message):
     folder = tmp_path / "copy"
     shutil.copytree(exported, folder)
-    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    content = "{}" if change is None else (folder / name).read_text(encoding="utf-8").replace(*change)
+    (folder / name).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="policy") as caught:
         load_policy(folder)
     assert message in str(caught.value)
@@ -279,8 +267,6 @@ def test_random_observations_are_inside_the_space_and_of_order_one():
         assert low <= one.min() < low + 0.1 * (high - low), key
         assert high - 0.1 * (high - low) < one.max() <= high, key
         assert one.dtype == th.float32
-    again = random_observations(SETTINGS, 5, 200)
-    assert all(map(th.equal, found, again))
 
 
 @pytest.mark.parametrize(("users", "found"), [(1, 0.25), (8, 0.25), (33, 0.25), (4, 0.0)])
@@ -298,36 +284,3 @@ def test_the_largest_difference_over_numbers_of_users(users, found):
 
     assert largest_difference(network, SETTINGS, exported) == pytest.approx(found)
     assert seen == [(128, 1, 2), (128, 8, 2), (128, 33, 2)]
-
-
-@pytest.mark.parametrize(("newest", "written"), [(12, 9), (8, 8)])
-def test_files_are_of_a_version_that_old_readers_know(newest, written, monkeypatch):
-    model = SimpleNamespace(ir_version=newest, SerializeToString=lambda: b"content")
-    given = {}
-
-    def translated(program, **options):
-        given.update(options, logs=logging.root.manager.disable)
-        return SimpleNamespace(model_proto=model)
-
-    monkeypatch.setattr(export, "find_spec", lambda name: name)
-    monkeypatch.setattr(export, "program_of", lambda network, settings: "program")
-    monkeypatch.setattr(th.onnx, "export", translated)
-    network = TracedNetwork(Shifted(), SPACE, 2)
-    assert onnx_of(network, SETTINGS) == b"content"
-    assert model.ir_version == written
-    assert given["input_names"] == list(SPACE.spaces)
-    assert given["output_names"] == ["action"]
-    assert (given["logs"], logging.root.manager.disable) == (logging.WARNING, logging.NOTSET)
-
-
-def test_files_and_folders_are_those_that_are_asked_for(monkeypatch, tmp_path):
-    monkeypatch.setattr(export, "run_folder", lambda name: tmp_path)
-    monkeypatch.setattr(export, "load_config", lambda folder: None)
-    asked = []
-    monkeypatch.setattr(export, "export", lambda *given: asked.append(given) or dict.fromkeys(given[2], 2e-7))
-    for options, names in (([], ["policy.onnx"]), (["--torch-export", "--onnx"], ["policy.onnx", "policy.pt2"])):
-        assert main(["export", "run", *options]) == 0
-        assert asked[-1] == (tmp_path, tmp_path, names)
-    assert main(["export", "run", "--out", str(tmp_path / "new")]) == 0
-    assert asked[-1] == (tmp_path, tmp_path / "new", ["policy.onnx"])
-    assert (tmp_path / "new").is_dir()

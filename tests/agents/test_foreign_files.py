@@ -168,10 +168,7 @@ def test_a_run_does_not_go_on_with_another_record(record, untrained, tmp_path, c
     printed = refused("train", ["--resume", folder, "--set", f"records={other}"], capsys)
     assert f"variant: expected the values of the run {str(folder)!r}, or none, got others" in printed
     (folder / "records.npz").unlink()
-    said = (
-        "records: expected a file beside the configuration, or your own path by --set records=PATH, got 'records.npz'"
-    )
-    assert said in refused("train", ["--resume", folder], capsys)
+    assert "records: expected a file beside the configuration" in refused("train", ["--resume", folder], capsys)
     assert main(["train", "--resume", str(folder), "--set", f"records={record}"]) == 128 + STOPPED
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents import apg
 from agents.apg import DISCOUNT, APGSettings, Foresight
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
@@ -51,25 +50,6 @@ def test_it_learns_the_discounted_sum():
         t = int(rng.integers(400))
         one.learn(rounds[t], rounds[t + 1], everyone, codec)
     assert error() < 0.019 < 0.5 * before
-
-
-def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
-    """γ = 0: the target is 1 / (w R) behind the round."""
-    monkeypatch.setattr(apg, "DISCOUNT", 0.0)
-    env = vector()
-    codec = env.env.settings.observations
-    th.manual_seed(0)
-    one = Foresight(env.observation_space, 16, WINDOW, learning_rate=5e-3)
-    rounds = play(env, 60)
-    wanted = np.array([1.0 / (WINDOW * throughput(env, rounds[t + 1])) for t in range(60)])
-
-    def error():
-        return np.abs(np.array([one.worth(rounds[t], codec) for t in range(60)]) / wanted - 1.0).mean()
-
-    before = error()
-    for step in range(1100):
-        one.learn(rounds[step % 60], rounds[step % 60 + 1], np.ones(env.num_envs, dtype=bool), codec)
-    assert error() < 0.002 < 0.5 * before
 
 
 def test_rounds_behind_which_an_episode_ended_teach_nothing():

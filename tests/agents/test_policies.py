@@ -8,19 +8,10 @@ import torch as th
 from gymnasium import spaces
 
 from agents import AGENTS
-from agents.apg import DISCOUNT, Foresight
 from agents.base import CARE, HISTORY_LOG_STD, LATE, PLAIN, ROOT, CosineRate, LinearRate, Tuning, tuning_for
-from agents.policies import (
-    Beside,
-    Codes,
-    EquivariantActorCritic,
-    SumHead,
-    UserEncoder,
-    UserFeatures,
-    UserHead,
-)
+from agents.policies import Beside, Codes, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
 from agents.runs import TRAINING_DEFAULTS
-from agents.sac import EquivariantSACPolicy, JointValue
+from agents.sac import JointValue
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
@@ -166,10 +157,6 @@ def test_policy_of_stable_baselines():
     assert policy.log_std.tolist() == [-1.0, -1.0]
     assert policy.action_net.net[-1].bias.tolist() == [0.0, 0.5]
     assert policy.optimizer.param_groups[0]["lr"] == 0.125
-    assert policy.mlp_extractor.policy_net.own[0].in_features == 23
-    narrow = EquivariantActorCritic(space_of(), spaces.Box(-1.0, 1.0, (2, 1), np.float32), lambda _: 0.125, width=8)
-    assert narrow.mlp_extractor.policy_net.own[0].in_features == 23
-    assert narrow.deterministic(tensors(copies=3)).shape == (3, 2)
     with th.no_grad():
         policy.log_std.copy_(th.tensor([-1.0, -2.0]))
     chosen = policy.get_distribution(tensors(copies=3)).distribution
@@ -208,38 +195,6 @@ def test_values_join_each_users_features_and_action():
     joined = th.cat([features, actions], -1)
     assert found.shape == (4, 1)
     assert th.allclose(found, value.head(value.encoder(joined.flatten(1))))
-
-
-def test_policy_of_sac():
-    th.manual_seed(0)
-    box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
-    policy = EquivariantSACPolicy(space_of(), box, lambda _: 0.125, width=8, log_std_init=-3.0, bandwidth_init=0.5)
-    assert policy.actor.mu.net[-1].bias.tolist() == [0.0, 0.5]
-    assert policy.actor.log_std.net[-1].bias.tolist() == [-3.0, -3.0]
-    assert [(q.features, q.columns) for q in policy.critic.q_networks] == [(23, 2), (23, 2)]
-    names = {name.split(".")[0] for name, _ in policy.critic.named_parameters()}
-    assert {"qf0", "qf1"} <= names
-    mean, log_std, _ = policy.actor.get_action_dist_params(tensors())
-    assert mean.shape == log_std.shape == (1, 4)
-    assert th.allclose(policy.deterministic(tensors()), th.tanh(mean))
-
-
-def test_foresight_begins_where_throughput_stays():
-    space = space_of()
-    one = Foresight(space, 8, 4.0, learning_rate=0.5)
-    assert one.kept == pytest.approx(0.75 * DISCOUNT)
-    assert one.log_bound == pytest.approx(np.log(4.0 / 3.0))
-    settled = (1.0 - DISCOUNT) / (1.0 - 0.75 * DISCOUNT)
-    assert one.first == pytest.approx(np.log(0.75 * settled / (1.0 - 0.75 * settled)))
-    assert one.encoder.features == 23
-    assert [group["lr"] for group in one.optimizer.param_groups] == [0.5]
-    one.set_rate(0.25)
-    assert [group["lr"] for group in one.optimizer.param_groups] == [0.25]
-    with th.no_grad():
-        one.head.net[-1].weight.zero_()
-        one.head.net[-1].bias.fill_(0.5)
-    found = one({key: np.array([value], np.float32) for key, value in ENTRIES.items()})
-    assert found.tolist()[0] == pytest.approx([np.log(4.0 / 3.0) - np.log1p(np.exp(-one.first - 0.5))] * 2, abs=1e-6)
 
 
 def test_rates_of_learning():

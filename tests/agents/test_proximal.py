@@ -142,12 +142,8 @@ def test_against_loops():
     weights = np.linalg.lstsq(wide, np.append(returns.numpy(), np.zeros(known.shape[1])), rcond=None)[0]
     left = returns.numpy() - known @ weights
     of_actions = weights[len(rows[0][0]) :]
-    own = np.array(
-        [
-            [own_columns(features[n, user].numpy(), noise[n, user].numpy()) @ of_actions for user in range(USERS)]
-            for n in range(N)
-        ]
-    )
+    rows = zip(features.flatten(0, 1).numpy(), noise.flatten(0, 1).numpy(), strict=True)
+    own = np.array([own_columns(*one) @ of_actions for one in rows]).reshape(N, USERS)
     wanted = left[:, None] + own
     found, explained = gains(features, noise, returns)
     assert found.numpy() == pytest.approx((wanted - wanted.mean()) / wanted.std(ddof=1), abs=1e-3)
@@ -160,9 +156,8 @@ def test_users_are_told_what_they_did_themselves():
     own = noise[..., 0] * (1.0 + features[..., 1])
     returns = own.sum(-1) + 20.0 * features[..., 0].square().mean(-1) + 5.0 * features[..., 0].amax(-1)
     found, explained = gains(features, noise, returns)
-    told, shared = (
-        np.corrcoef(one.flatten(), own.flatten())[0, 1] for one in (found, returns[:, None].expand(N, USERS))
-    )
+    both = found, returns[:, None].expand(N, USERS)
+    told, shared = (np.corrcoef(one.flatten(), own.flatten())[0, 1] for one in both)
     assert told > 0.95
     assert abs(shared) < 0.3
     assert explained > 0.95

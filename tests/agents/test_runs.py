@@ -1,7 +1,6 @@
 """What a run's folder is called, who gets it, and what of its configuration is refused."""
 
 import json
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +28,7 @@ from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import ENVIRONMENTS
 
-FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
+FULL, CLOSED = "MultiSpin/Heterogeneous-v0", "MultiSpin/Continuous-v0"
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 RACERS = 8
 
@@ -48,11 +47,10 @@ def saved(tmp_path):
     return folder
 
 
-def rewritten(folder, stamp=True, **changes):
+def rewritten(folder, **changes):
     """The configuration with other entries, and with the digest that suits them."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
-    if stamp:
-        content["sha256"] = digest(content)
+    content["sha256"] = digest(content)
     (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -155,10 +153,6 @@ def test_names_are_printed_as_they_are(tmp_path, capsys, monkeypatch):
     assert f"continue with: multispin train --resume '{folder}'" in printed
 
 
-def test_a_configuration_comes_back(saved):
-    assert load_config(saved) == (config(), Limits(timesteps=4000))
-
-
 def test_a_flipped_bit_is_refused_wherever_it_is(saved):
     """What still loads says the same, as 1E-10 for 1e-10 does."""
     content, refusals = (saved / CONFIG).read_bytes(), 0
@@ -176,16 +170,10 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved):
     assert refusals >= len(content) // 3 - 5
 
 
-def test_a_changed_configuration_says_what_to_do(saved):
-    rewritten(saved, stamp=False, seed=2)
-    with pytest.raises(ValueError, match="it has changed since it was written; put the original back, or train again"):
-        load_config(saved)
-
-
 def test_the_layout_is_no_content(saved):
     content = json.loads((saved / CONFIG).read_text(encoding="utf-8"))
     (saved / CONFIG).write_text(json.dumps(dict(sorted(content.items()))), encoding="utf-8")
-    assert load_config(saved)[0] == config()
+    assert load_config(saved) == (config(), Limits(timesteps=4000))
 
 
 @pytest.mark.parametrize(
@@ -197,15 +185,11 @@ def test_the_layout_is_no_content(saved):
             "environment: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
         ),
         ({"env": ["x"]}, r"environment: expected one of .*, got \['x'\]"),
-        ({"agent": "pp"}, r"agent: expected one of \['apg', .*\], got 'pp'"),
-        (
-            {"agent": "evolution"},
-            r"agent: expected an environment whose steps take different times .*, got Heterogeneous",
-        ),
-        ({"action": "share"}, r"action: expected one of \['residual', 'shares', 'lengths'\], got 'share'"),
-        ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
+        ({"agent": "evolution"}, "agent: expected an environment whose steps take different times .*, got Heterogen"),
+        ({"agent": "apg", "env": CLOSED}, "agent: expected an environment whose reward has derivatives .* Continuous"),
         ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
         ({"limits": {"timesteps": 0}}, "timesteps: expected an integer ≥ 1, got 0"),
+        ({"limits": {"minutes": 0.0}}, r"minutes: expected a finite number in \(0, inf\), got 0.0"),
         ({"limits": {"minutes": float("nan")}}, r"minutes: expected a finite number in \(0, inf\), got nan"),
         ({"limits": {"minutes": 10**400}}, "can't be read as the configuration of a run"),
         ({"limits": {"hours": 1}}, "hours"),
@@ -221,16 +205,6 @@ def test_what_cannot_be_trained_is_refused_at_once(saved, changes, message):
         load_config(saved)
     assert str(caught.value).startswith(f"{saved / CONFIG}: can't be read as the configuration of a run (")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read_is_refused(saved):
-    (saved / CONFIG).chmod(0)
-    with pytest.raises(ValueError, match="can't be read as the configuration of a run"):
-        load_config(saved)
-
-
-CLOSED = "MultiSpin/Continuous-v0"
 
 
 def settings_of(action="tuned", **arguments):

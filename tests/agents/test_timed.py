@@ -231,17 +231,16 @@ def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
         own, wanted = policy(state), settings.actions.checked_decision(rule(state), state.phase.shape)
         assert np.array_equal(own.draft_length, wanted.draft_length)
         assert np.array_equal(own.join, wanted.join)
-        assert np.array_equal(
-            np.argsort(own.priority, -1, kind="stable"), np.argsort(wanted.priority, -1, kind="stable")
-        )
+        orders = [np.argsort(one.priority, -1, kind="stable") for one in (own, wanted)]
+        assert np.array_equal(*orders)
         env.step(rng.uniform(-1, 1, (6, *env.action_space.shape)).astype(np.float32))
     with th.no_grad():
         assert not policy.network(env.reset()).any()
 
 
-@pytest.mark.parametrize("env_id", [CONTINUOUS])
-def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(env_id, tmp_path, monkeypatch):
+def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(tmp_path, monkeypatch):
     """On what it validates itself on; that comes before the first update, and the best is kept."""
+    env_id = CONTINUOUS
     monkeypatch.setattr(Episodes, "watched_size", 4)
     settings = longer(env_id)
     config = RunConfig(env_id, settings.scenario, "ppo", settings.action, 0, settings.chosen_arguments)
@@ -254,18 +253,3 @@ def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(env_id, tmp_pa
         scores = [float(row[key]) for row in csv.DictReader(file)]
     assert scores[0] == pytest.approx(wanted / cases.values(cases.reference).mean())
     assert load_checkpoint(tmp_path, MODEL).score == max(scores)
-
-
-def test_discounts_are_of_seconds_there():
-    for env_id in SHORT:
-        settings = longer(env_id)
-        tuning = tuning_for(settings)
-        assert tuning.timing.gamma == settings.variant.learning.discount < 0.9
-        assert 0.9 < tuning.gamma < 1.0  # of a step, for agents that know no time
-    assert tuning_for(longer(FULL)).timing is None
-
-
-def test_batches_and_uplink_are_explored_less_where_they_are_those_of_a_rule():
-    residual, plain = (tuning_for(longer(CONTINUOUS, action)).column_log_std for action in ("residual", "plain"))
-    assert residual[0] == 0.0 > max(residual[1:])
-    assert plain == ()

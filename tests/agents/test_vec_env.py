@@ -1,15 +1,24 @@
+"""The vector that agents learn in, copy by copy; and its seeds, none of which is watched, tuned or measured on."""
+
+import itertools
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import multispin_env as ms
-from agents.vec_env import NativeVecEnv, make_vec_env
+from agents import AGENTS
+from agents.measures import Measure
+from agents.vec_env import RESERVED, NativeVecEnv, apart, first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.evaluation import statistics
+from multispin_env.evaluation.cases import held_out
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import REWARDED
 
-FULL = "MultiSpin/Heterogeneous-v0"
+FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 
 
 def settings(env_id=FULL, **options):
@@ -67,14 +76,8 @@ def test_only_copies_that_restart_in_the_same_step():
 
 
 def test_pictures_of_all_copies():
-    env = gym.make_vec(
-        FULL,
-        num_envs=2,
-        vectorization_mode="vector_entry_point",
-        autoreset_mode="SameStep",
-        render_mode="rgb_array",
-        num_users=3,
-    )
+    options = {"autoreset_mode": "SameStep", "render_mode": "rgb_array", "num_users": 3}
+    env = gym.make_vec(FULL, num_envs=2, vectorization_mode="vector_entry_point", **options)
     adapter = NativeVecEnv(env.unwrapped, 0)
     adapter.reset()
     assert [image.shape for image in adapter.get_images()] == [(450, 800, 3)] * 2
@@ -94,3 +97,74 @@ def test_seeds_and_vectors_like_it():
     twins = [env.like(other.env.scenario, 4, 7, index).reset()["channel"] for index in (1, 1, 2)]
     assert (twins[0] == twins[1]).all()
     assert (twins[0] != twins[2]).any()
+
+
+FRESH = 10**6
+"""As in the test of the pretrained agents' scores."""
+
+COPIES = 10**5
+"""More than any agent trains on at once."""
+
+
+def ranges():
+    """Every range of seeds that the project draws cases from, by what it is for."""
+    table = held_out(HIDDEN, settings(HIDDEN))
+    fresh = held_out(HIDDEN, settings(HIDDEN), offset=FRESH)
+    return {
+        "states of tables": range(statistics.HELD_OUT_SEED, statistics.HELD_OUT_SEED + 1),
+        "states of validation": range(statistics.VALIDATION_SEED, statistics.VALIDATION_SEED + 1),
+        "fresh states": range(statistics.HELD_OUT_SEED + FRESH, statistics.HELD_OUT_SEED + FRESH + 1),
+        "validation and tuning": range(statistics.TUNING_SEED, statistics.TUNING_SEED + statistics.SEED_ROOM),
+        "episodes of tables": range(table.seed, table.seed + FRESH),
+        "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
+    }
+
+
+def test_ranges_are_apart():
+    for (name, one), (other, two) in itertools.combinations(ranges().items(), 2):
+        assert one.stop <= two.start or two.stop <= one.start, (name, other)
+    assert max(one.stop for one in ranges().values()) + COPIES < 2**32
+
+
+def test_training_stays_away_from_all_of_them():
+    assert max(AGENTS.load(name).num_envs for name in AGENTS.names()) < COPIES
+    for name, one in ranges().items():
+        for copies in (1, 64, COPIES):
+            edges = (one.start - copies, one.start - copies + 1, one.start - 1, one.start, one.stop - 1, one.stop)
+            for drawn in edges:
+                first = apart(drawn, copies)
+                assert first + copies <= one.start or one.stop <= first, (name, copies, drawn)
+    assert [apart(seed, 64) for seed in (0, 10**8, 2**31 - 1)] == [0, 10**8, 2**31 - 1]  # the rest is as it was drawn
+
+
+def test_training_is_seeded_so(monkeypatch):
+    """Of 3,000 runs some draw a seed of those that are kept."""
+    drawn = [int(np.random.SeedSequence([seed, 0]).generate_state(1)[0] >> 1) for seed in range(3000)]
+    assert any(seed in reserved for seed in drawn for reserved in RESERVED)
+    assert [first_seed(seed, 0, 128) for seed in range(3000)] == [apart(seed, 128) for seed in drawn]
+
+
+def test_parts_of_a_run_play_other_episodes():
+    firsts = sorted(first_seed(seed, part, 64) for seed in range(20) for part in (0, 1, 2, 4000))
+    assert np.diff(firsts).min() > 64
+
+
+@pytest.mark.parametrize("env_id", [FULL, HIDDEN])
+def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
+    """A run watches itself on other cases than it is measured on."""
+    measure = Measure(env_id, settings(env_id))
+    seen = []
+
+    class SeenError(Exception):
+        pass
+
+    def play(cases, contender, progress=None):
+        seen.append(cases.seed)
+        raise SeenError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure.kind, "play", play)
+        for call in (measure.validation, lambda: measure.report(SimpleNamespace(policy=None), "", 2)):
+            with pytest.raises(SeenError):
+                call()
+    assert seen == {FULL: [260_604_582, 260_604_581], HIDDEN: [1_000_000_000, 1_100_000_000]}[env_id]

@@ -41,7 +41,7 @@ def test_dropping_what_is_late_gains_under_load(printed):
 
 
 def test_users_of_a_service_level(printed, monkeypatch):
-    """Of the README's rule and level, without the search."""
+    """Of the page's rule and level, without the search."""
 
     class Found:
         value, low, high = 512.0, 400.0, 512.0

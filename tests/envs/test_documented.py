@@ -10,13 +10,13 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.settings import MARK
 from multispin_env.registry import ENVIRONMENTS
+from tests.envs.continuous.played import HIDDEN
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 
 IDS = ENVIRONMENTS.names()
+TASKS = tuple(ms.Task(name=str(number), acceptance_rate=0.5) for number in range(5))
 LINE = r"\| `(\w+)` +\| (\([K\d].*?\)) +\|.*\| ([-\d.]+) +\| ([-\d.]+) +\|"
-
-
-def own_arguments(env_id):
-    return {field.name for field in fields(ENVIRONMENTS.load(env_id))}
 
 
 def documented(env):
@@ -85,94 +85,114 @@ def test_the_channel_ends_at_64_times_the_largest_mean_gain():
         assert env.observation_space[entry].high == pytest.approx(most, rel=2e-6)  # rounding of float32: 1e-6
 
 
-HIDING = [
-    *({"acceptance_visible": value} for value in ("no", 1, None)),
-    *({"acceptance_visible": False, "task_visible": value} for value in ("no", 1, None)),
-    *({"acceptance_visible": False, "spread": value} for value in ("wide", True, (0.1,), -0.1)),
-    *({"channel_report": value} for value in ("late", 1, None)),
-]
-
-REFUSED = {
-    "Homogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": 3}, {"action": 3}, {"render_mode": "no"}],
-    "Heterogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": 3}, {"action": 3}, {"render_mode": "no"}],
-    "HiddenAcceptance": [
-        *({flag: value} for flag in ("task_visible", "history", "privileged", "optimum") for value in ("no", 1, None)),
-        *({"mean_rounds": value} for value in ("long", True, None, 0.5, float("nan"))),
-        *({"spread": value} for value in ("wide", True, (0.1,), -0.1)),
-    ],
-    "DelayedChannel": [
-        *({flag: value} for flag in ("mean_gain_visible", "privileged", "optimum") for value in ("no", 1, None)),
-        *({"correlation": value} for value in ("high", True, None, 1.1, -0.1)),
-        *({"delay": value} for value in ("1", True, None, 1.0, -1)),
-        *({"plan_quantile": value} for value in ("low", True, 0.0, 1.0)),
-    ],
-    "RecordedAcceptance": [
-        *({flag: value} for flag in ("task_visible", "history", "privileged", "modelled") for value in ("no", 1, None)),
-        *({"mean_rounds": value} for value in ("long", True, None)),
-        *({"half": value} for value in ("0", True, 0.0, 2)),
-    ],
-    "Fair": [
-        *({"window": value} for value in ("long", True, None, 0.9)),
-        *({"spread": value} for value in ("wide", True, (0.1,), -0.1)),
-    ],
-    "Serving": [
-        *({"optimum": value} for value in ("no", True)),
-        *({"reward": value} for value in ("expected", 3)),
-        *(
-            {"load": value}
-            for value in (0, -0.5, "high", True, None, float("inf"), (0.8, 0.4), (0.1, 0.2, 0.3), (0, 1))
-        ),
-        *({"arrivals": value} for value in ("poison", 3, None, ["poisson"])),
-        *({"lengths": value} for value in ("geometrical", 3)),
-        *({"burstiness": value} for value in (0.5, 0.0, "no")),  # Poisson arrivals have none
-        *({"mean_output": value} for value in (0.5, "long", True, float("nan"))),
-        *({"mean_prompt": value} for value in (0.5, -1, "long", True)),
-        *({"trace": value} for value in ("azure", 3, "azure-chat")),  # Poisson arrivals have none
-        *({"start": value} for value in (-1, 0, "first")),  # Poisson arrivals have none
-        *({name: value} for name in ("ttft", "tpot", "e2el") for value in (0.0, -1, "soon", True, float("inf"))),
-        *({"e2el_per_token": value} for value in (-0.1, "soon", True, float("nan"))),
-        *({"horizon": value} for value in ("long", True, None, 0.0)),
-        *({"warm_up": value} for value in (-1.0, "long", True, None, 30.0, float("nan"))),
-        *({"rewarded": value} for value in ("token", 3, None)),
-        *({"discipline": value} for value in ("seriell", None)),
-        *({"channel": value} for value in ("rayleigh", None)),
-        *({"coherence_time": value} for value in (0.0, None)),
-        *({"rho": value} for value in ("high", True, 0.0, -1.0)),
-        *({"patience": value} for value in ("long", -0.1)),
-        *({"reference": value} for value in ("group", 3)),
-        *HIDING,
-    ],
-    "Continuous": [
-        *({"optimum": value} for value in ("no", 1, None, True)),
-        *({"discipline": value} for value in ("seriell", 3, None)),
-        *({"channel": value} for value in ("rayleigh", 3, None)),
-        *({"coherence_time": value} for value in ("long", True, None, 0.0, float("inf"))),
-        *({"horizon": value} for value in ("long", True, None, 0.0, 0.01)),
-        *({"rho": value} for value in ("high", True, 0.0, -1.0, float("nan"))),
-        *({"patience": value} for value in ("long", True, -0.1)),
-        *({"action": value} for value in ("shares", "lengths", None)),
-        *({"reference": value} for value in ("group", 3)),
-        *HIDING,
-        *({"acceptance_visible": False, "mean_cycles": value} for value in ("long", True, None, 0.5)),
-    ],
+INF, NAN = float("inf"), float("nan")
+FLAGS = ("no", 1, None)
+SPREADS = ("wide", True, (0.1,), -0.1)
+ROUNDS = {"optimum": ("no",), "reward": (3,), "action": (3,), "render_mode": ("no",)}
+HIDING = {"task_visible": FLAGS, "history": FLAGS, "privileged": FLAGS, "mean_rounds": ("long", None, 0.5, NAN)}
+CONTINUOUS = {
+    "optimum": ("no", True),
+    "discipline": ("seriell", None),
+    "channel": ("rayleigh", None),
+    "coherence_time": ("long", None, 0.0, INF),
+    "horizon": ("long", None, 0.0),
+    "rho": ("high", 0.0, NAN),
+    "patience": ("long", -0.1),
+    "reference": ("group", 3),
+    "acceptance_visible": FLAGS,
+    "channel_report": ("late", None),
 }
 
+REFUSED = {
+    "Homogeneous": ROUNDS,
+    "Heterogeneous": ROUNDS,
+    "HiddenAcceptance": {**ROUNDS, **HIDING, "spread": SPREADS},
+    "RecordedAcceptance": {**ROUNDS, **HIDING, "modelled": FLAGS, "half": ("0", True, 0.0, 2)},
+    "DelayedChannel": {
+        **ROUNDS,
+        "mean_gain_visible": FLAGS,
+        "privileged": FLAGS,
+        "correlation": ("high", None, 1.1, -0.1),
+        "delay": ("1", None, 1.0, -1),
+        "plan_quantile": ("low", 0.0, 1.0),
+    },
+    "Fair": {**ROUNDS, "optimum": (True,), "window": ("long", None, 0.9), "spread": SPREADS},
+    "Serving": {
+        **CONTINUOUS,
+        "reward": ("expected", 3),
+        "load": (0, 1e9, "high", None, INF, (0.8, 0.4), (1.0, 1e9), (0.1, 0.2, 0.3)),
+        "arrivals": ("poison", 3, None, ["poisson"]),
+        "lengths": ("geometrical", 3),
+        "burstiness": (0.5, "no"),  # Poisson arrivals have none
+        "mean_output": (0.5, "long", NAN),
+        "mean_prompt": (0.5, "long"),
+        "trace": ("azure", 3, "azure-chat"),
+        "start": (-1, "first"),
+        "ttft": (0.0, "soon", INF),
+        "tpot": (0.0, "soon", INF),
+        "e2el": (0.0, "soon", INF),
+        "e2el_per_token": (-0.1, "soon", NAN),
+        "warm_up": (-1.0, "long", None, 30.0, NAN),
+        "rewarded": ("token", None),
+    },
+    "Continuous": {**CONTINUOUS, "action": ("shares", None)},
+}
 
-def name_of(env_id):
-    return env_id.removeprefix("MultiSpin/").removesuffix("-v0")
+TOGETHER = [
+    *(("Continuous", {**HIDDEN, "task_visible": value}) for value in FLAGS),
+    *(("Continuous", {**HIDDEN, "spread": value}) for value in SPREADS),
+    *(("Continuous", {**HIDDEN, "mean_cycles": value}) for value in ("long", None, 0.5)),
+    *(("Continuous", {name: value}) for name, value in (("task_visible", False), ("spread", 0.2), ("mean_cycles", 3))),
+    ("DelayedChannel", {"mean_gain_visible": False, "plan_quantile": 0.1}),
+    ("Serving", {"arrivals": "gamma", "burstiness": 0.0}),
+    ("Serving", {"arrivals": "trace", "mean_output": 9.0}),
+    ("Serving", {"arrivals": "trace", "start": -1}),
+    ("Serving", {"horizon": 4.0, "warm_up": 5.0}),
+]
+"""The last argument does not go with those before it, or is bad where they are set."""
 
 
-@pytest.mark.parametrize("env_id", IDS)
-def test_own_arguments_of_a_wrong_type_or_size_are_refused(env_id):
-    """Single and vector, in one sentence that names the argument and its value."""
-    name = name_of(env_id)
-    tried = {argument for options in REFUSED[name] for argument in options}
-    assert own_arguments(env_id) - tried <= {"records"}  # a path, see test_hidden.py
-    for options in REFUSED[name]:
-        *_, (argument, value) = options.items()
-        got = "1" if value == (0.1,) else re.escape(repr(value))
-        for make in (gym.make, gym.make_vec):
-            if (make, argument) == (gym.make, "render_mode"):
-                continue  # Gymnasium itself looks at it first
-            with pytest.raises(ValueError, match=rf"^{argument}: expected [^\n]+, got {got}(; did you mean '.*'\?)?$"):
-                make(env_id, **options)
+def refuses(name, options):
+    """Single and vector, in one sentence that names the last argument and its value."""
+    *_, (argument, value) = options.items()
+    got = "a number" if argument == "plan_quantile" and len(options) > 1 else "1" if value == (0.1,) else repr(value)
+    for make in (gym.make, gym.make_vec):
+        if (make, argument) == (gym.make, "render_mode"):
+            continue  # Gymnasium itself looks at it first
+        words = rf"^{argument}: expected [^\n]+, got {re.escape(got)}(; did you mean '.*'\?)?$"
+        with pytest.raises(ValueError, match=words):
+            make(f"MultiSpin/{name}-v0", **options)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_own_arguments_of_a_wrong_type_or_size_are_refused(name):
+    own = {field.name for field in fields(ENVIRONMENTS.load(f"MultiSpin/{name}-v0"))}
+    elsewhere = {"records", "task_visible", "spread", "mean_cycles"}  # a path, see below, and `TOGETHER`
+    assert own - set(REFUSED[name]) <= elsewhere
+    for argument, values in REFUSED[name].items():
+        for value in values:
+            refuses(name, {argument: value})
+
+
+@pytest.mark.parametrize(("name", "options"), TOGETHER, ids=str)
+def test_arguments_that_do_not_go_together_are_refused(name, options):
+    refuses(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("HiddenAcceptance", {"spread": 0.5}, r"spread of task 'MBPP\+': expected 0 or a number below .*, got 0\.5"),
+        ("Fair", {"spread": 0.9}, r"spread of task .*: expected 0 or a number below 0\.348845, .*, got 0\.9"),
+        ("Continuous", {**HIDDEN, "spread": 0.7}, r"spread of task 'MBPP.*': expected 0 or a number below"),
+        ("Fair", {"optimum": True}, r"optimum: expected False, since no optimum of Fair is known, got True$"),
+        ("RecordedAcceptance", {"records": "/nowhere.npz"}, ".*nowhere"),
+        ("RecordedAcceptance", {"tasks": TASKS}, "tasks of the scen"),
+        ("Serving", {"load": (1, 2, 3)}, r"load: expected a number in \(0, 1000\], or a pair \(low, high\)"),
+        ("Continuous", {"reference": "groups+deadline"}, r"reference: expected one of .* did you mean 'deadlines'\?$"),
+        ("Continuous", {"horizon": 0.03}, r"horizon: expected at least one verification, 0.0354 s, got 0.03$"),
+    ],
+)
+def test_words_of_other_mistakes(name, options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        gym.make_vec(f"MultiSpin/{name}-v0", **options)

@@ -7,13 +7,23 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cases import Episodes, States, cases_of, heading, held_out, listed_contenders, watched
+from multispin_env.evaluation.cases import (
+    Episodes,
+    States,
+    bounds_of,
+    cases_of,
+    heading,
+    held_out,
+    listed_contenders,
+    watched,
+)
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
-FAIR, RECORDED = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0"
+FAIR, RECORDED, WITHOUT = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0", "MultiSpin/Continuous-v0"
+pytestmark = pytest.mark.usefixtures("quick_prices")
 SHORT = {"num_users": 3, "max_episode_steps": 5}
 
 
@@ -43,15 +53,10 @@ def test_states_are_priced_as_expected_outcomes():
     assert (states.values(ms.make_controller("fixed", scenario)) == outcome.goodput).all()
 
 
-def test_the_optimum_of_a_table_is_certified():
+def test_contenders_of_states():
     states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
-    assert states.make("optimal").certify == 1e-6
+    assert states.make("optimal").certify == 1e-6  # in a table
     assert States.draw(states.scenario, 4, certify=None).make("optimal").certify is None
-    assert isinstance(states.make("fixed"), ms.Controller)
-
-
-def test_systems_are_values_too():
-    states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
     for name in SYSTEMS:
         assert (states.values(name) == SYSTEMS[name](states.scenario, states.state)).all()
     assert {"optimal", "fixed", *SYSTEMS} <= set(states.contenders)
@@ -91,10 +96,7 @@ def test_episodes_are_those_of_the_environment():
 def test_policies_play_with_their_own_actions(action):
     settings = settings_of(HIDDEN, action)
     episodes = Episodes(HIDDEN, 4, settings.scenario, {"max_episode_steps": 5})
-    env = gym.make_vec(
-        HIDDEN, num_envs=4, vectorization_mode="vector_entry_point", scenario=settings.scenario, action=action,
-        max_episode_steps=5,
-    )  # fmt: skip
+    env = gym.make_vec(HIDDEN, num_envs=4, scenario=settings.scenario, action=action, max_episode_steps=5)
     expected = play_episodes(env, lambda observation: np.zeros(env.action_space.shape, np.float32), episodes.seed)
     assert (episodes.values(zeros(settings)) == expected.goodput).all()
     plain = Episodes(HIDDEN, 4, settings.scenario, {"max_episode_steps": 5}, action=action)
@@ -107,9 +109,8 @@ def test_a_table_of_episodes_is_by_the_metric():
     rows = episodes.table(listed_contenders(episodes))
     assert (episodes.metric, episodes.reference) == ("return", "optimal+gradient")
     assert {row.name for row in rows} == {episodes.reference, *episodes.contenders}
-    returns = episodes.play("fixed").returns
-    row = next(row for row in rows if row.name == "fixed") if "fixed" in episodes.contenders else None
-    assert row is None or row.mean == returns.mean()
+    row = next(row for row in rows if row.name == "fixed")
+    assert row.mean == episodes.play("fixed").returns.mean()
     assert all(row.share is None for row in rows)
     assert all(row.details["fairness"] <= 1.0 for row in rows)
 
@@ -126,12 +127,9 @@ def test_cases_of_every_environment(env_id):
     assert own.reference == cases.reference
     assert next(iter(listed_contenders(cases))) == cases.reference
     assert set(listed_contenders(cases)) == {cases.reference, *cases.contenders}
-
-
-def test_where_one_length_is_common_the_best_of_them_is_the_reference():
-    cases = held_out(COMMON, settings_of(COMMON), 3)
-    assert cases.reference == "homogeneous"
-    assert "optimal" not in cases.contenders
+    if env_id == COMMON:  # the best common length
+        assert cases.reference == "homogeneous"
+        assert "optimal" not in cases.contenders
 
 
 def test_what_learnt_from_a_model_is_measured_on_the_replay():
@@ -169,3 +167,34 @@ def test_systems_that_decide_nothing_have_no_place_where_rounds_depend_on_each_o
     assert episodes.systems == ()
     with pytest.raises(ValueError, match="system: expected an environment whose rounds are independent for 'p2p', got"):
         episodes.play("p2p")
+
+
+def bounded(**arguments):
+    return Episodes(WITHOUT, 3, "qwen3.5", {"num_users": 3, "horizon": 8.0, **arguments})
+
+
+def test_the_bound_is_of_the_devices_that_play():
+    some = bounded(channel="static")
+    env = some.env().unwrapped
+    env.reset(seed=some.seed)
+    np.testing.assert_allclose(bounds_of(some), ms.rate_bound(env.scenario, env.state.system), rtol=1e-12)
+
+
+@pytest.mark.parametrize("law", ["independent", "static"])
+@pytest.mark.parametrize("name", ["groups", "optimal"])
+def test_rules_stay_below_it(law, name):
+    some = bounded(channel=law)
+    assert some.values(name).mean() < bounds_of(some).mean()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "arguments"),
+    [
+        (WITHOUT, {"channel": "gauss-markov"}),
+        (WITHOUT, {"acceptance_visible": False}),
+        ("MultiSpin/Serving-v0", {}),
+        ("MultiSpin/Fair-v0", {}),
+    ],
+)
+def test_there_is_none_where_nothing_is_proved(env_id, arguments):
+    assert bounds_of(Episodes(env_id, 2, "llama2", {"num_users": 2, **arguments})) is None

@@ -19,11 +19,12 @@ def test_independent_rounds_have_the_interval_of_the_normal_law():
     series = np.random.default_rng(0).standard_normal(900)
     for block in (1, 6):
         (found,) = block_intervals(with_ones(series), mean, block)
+        assert block_intervals(with_ones(series), mean, block) == [found]  # to the bit
         assert found.mean == pytest.approx(series.mean())
         assert (found.high - found.low) == pytest.approx(2 * 1.96 * series.std() / 30, rel=0.15)
 
 
-def coverage(block, repeats=60, count=200, memory=0.8):
+def coverage(block, repeats=40, count=200, memory=0.8):
     """How often the interval of the mean of a series with memory holds 0, its true one."""
     rng = np.random.default_rng(1)
     hits = 0
@@ -49,11 +50,6 @@ def test_statistics_of_one_draw_are_paired():
     assert one.high > other.low
 
 
-def test_it_repeats_to_the_bit():
-    numbers = with_ones(np.random.default_rng(3).random(50))
-    assert block_intervals(numbers, mean, 7) == block_intervals(numbers, mean, 7)
-
-
 @pytest.mark.parametrize(
     ("shape", "block", "sentence"),
     [
@@ -71,10 +67,10 @@ def test_bad_numbers_are_refused(shape, block, sentence):
 def test_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = 0
-    for _ in range(200):
+    for _ in range(80):
         found = mean_interval(rng.normal(3.0, 1.0, 80), rng)
         hits += found.low <= 3.0 <= found.high
-    assert 180 <= hits <= 199
+    assert 70 <= hits < 80
 
 
 def test_intervals_of_means():

@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-CHROMIUM, CHROMEDRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-"""Debian's."""
+CHROMIUM, CHROMEDRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")  # Debian's
 
 QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -34,11 +33,6 @@ control.value = value;
 control.dispatchEvent(new Event("input", { bubbles: true }));
 """
 """Sets a control; says after how many ms the answer is on the screen."""
-
-
-def installed() -> bool:
-    """Whether the browser and its driver are there."""
-    return CHROMIUM.exists() and CHROMEDRIVER.exists()
 
 
 @contextmanager

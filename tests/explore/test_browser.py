@@ -7,22 +7,25 @@ import sys
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from multispin_env.explore import no_barrier
 from multispin_env.explore.one_round import RoundSettings, compute
 from multispin_env.explore.page import VIEWS
 from multispin_env.explore.settings import Places
-from tests.explore.browser import browser, installed, redraw, resize, served, visit
+from tests.explore.browser import CHROMEDRIVER, CHROMIUM, browser, redraw, resize, served, visit
 
-pytestmark = pytest.mark.skipif(not installed(), reason="needs Chromium and its driver")
+installed = CHROMIUM.exists() and CHROMEDRIVER.exists()
+pytestmark = pytest.mark.skipif(not installed, reason="needs Chromium and its driver")
 
-ROOT = Path(__file__).parent.parent.parent
-
-USERS = 6
+NAMELESS = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
+    .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
+"""Controls of which nobody who hears the page knows what they are."""
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +50,6 @@ def driver(shared):
     return shared
 
 
-@pytest.fixture(params=VIEWS.names())
-def view(request):
-    return request.param
-
-
 def text(driver, css):
     return driver.execute_script("return document.querySelector(arguments[0]).textContent", css)
 
@@ -69,44 +67,47 @@ def until(driver, script, *arguments, seconds=10.0):
     return found
 
 
-def edit(driver, cell, value, how="Enter"):
-    """Type into a cell as a user does, and wait for the answer."""
-    from selenium.webdriver.common.keys import Keys
-
+def edit(driver, cell, value, key=Keys.ENTER):
+    """Type into a cell as a user does, and wait for the answer after Enter."""
     driver.execute_script(
         "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
     )
     found = driver.find_element("css selector", f'[data-cell="{cell}"]')
     driver.execute_script("arguments[0].focus()", found)
-    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, {"Enter": Keys.ENTER, "Escape": Keys.ESCAPE}[how])
-    if how == "Enter":
+    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, key)
+    if key == Keys.ENTER:
         until(driver, "return window.answered")
 
 
 def state_of(driver):
-    """All that the server has said, which a player's moment is not."""
+    """All that the server has said, which a player's moment is not, and the address."""
     said = """const results = document.getElementById('results').cloneNode(true);
         results.querySelector('#player')?.replaceChildren();
-        return [...results.querySelectorAll('.card')].map(e => e.textContent)"""
-    return driver.execute_script(said), driver.execute_script("return location.href")
+        return [[...results.querySelectorAll('.card')].map(e => e.textContent), location.href]"""
+    return driver.execute_script(said)
 
 
+@pytest.mark.parametrize("view", VIEWS.names())
 def test_a_view_opens_and_redraws_in_silence(driver, address, view):
     """No word in the console, and nothing from elsewhere, also after a slider has moved; its link brings it back."""
     visit(driver, f"{address}/{view}")
     first = state_of(driver)
     assert first[0]
-    name = "num_users" if driver.execute_script("return !!document.getElementById('num_users')") else "seed"
-    redraw(driver, name, 3)
+    assert driver.execute_script(NAMELESS) == []
+    for width in (1600, 400):
+        resize(driver, width)
+        until(driver, "return window.innerWidth === arguments[0]", width)  # a frame after the style sheet has come
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    redraw(driver, "num_users", 3)
     changed = state_of(driver)
     assert changed[0] != first[0]
     assert changed[1] == driver.execute_script("return document.getElementById('link').href")
-    assert text(driver, f"output[for={name}]") == "3"
+    assert text(driver, "output[for=num_users]") == "3"
     assert text(driver, "#said") == ""
     driver.get("about:blank")
     visit(driver, changed[1])
     assert state_of(driver) == changed
-    assert driver.execute_script(f"return document.getElementById('{name}').value") == "3"
+    assert driver.execute_script("return document.getElementById('num_users').value") == "3"
     assert driver.get_log("browser") == []
     messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
     asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
@@ -114,43 +115,25 @@ def test_a_view_opens_and_redraws_in_silence(driver, address, view):
     assert not [url for url in asked if not url.startswith((f"{address}/", "data:", "chrome:", "about:"))]
 
 
-def test_a_view_fits_the_screen_and_names_its_controls(driver, address, view):
-    nameless = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
-        .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
-    resize(driver, 1600)
-    visit(driver, f"{address}/{view}")
-    assert driver.execute_script(nameless) == []
-    for width in (1600, 400):
-        resize(driver, width)
-        until(driver, "return window.innerWidth === arguments[0]", width)  # a frame after the style sheet has come
-        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-
-
 def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
     """To the last shown digit, in a process of its own."""
     visit(driver, f"{address}/one-round?num_users=5&edits=2.snr_db%3D4.5&moved=3&moved_db=-7.5&payload=ids")
-    driver.execute_cdp_cmd(
-        "Browser.grantPermissions",
-        {"origin": address, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
-    )
+    allowed = {"origin": address, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
     driver.find_element("css selector", "[data-copy=python]").click()
     until(driver, "return document.querySelector('[data-copy=python]').textContent === 'Copied'")
     code = driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert code == text(driver, "#python")
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     gets = [texts(driver, f"[data-table=gets] tbody td:nth-child({column})") for column in range(2, 7)]
     for title, column in zip(("lengths", "bandwidth in MHz", "ends in ms", "tokens", "tokens/s"), gets, strict=True):
         assert f"{title}: {' '.join(column)}\n" in printed
-    for name, rate, share in zip(
-        *(texts(driver, f"[data-table=controllers] tbody td:nth-child({column})") for column in (1, 2, 3)), strict=True
-    ):
+    rows = texts(driver, "[data-table=controllers] tbody td")
+    for name, rate, share in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
         assert f"{name}: {rate} tokens/s, {share} of the optimum\n" in printed
     paid = texts(driver, ".amount")
     assert f"change in tokens/s: {' '.join(one.split()[0] for one in paid)}\n" in printed
     assert f"change in MHz: {' '.join(one.split()[2] for one in paid)}\n" in printed
-
-
-BUSY = "no-barrier?num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
 
 
 def test_the_timelines_play_by_the_keyboard(driver, address):
@@ -158,15 +141,12 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
     visit(driver, f"{address}/no-barrier?num_users=20")
     player = driver.find_element("id", "player")
     of = "const p = document.getElementById('player').player; return "
-    first, said = driver.execute_script(f"{of} [p.clock, p.playing]"), texts(driver, ".player-news")
-    assert first[1] is False
-    from selenium.webdriver.common.keys import Keys
-
-    player.send_keys("+")
-    player.send_keys(" ")
+    (first, playing), said = driver.execute_script(f"{of} [p.clock, p.playing]"), texts(driver, ".player-news")
+    assert playing is False
+    player.send_keys("+", " ")
     time.sleep(1.0)
     frames, seconds, moved = driver.execute_script(
-        f"{of} [p.frames, (performance.now() - p.started) / 1000, (p.clock - {first[0]}) / p.record.ticks]"
+        f"{of} [p.frames, (performance.now() - p.started) / 1000, (p.clock - {first}) / p.record.ticks]"
     )
     assert frames > 1
     assert moved == pytest.approx(seconds, abs=0.2)  # ahead of its first speed, one half
@@ -174,23 +154,24 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
     player.send_keys(" ")
     paused = driver.execute_script(f"{of} p.clock")
     player.send_keys(Keys.ARROW_LEFT)
-    assert driver.execute_script(f"{of} [p.playing, p.clock, p.record.ticks]")[:2] == [False, paused - 5000]
+    assert driver.execute_script(f"{of} [p.playing, p.clock]") == [False, paused - 5000]
 
 
 def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
-    visit(driver, f"{address}/{BUSY}")
-    settings = no_barrier.NoBarrierSettings.from_query(urlsplit(BUSY).query)
-    found = no_barrier.compute(settings, Places())
+    query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
+    visit(driver, f"{address}/no-barrier?{query}")
+    found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), Places())
     for place, side in enumerate(found["sides"], start=1):
         shown = texts(driver, f"[data-table=first] tbody tr:nth-child({place}) td")
         assert shown == [side["name"], *(f"{value:.3f}" for value in side["facts"].values())]
     driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
     for side, said in zip(found["sides"], texts(driver, ".player-news"), strict=True):
-        over = [number for number, end in enumerate(side["ends"]) if end <= min(one["shown"] for one in found["sides"])]
-        rate = side["gained"][over[-1]] * found["ticks"] / side["ends"][over[-1]]
+        shown = min(one["shown"] for one in found["sides"])
+        last = max(number for number, end in enumerate(side["ends"]) if end <= shown)
+        rate = side["gained"][last] * found["ticks"] / side["ends"][last]
         assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found['bound']:.0f} % of the bound" in said
-        assert f"; {side['waiting'][over[-1]]} requests wait. " in said
-        in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][over[-1]])
+        assert f"; {side['waiting'][last]} requests wait. " in said
+        in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][last])
         assert f"Requests: {in_time} in time, " in said
         doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
         assert sum(doing) == 3
@@ -213,7 +194,7 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
     assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
     found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), Places())
     assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
-    edit(driver, "1.snr_db", "59", how="Escape")
+    edit(driver, "1.snr_db", "59", key=Keys.ESCAPE)
     assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
     driver.find_element("css selector", "[data-set=edits]").click()  # undo
     until(driver, "return !location.href.includes('edits')")
@@ -222,8 +203,6 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
 
 def test_all_is_reached_by_the_keyboard(driver, address):
     """Tab goes through controls, cells and buttons; arrows move a slider."""
-    from selenium.webdriver.common.keys import Keys
-
     visit(driver, f"{address}/one-round?num_users=1")
     focused = """const {id, dataset, tagName} = document.activeElement;
         return id || dataset.cell || dataset.copy || dataset.set || tagName"""
@@ -246,41 +225,28 @@ def test_all_is_reached_by_the_keyboard(driver, address):
 
 def test_users_at_once_do_not_mix_their_states(address):
     """Each asks for a system of its own, again and again, while the others do."""
-    wanted = {}
-    for user in range(USERS):
-        settings = RoundSettings(num_users=2 + user, seed=user, moved=1, moved_db=1.0 + user)
-        wanted[user] = settings, f"{compute(settings, Places()).goodputs['optimal']:.2f} tokens/s"
-    got = {user: [] for user in wanted}
-    together = threading.Barrier(USERS)
+    users = [RoundSettings(num_users=2 + user, seed=user, moved=1, moved_db=1.0 + user) for user in range(6)]
+    together = threading.Barrier(len(users))
 
-    def use(user):
-        settings, _ = wanted[user]
+    def use(settings):
         together.wait()
         for _ in range(2):
             with urllib.request.urlopen(f"{address}/draw/one-round?{settings.query()}", timeout=30) as page:
                 found = json.load(page)
-            goodput = re.search(r'data-number="goodput">([^<]+)<', found["html"])[1]
-            got[user].append((goodput, found["link"]))
+            yield re.search(r'data-number="goodput">([^<]+)<', found["html"])[1], found["link"]
 
-    users = [threading.Thread(target=use, args=[user]) for user in wanted]
-    for one in users:
-        one.start()
-    for one in users:
-        one.join()
-    for user, (settings, goodput) in wanted.items():
-        assert got[user] == [(goodput, f"/one-round?{settings.query()}")] * 2
+    with ThreadPoolExecutor(len(users)) as threads:
+        answers = list(threads.map(lambda settings: list(use(settings)), users))
+    for settings, got in zip(users, answers, strict=True):
+        goodput = f"{compute(settings, Places()).goodputs['optimal']:.2f} tokens/s"
+        assert got == [(goodput, f"/one-round?{settings.query()}")] * 2
 
 
 def test_only_this_machine_reaches_it(address):
     """The socket is at the loopback address alone, as the system says."""
-    port = f"{urlsplit(address).port:04X}"
-    rows = [
-        line.split()
-        for name in ("tcp", "tcp6")
-        if (table := Path(f"/proc/net/{name}")).exists()
-        for line in table.read_text(encoding="utf-8").splitlines()[1:]
-    ]
-    listening = [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port}")]
-    if not rows:
+    tables = [table for name in ("tcp", "tcp6") if (table := Path(f"/proc/net/{name}")).exists()]
+    if not tables:
         pytest.skip("the system does not say")
-    assert listening == [f"0100007F:{port}"]
+    rows = [line.split() for table in tables for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    port = f"{urlsplit(address).port:04X}"
+    assert [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port}")] == [f"0100007F:{port}"]

@@ -59,17 +59,12 @@ def test_the_command_prints_the_tables(case, capsys):
             assert " ".join(row) in lines
 
 
-def test_no_rule_exceeds_the_bound(case):
-    _, found = case
-    for side in found["sides"]:
-        assert 0.0 < side["facts"]["token_goodput"] < found["bound"]
-
-
 def test_a_record_is_small_and_json(case):
+    """And no rule exceeds the bound."""
     _, found = case
     assert len(json.dumps(found)) < 100_000
-    assert found["colours"]["drafting"] == "#0072b2"
     assert (found["users"], len(found["sides"][0]["devices"])) == (3, 3)
+    assert all(0.0 < side["facts"]["token_goodput"] < found["bound"] for side in found["sides"])
 
 
 @pytest.mark.parametrize(
@@ -77,9 +72,6 @@ def test_a_record_is_small_and_json(case):
     [
         ({"right": "load-aware"}, r"^right: expected another controller than on the left, got 'load-aware'$"),
         ({"left": "grups"}, r"^left: expected one of .* did you mean 'groups'\?$"),
-        ({"load": 2.5}, r"^load: expected a finite number in \[0.1, 2\], got 2.5$"),
-        ({"seconds": 61.0}, r"^seconds: expected a finite number in \[2, 60\], got 61.0$"),
-        ({"episodes": 1}, r"^episodes: expected an integer in 2..16, got 1$"),
         ({"requests": "rush"}, r"^requests: expected one of "),
     ],
 )

@@ -13,15 +13,11 @@ from multispin_env.scenario import Scenario
 HERE = Places()
 
 
-@pytest.fixture(params=VIEWS.names())
-def view(request):
-    return VIEWS.load(request.param)
-
-
-def test_a_link_says_what_is_not_the_default(view):
-    start = view.settings.start(HERE)
+@pytest.mark.parametrize("name", VIEWS.names())
+def test_a_link_says_what_is_not_the_default(name):
+    start = VIEWS.load(name).settings.start(HERE)
     for settings in (start, replace(start, num_users=3, seed=9)):
-        assert view.settings.from_query(settings.query()) == settings
+        assert type(start).from_query(settings.query()) == settings
 
 
 def test_a_link_restores_every_field():
@@ -30,8 +26,7 @@ def test_a_link_restores_every_field():
         server="a100-32b", payload="ids", shortest="0", seed=7, moved=2,
         moved_db=5.5, edits="1.snr_db=12.5;3.acceptance=.7",
     )  # fmt: skip
-    names = [entry.name for entry in fields(settings)]
-    assert all(getattr(settings, name) != getattr(RoundSettings(), name) for name in names), "each differs"
+    assert all(getattr(settings, entry.name) != entry.default for entry in fields(settings)), "each differs"
     assert RoundSettings.from_query(f"?{settings.query()}") == settings
 
 
@@ -60,31 +55,25 @@ def test_bad_links_are_refused_in_one_sentence(query, words):
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_the_start_is_the_preset(preset):
-    settings = SystemSettings(scenario=preset)
-    assert settings.system(HERE) == Scenario.preset(preset, num_users=20, total_bandwidth=10e6)
-
-
-def test_sliders_change_what_they_say():
-    base = Scenario.preset("llama2")
+def test_sliders_change_what_they_say(preset):
+    base = Scenario.preset(preset)
+    assert SystemSettings(preset).system(HERE) == base.replace(num_users=20, total_bandwidth=10e6)
     moved = SystemSettings(
-        num_users=5, megahertz=2.5, snr_shift=3.0, spread=0.0, draft_factor=2.0, server="a100-70b", payload="ids",
-        shortest="0",
+        preset, num_users=5, megahertz=2.5, snr_shift=3.0, spread=0.0, draft_factor=2.0, server="a100-70b",
+        payload="ids", shortest="0",
     ).system(HERE)  # fmt: skip
+    middle = pytest.approx((base.mean_gain_low + base.mean_gain_high) / 2)
     assert (moved.num_users, moved.total_bandwidth) == (5, 2.5e6)
     assert moved.transmit_snr_db == base.transmit_snr_db + 3.0
     assert moved.mean_draft_time == pytest.approx(2.0 * base.mean_draft_time)
-    assert moved.draft_time_spread == 0.0
-    assert moved.mean_gain_low == moved.mean_gain_high == pytest.approx((base.mean_gain_low + base.mean_gain_high) / 2)
+    assert (moved.draft_time_spread, moved.mean_gain_low, moved.mean_gain_high) == (0.0, middle, middle)
     assert (moved.server, moved.payload, moved.min_draft_length) == ("a100-70b", "ids", 0)
 
 
 def test_a_wide_spread_stays_a_scenario():
-    base = Scenario.preset("llama2")
-    assert (base.draft_time_spread, base.mean_gain_low, base.mean_gain_high) == (0.15, 0.2, 0.5)
-    wide = SystemSettings(spread=2.0).system(HERE)
-    assert wide.draft_time_spread == pytest.approx(0.3)
-    assert (wide.mean_gain_low, wide.mean_gain_high) == pytest.approx((0.05, 0.65))
+    wide = SystemSettings(spread=2.0).system(HERE)  # of 0.15, and of 0.2 to 0.5
+    spread = wide.draft_time_spread, wide.mean_gain_low, wide.mean_gain_high
+    assert spread == pytest.approx((0.3, 0.05, 0.65))
 
 
 @pytest.mark.parametrize("settings", [SystemSettings, RoundSettings, LandscapeSettings])
@@ -105,9 +94,7 @@ def test_python_and_options_make_the_same_system(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Scenario.preset("r1", num_users=4).save("own.json")
     for places, name in ((HERE, "llama2"), (Places(tmp_path / "own.json"), str(tmp_path / "own.json"))):
-        settings = SystemSettings(
-            scenario=name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0"
-        )
+        settings = SystemSettings(name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0")
         made = {}
         exec(f"import multispin_env as ms\n{settings.python_system(places)}", made)
         assert made["scenario"] == settings.system(places)
@@ -125,8 +112,8 @@ OUTSIDE = (
 def places(tmp_path):
     for name in ("runs/mine", "runs/other", "runs/empty", "secret"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("runs/mine", "runs/other", "secret"):
-        (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
+        if name != "runs/empty":
+            (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "runs" / "link").symlink_to(tmp_path / "secret", target_is_directory=True)
     return Places(None, tmp_path / "runs")
 
@@ -134,16 +121,13 @@ def places(tmp_path):
 def test_runs_are_those_of_the_folder(places):
     assert places.run_names() == ("mine", "other")
     assert places.run("mine") == places.runs / "mine"
+    assert Places(None, places.runs / "nothing").run_names() == ()
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE, "empty", "link"])
 def test_no_other_folder_is_a_run(places, name):
     with pytest.raises(ValueError, match="run: expected one of"):
         places.run(name)
-
-
-def test_no_folder_has_no_runs(tmp_path):
-    assert Places(None, tmp_path / "nothing").run_names() == ()
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE, "other.toml"])

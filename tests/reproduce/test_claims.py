@@ -1,5 +1,6 @@
-"""The claims are those that README and the page state, to the digit."""
+"""The claims are those that the page states, to the digit."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,9 @@ from multispin_env.reproduce import claims
 from multispin_env.reproduce.claims import BUDGETS, best_and_last, ratio_interval, verdict
 from multispin_env.reproduce.drawing import markdown_table
 from multispin_env.reproduce.figure import LABELS, PRESETS, Scale, scenario_at, scores_of
+from tests.reproduce.test_numbers import SCALE, states
 
 ROOT = Path(__file__).parent.parent.parent
-SCALE = Scale(quick=True, states=3, seed=5)
-
-
-def states(preset):
-    scenario = ms.Scenario.preset(preset)
-    return scenario, ms.sample_state(scenario, np.random.default_rng(5), 3)
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +25,19 @@ def rows():
 
 
 def test_page_holds_this_table(rows):
-    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     assert markdown_table(*claims.claim_cells(rows)) in page
 
 
 def test_page_shows_every_figure():
-    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     for name in FIGURES.names():
-        assert f"(images/reproduce/{name}.png)" in page
+        assert f"images/reproduce/{name}.png)" in page
         assert (ROOT / "docs" / "images" / "reproduce" / f"{name}.png").stat().st_size <= 250_000
 
 
-def test_scores_are_those_of_the_readme():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_scores_are_those_of_the_page_of_agents():
+    text = (ROOT / "docs" / "evidence" / "agents.md").read_text(encoding="utf-8")
     scores = scores_of(Scale(), scenario_at("llama2", 10.0))
     for name, values in scores.items():
         assert f"| {name} | {values.mean():.2f} |" in text
@@ -60,7 +56,7 @@ def test_targets_of_the_project_are_met():
 
 
 def test_why_the_ratio_to_p2p_is_lower():
-    # the table says that 14 ms would meet this claim and +88 % at once
+    """The table says that 14 ms would meet this claim and +88 % at once."""
     slower = scenario_at("llama2", 10.0).replace(mean_draft_time=14e-3)
     wide, narrow = scores_of(Scale(), slower), scores_of(Scale(), slower.replace(total_bandwidth=5e6))
     assert verdict(4.6, ratio_interval(wide["optimal"], wide["p2p"])) == "holds"
@@ -68,7 +64,7 @@ def test_why_the_ratio_to_p2p_is_lower():
 
 
 def test_why_homo_is_ahead_for_llama2():
-    # the table says that the tasks decide
+    """The table says that the tasks decide."""
     for budget in (2.5, 10.0):
         pairs = scenario_at("llama2", budget), scenario_at("qwen3.5", budget)
         leads = []
@@ -92,12 +88,11 @@ def test_claims_that_are_numbers(monkeypatch):
     rows = claimed(monkeypatch, uniform=[2.5, 2.5], optimal=[4.0, 4.0], p2p=[0.875, 0.875])
     assert [row.verdict for row in rows[:3]] == ["differs", "differs", "close"]
     assert [row.here for row in rows[:3]] == [*["+100 % (+100 to +100)"] * 2, "4.57× (4.57 to 4.57)"]
-    numbers = [(row.paper_low, row.paper_high, row.value, row.low, row.high) for row in rows[:3]]
+    numbers = [astuple(row)[5:] for row in rows]
     assert numbers[0] == numbers[1] == (1.88, 1.88, 2.0, 2.0, 2.0)
     assert numbers[2] == pytest.approx((4.6, 4.6, 32 / 7, 32 / 7, 32 / 7))
     assert (rows[5].here, rows[5].verdict) == ("4 (4 to 4) llama2; 4 (4 to 4) qwen3.5", "differs")
-    assert (rows[5].paper_low, rows[5].paper_high) == (145.0, 200.0)
-    assert np.isnan([rows[5].value, rows[5].low, rows[5].high]).all()
+    assert numbers[5] == pytest.approx((145.0, 200.0, np.nan, np.nan, np.nan), nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -130,17 +125,10 @@ def test_ahead_means_at_every_budget(monkeypatch):
     assert (lead.here, lead.verdict) == ("qwen3.5 only; for llama2 Homo is ahead by -10 to 20 %", "differs")
 
 
-@pytest.mark.parametrize(
-    ("paper", "word"),
-    [(1.75, "holds"), (2.25, "holds"), (1.74, "differs"), (2.26, "differs"), (2.0, "holds")],
-)
-def test_verdict_of_a_wide_interval(paper, word):
-    assert verdict(paper, Interval(2.0, 1.75, 2.25)) == word
-
-
-@pytest.mark.parametrize(("paper", "word"), [(2.09, "close"), (1.91, "close"), (2.11, "differs"), (1.89, "differs")])
-def test_verdict_of_a_narrow_interval(paper, word):
-    assert verdict(paper, Interval(2.0, 1.95, 2.05)) == word
+def test_verdicts():
+    wide, narrow = Interval(2.0, 1.75, 2.25), Interval(2.0, 1.95, 2.05)
+    assert [verdict(paper, wide) for paper in (1.74, 1.75, 2.0, 2.25, 2.26)] == ["differs", *["holds"] * 3, "differs"]
+    assert [verdict(paper, narrow) for paper in (1.89, 1.91, 2.09, 2.11)] == ["differs", "close", "close", "differs"]
 
 
 def test_interval_of_a_ratio_is_paired():
@@ -157,10 +145,8 @@ def test_remark_2_and_the_closed_form_in_a_few_states():
     rows = claims.claims(SCALE)
     assert rows[-1].here == "24 of 24"
     assert rows[-1].verdict == "holds"
-    for row, controller, field in (
-        (rows[6], "homogeneous", "spectral_efficiency"),
-        (rows[7], "optimal", "acceptance_rate"),
-    ):
+    deciding = ("homogeneous", "spectral_efficiency"), ("optimal", "acceptance_rate")
+    for row, (controller, field) in zip(rows[6:8], deciding, strict=True):
         parts = []
         for preset in PRESETS:
             scenario, state = states(preset)

@@ -10,11 +10,11 @@ from reference import best_goodput, server_time
 from reference import equal_latency as root
 
 import multispin_env as ms
-from multispin_env.evaluation.hostile import extreme_instance, hostile_instance, hostile_law
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.solver import relaxed
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import idle, relaxed_optimum
+from tests.hostile import extreme_instance, hostile_instance, hostile_law
 
 LAWS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
 

@@ -9,10 +9,10 @@ import pytest
 from reference import equal_latency, expected_tokens, server_time
 
 import multispin_env as ms
-from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.windows import FixedPass, Nodes, laws_of
+from tests.hostile import hostile_instance, hostile_law
 from tests.solver.test_optimum import KINDS, weighted
 
 

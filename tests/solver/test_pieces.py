@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.physics.tokens import expected_tokens, verification_time
 from multispin_env.server import line_time
 from multispin_env.solver import search
@@ -35,6 +34,7 @@ from multispin_env.solver.search import (
 )
 from multispin_env.solver.stationary import bracketed_root
 from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, ends_of, joined_nodes, laws_of
+from tests.hostile import hostile_instance, hostile_law
 
 RATES = np.array([[0.0, 1e-300, 1e-9, 0.3], [0.9, 1.0 - 1e-9, 1.0 - 2.0**-53, 1.0]])
 

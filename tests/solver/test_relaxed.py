@@ -7,7 +7,6 @@ import pytest
 from reference import equal_latency as root
 from scipy.optimize import minimize
 
-from multispin_env.evaluation.hostile import hostile_instance
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
@@ -16,6 +15,7 @@ from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import Ray, ray_lengths, relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.stationary import charged_omega, omega_below, wright_omega
+from tests.hostile import hostile_instance
 
 
 def problems(count=24):

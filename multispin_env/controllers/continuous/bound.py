@@ -1,12 +1,8 @@
-"""Bound on every policy without a barrier.
+"""Bound in tokens/s on every policy without the barrier, and what its time is worth (ours; docs/evidence/bound.md).
 
-A channel that is drawn for each cycle, as a few states that no policy finds worse (ours).
-
-Rows for a server whose passes take longer for every token: how much longer at least (ours).
-
-Rows about the batches that a device sits out, for static channels: skips, idle server, uploads (ours).
-
-Tokens/s that no policy exceeds where nobody waits for everybody, and what its time is worth (ours).
+`rate_bound` solves the program of `bound_program`. Here are what it adds for some systems: a fading channel as a few
+states that no policy finds worse, rows for a server whose passes take longer for every token, and, for a tight bound in
+static channels, rows about the batches that a device sits out.
 """
 
 from dataclasses import dataclass, replace
@@ -31,11 +27,9 @@ from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import LONGEST, SHORTEST, user_times
 
-STATES = 24
-"""m, states that stand for the fading law."""
-
-DEEPEST = 1e-3
-"""Share of cycles in the deepest fades, which count as the best of them: their mean air time is infinite."""
+STATES = 24  # m, states that stand for the fading law
+DEEPEST = 1e-3  # share of cycles in the deepest fades, which count as the best of them: their mean air time is infinite
+LOOKS_BACK = 3  # batches whose idle time can lie in a window: cycles of longer gaps are one kind
 
 
 def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -71,9 +65,9 @@ def _token_time(scenario: Scenario, mean_gain: FloatArray, gain: FloatArray) -> 
 
 
 def with_token_times(rates: Rates, system: System) -> Rates:
-    """Put the time of passes, by size of batch, above every line of the law.
+    """Put the time of passes above every line of the law; tokens are counted by device and size of batch.
 
-    Tokens are counted by device and size, and once more in each batch that a device waits for.
+    They are counted once more in each batch that a device waits for.
     """
     program, users = rates.program, np.arange(system.num_users)
     passes = Amount(program.variables(len(users), most=1.0, group=0), 1.0)
@@ -117,10 +111,6 @@ def _token_rows(rates: Rates, system: System, own: IntArray, whole: IntArray) ->
     counted = program.rows(users)
     program.put(counted, own, sizes)
     program.put(counted, whole, -1.0)
-
-
-LOOKS_BACK = 3
-"""Batches whose idle time can lie in a window: cycles of longer gaps are one kind, about which less is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +254,7 @@ def rate_bound(
 ) -> FloatArray:
     """Long-run tokens/s that no policy exceeds where the server verifies what is there and nobody waits.
 
-    It bounds the best value of this problem from above, by weak duality of a linear program:
+    It bounds the best value of this problem, by weak duality of a linear program:
 
         maximise    the limit superior of (tokens gained until t) / t
         over        all policies: who drafts how much and when, who has the uplink, who is in a batch and when it starts
@@ -316,9 +306,7 @@ def rate_prices(
     mean_gain: FloatArray | None = None,
     tight: bool = False,
 ) -> RatePrices:
-    """Return `rate_bound` with the prices that prove it: what scarce time is worth.
-
-    Parameters and errors are those of `rate_bound`.
+    """Return `rate_bound` with the prices that prove it. Parameters and errors are those of `rate_bound`.
 
     Examples
     --------

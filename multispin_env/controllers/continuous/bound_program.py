@@ -1,8 +1,7 @@
-"""Linear program of the bound.
+"""Linear program of the bound: rows and variables, and a bound on its value that is valid whatever the prices (ours).
 
-Linear programs over rates, and a bound on their value that is valid whatever the prices are (ours).
-
-Rows that the rates of every policy keep: server, uplink, devices, batches, channel, sets of devices (ours).
+`Program` is the solver. `rates_of` and the `add_...` functions give the rows that the rates of every policy keep, by
+server, uplink, devices, batches, channel and sets of devices; docs/evidence/bound.md numbers them.
 """
 
 from dataclasses import dataclass, field
@@ -115,8 +114,7 @@ class _Shares:
 
     def _profit(self, prices: FloatArray) -> FloatArray:
         """What a full share of each variable seems to win."""
-        profit: FloatArray = self.gain - self.matrix @ prices
-        return profit
+        return np.asarray(self.gain - self.matrix @ prices)
 
     def _bound(self, prices: FloatArray) -> float:
         won = np.zeros(self.group[-1] + 1)

@@ -1,14 +1,6 @@
-"""Rules that decide for each device by itself.
+"""Rules that decide for each device by itself, a modifier for deadlines, and servers that need no drafts (ours).
 
-Estimated goodput of drafts of some lengths, from the cycles of devices, without simulation (ours).
-
-Verify what is there.
-
-Least laxity first, and no time for what will be late.
-
-Drafts at each device's own pace: the length that is best for itself (ours).
-
-Servers that need no drafts of devices, as controllers of the same engine (ours; docs/serving.md).
+docs/evidence/serving.md has what they earn.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,22 +30,20 @@ def present(state: ContinuousState) -> FloatArray:
     return np.where(has.any(-1, keepdims=True), has, 1.0 / has.shape[-1])
 
 
-def estimated_rates(
-    scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray | None = None
-) -> FloatArray:
+def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray) -> FloatArray:
     """Tokens/s (n, C) of all devices together if drafts have these lengths, without simulation.
 
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
     the devices that come back while the last one is verified, those that count at most. The size is found by
     repetition. An upload takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
     Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
-    (`present`), ``None``: all alike. Prompts are not counted.
+    (`present`). Prompts are not counted.
     """
     copies, users = state.phase.shape
     if lengths.ndim == 1:
         lengths = np.broadcast_to(lengths[:, None], (copies, len(lengths), users))
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    counted = np.broadcast_to((np.ones_like(token_air) if weight is None else weight)[:, None], lengths.shape)
+    counted = np.broadcast_to(weight[:, None], lengths.shape)
     count = ordered_sum(counted)
     drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(counted * lengths) / count
     order = np.argsort(lengths * token_air[:, None], -1, kind="stable")  # devices by the length of their upload
@@ -79,8 +69,11 @@ def estimated_rates(
     return ordered_sum(counted * (TokenLaw.of(alpha).expected(length) / cycle))
 
 
-LEAST_CHANCE = 0.1
-"""With which the last token of a draft is accepted."""
+def best_common_length(scenario: Scenario, state: ContinuousState) -> IntArray:
+    """The one length, (n, K), with the greatest estimated rate of the devices that have a request."""
+    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
+    best = lengths[estimated_rates(scenario, state, lengths, present(state)).argmax(-1)]
+    return np.repeat(best[:, None], state.phase.shape[-1], -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +87,8 @@ class Greedy(ContinuousController):
         from each state; with requests that end, what fits into the budget.
     budget
         Seconds > 0 that a draft may take, as a part of the time of a pass of all devices: the longest L with
-        L (T_k + 2 u_k) within it, of which the last token is accepted with a probability of `LEAST_CHANCE` at least. It
-        may be an array that broadcasts to the states (..., K).
+        L (T_k + 2 u_k) within it, of which the last token is accepted with a probability of 0.1 at least. It may be an
+        array that broadcasts to the states (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
@@ -113,22 +106,17 @@ class Greedy(ContinuousController):
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         shape = state.phase.shape
         if self.draft_length is not None:
-            length = np.full(shape, self.draft_length)
-        else:
-            length = self._best(state) if state.demand.never_ends.all() else self._within_budget(state)
-        return take_all(length)
-
-    def _best(self, state: ContinuousState) -> IntArray:
-        lengths = np.arange(self.scenario.min_draft_length, self.scenario.max_draft_length + 1)
-        best = lengths[estimated_rates(self.scenario, state, lengths).argmax(-1)]
-        return np.repeat(best[:, None], state.phase.shape[-1], -1)
+            return take_all(np.full(shape, self.draft_length))
+        if state.demand.never_ends.all():
+            return take_all(best_common_length(self.scenario, state))
+        return take_all(self._within_budget(state))
 
     def _within_budget(self, state: ContinuousState) -> IntArray:
         scenario = self.scenario
         budget = per_device("budget", self.budget, state.phase.shape)
         pace = state.draft_time + 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
         most = np.floor(budget * scenario.verification_time / pace).astype(np.int64)
-        likely = longest_paying(scenario, state.acceptance_rate, np.full(pace.shape, LEAST_CHANCE))
+        likely = longest_paying(scenario, state.acceptance_rate, np.full(pace.shape, 0.1))
         return np.clip(most, scenario.min_draft_length, likely)
 
 
@@ -137,13 +125,12 @@ def take_all(length: IntArray) -> ContinuousDecision:
     return ContinuousDecision(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))
 
 
-NO_HURRY = 1e6
-"""Seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ."""
+NO_HURRY = 1e6  # seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ
 
 
 @dataclass(frozen=True, eq=False)
 class Deadlines(Modifier):
-    """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/serving.md).
+    """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/evidence/serving.md).
 
     The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
     first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads
@@ -173,10 +160,9 @@ class Deadlines(Modifier):
 
     @override
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        each: FloatArray | float | None = self.need
-        if each is None:
-            each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)
-        each = each * per_device("haste", self.haste, state.phase.shape)
+        cycle = Cycle.of(self.scenario, state, SHORTEST)
+        need = cycle.token_time(decision.draft_length) if self.need is None else self.need
+        each = need * per_device("haste", self.haste, state.phase.shape)
         left = laxity(state, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
         if decision.drop is not None:
@@ -209,9 +195,8 @@ def laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) 
 class OwnPace(ContinuousController):
     """The server takes whatever is there, and each device drafts what brings it most tokens a second.
 
-    Its cycle is longer the more devices are busy (`Cycle`), so drafts are longer under load. Where the uplink is
-    scarce, a price of its time shortens the drafts of devices in a bad channel, and valuable drafts can go first: that
-    makes more tokens in all, and fewer for some. Options may be arrays that broadcast to the states (..., K).
+    Its cycle is longer the more devices are busy (`Cycle`), so drafts are longer under load. Options may be arrays that
+    broadcast to the states (..., K).
 
     Parameters
     ----------
@@ -277,17 +262,14 @@ class AtServer(ContinuousController):
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        shape = state.phase.shape
-        return ContinuousDecision(
-            np.full(shape, self.draft_length), np.full(shape, Join.WAIT), priority=np.zeros(shape)
-        )
+        length = np.full(state.phase.shape, self.draft_length)
+        return take_all(length).changed(join=np.full(length.shape, Join.WAIT))
 
 
 def autoregressive(scenario: Scenario) -> tuple[ContinuousController, ...]:
     """The server alone: a token for each request in every pass, as with continuous batching.
 
-    A pass holds all requests that are there, T_ver(n, n), and the prompts of new ones. A device has one request at a
-    time, as everywhere here; nothing is drafted, nothing uploaded and no round trip waited for.
+    A pass holds all requests that are there, T_ver(n, n), and the prompts of new ones.
     """
     return (_at_server(scenario, 0),)
 
@@ -295,8 +277,7 @@ def autoregressive(scenario: Scenario) -> tuple[ContinuousController, ...]:
 def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
     """A server that drafts for all requests that are there, in batches, and verifies them.
 
-    One step takes L T_srv + T_ver(n, n (L + 1)), as in `colocated_goodput`: L T_srv is added to the fixed time of a
-    pass, and drafts of devices take none. One for each L from 0, which is `autoregressive`.
+    One step takes L T_srv + T_ver(n, n (L + 1)), as in `colocated_goodput`. One controller for each L from 0.
     """
     return tuple(_at_server(scenario, length) for length in range(scenario.max_draft_length + 1))
 

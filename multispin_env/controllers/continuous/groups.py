@@ -1,19 +1,8 @@
-"""Groups that take turns.
+"""Groups of devices that take turns: some draft while others are verified (ours; docs/evidence/continuous.md).
 
-Time of a device's own cycle, and the draft that is best for it (ours; docs/serving.md).
-
-A cycle is drafting, uploading and being verified. With n devices busy, a pass of half of them takes V(n/2), and in a
-queue an upload takes longer than alone. So L tokens take
-
-    L (T_k + κ u_k) + m V(n / 2) + T_rtt
-
-seconds, and bring E[N_k | L] tokens.
-
-Price of a second: a quick estimate of the rate that a rule can reach (ours).
-
-Groups that draft while others are verified (ours).
-
-The barrier with a work-conserving uplink.
+`Cycle` is the time of a device's own cycle, drafting, uploading and being verified. With n devices busy, a pass of half
+of them takes V(n/2), and in a queue an upload takes longer than alone, so L tokens take L (T_k + κ u_k) + m V(n / 2) +
+T_rtt seconds, and bring E[N_k | L] tokens.
 """
 
 from collections.abc import Mapping
@@ -36,11 +25,8 @@ from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
 
-USUAL = (3.0, 2.0)
-"""κ and m of a usual cycle: a device waits for one pass and is in the next."""
-
-SHORTEST = (2.0, 1.0)
-"""κ and m of a cycle that is as short as can be hoped for: it comes just in time for the next pass."""
+USUAL = (3.0, 2.0)  # κ and m of a usual cycle: a device waits for one pass and is in the next
+SHORTEST = (2.0, 1.0)  # of a cycle that is as short as can be hoped for: it comes just in time for the next pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +75,6 @@ class Cycle:
 def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:
     """Tokens/s (n,) that groups of equal size, one number of them or (n, 1), would get without rounding or waiting.
 
-    Lengths are real numbers, and no device waits long.
-
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
     shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
     """
@@ -104,22 +88,18 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     air = ordered_sum(length * token_air[:, None] * busy)
     total = ordered_sum(length * busy)
     server = np.asarray(scenario.pass_time(size, size + total / groups))
-    rates: FloatArray = tokens / np.maximum(np.maximum(window + server, groups * server), air)
-    best: FloatArray = rates.max(-1)
-    return best
+    rates = tokens / np.maximum(np.maximum(window + server, groups * server), air)
+    return np.asarray(rates.max(-1))
 
 
 def price_of_delay(
     scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: IntArray | int
 ) -> FloatArray:
     """ρ (n,) tokens/s of states (n, K): what was given, or `fluid_rate`."""
-    if rho is None:
-        return fluid_rate(scenario, state, groups)
-    return per_copy("rho", rho, len(state.batch))
+    return fluid_rate(scenario, state, groups) if rho is None else per_copy("rho", rho, len(state.batch))
 
 
-LAST = 1e9
-"""Priority behind all batches."""
+LAST = 1e9  # priority behind all batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +187,7 @@ def start_drafts(
     place: IntArray,
     rho: FloatArray,
     *,
-    air_price: float = 0.0,
+    air_price: float,
     weight: FloatArray | None = None,
     by_ratio: bool = False,
 ) -> IntArray:
@@ -216,8 +196,7 @@ def start_drafts(
     A device that is not free keeps its length; one in a deep fade drafts as little as it may.
     """
     low = work.scenario.min_draft_length
-    length = np.where(free, low, state.draft_length)
-    starts = free & ~faded
+    length, starts = np.where(free, low, state.draft_length), free & ~faded
     for batch in range(int(np.where(starts, place, -1).max()) + 1):
         begin = starts & (place == batch)
         rows = np.flatnonzero(begin.any(-1))
@@ -261,8 +240,8 @@ def decision_of_batches(
 class Synchronous(Groups):
     """Everybody is in every batch; lengths maximise Σ_k E[N_k] / (M(L) + V(L)), M of a shared uplink (ours).
 
-    It is `Groups` with one group. Without ``rho`` each batch has the greatest ratio of its own, which in a static
-    channel is the greatest rate. With fading, the rate of the whole run is the right ``rho``.
+    Without ``rho`` each batch has the greatest ratio of its own, which in a static channel is the greatest rate. With
+    fading, the rate of the whole run is the right ``rho``.
     """
 
     groups: int = field(default=1, init=False)

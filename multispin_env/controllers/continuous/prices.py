@@ -1,9 +1,4 @@
-"""Prices of the server's and the band's time.
-
-Value of putting a device into one of the coming batches (ours; docs/continuous.md).
-
-Batches by prices: each device weighs the server's, the uplink's and its own time.
-"""
+"""Batches by prices: each free device weighs server, uplink and its own time (ours; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,13 +22,12 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
 
-USUAL_LENGTH = 6
-"""Tokens of a draft, where a law of verification by tokens needs some before lengths are known."""
+USUAL_LENGTH = 6  # tokens of a draft, where a law of verification by tokens needs some before lengths are known
 
 
 @dataclass(frozen=True, eq=False)
 class Tariff:
-    """Prices, and what is usual; see `Prices`."""
+    """What a device pays, and what is usual; see `Prices`."""
 
     scenario: Scenario
     ahead: int
@@ -149,7 +143,7 @@ class Market:
 
 @dataclass(frozen=True, eq=False)
 class Prices(ContinuousController):
-    """As `Groups`, but a device that is free picks the batch that is worth most to all (ours; docs/continuous.md).
+    """As `Groups`, but a device that is free picks the batch that is worth most to all (ours).
 
     A batch j that can start D_j from now brings the tokens of the draft that fits, less λ for its air, μ for its part
     of the server's time, what the longer pass costs the other devices in it, ν_k for the time of the device, ρ for the
@@ -175,10 +169,9 @@ class Prices(ContinuousController):
     rho
         As in `Groups`.
 
-    Options of `tunable` may be arrays with the batch shape of the states. The defaults are the best of 24 random
-    choices in the mean over sixteen systems (``python -m benchmarks.tune_controllers prices --seconds 4``). A law of
-    verification by tokens counts with drafts of `USUAL_LENGTH` where devices pick, and as it is where `fit` finds the
-    lengths.
+    Options of `tunable` may be arrays with the batch shape of the states. A law of verification by tokens counts with
+    drafts of `USUAL_LENGTH` where devices pick, and as it is where `fit` finds the lengths. The defaults are the best
+    of 24 random choices in the mean over sixteen systems (``python -m benchmarks.tune controllers``).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {

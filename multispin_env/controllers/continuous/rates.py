@@ -1,9 +1,4 @@
-"""Rates in the long run, and what requests get.
-
-Long-run rates of a controller, by simulation.
-
-Runs of requests under a controller, by simulation (ours; docs/serving.md).
-"""
+"""Long runs by simulation: rates of a controller, and what requests get (ours; docs/evidence/serving.md)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -66,16 +61,15 @@ def long_run_rate(
 ) -> FloatArray:
     """Expected tokens/s of all devices together under a controller, in the long run (ours).
 
-    Tokens are counted from the end of a batch to the end of a batch: the first that ends after ``warm_up``, and the
-    first that ends ``horizon`` later, so that no batch is counted in part.
+    Tokens are counted from the end of a batch to the end of a batch, so that none is counted in part: the first that
+    ends after ``warm_up``, and the first that ends ``horizon`` later.
 
     Parameters
     ----------
     controller
         Any `Controller`.
     state
-        Devices (n, K) or (K,); its channels hold for ever, or, with a fading ``channel``, are those of the mean gains
-        H̄, which the first cycle has too.
+        Devices (n, K) or (K,); its channels hold for ever, or, with a fading ``channel``, are those of mean gains H̄.
     warm_up, horizon
         Simulated seconds.
     channel
@@ -121,8 +115,8 @@ def long_run(
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> barrier, groups = (ms.make_controller(name, scenario) for name in ("optimal", "groups"))
-    >>> bool(ms.long_run(groups, state, horizon=5.0).server > ms.long_run(barrier, state, horizon=5.0).server)
+    >>> found = ms.long_run(ms.make_controller("greedy", scenario), state, horizon=5.0)
+    >>> bool(0.0 < found.uplink < 1.0)
     True
     """
     check_real("warm_up", warm_up, 0.0)
@@ -198,7 +192,7 @@ def serve(
 
     Steps count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
     happens to requests in them. A copy has the same devices, requests, channels and luck under every controller, so
-    runs of the same seed can be compared copy by copy.
+    runs of one seed can be compared copy by copy.
 
     Parameters
     ----------
@@ -252,7 +246,12 @@ def serve(
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
-    _check_requests(workload, copies, warm_up + horizon)
+    rate, most = workload.rates[1], MOST_REQUESTS / (copies * (warm_up + horizon))
+    if rate > most and not workload.closed:  # devices of a closed one ask only when they have answers
+        raise ValueError(
+            f"rate: expected at most {most:.4g} requests/s, so that {copies} copies of {warm_up + horizon:g} s have at "
+            f"most {MOST_REQUESTS:,} requests, got {rate:g}"
+        )
     scenario = controller.scenario if channel is None else controller.scenario.replace(channel=channel)
     system = ContinuousSystem.of(scenario, controller.discipline, coherence_time, workload)
     if state is not None:
@@ -288,13 +287,3 @@ def serve_in(
             log.close(ended, core.overdue(core.state.time))
             playing &= ~ended
     return log.result()
-
-
-def _check_requests(workload: Workload, copies: int, seconds: float) -> None:
-    """``ValueError`` for too many requests, unless devices ask only when they have answers."""
-    rate, most = workload.rates[1], MOST_REQUESTS / (copies * seconds)
-    if rate > most and not workload.closed:
-        raise ValueError(
-            f"rate: expected at most {most:.4g} requests/s, so that {copies} copies of {seconds:g} s have at most "
-            f"{MOST_REQUESTS:,} requests, got {rate:g}"
-        )

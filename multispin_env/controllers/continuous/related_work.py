@@ -11,7 +11,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController
-from multispin_env.controllers.continuous.greedy import Greedy, estimated_rates, present, take_all
+from multispin_env.controllers.continuous.greedy import Greedy, best_common_length, estimated_rates, present, take_all
 from multispin_env.controllers.continuous.groups import Groups
 from multispin_env.controllers.continuous.launch import longest_paying
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
@@ -24,16 +24,14 @@ class TurboSpec(ContinuousController):
 
     TurboSpec, once SmartSpec, predicts the tokens that are accepted in a second for each length from the batch, from
     what acceptance was before and from profiled times, and takes the best length. Here α and the law of verification
-    are known, and not measured; and its goodput of a step, in which all draft and then all are verified, is that of
-    `estimated_rates`, because here drafts and uploads of some go on while others are verified. The batch is the devices
-    that have a request now. The server takes whatever is there. With endless requests it is `Greedy`.
+    are known, and its goodput of a step is that of `estimated_rates`, because drafts and uploads of some go on while
+    others are verified. The batch is the devices that have a request now. The server takes whatever is there. With
+    endless requests it is `Greedy`.
     """
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        lengths = np.arange(self.scenario.min_draft_length, self.scenario.max_draft_length + 1)
-        best = lengths[estimated_rates(self.scenario, state, lengths, present(state)).argmax(-1)]
-        return take_all(np.repeat(best[:, None], state.phase.shape[-1], -1))
+        return take_all(best_common_length(self.scenario, state))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +43,9 @@ class Tetris(ContinuousController):
     verification in vLLM (pull request 47808) takes as many as maximise the accepted tokens in a second, by a measured
     table of times. Both cut drafts that exist: what is left out was drafted and is not verified.
 
-    Here a draft is uploaded whole and verified whole, so the budget sets lengths when drafts start: what is left out is
-    never drafted. Survival is that of α, not of this very draft, which nobody knows yet. The budget is shared as if all
-    devices with a request started now, though some have begun before; it is the one with the greatest goodput by
-    `estimated_rates`, beyond which more tokens bring less than their time is worth. Tokens beyond what a request wants
-    don't survive. The server takes whatever is there.
+    Here a draft is uploaded whole and verified whole, so the budget sets lengths when drafts start, by the survival
+    that α gives. It is shared as if all devices with a request started now, and is the one with the greatest goodput by
+    `estimated_rates`. Tokens beyond what a request wants don't survive. The server takes whatever is there.
 
     Parameters
     ----------
@@ -106,8 +102,7 @@ def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> Int
 class MineDraft(Groups):
     """Half of the devices draft while the drafts of the others are verified (MineDraft, arXiv 2603.18016).
 
-    It is `Groups` with two groups. Theirs drafts a whole batch on a GPU beside the server's; here each device drafts by
-    itself, drafts go over an uplink, and lengths fit into the time that the other batch leaves.
+    It is `Groups` with two groups. Theirs drafts a whole batch on a GPU beside the server's.
     """
 
     groups: int = field(default=2, init=False)
@@ -118,8 +113,7 @@ class EarliestDeadline(Greedy):
     """`Greedy` whose uplink goes to the request that is due first (Liu and Layland 1973, earliest deadline first).
 
     Until the first token has come, a request is due when that token is, if this is earlier. Theirs is for one processor
-    that each job needs once; here a request needs the uplink and the server many times, and only the uplink goes by
-    deadline, since the batch takes all that is there. With endless requests it is `Greedy`.
+    that each job needs once; here only the uplink goes by deadline. With endless requests it is `Greedy`.
     """
 
     @override
@@ -128,18 +122,16 @@ class EarliestDeadline(Greedy):
         return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # else behind all
 
 
-RuleMemory = tuple[NDArray[Any], ...]
-"""Arrays (n, K)."""
+RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
 
 
 @dataclass(frozen=True, eq=False)
 class Remembering(ContinuousController):
     """A controller that keeps arrays of each device of each copy: to be called exactly once a verification.
 
-    It learns from the counts of the last verification (`Demand`), so where requests are endless there is nothing to
-    learn from, and a subclass says with `untold` what it does then: that is a function of the state alone. What is
-    remembered of a copy is forgotten when its state is new (``batch == 0``), and all of it with a batch of another
-    size, or with `reset`. A device keeps what was learned when its request ends.
+    It learns from the counts of the last verification (`Demand`). Endless requests have none; `untold` decides then,
+    from the state alone. What is remembered of a copy is forgotten when its state is new (``batch == 0``), and all of
+    it with a batch of another size, or with `reset`. A device keeps what was learned when its request ends.
     """
 
     _kept: dict[str, RuleMemory] = field(default_factory=dict, init=False, repr=False)
@@ -167,7 +159,7 @@ class Remembering(ContinuousController):
 
     @abstractmethod
     def fresh(self, state: ContinuousState) -> RuleMemory:
-        """What is remembered of copies that nothing is known of, arrays (n, K)."""
+        """Memory of copies that nothing is known of, arrays (n, K)."""
 
     @abstractmethod
     def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:
@@ -188,14 +180,13 @@ class EmaTiers(Remembering):
 
     It is SGLang's adaptive speculative decoding (pull requests 21599 and 24055), its rule ``ema``: with A the average,
     a tier rises where A > L − 1/2 + ``up``, and falls to the length l below where A ≤ l − 1/2 + ``down``; A begins at L
-    − 1. Theirs has one average, over the requests of a batch, and one length for all of them; its lengths, (1, 3, 5, 7)
-    for small batches, depend on the size of the batch, and a large one ends speculation. Here each device has its own
-    average and length, which do not depend on the batch, and moves by one tier at a time, where theirs may pass
-    several. The lengths here are of a longer list that was tried there (pull request 23629); all else is as there. What
-    a device has learned is kept for its next request. The server takes whatever is there.
+    − 1. Theirs has one average and one length for a batch; its lengths, (1, 3, 5, 7) for small batches, depend on the
+    size of the batch, and a large one ends speculation. Here each device has its own average and length, and moves by
+    one tier at a time. The lengths here are of a longer list that was tried there (pull request 23629); all else is as
+    there. The server takes whatever is there.
 
-    With endless requests there are no counts: a device then has the tier where it would come to rest if A were the
-    tokens that are accepted in the mean, from the first tier.
+    With endless requests a device has the tier where it would come to rest if A were the tokens that are accepted in
+    the mean, from the first tier.
 
     Parameters
     ----------
@@ -257,8 +248,7 @@ class EmaTiers(Remembering):
         lengths = self.lengths
         falls = (tier > 0) & (average <= lengths[np.maximum(tier - 1, 0)] - 0.5 + self.down)
         rises = (tier < len(lengths) - 1) & (average > lengths[tier] - 0.5 + self.up)
-        moved: IntArray = tier + np.where(falls, -1, rises * 1)
-        return moved
+        return tier + np.where(falls, -1, rises * 1)
 
     @override
     def told(self, state: ContinuousState, memory: RuleMemory) -> ContinuousDecision:
@@ -278,9 +268,8 @@ class PlusTwoMinusOne(Remembering):
 
     It is the schedule ``"heuristic"`` of assisted generation in Hugging Face Transformers, and was that of llama.cpp
     (pull request 3006). Theirs serve one prompt at a time; here each device has a length of its own, and the server
-    takes whatever is there. As theirs, a draft that was cut to what the request wants counts as any other, and the
-    length is kept for the next request. With endless requests there are no counts: the length is then the longest at
-    which the walk would not fall in the mean, α^L ≥ 1/3.
+    takes whatever is there. With endless requests the length is the longest at which the walk would not fall in the
+    mean, α^L ≥ 1/3.
 
     Parameters
     ----------

@@ -1,11 +1,4 @@
-"""Optimal, fixed and random decisions of a round.
-
-The best decision of the full problem: by the fast rule, or proven to a tolerance.
-
-Fixed BW&L: the floor.
-
-Random play, for a sense of scale.
-"""
+"""Best decision of a round, by the fast rule or proven to a tolerance, and two references: fixed and random play."""
 
 from dataclasses import dataclass, field
 

@@ -1,9 +1,4 @@
-"""Other systems, and the schedule of a round.
-
-Other systems, not decisions: each gives a goodput. P2P-SPIN and Cen-SPIN are the paper's ([MS] §VI), others ours.
-
-Draft length by batch size, for a server that hosts both models (ours).
-"""
+"""Systems of other kinds, each a goodput beside the controllers ([MS] §VI, ours), and draft lengths by batch size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +13,6 @@ from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import token_gains
-
-SystemGoodput = Callable[[Scenario, SystemState], FloatArray]
-"""Goodput (...) in tokens/s of another system, in states (..., K)."""
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
@@ -92,16 +84,14 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
     658
     """
     batch = () if state is None else checked_state(scenario, state).draft_time.shape[:-1]
-    goodput: FloatArray = np.full(batch, scenario.autoregressive_goodput)[()]
-    return goodput
+    return np.full(batch, scenario.autoregressive_goodput)[()]
 
 
 def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of a server that hosts both models and drafts for all devices in batches.
 
-    It is Σ_k E[N_k | L] / (L T_srv + T_ver(K, K (L + 1))) with the best common L ≥ 0, so never less than
-    `autoregressive_goodput`. Nothing is uploaded. Parameters and result are as for `p2p_goodput`; only the acceptance
-    rates matter.
+    It is Σ_k E[N_k | L] / (L T_srv + T_ver(K, K (L + 1))) with the best common L ≥ 0. Nothing is uploaded. Parameters
+    and result are as for `p2p_goodput`; only the acceptance rates matter.
 
     Examples
     --------
@@ -114,8 +104,7 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     state = checked_state(scenario, state)
     lengths = np.arange(scenario.max_draft_length + 1)
     tokens = token_gains(state.acceptance_rate, lengths).cumsum(-1).sum(-2)  # (..., L_max + 1)
-    best: FloatArray = (tokens / colocated_round_time(scenario, scenario.num_users, lengths)).max(-1)
-    return best
+    return np.asarray((tokens / colocated_round_time(scenario, scenario.num_users, lengths)).max(-1))[()]
 
 
 def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
@@ -129,11 +118,10 @@ def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArra
     tokens = token_gains(state.acceptance_rate, counts).cumsum(-1)  # (..., K, L_max + 1)
     rest = scenario.pass_time(1, counts + 1) + scenario.round_trip_time
     value = goodput(tokens, token_latency[..., None] * counts, rest)
-    best: FloatArray = value[..., scenario.min_draft_length :].max(-1).mean(-1)
-    return best
+    return np.asarray(value[..., scenario.min_draft_length :].max(-1).mean(-1))[()]
 
 
-SYSTEMS: dict[str, SystemGoodput] = {
+SYSTEMS: dict[str, Callable[[Scenario, SystemState], FloatArray]] = {
     "p2p": p2p_goodput,
     "centralized": centralized_goodput,
     "autoregressive": autoregressive_goodput,

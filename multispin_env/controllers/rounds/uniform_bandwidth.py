@@ -57,8 +57,7 @@ class UniformBandwidth(RoundsController):
         np.put_along_axis(taken, tokens.order, inside, -1)
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         taken = taken.reshape(*state.draft_time.shape, high - low)
-        lengths: IntArray = low + taken.sum(-1, dtype=np.int64)
-        return lengths
+        return np.asarray(low + taken.sum(-1, dtype=np.int64))
 
 
 def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
@@ -90,8 +89,7 @@ def _from_none(sums: FloatArray) -> FloatArray:
 
 def _waited(tokens: _Tokens, best: IntArray) -> BoolArray:
     """Which tokens are ready when the round of number ``best`` (n,) ends, (n, m)."""
-    early: BoolArray = np.arange(tokens.gain.shape[1]) < best[:, None]
-    return early
+    return np.asarray(np.arange(tokens.gain.shape[1]) < best[:, None])
 
 
 def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
@@ -161,8 +159,8 @@ def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
     lines = server_lines(scenario)
     lines = np.stack([lines[:, 0] + lines[:, 1] * least + rest, lines[:, 1]], -1)
     ends = kinks(lines)
-    near = {int(size) for end in ends for size in (np.floor(end), np.ceil(end)) if 0.0 <= size <= tokens.gain.shape[1]}
-    sizes = sorted(near)
+    around = {int(size) for size in (*np.floor(ends), *np.ceil(ends))}
+    sizes = sorted(size for size in around if 0 <= size <= tokens.gain.shape[1])
     return _Choices(
         lines,
         np.concatenate([[-np.inf], np.ceil(ends)]),

@@ -18,7 +18,6 @@ from multispin_env.physics.continuous.types import (
     ContinuousObserved,
     ContinuousOutcome,
     ContinuousState,
-    Served,
 )
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
@@ -85,7 +84,13 @@ class ServiceAccount(TokenAccount):
             self._close(ended, begun + outcome.duration)
         run = self._log.counts()
         rates = {name: getattr(run, name) for name in RATES}
-        return {**told, **_of_step(outcome.served), **rates, **self._latencies(ended)}
+        served = outcome.served
+        of_step: Info = {
+            "timely_tokens": (served.output * served.in_time).astype(np.float64),
+            "finished": served.finished,
+            "dropped": served.dropped,
+        }
+        return {**told, **of_step, **rates, **self._latencies(ended)}
 
     def _close(self, ended: IntArray, now: FloatArray) -> None:
         """What is overdue is missed; once, also where somebody plays on."""
@@ -104,14 +109,6 @@ class ServiceAccount(TokenAccount):
             for array, values in zip(told.values(), [*quantiles, latency.gap[:, -1]], strict=True):
                 array[ended] = values
         return told
-
-
-def _of_step(served: Served) -> Info:
-    return {
-        "timely_tokens": (served.output * served.in_time).astype(np.float64),
-        "finished": served.finished,
-        "dropped": served.dropped,
-    }
 
 
 class BeliefTracker:

@@ -1,7 +1,4 @@
-"""Serving: requests that arrive, wait and leave.
-
-The system without the barrier, with requests that arrive, end and have deadlines.
-"""
+"""Environment without the barrier with requests that arrive, wait, end and have deadlines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
@@ -31,14 +28,8 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.scenario import Scenario
 
-OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
-"""Arguments that arrivals or lengths take."""
-
 MOST_LOAD = 1000.0
 """Of what a system can do: all further requests are missed too, and each takes memory."""
-
-MOST_DOUBLINGS = 500
-"""Of a gap, so that it stays finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +207,8 @@ class Serving(ContinuousVariant):
 
     def _parts(self) -> tuple[Any, Any]:
         """Arrivals and lengths; ``ValueError`` for an unknown name, or an option that neither of them has."""
-        given = {name: getattr(self, name) for name in OPTIONS if getattr(self, name) is not None}
+        options = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
+        given = {name: getattr(self, name) for name in options if getattr(self, name) is not None}
         arrivals = _part(ARRIVALS, self.arrivals, given)
         own = getattr(arrivals, "own_output", None) is not None
         lengths = _part(LENGTHS, "geometric" if self.lengths is None and not own else self.lengths, given)

@@ -1,9 +1,4 @@
-"""Environments without a barrier.
-
-Base of the environments without the barrier, which may hide acceptance, and channels before they are used.
-
-The system without the barrier, with endless requests.
-"""
+"""Environments without the barrier, which may hide acceptance, and channels before they are used."""
 
 import math
 from collections.abc import Mapping, Sequence

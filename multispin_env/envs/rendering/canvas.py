@@ -1,8 +1,6 @@
-"""Canvas and its layout.
+"""Canvas: a surface of pygame with the few strokes that pictures need, and the places of a picture's parts.
 
-A surface of pygame with the few strokes that pictures need; pygame is imported with the first canvas.
-
-Places of the parts of a picture.
+pygame is imported with the first canvas.
 """
 
 import os

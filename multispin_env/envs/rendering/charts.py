@@ -1,11 +1,4 @@
-"""Charts of devices, tokens and shares.
-
-Contents of a picture of an episode: its last round, its running goodput, and the scales of both.
-
-The axis of time, bandwidth as heights of bars, and the running goodput.
-
-Tokens of a round as cells: accepted, refused, and the server's own.
-"""
+"""Contents of a picture of rounds, what remembers them, and charts of time, tokens, bandwidth and goodput."""
 
 import math
 from abc import ABC, abstractmethod
@@ -197,6 +190,12 @@ def draw_titles(canvas: Canvas, area: Area, layout: Layout, view: Any, news: str
     canvas.text(gained, layout.tokens.x, headings, style.SMALL, style.GREY)
 
 
+def draw_numbers(canvas: Canvas, times: Area, num_users: int, row: float) -> None:
+    """Draw the numbers of devices beside their rows, of so many pixels."""
+    for user in range(0, num_users, every_nth(row, 11.0)):
+        canvas.text(str(user + 1), times.x - 6.0, times.y + (user + 0.5) * row, style.SMALL, style.INK, "right")
+
+
 def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
     """Draw lines at nought, half and the whole of ``scale`` seconds, with their labels below."""
     for part, align in ((0.0, "left"), (0.5, "centre"), (1.0, "right")):
@@ -305,15 +304,6 @@ def _dashes(curve: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, flo
     return dashes
 
 
-class Cell(NamedTuple):
-    """A place for a token, in pixels."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
 def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> None:
     """Draw a row of cells for each device, and behind it the tokens it gained."""
     last = view.last
@@ -335,7 +325,7 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
 class CellRow(NamedTuple):
     """Places for the tokens of a draft and the server's, and for their number."""
 
-    cells: list[Cell]
+    cells: list[Area]
     right: float
     middle: float
 
@@ -345,13 +335,18 @@ def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -
     numbers = 28.0  # width of their column
     pitch = min(16.0, (area.width - numbers) / most)
     width, height = pitch - (1.0 if pitch >= 4.0 else 0.0), max(1.0, min(16.0, 0.8 * rows))
-    cells = [Cell(area.x + place * pitch, middle - 0.5 * height, width, height) for place in range(count)]
+    cells = [Area(area.x + place * pitch, middle - 0.5 * height, width, height) for place in range(count)]
     return CellRow(cells, area.x + pitch * most + numbers, middle)
 
 
 def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
     """Draw what the server made of a draft; the number of tokens, one of them its own, is written if ``counted``."""
-    _draw_judged(canvas, row.cells, gained - 1.0, drawn)
+    for place, cell in enumerate(row.cells[:-1]):
+        part = min(max(gained - 1.0 - place, 0.0), 1.0)
+        if part < 1.0:
+            draw_refused(canvas, cell, crossed=drawn)
+        canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.ACCEPTED)
+    canvas.rectangle(*row.cells[-1], style.SERVER_TOKEN)
     if counted:
         count = f"{gained:.0f}" if drawn else f"{gained:.1f}"
         canvas.text(count, row.right, row.middle, style.SMALL, style.INK, "right")
@@ -365,17 +360,7 @@ def _drafted(length: IntArray, draft_time: FloatArray, now: float) -> IntArray:
     return drafted
 
 
-def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) -> None:
-    """Draw the draft's cells as far as they are accepted, and the server's token behind the last accepted one."""
-    for place, cell in enumerate(row[:-1]):
-        part = min(max(accepted - place, 0.0), 1.0)
-        if part < 1.0:
-            draw_refused(canvas, cell, crossed=drawn)
-        canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.ACCEPTED)
-    canvas.rectangle(*row[-1], style.SERVER_TOKEN)
-
-
-def draw_refused(canvas: Canvas, cell: Cell, *, crossed: bool) -> None:
+def draw_refused(canvas: Canvas, cell: Area, *, crossed: bool) -> None:
     """Draw a refused token: an empty cell, crossed if it is really one and not a part of the expected."""
     canvas.outline(*cell, style.REFUSED)
     if crossed and min(cell.width, cell.height) >= 6.0:

@@ -1,17 +1,4 @@
-"""Pictures and film without a barrier.
-
-Traces of episodes without the barrier, for pictures: steps, and the tokens per second so far.
-
-Stretches of time: what each device and the server do, and from when to when.
-
-Requests in the rows of devices: when they arrive, how many wait, and what becomes of them.
-
-One trace in one area: a line of time for every device and the server, scrolling; tokens and their rate beside it.
-
-Whole pictures of traces: one panel or two beside each other, above a legend.
-
-Two episodes without the barrier side by side, at the same simulated time.
-"""
+"""Pictures and film without the barrier: what each device and the server do as time passes, requests, and tokens/s."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -29,10 +16,12 @@ from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Layout
 from multispin_env.envs.rendering.charts import (
+    FEWEST_CELLS,
     Curve,
     Recorder,
     draw_curves,
     draw_judged_row,
+    draw_numbers,
     draw_titles,
     every_nth,
     place_cells,
@@ -41,9 +30,6 @@ from multispin_env.envs.rendering.charts import (
 from multispin_env.envs.rendering.renderers import LEGEND, MARGIN, MORE_LEGEND, Film, Frame, Sheet
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario
-
-FEWEST_CELLS = 8
-"""Cells for tokens of a draft and the server's, at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +59,14 @@ class Trace:
     @cached_property
     def missed(self) -> list[int]:
         """Requests dropped or late up to the end of each step."""
-        return list(accumulate(map(_missed, self.outcomes)))
+        served = (outcome.served for outcome in self.outcomes)
+        return list(accumulate(int(one.dropped.sum() + (one.finished & ~one.in_time).sum()) for one in served))
 
     @cached_property
     def waiting(self) -> list[IntArray]:
         """Requests (K,) that wait behind others at the end of each step."""
-        inside = accumulate(map(_more, self.outcomes), np.add)
+        served = (outcome.served for outcome in self.outcomes)
+        inside = accumulate((one.arrivals - one.dropped - one.finished for one in served), np.add)
         return [np.maximum(here - 1, 0) for here in inside]
 
     def seen(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome]]:
@@ -121,22 +109,10 @@ class Trace:
         pairs = zip(self.ends[:over], self.gained[:over], strict=True)
         return Curve(name, [(min(end / horizon, 1.0), gained / end) for end, gained in pairs])
 
-    def highest(self, time: float) -> float:
-        """End of an axis for tokens/s that fits what is reached up to a time."""
-        over = self.over(time)
-        rates = [gained / end for gained, end in zip(self.gained[:over], self.ends[:over], strict=True)]
+    def highest(self) -> float:
+        """End of an axis for tokens/s that fits all that is reached."""
+        rates = [gained / end for gained, end in zip(self.gained, self.ends, strict=True)]
         return round_up(1.1 * max(rates, default=0.0))
-
-
-def _missed(outcome: ContinuousOutcome) -> int:
-    served = outcome.served
-    return int(served.dropped.sum() + (served.finished & ~served.in_time).sum())
-
-
-def _more(outcome: ContinuousOutcome) -> IntArray:
-    """How many more requests (K,) there are at the end than at the begin."""
-    served = outcome.served
-    return served.arrivals - served.dropped - served.finished
 
 
 class Traces(Recorder):
@@ -284,18 +260,13 @@ class Axes(NamedTuple):
         return cls(
             max([shortest, *(5.0 * duration for duration in usual)]),
             max([1.0, *(trace.duration for trace in traces)]),
-            max(trace.highest(np.inf) for trace in traces),
+            max(trace.highest() for trace in traces),
             max(trace.most_cells for trace in traces),
         )
 
 
-FILLS = {
-    Doing.DRAFTING: style.DRAFTING,
-    Doing.UPLOADING: style.UPLOADING,
-    Doing.WAITING: style.WAITING,
-    Doing.VERIFYING: style.VERIFYING,
-}
-"""Colours of what a device does."""
+FILLS = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
+"""Colours of what a device does, in the order of `Doing`."""
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
@@ -308,12 +279,10 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
     row = layout.times.height / (users + SERVER)
     start = max(0.0, clock - axes.window)
     _draw_axis(canvas, layout.times, start, axes.window)
+    draw_numbers(canvas, layout.times, users, row)
     for user in range(users):
-        top = layout.times.y + user * row
-        if user % every_nth(row, 11.0) == 0:
-            canvas.text(str(user + 1), layout.times.x - 6.0, top + 0.5 * row, style.SMALL, style.INK, "right")
         for stretch in of_device(trace, user, start, clock):
-            _fill(canvas, layout.times, stretch, start, axes.window, top + 1.0, row - 2.0)
+            _fill(canvas, layout.times, stretch, start, axes.window, layout.times.y + user * row + 1.0, row - 2.0)
     if trace.serving:
         draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)

@@ -1,16 +1,7 @@
-"""Renderers: picture and film of rounds, and their window.
+"""Renderers, windows and films, and the picture of rounds.
 
-A window that shows a canvas.
-
-One view in one area: timeline and tokens of every device above, bandwidth and running goodput below.
-
-Whole pictures: one panel or two beside each other, above a legend.
-
-Renderers: they remember the steps of an environment with a render mode, and draw or show them.
-
-A family hands in what it remembers of an episode, and what draws it.
-
-Rounds of two episodes side by side, each in the same time.
+A family hands in what remembers its episodes and what draws them. A picture has one panel or two above a legend; a
+panel shows the timeline and the tokens of every device above, bandwidth and running goodput below.
 """
 
 import os
@@ -28,136 +19,18 @@ from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Colour, Layout, load_pygame
 from multispin_env.envs.rendering.charts import (
-    Cell,
     Recorder,
     Round,
     Scales,
     View,
     draw_bandwidth,
     draw_goodput,
+    draw_numbers,
     draw_refused,
     draw_time_axis,
     draw_titles,
     draw_tokens,
-    every_nth,
 )
-
-EXPECTED = "display: expected a machine with one, or --out FILE"
-
-
-def require_display() -> None:
-    """``ValueError`` where a window could not be seen, unless ``SDL_VIDEODRIVER`` asks for that."""
-    pygame = load_pygame()
-    try:
-        pygame.display.init()
-    except pygame.error as error:
-        raise ValueError(f"{EXPECTED}, got {error!s}") from None
-    driver = pygame.display.get_driver()
-    pygame.display.quit()
-    if driver in ("offscreen", "dummy") and not os.environ.get("SDL_VIDEODRIVER"):
-        raise ValueError(f"{EXPECTED}, got none")
-
-
-class Window:
-    """Opens with the first picture; where there is no display, nothing is seen and nothing fails.
-
-    It shows at most ``fps`` pictures a second: `show` waits.
-    """
-
-    def __init__(self, title: str, fps: float) -> None:
-        self.title = title
-        self.fps = fps
-        self._screen: Any = None
-        self._clock: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what opens another window: this one stays where it is."""
-        return {"title": self.title, "fps": self.fps, "_screen": None, "_clock": None}
-
-    def show(self, canvas: Canvas) -> bool:
-        """Show a picture and wait for its time to pass; returns whether the user wants to go on."""
-        pygame = load_pygame()
-        if self._screen is None:
-            pygame.display.init()
-            self._screen = pygame.display.set_mode((canvas.width, canvas.height))
-            self._clock = pygame.time.Clock()
-            pygame.display.set_caption(self.title)
-        self._screen.blit(canvas.surface, (0, 0))
-        pygame.display.flip()
-        closed = any(
-            event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key in (pygame.K_ESCAPE, pygame.K_q))
-            for event in pygame.event.get()
-        )
-        self._clock.tick(self.fps)
-        return not closed
-
-    def close(self) -> None:
-        """Close it; the next picture opens another."""
-        if self._screen is not None:
-            load_pygame().display.quit()
-            self._screen = None
-
-
-def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = None) -> None:
-    """Draw a view, so many seconds after its round began; ``None`` once it is over."""
-    layout = Layout.of(area)
-    now = None if view.last is not None and _is_over(view.last, clock) else clock
-    gained = "tokens gained" if view.drawn else "tokens, expected"
-    draw_titles(canvas, area, layout, view, _news(view, now), "device: its time in the round", gained)
-    draw_time_axis(canvas, layout.times, view.scales.time)
-    _draw_numbers(canvas, layout.times, view.scenario.num_users)
-    draw_goodput(canvas, layout.goodput, view, len(view.goodput) - (now is not None))
-    if view.last is None:
-        draw_bandwidth(canvas, layout.bandwidth, np.zeros(view.scenario.num_users), view.scenario.total_bandwidth)
-        return
-    _draw_timeline(canvas, layout.times, view.last, view.scales.time, now)
-    draw_tokens(canvas, layout.tokens, view, now)
-    draw_bandwidth(canvas, layout.bandwidth, view.last.decision.bandwidth, view.scales.bandwidth)
-
-
-def _is_over(last: Round, clock: float | None) -> bool:
-    return clock is None or clock >= float(last.outcome.round_latency)
-
-
-def _news(view: View, now: float | None) -> str:
-    if view.last is None:
-        return "before the first round"
-    round_number = f"round {len(view.goodput)}"
-    if now is not None:
-        return round_number
-    return f"{round_number}: {float(view.last.outcome.goodput):.0f} tokens/s"
-
-
-def _draw_numbers(canvas: Canvas, times: Area, num_users: int) -> None:
-    row = times.height / num_users
-    for user in range(0, num_users, every_nth(row, 11.0)):
-        y = times.y + (user + 0.5) * row
-        canvas.text(str(user + 1), times.x - 6.0, y, style.SMALL, style.INK, "right")
-
-
-def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: float | None) -> None:
-    outcome = last.outcome
-    row = times.height / len(last.tokens)
-    gap = min(2.0, 0.12 * row) if row >= 6.0 else 0.0
-    ready = outcome.draft_time + outcome.upload_time
-    access = float(ready.max())
-    end = access + outcome.verification_time
-    reached = end if now is None else now
-    parts = (
-        (style.DRAFTING, np.zeros_like(ready), outcome.draft_time),
-        (style.UPLOADING, outcome.draft_time, ready),
-        (style.WAITING, ready, np.full_like(ready, access)),
-        (style.VERIFYING, np.full_like(ready, access), np.full_like(ready, end)),
-    )
-    for colour, starts, ends in parts:
-        left = times.x + np.minimum(starts, reached) / scale * times.width
-        right = times.x + np.minimum(ends, reached) / scale * times.width
-        for user, (x, x_end) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
-            canvas.rectangle(x, times.y + user * row + gap, x_end - x, row - 2 * gap, colour)
-    if now is not None:
-        x = times.x + now / scale * times.width
-        canvas.line([(x, times.y - 2.0), (x, times.bottom + 2.0)], style.INK)
-
 
 V = TypeVar("V")
 
@@ -229,40 +102,63 @@ class Picture(Sheet):
         self._draw_legend(views[0].drawn, animated=clock is not None)
 
 
-def _swatch(x: float, y: float) -> Cell:
-    return Cell(x, y - 5.0, 11.0, 11.0)
+def _swatch(x: float, y: float) -> Area:
+    return Area(x, y - 5.0, 11.0, 11.0)
+
+
+def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = None) -> None:
+    """Draw a view, so many seconds after its round began; ``None`` once it is over."""
+    layout, last = Layout.of(area), view.last
+    now = clock if last is None or clock is None or clock < float(last.outcome.round_latency) else None
+    gained = "tokens gained" if view.drawn else "tokens, expected"
+    draw_titles(canvas, area, layout, view, _news(view, now), "device: its time in the round", gained)
+    draw_time_axis(canvas, layout.times, view.scales.time)
+    users = view.scenario.num_users
+    draw_numbers(canvas, layout.times, users, layout.times.height / users)
+    draw_goodput(canvas, layout.goodput, view, len(view.goodput) - (now is not None))
+    if last is None:
+        draw_bandwidth(canvas, layout.bandwidth, np.zeros(users), view.scenario.total_bandwidth)
+        return
+    _draw_timeline(canvas, layout.times, last, view.scales.time, now)
+    draw_tokens(canvas, layout.tokens, view, now)
+    draw_bandwidth(canvas, layout.bandwidth, last.decision.bandwidth, view.scales.bandwidth)
+
+
+def _news(view: View, now: float | None) -> str:
+    if view.last is None:
+        return "before the first round"
+    round_number = f"round {len(view.goodput)}"
+    if now is not None:
+        return round_number
+    return f"{round_number}: {float(view.last.outcome.goodput):.0f} tokens/s"
+
+
+def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: float | None) -> None:
+    outcome = last.outcome
+    row = times.height / len(last.tokens)
+    gap = min(2.0, 0.12 * row) if row >= 6.0 else 0.0
+    ready = outcome.draft_time + outcome.upload_time
+    access = float(ready.max())
+    end = access + outcome.verification_time
+    reached = end if now is None else now
+    parts = (
+        (style.DRAFTING, np.zeros_like(ready), outcome.draft_time),
+        (style.UPLOADING, outcome.draft_time, ready),
+        (style.WAITING, ready, np.full_like(ready, access)),
+        (style.VERIFYING, np.full_like(ready, access), np.full_like(ready, end)),
+    )
+    for colour, starts, ends in parts:
+        left = times.x + np.minimum(starts, reached) / scale * times.width
+        right = times.x + np.minimum(ends, reached) / scale * times.width
+        for user, (x, x_end) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
+            canvas.rectangle(x, times.y + user * row + gap, x_end - x, row - 2 * gap, colour)
+    if now is not None:
+        x = times.x + now / scale * times.width
+        canvas.line([(x, times.y - 2.0), (x, times.bottom + 2.0)], style.INK)
 
 
 RENDER_FPS = 4
 """Steps a second, in a window or a film."""
-
-FIRST = np.zeros(1, dtype=np.int64)
-"""The only copy of a single environment."""
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One picture of a film."""
-
-    number: int  # of the step that it shows, or of the frame where steps differ
-    views: tuple[Any, ...]
-    clock: float | None  # seconds, as the family counts them; None for the end
-    times: int  # frames of the film that show it
-
-
-class Film(ABC):
-    """Two episodes side by side."""
-
-    _picture: Sheet
-
-    @abstractmethod
-    def frames(self) -> list[Frame]:
-        """All that there is to draw."""
-
-    def draw(self, frame: Frame) -> Canvas:
-        """Draw a frame; the canvas is the same for all."""
-        self._picture.draw(frame.views, frame.clock)
-        return self._picture.canvas
 
 
 class Renderer:
@@ -272,7 +168,7 @@ class Renderer:
         self._recorder = recorder
         self._drawing = drawing
 
-    def begin(self, copies: IntArray = FIRST) -> None:
+    def begin(self, copies: IntArray) -> None:
         """Take in that these copies were reset."""
         self._recorder.begin(copies)
 
@@ -300,7 +196,7 @@ class WindowRenderer(Renderer):
         super().__init__(recorder, drawing)
         self._window = Window("multispin_env", RENDER_FPS)
 
-    def begin(self, copies: IntArray = FIRST) -> None:
+    def begin(self, copies: IntArray) -> None:
         """Take in a reset, and show it."""
         super().begin(copies)
         self._show()
@@ -327,6 +223,87 @@ RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Rendere
 """By render mode."""
 
 
+class Window:
+    """Opens with the first picture; where there is no display, nothing is seen and nothing fails.
+
+    It shows at most ``fps`` pictures a second: `show` waits.
+    """
+
+    def __init__(self, title: str, fps: float) -> None:
+        self.title = title
+        self.fps = fps
+        self._screen: Any = None
+        self._clock: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what opens another window: this one stays where it is."""
+        return {"title": self.title, "fps": self.fps, "_screen": None, "_clock": None}
+
+    def show(self, canvas: Canvas) -> bool:
+        """Show a picture and wait for its time to pass; returns whether the user wants to go on."""
+        pygame = load_pygame()
+        if self._screen is None:
+            pygame.display.init()
+            self._screen = pygame.display.set_mode((canvas.width, canvas.height))
+            self._clock = pygame.time.Clock()
+            pygame.display.set_caption(self.title)
+        self._screen.blit(canvas.surface, (0, 0))
+        pygame.display.flip()
+        closed = any(
+            event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key in (pygame.K_ESCAPE, pygame.K_q))
+            for event in pygame.event.get()
+        )
+        self._clock.tick(self.fps)
+        return not closed
+
+    def close(self) -> None:
+        """Close it; the next picture opens another."""
+        if self._screen is not None:
+            load_pygame().display.quit()
+            self._screen = None
+
+
+EXPECTED = "display: expected a machine with one, or --out FILE"
+
+
+def require_display() -> None:
+    """``ValueError`` where a window could not be seen, unless ``SDL_VIDEODRIVER`` asks for that."""
+    pygame = load_pygame()
+    try:
+        pygame.display.init()
+    except pygame.error as error:
+        raise ValueError(f"{EXPECTED}, got {error!s}") from None
+    driver = pygame.display.get_driver()
+    pygame.display.quit()
+    if driver in ("offscreen", "dummy") and not os.environ.get("SDL_VIDEODRIVER"):
+        raise ValueError(f"{EXPECTED}, got none")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a film."""
+
+    number: int  # of the step that it shows, or of the frame where steps differ
+    views: Sequence[Any]
+    clock: float | None  # seconds, as the family counts them; None for the end
+    times: int  # frames of the film that show it
+
+
+class Film(ABC):
+    """Two episodes side by side."""
+
+    _picture: Sheet
+
+    @abstractmethod
+    def frames(self) -> list[Frame]:
+        """All that there is to draw."""
+
+    def draw(self, frame: Frame) -> Canvas:
+        """Draw a frame; the canvas is the same for all."""
+        self._picture.draw(frame.views, frame.clock)
+        return self._picture.canvas
+
+
 MOVES = 8
 """Frames of a round while it goes on."""
 
@@ -339,29 +316,21 @@ class RoundsFilm(Film):
 
     def __init__(self, one: Sequence[View], other: Sequence[View]) -> None:
         names = one[-1].title, other[-1].title
-        pairs = [(_beside(a, b, names[1]), _beside(b, a, names[0])) for a, b in zip(one, other, strict=True)]
-        self._rounds = [_in_common_scales(pair, len(pairs)) for pair in pairs]
+        self._rounds = []
+        for a, b in zip(one, other, strict=True):
+            scales = Scales.common((a.scales, b.scales))._replace(rounds=len(one))
+            pairs = (a, b, names[1]), (b, a, names[0])
+            self._rounds.append(
+                [replace(own, reference=its.goodput, reference_name=name, scales=scales) for own, its, name in pairs]
+            )
         self._picture = Picture()
 
     @override
     def frames(self) -> list[Frame]:
-        last = len(self._rounds) - 1
-        return [
-            frame for number in range(last + 1) for frame in self._of_round(number, END if number == last else JUDGED)
-        ]
-
-    def _of_round(self, number: int, judged: int) -> Iterator[Frame]:
-        views = self._rounds[number]
-        longest = max(float(view.last.outcome.round_latency) for view in views if view.last is not None)
-        for clock in np.linspace(0.0, longest, MOVES, endpoint=False).tolist():
-            yield Frame(number, views, clock, 1)
-        yield Frame(number, views, longest, judged)
-
-
-def _beside(view: View, other: View, name: str) -> View:
-    return replace(view, reference=other.goodput, reference_name=name)
-
-
-def _in_common_scales(pair: tuple[View, View], rounds: int) -> tuple[View, ...]:
-    scales = Scales.common(view.scales for view in pair)._replace(rounds=rounds)
-    return tuple(replace(view, scales=scales) for view in pair)
+        found: list[Frame] = []
+        for number, views in enumerate(self._rounds):
+            longest = max(float(view.last.outcome.round_latency) for view in views if view.last is not None)
+            moves = np.linspace(0.0, longest, MOVES, endpoint=False).tolist()
+            found += [Frame(number, views, clock, 1) for clock in moves]
+            found.append(Frame(number, views, longest, JUDGED if number < len(self._rounds) - 1 else END))
+        return found

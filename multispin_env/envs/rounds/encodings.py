@@ -1,26 +1,19 @@
-"""Encodings of a round's actions.
+"""Encodings of a round's actions: the draft length, then the bandwidth if it is free; and derivatives by both.
 
-Encodings of rounds: the draft length, then the bandwidth if it is free; ``registry.ENCODINGS`` names them.
-
-Where the draft length is common, it is read from the mean of column 0 over users.
-
-Derivatives of the expected reward by lengths that are rounded (ours).
-
-With whole lengths the reward of one round is a staircase in a real length. Its mean over many rounds is not: where the
-length passes the middle between two whole ones, the reward changes by what one token more is worth, and how often it is
-there depends smoothly on the policy. So a length within half a window of such a middle has the derivative
-(reward above − reward below) / window, and any other length has none; as the window shrinks, the mean over rounds goes
-to the derivative of the mean reward.
-
-A round lasts as long as its slowest device, so that a token more rarely pays for one device alone, and often for all
-together. What all lengths together change is therefore looked at from further off, `COMMON` windows apart.
+Derivatives of the expected reward by lengths that are rounded are ours. With whole lengths the reward of one round is a
+staircase in a real length. Its mean over many rounds is not: where the length passes the middle between two whole ones,
+the reward changes by what one token more is worth, and how often it is there depends smoothly on the policy. So a
+length within half a window of such a middle has the derivative (reward above − reward below) / window, and any other
+length has none; as the window shrinks, the mean over rounds goes to the derivative of the mean reward. A round lasts as
+long as its slowest device, so that a token more rarely pays for one device alone, and often for all together. What all
+lengths together change is therefore looked at from further off, `COMMON` windows apart.
 """
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,16 +126,6 @@ def residual_factor(x: FloatArray) -> FloatArray:
     return np.exp((0.5 * LOG_FACTOR_SCALE) * (grown - 1.0 / grown))
 
 
-def residual_factor_inverse(factor: FloatArray) -> FloatArray:
-    """x of `residual_factor`, for factors > 0."""
-    return np.arcsinh(np.log(factor) / LOG_FACTOR_SCALE) / SHARPNESS
-
-
-def log_factor_slope(x: FloatArray) -> FloatArray:
-    """Derivative of ln f at x."""
-    return LOG_FACTOR_SCALE * SHARPNESS * np.cosh(SHARPNESS * x)
-
-
 class ResidualCodec(RoundsCodec):
     """``"residual"``, (K, 2): log-scale draft length, and a factor on the closed form's bandwidth.
 
@@ -167,14 +150,16 @@ class ResidualCodec(RoundsCodec):
         latency = (drafting + uploading).max(-1, keepdims=True)
         highest = np.where(nothing, np.inf, drafting + LARGEST_FACTOR * uploading).min(-1, keepdims=True)
         factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
-        return [residual_factor_inverse(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))]
+        log_factor = np.log(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))
+        return [np.arcsinh(log_factor / LOG_FACTOR_SCALE) / SHARPNESS]
 
     def bandwidth_slopes(
         self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Through the root, and through the factor."""
         slopes = self.equalized_slopes(length, state, residual_factor(x[..., 1]), by_bandwidth)
-        return slopes.draft_length, [slopes.log_token_time * log_factor_slope(x[..., 1])]
+        log_factor_slope = LOG_FACTOR_SCALE * SHARPNESS * np.cosh(SHARPNESS * x[..., 1])
+        return slopes.draft_length, [slopes.log_token_time * log_factor_slope]
 
 
 class SharesCodec(RoundsCodec):
@@ -249,15 +234,6 @@ Without it policies got stuck at lengths, or at 0, from which no single step lea
 """
 
 
-class Passed(NamedTuple):
-    """Which lengths are so near to a middle that they count."""
-
-    rows: IntArray  # (m,) copies; one for each length that counts
-    users: BoolArray  # (m, K) whose length it is
-    other: IntArray  # (n, K) whole length on the other side of the middle
-    side: IntArray  # (n, K) 1 where that is the longer one, else −1; 0 at the ends of the range
-
-
 def whole_length_slopes(
     codec: RoundsCodec,
     state: SystemState,
@@ -302,7 +278,14 @@ def whole_length_slopes(
     return slopes + (missing / length.shape[-1])[:, None]
 
 
-def _passed(length: FloatArray, whole: IntArray, codec: RoundsCodec, window: float) -> Passed:
+def _passed(
+    length: FloatArray, whole: IntArray, codec: RoundsCodec, window: float
+) -> tuple[IntArray, BoolArray, IntArray, IntArray]:
+    """Which lengths are so near to a middle that they count, and where they would lead.
+
+    Copies (m,), one for each of them; whose lengths they are, (m, K); the whole lengths on the other sides of the
+    middles, (n, K); and 1 where these are longer, else −1, or 0 at the ends of the range, (n, K).
+    """
     low, high = codec.length_range
     other = np.where(length >= whole, whole + 1, whole - 1).clip(low, high)
     near = (other != whole) & (np.abs(length - 0.5 * (whole + other)) < 0.5 * window)
@@ -312,4 +295,4 @@ def _passed(length: FloatArray, whole: IntArray, codec: RoundsCodec, window: flo
     else:
         rows, user = np.nonzero(near)
         users = np.arange(length.shape[-1]) == user[:, None]
-    return Passed(rows, users, other, other - whole)
+    return rows, users, other, other - whole

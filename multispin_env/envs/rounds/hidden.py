@@ -1,11 +1,4 @@
-"""Environments of rounds that hide part of the state.
-
-The channel is correlated in time, and reported late.
-
-Hidden acceptance: a request has a rate of its own, which is seen only through counts.
-
-Acceptance replayed from recorded speculative decoding.
-"""
+"""Environments of rounds that hide part of the state: an old channel, hidden acceptance, and recorded acceptance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

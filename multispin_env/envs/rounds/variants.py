@@ -1,13 +1,4 @@
-"""Environments of rounds whose state is seen.
-
-Base of the environments of rounds, in which everybody waits for everybody.
-
-The full problem.
-
-One common draft length.
-
-Proportional fairness of long-run throughput.
-"""
+"""Environments of rounds whose state is seen: the full problem, one common draft length, and long-run fairness."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,9 @@
 """Between two passes of the server: drafts start, uploads share the band, a batch starts, and what is left behind it.
 
 Nothing is decided in between, so everything follows from one decision, and no events are played (ours;
-docs/continuous.md). An upload needs w seconds of the whole band. The three ways to share it serve at most one second of
+docs/evidence/continuous.md).
+
+An upload needs w seconds of the whole band. The three ways to share it serve at most one second of
 it a second; `UplinkDiscipline` says when each upload ends, and how much of it is left at any time.
 """
 
@@ -84,7 +86,7 @@ def next_pass(
 ) -> tuple[ContinuousOutcome, ContinuousState]:
     """What happens until the next verification ends, without any tokens yet, and the state (n, K) behind it.
 
-    Between the two nothing is decided, so everything follows from the checked decision (docs/continuous.md): when
+    Between the two nothing is decided, so everything follows from the checked decision (ours): when
     uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
     for are there, and as many as it needs, or when its patience ends; in any case with one device at least. ``begun``
     is as `started` gives it; nothing of copies ``over`` (n,) is verified; the verification of a draft holds ``prompt``

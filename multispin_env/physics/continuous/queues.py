@@ -1,4 +1,4 @@
-"""Queues of requests, one for each device, first come, first served, for all copies at once (ours; docs/serving.md)."""
+"""Queues of requests, one for each device, first come, first served (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields

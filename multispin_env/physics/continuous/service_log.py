@@ -1,4 +1,4 @@
-"""Sums of what becomes of requests: tokens and requests in time, shares missed, latencies (ours; docs/serving.md)."""
+"""Sums of what becomes of requests: in time, missed, latencies (ours; docs/evidence/serving.md)."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -86,13 +86,9 @@ def test_a_folder_has_one_search(tmp_path, capsys):
         ("learning_rate=0:1:log", "LOW > 0 for log"),
         ("learning_rate=1:2:lin", "LOW < HIGH"),
         ("width=8,x", "of int, got 'width=8,x'"),
+        ("width=4,8 width=4:8", "tune: expected 'width' once, got it twice"),
     ],
 )
 def test_bad_ranges_are_refused_in_one_sentence(tune, message, tmp_path, capsys):
-    assert run(tmp_path, tune=(tune,)) == 2
+    assert run(tmp_path, tune=tune.split()) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
-
-
-def test_what_varies_is_given_once(tmp_path, capsys):
-    assert run(tmp_path, tune=("width=4,8", "width=4:8")) == 2
-    assert "tune: expected 'width' once, got it twice" in capsys.readouterr().err

@@ -49,9 +49,8 @@ def launch_of(scenario, rng, copies, due):
     shape = (copies, users)
     release, air = rng.uniform(0, 0.08, shape) * ~starts, rng.uniform(0, 0.03, shape) * ~starts
     rho = rng.uniform(30.0, 120.0, copies)
-    return Launch.of(
-        scenario, core.state, np.broadcast_to(starts, shape), (release, air), due * np.ones(copies), rho, air_price=3.0
-    )
+    starts, due = np.broadcast_to(starts, shape), np.full(copies, due)
+    return Launch.of(scenario, core.state, starts, (release, air), due, rho, air_price=3.0, weight=1.0)
 
 
 def slow_arguments(launch, copy):

@@ -1,9 +1,15 @@
-"""Long-run rates against what is known."""
+"""Long runs against formulas, and copy by copy against each other."""
+
+import sys
 
 import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.controllers.continuous.greedy import SERVER_ONLY
+from multispin_env.physics.continuous.core import ContinuousCore
+from multispin_env.physics.tokens import expected_tokens
+from tests.controllers.continuous.states import LIMITS, workload
 
 
 @pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.0, 0.001), (0.01, 0.0)), "round_trip_time": 0.01}])
@@ -41,16 +47,129 @@ def test_fading_repeats_and_depends_on_the_seed():
     assert (rates[0] != rates[2]).all()
 
 
+SCENARIO = ms.Scenario.preset("llama2", num_users=3)
+GREEDY = ms.make_controller("greedy", SCENARIO, draft_length=4)
+SHORT = {"warm_up": 2.0, "horizon": 6.0}
+
+
+ASKED = workload(**LIMITS)
+FIELDS = ("time", "tokens", "timely_tokens", "arrivals", "finished", "in_time", "dropped", "missed")
+
+
+def test_a_copy_is_the_same_whatever_others_there_are():
+    few, many = (ms.serve(GREEDY, ASKED, copies=copies, **SHORT) for copies in (2, 5))
+    other = ms.serve(GREEDY, ASKED, copies=2, seed=1, **SHORT)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(few, name), getattr(many, name)[:2])
+    np.testing.assert_array_equal(few.latency.e2el, many.latency.e2el[:2])
+    assert (few.tokens != other.tokens).any()
+
+
+def test_requests_are_the_same_for_every_scheduler():
+    """Those that ask for next to nothing are served at once, so the last step ends with the last arrival."""
+    asked = workload(mean_output=1.0, **LIMITS)
+    runs = [
+        ms.serve(controller, asked, copies=4, warm_up=0.0, horizon=20.0)
+        for controller in (GREEDY, ms.make_controller("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0])
+    ]
+    for run in runs[1:]:
+        assert (np.abs(run.arrivals - runs[0].arrivals) <= 1).all()  # one that came in the very last step
+    assert runs[0].arrivals.sum() > 100
+
+
+def test_the_window_is_that_which_was_asked_for():
+    longest = 1.0  # s, more than a step with work
+    run = ms.serve(GREEDY, workload(rate=20.0, **LIMITS), copies=4, **SHORT)
+    assert (run.time > SHORT["horizon"] - longest).all()
+    assert (run.time < SHORT["horizon"] + longest).all()
+
+
+def test_held_devices_are_those_that_were_handed_in():
+    states = ms.sample_state(SCENARIO, np.random.default_rng(3), 2)
+    first = ms.serve(GREEDY, ASKED, copies=2, channel="static", state=states, **SHORT)
+    slow = ms.SystemState(10.0 * states.draft_time, states.spectral_efficiency, states.acceptance_rate)
+    second = ms.serve(GREEDY, ASKED, copies=2, channel="static", state=slow, **SHORT)
+    assert (second.pooled.ttft > first.pooled.ttft).all()
+
+
+ENDLESS = workload("think", rate=3e3, mean_output=1e6, ttft=60.0)
+"""All devices ask at once, and for ever."""
+
+
+@pytest.mark.parametrize("server", ["", "a100-32b"])
+def test_the_server_alone_makes_what_the_formula_says(server):
+    scenario = SCENARIO.replace(server=server, num_users=5) if server else SCENARIO
+    (alone,) = SERVER_ONLY["autoregressive"](scenario)
+    run = ms.serve(alone, ENDLESS, copies=2, warm_up=1.0, horizon=3.0)
+    np.testing.assert_allclose(run.tokens.sum(-1) / run.time, scenario.autoregressive_goodput, rtol=1e-9)
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_a_server_that_drafts_makes_what_the_formula_says(length):
+    scenario = SCENARIO.replace(server="a100-32b", num_users=5)
+    drafts = SERVER_ONLY["colocated"](scenario)[length]
+    alpha = np.array([[0.6, 0.7, 0.8, 0.9, 0.3]])
+    state = ms.SystemState(np.full((1, 5), 1e-12), np.ones((1, 5)), alpha)
+    run = ms.serve(drafts, ENDLESS, copies=1, warm_up=0.5, horizon=30.0, channel="static", state=state)
+    step = length * scenario.server_draft_time + scenario.pass_time(5, 5 * (length + 1))
+    np.testing.assert_allclose(run.tokens[0] / run.time, expected_tokens(length, alpha[0]) / step, rtol=0.08)
+    np.testing.assert_allclose(run.pooled.gap, step, rtol=1e-9)
+
+
+def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypatch):
+    monkeypatch.setattr(ContinuousCore, "seed", None)
+    for options in ({"rate": 1e9}, {"rate": 4.2e6}, {"rate": (1.0, 1e9)}):
+        with pytest.raises(
+            ValueError, match=r"rate: expected at most 4.194e\+06 requests/s, .* 67,108,864 requests, got"
+        ):
+            ms.serve(GREEDY, workload(**options, **LIMITS), copies=2, **SHORT)
+    monkeypatch.undo()
+    assert ms.serve(
+        GREEDY, workload("think", rate=1e9, **LIMITS), copies=2, **SHORT
+    ).tokens.any()  # devices wait for answers
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("bad", "message"),
     [
-        ({"horizon": 0.0}, "horizon: expected a finite number in"),
-        ({"warm_up": np.nan}, "warm_up: expected a finite number in"),
-        ({"channel": "statik"}, "channel: expected one of .*; did you mean 'static'"),
+        ({"copies": 0}, "copies: expected an integer ≥ 1, got 0"),
+        ({"horizon": 0.0}, r"horizon: expected a finite number in \(0, inf\), got 0.0"),
+        ({"warm_up": -1.0}, "warm_up: expected a finite number"),
+        ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
+        ({"channel": "statics"}, "did you mean 'static'"),
+        ({"state": ms.sample_state(SCENARIO, np.random.default_rng(0), 3)}, r"state: expected shape \(2, 3\)"),
     ],
 )
-def test_bad_windows(options, message):
-    scenario = ms.Scenario.preset("llama2", num_users=2)
-    state = ms.sample_state(scenario, np.random.default_rng(1))
+def test_bad_arguments_are_one_sentence(bad, message):
     with pytest.raises(ValueError, match=message):
-        ms.long_run_rate(ms.make_controller("groups", scenario), state, **options)
+        ms.serve(GREEDY, ASKED, **{"copies": 2, **SHORT, **bad})
+    if bad.keys() <= {"horizon", "warm_up", "channel"}:
+        with pytest.raises(ValueError, match=message):
+            ms.long_run_rate(GREEDY, ms.sample_state(SCENARIO, np.random.default_rng(1)), **bad)
+
+
+@pytest.mark.parametrize("name", ["load-aware", "greedy+deadlines"])
+def test_no_function_of_a_run_loses_an_interrupt(name):
+    """Ctrl-C comes between two lines of Python anywhere, also where NumPy calls back and drops what is raised."""
+    controller = ms.make_controller(name, SCENARIO)
+    reached = set()
+
+    def run(wanted=None):
+        def interrupt(frame, event, _):
+            if event == "call":
+                reached.add(frame.f_code)
+                if frame.f_code is wanted:
+                    raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            ms.serve(controller, ASKED, copies=2, warm_up=0.2, horizon=0.5)
+        finally:
+            sys.setprofile(None)
+
+    run()  # what is kept is made now
+    reached.clear()
+    run()
+    for wanted in sorted(reached, key=repr):
+        with pytest.raises(KeyboardInterrupt):
+            run(wanted)

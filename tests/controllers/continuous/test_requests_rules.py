@@ -8,21 +8,19 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.continuous.greedy import NO_HURRY, Deadlines
 from multispin_env.controllers.continuous.groups import Cycle
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.controllers.continuous.rates import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
+from tests.controllers.continuous.states import workload
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)
-LEVEL = ms.ServiceLevel(ttft=1.0, e2el=0.5, e2el_per_token=0.11)
 RULES = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
 
 
-def core_for(controller, copies=4, rate=3.0, seed=0):
+def core_for(controller, copies=4, rate=3.0):
     """Copies with requests."""
-    lengths = ms.make_lengths("geometric", mean_output=20.0)
-    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=rate, level=LEVEL, lengths=lengths)
-    system = ContinuousSystem.of(controller.scenario, discipline=controller.discipline, workload=workload)
-    core = ContinuousCore(system, copies, drawn=True)
-    for copy in range(copies):
-        core.seed(copy, np.random.default_rng(seed + copy))
+    asked = workload(rate=rate, mean_output=20.0, ttft=1.0, e2el=0.5, e2el_per_token=0.11)
+    system = ContinuousSystem.of(controller.scenario, discipline=controller.discipline, workload=asked)
+    core = seeded_core(system, copies, 0, drawn=True)
     core.reset()
     return core
 
@@ -130,7 +128,7 @@ def test_its_orders_keep_a_system_with_requests_going(name):
     core = core_for(controller)
     tokens = np.zeros((4, 5))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
-        while (core.state.time < 8.0).all():
+        while (core.state.time < 4.0).all():
             decision = controller(core.state)
             one = controller(core.state[1])
             for field in fields(decision):
@@ -153,6 +151,17 @@ def test_nobody_waits_for_idle_devices():
             assert (outcome.duration[working == 1] < 1.0).all(), name
             alone += (working == 1).sum()
         assert alone > 30
+
+
+@pytest.mark.parametrize("name", ["homogeneous", "algorithm1"])
+def test_a_late_draft_is_uploaded_where_the_round_wants_none(name):
+    """A request that came during a pass begins a draft; the next round may give its device no bandwidth."""
+    scenario = ms.Scenario.preset("llama2", num_users=6, min_draft_length=0, total_bandwidth=1e5)
+    options = {"phi_points": 8, "lambda_points": 8} if name == "algorithm1" else {}
+    core = core_for(ms.make_controller(name, scenario, **options), copies=2)
+    for _ in range(40):
+        outcome = core.step(ms.make_controller(name, scenario, **options)(core.state))
+        assert np.isfinite(outcome.duration).all()
 
 
 def test_bad_options():

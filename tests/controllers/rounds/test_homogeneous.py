@@ -1,17 +1,15 @@
+"""One length for all, its closed form, and the grid search of the paper."""
+
 import numpy as np
 import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 from scipy.special import lambertw
 
 import multispin_env as ms
-from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length, lambert_excess
-
-
-def best_common(alpha, theta, t_ver, longest):
-    values = [reference.expected_tokens(length, alpha) / (length * theta + t_ver) for length in range(1, longest + 1)]
-    return 1 + int(np.argmax(values)), values
+from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length, lambert_excess
 
 
 @given(
@@ -20,7 +18,7 @@ def best_common(alpha, theta, t_ver, longest):
     t_ver=st.floats(1e-5, 1e3),
 )
 def test_closed_form_is_the_best_length(alpha, theta, t_ver):
-    _, values = best_common(alpha, theta, t_ver, 60)
+    values = [reference.expected_tokens(length, alpha) / (length * theta + t_ver) for length in range(1, 61)]
     found = int(homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver, 60))
     assert values[found - 1] == pytest.approx(max(values), rel=1e-12)
 
@@ -30,10 +28,8 @@ def test_controller_equals_closed_form_for_common_acceptance(scenario, rng):
     alpha = np.broadcast_to(rng.uniform(0.05, 0.99, (100, 1)), state.draft_time.shape)
     state = ms.SystemState(state.draft_time, state.spectral_efficiency, alpha)
     decision = ms.make_controller("homogeneous", scenario)(state)
-    token_latency = (state.draft_time + scenario.bits_per_token / (decision.bandwidth * state.spectral_efficiency))[
-        :, 0
-    ]
-    closed = homogeneous_draft_length(alpha[:, 0], token_latency, scenario.verification_time)
+    token_latency = state.draft_time + scenario.bits_per_token / (decision.bandwidth * state.spectral_efficiency)
+    closed = homogeneous_draft_length(alpha[:, 0], token_latency[:, 0], scenario.verification_time)
     assert (decision.draft_length == closed[:, None]).all()
 
 
@@ -46,20 +42,6 @@ def test_best_of_all_common_lengths(scenario, rng):
         assert (ms.expected_outcome(scenario, state, other).goodput <= found * (1 + 1e-12)).all()
 
 
-@pytest.mark.parametrize(
-    ("alpha", "theta", "t_ver", "message"),
-    [
-        (1.5, 1.0, 1.0, r"acceptance_rate: expected numbers in \[0, 1\], got 1\.5"),
-        (0.5, 0.0, 1.0, r"token_latency: expected numbers > 0, got 0\.0"),
-        (0.5, 1.0, -1.0, r"verification_time: expected numbers > 0, got -1\.0"),
-        (np.nan, 1.0, 1.0, "acceptance_rate: expected finite numbers, got nan"),
-    ],
-)
-def test_bad_input(alpha, theta, t_ver, message):
-    with pytest.raises(ValueError, match=message):
-        homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver)
-
-
 def test_excess_of_many_at_once():
     """Those that are done early do not end it for the others."""
     u = np.array([0.0, 1e-12, 1e-3, 0.5, 3.0, 40.0, 600.0, 1e3, 1e6, 1e300])
@@ -70,3 +52,77 @@ def test_excess_of_many_at_once():
     assert s[1] == pytest.approx(np.sqrt(2e-12), rel=1e-3)
     within = u[2:7]  # beyond, SciPy underflows
     assert s[2:7] == pytest.approx(-lambertw(-np.exp(-1.0 - within), -1).real - 1.0, rel=1e-11)
+
+
+def test_relaxed_length_solves_its_own_problem(scenario, rng):
+    """Equation (37) against a scalar optimiser of gain − λ w_k(l) for the first λ of the grid."""
+    state = ms.sample_state(scenario, rng, 1)
+    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    phi = np.array([8 * (state.draft_time + 20 * token_time).max()])
+    wide = scenario.replace(max_draft_length=200)
+    lengths = Algorithm1(wide, lambda_points=2, epsilon=1e-3)._column(state, token_time, phi)[0, 0]
+    alpha, draft, token = state.acceptance_rate[0], state.draft_time[0], token_time[0]
+    room = phi[0] - draft
+    price = 1e-3 * (room**2 * -np.log(alpha) * alpha**2 / (token * phi[0] * (1 - alpha))).max()
+    for k in range(20):
+
+        def loss(length, k=k):
+            share = token[k] * length / (phi[0] - length * draft[k])
+            return price * share - (1 - alpha[k] ** (length + 1)) / (1 - alpha[k])
+
+        top = phi[0] / draft[k] * (1 - 1e-9)
+        best = minimize_scalar(loss, bounds=(0, top), method="bounded", options={"xatol": 1e-8}).x
+        assert abs(lengths[k] - np.clip(best, 1, 200)) <= 0.5 + 1e-4
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("impossible", [0.0, 5e-324, 1e-300])
+@pytest.mark.parametrize("law", [{}, {"server": "a100-32b"}, {"server": "a100-32b", "padded_verification": True}])
+def test_drafts_that_are_never_accepted_are_as_short_as_they_may_be(law, impossible, rng):
+    for low, rest in ((0, []), (1, []), (1, [0.9]), (1, [1.0])):
+        alpha = np.array([impossible, impossible, *rest])
+        scenario = ms.Scenario.preset(
+            "llama2", num_users=len(alpha), min_draft_length=low, max_draft_length=5, total_bandwidth=1e6
+        ).replace(**law)
+        drawn = ms.sample_state(scenario, rng)
+        state = ms.SystemState(drawn.draft_time, drawn.spectral_efficiency, alpha)
+        decision = ms.make_controller("algorithm1", scenario)(state)
+        assert decision.draft_length[:2].tolist() == [low, low]
+        found = float(ms.expected_outcome(scenario, state, decision).goodput)
+        assert found == pytest.approx(reference.best_goodput(scenario, state), rel=1e-9)
+
+
+def test_finer_grid_is_not_worse_on_average(scenario, rng):
+    state = ms.sample_state(scenario, rng, 20)
+
+    def mean(points):
+        controller = ms.make_controller("algorithm1", scenario, phi_points=points, lambda_points=points)
+        return ms.expected_outcome(scenario, state, controller(state)).goodput.mean()
+
+    assert mean(5) < mean(15) < mean(60) * (1 + 1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("alpha", [0.0, 1e-300, 1e-9, 0.5, 1 - 1e-9, 1.0])
+@pytest.mark.parametrize("bandwidth", [1e3, 1e7, 1e11])
+def test_extremes_give_feasible_decisions(alpha, bandwidth):
+    scenario = ms.Scenario.preset("llama2", num_users=3, total_bandwidth=bandwidth)
+    state = ms.SystemState([0.01, 10.0, 0.01], [20.0, 1.0, 1e-3], [alpha, 0.5, alpha])
+    decision = ms.make_controller("algorithm1", scenario, phi_points=8, lambda_points=8)(state)
+    assert ms.expected_outcome(scenario, state, decision).goodput > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("acceptance_rate", 1.5), ("acceptance_rate", np.nan), ("token_latency", 0.0), ("verification_time", -1.0)],
+)
+def test_bad_numbers(field, value):
+    numbers = {"acceptance_rate": 0.5, "token_latency": 1.0, "verification_time": 1.0, field: value}
+    with pytest.raises(ValueError, match=f"^{field}: expected .*, got {value}$"):
+        homogeneous_draft_length(**numbers)
+
+
+@pytest.mark.parametrize(("option", "value"), [("phi_points", 0), ("lambda_points", 2.5), ("epsilon", 0.0)])
+def test_bad_options(option, value):
+    with pytest.raises(ValueError, match=f"{option}: expected .*, got {value!r}$"):
+        ms.make_controller("algorithm1", ms.Scenario.preset("llama2"), **{option: value})

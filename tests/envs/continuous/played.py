@@ -1,5 +1,6 @@
-"""States that are met."""
+"""States that are met without the barrier, and environments that hide something there."""
 
+import gymnasium as gym
 import numpy as np
 
 import multispin_env as ms
@@ -25,3 +26,28 @@ def states_of(scenario, copies=6, steps=7, controller="groups", workload=None):
     for _ in range(steps):
         yield core.state
         core.step(rule(core.state))
+
+
+ENDLESS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+BOTH = (ENDLESS, SERVING)
+HIDDEN, OLD = {"acceptance_visible": False}, {"channel_report": "old"}
+BLIND = {**HIDDEN, **OLD, "task_visible": False}
+FAST = {
+    ENDLESS: {"rho": 90.0, "mean_cycles": 4},
+    SERVING: {"rho": 60.0, "load": 1.4, "mean_output": 9.0, "horizon": 8.0, "warm_up": 0.0},
+}
+"""Requests that end soon."""
+
+
+def make(env_id, num_envs=6, **options):
+    fast = {name: value for name, value in FAST[env_id].items() if options.get("acceptance_visible", True) is False}
+    chosen = {"num_users": 4, "rho": 90.0, **fast, **options}
+    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **chosen).unwrapped
+
+
+def anything(env, rng):
+    return rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)

@@ -13,7 +13,7 @@ from multispin_env.registry import CONTINUOUS_ENCODINGS
 from tests.envs.continuous.played import BUSY, states_of
 
 ID = "MultiSpin/Continuous-v0"
-RULES = ("optimal", "synchronous", "groups")
+FIELDS = ("draft_length", "join", "priority")
 DEADLINES = {"drops": True, "reference": "greedy+deadlines"}
 
 
@@ -75,44 +75,31 @@ def test_full_says_everything(rng):
     assert (again.aim == decision.aim).all()
 
 
-@pytest.mark.parametrize("users", [2, 8])
-@pytest.mark.parametrize("name", RULES)
-def test_schedulers_play_through_full(name, users):
-    """What follows from the decoded decision is what follows from the decision, to the bit on a serial uplink."""
-    scenario = ms.Scenario.preset("qwen3.5", num_users=users)
-    rule = ms.make_controller(name, scenario)
-    way = rule.discipline
-    codec = codec_of("full", scenario, DISCIPLINES[way])
-    cores = [ContinuousCore(ContinuousSystem.of(scenario, discipline=way), 3, drawn=False) for _ in range(2)]
-    for core in cores:
-        for copy in range(3):
-            core.seed(copy, np.random.default_rng(copy))
-        core.reset()
-    for _ in range(12):
-        decision = rule(cores[0].state)
-        outcomes = [
-            cores[0].step(decision),
-            cores[1].step(codec.decode(codec.encode(decision, cores[1].state), cores[1].state)),
-        ]
-        times = [outcome.duration for outcome in outcomes]
-        assert times[1] == pytest.approx(times[0], rel=1e-12 if way == "serial" else 1e-4)
-        assert (outcomes[0].verified == outcomes[1].verified).all()
-        assert (cores[0].state.aim == cores[1].state.aim).all()
-
-
-def test_zero_of_residual_is_groups():
-    scenario = ms.Scenario.preset("llama2", num_users=6)
-    codec, rule = codec_of("residual", scenario), ms.make_controller("groups", scenario)
-    for state in states_of(scenario):
+@pytest.mark.parametrize(
+    ("reference", "rules", "workload"),
+    [("groups", {}, None), ("own-pace", {}, None), ("greedy+deadlines", DEADLINES, BUSY)],
+)
+def test_zero_of_residual_is_its_rule(reference, rules, workload):
+    """Its drops, too; outside of the middle third of the last column they are the agent's."""
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    codec = codec_of("residual", scenario, **{**rules, "reference": reference})
+    rule, dropped = ms.make_controller(reference, scenario), 0
+    for state in states_of(scenario, 6, 60 if workload else 7, "greedy", workload):
         decision = rule(state)
-        decoded = codec.decode(np.zeros((6, 6, 3), np.float32), state)
-        assert (decoded.draft_length == decision.draft_length).all()
-        assert (decoded.join == decision.join).all()
-        free = state.phase == ms.Phase.FREE
-        assert (decoded.aim[free] == decision.aim[free]).all()
-        assert same_ranking(decoded.priority, decision.priority)
-        assert decoded.patience is decision.patience is None
+        for column in (0.0, 0.33, -0.33) if workload else (0.0,):
+            action = np.zeros((6, 5, codec.columns), np.float32)
+            action[..., -1] = column
+            decoded = codec.decode(action, state)
+            assert (decoded.draft_length == decision.draft_length).all()
+            assert (decoded.join == decision.join).all()
+            assert same_ranking(decoded.priority, decision.priority)
+            assert np.array_equal(decoded.patience, decision.patience)
+            assert np.array_equal(decoded.drop, decision.drop)
+            if decision.aim is not None:
+                assert (decoded.aim[state.starting] == decision.aim[state.starting]).all()
         assert (codec.encode(decision, state) == 0.0).all()
+        dropped += 0 if decision.drop is None else decision.drop.sum()
+    assert (dropped > 0) == bool(workload)
 
 
 def test_residual_moves_what_it_says():
@@ -160,6 +147,11 @@ def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
         again = codec.decode(action, state)
         assert (again.drop == decision.drop).all()
         assert (codec.encode(again, state)[..., -1] == action[..., -1]).all()
+        if name != "residual":  # whose rule is another one with drops
+            assert (plain.encode(decision, state) == action[..., :-1]).all()
+            other = plain.decode(action[..., :-1], state)
+            assert other.drop is None
+            assert all((getattr(other, field) == getattr(again, field)).all() for field in FIELDS)
         action[..., -1] = rng.choice([0.5, 1.0], (20, 5))
         assert (codec.decode(action, state).drop == busy).all()
         action[..., -1] = rng.choice([-1.0, -0.5], (20, 5))
@@ -169,59 +161,36 @@ def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
     assert idle > 0
 
 
-@pytest.mark.parametrize("name", ["plain", "full"])
-def test_the_other_columns_are_the_same_with_drops(name, rng):
-    scenario = ms.Scenario.preset("llama2", num_users=5)
-    plain, codec = codec_of(name, scenario), codec_of(name, scenario, **DEADLINES)
-    (*_, state) = states_of(scenario, 20, 9, "greedy", BUSY)
-    decision = random_orders(scenario, rng, 20)
-    assert (codec.encode(decision, state)[..., :-1] == plain.encode(decision, state)).all()
-    action = rng.uniform(-1.0, 1.0, (20, 5, codec.columns))
-    one, other = codec.decode(action, state), plain.decode(action[..., :-1], state)
-    assert other.drop is None
-    for field in ("draft_length", "join", "priority"):
-        assert (getattr(one, field) == getattr(other, field)).all()
-
-
-def test_zero_of_residual_with_requests_is_the_rule_with_deadlines():
-    """Its drops, too; outside of the middle third of the last column they are the agent's."""
-    scenario = ms.Scenario.preset("llama2", num_users=5)
-    codec, rule = codec_of("residual", scenario, **DEADLINES), ms.make_controller("greedy+deadlines", scenario)
-    dropped = 0
-    for state in states_of(scenario, 6, 60, "greedy", BUSY):
-        decision = rule(state)
-        for column in (0.0, 0.33, -0.33):
-            action = np.zeros((6, 5, 4), np.float32)
-            action[..., 3] = column
-            decoded = codec.decode(action, state)
-            assert (decoded.draft_length == decision.draft_length).all()
-            assert (decoded.join == decision.join).all()
-            assert (decoded.drop == decision.drop).all()
-            assert same_ranking(decoded.priority, decision.priority)
-        assert (codec.encode(decision, state) == 0.0).all()
-        dropped += decision.drop.sum()
-    assert dropped > 0
-
-
-@pytest.mark.parametrize("name", ["greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "optimal"])
-def test_schedulers_with_requests_play_through_full(name):
-    """What follows from the decoded decision is what follows from the decision."""
-    scenario = ms.Scenario.preset("llama2", num_users=4)
+@pytest.mark.parametrize(
+    ("name", "workload"),
+    [
+        *((name, None) for name in ("optimal", "synchronous", "groups")),
+        *(
+            (name, BUSY)
+            for name in ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "optimal")
+        ),
+    ],
+)
+def test_schedulers_play_through_full(name, workload):
+    """What follows from the decoded decision is what follows from the decision, to the bit on a serial uplink."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=1e7)
     rule = ms.make_controller(name, scenario)
-    codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **DEADLINES)
-    system = ContinuousSystem.of(scenario, discipline=rule.discipline, workload=BUSY)
-    cores = [ContinuousCore(system, 3, drawn=True) for _ in range(2)]
+    codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **(DEADLINES if workload else {}))
+    system = ContinuousSystem.of(scenario, discipline=rule.discipline, workload=workload)
+    cores = [ContinuousCore(system, 3, drawn=workload is not None) for _ in range(2)]
     for core in cores:
         for copy in range(3):
             core.seed(copy, np.random.default_rng(copy))
         core.reset()
-    for _ in range(60):
+    for _ in range(40):
         decision = rule(cores[0].state)
         decisions = [decision, codec.decode(codec.encode(decision, cores[1].state), cores[1].state)]
         outcomes = [core.step(one) for core, one in zip(cores, decisions, strict=True)]
         exact = rule.discipline == "serial"
         assert outcomes[1].duration == pytest.approx(outcomes[0].duration, rel=1e-12 if exact else 1e-3)
-        assert (outcomes[0].tokens == outcomes[1].tokens).all()
+        assert (outcomes[0].verified == outcomes[1].verified).all()
+        assert outcomes[0].tokens == pytest.approx(outcomes[1].tokens)
+        assert (cores[0].state.aim == cores[1].state.aim).all()
         assert (outcomes[0].served.dropped == outcomes[1].served.dropped).all()
 
 
@@ -254,19 +223,9 @@ def test_where_all_are_left_all_are_taken():
 
 
 @pytest.mark.parametrize("name", CONTINUOUS_ENCODINGS.names())
-def test_bad_actions_and_orders_are_one_sentence(name):
+def test_bad_orders_are_one_sentence(name):
     env = gym.make(ID, num_users=3, action=name, rho=100.0).unwrapped
     env.reset(seed=0)
-    columns = env.action_space.shape[-1]
-    for bad, message in (
-        (np.zeros((2, columns)), rf"^action: expected shape \(3, {columns}\), got \(2, {columns}\)$"),
-        (np.full((3, columns), np.nan), r"^action\[0, 0, 0\]: expected numbers in \[-1, 1\], got nan$"),
-        (np.full((3, columns), 1.1), r"^action\[0, 0, 0\]: expected numbers in \[-1, 1\], got 1.1$"),
-    ):
-        before = env.state
-        with pytest.raises(ValueError, match=message):
-            env.step(bad)
-        assert (env.state.time, env.state.batch) == (before.time, before.batch)
     with pytest.raises(ValueError, match=r"^join\[0, 0\]: expected 1 or 2 for one device at least, got 0$"):
         env.encode_action(ms.ContinuousDecision(np.full(3, 4), np.zeros(3, int)))
     with pytest.raises(ValueError, match=r"^draft_length: expected shape \(1, 3\), got \(1, 2\)$"):

@@ -7,7 +7,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.radio import spectral_efficiency
-from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, HIDDEN, OLD, anything, make, same
+from tests.envs.continuous.played import BLIND, BOTH, ENDLESS, HIDDEN, OLD, anything, make, same
 
 
 @pytest.mark.parametrize("env_id", BOTH)

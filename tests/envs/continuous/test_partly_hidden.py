@@ -3,13 +3,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
-from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 import multispin_env as ms
 from multispin_env.envs.observations import COUNTED
-from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING, anything, make, same
+from tests.envs.continuous.played import BLIND, BOTH, ENDLESS, HIDDEN, OLD, SERVING, anything, make
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
@@ -29,35 +26,6 @@ def test_what_is_shown(env_id, hidden):
     env = make(env_id, **hidden)
     assert env.variant.learning.sees_state is False
     assert make(env_id).variant.learning.sees_state is True
-
-
-@pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
-@pytest.mark.parametrize("env_id", BOTH)
-def test_the_checkers_pass(env_id, hidden):
-    env = gym.make(env_id, num_users=3, rho=80.0, **hidden).unwrapped
-    check_env(env, skip_render_check=True)
-    check_for_sb3(env)
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.value)
-@pytest.mark.parametrize(("env_id", "encoding"), [(ENDLESS, "residual"), (SERVING, "residual"), (SERVING, "full")])
-def test_a_vector_equals_single_environments_bit_for_bit(env_id, encoding, mode):
-    """Copies are reset at different times, and so end at different times."""
-    options = {"num_users": 3, "action": encoding, "max_episode_steps": 7, **FAST[env_id], **HIDDEN, **OLD}
-    native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
-    sync = gym.make_vec(
-        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **options
-    )
-    rng = np.random.default_rng(0)
-    assert same(native.reset(seed=[7, 3, 11])[0], sync.reset(seed=[7, 3, 11])[0])
-    for step in range(60):
-        if step in (2, 5, 40):
-            masked = {"reset_mask": np.arange(3) == step % 3}
-            assert same(*(env.reset(seed=[None, step, None], options=masked)[0] for env in (native, sync)))
-        played = rng.uniform(-1, 1, native.action_space.shape).astype(np.float32)
-        (seen, *one), (other_seen, *other) = native.step(played), sync.step(played)
-        assert same(seen, other_seen)
-        assert all((x == y).all() for x, y in zip(one[:3], other[:3], strict=True))
 
 
 def test_only_the_reward_takes_expected_tokens():
@@ -108,6 +76,7 @@ def test_without_spread_requests_have_the_rates_of_their_tasks():
     assert env.assumptions.acceptance_spread == (0.0,) * 4
 
 
+@pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", BOTH)
 def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id):
     plain, same_rates, others = (
@@ -117,33 +86,3 @@ def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id):
     assert plain != others
     if env_id == SERVING:  # a device keeps its task there
         assert plain == same_rates
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"spread": 0.2}, "^spread: expected 0.08 where acceptance_visible is True, got 0.2$"),
-        ({"mean_cycles": 3}, "^mean_cycles: expected 16.0 where acceptance_visible is True, got 3$"),
-        ({"task_visible": False}, "^task_visible: expected True where acceptance_visible is True, got False$"),
-        ({**HIDDEN, "spread": 0.7}, "^spread of task 'MBPP.*': expected 0 or a number below"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        gym.make(ENDLESS, num_users=3, **arguments)
-
-
-def test_pictures_show_tokens_that_were_drawn():
-    env = make(ENDLESS, 1, render_mode="rgb_array", reward="expected", **HIDDEN)
-    env.reset(seed=0)
-    env.step(np.zeros(env.action_space.shape, np.float32))
-    assert env.view().drawn
-
-
-def test_all_copies_may_be_over_at_once():
-    hidden = {"acceptance_visible": False, "max_episode_steps": 3, "num_users": 3, "rho": 90.0}
-    envs = gym.make_vec("MultiSpin/Continuous-v0", num_envs=2, vectorization_mode="vector_entry_point", **hidden)
-    envs.reset(seed=0)
-    nothing = np.zeros(envs.action_space.shape, dtype=np.float32)
-    ended = [envs.step(nothing)[3].all() for _ in range(8)]
-    assert ended == [False, False, True, False, False, False, True, False]

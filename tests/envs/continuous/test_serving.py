@@ -86,13 +86,6 @@ def test_playing_on_after_the_end_counts_what_is_overdue_once():
     assert shares == pytest.approx([last["share_missed"]] * 5, abs=0.05)
 
 
-def test_episodes_end_with_simulated_time():
-    env = gym.make(ID, action="plain", **SMALL)
-    *before, last = episode(env, 1)
-    assert last[3]["time"] >= 12.0 > before[-1][3]["time"]
-    assert gym.spec(ID).max_episode_steps is None
-
-
 def test_at_the_start_all_are_idle_and_a_drop_needs_a_request():
     for action in ("residual", "plain", "full"):
         env = gym.make(ID, action=action, **SMALL).unwrapped
@@ -118,20 +111,9 @@ def test_the_workload_is_what_the_arguments_say():
     assert workload.level.e2el == 0.5
     assert workload.level.e2el_per_token == pytest.approx(2.0 * 8 / full)
     assert workload.mean_output == 60.0
-    chosen = gym.make(
-        ID,
-        num_users=8,
-        rho=90.0,
-        load=[0.2, 0.9],
-        arrivals="gamma",
-        burstiness=0.5,
-        mean_output=20,
-        ttft=1.0,
-        tpot=0.2,
-        e2el=None,
-        e2el_per_token=0.1,
-    ).unwrapped
-    workload = chosen.variant.workload(scenario)
+    limits = {"ttft": 1.0, "tpot": 0.2, "e2el": None, "e2el_per_token": 0.1}
+    variant = ENVIRONMENTS.load(ID)(load=[0.2, 0.9], arrivals="gamma", burstiness=0.5, mean_output=20, **limits)
+    workload = variant.workload(scenario)
     assert workload.rate == pytest.approx((0.2 * full / 20.0, 0.9 * full / 20.0))
     assert workload.arrivals == ms.make_arrivals("gamma", burstiness=0.5)
     assert (workload.level.ttft, workload.level.tpot, workload.level.e2el) == (1.0, 0.2, np.inf)
@@ -149,7 +131,7 @@ def test_the_limit_of_both_presets_is_that_of_the_page():
 def test_every_contender_gets_the_same_requests():
     """Also where its uplink is another one."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    variant = ms.registry.ENVIRONMENTS.load(ID)()
+    variant = ENVIRONMENTS.load(ID)()
     barrier = with_uplink_of(ms.make_controller("optimal", scenario), variant)
     assert barrier.discipline == "reserved"
     assert barrier.workload(scenario) == variant.workload(scenario)
@@ -186,19 +168,6 @@ def test_load_is_drawn_for_each_episode():
     assert counts[0.2, 2.0].std() > 1.3 * max(counts[0.2].std(), 1.0)
 
 
-def test_load_makes_requests_late():
-    shares = []
-    for load in (0.3, 2.0):
-        env = gym.make_vec(ID, num_envs=20, load=load, num_users=4, horizon=15.0, rho=60.0)
-        env.reset(seed=0)
-        share = np.full(20, np.nan)
-        while np.isnan(share).any():
-            _, _, _, ended, info = env.step(np.zeros(env.action_space.shape, np.float32))
-            share[ended] = info["share_missed"][ended]
-        shares.append(share.mean())
-    assert shares[0] < 0.25 < 0.5 < shares[1]
-
-
 def test_the_reference_earns_about_nothing_at_its_own_price():
     env = gym.make_vec(ID, num_envs=40, num_users=4)
     observation, _ = env.reset(seed=0)
@@ -215,35 +184,6 @@ def test_the_reference_earns_about_nothing_at_its_own_price():
     assert 10.0 ** observation["shared"][0, 4] == pytest.approx(
         rho * env.unwrapped.scenario.verification_time / 4, rel=1e-5
     )
-
-
-def test_tokens_are_drawn():
-    assert gym.make(ID, **SMALL).unwrapped.settings.reward == "sampled"
-    assert gym.make("MultiSpin/Continuous-v0", num_users=2, rho=40.0).unwrapped.settings.reward == "expected"
-    with pytest.raises(ValueError, match=r"^reward: expected one of \['sampled'\], got 'expected'"):
-        gym.make(ID, reward="expected", **SMALL)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            {"load": 0},
-            r"^load: expected a number in \(0, 1000\], or a pair \(low, high\) of them with low ≤ high, got 0$",
-        ),
-        ({"load": 1e9}, r"^load: expected a number in \(0, 1000\], or a pair .*, got 1000000000.0$"),
-        ({"load": (1.0, 1e9)}, r"^load: expected a number in \(0, 1000\], or a pair .*, got \(1.0, 1000000000.0\)$"),
-        ({"load": (0.9, 0.2)}, r"^load: expected a number in \(0, 1000\], or a pair .*, got \(0.9, 0.2\)$"),
-        ({"arrivals": "gamma", "burstiness": 0.0}, r"^burstiness: expected a finite number in .*, got 0.0$"),
-        ({"arrivals": "trace", "mean_output": 9.0}, r"^mean_output: expected None, since neither .* got 9.0$"),
-        ({"arrivals": "trace", "trace": "a.csv"}, r"^trace: expected one of \['azure-chat', .*\], got 'a.csv'"),
-        ({"arrivals": "trace", "start": -1}, r"^start: expected an integer in 0\.\.19365, got -1$"),
-        ({"horizon": 4.0}, r"^warm_up: expected a finite number in \[0, 4\), got 5.0$"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        gym.make_vec(ID, num_envs=2, **arguments)
 
 
 def test_a_trace_begins_where_it_is_told():

@@ -1,21 +1,23 @@
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import multispin_env as ms
 from multispin_env.envs.observations import ENTRIES, LARGEST_FADE, ObservationCodec
 from multispin_env.physics.radio import spectral_efficiency
+from tests.families import ON_SERVER
 
 
 def test_inverse_and_bounds(scenario, rng):
     codec = ObservationCodec(scenario)
-    state = ms.sample_state(scenario, rng, 500)
+    state = ms.sample_state(scenario, rng, 50)
     observation = codec.encode(state)
     back = codec.decode(observation)
     for field in ("draft_time", "spectral_efficiency", "acceptance_rate"):
         assert getattr(back, field) == pytest.approx(getattr(state, field), rel=1e-6)
-    for i in range(500):
+    for i in range(50):
         assert codec.space.contains({key: value[i] for key, value in observation.items()})
 
 
@@ -86,3 +88,13 @@ def test_counts_are_exact_to_500_times_their_scale(name, scale):
     counts = np.arange(500 * scale)
     encoded = codec.encode_entry(name, counts)
     assert (ENTRIES[name].decode(codec, encoded.astype(np.float64)) == counts).all()
+
+
+@pytest.mark.parametrize("round_trip_time", [0.0, 1.0])
+def test_what_is_shared_says_what_longer_passes_take(round_trip_time):
+    env = gym.make("MultiSpin/Heterogeneous-v0", round_trip_time=round_trip_time, **ON_SERVER)
+    observation, _ = env.reset(seed=0)
+    scenario = env.unwrapped.scenario
+    expected = [(scenario.pass_time(3, n) + round_trip_time) / scenario.mean_draft_time for n in (3, 15, 78)]
+    assert 10.0 ** observation["shared"][[0, 3, 4]] == pytest.approx(expected, rel=1e-5)
+    assert gym.make("MultiSpin/Heterogeneous-v0").observation_space["shared"].shape == (3,)
