@@ -29,7 +29,6 @@ from multispin_env.models.counts import (
     TaskCounts,
     draw_summary,
     estimate,
-    join_texts,
     read_counts,
     round_cells,
     summarise,
@@ -177,7 +176,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     finally:
         if not journal.parts:
             journal.path.unlink()
-    texts = join_texts(journal.parts)
+    texts = RecordedTexts(*map(np.concatenate, zip(*journal.parts, strict=True)))
     if len(texts.length) != count:
         raise ValueError(f"{journal.path}: expected texts of {count} prompts, got {len(texts.length)}; delete the file")
     records, overlap = _kept(prompts, texts)

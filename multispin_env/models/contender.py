@@ -94,18 +94,6 @@ class Prediction:
         return total
 
 
-class RequestCounts:
-    """Counts of the present requests, as an estimator keeps them."""
-
-    def __init__(self, num_users: int) -> None:
-        self._memory = blank_counts(1, num_users)
-
-    def take(self, observed: Observed) -> tuple[FloatArray, FloatArray]:
-        """Take in a round (K,); returns accepted tokens and refusals since each request began, (K,)."""
-        hits, misses = take_counts("prediction", self._memory, observed[None])
-        return hits[0], misses[0]
-
-
 def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> PlugIn:
     """Make the plug-in of a name; a controller without an estimator of acceptance knows the mean of the task.
 
@@ -179,7 +167,7 @@ class LiveContender:
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction.of(self.plug_in, scenario, assumptions)
         self.rounds: list[LiveRound] = []
-        self._tally = RequestCounts(scenario.num_users)
+        self._counts = blank_counts(1, scenario.num_users)  # of the present requests, as an estimator keeps them
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
 
     def step(self) -> LiveRound:
@@ -194,7 +182,8 @@ class LiveContender:
         deciding = thread_time() - start
         decision = checked_decision(scenario, decision)
         length = decision.draft_length
-        predicted = self.prediction.tokens(length, left, *self._tally.take(observed), task)
+        hits, misses = take_counts("prediction", self._counts, observed[None])
+        predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
         played = self._play(length)
         self._last = np.array([length, played.accepted])
         users = scenario.num_users

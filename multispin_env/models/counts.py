@@ -233,16 +233,11 @@ def texts_of(line: str) -> RecordedTexts:
     return texts
 
 
-def join_texts(groups: list[RecordedTexts]) -> RecordedTexts:
-    """All groups as one."""
-    return RecordedTexts(*(np.concatenate(arrays) for arrays in zip(*groups, strict=True)))
-
-
 ALL = "all"
 """Row of all tasks together."""
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
-"""Of the tasks in a picture, which shows no more of them."""
+"""Of the tasks in a picture, which shows no more of them, and of batch sizes."""
 
 SUMMARY_COLUMNS = 3
 """Panels in a row."""

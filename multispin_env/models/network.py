@@ -371,11 +371,12 @@ class Sequences:
         places = self._places
         places.width = int(columns.max()) + 1
         places.rows, places.columns = (th.as_tensor(one, device=device) for one in (rows, columns))
-        seen = th.arange(places.width, device=device) <= places.columns[:, None, :, None]  # (b, 1, q, width)
+        unseen = th.arange(places.width, device=device) > places.columns[:, None, :, None]  # (b, 1, q, width)
+        dtype = self.model.network.dtype
         arguments: dict[str, Any] = {
             "input_ids": th.as_tensor(ids, device=device),
             "position_ids": places.columns,
-            "attention_mask": mask_of(seen, self.model.network.dtype),
+            "attention_mask": th.zeros_like(unseen, dtype=dtype).masked_fill(unseen, th.finfo(dtype).min),  # is added
             self.model.cache_argument: self._cache,
             "use_cache": True,
             "logits_to_keep": max(wanted, 1),
@@ -383,8 +384,3 @@ class Sequences:
         with memory_for(f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {places.width} with those before"):
             logits: th.Tensor = self.model.network(**arguments).logits
         return logits[..., : self.vocabulary_size] if wanted else None
-
-
-def mask_of(seen: th.Tensor, dtype: th.dtype) -> th.Tensor:
-    """What is added to the attention's scores, where only what is ``seen`` counts: 0 or the lowest number."""
-    return th.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, th.finfo(dtype).min)

@@ -9,21 +9,15 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Cells
+from multispin_env.models.counts import COLOURS
 from multispin_env.models.passes import DRAFT, PassCell, Passes, Setting, fit_cells, law_times
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
+from multispin_env.reproduce.drawing import BLACK, legend_below
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.server import Server
 from multispin_env.units import MS
 
 DRAFTED = PassCell(DRAFT, 1, 8)
 """How drafting is measured: so many tokens, one after the other."""
-
-STYLES = [
-    (colour, marker)
-    for markers in ("os^vDXP", "s^vDXPo", "^vDXPos")
-    for colour, marker in zip((BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK), markers, strict=True)
-]
-"""Colour and marker of each batch size, from the least."""
 
 HEADER: Cells = ("batch", "length", "tokens", "measured (ms)", "spread (ms)", "fit (ms)", "error")
 
@@ -122,7 +116,7 @@ def _draw(profiles: Sequence[Profile], figure: Any) -> None:
     axes = figure.subplots()
     batches = sorted({cell.batch for cell in profile.cells})
     for index, batch in enumerate(batches):
-        colour, marker = STYLES[index % len(STYLES)]
+        colour, marker = COLOURS[index % 7], "os^vDXP"[(index + index // 7) % 7]
         own = [(cell, time) for cell, time in zip(profile.cells, profile.measured, strict=True) if cell.batch == batch]
         tokens = np.array([cell.tokens for cell, _ in own], float)
         passes = [profile.passes.seconds[cell] for cell, _ in own]

@@ -11,7 +11,6 @@ import multispin_env as ms
 from multispin_env.models.contender import (
     LiveContender,
     Prediction,
-    RequestCounts,
     assumptions_of,
     draw_air,
     live_plug_in,
@@ -50,10 +49,15 @@ def test_decisions_are_those_of_the_public_loop():
         contender.step()
     plug_in = ms.make_controller("optimal+filter", SCENARIO, assumptions=assumptions_of(SCENARIO))
     air, drafted, accepted = contender.air, np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+    hits, misses = np.zeros(3), np.zeros(3)  # of the present requests
     for number, one in enumerate(contender.rounds):
         observed = ms.Observed(
             air.draft_time, air.efficiency[number], task=np.arange(3), drafted=drafted, accepted=accepted, age=one.age
         )
+        hits = np.where(one.age == 0, 0.0, hits + accepted)
+        misses = np.where(one.age == 0, 0.0, misses + (accepted < drafted))
+        expected = prediction(scenario=SCENARIO).tokens(one.draft_length, Fake().left, hits, misses, np.arange(3))
+        np.testing.assert_allclose(one.predicted, expected)
         decision = plug_in(observed)
         np.testing.assert_array_equal(one.draft_length, decision.draft_length)
         np.testing.assert_array_equal(one.bandwidth, decision.bandwidth)
@@ -211,16 +215,3 @@ def test_predictions_are_right_on_average_where_the_model_is():
 
 def test_no_spread_is_above_that_of_a_coin():
     assert assumptions_of(system((0.6, 0.1), (0.8, 0.7))).acceptance_spread == (0.1, 0.5)
-
-
-def test_a_tally_counts_since_a_request_began():
-    tally = RequestCounts(3)
-    ones = np.ones(3)
-    for drafted, accepted, age, expected in (
-        ([0, 0, 0], [0, 0, 0], [0, 0, 0], ([0, 0, 0], [0, 0, 0])),
-        ([3, 2, 0], [3, 1, 0], [1, 1, 1], ([3, 1, 0], [0, 1, 0])),
-        ([4, 4, 4], [2, 4, 0], [2, 0, 2], ([5, 0, 0], [1, 0, 1])),
-    ):
-        counts = {"drafted": drafted, "accepted": accepted, "age": age}
-        found = tally.take(ms.Observed(ones, ones, **{name: np.array(value) for name, value in counts.items()}))
-        np.testing.assert_array_equal(found, expected)

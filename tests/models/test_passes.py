@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from multispin_env.models import passes
-from multispin_env.models.counts import RecordedTexts, join_texts, texts_of
+from multispin_env.models.counts import RecordedTexts, texts_of
 from multispin_env.models.passes import (
     DRAFT,
     HEADER,
@@ -166,9 +166,6 @@ def test_what_is_kept_comes_back(tmp_path):
     again = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
     for found in (passes.parts, again.parts):
         assert [str(one) for one in found] == [str(one) for one in groups]
-    both = join_texts(again.parts)
-    assert both.length.tolist() == [8, 3, 9]
-    np.testing.assert_array_equal(both.probability, np.concatenate([one.probability for one in groups]))
 
 
 def test_what_says_no_texts_is_refused():
