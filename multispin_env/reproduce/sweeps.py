@@ -218,8 +218,8 @@ def draw_verification(rows: Sequence[BatchRow], figure: Any) -> None:
     panels = figure.subplots(1, 2)
     values = {"verification_ms": "of the batch", "per_draft_ms": "per draft"}
     for axes, (value, what) in zip(panels, values.items(), strict=True):
-        for preset, colour in zip(PRESETS, (BLUE, ORANGE), strict=True):
-            Series(preset, (colour, "o", "-"), value, {"preset": preset}).draw(axes, rows, "batch")
+        for preset, style in zip(PRESETS, STYLES, strict=False):
+            Series(preset, style, value, {"preset": preset}).draw(axes, rows, "batch")
         axes.axvspan(16, 32, color="0.92", zorder=0, label="beyond the fitted batches")
         axes.set(xlabel="batch size K (drafts)", ylabel=f"verification latency {what} (ms)", xlim=(0, 32))
         axes.set_ylim(bottom=0.0)
