@@ -14,6 +14,7 @@ from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
 from multispin_env.envs.rendering.renderers import Window, require_display
 from multispin_env.envs.shells import make_single
+from tests.envs.continuous.played import ENDLESS, HIDDEN
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -50,11 +51,15 @@ def test_frames_follow_the_action_and_the_seed(env_id):
 
 
 @pytest.mark.parametrize(
-    ("env_id", "reward", "drawn"),
-    [("MultiSpin/HiddenAcceptance-v0", "expected", True), (FULL, "sampled", True), (FULL, "expected", False)],
+    ("env_id", "options", "drawn"),
+    [
+        *((FULL, {"reward": "sampled"}, True), (FULL, {}, False), ("MultiSpin/HiddenAcceptance-v0", {}, True)),
+        *((ENDLESS, {"rho": 90.0}, False), (ENDLESS, {"rho": 90.0, **HIDDEN}, True)),
+    ],
 )
-def test_tokens_are_drawn_where_the_environment_draws_them(env_id, reward, drawn):
-    assert make(env_id, reward=reward).unwrapped._renderer.view().drawn == drawn
+def test_tokens_are_drawn_where_the_environment_draws_them(env_id, options, drawn):
+    envs = gym.make_vec(env_id, num_envs=2, num_users=3, render_mode="rgb_array", **options)
+    assert envs.unwrapped.view(1).drawn == drawn
 
 
 def test_running_goodput_beside_the_optimums():
