@@ -13,6 +13,7 @@ from multispin_env.envs.continuous import encodings
 from multispin_env.registry import SCENARIOS
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks are small: more threads only wait for each other
 
 # the same examples in every run; explore others with --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -3,16 +3,9 @@
 import pickle
 
 import pytest
-import torch as th
 
 from agents import training
 from multispin_env.evaluation.cases import States
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """As in training: the networks are small, and more threads only wait for each other."""
-    th.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)

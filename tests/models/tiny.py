@@ -11,8 +11,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from multispin_env.models.network import Model
 
-th.set_num_threads(1)  # the networks are small: more threads only wait for each other
-
 WORDS = 24
 """Tokens of the vocabulary."""
 
