@@ -60,11 +60,6 @@ class Foresight(nn.Module):
         self.first = float(logit(settled * q))
         self.optimizer = th.optim.Adam(self.parameters(), lr=learning_rate)
 
-    def set_rate(self, learning_rate: float) -> None:
-        """Change the learning rate of its optimiser."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-
     @override
     def forward(self, observation: Observation) -> th.Tensor:
         """ln ρ (n, K)."""
@@ -170,7 +165,8 @@ class AnalyticPolicyGradient(DirectLearner):
     def loss(self) -> tuple[th.Tensor, int]:
         # minus what the actions of one vector gain, to first order in a change of them
         if self.foresight is not None:
-            self.foresight.set_rate(0.2 * self.lr_schedule(self._current_progress_remaining))
+            (group,) = self.foresight.optimizer.param_groups
+            group["lr"] = 0.2 * self.lr_schedule(self._current_progress_remaining)
         own, *others = self._plays
         turn, is_other = divmod(self._n_updates, 2)
         play = others[turn % len(others)] if is_other and others else own

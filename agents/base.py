@@ -38,43 +38,22 @@ class Timing:
 class Tuning:
     """What of learning depends on the environment.
 
-    Parameters
-    ----------
-    gamma
-        Discount γ of a step. 0 where a step is a round: what is decided in a round has no influence on later ones but
-        through what is learnt of a request, which every round reveals some of anyway, and through remembered
-        throughput. There the reward is the growth of a concave utility, and to maximise the next growth is to play the
-        gradient rule.
-        With γ = 0 the reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the
-        same minute of training closed 22 % of the gap to that controller, with 0 it closed 79 %.
-        What later rounds make of remembered throughput, `agents.apg.Foresight` learns without returns. Where steps take
-        different times it is about γ of a second to the power of a step, for agents that do not know ``timing``.
-    log_std
-        Added to the agent's own logarithm of the exploration's first standard deviation.
-    bandwidth
-        First mean of the actions' second column, if there is one.
-    column_log_std
-        Added to the logarithm of the exploration's first standard deviation in single columns of the actions. PPO
-        alone reads this and what follows. Its steps in these columns are larger or smaller by the same factor.
-    history_log_std
-        Added to that logarithm in all columns.
-    last_std
-        Standard deviation of the first weights of the actor's last layer.
-    care
-        Factor on PPO's width, rollouts and epochs, by which its learning rate and clip are divided: more where what is
-        to be learnt is small beside the noise of returns.
-    timing
-        Where steps take different times: how returns are computed there; ``None`` elsewhere.
+    γ is 0 where a step is a round: what is decided in a round has no influence on later ones but through what is learnt
+    of a request, which every round reveals some of anyway, and through remembered throughput. There the reward is the
+    growth of a concave utility, and to maximise the next growth is to play the gradient rule. With γ = 0 the reward
+    itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the same minute of training
+    closed 22 % of the gap to that controller, with 0 it closed 79 %. What later rounds make of remembered throughput,
+    `agents.apg.Foresight` learns without returns. PPO alone reads ``column_log_std``, ``history_log_std``, ``care``.
     """
 
-    gamma: float = 0.0
-    log_std: float = 0.0
-    bandwidth: float = 0.0
-    column_log_std: tuple[float, ...] = ()
-    history_log_std: float = 0.0
-    last_std: float = LAST_STD
-    care: int = 1
-    timing: Timing | None = None
+    gamma: float = 0.0  # of a step; where these take different times about γ of a second to the power of a step
+    log_std: float = 0.0  # added to the agent's own logarithm of the exploration's first standard deviation
+    bandwidth: float = 0.0  # first mean of the actions' second column, if there is one
+    column_log_std: tuple[float, ...] = ()  # added to that logarithm in single columns; steps there scale with it
+    history_log_std: float = 0.0  # added to it in all columns
+    last_std: float = LAST_STD  # standard deviation of the first weights of the actor's last layer
+    care: int = 1  # factor on width, rollouts and epochs, and divisor of rate and clip: where returns are noisy
+    timing: Timing | None = None  # where steps take different times: how returns are computed there
 
     @property
     def times(self) -> Timing:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch as th
@@ -22,7 +22,6 @@ from torch import nn
 from typing_extensions import override
 
 from agents.models import load_run_model
-from agents.policies import Deterministic
 from agents.registry import admit
 from agents.runs import RunConfig, load_config, run_folder
 from multispin_env.checks import missing_package
@@ -48,7 +47,7 @@ Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 class TracedNetwork(nn.Module):
     """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1]."""
 
-    def __init__(self, policy: Deterministic, space: spaces.Dict, columns: int) -> None:
+    def __init__(self, policy: Any, space: spaces.Dict, columns: int) -> None:
         super().__init__()
         self.policy = policy
         self.entries = list(space.spaces)
@@ -56,7 +55,7 @@ class TracedNetwork(nn.Module):
 
     @override
     def forward(self, *entries: th.Tensor) -> th.Tensor:
-        action = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
+        action: th.Tensor = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
         return action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
 
 
@@ -64,8 +63,7 @@ def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
     """The best policy of a run as a module of its own."""
     settings = config.settings
     policy = load_run_model(folder, config.env, settings).policy.eval()
-    network = TracedNetwork(cast(Deterministic, policy), settings.observations.space, settings.actions.columns)
-    return network.requires_grad_(False)
+    return TracedNetwork(policy, settings.observations.space, settings.actions.columns).requires_grad_(False)
 
 
 def random_observations(settings: Settings, users: int, size: int) -> list[th.Tensor]:
@@ -154,21 +152,10 @@ FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _
 
 
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
-    """Write the best policy of a run; returns by file the largest difference of an action from the original's.
+    """Write the best policy of a run into the folder ``out``; what it holds is replaced when all files have passed.
 
-    Parameters
-    ----------
-    folder, out
-        Of the run, and an existing one to write to; what it holds is replaced only when all files have passed.
-    names
-        Some of `FORMATS`.
-
-    Raises
-    ------
-    ValueError
-        For a run that can't be read, or an export that does not answer as its original.
-    ModuleNotFoundError
-        For a missing package.
+    Returns by file, some of `FORMATS`, the largest difference of an action from the original's. ``ValueError`` for a
+    run that can't be read, or an export that does not answer as its original.
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)

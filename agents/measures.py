@@ -170,14 +170,8 @@ def agent_label(config: RunConfig) -> str:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the table; on a terminal the best row, the first, is highlighted."""
-    console.print(f"\n{report.title}\n", highlight=False, markup=False, soft_wrap=True)
-    above_is_rule = False
-    for line in report.text.split("\n"):
-        style = "bold green" if above_is_rule else None
-        console.print(line, highlight=False, markup=False, soft_wrap=True, style=style)
-        above_is_rule = line.startswith("---")
-    console.print()
+    """Print the table."""
+    console.print(f"\n{report.title}\n\n{report.text}\n", highlight=False, markup=False, soft_wrap=True)
 
 
 def write_report(report: Report, folder: Path) -> None:

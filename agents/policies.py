@@ -10,7 +10,7 @@ permutes the actions, and a network runs for any number of them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
@@ -105,7 +105,7 @@ class UserFeatures(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Space[Any]) -> None:
         assert isinstance(observation_space, spaces.Dict)
         chosen = [one for one in FEATURES if set(one.entries) <= set(observation_space.spaces)]
-        sizes = {key: _size(space) for key, space in observation_space.spaces.items()}
+        sizes: dict[str, int] = {key: space.shape[0] for key, space in observation_space.spaces.items()}  # type: ignore[index]
         numbers = {key: size // sizes["compute"] for key, size in sizes.items()}
         nothing = {key: th.zeros(1, size) for key, size in sizes.items()}
         super().__init__(observation_space, features_dim=_by_user(chosen, numbers, nothing).numel())
@@ -125,11 +125,6 @@ def _by_user(chosen: Sequence[Feature], numbers: Mapping[str, int], observations
         own += feature.columns(*(observations[key].unflatten(-1, (users, numbers[key])) for key in feature.entries))
     shared = observations[SHARED].unsqueeze(-2).expand(-1, users, -1)
     return th.cat([*own, shared], dim=-1)
-
-
-def _size(space: spaces.Space[Any]) -> int:
-    assert space.shape is not None
-    return int(space.shape[0])
 
 
 LAST_STD = 0.01
@@ -254,26 +249,7 @@ class EquivariantExtractor(nn.Module):
 class EquivariantActorCritic(ActorCriticPolicy):
     """Actor-critic policy for any number of users; use with ``PPO(EquivariantActorCritic, env)``.
 
-    Parameters
-    ----------
-    observation_space, action_space, lr_schedule
-        As in Stable-Baselines3; the action space is a Box (K, columns).
-    width
-        Width of all layers.
-    log_std_init
-        Logarithm of the exploration's initial standard deviation, the same in all columns.
-    column_log_std
-        Added to it in single columns, from the first on; 0 in those behind.
-    bandwidth_init
-        Initial mean of the columns after the first.
-    last_std
-        As in `UserHead`; with 0 the first deterministic actions are exactly the initial means.
-    critic
-        Whether there is one; without it all values are 0.
-    alone
-        Whether the actor sees only the device it decides for, and what all share; the critic sees all.
-    optimizer_class, optimizer_kwargs
-        As in Stable-Baselines3.
+    The action space is a Box (K, columns). Parameters without a comment are those of Stable-Baselines3.
     """
 
     def __init__(
@@ -281,13 +257,13 @@ class EquivariantActorCritic(ActorCriticPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Callable[[float], float],
-        width: int = 64,
-        log_std_init: float = -1.5,
-        column_log_std: Sequence[float] = (),
-        bandwidth_init: float = 0.0,
-        last_std: float = LAST_STD,
-        critic: bool = True,
-        alone: bool = False,
+        width: int = 64,  # of all layers
+        log_std_init: float = -1.5,  # of the exploration, the same in all columns
+        column_log_std: Sequence[float] = (),  # added to it in single columns, from the first on
+        bandwidth_init: float = 0.0,  # first mean of the columns after the first
+        last_std: float = LAST_STD,  # as in `UserHead`; with 0 the first deterministic actions are exactly the means
+        critic: bool = True,  # without it all values are 0
+        alone: bool = False,  # whether the actor sees only its own device and what all share; the critic sees all
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -349,14 +325,6 @@ class EquivariantActorCritic(ActorCriticPolicy):
     def values(self, features: th.Tensor) -> th.Tensor:
         """Values (batch,) by features."""
         return self.value_net(self.mlp_extractor.forward_critic(features)).squeeze(-1)
-
-
-class Deterministic(Protocol):
-    """A policy that can be exported."""
-
-    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ A module is only imported when the user names it. A run names its agent too, but
 
 import re
 from dataclasses import is_dataclass
-from typing import Any
 
 from multispin_env.checks import check_name
 from multispin_env.registry import FORM, Registry, imported, is_outside, refusal
@@ -51,7 +50,12 @@ def admit(name: str) -> None:
         return
     if not is_outside(name):
         check_name("agent", name, (*AGENTS.names(), FORM))
-    AGENTS.register(name, _loaded(name))
+    agent = imported("agent", name)
+    missing = [part for part in PARTS if not hasattr(agent, part)]
+    if missing or isinstance(agent, type) or not is_dataclass(agent):
+        what = f"without {missing[0]}" if missing else "not an instance of a dataclass"
+        raise refusal("agent", name, f", which is {what}")
+    AGENTS.register(name, agent)
 
 
 def check_admitted(name: object) -> None:
@@ -64,12 +68,3 @@ def check_admitted(name: object) -> None:
 def file_name(name: str) -> str:
     """An agent's name as a part of names of files."""
     return re.sub(r"[^\w.-]+", "-", name)
-
-
-def _loaded(name: str) -> Any:
-    agent = imported("agent", name)
-    missing = [part for part in PARTS if not hasattr(agent, part)]
-    if missing or isinstance(agent, type) or not is_dataclass(agent):
-        what = f"without {missing[0]}" if missing else "not an instance of a dataclass"
-        raise refusal("agent", name, f", which is {what}")
-    return agent

@@ -198,35 +198,15 @@ def train(
     config: RunConfig,
     folder: Path,
     limits: Limits,
-    resume: bool,
+    resume: bool,  # from the folder's checkpoint
     device: str,
     console: Console,
-    settings: AgentSettings | None = None,
+    settings: AgentSettings | None = None,  # by default the agent's own
 ) -> int | None:
     """Train, writing configuration, log, learning curve and checkpoints into an existing folder.
 
-    Parameters
-    ----------
-    config, folder, limits
-        What to train, where, and when to stop.
-    resume
-        Continue from the folder's checkpoint.
-    device
-        As in torch.
-    console
-        Where progress is shown.
-    settings
-        Hyperparameters; ``None`` for the agent's own.
-
-    Returns
-    -------
-    int or None
-        The signal that stopped it, or ``None`` if the budget was used up.
-
-    Raises
-    ------
-    ValueError
-        As `held`, and for a run that is there already, or can't be resumed.
+    Returns the signal that stopped it, or ``None`` if the budget was used up. ``ValueError`` as `held`, and for a run
+    that is there already, or can't be resumed.
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     keep_memory()

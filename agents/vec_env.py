@@ -27,18 +27,7 @@ class NativeVecEnv(VecEnv):
     """Hands the arrays of a vector environment to Stable-Baselines3 as they are.
 
     Copy i equals a single environment reset with ``seed + i``, as in Stable-Baselines3's own ``DummyVecEnv``.
-
-    Parameters
-    ----------
-    env
-        Must restart its copies in the same step, as Stable-Baselines3 expects.
-    seed
-        Seed of copy 0.
-
-    Raises
-    ------
-    ValueError
-        For another autoreset mode.
+    ``ValueError`` unless copies restart in the same step, as Stable-Baselines3 expects.
     """
 
     def __init__(self, env: MultiSpinVectorEnv, seed: int) -> None:

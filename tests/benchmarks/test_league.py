@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from agents import AGENTS, PRETRAINED
+from agents import PRETRAINED
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.evolution import EvolutionSettings
 from multispin_env.commands.main import main
@@ -69,14 +69,8 @@ def test_scores_are_normalised_and_differences_paired(played):
     assert rows["ppo"]["score"] == pytest.approx(np.mean(scores))
     assert rows["ppo"]["minus_reference_low"] <= min((values - top).mean() for values in runs)
     shares = re.search(r"\| ppo \| 2 \| 4 \| (\S+) \((\S+) to", (played / "results.md").read_text(encoding="utf-8"))
-    other = next(
-        row["score"]
-        for row in read(played / "results.json")["rows"]
-        if row["name"] == "ppo" and "Hetero" not in row["env"]
-    )
-    assert (
-        min(rows["ppo"]["score"], other) <= float(shares[1]) <= max(rows["ppo"]["score"], other)
-    )  # of the middle half
+    both = [row["score"] for row in read(played / "results.json")["rows"] if row["name"] == "ppo"]
+    assert min(both) <= float(shares[1]) <= max(both)  # of the middle half
 
 
 def test_processes_and_parts_find_what_a_serial_league_finds(played, tmp_path, monkeypatch):
@@ -129,9 +123,8 @@ def test_pretrained_agents_play_too(tmp_path, monkeypatch):
     asked = ["--agents", "ppo", "--seeds", "1", "--envs", env_id, "--pretrained", "--generalisation"]
     law = ["--server", "a100-32b", "--set", "payload=ids", "min_draft_length=0"]
     assert run(tmp_path, *asked, *law) == 0
-    assert any(
-        cell.get("command", "").startswith("python train.py") for cell in read(tmp_path / "results.json")["cells"]
-    )
+    commands = [cell.get("command", "") for cell in read(tmp_path / "results.json")["cells"]]
+    assert any(command.startswith("python train.py") for command in commands)
     stem = "heterogeneous-llama2-k3-server-a100-32b-payload-ids-min_draft_length-0"
     found = read(tmp_path / "references" / f"{stem}.json")["values"]["optimal"]
     scenario = Scenario.preset("llama2", num_users=3, server="a100-32b", payload="ids", min_draft_length=0)
@@ -156,8 +149,6 @@ def test_without_the_barrier_the_reference_is_the_bound(quick_prices, tmp_path, 
     ("options", "message"),
     [
         (["--envs", "MultiSpin/Fare-v0"], "did you mean 'MultiSpin/Fair-v0'"),
-        (["--agents", "pp"], f"agent: expected one of {[*AGENTS.names(), 'module:ATTRIBUTE']}, got 'pp'"),
-        (["--fraction", "2"], "fraction: expected a finite number in (0, 1], got 2.0"),
         (["--server", "a100-32b", "--set", "server=a100-70b"], "set: expected 'server' once, got --server too"),
         (["--set", "sprea=0.1"], "got 'sprea'; did you mean 'spread'?"),
         (["--set", "delay=2", "--envs", "MultiSpin/Fair-v0"], "which is an argument of MultiSpin/DelayedChannel-v0"),

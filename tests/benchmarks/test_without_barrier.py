@@ -1,4 +1,4 @@
-"""Each subcommand of ``python -m benchmarks.continuous`` prints what it says, on a tiny size."""
+"""Subcommands of ``python -m benchmarks.continuous`` at a tiny size."""
 
 import re
 
@@ -23,16 +23,6 @@ def numbers(cell):
     return [float(text) for text in re.findall(r"[+-]?\d+\.?\d*", cell)]
 
 
-def test_rules_with_deadlines_miss_less(printed):
-    rows = printed(
-        "serving", "--systems", "llama2", "--loads", ".85", "--copies", "2", "--rules", "wait-for-all", "greedy"
-    )
-    assert rows["load"] == ["wait-for-all", "greedy"]
-    barrier, greedy = map(numbers, rows["llama2 K8 B10, load 0.85"])
-    assert barrier[0] < greedy[0]  # tokens in time
-    assert barrier[2] > greedy[2]  # missed
-
-
 def test_dropping_what_is_late_gains_under_load(printed):
     rows = printed("load", "--systems", "llama2", "--loads", ".85", "--copies", "2", "--rules", "greedy")
     for load in ("0.85", "0.85, bursts"):
@@ -40,27 +30,13 @@ def test_dropping_what_is_late_gains_under_load(printed):
         assert -base[0] < more[0] <= more[2] < 0.0
 
 
-def test_users_of_a_service_level(printed, monkeypatch):
-    """Of the page's rule and level, without the search."""
-
-    class Found:
-        value, low, high = 512.0, 400.0, 512.0
-
-    asked = []
-    monkeypatch.setattr("multispin_env.capacity", lambda scenario, **given: asked.append(given) or Found)
-    rows = printed("levels", "--presets", "llama2", "--arrivals", "trace", "--rules", "load-aware")
-    assert rows["llama2, trace, 0.5 s, 60 ms"] == ["512 or more"]
-    assert [given["workload"].level.ttft for given in asked] == [0.5, 1.0, 2.0]
-
-
 def test_one_device_waits_as_pollaczek_and_khinchine_say(printed):
     """And the latency of many grows with the rate as by Little's law."""
-    rows = printed("queueing", "--copies", "24", "--lengths", "4", "8", "--loads", ".5", "--services", "300")
-    for length in (4, 8):
-        ttft, found, e2el, other = map(numbers, rows[f"{length}, 0.5"])
-        assert found[1] < 0.12 * ttft[0]
-        assert found[0] == pytest.approx(ttft[0], abs=3.0 * found[1])
-        assert other[0] == pytest.approx(e2el[0], abs=3.0 * other[1])
+    rows = printed("queueing", "--copies", "24", "--lengths", "4", "--loads", ".5", "--services", "300")
+    ttft, found, e2el, other = map(numbers, rows["4, 0.5"])
+    assert found[1] < 0.12 * ttft[0]
+    assert found[0] == pytest.approx(ttft[0], abs=3.0 * found[1])
+    assert other[0] == pytest.approx(e2el[0], abs=3.0 * other[1])
     laws = {rate: numbers(" ".join(rows[rate])) for rate in ("2", "4", "6")}  # of the last table, L = 4
     assert laws["6"][0] > 1.3 * laws["2"][0]
     assert all(found == pytest.approx(law, rel=0.08) for found, law in laws.values())
@@ -69,20 +45,14 @@ def test_one_device_waits_as_pollaczek_and_khinchine_say(printed):
 def test_habits_of_an_agent_and_its_rule(printed, monkeypatch, quick_prices):
     env_id = "MultiSpin/Continuous-v0"
     monkeypatch.setattr("benchmarks.continuous.learned.RULES", {env_id: ("optimal",)})
-    rows = printed(
-        "learned", "--only", "habits", "--envs", env_id, "--presets", "llama2", "--users", "2", "--size", "2"
-    )
+    options = ("--only", "habits", "--envs", env_id, "--presets", "llama2", "--users", "2", "--size", "2")
+    rows = printed("learned", *options)
     assert numbers(rows["agent"][0])[0] > 0.0
     agent, rule = (numbers(" ".join(rows[name])) for name in ("agent", "prices"))
     assert rule[-3] == pytest.approx(agent[0] - rule[0], abs=0.11)  # of rounded numbers
     batch, per_second, idle = agent[1:4]
     assert 1.0 <= batch <= 2.0
     assert 0.0 <= idle < 1.0 < per_second
-
-
-def test_times_of_decisions(printed):
-    rows = printed("live", "--calls", "5", "--users", "2", "--rounds", "0")
-    assert all(0.0 < numbers(rows[name][0])[0] <= numbers(rows[name][1])[0] for name in rows if name.endswith("K = 2"))
 
 
 @pytest.mark.filterwarnings("error")
