@@ -354,8 +354,8 @@ ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/.]+)` +\| `(\w+)` +\|")
 
 
 def edits():
-    """Table of `docs/extend.md`: kind of part, its place, table of its line."""
-    return ROW.findall((ROOT / "docs" / "extend.md").read_text(encoding="utf-8"))
+    """Table of `docs/reference/parts.md`: kind of part, its place, table of its line."""
+    return ROW.findall((ROOT / "docs" / "reference" / "parts.md").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", dict.fromkeys(row[2] for row in edits()))
