@@ -9,6 +9,7 @@ import pytest
 from agents import PRETRAINED
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.evolution import EvolutionSettings
+from agents.training import train
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases import Episodes, States
 from multispin_env.evaluation.statistics import mean_interval
@@ -88,8 +89,6 @@ def test_processes_and_parts_find_what_a_serial_league_finds(played, tmp_path, m
 
 
 def test_a_league_that_fails_and_stops_shows_what_is_done_and_goes_on(played, tmp_path, monkeypatch, capsys):
-    from benchmarks.league.cells import train
-
     turns = iter([lambda *given: [][0], train, lambda *given: 15])
     options = ("--seeds", "3", "--agents", "ppo", "--envs", "MultiSpin/Heterogeneous-v0")
     with monkeypatch.context() as patch:
