@@ -60,9 +60,12 @@ class TracedNetwork(nn.Module):
 
 
 def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
-    """The best policy of a run as a module of its own."""
+    """The best policy of a run as a module of its own; ``ValueError`` for one that cannot be traced for any K."""
     settings = config.settings
     policy = load_run_model(folder, config.env, settings).policy.eval()
+    if not hasattr(policy, "deterministic"):
+        expected = "one whose policy has deterministic(observations), for any number of users"
+        raise ValueError(f"agent: expected {expected}, got {config.agent!r} with {type(policy).__name__}")
     return TracedNetwork(policy, settings.observations.space, settings.actions.columns).requires_grad_(False)
 
 

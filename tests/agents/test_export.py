@@ -8,6 +8,7 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,6 +118,13 @@ def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_p
     message = refused("export", [str(runs(*KNOWN)), "--onnx", "--torch-export", "--out", str(tmp_path)])
     assert "policy.pt2: expected a difference from the original of at most 0.0001, got 1.0e-01" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
+
+
+def test_a_policy_for_one_number_of_users_is_refused(runs, refused, monkeypatch):
+    """As the usual ones of Stable-Baselines3 are."""
+    monkeypatch.setattr(export, "load_run_model", lambda *given: SimpleNamespace(policy=th.nn.Identity()))
+    message = refused("export", [str(runs(*KNOWN)), "--onnx"])
+    assert "agent: expected one whose policy has deterministic(observations)" in message
 
 
 def test_a_missing_package_is_said(runs, tmp_path, refused, monkeypatch):
