@@ -4,6 +4,9 @@ Environments, the paper's closed-form controllers and the optimum. Importing it 
 Gymnasium and loads neither torch nor matplotlib.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from multispin_env import registry
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.capacity import Capacity, capacity
@@ -22,7 +25,6 @@ from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.envs.settings import Comparison
-from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
@@ -46,6 +48,9 @@ from multispin_env.server import Server
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
+if TYPE_CHECKING:
+    from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -62,3 +67,10 @@ __all__ = [
 
 for _id in registry.ENVIRONMENTS.names():
     tell_gymnasium(_id)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the comparison where it is first asked for, so that a start stays light."""
+    if name in ("ComparisonTable", "compare", "evaluate"):
+        return getattr(import_module("multispin_env.evaluation.public"), name)
+    raise AttributeError(f"module 'multispin_env' has no attribute {name!r}")

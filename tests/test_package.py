@@ -19,8 +19,8 @@ FILES = [path for folder in ("multispin_env", "agents") for path in sorted((ROOT
 
 HEAVY = (
     *("torch", "stable_baselines3", "tensorboard", "safetensors", "rich", "onnx", "onnxruntime", "optuna"),
-    *("matplotlib", "pygame", "PIL", "pandas", "scipy", "pettingzoo", "multispin_env.wrappers"),
-    *("transformers", "starlette", "uvicorn", "multispin_env.models", "multispin_env.explore"),
+    *("matplotlib", "pygame", "PIL", "pandas", "scipy", "pettingzoo", "transformers", "starlette", "uvicorn"),
+    *(f"multispin_env.{room}" for room in ("wrappers", "models", "explore", "evaluation.public")),
 )
 """Packages that take longer to import than this one."""
 
