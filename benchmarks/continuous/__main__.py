@@ -1,14 +1,14 @@
 """Tables of docs/evidence/serving.md and docs/evidence/learned-schedulers.md: ``python -m benchmarks.continuous``."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 
 from benchmarks.tools import run_tool
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand."""
-    commands = {
+main = partial(
+    run_tool,
+    "continuous",
+    {
         "serving": "tokens in time with and without the barrier and deadlines, by load",
         "load": "rules beside greedy with deadlines, by load and bursts, in pairs",
         "levels": "users of a server at a service level",
@@ -16,9 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "learned": "pretrained agents beside the rules: habits, and systems that are new to them",
         "live": "time of a decision, and of what multispin live adds to its models",
         "robustness": "absurd numbers and a long batch, with and without a certificate",
-    }
-    return run_tool("continuous", commands, arguments)
-
+    },
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,23 +1,22 @@
 """``python -m benchmarks.evidence``: how good the optimum, the bound and the rules are."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 
 from benchmarks.tools import run_tool
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand."""
-    commands = {
+main = partial(
+    run_tool,
+    "evidence",
+    {
         "optimum": "brute force, presets at all budgets, systems far from any network, other controllers",
         "servers": "the optimum where verification costs tokens: brute force, measured servers, absurd numbers",
         "fit": "laws of verification fitted to measured passes",
         "bound": "the bound without the barrier, and its prices",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
-    }
-    return run_tool("evidence", commands, arguments)
-
+    },
+)
 
 if __name__ == "__main__":
     sys.exit(main())

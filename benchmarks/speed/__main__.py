@@ -1,14 +1,14 @@
 """``python -m benchmarks.speed``: the tables of docs/evidence/speed.md."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 
 from benchmarks.tools import run_tool
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand."""
-    commands = {
+main = partial(
+    run_tool,
+    "speed",
+    {
         "environments": "env-steps per CPU-second of every environment, and the targets",
         "profile": "parts of one step",
         "streams": "a row of fading, by how random numbers are divided among the copies",
@@ -18,9 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "startup": "CPU time of starts",
         "rendering": "pictures a second",
         "page": "the page of multispin explore, in Chromium",
-    }
-    return run_tool("speed", commands, arguments)
-
+    },
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,19 +1,18 @@
 """``python -m benchmarks.tune``: searches for defaults."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 
 from benchmarks.tools import run_tool
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand."""
-    commands = {
+main = partial(
+    run_tool,
+    "tune",
+    {
         "estimators": "options of estimators, on a grid",
         "controllers": "options of controllers without the barrier, by random search",
-    }
-    return run_tool("tune", commands, arguments)
-
+    },
+)
 
 if __name__ == "__main__":
     sys.exit(main())
