@@ -23,6 +23,8 @@ from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.policy import Policy
 
+__all__ = ["by_device", "flat_vector"]
+
 Array = NDArray[Any]
 ArraysByEntry = Mapping[str, Array]
 
@@ -127,7 +129,8 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         super().__init__(envs)
         self._base, self._scale = native(envs), check_real("scale", scale, 0.0, 1.0, open_low=True)
         self._encode, self._join = (UserRows(envs.single_observation_space, count) for count in (rows, 1))
-        self._rows = rows
+        self.num_agents = rows
+        """Rows of each copy, 1 or K."""
         self.autoreset_mode = envs.metadata["autoreset_mode"]
         """When copies that ended start again; TorchRL asks here."""
         self._shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
@@ -146,12 +149,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
     @property
     def num_envs(self) -> int:  # type: ignore[override]  # as in the base
         """Rows of all copies, n or n · K: device k of copy i is at i · K + k."""
-        return self._shape[0] * self._rows
-
-    @property
-    def num_agents(self) -> int:
-        """Rows of each copy, 1 or K."""
-        return self._rows
+        return self._shape[0] * self.num_agents
 
     def state(self) -> Array:
         """What all devices of each copy see together, (n, numbers), for central critics; after `reset`."""
@@ -163,7 +161,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """As the vector; seeds are those of copies, and a ``reset_mask`` of devices (n · K,) that of their copies."""
         if options is not None and np.shape(options.get("reset_mask", ())) == (self.num_envs,):
-            mask = np.asarray(options["reset_mask"]).reshape(-1, self._rows)
+            mask = np.asarray(options["reset_mask"]).reshape(-1, self.num_agents)
             options = {**options, "reset_mask": mask.any(-1)}
         self._seen, infos = self.env.reset(seed=seed, options=options)
         return self._handed_out(self._seen), self._spread(infos)
@@ -173,8 +171,8 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         """As the vector, with actions (n, K · columns) or (n · K, columns); every device earns its copy's reward."""
         given = np.asarray(actions).reshape(self._shape)
         self._seen, *rest, infos = self.env.step(given if self._scale == 1.0 else given * np.float32(self._scale))
-        if self._rows > 1:
-            rest = [np.repeat(one, self._rows) for one in rest]
+        if self.num_agents > 1:
+            rest = [np.repeat(one, self.num_agents) for one in rest]
         return self._handed_out(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
 
     def _handed_out(self, observation: ArraysByEntry) -> Array:
@@ -182,7 +180,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
 
     def _spread(self, infos: dict[str, Any]) -> dict[str, Any]:
         """Infos of rows: the devices' own numbers, and those of their copy."""
-        if self._rows == 1 and "final_obs" not in infos:
+        if self.num_agents == 1 and "final_obs" not in infos:
             return infos
         return {key: self._of_rows(key, value) for key, value in infos.items()}
 
@@ -192,11 +190,11 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         if key == "final_obs":
             last = np.full(self.num_envs, None, dtype=object)
             for copy in np.flatnonzero([one is not None for one in value]):
-                last[copy * self._rows : (copy + 1) * self._rows] = list(self._encode(value[copy]))
+                last[copy * self.num_agents : (copy + 1) * self.num_agents] = list(self._encode(value[copy]))
             return last
-        if self._rows == 1:
+        if self.num_agents == 1:
             return value
-        return value.reshape(self.num_envs, *value.shape[2:]) if value.ndim > 1 else np.repeat(value, self._rows)
+        return value.reshape(self.num_envs, *value.shape[2:]) if value.ndim > 1 else np.repeat(value, self.num_agents)
 
 
 def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
@@ -270,6 +268,3 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     ((12, 6), (12, 2), (3, 15))
     """
     return ArrayVector(envs, native(envs).scenario.num_users, scale)
-
-
-__all__ = ["by_device", "flat_vector"]
