@@ -43,7 +43,8 @@ class Task:
 class Scenario:
     """A frozen, checked and hashable description of one system; the defaults are those of the paper.
 
-    Pieces, padding and servers, the round trip, the payload of ids, drafts of no tokens and T_srv are additions (ours).
+    Pieces, padding and servers, the round trip, the payload of ids, drafts of no tokens, drafting ahead and T_srv are
+    additions (ours).
 
     Parameters
     ----------
@@ -93,6 +94,11 @@ class Scenario:
         ``"gauss-markov"``, correlated; ``"static"``, drawn once; or another one of `CHANNELS`.
     acceptance
         Name of the acceptance process.
+    draft_ahead
+        Whether devices draft on while their draft is sent and verified (`multispin_env.physics.chains`).
+    guess
+        How a device that drafts ahead guesses the server's token behind a draft that is accepted whole: ``"greedy"``,
+        ``"shared-seed"`` or ``"independent"``.
 
     Raises
     ------
@@ -125,6 +131,8 @@ class Scenario:
     server_draft_time: float = 4 * MS
     channel: str = "independent"
     acceptance: str = "by-task"
+    draft_ahead: bool = False
+    guess: str = "greedy"
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -142,6 +150,8 @@ class Scenario:
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
         check_name("channel", self.channel, CHANNELS.names())
         check_name("acceptance", self.acceptance, ACCEPTANCES.names())
+        check_bool("draft_ahead", self.draft_ahead)
+        check_name("guess", self.guess, GUESSES)
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
@@ -288,9 +298,10 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """Its name, and what is not as in the paper: the server whose law it has, and what is uploaded."""
+        """Its name, and what is not as in the paper: the server's law, what is uploaded, and drafting ahead."""
         server = f" on {self.server or 'a server of its own'}" if self.verification_pieces else ""
-        return f"{self.name}{server}{', ids' if self.payload == 'ids' else ''}"
+        ahead = ", drafting ahead" if self.draft_ahead else ""
+        return f"{self.name}{server}{', ids' if self.payload == 'ids' else ''}{ahead}"
 
     @cached_property  # read several times in every step
     def bits_per_token(self) -> int:
@@ -315,6 +326,7 @@ class Scenario:
 
 
 PAYLOADS = ("distributions", "ids")  # What may be uploaded for each drafted token
+GUESSES = ("greedy", "shared-seed", "independent")  # How the server's next token may be guessed
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:

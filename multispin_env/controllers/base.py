@@ -174,7 +174,7 @@ class RoundsController(Controller[SystemState, Decision]):
         if not counted.all():  # the others are so fast that nothing depends on them
             draft_time = np.where(counted, system.draft_time, 1e-4 * self.scenario.mean_draft_time)
             efficiency = np.where(counted, system.spectral_efficiency, 1e4)
-            system = SystemState(draft_time, efficiency, system.acceptance_rate)
+            system = system.changed(draft_time=draft_time, spectral_efficiency=efficiency)
         decision = self.decide(system) if state.busy.all() else self._counting(system, counted)
         share = decision.bandwidth / self.scenario.total_bandwidth
         stuck = ((share == 0.0) & (state.air_left > 0.0)).any(-1)
@@ -194,7 +194,8 @@ class RoundsController(Controller[SystemState, Decision]):
         draft_time, token_time = (
             np.broadcast_to(time, shape).reshape(length.shape) for time in user_times(self.scenario, state)
         )
-        share = equal_latency(length, draft_time, token_time).share
+        chain = None if state.head_start is None else np.broadcast_to(state.head_start, shape).reshape(length.shape)
+        share = equal_latency(length, draft_time, token_time, chain).share
         return Decision(draft_length, share.reshape(shape) * self.scenario.total_bandwidth)
 
 

@@ -89,7 +89,8 @@ class PlugIn:
             if channel is not None:
                 state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
             return base(state.changed(acceptance_rate=acceptance))
-        return base(SystemState(seen.draft_time, seen.spectral_efficiency if channel is None else channel, acceptance))
+        efficiency = seen.spectral_efficiency if channel is None else channel
+        return base(SystemState(seen.draft_time, efficiency, acceptance, seen.head_start))
 
     @property
     def parts(self) -> list[Part]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance import Acceptance
+from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
 from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_slopes, verification_time
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
@@ -40,11 +41,11 @@ def largest(array: FloatArray) -> FloatArray:
 def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
     """Outcome of a round in which device k gains ``tokens[k]``; nothing is checked here.
 
-    The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26). A round lasts
-    T_ma + T_ver + T_rtt; the paper has no round trip.
+    The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26), with (L_k − A_k)^+ T_k
+    where there are head starts. A round lasts T_ma + T_ver + T_rtt; the paper has no round trip.
     """
     draft_length = np.asarray(decision.draft_length, dtype=np.float64)
-    draft = draft_length * state.draft_time
+    draft = drafting_time(draft_length, state.draft_time, state.head_start)
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     latency = draft + upload
     access_latency = largest(latency)

@@ -72,11 +72,15 @@ class SystemState(Batched):
         Uplink bits per second and hertz r_k, (..., K) bit/s/Hz.
     acceptance_rate
         Probability α_k that a drafted token is accepted, (..., K).
+    head_start
+        Tokens A_k that its chain holds already, (..., K), not whole numbers; ``None``: none, as devices that do not
+        draft ahead.
     """
 
     draft_time: FloatArray
     spectral_efficiency: FloatArray
     acceptance_rate: FloatArray
+    head_start: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +110,8 @@ class Observed(Batched):
         Tokens accepted, and rounds that ended with a refusal, since the present request began, (n, K).
     planned_efficiency
         Uplink bits per second and hertz that the encoding of actions plans with, (n, K) bit/s/Hz.
+    head_start
+        Tokens A_k that its chain holds already, (n, K).
     """
 
     draft_time: FloatArray
@@ -120,6 +126,7 @@ class Observed(Batched):
     hits: IntArray | None = None
     misses: IntArray | None = None
     planned_efficiency: FloatArray | None = None
+    head_start: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +201,11 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     ``ValueError`` for NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the
     value.
     """
-    names = ("draft_time", "spectral_efficiency", "acceptance_rate")
+    names = ["draft_time", "spectral_efficiency", "acceptance_rate"]
+    if state.head_start is not None:
+        if not scenario.draft_ahead:
+            raise ValueError("head_start: expected None where draft_ahead is False, got an array")
+        names.append("head_start")
     arrays = {name: check_array(name, getattr(state, name)) for name in names}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
@@ -202,6 +213,9 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
         require(field, arrays[field], arrays[field] > 0.0, "numbers > 0")
     alpha = arrays["acceptance_rate"]
     require("acceptance_rate", alpha, (alpha >= 0.0) & (alpha <= 1.0), "numbers in [0, 1]")
+    if "head_start" in arrays:
+        chain, most = arrays["head_start"], scenario.max_draft_length
+        require("head_start", chain, (chain >= 0.0) & (chain <= most), f"numbers in [0, {most}]")
     shape = _common_shape(arrays)
     return SystemState(*(np.ascontiguousarray(np.broadcast_to(array, shape)) for array in arrays.values()))
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.chains import drafting_time
 
 STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
 SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
@@ -39,13 +40,18 @@ class EqualLatency(NamedTuple):
     share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where nobody drafts
 
 
-def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
-    """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
+def equal_latency(
+    draft_length: FloatArray | IntArray,
+    draft_time: FloatArray,
+    token_time: FloatArray,
+    head_start: FloatArray | None = None,
+) -> EqualLatency:
+    """Solve Σ_k c_k L_k / (φ − D_k) = 1 for φ > max_k D_k ([MS] 31, 32), D_k = L_k T_k, or (L_k − A_k)^+ T_k.
 
-    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole budget. A device with
-    L = 0 needs nothing; φ = 0 if all have.
+    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, c in s/token with the whole budget, and head starts A
+    in tokens, if there are any. A device with L = 0 needs nothing; φ = 0 if all have.
     """
-    drafting = draft_length * draft_time
+    drafting = drafting_time(draft_length, draft_time, head_start)
     uploading = draft_length * token_time
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
@@ -171,7 +177,7 @@ def equal_latency_slopes(
     token_time: FloatArray,
     by_share: FloatArray,
 ) -> Slopes:
-    """Derivatives by lengths and uploads of a number, from those by the shares ``by_share`` (..., K).
+    """Derivatives by lengths and uploads of a number, from those by the shares ``by_share`` (..., K); no head starts.
 
     With room ρ_k = φ − L_k T_k, s_k = c_k L_k / ρ_k and p_k = s_k / ρ_k, the shares change by
     ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ at held ΣS = 1, so that p_k dφ takes the mean, weighted by p,

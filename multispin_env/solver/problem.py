@@ -316,11 +316,7 @@ def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemSta
     """Apply ``solve`` to flat pieces (n, K) of a state (..., K); one takes so many entries at most."""
     shape = state.draft_time.shape
     num_users = shape[-1]
-    flat = SystemState(
-        state.draft_time.reshape(-1, num_users),
-        state.spectral_efficiency.reshape(-1, num_users),
-        state.acceptance_rate.reshape(-1, num_users),
-    )
+    flat = state.mapped(lambda array: array.reshape(-1, num_users))
     rows = max(1, CHUNK_ENTRIES // entries_per_state)
     lengths = np.empty((len(flat.draft_time), num_users), dtype=np.int64)
     for start in range(0, len(lengths), rows):

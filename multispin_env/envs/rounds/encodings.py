@@ -22,6 +22,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import require
 from multispin_env.envs.engine import ActionCodec, columns_stacked
+from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.rounds import price
 from multispin_env.physics.types import Decision, RealDecision, SystemState, checked_decision, checked_state
@@ -102,7 +103,10 @@ class RoundsCodec(ActionCodec):
     def equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
         """Bandwidth (..., K) in Hz with which all devices finish together if Q / r_k is ``factor`` times as large."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
-        return self.scenario.total_bandwidth * equal_latency(length, state.draft_time, token_time * factor).share
+        return (
+            self.scenario.total_bandwidth
+            * equal_latency(length, state.draft_time, token_time * factor, state.head_start).share
+        )
 
     def equalized_slopes(
         self, length: FloatArray, state: SystemState, factor: FloatArray | float, by_bandwidth: FloatArray
@@ -144,7 +148,7 @@ class ResidualCodec(RoundsCodec):
 
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         """x of the factors that the decision's bandwidth means."""
-        drafting = decision.draft_length * state.draft_time
+        drafting = drafting_time(decision.draft_length, state.draft_time, state.head_start)
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
         latency = (drafting + uploading).max(-1, keepdims=True)

@@ -13,6 +13,7 @@ from multispin_env.envs.engine import ALL, Counts, Engine, Step
 from multispin_env.envs.rounds.encodings import whole_length_slopes
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance import Requests
+from multispin_env.physics.chains import chain_left, drawn_hits, hit_probability
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, slopes, users_from_uniforms
 from multispin_env.physics.streams import (
@@ -50,6 +51,7 @@ class Core:
         self.num_copies = num_copies
         self._sampled = sampled
         self._drawn = sampled or drawn
+        self._chains = np.zeros((num_copies, scenario.num_users)) if scenario.draft_ahead else None
         num_users = scenario.num_users
         uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
@@ -79,6 +81,8 @@ class Core:
         self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
         self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
         self._outwait_delay(rows, copies)
+        if self._chains is not None:
+            self._chains = replaced(self._chains, rows, np.zeros_like(self._chains[rows]))
         self._name_states()
 
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
@@ -87,16 +91,24 @@ class Core:
         Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void. Returns the
         outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
         """
-        drawn = self._drawn_tokens(decision.draft_length, over) if self._drawn else None
+        luck = self._read_luck(over) if self._drawn or self._chains is not None else None
+        drawn = None
+        if luck is not None and self._drawn:
+            drawn = self.dynamics.acceptance.sampled_tokens(self.requests, decision.draft_length, luck)
         if drawn is None or not self._sampled:
             outcome = self.expected(decision)
         else:
             outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
+        left = None
+        if luck is not None and self._chains is not None:
+            left = self._chains_left(self._chains, decision.draft_length, outcome.round_latency, luck)
         if over is None:
             self._go_on(tokens)
         else:
             self._go_on_or_start_anew(tokens, np.flatnonzero(over))
+        if left is not None:
+            self._chains = np.where(self.renewed if over is None else self.renewed | over[:, None], 0.0, left)
         self._name_states()
         return outcome, tokens
 
@@ -124,14 +136,23 @@ class Core:
             self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
         return self._expectation(draft_length)
 
-    def _drawn_tokens(self, draft_length: IntArray, over: BoolArray | None) -> FloatArray:
+    def _read_luck(self, over: BoolArray | None) -> FloatArray:
+        """Exponential variables (n, K) of a round; 0 of copies that are over."""
         if over is None:
-            variable = self._tokens.read()
-        else:
-            playing = np.flatnonzero(~over)
-            variable = np.zeros(draft_length.shape)
-            variable[playing] = self._tokens.read(playing)
-        return self.dynamics.acceptance.sampled_tokens(self.requests, draft_length, variable)
+            return self._tokens.read()
+        playing = np.flatnonzero(~over)
+        luck = np.zeros((self.num_copies, self.scenario.num_users))
+        luck[playing] = self._tokens.read(playing)
+        return luck
+
+    def _chains_left(
+        self, chains: FloatArray, draft_length: IntArray, duration: FloatArray, luck: FloatArray
+    ) -> FloatArray:
+        """Head starts (n, K) behind a round of ``duration`` (n,) seconds, of requests that go on."""
+        scenario, draft_time = self.scenario, self._draft_time
+        hit = drawn_hits(hit_probability(scenario, draft_length, self.requests.rate), luck)
+        left: FloatArray = hit * chain_left(scenario, draft_length, draft_time, chains, duration[:, None])
+        return left
 
     def _go_on(self, tokens: FloatArray) -> None:
         dynamics = self.dynamics
@@ -182,12 +203,12 @@ class Core:
         self._reports = [replaced(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
     def _name_states(self) -> None:
-        self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate)
+        self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)
         """What prices the next decision, arrays (n, K)."""
         self.reported = self.state
         """`state` with the spectral efficiency of the last report, arrays (n, K)."""
         if self.dynamics.delay:
-            self.reported = SystemState(self._draft_time, self._reports[0], self.requests.rate)
+            self.reported = self.state.changed(spectral_efficiency=self._reports[0])
 
 
 class RoundsEngine(Engine):

@@ -111,7 +111,7 @@ class DelayedChannel(RoundsVariant):
             return reported
         gain = channel_gain(scenario, reported.spectral_efficiency)
         present = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
-        return SystemState(reported.draft_time, spectral_efficiency(scenario, present), reported.acceptance_rate)
+        return reported.changed(spectral_efficiency=spectral_efficiency(scenario, present))
 
     @override
     def dynamics(self, scenario: Scenario) -> Dynamics:

@@ -8,6 +8,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance import Acceptance, Requests
+from multispin_env.physics.chains import chain_left, drawn_hits, hit_probability
 from multispin_env.physics.continuous.passes import UplinkDiscipline, discipline_of, next_pass, started, without_drafts
 from multispin_env.physics.continuous.queues import Queues
 from multispin_env.physics.continuous.types import (
@@ -65,6 +66,7 @@ class ContinuousCore:
     Every device of every copy has random streams of its own: for its channels, its requests and its tokens, read once a
     cycle. So what a device sees in its c-th cycle does not depend on anything that was decided, and controllers can be
     compared on the same random numbers. Tokens are ``drawn``, or expected; where requests end they have to be drawn.
+    Hits of devices that draft ahead are always drawn.
     """
 
     def __init__(self, system: ContinuousSystem, num_copies: int, *, drawn: bool) -> None:
@@ -78,7 +80,8 @@ class ContinuousCore:
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
         by_cycle = partial(CopyStreams, num_copies=num_copies * scenario.num_users, block=CYCLES, apart=True)
         self._fading = by_cycle(partial(system.channel.draw, num_users=1))
-        self._tokens = by_cycle(partial(user_exponentials, num_users=1)) if drawn else None
+        self._drawn = drawn
+        self._luck = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None
         columns = system.acceptance.columns
         self._renewals = by_cycle(partial(user_uniforms, columns=columns, num_users=1)) if columns else None
         shape = (num_copies, scenario.num_users)
@@ -90,7 +93,8 @@ class ContinuousCore:
         self._expectation_of: Requests | None = None
         self.queues = None if system.workload is None else Queues(system.workload, num_copies, scenario.num_users)
         """Requests that arrive and end; ``None`` where they are endless."""
-        self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
+        chains = np.zeros(shape) if scenario.draft_ahead else None
+        self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape), chains))
         """What the next decision may depend on, arrays (n, K)."""
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
@@ -100,7 +104,7 @@ class ContinuousCore:
         if self.queues is not None:
             self.queues.seed(copy, requests)
         users = self.system.scenario.num_users
-        for stream, child in zip((self._fading, self._tokens, self._renewals), others, strict=True):
+        for stream, child in zip((self._fading, self._luck, self._renewals), others, strict=True):
             if stream is not None:
                 for user, own in enumerate(child.spawn(users)):
                     stream.seed(copy * users + user, own)
@@ -124,7 +128,8 @@ class ContinuousCore:
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[chosen] = replaced(self._gain, chosen, gain), 0.0
         state = self.state
-        for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
+        per_device = state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim
+        for array in per_device if state.head_start is None else (*per_device, state.head_start):
             array[chosen] = 0  # `Phase.FREE` is 0
         state.batch[chosen] = 0
         state.time[chosen] = 0.0
@@ -142,6 +147,8 @@ class ContinuousCore:
         self.users = Users(state.draft_time, self._gain, zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
         self._gain_at = np.zeros(zeros.shape)
+        if self.system.scenario.draft_ahead and state.head_start is None:
+            state = state.changed(head_start=np.zeros(zeros.shape))
         self.state = self._requests_anew(_free_state(state), np.arange(self.num_copies))
 
     def _requests_anew(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
@@ -188,10 +195,14 @@ class ContinuousCore:
         """
         begun = started(self.system.scenario, self.state, decision)
         outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over)
-        tokens = self._tokens_of(begun.draft_length, outcome.verified)
+        luck = self._luck_of(outcome.verified)
+        tokens = self._tokens_of(begun.draft_length, outcome.verified, luck)
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
-        return outcome.changed(tokens=tokens), state
+        outcome = outcome.changed(tokens=tokens)
+        if luck is not None and begun.head_start is not None:
+            state = self._with_chains(state, begun, outcome, luck, self.renewed(outcome))
+        return outcome, state
 
     def _serving(
         self, queues: Queues, decision: ContinuousDecision, over: BoolArray | None
@@ -223,7 +234,8 @@ class ContinuousCore:
         verified = outcome.verified
         new = (dropped & ~idle) | (idle & (arrived <= end[:, None]))
         self._first_rates(new if over is None else new & ~over[:, None])
-        tokens = self._tokens_of(begun.draft_length, verified)
+        luck = self._luck_of(verified)
+        tokens = self._tokens_of(begun.draft_length, verified, luck)
         # requests arrive, get their tokens and end, and the next in line are served
         arrivals += queues.arrive(end)
         absent = idle & ~verified & (arrived >= end[:, None])  # without anything to draft for, so far
@@ -234,6 +246,8 @@ class ContinuousCore:
         self._first_rates(finished & ~queues.idle)
         accepted = ((tokens - 1.0) * verified).astype(np.int64)
         demand = queues.demand(outcome.draft_length.copy(), accepted)
+        if luck is not None and begun.head_start is not None:
+            state = self._with_chains(state, begun, outcome, luck, finished)
         state = without_drafts(state, absent, queues.idle).changed(demand=demand)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
@@ -291,17 +305,38 @@ class ContinuousCore:
             np.where(verified, new, old) for old, new in zip(self.requests, later, strict=True)
         )
 
-    def _tokens_of(self, draft_length: IntArray, verified: BoolArray) -> FloatArray:
+    def _luck_of(self, verified: BoolArray) -> FloatArray | None:
+        """Exponential variables (n, K) of the cycles that end, if anything is drawn; 0 of others."""
+        if self._luck is None:
+            return None
+        luck = np.zeros(verified.shape)
+        luck[verified] = self._luck.read(np.flatnonzero(verified))[:, 0]
+        return luck
+
+    def _with_chains(
+        self,
+        state: ContinuousState,
+        begun: ContinuousState,
+        outcome: ContinuousOutcome,
+        luck: FloatArray,
+        new: BoolArray,
+    ) -> ContinuousState:
+        """State with the head starts (n, K) behind a verification; those of ``new`` requests are 0."""
+        assert begun.head_start is not None
+        scenario, length = self.system.scenario, begun.draft_length
+        hit = drawn_hits(hit_probability(scenario, length, begun.acceptance_rate), luck) & ~new
+        left = chain_left(scenario, length, begun.draft_time, begun.head_start, state.age)
+        return state.changed(head_start=np.where(outcome.verified, hit * left, begun.head_start))
+
+    def _tokens_of(self, draft_length: IntArray, verified: BoolArray, luck: FloatArray | None) -> FloatArray:
         """Tokens (n, K) that drafts bring, drawn or expected; 0 where they are not verified."""
         acceptance = self.system.acceptance
-        if self._tokens is None:
+        if luck is None or not self._drawn:
             if self._expectation is None or self._expectation_of is not self.requests:
                 self._expectation_of = self.requests
                 self._expectation = acceptance.expectation(self.system.scenario, self.requests)
             return self._expectation(draft_length) * verified
-        variable = np.zeros(verified.shape)
-        variable[verified] = self._tokens.read(np.flatnonzero(verified))[:, 0]
-        return acceptance.sampled_tokens(self.requests, draft_length, variable) * verified
+        return acceptance.sampled_tokens(self.requests, draft_length, luck) * verified
 
     def _fresh_uniforms(self, cells: IntArray) -> FloatArray:
         """Uniform variables (..., columns) for the requests of these devices."""
@@ -320,4 +355,6 @@ def _free_state(system: SystemState) -> ContinuousState:
     zeros, whole, copies = np.zeros(shape), np.zeros(shape, dtype=np.int64), shape[:-1]
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
     phase, clock = np.full(shape, Phase.FREE, dtype=np.int64), (np.zeros(copies, dtype=np.int64), np.zeros(copies))
-    return ContinuousState(*rates, phase, whole, zeros, zeros, zeros, whole, *clock, Demand.endless(shape))
+    return ContinuousState(
+        *rates, phase, whole, zeros, zeros, zeros, whole, *clock, Demand.endless(shape), system.head_start
+    )

@@ -14,6 +14,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
 from multispin_env.checks import check_name
+from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
     ContinuousOutcome,
@@ -59,7 +60,7 @@ def started(
     length = np.where(starts, length, state.draft_length)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
-    ends = scenario.round_trip_time + length * state.draft_time
+    ends = scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
     return ContinuousState(
         state.draft_time,
         state.spectral_efficiency,
@@ -73,6 +74,7 @@ def started(
         state.batch,
         state.time,
         state.demand,
+        state.head_start,
     )
 
 
@@ -129,7 +131,7 @@ def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
 def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatArray) -> ContinuousState:
     """State (n, K) at the end of the verification: the batch is free, the others have gone on.
 
-    Channels and acceptance of free devices are still those of the cycle that ended, and so is their age.
+    Channels, acceptance and head starts of free devices are still those of the cycle that ended, and so is their age.
     """
     span, going = outcome.duration[:, None], ~outcome.verified
     drafting = np.maximum(begun.drafting_left - span, 0.0)
@@ -147,6 +149,7 @@ def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatA
         begun.batch + 1,
         begun.time + outcome.duration,
         begun.demand,
+        begun.head_start,
     )
 
 
@@ -159,6 +162,7 @@ def without_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> 
         drafting_left=state.drafting_left * kept,
         air_left=state.air_left * kept,
         age=state.age * ~(gone | idle),
+        head_start=None if state.head_start is None else state.head_start * ~(gone | idle),
     )
 
 

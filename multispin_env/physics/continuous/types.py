@@ -153,6 +153,9 @@ class ContinuousState(Batched):
         Time since the start, (...) s.
     demand
         What devices serve, `Demand.endless` where requests never end.
+    head_start
+        Tokens A_k that its chain held when its cycle started, (..., K), of a free device, holds now; ``None``: none, as
+        devices that do not draft ahead.
     """
 
     draft_time: FloatArray
@@ -167,11 +170,12 @@ class ContinuousState(Batched):
     batch: IntArray
     time: FloatArray
     demand: Demand
+    head_start: FloatArray | None = None
 
     @property
     def system(self) -> SystemState:
-        """Draft times, channels and acceptance, as the other family knows them."""
-        return SystemState(self.draft_time, self.spectral_efficiency, self.acceptance_rate)
+        """Draft times, channels, acceptance and head starts, as the other family knows them."""
+        return SystemState(self.draft_time, self.spectral_efficiency, self.acceptance_rate, self.head_start)
 
     @property
     def busy(self) -> BoolArray:
