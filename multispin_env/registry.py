@@ -224,6 +224,7 @@ ENVIRONMENTS: Registry = Registry(
         "MultiSpin/DelayedChannel-v0": "multispin_env.envs.rounds.hidden:DelayedChannel",
         "MultiSpin/RecordedAcceptance-v0": "multispin_env.envs.rounds.hidden:RecordedAcceptance",
         "MultiSpin/Fair-v0": "multispin_env.envs.rounds.variants:Fair",
+        "MultiSpin/DraftAhead-v0": "multispin_env.envs.rounds.ahead:DraftAhead",
         "MultiSpin/Continuous-v0": "multispin_env.envs.continuous.variants:Continuous",
         "MultiSpin/Serving-v0": "multispin_env.envs.continuous.serving:Serving",
     },

@@ -178,6 +178,11 @@ class Outcome(Batched):
     upload_time: FloatArray
     verification_time: FloatArray
 
+    @property
+    def duration(self) -> FloatArray:
+        """Time of the round by the name that it has without the barrier, (...) s."""
+        return self.round_latency
+
 
 BUDGET_TOLERANCE = 1e-6  # Relative amount by which bandwidths may exceed the budget, for rounding
 
