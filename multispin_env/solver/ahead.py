@@ -16,6 +16,7 @@ from itertools import product
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
@@ -101,21 +102,18 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     >>> bool(best.none < best.ratio < best.rate <= best.bound < best.rate + 1e-9)
     True
     """
-    grid, begun = _grid(scenario, state, step)
     users = scenario.num_users
     menu = range(scenario.min_draft_length, scenario.max_draft_length + 1)
-    choices, points = len(menu) ** users, len(begun.draft_time)
-    if points * choices * 3**users > MOST_OUTCOMES:
-        raise ValueError(
-            f"num_users: expected few enough devices for at most {MOST_OUTCOMES:,} outcomes of a round, got {users} "
-            f"with {points * choices * 3**users:,}: take a larger step than {step:g}, or a smaller max_draft_length"
-        )
+    choices = len(menu) ** users
+    grid, begun = _grid(scenario, state, step, choices)
+    points = len(begun.draft_time)
     lengths = np.array(list(product(menu, repeat=users)))
     pairs = begun[np.repeat(np.arange(points), choices)]
     length = np.tile(lengths, (points, 1))
     share = equal_latency(length, *user_times(scenario, pairs), pairs.head_start).share
     rounds = _Rounds.of(scenario, pairs, Decision(length, share * scenario.total_bandwidth), grid)
-    values, rates = np.zeros(points), []
+    values = np.zeros(points)
+    rates: list[float] = []
     none = float(rounds.worth(values)[:choices].max())  # the first point of the grid is A = 0
     while True:
         worth = rounds.worth(values).reshape(points, choices)
@@ -196,12 +194,12 @@ def ahead_rate(
     >>> bool(ahead_rate(scenario, state, fixed) < ahead_optimum(scenario, state).rate)
     True
     """
-    grid, begun = _grid(scenario, state, step)
+    grid, begun = _grid(scenario, state, step, 1)
     return _Rounds.of(scenario, begun, rule(begun), grid).long_run(np.zeros(len(begun.draft_time)))[1]
 
 
-def _grid(scenario: Scenario, state: SystemState, step: float) -> tuple[FloatArray, SystemState]:
-    """Grid of head starts (n,), and the devices with each choice of them, (n^K, K)."""
+def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> tuple[FloatArray, SystemState]:
+    """Grid of head starts (n,), and the devices with each choice of them, (n^K, K), each with so many decisions."""
     if not scenario.draft_ahead:
         raise ValueError("draft_ahead: expected True, for devices that draft ahead, got False")
     check_real("step", step, 0.0, 1.0, open_low=True)
@@ -211,30 +209,33 @@ def _grid(scenario: Scenario, state: SystemState, step: float) -> tuple[FloatArr
         raise ValueError(f"state: expected one system, arrays ({users},), got shape {state.draft_time.shape}")
     alpha = state.acceptance_rate
     require("acceptance_rate", alpha, alpha <= HIGHEST_ACCEPTANCE, f"numbers in [0, {HIGHEST_ACCEPTANCE}]")
-    grid = np.linspace(0.0, longest, round(longest / step) + 1)
-    if len(grid) ** users > MOST_OUTCOMES:
+    points = round(longest / step) + 1
+    outcomes = choices * (3 * points) ** users
+    if outcomes > MOST_OUTCOMES:
         raise ValueError(
-            f"num_users: expected few enough devices for at most {MOST_OUTCOMES:,} points of the grid, got {users}"
+            f"num_users: expected few enough devices for {MOST_OUTCOMES:,} outcomes of a round, got {users} with "
+            f"{outcomes:.3g}; with a step larger than {step:g} or a smaller max_draft_length there are fewer"
         )
+    grid = np.linspace(0.0, longest, points)
     chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
-    rates = (state.draft_time, state.spectral_efficiency, alpha)
-    return grid, SystemState(*(np.broadcast_to(array, chain.shape) for array in rates), chain)
+    arrays = (state.draft_time, state.spectral_efficiency, alpha, chain)
+    return grid, SystemState(*(np.broadcast_to(array, chain.shape) for array in arrays))
 
 
 class _Rounds(NamedTuple):
     """What m rounds bring: for each the head starts that it begins with, and up to 3^K that it may end with."""
 
-    begun: IntArray  # (m,) point of the grid that it begins at
+    begun: NDArray[np.int32]  # (m,) point of the grid that it begins at
     tokens: FloatArray  # (m,) expected
     duration: FloatArray  # (m,) s
-    ended: IntArray  # (m, 3^K) points of the grid
+    ended: NDArray[np.int32]  # (m, 3^K) points of the grid
     chance: FloatArray  # (m, 3^K)
 
     @classmethod
     def of(cls, scenario: Scenario, begun: SystemState, decision: Decision, grid: FloatArray) -> Self:
         """Rounds of devices (m, K), whose head starts are on the grid."""
         assert begun.head_start is not None
-        duration = price(scenario, begun, decision, np.zeros(())).round_latency
+        duration = price(scenario, begun, decision, np.zeros(1)).round_latency
         cycle = chain_cycle(
             scenario,
             decision.draft_length,
@@ -259,7 +260,7 @@ class _Rounds(NamedTuple):
 
     def rows(self, rows: IntArray) -> "_Rounds":
         """Some of the rounds."""
-        return _Rounds(*(array[rows] for array in self))
+        return _Rounds(self.begun[rows], self.tokens[rows], self.duration[rows], self.ended[rows], self.chance[rows])
 
     def worth(self, values: FloatArray) -> FloatArray:
         """Worth q (m,) of the rounds in tokens/s, for values W of the points of the grid in tokens."""
