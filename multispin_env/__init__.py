@@ -45,8 +45,8 @@ from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
-from multispin_env.solver.ahead import rate_optimum
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
+from multispin_env.solver.policy_iteration import rate_optimum
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.solver.ahead import ahead_optimum
+    >>> from multispin_env.solver.policy_iteration import ahead_optimum
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
     >>> best = ahead_optimum(scenario, state)
@@ -187,7 +187,7 @@ def ahead_rate(
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.solver.ahead import ahead_optimum, ahead_rate
+    >>> from multispin_env.solver.policy_iteration import ahead_optimum, ahead_rate
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
     >>> fixed = ms.make_controller("fixed", scenario, draft_length=4)
