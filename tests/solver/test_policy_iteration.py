@@ -2,6 +2,7 @@
 
 import math
 import random
+from itertools import product
 
 import numpy as np
 import pytest
@@ -36,14 +37,17 @@ def duration(scenario, state, lengths, chains):
     return server_time(scenario, lengths) + (equal_latency(*zip(*work, strict=True)) if work else 0.0)
 
 
-def of_a_run(scenario, state, rate, step):
-    """Best E Σ (N − rate τ) from one miss of a single device to the next; it is 0 at the best long-run rate."""
+def of_a_run(scenario, state, rate, step, waits=(0.0,)):
+    """Best E Σ (N − rate τ) from one miss of a single device to the next; it is 0 at the best long-run rate.
+
+    The device may wait for some of these seconds before the end of each round.
+    """
     alpha, draft_time = float(state.acceptance_rate[0]), float(state.draft_time[0])
     points, menu = round(scenario.max_draft_length / step), []
     for i in range(points + 1):
         row = []
-        for length in range(scenario.min_draft_length, scenario.max_draft_length + 1):
-            time = duration(scenario, state, [length], [i * step])
+        for length, wait in product(range(scenario.min_draft_length, scenario.max_draft_length + 1), waits):
+            time = duration(scenario, state, [length], [i * step]) + wait
             left = min(max(i * step + time / draft_time - length - 1.0, 0.0), scenario.max_draft_length) / step
             below = min(int(left), points - 1)
             hit, up = alpha ** (length + 1), left - below
@@ -110,6 +114,20 @@ def test_a_run_between_two_misses_is_worth_nothing_at_the_optimum(pair, server, 
     assert above < 0.0 < below
 
 
+def test_waiting_or_less_bandwidth_gains_nothing():
+    """A second longer leaves 1/T tokens more, where there is a hit, and these save a second at most later."""
+    scenario, state = system("qwen3.5", "", [0.965], max_draft_length=10)
+    best = ahead_optimum(scenario, state)
+    assert of_a_run(scenario, state, best.rate * (1.0 + 1e-6), 0.5, (0.0, 0.002, 0.01, 0.04)) < 0.0
+    rng = np.random.default_rng(0)
+
+    def slower(state):
+        part = rng.uniform(0.1, 1.0, state.head_start.shape)
+        return ms.Decision(best.lengths(state.head_start), part * scenario.total_bandwidth)
+
+    assert ahead_rate(scenario, state, slower) < best.rate
+
+
 @pytest.mark.parametrize(
     ("args", "step"),
     [
@@ -127,7 +145,7 @@ def test_its_policy_gains_what_it_says(args, step):
 
 
 def test_a_case_solved_by_hand():
-    """After a miss 0 tokens, then 2 that are there: (3.0/.9) tokens in 30 ms times 2.0654 rounds."""
+    """After a miss no draft; 30 ms later, with probability .7, 2 tokens are there, and so after every hit."""
     scenario, state = simple()
     best = ahead_optimum(scenario, state)
     hits = 0.7 / (1.0 - 0.343)  # rounds with a head start of 2, for each one without
