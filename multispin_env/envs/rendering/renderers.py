@@ -169,9 +169,9 @@ def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: 
             canvas.rectangle(x, times.y + user * row + gap, x_end - x, row - 2 * gap, colour)
     if last.chain is not None:  # under the rest, as long as the device drafts on
         left = times.x + np.minimum(outcome.draft_time, reached) / scale * times.width
-        right, high = times.x + min(end, reached) / scale * times.width, (row - 2 * gap) / 3.0
+        x_end, high = times.x + float(min(end, reached)) / scale * times.width, (row - 2 * gap) / 3.0
         for user, x in enumerate(left.tolist()):
-            canvas.rectangle(x, times.y + (user + 1) * row - gap - high, right - x, high, style.DRAFTING)
+            canvas.rectangle(x, times.y + (user + 1) * row - gap - high, x_end - x, high, style.DRAFTING)
     if now is not None:
         x = times.x + now / scale * times.width
         canvas.line([(x, times.y - 2.0), (x, times.bottom + 2.0)], style.INK)

@@ -1,4 +1,4 @@
-"""Environment of rounds in which devices draft ahead, so that a round begins with what the one before has left (ours)."""
+"""Environment of rounds in which devices draft ahead: a round begins with what the one before has left (ours)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ class DraftAhead(RoundsVariant):
     a real number: the part of a token that is under way counts. g_k is α_k with the scenario's `guess="greedy"`,
     α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. No token changes its law.
 
-    So a decision changes what the next rounds offer: a longer draft gains more tokens now, and is a hit less often. What
-    maximises the rate of one round, the controller `optimal`, is no longer the best policy. An optimum is known for one
-    and two devices only, by dynamic programming.
+    So a decision changes what the next rounds offer: a longer draft gains more tokens now, and is a hit less often.
+    What maximises the rate of one round, the controller `optimal`, is no longer the best policy. An optimum is known
+    for one and two devices only, by dynamic programming.
 
     ## Action Space
 
-    As `MultiSpin/Heterogeneous-v0`, with drafts of no tokens, which are useful here: nothing is waited for, the server's
-    token comes, and it is a hit with probability g_k. `"residual"` and `"lengths"` have the equal-latency root
+    As `MultiSpin/Heterogeneous-v0`, with drafts of no tokens, which are useful here: nothing is waited for, the
+    server's token comes, and it is a hit with probability g_k. `"residual"` and `"lengths"` have the equal-latency root
     φ with Σ_k L_k u_k / (φ − (L_k − A_k)^+ T_k) = 1 inside, u_k the upload time of a token with the whole band.
 
     ## Observation Space

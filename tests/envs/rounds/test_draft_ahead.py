@@ -58,7 +58,11 @@ def access_time(action, lengths, ready, uploads, shares, encoding):
     work = [(n * u * f, r) for n, u, f, r in zip(lengths, uploads, factors, ready, strict=True) if n]
     slowest, total = max(r for _, r in work), sum(w for w, _ in work)
     late = brentq(
-        lambda d: sum(w / (d + (slowest - r)) for w, r in work) - 1.0, 1e-9 * total, 1.001 * total, xtol=1e-300, rtol=1e-15
+        lambda d: sum(w / (d + (slowest - r)) for w, r in work) - 1.0,
+        1e-9 * total,
+        1.001 * total,
+        xtol=1e-300,
+        rtol=1e-15,
     )
     root, longest = slowest + late, 0.0
     for n, u, f, r in zip(lengths, uploads, factors, ready, strict=True):
@@ -231,7 +235,9 @@ def test_a_new_request_begins_without_a_chain():
 @pytest.mark.parametrize("env_id", [name for name in ROUNDS if name != AHEAD])
 def test_other_rounds_refuse_to_draft_ahead(env_id):
     for make in (gym.make, gym.make_vec):
-        with pytest.raises(ValueError, match=r"^draft_ahead: expected False .*, got True; MultiSpin/DraftAhead-v0 has it$"):
+        with pytest.raises(
+            ValueError, match=r"^draft_ahead: expected False .*, got True; MultiSpin/DraftAhead-v0 has it$"
+        ):
             make(env_id, draft_ahead=True)
     with pytest.raises(ValueError, match=r"^draft_ahead: expected False"):
         ms.compare(env_id, draft_ahead=True, num_users=2)
