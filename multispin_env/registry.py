@@ -159,6 +159,7 @@ CONTROLLERS: Registry = Registry(
         "homogeneous": "multispin_env.controllers.rounds.homogeneous:CommonLength",
         "algorithm1": "multispin_env.controllers.rounds.homogeneous:Algorithm1",
         "optimal": "multispin_env.controllers.rounds.optimal:Optimal",
+        "ahead-price": "multispin_env.controllers.rounds.ahead:AheadPrice",
         "random": "multispin_env.controllers.rounds.optimal:Random",
         "synchronous": "multispin_env.controllers.continuous.groups:Synchronous",
         "greedy": "multispin_env.controllers.continuous.greedy:Greedy",

@@ -13,6 +13,7 @@ main = partial(
         "servers": "the optimum where verification costs tokens: brute force, measured servers, absurd numbers",
         "fit": "laws of verification fitted to measured passes",
         "bound": "the bound without the barrier, and its prices",
+        "ahead": "rounds in which devices draft ahead: best goodput of a round, prices, fixed points",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",

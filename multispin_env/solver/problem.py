@@ -283,8 +283,13 @@ def checked_problem(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> Problem:
-    """`make_problem` with weights, fixed lengths and TPOT as users hand them in; ``ValueError`` for bad ones."""
+    """`make_problem` with weights, fixed lengths and TPOT as users hand them in; ``ValueError`` for bad ones.
+
+    No bound, certificate or sensitivity of a round knows of head starts: a state with them is refused.
+    """
     shape = state.draft_time.shape
+    if state.head_start is not None:
+        raise ValueError("head_start: expected None, as bounds and sensitivities know no head starts, got an array")
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = checked_fixed_length(scenario, fixed_length, shape)

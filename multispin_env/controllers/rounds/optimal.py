@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import RoundsController, WeightedController
 from multispin_env.physics.types import Decision, SystemState
+from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
 from multispin_env.solver.problem import checked_problem, in_chunks
@@ -24,6 +25,10 @@ class Optimal(WeightedController):
         maximise    G = Σ_k ω_k E[N_k | L_k] / (T_ma + T_ver(L) + T_rtt)
         over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
+
+    Where devices bring head starts it maximises the same G of the round, with (L_k − A_k)^+ T_k in place of L_k T_k, by
+    a search without a proof (`multispin_env.solver.ahead`). It is myopic there: it does not count the head starts that
+    the round leaves. docs/drafting-ahead.md has how much that loses.
 
     Without ``certify`` it uses the fast rule (`rule`). With ``certify``, branch and bound (`search`) continues until no
     decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the gap
@@ -77,6 +82,8 @@ class Optimal(WeightedController):
     @override
     def decide(self, state: SystemState) -> Decision:
         shape = state.draft_time.shape
+        if state.head_start is not None:
+            return self._myopic(state, state.head_start)
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
         if self.certify is None:
             lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(NEAR))[0]
@@ -92,6 +99,15 @@ class Optimal(WeightedController):
             self.certify,
             None if self.tpot is None else np.asarray(in_time(problem, proven.lengths)).reshape(batch),
         )
+
+    def _myopic(self, state: SystemState, head_start: FloatArray) -> Decision:
+        """The best goodput of a round with head starts (..., K)."""
+        for name in ("certify", "tpot", "fixed_length"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: expected None where devices bring head starts, got {getattr(self, name)!r}")
+        problem = checked_problem(self.scenario, state.changed(head_start=None), self.weights)
+        rounds = AheadRound.by_goodput(problem, self.scenario, head_start.reshape(problem.low.shape))
+        return self.with_equal_latency(best_lengths(rounds).reshape(head_start.shape), state)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,85 @@
+"""Tokens/s of rounds in which devices draft ahead, in eight systems with static channels.
+
+`none` is the optimum of a system in which nobody drafts ahead. `ratio` is the best goodput of each round, `price` the
+controller as it is, and behind it those whose ρ is a multiple c of `none`, with the standard error of the mean of the
+paired gains. Then what `price` with ρ = its own rate ends in, from below and from above.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+
+import numpy as np
+
+import multispin_env as ms
+from benchmarks.tools import Row, show
+from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
+from multispin_env.units import MHZ
+
+MULTIPLES = (1.25, 1.5, 2.0, 3.0)
+BELOW, ABOVE, STEPS = 0.5, 4.0, 4
+"""Where ρ = own rate is begun, in units of `none`, and for how many steps."""
+
+
+def systems() -> Iterator[ms.Scenario]:
+    """Eight systems in which devices draft ahead."""
+    for server, payload in (("", "distributions"), ("a100-32b", "ids")):
+        for preset in ("llama2", "qwen3.5"):
+            for users in (8, 20):
+                options = {"server": server} if server else {}
+                yield ms.Scenario.preset(
+                    preset,
+                    num_users=users,
+                    total_bandwidth=10 * MHZ,
+                    payload=payload,
+                    min_draft_length=0,
+                    draft_ahead=True,
+                    **options,
+                )
+
+
+def gain(rate: FloatArray, none: FloatArray) -> str:
+    """Mean gain and its standard error in per cent."""
+    gains = 100.0 * (rate / none - 1.0)
+    return f"{gains.mean():+.1f} ± {gains.std(ddof=1) / len(gains) ** 0.5:.1f}"
+
+
+def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]) -> Row:
+    """Cells of a system."""
+    state = ms.sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), instances)
+    waiting = ms.make_controller("optimal", scenario.replace(draft_ahead=False))
+    none = ms.expected_outcome(waiting.scenario, state, waiting(state)).goodput
+    cycle = 2.0 * scenario.num_users / float(none.mean())  # s, about a round of two tokens for each device
+
+    def rate(name: str, **options: object) -> FloatArray:
+        controller = ms.make_controller(name, scenario, **options)
+        return ms.long_run_rate(controller, state, warm_up=30 * cycle, horizon=rounds * cycle)
+
+    name = f"{scenario.name} {scenario.server or 'paper'} K{scenario.num_users}"
+    cells = {"system": name, "none": f"{none.mean():.1f}", "ratio": gain(rate("optimal"), none)}
+    cells["price"] = gain(rate("ahead-price"), none)
+    for weight in weights:
+        tried = {c: rate("ahead-price", rho=c * none, chain_weight=weight) for c in MULTIPLES}
+        best = max(tried, key=lambda c: float(tried[c].mean()))
+        cells[f"β {weight:g}, c tuned"] = f"{gain(tried[best], none)}, c {best:g}"
+    for head, start in (("from below", BELOW), ("from above", ABOVE)):
+        own = start * none
+        for _ in range(STEPS):
+            own = rate("ahead-price", rho=own, chain_weight=0.0)
+        cells[head] = f"{own.mean():.0f}"
+    return cells
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--instances", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=200, help="about so many are simulated (default 200)")
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.25, 0.5], metavar="β")
+
+
+def run(options: Namespace) -> None:
+    """Print the table."""
+    show(
+        "tokens/s of `none`, gains in %; tokens/s of ρ = own rate",
+        (row(scenario, options.instances, options.rounds, options.weights) for scenario in systems()),
+    )

@@ -1,0 +1,100 @@
+"""Rounds in which devices draft ahead: a price on time and on the head start that a round leaves (ours)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from typing_extensions import override
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
+from multispin_env.controllers.base import Option, WeightedController, check_option, per_copy
+from multispin_env.controllers.continuous.rates import long_run_rate
+from multispin_env.physics.rounds import sample_state
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.scenario import Scenario
+from multispin_env.solver.ahead import AheadRound, best_lengths
+from multispin_env.solver.problem import checked_problem
+
+RATES = (1.25, 1.5, 2.0, 3.0)
+"""ρ that are tried, in units of the goodput of the best common length without head starts; all above what is won."""
+
+SYSTEMS, ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
+
+
+@dataclass(frozen=True, eq=False)
+class AheadPrice(WeightedController):
+    """Draft lengths that count the time of a round, and the head starts that it leaves, at a price (ours).
+
+    The controller maximises
+
+        F(L) = Σ_k ω_k E[N_k | L_k] − ρ τ + β ρ / K Σ_k T_k h_k(L_k) A'_k,    τ = φ(L) + T_ver(L) + T_rtt
+
+    over integers L_k in L_min..L_max, with the bandwidth of equal latency. φ is the time until all drafts have arrived,
+    h_k the probability that device k keeps its chain, and A'_k how many tokens are left of it then
+    (`multispin_env.physics.chains`). Where nobody drafts ahead, the lengths are those of the best goodput.
+
+    ρ = the rate that it brings has several solutions on fast servers: long drafts are seldom hits, so the rate is low,
+    so long drafts pay. From below one ends in the worst of them, so ρ has to be found from above.
+
+    Parameters
+    ----------
+    weights
+        ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
+    rho
+        ρ > 0 in tokens/s, what a second is worth; one number, or one for each state. ``None``: a multiple of what the
+        best common length would bring in the state without head starts. Which of `RATES` is best is tried once for a
+        scenario, in a short simulation of drawn devices.
+    chain_weight
+        β ≥ 0, what a token of a head start is worth, in parts of the time that drafting it takes.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3, draft_ahead=True, min_draft_length=0)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0)).changed(head_start=np.array([0.0, 2.5, 7.0]))
+    >>> decision = ms.make_controller("ahead-price", scenario, rho=80.0)(state)
+    >>> bool(np.isclose(decision.bandwidth.sum(), scenario.total_bandwidth))
+    True
+    """
+
+    rho: Option | None = None
+    chain_weight: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.rho is not None:
+            check_option("rho", self.rho, 0.0, open_low=True)
+        check_real("chain_weight", self.chain_weight, 0.0)
+
+    @override
+    def decide(self, state: SystemState) -> Decision:
+        shape = state.draft_time.shape
+        scenario, problem = self.scenario, checked_problem(self.scenario, state.changed(head_start=None), self.weights)
+        without = np.zeros(problem.low.shape)
+        chain = without if state.head_start is None else state.head_start.reshape(without.shape)
+        if not scenario.draft_ahead:
+            rounds = AheadRound.by_goodput(problem, scenario, chain)
+        else:
+            if self.rho is None:
+                best = best_rate(scenario, self.chain_weight)
+                rho = best * AheadRound.by_goodput(problem, scenario, without).rho
+            else:
+                rho = per_copy("rho", self.rho, len(problem))
+            rounds = AheadRound.priced(problem, scenario, chain, rho, self.chain_weight)
+        return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
+
+
+@lru_cache(maxsize=64)
+def best_rate(scenario: Scenario, chain_weight: float) -> float:
+    """Which of `RATES` brings most, in units of the goodput of the best common length without head starts."""
+    state = sample_state(scenario, np.random.default_rng(0), SYSTEMS)
+    problem = checked_problem(scenario, state)
+    without = AheadRound.by_goodput(problem, scenario, np.zeros(problem.low.shape)).rho
+    cycle = scenario.num_users / float(without.mean())  # s, of the round in which each device gets a token
+
+    def brings(rate: float) -> float:
+        controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
+        won: FloatArray = long_run_rate(controller, state, warm_up=WARM_UP * cycle, horizon=ROUNDS * cycle)
+        return float((won / without).mean())
+
+    return max(RATES, key=brings)

@@ -1,0 +1,137 @@
+"""Controllers of rounds in which devices bring head starts."""
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.rounds.ahead import RATES, best_rate
+from multispin_env.physics.types import checked_decision
+from tests.solver.test_ahead import LAWS, drawn
+
+
+def head_started(law: str = "tokens", users: int = 5, count: int = 6) -> tuple[ms.Scenario, ms.SystemState]:
+    """A system and states with head starts of up to six tokens."""
+    scenario, state = drawn(law, users, count, 25)
+    assert state.head_start is not None
+    return scenario, state.changed(head_start=state.head_start * 0.24)
+
+
+def options_of(name: str) -> dict[str, object]:
+    """What makes a controller quick."""
+    return {"ahead-price": {"rho": 150.0}, "algorithm1": {"phi_points": 15, "lambda_points": 15}}.get(name, {})
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("name", ms.controller_names("rounds"))
+def test_decisions_are_feasible_with_head_starts(name: str, law: str) -> None:
+    scenario, state = head_started(law)
+    controller = ms.make_controller(name, scenario, **options_of(name))
+    decision = checked_decision(scenario, controller(state))
+    assert decision.draft_length.shape == state.draft_time.shape
+    outcome = ms.expected_outcome(scenario, state, decision)
+    waits = outcome.draft_time + outcome.upload_time
+    if name not in ("fixed", "uniform-bandwidth", "random"):  # all who draft are ready together
+        late = waits.max(-1, keepdims=True)
+        np.testing.assert_allclose(np.where(decision.draft_length > 0, waits, late), late + 0.0 * waits, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ms.controller_names("rounds"))
+def test_all_play_without_the_barrier(name: str) -> None:
+    scenario, state = head_started("tokens", 4, 3)
+    controller = ms.make_controller(name, scenario, **options_of(name))
+    assert (ms.long_run_rate(controller, state, warm_up=0.1, horizon=0.5) > 0.0).all()
+
+
+def test_the_continuous_core_hands_over_head_starts() -> None:
+    """Myopic rounds gain a quarter at least on a fast server; without head starts in the state they would gain less."""
+    scenario, state = head_started("tokens", 8, 2)
+    state = state.changed(head_start=None)
+    rates = [
+        ms.long_run_rate(ms.make_controller("optimal", system), state, warm_up=0.5, horizon=2.0).mean()
+        for system in (scenario, scenario.replace(draft_ahead=False))
+    ]
+    assert rates[0] > 1.25 * rates[1]
+
+
+def test_idle_devices_do_not_count() -> None:
+    scenario, _ = head_started("tokens", 4, 3)
+    workload = ms.Workload(
+        arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric", mean_output=20.0), rate=2.0
+    )
+    run = ms.serve(ms.make_controller("ahead-price", scenario, rho=100.0), workload, copies=2, warm_up=0.5, horizon=2.0)
+    assert run.tokens.sum() > 0.0
+
+
+def test_optimal_is_the_best_price_of_its_own_goodput() -> None:
+    """With ρ = N/τ and no worth of the chain, F has its maximum, 0, at the best goodput (Dinkelbach)."""
+    scenario, state = head_started("flat", 8, 20)
+    best = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
+    priced = ms.make_controller("ahead-price", scenario, rho=best, chain_weight=0.0)(state)
+    np.testing.assert_allclose(ms.expected_outcome(scenario, state, priced).goodput, best, rtol=2e-3)
+
+
+def test_rho_is_for_each_state() -> None:
+    scenario, state = head_started("flat", 5, 6)
+    rho = np.linspace(50.0, 300.0, 6)
+    together = ms.make_controller("ahead-price", scenario, rho=rho)(state).draft_length
+    alone = [ms.make_controller("ahead-price", scenario, rho=r)(state[i]).draft_length for i, r in enumerate(rho)]
+    np.testing.assert_array_equal(together, alone)
+    assert together.sum(-1)[0] > together.sum(-1)[-1]  # where time is dear, drafts are short
+
+
+def test_the_price_is_found_once_for_a_scenario() -> None:
+    scenario, state = head_started("flat", 4, 3)
+    controller = ms.make_controller("ahead-price", scenario)
+    lengths = controller(state).draft_length
+    assert best_rate(scenario, controller.chain_weight) in RATES
+    best_rate.cache_clear()
+    np.testing.assert_array_equal(controller(state).draft_length, lengths)
+
+
+def test_weights_count() -> None:
+    scenario, state = head_started("flat", 4, 5)
+    weights = np.array([5.0, 1.0, 1.0, 1.0])
+    for name, options in (("optimal", {}), ("ahead-price", {"rho": 120.0})):
+        plain = ms.make_controller(name, scenario, **options)(state).draft_length
+        favoured = ms.make_controller(name, scenario, weights=weights, **options)(state).draft_length
+        assert favoured[:, 0].sum() > plain[:, 0].sum()
+
+
+@pytest.mark.parametrize("option", [{"certify": 1e-6}, {"tpot": 0.1}, {"fixed_length": np.ones(5, dtype=np.int64)}])
+def test_optimal_refuses_what_it_cannot_do_with_head_starts(option: dict[str, object]) -> None:
+    scenario, state = head_started()
+    with pytest.raises(ValueError, match=next(iter(option))):
+        ms.make_controller("optimal", scenario, **option)(state)
+
+
+@pytest.mark.parametrize("function", [ms.upper_bound, ms.sensitivities])
+def test_bounds_and_sensitivities_refuse_head_starts(function: object) -> None:
+    scenario, state = head_started()
+    with pytest.raises(ValueError, match="head_start: expected None"):
+        function(scenario, state)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("options", [{"rho": 0.0}, {"rho": np.array([1.0, np.nan])}, {"chain_weight": -0.1}])
+def test_bad_options_are_named(options: dict[str, object]) -> None:
+    scenario, _ = head_started()
+    with pytest.raises(ValueError, match=next(iter(options))):
+        ms.make_controller("ahead-price", scenario, **options)
+
+
+def test_a_price_that_is_too_low_keeps_the_rate_low() -> None:
+    """Long drafts are seldom hits, so the rate is low, so long drafts pay; from above, one step is enough."""
+    scenario = ms.Scenario.preset(
+        "llama2", server="a100-32b", payload="ids", num_users=20, min_draft_length=0, draft_ahead=True
+    )
+    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
+    plain = scenario.replace(draft_ahead=False)
+    none = ms.expected_outcome(plain, state, ms.make_controller("optimal", plain)(state)).goodput
+    ends = []
+    for start in (0.5, 4.0):
+        rho = start * none
+        for _ in range(2):
+            controller = ms.make_controller("ahead-price", scenario, rho=rho, chain_weight=0.0)
+            rho = ms.long_run_rate(controller, state, warm_up=0.5, horizon=1.5)
+        ends.append(rho.mean())
+    assert ends[0] < 0.95 * ends[1]
+    assert ends[1] > 1.2 * none.mean()
