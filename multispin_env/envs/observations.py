@@ -156,6 +156,11 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
             lambda codec: (0.0, codec.best_channel),
         ),
+        "head_start": Entry(
+            *("head_start", "A_k / L_max", "tokens that its chain holds already", "tokens"),
+            lambda codec, x: x / codec.scenario.max_draft_length,
+            lambda codec, x: x * codec.scenario.max_draft_length,
+        ),
         "planned_channel": _efficiency(
             "planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"
         ),
@@ -289,12 +294,12 @@ Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 
 
 def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
-    """Fields of the entries, arrays (..., K) in physical units."""
+    """Fields of the entries, arrays (..., K) in physical units; of head starts, ``None`` where nobody drafts ahead."""
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state)
     if not isinstance(seen, ContinuousState):
         return {name: getattr(seen, name) for name in type(seen).__slots__}
-    fields = {
+    fields: dict[str, Any] = {
         "phase": seen.phase,
         "draft_time": seen.draft_time,
         "spectral_efficiency": seen.spectral_efficiency,
@@ -303,6 +308,7 @@ def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
         "ready_in": seen.drafting_left + seen.air_left,
         "cycle_age": seen.age,
         "batches_to_aim": seen.aim - np.asarray(seen.batch)[..., None],
+        "head_start": seen.head_start,
     }
     demand, now = seen.demand, np.asarray(seen.time)[..., None]
     if demand is Demand.endless(demand.wanted.shape):  # no entry shows it, and this is called at every step
@@ -472,6 +478,7 @@ def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> Continu
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch),
         _demand_in(fields) if "wanted" in fields else Demand.endless(phase.shape),
+        fields.get("head_start"),
     )
 
 

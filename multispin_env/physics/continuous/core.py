@@ -320,9 +320,9 @@ class ContinuousCore:
         """Outcome with what chains (n, K) hold when a verification ends, and the state behind it with head starts."""
         assert begun.head_start is not None  # as devices draft ahead
         verified, times = outcome.verified, (begun.draft_time, begun.head_start, state.age)
-        chain = chain_left(self.system.scenario, begun.draft_length, *times) * verified
-        head_start = np.where(verified, chain * kept, begun.head_start)
-        return outcome.changed(chain=chain, hit=kept), state.changed(head_start=head_start)
+        ahead = chain_left(self.system.scenario, begun.draft_length, *times) * verified
+        head_start = np.where(verified, ahead * kept, begun.head_start)
+        return outcome.changed(drafted_ahead=ahead, hit=kept), state.changed(head_start=head_start)
 
     def _tokens_of(self, draft_length: IntArray, verified: BoolArray, luck: FloatArray | None) -> FloatArray:
         """Tokens (n, K) that drafts bring, drawn or expected; 0 where they are not verified."""

@@ -317,11 +317,11 @@ class ContinuousOutcome(Batched):
         Time of the whole step, (...) s.
     served
         What becomes of requests, `Served.nothing` where they never end.
-    chain
-        Tokens that a chain holds behind the draft and the server's token, (..., K); 0 for a device that was not in the
-        batch; ``None`` where nobody drafts ahead.
+    drafted_ahead
+        Tokens of its chain behind the server's token, (..., K); 0 for a device that was not in the batch; ``None``
+        where nobody drafts ahead.
     hit
-        Whether that chain is kept, (..., K); ``None`` where nobody drafts ahead.
+        Whether these are kept, (..., K); ``None`` where nobody drafts ahead.
     """
 
     tokens: FloatArray
@@ -334,7 +334,7 @@ class ContinuousOutcome(Batched):
     verification_time: FloatArray
     duration: FloatArray
     served: Served
-    chain: FloatArray | None = None
+    drafted_ahead: FloatArray | None = None
     hit: BoolArray | None = None
 
     @property
