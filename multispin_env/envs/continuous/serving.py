@@ -92,8 +92,8 @@ class Serving(ContinuousVariant):
 
     ## Arguments
 
-    - `scenario`, any field of `Scenario`, such as `draft_ahead`, `discipline`, `coherence_time`, `patience`, `action`: as
-      for `Continuous-v0`.
+    - `scenario`, any field of `Scenario`, such as `draft_ahead`, `discipline`, `coherence_time`, `patience`,
+      `action`: as for `Continuous-v0`.
     - `reference`: controller that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
       `"own-pace+deadlines"`, which is `load-aware`, for `"tuned"`.
     - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: what is hidden, as for `Continuous-v0`. A
