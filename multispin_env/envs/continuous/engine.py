@@ -212,7 +212,7 @@ class ContinuousEngine(Engine):
             **self.objective.info(),
         }
         if outcome.hit is not None:
-            info["head_start"] = np.where(outcome.verified & ~outcome.served.dropped, before.head_start, 0.0)
+            info["head_start"] = (outcome.verified & ~outcome.served.dropped) * before.head_start
             info |= {"drafted_ahead": outcome.drafted_ahead, "hit": outcome.hit}
         if over is not None:
             self._forget(np.flatnonzero(over))

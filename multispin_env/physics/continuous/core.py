@@ -198,10 +198,11 @@ class ContinuousCore:
         tokens, hit = self._judged(begun.draft_length, outcome.verified)
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
-        outcome = outcome.changed(tokens=tokens)
-        if hit is not None:
-            outcome, state = self._with_chains(begun, outcome, state, hit & ~self.renewed(outcome))
-        return outcome, state
+        if hit is None:
+            return outcome.changed(tokens=tokens), state
+        kept = hit & ~self.renewed(outcome) if self.system.acceptance.changes else hit
+        ahead, head_start = self._chains_behind(begun, state, outcome.verified, kept)
+        return outcome.changed(tokens=tokens, drafted_ahead=ahead, hit=kept), state.changed(head_start=head_start)
 
     def _serving(
         self, queues: Queues, decision: ContinuousDecision, over: BoolArray | None
@@ -245,7 +246,9 @@ class ContinuousCore:
         accepted = ((tokens - 1.0) * verified).astype(np.int64)
         demand = queues.demand(outcome.draft_length.copy(), accepted)
         if hit is not None:
-            outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
+            kept = hit & ~finished
+            ahead, head_start = self._chains_behind(begun, state, verified, kept)
+            outcome, state = outcome.changed(drafted_ahead=ahead, hit=kept), state.changed(head_start=head_start)
         state = without_drafts(state, absent, queues.idle).changed(demand=demand)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
@@ -307,22 +310,27 @@ class ContinuousCore:
         """Tokens (n, K) that drafts bring, and hits of devices that draft ahead; 0 where they are not verified."""
         if self._luck is None:
             return self._tokens_of(draft_length, verified, None), None
-        luck, scenario = np.zeros(verified.shape), self.system.scenario
-        luck[verified] = self._luck.read(np.flatnonzero(verified))[:, 0]
-        tokens = self._tokens_of(draft_length, verified, luck if self._drawn else None)
+        cells, luck = np.flatnonzero(verified), None
+        variable = self._luck.read(cells)[:, 0]
+        if self._drawn:
+            luck = np.zeros(verified.shape)
+            put(luck, cells, variable)
+        tokens, scenario = self._tokens_of(draft_length, verified, luck), self.system.scenario
         if not scenario.draft_ahead:
             return tokens, None
-        return tokens, drawn_hits(hit_probability(scenario, draft_length, self.requests.rate), luck) & verified
+        hit = np.zeros(verified.shape, dtype=np.bool_)
+        probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
+        put(hit, cells, drawn_hits(probability, variable))
+        return tokens, hit
 
-    def _with_chains(
-        self, begun: ContinuousState, outcome: ContinuousOutcome, state: ContinuousState, kept: BoolArray
-    ) -> tuple[ContinuousOutcome, ContinuousState]:
-        """Outcome with what chains (n, K) hold when a verification ends, and the state behind it with head starts."""
+    def _chains_behind(
+        self, begun: ContinuousState, state: ContinuousState, verified: BoolArray, kept: BoolArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Tokens (n, K) behind the server's when a verification ends, and the head starts of all devices then."""
         assert begun.head_start is not None  # as devices draft ahead
-        verified, times = outcome.verified, (begun.draft_time, begun.head_start, state.age)
+        times = begun.draft_time, begun.head_start, state.age
         ahead = chain_left(self.system.scenario, begun.draft_length, *times) * verified
-        head_start = np.where(verified, ahead * kept, begun.head_start)
-        return outcome.changed(drafted_ahead=ahead, hit=kept), state.changed(head_start=head_start)
+        return ahead, begun.head_start * ~verified + ahead * kept
 
     def _tokens_of(self, draft_length: IntArray, verified: BoolArray, luck: FloatArray | None) -> FloatArray:
         """Tokens (n, K) that drafts bring, drawn or expected; 0 where they are not verified."""
