@@ -307,13 +307,13 @@ Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 
 
 def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
-    """Fields of the entries, arrays (..., K) in physical units."""
+    """Fields of the entries, arrays (..., K) in physical units; of head starts, ``None`` where nobody drafts ahead."""
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state)
     if not isinstance(seen, ContinuousState):
         head_start = np.zeros_like(seen.draft_time) if seen.head_start is None else seen.head_start
         return {name: getattr(seen, name) for name in type(seen).__slots__} | {"head_start": head_start}
-    fields = {
+    fields: dict[str, Any] = {
         "phase": seen.phase,
         "draft_time": seen.draft_time,
         "spectral_efficiency": seen.spectral_efficiency,
@@ -322,6 +322,7 @@ def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
         "ready_in": seen.drafting_left + seen.air_left,
         "cycle_age": seen.age,
         "batches_to_aim": seen.aim - np.asarray(seen.batch)[..., None],
+        "head_start": seen.head_start,
     }
     demand, now = seen.demand, np.asarray(seen.time)[..., None]
     if demand is Demand.endless(demand.wanted.shape):  # no entry shows it, and this is called at every step
@@ -493,6 +494,7 @@ def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> Continu
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch),
         _demand_in(fields) if "wanted" in fields else Demand.endless(phase.shape),
+        fields.get("head_start"),
     )
 
 

@@ -156,6 +156,7 @@ class BeliefTracker:
             state.acceptance_rate if known_rate else None,
             task,
             mean_gain=self._core.users.mean_gain if self._late else None,
+            head_start=state.head_start,
             **counts,
         )
 
@@ -181,7 +182,9 @@ class ContinuousEngine(Engine):
     def observed(self) -> ContinuousObserved:
         """What plug-ins may know before the next decision, arrays (n, K)."""
         state = self.state
-        known = Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+        known = Observed(
+            state.draft_time, state.spectral_efficiency, state.acceptance_rate, head_start=state.head_start
+        )
         return ContinuousObserved(state, known) if self._observed is None else self._observed
 
     def _forget(self, rows: Rows) -> None:
@@ -208,6 +211,9 @@ class ContinuousEngine(Engine):
             **self._account.add(outcome, begun, truncated, over),
             **self.objective.info(),
         }
+        if outcome.hit is not None:
+            info["head_start"] = (outcome.verified & ~outcome.served.dropped) * before.head_start
+            info |= {"drafted_ahead": outcome.drafted_ahead, "hit": outcome.hit}
         if over is not None:
             self._forget(np.flatnonzero(over))
             truncated &= ~over

@@ -16,7 +16,7 @@ from multispin_env.envs.settings import Comparison, InfoKeys, Learning
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.scenario import Scenario
 
-PRICE_RULE = "optimal"
+PRICE_RULE = "ahead-price"
 """Controller of rounds that is the best known where devices draft ahead; its rate is the price of a second."""
 
 
