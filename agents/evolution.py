@@ -1,10 +1,10 @@
 """Evolution: whole policies play the same cases, and the network moves towards those that earned more a second.
 
-Where there is no barrier a decision shows its worth over many verifications, and where devices draft ahead over some
-rounds; rewards by step are noisy. Here noise is put on the network's weights, not on its actions (Salimans et al. 2017): each pair of perturbed networks, θ ± σ ε,
-plays the same systems, channels and requests, and what is compared is reward over time. That has no discount, and no
-price of time can be cheated: with rewards (tokens − ρ · duration) / scale, the order of two policies by reward over
-time is that by tokens over time, whatever ρ is.
+Where there is no barrier a decision shows its worth over many verifications, where devices draft ahead over some
+rounds, and rewards by step are noisy. Here noise is put on the network's weights, not on its actions (Salimans et al.
+2017): each pair of perturbed networks, θ ± σ ε, plays the same systems, channels and requests, and what is compared is
+reward over time. That has no discount, and no price of time can be cheated: with rewards (tokens − ρ · duration) /
+scale, the order of two policies by reward over time is that by tokens over time, whatever ρ is.
 """
 
 from dataclasses import dataclass, replace

@@ -97,6 +97,19 @@ def test_optimum_with_drafting_ahead(printed):
     assert (none, optimum) == (72.1, 91.2)
 
 
+def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
+    from agents import training
+    from benchmarks.evidence import ahead_agents
+
+    for name, value in (("PLACES", [("llama2", "")]), ("DISCOUNTS", [0.9]), ("TRIED", ahead_agents.TRIED[:1])):
+        monkeypatch.setattr(ahead_agents, name, value)
+    monkeypatch.setattr(training, "VALIDATIONS", 2)
+    out = printed(evidence, "ahead-agents --devices 1 --instances 2 --timesteps 1000")
+    parts = cells(out, "llama2 paper")
+    assert len(parts) == 2 * 5
+    assert all(0.3 < part <= 1.0 for part in parts)
+
+
 def test_searches_try_the_defaults(printed, tmp_path):
     file = tmp_path / "tuned.json"
     printed(tune, f"estimators --estimator mmse --episodes 3 --scenarios llama2 --users 3 --out {file}")
