@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from benchmarks.evidence import ahead
 from benchmarks.evidence.__main__ import main as evidence
 from benchmarks.speed.__main__ import main as speed
 from benchmarks.tune.__main__ import main as tune
@@ -89,6 +90,11 @@ def test_rules_without_the_barrier_are_between_the_rounds_and_the_bound(printed)
     assert over_barrier > 1.0
     assert bound > 0.0
     assert max(rules) > rounds
+
+
+def test_drafting_ahead_gains_in_rounds():
+    found = ahead.row(next(ahead.systems()), instances=2, rounds=20, weights=[0.0])
+    assert all(float(found[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
 
 
 def test_searches_try_the_defaults(printed, tmp_path):
