@@ -19,7 +19,7 @@ GUESSES = ("shared-seed", "independent")
 
 
 def played(player, guess, temperature=1.0, seed=3, users=64, count=60):
-    """Play drafts of at most one token, before longer chains; the draft model is the target with weights of two bits."""
+    """Play drafts of at most one token before longer chains; the draft model is the target in two bits a weight."""
     small = tiny_model(0)
     round_weights(small.network, 2)
     devices = made(users, Pair(small, tiny_model(0)), longest=1 + AHEAD + 1)
