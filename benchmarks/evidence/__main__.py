@@ -14,6 +14,7 @@ main = partial(
         "fit": "laws of verification fitted to measured passes",
         "bound": "the bound without the barrier, and its prices",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
+        "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
     },
 )
