@@ -8,6 +8,7 @@ import pytest
 import torch as th
 from models.test_rounds import LONGEST, PROMPTS, law, lengths, made, p_values
 from models.tiny import tiny_model
+from scipy.stats import chisquare
 
 from multispin_env.models import network
 from multispin_env.models.ahead import DEVICE, SERVER, ChainPlayer
@@ -85,8 +86,23 @@ class TakesTheGuess(ChainPlayer):
 @pytest.mark.parametrize("player", [KeepsWhatLooksLikely, TakesTheGuess])
 def test_the_traps_are_found(player):
     found = p_values(played(player, "independent")[0])
-    print(f"\n{player.__name__}: p {found}")
+    print(f"\n{player.__name__}: p {min(found):.1e}")
     assert min(found) < 1e-6
+
+
+def test_a_shared_seed_does_not_mend_the_first_trap():
+    """Three symbols: the server's token as it should be, and where guesses of q > .3 are verified instead."""
+    p, q = np.array([0.2, 0.3, 0.5]), np.array([0.5, 0.3, 0.2])
+    rng, count = np.random.default_rng(0), 100_000
+    exponential = rng.standard_exponential((count, 3))
+    guess, token = ((law / exponential).argmax(1) for law in (q, p))
+    refused = rng.choice(3, count, p=(p - q).clip(0.0) / (p - q).clip(0.0).sum())
+    verified = np.where(rng.random(count) * q[guess] < p[guess], guess, refused)
+    trap = np.where(q[guess] > 0.3, verified, token)
+    right, wrong = (chisquare(np.bincount(one, minlength=3), count * p).pvalue for one in (token, trap))
+    print(f"\nthree symbols: p {right:.3f}, {wrong:.1e}")
+    assert right > 1e-3
+    assert wrong < 1e-6
 
 
 def test_greedy_texts_are_the_likeliest_path():
