@@ -1,4 +1,4 @@
-"""Hits of drafts along the record of the package, over what independent tokens of one rate say.
+"""Hits of drafts along a record, over what independent tokens of one rate say.
 
 For each task: the share of places from which L + 1 tokens in a row are accepted, as a hit of greedy guesses needs, over
 α^(L+1), α the share of accepted places. Windows overlap; intervals of 95 % are a bootstrap over texts.
@@ -12,17 +12,18 @@ import numpy as np
 from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES
-from multispin_env.physics.records import accepted_runs, load_records
+from multispin_env.physics.records import Records, accepted_runs, load_records
 
 TASKS = ("code", "math", "chat", "reading")
+"""Of the package's record, and of examples/prompts.jsonl."""
+
 LENGTHS = (1, 2, 5)
 
 
-def rows() -> Iterator[Row]:
+def rows(records: Records) -> Iterator[Row]:
     """One for each task and draft length."""
-    records = load_records()
     runs = accepted_runs(records)
-    for index, task in enumerate(TASKS):
+    for index in range(records.num_tasks):
         texts = np.flatnonzero(records.task == index)
         drawn = np.random.default_rng(0).integers(0, len(texts), (RESAMPLES, len(texts)))
         for length in LENGTHS:
@@ -31,7 +32,7 @@ def rows() -> Iterator[Row]:
             low, high = np.quantile(_over(sums[drawn].sum(1), length), [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
             places, ones, hits = sums.sum(0)
             yield {
-                "task": task,
+                "task": TASKS[index] if index < len(TASKS) else index,
                 "L": length,
                 "α": f"{ones / places:.3f}",
                 "hits": f"{hits / places:.3f}",
@@ -48,9 +49,10 @@ def _over(sums: FloatArray, length: int) -> FloatArray:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Take no options."""
+    """Add the option."""
+    parser.add_argument("--record", metavar="FILE", help="as multispin record writes it (default: the package's)")
 
 
-def run(_: Namespace) -> None:
+def run(options: Namespace) -> None:
     """Print the table."""
-    show("hits over independent tokens", rows())
+    show("hits over independent tokens", rows(load_records(options.record)))
