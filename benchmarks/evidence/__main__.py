@@ -16,6 +16,7 @@ main = partial(
         "ahead": "rounds in which devices draft ahead: best goodput of a round, prices, fixed points",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
+        "hits": "drafts that are accepted whole with the token behind them, along the record, over independent tokens",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
     },
 )
