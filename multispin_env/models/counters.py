@@ -36,7 +36,7 @@ UNLIKELY = 0.01
 _LINE = re.compile(r"([\w:]+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")  # name, labels, value, and a time
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
-Series = Mapping[str, list[tuple[dict[str, str], float]]]
+_Series = Mapping[str, list[tuple[dict[str, str], float]]]
 """Labels and value of each line of a page, by the name of its metric."""
 
 
@@ -173,7 +173,7 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
         raise ValueError(f"counters, {str(path)!r}: {error}") from None
 
 
-def _series(text: str) -> Series:
+def _series(text: str) -> _Series:
     """The series of both engines; others are not read."""
     series: dict[str, list[tuple[dict[str, str], float]]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -194,7 +194,7 @@ def _series(text: str) -> Series:
     return series
 
 
-def _of_model(series: Series, model: str | None) -> Series:
+def _of_model(series: _Series, model: str | None) -> _Series:
     models = sorted({labels.get("model_name", "") for found in series.values() for labels, _ in found})
     if model is None and len(models) > 1:
         raise ValueError(f"expected --target to name one of the page's models {shown(models)}, got none")
@@ -205,7 +205,7 @@ def _of_model(series: Series, model: str | None) -> Series:
     return {name: found for name, found in mine.items() if found}
 
 
-def _vllm(task: str, series: Series, drafted: int | None) -> EngineCounts:
+def _vllm(task: str, series: _Series, drafted: int | None) -> EngineCounts:
     for name in VLLM:
         if name not in series:
             raise ValueError(f"expected the counter {name}, got none")
@@ -228,7 +228,7 @@ def _vllm(task: str, series: Series, drafted: int | None) -> EngineCounts:
     return EngineCounts(task, mean, tokens / drafts, int(drafts), tuple(int(count) for count in counts[1:]))
 
 
-def _sglang(task: str, series: Series, drafted: int | None) -> EngineCounts:
+def _sglang(task: str, series: _Series, drafted: int | None) -> EngineCounts:
     if LENGTH not in series:
         raise ValueError(f"expected the gauge {LENGTH}, got none")
     steps = sorted({value for _, value in series.get(STEPS, []) if value > 0.0})

@@ -139,7 +139,7 @@ def without(name):
         (VLLM.replace(" 6000.0", " 0").replace(" 4000.0", " 0"), r"num_drafts: expected .* in \[1, inf\), got 0.0"),
         (VLLM.replace(" 9200.0", " 92000.0"), "num_accepted_tokens: expected .* got 98040.0"),
         (VLLM.replace(" 18000.0", " 1e15"), r"num_draft_tokens: expected .* in \[1, 30000\]"),
-        (VLLM.replace(" 2930.0", " 5930.0"), "counts that never rise"),
+        (VLLM.replace(" 2930.0", " 5930.0"), "that never rise"),
         (VLLM.replace('position="1"', 'position="7"'), "the positions 0, 1"),
         (VLLM.replace(" 6000.0", " NaN"), "line 6: expected a number ≥ 0, got 'NaN'"),
         (VLLM.replace(" 6000.0", " -1"), "line 6: expected a number ≥ 0, got '-1'"),
