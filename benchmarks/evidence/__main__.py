@@ -13,6 +13,7 @@ main = partial(
         "servers": "the optimum where verification costs tokens: brute force, measured servers, absurd numbers",
         "fit": "laws of verification fitted to measured passes",
         "bound": "the bound without the barrier, and its prices",
+        "bound-ahead": "the bound where devices draft ahead, beside the optimum of one device and rules",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
     },

@@ -206,9 +206,7 @@ def solve_with_uploads(rates: Rates, system: System, kinds: Kinds, slack: IntArr
     start = np.ones(sum(map(len, rates.program.most)), dtype=bool)
     start[rates.cycles] = False
     start[rates.cycles[:, :, kinds.skips != 2, ::3]] = True
-    spare = np.maximum(
-        kinds.skipped_time[:, None] - system.drafting[:, 0], 0.0
-    )  # (K, G, L), d from which on one counts
+    spare = np.maximum(kinds.skipped_time[:, None] - system.drafting[:, 0], 0.0)  # (K, G, L), d from which it counts
     found = rates.program.solve(start)
     for _ in range(12):
         cuts = [cut for each in range(len(slack)) if (cut := _broken(found, rates, system, kinds, slack, spare, each))]
