@@ -48,6 +48,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "server_draft_time": "s of a small model on the server for a token",
             "channel": "fading model",
             "acceptance": "acceptance process",
+            "draft_ahead": "whether devices draft on while their draft is sent and verified",
+            "guess": "of the server's next token: greedy, shared-seed or independent",
         },
         SERVER: {
             "name": "label",

@@ -15,6 +15,7 @@ main = partial(
         "bound": "the bound without the barrier, and its prices",
         "bound-ahead": "the bound where devices draft ahead, beside the optimum of one device and rules",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
+        "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
     },
 )

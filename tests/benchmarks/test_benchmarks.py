@@ -91,6 +91,12 @@ def test_rules_without_the_barrier_are_between_the_rounds_and_the_bound(printed)
     assert max(rules) > rounds
 
 
+def test_optimum_with_drafting_ahead(printed):
+    out = printed(evidence, "ahead-optimum --devices 1")
+    none, optimum = (float(x) for x in re.search(r"qwen3.5 a100-32b +0.965 +1 +0 +(\S+) +(\S+)", out).groups())
+    assert (none, optimum) == (72.1, 91.2)
+
+
 def test_searches_try_the_defaults(printed, tmp_path):
     file = tmp_path / "tuned.json"
     printed(tune, f"estimators --estimator mmse --episodes 3 --scenarios llama2 --users 3 --out {file}")
