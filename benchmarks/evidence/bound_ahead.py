@@ -16,10 +16,9 @@ from typing_extensions import override
 import multispin_env as ms
 from benchmarks.tools import Row, add_counts, show
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
-from multispin_env.physics.chains import chain_cycle, drafting_time
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.radio import spectral_efficiency
-from multispin_env.solver.problem import user_times
+from multispin_env.solver.policy_iteration import rate_optimum
 
 SERVERS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -44,31 +43,6 @@ class Plainest(ms.ContinuousController):
         return ms.ContinuousDecision(length, np.full(length.shape, join))
 
 
-def best_alone(scenario: ms.Scenario, state: ms.SystemState, steps: int = 8) -> float:
-    """Tokens/s of a best policy of one device (K = 1), with head starts cut down to a grid of ``steps`` a token.
-
-    A miss begins anew. So ρ is the rate if a run that begins without a chain is worth 0 at best, where W(A) = max over L
-    of E N − ρ τ + h W(A'). The cut only takes tokens away, so the optimum is this or more.
-    """
-    _, air = user_times(scenario, state)
-    length = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
-    chain = np.arange(scenario.max_draft_length * steps + 1)[:, None] / steps
-    drafting = drafting_time(length, state.draft_time, chain)
-    time = scenario.round_trip_time + drafting + length * air + scenario.pass_time(1, length + 1)
-    cycle = chain_cycle(scenario, length, state.draft_time, state.acceptance_rate, chain, time)
-    after = np.floor(cycle.head_start * steps + 1e-9).astype(np.int64)
-    low, high, worth = 0.0, float((cycle.tokens / scenario.pass_time(1, length + 1)).max()), np.zeros(len(chain))
-    for _ in range(40):
-        rate = (low + high) / 2.0
-        gain = cycle.tokens - rate * time
-        for _ in range(5000):
-            before, worth = worth, (gain + cycle.hit * worth[after]).max(-1)
-            if np.abs(worth - before).max() <= 1e-9:
-                break
-        low, high = (rate, high) if worth[0] > 0.0 else (low, rate)
-    return low
-
-
 def cell(preset: str, server: str, pick: Any) -> tuple[ms.Scenario, ms.SystemState]:
     """One device of mean pace at gain .35, with the lowest or the highest α of the preset."""
     scenario = ms.Scenario.preset(preset, num_users=1, draft_ahead=True, **SERVERS[server])
@@ -83,7 +57,8 @@ def cells() -> Iterator[Row]:
         for preset in ("llama2", "qwen3.5"):
             for pick in (min, max):
                 scenario, state = cell(preset, server, pick)
-                best, bound = best_alone(scenario, state), float(ms.rate_bound(scenario, state))
+                best = float(rate_optimum(scenario, state, step=0.125))
+                bound = float(ms.rate_bound(scenario, state))
                 alpha = float(state.acceptance_rate[0])
                 name = f"{preset}, {server}"
                 yield {"cell": name, "α": alpha, "optimum": best, "bound": bound, "optimum / bound": best / bound}
