@@ -120,7 +120,7 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
     The second kind of cycle is the one that begins with a head start.
     """
     program, users, miss = rates.program, system.num_users, 1.0 - hit
-    begun = np.arange(2)[:, None]  # tokens of the guess
+    begun = np.arange(2)[:, None]  # 1 with a head start
     kept, chain, counted = program.rows(users), program.rows(users, at_most=1.0), program.rows(users)
     missed = program.variables(users, users, most=1.0 / system.batch_time, group=np.arange(users)[:, None])
     program.put(kept[:, None, None, None], rates.cycles, begun - hit[:, None, None])
@@ -133,6 +133,7 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
     own = (system.pass_time - system.pass_time[:, :1]).min(0)  # s of a pass for the tokens of one draft, at least
     drafting = system.drafting[:, :, :1] + begun * system.draft_time[:, None, None, None]
     last = miss[:, None, None] * (system.air[:, :, None] + own)
+    last = last + (1 - begun - miss[:, None, None]) * system.batch_time[0]  # chains that end with a hit
     program.put(chain[:, None, None, None], rates.cycles, drafting + last)
     program.put(chain[:, None], missed, system.batch_time)
     return chain
