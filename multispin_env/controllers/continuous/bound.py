@@ -6,6 +6,7 @@ draft ahead, and, for a tight bound in static channels, rows about the batches t
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -277,6 +278,7 @@ def rate_bound(
     channel: str = "static",
     mean_gain: FloatArray | None = None,
     tight: bool = False,
+    barrier: bool = False,
 ) -> FloatArray:
     """Long-run tokens/s that no policy exceeds where the server verifies what is there and nobody waits.
 
@@ -302,6 +304,8 @@ def rate_bound(
     tight
         Whether to count also what devices miss in batches that they sit out, which is slow: only in static channels,
         and where nobody drafts ahead.
+    barrier
+        Whether the bound is on policies of rounds alone: every batch has a draft of each device.
 
     Returns
     -------
@@ -323,7 +327,7 @@ def rate_bound(
     >>> bool(ms.rate_bound(scenario, state) > barrier)
     True
     """
-    return rate_prices(scenario, state, channel=channel, mean_gain=mean_gain, tight=tight).bound
+    return rate_prices(scenario, state, channel=channel, mean_gain=mean_gain, tight=tight, barrier=barrier).bound
 
 
 def rate_prices(
@@ -333,6 +337,7 @@ def rate_prices(
     channel: str = "static",
     mean_gain: FloatArray | None = None,
     tight: bool = False,
+    barrier: bool = False,
 ) -> RatePrices:
     """Return `rate_bound` with the prices that prove it. Parameters and errors are those of `rate_bound`.
 
@@ -345,20 +350,22 @@ def rate_prices(
     True
     """
     state = checked_state(scenario, state)
-    _check_question(scenario, channel, tight)
+    _check_question(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
     shape, users = draft_time.shape[:-1], scenario.num_users
     flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
-    found = [_priced(scenario, *row, fading=channel == "independent", tight=tight) for row in zip(*flat, strict=True)]
+    priced = partial(_priced, scenario, fading=channel == "independent", tight=tight, barrier=barrier)
+    found = [priced(*row) for row in zip(*flat, strict=True)]
     bound, server, uplink, device = map(np.array, zip(*found, strict=True)) if found else [np.empty(0)] * 4
     server, uplink = server.reshape(shape), uplink.reshape(shape)
     return RatePrices(bound.reshape(shape), server, uplink, device.reshape(*shape, users))
 
 
-def _check_question(scenario: Scenario, channel: str, tight: bool) -> None:
+def _check_question(scenario: Scenario, channel: str, tight: bool, barrier: bool) -> None:
     """``ValueError`` for a channel without such a bound, or a program that takes too much time or memory."""
     check_name("channel", channel, BOUNDED_CHANNELS)
+    check_bool("barrier", barrier)
     if check_bool("tight", tight) and channel != "static":
         raise ValueError(f"tight: expected False unless channels are static, got True with {channel!r}")
     if tight and scenario.draft_ahead:
@@ -397,6 +404,7 @@ def _priced(
     *,
     fading: bool,
     tight: bool,
+    barrier: bool,
 ) -> tuple[float, float, float, FloatArray]:
     """Bound and prices of server, uplink and devices (K,) of one instance; times are in units of the shortest pass."""
     air, probability = token_time[:, None], np.ones((len(token_time), 1))
@@ -416,6 +424,7 @@ def _priced(
         pass_time=least / unit,
         token_lines=lines / unit,
         hit=hit_probability(scenario, lengths, acceptance_rate[:, None]) if scenario.draft_ahead else None,
+        barrier=barrier,
     )
     rates, together, found = _solved(system, tight)
     device = found.prices[rates.device] + sum(found.prices[row] * member for row, member in together)

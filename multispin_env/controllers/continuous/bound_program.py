@@ -159,6 +159,7 @@ class System:
     pass_time: FloatArray  # V (K, L) s, the least time of a pass of 1..K drafts, one of them of l tokens
     token_lines: FloatArray  # (K, J, 2) s and s for each drafted token: lines of a pass of 1..K drafts; J = 0: none
     hit: FloatArray | None  # h (K, L), probability that a chain is kept; None: nobody drafts ahead
+    barrier: bool  # whether every batch has a draft of each device
 
     @property
     def num_users(self) -> int:
@@ -218,7 +219,8 @@ def rates_of(system: System, kinds: int = 1) -> Rates:
     drafting, air = system.drafting, system.air[:, :, None]  # (K, 1, 1 or G, L), (K, m, 1, L)
     shape = (*system.token_time.shape, kinds, len(system.lengths))
     least = system.batch_time
-    batches = program.variables(system.num_users, most=1.0 / least, group=0)
+    fewest = system.num_users if system.barrier else 1
+    batches = program.variables(system.num_users, most=(system.sizes >= fewest) / least, group=0)
     members = program.variables(system.num_users, system.num_users, most=1.0 / least, group=users[:, None])
     cycles = program.variables(
         *shape,

@@ -238,6 +238,19 @@ def test_better_guesses_are_not_worse():
     assert bounds[-1] > ms.rate_bound(scenario.replace(draft_ahead=False), state)
 
 
+def test_a_bound_on_rounds_alone():
+    scenario = ms.Scenario.preset("llama2", num_users=2, max_draft_length=8)
+    state = ms.sample_state(scenario, np.random.default_rng(0))
+    for draft_ahead in (False, True):
+        here = scenario.replace(draft_ahead=draft_ahead)
+        rounds, bound = ms.rate_bound(here, state, barrier=True), ms.rate_bound(here, state)
+        assert rounds < 0.95 * bound
+        known = ms.upper_bound(here, state) if not draft_ahead else ms.rate_optimum(here, state)
+        assert 0.8 * rounds < known <= rounds
+    with pytest.raises(ValueError, match="barrier: expected True or False, got 1"):
+        ms.rate_bound(scenario, state, barrier=1)
+
+
 def test_no_tight_bound():
     scenario, state = simple()
     with pytest.raises(ValueError, match="tight: expected False where draft_ahead is True, got True"):
