@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--draft-time",
         type=float,
         metavar="S",
-        help="s of the draft model for a token (default: the server's, or 0.004)",
+        help="s of the draft model for a token (default the server's, or 0.004)",
     )
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     parser.add_argument("--format", default="table", help=f"one of {', '.join(FORMATS)} (default table)")
