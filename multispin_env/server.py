@@ -119,8 +119,8 @@ class Server:
         for field in ("model", "source"):
             if not isinstance(getattr(self, field), str):
                 raise ValueError(f"{field}: expected text, got {shown(getattr(self, field))}")
-        for field in ("pieces", "draft_pieces"):
-            object.__setattr__(self, field, checked_pieces(getattr(self, field), field))
+        object.__setattr__(self, "pieces", checked_pieces(self.pieces, "pieces"))
+        object.__setattr__(self, "draft_pieces", checked_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.pieces)
         check_bool("padded", self.padded)
@@ -128,10 +128,6 @@ class Server:
             check_real("draft_time", self.draft_time, 0.0, open_low=True)
         if VerificationLaw(self.fixed_time, self.time_per_draft, self.pieces).time(1, 1) <= 0.0:
             raise ValueError(f"pieces: expected a law in which a pass takes time, got {shown(self.pieces)}")
-        if self.draft_pieces and line_time(self.draft_pieces, 1) <= 0.0:
-            raise ValueError(
-                f"draft_pieces: expected a law in which a token takes time, got {shown(self.draft_pieces)}"
-            )
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -186,6 +182,14 @@ def checked_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tup
         for part in piece:
             check_real(f"{field}[{index}]", part, 0.0)
     return tuple((float(start), float(slope)) for start, slope in pieces)
+
+
+def checked_draft_pieces(pieces: Any, field: str = "server_draft_pieces") -> tuple[tuple[float, float], ...]:
+    """Return pieces as `checked_pieces` does; ``ValueError`` also where a drafted token takes no time."""
+    checked = checked_pieces(pieces, field)
+    if checked and line_time(checked, 1) <= 0.0:
+        raise ValueError(f"{field}: expected a law in which a token takes time, got {shown(pieces)}")
+    return checked
 
 
 def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatArray:
