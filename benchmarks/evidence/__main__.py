@@ -12,6 +12,7 @@ main = partial(
         "optimum": "brute force, presets at all budgets, systems far from any network, other controllers",
         "servers": "the optimum where verification costs tokens: brute force, measured servers, absurd numbers",
         "fit": "laws of verification fitted to measured passes",
+        "tables": "laws of verification fitted to tables of measured kernels, as they ship",
         "bound": "the bound without the barrier, and its prices",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
