@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.evidence.fit import TABLES
 from benchmarks.tools import Row, show
 from multispin_env.models.passes import VERIFY, PassCell, fit_law
-from multispin_env.models.tables import BATCHES, CONTEXT, LENGTHS, Machine, Steps, TableProfile, table_profile
+from multispin_env.models.tables import BATCHES, CONTEXT, LENGTHS, Machine, StepTimes, TableProfile, table_profile
 from multispin_env.units import MS
 
 MODELS = {
@@ -87,7 +87,7 @@ def rows(out: Path | None) -> Iterator[Row]:
 
 def recorded() -> Iterator[Row]:
     """A 32B model on four A100: passes as they were recorded, and by tables; sequences of 8 tokens each."""
-    steps, table = Steps(Machine("a100_sxm", 4), MODELS["32b"]), TABLES["a100-32b"]
+    steps, table = StepTimes(Machine("a100_sxm", 4), MODELS["32b"]), TABLES["a100-32b"]
     tokens = np.array(table.tokens, dtype=np.float64)
     for context in (1, CONTEXT):
         cells = [PassCell(VERIFY, count // 8, 7) for count in table.tokens]

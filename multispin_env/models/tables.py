@@ -23,7 +23,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
-from multispin_env.models.passes import DRAFT, Fit, PassCell, Passes, fit_cells, fit_pieces
+from multispin_env.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, fit_pieces
 from multispin_env.models.profile import Profile, law_in_words, lines_in_words, server_of, sizes_of
 from multispin_env.units import MS
 
@@ -65,7 +65,7 @@ class Machine(NamedTuple):
         return f"{self.gpus} x {self.system}"
 
 
-class Steps:
+class StepTimes:
     """Times of a model's steps on a machine.
 
     ``ValueError`` for an unknown machine or model, with the nearest name, or where the tables lack this model there.
@@ -139,19 +139,19 @@ def table_profile(
 ) -> TableProfile:
     """Look up passes, keep them in a ``file`` as `Passes` does, and fit the laws.
 
-    The draft model is on one GPU, and drafts for as many requests as a batch has. ``ValueError`` as of `Steps`,
+    The draft model is on one GPU, and drafts for as many requests as a batch has. ``ValueError`` as of `StepTimes`,
     `Passes` and `fit_cells`.
     """
-    target = Steps(machine, model)
+    target = StepTimes(machine, model)
     times = {cell: target.seconds(cell, context) for cell in cells}
     batches, estimates = sorted({cell.batch for cell in cells}), target.estimates
     drafted = [PassCell(DRAFT, batch, 1) for batch in batches] if draft else []
     if draft:
-        drafter = Steps(Machine(machine.system), draft)
+        drafter = StepTimes(Machine(machine.system), draft)
         times |= {cell: drafter.seconds(cell, context) for cell in drafted}
         estimates |= drafter.estimates
-    about = {"target": model, "draft": draft or "", "device": str(machine), "context": context, "package": _package()}
-    passes = Passes(file, about)
+    about: Setting = {"target": model, "draft": draft or "", "device": str(machine), "context": context}
+    passes = Passes(file, {**about, "package": _package()})
     for cell, seconds in times.items():
         if not passes.count(cell):
             passes.add(cell, seconds)

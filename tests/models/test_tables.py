@@ -12,7 +12,7 @@ from benchmarks.evidence.tables import COMMENT, MACHINES, profile_of, write
 from multispin_env.commands.main import main
 from multispin_env.models import tables
 from multispin_env.models.passes import DRAFT, VERIFY, PassCell
-from multispin_env.models.tables import Machine, Steps
+from multispin_env.models.tables import Machine, StepTimes
 from multispin_env.registry import SERVERS
 
 LAYERS = 40
@@ -70,7 +70,7 @@ def by_hand(batch, length, context):
 
 @pytest.mark.parametrize("context", [1, 1024, 32_768])
 def test_a_pass_reads_the_context_of_each_sequence_once(context, package):
-    steps = Steps(Machine("moon_sxm", 4), "org/Large-32B")
+    steps = StepTimes(Machine("moon_sxm", 4), "org/Large-32B")
     for batch in (1, 8, 64):
         for length in (0, 4, 16):
             found = steps.seconds(PassCell(VERIFY, batch, length), context)
@@ -191,7 +191,7 @@ def test_profiles_that_ship_are_those_of_the_tables(name, tmp_path):
 def test_the_package_reads_the_context_once_for_each_token_of_a_draft():
     """And this module does not."""
     engine = pytest.importorskip("aiconfigurator_core.sdk.engine").EngineHandle
-    steps = Steps(Machine("h100_sxm", 4), "Qwen/Qwen3-32B")
+    steps = StepTimes(Machine("h100_sxm", 4), "Qwen/Qwen3-32B")
     trap = engine.compile("Qwen/Qwen3-32B", "h100_sxm", "vllm", tp_size=4, nextn=8)
     ours = [steps.seconds(PassCell(VERIFY, 32, 8), context) for context in (1, 4096)]
     theirs = [1e-3 * trap.decode_step_latency(32, context, 2) for context in (1, 4096)]
