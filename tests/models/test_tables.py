@@ -51,6 +51,8 @@ def package(monkeypatch):
         },
         "engine": {"EngineHandle": Engine},
     }
+    for name in ("torch", "transformers"):  # none is needed
+        monkeypatch.setitem(sys.modules, name, None)
     for name in ("aiconfigurator_core", "aiconfigurator_core.sdk"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     for name, content in sdk.items():

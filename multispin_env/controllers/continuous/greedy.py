@@ -306,6 +306,7 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
         total_bandwidth=1e30,
         round_trip_time=0.0,
         min_draft_length=0,
+        draft_ahead=False,  # as devices do
     )
     same = {field.name: getattr(at_server, field.name) for field in fields(Scenario)}
     return AtServer(DraftingServer(**same, drafted=draft_length), draft_length)
