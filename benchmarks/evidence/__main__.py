@@ -12,6 +12,7 @@ main = partial(
         "optimum": "brute force, presets at all budgets, systems far from any network, other controllers",
         "servers": "the optimum where verification costs tokens: brute force, measured servers, absurd numbers",
         "fit": "laws of verification fitted to measured passes",
+        "tables": "laws of verification fitted to tables of measured kernels, as they ship",
         "bound": "the bound without the barrier, and its prices",
         "ahead": "rounds in which devices draft ahead: best goodput of a round, prices, fixed points",
         "bound-ahead": "the bound where devices draft ahead, beside the optimum of one device and rules",
