@@ -7,6 +7,7 @@ import shlex
 import numpy as np
 import pytest
 
+from benchmarks.evidence import ahead
 from benchmarks.evidence.__main__ import main as evidence
 from benchmarks.speed.__main__ import main as speed
 from benchmarks.tune.__main__ import main as tune
@@ -109,6 +110,11 @@ def test_hits_of_the_record(printed):
     found = [float(number) for number in re.search(r"^chat +2 +(.*) to ", printed(evidence, "hits"), re.M)[1].split()]
     assert found[:3] == pytest.approx([alpha, row.mean(), row.mean() / alpha**3], abs=0.005)
     assert found[3] < found[2]
+
+
+def test_drafting_ahead_gains_in_rounds():
+    found = ahead.row(next(ahead.systems()), instances=2, rounds=20, weights=[0.0])
+    assert all(float(found[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
 
 
 def test_searches_try_the_defaults(printed, tmp_path):
