@@ -117,6 +117,12 @@ def test_drafting_ahead_gains_in_rounds():
     assert all(float(found[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
 
 
+def test_bound_with_drafting_ahead(printed):
+    out = printed(evidence, "bound-ahead --drawn 2 --instances 0 --seconds 1")
+    assert re.search(r"qwen3.5, a100-32b +0.965 +91.17 +91.41 +0.9973", out)
+    assert re.search(r"systems +above.*\n.*\n2 +0 ", out)
+
+
 def test_searches_try_the_defaults(printed, tmp_path):
     file = tmp_path / "tuned.json"
     printed(tune, f"estimators --estimator mmse --episodes 3 --scenarios llama2 --users 3 --out {file}")
