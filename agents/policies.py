@@ -77,6 +77,7 @@ FEATURES = (
     Feature(("compute",), lambda x: [5.0 * (x - 1.0)]),
     Feature(("channel",), _relative),
     Feature(("acceptance",), lambda x: [4.0 * (x - 0.75), -th.log1p(-x.clamp(max=0.999)) - 1.5]),
+    Feature(("head_start",), lambda x: [4.0 * x]),
     Feature(("mean_channel",), _relative),
     Feature(("planned_channel",), _relative),
     Feature(("task",), lambda x: [x]),

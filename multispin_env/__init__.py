@@ -46,6 +46,7 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
+from multispin_env.solver.policy_iteration import rate_optimum
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ __all__ = [
     "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput",
     "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names", "evaluate",
     "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller",
-    "make_lengths", "p2p_goodput", "rate_bound", "rate_prices", "register_environment", "registry", "sample_state",
-    "sampled_outcome", "sensitivities", "serve", "unregister_environment", "upper_bound",
+    "make_lengths", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices", "register_environment", "registry",
+    "sample_state", "sampled_outcome", "sensitivities", "serve", "unregister_environment", "upper_bound",
 ]  # fmt: skip
 
 for _id in registry.ENVIRONMENTS.names():

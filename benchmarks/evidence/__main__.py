@@ -12,9 +12,13 @@ main = partial(
         "optimum": "brute force, presets at all budgets, systems far from any network, other controllers",
         "servers": "the optimum where verification costs tokens: brute force, measured servers, absurd numbers",
         "fit": "laws of verification fitted to measured passes",
+        "tables": "laws of verification fitted to tables of measured kernels, as they ship",
         "bound": "the bound without the barrier, and its prices",
         "ahead": "rounds in which devices draft ahead: best goodput of a round, prices, fixed points",
+        "bound-ahead": "the bound where devices draft ahead, beside the optimum of one device and rules",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
+        "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
+        "hits": "drafts that are accepted whole with the token behind them, along the record, over independent tokens",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
     },
 )

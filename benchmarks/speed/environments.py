@@ -34,6 +34,8 @@ from multispin_env.registry import ENVIRONMENTS
 
 WITHOUT_BARRIER, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
 
+AHEAD = "MultiSpin/DraftAhead-v0"
+
 PLAIN = dict.fromkeys((WITHOUT_BARRIER, SERVING), "plain")
 """Encodings where residuals are those of a rule that takes its own time."""
 
@@ -72,6 +74,7 @@ def compared(copies: int, users: int) -> list[Subject]:
 def others() -> list[Subject]:
     """The other environments, and mobile-env (5 users, 3 stations)."""
     subjects = [native(env_id, action, REFERENCE_N, FEW) for env_id, action in PLAIN.items()]
+    subjects.append(native(AHEAD, "shares", REFERENCE_N, REFERENCE_K))
     for env_id in ENVIRONMENTS.names():
         if env_id != DEFAULT_ID:
             action = PLAIN.get(env_id, "residual")
@@ -132,6 +135,7 @@ def targets(subjects: list[Subject]) -> Iterator[Row]:
         (("single", DEFAULT_ID, "residual", k, 1), 15e3),
         (("native", WITHOUT_BARRIER, "plain", FEW, n), 3e5),
         (("native", SERVING, "plain", FEW, n), 1e5),
+        (("native", AHEAD, "shares", k, n), 5e5),
     ]
     goals = [(f"{' '.join(key[:3])}, K = {key[3]}, N = {key[4]}", of[key], least) for key, least in wanted if key in of]
     if ("floor", "", "", k, n) in of:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from multispin_env.terminal.arguments import (
     add_system_options,
     check_settings,
     chosen_arguments,
+    parse_settings,
 )
 from multispin_env.terminal.output import Progress
 from multispin_env.watch import Pixels, make_watched_env, suited_env, watch, writer_for
@@ -41,6 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--controller", metavar="NAME", help=f"shown left; or {OWN_CONTROLLER} (default: the best known)"
     )
     parser.add_argument("--beside", metavar="NAME", help="shown right (default: a simple one)")
+    differs = "arguments of the environment that differ there, as draft_ahead=False"
+    parser.add_argument("--beside-set", action="append", default=[], metavar="NAME=VALUE", help=differs)
     rounds = "rounds to play (default 64); where there are none, --set horizon=SECONDS"
     parser.add_argument("--rounds", type=int, default=64, help=rounds)
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
@@ -50,20 +54,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
     arguments = chosen_arguments(options, ("max_episode_steps", "render_mode"))
-    check_settings(options, arguments, [options.env], COMMON)
+    differing = parse_settings(options.beside_set, option="beside-set")
+    check_settings(options, arguments | differing, [options.env], COMMON)
 
     def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
-        return make_watched_env(options.env, options.rounds, options.scenario, arguments | dict(others))
+        return make_watched_env(options.env, options.rounds, options.scenario, {**arguments, **others})
 
-    env, episodes = make({}), []
-    settings = native(env).settings
-    for name in (
-        options.controller or settings.variant.comparison.reference,
-        options.beside or settings.variant.comparison.baseline,
-    ):
-        length = "" if settings.variant.family.max_episode_steps is None else f"{options.rounds} rounds of "
-        progress.begin(f"playing {length}{name}")
-        episodes.append(watch(suited_env(env, name, make), name, options.seed))
+    settings = native(make({})).settings
+    comparison, by_itself = settings.variant.comparison, settings.variant.family.max_episode_steps is None
+    left, right = options.controller or comparison.reference, options.beside or comparison.baseline
+    episodes = []
+    for name, own in ((left, {}), (right, differing)):
+        progress.begin(f"playing {'' if by_itself else f'{options.rounds} rounds of '}{name}")
+        env = suited_env(make(own), name, lambda more, own=own: make({**own, **more}))  # type: ignore[misc]
+        views = watch(env, name, options.seed)
+        shown = [f"{key}={value}" for key, value in own.items()]
+        title = ", ".join(shown if shown and left == right else [name, *shown])
+        episodes.append([replace(view, title=title) for view in views])
     film: Film = settings.variant.family.film(*episodes)
     return film
 
@@ -116,6 +123,7 @@ COMMAND = Command(
         "--controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif",
         "--env MultiSpin/Continuous-v0 --controller groups --beside optimal --set horizon=6 reward=sampled",
         "--env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean",
+        "--env MultiSpin/DraftAhead-v0 --controller optimal --beside optimal --beside-set draft_ahead=False",
         "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
     ),
     add_options,

@@ -106,7 +106,7 @@ class ProportionalFairness(Objective):
 
 @dataclass(frozen=True)
 class TokensMinusTime(Objective):
-    """(tokens − ρ · duration) / scale, without the barrier.
+    """(tokens − ρ · duration) / scale, of a round or of a verification without the barrier.
 
     Its mean is 0 exactly for policies that make ρ tokens/s, and more for those that make more, however long their steps
     are. With tokens alone a policy would be paid for a step, and wait for everybody.
@@ -124,10 +124,10 @@ class TokensMinusTime(Objective):
     scale: float
 
     @override
-    def reward(self, outcome: ContinuousOutcome) -> FloatArray:
+    def reward(self, outcome: Any) -> FloatArray:
         return (self.tokens(outcome) - self.rho * outcome.duration) / self.scale
 
-    def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
+    def tokens(self, outcome: Any) -> FloatArray:
         """Tokens (n,) that count."""
         total: FloatArray = np.add.reduce(outcome.tokens, -1)
         return total

@@ -156,6 +156,11 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
             lambda codec: (0.0, codec.best_channel),
         ),
+        "head_start": Entry(
+            *("head_start", "A_k / L_max", "tokens that its chain holds already", "tokens"),
+            lambda codec, x: x / codec.scenario.max_draft_length,
+            lambda codec, x: x * codec.scenario.max_draft_length,
+        ),
         "planned_channel": _efficiency(
             "planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"
         ),
@@ -198,6 +203,9 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 
 ROUND_STATE = ("compute", "channel", "acceptance")
 """Entries of rounds where everything is known."""
+
+AHEAD_STATE = (*ROUND_STATE, "head_start")
+"""The same where devices draft ahead."""
 
 CONTINUOUS_STATE = ("phase", *ROUND_STATE, "draft", "ready", "cycle", "aim")
 """Entries without the barrier where everything is known."""
@@ -242,10 +250,14 @@ def _of_system(codec: Any) -> list[float]:
     return [*_over_draft_time(codec, (users, users)), users, upload / scenario.mean_draft_time]
 
 
+def _price(codec: Any) -> float:
+    """ρ T_ver / K."""
+    return float(codec.rho * codec.scenario.verification_time / codec.scenario.num_users)
+
+
 def _with_price(codec: Any) -> list[float]:
-    """The same, V(1) / T̄, ρ T_ver / K."""
-    price = codec.rho * codec.scenario.verification_time / codec.scenario.num_users
-    return [*_of_system(codec), *_over_draft_time(codec, (1, 1)), price, *_longer_passes(codec)]
+    """Those of the system, V(1) / T̄, ρ T_ver / K."""
+    return [*_of_system(codec), *_over_draft_time(codec, (1, 1)), _price(codec), *_longer_passes(codec)]
 
 
 def _pending(codec: Any, state: ContinuousState) -> FloatArray:
@@ -268,6 +280,12 @@ SHARED_OF_ROUNDS = Shared(
     "(3,)",
     lambda codec: [*_of_system(codec), *_longer_passes(codec)],
 )
+SHARED_AHEAD = Shared(
+    "log10 of T_ver / T̄, K, K Q / (B r̄ T̄), ρ T_ver / K",
+    "verification time, users, upload time of a token at an equal share, ρ",
+    "(4,)",
+    lambda codec: [*_of_system(codec), _price(codec), *_longer_passes(codec)],
+)
 SHARED_WITHOUT_BARRIER = Shared(
     "log10 of T_ver / T̄, K, K Q / (B r̄ T̄), V(1) / T̄, ρ T_ver / K; x / (x + T_ver)",
     "verification of all and of one, users, upload time of a token at an equal share, ρ; x = air time pending",
@@ -289,12 +307,13 @@ Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 
 
 def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
-    """Fields of the entries, arrays (..., K) in physical units."""
+    """Fields of the entries, arrays (..., K) in physical units; of head starts, ``None`` where nobody drafts ahead."""
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state)
     if not isinstance(seen, ContinuousState):
-        return {name: getattr(seen, name) for name in type(seen).__slots__}
-    fields = {
+        head_start = np.zeros_like(seen.draft_time) if seen.head_start is None else seen.head_start
+        return {name: getattr(seen, name) for name in type(seen).__slots__} | {"head_start": head_start}
+    fields: dict[str, Any] = {
         "phase": seen.phase,
         "draft_time": seen.draft_time,
         "spectral_efficiency": seen.spectral_efficiency,
@@ -303,6 +322,7 @@ def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
         "ready_in": seen.drafting_left + seen.air_left,
         "cycle_age": seen.age,
         "batches_to_aim": seen.aim - np.asarray(seen.batch)[..., None],
+        "head_start": seen.head_start,
     }
     demand, now = seen.demand, np.asarray(seen.time)[..., None]
     if demand is Demand.endless(demand.wanted.shape):  # no entry shows it, and this is called at every step
@@ -328,7 +348,7 @@ class ObservationCodec:
 
     scenario: Scenario
     shown: tuple[str, ...] = ROUND_STATE  # which of `ENTRIES` there are, in their order
-    rho: float = 1.0  # price of a second in tokens, which ``shared`` has without the barrier
+    rho: float = 1.0  # price of a second in tokens, which ``shared`` has where a reward has it
     belief: Filter | None = None  # says what acceptance may be where it is hidden without the barrier
 
     def __post_init__(self) -> None:
@@ -347,7 +367,9 @@ class ObservationCodec:
         """Numbers of ``shared``."""
         if "wanted" in self.shown:
             return SHARED_WITH_REQUESTS
-        return SHARED_WITHOUT_BARRIER if "phase" in self.shown else SHARED_OF_ROUNDS
+        if "phase" in self.shown:
+            return SHARED_WITHOUT_BARRIER
+        return SHARED_AHEAD if "head_start" in self.shown else SHARED_OF_ROUNDS
 
     @cached_property  # read at every step
     def entries(self) -> dict[str, Entry]:
@@ -472,6 +494,7 @@ def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> Continu
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch),
         _demand_in(fields) if "wanted" in fields else Demand.endless(phase.shape),
+        fields.get("head_start"),
     )
 
 

@@ -147,6 +147,9 @@ class Variant(ABC):
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of a scenario that is given by name, unless its user chooses others."""
 
+    drafts_ahead: ClassVar[bool] = True
+    """Whether devices may draft ahead there."""
+
     entries: ClassVar[Mapping[str, str]]
     """Entries of the observation beside ``shared``, with the argument that shows them; empty for those always shown."""
 
@@ -221,6 +224,11 @@ class Settings:
         check_name("action", self.action, self.variant.family.encodings.names())
         check_name("reward", self.reward, self.variant.learning.rewards)
         check_bool("optimum", self.optimum)
+        if self.scenario.draft_ahead and not self.variant.drafts_ahead:
+            raise ValueError(
+                "draft_ahead: expected False where no round has to do with the one before, got True; "
+                "MultiSpin/DraftAhead-v0 has it"
+            )
         if self.optimum and self.variant.comparison.optimum is None:
             raise ValueError(
                 f"optimum: expected False, since no optimum of {type(self.variant).__name__} is known, got True"

@@ -33,6 +33,14 @@ is a single token.
 """
 
 
+class ChainRound(NamedTuple):
+    """What became of chains in a round that was played, arrays (..., K)."""
+
+    head_start: FloatArray  # tokens with which it began
+    drafted_ahead: FloatArray  # tokens behind the server's token at its end
+    hit: BoolArray  # whether these are kept; else they are lost
+
+
 class ChainCycle(NamedTuple):
     """What a cycle brings a device that drafts ahead, arrays (..., K)."""
 

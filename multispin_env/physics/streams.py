@@ -45,7 +45,8 @@ class CopyStreams:
         self._block = block
         self._apart = apart
         self._generators: list[np.random.Generator | None] = [None] * num_copies
-        self._rows = np.empty((block, num_copies, 0))  # (block, num_copies, *shape) from the first draw on
+        sizes = (num_copies, block) if apart else (block, num_copies)
+        self._rows = np.empty((*sizes, 0))  # (*sizes, *shape) from the first draw on
         self._next = np.full(num_copies, block, dtype=np.int64)  # row each copy reads next, unless it is common
         self._common: int | None = block  # row that all copies read next
 
@@ -65,13 +66,18 @@ class CopyStreams:
                     self._refill(range(len(self._next)))
                     self._common = 0
                 self._common += 1
-                common: FloatArray = self._rows[self._common - 1]
+                common: FloatArray = self._rows[(slice(None), self._common - 1) if self._apart else self._common - 1]
                 return common
         chosen = np.arange(len(self._next)) if copies is None else copies
         self._part()
-        self._refill(chosen[self._next[chosen] == self._block])
-        rows: FloatArray = self._rows[self._next[chosen], chosen]
-        self._next[chosen] += 1
+        place = self._next.take(chosen)
+        if (read := place == self._block).any():
+            self._refill(chosen[read])
+            place[read] = 0
+        self._next[chosen] = place + 1
+        at = chosen * self._block + place if self._apart else place * len(self._next) + chosen
+        as_they_lie = self._rows.reshape(self._block * len(self._next), *self._rows.shape[2:])
+        rows: FloatArray = as_they_lie.take(at, 0)  # in half the time of two indices
         return rows
 
     def _part(self) -> None:
@@ -87,8 +93,6 @@ class CopyStreams:
                 raise RuntimeError(f"copy {copy}: read before it was seeded; call reset first")
             drawn = self._draw(generator, self._block)
             if self._rows.shape[2:] != drawn.shape[1:]:
-                sizes = (len(self._next), self._block) if self._apart else (self._block, len(self._next))
-                rows = np.empty((*sizes, *drawn.shape[1:]))
-                self._rows = rows.swapaxes(0, 1) if self._apart else rows
-            self._rows[:, copy] = drawn
+                self._rows = np.empty((*self._rows.shape[:2], *drawn.shape[1:]))
+            self._rows[copy if self._apart else (slice(None), copy)] = drawn
             self._next[copy] = 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -41,7 +42,11 @@ class Batched:
 
     def changed(self, **values: Any) -> Self:
         """Return the same with other values of these fields: `dataclasses.replace`, without its checks and its time."""
-        return type(self)(*(values.get(name, getattr(self, name)) for name, _ in _fields(type(self))))  # type: ignore[arg-type]
+        read, places = _reader(type(self))  # type: ignore[arg-type]  # mypy takes no class for hashable
+        own = [*read(self)]
+        for name, value in values.items():
+            own[places[name]] = value
+        return type(self)(*own)
 
     def mapped(self, function: Callable[[Any], Any]) -> Self:
         """Return what a function makes of each array that has batch axes, in parts too that are made of arrays."""
@@ -58,6 +63,13 @@ class Batched:
 def _fields(kind: type[Batched]) -> tuple[tuple[str, bool], ...]:
     """Names of the fields, and whether each has batch axes; kept, because `dataclasses.fields` takes its time."""
     return tuple((field.name, field.name not in kind.unbatched) for field in fields(kind))
+
+
+@cache
+def _reader(kind: type[Batched]) -> tuple[Callable[[Batched], tuple[Any, ...]], dict[str, int]]:
+    """Read all fields at once, in a fraction of the time of one after the other; and the place of each."""
+    names = [name for name, _ in _fields(kind)]  # type: ignore[arg-type]
+    return attrgetter(*names), {name: place for place, name in enumerate(names)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +189,11 @@ class Outcome(Batched):
     draft_time: FloatArray
     upload_time: FloatArray
     verification_time: FloatArray
+
+    @property
+    def duration(self) -> FloatArray:
+        """Time of the round by the name that it has without the barrier, (...) s."""
+        return self.round_latency
 
 
 BUDGET_TOLERANCE = 1e-6  # Relative amount by which bandwidths may exceed the budget, for rounding

@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.rendering import renderers, style
 from multispin_env.envs.rendering.canvas import load_pygame
-from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
+from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES, RoundsFilm
 from multispin_env.terminal import output
 
 TINY = ["--num-users", "3", "--rounds", "2"]
@@ -56,6 +56,22 @@ def test_mp4(tmp_path):
     assert reader.count_frames_and_secs(str(file))[0] == 2 * MOVES + JUDGED + END
 
 
+def test_the_side_beside_may_have_other_arguments(tmp_path, monkeypatch):
+    """The same devices with and without drafting ahead: only one side has head starts."""
+    films = []
+    monkeypatch.setattr(RoundsFilm, "__init__", lambda self, *episodes: films.append(episodes))
+    monkeypatch.setattr(RoundsFilm, "frames", lambda self: [])
+    monkeypatch.setattr("multispin_env.commands.watch.writer_for", lambda path: lambda file, *_: file.touch())
+    names = ["--controller", "optimal", "--beside", "optimal", "--beside-set", "draft_ahead=False"]
+    env = ["--env", "MultiSpin/DraftAhead-v0", "--set", "rho=100"]
+    assert main(["watch", *env, *TINY, *names, "--out", str(tmp_path / "film.gif")]) == 0
+    ((left, right),) = films
+    assert [view.title for view in (left[-1], right[-1])] == ["optimal", "draft_ahead=False"]
+    assert left[-1].last.chain is not None
+    assert right[-1].last.chain is None
+    assert left[0].last.outcome.upload_time == pytest.approx(right[0].last.outcome.upload_time)  # no head start yet
+
+
 @pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
@@ -94,6 +110,11 @@ def test_no_display_is_one_sentence(monkeypatch, refused):
         (["--set", "render_mode=human"], "'max_episode_steps', 'render_mode'], got 'render_mode'"),
         (["--out", "film.avi"], "out: expected one of ['.gif', '.mp4'], got '.avi'"),
         (["--out", "nowhere/film.gif"], "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
+        (
+            ["--beside-set", "draft=1"],
+            "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'draft'",
+        ),
+        (["--beside-set", "draft_ahead"], "beside-set: expected NAME=VALUE, got 'draft_ahead'"),
         (["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"], "one common length"),
     ],
 )

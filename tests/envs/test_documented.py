@@ -42,6 +42,7 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
         "(K · phases,)": 5 * ms.Phase.IDLE,  # all but the last
         "(K · 5,)": 5 * (ms.Phase.IDLE + 1),
         "(3,)": 3,
+        "(4,)": 4,
         "(6,)": 6,
         "(8,)": 8,
     }
@@ -117,6 +118,7 @@ REFUSED = {
         "plan_quantile": ("low", 0.0, 1.0),
     },
     "Fair": {**ROUNDS, "optimum": (True,), "window": ("long", None, 0.9), "spread": SPREADS},
+    "DraftAhead": {**ROUNDS, "optimum": (True,), "rho": CONTINUOUS["rho"]},
     "Serving": {
         **CONTINUOUS,
         "reward": ("expected", 3),

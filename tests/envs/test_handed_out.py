@@ -15,6 +15,7 @@ OWN = {  # what fills the infos of each environment most
     "MultiSpin/RecordedAcceptance-v0": {"privileged": True, "history": True, "optimum": True, "mean_rounds": 3},
     "MultiSpin/DelayedChannel-v0": {"privileged": True, "plan_quantile": 0.2, "delay": 2, "optimum": True},
     "MultiSpin/Fair-v0": {},
+    "MultiSpin/DraftAhead-v0": {"acceptance": "by-request"},
     "MultiSpin/Continuous-v0": {"horizon": 0.5},
     "MultiSpin/Serving-v0": {"horizon": 3.0, "warm_up": 0.0},
 }

@@ -12,7 +12,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 import multispin_env as ms
 from multispin_env.physics.tokens import verification_time
 from multispin_env.registry import ENVIRONMENTS
-from tests.envs.continuous.played import BLIND, BOTH, HIDDEN, OLD
+from tests.envs.continuous.played import AHEAD, BLIND, BOTH, HIDDEN, OLD
 from tests.families import ENCODED, ON_SERVER, REWARDED
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -38,6 +38,7 @@ CHECKED = (
     *((env_id, {"reward": reward, "render_mode": "rgb_array"}) for env_id, reward in REWARDED),
     *((env_id, ON_SERVER) for env_id in IDS),
     *((env_id, {"num_users": 3, "rho": 80.0, **hidden}) for env_id in BOTH for hidden in (HIDDEN, OLD, BLIND)),
+    *((env_id, {"num_users": 3, **AHEAD, "action": action}) for env_id, action in ENCODED if env_id in BOTH),
 )
 
 

@@ -8,7 +8,7 @@ from gymnasium.wrappers import vector as wrappers
 
 import multispin_env as ms
 from multispin_env.registry import ENVIRONMENTS
-from tests.envs.continuous.played import BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING
+from tests.envs.continuous.played import AHEAD, BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING
 from tests.families import ENCODED, ON_SERVER
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -43,6 +43,7 @@ TWINS = (
     (FULL, {"num_users": 4, "optimum": True, "reward": "expected"}),
     *((env_id, {"num_users": 3, **FAST[env_id], **HIDDEN, **OLD}) for env_id in BOTH),
     (SERVING, {"num_users": 3, "action": "full", **FAST[SERVING], **HIDDEN, **OLD}),
+    *((env_id, {"num_users": 3, "action": action, **AHEAD}) for env_id, action in ENCODED if env_id in BOTH),
 )
 
 

@@ -376,13 +376,13 @@ SEED = 1_500_000_000
 
 
 @lru_cache(maxsize=256)
-def reference_rate(system: ContinuousSystem) -> float:
-    """Tokens a second of the reference rule in a system, with random numbers of its own: always the same number."""
+def reference_rate(system: ContinuousSystem, name: str = REFERENCE) -> float:
+    """Tokens a second of a rule in a system, with random numbers of its own: always the same number."""
     core = ContinuousCore(system, COPIES, drawn=False)
     for copy in range(COPIES):
         core.seed(copy, np.random.default_rng(SEED + copy))
     core.reset()
-    rule = make_controller(REFERENCE, system.scenario)
+    rule = make_controller(name, system.scenario)
     tokens, time = np.zeros(COPIES), np.zeros(COPIES)
     while (open_ := (core.state.time < WARM_UP + MEASURED) | (time == 0.0)).any():  # one step may take longer
         counted = (core.state.time >= WARM_UP) & open_

@@ -11,6 +11,7 @@ from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.observations import ObservationCodec, fields_of
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance import Requests
+from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
@@ -156,6 +157,7 @@ class BeliefTracker:
             state.acceptance_rate if known_rate else None,
             task,
             mean_gain=self._core.users.mean_gain if self._late else None,
+            head_start=state.head_start,
             **counts,
         )
 
@@ -181,7 +183,9 @@ class ContinuousEngine(Engine):
     def observed(self) -> ContinuousObserved:
         """What plug-ins may know before the next decision, arrays (n, K)."""
         state = self.state
-        known = Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+        known = Observed(
+            state.draft_time, state.spectral_efficiency, state.acceptance_rate, head_start=state.head_start
+        )
         return ContinuousObserved(state, known) if self._observed is None else self._observed
 
     def _forget(self, rows: Rows) -> None:
@@ -208,6 +212,8 @@ class ContinuousEngine(Engine):
             **self._account.add(outcome, begun, truncated, over),
             **self.objective.info(),
         }
+        if self.scenario.draft_ahead:
+            info |= {name: getattr(outcome, name) for name in ChainRound._fields}
         if over is not None:
             self._forget(np.flatnonzero(over))
             truncated &= ~over

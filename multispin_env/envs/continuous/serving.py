@@ -92,7 +92,8 @@ class Serving(ContinuousVariant):
 
     ## Arguments
 
-    - `scenario`, any field of `Scenario`, `discipline`, `coherence_time`, `patience`, `action`: as for `Continuous-v0`.
+    - `scenario`, any field of `Scenario`, such as `draft_ahead`, `discipline`, `coherence_time`, `patience`,
+      `action`: as for `Continuous-v0`.
     - `reference`: controller that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
       `"own-pace+deadlines"`, which is `load-aware`, for `"tuned"`.
     - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: what is hidden, as for `Continuous-v0`. A
@@ -127,7 +128,8 @@ class Serving(ContinuousVariant):
     `tokens_in_time` (tokens/s of requests in time), `request_goodput` (requests/s in time), `share_missed` (of requests
     in time or missed) and `least_served` (tokens/s in time of the device with least). After the last step also the
     quantiles `ttft_p50`, `ttft_p95`, `ttft_p99`, the same of `tpot` and `e2el`, and `gap_p99`, the time between two
-    deliveries of a request (s); before it they are 0.
+    deliveries of a request (s); before it they are 0. Where devices draft ahead, also `head_start`, `drafted_ahead` and
+    `hit` (K,), as for `Continuous-v0`; a request begins without a head start.
 
     ## Version History
 

@@ -152,6 +152,8 @@ class ContinuousVariant(Variant):
             wanted.discard("task")
         if self.channel_report != REPORTS[0]:
             wanted.add("mean_channel")
+        if scenario.draft_ahead:
+            wanted.add("head_start")
         belief = None if self.acceptance_visible else Filter(scenario, self.assumptions(scenario))
         return ObservationCodec(scenario, tuple(key for key in ENTRIES if key in wanted), self._price(scenario), belief)
 
@@ -270,6 +272,10 @@ class Continuous(ContinuousVariant):
     - `scenario`: preset name (`"llama2"`, `"qwen3.5"`) or a `Scenario`.
     - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`. `channel` says how a device's channel
       changes from cycle to cycle: `"independent"` (default), `"gauss-markov"` in elapsed time, or `"static"`.
+    - `draft_ahead`: whether devices draft on while their drafts are uploaded and verified, default false. What a device
+      has of a chain when its cycle starts is then observed as `head_start`, A_k / L_max in [0, 1]. The chain is kept if
+      the whole draft is accepted and its next token is the server's; `guess` says how likely that is. With
+      `min_draft_length=0` a device can also send nothing.
     - `discipline`: how uploads share the band, `"serial"` (default), `"shared"` or `"reserved"`.
     - `coherence_time`: τ of `"gauss-markov"` in seconds, > 0, default 0.5.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 20.
@@ -297,7 +303,9 @@ class Continuous(ContinuousVariant):
 
     `tokens` and `draft_length` (K,) of what was verified, `duration` (s), `batch_size`, `start_delay` (s, how long the
     server was idle), and of the episode so far `time` (s), `episode_tokens` and `token_goodput` (tokens/s); after the
-    last step they are those of the episode.
+    last step they are those of the episode. Where devices draft ahead, also, of what was verified, `head_start` (K,),
+    the tokens that a cycle began with; `drafted_ahead` (K,), those behind the server's token at its end; and `hit`
+    (K,), whether these are kept.
 
     ## Version History
 

@@ -15,6 +15,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import HEADER, Area, Canvas, Colour, Layout
+from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
@@ -54,6 +55,13 @@ class Round:
     decision: Decision  # (K,)
     outcome: Outcome  # (K,)
     tokens: FloatArray  # (K,) gained, drawn or expected
+    chain: ChainRound | None = None  # (K,) where devices draft ahead
+
+    @property
+    def cells(self) -> IntArray:
+        """Tokens (K,) of a draft, the server's, and those drafted ahead."""
+        count: IntArray = self.decision.draft_length + 1
+        return count if self.chain is None else count + np.ceil(self.chain.drafted_ahead).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,35 +71,38 @@ class View:
     scenario: Scenario
     drawn: bool  # whether tokens are drawn, or expected
     last: Round | None  # None before the first round
-    goodput: Sequence[float]  # tokens/s, mean over the rounds up to each
+    goodput: Sequence[float]  # tokens/s, mean over the rounds up to each, or tokens over time
     reference: Sequence[float]  # the same of what it is compared with; may be empty
     reference_name: str
     scales: Scales
     title: str = ""
+    goodput_name: str = "mean goodput"
 
 
 class History:
-    """An episode of one copy, as far as pictures need it."""
+    """An episode of one copy, as far as pictures need it; longer rounds count more if ``by_time``."""
 
-    def __init__(self) -> None:
+    def __init__(self, by_time: bool = False) -> None:
         self.last: Round | None = None
+        self._by_time, self._weight = by_time, 0.0
         self._needed: deque[Scales] = deque(maxlen=12)
         self.goodput: list[float] = []
         self.optimum: list[float] = []
 
     def add(self, last: Round, optimum: float | None) -> None:
         """Take in a round, with the goodput of the optimum in it where that is known."""
-        goodput = float(last.outcome.goodput)
-        _append_to_mean(self.goodput, goodput)
+        weight = float(last.outcome.duration) if self._by_time else 1.0
+        self._weight += weight
+        _append_to_mean(self.goodput, float(last.outcome.goodput), self._weight / weight)
         if optimum is not None:
-            _append_to_mean(self.optimum, optimum)
+            _append_to_mean(self.optimum, optimum, self._weight / weight)
         reached = max(self.goodput[-1], self.optimum[-1] if self.optimum else 0.0)
         rounds = max(FEWEST_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
         needed = Scales(
             round_up(float(last.outcome.round_latency)),
             round_up(float(last.decision.bandwidth.max())),
             round_up(1.1 * reached),
-            int(last.decision.draft_length.max()) + 1,
+            int(last.cells.max()),
             rounds,
         )
         self._needed.append(needed)
@@ -104,9 +115,9 @@ class History:
         return common._replace(time=self._needed[-1].time) if self._needed else common
 
 
-def _append_to_mean(means: list[float], value: float) -> None:
-    count = len(means)
-    means.append(value if count == 0 else means[-1] + (value - means[-1]) / (count + 1))
+def _append_to_mean(means: list[float], value: float, count: float) -> None:
+    """Append the mean of all values so far, which together weigh ``count`` times as much as the last."""
+    means.append(means[-1] + (value - means[-1]) / count if means else value)
 
 
 class Recorder(ABC):
@@ -147,13 +158,20 @@ class Histories(Recorder):
 
     @override
     def _episode(self) -> History:
-        return History()
+        return History(by_time=self._by_time)
+
+    @property
+    def _by_time(self) -> bool:
+        return self._settings.variant.comparison.info.goodput is None
 
     @override
     def _take_in(self, episode: History, step: Step, copy: int) -> None:
         best = step.info.get("optimal_goodput")
         tokens = step.info["accepted_tokens"][copy].copy()
-        last = Round(step.decision[copy].copy(), step.outcome[copy], tokens)
+        chain = None
+        if self._settings.scenario.draft_ahead:
+            chain = ChainRound(*(step.info[name][copy].copy() for name in ChainRound._fields))
+        last = Round(step.decision[copy].copy(), step.outcome[copy], tokens, chain)
         episode.add(last, None if best is None else float(best[copy]))
 
     @override
@@ -167,6 +185,7 @@ class Histories(Recorder):
             tuple(history.optimum),
             "optimum (expected)" if drawn else "optimum",
             history.scales,
+            goodput_name="tokens over time" if self._by_time else View.goodput_name,
         )
 
 
@@ -234,7 +253,7 @@ def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
         [((index + 1) / scales.rounds, mean) for index, mean in enumerate(means[:rounds])]
         for means in (view.goodput, view.reference)
     )
-    curves = Curve("mean goodput", own), Curve(view.reference_name, other)
+    curves = Curve(view.goodput_name, own), Curve(view.reference_name, other)
     draw_curves(canvas, area, *curves, top=scales.goodput, end=f"{scales.rounds} rounds")
 
 
@@ -311,7 +330,7 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     rows = area.height / len(last.tokens)
     lengths = last.decision.draft_length
     if now is not None:
-        lengths = _drafted(lengths, last.outcome.draft_time, now)
+        lengths = _drafted(last, now)
     step = every_nth(rows, 11.0)
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
         row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
@@ -320,6 +339,20 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
                 canvas.rectangle(*cell, style.DRAFTED)
         else:
             draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
+            if last.chain is not None:
+                cells = place_cells(area, row.middle, view.scales.cells, rows, int(last.cells[user])).cells
+                draw_chain(canvas, cells, length, last.chain, user)
+
+
+def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound, user: int) -> None:
+    """Mark what of a draft was there before the round, and draw behind it what was drafted ahead, kept or lost."""
+    for place, cell in enumerate(cells[:length]):
+        part = min(max(float(chain.head_start[user]) - place, 0.0), 1.0)
+        canvas.rectangle(cell.x, cell.bottom - 0.25 * cell.height, part * cell.width, 0.25 * cell.height, style.INK)
+    for place, cell in enumerate(cells[length + 1 :]):
+        part = min(float(chain.drafted_ahead[user]) - place, 1.0)
+        draw = canvas.rectangle if chain.hit[user] else canvas.outline
+        draw(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED if chain.hit[user] else style.GREY)
 
 
 class CellRow(NamedTuple):
@@ -352,11 +385,13 @@ def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *,
         canvas.text(count, row.right, row.middle, style.SMALL, style.INK, "right")
 
 
-def _drafted(length: IntArray, draft_time: FloatArray, now: float) -> IntArray:
-    """Tokens (K,) that are drafted at a time."""
+def _drafted(last: Round, now: float) -> IntArray:
+    """Tokens (K,) of the drafts of a round that are there at a time."""
+    length, draft_time = last.decision.draft_length, last.outcome.draft_time
+    before = 0.0 if last.chain is None else np.minimum(last.chain.head_start, length)
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
-    drafted: IntArray = np.floor(length * np.minimum(part, 1.0)).astype(np.int64)
+    drafted: IntArray = np.floor(before + (length - before) * np.minimum(part, 1.0)).astype(np.int64)
     return drafted
 
 

@@ -82,6 +82,17 @@ class Sheet(ABC):
         if animated:
             self._entry(x, y, "not yet judged", style.DRAFTED)
 
+    def _draw_chain_legend(self, y: float) -> None:
+        """Draw what marks of drafting ahead mean."""
+        canvas, x = self.canvas, MARGIN
+        canvas.rectangle(x, y + 1.0, 11.0, 4.0, style.DRAFTING)
+        x = self._name(x, y, "drafting ahead")
+        canvas.rectangle(x, y + 1.0, 11.0, 4.0, style.INK)
+        x = self._name(x, y, "sent from the head start")
+        x = self._entry(x, y, "drafted ahead: kept", style.DRAFTED)
+        canvas.outline(*_swatch(x, y), style.GREY)
+        self._name(x, y, "lost")
+
     def _entry(self, x: float, y: float, text: str, colour: Colour) -> float:
         """Draw a colour and its name; returns where the next entry begins."""
         self.canvas.rectangle(*_swatch(x, y), colour)
@@ -97,9 +108,13 @@ class Picture(Sheet):
     @override
     def draw(self, views: Sequence[View], clock: float | None = None) -> None:
         """Draw views beside each other, ``clock`` seconds into their rounds; ``None`` for rounds that are over."""
-        for area, view in self._panels(views):
+        ahead = any(view.scenario.draft_ahead for view in views)
+        legend = LEGEND + MORE_LEGEND * ahead
+        for area, view in self._panels(views, legend):
             draw_panel(self.canvas, area, view, clock)
-        self._draw_legend(views[0].drawn, animated=clock is not None)
+        self._draw_legend(views[0].drawn, animated=clock is not None, legend=legend)
+        if ahead:
+            self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND)
 
 
 def _swatch(x: float, y: float) -> Area:
@@ -152,6 +167,11 @@ def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: 
         right = times.x + np.minimum(ends, reached) / scale * times.width
         for user, (x, x_end) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
             canvas.rectangle(x, times.y + user * row + gap, x_end - x, row - 2 * gap, colour)
+    if last.chain is not None:  # under the rest, as long as the device drafts on
+        left = times.x + np.minimum(outcome.draft_time, reached) / scale * times.width
+        x_end, high = times.x + float(min(end, reached)) / scale * times.width, (row - 2 * gap) / 3.0
+        for user, x in enumerate(left.tolist()):
+            canvas.rectangle(x, times.y + (user + 1) * row - gap - high, x_end - x, high, style.DRAFTING)
     if now is not None:
         x = times.x + now / scale * times.width
         canvas.line([(x, times.y - 2.0), (x, times.bottom + 2.0)], style.INK)

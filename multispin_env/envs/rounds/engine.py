@@ -13,7 +13,7 @@ from multispin_env.envs.engine import ALL, Counts, Engine, Step
 from multispin_env.envs.rounds.encodings import whole_length_slopes
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance import Requests
-from multispin_env.physics.chains import chain_left, drawn_hits, hit_probability
+from multispin_env.physics.chains import ChainRound, chain_left, drawn_hits, hit_probability
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, slopes, users_from_uniforms
 from multispin_env.physics.streams import (
@@ -52,6 +52,8 @@ class Core:
         self._sampled = sampled
         self._drawn = sampled or drawn
         self._chains = np.zeros((num_copies, scenario.num_users)) if scenario.draft_ahead else None
+        self.chain_round: ChainRound | None = None
+        """Chains of the last round; ``None`` where nobody drafts ahead."""
         num_users = scenario.num_users
         uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
@@ -100,15 +102,15 @@ class Core:
         else:
             outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
-        left = None
         if luck is not None and self._chains is not None:
-            left = self._chains_left(self._chains, decision.draft_length, outcome.round_latency, luck)
+            self.chain_round = self._chains_of(self._chains, decision.draft_length, outcome.round_latency, luck)
         if over is None:
             self._go_on(tokens)
         else:
             self._go_on_or_start_anew(tokens, np.flatnonzero(over))
-        if left is not None:
-            self._chains = np.where(self.renewed if over is None else self.renewed | over[:, None], 0.0, left)
+        if self.chain_round is not None:
+            kept = self.chain_round.hit & ~self.renewed
+            self._chains = self.chain_round.drafted_ahead * (kept if over is None else kept & ~over[:, None])
         self._name_states()
         return outcome, tokens
 
@@ -145,14 +147,13 @@ class Core:
         luck[playing] = self._tokens.read(playing)
         return luck
 
-    def _chains_left(
+    def _chains_of(
         self, chains: FloatArray, draft_length: IntArray, duration: FloatArray, luck: FloatArray
-    ) -> FloatArray:
-        """Head starts (n, K) behind a round of ``duration`` (n,) seconds, of requests that go on."""
-        scenario, draft_time = self.scenario, self._draft_time
-        hit = drawn_hits(hit_probability(scenario, draft_length, self.requests.rate), luck)
-        left: FloatArray = hit * chain_left(scenario, draft_length, draft_time, chains, duration[:, None])
-        return left
+    ) -> ChainRound:
+        """What becomes of chains (n, K) in a round of ``duration`` (n,) seconds."""
+        ahead = chain_left(self.scenario, draft_length, self._draft_time, chains, duration[:, None])
+        hit = drawn_hits(hit_probability(self.scenario, draft_length, self.requests.rate), luck)
+        return ChainRound(chains.copy(), ahead, hit)
 
     def _go_on(self, tokens: FloatArray) -> None:
         dynamics = self.dynamics
@@ -223,6 +224,7 @@ class RoundsEngine(Engine):
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
         self._tells_hidden = settings.arguments.get("privileged", False)
         self._best = settings.best_controller if settings.optimum else None
+        self._no_chain = np.zeros((num_copies, self.scenario.num_users))
         self.planned = self._core.reported
 
     @property
@@ -233,6 +235,8 @@ class RoundsEngine(Engine):
 
     @override
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+        if not self._variant.learning.slopes:
+            return super().reward_slopes(action, worth, window)
         core, codec, planned = self._core, self.actions, self.planned
         x = codec.checked(action)
         relaxed = codec.relaxed(x, planned)
@@ -268,6 +272,8 @@ class RoundsEngine(Engine):
         if self._tells_hidden:
             info["acceptance_rate"] = state.acceptance_rate.copy()
             info["spectral_efficiency"] = state.spectral_efficiency.copy()
+        if "head_start" in self.observations.shown:
+            info |= self._chain_round()._asdict()
         if best is not None:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
         if self._counts is not None:
@@ -279,6 +285,11 @@ class RoundsEngine(Engine):
             self._forget(np.flatnonzero(over))
         never = self._never
         return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
+
+    def _chain_round(self) -> ChainRound:
+        """Chains of the last round, in arrays of its own; nothing where nobody drafts ahead."""
+        nothing = self._no_chain
+        return self._core.chain_round or ChainRound(nothing.copy(), nothing.copy(), nothing > 0.0)
 
     def _look(self) -> dict[str, NDArray[Any]]:
         self.planned = self._variant.planned(self.scenario, self._core.reported, self._core.mean_gain)
@@ -293,6 +304,7 @@ class RoundsEngine(Engine):
             "acceptance_rate": reported.acceptance_rate,
             "task": self._core.requests.task,
             "mean_gain": self._core.mean_gain,
+            "head_start": self._no_chain if reported.head_start is None else reported.head_start,
             "planned_efficiency": self.planned.spectral_efficiency,
             **self.objective.fields(),
         }

@@ -41,6 +41,7 @@ class RoundsVariant(Variant):
         drawing=Picture,
         film=RoundsFilm,
     )
+    drafts_ahead: ClassVar[bool] = False
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     contenders: ClassVar[tuple[str, ...]] = ()

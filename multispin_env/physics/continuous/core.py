@@ -147,7 +147,7 @@ class ContinuousCore:
         self.users = Users(state.draft_time, self._gain, zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
         self._gain_at = np.zeros(zeros.shape)
-        if self.system.scenario.draft_ahead and state.head_start is None:
+        if self.system.scenario.draft_ahead and (state.head_start is None or self.queues is not None):
             state = state.changed(head_start=np.zeros(zeros.shape))
         self.state = self._requests_anew(_free_state(state), np.arange(self.num_copies))
 
@@ -195,13 +195,12 @@ class ContinuousCore:
         """
         begun = started(self.system.scenario, self.state, decision)
         outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over)
-        luck = self._luck_of(outcome.verified)
-        tokens = self._tokens_of(begun.draft_length, outcome.verified, luck)
+        tokens, hit = self._judged(begun.draft_length, outcome.verified)
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
         outcome = outcome.changed(tokens=tokens)
-        if luck is not None and begun.head_start is not None:
-            state = self._with_chains(state, begun, outcome, luck, self.renewed(outcome))
+        if hit is not None:
+            outcome, state = self._with_chains(begun, outcome, state, hit & ~self.renewed(outcome))
         return outcome, state
 
     def _serving(
@@ -234,8 +233,7 @@ class ContinuousCore:
         verified = outcome.verified
         new = (dropped & ~idle) | (idle & (arrived <= end[:, None]))
         self._first_rates(new if over is None else new & ~over[:, None])
-        luck = self._luck_of(verified)
-        tokens = self._tokens_of(begun.draft_length, verified, luck)
+        tokens, hit = self._judged(begun.draft_length, verified)
         # requests arrive, get their tokens and end, and the next in line are served
         arrivals += queues.arrive(end)
         absent = idle & ~verified & (arrived >= end[:, None])  # without anything to draft for, so far
@@ -246,8 +244,8 @@ class ContinuousCore:
         self._first_rates(finished & ~queues.idle)
         accepted = ((tokens - 1.0) * verified).astype(np.int64)
         demand = queues.demand(outcome.draft_length.copy(), accepted)
-        if luck is not None and begun.head_start is not None:
-            state = self._with_chains(state, begun, outcome, luck, finished)
+        if hit is not None:
+            outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
         state = without_drafts(state, absent, queues.idle).changed(demand=demand)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
@@ -305,33 +303,37 @@ class ContinuousCore:
             np.where(verified, new, old) for old, new in zip(self.requests, later, strict=True)
         )
 
-    def _luck_of(self, verified: BoolArray) -> FloatArray | None:
-        """Exponential variables (n, K) of the cycles that end, if anything is drawn; 0 of others."""
+    def _judged(self, draft_length: IntArray, verified: BoolArray) -> tuple[FloatArray, BoolArray | None]:
+        """Tokens (n, K) that drafts bring, and hits of devices that draft ahead; 0 where they are not verified."""
         if self._luck is None:
-            return None
-        luck = np.zeros(verified.shape)
-        luck[verified] = self._luck.read(np.flatnonzero(verified))[:, 0]
-        return luck
+            return self._tokens_of(draft_length, verified, None), None
+        cells, luck = np.flatnonzero(verified), None
+        variable = self._luck.read(cells)[:, 0]
+        if self._drawn:
+            luck = np.zeros(verified.shape)
+            put(luck, cells, variable)
+        tokens, scenario = self._tokens_of(draft_length, verified, luck), self.system.scenario
+        if not scenario.draft_ahead:
+            return tokens, None
+        hit = np.zeros(verified.shape, dtype=np.bool_)
+        probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
+        put(hit, cells, drawn_hits(probability, variable))
+        return tokens, hit
 
     def _with_chains(
-        self,
-        state: ContinuousState,
-        begun: ContinuousState,
-        outcome: ContinuousOutcome,
-        luck: FloatArray,
-        new: BoolArray,
-    ) -> ContinuousState:
-        """State with the head starts (n, K) behind a verification; those of ``new`` requests are 0."""
-        assert begun.head_start is not None
-        scenario, length = self.system.scenario, begun.draft_length
-        hit = drawn_hits(hit_probability(scenario, length, begun.acceptance_rate), luck) & ~new
-        left = chain_left(scenario, length, begun.draft_time, begun.head_start, state.age)
-        return state.changed(head_start=np.where(outcome.verified, hit * left, begun.head_start))
+        self, begun: ContinuousState, outcome: ContinuousOutcome, state: ContinuousState, kept: BoolArray
+    ) -> tuple[ContinuousOutcome, ContinuousState]:
+        """Outcome and state with what becomes of chains when a verification ends; those (n, K) that are hits go on."""
+        assert begun.head_start is not None  # as devices draft ahead
+        began, times = begun.head_start * outcome.verified, (begun.draft_time, begun.head_start, state.age)
+        ahead = chain_left(self.system.scenario, begun.draft_length, *times) * outcome.verified
+        outcome = outcome.changed(head_start=began, drafted_ahead=ahead, hit=kept)
+        return outcome, state.changed(head_start=begun.head_start - began + ahead * kept)
 
     def _tokens_of(self, draft_length: IntArray, verified: BoolArray, luck: FloatArray | None) -> FloatArray:
         """Tokens (n, K) that drafts bring, drawn or expected; 0 where they are not verified."""
         acceptance = self.system.acceptance
-        if luck is None or not self._drawn:
+        if luck is None:
             if self._expectation is None or self._expectation_of is not self.requests:
                 self._expectation_of = self.requests
                 self._expectation = acceptance.expectation(self.system.scenario, self.requests)

@@ -32,6 +32,7 @@ ENDLESS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
 BOTH = (ENDLESS, SERVING)
 HIDDEN, OLD = {"acceptance_visible": False}, {"channel_report": "old"}
 BLIND = {**HIDDEN, **OLD, "task_visible": False}
+AHEAD = {"draft_ahead": True, "min_draft_length": 0}
 FAST = {
     ENDLESS: {"rho": 90.0, "mean_cycles": 4},
     SERVING: {"rho": 60.0, "load": 1.4, "mean_output": 9.0, "horizon": 8.0, "warm_up": 0.0},

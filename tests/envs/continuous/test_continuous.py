@@ -8,6 +8,7 @@ import multispin_env as ms
 from multispin_env.envs.continuous.encodings import reference_rate
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.registry import SCENARIOS
+from tests.envs.continuous.played import AHEAD, BOTH, anything, make
 
 ID, ROUNDS = "MultiSpin/Continuous-v0", "MultiSpin/Heterogeneous-v0"
 
@@ -157,3 +158,25 @@ def test_there_are_no_slopes():
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"^reward_slopes: expected an environment whose reward has derivatives"):
         env.unwrapped.reward_slopes(np.zeros((2, 3, 3)))
+
+
+@pytest.mark.parametrize("env_id", BOTH)
+def test_what_is_told_of_chains(env_id):
+    """By the head starts that are observed before and after a step."""
+    env, rng, hits = make(env_id, action="plain", reward="sampled", **AHEAD), np.random.default_rng(0), 0
+    before, _ = env.reset(seed=0)
+    for _ in range(60):
+        action = anything(env, rng)
+        action[..., 0] = -0.5
+        after, *_, info = env.step(action)
+        one, other = (entry["head_start"] * env.scenario.max_draft_length for entry in (before, after))
+        verified = info["tokens"] > 0.0
+        same_request = ~info.get("dropped", np.zeros_like(verified))
+        began = np.where(verified & same_request, one, 0.0)
+        assert info["head_start"] == pytest.approx(began, abs=1e-5)
+        assert other[verified] == pytest.approx((info["hit"] * info["drafted_ahead"])[verified], abs=1e-5)
+        waiting = ~verified & same_request & (info["duration"] > 0.0)[:, None]
+        assert other[waiting] == pytest.approx(one[waiting], abs=1e-5)
+        assert (info["tokens"] == info["draft_length"] + 1.0)[info["hit"]].all()
+        hits, before = hits + info["hit"].sum(), after
+    assert hits > 20

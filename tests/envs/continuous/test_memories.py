@@ -7,7 +7,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.radio import spectral_efficiency
-from tests.envs.continuous.played import BLIND, BOTH, ENDLESS, HIDDEN, OLD, anything, make, same
+from tests.envs.continuous.played import AHEAD, BLIND, BOTH, ENDLESS, HIDDEN, OLD, anything, make, same
 
 
 @pytest.mark.parametrize("env_id", BOTH)
@@ -97,10 +97,11 @@ def test_what_is_reported_changes_nothing_that_happens(env_id):
         assert (one[0]["ready"] == other[0]["ready"]).all()
 
 
+@pytest.mark.parametrize("ahead", [AHEAD, {}], ids=["ahead", "none"])
 @pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
 @pytest.mark.parametrize("env_id", BOTH)
-def test_observed_is_what_the_observation_shows(env_id, hidden):
-    env, rng = make(env_id, **hidden), np.random.default_rng(0)
+def test_observed_is_what_the_observation_shows(env_id, hidden, ahead):
+    env, rng = make(env_id, **hidden, **ahead), np.random.default_rng(0)
     env.reset(seed=0)
     for _ in range(30):
         observation, *_ = env.step(anything(env, rng))

@@ -6,13 +6,15 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.observations import COUNTED
-from tests.envs.continuous.played import BLIND, BOTH, ENDLESS, HIDDEN, OLD, SERVING, anything, make
+from tests.envs.continuous.played import AHEAD, BLIND, BOTH, ENDLESS, HIDDEN, OLD, SERVING, anything, make
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
 @pytest.mark.parametrize("env_id", BOTH)
 def test_what_is_shown(env_id, hidden):
-    whole, partial = (list(make(env_id, **options).single_observation_space) for options in ({}, hidden))
+    for ahead in (AHEAD, {}):
+        whole, partial = (list(make(env_id, **options, **ahead).single_observation_space) for options in ({}, hidden))
+        assert {"head_start"} <= set(whole) & set(partial) if ahead else "head_start" not in whole + partial
     expected = set(whole)
     if hidden is not OLD:
         expected = expected - {"acceptance"} | set(COUNTED)

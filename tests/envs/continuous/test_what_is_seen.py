@@ -8,12 +8,22 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.observations import CONTINUOUS_STATE, SERVING_STATE, ObservationCodec
-from tests.envs.continuous.played import BUSY, states_of
+from tests.envs.continuous.played import AHEAD, BUSY, states_of
 
 
-def test_states_come_back():
-    scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=4e6, round_trip_time=0.003)
-    codec, seen = ObservationCodec(scenario, CONTINUOUS_STATE, rho=150.0), set()
+def codec_of(scenario, entries, rho):
+    return ObservationCodec(scenario, (*entries, *["head_start"] * scenario.draft_ahead), rho)
+
+
+def head_starts_come_back(state, again):
+    assert (again.head_start is None) == (state.head_start is None)
+    assert again.head_start is None or again.head_start == pytest.approx(state.head_start, rel=1e-6)
+
+
+@pytest.mark.parametrize("ahead", [{}, AHEAD], ids=["none", "ahead"])
+def test_states_come_back(ahead):
+    scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=4e6, round_trip_time=0.003, **ahead)
+    codec, seen = codec_of(scenario, CONTINUOUS_STATE, 150.0), set()
     for state in states_of(scenario, 8, 25):
         observation = codec.encode(state)
         assert all(codec.space.contains({key: value[i] for key, value in observation.items()}) for i in range(8))
@@ -23,8 +33,10 @@ def test_states_come_back():
         assert (again.aim == state.aim - state.batch[:, None]).all()
         for name in ("draft_time", "spectral_efficiency", "acceptance_rate", "drafting_left", "air_left", "age"):
             assert getattr(again, name) == pytest.approx(getattr(state, name), rel=2e-5, abs=2e-6), name
+        head_starts_come_back(state, again)
         seen |= set(state.phase.ravel().tolist())
-    assert seen == {0, 1, 2, 3}
+    assert seen >= ({0, 2, 3} if ahead else {0, 1, 2, 3})  # who is ahead hardly drafts when a cycle begins
+    assert (state.head_start is not None and state.head_start.any()) == bool(ahead)
 
 
 def test_shared_by_hand():
@@ -50,10 +62,11 @@ def test_very_long_times_are_finite():
     assert np.isfinite(codec.decode(observation).age).all()
 
 
+@pytest.mark.parametrize("ahead", [{}, AHEAD], ids=["none", "ahead"])
 @pytest.mark.parametrize("limits", [{}, {"ttft": 1.5, "e2el": 1.0, "e2el_per_token": 0.08}])
-def test_states_with_requests_come_back(limits):
-    scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=4e6)
-    codec, seen, late = ObservationCodec(scenario, SERVING_STATE, rho=90.0), set(), 0
+def test_states_with_requests_come_back(limits, ahead):
+    scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=4e6, **ahead)
+    codec, seen, late = codec_of(scenario, SERVING_STATE, 90.0), set(), 0
     workload = replace(BUSY, level=ms.ServiceLevel(**limits))
     for state in states_of(scenario, 8, 60, "greedy", workload):
         observation = codec.encode(state)
@@ -69,6 +82,7 @@ def test_states_with_requests_come_back(limits):
             assert getattr(again.demand, name) == pytest.approx(expected, rel=1e-4, abs=1e-5), name
             assert (np.isinf(expected) == (observation[name] == 1.0)).all()
             late += (expected < 0.0).sum()
+        head_starts_come_back(state, again)
         seen |= set(state.phase.ravel().tolist())
         ms.make_controller("greedy+deadlines", scenario)(again)  # a state like any other
     assert seen == {0, 1, 2, 3, 4}

@@ -52,7 +52,7 @@ def test_entries_by_hand():
     """Scaled as the table of `ObservationCodec` says, and back."""
     scenario = ms.Scenario.preset("llama2", num_users=2)
     of_rounds = tuple(key for key, entry in ENTRIES.items() if entry.field in ms.Observed.__slots__)
-    codec = ObservationCodec(scenario, of_rounds)
+    codec = ObservationCodec(scenario, of_rounds, rho=30.0)
     snr = 10.0**2.35
     middle = np.log2(1.0 + snr * 0.35)
     two = {
@@ -67,6 +67,7 @@ def test_entries_by_hand():
         "misses": ([16, 48], "misses", [0.5, 0.75]),
         "mean_gain": ([0.35, 0.5], "mean_channel", [1.0, np.log2(1.0 + snr * 0.5) / middle]),
         "planned_efficiency": ([middle, 0.0], "planned_channel", [1.0, 0.0]),
+        "head_start": ([0.5, 25.0], "head_start", [0.02, 1.0]),
         "throughput": (np.array([1.0, 3.0]) / scenario.verification_time, "throughput", [0.5, 0.75]),
     }
     assert {entry for _, entry, _ in two.values()} == set(of_rounds)
@@ -78,7 +79,15 @@ def test_entries_by_hand():
         assert getattr(back, field) == pytest.approx(values, rel=1e-5), field
     upload = 2 * scenario.bits_per_token / (1e7 * middle)
     assert found["shared"] == pytest.approx(
-        np.log10([scenario.verification_time / 0.012, 2.0, upload / 0.012]), rel=1e-6
+        np.log10(
+            [
+                scenario.verification_time / 0.012,
+                2.0,
+                upload / 0.012,
+                30.0 * scenario.verification_time / 2,  # as there are head starts
+            ]
+        ),
+        rel=1e-6,
     )
 
 

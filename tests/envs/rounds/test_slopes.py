@@ -9,7 +9,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.physics.rounds import price
 from multispin_env.registry import ENCODINGS
-from tests.families import ROUNDS
+from tests.families import SLOPING
 
 STEP = 1e-6
 
@@ -49,7 +49,7 @@ def differences(env, action):
 
 
 @pytest.mark.parametrize("action", ENCODINGS.names())
-@pytest.mark.parametrize("env_id", ROUNDS)
+@pytest.mark.parametrize("env_id", SLOPING)
 def test_slopes_are_those_of_the_reward(env_id, action):
     env, actions = played(env_id, action, num_users=5)
     assert env.unwrapped.reward_slopes(actions) == pytest.approx(differences(env, actions), rel=1e-5, abs=1e-7)

@@ -63,14 +63,15 @@ class Pair:
         users = scenario.num_users
         _, fading, tokens, renewals = np.random.default_rng(seed).spawn(4)
         fades = [numbers(rng, law == "gauss-markov") for rng in fading.spawn(users)]
-        luck = [numbers(rng, False) if drawn else None for rng in tokens.spawn(users)]
+        draws = drawn or scenario.draft_ahead
+        luck = [numbers(rng, False) if draws else None for rng in tokens.spawn(users)]
         if held is None:
             self.core.reset()
         else:
             self.core.hold(held)
         mean = self.core.users.mean_gain[0].tolist()
         state = self.core.state[0]
-        columns = (state.draft_time.tolist(), mean, state.acceptance_rate.tolist(), fades, luck)
+        columns = (state.draft_time.tolist(), mean, state.acceptance_rate.tolist(), fades, luck, [not drawn] * users)
         self.slow = Slow(scenario, discipline, law, [Device(*row) for row in zip(*columns, strict=True)])
         if held is None:
             self.slow.first_gains()
@@ -119,6 +120,11 @@ class Pair:
         close([first.start_delay, first.duration], [second.start, second.duration])
         close(first.verification_time, second.duration - second.start)
         close(first.air_time, second.air)
+        if self.scenario.draft_ahead:
+            close(first.head_start, self._by_device(second.head_start))
+            close(first.drafted_ahead, self._by_device(second.chain))
+            going_on = {k: hit and k not in second.served.finished for k, hit in second.hit.items()}
+            assert first.hit.tolist() == self._by_device(going_on)
         without_draft = [k for k, device in enumerate(self.slow.devices) if device.phase in (FREE, IDLE)]
         absent = [k for k in without_draft if k not in second.verified]
         for name in ("drafted_at", "uploaded_at"):
@@ -156,6 +162,10 @@ class Pair:
         close(state.drafting_left, drafting)
         close(state.spectral_efficiency, [self.slow.efficiency(device) for device in devices])
         close(state.acceptance_rate, [device.acceptance for device in devices])
+        if self.scenario.draft_ahead:
+            close(state.head_start, [device.head_start for device in devices])
+        else:
+            assert state.head_start is None
         if self.requests is None:
             same(state.demand, ms.Demand.endless((1, self.scenario.num_users))[0])
         else:

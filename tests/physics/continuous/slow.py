@@ -103,7 +103,8 @@ class Device:
     mean_gain: float
     acceptance: float
     fading: object  # iterator of numbers
-    luck: object  # iterator of exponential variables; None for expected tokens
+    luck: object  # iterator of exponential variables; None where nothing is drawn
+    expects: bool = False  # whether tokens are expected, and only hits are drawn
     rates: object = None  # iterator of acceptance rates, one for each request; None if all are alike
     gain: float = 0.0
     phase: int = FREE
@@ -113,6 +114,7 @@ class Device:
     aim: int = 0
     began: float = 0.0
     gain_drawn: float = 0.0
+    head_start: float = 0.0  # tokens of its chain when its cycle began
     line: Line | None = None  # None for endless requests
     request: Request | None = None
 
@@ -127,6 +129,9 @@ class ContinuousOutcome:
     uploaded_at: dict = field(default_factory=dict)
     air: list = field(default_factory=list)
     lengths: dict = field(default_factory=dict)  # of the drafts in the batch
+    head_start: dict = field(default_factory=dict)  # of those in the batch that draft ahead
+    chain: dict = field(default_factory=dict)
+    hit: dict = field(default_factory=dict)
     served: Served = field(default_factory=Served)
 
 
@@ -216,7 +221,8 @@ class Slow:
             length = min(length, max(self.scenario.min_draft_length, device.request.wanted - 1))
         device.phase, device.length, device.began = DRAFTING, length, self.now
         device.aim = self.decision["aim"][k] if "aim" in self.decision else self.batch
-        device.draft_ends = self.now + self.scenario.round_trip_time + length * device.draft_time
+        missing = max(length - device.head_start, 0.0)
+        device.draft_ends = self.now + self.scenario.round_trip_time + missing * device.draft_time
         device.left = length * self.token_air(device)
         self.air_of_drafts += device.left
         heapq.heappush(self.heap, (device.draft_ends, DRAFT_ENDS, k, 0))
@@ -295,7 +301,12 @@ class Slow:
         self.batch += 1
         for k in self.outcome.verified:
             device = self.devices[k]
-            self.outcome.tokens[k] = self._tokens(device)
+            luck = next(device.luck) if device.luck else None
+            self.outcome.tokens[k] = self._tokens(device, luck)
+            if self.scenario.draft_ahead:
+                self.outcome.head_start[k] = device.head_start
+                self.outcome.chain[k], self.outcome.hit[k] = self._chain(device), self._is_hit(device, luck)
+                device.head_start = self.outcome.chain[k] if self.outcome.hit[k] else 0.0
             device.gain = self._next_gain(device, self.now - device.gain_drawn)
             device.gain_drawn = self.now
             if device.request:
@@ -304,10 +315,26 @@ class Slow:
         self._take_up()
         return self.outcome
 
-    def _tokens(self, device):
-        if device.luck is None:
+    def _is_hit(self, device, luck):
+        """Whether all tokens are accepted, and then the server's next one is that of the chain."""
+        alpha = device.acceptance
+        guessed = {"greedy": alpha, "shared-seed": alpha / (2.0 - alpha), "independent": alpha**2}[self.scenario.guess]
+        return luck >= -device.length * math.log(alpha) - math.log(guessed)
+
+    def _chain(self, device):
+        """Tokens behind the draft and the guessed one; they are drafted one by one from the start of the cycle on."""
+        there = math.floor(device.head_start)
+        left = self.now - device.began - self.scenario.round_trip_time
+        left += (device.head_start - there) * device.draft_time  # what was done of the token under way
+        while left >= device.draft_time:
+            there, left = there + 1, left - device.draft_time
+        behind = there - device.length - 1 + left / device.draft_time
+        return min(max(behind, 0.0), self.scenario.max_draft_length)
+
+    def _tokens(self, device, variable):
+        if variable is None or device.expects:
             return sum(device.acceptance**i for i in range(device.length + 1))
-        variable, gained = next(device.luck), 1
+        gained = 1
         while gained <= device.length and variable >= -gained * math.log(device.acceptance):
             gained += 1
         return float(gained)
@@ -339,7 +366,7 @@ class Slow:
                     self._serve_next(device)
 
     def _serve_next(self, device):
-        device.request, device.phase = device.line.waiting.popleft(), FREE
+        device.request, device.phase, device.head_start = device.line.waiting.popleft(), FREE, 0.0
         if device.rates:
             device.acceptance = next(device.rates)
 
@@ -370,6 +397,6 @@ class Slow:
         self._take_up()
 
     def _end(self, k, device, fate):
-        device.request.fate, device.request = fate, None
+        device.request.fate, device.request, device.head_start = fate, None, 0.0
         if device.line.closed:
             self._await_request(k)

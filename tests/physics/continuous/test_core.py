@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import SCENARIOS
 from tests.physics.continuous.pairs import DISCIPLINES, fields, random_order, same
@@ -14,8 +16,11 @@ from tests.physics.continuous.pairs import DISCIPLINES, fields, random_order, sa
 SERVERS = [None, *ms.registry.SERVERS.names()]
 
 
-def core_of(scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0, workload=None):
+def core_of(
+    scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0, workload=None, acceptance=None
+):
     system = ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=workload)
+    system = system if acceptance is None else replace(system, acceptance=acceptance)
     core = ContinuousCore(system, copies, drawn=drawn)
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(seed + copy))
@@ -29,12 +34,15 @@ def orders_of(dictionaries):
     return ms.ContinuousDecision(*(None if None in row else np.asarray(row) for row in rows))
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("preset", SCENARIOS.names())
-def test_waiting_for_everybody_is_a_round(preset, server):
+def test_waiting_for_everybody_is_a_round(preset, server, ahead):
     named = {} if server is None else {"server": server, "min_draft_length": 0, "payload": "ids"}
-    scenario = ms.Scenario.preset(preset, num_users=6, round_trip_time=0.005, **named)
+    scenario = ms.Scenario.preset(preset, num_users=6, round_trip_time=0.005, draft_ahead=ahead, **named)
     core = core_of(scenario, copies=8, discipline="reserved")
+    if ahead:
+        core.hold(core.state.system.changed(head_start=np.random.default_rng(5).uniform(0.0, 9.0, (8, 6))))
     optimal = ms.make_controller("optimal", scenario)
     everybody = np.full((8, 6), ms.Join.WAIT)
     for _ in range(4):
@@ -48,6 +56,59 @@ def test_waiting_for_everybody_is_a_round(preset, server):
         assert outcome.verified.all()
         assert (core.state.phase == ms.Phase.FREE).all()
         assert (core.state.spectral_efficiency != state.spectral_efficiency).all()  # a new channel each round
+
+
+WORKLOAD = ms.Workload.at_load(90.0, arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"))
+
+
+@pytest.mark.parametrize("workload", [None, WORKLOAD])
+def test_where_no_chain_is_ever_kept_nothing_changes_to_the_bit(workload):
+    never = (ms.Task(name="never accepted", acceptance_rate=0.0),)
+    scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, tasks=never)
+    plain, ahead = (
+        core_of(one, 4, drawn=workload is not None, workload=workload)
+        for one in (scenario, scenario.replace(draft_ahead=True))
+    )
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        decision = orders_of([random_order(scenario, "serial", rng) for _ in range(4)])
+        one, other = plain.step(decision), ahead.step(decision)
+        assert not other.hit.any()
+        same(one, other.changed(head_start=None, drafted_ahead=None, hit=None))
+        same(plain.state, ahead.state.changed(head_start=None))
+
+
+def test_new_requests_begin_without_a_chain():
+    scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, draft_ahead=True)
+    everybody = ms.ContinuousDecision(np.full((4, 5), 1), np.full((4, 5), ms.Join.WAIT))
+    for mean_rounds in (1.0, np.inf):  # a request ends with each draft, or never
+        core = core_of(scenario, 4, acceptance=ByRequest(0.0, mean_rounds))
+        core.step(everybody)
+        assert core.state.head_start.any() == (mean_rounds > 1.0)
+        kept = core.state.head_start.copy()
+        core.step(everybody, np.array([True, False, False, False]))
+        assert not core.state.head_start[0].any()
+        core.reset()
+        assert not core.state.head_start.any()
+        held = core.state.system.changed(head_start=kept + 1.0)
+        core.hold(held)
+        assert (core.state.head_start == kept + 1.0).all()
+    serving = core_of(scenario, 4, drawn=True, workload=WORKLOAD)
+    serving.hold(held)  # nobody has a request
+    assert not serving.state.head_start.any()
+
+
+def test_states_that_are_handed_in_keep_their_head_starts():
+    scenario = ms.Scenario.preset("llama2", num_users=3, draft_ahead=True)
+    state = core_of(scenario, 2).state
+    chains = np.linspace(0.0, 5.0, 6).reshape(2, 3)
+    assert (checked_continuous_state(scenario, state.changed(head_start=chains)).head_start == chains).all()
+    for one, head_start, message in (
+        (scenario, chains - 1.0, r"head_start\[0, 0\]: expected numbers in \[0, 25\], got -1.0"),
+        (scenario.replace(draft_ahead=False), chains, "head_start: expected None where draft_ahead is False, got .*"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            checked_continuous_state(one, state.changed(head_start=head_start))
 
 
 def test_endless_requests_share_their_arrays():

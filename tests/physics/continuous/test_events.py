@@ -5,6 +5,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.workload import ServiceLevel
+from multispin_env.scenario import GUESSES
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, Pair, random_order
 
 SERVERS = {
@@ -153,6 +154,35 @@ def test_laws_of_the_server(discipline, server):
         finished, dropped = check_accounts(pair, played(pair, rng, 40))
         assert finished > 10
         assert dropped > 3
+
+
+@pytest.mark.parametrize("guess", GUESSES)
+@pytest.mark.parametrize("discipline", DISCIPLINES)
+def test_drafting_ahead(discipline, guess):
+    """Chains that the other one drafts token by token; requests that end, are dropped, or arrive meanwhile."""
+    rng, seed = np.random.default_rng(7), GUESSES.index(guess)
+    kept = lost = 0
+    for users in (1, 2, 3, 5, 8, 13, 30):
+        seed += 1
+        scenario = scenario_of(users, draft_ahead=True, guess=guess, round_trip_time=(seed % 3) * 0.004)
+        for requests in (None, requests_of(rng, users, ("dense", "bursts")[seed % 2], seed % 4 < 2, LEVELS[seed % 5])):
+            acceptance = "by-task" if requests is None else "by-request"
+            drawn = requests is not None or seed % 2 == 0
+            served = scenario.replace(acceptance=acceptance)
+            pair = Pair(served, discipline, LAWS[seed % 3], seed, drawn, requests=requests)
+            for _ in range(25):
+                if not (outcome := played(pair, rng, 1, changed=lambda users=users: shorter(rng, users))):
+                    break
+                head_start = pair.core.state.head_start[0]
+                kept += (head_start > 0.0).sum()
+                lost += (outcome[0].verified & (head_start == 0.0)).sum()
+    assert kept > 50
+    assert lost > 50
+
+
+def shorter(rng, users):
+    """Drafts of which many are accepted whole."""
+    return {"draft_length": rng.integers(0, 5, users).tolist()}
 
 
 def exact_pair(discipline, scenario, held, requests=None):

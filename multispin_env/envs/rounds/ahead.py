@@ -1,0 +1,139 @@
+"""Environment of rounds in which devices draft ahead: a round begins with what the one before has left (ours)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from multispin_env.checks import check_real
+from multispin_env.envs.continuous.encodings import reference_rate
+from multispin_env.envs.objectives import Objective, TokensMinusTime
+from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
+from multispin_env.envs.rounds.variants import RoundsVariant
+from multispin_env.envs.settings import Comparison, InfoKeys, Learning
+from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.scenario import Scenario
+
+PRICE_RULE = "ahead-price"
+"""Controller whose rate is the price of a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftAhead(RoundsVariant):
+    """Rounds in which devices draft on while their draft is sent and verified.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, but the draft model of a device never stops. A device begins a round with a *chain*
+    of A_k tokens behind its last sure one, the *head start*. The chain grows by a token every T_k seconds, and the
+    upload of L_k of its tokens begins as soon as they are there, after (L_k − A_k)^+ T_k instead of L_k T_k seconds. A
+    round takes τ = max_k ((L_k − A_k)^+ T_k + upload) + T_ver + T_rtt. If all L_k tokens are accepted, the server gives
+    one token more, and if that is the chain's own next one, which is a *hit*, the tokens behind it stay useful. Else
+    they are lost. The next head start is
+
+        A'_k = 1{hit} · min(max(A_k + (τ − T_rtt) / T_k − L_k − 1, 0), L_max),    P(hit) = g_k α_k^L_k,
+
+    a real number: the part of a token that is under way counts. g_k is α_k with the scenario's `guess="greedy"`,
+    α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. No token changes its law.
+
+    So a decision changes what the next rounds offer: a longer draft gains more tokens now, and is a hit less often.
+    What maximises the rate of one round, the controller `optimal`, is no longer the best policy. `ms.rate_optimum` is
+    the best rate of one or two devices whose channels stay; of more none is known.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`, with drafts of no tokens, which are useful here: nothing is waited for, the
+    server's token comes, and it is a hit with probability g_k. `"residual"` and `"lengths"` have the equal-latency root
+    φ with Σ_k L_k u_k / (φ − (L_k − A_k)^+ T_k) = 1 inside, u_k the upload time of a token with the whole band.
+
+    ## Observation Space
+
+    `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action, and the whole
+    state: of earlier rounds nothing but the head start counts.
+
+    {observation}
+
+    min and max are those of the presets. Where verification costs tokens, `shared` also has the log10 of T_ver / T̄ for
+    drafts of 4 tokens and of the most.
+
+    ## Rewards
+
+    (Σ_k N_k − ρ τ) / K. Its mean is 0 for policies that make ρ tokens/s, tokens over time, and positive for those that
+    make more. The goodput of each round as a reward would favour short rounds. An agent whose own rate is above ρ
+    should go on with that rate as `rho`. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens; hits are drawn
+    in both, from the same random numbers as tokens.
+
+    A head start is gone with the first round that is no hit. So a γ of 0.9 a round sees all that a decision changes.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`, without head starts.
+
+    ## Episode End
+
+    Never terminates. Truncates after 64 rounds, or `max_episode_steps` of `gym.make`.
+
+    ## Arguments
+
+    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`) or a `Scenario`, which keeps its own
+      `draft_ahead` and `min_draft_length`.
+    - any field of `Scenario` by name, e.g. `num_users=8`, `guess="shared-seed"`, `server="a100-32b"`. Of a preset
+      `draft_ahead` is true and `min_draft_length` 0 here. With `draft_ahead=False` head starts are 0, and rounds those
+      of `MultiSpin/Heterogeneous-v0`: the same system without drafting ahead.
+    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the controller `ahead-price` in this scenario, measured
+      once.
+    - `action`, `reward`: as `MultiSpin/Heterogeneous-v0`.
+    - `render_mode`: `None`, `"rgb_array"` or `"human"`.
+
+    ## Info
+
+    As `MultiSpin/Heterogeneous-v0` without an optimum, and of each device `head_start` (K,), the tokens that it began
+    the round with; `drafted_ahead` (K,), the tokens behind the server's at its end; and `hit` (K,), whether these are
+    the next head start. A new request begins without one.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"draft_ahead": True, "min_draft_length": 0})
+    drafts_ahead: ClassVar[bool] = True
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(AHEAD_STATE, ""))
+
+    rho: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rho is not None:
+            check_real("rho", self.rho, 0.0, open_low=True)
+
+    @property
+    @override
+    def comparison(self) -> Comparison:
+        """Whole episodes, by tokens over time: a mean of rates would not be the rate."""
+        others = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+        return Comparison(
+            InfoKeys("accepted_tokens", "draft_length", "round_latency", None),
+            tuple(dict.fromkeys((PRICE_RULE, *others))),
+        )
+
+    @property
+    @override
+    def learning(self) -> Learning:
+        """What a decision leaves is gone after the first round that is no hit, 1 / (1 − h) rounds on average."""
+        return Learning(slopes=False, discount=0.9, sees_state=True)
+
+    @override
+    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+        return TokensMinusTime(self._price(scenario), scale=float(scenario.num_users))
+
+    @override
+    def observations(self, scenario: Scenario) -> ObservationCodec:
+        return ObservationCodec(scenario, tuple(self.entries), self._price(scenario))
+
+    def _price(self, scenario: Scenario) -> float:
+        """ρ in tokens a second: what was chosen, else the rate of the price rule, measured once."""
+        if self.rho is not None:
+            return self.rho
+        return reference_rate(ContinuousSystem.of(scenario, "reserved"), PRICE_RULE)

@@ -1,0 +1,283 @@
+"""Drafting ahead in rounds: the environment is what an independent slow simulator says, and chains begin anew."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+import multispin_env as ms
+from multispin_env.evaluation.statistics import EPISODE_SEED
+from multispin_env.registry import ENCODINGS, ENVIRONMENTS
+from tests.families import ROUNDS
+from tests.reference import expected_tokens, server_time
+
+AHEAD, PLAIN = "MultiSpin/DraftAhead-v0", "MultiSpin/Heterogeneous-v0"
+TASKS = tuple(ms.Task(name=str(rate), acceptance_rate=rate) for rate in (0.5, 0.7, 0.9, 0.95))
+
+
+def vector(env_id=AHEAD, num_envs=4, **options):
+    """Copies with any ρ."""
+    chosen = {"rho": 100.0, **options} if env_id == AHEAD else options
+    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **chosen).unwrapped
+
+
+class Device:
+    """One device: a chain that is drafted token by token."""
+
+    def __init__(self, draft_time):
+        self.draft_time = draft_time
+        self.chain = 0.0  # tokens behind the last sure one, the last of them in part
+
+    def draft_until(self, tokens):
+        """Seconds until the chain has so many."""
+        time = 0.0
+        while self.chain < tokens:
+            rest = np.floor(self.chain) + 1.0 - self.chain  # of the token under way
+            time += rest * self.draft_time
+            self.chain += rest
+        return time
+
+    def draft_for(self, time, most):
+        """Go on for so many seconds, or until there are more than can be of use."""
+        while time > 0.0 and self.chain < most:
+            rest = np.floor(self.chain) + 1.0 - self.chain
+            part = min(rest, time / self.draft_time)
+            self.chain += part
+            time = 0.0 if part < rest else time - rest * self.draft_time
+
+
+def access_time(action, lengths, ready, uploads, shares, encoding):
+    """Seconds until the last upload ends: of softmax shares, or by the root, of uploads that are f(x) times as long."""
+    if not any(lengths):
+        return 0.0
+    if encoding == "shares":
+        return max(r + n * u / s if n else 0.0 for r, n, u, s in zip(ready, lengths, uploads, shares, strict=True))
+    factors = [1.0] * len(lengths)
+    if encoding == "residual":
+        factors = [np.exp(np.log(1e4) * np.sinh(5.0 * x) / np.sinh(5.0)) for x in action[:, 1].astype(float)]
+    work = [(n * u * f, r) for n, u, f, r in zip(lengths, uploads, factors, ready, strict=True) if n]
+    slowest, total = max(r for _, r in work), sum(w for w, _ in work)
+    late = brentq(
+        lambda d: sum(w / (d + (slowest - r)) for w, r in work) - 1.0,
+        1e-9 * total,
+        1.001 * total,
+        xtol=1e-300,
+        rtol=1e-15,
+    )
+    root, longest = slowest + late, 0.0
+    for n, u, f, r in zip(lengths, uploads, factors, ready, strict=True):
+        if n:
+            longest = max(longest, r + n * u / (n * u * f / (root - r)))
+    return longest
+
+
+SYSTEMS = {
+    "paper": {},
+    "round trip": {"round_trip_time": 0.013, "guess": "shared-seed"},
+    "by tokens": {"server": "a100-32b", "payload": "ids", "round_trip_time": 0.004},
+    "padded": {"server": "a100-32b", "padded_verification": True, "max_draft_length": 4, "guess": "independent"},
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.names())
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("users", [1, 2, 5, 30])
+def test_rounds_are_those_of_a_slow_simulator(users, system, encoding):
+    env = vector(num_envs=1, num_users=users, action=encoding, tasks=TASKS, **SYSTEMS[system])
+    env.reset(seed=users)
+    scenario, rng = env.scenario, np.random.default_rng(0)
+    devices = [Device(time) for time in env.state.draft_time[0].tolist()]
+    used = lost = 0
+    for _ in range(25):
+        assert env.state.head_start[0] == pytest.approx([one.chain for one in devices], rel=1e-12, abs=1e-11)
+        state, action = env.state[0], rng.uniform(-1.0, 1.0, (1, *env.single_action_space.shape)).astype(np.float32)
+        action *= [1.0, 0.4][: action.shape[-1]]  # rounds are not as long as one of the uploads
+        action[..., 0] -= 0.7 * (action[..., 0] > 0.0)  # short drafts are more often hits
+        lengths = env.decode_action(action).draft_length[0].tolist()
+        begun = [one.chain for one in devices]
+        ready = [one.draft_until(length) for one, length in zip(devices, lengths, strict=True)]
+        uploads = (scenario.bits_per_token / scenario.total_bandwidth / state.spectral_efficiency).tolist()
+        shares = np.exp(np.log(1e4) * action[0, :, -1].astype(float))
+        access = access_time(action[0], lengths, ready, uploads, (shares / shares.sum()).tolist(), encoding)
+        _, reward, _, _, info = env.step(action)
+        duration = access + server_time(scenario, lengths)
+        tokens = [expected_tokens(n, rate) for n, rate in zip(lengths, state.acceptance_rate.tolist(), strict=True)]
+        assert info["round_latency"][0] == pytest.approx(duration, rel=1e-12)
+        assert info["accepted_tokens"][0] == pytest.approx(tokens, rel=1e-12)
+        assert info["head_start"][0] == pytest.approx(begun, rel=1e-12, abs=1e-11)
+        assert reward[0] == pytest.approx((sum(tokens) - 100.0 * duration) / users, rel=1e-11, abs=1e-12)
+        for one, time, length, hit in zip(devices, ready, lengths, info["hit"][0], strict=True):
+            one.draft_for(duration - scenario.round_trip_time - time, length + 1 + scenario.max_draft_length)
+            behind = min(max(one.chain - length - 1.0, 0.0), scenario.max_draft_length)  # the guess is the server's
+            used, lost = used + bool(hit and behind), lost + bool(not hit and behind)
+            one.chain = behind if hit else 0.0
+    assert used
+    assert lost
+
+
+@pytest.mark.parametrize("guess", ["greedy", "shared-seed", "independent"])
+def test_a_hit_is_a_draft_accepted_whole_and_a_guess(guess):
+    """Hits are drawn with the tokens: none without all of the draft; their share is g α^L."""
+    env = vector(num_envs=2000, num_users=4, tasks=TASKS[:3], guess=guess, reward="sampled", action="shares")
+    env.reset(seed=1)
+    found, expected, whole = 0.0, 0.0, 0.0
+    for length in (0, 1, 3):
+        alpha = env.state.acceptance_rate
+        decision = ms.Decision(np.full(alpha.shape, length), np.full(alpha.shape, env.scenario.total_bandwidth / 4))
+        info = env.step(env.encode_action(decision))[-1]
+        guessed = {"greedy": alpha, "shared-seed": alpha / (2.0 - alpha), "independent": alpha**2}[guess]
+        assert not (info["hit"] & (info["accepted_tokens"] <= length)).any()
+        found, expected = found + info["hit"].mean(), expected + (guessed * alpha**length).mean()
+        whole += (info["accepted_tokens"] > length).mean()
+    assert found / 3 == pytest.approx(expected / 3, abs=0.01)
+    assert found < whole
+
+
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+@pytest.mark.parametrize("encoding", ENCODINGS.names())
+def test_without_drafting_ahead_rounds_are_those_of_the_full_problem(encoding, reward):
+    options = {"action": encoding, "reward": reward, "num_users": 6, "min_draft_length": 0, "max_episode_steps": 7}
+    ours, theirs = vector(draft_ahead=False, **options), vector(PLAIN, **options)
+    (mine, _), (other, _) = ours.reset(seed=3), theirs.reset(seed=3)
+    for _ in range(20):
+        for key in ("compute", "channel", "acceptance"):
+            assert (mine[key] == other[key]).all()
+        assert not mine["head_start"].any()
+        action = ours.action_space.sample()
+        mine, *_, info = ours.step(action)
+        other, *_, told = theirs.step(action)
+        for key in ("goodput", "round_latency", "accepted_tokens", "draft_length", "bandwidth"):
+            assert (info[key] == told[key]).all()
+        assert not any(info[key].any() for key in ("hit", "head_start", "drafted_ahead"))
+
+
+def test_an_observation_and_a_state_without_head_starts_are_those_of_head_starts_of_nought():
+    env = vector(draft_ahead=False, num_users=3)
+    observation, _ = env.reset(seed=0)
+    again = env.settings.observations.encode(env.state)
+    assert all((again[key] == observation[key]).all() for key in observation)
+
+
+@pytest.mark.parametrize("encoding", ["residual", "shares"])
+def test_encodings_turn_back_with_head_starts(encoding):
+    env = vector(num_envs=64, num_users=7, action=encoding, scenario="qwen3.5")
+    env.reset(seed=5)
+    quiet = np.zeros(env.action_space.shape, dtype=np.float32)
+    quiet[..., 0] = -0.3
+    rng, seen = np.random.default_rng(1), 0
+    for _ in range(6):
+        env.step(quiet)
+        seen += (env.state.head_start > 0.0).sum()
+        lengths = rng.integers(0, 8, (64, 7))
+        bandwidth = rng.uniform(0.5, 1.5, (64, 7))
+        decision = ms.Decision(lengths, env.scenario.total_bandwidth * bandwidth / bandwidth.sum(-1, keepdims=True))
+        again = env.decode_action(env.encode_action(decision))
+        assert (again.draft_length == lengths).all()
+        used = lengths > 0
+        if encoding == "shares":
+            assert again.bandwidth == pytest.approx(decision.bandwidth, rel=1e-4)
+        same = ms.expected_outcome(env.scenario, env.state, again).round_latency
+        wanted = ms.expected_outcome(env.scenario, env.state, decision).round_latency
+        every = used.all(-1)  # else a residual spends what the others have
+        assert same[every] == pytest.approx(wanted[every], rel=1e-4)
+        assert (same <= wanted * (1.0 + 1e-4)).all()
+    assert seen > 100
+
+
+def test_the_equal_latency_encodings_know_head_starts():
+    """Devices that upload at once finish with those that have to draft."""
+    for encoding in ("residual", "lengths"):
+        env = vector(num_envs=64, num_users=4, action=encoding, scenario="qwen3.5")
+        env.reset(seed=2)
+        for _ in range(3):
+            env.step(np.full(env.action_space.shape, -0.2, dtype=np.float32))
+        state, decision = env.state, env.decode_action(np.zeros(env.action_space.shape, dtype=np.float32))
+        drafting = np.maximum(decision.draft_length - state.head_start, 0.0) * state.draft_time
+        bits = decision.draft_length * env.scenario.bits_per_token
+        latency = drafting + bits / (decision.bandwidth * state.spectral_efficiency)
+        assert (state.head_start > 0.0).any()
+        assert latency == pytest.approx(np.broadcast_to(latency[:, :1], latency.shape), rel=1e-9)
+
+
+def test_a_new_episode_begins_without_chains():
+    env = vector(num_envs=6, num_users=5, max_episode_steps=4, action="shares")
+    env.reset(seed=0)
+    action = np.full(env.action_space.shape, -0.9, dtype=np.float32)
+    for _ in range(3):
+        env.step(action)
+    assert env.state.head_start.any(-1).all()
+    env.reset(options={"reset_mask": np.arange(6) < 2})
+    assert not env.state.head_start[:2].any()
+    before = env.state.head_start[2:].copy()
+    assert before.any(-1).all()
+    *_, truncated, info = env.step(action)
+    assert (truncated == (np.arange(6) >= 2)).all()
+    assert (info["head_start"][2:] == before).all()
+    *_, info = env.step(action)  # starts those four anew
+    assert not env.state.head_start[2:].any()
+    assert not info["hit"][2:].any()
+    assert not info["drafted_ahead"][2:].any()
+
+
+def test_a_new_request_begins_without_a_chain():
+    env = vector(num_envs=50, num_users=8, acceptance="by-request", action="shares")
+    env.reset(seed=0)
+    action, rate, lost = np.full(env.action_space.shape, -0.9, dtype=np.float32), env.state.acceptance_rate, 0
+    for _ in range(20):
+        *_, info = env.step(action)
+        new, rate = env.state.acceptance_rate != rate, env.state.acceptance_rate
+        kept = np.where(info["hit"], info["drafted_ahead"], 0.0)
+        assert (env.state.head_start == np.where(new, 0.0, kept)).all()
+        lost += (new & (kept > 0.0)).sum()
+    assert lost > 10
+
+
+@pytest.mark.parametrize("env_id", [name for name in ROUNDS if name != AHEAD])
+def test_other_rounds_refuse_to_draft_ahead(env_id):
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(
+            ValueError, match=r"^draft_ahead: expected False .*, got True; MultiSpin/DraftAhead-v0 has it$"
+        ):
+            make(env_id, draft_ahead=True)
+    with pytest.raises(ValueError, match=r"^draft_ahead: expected False"):
+        ms.compare(env_id, draft_ahead=True, num_users=2)
+
+
+def test_the_price_is_what_the_best_rule_makes():
+    """Where it earns its own rate, the mean reward is 0."""
+    variant = ENVIRONMENTS.load(AHEAD)()
+    name = variant.comparison.contenders[0]
+    env = vector(num_envs=300, num_users=3, rho=None)
+    controller = ms.make_controller(name, env.scenario)
+    env.reset(seed=0)
+    total = time = gained = 0.0
+    for step in range(64):
+        _, reward, _, _, info = env.step(env.encode_action(controller(env.state)))
+        if step >= 8:
+            total, time = total + reward.sum() * 3, time + info["round_latency"].sum()
+            gained += info["accepted_tokens"].sum()
+    assert gained / time == pytest.approx(env.objective.rho, rel=0.06)
+    assert total == pytest.approx(gained - env.objective.rho * time, rel=1e-9)
+
+
+def test_comparisons_are_of_tokens_over_time():
+    """Long rounds count for their time, and no round for itself."""
+    options = {"num_users": 3, "rho": 50.0, "max_episode_steps": 6, "reward": "sampled"}
+    table = ms.compare(AHEAD, ["optimal", "fixed"], episodes=4, **options)
+    assert table.metric == "token_goodput"
+    env = vector(num_envs=4, **options)
+    env.reset(seed=EPISODE_SEED)
+    controller, tokens, time = ms.make_controller("fixed", env.scenario), np.zeros(4), np.zeros(4)
+    for _ in range(6):
+        info = env.step(env.encode_action(controller(env.state)))[-1]
+        tokens, time = tokens + info["accepted_tokens"].sum(-1), time + info["round_latency"]
+    assert table["fixed"].mean == pytest.approx((tokens / time).mean(), rel=1e-12)
+
+
+def test_the_reward_has_no_derivatives():
+    env = vector(num_users=3)
+    env.reset(seed=0)
+    nothing = np.zeros(env.action_space.shape, dtype=np.float32)
+    for worth in (None, np.ones((4, 3))):
+        with pytest.raises(ValueError, match="expected an environment whose reward has derivatives"):
+            env.reward_slopes(nothing, worth)
