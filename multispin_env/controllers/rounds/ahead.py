@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -58,6 +59,8 @@ class AheadPrice(WeightedController):
     >>> bool(np.isclose(decision.bandwidth.sum(), scenario.total_bandwidth))
     True
     """
+
+    needs_chains: ClassVar[bool] = True
 
     rho: Option | None = None
     chain_weight: float = 0.0
