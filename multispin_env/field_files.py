@@ -46,6 +46,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "transmit_snr_db": "dB, transmit power over noise at gain 1",
             "noise_power": "W",
             "server_draft_time": "s of a small model on the server for a token",
+            "server_draft_pieces": "pairs [s, s/request]: the largest a + b n for a token of each of n requests there",
             "channel": "fading model",
             "acceptance": "acceptance process",
             "draft_ahead": "whether devices draft on while their draft is sent and verified",
@@ -60,6 +61,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "pieces": "pairs [s, s/token]: the largest a + b n for the n tokens of a pass",
             "padded": "whether a pass holds drafts x (longest draft + 1) tokens",
             "draft_time": "s of a small model for a token",
+            "draft_pieces": "pairs [s, s/request]: the largest a + b n for a token of each of n requests",
         },
     }
 )

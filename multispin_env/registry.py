@@ -111,7 +111,11 @@ SCENARIOS: Registry = Registry(
     "scenario preset", {name: f"multispin_env.scenario:Scenario:presets/{name}.toml" for name in _PRESETS}
 )
 
-_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b", "cpu-1.5b")
+_SERVERS = (
+    *("a100-7b-gemm", "a100-32b", "a100-70b", "cpu-1.5b"),
+    *("a100-8b", "h100-8b", "h100-27b", "h100-32b", "h100-70b", "b200-27b", "b200-32b", "b200-70b"),
+    *("l40s-8b", "l40s-32b", "rtx-pro-6000-8b", "rtx-pro-6000-32b"),
+)
 SERVERS: Registry = Registry("server", {name: f"multispin_env.server:Server:servers/{name}.toml" for name in _SERVERS})
 
 CHANNELS: Registry = Registry(

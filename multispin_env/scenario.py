@@ -11,7 +11,16 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
 from multispin_env.field_files import SCENARIO, is_file_name, made_of, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
-from multispin_env.server import LAW, VerificationLaw, checked_pieces, with_file_beside, with_law
+from multispin_env.server import (
+    DRAFTING,
+    LAW,
+    VerificationLaw,
+    checked_draft_pieces,
+    checked_pieces,
+    line_time,
+    with_file_beside,
+    with_law,
+)
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -88,7 +97,11 @@ class Scenario:
     noise_power
         N0 in W.
     server_draft_time
-        T_srv in seconds per token, of the centralized reference.
+        T_srv in seconds per token, the paper's reference value: of the centralized system, and of others without
+        ``server_draft_pieces``.
+    server_draft_pieces
+        Pairs (a_j, b_j) in seconds a token and seconds a token and request: where the server drafts for n requests at a
+        time, T_srv is the largest a_j + b_j n. None by default: ``server_draft_time`` whatever n.
     channel
         Law of gains: ``"independent"``, drawn for each round, or for each cycle of a device without the barrier;
         ``"gauss-markov"``, correlated; ``"static"``, drawn once; or another one of `CHANNELS`.
@@ -129,6 +142,7 @@ class Scenario:
     transmit_snr_db: float = 23.5
     noise_power: float = 1e-10
     server_draft_time: float = 4 * MS
+    server_draft_pieces: tuple[tuple[float, float], ...] = ()
     channel: str = "independent"
     acceptance: str = "by-task"
     draft_ahead: bool = False
@@ -164,6 +178,7 @@ class Scenario:
         check_real("round_trip_time", self.round_trip_time, 0.0)
         check_bool("padded_verification", self.padded_verification)
         object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
+        object.__setattr__(self, "server_draft_pieces", checked_draft_pieces(self.server_draft_pieces))
         law = {name: getattr(self, name) for name in LAW}
         if with_law({**law, "server": self.server}, SERVERS.load)["server"] != self.server:
             raise ValueError(
@@ -261,7 +276,8 @@ class Scenario:
         """
         check_keywords("Scenario", overrides, self.field_names())
         same = overrides.get("server", self.server) == self.server
-        present = {name: getattr(self, name) for name in (*LAW, "server", "server_draft_time") if same}
+        kept = (*LAW, "server", *(() if "server_draft_time" in overrides else DRAFTING))
+        present = {name: getattr(self, name) for name in kept if same}
         return replace(self, **with_law({**present, **overrides}))
 
     def to_dict(self) -> dict[str, Any]:
@@ -289,6 +305,10 @@ class Scenario:
             n, a number or an array of any shape, which the result has too.
         """
         return self.law.time(num_drafts, num_tokens)
+
+    def draft_step_time(self, num_requests: FloatArray | IntArray | float) -> Any:
+        """T_srv in seconds of requests (...): in this time a server drafts one token for each, in one batch."""
+        return line_time(self.server_draft_pieces or ((self.server_draft_time, 0.0),), num_requests)
 
     @cached_property  # read several times in every step
     def law(self) -> VerificationLaw:

@@ -18,19 +18,24 @@ from multispin_env.registry import SERVERS
 LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
 """Fields of the law of verification."""
 
+DRAFTING = ("server_draft_time", "server_draft_pieces")
+"""Fields that say how fast a server drafts."""
+
 
 @dataclass(frozen=True)
 class VerificationLaw:
     """Law of verification, the time of a pass: T_fix + K T_lin + max_j (a_j + b_j n) for K drafts and n tokens (ours).
 
     The paper's law ([MS] 7) is the one with a single flat line, as no pieces are. Times are in s, and b_j in s/token;
-    where passes are ``padded``, drafts are filled up to the longest.
+    where passes are ``padded``, drafts are filled up to the longest. Where the server drafts before a pass, the largest
+    a_j + b_j K of ``drafting`` is added, whose b_j are in s a draft.
     """
 
     fixed_time: float
     time_per_draft: float
     pieces: tuple[tuple[float, float], ...] = ()
     padded: bool = False
+    drafting: tuple[tuple[float, float], ...] = ()
 
     @cached_property
     def lines(self) -> tuple[tuple[float, float], ...]:
@@ -48,8 +53,9 @@ class VerificationLaw:
         return max(start for start, _ in self.lines)
 
     def time_of_drafts(self, num_drafts: FloatArray | IntArray | float) -> Any:
-        """T_fix + K T_lin in seconds: what a pass of K drafts takes besides its tokens."""
-        return self.fixed_time + num_drafts * self.time_per_draft
+        """T_fix + K T_lin in seconds, and drafting: what a pass of K drafts takes besides its tokens."""
+        time = self.fixed_time + num_drafts * self.time_per_draft
+        return time + line_time(self.drafting, num_drafts) if self.drafting else time
 
     def time(self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float) -> FloatArray:
         """T_ver in seconds of passes of K drafts and n tokens, which broadcast with each other."""
@@ -88,6 +94,9 @@ class Server:
         Whether a pass holds K (max L + 1) tokens.
     draft_time
         T_srv in seconds, where the server was measured with a small model too; ``None`` leaves the scenario's.
+    draft_pieces
+        (a_j, b_j) in seconds a token and seconds a token and request, where T_srv was measured by batch: it is the
+        largest a_j + b_j n for n requests.
 
     Raises
     ------
@@ -103,6 +112,7 @@ class Server:
     pieces: tuple[tuple[float, float], ...] = ()
     padded: bool = False
     draft_time: float | None = None
+    draft_pieces: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -110,6 +120,7 @@ class Server:
             if not isinstance(getattr(self, field), str):
                 raise ValueError(f"{field}: expected text, got {shown(getattr(self, field))}")
         object.__setattr__(self, "pieces", checked_pieces(self.pieces, "pieces"))
+        object.__setattr__(self, "draft_pieces", checked_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.pieces)
         check_bool("padded", self.padded)
@@ -127,6 +138,7 @@ class Server:
             "verification_pieces": self.pieces,
             "padded_verification": self.padded,
             "server": self.name,
+            "server_draft_pieces": self.draft_pieces,
         }
         return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
 
@@ -172,6 +184,14 @@ def checked_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tup
     return tuple((float(start), float(slope)) for start, slope in pieces)
 
 
+def checked_draft_pieces(pieces: Any, field: str = "server_draft_pieces") -> tuple[tuple[float, float], ...]:
+    """Return pieces as `checked_pieces` does; ``ValueError`` also where a drafted token takes no time."""
+    checked = checked_pieces(pieces, field)
+    if checked and line_time(checked, 1) <= 0.0:
+        raise ValueError(f"{field}: expected a law in which a token takes time, got {shown(pieces)}")
+    return checked
+
+
 def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatArray:
     """max_j (a_j + b_j x) in seconds at x (...), for pairs (a_j, b_j) of which there is at least one."""
     (start, slope), *others = lines
@@ -200,10 +220,13 @@ def find_server(name: Any) -> Server:
 def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = find_server) -> dict[str, Any]:
     """Fields of a scenario, with the law of the server, a profile or a file, that they name.
 
-    A field of the law that is given counts more. Where that makes another law than the server's, it has no name, and
-    neither has the law of a file: a scenario does not depend on the file that its law was in. ``find`` is
-    ``SERVERS.load`` where no file may be opened. ``ValueError`` for an unknown server, or a file that can't be read.
+    A field of the law that is given counts more, and one draft time more than those by batch. Where that makes another
+    law than the server's, it has no name, and neither has the law of a file: a scenario does not depend on the file
+    that its law was in. ``find`` is ``SERVERS.load`` where no file may be opened. ``ValueError`` for an unknown server,
+    or a file that can't be read.
     """
+    if "server_draft_time" in given:
+        given = {"server_draft_pieces": (), **given}
     named = given.get("server")
     if not named:
         return dict(given)

@@ -110,12 +110,15 @@ OWN = ms.Server(
     pieces=((0.02, 1e-4), (0.01, 3e-4)),
     padded=True,
     draft_time=0.003,
+    draft_pieces=((0.002, 0.0), (0.001, 1e-4)),
 )
 """With something in each field."""
 
 
 @pytest.mark.parametrize("ending", ["toml", "json", "TOML"])
-@pytest.mark.parametrize("server", [OWN, dataclasses.replace(OWN, draft_time=None, pieces=())], ids=["full", "paper's"])
+@pytest.mark.parametrize(
+    "server", [OWN, dataclasses.replace(OWN, draft_time=None, pieces=(), draft_pieces=())], ids=["full", "paper's"]
+)
 def test_a_file_gives_its_law_and_no_name(server, ending, tmp_path, monkeypatch):
     file = tmp_path / f"mine.{ending}"
     server.save(file)
@@ -145,9 +148,30 @@ def test_environments_and_commands_take_a_file(tmp_path, capsys):
     vector = gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=2, server=str(file))
     assert vector.unwrapped.settings.scenario.verification_pieces == OWN.pieces
     assert main(["schedule", "--server", str(file), "--max-batch", "2"]) == 0
-    assert "llama2 on a server of its own, draft time 3 ms" in capsys.readouterr().out
+    assert "llama2 on a server of its own, draft time 2 ms" in capsys.readouterr().out
+    assert main(["schedule", "--server", str(file), "--max-batch", "64"]) == 0
+    assert "draft time 2 to 7.4 ms" in capsys.readouterr().out
+    assert main(["schedule", "--server", str(file), "--draft-time", "0.005"]) == 0
+    assert "draft time 5 ms" in capsys.readouterr().out
     assert main(["schedule", "--server", str(tmp_path / "none.toml")]) == 2
     assert "server: expected a file that can be read, got" in capsys.readouterr().err
+
+
+def test_one_draft_time_counts_more_than_those_of_the_server_by_batch(tmp_path):
+    file = tmp_path / "mine.toml"
+    OWN.save(file)
+    scenario = QWEN.replace(server=str(file))
+    assert scenario.server_draft_pieces == OWN.draft_pieces
+    assert scenario.draft_step_time(np.array([1, 10, 20])).tolist() == pytest.approx([0.002, 0.002, 0.003])
+    by_hand = tmp_path / "scenario.toml"
+    by_hand.write_text('preset = "qwen3.5"\nserver = "mine.toml"\nserver_draft_time = 0.006\n', encoding="utf-8")
+    others = scenario.replace(server_draft_time=0.006), QWEN.replace(server=str(file), server_draft_time=0.006)
+    for other in (*others, ms.Scenario.load(by_hand)):
+        assert (other.server_draft_pieces, float(other.draft_step_time(50))) == ((), 0.006)
+    assert scenario.replace(num_users=3).server_draft_pieces == OWN.draft_pieces
+    assert scenario.replace(server="a100-32b").server_draft_pieces == ()
+    scenario.save(tmp_path / "saved.toml")
+    assert ms.Scenario.load(tmp_path / "saved.toml") == ms.Scenario.from_dict(scenario.to_dict()) == scenario
 
 
 def test_a_scenario_file_names_a_server_file_beside_it(tmp_path):
@@ -185,6 +209,7 @@ WRONG = [
     ("a.toml", "{}fixed_time = 0.1\n", r"a.toml: time_per_draft: expected a finite number in \(0, inf\), got 0.0"),
     ("a.toml", "{}pieces = [[1, 0]]\npadded = 1\n", "a.toml, line 5: padded: expected True or False, got 1"),
     ("a.toml", "{}pieces = [[1, 0]]\ndraft_time = 0\n", "a.toml, line 5: draft_time: .*got 0"),
+    ("a.toml", "{}pieces = [[1, 0]]\ndraft_pieces = [[0, 0]]\n", "draft_pieces: expected a law in which a token takes"),
     ("a.toml", "name = \n", r"a.toml: can't be read as a server .*line 1"),
     ("a.json", "[1]", "a.json: expected a table of fields, got list"),
 ]

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
 from multispin_env.models.contender import LiveContender, LiveRound, assumptions_of, draw_air, live_plug_in
 from multispin_env.models.prompts import Prompts, read_prompts
-from multispin_env.models.verdict import block_of, save_timeline, verdict_cells, verdict_lines
+from multispin_env.models.verdict import block_of, hit_cells, hit_lines, save_timeline, verdict_cells, verdict_lines
 from multispin_env.reproduce.drawing import check_matplotlib
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import Command, add_scenario_options, add_set_option, chosen_scenario
@@ -39,7 +39,8 @@ DESCRIPTION = """Real models draft and verify for emulated devices: what was pre
 In a round the controller decides from what a server sees; each device really drafts so many tokens, the server
 really verifies all drafts in one batch, and both models keep and trim their caches. The clocks of devices and uplink
 are those of the scenario; the server's pass is timed on this machine. Both contenders take turns, round by round, with
-the same requests, devices and channels. Prompts are read between rounds, and that is not counted.
+the same requests, devices and channels. Prompts are read between rounds, and that is not counted. With --draft-ahead
+devices draft on while their drafts are sent and verified: by the scenario's clock, a token every draft time.
 """
 
 SUFFIXES = (".json", ".csv", ".png")
@@ -66,7 +67,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "a task (default optimal+filter)",
     )
     parser.add_argument("--beside", default="fixed", metavar="NAME", help="another one (default fixed)")
+    parser.add_argument(
+        "--draft-ahead",
+        nargs="?",
+        const="",
+        metavar="GUESS",
+        help="devices draft ahead, with this guess at the server's token: greedy at temperature 0, else shared-seed "
+        "(both are defaults) or independent",
+    )
     add_out_option(parser, ", ".join(SUFFIXES))
+
+
+def live_scenario(options: argparse.Namespace) -> Scenario:
+    """The scenario of the options; ``ValueError`` for a guess that does not fit the temperature."""
+    scenario = chosen_scenario(options)
+    fitting = ["shared-seed", "independent"] if options.temperature else ["greedy"]
+    if options.draft_ahead is not None:
+        guess = options.draft_ahead or (scenario.guess if scenario.guess in fitting else fitting[0])
+        scenario = scenario.replace(draft_ahead=True, guess=guess)
+    if scenario.draft_ahead and scenario.guess not in fitting:
+        raise ValueError(f"guess: expected one of {fitting} at this temperature, got {scenario.guess!r}")
+    return scenario
 
 
 def task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
@@ -85,16 +106,20 @@ def live_contenders(
     names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
 ) -> list[LiveContender]:
     """Make contenders, which have the same requests, devices, channels and random numbers."""
+    from multispin_env.models.ahead import ChainPlayer
     from multispin_env.models.rounds import EmulatedDevices, Player, PromptOrder
 
-    users, longest = scenario.num_users, scenario.max_draft_length
+    users = scenario.num_users
+    longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain goes on behind a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
     task, order = task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
     air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     found = []
     for name in names:
         devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
-        found.append(LiveContender(name, scenario, air, devices, Player(devices, options.temperature, options.seed)))
+        given = devices, options.temperature, options.seed
+        play = ChainPlayer(*given, scenario.guess) if scenario.draft_ahead else Player(*given)
+        found.append(LiveContender(name, scenario, air, devices, play))
     return found
 
 
@@ -139,6 +164,8 @@ class RoundRecord:
             "draft_time": (one.drafting, ".6f"),
             "upload_time": (one.uploading, ".6f"),
         }
+        if one.chains is not None:
+            lists |= {"head_start": (one.chains.head_start, ".4f"), "hit": (one.chains.hit.astype(int), "")}
         return {
             "contender": self.contender,
             "round": self.number,
@@ -160,7 +187,7 @@ def run(options: argparse.Namespace) -> int | None:
     check_integer("rounds", options.rounds, FEWEST)
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
-    scenario = chosen_scenario(options)
+    scenario = live_scenario(options)
     names = [options.controller, options.beside]
     if names[0] == names[1]:
         raise ValueError(f"beside: expected another one than the controller, got {names[1]!r}")
@@ -185,7 +212,7 @@ def write_files(
     contenders: Sequence[LiveContender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair"
 ) -> None:
     """Write the three files and print the table."""
-    lines, scenario = verdict_lines(contenders), contenders[0].scenario
+    lines, hits, scenario = verdict_lines(contenders), hit_lines(contenders), contenders[0].scenario
     as_json, as_csv, _ = files
     deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}
     about = {
@@ -198,6 +225,7 @@ def write_files(
         "rounds": len(contenders[0].rounds),
         "rounds_of_a_block": block_of(contenders),
         "decide_ms": deciding,
+        **({"hits": [asdict(one) for one in hits]} if hits else {}),
         "scenario": scenario.to_dict(),
         **made_by(options, "torch", "transformers"),
     }
@@ -209,6 +237,9 @@ def write_files(
     save_timeline(contenders, options.out, title)
     print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")
     print(aligned(*verdict_cells(lines)))
+    if hits:
+        print(f"\nhits, guess {scenario.guess}: the draft is accepted whole and the chain stays\n")
+        print(aligned(*hit_cells(hits)))
     requests = ", ".join(f"{one.name} {int((one.rounds[-1].request + 1).sum())}" for one in contenders)
     decided = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
     print(f"\nrequests begun: {requests}\ndecide, median of processor time: {decided}")

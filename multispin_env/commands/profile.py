@@ -14,8 +14,9 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.evaluation.statistics import aligned
+from multispin_env.models import tables
 from multispin_env.models.passes import VERIFY, PassCell, Passes, check_cells, measure
-from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, in_words, make_profile, sizes_of, table_lines
+from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, Profile, in_words, make_profile, sizes_of, table_lines
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
 from multispin_env.terminal.arguments import Command
@@ -25,29 +26,50 @@ DESCRIPTION = """How long the target model takes to verify drafts, by batch size
 for a token; and the law of verification that fits these times.
 
 Writes STEM.toml, a profile for --server STEM.toml of every command; STEM.csv, each measured pass; STEM.png. The same
-command goes on where it was stopped."""
+command goes on where it was stopped.
+
+With --table nothing is measured: times are those of the package aiconfigurator-core (extra tables), for many models on
+GPUs that you need not have."""
 
 SUFFIXES = (".toml", ".csv", ".png")
+
+MEASURED = {"batches": (1, 2, 4, 8), "lengths": (0, 1, 4, 8, 16), "context": 128}
+LOOKED_UP = {"batches": tables.BATCHES, "lengths": tables.LENGTHS, "context": tables.CONTEXT}
+"""Defaults of a profile that is measured, and of one from tables."""
+
+ONLY_MEASURED = {"draft_bits": None, "device": "cpu", "dtype": "float32", "repeats": 5, "seed": 0}
+ONLY_LOOKED_UP = {"tensor_parallel": 1}
+"""Options with their defaults that only one of them has."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    add_model_options(parser)
+    add_model_options(parser, required=False)
+    parser.add_argument("--model", dest="target", metavar="NAME", help="another name of --target")
     parser.add_argument(
-        "--batches", type=int, nargs="+", default=(1, 2, 4, 8), metavar="K", help="batch sizes (default 1 2 4 8)"
+        "--table",
+        nargs="?",
+        const="",
+        metavar="GPU",
+        help="take times from tables, as of h100_sxm; without a value, list the GPUs and models that there are",
+    )
+    gpus = "GPUs that the target is on, with --table (default 1)"
+    parser.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help=gpus)
+    parser.add_argument(
+        "--batches", type=int, nargs="+", metavar="K", help="batch sizes (default 1 2 4 8, with --table 1 2 4 ... 256)"
     )
     parser.add_argument(
-        "--lengths", type=int, nargs="+", default=(0, 1, 4, 8, 16), metavar="L", help="of drafts (default 0 1 4 8 16)"
+        "--lengths", type=int, nargs="+", metavar="L", help="of drafts (default 0 1 4 8 16, with --table 2 too)"
     )
     parser.add_argument(
-        "--context", type=int, default=128, metavar="N", help="tokens of each text already read (default 128)"
+        "--context", type=int, metavar="N", help="tokens of each text already read (default 128, with --table 1024)"
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="passes of each cell (default 5)")
     parser.add_argument(
         "--pieces", type=int, metavar="J", help="of the law, 1 or 2 (default: 2 where they halve the largest error)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order (default 0)")
-    add_out_option(parser, ".toml, .csv and .png")
+    add_out_option(parser, ".toml, .csv and .png", required=False)
 
 
 def _cells(options: argparse.Namespace) -> list[PassCell]:
@@ -71,13 +93,59 @@ def _outputs(stem: Path) -> tuple[Path, ...]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure what is missing, fit and show."""
+    """Measure or look up what is missing, fit and show."""
+    if options.table == "":
+        for what, names in zip(("GPUs", "models"), tables.systems_and_models(), strict=True):
+            print(f"{what}: {', '.join(names)}")
+        return
+    _complete(options)
+    profile = _measured(options) if options.table is None else _looked_up(options)
+    files = out_files(options.out, SUFFIXES)
+    profile.server.save(files[0])
+    save(FIGURE, [profile], options.out, (files[-1].suffix,))
+    print(aligned(HEADER, table_lines(profile)))
+    words = profile.in_words() if isinstance(profile, tables.TableProfile) else in_words(profile)
+    print(f"\n{words}\n\n{', '.join(map(str, files))}")
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Give options that are left out their defaults; ``ValueError`` for one that is missing, or of the other kind."""
+    for name, expected in (("target", "a model"), ("out", "a name for the files to write")):
+        if vars(options)[name] is None:
+            raise ValueError(f"{name}: expected {expected}, got none")
     check_model_options(options)
+    measured = options.table is None
+    for name, default in (ONLY_LOOKED_UP if measured else ONLY_MEASURED).items():
+        if vars(options)[name] != default:
+            where = "without" if measured else "with"
+            raise ValueError(f"{name}: expected none {where} --table, got {vars(options)[name]!r}")
+    for name, value in (MEASURED if measured else LOOKED_UP).items():
+        if vars(options)[name] is None:
+            setattr(options, name, value)
+
+
+def _looked_up(options: argparse.Namespace) -> tables.TableProfile:
+    cells = _cells(options)
+    _, passes_file, _ = _outputs(options.out)
+    check_matplotlib()
+    return tables.table_profile(
+        options.out.name,
+        passes_file,
+        tables.Machine(options.table, options.tensor_parallel),
+        options.target,
+        options.draft,
+        cells,
+        check_integer("context", options.context, 1),
+        options.pieces,
+    )
+
+
+def _measured(options: argparse.Namespace) -> Profile:
     cells = _cells(options)
     context = check_integer("context", options.context, 1)
     repeats = check_integer("repeats", options.repeats, 1)
     rng = np.random.default_rng(check_integer("seed", options.seed, 0))
-    profile_file, passes_file, picture_file = _outputs(options.out)
+    _, passes_file, _ = _outputs(options.out)
     check_matplotlib()
     pair = load_pair(options)
     longest = context + max(*(cell.length + 1 for cell in cells), DRAFTED.length)
@@ -96,11 +164,7 @@ def run(options: argparse.Namespace) -> None:
         watch = Stopwatch(pair, max(cell.batch for cell in cells), context, rng)
         with Progress(1, time_left=True) as progress:
             measure(wanted, passes, repeats, rng, watch, progress.begin("passes"))
-    profile = make_profile(options.out.name, cells, passes, setting, options.pieces)
-    profile.server.save(profile_file)
-    save(FIGURE, [profile], options.out, (picture_file.suffix,))
-    print(aligned(HEADER, table_lines(profile)))
-    print(f"\n{in_words(profile)}\n\n{profile_file}, {passes_file}, {picture_file}")
+    return make_profile(options.out.name, cells, passes, setting, options.pieces)
 
 
 COMMAND = Command(
@@ -109,6 +173,8 @@ COMMAND = Command(
         "--target large --draft small --out mine-server",
         "--target large.gguf --batches 1 2 4 --lengths 0 2 6 --repeats 9 --out mine-server",
         "--target large --draft small --device cuda --dtype bfloat16 --context 1024 --out mine-server",
+        "--table h100_sxm --model Qwen/Qwen3-32B --tensor-parallel 4 --draft Qwen/Qwen3-0.6B --out mine-server",
+        "--table",
     ),
     add_options,
     run,

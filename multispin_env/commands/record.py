@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer
+from multispin_env.checks import check_integer, check_real
 from multispin_env.commands.model_options import (
     add_model_options,
     add_out_option,
@@ -23,7 +24,9 @@ from multispin_env.commands.model_options import (
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
 from multispin_env.executors import Stopped, on_signals, stop
 from multispin_env.files import write_atomically
+from multispin_env.models.counters import EngineCounts, read_counters
 from multispin_env.models.counts import (
+    ALL,
     RateEstimate,
     RecordedTexts,
     TaskCounts,
@@ -63,10 +66,17 @@ serves them all.
 Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz); STEM.toml, a scenario with the record's
 tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the same command.
 
-With --from-counts no model is needed: rates of each task from a log of drafted and accepted tokens, and no record."""
+Without models there are rates and no record: with --from-counts of each task, from a log of drafted and accepted
+tokens; with --counters from metrics pages of vLLM or SGLang, one a task; with --acceptance-length one for all."""
 
 PACKAGED = "packaged"
 """Name of the package's record, where the name of a file may stand."""
+
+SOURCES = ("prompts", "from_counts", "counters", "acceptance_length", "read")
+"""Options of which one says where the rates come from."""
+
+RATES = ("from_counts", "counters", "acceptance_length")
+"""Those of them that make no record."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +98,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="instead of models: .csv with the columns request, task, drafted and accepted, a row for each round",
     )
     parser.add_argument(
+        "--counters",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="instead of models: text of the metrics page of vLLM or SGLang, a file for each task, which gets its "
+        "name; --target NAME chooses among a page's models",
+    )
+    parser.add_argument(
+        "--acceptance-length", type=float, metavar="N", help="instead of models: mean tokens a step, with --drafted"
+    )
+    parser.add_argument("--drafted", type=int, metavar="L", help="tokens of a draft, where an engine does not say it")
+    parser.add_argument(
         "--read",
         metavar="FILE",
         help=f"instead of models: show a record, .npz or '{PACKAGED}', with the tasks' names of a file of --scenario",
@@ -107,10 +129,11 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can't be done, before anything is read or loaded."""
-    given = [name for name in ("prompts", "from_counts", "read") if vars(options)[name] is not None]
+    given = [name for name in SOURCES if vars(options)[name] is not None]
     if len(given) != 1:
+        *most, last = (f"--{name.replace('_', '-')}" for name in SOURCES)
         got = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
-        raise ValueError(f"prompts: expected one of --prompts, --from-counts and --read, got {got}")
+        raise ValueError(f"prompts: expected one of {', '.join(most)} and {last}, got {got}")
     if options.prompts is not None and options.target is None:
         raise ValueError("target: expected a model, got none")
     if options.out is None and options.read is None:
@@ -118,10 +141,14 @@ def _check(options: argparse.Namespace) -> None:
     check_model_options(options)
     check_integer("tokens", options.tokens, MIN_PLACES)
     check_integer("batch", options.batch, 1)
+    if options.drafted is not None or options.acceptance_length is not None:
+        check_integer("drafted", options.drafted, 1)
+    if options.acceptance_length is not None:
+        check_real("acceptance_length", options.acceptance_length, 1.0, options.drafted + 1.0)
     if options.out is not None:
-        kinds = (".toml", ".json") if options.from_counts is not None else (".npz", ".toml", ".json", ".png")
-        out_files(options.out, kinds)
-        if options.from_counts is None:
+        rates = given[0] in RATES
+        out_files(options.out, (".toml", ".json") if rates else (".npz", ".toml", ".json", ".png"))
+        if not rates:
             check_matplotlib()
 
 
@@ -131,6 +158,9 @@ def run(options: argparse.Namespace) -> int | None:
     scenario = _scenario(options)
     if options.from_counts is not None:
         _count(options, scenario)
+        return None
+    if options.counters is not None or options.acceptance_length is not None:
+        _count_engines(options, scenario)
         return None
     if options.read is not None:
         path = None if options.read == PACKAGED else Path(options.read)
@@ -282,13 +312,11 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
         Task(name=one.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests)
         for one, rate in zip(counts, found, strict=True)
     )
-    scenario = scenario.replace(name=options.out.name, tasks=tasks)
-    scenario.save(out_file(options.out, ".toml"))
     rows = [
         {"task": one.task, "requests": len(one.hits), "rounds": one.rounds, "drafted": one.drafted} | rate._asdict()
         for one, rate in zip(counts, found, strict=True)
     ]
-    _write_json(options, {"about": _about(options, scenario), "rows": rows})
+    _write_rates(options, scenario, tasks, rows)
     header = (
         *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
         *("mean over requests", "± requests"),
@@ -306,12 +334,53 @@ def count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
     return counts.task, *map(str, numbers), f"{rate.rate:.4f}", plain, ends, *spread
 
 
+def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
+    """Rates from what engines report: table, scenario and summary."""
+    if options.counters is None:
+        found = [EngineCounts(ALL, options.acceptance_length, options.drafted)]
+    else:
+        found = [read_counters(path, options.target, options.drafted) for path in options.counters]
+    names = [one.task for one in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"counters: expected files of different names, which become the tasks', got {names}")
+    tasks = tuple(Task(name=one.task, acceptance_rate=one.rate) for one in found)
+    rows = [asdict(one) | {"rate": one.rate, "interval": one.interval} for one in found]
+    _write_rates(options, scenario, tasks, rows)
+    header = ("task", "drafts", "tokens drafted", "tokens a step", "α", "95 % if all are equal")
+    lines = [
+        (
+            *(one.task, str(one.drafts) if one.drafts else "", f"{one.drafted:.2f}", f"{one.length:.4f}"),
+            *(f"{one.rate:.4f}", "" if one.interval is None else " to ".join(f"{end:.4f}" for end in one.interval)),
+        )
+        for one in found
+    ]
+    print(aligned(header, lines))
+    for one in found:
+        if one.accepted:
+            print(f"\n{one.task}, by position:\n\n{aligned(*one.position_cells())}")
+    remarks = [remark for one in found for remark in one.remarks]
+    if remarks:
+        print("", *remarks, sep="\n")
+    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
+
+
+def _write_rates(
+    options: argparse.Namespace, scenario: Scenario, tasks: tuple[Task, ...], rows: list[dict[str, Any]]
+) -> None:
+    """Write the scenario with these tasks, and all numbers."""
+    scenario = scenario.replace(name=options.out.name, tasks=tasks)
+    scenario.save(out_file(options.out, ".toml"))
+    _write_json(options, {"about": _about(options, scenario), "rows": rows})
+
+
 COMMAND = Command(
     DESCRIPTION,
     (
         "--target big --draft small --prompts examples/prompts.jsonl --out mine",
         "--target big.gguf --draft-bits 4 --prompts prompts.txt --server mine-server.toml --out mine",
         "--from-counts log.csv --scenario qwen3.5 --out mine",
+        "--counters code.txt chat.txt --out mine",
+        "--acceptance-length 2.9 --drafted 4 --out mine",
         f"--read {PACKAGED}",
     ),
     add_options,

@@ -22,8 +22,8 @@ from multispin_env.units import MS
 DESCRIPTION = """Draft length by batch size for a server that hosts both models, with the predicted speed-up over no
 drafting, as a table or as a server's configuration.
 
-It depends on the law of verification (--server, or that of the scenario), the draft model's time for a token
-(--draft-time) and the tasks' acceptance rates."""
+It depends on the law of verification (--server, or that of the scenario), the draft model's time for a token (that of
+the server, by batch size, or --draft-time) and the tasks' acceptance rates."""
 
 HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
@@ -33,7 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument(
-        "--draft-time", type=float, metavar="S", help="s of the draft model for a token (default 0.004)"
+        "--draft-time",
+        type=float,
+        metavar="S",
+        help="s of the draft model for a token (default the server's, or 0.004)",
     )
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     parser.add_argument("--format", default="table", help=f"one of {', '.join(FORMATS)} (default table)")
@@ -41,9 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    print(
-        f"{scenario.label}, draft time {scenario.server_draft_time / MS:g} ms, at most {options.max_batch} requests\n"
-    )
+    times = dict.fromkeys(f"{scenario.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
+    print(f"{scenario.label}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests\n")
     lines = [
         (f"{span.first} to {span.last}", str(span.draft_length), f"{span.goodput:.1f}", f"{span.speed_up:.2f}")
         for span in spans

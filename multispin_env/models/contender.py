@@ -5,6 +5,9 @@ with probability α^l. So a round of L drafted tokens gives E[N | L, counts] = 1
 given the counts of the request so far. With a prior Beta(a, b), A accepted tokens and F refusals the posterior is
 Beta(a + A, b + F), and E[α^l | counts] = Π_{i<l} (a + A + i) / (a + b + A + F + i). Without a spread it is α^l, and the
 sum is [MS] (12). A request that gets at most R more tokens gives E[min(N, R)]: the sum ends at l = R − 1.
+
+Where devices draft ahead, chains grow by the scenario's clock, with its law of verification: so what is drafted and
+decided follows from the seed, whatever else this machine does.
 """
 
 from collections.abc import Callable
@@ -15,11 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter, TaskMean, blank_counts, take_counts
 from multispin_env.controllers.factory import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.physics.types import Observed, checked_decision
@@ -106,12 +110,21 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
     if not isinstance(plug_in, PlugIn) or "acceptance_rate" not in plug_in.parts:
         plug_in = make_controller(f"{name}+task-mean", scenario, assumptions=assumptions)
     ones, zeros = np.ones(scenario.num_users), np.zeros(scenario.num_users, dtype=np.int64)
+    chain = 0.0 * ones if scenario.draft_ahead else None
     try:
-        plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros))
+        plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros, head_start=chain))
     except ValueError as error:
         raise ValueError(f"controller: expected one that live has all it needs for, got {name!r} ({error})") from None
     plug_in.reset()
     return plug_in
+
+
+class Chains(NamedTuple):
+    """Chains of a round of K devices that draft ahead."""
+
+    head_start: FloatArray  # A_k, (K,) tokens
+    hit: BoolArray  # whether all of the draft is accepted and the server's token is the chain's next one, (K,)
+    predicted: FloatArray  # its probability by the mean acceptance of the task, (K,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +138,7 @@ class LiveRound:
     accepted: IntArray  # drafted tokens that were accepted, (K,)
     gained: IntArray  # tokens of the requests, (K,)
     predicted: FloatArray  # tokens expected before the round, (K,)
-    drafting: FloatArray  # L_k T_k, (K,)
+    drafting: FloatArray  # L_k T_k, (K,), or (L_k − A_k)^+ T_k
     uploading: FloatArray  # L_k Q / (B_k r_k), (K,)
     round_trip: float
     predicted_pass: float  # by the scenario's law, of K drafts as long as the longest, as the server pads them
@@ -134,6 +147,7 @@ class LiveRound:
     drafting_here: float  # seconds of drafting on this machine, for all devices in one batch
     prompts_here: float  # seconds in which prompts of new requests were read behind the round
     deciding: float  # seconds of the processor for ``decide``
+    chains: "Chains | None" = None  # where devices draft ahead
 
     @property
     def access(self) -> float:
@@ -152,7 +166,11 @@ class LiveRound:
 
 
 class LiveContender:
-    """A plug-in that decides for devices of its own, round after round; ``play`` plays these drafts (K,) on them."""
+    """A plug-in that decides for devices of its own, round after round.
+
+    ``play`` plays these drafts (K,) on them; where devices draft ahead it also gets the tokens (K,) that each drafts
+    behind its guess.
+    """
 
     def __init__(
         self,
@@ -160,7 +178,7 @@ class LiveContender:
         scenario: Scenario,
         air: Air,
         devices: "EmulatedDevices",
-        play: "Callable[[IntArray], RoundResult]",
+        play: "Callable[..., RoundResult]",
     ) -> None:
         assumptions = assumptions_of(scenario)
         self.name, self.scenario, self.air, self.devices, self._play = name, scenario, air, devices, play
@@ -169,6 +187,7 @@ class LiveContender:
         self.rounds: list[LiveRound] = []
         self._counts = blank_counts(1, scenario.num_users)  # of the present requests, as an estimator keeps them
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
+        self._head_start = np.zeros(scenario.num_users) if scenario.draft_ahead else None
 
     def step(self) -> LiveRound:
         """Play the next round."""
@@ -176,7 +195,10 @@ class LiveContender:
         efficiency = self.air.efficiency[len(self.rounds)]
         request, age, task, left = devices.number, devices.age, devices.task, devices.left
         drafted, accepted = self._last
-        observed = Observed(self.air.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age)
+        chain = self._head_start
+        observed = Observed(
+            self.air.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age, head_start=chain
+        )
         start = thread_time()
         decision = self.plug_in(observed)
         deciding = thread_time() - start
@@ -184,9 +206,12 @@ class LiveContender:
         length = decision.draft_length
         hits, misses = take_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
-        played = self._play(length)
-        self._last = np.array([length, played.accepted])
+        drafting = drafting_time(length, self.air.draft_time, chain)
+        uploading = upload_time(scenario, length, efficiency, decision.bandwidth)
         users = scenario.num_users
+        predicted_pass = float(scenario.pass_time(users, users * (int(length.max()) + 1)))
+        played, chains = self._played(length, task, float((drafting + uploading).max()) + predicted_pass)
+        self._last = np.array([length, played.accepted])
         self.rounds.append(
             LiveRound(
                 draft_length=length,
@@ -196,15 +221,29 @@ class LiveContender:
                 accepted=played.accepted,
                 gained=played.gained,
                 predicted=predicted,
-                drafting=length * self.air.draft_time,
-                uploading=upload_time(scenario, length, efficiency, decision.bandwidth),
+                drafting=drafting,
+                uploading=uploading,
                 round_trip=scenario.round_trip_time,
-                predicted_pass=float(scenario.pass_time(users, users * (int(length.max()) + 1))),
+                predicted_pass=predicted_pass,
                 measured_pass=played.pass_time,
                 accepting=played.accepting_time,
                 drafting_here=played.drafting_time,
                 prompts_here=played.prompt_time,
                 deciding=deciding,
+                chains=chains,
             )
         )
         return self.rounds[-1]
+
+    def _played(self, length: IntArray, task: IntArray, duration: float) -> "tuple[RoundResult, Chains | None]":
+        """Play drafts (K,) in a round of so many seconds without the round trip; chains go on to the next one."""
+        scenario, chain = self.scenario, self._head_start
+        if chain is None:
+            return self._play(length), None
+        duration += scenario.round_trip_time
+        left = chain_left(scenario, length, self.air.draft_time, chain, np.asarray(duration))
+        played = self._play(length, left.astype(np.int64))
+        assert played.hit is not None
+        self._head_start = np.where(played.hit & (self.devices.age > 0), left, 0.0)
+        rate = np.array([one.acceptance_rate for one in scenario.tasks])[task]
+        return played, Chains(chain, played.hit, hit_probability(scenario, length, rate))

@@ -70,6 +70,13 @@ def fit_cells(drafts: FloatArray, tokens: FloatArray, times: FloatArray, pieces:
     has numbers for an error that means something.
     """
     check_cells(drafts, tokens, pieces)
+    return fit_pieces(tokens, times, pieces, drafts)
+
+
+def fit_pieces(
+    tokens: FloatArray, times: FloatArray, pieces: int | None = None, drafts: FloatArray | None = None
+) -> Fit:
+    """`fit_law` of so many ``pieces``, by default 1, or 2 where they halve a largest error of one above 1 %."""
     first = fit_law(tokens, times, pieces or 1, drafts)
     if pieces is not None or first.error <= 0.01 or len(times) < 6:
         return first

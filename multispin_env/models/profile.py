@@ -1,6 +1,6 @@
 """A server's profile from measured passes: the law that fits them, as a table, in words, and as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Cells
 from multispin_env.models.counts import COLOURS
-from multispin_env.models.passes import DRAFT, PassCell, Passes, Setting, fit_cells, law_times
+from multispin_env.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, law_times
 from multispin_env.reproduce.drawing import BLACK, legend_below
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.server import Server
@@ -19,7 +19,7 @@ from multispin_env.units import MS
 DRAFTED = PassCell(DRAFT, 1, 8)
 """How drafting is measured: so many tokens, one after the other."""
 
-HEADER: Cells = ("batch", "length", "tokens", "measured (ms)", "spread (ms)", "fit (ms)", "error")
+HEADER: Cells = ("batch", "length", "tokens", "pass (ms)", "spread (ms)", "fit (ms)", "error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +55,22 @@ def make_profile(
     found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]), pieces)
     least = min(passes.count(cell) for cell in cells)
     same = setting["target"] == setting["draft"]
-    law = Server(
+    law = server_of(
+        found,
         name=name,
         model=f"{setting['target']} in {setting['dtype']}, drafts by {'itself' if same else setting['draft']}",
         source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
         f"batch and length, {least} passes each, within {found.error:.1%}",
-        time_per_draft=_short(found.time_per_draft),
-        pieces=tuple((_short(start), _short(slope)) for start, slope in found.pieces),
         padded=True,
         draft_time=_short(passes.median(DRAFTED) / DRAFTED.length),
     )
     return Profile(law, cells, passes)
+
+
+def server_of(found: Fit, *, draft_pieces: Iterable[Any] = (), **about: Any) -> Server:
+    """The server of a law that was fitted, with five digits of each number, which are more than are known."""
+    pieces, drafting = (tuple((_short(a), _short(b)) for a, b in lines) for lines in (found.pieces, draft_pieces))
+    return Server(time_per_draft=_short(found.time_per_draft), pieces=pieces, draft_pieces=drafting, **about)
 
 
 def sizes_of(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
@@ -74,7 +79,6 @@ def sizes_of(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
 
 
 def _short(seconds: float) -> float:
-    """Five digits, which are more than are measured."""
     return float(f"{seconds:.5g}")
 
 
@@ -91,20 +95,33 @@ def table_lines(profile: Profile) -> list[Cells]:
     return lines
 
 
+def lines_in_words(lines: Iterable[Any]) -> str:
+    """Which of lines (a_j, b_j) is the larger at n."""
+    each = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in lines]
+    return each[0] if len(each) == 1 else f"the larger of {' and of '.join(each)}"
+
+
+def law_in_words(profile: Profile) -> str:
+    """The law, and how well it fits."""
+    server, errors = profile.server, np.abs(profile.errors)
+    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
+    padded = "K (longest draft + 1): shorter drafts are filled up (padded = true)"
+    return (
+        f"A pass of K drafts takes {drafts}{lines_in_words(server.pieces)}.\n"
+        f"Its tokens are n = {padded if server.padded else 'Σ (draft + 1)'}.\n"
+        f"The law is off by {errors.max():.1%} at most and by {np.median(errors):.1%} in the median, "
+        f"of {len(errors)} cells."
+    )
+
+
 def in_words(profile: Profile) -> str:
     """The law, how well it fits, how steady the passes were, and the time of a drafted token."""
-    server, errors = profile.server, np.abs(profile.errors)
-    lines = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in server.pieces]
-    pieces = lines[0] if len(lines) == 1 else f"the larger of {' and of '.join(lines)}"
-    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
+    server = profile.server
     passes, length = profile.passes.count(DRAFTED), DRAFTED.length
     factor = float(np.median([max(one) / min(one) for one in map(profile.passes.seconds.__getitem__, profile.cells)]))
     busy = "; the machine was busy: measure again when it is quiet" if factor > 1.5 else ""
     return (
-        f"A pass of K drafts takes {drafts}{pieces}.\n"
-        "Its tokens are n = K (longest draft + 1): shorter drafts are filled up (padded = true).\n"
-        f"The law is off by {errors.max():.1%} at most and by {np.median(errors):.1%} in the median, "
-        f"of {len(errors)} cells.\n"
+        f"{law_in_words(profile)}\n"
         f"The longest pass of a cell takes {factor:.2f} times the shortest (median of the cells){busy}.\n"
         f"A drafted token takes {(server.draft_time or 0.0) / MS:.4g} ms (median of {passes} times {length} tokens)."
     )
@@ -130,12 +147,12 @@ def _draw(profiles: Sequence[Profile], figure: Any) -> None:
     axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")
     axes.set_ylabel("verification (ms)")
     axes.set_ylim(bottom=0.0)
-    axes.set_title(f"{profile.server.name}: measured passes and the law, within {np.abs(profile.errors).max():.1%}")
+    axes.set_title(f"{profile.server.name}: passes and the law, within {np.abs(profile.errors).max():.1%}")
     legend_below(figure, axes, min(len(batches) + 1, 6))
 
 
 FIGURE = FigureSpec(
-    title="Measured passes and the law of verification",
+    title="Passes and the law of verification",
     caption="Points are medians, with a line from the shortest pass to the longest.",
     compute=lambda _: [],
     draw=_draw,

@@ -12,6 +12,7 @@ from multispin_env.models.network import (
     Model,
     Pair,
     Sequences,
+    Verified,
     acceptance,
     memory_for,
     overlap,
@@ -213,6 +214,8 @@ class RoundResult(NamedTuple):
     drafting_time: float
     """Seconds of drafting on this machine, one batch for all devices. No device takes it: theirs is emulated."""
     prompt_time: float  # seconds in which both models read the prompts of new requests, between this round and the next
+    hit: BoolArray | None = None
+    """Whether all drafted tokens are accepted and the server's is the chain's, (K,); ``None``: nobody drafts ahead."""
 
 
 class Player:
@@ -237,7 +240,7 @@ class Player:
             uniform[device, :size], accepting[device, :size] = numbers[:size], numbers[size:-1]
             last[device] = numbers[-1]
         start = perf_counter()
-        drafted, law = _draft(devices, length, self.temperature, uniform)
+        drafted, law = self._draft(length, uniform)
         drafting_time = _now(devices.pair.draft) - start
         texts = [
             devices.unread(devices.target, device) + drafted[device, : length[device]].tolist()
@@ -247,7 +250,7 @@ class Player:
         logits = devices.target.read(np.arange(users), texts)
         end = _now(devices.pair.target)
         with memory_for(f"the laws of a batch of {users} with {longest + 1} tokens each"):
-            found = verify(probabilities(logits, self.temperature), law, drafted, length, accepting, last)
+            found = self._verify(probabilities(logits, self.temperature), law, drafted, length, accepting, last)
         accepting_time = perf_counter() - end  # its results are in the main memory, so the device is done
         gained, ended = devices.take(drafted, found.accepted, found.token)
         begun = perf_counter()
@@ -255,23 +258,38 @@ class Player:
         prompt_time = _now(devices.pair.target) - begun
         return RoundResult(found.accepted, gained, end - start, accepting_time, drafting_time, prompt_time)
 
+    def _draft(self, length: IntArray, uniform: FloatArray) -> tuple[IntArray, th.Tensor]:
+        """Drafted tokens (K, L) and the laws (K, L, V) that they are drawn from; behind a row's length is filling."""
+        devices, kept = self.devices, self.devices.draft
+        drafted, law = self._blank(*uniform.shape)
+        for place in range(uniform.shape[1]):
+            rows = np.flatnonzero(length > place)
+            texts = [
+                devices.unread(kept, row) if place == 0 else [int(drafted[row, place - 1])] for row in rows.tolist()
+            ]
+            q = probabilities(kept.read(rows, texts, last=1)[:, 0], self.temperature)
+            drafted[rows, place] = pick_tokens(q, uniform[rows, place])
+            law[rows, place] = q.to(law.device)
+        return drafted, law
 
-def _draft(
-    devices: EmulatedDevices, length: IntArray, temperature: float, uniform: FloatArray
-) -> tuple[IntArray, th.Tensor]:
-    """Drafted tokens (K, L) and the laws (K, L, V) that they are drawn from; behind a row's length is filling."""
-    users, longest = uniform.shape
-    kept = devices.draft
-    drafted = np.zeros((users, longest), dtype=np.int64)
-    with memory_for(f"the laws of a batch of {users} with {longest} drafted tokens each"):
-        law = th.ones((users, longest, kept.vocabulary_size), dtype=th.float64, device=devices.pair.target.device)
-    for place in range(longest):
-        rows = np.flatnonzero(length > place)
-        texts = [devices.unread(kept, row) if place == 0 else [int(drafted[row, place - 1])] for row in rows.tolist()]
-        q = probabilities(kept.read(rows, texts, last=1)[:, 0], temperature)
-        drafted[rows, place] = pick_tokens(q, uniform[rows, place])
-        law[rows, place] = q.to(law.device)
-    return drafted, law
+    def _blank(self, users: int, longest: int) -> tuple[IntArray, th.Tensor]:
+        """Filling for drafts and their laws."""
+        pair = self.devices.pair
+        with memory_for(f"the laws of a batch of {users} with {longest} drafted tokens each"):
+            law = th.ones((users, longest, pair.vocabulary_size), dtype=th.float64, device=pair.target.device)
+        return np.zeros((users, longest), dtype=np.int64), law
+
+    def _verify(
+        self,
+        target: th.Tensor,
+        draft: th.Tensor,
+        drafted: IntArray,
+        length: IntArray,
+        uniform: FloatArray,
+        last: FloatArray,
+    ) -> Verified:
+        """Answer the drafts, see `verify`."""
+        return verify(target, draft, drafted, length, uniform, last)
 
 
 def _now(model: Model) -> float:

@@ -11,6 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering.style import ACCEPTED, GREY, REFUSED, UPLOADING, VERIFYING, WAITING
 from multispin_env.evaluation.statistics import Cells, Interval, block_intervals
 from multispin_env.models.contender import LiveContender, LiveRound
+from multispin_env.models.counts import exact_interval
 from multispin_env.reproduce.drawing import BLUE, RED, save
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.units import MS
@@ -111,6 +112,49 @@ def verdict_cells(lines: Sequence[Line]) -> tuple[Cells, list[Cells]]:
         )
         for line in lines
         for digits in (DIGITS.get(line.quantity, 3),)
+    ]
+
+
+@dataclass(frozen=True)
+class HitLine:
+    """How often a draft of some length was accepted whole and the chain's next token was the server's."""
+
+    contender: str
+    draft_length: int
+    drafts: int
+    predicted: float  # by the mean acceptance of the tasks, mean over the drafts
+    hits: int
+    low: float  # ends of the 95 % interval of the share of hits if all drafts are independent (Clopper and Pearson)
+    high: float
+
+
+def hit_lines(contenders: Sequence[LiveContender]) -> list[HitLine]:
+    """Lines of each contender and each length that it drafted; none where nobody drafts ahead."""
+    found = []
+    for one in contenders:
+        played = [(row.draft_length, row.chains.hit, row.chains.predicted) for row in one.rounds if row.chains]
+        if played:
+            length, hit, predicted = (np.concatenate(part) for part in zip(*played, strict=True))
+            for size in np.unique(length).tolist():
+                those = length == size
+                drafts, hits = int(those.sum()), int(hit[those].sum())
+                ends = exact_interval(hits, drafts - hits)
+                found.append(HitLine(one.name, size, drafts, float(predicted[those].mean()), hits, *ends))
+    return found
+
+
+def hit_cells(lines: Sequence[HitLine]) -> tuple[Cells, list[Cells]]:
+    """Header and rows of the table of hits."""
+    header = ("contender", "L", "drafts", "predicted", "hits")
+    return header, [
+        (
+            line.contender,
+            str(line.draft_length),
+            str(line.drafts),
+            f"{line.predicted:.3f}",
+            f"{line.hits / line.drafts:.3f} ({line.low:.3f} to {line.high:.3f})",
+        )
+        for line in lines
     ]
 
 

@@ -4,11 +4,14 @@ import json
 import re
 import shlex
 
+import numpy as np
 import pytest
 
+from benchmarks.evidence import ahead
 from benchmarks.evidence.__main__ import main as evidence
 from benchmarks.speed.__main__ import main as speed
 from benchmarks.tune.__main__ import main as tune
+from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 
 
@@ -108,6 +111,29 @@ def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
     parts = cells(out, "llama2 paper")
     assert len(parts) == 2 * 5
     assert all(0.3 < part <= 1.0 for part in parts)
+
+
+def test_hits_of_the_record(printed):
+    """Of the third task at L = 2, text by text."""
+    records = load_records()
+    texts = np.split(records.accepted, records.start[1:])
+    chat = [text for text, task in zip(texts, records.task, strict=True) if task == 2]
+    row = np.concatenate([text & np.roll(text, -1) & np.roll(text, -2) for text in chat])
+    alpha = np.concatenate(chat).mean()
+    found = [float(number) for number in re.search(r"^chat +2 +(.*) to ", printed(evidence, "hits"), re.M)[1].split()]
+    assert found[:3] == pytest.approx([alpha, row.mean(), row.mean() / alpha**3], abs=0.005)
+    assert found[3] < found[2]
+
+
+def test_drafting_ahead_gains_in_rounds():
+    found = ahead.row(next(ahead.systems()), instances=2, rounds=20, weights=[0.0])
+    assert all(float(found[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
+
+
+def test_bound_with_drafting_ahead(printed):
+    out = printed(evidence, "bound-ahead --drawn 2 --instances 0 --seconds 1")
+    assert re.search(r"qwen3.5, a100-32b +0.965 +91.17 +91.41 +0.9973", out)
+    assert re.search(r"systems +above.*\n.*\n2 +0 ", out)
 
 
 def test_searches_try_the_defaults(printed, tmp_path):

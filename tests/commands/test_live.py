@@ -1,17 +1,19 @@
 """``multispin live`` from end to end, with random models of a few thousand weights."""
 
 import csv
+import itertools
 import json
 import re
 
 import numpy as np
 import pytest
-from models.tiny import save_tiny
+from models.tiny import save_model, save_tiny, tiny_model
 
 import multispin_env as ms
 from multispin_env.commands import live
 from multispin_env.commands.main import main
 from multispin_env.models import contender
+from multispin_env.models.network import round_weights
 
 TASKS = tuple(ms.Task(name=name, acceptance_rate=0.4, acceptance_std=0.1) for name in ("code", "chat"))
 
@@ -23,6 +25,9 @@ def folder(tmp_path_factory):
         save_tiny(folder / name, seed)
     save_tiny(folder / "other", 2, words=30)
     save_tiny(folder / "short", 3, context=30)
+    close = tiny_model(0)
+    round_weights(close.network, 3)
+    save_model(close, folder / "close")
     rows = [{"prompt": f"w{k} w{k + 1} w5", "task": ("code", "chat")[k % 2]} for k in range(2, 12)]
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (folder / "strange.jsonl").write_text('{"prompt": "w4", "task": "poetry"}', encoding="utf-8")
@@ -96,6 +101,44 @@ def test_one_device_and_a_draft_that_is_the_target(folder, plain):
             assert row["accepted"] == row["draft_length"]
 
 
+def rows_of(folder, out):
+    with (folder / f"{out}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(("temperature", "guess"), [(0, "greedy"), (1, "shared-seed")])
+def test_devices_draft_ahead(folder, plain, capsys, temperature, guess):
+    """A hit's head start makes the next drafting shorter; who draws numbers in turn does not matter."""
+    words = command(folder, "--draft-ahead", temperature=temperature, draft=folder / "close", rounds=12, tokens=40)
+    assert main(words) == 0
+    assert f"hits, guess {guess}" in capsys.readouterr().out
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))["about"]
+    assert (about["scenario"]["draft_ahead"], about["scenario"]["guess"]) == (True, guess)
+    rows, hits, drafts = rows_of(folder, "run"), 0, 0
+    for one, after in itertools.pairwise(rows):
+        columns = [np.array(one[name].split(), dtype=float) for name in ("draft_length", "accepted", "hit")]
+        length, accepted, hit = columns
+        chain, next_chain = (np.array(row["head_start"].split(), dtype=float) for row in (one, after))
+        spent = np.array(one["draft_time"].split(), dtype=float)
+        assert (accepted[hit > 0] == length[hit > 0]).all()
+        assert (spent[chain >= length] == 0.0).all()
+        assert (spent[chain < length] > 0.0).all()
+        if one["contender"] == after["contender"]:
+            new = np.array(after["age"].split()) == "0"
+            assert (next_chain[new | (hit == 0)] == 0.0).all()
+            hits, drafts = hits + (next_chain > 0).sum(), drafts + len(hit)
+    assert hits > drafts / 10
+    assert sum(one["drafts"] for one in about["hits"]) == 2 * 12 * 3
+    assert all(one["low"] <= one["hits"] / one["drafts"] <= one["high"] for one in about["hits"])
+
+
+def test_without_drafting_ahead_nothing_speaks_of_it(folder, plain, capsys):
+    assert main(command(folder)) == 0
+    assert "hits" not in capsys.readouterr().out
+    assert "hits" not in json.loads((folder / "run.json").read_text(encoding="utf-8"))["about"]
+    assert not {"head_start", "hit"} & rows_of(folder, "run")[0].keys()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_what_was_played_is_kept(folder, plain, capsys, monkeypatch, error):
     """In the middle of the fifth round: four of both are complete."""
@@ -133,6 +176,16 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
         ({"temperature": -1}, "temperature: expected a finite number"),
         ({"controller": "optimal+gradient"}, "controller: expected one that live has all it needs for, got"),
         ({"beside": "optimal+clairvoyant"}, "controller: expected one that is not told the true acceptance"),
+        ({"draft-ahead": "gready"}, "guess: expected one of .*, got 'gready'"),
+        (
+            {"draft-ahead": "greedy"},
+            r"guess: expected one of \['shared-seed', 'independent'\] at this temperature, got",
+        ),
+        ({"draft-ahead": "independent", "temperature": 0}, r"guess: expected one of \['greedy'\] at this temperature"),
+        (
+            {"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"},
+            "long.jsonl, line 1, prompt: expected at most 13 tokens",
+        ),
         ({"beside": "optimal+filter"}, "beside: expected another one than the controller, got 'optimal.filter'"),
         ({"prompts": "{}/empty.txt"}, "prompts: expected at least one prompt, got none"),
         (

@@ -1,6 +1,7 @@
 """``multispin record``: with tiny models, killed and taken up again, from counts, and of a record that is there."""
 
 import json
+import shutil
 import signal
 from argparse import Namespace
 from pathlib import Path
@@ -18,6 +19,7 @@ from multispin_env.models.counts import RecordedTexts, texts_of
 from multispin_env.models.passes import Journal
 from multispin_env.models.prompts import read_prompts
 from multispin_env.physics.records import load_overlap
+from multispin_env.physics.tokens import expected_tokens
 from tests.commands.test_entry import without
 
 ROOT = Path(__file__).parent.parent.parent
@@ -175,8 +177,16 @@ GOOD = [*MODEL, "--out", "m"]
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["--out", "m"], "prompts: expected one of --prompts, --from-counts and --read, got none"),
+        (["--out", "m"], "--from-counts, --counters, --acceptance-length and --read, got none"),
         ([*GOOD, "--from-counts", "y.csv"], "got --prompts and --from-counts"),
+        (["--counters", "x", "--acceptance-length", 2, "--out", "m"], "got --counters and --acceptance-length"),
+        (["--counters", "x.txt", "--out", "m"], "counters: expected a readable text file, got PosixPath('x.txt')"),
+        (["--counters", "x.txt", "--drafted", 0, "--out", "m"], "drafted: expected an integer ≥ 1, got 0"),
+        (["--acceptance-length", 2, "--drafted", 4], "out: expected a name for the files to write, got none"),
+        (["--acceptance-length", 2, "--out", "m"], "drafted: expected an integer ≥ 1, got None"),
+        (["--acceptance-length", 5.1, "--drafted", 4, "--out", "m"], "acceptance_length: expected a finite number in"),
+        (["--acceptance-length", 0.9, "--drafted", 4, "--out", "m"], "in [1, 5], got 0.9"),
+        (["--acceptance-length", "nan", "--drafted", 4, "--out", "m"], "in [1, 5], got nan"),
         ([*PROMPT, "--out", "m"], "target: expected a model, got none"),
         (MODEL, "out: expected a name for the files to write, got none"),
         ([*MODEL, "--out", ".."], "out: expected a name for the files to write, got '..'"),
@@ -260,6 +270,39 @@ def test_counts_make_a_scenario(here, capsys, said):
     assert sorted(path.name for path in here.iterdir()) == ["log.csv", "mine.json", "mine.toml", "prompts.jsonl"]
     Path("log.csv").write_text(LOG + "3,y,4,five\n", encoding="utf-8")
     assert "log.csv, line 7, accepted: expected an integer in 0..4" in said("--from-counts", "log.csv", "--out", "m")
+
+
+PAGES = ROOT / "tests" / "models" / "pages"
+
+
+def test_metrics_pages_make_a_scenario_with_a_task_each(here, capsys, said):
+    shutil.copy(PAGES / "vllm.txt", "code.txt")
+    shutil.copy(PAGES / "sglang.txt", "chat.txt")
+    assert main(["record", "--counters", "code.txt", "chat.txt", "--scenario", "qwen3.5", "--out", "mine"]) == 0
+    assert "mine.toml, mine.json" in capsys.readouterr().out
+    scenario = ms.Scenario.load("mine.toml")
+    assert scenario == ms.Scenario.preset("qwen3.5").replace(name="mine", tasks=scenario.tasks)
+    tokens = [float(expected_tokens(3, np.array(task.acceptance_rate))) for task in scenario.tasks]
+    assert [task.name for task in scenario.tasks] == ["code", "chat"]
+    assert tokens == pytest.approx([2.524, 2.6])
+    code, chat = json.loads(Path("mine.json").read_text(encoding="utf-8"))["rows"]
+    assert code["interval"][0] < code["rate"] == scenario.tasks[0].acceptance_rate < code["interval"][1]
+    assert (code["accepted"], chat["interval"]) == ([7000, 4870, 3370], None)
+    gym.make("MultiSpin/HiddenAcceptance-v0", scenario="mine.toml", num_users=2).reset(seed=0)
+    Path("other").mkdir()
+    shutil.copy(PAGES / "vllm.txt", "other/code.txt")
+    assert "counters: expected files of different names" in said(
+        "--counters", "code.txt", "other/code.txt", "--out", "m"
+    )
+    assert not Path("m.toml").exists()
+
+
+def test_an_acceptance_length_makes_a_scenario(here, capsys):
+    assert main(["record", "--acceptance-length", "2.9", "--drafted", "4", "--out", "mine"]) == 0
+    assert "no interval" in capsys.readouterr().out
+    (task,) = ms.Scenario.load("mine.toml").tasks
+    assert task.name == "all"
+    assert float(expected_tokens(4, np.array(task.acceptance_rate))) == pytest.approx(2.9)
 
 
 def test_counts_need_no_torch(here):

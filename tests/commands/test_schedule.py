@@ -15,17 +15,22 @@ QWEN = ["--scenario", "qwen3.5", "--server", "a100-32b", "--max-batch", "200"]
 SCENARIO = ms.Scenario.preset("qwen3.5", server="a100-32b")
 
 
+BY_BATCH = {"server_draft_pieces": ((0.004, 0.0), (0.001, 0.0003))}
+
+
 def best(scenario, size):
     """Draft length and speed-up of one batch size, by trying every length."""
     values = []
     for length in range(scenario.max_draft_length + 1):
         tokens = np.mean([(1 - t.acceptance_rate ** (length + 1)) / (1 - t.acceptance_rate) for t in scenario.tasks])
-        time = length * scenario.server_draft_time + scenario.pass_time(size, size * (length + 1))
+        pieces = scenario.server_draft_pieces or ((scenario.server_draft_time, 0.0),)
+        drafting = max(start + slope * size for start, slope in pieces)
+        time = length * drafting + scenario.pass_time(size, size * (length + 1))
         values.append(size * tokens / time)
     return int(np.argmax(values)), max(values), max(values) / values[0]
 
 
-@pytest.mark.parametrize("fields", [{}, {"server": "a100-7b-gemm"}, {"server_draft_time": 0.03}], ids=str)
+@pytest.mark.parametrize("fields", [{}, {"server": "a100-7b-gemm"}, {"server_draft_time": 0.03}, BY_BATCH], ids=str)
 def test_spans_equal_trying_every_length(fields):
     scenario = SCENARIO.replace(**fields)
     spans = draft_schedule(scenario, 150)
@@ -36,6 +41,12 @@ def test_spans_equal_trying_every_length(fields):
         _, goodput, speed_up = best(scenario, span.last)
         assert (span.goodput, span.speed_up) == pytest.approx((goodput, speed_up), rel=1e-12)
     assert all(one.draft_length != other.draft_length for one, other in itertools.pairwise(spans))
+
+
+def test_large_batches_that_draft_slowly_get_shorter_drafts():
+    by_batch, constant = (draft_schedule(SCENARIO.replace(**fields), 150) for fields in (BY_BATCH, {}))
+    assert (by_batch[0].draft_length, constant[0].draft_length) == (10, 10)
+    assert by_batch[-1].draft_length < constant[-1].draft_length
 
 
 def test_the_papers_law_always_wants_drafts():

@@ -95,6 +95,22 @@ def test_capacities_of_a_server_alone():
     assert ms.capacity(SERVED, tpot=1e9, system="autoregressive", states=1) == MOST_COMPUTED
 
 
+def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly():
+    """Of devices that are alike, by trying every length for each number of them."""
+    task = ms.Task(name="all", acceptance_rate=0.8)
+    scenario = SERVED.replace(tasks=(task,), server_draft_pieces=((0.003, 0.0), (0.001, 0.0001)))
+    (start, slope), *_ = scenario.verification_pieces
+
+    def served(users):
+        step = max(0.003, 0.001 + 0.0001 * users)
+        rounds = ((length * step + start + slope * users * (length + 1), length) for length in range(6))
+        return any(time <= 0.04 * sum(0.8**place for place in range(length + 1)) for time, length in rounds)
+
+    most = ms.capacity(scenario, tpot=0.04, system="colocated", states=1)
+    assert [served(users) for users in (most, most + 1)] == [True, False]
+    assert most < ms.capacity(scenario.replace(server_draft_time=0.003), tpot=0.04, system="colocated", states=1)
+
+
 SCENARIO = ms.Scenario.preset("llama2", num_users=4)
 FEW = {"copies": 4, "warm_up": 1.0, "horizon": 8.0, "requests": 40, "channel": "static"}
 PLAYED = {"copies": 4, "warm_up": 1.0, "channel": "static"}

@@ -15,8 +15,10 @@ import gymnasium as gym
 import pytest
 
 import multispin_env as ms
+from benchmarks.evidence.tables import MACHINES
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
+from multispin_env.models.profile import lines_in_words
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS
 
@@ -113,6 +115,19 @@ def test_the_page_of_the_model_has_the_numbers_of_each_pair():
         assert times == f"{fixed:.4g} ms, {per_draft:.4g} ms"
         assert draft_time.partition(",")[0] == f"{1e3 * scenario.mean_draft_time:.3g} ms"
         assert acceptance == f"{min(rates):.4f} to {max(rates):.4f}".replace("0.", ".")
+
+
+def test_the_page_of_servers_has_the_profiles_that_are_from_tables():
+    rows = [
+        line.strip("| ").split(" | ") for line in table(DOCS / "evidence" / "servers.md", "| profile | target |")[2:]
+    ]
+    assert [row[0].strip("`") for row in rows] == list(MACHINES)
+    for name, target, law, worst, drafting, worst_draft in rows:
+        server = ms.registry.SERVERS.load(name.strip("`"))
+        assert server.model.startswith(f"{target}, drafts by ")
+        assert law == f"{1e3 * server.time_per_draft:.3g} ms K + {lines_in_words(server.pieces)}"
+        assert drafting == lines_in_words(server.draft_pieces)
+        assert re.findall(r"within ([\d.]+%)", server.source) == [worst, worst_draft]
 
 
 def test_the_page_of_requests_has_every_arrival_process():

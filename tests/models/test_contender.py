@@ -78,6 +78,33 @@ def test_a_round_is_priced_as_the_model_prices_it():
     assert one.predicted[0] == 1.0  # of the request that gets one more token
 
 
+def test_chains_grow_by_the_clock_of_the_scenario_whatever_the_pass_takes():
+    """All guesses hit; the first device's request ends behind each round, and its chain with it."""
+    scenario = SCENARIO.replace(draft_ahead=True, min_draft_length=0, server="a100-32b", padded_verification=True)
+    contender, asked = made(scenario=scenario), []
+    fake = contender._play
+
+    def play(length, ahead):
+        asked.append(ahead)
+        played = fake(length)
+        played.hit = np.full(3, True)
+        return played
+
+    contender._play = play
+    head_start, drafted = np.zeros(3), contender.air.draft_time
+    for _ in range(6):
+        one = contender.step()
+        assert one.chains is not None
+        np.testing.assert_allclose(one.chains.head_start, head_start)
+        np.testing.assert_allclose(one.drafting, np.maximum(one.draft_length - head_start, 0.0) * drafted, atol=1e-12)
+        rate = np.array([task.acceptance_rate for task in scenario.tasks[:3]])
+        np.testing.assert_allclose(one.chains.predicted, rate ** (one.draft_length + 1))
+        grown = head_start + (one.access + one.predicted_pass) / drafted - one.draft_length - 1.0
+        head_start = np.clip(grown, 0.0, scenario.max_draft_length) * [0, 1, 1]
+        np.testing.assert_array_equal(asked[-1][1:], np.floor(head_start[1:]))
+    assert head_start.max() > 1.0
+
+
 def test_a_controller_alone_knows_the_mean_of_the_task():
     bare, named = (made(name) for name in ("homogeneous", "homogeneous+task-mean"))
     for _ in range(3):

@@ -52,23 +52,23 @@ def law(model, text, temperature=1.0):
 
 
 def p_values(devices):
-    """Of uniformity, for each token of the texts, of two numbers that are uniform if it has the target's law.
+    """Of uniformity, for each token of the texts, of three numbers that are uniform if it has the target's law.
 
     They are the probability of the tokens that come before it in some order, given the text before it, plus a random
-    part of its own. The orders: that of the vocabulary, and p / q, along which whatever is wrong with refusals moves
-    tokens.
+    part of its own. The orders: that of the vocabulary; p / q, along which whatever is wrong with refusals moves
+    tokens; and q, along which what is wrong with guesses does.
     """
     rng = np.random.default_rng(1)
     found = []
     for _, begun, text in devices.all_texts:
         p, q = (law(model, text)[begun - 1 : -1] for model in (devices.pair.target, devices.pair.draft))
         token = np.array(text[begun:], dtype=np.int64)[:, None]
-        for order in (np.broadcast_to(np.arange(WORDS), p.shape), p / q):
+        for order in (np.broadcast_to(np.arange(WORDS), p.shape), p / q, q):
             before = np.where(order < np.take_along_axis(order, token, 1), p, 0.0).sum(1)
             found.append(before + rng.random(len(token)) * np.take_along_axis(p, token, 1)[:, 0])
-    both = [np.concatenate(found[order::2]) for order in range(2)]
-    assert len(both[0]) >= 5_000
-    return [chisquare(np.histogram(one, 20, (0.0, 1.0))[0]).pvalue for one in both]
+    orders = [np.concatenate(found[order::3]) for order in range(3)]
+    assert len(orders[0]) >= 5_000
+    return [chisquare(np.histogram(one, 20, (0.0, 1.0))[0]).pvalue for one in orders]
 
 
 def played(users=64, count=45):

@@ -49,7 +49,11 @@ def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 5
 
 def save_tiny(folder: Path, seed: int, **options: Any) -> str:
     """Write one as ``transformers`` saves it; returns its path as text."""
-    model = tiny_model(seed, **options)
+    return save_model(tiny_model(seed, **options), folder)
+
+
+def save_model(model: Model, folder: Path) -> str:
+    """The same for a model that is made already."""
     model.network.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return str(folder)

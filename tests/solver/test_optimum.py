@@ -11,6 +11,7 @@ from reference import equal_latency as root
 
 import multispin_env as ms
 from multispin_env.physics.tokens import pass_tokens
+from multispin_env.registry import SERVERS
 from multispin_env.solver import relaxed
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import idle, relaxed_optimum
@@ -59,6 +60,27 @@ def test_certified_equals_brute_force(kind):
             where[side_of_kink(scenario, found)] += 1
     if kind == "two pieces":
         assert min(where["left"], where["at"], where["right"]) >= 3
+
+
+@pytest.mark.parametrize("server", SERVERS.names())
+def test_certified_equals_brute_force_on_every_server(server):
+    rng = np.random.default_rng(0)
+    for users, longest, payload, low in ((1, 25, "ids", 0), (2, 12, "distributions", 1), (3, 6, "ids", 0)):
+        scenario = ms.Scenario.preset(
+            "qwen3.5",
+            server=server,
+            num_users=users,
+            max_draft_length=longest,
+            payload=payload,
+            min_draft_length=low,
+            total_bandwidth=float(rng.choice([0.2e6, 1e6, 10e6])),
+        )
+        state = ms.sample_state(scenario, rng)
+        best = best_goodput(scenario, state)
+        found = ms.make_controller("optimal", scenario, certify=1e-8)(state)
+        assert found.certified
+        assert found.bound >= best * (1.0 - 1e-14)
+        assert ms.expected_outcome(scenario, state, found).goodput == pytest.approx(best, rel=1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -249,7 +271,7 @@ def loss_of_the_rule(scenario, state):
     return 1.0 - quick / found.value
 
 
-@pytest.mark.parametrize("server", ["", "a100-32b", "a100-70b", "a100-7b-gemm", "cpu-1.5b"])
+@pytest.mark.parametrize("server", ["", "a100-32b", "a100-70b", "a100-7b-gemm", "cpu-1.5b", "h100-27b", "l40s-32b"])
 @pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
 def test_the_rule_is_close_on_networks(name, server):
     wide = [{"total_bandwidth": bandwidth} for bandwidth in (2e6, 1e7, 2e8)]

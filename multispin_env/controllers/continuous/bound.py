@@ -1,11 +1,12 @@
 """Bound in tokens/s on every policy without the barrier, and what its time is worth (ours; docs/evidence/bound.md).
 
 `rate_bound` solves the program of `bound_program`. Here are what it adds for some systems: a fading channel as a few
-states that no policy finds worse, rows for a server whose passes take longer for every token, and, for a tight bound in
-static channels, rows about the batches that a device sits out.
+states that no policy finds worse, rows for a server whose passes take longer for every token, rows for devices that
+draft ahead, and, for a tight bound in static channels, rows about the batches that a device sits out.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from multispin_env.controllers.continuous.bound_program import (
     rates_of,
     useful_sets,
 )
+from multispin_env.physics.chains import hit_probability
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Batched, SystemState, checked_state
@@ -113,6 +115,31 @@ def _token_rows(rates: Rates, system: System, own: IntArray, whole: IntArray) ->
     program.put(counted, whole, -1.0)
 
 
+def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
+    """Rows 3b and 3c, with h (K, L): a head start follows a hit, and hits in a row are one chain. Returns rows 3c (K,).
+
+    The second kind of cycle is the one that begins with a head start.
+    """
+    program, users, miss = rates.program, system.num_users, 1.0 - hit
+    begun = np.arange(2)[:, None]  # 1 with a head start
+    kept, chain, counted = program.rows(users), program.rows(users, at_most=1.0), program.rows(users)
+    missed = program.variables(users, users, most=1.0 / system.batch_time, group=np.arange(users)[:, None])
+    program.put(kept[:, None, None, None], rates.cycles, begun - hit[:, None, None])
+    program.put(counted[:, None, None, None], rates.cycles, miss[:, None, None])
+    program.put(counted[:, None], missed, -1.0)
+    for sign, share in ((-1.0, miss.min(-1)), (1.0, miss.max(-1))):
+        span = program.rows(users, users)
+        program.put(span, missed, sign)
+        program.put(span, rates.members, -sign * share[:, None])
+    own = (system.pass_time - system.pass_time[:, :1]).min(0)  # s of a pass for the tokens of one draft, at least
+    drafting = system.drafting[:, :, :1] + begun * system.draft_time[:, None, None, None]
+    last = miss[:, None, None] * (system.air[:, :, None] + own)
+    last = last + (1 - begun - miss[:, None, None]) * system.batch_time[0]  # chains that end with a hit
+    program.put(chain[:, None, None, None], rates.cycles, drafting + last)
+    program.put(chain[:, None], missed, system.batch_time)
+    return chain
+
+
 @dataclass(frozen=True, eq=False)
 class Kinds:
     """Kinds (G,) of cycles by the batches since the device's last one; sizes of batches are in C classes."""
@@ -166,7 +193,7 @@ def add_idle(rates: Rates, system: System, kinds: Kinds) -> IntArray:
     """Rows 7, and the idle time that rows 8 share out: what does not fit into passes takes idle time of the server."""
     program = rates.program
     idle = program.rows(system.num_users, at_most=1.0)
-    needed = (system.drafting + system.air)[:, 0, None] - kinds.skipped_time[:, None]  # (K, G, L)
+    needed = (system.drafting + system.air[:, :, None])[:, 0] - kinds.skipped_time[:, None]  # (K, G, L)
     program.put(idle[:, None, None], rates.cycles[:, 0], np.maximum(needed, 0.0))
     program.put(idle[:, None], rates.batches, system.batch_time)
     shared = program.rows(at_most=float(LOOKS_BACK))
@@ -181,7 +208,7 @@ def solve_with_uploads(rates: Rates, system: System, kinds: Kinds, slack: IntArr
     start = np.ones(sum(map(len, rates.program.most)), dtype=bool)
     start[rates.cycles] = False
     start[rates.cycles[:, :, kinds.skips != 2, ::3]] = True
-    spare = np.maximum(kinds.skipped_time[:, None] - system.drafting, 0.0)  # (K, G, L), the d from which on one counts
+    spare = np.maximum(kinds.skipped_time[:, None] - system.drafting[:, 0], 0.0)  # (K, G, L), d from which it counts
     found = rates.program.solve(start)
     for _ in range(12):
         cuts = [cut for each in range(len(slack)) if (cut := _broken(found, rates, system, kinds, slack, spare, each))]
@@ -251,6 +278,7 @@ def rate_bound(
     channel: str = "static",
     mean_gain: FloatArray | None = None,
     tight: bool = False,
+    barrier: bool = False,
 ) -> FloatArray:
     """Long-run tokens/s that no policy exceeds where the server verifies what is there and nobody waits.
 
@@ -264,7 +292,8 @@ def rate_bound(
     ----------
     scenario
         The system. Where verification costs tokens, every line of the law bounds the time of a pass; a padded pass
-        counts as one that is not, which leaves the bound valid. A round trip delays the draft of each cycle.
+        counts as one that is not, which leaves the bound valid. A round trip delays the draft of each cycle. Where
+        devices draft ahead, the bound is on policies that do not know what will be accepted.
     state
         Arrays (..., K).
     channel
@@ -273,7 +302,10 @@ def rate_bound(
     mean_gain
         H̄ (..., K) > 0, for ``"independent"`` only.
     tight
-        Whether to count also what devices miss in batches that they sit out, which is slow: static channels only.
+        Whether to count also what devices miss in batches that they sit out, which is slow: only in static channels,
+        and where nobody drafts ahead.
+    barrier
+        Whether the bound is on policies of rounds alone: every batch has a draft of each device.
 
     Returns
     -------
@@ -295,7 +327,7 @@ def rate_bound(
     >>> bool(ms.rate_bound(scenario, state) > barrier)
     True
     """
-    return rate_prices(scenario, state, channel=channel, mean_gain=mean_gain, tight=tight).bound
+    return rate_prices(scenario, state, channel=channel, mean_gain=mean_gain, tight=tight, barrier=barrier).bound
 
 
 def rate_prices(
@@ -305,6 +337,7 @@ def rate_prices(
     channel: str = "static",
     mean_gain: FloatArray | None = None,
     tight: bool = False,
+    barrier: bool = False,
 ) -> RatePrices:
     """Return `rate_bound` with the prices that prove it. Parameters and errors are those of `rate_bound`.
 
@@ -317,27 +350,31 @@ def rate_prices(
     True
     """
     state = checked_state(scenario, state)
-    _check_question(scenario, channel, tight)
+    _check_question(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
     shape, users = draft_time.shape[:-1], scenario.num_users
     flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
-    found = [_priced(scenario, *row, fading=channel == "independent", tight=tight) for row in zip(*flat, strict=True)]
+    priced = partial(_priced, scenario, fading=channel == "independent", tight=tight, barrier=barrier)
+    found = [priced(*row) for row in zip(*flat, strict=True)]
     bound, server, uplink, device = map(np.array, zip(*found, strict=True)) if found else [np.empty(0)] * 4
     server, uplink = server.reshape(shape), uplink.reshape(shape)
     return RatePrices(bound.reshape(shape), server, uplink, device.reshape(*shape, users))
 
 
-def _check_question(scenario: Scenario, channel: str, tight: bool) -> None:
+def _check_question(scenario: Scenario, channel: str, tight: bool, barrier: bool) -> None:
     """``ValueError`` for a channel without such a bound, or a program that takes too much time or memory."""
     check_name("channel", channel, BOUNDED_CHANNELS)
+    check_bool("barrier", barrier)
     if check_bool("tight", tight) and channel != "static":
         raise ValueError(f"tight: expected False unless channels are static, got True with {channel!r}")
+    if tight and scenario.draft_ahead:
+        raise ValueError("tight: expected False where draft_ahead is True, got True")
     if tight and not scenario.law.flat:
         raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
     check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more take many minutes
-    states = STATES if channel == "independent" else 1
-    most = 2**18 // (scenario.num_users * states) - 1  # of more kinds of cycles the program takes over a gigabyte
+    kinds = (STATES if channel == "independent" else 1) * (1 + scenario.draft_ahead)
+    most = 2**18 // (scenario.num_users * kinds) - 1  # of more kinds of cycles the program takes over a gigabyte
     check_integer(
         f"max_draft_length of rate_bound for {scenario.num_users} devices", scenario.max_draft_length, 1, most
     )
@@ -367,14 +404,15 @@ def _priced(
     *,
     fading: bool,
     tight: bool,
+    barrier: bool,
 ) -> tuple[float, float, float, FloatArray]:
     """Bound and prices of server, uplink and devices (K,) of one instance; times are in units of the shortest pass."""
     air, probability = token_time[:, None], np.ones((len(token_time), 1))
     if fading:
         air, probability = fading_states(scenario, mean_gain)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
-    least, lines = _law(scenario)
-    unit = least[0]
+    least, lines = _law(scenario, lengths)
+    unit = least[0, 0]
     system = System(
         delay=scenario.round_trip_time / unit,
         draft_time=draft_time / unit,
@@ -383,8 +421,10 @@ def _priced(
         acceptance_rate=acceptance_rate,
         lengths=lengths,
         tokens=expected_tokens(lengths, acceptance_rate[:, None]),
-        batch_time=least / unit,
+        pass_time=least / unit,
         token_lines=lines / unit,
+        hit=hit_probability(scenario, lengths, acceptance_rate[:, None]) if scenario.draft_ahead else None,
+        barrier=barrier,
     )
     rates, together, found = _solved(system, tight)
     device = found.prices[rates.device] + sum(found.prices[row] * member for row, member in together)
@@ -396,11 +436,13 @@ def _priced(
 def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:
     """The program, the row and the members of each set, and the solution."""
     kinds = kinds_of(system)
-    rates = rates_of(system, len(kinds) if tight else 1)
+    rates = rates_of(system, len(kinds) if tight else system.drafting.shape[2])
     if system.token_lines.size:
         rates = with_token_times(rates, system)
     add_times(rates)
     together = [(int(add_set(rates, system, member)), member.astype(np.float64)) for member in useful_sets(system)]
+    if system.hit is not None:
+        together += zip(add_chains(rates, system, system.hit).tolist(), np.eye(system.num_users), strict=True)
     if not tight:
         return rates, together, rates.program.solve()
     add_skips(rates, kinds)
@@ -408,13 +450,15 @@ def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatAr
     return rates, together, solve_with_uploads(rates, system, kinds, slack)
 
 
-def _law(scenario: Scenario) -> tuple[FloatArray, FloatArray]:
-    """Least time (K,) of a pass of 1..K drafts, and lines (K, J, 2) by the drafted tokens in it, if they cost time."""
-    sizes = range(1, scenario.num_users + 1)
-    least = np.array([float(scenario.pass_time(n, n * (1 + scenario.min_draft_length))) for n in sizes])
-    if scenario.law.flat:  # rows of tokens would make the program larger and change nothing
+def _law(scenario: Scenario, lengths: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Least time (K, L) of a pass of 1..K drafts by the length of one, and lines (K, J, 2) by its drafted tokens.
+
+    There are no lines where tokens cost no time: they would make the program larger and change nothing.
+    """
+    sizes = np.arange(1, scenario.num_users + 1)[:, None]
+    least = scenario.law.time(sizes, sizes + (sizes - 1) * lengths[0] + lengths) + np.zeros(len(lengths))
+    if scenario.law.flat:
         return least, np.empty((len(sizes), 0, 2))
     start, slope = np.array(scenario.law.lines).T
-    fixed = np.array([scenario.law.time_of_drafts(n) for n in sizes])
-    starts = fixed[:, None] + start + np.array(sizes)[:, None] * slope
+    starts = scenario.law.time_of_drafts(sizes) + start + sizes * slope
     return least, np.stack(np.broadcast_arrays(starts, slope), axis=-1)

@@ -156,8 +156,10 @@ class System:
     acceptance_rate: FloatArray  # α (K,)
     lengths: IntArray  # l (L,), the tokens that may be drafted
     tokens: FloatArray  # E[N | l] (K, L)
-    batch_time: FloatArray  # V (K,) s, the least time of a pass of 1..K drafts
+    pass_time: FloatArray  # V (K, L) s, the least time of a pass of 1..K drafts, one of them of l tokens
     token_lines: FloatArray  # (K, J, 2) s and s for each drafted token: lines of a pass of 1..K drafts; J = 0: none
+    hit: FloatArray | None  # h (K, L), probability that a chain is kept; None: nobody drafts ahead
+    barrier: bool  # whether every batch has a draft of each device
 
     @property
     def num_users(self) -> int:
@@ -165,9 +167,18 @@ class System:
         return len(self.draft_time)
 
     @property
+    def batch_time(self) -> FloatArray:
+        """V (K,) in s, the least time of a pass of 1..K drafts."""
+        return self.pass_time[:, 0]
+
+    @property
     def drafting(self) -> FloatArray:
-        """Seconds (K, 1, L) from the start of a cycle to the end of its draft: l T and the round trip."""
-        return self.delay + (self.draft_time[:, None] * self.lengths)[:, None]
+        """Seconds (K, 1, 1, L) from the start of a cycle to the end of its draft: l T and the round trip.
+
+        Where devices draft ahead (K, 1, 2, L), at least: behind them, of cycles whose draft begins with a head start.
+        """
+        whole = self.delay + (self.draft_time[:, None] * self.lengths)[:, None, None]
+        return whole if self.hit is None else np.concatenate([whole, np.full_like(whole, self.delay)], axis=2)
 
     @property
     def air(self) -> FloatArray:
@@ -205,10 +216,11 @@ class Rates:
 def rates_of(system: System, kinds: int = 1) -> Rates:
     """Rows 1 to 4; cycles may be of several kinds, which other rows tell apart."""
     program, users = Program(), np.arange(system.num_users)
-    drafting, air = system.drafting[:, :, None], system.air[:, :, None]  # (K, 1 or m, 1, L)
+    drafting, air = system.drafting, system.air[:, :, None]  # (K, 1, 1 or G, L), (K, m, 1, L)
     shape = (*system.token_time.shape, kinds, len(system.lengths))
     least = system.batch_time
-    batches = program.variables(system.num_users, most=1.0 / least, group=0)
+    fewest = system.num_users if system.barrier else 1
+    batches = program.variables(system.num_users, most=(system.sizes >= fewest) / least, group=0)
     members = program.variables(system.num_users, system.num_users, most=1.0 / least, group=users[:, None])
     cycles = program.variables(
         *shape,
@@ -270,7 +282,7 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
     below, share = _between(knots, system.air[member])
     program.put(knot[below][:, :, None], cycles, 1.0 - share[:, :, None])
     program.put(knot[below + 1][:, :, None], cycles, share[:, :, None])
-    program.put(together, cycles, system.drafting[member][:, :, None])
+    program.put(together, cycles, system.drafting[member])
     waiting = np.broadcast_to(rates.waiting.seconds, rates.waiting.variable.shape)
     program.put(together, rates.waiting.variable[member], waiting[member])
     return together

@@ -46,8 +46,8 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of Cen-SPIN: the server drafts and verifies one prompt at a time ([MS] §VI).
 
-    Its goodput is E[N] / (L T_srv + T_fix + T_lin) with the best L. Parameters and result are as for `p2p_goodput`;
-    only the acceptance rates matter.
+    Its goodput is E[N] / (L T_srv + T_fix + T_lin) with the best L, and T_srv the paper's constant
+    (``server_draft_time``). Parameters and result are as for `p2p_goodput`; only the acceptance rates matter.
 
     Examples
     --------
@@ -90,8 +90,8 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
 def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of a server that hosts both models and drafts for all devices in batches.
 
-    It is Σ_k E[N_k | L] / (L T_srv + T_ver(K, K (L + 1))) with the best common L ≥ 0. Nothing is uploaded. Parameters
-    and result are as for `p2p_goodput`; only the acceptance rates matter.
+    It is Σ_k E[N_k | L] / (L T_srv(K) + T_ver(K, K (L + 1))) with the best common L ≥ 0. Nothing is uploaded.
+    Parameters and result are as for `p2p_goodput`; only the acceptance rates matter.
 
     Examples
     --------
@@ -108,8 +108,8 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
-    """L T_srv + T_ver(n, n (L + 1)) in seconds of common lengths (l,): a server drafts for a batch and verifies it."""
-    drafting = scenario.server_draft_time * np.asarray(draft_length, dtype=np.float64)
+    """L T_srv(n) + T_ver(n, n (L + 1)) in seconds of common lengths (l,): a server drafts for a batch and verifies."""
+    drafting = scenario.draft_step_time(batch) * np.asarray(draft_length, dtype=np.float64)
     return drafting + scenario.pass_time(batch, batch * (draft_length + 1))
 
 
@@ -144,14 +144,14 @@ class Span:
 def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     """Best draft length for every batch size up to a largest, as spans of sizes with the same length.
 
-    For a batch of n requests it is argmax_L n E[N | L] / (L T_srv + T_ver(n, n (L + 1))) over L = 0..L_max, with
+    For a batch of n requests it is argmax_L n E[N | L] / (L T_srv(n) + T_ver(n, n (L + 1))) over L = 0..L_max, with
     E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` for acceptance rates that
     are not known one by one.
 
     Parameters
     ----------
     scenario
-        Law of verification, T_srv (``server_draft_time``), tasks and L_max; the number of users does not matter.
+        Law of verification, T_srv (`Scenario.draft_step_time`), tasks and L_max; the number of users does not matter.
     max_batch
         Largest batch, ≥ 1.
 

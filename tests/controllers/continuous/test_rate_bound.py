@@ -113,6 +113,18 @@ def test_between_the_barrier_and_all_alone(law):
     assert (bound > barrier).all()
 
 
+@pytest.mark.parametrize("server", ["h100-27b", "b200-70b", "l40s-32b", "rtx-pro-6000-8b"])
+def test_no_rule_is_above_on_servers_from_tables(server):
+    scenario = ms.Scenario.preset(
+        "qwen3.5", server=server, num_users=6, total_bandwidth=2e6, min_draft_length=0, payload="ids"
+    )
+    state = ms.sample_state(scenario, np.random.default_rng(1), size=2)
+    bound = ms.rate_bound(scenario, state)
+    for name in ("optimal", "greedy", "groups", "own-pace"):
+        rate = ms.long_run_rate(ms.make_controller(name, scenario), state, warm_up=0.2, horizon=1.0)
+        assert (rate <= bound * ROUNDING).all(), name
+
+
 def test_more_of_anything_is_not_worse():
     scenario = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=1e6)
     state = ms.sample_state(scenario, np.random.default_rng(2))

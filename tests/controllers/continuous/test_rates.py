@@ -104,14 +104,22 @@ def test_the_server_alone_makes_what_the_formula_says(server):
     np.testing.assert_allclose(run.tokens.sum(-1) / run.time, scenario.autoregressive_goodput, rtol=1e-9)
 
 
-@pytest.mark.parametrize("length", [1, 5])
-def test_a_server_that_drafts_makes_what_the_formula_says(length):
-    scenario = SCENARIO.replace(server="a100-32b", num_users=5)
+@pytest.mark.parametrize(
+    ("length", "fields", "drafting"),
+    [
+        (1, {}, 0.004),
+        (5, {}, 0.004),
+        (5, {"server_draft_pieces": ((0.002, 0.0), (0.001, 0.0007))}, 0.0045),
+        (3, {"server": "", "server_draft_pieces": ((0.009, 0.0), (0.001, 0.0007))}, 0.009),
+    ],
+)
+def test_a_server_that_drafts_makes_what_the_formula_says(length, fields, drafting):
+    scenario = SCENARIO.replace(**{"server": "a100-32b", "num_users": 5, **fields})
     drafts = SERVER_ONLY["colocated"](scenario)[length]
     alpha = np.array([[0.6, 0.7, 0.8, 0.9, 0.3]])
     state = ms.SystemState(np.full((1, 5), 1e-12), np.ones((1, 5)), alpha)
     run = ms.serve(drafts, ENDLESS, copies=1, warm_up=0.5, horizon=30.0, channel="static", state=state)
-    step = length * scenario.server_draft_time + scenario.pass_time(5, 5 * (length + 1))
+    step = length * drafting + scenario.pass_time(5, 5 * (length + 1))
     np.testing.assert_allclose(run.tokens[0] / run.time, expected_tokens(length, alpha[0]) / step, rtol=0.08)
     np.testing.assert_allclose(run.pooled.gap, step, rtol=1e-9)
 

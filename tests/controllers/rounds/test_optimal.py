@@ -246,20 +246,38 @@ def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
 
 
 SERVER = ms.Scenario.preset("qwen3.5", server="a100-7b-gemm", num_users=3, min_draft_length=0)
+BY_BATCH = {"server_draft_pieces": ((0.002, 0.0), (0.0005, 0.0008))}
+"""2.9 ms for three requests."""
 
 
-def test_systems_on_a_server_equal_a_simulation_that_draws_tokens(rng):
+@pytest.mark.parametrize(("fields", "drafting"), [({}, 0.004), (BY_BATCH, 0.0029)])
+def test_systems_on_a_server_equal_a_simulation_that_draws_tokens(fields, drafting, rng):
     """Tokens of many rounds over their time, with the length that the closed form finds best."""
-    state = ms.sample_state(SERVER, rng)
+    server = SERVER.replace(**fields)
+    state = ms.sample_state(server, rng)
     rounds = 200_000
     rate = np.broadcast_to(state.acceptance_rate, (rounds, 3))
     values = []
     for length in range(SERVER.max_draft_length + 1):
-        time = length * SERVER.server_draft_time + SERVER.pass_time(3, 3 * (length + 1))
+        time = length * drafting + server.pass_time(3, 3 * (length + 1))
         tokens = sample_tokens(np.full((rounds, 3), length), rate, rng)
         values.append(tokens.sum() / (rounds * time))
-    assert ms.colocated_goodput(SERVER, state) == pytest.approx(max(values), rel=0.01)
-    assert ms.autoregressive_goodput(SERVER) == pytest.approx(values[0], rel=1e-12)
+    assert ms.colocated_goodput(server, state) == pytest.approx(max(values), rel=0.01)
+    assert ms.autoregressive_goodput(server) == pytest.approx(values[0], rel=1e-12)
+
+
+def test_colocated_by_plain_python(rng):
+    """Draft times by batch count for the server that drafts for all, and not for the paper's, which drafts for one."""
+    for users in (1, 2, 5, 40):
+        server = SERVER.replace(num_users=users, **BY_BATCH)
+        state = ms.sample_state(server, rng)
+        step = max(start + slope * users for start, slope in server.server_draft_pieces)
+        values = []
+        for length in range(server.max_draft_length + 1):
+            tokens = sum(sum(alpha**place for place in range(length + 1)) for alpha in state.acceptance_rate)
+            values.append(tokens / (length * step + server.pass_time(users, users * (length + 1))))
+        assert ms.colocated_goodput(server, state) == pytest.approx(max(values), rel=1e-12)
+        assert ms.centralized_goodput(server, state) == ms.centralized_goodput(SERVER.replace(num_users=users), state)
 
 
 def test_systems_on_a_server_by_hand(rng):

@@ -1,0 +1,170 @@
+"""The bound where devices draft ahead, beside the exact optimum of one device and beside rules.
+
+Tables: the optimum of one device in eight cells; the best rule on systems with 8 and 20 devices, also over the bound on
+every policy that does not draft ahead, and the bound on rounds alone; and drawn systems, where no rule may be above the
+bound. Hits are drawn, so a rate is a mean over copies of a system: it counts as above from four standard errors on.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from typing_extensions import override
+
+import multispin_env as ms
+from benchmarks.tools import Row, add_counts, show
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
+from multispin_env.physics.continuous.types import ContinuousState
+from multispin_env.physics.radio import spectral_efficiency
+from multispin_env.solver.policy_iteration import rate_optimum
+
+SERVERS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "a100-32b": {"server": "a100-32b", "payload": "ids", "min_draft_length": 0},
+}
+RULES = ("greedy", "groups", "synchronous", "optimal")
+COPIES = 8  # of a drawn system, each with its own hits
+
+
+@dataclass(frozen=True, eq=False)
+class Plainest(ms.ContinuousController):
+    """Each device sends the whole tokens that it has, at most ``most``; the server waits for nobody, or for all."""
+
+    most: int = 4
+    waits: bool = False
+
+    @override
+    def decide(self, state: ContinuousState) -> ms.ContinuousDecision:
+        assert state.head_start is not None
+        length = np.clip(np.floor(state.head_start), self.scenario.min_draft_length, self.most).astype(np.int64)
+        join = ms.Join.WAIT if self.waits else ms.Join.TAKE
+        return ms.ContinuousDecision(length, np.full(length.shape, join))
+
+
+def cell(preset: str, server: str, pick: Any) -> tuple[ms.Scenario, ms.SystemState]:
+    """One device of mean pace at gain .35, with the lowest or the highest α of the preset."""
+    scenario = ms.Scenario.preset(preset, num_users=1, draft_ahead=True, **SERVERS[server])
+    alpha = pick(task.acceptance_rate for task in scenario.tasks)
+    efficiency = spectral_efficiency(scenario, np.array([0.35]))
+    return scenario, ms.SystemState(np.array([scenario.mean_draft_time]), efficiency, np.array([alpha]))
+
+
+def cells() -> Iterator[Row]:
+    """Optimum and bound of one device."""
+    for server in SERVERS:
+        for preset in ("llama2", "qwen3.5"):
+            for pick in (min, max):
+                scenario, state = cell(preset, server, pick)
+                best = float(rate_optimum(scenario, state, step=0.125))
+                bound = float(ms.rate_bound(scenario, state))
+                alpha = float(state.acceptance_rate[0])
+                name = f"{preset}, {server}"
+                yield {"cell": name, "α": alpha, "optimum": best, "bound": bound, "optimum / bound": best / bound}
+
+
+def controllers(scenario: ms.Scenario) -> dict[str, ms.Controller[Any, Any]]:
+    """The rules, and the plainest of all with a few lengths."""
+    plain = {
+        f"plainest {most}, waits for {'all' if waits else 'nobody'}": Plainest(scenario, most=most, waits=waits)
+        for most in (1, 4)
+        for waits in (False, True)
+        if most <= scenario.max_draft_length
+    }
+    return {name: ms.make_controller(name, scenario) for name in RULES} | plain
+
+
+def drawn_system(seed: int) -> tuple[ms.Scenario, ms.SystemState]:
+    """A system of 1 to 8 devices that draft ahead, far from alike, and its state (K,)."""
+    rng = np.random.default_rng(seed)
+    users = int(rng.integers(1, 9))
+    laws: list[dict[str, Any]] = [{}, {"server": "a100-32b"}, {"verification_pieces": ((0.05, 0.0), (0.0, 0.01))}]
+    scenario = ms.Scenario.preset(
+        ("llama2", "qwen3.5")[int(rng.integers(2))],
+        num_users=users,
+        draft_ahead=True,
+        guess=("greedy", "shared-seed", "independent")[int(rng.integers(3))],
+        total_bandwidth=10.0 ** rng.uniform(5.7, 7.3),
+        payload=("ids", "distributions")[int(rng.integers(2))],
+        round_trip_time=float(rng.choice([0.0, 0.0, 0.01, 0.05])),
+        min_draft_length=int(rng.integers(2)),
+        max_draft_length=int(rng.choice([3, 8, 25])),
+        **laws[seed % 3],
+    )
+    state = ms.sample_state(scenario, rng)
+    alpha = rng.choice([0.01, 0.5, 0.7, 0.8, 0.9, 0.96, 0.999], users)
+    pace = state.draft_time * 10.0 ** rng.uniform(-0.7, 0.7, users)
+    return scenario, ms.SystemState(pace, state.spectral_efficiency, alpha)
+
+
+def played(controller: ms.Controller[Any, Any], state: ms.SystemState, seconds: float) -> tuple[float, float]:
+    """Mean tokens/s over copies of a system with states (K,), and its standard error."""
+    many = state.mapped(lambda array: np.repeat(array[None], COPIES, 0))
+    rates = ms.long_run_rate(controller, many, warm_up=1.0, horizon=seconds)
+    return float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(COPIES))
+
+
+def drawn(count: int, seconds: float) -> Row:
+    """How near the rules come on drawn systems, and on how many of these one is above by four standard errors."""
+    ratios, above = [], 0
+    for seed in range(count):
+        scenario, state = drawn_system(seed)
+        bound = float(ms.rate_bound(scenario, state))
+        rates = [played(controller, state, seconds) for controller in controllers(scenario).values()]
+        above += any(rate - 4.0 * error > bound * (1.0 + 1e-9) for rate, error in rates)
+        ratios.append(max(rate for rate, _ in rates) / bound)
+    quarter, half, three, top = np.quantile(ratios, [0.25, 0.5, 0.75, 1.0])
+    return {
+        "systems": count,
+        "above": above,
+        "best rule / bound, 25 %": quarter,
+        "50 %": half,
+        "75 %": three,
+        "top": top,
+    }
+
+
+def systems(users: int, instances: int, seconds: float) -> Iterator[Row]:
+    """The best rule over the bound, and over the bound on every policy that does not draft ahead."""
+    for server in SERVERS:
+        for preset in ("llama2", "qwen3.5"):
+            scenario = ms.Scenario.preset(preset, num_users=users, draft_ahead=True, **SERVERS[server])
+            state = ms.sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), instances)
+            bound = ms.rate_bound(scenario, state)
+            none = ms.rate_bound(scenario.replace(draft_ahead=False), state)
+            rounds = ms.rate_bound(scenario, state, barrier=True)
+            rates = {
+                name: ms.long_run_rate(controller, state, warm_up=2.0, horizon=seconds)
+                for name, controller in controllers(scenario).items()
+            }
+            best = max(rates, key=lambda name: float(rates[name].mean()))
+            yield {
+                "system": f"{preset}, {server}, K = {users}",
+                "bound": float(bound.mean()),
+                "best rule": best,
+                "rate / bound": float((rates[best] / bound).mean()),
+                "bound / bound without": float((bound / none).mean()),
+                "bound of rounds / bound": float((rounds / bound).mean()),
+                "rate / bound without": float((rates[best] / none).mean()),
+            }
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    counts = {
+        "drawn": (200, "drawn systems"),
+        "instances": (4, "instances of each system with 8 and 20 devices"),
+        "seconds": (10, "simulated seconds"),
+    }
+    add_counts(parser, counts)
+
+
+def run(options: Namespace) -> None:
+    """Print the tables."""
+    show("one device", cells())
+    if options.instances:
+        for users in (8, 20):
+            show(f"{users} devices", systems(users, options.instances, options.seconds))
+    if options.drawn:
+        show("drawn systems", [drawn(options.drawn, options.seconds)])

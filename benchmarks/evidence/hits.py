@@ -1,0 +1,58 @@
+"""Hits of drafts along a record, over what independent tokens of one rate say.
+
+For each task: the share of places from which L + 1 tokens in a row are accepted, as a hit of greedy guesses needs, over
+α^(L+1), α the share of accepted places. Windows overlap; intervals of 95 % are a bootstrap over texts.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.tools import Row, show
+from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.statistics import LEVEL, RESAMPLES
+from multispin_env.physics.records import Records, accepted_runs, load_records
+
+TASKS = ("code", "math", "chat", "reading")
+"""Of the package's record, and of examples/prompts.jsonl."""
+
+LENGTHS = (1, 2, 5)
+
+
+def rows(records: Records) -> Iterator[Row]:
+    """One for each task and draft length."""
+    runs = accepted_runs(records)
+    for index in range(records.num_tasks):
+        texts = np.flatnonzero(records.task == index)
+        drawn = np.random.default_rng(0).integers(0, len(texts), (RESAMPLES, len(texts)))
+        for length in LENGTHS:
+            reached = [np.add.reduceat(runs >= size, records.start)[texts] for size in (1, length + 1)]
+            sums = np.stack([records.length[texts], *reached], -1).astype(np.float64)  # (texts, 3)
+            low, high = np.quantile(_over(sums[drawn].sum(1), length), [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
+            places, ones, hits = sums.sum(0)
+            yield {
+                "task": TASKS[index] if index < len(TASKS) else index,
+                "L": length,
+                "α": f"{ones / places:.3f}",
+                "hits": f"{hits / places:.3f}",
+                "over α^(L+1)": f"{_over(sums.sum(0), length):.2f}",
+                "95 %": f"{low:.2f} to {high:.2f}",
+            }
+
+
+def _over(sums: FloatArray, length: int) -> FloatArray:
+    """Share of hits over α^(L+1) of sums (..., 3): places, accepted ones, those with L + 1 accepted in a row."""
+    places, ones, hits = np.moveaxis(sums, -1, 0)
+    over: FloatArray = hits / places / (ones / places) ** (length + 1)
+    return over
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the option."""
+    parser.add_argument("--record", metavar="FILE", help="as multispin record writes it (default: the package's)")
+
+
+def run(options: Namespace) -> None:
+    """Print the table."""
+    show("hits over independent tokens", rows(load_records(options.record)))

@@ -1,0 +1,112 @@
+"""Laws of servers that ship with the package, fitted to tables of measured kernels (extra ``tables``).
+
+With ``--out`` the files of the package are written there. The last table has verification beside passes that were
+recorded on GPUs, where both are there: recorded passes are slower, since a table has kernels and nothing between them.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.evidence.fit import TABLES
+from benchmarks.tools import Row, show
+from multispin_env.models.passes import VERIFY, PassCell, fit_law
+from multispin_env.models.tables import BATCHES, CONTEXT, LENGTHS, Machine, StepTimes, TableProfile, table_profile
+from multispin_env.units import MS
+
+MODELS = {
+    "8b": "Qwen/Qwen3-8B",
+    "27b": "Qwen/Qwen3.5-27B",  # the target of the paper
+    "32b": "Qwen/Qwen3-32B",
+    "70b": "meta-llama/Meta-Llama-3.1-70B",
+}
+
+DRAFT = "Qwen/Qwen3-0.6B"
+"""The smallest model of the tables; for 27b and 70b it stands for their own small ones, which the tables lack."""
+
+MACHINES = {
+    "a100-8b": Machine("a100_sxm"),
+    "h100-8b": Machine("h100_sxm"),
+    "h100-27b": Machine("h100_sxm", 2),
+    "h100-32b": Machine("h100_sxm", 4),
+    "h100-70b": Machine("h100_sxm", 4),
+    "b200-27b": Machine("b200_sxm"),
+    "b200-32b": Machine("b200_sxm"),
+    "b200-70b": Machine("b200_sxm", 2),
+    "l40s-8b": Machine("l40s"),
+    "l40s-32b": Machine("l40s", 4),
+    "rtx-pro-6000-8b": Machine("rtx_pro_6000_server"),
+    "rtx-pro-6000-32b": Machine("rtx_pro_6000_server", 2),
+}
+"""By the names of the profiles, which end with the model."""
+
+COMMENT = "# Written by `python -m benchmarks.evidence tables --out multispin_env/data/servers`.\n"
+
+
+def profile_of(name: str, folder: Path) -> TableProfile:
+    """Fit the law of a profile; its passes stand in a file of the folder."""
+    cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
+    model = MODELS[name.rpartition("-")[2]]
+    return table_profile(name, folder / f"{name}.csv", MACHINES[name], model, DRAFT, cells)
+
+
+def write(profile: TableProfile, folder: Path) -> Path:
+    """Write the file of a profile as it ships."""
+    file = folder / f"{profile.server.name}.toml"
+    profile.server.save(file)
+    file.write_text(COMMENT + file.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
+    return file
+
+
+def _lines(lines: object) -> str:
+    return " or ".join(f"{start / MS:.4g} + {slope / MS:.4g} n" for start, slope in np.array(lines))
+
+
+def rows(out: Path | None) -> Iterator[Row]:
+    """Fit every profile."""
+    with TemporaryDirectory() as folder:
+        for name in MACHINES:
+            profile = profile_of(name, Path(folder))
+            server, errors = profile.server, np.abs(profile.errors)
+            if out is not None:
+                write(profile, out)
+            yield {
+                "server": name,
+                "T_lin (ms)": f"{server.time_per_draft / MS:.4g}",
+                "largest of (ms)": _lines(server.pieces),
+                "worst": f"{errors.max():.1%}",
+                "median": f"{np.median(errors):.1%}",
+                "T_srv (ms)": _lines(server.draft_pieces),
+                "drafts worst": f"{profile.drafting.error:.1%}" if profile.drafting else "",
+                "1,000 tokens of context (ms)": f"{1e3 * profile.context_time / MS:.3g}",
+            }
+
+
+def recorded() -> Iterator[Row]:
+    """A 32B model on four A100: passes as they were recorded, and by tables; sequences of 8 tokens each."""
+    steps, table = StepTimes(Machine("a100_sxm", 4), MODELS["32b"]), TABLES["a100-32b"]
+    tokens = np.array(table.tokens, dtype=np.float64)
+    for context in (1, CONTEXT):
+        cells = [PassCell(VERIFY, count // 8, 7) for count in table.tokens]
+        times = np.array([steps.seconds(cell, context) for cell in cells]) / MS
+        measured = np.array(table.milliseconds)
+        yield {
+            "context": context,
+            "tables (ms)": _lines(fit_law(tokens, times * MS, 1).pieces),
+            "recorded (ms)": _lines(fit_law(tokens, measured * MS, 1).pieces),
+            "recorded over tables": f"{(measured / times).min():.2f} to {(measured / times).max():.2f}",
+        }
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """``--out``."""
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the profiles there")
+
+
+def run(options: Namespace) -> None:
+    """Print the tables."""
+    show("laws from tables", rows(options.out))
+    show("beside recorded passes", recorded())
