@@ -1,8 +1,8 @@
-"""What agents have of the exact optimum of rounds in which one or two devices draft ahead.
+"""Parts of the exact optimum that agents have in rounds in which one or two devices draft ahead.
 
 Each agent is trained in `MultiSpin/DraftAhead-v0` with static channels, lengths as actions and its own budget, `ppo`
 with several discounts γ of a round. Then agents and rules decide for the same drawn devices, in the process that the
-optimum is known of: parts of it, their mean and the lowest, without noise but for the choice of devices. `price` is
+optimum is known of. Means and lowest parts have no noise but for the choice of devices. `price` is
 `ahead-price` as it is, `tuned` the one with the ρ, in units of the goodput without drafting ahead, and the β that are
 best on other devices.
 """
