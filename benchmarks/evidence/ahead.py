@@ -17,7 +17,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.units import MHZ
 
-MULTIPLES = (1.25, 1.5, 2.0, 3.0)
+MULTIPLES = (1.0, 1.25, 1.5, 2.0, 3.0)
 BELOW, ABOVE, STEPS = 0.5, 4.0, 3
 """Where ρ = own rate is begun, in units of `none`, and for how many steps."""
 
@@ -75,7 +75,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument("--instances", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=100, help="about so many are simulated (default 100)")
-    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.25], metavar="β")
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.25, 0.5], metavar="β")
 
 
 def run(options: Namespace) -> None:
