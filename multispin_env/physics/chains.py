@@ -51,6 +51,16 @@ def drafting_time(
     return time
 
 
+def drafted_within(
+    time: FloatArray, draft_time: FloatArray, token_air: FloatArray, head_start: FloatArray | None
+) -> FloatArray:
+    """The most tokens L, not whole ones, that are drafted and sent in a time: (L − A)^+ T + L u ≤ time."""
+    if head_start is None:
+        return time / (draft_time + token_air)
+    most: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_air), time / token_air)
+    return most
+
+
 def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:
     """Probability h = g α^L that all L tokens are accepted and the server's next one is that of the chain."""
     probability: FloatArray = GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length

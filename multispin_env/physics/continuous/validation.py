@@ -92,7 +92,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     age = _seconds("age", state.age, shape)
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
     demand = checked_demand(state.demand, shape)
-    return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand)
+    return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand, system.head_start)
 
 
 def checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
