@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.chains import drafted_within, drafting_time
+from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import batch_time
@@ -214,7 +214,7 @@ def _by_price(launch: Launch) -> IntArray:
     air = np.where(launch.starts, launch.token_air, 1.0)[:, None]
     chain = None if launch.head_start is None else launch.head_start[:, None]
     room = windows[..., None] - scenario.round_trip_time
-    most = drafted_within(room, launch.draft_time[:, None], air, chain)
+    most = longest_sent(room, launch.draft_time[:, None], air, chain)
     fitting = np.clip(np.floor(most + 1e-9), low, high).astype(np.int64)
     lengths = np.minimum(fitting[:, :, None], pay[:, None])
     lengths = np.where(launch.starts[:, None, None], lengths, low)
