@@ -37,7 +37,8 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
     the devices that come back while the last one is verified, those that count at most. The size is found by
     repetition. An upload takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
-    A device that drafts ahead has a head start with the probability of a hit, as long as one behind a miss would be.
+    A device that drafts ahead has a head start with the probability of a hit: what it drafted behind a miss, in half of
+    the time in which it waits and is verified.
     Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
     (`present`). Prompts are not counted.
     """
@@ -65,7 +66,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     for _ in range(30):
         server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))  # type: ignore[arg-type]
         if hit is not None:
-            left = chain_left(scenario, length, pace, none, whole + upload + 1.5 * server[..., None])
+            left = chain_left(scenario, length, pace, none, whole + upload + 0.75 * server[..., None])
             draft = whole - hit * (length * pace - drafting_time(length, pace, left))
         cycle = draft + upload
         cycle += 1.5 * server[..., None]
@@ -94,8 +95,8 @@ class Greedy(ContinuousController):
         from each state; with requests that end, what fits into the budget.
     budget
         Seconds > 0 that a draft may take, as a part of the time of a pass of all devices: the longest L with
-        (L − A_k)^+ T_k + 2 L u_k within it, of which the last token is accepted with a probability of 0.1 at least. It may be an
-        array that broadcasts to the states (..., K).
+        (L − A_k)^+ T_k + 2 L u_k within it, of which the last token is accepted with a probability of 0.1 at least. It
+        may be an array that broadcasts to the states (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}

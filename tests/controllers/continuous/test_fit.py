@@ -140,7 +140,9 @@ def test_ratio_is_the_greatest(ahead):
     def ratio(copy, choice):
         scenario, devices, others, *_ = slow_arguments(launch, copy)
         tokens = value_slowly(scenario, devices, others, 1e9, 0.0, 0.0, choice)
-        uploads = [(max(n - chain, 0.0) * pace, n * air) for (pace, air, _, chain), n in zip(devices, choice, strict=True)]
+        uploads = [
+            (max(n - chain, 0.0) * pace, n * air) for (pace, air, _, chain), n in zip(devices, choice, strict=True)
+        ]
         return tokens / (sent_slowly(uploads) + scenario.pass_time(2, 0))
 
     for copy in range(6):
