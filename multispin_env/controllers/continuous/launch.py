@@ -13,7 +13,7 @@ From there, `improved` adds, takes away and moves whole tokens by two kinds of s
 pay for their air. `_swap` tries one token more for a device, and one or two less for another.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -80,8 +80,8 @@ class Launch:
 
     def __getitem__(self, rows: BoolArray | IntArray) -> Self:
         """Some of the copies."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: each[rows] for name, each in arrays.items() if isinstance(each, np.ndarray)})
+        arrays: dict[str, Any] = {name: each[rows] for name, each in vars(self).items() if isinstance(each, np.ndarray)}
+        return replace(self, **arrays)
 
     def drafted(self, lengths: IntArray | FloatArray, at: Any = ALL) -> FloatArray:
         """When the drafts have ended, (..., K) s, for lengths (..., K).
