@@ -6,7 +6,7 @@ m V(n / 2) + T_rtt seconds, and bring E[N_k | L] tokens.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import ClassVar, Self
 
@@ -18,7 +18,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
 from multispin_env.controllers.continuous.launch import Background, Launch, aside, fit, fit_ratio, ordered_sum
 from multispin_env.controllers.continuous.rates import long_run_rate
-from multispin_env.physics.chains import sending_time
+from multispin_env.physics.chains import chain_cycle, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import sample_state
@@ -27,6 +27,7 @@ from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
 
 USUAL = (3.0, 2.0)  # κ and m of a usual cycle: a device waits for one pass and is in the next
+CHAIN_VALUE = 0.3  # tokens of a head start that are worth the time of one; more costs batches of the paper's server
 SHORTEST = (2.0, 1.0)  # of a cycle that is as short as can be hoped for: it comes just in time for the next pass
 
 
@@ -65,12 +66,24 @@ class Cycle:
         return sending_time(length, self.draft_time, self.token_air, self.head_start) + fixed
 
     def best_length(self, token_price: Option = 0.0) -> IntArray:
-        """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many."""
+        """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many.
+
+        Where devices draft ahead, E[N] − ν s is greatest, with s from `_spent` and ν = max E[N] / s without head start.
+        """
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         lengths = np.arange(low, high + 1)[:, None, None]
-        tokens = TokenLaw.of(self.acceptance_rate).expected(lengths)
-        best: IntArray = low + ((tokens - token_price * lengths) / self.time(lengths)).argmax(0)
-        return best
+        tokens = TokenLaw.of(self.acceptance_rate).expected(lengths) - token_price * lengths
+        if not self.scenario.draft_ahead:
+            return np.asarray(low + (tokens / self.time(lengths)).argmax(0))
+        without = self._spent(lengths, np.zeros(1))
+        spent = without if self.head_start is None else self._spent(lengths, self.head_start)
+        return np.asarray(low + (tokens - (tokens / without).max(0) * spent).argmax(0))
+
+    def _spent(self, length: IntArray, head_start: FloatArray) -> FloatArray:
+        """Seconds of cycles with these head starts, less `CHAIN_VALUE` of what chains save in the next, in the mean."""
+        time = replace(self, head_start=head_start).time(length)
+        ends = chain_cycle(self.scenario, length, self.draft_time, self.acceptance_rate, head_start, time)
+        return time - CHAIN_VALUE * ends.hit * ends.head_start * self.draft_time
 
     def token_time(self, length: IntArray) -> FloatArray:
         """Seconds (n, K) a token of a device with drafts of these lengths."""

@@ -84,17 +84,17 @@ def test_its_decisions_keep_a_system_going(name, system):
 
 @pytest.mark.parametrize("name", ["synchronous", "minedraft", "prices", "own-pace", "load-aware"])
 def test_what_is_there_is_sent(name):
-    """Ids take no time to send, so that a device sends all that its chain holds, and lengths follow it."""
+    """Ids take no time to send, so that a device sends the few that its chain holds, and lengths follow it."""
     rule = ms.make_controller(name, ahead("ids", 6))
     state = visited(rule)
-    none, some = (rule(state.changed(head_start=np.full(state.phase.shape, chain))) for chain in (0.0, 4.0))
+    none, some, many = (rule(state.changed(head_start=np.full(state.phase.shape, chain))) for chain in (0.0, 4.0, 12.0))
     free = state.phase == ms.Phase.FREE
     assert (some.draft_length[free] >= 4).all()
-    assert (some.draft_length[free] != none.draft_length[free]).any()
+    assert (many.draft_length[free] != none.draft_length[free]).any()
 
 
 def test_cycles_begin_with_what_the_chain_holds():
-    """Lengths of the greatest ratio of a cycle, the time until tokens can come, and the draft that others wait for."""
+    """The best lengths of a cycle, the time until tokens can come, and the draft that others wait for."""
     scenario = ahead("ids", round_trip_time=0.01)
     state = visited(ms.make_controller("own-pace", scenario))
     cycle = Cycle.of(scenario, state)
@@ -106,12 +106,16 @@ def test_cycles_begin_with_what_the_chain_holds():
             each[copy, device] for each in (state.draft_time, state.acceptance_rate, state.head_start)
         )
         upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency[copy, device])
+        tokens = [sum(alpha**i for i in range(n + 1)) for n in range(26)]
+
+        def spent(chain, pace=pace, alpha=alpha, upload=upload):
+            times = [max(n - chain, 0.0) * pace + 3.0 * n * upload + verification[n] for n in range(26)]
+            left = [min(max(chain + time / pace - n - 1.0, 0.0), 25.0) for n, time in enumerate(times)]
+            return [time + 0.01 - 0.3 * alpha ** (n + 1) * left[n] * pace for n, time in enumerate(times)]
+
+        rate = max(n / s for n, s in zip(tokens, spent(0.0), strict=True))
         drafts = [max(length - chain, 0.0) * pace for length in range(26)]
-        ratios = [
-            sum(alpha**i for i in range(n + 1)) / (drafts[n] + 3.0 * n * upload + verification[n] + 0.01)
-            for n in range(26)
-        ]
-        assert best[copy, device] == np.argmax(ratios)
+        assert best[copy, device] == np.argmax([n - rate * s for n, s in zip(tokens, spent(chain), strict=True)])
         assert work.release[copy, device] == pytest.approx(0.01 + drafts[best[copy, device]])
         if state.phase[copy, device] == ms.Phase.FREE:
             assert first[copy, device] == pytest.approx(0.01 + scenario.pass_time(1, 1))
