@@ -52,8 +52,8 @@ class Task:
 class Scenario:
     """A frozen, checked and hashable description of one system; the defaults are those of the paper.
 
-    Pieces, padding, context and servers, the round trip, the payload of ids, drafts of no tokens, drafting ahead and T_srv are
-    additions (ours).
+    Pieces, padding, context and servers, the round trip, the payload of ids, drafts of no tokens, drafting ahead and
+    T_srv are additions (ours).
 
     Parameters
     ----------

@@ -78,7 +78,8 @@ def server_of(found: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[
     ``by`` is the field of the server whose counts the fit had as drafts.
     """
     pieces, drafting = (tuple((_short(a), _short(b)) for a, b in lines) for lines in (found.pieces, draft_pieces))
-    return Server(pieces=pieces, draft_pieces=drafting, **{by: _short(found.time_per_draft)}, **about)
+    about[by] = _short(found.time_per_draft)
+    return Server(pieces=pieces, draft_pieces=drafting, **about)
 
 
 def sizes_of(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:

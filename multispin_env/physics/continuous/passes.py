@@ -92,7 +92,7 @@ def next_pass(
     Between the two nothing is decided, so everything follows from the checked decision (ours): when
     uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
     for are there, and as many as it needs, or when its patience ends; in any case with one device at least. ``begun``
-    is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are those of
+    is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are as of
     `batch_time`. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
