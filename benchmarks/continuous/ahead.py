@@ -1,4 +1,4 @@
-"""What drafting ahead brings rules without the barrier: long-run rates, and with ``--load`` tokens in time.
+"""Gains of rules without the barrier from drafting ahead: long-run rates, and with ``--load`` tokens in time.
 
 Devices draw their channels once, draft times are narrow, drafts of no tokens are allowed, and servers are the paper's
 at 10 MHz and a100-32b, to which ids are sent. Gains are means over instances that both have, with the standard error of
