@@ -118,7 +118,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
     loaded = ((name, CONTROLLERS.load(name)) for name in CONTROLLERS.names())
     found = ((name, part) for name, part in loaded if isinstance(part, type) and issubclass(part, base))
-    return tuple(name for name, part in found if ahead or not part.needs_chains)
+    return tuple(name for name, part in found if ahead or not getattr(part, "needs_chains", False))
 
 
 def check_controller_name(field: str, name: str) -> str:

@@ -223,7 +223,9 @@ class ContinuousCore:
         joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
         # they are uploaded and verified
         try:
-            outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, queues.shaped("prompt"))
+            read = queues.context if scenario.context_time else None
+            prompt = queues.shaped("prompt")
+            outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, prompt, read)
             end = state.time if over is None else np.where(over, now, state.time)
             queues.reach(end)
         except ValueError:

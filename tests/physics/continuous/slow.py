@@ -292,6 +292,8 @@ class Slow:
         tokens += sum(r.prompt for r in (self.devices[k].request for k in there) if r and r.first is None)
         time = scenario.verification_fixed_time + len(there) * scenario.verification_time_per_draft
         time += max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
+        requests = [self.devices[k].request for k in there]
+        time += scenario.context_time * sum(r.prompt + r.output - r.wanted if r else scenario.context for r in requests)
         heapq.heappush(self.heap, (self.now + time, VERIFICATION_ENDS, 0, 0))
 
     def _finish(self):
