@@ -28,6 +28,7 @@ PRETRAINED = {
     "MultiSpin/DelayedChannel-v0": "delayed_channel",
     "MultiSpin/RecordedAcceptance-v0": "recorded_acceptance",
     "MultiSpin/Fair-v0": "fair",
+    "MultiSpin/DraftAhead-v0": "draft_ahead",
     "MultiSpin/Continuous-v0": "continuous",
     "MultiSpin/Serving-v0": "serving",
 }

@@ -152,7 +152,7 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in option_names(controller_maker(controller), "scenario"):
-            rounds = controller_names("rounds")
+            rounds = controller_names("rounds", scenario)
             able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
     return make_controller(controller, scenario, **options)(devices.state)

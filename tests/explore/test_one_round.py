@@ -80,7 +80,7 @@ def test_python_prints_the_numbers(capsys):
     printed = capsys.readouterr().out
     found = compute(MOVED, HERE)
     best = found.goodputs["optimal"]
-    assert set(found.goodputs) == set(ms.controller_names("rounds"))
+    assert set(found.goodputs) == set(ms.controller_names("rounds", found.scenario))
     assert best <= found.bound <= best * (1 + 1e-6)
     for line in (
         *(f"{name}: {one:.2f} tokens/s, {one / best:.4f} of the optimum\n" for name, one in found.goodputs.items()),
