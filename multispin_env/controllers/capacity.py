@@ -138,9 +138,10 @@ def capacity(
 
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
     Every load is tried with the same seeds. The search begins at an estimate by formulas, goes up or down in growing
-    steps until the capacity lies between two loads, then halves what is between, to 2 % or one device. Where a load is
+    steps until the capacity lies between two loads, then looks where the line between their shares crosses ``percent``,
+    or in the middle, to 2 % or one device. Where a load is
     clearly in time or not, a few copies tell, and not for the whole time. The value is where the line between the last
-    two crosses ``percent``; its interval is that of copies drawn again.
+    two crosses; its interval is that of copies drawn again.
 
     Parameters
     ----------
@@ -349,11 +350,16 @@ class _Trial:
             further = max(load + 1.0, np.floor(further)) if factor > 1.0 else min(load - 1.0, np.ceil(further))
         return float(np.clip(further, *self.loads))
 
-    def between(self, low: float, high: float) -> float | None:
-        """A load to try next, ``None`` if these two are close enough."""
+    def between(self, below: LoadPoint, above: LoadPoint, halve: bool) -> float | None:
+        """A load to try next, in the middle or where the line between these shares crosses; ``None``: close enough."""
+        low, high, fine = below.load, above.load, FINE * (1.0 - ROUNDING)
         if high / low <= FINE or (self.by_users and high - low <= 1.0):
             return None
-        return (low + high) // 2.0 if self.by_users else float(np.sqrt(low * high))
+        part = 0.5 if halve or high / low < fine**2 else (below.share - self.share) / (below.share - above.share)
+        load = low * (high / low) ** part
+        if high / low >= fine**2:
+            load = min(max(load, low * fine), high / fine)  # so that two that are close enough may come of it
+        return float(np.clip(np.floor(load), low + 1.0, high - 1.0)) if self.by_users else float(load)
 
 
 def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> float:
@@ -377,19 +383,23 @@ def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> fl
 
 
 def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
-    """Loads that were tried, in order, so that those that meet the share come first."""
-    points: list[LoadPoint] = []
+    """Loads that were tried."""
+    points: dict[float, LoadPoint] = {}
 
     def meets(load: float) -> bool:
-        points.append(trial(load))
+        points[load] = trial(load)
         if report is not None:
-            report(points[-1])
-        return points[-1].share >= trial.share
+            report(points[load])
+        return points[load].share >= trial.share
 
     low, high = _bracket(trial, meets)
-    while np.isfinite(high) and low > 0.0 and (middle := trial.between(low, high)) is not None:
+    wide = np.inf  # ratio of the two before
+    while np.isfinite(high) and low > 0.0:
+        halve, wide = (high / low) ** 2 > wide, high / low  # where the line has not taken half of what was between
+        if (middle := trial.between(points[low], points[high], halve)) is None:
+            break
         low, high = (middle, high) if meets(middle) else (low, middle)
-    return points
+    return list(points.values())
 
 
 def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, float]:
