@@ -300,7 +300,9 @@ class _Trial:
         tokens = [estimated_tokens(controller, self.workload) for controller in each]
         self.place = int(np.argmax(tokens))
         requests = tokens[self.place] / self.workload.mean_output
-        load = requests / self.rate * self.scenario.num_users if self.by_users else requests
+        load = (
+            requests / self.rate * self.scenario.num_users if self.by_users else requests / 2.0
+        )  # few devices: queues
         return float(np.clip(np.round(load) if self.by_users else load, *self.loads))
 
     def __call__(self, load: float) -> LoadPoint:
@@ -335,7 +337,7 @@ class _Trial:
             return LoadPoint(load, run).clear(self.share)
 
         few = max(2, int(np.ceil(1.5 * ENOUGH / requests)))
-        if 2 * few <= self.copies:
+        if 4 * few <= self.copies:  # it pays
             point = LoadPoint(load, self.run(controller, workload, copies=few, horizon=horizon, enough=clear))
             if point.clear(self.share):
                 return point
