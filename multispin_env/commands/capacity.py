@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from multispin_env.controllers.capacity import (
     LoadPoint,
     candidates_of,
     capacity,
+    capacity_of,
     check_question,
     rule_names,
 )
@@ -204,18 +204,28 @@ def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload,
         candidates_of(name)(scenario)  # refuses an unknown one before anything is played
     if not is_quiet(options):
         print(_title(scenario, options))
-    with Progress(len(names)) as progress:
+    with Progress(len(names), time_left=True) as progress:
         for name in names:
-            report = _counting(progress.begin(name))
-            found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
+            tried: list[LoadPoint] = []
+            report = _counting(progress.begin(name), tried)
+            try:
+                found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
+            except KeyboardInterrupt:
+                if (so_far := capacity_of(tried, options.percent, by, options.seed)).run is not None:
+                    found[name] = so_far
+                raise
             if not is_quiet(options):
                 progress.say(f"{name}: {found[name].verdict}")
 
 
-def _counting(progress: Progress) -> Callable[[LoadPoint], None]:
-    """Report loads that were tried, of which there are ten, more or less."""
-    tried = count(1)
-    return lambda _: progress(min(next(tried), 9), 10)
+def _counting(progress: Progress, tried: list[LoadPoint]) -> Callable[[LoadPoint], None]:
+    """Keep and report loads that were tried, of which there are seven, more or less."""
+
+    def report(point: LoadPoint) -> None:
+        tried.append(point)
+        progress(min(len(tried), 6), 7)
+
+    return report
 
 
 def run(options: argparse.Namespace) -> None:

@@ -7,13 +7,14 @@ from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.continuous.greedy import SERVER_ONLY
+from multispin_env.controllers.continuous.greedy import SERVER_ONLY, AtServer, estimated_rates
 from multispin_env.controllers.continuous.rates import serve
 from multispin_env.controllers.factory import check_controller, controller_names, make_controller, modified
 from multispin_env.controllers.rounds.systems import colocated_round_time
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import SystemState
@@ -25,7 +26,10 @@ from multispin_env.solver.problem import ROUNDING, make_problem, token_gains
 PERCENT = 95.0  # of the requests, or of random states, that have to be within all limits
 COPIES = 64  # of a system; the time of a run grows by less than their number
 MOST_USERS, MOST_COMPUTED = 512, 4096  # devices beyond which none is looked for, by simulation and by formulas
+ENOUGH, MANY = 700, 6000  # requests with which a load may be clearly in time or not, and beyond which no copy is added
+FEWEST = 8  # copies that an interval needs, of those asked for
 FINE = 1.02  # ratio of two loads between which a capacity is not looked for any more
+STEP = 1.3  # from the first load to the next; each step after is the square of the one before
 UNITS = {"rate": "requests/s", "users": "devices"}  # what a capacity counts, by what is searched
 
 Rule = str | Callable[[Scenario], Controller[Any, Any]]
@@ -44,6 +48,17 @@ class LoadPoint:
         """Requests in time, as a share of those in time or missed; 1 where there are none."""
         in_time, ended = self.run.in_time.sum(), self.run.in_time.sum() + self.run.missed.sum()
         return float(in_time / ended) if ended else 1.0
+
+    def clear(self, share: float) -> bool:
+        """Whether a share in time is met, or missed, by six standard errors of independent requests.
+
+        What those that wait have become more by counts as missed, since a queue that grows misses its limits later.
+        """
+        ended = float(self.run.in_time.sum() + self.run.missed.sum())
+        waiting = max(float((self.run.arrivals - self.run.finished - self.run.dropped).sum()), 0.0)
+        least = float(self.run.in_time.sum()) / max(ended + waiting, 1.0)
+        margin = 6.0 * float(np.sqrt(share * (1.0 - share) / max(ended, 1.0)))
+        return ended >= ENOUGH and (self.share < share - margin or least > share + margin)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -122,9 +137,11 @@ def capacity(
     devices are those of more with some left out, so that K counts more or less, not luck.
 
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
-    Every load is tried with the same seeds. The search doubles or halves the load until the capacity lies between two,
-    then halves what is between, to 2 % or one device. The value is where the line between the last two crosses
-    ``percent``; its interval is that of copies drawn again.
+    Every load is tried with the same seeds. The search begins at an estimate by formulas, goes up or down in growing
+    steps until the capacity lies between two loads, then looks where the line between their shares crosses ``percent``,
+    or in the middle, to 2 % or one device. Where a load is
+    clearly in time or not, a few copies tell, and not for the whole time. The value is where the line between the last
+    two crosses; its interval is that of copies drawn again.
 
     Parameters
     ----------
@@ -149,7 +166,8 @@ def capacity(
         - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together, from the workload's on; or
           ``"users"``, devices, from K on, each with the workload's rate divided by K.
         - ``percent``: of the requests that end, in (0, 100), default 95.
-        - ``copies`` (default 64), ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
+        - ``copies``: at most, default 64; where requests are many, 8 or more of them do;
+        - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: that a run holds at least, more or less, default 600: at small loads it takes longer.
         - ``report``: told each load that was tried.
 
@@ -211,10 +229,10 @@ def _by_simulation(
     check_question(workload, by, percent, copies)
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
-    run = partial(serve, copies=copies, warm_up=warm_up, channel=channel, seed=seed)
-    trial = _Trial(candidates_of(controller), scenario, workload, run, requests / copies, horizon, by == "users")
-    points = _searched(trial, percent / 100.0, report)
-    return _answer(points, percent, by, np.random.default_rng([seed, 1]))
+    run = partial(serve, warm_up=warm_up, channel=channel, seed=seed)
+    choices, share = candidates_of(controller), percent / 100.0
+    trial = _Trial(choices, scenario, workload, run, share, copies, requests / copies, horizon, by == "users")
+    return capacity_of(_searched(trial, report), percent, by, seed)
 
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
@@ -257,10 +275,13 @@ class _Trial:
     scenario: Scenario
     workload: Workload
     run: Callable[..., ServiceRun]  # `serve` with what does not change
+    share: float  # of requests in time
+    copies: int
     requests: float  # of a copy at least
     horizon: float
     by_users: bool
     place: int = 0  # of the best candidate, from where that of the next load is looked for
+    near: int = 0  # copies of loads that are near the capacity, the same for all
 
     @property
     def rate(self) -> float:
@@ -268,14 +289,24 @@ class _Trial:
         return sum(self.workload.rates) / 2.0
 
     @property
-    def loads(self) -> tuple[float, float, float]:
-        """The load that is tried first, and those between which the search doubles and halves."""
-        if self.by_users:
-            return float(self.scenario.num_users), 1.0, float(MOST_USERS)
-        return self.rate, self.rate / 2.0**10, self.rate * 2.0**10
+    def loads(self) -> tuple[float, float]:
+        """The loads between which the search stays."""
+        return (1.0, float(MOST_USERS)) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
+
+    def first(self) -> float:
+        """The load to begin with, by the estimate of the best candidate, which is where its search begins."""
+        users = MOST_USERS if self.by_users else self.scenario.num_users
+        each = self.candidates(self.scenario.replace(num_users=users))
+        tokens = [estimated_tokens(controller, self.workload) for controller in each]
+        self.place = int(np.argmax(tokens))
+        requests = tokens[self.place] / self.workload.mean_output
+        load = (
+            requests / self.rate * self.scenario.num_users if self.by_users else requests / 2.0
+        )  # few devices: queues
+        return float(np.clip(np.round(load) if self.by_users else load, *self.loads))
 
     def __call__(self, load: float) -> LoadPoint:
-        """What the best candidate makes of it."""
+        """What the best candidate makes of it, or the first that is found to meet the share."""
         scenario, rate = self.scenario, load
         if self.by_users:
             rate = load * self.rate / scenario.num_users
@@ -285,65 +316,120 @@ class _Trial:
 
         def rank(place: int) -> tuple[float, float]:
             if place not in found:
-                found[place] = LoadPoint(load, self.run(candidates[place], workload, horizon=horizon))
+                found[place] = self._played(load, candidates[place], workload, rate * horizon, horizon)
             return found[place].rank
 
         best = -1
         while best != self.place:
             best = self.place
+            if rank(best)[0] >= self.share:
+                break
             near = (place for place in (best, best - 1, best + 1, 0) if 0 <= place < len(candidates))
             self.place = max(near, key=rank)
         return found[best]
 
-    def between(self, low: float, high: float) -> float | None:
-        """A load to try next, ``None`` if these two are close enough."""
+    def _played(
+        self, load: float, controller: Controller[Any, Any], workload: Workload, requests: float, horizon: float
+    ) -> LoadPoint:
+        """A run of few copies, ``requests`` each, if they tell clearly, else of as many as an interval needs."""
+
+        def clear(run: ServiceRun) -> bool:
+            return LoadPoint(load, run).clear(self.share)
+
+        few = max(2, int(np.ceil(1.5 * ENOUGH / requests)))
+        if 4 * few <= self.copies:  # it pays
+            point = LoadPoint(load, self.run(controller, workload, copies=few, horizon=horizon, enough=clear))
+            if point.clear(self.share):
+                return point
+        if not self.near:
+            self.near = min(self.copies, max(FEWEST, int(np.ceil(MANY / requests))))
+        return LoadPoint(load, self.run(controller, workload, copies=self.near, horizon=horizon, enough=clear))
+
+    def beyond(self, load: float, factor: float) -> float:
+        """A load so many times as large, or the next, within those between which the search stays."""
+        further = load * factor
+        if self.by_users:
+            further = max(load + 1.0, np.floor(further)) if factor > 1.0 else min(load - 1.0, np.ceil(further))
+        return float(np.clip(further, *self.loads))
+
+    def between(self, below: LoadPoint, above: LoadPoint, halve: bool) -> float | None:
+        """A load to try next, in the middle or where the line between these shares crosses; ``None``: close enough."""
+        low, high, fine = below.load, above.load, FINE * (1.0 - ROUNDING)
         if high / low <= FINE or (self.by_users and high - low <= 1.0):
             return None
-        return (low + high) // 2.0 if self.by_users else float(np.sqrt(low * high))
+        part = 0.5 if halve or high / low < fine**2 else (below.share - self.share) / (below.share - above.share)
+        load = low * (high / low) ** part
+        if high / low >= fine**2:
+            load = min(max(load, low * fine), high / fine)  # so that two that are close enough may come of it
+        return float(np.clip(np.floor(load), low + 1.0, high - 1.0)) if self.by_users else float(load)
 
 
-def _searched(trial: _Trial, share: float, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
-    """Loads that were tried, in order, so that those that meet the share come first."""
-    points: list[LoadPoint] = []
+def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> float:
+    """Tokens/s of requests in time, roughly: `estimated_rates` with as many busy devices as keep to the pace.
+
+    The pace is that of TPOT, and of E2EL for a mean answer; what else requests wait for is not counted.
+    """
+    scenario, level = controller.scenario, workload.level
+    pace = min(level.tpot, level.e2el / workload.mean_output + level.e2el_per_token)
+    busy = np.geomspace(min(1.0, scenario.num_users / 2.0), scenario.num_users, 12)
+    own = sample_state(scenario, np.random.default_rng(0), len(busy))
+    core = ContinuousCore(ContinuousSystem.of(scenario, controller.discipline), len(busy), drawn=False)
+    core.hold(own)
+    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1, 2)
+    if isinstance(controller, AtServer):
+        lengths = np.array([controller.draft_length])
+    weight = np.repeat(busy[:, None] / scenario.num_users, scenario.num_users, -1)
+    rates = estimated_rates(scenario, core.state, lengths, weight).max(-1)
+    kept = busy / rates <= pace
+    return float(rates[kept].max() if kept.any() else rates[0])
+
+
+def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
+    """Loads that were tried."""
+    points: dict[float, LoadPoint] = {}
 
     def meets(load: float) -> bool:
-        points.append(trial(load))
+        points[load] = trial(load)
         if report is not None:
-            report(points[-1])
-        return points[-1].share >= share
+            report(points[load])
+        return points[load].share >= trial.share
 
     low, high = _bracket(trial, meets)
-    while np.isfinite(high) and low > 0.0 and (middle := trial.between(low, high)) is not None:
+    wide = np.inf  # ratio of the two before
+    while np.isfinite(high) and low > 0.0:
+        halve, wide = (high / low) ** 2 > wide, high / low  # where the line has not taken half of what was between
+        if (middle := trial.between(points[low], points[high], halve)) is None:
+            break
         low, high = (middle, high) if meets(middle) else (low, middle)
-    return sorted(points, key=lambda point: point.load)
+    return list(points.values())
 
 
 def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, float]:
     """The largest load that is known to meet the share, or 0, and the smallest that is known not to, or infinity."""
-    load, least, most = trial.loads
-    if meets(load):
-        while load < most:
-            if not meets(2.0 * load):
-                return load, 2.0 * load
-            load *= 2.0
-        return load, np.inf
-    while load > least:
-        half = load // 2.0 if trial.by_users else load / 2.0
-        if meets(half):
-            return half, load
-        load = half
-    return 0.0, load
+    load, step = trial.first(), STEP
+    up = meets(load)
+    end = trial.loads[up]
+    while load != end:
+        further = trial.beyond(load, step if up else 1.0 / step)
+        if meets(further) != up:
+            return (load, further) if up else (further, load)
+        load, step = further, step**2
+    return (load, np.inf) if up else (0.0, load)
 
 
-def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Generator) -> Capacity:
-    share, tries = percent / 100.0, tuple(points)
-    meeting = [point.run for point in points if point.share >= share]
+def capacity_of(points: Sequence[LoadPoint], percent: float, by: str, seed: int) -> Capacity:
+    """The capacity by these loads; of a search that has not ended, what is known so far."""
+    share, tries = percent / 100.0, tuple(sorted(points, key=lambda point: point.load))
+    meeting = [point.run for point in tries if point.share >= share]
     if not meeting:
         return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
-    loads = np.array([point.load for point in points])
-    in_time = np.array([point.run.in_time.sum(-1) for point in points])
-    missed = np.array([point.run.missed.sum(-1) for point in points])
-    copies = in_time.shape[-1]
+    copies = max(len(point.run.time) for point in tries)
+    loads = np.array([point.load for point in tries])
+    in_time, missed = (
+        np.array([_by_copy(each, copies) for each in runs])
+        for runs in zip(*((point.run.in_time, point.run.missed) for point in tries), strict=True)
+    )
+    rng = np.random.default_rng([seed, 1])
     weights = rng.multinomial(copies, np.full(copies, 1.0 / copies), 2000)
     drawn = _crossing(loads, weights @ in_time.T, weights @ missed.T, share)
     found = [
@@ -352,6 +438,12 @@ def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Gen
     ]
     value, low, high = map(float, np.floor(found) if by == "users" else found)
     return Capacity(value, low, high, percent, by, tries, meeting[-1])
+
+
+def _by_copy(requests: IntArray, copies: int) -> FloatArray:
+    """Requests of each copy; a clear load, of which fewer were played, has its mean in all, and so does not vary."""
+    own = requests.sum(-1)
+    return own.astype(float) if len(own) == copies else np.full(copies, own.mean())
 
 
 def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:

@@ -76,17 +76,26 @@ def test_limits_that_no_load_meets_are_a_line_of_zero():
 def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
     def found(scenario, *, controller, **asked):
         if controller == "greedy":
+            asked["report"](first)
             assert re.search(
                 "^autoregressive: 80 % of requests", capsys.readouterr().out, re.M
             )  # as soon as it is known
             raise KeyboardInterrupt
         return ms.capacity(scenario, controller=controller, **asked)
 
+    run = ms.serve(
+        ms.make_controller("greedy", ms.Scenario.preset("llama2", num_users=3)),
+        ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"), rate=0.5),
+        copies=2,
+        horizon=20.0,
+    )
+    first = LoadPoint(0.5, run)
     monkeypatch.setattr("multispin_env.commands.capacity.capacity", found)
     file = tmp_path / "table.json"
     assert main(["capacity", *QUICK, "greedy", *LIMITS, "--json", str(file)]) == 130
-    (row,) = json.loads(file.read_text(encoding="utf-8"))["rows"]
-    assert row["controller"] == "autoregressive"
+    row, so_far = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert [row["controller"], so_far["controller"], so_far["capacity"]] == ["autoregressive", "greedy", 0.5]
+    assert so_far["verdict"].startswith("All loads up to 0.5 requests/s meet")
     assert re.search(rf"^autoregressive +{row['capacity']:.3f} ", capsys.readouterr().out, re.M)
 
 

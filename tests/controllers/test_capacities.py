@@ -1,7 +1,9 @@
 """Capacities against trying every round, and load after load."""
 
 import itertools
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from multispin_env.registry import SERVERS
 from multispin_env.solver import pace
 from multispin_env.solver.equalization import equal_latency
 from tests.controllers.continuous.states import LIMITS, workload
+
+capacity_module = sys.modules["multispin_env.controllers.capacity"]  # the name is that of the function elsewhere
 
 SERVED = ms.Scenario.preset(
     "qwen3.5", server="a100-32b", min_draft_length=0, payload="ids", num_users=3, max_draft_length=5
@@ -158,6 +162,38 @@ def test_users_are_those_of_a_slow_scan():
     for users, meet in ((int(found.value), True), (int(found.value) + 1, False)):
         assert served(found, SCENARIO.replace(num_users=users), replace(asked, rate=users / 2.0)) == meet
     assert found.low <= found.value <= found.high
+
+
+@pytest.mark.parametrize("by", ["rate", "users"])
+def test_a_bad_estimate_ends_at_the_same_capacity(monkeypatch, by):
+    """One thirty times too high or low costs loads, and changes no answer by more than two that are close."""
+    asked = {"workload": workload("think", rate=2.0, **LIMITS), "controller": greedy, "percent": 85.0, "by": by, **FEW}
+    own, found = capacity_module.estimated_tokens, []
+    for wrong in (1.0, 30.0, 1.0 / 30.0):
+        monkeypatch.setattr(capacity_module, "estimated_tokens", lambda *of, wrong=wrong: wrong * own(*of))
+        found.append(ms.capacity(SCENARIO, **asked))
+    right, *others = found
+    assert 0.0 < right.low <= right.value
+    for other in others:
+        assert right.low / 1.02 <= other.value <= right.high * 1.02
+        assert abs(np.log(other.value / right.value)) < 0.03 or abs(other.value - right.value) <= 1.0
+
+
+def test_a_load_is_clear_only_if_the_queue_does_not_grow():
+    """Six standard errors of the share, and of what waits at the end at most as much as at the beginning."""
+
+    def point(in_time, missed, waiting=0):
+        counts = {"in_time": in_time, "missed": missed, "finished": in_time + missed, "dropped": 0}
+        arrivals = in_time + missed + waiting
+        return LoadPoint(
+            1.0, SimpleNamespace(arrivals=np.array(arrivals), **{k: np.array(v) for k, v in counts.items()})
+        )
+
+    assert point(2000, 0).clear(0.95)
+    assert point(1000, 1000).clear(0.95)
+    assert not point(2000, 0, waiting=200).clear(0.95)  # they may all be late
+    assert not point(1940, 60).clear(0.95)  # too near
+    assert not point(400, 0).clear(0.5)  # too few
 
 
 def test_of_a_server_alone_the_pass_decides():

@@ -1,6 +1,8 @@
 """Long runs by simulation: rates of a controller, and what requests get (ours; docs/evidence/serving.md)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -187,6 +189,7 @@ def serve(
     coherence_time: float = GaussMarkov.coherence_time,
     state: SystemState | None = None,
     seed: int = 0,
+    enough: Callable[[ServiceRun], bool] | None = None,
 ) -> ServiceRun:
     """What becomes of requests under a controller, in copies of its system.
 
@@ -213,6 +216,8 @@ def serve(
         each copy draws its own.
     seed
         Of everything that is drawn.
+    enough
+        Told the counts so far now and then; says whether the run may end before its time.
 
     Returns
     -------
@@ -259,7 +264,7 @@ def serve(
         expected = copies, controller.scenario.num_users
         if state.draft_time.shape != expected:
             raise ValueError(f"state: expected shape {expected}, copies and devices, got {state.draft_time.shape}")
-    return serve_in(system, controller, copies, warm_up, horizon, seed, state)
+    return serve_in(system, controller, copies, warm_up, horizon, seed, state, enough)
 
 
 def serve_in(
@@ -270,6 +275,7 @@ def serve_in(
     horizon: float,
     seed: int,
     state: SystemState | None = None,
+    enough: Callable[[ServiceRun], bool] | None = None,
 ) -> ServiceRun:
     """As `serve`, in a system with a workload that is there; what it takes has been checked."""
     core = seeded_core(system, copies, seed, drawn=True)
@@ -279,11 +285,15 @@ def serve_in(
         core.hold(state)
     log = ServiceLog(copies, system.scenario.num_users, warm_up)
     playing = np.ones(copies, dtype=np.bool_)
-    while playing.any():
+    for step in count():
         begun = core.state.time
         log.add(core.step(controller(core.state)), begun, playing)
         ended = playing & (core.state.time >= warm_up + horizon)
+        if enough is not None and step % 64 == 0 and enough(log.counts()):
+            ended = playing.copy()
         if ended.any():
             log.close(ended, core.overdue(core.state.time))
             playing &= ~ended
+        if not playing.any():
+            break
     return log.result()

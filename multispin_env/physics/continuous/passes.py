@@ -183,12 +183,18 @@ def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> Uploads
     return Uploads(ends, left_at)
 
 
+MANY = 64  # devices with which it pays to look for busy periods first
+
+
 def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Uploads:
     """The whole band to one upload after the other: the smallest priority first, the shorter one where these are equal.
 
     An upload that comes first interrupts another. No events are needed: with the devices that come before device k and
     with k itself alone, the band is busy in periods, whoever is served in them; the upload of k ends with the period in
     which it begins. What is left of it is the work left of these devices less that of the devices before k.
+
+    This takes a table of K × K. Where devices are many and most come at different times, each busy period of the band
+    has one of its own: what happens in one does not change another, so the numbers are the same to the bit.
     """
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
@@ -197,6 +203,10 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Upload
     by_priority = np.lexsort((work, key)) + first  # of those sorted by release
     place = np.empty_like(cells)
     put(place, by_priority, cells - first)
+    if release.shape[1] >= MANY:
+        periods = _Periods(start, work, place)
+        if 2 * periods.size.max(initial=1) <= release.shape[1]:
+            return _by_periods(release, air, by_release, periods)
     by_user = start.T.copy()
     finish = _busy_until(by_user, work.T, place.T)
     ends = np.empty_like(release)
@@ -237,6 +247,78 @@ def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
     for j in range(len(start) - 2, -1, -1):
         np.copyto(ends[: j + 1], finish[j, : j + 1], where=idle[j, : j + 1])
     return ends
+
+
+class _Periods:
+    """Busy periods of the band, (n, K) devices by release; those without work are in none."""
+
+    def __init__(self, start: FloatArray, work: FloatArray, place: IntArray) -> None:
+        self.start, self.work, self.place = start, work, place
+        total = np.add.accumulate(work, -1)
+        busy = total + np.maximum.accumulate(start - (total - work), -1)
+        begins = np.ones(start.shape, dtype=np.bool_)  # with a margin for rounding: two periods may count as one
+        begins[:, 1:] = busy[:, :-1] < (1.0 - 1e-9) * start[:, 1:] - 1e-9 * total[:, -1:]
+        self.cells = np.flatnonzero(work > 0.0)
+        period = np.add.accumulate(begins.ravel()).take(self.cells)
+        self.first = np.flatnonzero(np.diff(period, prepend=0))  # of each period, in the cells
+        self.size = np.diff(self.first, append=len(self.cells))
+
+    def table(self, chosen: IntArray) -> tuple[IntArray, BoolArray, FloatArray, FloatArray, IntArray]:
+        """Cells, which of them count, and start, work and place of the chosen periods (m,), each (m, most devices)."""
+        size = self.size.take(chosen)[:, None]
+        column = np.arange(size.max(initial=1))
+        counts = column < size
+        cells = self.cells.take(self.first.take(chosen)[:, None] + np.minimum(column, size - 1))
+        start = np.where(counts, self.start.take(cells), np.inf)
+        place = np.where(counts, self.place.take(cells), self.place.size)
+        return cells, counts, start, np.where(counts, self.work.take(cells), 0.0), place
+
+    def ends(self) -> FloatArray:
+        """When each upload ends, (n, K)."""
+        ends = self.start + self.work
+        width = 2
+        while width < 2 * self.size.max(initial=1):  # periods of about the same size at a time
+            chosen = np.flatnonzero((2 * self.size > width) & (self.size <= width))
+            cells, counts, start, work, place = self.table(chosen)
+            by_user = start.T.copy()
+            found = _first_idle(by_user, _busy_until(by_user, work.T, place.T)).T
+            put(ends, cells[counts], found[counts])
+            width *= 2
+        return ends
+
+    def left(self, now: FloatArray) -> FloatArray:
+        """What is left at ``now`` (n,) of uploads (n, K) in the last period that began until then; else 0."""
+        left = np.zeros(self.start.shape)
+        begun = np.flatnonzero((self.start <= now[:, None]).take(self.cells))
+        copy = self.cells.take(begun) // self.start.shape[1]
+        last = begun[np.diff(copy, append=-1) != 0]  # upload of each copy that has one
+        copy = self.cells.take(last) // self.start.shape[1]
+        chosen = np.searchsorted(self.first, last, side="right") - 1
+        cells, counts, start, work, place = self.table(chosen)
+        finish = _busy_until(start.T.copy(), work.T, place.T)
+        by_place = np.argsort(place, -1)
+        rows = np.arange(len(last))
+        until = finish[last - self.first.take(chosen), :, rows]
+        waiting = np.take_along_axis(np.maximum(until - now[copy, None], 0.0), by_place, -1)
+        waiting[:, 1:] -= waiting[:, :-1].copy()
+        there = np.take_along_axis(counts, by_place, -1)
+        put(left, np.take_along_axis(cells, by_place, -1)[there], waiting[there])
+        return left
+
+
+def _by_periods(release: FloatArray, air: FloatArray, by_release: IntArray, periods: _Periods) -> Uploads:
+    """As `serial`, period by period."""
+    ends = np.empty_like(release)
+    put(ends, by_release, periods.ends())
+
+    def left_at(time: FloatArray) -> FloatArray:
+        now = time[:, None]
+        left = np.empty_like(release)
+        put(left, by_release, periods.left(time))
+        bounded = np.minimum(np.maximum(left, 0.0), air)
+        return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
+
+    return Uploads(ends, left_at)
 
 
 def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> Uploads:

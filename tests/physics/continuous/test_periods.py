@@ -1,0 +1,29 @@
+"""Busy periods of the uplink, each by itself, against one table of all devices."""
+
+import numpy as np
+import pytest
+
+from multispin_env.physics.continuous import passes
+
+
+@pytest.mark.parametrize("digits", [1, 17])  # with and without ties
+def test_periods_by_themselves_change_no_bit(monkeypatch, rng, digits):
+    apart = 0
+    for _ in range(300):
+        shape = rng.integers(1, 5), rng.integers(1, 30)
+        release, air = (
+            np.round(rng.exponential(1.0, shape) * rng.choice([0.0, 0.1, 0.5], shape), digits) for _ in "ra"
+        )
+        release[rng.random(shape) < 0.3] += 5.0
+        release[rng.random(shape) < 0.05] = np.inf
+        priority = rng.integers(0, 3, shape).astype(float)
+        monkeypatch.setattr(passes, "MANY", 1000)
+        one = passes.serial(release, air, priority)
+        monkeypatch.setattr(passes, "MANY", 1)
+        each = passes.serial(release, air, priority)
+        assert (one.ends == each.ends).all()
+        times = np.concatenate([release.ravel(), one.ends.ravel(), rng.exponential(2.0, 4)])
+        for now in rng.choice(times[np.isfinite(times)], (5, shape[0])):
+            assert (one.left_at(now) == each.left_at(now)).all()
+        apart += "_by_periods" in each.left_at.__qualname__
+    assert 50 < apart < 300  # both ways occur
