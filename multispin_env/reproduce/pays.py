@@ -52,8 +52,12 @@ DRAFTS_OF = "a100-8b"
 BY_TABLES = ("a100-8b", "h100-27b", "b200-32b", "l40s-8b", "rtx-pro-6000-8b")
 FREE_RULES = ("own-pace", "greedy")  # without the barrier
 MOST_GROUPED = 20  # devices with which `groups` is tried too, which takes long
-MANY = 100  # devices from which on a second is cheaper: of prices tried on other devices these were within 2 % of best
-PRICES = (1.25, 1.1)  # of a second where devices draft ahead, in goodputs of the best rounds without; with few, with many
+PRICES, MANY = (1.25, 1.1), 100
+"""Of a second, where fewer or more devices draft ahead, in goodputs of the best rounds without drafting ahead.
+
+Of prices that were tried on other devices, these made less than the best by 2 % at most.
+"""
+
 WARM_UP, ROUNDS = 5, 20  # of which simulations take the time
 
 
@@ -173,9 +177,9 @@ def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
 PAY = FigureSpec(
     title="Does it pay?",
     caption="Goodput over that of a server that hosts both models and drafts for all (1), at 10 MHz with draft lengths "
-    "from 0: the server alone, one whose drafts overlap with verification, and devices that draft, in rounds and without "
-    "the barrier, ahead or not; on the law of each pair's own stack, where distributions are uploaded, and on other "
-    "servers with ids. Means over static devices with 95 % bands.",
+    "from 0: the server alone, at most of one whose drafts overlap with verification, and of devices that draft, in "
+    "rounds and without the barrier, ahead or not; on the law of each pair's own stack, where distributions are "
+    "uploaded, and on other servers with ids. Means over static devices with 95 % bands.",
     compute=pay_rows,
     draw=draw_pay,
     size=(11.0, 10.6),
