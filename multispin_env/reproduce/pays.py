@@ -152,9 +152,9 @@ def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
         axes.set_xscale("log")
         axes.set_xticks(users, [str(count) for count in users])
         axes.minorticks_off()
-        axes.set_ylim(0.0, 2.0)
+        axes.set_ylim(0.0, 2.25)
     for axes in panels[:, 0]:
-        axes.set_ylabel("of drafts for all")
+        axes.set_ylabel("over drafts for all")
     for axes in panels[-1]:
         axes.set_xlabel("devices K")
     legend_below(figure, panels[0, 0], 4)
@@ -182,7 +182,7 @@ PAY = FigureSpec(
     "uploaded, and on other servers with ids. Means over static devices with 95 % bands.",
     compute=pay_rows,
     draw=draw_pay,
-    size=(11.0, 10.6),
+    size=(9.6, 9.2),
     cells=pay_cells,
 )
 
