@@ -43,7 +43,9 @@ class Tuning:
     growth of a concave utility, and to maximise the next growth is to play the gradient rule. With γ = 0 the reward
     itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the same minute of training
     closed 22 % of the gap to that controller, with 0 it closed 79 %. What later rounds make of remembered throughput,
-    `agents.apg.Foresight` learns without returns. PPO alone reads ``column_log_std``, ``history_log_std``, ``care``.
+    `agents.apg.Foresight` learns without returns. Where devices draft ahead a round leaves head starts, and .9 has .9
+    points more of the optimum of one or two devices than 0. PPO alone reads ``column_log_std``, ``history_log_std``,
+    ``care``.
     """
 
     gamma: float = 0.0  # of a step; where these take different times about γ of a second to the power of a step

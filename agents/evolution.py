@@ -1,10 +1,10 @@
 """Evolution: whole policies play the same cases, and the network moves towards those that earned more a second.
 
-Where there is no barrier a decision shows its worth over many verifications, and rewards by step are noisy. Here noise
-is put on the network's weights, not on its actions (Salimans et al. 2017): each pair of perturbed networks, θ ± σ ε,
-plays the same systems, channels and requests, and what is compared is reward over time. That has no discount, and no
-price of time can be cheated: with rewards (tokens − ρ · duration) / scale, the order of two policies by reward over
-time is that by tokens over time, whatever ρ is.
+Where there is no barrier a decision shows its worth over many verifications, where devices draft ahead over some
+rounds, and rewards by step are noisy. Here noise is put on the network's weights, not on its actions (Salimans et al.
+2017): each pair of perturbed networks, θ ± σ ε, plays the same systems, channels and requests, and what is compared is
+reward over time. That has no discount, and no price of time can be cheated: with rewards (tokens − ρ · duration) /
+scale, the order of two policies by reward over time is that by tokens over time, whatever ρ is.
 """
 
 from dataclasses import dataclass, replace
@@ -92,12 +92,13 @@ class Evolution(DirectLearner):
         observation, _ = env.reset(seed=seeds.tolist())
         reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
         now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
+        duration = env.settings.variant.comparison.info.time
         while playing.any():
             observation, gained, _, _, info = env.step(self._decide(observation, population))
             counted = playing & (now >= self.trial.warm_up)
             reward += counted * gained
-            time += counted * info["duration"]
-            now, steps = info["time"], steps + int(playing.sum())
+            time += counted * info[duration]
+            now, steps = now + info[duration], steps + int(playing.sum())
             playing &= now < self.trial.end
         worst = np.full(env.num_envs, -np.inf)  # of a case in which one step takes all the time that counts
         return np.divide(reward, time, out=worst, where=time > 0.0).reshape(-1, self.trial.cases), steps
@@ -120,9 +121,10 @@ class Evolution(DirectLearner):
         own = self.env
         assert isinstance(own, NativeVecEnv)
         settings = own.env.settings
-        variant: Any = settings.variant  # of a family with a horizon
-        longer = replace(variant, horizon=max(variant.horizon, self.trial.end))
-        return own.stepwise(replace(settings, variant=longer), self.trial.copies)
+        variant: Any = settings.variant
+        if variant.comparison.seconds is not None:  # a case of rounds goes on with the next episode
+            variant = replace(variant, horizon=max(variant.horizon, self.trial.end))
+        return own.stepwise(replace(settings, variant=variant), self.trial.copies)
 
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
@@ -147,10 +149,10 @@ class EvolutionSettings:
     noise: float = 0.1
 
     def check(self, settings: Settings) -> None:
-        """Only where steps take different times."""
-        if settings.variant.learning.discount_of != "second":
+        """Only where a decision changes what later ones earn."""
+        if not settings.variant.learning.discount:
             raise ValueError(
-                "agent: expected an environment whose steps take different times for 'evolution', "
+                "agent: expected an environment in which decisions change later rewards for 'evolution', "
                 f"got {type(settings.variant).__name__}"
             )
 

@@ -52,8 +52,8 @@ class Task:
 class Scenario:
     """A frozen, checked and hashable description of one system; the defaults are those of the paper.
 
-    Pieces, padding and servers, the round trip, the payload of ids, drafts of no tokens, drafting ahead and T_srv are
-    additions (ours).
+    Pieces, padding, context and servers, the round trip, the payload of ids, drafts of no tokens, drafting ahead and
+    T_srv are additions (ours).
 
     Parameters
     ----------
@@ -68,6 +68,12 @@ class Scenario:
         None by default, as in the paper.
     padded_verification
         Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1).
+    context_time
+        Seconds that each token of a draft's context adds to a pass, which reads what is before the draft. 0 by
+        default, as in the paper.
+    context
+        Tokens of context that each device has, which ``context_time`` is paid for. Of requests that end, a pass reads
+        their own: the prompt and the tokens that came; then plans alone take this number.
     server
         Name of the profile that the law of verification is from; empty for a law of its own. It names a law and does
         not set it: `preset`, `replace` and files do.
@@ -129,6 +135,8 @@ class Scenario:
     total_bandwidth: float = 10 * MHZ
     verification_pieces: tuple[tuple[float, float], ...] = ()
     padded_verification: bool = False
+    context_time: float = 0.0
+    context: int = 1024
     server: str = ""
     round_trip_time: float = 0.0
     payload: str = "distributions"
@@ -177,6 +185,8 @@ class Scenario:
             check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
         check_real("round_trip_time", self.round_trip_time, 0.0)
         check_bool("padded_verification", self.padded_verification)
+        check_real("context_time", self.context_time, 0.0)
+        check_integer("context", self.context, 0, 10_000_000)
         object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
         object.__setattr__(self, "server_draft_pieces", checked_draft_pieces(self.server_draft_pieces))
         law = {name: getattr(self, name) for name in LAW}
@@ -295,7 +305,7 @@ class Scenario:
     ) -> FloatArray | float:
         """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own, by the `law`.
 
-        T_fix + K T_lin ([MS] 7), and the largest a_j + b_j n of the pieces.
+        T_fix + K T_lin ([MS] 7), the largest a_j + b_j n of the pieces, and K ``context`` times ``context_time``.
 
         Parameters
         ----------
@@ -312,8 +322,9 @@ class Scenario:
 
     @cached_property  # read several times in every step
     def law(self) -> VerificationLaw:
-        """The law of verification."""
-        fixed, per_draft = self.verification_fixed_time, self.verification_time_per_draft
+        """The law of verification, in which the context of a draft is part of T_lin."""
+        fixed = self.verification_fixed_time
+        per_draft = self.verification_time_per_draft + self.context_time * self.context
         return VerificationLaw(fixed, per_draft, self.verification_pieces, self.padded_verification)
 
     @property

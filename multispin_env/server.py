@@ -15,7 +15,13 @@ from multispin_env.field_files import SERVER, is_file_name, made_of, read_fields
 from multispin_env.files import beside
 from multispin_env.registry import SERVERS
 
-LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
+LAW = (
+    "verification_fixed_time",
+    "verification_time_per_draft",
+    "verification_pieces",
+    "padded_verification",
+    "context_time",
+)
 """Fields of the law of verification."""
 
 DRAFTING = ("server_draft_time", "server_draft_pieces")
@@ -88,6 +94,8 @@ class Server:
         What was measured, and where the numbers are from.
     fixed_time, time_per_draft
         T_fix and T_lin in seconds: for each pass, and for each of its K drafts.
+    context_time
+        Seconds for each token of a draft's context, where the others were measured without any; 0: they were with it.
     pieces
         (a_j, b_j) in seconds and seconds per token: the largest a_j + b_j n is added.
     padded
@@ -109,6 +117,7 @@ class Server:
     source: str
     fixed_time: float = 0.0
     time_per_draft: float = 0.0
+    context_time: float = 0.0
     pieces: tuple[tuple[float, float], ...] = ()
     padded: bool = False
     draft_time: float | None = None
@@ -123,6 +132,7 @@ class Server:
         object.__setattr__(self, "draft_pieces", checked_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.pieces)
+        check_real("context_time", self.context_time, 0.0)
         check_bool("padded", self.padded)
         if self.draft_time is not None:
             check_real("draft_time", self.draft_time, 0.0, open_low=True)
@@ -137,6 +147,7 @@ class Server:
             "verification_time_per_draft": self.time_per_draft,
             "verification_pieces": self.pieces,
             "padded_verification": self.padded,
+            "context_time": self.context_time,
             "server": self.name,
             "server_draft_pieces": self.draft_pieces,
         }

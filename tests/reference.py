@@ -29,7 +29,7 @@ def server_time(scenario, lengths):
     tokens = users * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + users
     slowest = max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
     constant = scenario.verification_fixed_time + users * scenario.verification_time_per_draft
-    return constant + scenario.round_trip_time + slowest
+    return constant + users * scenario.context * scenario.context_time + scenario.round_trip_time + slowest
 
 
 def best_goodput(scenario, state, weights=None, fixed=None):

@@ -28,6 +28,7 @@ def test_presets_are_those_of_the_paper():
         *(("total_bandwidth", value) for value in (0.0, np.nan, np.inf, "wide")),
         *(("mean_draft_time", 0.0), ("server_draft_time", 0.0), ("mean_gain_low", 0.0), ("draft_time_spread", 1.0)),
         *(("verification_fixed_time", -0.1), ("verification_time_per_draft", np.nan), ("transmit_snr_db", np.nan)),
+        *(("context_time", -1e-9), ("context_time", np.inf), ("context", -1), ("context", 2.5)),
         *(("mean_gain_high", 0.1), ("min_draft_length", 2), ("max_draft_length", 0), ("max_draft_length", 10_001)),
         *(("channel", "rayleig"), ("acceptance", "by-tsk"), ("payload", "id"), ("tasks", ())),
         ("tasks", (ms.Task(name="chat", acceptance_rate=0.7), "chat")),

@@ -107,6 +107,7 @@ OWN = ms.Server(
     source="measured",
     fixed_time=0.001,
     time_per_draft=0.0005,
+    context_time=1e-6,
     pieces=((0.02, 1e-4), (0.01, 3e-4)),
     padded=True,
     draft_time=0.003,
@@ -130,7 +131,7 @@ def test_a_file_gives_its_law_and_no_name(server, ending, tmp_path, monkeypatch)
         == QWEN.replace(server=file, num_users=4)
     )
     pieces = 0.02 + 8e-4 if server.pieces else 0.0
-    assert scenario.pass_time(4, 8) == pytest.approx(0.001 + 4 * 0.0005 + pieces)
+    assert scenario.pass_time(4, 8) == pytest.approx(0.001 + 4 * (0.0005 + scenario.context * 1e-6) + pieces)
     assert scenario.padded_verification
     assert scenario.server_draft_time == (QWEN.server_draft_time if server.draft_time is None else 0.003)
     assert QWEN.replace(server=str(file), padded_verification=False).padded_verification is False
@@ -138,6 +139,16 @@ def test_a_file_gives_its_law_and_no_name(server, ending, tmp_path, monkeypatch)
     file.unlink()
     assert ms.Scenario.from_dict(scenario.to_dict()) == pickle.loads(pickle.dumps(scenario)) == scenario
     assert scenario.replace(num_users=5).num_users == 5
+
+
+def test_context_is_of_the_devices_and_its_time_of_the_server():
+    scenario = QWEN.replace(server="h100-32b", context=5000)
+    assert (scenario.server, scenario.context) == ("h100-32b", 5000)
+    assert scenario.context_time == ms.registry.SERVERS.load("h100-32b").context_time > 0.0
+    other = scenario.replace(server="a100-32b")
+    assert (other.context, other.context_time) == (5000, 0.0)
+    assert scenario.replace(context_time=0.0).server == ""
+    assert ms.Scenario.from_dict(scenario.to_dict()) == scenario
 
 
 def test_environments_and_commands_take_a_file(tmp_path, capsys):
@@ -208,6 +219,7 @@ WRONG = [
     ("a.toml", "{}pieces = 3\n", "a.toml, line 4: pieces: expected pairs"),
     ("a.toml", "{}fixed_time = 0.1\n", r"a.toml: time_per_draft: expected a finite number in \(0, inf\), got 0.0"),
     ("a.toml", "{}pieces = [[1, 0]]\npadded = 1\n", "a.toml, line 5: padded: expected True or False, got 1"),
+    ("a.toml", "{}pieces = [[1, 0]]\ncontext_time = -1\n", "a.toml, line 5: context_time: .*got -1"),
     ("a.toml", "{}pieces = [[1, 0]]\ndraft_time = 0\n", "a.toml, line 5: draft_time: .*got 0"),
     ("a.toml", "{}pieces = [[1, 0]]\ndraft_pieces = [[0, 0]]\n", "draft_pieces: expected a law in which a token takes"),
     ("a.toml", "name = \n", r"a.toml: can't be read as a server .*line 1"),

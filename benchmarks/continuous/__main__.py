@@ -14,6 +14,7 @@ main = partial(
         "levels": "users of a server at a service level",
         "queueing": "one device as an M/G/1 queue, and latency by load",
         "learned": "pretrained agents beside the rules: habits, and systems that are new to them",
+        "ahead": "rates and tokens in time with and without drafting ahead",
         "live": "time of a decision, and of what multispin live adds to its models",
         "robustness": "absurd numbers and a long batch, with and without a certificate",
     },

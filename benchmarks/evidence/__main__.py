@@ -18,6 +18,7 @@ main = partial(
         "bound-ahead": "the bound where devices draft ahead, beside the optimum of one device and rules",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
+        "ahead-agents": "agents where one or two devices draft ahead, and what they have of the optimum",
         "hits": "drafts that are accepted whole with the token behind them, along the record, over independent tokens",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
     },

@@ -7,6 +7,7 @@ paired gains. Then what `price` with ρ = its own rate ends in, from below and f
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.units import MHZ
 
-MULTIPLES = (1.25, 1.5, 2.0, 3.0)
-BELOW, ABOVE, STEPS = 0.5, 4.0, 4
+MULTIPLES = (1.0, 1.25, 1.5, 2.0, 3.0)
+BELOW, ABOVE, STEPS = 0.5, 4.0, 3
 """Where ρ = own rate is begun, in units of `none`, and for how many steps."""
 
 
@@ -26,7 +27,7 @@ def systems() -> Iterator[ms.Scenario]:
     for server, payload in (("", "distributions"), ("a100-32b", "ids")):
         for preset in ("llama2", "qwen3.5"):
             for users in (8, 20):
-                options = {"server": server} if server else {}
+                options: dict[str, Any] = {"server": server} if server else {}
                 yield ms.Scenario.preset(
                     preset,
                     num_users=users,
@@ -51,9 +52,9 @@ def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]
     none = ms.expected_outcome(waiting.scenario, state, waiting(state)).goodput
     cycle = 2.0 * scenario.num_users / float(none.mean())  # s, about a round of two tokens for each device
 
-    def rate(name: str, **options: object) -> FloatArray:
+    def rate(name: str, **options: Any) -> FloatArray:
         controller = ms.make_controller(name, scenario, **options)
-        return ms.long_run_rate(controller, state, warm_up=30 * cycle, horizon=rounds * cycle)
+        return ms.long_run_rate(controller, state, warm_up=20 * cycle, horizon=rounds * cycle)
 
     name = f"{scenario.name} {scenario.server or 'paper'} K{scenario.num_users}"
     cells = {"system": name, "none": f"{none.mean():.1f}", "ratio": gain(rate("optimal"), none)}
@@ -72,8 +73,8 @@ def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]
 
 def add_options(parser: ArgumentParser) -> None:
     """Options of the subcommand."""
-    parser.add_argument("--instances", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=200, help="about so many are simulated (default 200)")
+    parser.add_argument("--instances", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=100, help="about so many are simulated (default 100)")
     parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.25, 0.5], metavar="β")
 
 

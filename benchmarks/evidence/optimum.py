@@ -179,7 +179,7 @@ def leads(instances: int) -> Iterator[Row]:
                 states = States(
                     scenario, sample_state(scenario, np.random.default_rng(1), instances), seed=1, certify=None
                 )
-                values = {other: states.values(other) for other in controller_names("rounds")}
+                values = {other: states.values(other) for other in controller_names("rounds", scenario)}
                 rule, certified = values.pop("optimal"), replace(states, certify=1e-9).values("optimal")
                 row: dict[str, Any] = {"preset": name, "K": users, "MHz": budget, "instances": instances}
                 for who, own in {"rule": rule, "certified": certified}.items():

@@ -11,10 +11,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+import multispin_env as ms
 from benchmarks.evidence.fit import TABLES
 from benchmarks.tools import Row, show
-from multispin_env.models.passes import VERIFY, PassCell, fit_law
+from multispin_env.models.passes import VERIFY, PassCell, fit_law, law_times
+from multispin_env.models.profile import sizes_of
 from multispin_env.models.tables import BATCHES, CONTEXT, LENGTHS, Machine, StepTimes, TableProfile, table_profile
+from multispin_env.registry import SERVERS
 from multispin_env.units import MS
 
 MODELS = {
@@ -75,13 +78,12 @@ def rows(out: Path | None) -> Iterator[Row]:
                 write(profile, out)
             yield {
                 "server": name,
-                "T_lin (ms)": f"{server.time_per_draft / MS:.4g}",
+                "context (ns a token)": f"{1e9 * server.context_time:.4g}",
                 "largest of (ms)": _lines(server.pieces),
                 "worst": f"{errors.max():.1%}",
                 "median": f"{np.median(errors):.1%}",
                 "T_srv (ms)": _lines(server.draft_pieces),
                 "drafts worst": f"{profile.drafting.error:.1%}" if profile.drafting else "",
-                "1,000 tokens of context (ms)": f"{1e3 * profile.context_time / MS:.3g}",
             }
 
 
@@ -101,6 +103,33 @@ def recorded() -> Iterator[Row]:
         }
 
 
+def by_context() -> Iterator[Row]:
+    """How well the profiles fit after so many tokens, and what these do to 60 devices that draft for one of them."""
+    cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
+    steps = {name: StepTimes(machine, MODELS[name.rpartition("-")[2]]) for name, machine in MACHINES.items()}
+    drafts, tokens = sizes_of(cells)
+    for context in (1, 256, CONTEXT, 4096, 8192, 16_384, 32_768):
+        errors = []
+        for name, of_target in steps.items():
+            server, looked_up = SERVERS.load(name), np.array([of_target.seconds(cell, context) for cell in cells])
+            law = law_times(server.context_time * context, np.array(server.pieces), drafts, tokens)
+            errors.append(np.abs(law / looked_up - 1.0))
+        scenario = ms.Scenario.preset("qwen3.5", server="h100-32b", num_users=60, min_draft_length=0, payload="ids")
+        scenario = scenario.replace(context=context)
+        state = ms.sample_state(scenario, np.random.default_rng(0), size=100)
+        decision = ms.make_controller("optimal", scenario)(state)
+        goodput = float(ms.expected_outcome(scenario, state, decision).goodput.mean())
+        yield {
+            "context": context,
+            "worst error": f"{np.max(errors):.0%}",
+            "median error": f"{np.median(errors):.1%}",
+            "60 drafts of 4 (ms)": f"{float(scenario.pass_time(60, 300)) / MS:.1f}",
+            "alone": f"{scenario.autoregressive_goodput:.0f}",
+            "devices draft": f"{goodput:.0f}",
+            "mean L": f"{decision.draft_length.mean():.1f}",
+        }
+
+
 def add_options(parser: ArgumentParser) -> None:
     """``--out``."""
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the profiles there")
@@ -110,3 +139,4 @@ def run(options: Namespace) -> None:
     """Print the tables."""
     show("laws from tables", rows(options.out))
     show("beside recorded passes", recorded())
+    show("by context: errors of all, and h100-32b (tokens/s)", by_context())

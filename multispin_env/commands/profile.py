@@ -135,7 +135,7 @@ def _looked_up(options: argparse.Namespace) -> tables.TableProfile:
         options.target,
         options.draft,
         cells,
-        check_integer("context", options.context, 1),
+        options.context,
         options.pieces,
     )
 

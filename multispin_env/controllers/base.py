@@ -82,6 +82,8 @@ class Controller(ABC, Generic[State, Chosen]):
     """How the uplink is to be shared for its decisions without the barrier."""
     tunable: ClassVar[Mapping[str, Tunable]] = {}
     """Options that may be arrays, and how far they may be tuned."""
+    needs_chains: ClassVar[bool] = False
+    """Whether it is for devices that draft ahead alone."""
 
     @abstractmethod
     def __call__(self, state: State) -> Chosen:

@@ -87,7 +87,7 @@ def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
     return checked
 
 
-def controller_names(family: str | None = None) -> tuple[str, ...]:
+def controller_names(family: str | None = None, scenario: Scenario | None = None) -> tuple[str, ...]:
     """Return the names of all controllers, or of those that were made for one family.
 
     One of rounds also plays without the barrier, where it waits for all.
@@ -96,6 +96,8 @@ def controller_names(family: str | None = None) -> tuple[str, ...]:
     ----------
     family
         ``"rounds"``, ``"continuous"`` or ``None`` for both.
+    scenario
+        A system: those that need devices which draft ahead are left out where devices do not; ``None`` leaves none out.
 
     Raises
     ------
@@ -108,12 +110,15 @@ def controller_names(family: str | None = None) -> tuple[str, ...]:
     >>> "optimal" in ms.controller_names("rounds"), "optimal" in ms.controller_names("continuous")
     (True, False)
     """
-    if family is None:
+    bases: dict[str | None, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
+    if family is None and scenario is None:
         return CONTROLLERS.names()
-    bases: dict[str, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
-    check_name("family", family, bases)
+    if family is not None:
+        check_name("family", family, ("rounds", "continuous"))
+    base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
     loaded = ((name, CONTROLLERS.load(name)) for name in CONTROLLERS.names())
-    return tuple(name for name, part in loaded if isinstance(part, type) and issubclass(part, bases[family]))
+    found = ((name, part) for name, part in loaded if isinstance(part, type) and issubclass(part, base))
+    return tuple(name for name, part in found if ahead or not getattr(part, "needs_chains", False))
 
 
 def check_controller_name(field: str, name: str) -> str:

@@ -52,10 +52,13 @@ class States:
     state: SystemState  # arrays (n, K)
     seed: int = HELD_OUT_SEED  # that they were drawn with
     reference: str = "optimal"
-    contenders: tuple[str, ...] = field(
-        default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS)))
-    )
+    contenders: tuple[str, ...] = ()  # none: all controllers that can play, and `SYSTEMS`
     certify: float | None = CERTIFICATE  # relative gap to which the optimum is proven; None for the rule alone
+
+    def __post_init__(self) -> None:
+        if not self.contenders:
+            names = dict.fromkeys((*controller_names("rounds", self.scenario), *SYSTEMS))
+            object.__setattr__(self, "contenders", tuple(names))
 
     @classmethod
     def draw(cls, scenario: Scenario, size: int = default_size, seed: int = HELD_OUT_SEED, **others: Any) -> "States":

@@ -57,7 +57,7 @@ def contenders_of(settings: Settings) -> tuple[str, ...]:
     Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
     """
     return settings.variant.comparison.contenders or tuple(
-        name for name in controller_names("rounds") if name not in SLOW and _can_play(name, settings)
+        name for name in controller_names("rounds", settings.scenario) if name not in SLOW and _can_play(name, settings)
     )
 
 

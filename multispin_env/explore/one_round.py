@@ -126,7 +126,7 @@ def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:
     return DeviceTable(*columns)
 
 
-PRINTED = """for name in ms.controller_names("rounds"):
+PRINTED = """for name in ms.controller_names("rounds", scenario):
     one = decision if name == "optimal" else ms.make_controller(name, scenario)(state)
     goodput = ms.expected_outcome(scenario, state, one).goodput
     print(f"{name}: {goodput:.2f} tokens/s, {goodput / outcome.goodput:.4f} of the optimum")
@@ -217,7 +217,8 @@ def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
     table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
     state = table.state()
     decision, outcome = _optimum(scenario, table)
-    rules = {name: make_controller(name, scenario) for name in controller_names("rounds") if name != "optimal"}
+    names = controller_names("rounds", scenario)
+    rules = {name: make_controller(name, scenario) for name in names if name != "optimal"}
     goodputs = {name: float(expected_outcome(scenario, state, rule(state)).goodput) for name, rule in rules.items()}
     is_moved = not np.array_equal(table.snr_db, before.snr_db)
     old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)

@@ -39,7 +39,12 @@ class Profile:
     def fitted(self) -> FloatArray:
         """Seconds of each cell by the server's law, (m,)."""
         drafts, tokens = sizes_of(self.cells)
-        return law_times(self.server.time_per_draft, np.array(self.server.pieces), drafts, tokens)
+        return law_times(self.time_per_draft, np.array(self.server.pieces), drafts, tokens)
+
+    @property
+    def time_per_draft(self) -> float:
+        """Seconds that each draft of a cell adds besides its tokens."""
+        return self.server.time_per_draft
 
     @property
     def errors(self) -> FloatArray:
@@ -67,10 +72,14 @@ def make_profile(
     return Profile(law, cells, passes)
 
 
-def server_of(found: Fit, *, draft_pieces: Iterable[Any] = (), **about: Any) -> Server:
-    """The server of a law that was fitted, with five digits of each number, which are more than are known."""
+def server_of(found: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[Any] = (), **about: Any) -> Server:
+    """The server of a law that was fitted, with five digits of each number, which are more than are known.
+
+    ``by`` is the field of the server whose counts the fit had as drafts.
+    """
     pieces, drafting = (tuple((_short(a), _short(b)) for a, b in lines) for lines in (found.pieces, draft_pieces))
-    return Server(time_per_draft=_short(found.time_per_draft), pieces=pieces, draft_pieces=drafting, **about)
+    about[by] = _short(found.time_per_draft)
+    return Server(pieces=pieces, draft_pieces=drafting, **about)
 
 
 def sizes_of(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
@@ -101,13 +110,20 @@ def lines_in_words(lines: Iterable[Any]) -> str:
     return each[0] if len(each) == 1 else f"the larger of {' and of '.join(each)}"
 
 
+def formula(server: Server) -> str:
+    """The law by K drafts, n tokens and C tokens of context, those of all drafts."""
+    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
+    context = f"{1e9 * server.context_time:.4g} ns C + " if server.context_time else ""
+    return f"{drafts}{context}{lines_in_words(server.pieces)}"
+
+
 def law_in_words(profile: Profile) -> str:
     """The law, and how well it fits."""
     server, errors = profile.server, np.abs(profile.errors)
-    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
+    drafts = f"K drafts{' that have C tokens of context' if server.context_time else ''}"
     padded = "K (longest draft + 1): shorter drafts are filled up (padded = true)"
     return (
-        f"A pass of K drafts takes {drafts}{lines_in_words(server.pieces)}.\n"
+        f"A pass of {drafts} takes {formula(server)}.\n"
         f"Its tokens are n = {padded if server.padded else 'Σ (draft + 1)'}.\n"
         f"The law is off by {errors.max():.1%} at most and by {np.median(errors):.1%} in the median, "
         f"of {len(errors)} cells."
@@ -140,8 +156,7 @@ def _draw(profiles: Sequence[Profile], figure: Any) -> None:
         axes.vlines(tokens, [min(one) / MS for one in passes], [max(one) / MS for one in passes], colour, linewidth=1.0)
         axes.plot(tokens, [time / MS for _, time in own], marker, color=colour, markersize=6, label=f"batch {batch}")
         line = np.linspace(tokens.min(), tokens.max(), 200)
-        server = profile.server
-        law = law_times(server.time_per_draft, np.array(server.pieces), np.full_like(line, batch), line)
+        law = law_times(profile.time_per_draft, np.array(profile.server.pieces), np.full_like(line, batch), line)
         axes.plot(line, law / MS, color=colour, linewidth=1.2)
     axes.plot([], [], color=BLACK, linewidth=1.2, label="the law")
     axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")

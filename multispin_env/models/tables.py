@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
@@ -32,6 +33,9 @@ PACKAGE, BACKEND = "aiconfigurator-core", "vllm"
 
 BATCHES, LENGTHS, CONTEXT = (1, 2, 4, 8, 16, 32, 64, 128, 256), (0, 1, 2, 4, 8, 16), 1024
 """What laws are fitted to by default."""
+
+LEAST_CONTEXT = 128
+"""With less, what a draft adds besides would be taken for what its context adds."""
 
 T = TypeVar("T")
 
@@ -111,13 +115,18 @@ class TableProfile(Profile):
     """A server from tables."""
 
     drafting: Fit | None  # T_srv by requests
-    context_time: float  # seconds that a token of context adds to a pass
+    context: int  # tokens of each draft in the cells
+
+    @property
+    @override
+    def time_per_draft(self) -> float:
+        return self.server.context_time * self.context
 
     def in_words(self) -> str:
         """The laws, how well they fit, and where they are from."""
         lines = [
             law_in_words(self),
-            f"A thousand more tokens of context add {1e3 * self.context_time / MS:.3g} ms to each draft.",
+            f"A thousand tokens of context add {1e3 * self.server.context_time / MS:.3g} ms to each draft.",
             f"It is {self.server.model}.",
             f"From {self.server.source}.",
         ]
@@ -139,9 +148,11 @@ def table_profile(
 ) -> TableProfile:
     """Look up passes, keep them in a ``file`` as `Passes` does, and fit the laws.
 
-    The draft model is on one GPU, and drafts for as many requests as a batch has. ``ValueError`` as of `StepTimes`,
-    `Passes` and `fit_cells`.
+    The law of verification is fitted to passes after so many tokens of ``context`` and to those without, so that what a
+    draft adds is by its context. The draft model is on one GPU, and drafts after ``context`` for as many requests as a
+    batch has. ``ValueError`` as of `StepTimes`, `Passes` and `fit_cells`, and for too few tokens of context.
     """
+    check_integer("context", context, LEAST_CONTEXT)
     target = StepTimes(machine, model)
     times = {cell: target.seconds(cell, context) for cell in cells}
     batches, estimates = sorted({cell.batch for cell in cells}), target.estimates
@@ -155,21 +166,23 @@ def table_profile(
     for cell, seconds in times.items():
         if not passes.count(cell):
             passes.add(cell, seconds)
-    found = fit_cells(*sizes_of(cells), _medians(passes, cells), pieces)
+    (drafts, tokens), without = sizes_of(cells), np.array([target.seconds(cell, 1) for cell in cells])
+    read = np.concatenate([drafts, context * drafts])
+    found = fit_cells(read, np.tile(tokens, 2), np.concatenate([without, _medians(passes, cells)]), pieces)
     drafting = fit_pieces(np.array(batches, dtype=np.float64), _medians(passes, drafted)) if draft else None
-    parts = [f"{len(cells)} cells of batch and length, within {_errors(found)}"]
-    parts += [] if drafting is None else [f"draft times within {_errors(drafting)}"]
+    parts = [f"{len(cells)} cells of batch and length for each, within {_errors(found)}"]
+    parts += [] if drafting is None else [f"draft times after {context} tokens within {_errors(drafting)}"]
     version = _sdk("perf_database").get_latest_database_version(machine.system, BACKEND)
     kernels = f"kernels of {BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
     server = server_of(
         found,
         name=name,
         model=f"{model} on {machine}" + (f", drafts by {draft} on one of them" if draft else ""),
-        source=f"{_package()}: {kernels}, after {context} tokens of context; {', '.join(parts)}",
+        source=f"{_package()}: {kernels}, after 1 and {context} tokens of context; {', '.join(parts)}",
+        by="context_time",
         draft_pieces=() if drafting is None else drafting.pieces,
     )
-    reading = target.reading(batches[-1], context) / (batches[-1] * max(context - 1, 1))
-    return TableProfile(server, cells, passes, drafting, reading)
+    return TableProfile(server, cells, passes, drafting, context)
 
 
 def _package() -> str:

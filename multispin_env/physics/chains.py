@@ -50,13 +50,35 @@ class ChainCycle(NamedTuple):
 
 
 def drafting_time(
-    draft_length: IntArray | FloatArray, draft_time: FloatArray, head_start: FloatArray | None
+    draft_length: IntArray | FloatArray | int, draft_time: FloatArray, head_start: FloatArray | None
 ) -> FloatArray:
     """Seconds (L − A)^+ T until L tokens are there; all broadcast together. ``None``: no head start."""
     if head_start is None:
         return draft_length * draft_time
     time: FloatArray = np.maximum(draft_length - head_start, 0.0) * draft_time
     return time
+
+
+def sending_time(
+    draft_length: IntArray | FloatArray | int,
+    draft_time: FloatArray,
+    token_air: FloatArray,
+    head_start: FloatArray | None,
+) -> FloatArray:
+    """Seconds (L − A)^+ T + L u until L tokens are drafted and sent, each in u seconds; all broadcast together."""
+    if head_start is None:
+        return np.asarray(draft_length * (draft_time + token_air))
+    return drafting_time(draft_length, draft_time, head_start) + draft_length * token_air
+
+
+def longest_sent(
+    time: FloatArray, draft_time: FloatArray, token_air: FloatArray, head_start: FloatArray | None
+) -> FloatArray:
+    """The most tokens L, not whole ones, with a `sending_time` within ``time``."""
+    if head_start is None:
+        return time / (draft_time + token_air)
+    most: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_air), time / token_air)
+    return most
 
 
 def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:

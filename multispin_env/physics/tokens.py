@@ -131,15 +131,23 @@ def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatAr
 
 
 def batch_time(
-    scenario: Scenario, draft_length: IntArray, verified: BoolArray, prompt: IntArray | None = None
+    scenario: Scenario,
+    draft_length: IntArray,
+    verified: BoolArray,
+    prompt: IntArray | None = None,
+    context: IntArray | None = None,
 ) -> FloatArray:
     """T_ver (...) in seconds of a pass that holds only some of the drafts (..., K), those that are ``verified``.
 
     Where all are, it is `verification_time`, to the bit. ``prompt`` (..., K) are tokens that the pass holds besides for
-    drafts in it, never padded.
+    drafts in it, never padded, and ``context`` (..., K) those that it reads for them, by default the scenario's.
     """
     drafts = np.add.reduce(verified, -1)
-    return np.asarray(_time_of(scenario.law, draft_length, drafts, verified, prompt))
+    time = np.asarray(_time_of(scenario.law, draft_length, drafts, verified, prompt))
+    if context is None:
+        return time
+    more = np.add.reduce(np.where(verified, context - scenario.context, 0), -1)
+    return time + scenario.context_time * more
 
 
 def _time_of(

@@ -55,7 +55,7 @@ class AheadRound:
         cls, problem: Problem, scenario: Scenario, head_start: FloatArray, rho: FloatArray, chain_weight: float
     ) -> Self:
         """Rounds (n, K) in which a second costs ρ (n,) tokens and head starts are worth β."""
-        hit = hit_probability(scenario, 0, problem.acceptance_rate)
+        hit = hit_probability(scenario, np.zeros(1), problem.acceptance_rate)
         hits = replace(problem, weights=hit, table=None).tabulated()
         return cls(scenario, problem.tabulated(), hits, head_start, rho, chain_weight)
 

@@ -71,6 +71,15 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     assert all(float(point[key]) > 0.0 for point in points)
 
 
+def test_evolution_in_rounds_that_remember(tmp_path):
+    folder = tmp_path / "run"
+    given = ["--env", "MultiSpin/DraftAhead-v0", "--agent", "evolution", "--action", "lengths", "--set", "rho=90"]
+    assert main(["train", "--name", str(folder), *TINY, *given]) == 0
+    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    assert "evolution (lengths)" in {row["name"] for row in table["rows"]}
+    assert load_checkpoint(folder).num_timesteps >= 3000
+
+
 def test_a_run_where_the_family_without_the_barrier_hides(tmp_path, capsys):
     env_id = "MultiSpin/Continuous-v0"
     folder, hidden = tmp_path / "run", ["acceptance_visible=False", "channel_report=old"]

@@ -1,5 +1,7 @@
 """Evolution: what it compares, which way it moves, and that runs repeat."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from agents.vec_env import first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
 
-CLOSED, OPEN = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+CLOSED, OPEN, AHEAD = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0", "MultiSpin/DraftAhead-v0"
 SMALL = EvolutionSettings(pairs=3, cases=2, width=8)
 
 
@@ -71,21 +73,27 @@ def test_all_play_the_same_cases():
     assert len(np.unique(others[:, 0])) > 1
 
 
-def test_what_is_earned_is_reward_over_time():
+@pytest.mark.parametrize(
+    ("env_id", "action", "arguments", "duration"),
+    [(CLOSED, "tuned", {"reference": "own-pace"}, "duration"), (AHEAD, "lengths", {"rho": 90.0}, "round_latency")],
+)
+def test_what_is_earned_is_reward_over_time(env_id, action, arguments, duration):
     """Against a loop over single steps of one case, from the warm-up to the end."""
-    settings = settings_of()
-    model = model_of(settings)
-    own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
+    settings = Settings(ms.Scenario.preset("llama2", num_users=4), ENVIRONMENTS.load(env_id)(**arguments), action)
+    if env_id == AHEAD:
+        settings = replace(settings, scenario=settings.scenario.replace(draft_ahead=True, min_draft_length=0))
+    model = model_of(settings, env_id=env_id)
+    own = th.zeros(sum(parameter.numel() for parameter in model._actor.parameters()))  # acts 0
     earned, _ = model._play(model._copies, Population(model._actor, own.expand(6, -1)))
-    single = gym.make(CLOSED, num_users=4, reference="own-pace", action="tuned")
+    single = gym.make(env_id, num_users=4, action=action, **arguments)
     for case in range(2):
         single.reset(seed=first_seed(0, 0, 2) + case)
         reward = time = now = 0.0
         while now < model.trial.end:
             _, gained, _, _, info = single.step(np.zeros(single.action_space.shape, np.float32))
             if now >= model.trial.warm_up:
-                reward, time = reward + gained, time + info["duration"]
-            now = info["time"]
+                reward, time = reward + gained, time + info[duration]
+            now += info[duration]
         assert earned[0, case] == pytest.approx(reward / time, rel=1e-12)
 
 

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 
 import multispin_env as ms
-from agents.base import Tuning
+from agents.base import Tuning, tuning_for
 from agents.policies import EquivariantActorCritic
 from agents.ppo import PPOSettings, Proximal, Rollout, gains
 from agents.vec_env import make_vec_env
@@ -109,6 +109,16 @@ def test_critics_learn_where_they_count():
     start = SMALL.build(vector(), lambda x: x, 0, "cpu", Tuning(0.25)).policy.state_dict()
     learnt = model.policy.state_dict()
     assert not any(th.equal(learnt[key], start[key]) for key in start if "value_net" in key)
+
+
+@pytest.mark.parametrize("env_id", [FULL, "MultiSpin/DraftAhead-v0"])
+def test_the_discount_is_that_of_the_environment(env_id):
+    variant = ENVIRONMENTS.load(env_id)
+    settings = replace(SETTINGS, scenario=SETTINGS.scenario.replace(**variant.scenario_defaults), variant=variant())
+    env = make_vec_env(env_id, settings, COPIES, SHORT, seed=1)
+    model = SMALL.build(env, lambda x: x, 0, "cpu", tuning_for(settings))
+    assert model.rollout_buffer.gamma == variant().learning.discount
+    assert model.policy.critic == (env_id != FULL)
 
 
 N, FEATURES, COLUMNS = 300, 2, 2

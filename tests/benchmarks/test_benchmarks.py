@@ -7,6 +7,7 @@ import shlex
 import numpy as np
 import pytest
 
+from benchmarks.evidence import ahead
 from benchmarks.evidence.__main__ import main as evidence
 from benchmarks.speed.__main__ import main as speed
 from benchmarks.tune.__main__ import main as tune
@@ -99,6 +100,19 @@ def test_optimum_with_drafting_ahead(printed):
     assert (none, optimum) == (72.1, 91.2)
 
 
+def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
+    from agents import training
+    from benchmarks.evidence import ahead_agents
+
+    for name, value in (("PLACES", [("llama2", "")]), ("DISCOUNTS", [0.9]), ("TRIED", ahead_agents.TRIED[:1])):
+        monkeypatch.setattr(ahead_agents, name, value)
+    monkeypatch.setattr(training, "VALIDATIONS", 2)
+    out = printed(evidence, "ahead-agents --devices 1 --instances 2 --timesteps 1000")
+    parts = cells(out, "llama2 paper")
+    assert len(parts) == 2 * 5
+    assert all(0.3 < part <= 1.0 for part in parts)
+
+
 def test_hits_of_the_record(printed):
     """Of the third task at L = 2, text by text."""
     records = load_records()
@@ -109,6 +123,17 @@ def test_hits_of_the_record(printed):
     found = [float(number) for number in re.search(r"^chat +2 +(.*) to ", printed(evidence, "hits"), re.M)[1].split()]
     assert found[:3] == pytest.approx([alpha, row.mean(), row.mean() / alpha**3], abs=0.005)
     assert found[3] < found[2]
+
+
+def test_drafting_ahead_gains_in_rounds():
+    found = ahead.row(next(ahead.systems()), instances=2, rounds=20, weights=[0.0])
+    assert all(float(found[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
+
+
+def test_bound_with_drafting_ahead(printed):
+    out = printed(evidence, "bound-ahead --drawn 2 --instances 0 --seconds 1")
+    assert re.search(r"qwen3.5, a100-32b +0.965 +91.17 +91.41 +0.9973", out)
+    assert re.search(r"systems +above.*\n.*\n2 +0 ", out)
 
 
 def test_searches_try_the_defaults(printed, tmp_path):

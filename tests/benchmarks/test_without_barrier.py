@@ -59,3 +59,22 @@ def test_habits_of_an_agent_and_its_rule(printed, monkeypatch, quick_prices):
 def test_absurd_numbers_are_decided(capsys):
     assert main(["robustness", "--batches", "3", "--size", "20", "--long", "50"]) == 0
     assert "two to four users, random: 60 instances, no warning, no NaN" in capsys.readouterr().out
+
+
+def test_what_drafting_ahead_adds(printed, monkeypatch):
+    """In the long run, and under load."""
+    for name, value in (("WARM_UP", 1.0), ("HORIZON", 2.0), ("LOADS", (0.85,))):
+        monkeypatch.setattr(f"benchmarks.continuous.ahead.{name}", value)
+    options = ("--servers", "a100-32b", "--presets", "llama2", "--users", "4", "--instances", "2")
+    (cells,) = (row for name, row in printed("ahead", *options).items() if name.endswith("K4"))
+    greedy, own, waiting, *_ = map(numbers, cells[:-1])
+    assert greedy[1] > 0.0
+    assert own[1] > 0.0
+    assert waiting[1] > 10.0
+    best, plain, ratio = numbers(cells[-1])
+    assert ratio == pytest.approx(best / plain, abs=0.02)
+    rows = printed("ahead", *options[:4], "--load", "--copies", "2", "--rules", "greedy+deadlines")
+    without, more, _, missed, fewer = numbers(rows["llama2 a100-32b K8, load 0.85"][0])
+    assert more > 0.0
+    assert fewer < missed
+    assert without > 0.0

@@ -20,7 +20,7 @@ from benchmarks.evidence.tables import MACHINES
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
-from multispin_env.models.profile import lines_in_words
+from multispin_env.models.profile import formula, lines_in_words
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS
 
@@ -127,7 +127,7 @@ def test_the_page_of_servers_has_the_profiles_that_are_from_tables():
     for name, target, law, worst, drafting, worst_draft in rows:
         server = ms.registry.SERVERS.load(name.strip("`"))
         assert server.model.startswith(f"{target}, drafts by ")
-        assert law == f"{1e3 * server.time_per_draft:.3g} ms K + {lines_in_words(server.pieces)}"
+        assert law == formula(server)
         assert drafting == lines_in_words(server.draft_pieces)
         assert re.findall(r"within ([\d.]+%)", server.source) == [worst, worst_draft]
 

@@ -185,6 +185,23 @@ def test_a_picture_shows_what_a_head_start_gave_and_what_of_the_chain_is_kept():
     assert first / second == pytest.approx((0.4 - 0.1) / (0.4 - 0.2), rel=1e-3)  # from the draft's end to the round's
 
 
+def test_a_trace_shows_that_devices_draft_on_and_what_of_a_chain_is_kept():
+    """Behind the first device's draft are 2 tokens that are kept, behind the second's 3 that are lost."""
+    chains = ChainRound(np.array([2.0, 0.0, 0.0]), np.array([2.0, 3.0, 0.0]), np.array([True, False, False]))
+    step = ENDLESS[0].changed(**chains._asdict())
+    trace = Trace(THREE.replace(draft_ahead=True), True, [step])
+    longer = replace(trace, outcomes=[step.changed(drafted_ahead=2.5 * chains.drafted_ahead)])
+    assert (trace.most_cells, longer.most_cells) == (8, 2 + 1 + 8)
+    strokes = [one for one in drawn(TracePicture(), [trace]).all if one[0] in ("rectangle", "outline") and one[2] < 390]
+    assert [one[-1] for one in strokes].count(style.DRAFTED) == 2
+    assert [(one[0], one[-1]) for one in strokes].count(("outline", style.GREY)) == 3
+    tokens = min(one[1] for one in strokes if one[-1] == style.REFUSED)  # left of them is the timeline
+    drafting = [one for one in strokes if one[-1] == style.DRAFTING and one[1] < tokens]
+    highest = max(one[4] for one in drafting)
+    first, on = (sum(one[3] for one in drafting if (one[4] == highest) == whole) for whole in (True, False))
+    assert on / first == pytest.approx(3 * 0.4 / (0.1 + 0.2 + 0.4), rel=1e-3)  # all draft on to the end, .4 s
+
+
 def step_of(tokens, optimum=None):
     """A round of as many copies as there are lines of tokens."""
     gained = np.array(tokens)

@@ -90,7 +90,7 @@ def test_a_server_from_a_table(package, tmp_path, capsys):
     command = ["profile", "--table", "moon_sxm", *SMALL, "--out", str(stem)]
     assert main(command) == 0
     server, printed = ms.Server.load(f"{stem}.toml"), capsys.readouterr().out
-    assert server.time_per_draft == pytest.approx(2e-8 * 1023, rel=1e-3)
+    assert (server.time_per_draft, server.context_time) == (0.0, pytest.approx(2e-8, rel=1e-3))
     np.testing.assert_allclose(server.pieces, [[0.008, 2.002e-5]], rtol=1e-3)
     np.testing.assert_allclose(server.draft_pieces, [[0.001, 2e-5 + 2e-8 * 1024]], rtol=1e-3)
     assert (server.padded, server.draft_time) == (False, None)
@@ -98,7 +98,7 @@ def test_a_server_from_a_table(package, tmp_path, capsys):
         assert part in server.source
         assert part in printed
     assert server.model == "org/Large-32B on 4 x moon_sxm, drafts by org/Small-1B on one of them"
-    assert "A thousand more tokens of context add 0.02 ms" in printed
+    assert "A thousand tokens of context add 0.02 ms" in printed
     assert (tmp_path / "mine.png").stat().st_size > 10_000
     lines = (tmp_path / "mine.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2 + 9 * 6 + 9
@@ -106,14 +106,16 @@ def test_a_server_from_a_table(package, tmp_path, capsys):
     assert (tmp_path / "mine.csv").read_text(encoding="utf-8").splitlines() == lines
     scenario = ms.Scenario.preset("qwen3.5", server=f"{stem}.toml")
     assert scenario.draft_step_time(100) == pytest.approx(0.001 + 100 * 4.048e-5, rel=1e-3)
-    assert scenario.pass_time(20, 100) == pytest.approx(1e-3 * by_hand(20, 4, 1024), rel=1e-3)
+    for context in (128, 1024, 32_768):
+        time = scenario.replace(context=context).pass_time(20, 100)
+        assert time == pytest.approx(1e-3 * by_hand(20, 4, context), rel=1e-3)
 
 
-def test_without_a_draft_model_and_at_another_context(package, tmp_path, capsys):
+def test_without_a_draft_model_and_to_another_context(package, tmp_path, capsys):
     stem = tmp_path / "mine"
-    assert main(["profile", "--table", "moon_sxm", *SMALL[:2], "--context", "1", "--out", str(stem)]) == 0
+    assert main(["profile", "--table", "moon_sxm", *SMALL[:2], "--context", "8192", "--out", str(stem)]) == 0
     server = ms.Server.load(f"{stem}.toml")
-    assert (server.draft_pieces, server.time_per_draft) == ((), 0.0)
+    assert (server.draft_pieces, server.context_time) == ((), pytest.approx(2e-8, rel=1e-3))
     assert ms.Scenario.preset("qwen3.5", server=f"{stem}.toml").draft_step_time(100) == 0.004
     assert "drafted token" not in capsys.readouterr().out
 
@@ -135,7 +137,7 @@ WRONG = [
     (["--batches", "1", "8192"], r"table: .*got org/Small-1B on 1 x moon_sxm \(no such batch\)"),
     (["--dtype", "bfloat16"], "dtype: expected none with --table, got 'bfloat16'"),
     (["--repeats", "3"], "repeats: expected none with --table, got 3"),
-    (["--context", "0"], "context: expected an integer ≥ 1, got 0"),
+    (["--context", "100"], "context: expected an integer ≥ 128, got 100"),
     (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
 ]
 
@@ -186,7 +188,7 @@ def test_profiles_that_ship_are_those_of_the_tables(name, tmp_path):
     again = ms.Server.load(file)
     assert file.read_text(encoding="utf-8").startswith(COMMENT)
     assert (again.name, again.model, again.source) == (shipped.name, shipped.model, shipped.source)
-    for field in ("pieces", "draft_pieces", "time_per_draft"):
+    for field in ("pieces", "draft_pieces", "time_per_draft", "context_time"):
         np.testing.assert_allclose(getattr(again, field), getattr(shipped, field), rtol=1e-3, atol=1e-9)
 
 

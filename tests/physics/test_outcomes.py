@@ -213,6 +213,18 @@ def test_a_round_has_its_round_trip():
     assert here.round_latency == pytest.approx(access + here.verification_time, rel=1e-12)
 
 
+@pytest.mark.parametrize("pieces", [PIECES, ()])
+def test_a_round_reads_the_context_of_each_device(pieces):
+    scenario = law(pieces, verification_fixed_time=0.02, verification_time_per_draft=0.001)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 4)
+    decision = ms.Decision(np.full((4, 3), 2), np.full((4, 3), scenario.total_bandwidth / 3))
+    reading = scenario.replace(context_time=2e-6, context=5000)
+    without, outcome = (ms.expected_outcome(one, state, decision) for one in (scenario, reading))
+    assert outcome.round_latency == pytest.approx(without.round_latency + 3 * 5000 * 2e-6, rel=1e-12)
+    assert outcome.verification_time == pytest.approx(without.verification_time + 0.03, rel=1e-12)
+    assert (verification_time(scenario.replace(context=5000), LENGTHS) == verification_time(scenario, LENGTHS)).all()
+
+
 @pytest.mark.parametrize("fields", [{}, {"padded_verification": True}, {"pieces": (), "verification_fixed_time": 0.02}])
 @pytest.mark.parametrize("start", [[3.2, 1.1, 2.4], [0.2, 0.3, 0.1]], ids=["steep", "flat"])
 def test_slopes_are_differences(fields, start):

@@ -74,6 +74,8 @@ def test_certified_equals_brute_force_on_every_server(server):
             payload=payload,
             min_draft_length=low,
             total_bandwidth=float(rng.choice([0.2e6, 1e6, 10e6])),
+            context_time=1e-6,
+            context=20_000,
         )
         state = ms.sample_state(scenario, rng)
         best = best_goodput(scenario, state)

@@ -16,6 +16,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
 from multispin_env.controllers.continuous.groups import SHORTEST, USUAL, Cycle
 from multispin_env.controllers.continuous.launch import longest_paying, ordered_sum
+from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
@@ -38,6 +39,8 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
     the devices that come back while the last one is verified, those that count at most. The size is found by
     repetition. An upload takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
+    A device that drafts ahead has a head start with the probability of a hit: what it drafted behind a miss, in half of
+    the time in which it waits and is verified.
     Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
     (`present`). Prompts are not counted.
     """
@@ -56,12 +59,17 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
         for array in (state.draft_time, token_air, state.acceptance_rate)
     )
     draft, need = scenario.round_trip_time + length * pace, length * air
+    whole, none = draft, np.zeros(1)
+    hit = hit_probability(scenario, length, alpha) if scenario.draft_ahead else None
     work = counted * need
     size: FloatArray = count / 2
     upload: FloatArray = need
     room = np.ones_like(need)  # what shorter uploads leave of the uplink
     for _ in range(30):
         server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))  # type: ignore[arg-type]
+        if hit is not None:
+            left = chain_left(scenario, length, pace, none, whole + upload + 0.75 * server[..., None])
+            draft = whole - hit * (length * pace - drafting_time(length, pace, left))
         cycle = draft + upload
         cycle += 1.5 * server[..., None]
         load = np.add.accumulate(work / cycle, -1)
@@ -89,8 +97,8 @@ class Greedy(ContinuousController):
         from each state; with requests that end, what fits into the budget.
     budget
         Seconds > 0 that a draft may take, as a part of the time of a pass of all devices: the longest L with
-        L (T_k + 2 u_k) within it, of which the last token is accepted with a probability of 0.1 at least. It may be an
-        array that broadcasts to the states (..., K).
+        (L − A_k)^+ T_k + 2 L u_k within it, of which the last token is accepted with a probability of 0.1 at least. It
+        may be an array that broadcasts to the states (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
@@ -116,9 +124,10 @@ class Greedy(ContinuousController):
     def _within_budget(self, state: ContinuousState) -> IntArray:
         scenario = self.scenario
         budget = per_device("budget", self.budget, state.phase.shape)
-        pace = state.draft_time + 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
-        most = np.floor(budget * scenario.verification_time / pace).astype(np.int64)
-        likely = longest_paying(scenario, state.acceptance_rate, np.full(pace.shape, 0.1))
+        air = 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
+        room = budget * scenario.verification_time
+        most = np.floor(longest_sent(room, state.draft_time, air, state.head_start)).astype(np.int64)
+        likely = longest_paying(scenario, state.acceptance_rate, np.full(air.shape, 0.1))
         return np.clip(most, scenario.min_draft_length, likely)
 
 

@@ -1,12 +1,12 @@
 """Groups of devices that take turns: some draft while others are verified (ours; docs/evidence/continuous.md).
 
 `Cycle` is the time of a device's own cycle, drafting, uploading and being verified. With n devices busy, a pass of half
-of them takes V(n/2), and in a queue an upload takes longer than alone, so L tokens take L (T_k + κ u_k) + m V(n / 2) +
-T_rtt seconds, and bring E[N_k | L] tokens.
+of them takes V(n/2), and in a queue an upload takes longer than alone, so L tokens take (L − A_k)^+ T_k + κ L u_k +
+m V(n / 2) + T_rtt seconds, and bring E[N_k | L] tokens.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import ClassVar, Self
 
@@ -18,6 +18,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
 from multispin_env.controllers.continuous.launch import Background, Launch, aside, fit, fit_ratio, ordered_sum
 from multispin_env.controllers.continuous.rates import long_run_rate
+from multispin_env.physics.chains import chain_cycle, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import sample_state
@@ -26,6 +27,7 @@ from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
 
 USUAL = (3.0, 2.0)  # κ and m of a usual cycle: a device waits for one pass and is in the next
+CHAIN_VALUE = 0.3  # tokens of a head start that are worth the time of one; more costs batches of the paper's server
 SHORTEST = (2.0, 1.0)  # of a cycle that is as short as can be hoped for: it comes just in time for the next pass
 
 
@@ -35,7 +37,9 @@ class Cycle:
 
     scenario: Scenario
     acceptance_rate: FloatArray  # (n, K) α
-    pace: FloatArray  # (n, K) s that a token takes, T_k + κ u_k
+    draft_time: FloatArray  # (n, K) s, T_k
+    token_air: FloatArray  # (n, K) s that the upload of a token takes, κ u_k
+    head_start: FloatArray | None  # (n, K) tokens A_k; None: none
     batch: FloatArray  # (n, 1), drafts in a pass: half of the devices that are busy
     passes: Option  # m, a number or (n, K)
 
@@ -45,27 +49,41 @@ class Cycle:
         queue, passes = kind
         half = np.maximum(0.5 * state.busy.sum(-1, keepdims=True), 1.0)
         token_air = full_share_token_time(scenario, state.spectral_efficiency)
-        return cls(scenario, state.acceptance_rate, state.draft_time + queue * token_air, half, passes)
+        air = queue * token_air
+        return cls(scenario, state.acceptance_rate, state.draft_time, air, state.head_start, half, passes)
 
     @classmethod
     def alone(cls, scenario: Scenario, state: ContinuousState) -> Self:
         """Of devices that have the band and the server for themselves: nothing can be faster."""
-        token_air = full_share_token_time(scenario, state.spectral_efficiency)
-        return cls(scenario, state.acceptance_rate, state.draft_time + token_air, np.ones((len(token_air), 1)), 1.0)
+        air = full_share_token_time(scenario, state.spectral_efficiency)
+        one = np.ones((len(air), 1))
+        return cls(scenario, state.acceptance_rate, state.draft_time, air, state.head_start, one, 1.0)
 
     def time(self, length: IntArray | int) -> FloatArray:
         """Seconds (..., n, K) of cycles with drafts of these lengths, (..., n, K) or (..., 1, 1)."""
         verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))
         fixed = self.passes * verification + self.scenario.round_trip_time
-        return np.asarray(length * self.pace + fixed)
+        return sending_time(length, self.draft_time, self.token_air, self.head_start) + fixed
 
     def best_length(self, token_price: Option = 0.0) -> IntArray:
-        """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many."""
+        """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many.
+
+        Where devices draft ahead, E[N] − ν s is greatest, with s from `_spent` and ν = max E[N] / s without head start.
+        """
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         lengths = np.arange(low, high + 1)[:, None, None]
-        tokens = TokenLaw.of(self.acceptance_rate).expected(lengths)
-        best: IntArray = low + ((tokens - token_price * lengths) / self.time(lengths)).argmax(0)
-        return best
+        tokens = TokenLaw.of(self.acceptance_rate).expected(lengths) - token_price * lengths
+        if not self.scenario.draft_ahead:
+            return np.asarray(low + (tokens / self.time(lengths)).argmax(0))
+        without = self._spent(lengths, np.zeros(1))
+        spent = without if self.head_start is None else self._spent(lengths, self.head_start)
+        return np.asarray(low + (tokens - (tokens / without).max(0) * spent).argmax(0))
+
+    def _spent(self, length: IntArray, head_start: FloatArray) -> FloatArray:
+        """Seconds of cycles with these head starts, less `CHAIN_VALUE` of what chains save in the next, in the mean."""
+        time = replace(self, head_start=head_start).time(length)
+        ends = chain_cycle(self.scenario, length, self.draft_time, self.acceptance_rate, head_start, time)
+        return time - CHAIN_VALUE * ends.hit * ends.head_start * self.draft_time
 
     def token_time(self, length: IntArray) -> FloatArray:
         """Seconds (n, K) a token of a device with drafts of these lengths."""
@@ -170,13 +188,15 @@ class Groups(ContinuousController):
 
 @cache
 def usual_groups(scenario: Scenario) -> int:
-    """The better of 2 and 3 groups by a short simulation of a few drawn systems in static channels.
+    """The best of 2 and 3 groups by a short simulation of a few drawn systems in static channels.
 
-    It runs once for a scenario. For devices of your own compare `long_run_rate` of both.
+    It runs once for a scenario. For devices of your own compare `long_run_rate` of both. Where devices draft ahead, one
+    group is tried too: nobody is idle then while all are verified.
     """
     state = sample_state(scenario, np.random.default_rng(10**9), 4)  # no table uses this seed
-    two, three = (long_run_rate(Groups(scenario, n), state, warm_up=1.5, horizon=3.0).sum() for n in (2, 3))
-    return 3 if three > two else 2
+    tried = (2, 3, 1) if scenario.draft_ahead else (2, 3)
+    rates = [long_run_rate(Groups(scenario, n), state, warm_up=1.5, horizon=3.0).sum() for n in tried]
+    return tried[int(np.argmax(rates))]
 
 
 def start_drafts(

@@ -13,12 +13,13 @@ From there, `improved` adds, takes away and moves whole tokens by two kinds of s
 pay for their air. `_swap` tries one token more for a device, and one or two less for another.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import batch_time
@@ -37,6 +38,7 @@ class Launch:
     scenario: Scenario
     starts: BoolArray  # (n, K), who starts a draft for the batch
     draft_time: FloatArray  # (n, K) s a token; 0 for others
+    head_start: FloatArray | None  # (n, K) tokens that are there already; None: none
     token_air: FloatArray  # (n, K) s of the whole band a token; 0 for others
     acceptance_rate: FloatArray  # (n, K) α
     gain: FloatArray  # (n, K, L_max + 1), what drafts of 0, 1 .. tokens are expected to gain, weighted; 0 for others
@@ -65,6 +67,7 @@ class Launch:
             scenario,
             starts,
             state.draft_time * starts,
+            state.head_start,
             full_share_token_time(scenario, state.spectral_efficiency) * starts,
             state.acceptance_rate,
             _gains(scenario, state.acceptance_rate, np.where(starts, weight, 0.0)),
@@ -77,17 +80,23 @@ class Launch:
 
     def __getitem__(self, rows: BoolArray | IntArray) -> Self:
         """Some of the copies."""
-        names = (field.name for field in fields(self) if field.name not in ("scenario", "air_price"))
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+        arrays: dict[str, Any] = {name: each[rows] for name, each in vars(self).items() if isinstance(each, np.ndarray)}
+        return replace(self, **arrays)
 
-    def ready(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
-        """When all uploads have ended, (...) s, for lengths (..., K) (docs/evidence/continuous.md, 1).
+    def drafted(self, lengths: IntArray | FloatArray, at: Any = ALL) -> FloatArray:
+        """When the drafts have ended, (..., K) s, for lengths (..., K).
 
         Here and below, ``at`` says of which copies: what turns arrays (n, K) into such that go with the lengths.
         """
+        chain = None if self.head_start is None else self.head_start[at]
+        ends = drafting_time(lengths, self.draft_time[at], chain)
+        ends += self.release[at]
+        return ends
+
+    def ready(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
+        """When all uploads have ended, (...) s, for lengths (..., K) (docs/evidence/continuous.md, 1)."""
         count = lengths.astype(np.float64)  # once, not for each product
-        release = count * self.draft_time[at]
-        release += self.release[at]
+        release = self.drafted(count, at)
         count *= self.token_air[at]
         count += self.air[at]
         return all_sent(release, count)
@@ -202,9 +211,11 @@ def _by_price(launch: Launch) -> IntArray:
     most = launch.due + possible[:, 0] / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
     windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
-    pace = np.where(launch.starts, launch.draft_time + launch.token_air, 1.0)
+    air = np.where(launch.starts, launch.token_air, 1.0)[:, None]
+    chain = None if launch.head_start is None else launch.head_start[:, None]
     room = windows[..., None] - scenario.round_trip_time
-    fitting = np.clip(np.floor(room / pace[:, None] + 1e-9), low, high).astype(np.int64)
+    most = longest_sent(room, launch.draft_time[:, None], air, chain)
+    fitting = np.clip(np.floor(most + 1e-9), low, high).astype(np.int64)
     lengths = np.minimum(fitting[:, :, None], pay[:, None])
     lengths = np.where(launch.starts[:, None, None], lengths, low)
     return lengths.reshape(len(first), -1, lengths.shape[-1])
@@ -257,7 +268,9 @@ def _longer_and_shorter(launch: Launch, lengths: IntArray) -> IntArray:
     low, high = launch.scenario.min_draft_length, launch.scenario.max_draft_length
     now = lengths[:, None]
     more, less = (_step(launch, lengths, sign) for sign in (1, -1))
-    late = launch.release + lengths * launch.draft_time + launch.draft_time + launch.token_air
+    spare = None if launch.head_start is None else np.maximum(launch.head_start - lengths, 0.0)
+    one_more = drafting_time(1, launch.draft_time, spare)
+    late = launch.drafted(lengths, ...) + one_more + launch.token_air
     misfit = late > np.maximum(launch.due, launch.ready(now)[:, 0])[:, None]
     air = np.where(launch.starts, launch.token_air, 1.0)
     longer = _ones(launch, np.where(misfit, -1.0, more / air))
@@ -330,12 +343,14 @@ def _taken(lengths: IntArray, rows: IntArray, row: IntArray, tried: IntArray, wi
 def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
     """Devices (n, K) in a deep fade, for which no batch should wait: T_k + 3 u_k > T_fix + K T_lin / 2.
 
-    The channel holds for a cycle, so the answer is the same at all times of the cycle. Of a law of verification by
+    With a head start, (1 − A_k)^+ T_k counts. Channel and head start hold for a cycle, so the answer is the same at all
+    times of the cycle. Of a law of verification by
     tokens, the time of a pass of half the devices without drafts counts.
     """
     half = scenario.num_users / 2
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    late: BoolArray = state.draft_time + 3.0 * token_air > scenario.pass_time(half, half)
+    first = drafting_time(1, state.draft_time, state.head_start)
+    late: BoolArray = first + 3.0 * token_air > scenario.pass_time(half, half)
     return late
 
 
@@ -377,7 +392,7 @@ class Background:
     def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, place: IntArray | int) -> Self:
         """With drafts that start now, (n, K)."""
         token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
-        ends = self.scenario.round_trip_time + length * state.draft_time
+        ends = self.scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
         return type(self)(
             self.scenario,
             np.where(starts, length, self.length),

@@ -17,6 +17,7 @@ from multispin_env.controllers.continuous.groups import (
     start_drafts,
 )
 from multispin_env.controllers.continuous.launch import Background, all_sent, aside, ordered_sum
+from multispin_env.physics.chains import longest_sent, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
@@ -66,7 +67,9 @@ class Sizes:
 class Drafts:
     """What depends on a device and the length of its draft alone."""
 
-    pace: FloatArray  # (n, K) s a token, with the wait for the uplink
+    draft_time: FloatArray  # (n, K) s, T_k
+    air: FloatArray  # (n, K) s that the upload of a token takes, with the wait for the uplink
+    head_start: FloatArray | None  # (n, K) tokens; None: none
     gain: FloatArray  # (n, K, lengths) expected tokens less the price of their air, of lengths from the least on
     own_price: FloatArray  # (n, K) ν, see `of`
 
@@ -76,13 +79,15 @@ class Drafts:
         scenario = tariff.scenario
         length = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1.0)
         air = full_share_token_time(scenario, state.spectral_efficiency)
-        pace = state.draft_time + tariff.queue * air
+        queued = tariff.queue * air
         gain = TokenLaw.of(state.acceptance_rate[..., None]).expected(length)
         gain -= tariff.air_price * length * air[..., None]
         server = tariff.server_time(tariff.usual)
         part = (server_price * server / tariff.usual)[..., None]
-        cycle = scenario.round_trip_time + length * pace[..., None] + server[..., None]
-        return cls(pace, gain, np.maximum(((gain - part) / cycle).max(-1), 0.0))
+        pace = (state.draft_time + queued)[..., None]
+        cycle = scenario.round_trip_time + length * pace + server[..., None]
+        own = np.maximum(((gain - part) / cycle).max(-1), 0.0)
+        return cls(state.draft_time, queued, state.head_start, gain, own)
 
 
 @dataclass(eq=False)
@@ -121,11 +126,13 @@ class Market:
         """Tokens (n, J + 1) of the batches to a device, less all prices."""
         scenario, sizes, drafts = self.scenario, self.sizes, self.drafts
         low, high, trip = scenario.min_draft_length, scenario.max_draft_length, scenario.round_trip_time
-        pace, each = drafts.pace[rows, device][:, None], rows[:, None]
+        draft_time, air = drafts.draft_time[rows, device][:, None], drafts.air[rows, device][:, None]
+        chain = None if drafts.head_start is None else drafts.head_start[rows, device][:, None]
+        each = rows[:, None]
         due, after = self._due(rows), self.size + 1
-        length = np.minimum(np.maximum(np.floor((due - trip) / pace), low), high)
+        length = np.minimum(np.maximum(np.floor(longest_sent(due - trip, draft_time, air, chain)), low), high)
         tokens = drafts.gain[each, device[:, None], (length - low).astype(np.int64)]
-        late = np.maximum(trip + length * pace - due, 0.0)
+        late = np.maximum(trip + sending_time(length, draft_time, air, chain) - due, 0.0)
         others = sizes.one_more * self.owned
         own = drafts.own_price[rows, device][:, None] * (due + sizes.server[each, after])
         return tokens - sizes.part[each, after] - others - own - self.price * late - sizes.crowd[each, after]

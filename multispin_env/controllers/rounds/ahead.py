@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -16,8 +17,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.problem import checked_problem
 
-RATES = (1.25, 1.5, 2.0, 3.0)
-"""ρ that are tried, in units of the goodput of the best common length without head starts; all above what is won."""
+RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
+"""ρ that are tried, in units of the goodput of the best common length without head starts."""
 
 SYSTEMS, ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
 
@@ -34,8 +35,8 @@ class AheadPrice(WeightedController):
     h_k the probability that device k keeps its chain, and A'_k how many tokens are left of it then
     (`multispin_env.physics.chains`). Where nobody drafts ahead, the lengths are those of the best goodput.
 
-    ρ = the rate that it brings has several solutions on fast servers: long drafts are seldom hits, so the rate is low,
-    so long drafts pay. From below one ends in the worst of them, so ρ has to be found from above.
+    A long draft is seldom a hit, so a low ρ leads to a low rate. The best ρ is above the rate that it brings, and then
+    β = 0 does as well as any other (docs/evidence/drafting-ahead.md).
 
     Parameters
     ----------
@@ -46,7 +47,8 @@ class AheadPrice(WeightedController):
         best common length would bring in the state without head starts. Which of `RATES` is best is tried once for a
         scenario, in a short simulation of drawn devices.
     chain_weight
-        β ≥ 0, what a token of a head start is worth, in parts of the time that drafting it takes.
+        β ≥ 0, what a token of a head start is worth, in parts of the time that drafting it takes. From about .5 on,
+        devices may save up chains instead of sending them.
 
     Examples
     --------
@@ -58,8 +60,10 @@ class AheadPrice(WeightedController):
     True
     """
 
+    needs_chains: ClassVar[bool] = True
+
     rho: Option | None = None
-    chain_weight: float = 0.25
+    chain_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rho is not None:

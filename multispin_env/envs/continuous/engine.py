@@ -11,6 +11,7 @@ from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.observations import ObservationCodec, fields_of
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance import Requests
+from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
@@ -211,9 +212,8 @@ class ContinuousEngine(Engine):
             **self._account.add(outcome, begun, truncated, over),
             **self.objective.info(),
         }
-        if outcome.hit is not None:
-            info["head_start"] = (outcome.verified & ~outcome.served.dropped) * before.head_start
-            info |= {"drafted_ahead": outcome.drafted_ahead, "hit": outcome.hit}
+        if self.scenario.draft_ahead:
+            info |= {name: getattr(outcome, name) for name in ChainRound._fields}
         if over is not None:
             self._forget(np.flatnonzero(over))
             truncated &= ~over

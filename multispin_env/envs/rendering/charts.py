@@ -341,10 +341,10 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
             draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
             if last.chain is not None:
                 cells = place_cells(area, row.middle, view.scales.cells, rows, int(last.cells[user])).cells
-                _draw_chain(canvas, cells, length, last.chain, user)
+                draw_chain(canvas, cells, length, last.chain, user)
 
 
-def _draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound, user: int) -> None:
+def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound, user: int) -> None:
     """Mark what of a draft was there before the round, and draw behind it what was drafted ahead, kept or lost."""
     for place, cell in enumerate(cells[:length]):
         part = min(max(float(chain.head_start[user]) - place, 0.0), 1.0)

@@ -19,6 +19,7 @@ from multispin_env.envs.rendering.charts import (
     FEWEST_CELLS,
     Curve,
     Recorder,
+    draw_chain,
     draw_curves,
     draw_judged_row,
     draw_numbers,
@@ -28,6 +29,7 @@ from multispin_env.envs.rendering.charts import (
     round_up,
 )
 from multispin_env.envs.rendering.renderers import LEGEND, MARGIN, MORE_LEGEND, Film, Frame, Sheet
+from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario
 
@@ -91,8 +93,8 @@ class Trace:
 
     @cached_property
     def most_cells(self) -> int:
-        """Tokens of the longest verified draft and the server's."""
-        return max([FEWEST_CELLS, *(int(outcome.draft_length.max()) + 1 for outcome in self.outcomes)])
+        """Tokens of the longest verified draft, the server's, and those drafted ahead."""
+        return max([FEWEST_CELLS, *(int(cells_of(outcome).max()) for outcome in self.outcomes)])
 
     def over(self, time: float) -> int:
         """Steps that are over at a time."""
@@ -113,6 +115,12 @@ class Trace:
         """End of an axis for tokens/s that fits all that is reached."""
         rates = [gained / end for gained, end in zip(self.gained, self.ends, strict=True)]
         return round_up(1.1 * max(rates, default=0.0))
+
+
+def cells_of(outcome: ContinuousOutcome) -> IntArray:
+    """Tokens (K,) of a draft, the server's, and those drafted ahead."""
+    count: IntArray = outcome.draft_length + 1
+    return count if outcome.drafted_ahead is None else count + np.ceil(outcome.drafted_ahead).astype(np.int64)
 
 
 class Traces(Recorder):
@@ -282,7 +290,11 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
     draw_numbers(canvas, layout.times, users, row)
     for user in range(users):
         for stretch in of_device(trace, user, start, clock):
-            _fill(canvas, layout.times, stretch, start, axes.window, layout.times.y + user * row + 1.0, row - 2.0)
+            top, high = layout.times.y + user * row + 1.0, row - 2.0
+            _fill(canvas, layout.times, stretch, start, axes.window, top, high)
+            if trace.scenario.draft_ahead:  # under the rest, it drafts on
+                ahead = stretch._replace(doing=Doing.DRAFTING)
+                _fill(canvas, layout.times, ahead, start, axes.window, top + high * 2.0 / 3.0, high / 3.0)
     if trace.serving:
         draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)
@@ -342,8 +354,13 @@ def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: fl
         if last is None:
             continue
         middle = area.y + (user + 0.5) * row
-        places = place_cells(area, middle, cells, row, int(last.draft_length[user]) + 1)
+        length = int(last.draft_length[user])
+        places = place_cells(area, middle, cells, row, length + 1)
         draw_judged_row(canvas, places, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
+        if trace.scenario.draft_ahead:
+            chain = ChainRound(*(getattr(last, name) for name in ChainRound._fields))
+            every = place_cells(area, middle, cells, row, int(cells_of(last)[user]))
+            draw_chain(canvas, every.cells, length, chain, user)
 
 
 MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
@@ -361,13 +378,16 @@ class TracePicture(Sheet):
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
         """Draw traces at a time in simulated seconds; ``None`` for their end."""
         axes = Axes.of(*views) if self._axes is None else self._axes
-        legend = LEGEND + MORE_LEGEND if views[0].serving else LEGEND
+        ahead = any(view.scenario.draft_ahead for view in views)
+        legend = LEGEND + MORE_LEGEND * (views[0].serving + ahead)
         for place, (area, view) in enumerate(self._panels(views, legend)):
             other = views[1 - place] if len(views) > 1 else None
             draw_trace(self.canvas, area, view, other, axes, view.duration if clock is None else clock)
         self._draw_legend(views[0].drawn, animated=False, legend=legend)
         if views[0].serving:
             self._draw_marks()
+        if ahead:
+            self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND - MORE_LEGEND * views[0].serving)
 
     def _draw_marks(self) -> None:
         """The legend's line of requests."""

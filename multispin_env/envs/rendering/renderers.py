@@ -82,6 +82,17 @@ class Sheet(ABC):
         if animated:
             self._entry(x, y, "not yet judged", style.DRAFTED)
 
+    def _draw_chain_legend(self, y: float) -> None:
+        """Draw what marks of drafting ahead mean."""
+        canvas, x = self.canvas, MARGIN
+        canvas.rectangle(x, y + 1.0, 11.0, 4.0, style.DRAFTING)
+        x = self._name(x, y, "drafting ahead")
+        canvas.rectangle(x, y + 1.0, 11.0, 4.0, style.INK)
+        x = self._name(x, y, "sent from the head start")
+        x = self._entry(x, y, "drafted ahead: kept", style.DRAFTED)
+        canvas.outline(*_swatch(x, y), style.GREY)
+        self._name(x, y, "lost")
+
     def _entry(self, x: float, y: float, text: str, colour: Colour) -> float:
         """Draw a colour and its name; returns where the next entry begins."""
         self.canvas.rectangle(*_swatch(x, y), colour)
@@ -104,17 +115,6 @@ class Picture(Sheet):
         self._draw_legend(views[0].drawn, animated=clock is not None, legend=legend)
         if ahead:
             self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND)
-
-    def _draw_chain_legend(self, y: float) -> None:
-        """Draw what marks of drafting ahead mean."""
-        canvas, x = self.canvas, MARGIN
-        canvas.rectangle(x, y + 1.0, 11.0, 4.0, style.DRAFTING)
-        x = self._name(x, y, "drafting ahead")
-        canvas.rectangle(x, y + 1.0, 11.0, 4.0, style.INK)
-        x = self._name(x, y, "sent from the head start")
-        x = self._entry(x, y, "drafted ahead: kept", style.DRAFTED)
-        canvas.outline(*_swatch(x, y), style.GREY)
-        self._name(x, y, "lost")
 
 
 def _swatch(x: float, y: float) -> Area:

@@ -17,7 +17,7 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.scenario import Scenario
 
 PRICE_RULE = "ahead-price"
-"""Controller of rounds that is the best known where devices draft ahead; its rate is the price of a second."""
+"""Controller whose rate is the price of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class DraftAhead(RoundsVariant):
     α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. No token changes its law.
 
     So a decision changes what the next rounds offer: a longer draft gains more tokens now, and is a hit less often.
-    What maximises the rate of one round, the controller `optimal`, is no longer the best policy. An optimum is known
-    for one and two devices only, by dynamic programming.
+    What maximises the rate of one round, the controller `optimal`, is no longer the best policy. `ms.rate_optimum` is
+    the best rate of one or two devices whose channels stay; of more none is known.
 
     ## Action Space
 
@@ -82,8 +82,8 @@ class DraftAhead(RoundsVariant):
     - any field of `Scenario` by name, e.g. `num_users=8`, `guess="shared-seed"`, `server="a100-32b"`. Of a preset
       `draft_ahead` is true and `min_draft_length` 0 here. With `draft_ahead=False` head starts are 0, and rounds those
       of `MultiSpin/Heterogeneous-v0`: the same system without drafting ahead.
-    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the best controller known in this scenario, the first that
-      `multispin compare` shows, measured once.
+    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the controller `ahead-price` in this scenario, measured
+      once.
     - `action`, `reward`: as `MultiSpin/Heterogeneous-v0`.
     - `render_mode`: `None`, `"rgb_array"` or `"human"`.
 
@@ -133,7 +133,7 @@ class DraftAhead(RoundsVariant):
         return ObservationCodec(scenario, tuple(self.entries), self._price(scenario))
 
     def _price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else the rate of the best rule known, measured once."""
+        """ρ in tokens a second: what was chosen, else the rate of the price rule, measured once."""
         if self.rho is not None:
             return self.rho
         return reference_rate(ContinuousSystem.of(scenario, "reserved"), PRICE_RULE)

@@ -198,11 +198,10 @@ class ContinuousCore:
         tokens, hit = self._judged(begun.draft_length, outcome.verified)
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
-        if hit is None:
-            return outcome.changed(tokens=tokens), state
-        kept = hit & ~self.renewed(outcome) if self.system.acceptance.changes else hit
-        ahead, head_start = self._chains_behind(begun, state, outcome.verified, kept)
-        return outcome.changed(tokens=tokens, drafted_ahead=ahead, hit=kept), state.changed(head_start=head_start)
+        outcome = outcome.changed(tokens=tokens)
+        if hit is not None:
+            outcome, state = self._with_chains(begun, outcome, state, hit & ~self.renewed(outcome))
+        return outcome, state
 
     def _serving(
         self, queues: Queues, decision: ContinuousDecision, over: BoolArray | None
@@ -224,7 +223,9 @@ class ContinuousCore:
         joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
         # they are uploaded and verified
         try:
-            outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, queues.shaped("prompt"))
+            read = queues.context if scenario.context_time else None
+            prompt = queues.shaped("prompt")
+            outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, prompt, read)
             end = state.time if over is None else np.where(over, now, state.time)
             queues.reach(end)
         except ValueError:
@@ -246,9 +247,7 @@ class ContinuousCore:
         accepted = ((tokens - 1.0) * verified).astype(np.int64)
         demand = queues.demand(outcome.draft_length.copy(), accepted)
         if hit is not None:
-            kept = hit & ~finished
-            ahead, head_start = self._chains_behind(begun, state, verified, kept)
-            outcome, state = outcome.changed(drafted_ahead=ahead, hit=kept), state.changed(head_start=head_start)
+            outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
         state = without_drafts(state, absent, queues.idle).changed(demand=demand)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
@@ -323,14 +322,15 @@ class ContinuousCore:
         put(hit, cells, drawn_hits(probability, variable))
         return tokens, hit
 
-    def _chains_behind(
-        self, begun: ContinuousState, state: ContinuousState, verified: BoolArray, kept: BoolArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Tokens (n, K) behind the server's when a verification ends, and the head starts of all devices then."""
+    def _with_chains(
+        self, begun: ContinuousState, outcome: ContinuousOutcome, state: ContinuousState, kept: BoolArray
+    ) -> tuple[ContinuousOutcome, ContinuousState]:
+        """Outcome and state with what becomes of chains when a verification ends; those (n, K) that are hits go on."""
         assert begun.head_start is not None  # as devices draft ahead
-        times = begun.draft_time, begun.head_start, state.age
-        ahead = chain_left(self.system.scenario, begun.draft_length, *times) * verified
-        return ahead, begun.head_start * ~verified + ahead * kept
+        began, times = begun.head_start * outcome.verified, (begun.draft_time, begun.head_start, state.age)
+        ahead = chain_left(self.system.scenario, begun.draft_length, *times) * outcome.verified
+        outcome = outcome.changed(head_start=began, drafted_ahead=ahead, hit=kept)
+        return outcome, state.changed(head_start=begun.head_start - began + ahead * kept)
 
     def _tokens_of(self, draft_length: IntArray, verified: BoolArray, luck: FloatArray | None) -> FloatArray:
         """Tokens (n, K) that drafts bring, drawn or expected; 0 where they are not verified."""

@@ -85,21 +85,22 @@ def next_pass(
     decision: ContinuousDecision,
     over: BoolArray | None = None,
     prompt: IntArray | None = None,
+    context: IntArray | None = None,
 ) -> tuple[ContinuousOutcome, ContinuousState]:
     """What happens until the next verification ends, without any tokens yet, and the state (n, K) behind it.
 
     Between the two nothing is decided, so everything follows from the checked decision (ours): when
     uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
     for are there, and as many as it needs, or when its patience ends; in any case with one device at least. ``begun``
-    is as `started` gives it; nothing of copies ``over`` (n,) is verified; the verification of a draft holds ``prompt``
-    (n, K) tokens besides. ``ValueError`` for a decision under which a batch never starts.
+    is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are as of
+    `batch_time`. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
     assert key is not None  # a checked decision has one of them
     uploads = discipline(begun.drafting_left, begun.air_left, key)
     start = _batch_start(uploads.ends, decision)
     verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
-    time = batch_time(scenario, begun.draft_length, verified, prompt)
+    time = batch_time(scenario, begun.draft_length, verified, prompt, context)
     duration = start + time
     ends = np.isfinite(duration)
     if not (ends if over is None else ends | over).all():

@@ -130,6 +130,12 @@ class Queues:
         """A field of `heads`, (n, K)."""
         return getattr(self.heads, name).reshape(self._shape)
 
+    @property
+    def context(self) -> IntArray:
+        """Tokens (n, K) of the first requests that a pass reads: the prompt, and what came of the answer."""
+        prompt = self._prompt[np.arange(len(self._ended)), self._ended]
+        return (prompt + self.heads.output - self.heads.wanted).reshape(self._shape)
+
     def arrive(self, now: FloatArray) -> IntArray:
         """Let requests arrive until now, (n,) s; how many did, (n, K)."""
         until = np.repeat(now, self._shape[1])

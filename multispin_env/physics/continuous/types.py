@@ -317,11 +317,11 @@ class ContinuousOutcome(Batched):
         Time of the whole step, (...) s.
     served
         What becomes of requests, `Served.nothing` where they never end.
-    drafted_ahead
-        Tokens of its chain behind the server's token, (..., K); 0 for a device that was not in the batch; ``None``
-        where nobody drafts ahead.
+    head_start, drafted_ahead
+        Tokens of its chain when its cycle began, and at the end behind the server's token, (..., K); 0 for a device
+        that was not in the batch; ``None`` where nobody drafts ahead.
     hit
-        Whether these are kept, (..., K); ``None`` where nobody drafts ahead.
+        Whether the latter are kept, (..., K); ``None`` where nobody drafts ahead.
     """
 
     tokens: FloatArray
@@ -334,6 +334,7 @@ class ContinuousOutcome(Batched):
     verification_time: FloatArray
     duration: FloatArray
     served: Served
+    head_start: FloatArray | None = None
     drafted_ahead: FloatArray | None = None
     hit: BoolArray | None = None
 

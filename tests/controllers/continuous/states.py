@@ -48,6 +48,7 @@ LAWS = (
     {"server": "a100-32b"},
     {"verification_pieces": ((0.0, 0.001),), "padded_verification": True, "round_trip_time": 0.02},
     {"min_draft_length": 0},
+    {"draft_ahead": True, "server": "a100-32b"},
 )
 """Laws of verification, and other things that lengths depend on."""
 

@@ -238,6 +238,19 @@ def test_better_guesses_are_not_worse():
     assert bounds[-1] > ms.rate_bound(scenario.replace(draft_ahead=False), state)
 
 
+def test_no_best_policy_of_rounds_with_two_devices_is_above():
+    ratios = []
+    for seed in range(60):
+        scenario, state = drawn_system(seed)
+        if scenario.num_users > 1 and scenario.max_draft_length == 3:
+            scenario, state = scenario.replace(num_users=2), state.mapped(lambda array: array[:2])
+            best = float(ms.rate_optimum(scenario, state))
+            ratios.append([best / float(ms.rate_bound(scenario, state, barrier=barrier)) for barrier in (True, False)])
+    assert np.max(ratios) <= ROUNDING
+    assert (np.median(ratios, axis=0) > [0.95, 0.85]).all()
+    assert len(ratios) > 10
+
+
 def test_a_bound_on_rounds_alone():
     scenario = ms.Scenario.preset("llama2", num_users=2, max_draft_length=8)
     state = ms.sample_state(scenario, np.random.default_rng(0))

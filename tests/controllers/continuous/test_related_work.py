@@ -222,7 +222,12 @@ def slow_rate(scenario, pace, air, alpha, weight, lengths):
     size, upload = count / 2, [lengths[k] * air[k] for k in users]
     for _ in range(30):
         server = float(scenario.pass_time(size, size * (drafted + 1)))
-        cycle = [scenario.round_trip_time + lengths[k] * pace[k] + upload[k] + 1.5 * server for k in users]
+        drafts = [length * each for length, each in zip(lengths, pace, strict=True)]
+        if scenario.draft_ahead:  # a hit leaves what is drafted in half of the wait and of the pass, but for a token
+            left = [max((upload[k] + 0.75 * server) / pace[k] - 1.0, 0.0) for k in users]
+            saved = [alpha[k] ** (lengths[k] + 1) * min(left[k], lengths[k]) * pace[k] for k in users]
+            drafts = [draft - less for draft, less in zip(drafts, saved, strict=True)]
+        cycle = [scenario.round_trip_time + drafts[k] + upload[k] + 1.5 * server for k in users]
         load = 0.0
         for k in order:
             upload[k] = 0.5 * (upload[k] + lengths[k] * air[k] / (1.0 - min(load, 0.97)))

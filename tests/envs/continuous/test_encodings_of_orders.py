@@ -10,7 +10,7 @@ import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, serial
 from multispin_env.registry import CONTINUOUS_ENCODINGS
-from tests.envs.continuous.played import BUSY, states_of
+from tests.envs.continuous.played import AHEAD, BUSY, states_of
 
 ID = "MultiSpin/Continuous-v0"
 FIELDS = ("draft_length", "join", "priority")
@@ -79,9 +79,10 @@ def test_full_says_everything(rng):
     ("reference", "rules", "workload"),
     [("groups", {}, None), ("own-pace", {}, None), ("greedy+deadlines", DEADLINES, BUSY)],
 )
-def test_zero_of_residual_is_its_rule(reference, rules, workload):
+@pytest.mark.parametrize("ahead", [{}, AHEAD], ids=["none", "ahead"])
+def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
     """Its drops, too; outside of the middle third of the last column they are the agent's."""
-    scenario = ms.Scenario.preset("llama2", num_users=5)
+    scenario = ms.Scenario.preset("llama2", num_users=5, **ahead)
     codec = codec_of("residual", scenario, **{**rules, "reference": reference})
     rule, dropped = ms.make_controller(reference, scenario), 0
     for state in states_of(scenario, 6, 60 if workload else 7, "greedy", workload):

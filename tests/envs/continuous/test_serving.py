@@ -148,6 +148,22 @@ def test_every_arrival_process_with_every_length(arrivals, lengths):
     assert sum(info["tokens"].sum() for info in steps) > 0.0
 
 
+@pytest.mark.parametrize("context", [0, 9000])
+def test_a_pass_takes_longer_as_the_answer_grows(context):
+    """One device: by what came since the pass before, and not by the context that plans are made with."""
+    given = SMALL | {"num_users": 1, "mean_output": 30.0, "mean_prompt": 200.0}
+    env = gym.make(ID, action="plain", context_time=1e-4, context=context, **given).unwrapped
+    steps, play = [], env._engine._play
+    env._engine._play = lambda decision, over: steps.append(play(decision, over)) or steps[-1]
+    told = [info for *_, info in episode(env, 1, np.full((1, 4), -0.2))]
+    times = np.array([float(step.outcome.verification_time[0]) for step in steps])
+    gained = np.array([info["tokens"][0] for info in told])
+    going = ~np.array([info["finished"][0] for info in told])[:-1]
+    assert np.diff(times)[going] == pytest.approx(1e-4 * gained[:-1][going], rel=1e-9)
+    assert going.sum() > 10
+    assert 0.0 < times.min() - env.scenario.replace(context=0).pass_time(1, 1) < 0.2
+
+
 def test_parts_may_be_handed_in():
     arrivals = ms.make_arrivals("ramp", low=0.0, high=2.0, period=5.0)
     env = gym.make(ID, arrivals=arrivals, lengths=ms.make_lengths("geometric", mean_output=9.0), **SMALL).unwrapped

@@ -121,6 +121,7 @@ class Pair:
         close(first.verification_time, second.duration - second.start)
         close(first.air_time, second.air)
         if self.scenario.draft_ahead:
+            close(first.head_start, self._by_device(second.head_start))
             close(first.drafted_ahead, self._by_device(second.chain))
             going_on = {k: hit and k not in second.served.finished for k, hit in second.hit.items()}
             assert first.hit.tolist() == self._by_device(going_on)

@@ -129,7 +129,8 @@ class ContinuousOutcome:
     uploaded_at: dict = field(default_factory=dict)
     air: list = field(default_factory=list)
     lengths: dict = field(default_factory=dict)  # of the drafts in the batch
-    chain: dict = field(default_factory=dict)  # of those in the batch that draft ahead
+    head_start: dict = field(default_factory=dict)  # of those in the batch that draft ahead
+    chain: dict = field(default_factory=dict)
     hit: dict = field(default_factory=dict)
     served: Served = field(default_factory=Served)
 
@@ -291,6 +292,8 @@ class Slow:
         tokens += sum(r.prompt for r in (self.devices[k].request for k in there) if r and r.first is None)
         time = scenario.verification_fixed_time + len(there) * scenario.verification_time_per_draft
         time += max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
+        requests = [self.devices[k].request for k in there]
+        time += scenario.context_time * sum(r.prompt + r.output - r.wanted if r else scenario.context for r in requests)
         heapq.heappush(self.heap, (self.now + time, VERIFICATION_ENDS, 0, 0))
 
     def _finish(self):
@@ -303,6 +306,7 @@ class Slow:
             luck = next(device.luck) if device.luck else None
             self.outcome.tokens[k] = self._tokens(device, luck)
             if self.scenario.draft_ahead:
+                self.outcome.head_start[k] = device.head_start
                 self.outcome.chain[k], self.outcome.hit[k] = self._chain(device), self._is_hit(device, luck)
                 device.head_start = self.outcome.chain[k] if self.outcome.hit[k] else 0.0
             device.gain = self._next_gain(device, self.now - device.gain_drawn)

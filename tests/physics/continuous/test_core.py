@@ -74,7 +74,7 @@ def test_where_no_chain_is_ever_kept_nothing_changes_to_the_bit(workload):
         decision = orders_of([random_order(scenario, "serial", rng) for _ in range(4)])
         one, other = plain.step(decision), ahead.step(decision)
         assert not other.hit.any()
-        same(one, other.changed(drafted_ahead=None, hit=None))
+        same(one, other.changed(head_start=None, drafted_ahead=None, hit=None))
         same(plain.state, ahead.state.changed(head_start=None))
 
 

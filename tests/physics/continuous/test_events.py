@@ -13,6 +13,8 @@ SERVERS = {
     "tokens": {"server": "a100-32b"},
     "padded": {"server": "a100-7b-gemm", "padded_verification": True},
     "ids": {"payload": "ids", "round_trip_time": 0.007},
+    "context": {"context_time": 3e-5, "context": 700},
+    "context and tokens": {"server": "h100-8b", "context_time": 2e-6, "context": 3},
 }
 
 

@@ -1,0 +1,125 @@
+"""Gains of rules without the barrier from drafting ahead: long-run rates, and with ``--load`` tokens in time.
+
+Devices draw their channels once, draft times are narrow, drafts of no tokens are allowed, and servers are the paper's
+at 10 MHz and a100-32b, to which ids are sent. Gains are means over instances that both have, with the standard error of
+paired differences. Under load, requests are as in `serving`; limits and loads go by the rate of `groups` without
+drafting ahead.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import multispin_env as ms
+from benchmarks.continuous.serving import LOADS, Service
+from benchmarks.continuous_systems import System
+from benchmarks.tools import Row, show
+from multispin_env.arrays import FloatArray
+from multispin_env.units import MHZ
+
+SEED, WARM_UP, HORIZON = 330, 5.0, 20.0
+RULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "greedy": ("greedy", {}),
+    "own-pace": ("own-pace", {}),
+    "synchronous": ("synchronous", {}),
+    "groups 2": ("groups", {"groups": 2}),
+    "groups 3": ("groups", {"groups": 3}),
+    "prices": ("prices", {}),
+}
+
+
+@dataclass(frozen=True)
+class AheadSystem(System):
+    """A system with a server, whose devices draft ahead or not."""
+
+    server: str | None
+    draft_ahead: bool = False
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return f"{self.preset} {self.server or 'paper'} K{self.users}"
+
+    @property
+    def scenario(self) -> ms.Scenario:
+        """The preset with these numbers."""
+        sent = {} if self.server is None else {"server": self.server, "payload": "ids"}
+        return ms.Scenario.preset(
+            self.preset,
+            num_users=self.users,
+            total_bandwidth=self.megahertz * MHZ,
+            min_draft_length=0,
+            draft_ahead=self.draft_ahead,
+            **sent,
+        )
+
+    def rates(self, rule: str, instances: int) -> FloatArray:
+        """Tokens/s (instances,) of one of `RULES`."""
+        name, options = RULES[rule]
+        controller = ms.make_controller(name, self.scenario, **options)
+        return ms.long_run_rate(controller, self.states(SEED, instances), warm_up=WARM_UP, horizon=HORIZON)
+
+
+def gain(ahead: FloatArray, plain: FloatArray) -> str:
+    """Mean of paired gains in percent, with its standard error."""
+    each = 100.0 * (ahead / plain - 1.0)
+    return f"{each.mean():+.1f} ± {each.std(ddof=1) / len(each) ** 0.5:.1f} %"
+
+
+def rate_rows(options: argparse.Namespace) -> Iterator[Row]:
+    """A line for each system."""
+    for server, preset, users in product(options.servers, options.presets, options.users):
+        system = AheadSystem(preset, users, 10, False, None if server == "paper" else server)
+        pairs = {}
+        for rule in RULES:
+            count = options.synchronous if rule == "synchronous" else options.instances
+            pairs[rule] = tuple(replace(system, draft_ahead=ahead).rates(rule, count) for ahead in (True, False))
+        cells = {rule: f"{ahead.mean():.0f} ({gain(ahead, plain)})" for rule, (ahead, plain) in pairs.items()}
+        same = {rule: [rates[: options.synchronous].mean() for rates in pair] for rule, pair in pairs.items()}
+        ahead, plain = (max(pair[i] for pair in same.values()) for i in (0, 1))
+        best = f"{ahead:.0f} / {plain:.0f} = {ahead / plain:.2f}"
+        yield {"system": system.name} | cells | {"best with / without": best}
+
+
+def load_rows(options: argparse.Namespace) -> Iterator[Row]:
+    """A line for each system and load."""
+    for server, (preset, users, megahertz, per_token) in product(
+        options.servers, (("llama2", 8, 10, 0.08), ("qwen3.5", 20, 5, 0.11))
+    ):
+        system = AheadSystem(preset, users, megahertz, False, None if server == "paper" else server)
+        full = max(system.rates(rule, 4).mean() for rule in ("groups 2", "groups 3"))
+        level = per_token if system.server is None else 2.0 * users / full  # as tight as on the paper's server
+        for load in LOADS if preset in options.presets else ():
+            cells: dict[str, Any] = {"system": f"{system.name}, load {load:g}"}
+            for rule in options.rules:
+                with_it, without = (
+                    Service(replace(system, draft_ahead=ahead), full, level).played(rule, load, 1.0, options.copies)
+                    for ahead in (True, False)
+                )
+                more = with_it.tokens_in_time - without.tokens_in_time
+                error = more.std(ddof=1) / len(more) ** 0.5
+                missed = f"missed {without.share_missed.mean():.2f} -> {with_it.share_missed.mean():.2f}"
+                cells[rule] = f"{without.tokens_in_time.mean():.1f} {more.mean():+.1f} ± {error:.1f}, {missed}"
+            yield cells
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--servers", nargs="+", default=["a100-32b", "paper"], metavar="NAME")
+    parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"], metavar="NAME")
+    parser.add_argument("--users", nargs="+", type=int, default=[8, 20], metavar="K")
+    parser.add_argument("--instances", type=int, default=6, metavar="N", help="default 6")
+    parser.add_argument("--synchronous", type=int, default=2, metavar="N", help="instances of it, slow (default 2)")
+    parser.add_argument("--copies", type=int, default=24, metavar="N", help="under load (default 24)")
+    parser.add_argument("--rules", nargs="+", default=["load-aware", "greedy+deadlines"], help="under load")
+    parser.add_argument("--load", action="store_true", help="tokens in time of requests with deadlines instead")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print one of the tables."""
+    if options.load:
+        show("tokens/s in time without drafting ahead, and what it adds ± standard error", load_rows(options))
+    else:
+        show("tokens/s with drafting ahead (gain over the same rule without)", rate_rows(options))

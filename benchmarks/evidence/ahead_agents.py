@@ -1,0 +1,129 @@
+"""Parts of the exact optimum that agents have in rounds in which one or two devices draft ahead.
+
+Each agent is trained in `MultiSpin/DraftAhead-v0` with static channels, lengths as actions and its own budget, `ppo`
+with several discounts γ of a round. Then agents and rules decide for the same drawn devices, in the process that the
+optimum is known of. Means and lowest parts have no noise but for the choice of devices. `price` is
+`ahead-price` as it is, `tuned` the one with the ρ, in units of the goodput without drafting ahead, and the β that are
+best on other devices.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from rich.console import Console
+from stable_baselines3.common.vec_env import VecEnv
+from typing_extensions import override
+
+from agents.base import PLAIN, Remaining, Tuning
+from agents.models import load_run_model
+from agents.policies import policy_of
+from agents.ppo import PPOSettings, Proximal
+from agents.registry import AGENTS
+from agents.runs import Limits, RunConfig
+from agents.training import train
+from benchmarks.tools import Row, add_counts, show
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import make_controller
+from multispin_env.evaluation.statistics import HELD_OUT_SEED, TUNING_SEED
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.scenario import Scenario
+from multispin_env.solver.policy_iteration import ahead_rate, rate_optimum
+
+ENV = "MultiSpin/DraftAhead-v0"
+STEPS = {1: 0.125, 2: 0.5}  # of the grid of head starts
+PLACES = tuple(product(("llama2", "qwen3.5"), ("", "a100-32b")))
+DISCOUNTS = (0.0, 0.9, 0.97)
+TRIED = tuple(product((1.25, 1.5, 2.0, 3.0), (0.0, 0.25, 0.5, 0.75)))  # ρ / goodput, and β
+
+Rule = Callable[[SystemState], Decision]
+
+
+@dataclass(frozen=True)
+class Discounted(PPOSettings):
+    """`ppo` with a γ of its own."""
+
+    discount: float = 0.0
+
+    @override
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Proximal:
+        return super().build(env, remaining, seed, device, replace(tuning, gamma=self.discount))
+
+
+def trained(agent: str, scenario: Scenario, timesteps: int | None) -> Rule:
+    """An agent after its training."""
+    config = RunConfig(ENV, scenario, agent, "lengths", 0)
+    with TemporaryDirectory() as name:
+        train(config, Path(name), Limits(timesteps), False, "cpu", Console(stderr=True, quiet=True))
+        return policy_of(load_run_model(Path(name), ENV, config.settings), config.settings)
+
+
+def priced(scenario: Scenario, multiple: float, chain_weight: float, state: SystemState) -> Rule:
+    """`ahead-price` for some devices, with ρ in units of their goodput without drafting ahead."""
+    waiting = scenario.replace(draft_ahead=False)
+    without = expected_outcome(waiting, state, make_controller("optimal", waiting)(state)).goodput
+    return make_controller("ahead-price", scenario, rho=multiple * float(without), chain_weight=chain_weight)
+
+
+def parts(
+    scenario: Scenario, devices: SystemState, rules: Mapping[str, Callable[[SystemState], Rule]]
+) -> dict[str, FloatArray]:
+    """Parts (n,) of the optimum for devices (n, K), of rules that may know the devices."""
+    step = STEPS[scenario.num_users]
+    best = rate_optimum(scenario, devices, step=step)
+    systems = [devices[i] for i in range(len(best))]
+    return {
+        title: np.array([ahead_rate(scenario, system, rule(system), step=step) for system in systems]) / best
+        for title, rule in rules.items()
+    }
+
+
+def _always(rule: Rule, devices: SystemState) -> Rule:
+    return rule
+
+
+def row(pair: str, server: str, users: int, instances: int, timesteps: int | None) -> Row:
+    """Cells of a system."""
+    scenario = Scenario.preset(pair, num_users=users, min_draft_length=0, draft_ahead=True, channel="static")
+    if server:
+        scenario = scenario.replace(server=server, payload="ids")
+
+    def drawn(seed: int) -> SystemState:
+        return sample_state(scenario, np.random.default_rng(seed), instances)
+
+    tries = {str(i): partial(priced, scenario, *options) for i, options in enumerate(TRIED)}
+    tried = parts(scenario, drawn(TUNING_SEED), tries)
+    best = max(tried, key=lambda i: float(tried[i].mean()))
+    agents = {f"ppo γ {discount:g}": trained(f"ppo-{discount:g}", scenario, timesteps) for discount in DISCOUNTS}
+    agents["evolution"] = trained("evolution", scenario, timesteps)
+    always = {name: make_controller(rule, scenario) for name, rule in (("ratio", "optimal"), ("price", "ahead-price"))}
+    rules = {title: partial(_always, rule) for title, rule in (always | agents).items()} | {"tuned": tries[best]}
+    found = parts(scenario, drawn(HELD_OUT_SEED), rules)
+    cells = {title: f"{part.mean():.4f} {part.min():.4f}" for title, part in found.items()}
+    return {"system": f"{pair} {server or 'paper'}", **cells}
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--devices", type=int, choices=STEPS, default=2, help="of a system (default 2)")
+    add_counts(parser, {"instances": (6, "drawn systems")})
+    parser.add_argument("--timesteps", type=int, metavar="N", help="rounds to train (default: the agent's own)")
+
+
+def run(options: Namespace) -> None:
+    """Print the table."""
+    named = {f"ppo-{discount:g}": Discounted(discount=discount) for discount in DISCOUNTS}
+    for name, agent in named.items():
+        AGENTS.register(name, agent)
+    rows = (row(*place, options.devices, options.instances, options.timesteps) for place in PLACES)
+    try:
+        show(f"{options.devices} devices: parts of the optimum, mean and lowest", rows)
+    finally:
+        for name in named:
+            AGENTS.unregister(name)

@@ -1,0 +1,145 @@
+"""Rules without the barrier for devices that draft ahead."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.continuous.greedy import soonest
+from multispin_env.controllers.continuous.groups import Cycle, usual_groups
+from multispin_env.controllers.continuous.launch import Background, aside
+from multispin_env.controllers.continuous.rates import seeded_core
+from multispin_env.physics.chains import longest_sent, sending_time
+from multispin_env.physics.continuous.core import ContinuousSystem
+from tests.controllers.continuous.states import LIMITS, workload
+
+NAMES = ms.controller_names("continuous")
+SYSTEMS = {
+    "paper": {},
+    "ids": {"server": "a100-32b", "payload": "ids", "min_draft_length": 0},
+    "padded": {"verification_pieces": ((0.0, 0.001),), "padded_verification": True, "round_trip_time": 0.02},
+}
+
+
+def ahead(system="paper", users=4, **fields):
+    return ms.Scenario.preset("qwen3.5", **{"num_users": users, "draft_ahead": True, **SYSTEMS[system], **fields})
+
+
+def core_of(rule, requests, copies=3):
+    """Copies that the controller can step, of devices with requests that end, at a load at which some are idle."""
+    work = workload(rate=1.5, **LIMITS) if requests else None
+    core = seeded_core(ContinuousSystem.of(rule.scenario, rule.discipline, workload=work), copies, 5, drawn=True)
+    core.reset()
+    return core
+
+
+def visited(rule, steps=20, requests=False):
+    core = core_of(rule, requests)
+    for _ in range(steps):
+        core.step(rule(core.state))
+    return core.state
+
+
+def same(one, other):
+    return all(np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(one))
+
+
+def test_the_longest_draft_that_is_sent_in_time():
+    rng = np.random.default_rng(0)
+    time, pace, air = rng.uniform(0.0, 0.3, 200), rng.uniform(0.005, 0.02, 200), rng.uniform(1e-4, 0.02, 200)
+    chain = rng.uniform(0.0, 9.0, 200) * (rng.random(200) < 0.7)
+    most = longest_sent(time, pace, air, chain)
+    slow = [max(n - a, 0.0) * t + n * u for n, a, t, u in zip(most, chain, pace, air, strict=True)]
+    assert sending_time(most, pace, air, chain) == pytest.approx(np.array(slow), rel=1e-12)
+    assert sending_time(most, pace, air, chain) == pytest.approx(time, rel=1e-12)
+    assert (longest_sent(time, pace, air, np.zeros(200)) == longest_sent(time, pace, air, None)).all()
+
+
+@pytest.mark.parametrize("requests", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_head_starts_of_no_tokens_are_none(name, requests):
+    scenario = ahead()
+    rule, fresh = (ms.make_controller(name, scenario) for _ in range(2))
+    state = visited(ms.make_controller(name, scenario), 10, requests)
+    nothing = state.changed(head_start=np.zeros(state.phase.shape))
+    assert same(rule(nothing), fresh(state.changed(head_start=None)))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("name", [*NAMES, "greedy+deadlines", "groups+deadlines"])
+def test_its_decisions_keep_a_system_going(name, system):
+    """With endless requests, and with such that end, where devices are idle; one state gets what a batch gets."""
+    for requests in (False, True):
+        rule = ms.make_controller(name, ahead(system))
+        core, idle, tokens = core_of(rule, requests), False, 0.0
+        for _ in range(15):
+            tokens += core.step(rule(core.state)).tokens.sum()
+            idle |= bool((core.state.phase == ms.Phase.IDLE).any())
+        assert tokens > 0.0
+        assert idle == requests
+        if name not in ("ema-tiers", "plus-two-minus-one"):  # which remember
+            assert same(rule(core.state)[1], rule(core.state[1]))
+
+
+@pytest.mark.parametrize("name", ["synchronous", "minedraft", "prices", "own-pace", "load-aware"])
+def test_what_is_there_is_sent(name):
+    """Ids take no time to send, so that a device sends the few that its chain holds, and lengths follow it."""
+    rule = ms.make_controller(name, ahead("ids", 6))
+    state = visited(rule)
+    none, some, many = (rule(state.changed(head_start=np.full(state.phase.shape, chain))) for chain in (0.0, 4.0, 12.0))
+    free = state.phase == ms.Phase.FREE
+    assert (some.draft_length[free] >= 4).all()
+    assert (many.draft_length[free] != none.draft_length[free]).any()
+
+
+def test_cycles_begin_with_what_the_chain_holds():
+    """The best lengths of a cycle, the time until tokens can come, and the draft that others wait for."""
+    scenario = ahead("ids", round_trip_time=0.01)
+    state = visited(ms.make_controller("own-pace", scenario))
+    cycle = Cycle.of(scenario, state)
+    best, first = cycle.best_length(), soonest(scenario, state)
+    work = Background.of(scenario, state, np.zeros_like(state.busy)).add(state, state.busy, best, 0)
+    verification = 2.0 * scenario.pass_time(2.0, 2.0 * (np.arange(26) + 1))
+    for copy, device in np.ndindex(best.shape):
+        pace, alpha, chain = (
+            each[copy, device] for each in (state.draft_time, state.acceptance_rate, state.head_start)
+        )
+        upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency[copy, device])
+        tokens = [sum(alpha**i for i in range(n + 1)) for n in range(26)]
+
+        def spent(chain, pace=pace, alpha=alpha, upload=upload):
+            times = [max(n - chain, 0.0) * pace + 3.0 * n * upload + verification[n] for n in range(26)]
+            left = [min(max(chain + time / pace - n - 1.0, 0.0), 25.0) for n, time in enumerate(times)]
+            return [time + 0.01 - 0.3 * alpha ** (n + 1) * left[n] * pace for n, time in enumerate(times)]
+
+        rate = max(n / s for n, s in zip(tokens, spent(0.0), strict=True))
+        drafts = [max(length - chain, 0.0) * pace for length in range(26)]
+        assert best[copy, device] == np.argmax([n - rate * s for n, s in zip(tokens, spent(chain), strict=True)])
+        assert work.release[copy, device] == pytest.approx(0.01 + drafts[best[copy, device]])
+        if state.phase[copy, device] == ms.Phase.FREE:
+            assert first[copy, device] == pytest.approx(0.01 + scenario.pass_time(1, 1))
+
+
+def test_a_chain_may_outweigh_a_fade():
+    scenario = ahead("ids")
+    state = visited(ms.make_controller("own-pace", scenario))
+    slow = state.changed(draft_time=np.full(state.phase.shape, 1.0))
+    assert aside(scenario, slow.changed(head_start=np.zeros(state.phase.shape))).all()
+    assert not aside(scenario, slow.changed(head_start=np.ones(state.phase.shape))).any()
+
+
+def test_a_common_length_is_near_the_best_of_all():
+    """By simulation of all lengths."""
+    scenario = ahead("ids", 20)
+    state = ms.sample_state(scenario, np.random.default_rng(7), 2)
+    found, *all_of_them = (
+        ms.long_run_rate(ms.make_controller("greedy", scenario, draft_length=length), state, warm_up=2.0, horizon=5.0)
+        for length in (None, *range(2, 10))
+    )
+    assert found.sum() > 0.95 * np.max(all_of_them, 0).sum()
+
+
+def test_one_group_is_tried():
+    assert usual_groups(ahead("ids", 8)) == 1
+    assert usual_groups(ahead("ids", 8, draft_ahead=False)) in (2, 3)
