@@ -170,7 +170,7 @@ def test_the_map_has_the_rates_of_each_system():
     assert found["colocated"].rate == pytest.approx(drafted.mean())
     assert found["multi-spin"].rate == pytest.approx(mean_goodput("optimal", scenario, state))
     ahead = scenario.replace(draft_ahead=True)
-    price = ms.make_controller("ahead-price", ahead, rho=1.25 * found["multi-spin"].rate)
+    price = ms.make_controller("ahead-price", ahead, rho=1.3 * found["multi-spin"].rate)
     long = ms.long_run_rate(price, state, warm_up=1.0, horizon=8.0).mean()
     assert found["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
     assert found["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
