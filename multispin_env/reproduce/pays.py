@@ -50,8 +50,10 @@ RECORDED = ("a100-32b", "a100-70b")
 DRAFTS_OF = "a100-8b"
 
 BY_TABLES = ("a100-8b", "h100-27b", "b200-32b", "l40s-8b", "rtx-pro-6000-8b")
-FREE_RULES = ("own-pace", "greedy")  # without the barrier
-MOST_GROUPED = 20  # devices with which `groups` is tried too, which takes long
+FREE_RULES: dict[str, dict[str, Any]] = {"own-pace": {}, "greedy": {}, "groups": {"groups": 2}}
+"""Rules without the barrier, and options of them."""
+
+MOST_GROUPED = 60  # devices with which `groups` is tried too, which takes long with more
 PRICE = 1.3
 """Of a second where devices draft ahead, in goodputs of the best rounds without drafting ahead.
 
@@ -117,8 +119,9 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
     simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time, horizon=ROUNDS * time)
 
     def best_free(system: Scenario) -> tuple[FloatArray, str]:
-        rules = (*FREE_RULES, "groups") if system.num_users <= MOST_GROUPED else FREE_RULES
-        return max(((simulated(make_controller(rule, system)), rule) for rule in rules), key=lambda one: one[0].mean())
+        rules = [rule for rule in FREE_RULES if rule != "groups" or system.num_users <= MOST_GROUPED]
+        rates = ((simulated(make_controller(rule, system, **FREE_RULES[rule])), rule) for rule in rules)
+        return max(rates, key=lambda one: one[0].mean())
 
     price = make_controller("ahead-price", ahead, rho=PRICE * rounds.goodput)
     return {
