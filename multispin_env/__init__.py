@@ -18,6 +18,7 @@ from multispin_env.controllers.rounds.systems import (
     autoregressive_goodput,
     centralized_goodput,
     colocated_goodput,
+    overlapping_goodput,
     p2p_goodput,
 )
 from multispin_env.envs.continuous.variants import ContinuousVariant
@@ -62,8 +63,9 @@ __all__ = [
     "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput",
     "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names", "evaluate",
     "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller",
-    "make_lengths", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices", "register_environment", "registry",
-    "sample_state", "sampled_outcome", "sensitivities", "serve", "unregister_environment", "upper_bound",
+    "make_lengths", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices",
+    "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve",
+    "unregister_environment", "upper_bound",
 ]  # fmt: skip
 
 for _id in registry.ENVIRONMENTS.names():

@@ -51,7 +51,7 @@ class PayCell:
     megahertz: float
     over_alone: float  # Multi-SPIN with lengths from 0, over the server alone
     over_colocated: float  # the same over a server that drafts for all, which is never less
-    winner: str  # of multispin_env.reproduce.pays.COMPARED_SYSTEMS
+    winner: str  # one of multispin_env.reproduce.pays.NAMES
 
 
 @dataclass(frozen=True)

@@ -2,150 +2,190 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from multispin_env.arrays import FloatArray
 from multispin_env.controllers.capacity import MOST_USERS, capacity
-from multispin_env.controllers.rounds.systems import autoregressive_goodput, colocated_goodput
-from multispin_env.evaluation.cases import States
+from multispin_env.controllers.continuous.rates import long_run_rate
+from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.rounds.systems import autoregressive_goodput, colocated_goodput, overlapping_goodput
 from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.registry import SERVERS
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
-from multispin_env.scenario import PAYLOADS
+from multispin_env.scenario import Scenario
 
-PAIRS = (*PRESETS, "qwen2.5", "r1")
-"""Pairs of the paper, and those of arXiv 2608.29618, whose drafts were timed on an A100."""
+NAMES = {
+    "autoregressive": "server alone",
+    "colocated": "server drafts for all",
+    "overlapping": "drafts overlap (at most)",
+    "multi-spin": "rounds",
+    "multi-spin-ahead": "rounds, ahead",
+    "no-barrier": "no barrier",
+    "no-barrier-ahead": "no barrier, ahead",
+}
+"""Systems of the map, the simplest first."""
 
-SHOWN_BUDGET = 10.0  # MHz of the picture and of the capacities
-NAMES = {"autoregressive": "server alone", "colocated": "server drafts for all", "multi-spin": "Multi-SPIN"}
-COMPARED_SYSTEMS = tuple(NAMES)
+LOOKS = {
+    "autoregressive": (BLACK, "", "--"),
+    "overlapping": (ORANGE, "s", "--"),
+    "multi-spin": (BLUE, "o", "-"),
+    "multi-spin-ahead": (RED, "D", "-"),
+    "no-barrier": (SKY, "o", "--"),
+    "no-barrier-ahead": (PURPLE, "D", "--"),
+}
+"""Lines of the picture, over the server that drafts for all."""
+
+RECORDED = ("a100-32b", "a100-70b")
+"""Servers whose passes were recorded, and no draft times; those of `DRAFTS_OF` are taken."""
+
+DRAFTS_OF = "a100-8b"
+
+BY_TABLES = ("a100-8b", "h100-27b", "b200-32b", "l40s-8b", "rtx-pro-6000-8b")
+FREE_RULES: dict[str, dict[str, Any]] = {"own-pace": {}, "greedy": {}, "groups": {"groups": 2}}
+"""Rules without the barrier, and options of them."""
+
+MOST_GROUPED = 60  # devices with which `groups` is tried too, which takes long with more
+PRICE = 1.3
+"""Of a second where devices draft ahead, in goodputs of the best rounds without drafting ahead.
+
+On other devices than those of the figure, with 20 to 240, such a price made less than the best one by 3 % at most.
+"""
+
+WARM_UP, ROUNDS = 5, 20  # of which simulations take the time
 
 
 @dataclass(frozen=True)
 class PayRow:
-    """One setting: what each system gives, and how many devices it serves with a token every 40 ms."""
+    """What one system makes in one setting, mean over static devices."""
 
     preset: str
     server: str  # profile, or "own law": that of the stack on which the pair was measured
     payload: str
     num_users: int
-    bandwidth_mhz: float
+    system: str  # one of `NAMES`
+    rule: str  # of devices that draft
     states: int
-    autoregressive: float  # tokens/s
-    colocated: float  # tokens/s
-    multi_spin: float  # tokens/s, the fast rule
-    low: float  # 95 % interval of it
+    rate: float  # tokens/s
+    rate_low: float  # 95 % interval
+    rate_high: float
+    over: float  # mean of its rate over that of `colocated`, for the same devices
+    low: float  # 95 % interval
     high: float
-    draft_length: float  # mean of the rule's
-    winner: str
-    over_alone: float  # multi_spin / autoregressive
-    over_best: float  # multi_spin / the better of the other two
-    capacity_autoregressive: int  # devices, at SHOWN_BUDGET
-    capacity_colocated: int
-    capacity_multi_spin: int
+    best: bool  # whether no system of the setting makes more, or a simpler one as much
 
 
 def pay_rows(scale: Scale) -> list[PayRow]:
-    """Every pair of models on every server, with both payloads, for several numbers of devices and budgets."""
-    users, budgets = scale.pick((2, 5, 10, 20, 40, 60), (5, 20)), scale.pick((2.0, SHOWN_BUDGET, 50.0), (SHOWN_BUDGET,))
-    servers = scale.pick(("", "a100-7b-gemm", "a100-32b", "a100-70b"), ("", "a100-32b"))
+    """Every system with both pairs, on the pair's own server and others, for several numbers of devices."""
+    servers = scale.pick(("", *RECORDED, *BY_TABLES), ("", "a100-32b"))
     settings = [
-        (preset, server, payload, budget, count)
-        for preset in scale.pick(PAIRS, PRESETS)
+        (preset, server, users)
+        for preset in PRESETS
         for server in servers
-        for payload in PAYLOADS
-        for budget in budgets
-        for count in (users if budget == SHOWN_BUDGET else (20,))
+        for users in scale.pick((20, 60, 120, 240), (5, 20))
     ]
-    return [_pay_row(scale, *setting) for setting in scale.over(settings)]
+    return [row for setting in scale.over(settings) for row in rows_of_setting(scale, *setting)]
 
 
-def _pay_row(scale: Scale, preset: str, server: str, payload: str, megahertz: float, users: int) -> PayRow:
-    size = min(scale.states, 100)
-    scenario = scenario_at(preset, megahertz, server, payload=payload, min_draft_length=0, num_users=users)
-    cases = States.draw(scenario, size, scale.seed, certify=None)
-    alone = float(autoregressive_goodput(scenario))
-    colocated = float(colocated_goodput(scenario, cases.state).mean())
-    stats = cases.play("optimal")
-    reached = mean_interval(stats.goodput)
-    values = dict(zip(COMPARED_SYSTEMS, (alone, colocated, reached.mean), strict=True))
-    return PayRow(
-        preset, server or "own law", payload, users, megahertz, size,
-        alone, colocated, *reached, float(stats.draft_length.mean()), NAMES[winner_of(values)],
-        reached.mean / alone, reached.mean / max(alone, colocated),
-        *_capacities(preset, server, payload, scale.seed, min(size, 40) if scale.quick else size),
-    )  # fmt: skip
+def rows_of_setting(scale: Scale, preset: str, server: str, users: int) -> list[PayRow]:
+    """Every system with one pair on one server (empty: the pair's own)."""
+    scenario = scenario_at(preset, 10.0, server, num_users=users, min_draft_length=0)
+    if server in RECORDED:
+        scenario = scenario.replace(server_draft_pieces=SERVERS.load(DRAFTS_OF).draft_pieces)
+    state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(5, 2))
+    found = _rates(scenario, state, scale.pick(1.0, 0.5))
+    best = winner_of({system: float(rate.mean()) for system, (rate, _) in found.items()})
+    base, _ = found["colocated"]
+    head = preset, server or "own law", scenario.payload, users
+    return [
+        PayRow(*head, system, rule, len(base), *mean_interval(rate), *mean_interval(rate / base), system == best)
+        for system, (rate, rule) in found.items()
+    ]
 
 
-def winner_of(values: Mapping[str, float]) -> str:
-    """The system of `COMPARED_SYSTEMS` with most tokens/s; of those that are equal but for rounding, the simplest."""
-    return max(COMPARED_SYSTEMS, key=lambda system: (round(values[system], 6), -COMPARED_SYSTEMS.index(system)))
+def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tuple[FloatArray, str]]:
+    """Tokens/s (n,) of each system, and the rule by which devices draft; simulations take a part of the usual time."""
+    ahead = scenario.replace(draft_ahead=True)
+    rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
+    time = part * float(rounds.round_latency.mean())
+    simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time, horizon=ROUNDS * time)
+
+    def best_free(system: Scenario) -> tuple[FloatArray, str]:
+        rules = [rule for rule in FREE_RULES if rule != "groups" or system.num_users <= MOST_GROUPED]
+        rates = ((simulated(make_controller(rule, system, **FREE_RULES[rule])), rule) for rule in rules)
+        return max(rates, key=lambda one: one[0].mean())
+
+    price = make_controller("ahead-price", ahead, rho=PRICE * rounds.goodput)
+    return {
+        "autoregressive": (autoregressive_goodput(scenario, state), ""),
+        "colocated": (colocated_goodput(scenario, state), ""),
+        "overlapping": (overlapping_goodput(scenario, state), ""),
+        "multi-spin": (rounds.goodput, "optimal"),
+        "multi-spin-ahead": (simulated(price), "ahead-price"),
+        "no-barrier": best_free(scenario),
+        "no-barrier-ahead": best_free(ahead),
+    }
 
 
-@lru_cache(maxsize=256)
-def _capacities(preset: str, server: str, payload: str, seed: int, states: int) -> tuple[int, ...]:
-    scenario = scenario_at(preset, SHOWN_BUDGET, server, payload=payload, min_draft_length=0)
-    return tuple(capacity(scenario, tpot=0.04, system=system, states=states, seed=seed) for system in COMPARED_SYSTEMS)
+def winner_of(rates: Mapping[str, float]) -> str:
+    """The system with most tokens/s; of those that are equal but for rounding, the first."""
+    return max(rates, key=lambda system: round(rates[system], 6))
 
 
 def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
-    """Goodput over the number of devices: a row of panels for each pair, a column for each server."""
-    presets = list(dict.fromkeys(row.preset for row in rows))
-    servers = list(dict.fromkeys(row.server for row in rows))
-    ids, distributions = {"payload": "ids"}, {"payload": "distributions"}
-    series = (
-        Series(NAMES["autoregressive"], (BLACK, "", "--"), "autoregressive", ids),
-        Series(NAMES["colocated"], (ORANGE, "s", "-"), "colocated", ids),
-        Series("Multi-SPIN, ids", (BLUE, "o", "-"), "multi_spin", ids, band=True),
-        Series("Multi-SPIN, distributions", (SKY, "o", "-"), "multi_spin", distributions, band=True),
-    )
-    panels = figure.subplots(len(presets), len(servers), squeeze=False, sharex=True)
-    for line, preset in zip(panels, presets, strict=True):
-        for axes, server in zip(line, servers, strict=True):
-            key = preset, server, SHOWN_BUDGET
-            chosen = [row for row in rows if (row.preset, row.server, row.bandwidth_mhz) == key]
-            for one in series:
-                one.draw(axes, chosen, "num_users")
-            axes.set_ylim(bottom=0.0)
-            axes.set_title(f"{preset}, {server}", fontsize="medium")
-        line[0].set_ylabel("goodput (tokens/s)")
+    """Rates over those of the server that drafts for all, over the number of devices: a panel for pair and server."""
+    panels_of = list(dict.fromkeys((row.preset, row.server) for row in rows))
+    columns = min(len(panels_of) // len(PRESETS), 4)
+    panels = figure.subplots(len(panels_of) // columns, columns, squeeze=False, sharex=True, sharey=True)
+    users = sorted({row.num_users for row in rows})
+    for axes, (preset, server) in zip(panels.flat, panels_of, strict=True):
+        own = [row for row in rows if (row.preset, row.server) == (preset, server)]
+        for system, look in LOOKS.items():
+            Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, own, "num_users")
+        axes.axhline(1.0, color=ORANGE, label=NAMES["colocated"])
+        axes.set_title(f"{preset}, {server}", fontsize="medium")
+        axes.set_xscale("log")
+        axes.set_xticks(users, [str(count) for count in users])
+        axes.minorticks_off()
+        axes.set_ylim(0.0, 2.25)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("over drafts for all")
     for axes in panels[-1]:
         axes.set_xlabel("devices K")
     legend_below(figure, panels[0, 0], 4)
 
 
 def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
-    """The rows of the picture's budget."""
-    header = (
-        *("pair, server, payload", "K", "alone", "drafts for all", "Multi-SPIN", "mean L", "over alone"),
-        *("over the best other", "devices at 40 ms: alone", "drafts for all", "Multi-SPIN"),
-    )
-    lines: list[Cells] = [
-        (
-            *(f"{row.preset}, {row.server}, {row.payload}", str(row.num_users)),
-            *(f"{goodput:.0f}" for goodput in (row.autoregressive, row.colocated, row.multi_spin)),
-            *(f"{row.draft_length:.1f}", f"{row.over_alone:.2f}", f"{row.over_best:.2f}"),
-            *map(str, (row.capacity_autoregressive, row.capacity_colocated, row.capacity_multi_spin)),
-        )
-        for row in rows
-        if row.bandwidth_mhz == SHOWN_BUDGET and row.num_users in (20, 60)
-    ]
+    """Tokens/s of each system, the best, and what the best of those in which devices draft makes of `colocated`."""
+    header = ("pair, server, payload", "K", *NAMES.values(), "best", "devices' best over drafts for all")
+    lines: list[Cells] = []
+    for setting in dict.fromkeys((row.preset, row.server, row.payload, row.num_users) for row in rows):
+        own = {row.system: row for row in rows if (row.preset, row.server, row.payload, row.num_users) == setting}
+        (best,) = (NAMES[row.system] for row in own.values() if row.best)
+        drafting = max((row for row in own.values() if row.rule), key=lambda row: row.rate)
+        rates = (f"{own[system].rate:.0f}" for system in NAMES)
+        over = f"{drafting.over:.2f} ({drafting.low:.2f} to {drafting.high:.2f})"
+        lines.append((", ".join(setting[:3]), str(setting[3]), *rates, best, over))
     return header, lines
 
 
 PAY = FigureSpec(
     title="Does it pay?",
-    caption="Goodput of the server alone, of a server that hosts both models and drafts for all, and of Multi-SPIN "
-    "with draft lengths from 0, at 10 MHz, on the law of each pair's own stack and on measured servers; means with "
-    "95 % bands. Below, for 20 and 60 devices, also the most devices that each serves with a token every 40 ms.",
+    caption="Goodput over that of a server that hosts both models and drafts for all (1), at 10 MHz with draft lengths "
+    "from 0: the server alone, at most of one whose drafts overlap with verification, and of devices that draft, in "
+    "rounds and without the barrier, ahead or not; on the law of each pair's own stack, where distributions are "
+    "uploaded, and on other servers with ids. Means over static devices with 95 % bands.",
     compute=pay_rows,
     draw=draw_pay,
-    size=(11.0, 9.6),
+    size=(9.6, 9.2),
     cells=pay_cells,
 )
 

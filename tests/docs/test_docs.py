@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import re
+import shlex
 import tomllib
 from dataclasses import fields
 from itertools import count, takewhile
@@ -16,6 +17,7 @@ import pytest
 
 import multispin_env as ms
 from benchmarks.evidence.tables import MACHINES
+from multispin_env.commands.main import main
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.models.profile import formula, lines_in_words
@@ -223,6 +225,18 @@ OURS = [pytest.param(block, id=f"{name}-{i}") for name, blocks in BLOCKS.items()
 def test_blocks_run(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
     exec(block, {})  # the text a reader would paste
+
+
+@pytest.mark.parametrize("page", ["two-machines", "how-many-phones"])
+def test_pages_of_questions_show_what_is_printed(page, capsys, monkeypatch):
+    """Each block, a command or Python, stands above its output."""
+    monkeypatch.chdir(ROOT)
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```(bash|python)\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
+    assert len(shown) == 3
+    for kind, block, printed in shown:
+        assert main(shlex.split(block)[1:]) == 0 if kind == "bash" else exec(block, {}) is None
+        assert capsys.readouterr().out == printed
 
 
 def test_the_loop_of_the_readme_is_short():

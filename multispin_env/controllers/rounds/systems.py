@@ -101,10 +101,35 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     >>> bool((ms.colocated_goodput(scenario, state) >= ms.autoregressive_goodput(scenario)).all())
     True
     """
-    state = checked_state(scenario, state)
     lengths = np.arange(scenario.max_draft_length + 1)
-    tokens = token_gains(state.acceptance_rate, lengths).cumsum(-1).sum(-2)  # (..., L_max + 1)
-    return np.asarray((tokens / colocated_round_time(scenario, scenario.num_users, lengths)).max(-1))[()]
+    return _best_common(scenario, state, colocated_round_time(scenario, scenario.num_users, lengths))
+
+
+def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
+    """Goodput of such a server whose draft model has a device of its own, and drafts while the server verifies.
+
+    It is Σ_k E[N_k | L] / max(L T_srv(K), T_ver(K, K (L + 1))) with the best common L ≥ 0: no less than such a server
+    makes, as no token that it drafts before it knows the last verification's result is taken to be in vain. Parameters
+    and result are as for `p2p_goodput`; only the acceptance rates matter.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> bool((ms.overlapping_goodput(scenario, state) >= ms.colocated_goodput(scenario, state)).all())
+    True
+    """
+    users, lengths = scenario.num_users, np.arange(scenario.max_draft_length + 1)
+    drafting, verifying = lengths * scenario.draft_step_time(users), scenario.pass_time(users, users * (lengths + 1))
+    return _best_common(scenario, state, np.maximum(drafting, verifying))
+
+
+def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray) -> FloatArray:
+    """Goodput with the best of common lengths 0..L_max, of which rounds (l,) take so long."""
+    rates = checked_state(scenario, state).acceptance_rate
+    tokens = token_gains(rates, np.arange(scenario.max_draft_length + 1)).cumsum(-1).sum(-2)  # (..., L_max + 1)
+    return np.asarray((tokens / round_time).max(-1))[()]
 
 
 def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:

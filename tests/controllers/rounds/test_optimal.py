@@ -272,11 +272,14 @@ def test_colocated_by_plain_python(rng):
         server = SERVER.replace(num_users=users, **BY_BATCH)
         state = ms.sample_state(server, rng)
         step = max(start + slope * users for start, slope in server.server_draft_pieces)
-        values = []
+        in_turn, at_once = [], []
         for length in range(server.max_draft_length + 1):
             tokens = sum(sum(alpha**place for place in range(length + 1)) for alpha in state.acceptance_rate)
-            values.append(tokens / (length * step + server.pass_time(users, users * (length + 1))))
-        assert ms.colocated_goodput(server, state) == pytest.approx(max(values), rel=1e-12)
+            drafting, verifying = length * step, server.pass_time(users, users * (length + 1))
+            in_turn.append(tokens / (drafting + verifying))
+            at_once.append(tokens / max(drafting, verifying))
+        assert ms.colocated_goodput(server, state) == pytest.approx(max(in_turn), rel=1e-12)
+        assert ms.overlapping_goodput(server, state) == pytest.approx(max(at_once), rel=1e-12)
         assert ms.centralized_goodput(server, state) == ms.centralized_goodput(SERVER.replace(num_users=users), state)
 
 
