@@ -63,7 +63,7 @@ def test_absurd_numbers_are_decided(capsys):
 
 def test_what_drafting_ahead_adds(printed, monkeypatch):
     """In the long run, and under load."""
-    for name, value in (("WARM_UP", 1.0), ("HORIZON", 2.0), ("LOADS", (0.85,))):
+    for name, value in (("WARM_UP", 0.5), ("HORIZON", 1.0), ("LOADS", (0.85,))):
         monkeypatch.setattr(f"benchmarks.continuous.ahead.{name}", value)
     options = ("--servers", "a100-32b", "--presets", "llama2", "--users", "4", "--instances", "2")
     (cells,) = (row for name, row in printed("ahead", *options).items() if name.endswith("K4"))

@@ -49,8 +49,7 @@ class Recording(ChainPlayer):
         return token
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-@pytest.mark.parametrize("guess", GUESSES)
+@pytest.mark.parametrize(("guess", "seed"), [(GUESSES[0], 3), (GUESSES[1], 4)])
 def test_texts_have_the_law_of_the_target_and_guesses_hit_as_often_as_they_should(guess, seed):
     devices, play, hits = played(Recording, guess, seed=seed)
     found = p_values(devices)

@@ -113,7 +113,7 @@ def test_between_the_barrier_and_all_alone(law):
     assert (bound > barrier).all()
 
 
-@pytest.mark.parametrize("server", ["h100-27b", "b200-70b", "l40s-32b", "rtx-pro-6000-8b"])
+@pytest.mark.parametrize("server", ["b200-70b", "rtx-pro-6000-8b"])
 def test_no_rule_is_above_on_servers_from_tables(server):
     scenario = ms.Scenario.preset(
         "qwen3.5", server=server, num_users=6, total_bandwidth=2e6, min_draft_length=0, payload="ids"
