@@ -30,6 +30,7 @@ ENOUGH, MANY = 700, 6000  # requests with which a load may be clearly in time or
 FEWEST = 8  # copies that an interval needs, of those asked for
 FINE = 1.02  # ratio of two loads between which a capacity is not looked for any more
 STEP = 1.3  # from the first load to the next; each step after is the square of the one before
+LOWER = 0.3  # part of the load found that has to be in time too: a share may fall, and rise again with larger batches
 UNITS = {"rate": "requests/s", "users": "devices"}  # what a capacity counts, by what is searched
 
 Rule = str | Callable[[Scenario], Controller[Any, Any]]
@@ -389,12 +390,15 @@ def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list
     points: dict[float, LoadPoint] = {}
 
     def meets(load: float) -> bool:
-        points[load] = trial(load)
-        if report is not None:
-            report(points[load])
+        if load not in points:
+            points[load] = trial(load)
+            if report is not None:
+                report(points[load])
         return points[load].share >= trial.share
 
-    low, high = _bracket(trial, meets)
+    low, high = _bracket(trial, meets, trial.first())
+    if low > 0.0 and not meets(lower := trial.beyond(low, LOWER)):
+        low, high = _bracket(trial, meets, lower)
     wide = np.inf  # ratio of the two before
     while np.isfinite(high) and low > 0.0:
         halve, wide = (high / low) ** 2 > wide, high / low  # where the line has not taken half of what was between
@@ -404,9 +408,9 @@ def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list
     return list(points.values())
 
 
-def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, float]:
-    """The largest load that is known to meet the share, or 0, and the smallest that is known not to, or infinity."""
-    load, step = trial.first(), STEP
+def _bracket(trial: _Trial, meets: Callable[[float], bool], load: float) -> tuple[float, float]:
+    """From a load on, the largest that is known to meet the share, or 0, and the next that does not, or infinity."""
+    step = STEP
     up = meets(load)
     end = trial.loads[up]
     while load != end:

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.capacity import FEASIBLE, MOST_COMPUTED, LoadPoint, _Devices, rule_names
+from multispin_env.controllers.capacity import (
+    FEASIBLE,
+    MOST_COMPUTED,
+    LoadPoint,
+    _Devices,
+    _searched,
+    _Trial,
+    rule_names,
+)
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import SERVERS
@@ -274,3 +282,22 @@ def test_options_of_the_other_question_are_refused():
     for asked in ({"tpot": 0.04, "copies": 4}, {"workload": ASKED["workload"], "system": "multi-spin"}):
         with pytest.raises(TypeError, match=r"capacity: got an unexpected keyword argument '(copies|system)'"):
             ms.capacity(SCENARIO, **asked)
+
+
+class Dip(_Trial):
+    """Loads whose share is below the limit from 40 to 170 devices, and from 232 on; the search begins at 200."""
+
+    def __init__(self):
+        self.share, self.by_users = 0.95, True
+
+    def first(self):
+        return 200.0
+
+    def __call__(self, load):
+        return SimpleNamespace(load=load, share=0.9 if 40.0 <= load <= 170.0 or load >= 232.0 else 0.99)
+
+
+def test_a_load_below_the_answer_is_in_time_too():
+    tries = sorted(_searched(Dip(), None), key=lambda point: point.load)
+    late = next(place for place, point in enumerate(tries) if point.share < 0.95)
+    assert (tries[late - 1].load, tries[late].load) == (39.0, 40.0)

@@ -68,7 +68,7 @@ PICTURES = {
     "does-it-pay": (4, 28, 24, 0, 10.786, 0.82198, 0),
     "barrier": (6, 28, 0, 40, 4.9213, 118.05, 0.2),
     "load": (6, 50, 0, 0, 169.35, 54.01, 0),
-    "capacity": (2, 4, 2, 4, 32.375, 0.5, 26.8),
+    "capacity": (2, 4, 2, 4, 32.0, 0.5, 26.8),
 }
 """Of each picture: panels, lines, areas, bars, the means of places and heights of lines, and the mean size of bars."""
 
