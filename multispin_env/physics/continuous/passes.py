@@ -203,22 +203,26 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Upload
     by_priority = np.lexsort((work, key)) + first  # of those sorted by release
     place = np.empty_like(cells)
     put(place, by_priority, cells - first)
-    if release.shape[1] >= MANY:
-        periods = _Periods(start, work, place)
-        if 2 * periods.size.max(initial=1) <= release.shape[1]:
-            return _by_periods(release, air, by_release, periods)
-    by_user = start.T.copy()
-    finish = _busy_until(by_user, work.T, place.T)
+    periods = _Periods(start, work, place) if release.shape[1] >= MANY else None
     ends = np.empty_like(release)
-    put(ends, by_release, np.where(work == 0.0, start, _first_idle(by_user, finish).T))
+    if periods is not None and 2 * periods.size.max(initial=1) <= release.shape[1]:
+        put(ends, by_release, periods.ends())
+        order, waiting_at = by_release, periods.left
+    else:
+        by_user = start.T.copy()
+        finish = _busy_until(by_user, work.T, place.T)
+        put(ends, by_release, np.where(work == 0.0, start, _first_idle(by_user, finish).T))
+        order = by_release.take(by_priority)
+
+        def waiting_at(now: FloatArray) -> FloatArray:
+            begun = np.maximum((start <= now[:, None]).sum(-1) - 1, 0)  # the last upload that began
+            waiting = np.maximum(finish[begun, :, np.arange(len(now))] - now[:, None], 0.0).take(by_priority)
+            waiting[:, 1:] -= waiting[:, :-1].copy()
+            return waiting
 
     def left_at(time: FloatArray) -> FloatArray:
-        now = time[:, None]
-        begun = np.maximum((start <= now).sum(-1) - 1, 0)  # the last upload that began
-        waiting = np.maximum(finish[begun, :, np.arange(len(time))] - now, 0.0).take(by_priority)
-        left = np.empty_like(release)
-        waiting[:, 1:] -= waiting[:, :-1].copy()
-        put(left, by_release.take(by_priority), waiting)
+        now, left = time[:, None], np.empty_like(release)
+        put(left, order, waiting_at(time))
         bounded = np.minimum(np.maximum(left, 0.0), air)
         return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
 
@@ -304,21 +308,6 @@ class _Periods:
         there = np.take_along_axis(counts, by_place, -1)
         put(left, np.take_along_axis(cells, by_place, -1)[there], waiting[there])
         return left
-
-
-def _by_periods(release: FloatArray, air: FloatArray, by_release: IntArray, periods: _Periods) -> Uploads:
-    """As `serial`, period by period."""
-    ends = np.empty_like(release)
-    put(ends, by_release, periods.ends())
-
-    def left_at(time: FloatArray) -> FloatArray:
-        now = time[:, None]
-        left = np.empty_like(release)
-        put(left, by_release, periods.left(time))
-        bounded = np.minimum(np.maximum(left, 0.0), air)
-        return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
-
-    return Uploads(ends, left_at)
 
 
 def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> Uploads:
