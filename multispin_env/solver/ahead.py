@@ -15,7 +15,7 @@ a token more or less for a device, for two, or for several in the order in which
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Self
 
 import numpy as np
@@ -44,7 +44,6 @@ class AheadRound:
 
     scenario: Scenario
     problem: Problem  # of the same rounds without head starts, tabulated
-    hits: Problem  # likewise, in which the last token of a draft gains h
     head_start: FloatArray  # A (n, K) tokens
     rho: FloatArray  # ρ (n,) tokens/s; of the goodput, an estimate of it
     chain_weight: float = 0.0  # β
@@ -55,9 +54,7 @@ class AheadRound:
         cls, problem: Problem, scenario: Scenario, head_start: FloatArray, rho: FloatArray, chain_weight: float
     ) -> Self:
         """Rounds (n, K) in which a second costs ρ (n,) tokens and head starts are worth β."""
-        hit = hit_probability(scenario, np.zeros(1), problem.acceptance_rate)
-        hits = replace(problem, weights=hit, table=None).tabulated()
-        return cls(scenario, problem.tabulated(), hits, head_start, rho, chain_weight)
+        return cls(scenario, problem.tabulated(), head_start, rho, chain_weight)
 
     @classmethod
     def by_goodput(cls, problem: Problem, scenario: Scenario, head_start: FloatArray) -> Self:
@@ -69,8 +66,14 @@ class AheadRound:
 
     def rows(self, rows: IntArray | BoolArray | slice) -> Self:
         """Some of the instances."""
-        parts = self.problem.rows(rows), self.hits.rows(rows), self.head_start[rows], self.rho[rows]
+        parts = self.problem.rows(rows), self.head_start[rows], self.rho[rows]
         return type(self)(self.scenario, *parts, self.chain_weight, self.of_goodput)
+
+    @cached_property
+    def hits(self) -> Problem:
+        """The same problem, in which the last token of a draft gains h."""
+        hit = hit_probability(self.scenario, np.zeros(1), self.problem.acceptance_rate)
+        return replace(self.problem, weights=hit, table=None).tabulated()
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Worth (n, m) of candidates (n, m, K)."""
