@@ -16,7 +16,7 @@ from multispin_env.commands.model_options import (
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.models import tables
 from multispin_env.models.passes import VERIFY, PassCell, Passes, check_cells, measure
-from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, Profile, in_words, make_profile, sizes_of, table_lines
+from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, Profile, make_profile, sizes_of, table_lines
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
 from multispin_env.terminal.arguments import Command
@@ -104,8 +104,7 @@ def run(options: argparse.Namespace) -> None:
     profile.server.save(files[0])
     save(FIGURE, [profile], options.out, (files[-1].suffix,))
     print(aligned(HEADER, table_lines(profile)))
-    words = profile.in_words() if isinstance(profile, tables.TableProfile) else in_words(profile)
-    print(f"\n{words}\n\n{', '.join(map(str, files))}")
+    print(f"\n{profile.in_words()}\n\n{', '.join(map(str, files))}")
 
 
 def _complete(options: argparse.Namespace) -> None:

@@ -51,6 +51,18 @@ class Profile:
         """Relative errors of the law, (m,)."""
         return self.fitted / self.measured - 1.0
 
+    def in_words(self) -> str:
+        """The law, how well it fits, how steady the passes were, and the time of a drafted token."""
+        passes, length = self.passes.count(DRAFTED), DRAFTED.length
+        factor = float(np.median([max(one) / min(one) for one in map(self.passes.seconds.__getitem__, self.cells)]))
+        busy = "; the machine was busy: measure again when it is quiet" if factor > 1.5 else ""
+        drafted = (self.server.draft_time or 0.0) / MS
+        return (
+            f"{law_in_words(self)}\n"
+            f"The longest pass of a cell takes {factor:.2f} times the shortest (median of the cells){busy}.\n"
+            f"A drafted token takes {drafted:.4g} ms (median of {passes} times {length} tokens)."
+        )
+
 
 def make_profile(
     name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, pieces: int | None = None
@@ -127,19 +139,6 @@ def law_in_words(profile: Profile) -> str:
         f"Its tokens are n = {padded if server.padded else 'Σ (draft + 1)'}.\n"
         f"The law is off by {errors.max():.1%} at most and by {np.median(errors):.1%} in the median, "
         f"of {len(errors)} cells."
-    )
-
-
-def in_words(profile: Profile) -> str:
-    """The law, how well it fits, how steady the passes were, and the time of a drafted token."""
-    server = profile.server
-    passes, length = profile.passes.count(DRAFTED), DRAFTED.length
-    factor = float(np.median([max(one) / min(one) for one in map(profile.passes.seconds.__getitem__, profile.cells)]))
-    busy = "; the machine was busy: measure again when it is quiet" if factor > 1.5 else ""
-    return (
-        f"{law_in_words(profile)}\n"
-        f"The longest pass of a cell takes {factor:.2f} times the shortest (median of the cells){busy}.\n"
-        f"A drafted token takes {(server.draft_time or 0.0) / MS:.4g} ms (median of {passes} times {length} tokens)."
     )
 
 

@@ -122,8 +122,8 @@ class TableProfile(Profile):
     def time_per_draft(self) -> float:
         return self.server.context_time * self.context
 
+    @override
     def in_words(self) -> str:
-        """The laws, how well they fit, and where they are from."""
         lines = [
             law_in_words(self),
             f"A thousand tokens of context add {1e3 * self.server.context_time / MS:.3g} ms to each draft.",
