@@ -14,7 +14,7 @@ from multispin_env.controllers.continuous.greedy import SERVER_ONLY, AtServer, e
 from multispin_env.controllers.continuous.rates import serve
 from multispin_env.controllers.factory import check_controller, controller_names, make_controller, modified
 from multispin_env.controllers.rounds.systems import colocated_round_time
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import SystemState
@@ -140,9 +140,9 @@ def capacity(
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
     Every load is tried with the same seeds. The search begins at an estimate by formulas, goes up or down in growing
     steps until the capacity lies between two loads, then looks where the line between their shares crosses ``percent``,
-    or in the middle, to 2 % or one device. Where a load is
-    clearly in time or not, a few copies tell, and not for the whole time. The value is where the line between the last
-    two crosses; its interval is that of copies drawn again.
+    or in the middle, to 2 % or one device. A part of the load found has to be in time too, as the share may fall and
+    rise again. Where a load is clearly in time or not, a few copies tell, and not for the whole time. The value is
+    where the line between the last two crosses; its interval is that of copies drawn again.
 
     Parameters
     ----------
@@ -301,10 +301,9 @@ class _Trial:
         tokens = [estimated_tokens(controller, self.workload) for controller in each]
         self.place = int(np.argmax(tokens))
         requests = tokens[self.place] / self.workload.mean_output
-        load = (
-            requests / self.rate * self.scenario.num_users if self.by_users else requests / 2.0
-        )  # few devices: queues
-        return float(np.clip(np.round(load) if self.by_users else load, *self.loads))
+        if self.by_users:
+            return float(np.clip(np.round(requests / self.rate * self.scenario.num_users), *self.loads))
+        return float(np.clip(requests / 2.0, *self.loads))  # half: requests of few devices queue
 
     def __call__(self, load: float) -> LoadPoint:
         """What the best candidate makes of it, or the first that is found to meet the share."""
@@ -374,13 +373,11 @@ def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> fl
     pace = min(level.tpot, level.e2el / workload.mean_output + level.e2el_per_token)
     busy = np.geomspace(min(1.0, scenario.num_users / 2.0), scenario.num_users, 12)
     own = sample_state(scenario, np.random.default_rng(0), len(busy))
-    core = ContinuousCore(ContinuousSystem.of(scenario, controller.discipline), len(busy), drawn=False)
-    core.hold(own)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1, 2)
     if isinstance(controller, AtServer):
         lengths = np.array([controller.draft_length])
     weight = np.repeat(busy[:, None] / scenario.num_users, scenario.num_users, -1)
-    rates = estimated_rates(scenario, core.state, lengths, weight).max(-1)
+    rates = estimated_rates(scenario, free_state(own), lengths, weight).max(-1)
     kept = busy / rates <= pace
     return float(rates[kept].max() if kept.any() else rates[0])
 

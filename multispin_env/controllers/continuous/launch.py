@@ -344,8 +344,7 @@ def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
     """Devices (n, K) in a deep fade, for which no batch should wait: T_k + 3 u_k > T_fix + K T_lin / 2.
 
     With a head start, (1 − A_k)^+ T_k counts. Channel and head start hold for a cycle, so the answer is the same at all
-    times of the cycle. Of a law of verification by
-    tokens, the time of a pass of half the devices without drafts counts.
+    times of the cycle. Of a law of verification by tokens, a pass of half the devices without drafts counts.
     """
     half = scenario.num_users / 2
     token_air = full_share_token_time(scenario, state.spectral_efficiency)

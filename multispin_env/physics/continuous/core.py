@@ -94,7 +94,7 @@ class ContinuousCore:
         self.queues = None if system.workload is None else Queues(system.workload, num_copies, scenario.num_users)
         """Requests that arrive and end; ``None`` where they are endless."""
         chains = np.zeros(shape) if scenario.draft_ahead else None
-        self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape), chains))
+        self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape), chains))
         """What the next decision may depend on, arrays (n, K)."""
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
@@ -149,7 +149,7 @@ class ContinuousCore:
         self._gain_at = np.zeros(zeros.shape)
         if self.system.scenario.draft_ahead and (state.head_start is None or self.queues is not None):
             state = state.changed(head_start=np.zeros(zeros.shape))
-        self.state = self._requests_anew(_free_state(state), np.arange(self.num_copies))
+        self.state = self._requests_anew(free_state(state), np.arange(self.num_copies))
 
     def _requests_anew(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
         """State in which these copies, whose devices are free, wait for first requests, unless these are endless."""
@@ -353,7 +353,7 @@ class ContinuousCore:
         return copies[:, None] * users + np.arange(users)
 
 
-def _free_state(system: SystemState) -> ContinuousState:
+def free_state(system: SystemState) -> ContinuousState:
     """All devices (n, K) free, at the start of everything."""
     shape = system.draft_time.shape
     zeros, whole, copies = np.zeros(shape), np.zeros(shape, dtype=np.int64), shape[:-1]
