@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.continuous.search import Terms, all_sent, improve, values
+from multispin_env.controllers.continuous.search import Terms, all_sent, gain_table, improve, values
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -82,12 +82,10 @@ class Launch:
         length = np.arange(scenario.max_draft_length + 2)
         chain = None if self.head_start is None else self.head_start[..., None]
         ends = self.release[..., None] + drafting_time(length, self.draft_time[..., None], chain)
-        gain = self.gain
-        if self.air_price:
-            gain = gain - self.air_price * (length[:-1] * self.token_air[..., None])
+        price = self.air_price * self.token_air
         return Terms(
             self.starts,
-            gain,
+            gain_table(self.weight, self.acceptance_rate, price, scenario.max_draft_length),
             ends,
             self.token_air,
             self.air,
@@ -98,16 +96,8 @@ class Launch:
             scenario.law.padded,
         )
 
-    @cached_property
-    def gain(self) -> FloatArray:
-        """Weighted E[N | L] of L = 0..L_max, (n, K, L_max + 1): sums of powers of α, as [MS] (12) has them."""
-        powers = np.repeat(self.acceptance_rate[..., None], self.scenario.max_draft_length + 1, -1)
-        powers[..., 0] = self.weight
-        np.multiply.accumulate(powers, -1, out=powers)
-        return np.add.accumulate(powers, -1, out=powers)
-
     def _server_times(self) -> FloatArray:
-        """Seconds (n, tokens + 1) of a pass by the tokens drafted for it; a flat law costs all lengths alike, (n, 1)."""
+        """Seconds (n, tokens + 1) of a pass by the tokens drafted for it, (n, 1) where they cost nothing."""
         scenario = self.scenario
         if scenario.law.flat:
             return np.zeros((len(self.starts), 1))
@@ -197,9 +187,8 @@ def _by_price(launch: Launch) -> IntArray:
     chain = None if launch.head_start is None else launch.head_start[:, None]
     room = windows[..., None] - scenario.round_trip_time
     longest = longest_sent(room, launch.draft_time[:, None], air, chain)
-    fitting = np.clip(np.floor(longest + 1e-9), low, high).astype(np.int64)
-    lengths = np.minimum(fitting[:, :, None], pay[:, None])
-    return np.where(launch.starts[:, None, None], lengths, low)
+    fitting = np.clip(np.floor(longest + 1e-9), low, np.where(launch.starts, high, low)[:, None]).astype(np.int64)
+    return np.minimum(fitting[:, :, None], pay[:, None])
 
 
 def _paying(launch: Launch) -> IntArray:

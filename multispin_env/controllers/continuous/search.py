@@ -41,14 +41,11 @@ class Terms(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """One of them."""
+    """One copy, of which the S devices that start have numbers of their own, in their order."""
 
-    who: IntArray  # devices that start
-    starts: BoolArray  # (K,)
-    gain: FloatArray  # (K, L_max + 1)
-    ends: FloatArray
-    token_air: FloatArray  # (K,)
-    air: FloatArray
+    gain: FloatArray  # (S, L_max + 1)
+    ends: FloatArray  # (S, L_max + 2)
+    token_air: FloatArray  # (S,)
     server: FloatArray  # (tokens + 1,)
     due: float
     price: float
@@ -59,7 +56,7 @@ class Copy(NamedTuple):
 class Queue(NamedTuple):
     """Uploads in the order in which they start."""
 
-    device: IntArray  # (m,)
+    device: IntArray  # (m,) number of those that start, −1 of others
     release: FloatArray  # s, when they start
     work: FloatArray  # s of the whole band
 
@@ -77,13 +74,30 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     """When a work-conserving uplink has served uploads (n, K) of ``work`` seconds that start at ``release``, (n,) s."""
     copies, users = release.shape
     ends = np.empty(copies)
-    queue = Queue(np.arange(users), np.empty(users), np.empty(users))
     for copy in range(copies):
-        for place in range(users):
-            device = queue.device[place]
-            _put(queue, place, device, release[copy, device], work[copy, device])
+        queue = Queue(np.empty(users, np.int64), np.empty(users), np.empty(users))
+        for user in range(users):
+            _put(queue, user, user, release[copy, user], work[copy, user])
         ends[copy] = _end(queue)
     return ends
+
+
+@njit(cache=True)
+def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: FloatArray, longest: int) -> FloatArray:
+    """ω E[N | L] − L p of lengths 0..L_max, (n, K, L_max + 1): sums of powers of α, as [MS] (12) has them.
+
+    ``token_price`` is p (n, K), what the air of a token costs.
+    """
+    copies, users = weight.shape
+    table = np.empty((copies, users, longest + 1))
+    for copy in range(copies):
+        for user in range(users):
+            gain, power = 0.0, weight[copy, user]
+            for length in range(longest + 1):
+                gain += power
+                power *= acceptance_rate[copy, user]
+                table[copy, user, length] = gain - length * token_price[copy, user]
+    return table
 
 
 @njit(cache=True)
@@ -91,10 +105,10 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains less costs (n, C) of lengths (n, C, K)."""
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        queue = _queue(terms, number)
+        who = np.flatnonzero(terms.starts[number])
+        copy, queue = _copy(terms, number, who), _queue(terms, number, who)
         for candidate in range(lengths.shape[1]):
-            result[number, candidate] = _value(copy, queue, lengths[number, candidate])
+            result[number, candidate] = _value(copy, queue, lengths[number, candidate][who])
     return result
 
 
@@ -102,28 +116,27 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
 def improve(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        queue = _queue(terms, number)
+        who = np.flatnonzero(terms.starts[number])
+        copy, queue = _copy(terms, number, who), _queue(terms, number, who)
         count = len(queue.device) + 1
         marks = Marks(np.empty(count), np.empty(count), np.empty(count))
         for candidate in range(lengths.shape[1]):
+            best = lengths[number, candidate][who]
             for _ in range(MOST_STEPS):
                 for _ in range(MOST_STEPS):
-                    if not _climb(copy, queue, marks, lengths[number, candidate]):
+                    if not _climb(copy, queue, marks, best):
                         break
-                if not _swap(copy, queue, marks, lengths[number, candidate]):
+                if not _swap(copy, queue, marks, best):
                     break
+            lengths[number, candidate][who] = best
 
 
 @njit(cache=True)
-def _copy(terms: Terms, number: int) -> Copy:
+def _copy(terms: Terms, number: int, who: IntArray) -> Copy:
     return Copy(
-        np.flatnonzero(terms.starts[number]),
-        terms.starts[number],
-        terms.gain[number],
-        terms.ends[number],
-        terms.token_air[number],
-        terms.air[number],
+        terms.gain[number][who],
+        terms.ends[number][who],
+        terms.token_air[number][who],
         terms.server[number],
         terms.due[number],
         terms.price[number],
@@ -133,11 +146,17 @@ def _copy(terms: Terms, number: int) -> Copy:
 
 
 @njit(cache=True)
-def _queue(terms: Terms, number: int) -> Queue:
+def _queue(terms: Terms, number: int, who: IntArray) -> Queue:
     """A queue for the devices that send something, in no order yet."""
-    sends = terms.starts[number] | (terms.ends[number, :, 0] > 0.0) | (terms.air[number] > 0.0)
-    device = np.flatnonzero(sends)
-    return Queue(device, np.empty(len(device)), np.empty(len(device)))
+    release, air = terms.ends[number, :, 0], terms.air[number]
+    others = np.flatnonzero(~terms.starts[number] & ((release > 0.0) | (air > 0.0)))
+    count = len(others) + len(who)
+    queue = Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
+    for place, device in enumerate(others):
+        _put(queue, place, -1, release[device], air[device])
+    for place in range(len(who)):
+        queue.device[len(others) + place] = place
+    return queue
 
 
 @njit(cache=True)
@@ -153,11 +172,32 @@ def _put(queue: Queue, place: int, device: int, release: float, work: float) -> 
 
 @njit(cache=True)
 def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
-    """Put the uploads of these lengths (K,) in order; that is fast where few of them have changed."""
-    for place in range(len(queue.device)):
-        device = queue.device[place]
-        length = lengths[device]
-        _put(queue, place, device, copy.ends[device, length], length * copy.token_air[device] + copy.air[device])
+    """Put the uploads of these lengths (S,) in order; that is fast where few of them have changed."""
+    for place, device in enumerate(queue.device):
+        if device < 0:
+            _put(queue, place, device, queue.release[place], queue.work[place])
+        else:
+            length = lengths[device]
+            _put(queue, place, device, copy.ends[device, length], length * copy.token_air[device])
+
+
+@njit(cache=True)
+def _place(queue: Queue, device: int) -> int:
+    place = 0
+    while queue.device[place] != device:
+        place += 1
+    return place
+
+
+@njit(cache=True)
+def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
+    """Give one draft of a queue in order another length."""
+    release, work = copy.ends[device, length], length * copy.token_air[device]
+    place = _place(queue, device)
+    while place + 1 < len(queue.device) and queue.release[place + 1] < release:
+        _put(queue, place, queue.device[place + 1], queue.release[place + 1], queue.work[place + 1])
+        place += 1
+    _put(queue, place, device, release, work)
 
 
 @njit(cache=True)
@@ -175,19 +215,15 @@ def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
     if len(copy.server) > 1:
-        total, most = 0, 0
-        for device in copy.who:
-            total += lengths[device]
-            most = max(most, lengths[device])
-        late += copy.server[most * len(copy.who) if copy.padded else total]
+        late += copy.server[lengths.max() * len(lengths) if copy.padded else lengths.sum()]
     return late * copy.price
 
 
 @njit(cache=True)
 def _gain(copy: Copy, lengths: IntArray) -> float:
     gain = 0.0
-    for device in copy.who:
-        gain += copy.gain[device, lengths[device]]
+    for device, length in enumerate(lengths):
+        gain += copy.gain[device, length]
     return gain
 
 
@@ -212,11 +248,9 @@ def _mark(queue: Queue, marks: Marks) -> None:
 @njit(cache=True)
 def _end_with(copy: Copy, queue: Queue, marks: Marks, device: int, length: int) -> float:
     """When all is sent if the draft of this device had another length."""
-    place = 0
-    while queue.device[place] != device:
-        place += 1
+    place = _place(queue, device)
     old = queue.work[place]
-    release, work = copy.ends[device, length], length * copy.token_air[device] + copy.air[device]
+    release, work = copy.ends[device, length], length * copy.token_air[device]
     first = after = place
     end = -np.inf
     while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # it starts behind these now
@@ -232,7 +266,7 @@ def _end_with(copy: Copy, queue: Queue, marks: Marks, device: int, length: int) 
 
 @njit(cache=True)
 def _climb(copy: Copy, queue: Queue, marks: Marks, lengths: IntArray) -> bool:
-    """Take the best step of the first kind from lengths (K,), in place; False where none helps."""
+    """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
     best = _value(copy, queue, lengths) + LEAST_GAIN
     _mark(queue, marks)
     longer, soon, shorter, late = _orders(copy, lengths, marks.after[0])
@@ -269,17 +303,17 @@ def _orders(copy: Copy, lengths: IntArray, end: float) -> tuple[IntArray, IntArr
 
     And by how little a token less costs for its air, and by how late the token would be there.
     """
-    count, longest = len(copy.who), copy.gain.shape[1] - 1
+    count, longest = len(lengths), copy.gain.shape[1] - 1
     longer, soon, shorter, late = [Queue(np.empty(count, np.int64), np.empty(count), np.empty(count)) for _ in range(4)]
-    for place, device in enumerate(copy.who):
+    for device in range(count):
         now, air, gain = lengths[device], copy.token_air[device], copy.gain[device]
         more = gain[now + 1] - gain[now] if now < longest else -np.inf
         less = gain[now - 1] - gain[now] if now > copy.least else -np.inf
         there = copy.ends[device, now + 1] + air
-        _put(longer, place, device, 1.0 if there > max(copy.due, end) else -more / air, 0.0)
-        _put(soon, place, device, there, 0.0)
-        _put(shorter, place, device, -less / air, 0.0)
-        _put(late, place, device, -there, 0.0)
+        _put(longer, device, device, 1.0 if there > max(copy.due, end) else -more / air, 0.0)
+        _put(soon, device, device, there, 0.0)
+        _put(shorter, device, device, -less / air, 0.0)
+        _put(late, device, device, -there, 0.0)
     return longer.device, soon.device, shorter.device, late.device
 
 
@@ -287,12 +321,14 @@ def _orders(copy: Copy, lengths: IntArray, end: float) -> tuple[IntArray, IntArr
 def _run(copy: Copy, queue: Queue, lengths: IntArray, order: IntArray, change: int, best: float) -> tuple[float, int]:
     """The best value above ``best`` of a token more or less for each of the first devices of an order, and how many."""
     tried, count = lengths.copy(), 0
+    _arrange(copy, queue, lengths)
     for place, device in enumerate(order):
-        if _possible(copy, tried[device] + change):
-            tried[device] += change
+        if not _possible(copy, tried[device] + change):
+            continue
+        tried[device] += change
+        _move(copy, queue, device, tried[device])
         gain = _gain(copy, tried)
         if place > 0 and gain > best:
-            _arrange(copy, queue, tried)
             value = gain - _cost(copy, tried, _end(queue))
             if value > best:
                 best, count = value, place + 1
@@ -301,19 +337,19 @@ def _run(copy: Copy, queue: Queue, lengths: IntArray, order: IntArray, change: i
 
 @njit(cache=True)
 def _swap(copy: Copy, queue: Queue, marks: Marks, lengths: IntArray) -> bool:
-    """Take the best step of the second kind from lengths (K,), in place; False where none helps."""
+    """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
     best, gain = _value(copy, queue, lengths) + LEAST_GAIN, _gain(copy, lengths)
     taker, giver, tokens = 0, 0, 0
     for less in (1, 2):
-        for device in copy.who:
+        for device in range(len(lengths)):
             now = lengths[device]
             if not _possible(copy, now + 1):
                 continue
             more = copy.gain[device, now + 1] - copy.gain[device, now]
             lengths[device] = now + 1
-            _arrange(copy, queue, lengths)
+            _move(copy, queue, device, now + 1)
             _mark(queue, marks)
-            for other in copy.who:
+            for other in range(len(lengths)):
                 held = lengths[other]
                 if other == device or not _possible(copy, held - less):
                     continue
@@ -325,6 +361,7 @@ def _swap(copy: Copy, queue: Queue, marks: Marks, lengths: IntArray) -> bool:
                     if value > best:
                         best, taker, giver, tokens = value, device, other, less
             lengths[device] = now
+            _move(copy, queue, device, now)
     if tokens > 0:
         lengths[taker] += 1
         lengths[giver] -= tokens
