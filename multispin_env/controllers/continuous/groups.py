@@ -16,7 +16,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
-from multispin_env.controllers.continuous.launch import Background, Launch, aside, fit, fit_ratio, ordered_sum
+from multispin_env.controllers.continuous.launch import Background, Launch, aside, fit, fit_ratio
 from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.physics.chains import chain_cycle, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
@@ -96,17 +96,21 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
     shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
     """
-    busy = state.busy[:, None]
-    size = np.maximum(busy.sum(-1) / groups, 1.0)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
     window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
-    pace = (state.draft_time + token_air)[:, None]
-    length = np.minimum((window - scenario.round_trip_time)[..., None] / pace, scenario.max_draft_length)
-    tokens = ordered_sum(TokenLaw.of(state.acceptance_rate[:, None]).expected(length) * busy)
-    air = ordered_sum(length * token_air[:, None] * busy)
-    total = ordered_sum(length * busy)
+    # devices come first, so that sums over them go from left to right in any batch
+    rate, air, pace, busy = (
+        np.ascontiguousarray(array.T)[..., None]
+        for array in (state.acceptance_rate, token_air, state.draft_time + token_air, state.busy)
+    )
+    length = np.minimum((window - scenario.round_trip_time) / pace, scenario.max_draft_length)
+    tokens = (TokenLaw.of(rate).expected(length) * busy).sum(0)
+    length *= busy
+    total = length.sum(0)
+    length *= air
     server = np.asarray(scenario.pass_time(size, size + total / groups))
-    rates = tokens / np.maximum(np.maximum(window + server, groups * server), air)
+    rates = tokens / np.maximum(np.maximum(window + server, groups * server), length.sum(0))
     return np.asarray(rates.max(-1))
 
 

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.continuous.search import Terms, all_sent, gain_table, improve, values
+from multispin_env.controllers.continuous.search import Terms, all_sent, gain_table, gains, improve, values
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -78,16 +78,18 @@ class Launch:
     @cached_property
     def terms(self) -> Terms:
         """What the search reads."""
-        scenario = self.scenario
-        length = np.arange(scenario.max_draft_length + 2)
-        chain = None if self.head_start is None else self.head_start[..., None]
-        ends = self.release[..., None] + drafting_time(length, self.draft_time[..., None], chain)
-        price = self.air_price * self.token_air
+        scenario, starts = self.scenario, self.starts
+        length = np.arange(scenario.max_draft_length + 2.0)
+        chain = None if self.head_start is None else self.head_start[starts][:, None]
+        token_air = self.token_air[starts]
+        price = self.air_price * token_air
         return Terms(
-            self.starts,
-            gain_table(self.weight, self.acceptance_rate, price, scenario.max_draft_length),
-            ends,
-            self.token_air,
+            starts,
+            np.append(0, starts.sum(-1).cumsum()),
+            gain_table(self.weight[starts], self.acceptance_rate[starts], price, scenario.max_draft_length),
+            self.release[starts][:, None] + drafting_time(length, self.draft_time[starts][:, None], chain),
+            token_air,
+            self.release,
             self.air,
             self._server_times(),
             self.due,
@@ -112,7 +114,7 @@ class Launch:
 
     def gains(self, lengths: IntArray) -> FloatArray:
         """What the drafts are expected to gain, weighted, less the price of their air, (n,), for lengths (n, K)."""
-        return ordered_sum(np.take_along_axis(self.terms.gain, lengths[..., None], -1)[..., 0])
+        return gains(self.terms, lengths)
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Gains less costs, (n, C), for lengths (n, C, K)."""

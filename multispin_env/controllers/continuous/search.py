@@ -26,12 +26,14 @@ MOST_STEPS = 40  # of each kind
 
 
 class Terms(NamedTuple):
-    """Gains and times of all copies n, by the length of each draft."""
+    """Gains and times of all copies n. The S devices that start count one after the other, copy by copy."""
 
-    starts: BoolArray  # (n, K), whose drafts start now; lengths of others are L_min
-    gain: FloatArray  # (n, K, L_max + 1) tokens, less the price of their air; 0 for others
-    ends: FloatArray  # (n, K, L_max + 2) s, when a draft of this length ends, or, of others, the draft under way does
-    token_air: FloatArray  # (n, K) s of the whole band a token; 0 for others
+    starts: BoolArray  # (n, K), who starts a draft for the batch
+    first: IntArray  # (n + 1,) where devices of each copy begin among all that start
+    gain: FloatArray  # (S, L_max + 1) tokens of drafts of length 0, 1 .., less the price of their air
+    ends: FloatArray  # (S, L_max + 2) s, when drafts of these lengths end
+    token_air: FloatArray  # (S,) s of the whole band a token
+    release: FloatArray  # (n, K) s, when drafts of others end; 0: nothing is sent
     air: FloatArray  # (n, K) s of the whole band that uploads of others need
     server: FloatArray  # (n, tokens + 1) s of a pass, by the tokens drafted for it; one entry only: whatever the tokens
     due: FloatArray  # (n,) s, when the server is free for the batch
@@ -41,7 +43,7 @@ class Terms(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """One copy, of which the S devices that start have numbers of their own, in their order."""
+    """What belongs to one copy; S are its own devices that start."""
 
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
@@ -61,12 +63,15 @@ class Queue(NamedTuple):
     work: FloatArray  # s of the whole band
 
 
-class Marks(NamedTuple):
-    """Times in a queue, at each place and behind the last one (m + 1,)."""
+class Notes(NamedTuple):
+    """Arrays that steps write to."""
 
-    behind: FloatArray  # s of work from this place on
-    before: FloatArray  # s, when all is sent because of the uploads before this place
-    after: FloatArray  # s, when all is sent because of those from it on
+    behind: FloatArray  # (m + 1,) s of work in a queue from each place on, and behind the last one
+    before: FloatArray  # (m + 1,) s, when all is sent because of the uploads before this place
+    after: FloatArray  # (m + 1,) s, when all is sent because of those from it on
+    orders: IntArray  # (4, S) devices in four orders, see `_sort`
+    keys: FloatArray  # (4, S) by which they are sorted
+    tried: IntArray  # (S,) lengths
 
 
 @njit(cache=True)
@@ -84,20 +89,27 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
 
 @njit(cache=True)
 def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: FloatArray, longest: int) -> FloatArray:
-    """ω E[N | L] − L p of lengths 0..L_max, (n, K, L_max + 1): sums of powers of α, as [MS] (12) has them.
+    """ω E[N | L] − L p of lengths 0..L_max, (S, L_max + 1): sums of powers of α, as [MS] (12) has them.
 
-    ``token_price`` is p (n, K), what the air of a token costs.
+    ``token_price`` is p (S,), what the air of a token costs.
     """
-    copies, users = weight.shape
-    table = np.empty((copies, users, longest + 1))
-    for copy in range(copies):
-        for user in range(users):
-            gain, power = 0.0, weight[copy, user]
-            for length in range(longest + 1):
-                gain += power
-                power *= acceptance_rate[copy, user]
-                table[copy, user, length] = gain - length * token_price[copy, user]
+    table = np.empty((len(weight), longest + 1))
+    for device in range(len(weight)):
+        gain, power = 0.0, weight[device]
+        for length in range(longest + 1):
+            gain += power
+            power *= acceptance_rate[device]
+            table[device, length] = gain - length * token_price[device]
     return table
+
+
+@njit(cache=True)
+def gains(terms: Terms, lengths: IntArray) -> FloatArray:
+    """Gains (n,) of lengths (n, K)."""
+    result = np.empty(len(lengths))
+    for number in range(len(lengths)):
+        result[number] = _gain(_copy(terms, number), lengths[number][terms.starts[number]])
+    return result
 
 
 @njit(cache=True)
@@ -106,7 +118,7 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
         who = np.flatnonzero(terms.starts[number])
-        copy, queue = _copy(terms, number, who), _queue(terms, number, who)
+        copy, queue = _copy(terms, number), _queue(terms, number, len(who))
         for candidate in range(lengths.shape[1]):
             result[number, candidate] = _value(copy, queue, lengths[number, candidate][who])
     return result
@@ -117,26 +129,26 @@ def improve(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
         who = np.flatnonzero(terms.starts[number])
-        copy, queue = _copy(terms, number, who), _queue(terms, number, who)
-        count = len(queue.device) + 1
-        marks = Marks(np.empty(count), np.empty(count), np.empty(count))
+        copy, queue = _copy(terms, number), _queue(terms, number, len(who))
+        notes = _notes(len(queue.device) + 1, len(who))
         for candidate in range(lengths.shape[1]):
             best = lengths[number, candidate][who]
             for _ in range(MOST_STEPS):
                 for _ in range(MOST_STEPS):
-                    if not _climb(copy, queue, marks, best):
+                    if not _climb(copy, queue, notes, best):
                         break
-                if not _swap(copy, queue, marks, best):
+                if not _swap(copy, queue, notes, best):
                     break
             lengths[number, candidate][who] = best
 
 
 @njit(cache=True)
-def _copy(terms: Terms, number: int, who: IntArray) -> Copy:
+def _copy(terms: Terms, number: int) -> Copy:
+    first, last = terms.first[number], terms.first[number + 1]
     return Copy(
-        terms.gain[number][who],
-        terms.ends[number][who],
-        terms.token_air[number][who],
+        terms.gain[first:last],
+        terms.ends[first:last],
+        terms.token_air[first:last],
         terms.server[number],
         terms.due[number],
         terms.price[number],
@@ -146,17 +158,29 @@ def _copy(terms: Terms, number: int, who: IntArray) -> Copy:
 
 
 @njit(cache=True)
-def _queue(terms: Terms, number: int, who: IntArray) -> Queue:
+def _queue(terms: Terms, number: int, starters: int) -> Queue:
     """A queue for the devices that send something, in no order yet."""
-    release, air = terms.ends[number, :, 0], terms.air[number]
+    release, air = terms.release[number], terms.air[number]
     others = np.flatnonzero(~terms.starts[number] & ((release > 0.0) | (air > 0.0)))
-    count = len(others) + len(who)
+    count = len(others) + starters
     queue = Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
     for place, device in enumerate(others):
         _put(queue, place, -1, release[device], air[device])
-    for place in range(len(who)):
+    for place in range(starters):
         queue.device[len(others) + place] = place
     return queue
+
+
+@njit(cache=True)
+def _notes(places: int, starters: int) -> Notes:
+    return Notes(
+        np.empty(places),
+        np.empty(places),
+        np.empty(places),
+        np.empty((4, starters), np.int64),
+        np.empty((4, starters)),
+        np.empty(starters, np.int64),
+    )
 
 
 @njit(cache=True)
@@ -211,11 +235,19 @@ def _end(queue: Queue) -> float:
 
 
 @njit(cache=True)
+def _drafted(lengths: IntArray, padded: bool) -> int:
+    total, most = 0, 0
+    for length in lengths:
+        total, most = total + length, max(most, length)
+    return most * len(lengths) if padded else total
+
+
+@njit(cache=True)
 def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
     if len(copy.server) > 1:
-        late += copy.server[lengths.max() * len(lengths) if copy.padded else lengths.sum()]
+        late += copy.server[_drafted(lengths, copy.padded)]
     return late * copy.price
 
 
@@ -234,19 +266,19 @@ def _value(copy: Copy, queue: Queue, lengths: IntArray) -> float:
 
 
 @njit(cache=True)
-def _mark(queue: Queue, marks: Marks) -> None:
+def _mark(queue: Queue, notes: Notes) -> None:
     """Fill in the times of a queue in order."""
     count = len(queue.device)
-    marks.behind[count], marks.after[count], marks.before[0] = 0.0, -np.inf, -np.inf
+    notes.behind[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
     for place in range(count - 1, -1, -1):
-        marks.behind[place] = marks.behind[place + 1] + queue.work[place]
-        marks.after[place] = max(marks.after[place + 1], queue.release[place] + marks.behind[place])
+        notes.behind[place] = notes.behind[place + 1] + queue.work[place]
+        notes.after[place] = max(notes.after[place + 1], queue.release[place] + notes.behind[place])
     for place in range(count):
-        marks.before[place + 1] = max(marks.before[place], queue.release[place] + marks.behind[place])
+        notes.before[place + 1] = max(notes.before[place], queue.release[place] + notes.behind[place])
 
 
 @njit(cache=True)
-def _end_with(copy: Copy, queue: Queue, marks: Marks, device: int, length: int) -> float:
+def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) -> float:
     """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
     old = queue.work[place]
@@ -255,41 +287,65 @@ def _end_with(copy: Copy, queue: Queue, marks: Marks, device: int, length: int) 
     end = -np.inf
     while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # it starts behind these now
         after += 1
-        end = max(end, queue.release[after] + marks.behind[after] + work)
+        end = max(end, queue.release[after] + notes.behind[after] + work)
     while first > 0 and queue.release[first - 1] > release:  # and before these
         first -= 1
-        end = max(end, queue.release[first] + marks.behind[first] - old)
-    behind = marks.behind[after + 1] if after > place or first == place else marks.behind[first] - old
-    end = max(end, marks.before[first] + (work - old), release + work + behind)
-    return max(end, marks.after[after + 1])
+        end = max(end, queue.release[first] + notes.behind[first] - old)
+    behind = notes.behind[after + 1] if after > place or first == place else notes.behind[first] - old
+    end = max(end, notes.before[first] + (work - old), release + work + behind)
+    return max(end, notes.after[after + 1])
 
 
 @njit(cache=True)
-def _climb(copy: Copy, queue: Queue, marks: Marks, lengths: IntArray) -> bool:
+def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
     best = _value(copy, queue, lengths) + LEAST_GAIN
-    _mark(queue, marks)
-    longer, soon, shorter, late = _orders(copy, lengths, marks.after[0])
-    first, change, count = longer, 0, 0
-    for sign, order in ((1, longer), (-1, shorter)):
-        for device in order:
-            now = lengths[device]
-            if _possible(copy, now + sign):
-                lengths[device] = now + sign
-                gain = _gain(copy, lengths)
-                if gain > best:
-                    value = gain - _cost(copy, lengths, _end_with(copy, queue, marks, device, now + sign))
-                    if value > best:
-                        best, first, change, count = value, np.array([device]), sign, 1
-                lengths[device] = now
-    for sign, order in ((1, longer), (1, soon), (-1, shorter), (-1, late)):
-        value, found = _run(copy, queue, lengths, order, sign, best)
-        if found > 0:
-            best, first, change, count = value, order, sign, found
-    for device in first[:count]:
+    _mark(queue, notes)
+    best, order, first, last = _best_step(copy, queue, notes, lengths, 1, best)
+    change = 1
+    if _gain(copy, lengths) - _cheapest(copy, lengths) > best:  # else even that costs more than the delay
+        _, other, begin, end = _best_step(copy, queue, notes, lengths, -1, best)
+        if end > 0:
+            change, order, first, last = -1, other, begin, end
+    for device in notes.orders[order, first:last]:
         if _possible(copy, lengths[device] + change):
             lengths[device] += change
-    return count > 0
+    return last > 0
+
+
+@njit(cache=True)
+def _cheapest(copy: Copy, lengths: IntArray) -> float:
+    """What a token less costs where it costs least, as long as it brings nothing."""
+    cheapest = np.inf
+    for device, now in enumerate(lengths):
+        if now > copy.least:
+            cheapest = min(cheapest, copy.gain[device, now] - copy.gain[device, now - 1])
+    return cheapest if cheapest > 0.0 else -np.inf
+
+
+@njit(cache=True)
+def _best_step(
+    copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, change: int, best: float
+) -> tuple[float, int, int, int]:
+    """The best value above ``best`` of a token more or less for some devices: value, and part of an order they are."""
+    order = 0 if change > 0 else 2
+    _sort(copy, notes, lengths, order)
+    which, first, last = order, 0, 0
+    for place, device in enumerate(notes.orders[order]):
+        now = lengths[device]
+        if _possible(copy, now + change):
+            lengths[device] = now + change
+            gain = _gain(copy, lengths)
+            if gain > best:
+                value = gain - _cost(copy, lengths, _end_with(copy, queue, notes, device, now + change))
+                if value > best:
+                    best, first, last = value, place, place + 1
+            lengths[device] = now
+    for each in (order, order + 1):
+        value, count = _run(copy, queue, notes, lengths, each, change, best)
+        if count > 0:
+            best, which, first, last = value, each, 0, count
+    return best, which, first, last
 
 
 @njit(cache=True)
@@ -298,57 +354,66 @@ def _possible(copy: Copy, length: int) -> bool:
 
 
 @njit(cache=True)
-def _orders(copy: Copy, lengths: IntArray, end: float) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-    """Devices by what a token more brings for its air, if there is room for it, and by how soon it would be there.
+def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
+    """Write two orders of devices.
 
-    And by how little a token less costs for its air, and by how late the token would be there.
+    0 and 1: by what a token more brings for its air, if there is room for it, and by how soon it would be there.
+    2 and 3: by how little a token less costs for its air, and by how late one more would be there.
     """
-    count, longest = len(lengths), copy.gain.shape[1] - 1
-    longer, soon, shorter, late = [Queue(np.empty(count, np.int64), np.empty(count), np.empty(count)) for _ in range(4)]
-    for device in range(count):
-        now, air, gain = lengths[device], copy.token_air[device], copy.gain[device]
-        more = gain[now + 1] - gain[now] if now < longest else -np.inf
-        less = gain[now - 1] - gain[now] if now > copy.least else -np.inf
+    longest, end = copy.gain.shape[1] - 1, max(copy.due, notes.after[0])
+    for device, now in enumerate(lengths):
+        air, gain = copy.token_air[device], copy.gain[device]
         there = copy.ends[device, now + 1] + air
-        _put(longer, device, device, 1.0 if there > max(copy.due, end) else -more / air, 0.0)
-        _put(soon, device, device, there, 0.0)
-        _put(shorter, device, device, -less / air, 0.0)
-        _put(late, device, device, -there, 0.0)
-    return longer.device, soon.device, shorter.device, late.device
+        if first == 0:
+            more = gain[now + 1] - gain[now] if now < longest else -np.inf
+            keys = (1.0 if there > end else -more / air, there)
+        else:
+            less = gain[now - 1] - gain[now] if now > copy.least else -np.inf
+            keys = (-less / air, -there)
+        for order, key in enumerate(keys):
+            place, row, by = device, notes.orders[first + order], notes.keys[first + order]
+            while place > 0 and by[place - 1] > key:
+                by[place], row[place] = by[place - 1], row[place - 1]
+                place -= 1
+            by[place], row[place] = key, device
 
 
 @njit(cache=True)
-def _run(copy: Copy, queue: Queue, lengths: IntArray, order: IntArray, change: int, best: float) -> tuple[float, int]:
+def _run(
+    copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, order: int, change: int, best: float
+) -> tuple[float, int]:
     """The best value above ``best`` of a token more or less for each of the first devices of an order, and how many."""
-    tried, count = lengths.copy(), 0
+    tried, count = notes.tried, 0
+    tried[:] = lengths
+    for place, device in enumerate(notes.orders[order]):
+        if _possible(copy, tried[device] + change):
+            tried[device] += change
+            _move(copy, queue, device, tried[device])
+            gain = _gain(copy, tried)
+            if gain > best and place > 0:
+                value = gain - _cost(copy, tried, _end(queue))
+                if value > best:
+                    best, count = value, place + 1
+            elif gain <= best and change < 0:
+                break  # fewer tokens gain no more
     _arrange(copy, queue, lengths)
-    for place, device in enumerate(order):
-        if not _possible(copy, tried[device] + change):
-            continue
-        tried[device] += change
-        _move(copy, queue, device, tried[device])
-        gain = _gain(copy, tried)
-        if place > 0 and gain > best:
-            value = gain - _cost(copy, tried, _end(queue))
-            if value > best:
-                best, count = value, place + 1
     return best, count
 
 
 @njit(cache=True)
-def _swap(copy: Copy, queue: Queue, marks: Marks, lengths: IntArray) -> bool:
+def _swap(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
     best, gain = _value(copy, queue, lengths) + LEAST_GAIN, _gain(copy, lengths)
     taker, giver, tokens = 0, 0, 0
-    for less in (1, 2):
-        for device in range(len(lengths)):
-            now = lengths[device]
-            if not _possible(copy, now + 1):
-                continue
-            more = copy.gain[device, now + 1] - copy.gain[device, now]
-            lengths[device] = now + 1
-            _move(copy, queue, device, now + 1)
-            _mark(queue, marks)
+    for device in range(len(lengths)):
+        now = lengths[device]
+        if not _possible(copy, now + 1):
+            continue
+        more = copy.gain[device, now + 1] - copy.gain[device, now]
+        lengths[device] = now + 1
+        _move(copy, queue, device, now + 1)
+        _mark(queue, notes)
+        for less in (1, 2):
             for other in range(len(lengths)):
                 held = lengths[other]
                 if other == device or not _possible(copy, held - less):
@@ -356,12 +421,12 @@ def _swap(copy: Copy, queue: Queue, marks: Marks, lengths: IntArray) -> bool:
                 brings = gain + (more + (copy.gain[other, held - less] - copy.gain[other, held]))
                 if brings > best:
                     lengths[other] = held - less
-                    value = brings - _cost(copy, lengths, _end_with(copy, queue, marks, other, held - less))
+                    value = brings - _cost(copy, lengths, _end_with(copy, queue, notes, other, held - less))
                     lengths[other] = held
                     if value > best:
                         best, taker, giver, tokens = value, device, other, less
-            lengths[device] = now
-            _move(copy, queue, device, now)
+        lengths[device] = now
+        _move(copy, queue, device, now)
     if tokens > 0:
         lengths[taker] += 1
         lengths[giver] -= tokens
