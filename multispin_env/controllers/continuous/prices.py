@@ -16,11 +16,11 @@ from multispin_env.controllers.continuous.groups import (
     price_of_delay,
     start_drafts,
 )
-from multispin_env.controllers.continuous.launch import Background, all_sent, aside, ordered_sum
+from multispin_env.controllers.continuous.launch import Background, aside, ordered_sum
+from multispin_env.controllers.continuous.search import all_sent, gain_table
 from multispin_env.physics.chains import longest_sent, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
 
 USUAL_LENGTH = 6  # tokens of a draft, where a law of verification by tokens needs some before lengths are known
@@ -80,8 +80,9 @@ class Drafts:
         length = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1.0)
         air = full_share_token_time(scenario, state.spectral_efficiency)
         queued = tariff.queue * air
-        gain = TokenLaw.of(state.acceptance_rate[..., None]).expected(length)
-        gain -= tariff.air_price * length * air[..., None]
+        one = np.ones(air.size)
+        table = gain_table(one, state.acceptance_rate.ravel(), tariff.air_price * air.ravel(), scenario.max_draft_length)
+        gain = table.reshape(*air.shape, -1)[..., scenario.min_draft_length :]
         server = tariff.server_time(tariff.usual)
         part = (server_price * server / tariff.usual)[..., None]
         pace = (state.draft_time + queued)[..., None]
