@@ -9,15 +9,17 @@ import multispin_env as ms
 from multispin_env.controllers.continuous.launch import Launch, all_sent, fit, fit_ratio, improved
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
+TOKENS = ((0.0, 0.002), (0.015, 0.0))
+PADDED = {"verification_pieces": ((0.0, 0.002),), "padded_verification": True}
 LAWS = {
     "paper": {},
-    "tokens": {"verification_pieces": ((0.0, 0.002), (0.015, 0.0))},
-    "padded": {"verification_pieces": ((0.0, 0.002),), "padded_verification": True},
+    "tokens": {"verification_pieces": TOKENS},
+    "padded": PADDED,
     "round trip": {"round_trip_time": 0.03, "min_draft_length": 0},
-}
-AHEAD = {
-    "paper": {"draft_ahead": True},
-    "ids": {"draft_ahead": True, "min_draft_length": 0, "server": "a100-32b", "payload": "ids"},
+    "padded, empty drafts": {**PADDED, "min_draft_length": 0},
+    "ahead": {"draft_ahead": True},
+    "ahead, padded": {"draft_ahead": True, **PADDED},
+    "ahead, ids": {"draft_ahead": True, "min_draft_length": 0, "server": "a100-32b", "payload": "ids"},
 }
 
 
@@ -29,98 +31,120 @@ def sent_slowly(uploads):
     return now
 
 
-def value_slowly(scenario, devices, others, due, rho, air_price, lengths):
-    """Tokens less costs, in plain Python; devices are (T, u, α, A)."""
-    gain, uploads, tokens = 0.0, list(others), 0
-    for (pace, air, alpha, chain), length in zip(devices, lengths, strict=True):
-        gain += sum(alpha**power for power in range(length + 1)) - air_price * length * air
-        uploads.append((scenario.round_trip_time + max(length - chain, 0.0) * pace, length * air))
-        tokens += length + 1
+def pass_slowly(scenario, lengths):
+    """Seconds of a pass that holds drafts of these lengths."""
+    tokens = [length + 1 for length in lengths]
     if scenario.padded_verification:
-        tokens = len(devices) * (max(lengths) + 1)
-    late = max(sent_slowly(uploads) - due, 0.0)
-    if scenario.verification_pieces:
-        late += scenario.pass_time(len(devices), tokens)
-    return gain - rho * late
+        tokens = [max(tokens)] * len(tokens)
+    each = scenario.verification_time_per_draft + scenario.context_time * scenario.context
+    lines = [start + slope * sum(tokens) for start, slope in scenario.verification_pieces]
+    return scenario.verification_fixed_time + len(lengths) * each + max(lines, default=0.0)
 
 
-def launch_of(scenario, rng, copies, due):
+def played_slowly(launch, copy, lengths):
+    """Gain, time when all is sent, and time of the pass, device by device and token by token."""
+    gain, uploads, batch = 0.0, [], []
+    for k, length in enumerate(lengths.tolist()):
+        if not launch.starts[copy, k]:
+            uploads.append((launch.release[copy, k], launch.air[copy, k]))
+            continue
+        pace, air, alpha = (each[copy, k] for each in (launch.draft_time, launch.token_air, launch.acceptance_rate))
+        chain = launch.head_start[copy, k] if launch.scenario.draft_ahead else 0.0
+        gain += launch.gain[copy, k, 0] * sum(alpha**power for power in range(length + 1))
+        gain -= launch.air_price * length * air
+        uploads.append((launch.scenario.round_trip_time + max(length - chain, 0.0) * pace, length * air))
+        batch.append(length)
+    return gain, sent_slowly(uploads), pass_slowly(launch.scenario, batch)
+
+
+def value_slowly(launch, copy, lengths):
+    """Tokens less costs of lengths (K,); a pass that takes as long whatever is in it costs nothing."""
+    gain, sent, server = played_slowly(launch, copy, lengths)
+    late = max(sent - launch.due[copy], 0.0)
+    return gain - launch.delay_price[copy] * (late + server if launch.scenario.verification_pieces else late)
+
+
+def ratio_slowly(launch, copy, lengths):
+    gain, sent, server = played_slowly(launch, copy, lengths)
+    return gain / (max(sent, launch.due[copy]) + server)
+
+
+def launch_of(scenario, rng, copies, due, starts=None, air_price=3.0, weight=1.0):
     """A launch of the first devices, and the last one in the background where there are three."""
     users = scenario.num_users
     core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), copies, drawn=False)
     core.hold(ms.sample_state(scenario, rng, copies))
     state = core.state
-    if scenario.draft_ahead:
-        state = state.changed(head_start=rng.uniform(0.0, 6.0, (copies, users)) * (rng.random((copies, users)) < 0.7))
-    starts = np.arange(users) < (2 if users == 3 else users)
     shape = (copies, users)
+    if scenario.draft_ahead:
+        state = state.changed(head_start=rng.uniform(0.0, 6.0, shape) * (rng.random(shape) < 0.7))
+    if starts is None:
+        starts = np.broadcast_to(np.arange(users) < (2 if users == 3 else users), shape)
     release, air = rng.uniform(0, 0.08, shape) * ~starts, rng.uniform(0, 0.03, shape) * ~starts
     rho = rng.uniform(30.0, 120.0, copies)
-    starts, due = np.broadcast_to(starts, shape), np.full(copies, due)
-    return Launch.of(scenario, state, starts, (release, air), due, rho, air_price=3.0, weight=1.0)
+    due = np.broadcast_to(due, copies)
+    return Launch.of(scenario, state, starts, (release, air), due, rho, air_price=air_price, weight=weight)
 
 
-def slow_arguments(launch, copy):
-    starts = launch.starts[copy]
-    devices = list(
-        zip(
-            launch.draft_time[copy, starts],
-            launch.token_air[copy, starts],
-            launch.acceptance_rate[copy, starts],
-            (launch.head_start if launch.head_start is not None else 0.0 * launch.gain[..., 0])[copy, starts],
-            strict=True,
-        )
-    )
-    others = [(r, a) for r, a, s in zip(launch.release[copy], launch.air[copy], starts, strict=True) if not s]
-    return launch.scenario, devices, others, launch.due[copy], launch.delay_price[copy], launch.air_price
+def drawn_launch(law, users, copies, longest):
+    """Any devices start and have any worth; the server is free at once in half of the copies."""
+    rng = np.random.default_rng(users)
+    fields = {"max_draft_length": longest, "total_bandwidth": 1e6 * users, **LAWS[law]}
+    scenario = ms.Scenario.preset("llama2", num_users=users, **fields)
+    starts = rng.random((copies, users)) < 0.8
+    starts[:, 0] = True
+    due = rng.uniform(0.0, 0.12, copies) * (rng.random(copies) < 0.5)
+    weight = rng.uniform(0.3, 2.0, starts.shape)
+    return launch_of(scenario, rng, copies, due, starts, air_price=[0.0, 3.0, 30.0][users % 3], weight=weight)
 
 
-@pytest.mark.parametrize("users", [1, 2, 3])
+def every_length(launch):
+    """All lengths (n, C, K) that there are."""
+    low, high = launch.scenario.min_draft_length, launch.scenario.max_draft_length
+    menu = np.array(list(itertools.product(range(low, high + 1), repeat=launch.starts.shape[-1])))
+    return np.where(launch.starts[:, None], menu, low)
+
+
+@pytest.mark.parametrize("users", [1, 2, 3, 4])
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("due", [0.0, 0.06])
-def test_values_and_brute_force(law, users, due):
-    """Its value is that of the plain version; the lengths are the best of all, or nearly."""
-    scenario = ms.Scenario.preset(
-        "llama2", num_users=users, max_draft_length=9, total_bandwidth=1e6 * users, **LAWS[law]
-    )
-    launch = launch_of(scenario, np.random.default_rng(users), 6, due)
-    lengths = fit(launch, thorough=True)
-    reached = launch.value(lengths[:, None])[:, 0]
-    exact = 0
-    for copy in range(6):
-        arguments = slow_arguments(launch, copy)
-        starting = int(launch.starts[copy].sum())
-        menu = range(scenario.min_draft_length, 10)
-        best = max(value_slowly(*arguments, choice) for choice in itertools.product(menu, repeat=starting))
-        assert reached[copy] == pytest.approx(value_slowly(*arguments, lengths[copy, :starting]), abs=1e-9)
-        assert best - 0.02 * starting <= reached[copy] <= best + 1e-9
-        exact += reached[copy] > best - 1e-9
-    assert exact >= 5
+def test_values_are_those_of_a_plain_version(law, users):
+    launch = drawn_launch(law, users, 20, 9 if users < 4 else 6)
+    every = every_length(launch)
+    some = every[:, np.random.default_rng(0).integers(0, every.shape[1], 8)]
+    slowly = [[value_slowly(launch, copy, lengths) for lengths in tried] for copy, tried in enumerate(some)]
+    assert launch.value(some) == pytest.approx(np.array(slowly), abs=1e-9)
 
 
-@pytest.mark.parametrize("users", [2, 3, 4])
-@pytest.mark.parametrize("law", AHEAD)
-@pytest.mark.parametrize("due", [0.0, 0.06])
-def test_head_starts_and_brute_force(law, users, due):
-    """Steps of a token miss the best of all in a few cases more than without, by little in the mean."""
-    scenario = ms.Scenario.preset(
-        "llama2", **{"num_users": users, "max_draft_length": 7, "total_bandwidth": 1e6 * users, **AHEAD[law]}
-    )
-    copies, low = 30, scenario.min_draft_length
-    launch = launch_of(scenario, np.random.default_rng(users), copies, due)
-    lengths = fit(launch, thorough=True)
-    reached = launch.value(lengths[:, None])[:, 0]
-    starting = int(launch.starts[0].sum())
-    menu = np.array(list(itertools.product(range(low, 8), repeat=starting)))
-    every = np.full((copies, len(menu), users), low)
-    every[..., :starting] = menu
-    best = launch.value(every).max(-1)
-    for copy in range(0, copies, 10):
-        slow = value_slowly(*slow_arguments(launch, copy), lengths[copy, :starting])
-        assert reached[copy] == pytest.approx(slow, abs=1e-9)
-    lost = best - reached
-    assert (lost < 1e-9).mean() >= 0.9
-    assert lost.mean() < 0.01
+@pytest.mark.parametrize(
+    ("thorough", "equal", "in_the_mean", "at_most"), [(False, 0.94, 0.005, 0.3), (True, 0.97, 0.003, 0.3)]
+)
+@pytest.mark.parametrize("law", LAWS)
+def test_lengths_are_the_best_of_all_or_nearly(law, thorough, equal, in_the_mean, at_most):
+    """Tokens that are lost, of some four to ten; steps of a token or two do not find everything."""
+    lost = []
+    for users in range(1, 5):
+        launch = drawn_launch(law, users, 100, 9 if users < 4 else 6)
+        reached = launch.value(fit(launch, thorough=thorough)[:, None])[:, 0]
+        lost.append(launch.value(every_length(launch)).max(-1) - reached)
+    assert (np.array(lost[0]) < 1e-9).all()
+    assert np.min(lost) > -1e-9
+    assert (np.array(lost) < 1e-9).mean() >= equal
+    assert np.mean(lost) < in_the_mean
+    assert np.max(lost) < at_most
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_no_step_betters_the_lengths(law):
+    """One token more or less, or one more for a device and one or two less for another."""
+    launch, users = drawn_launch(law, 7, 40, 9), 7
+    lengths = fit(launch)
+    one = np.eye(users, dtype=np.int64)
+    pairs = [one[to] - less * one[source] for to in range(users) for source in range(users) for less in (1, 2)]
+    tried = lengths[:, None] + np.array([*one, *-one, *pairs])
+    inside = (tried >= launch.scenario.min_draft_length) & (tried <= 9)
+    possible = (inside & (launch.starts[:, None] | (tried == lengths[:, None]))).all(-1)
+    values = np.where(possible, launch.value(np.where(possible[..., None], tried, lengths[:, None])), -np.inf)
+    assert (values.max(-1) <= launch.value(lengths[:, None])[:, 0] + 1e-9).all()
 
 
 def test_lengths_of_others_stay_least():
@@ -130,24 +154,17 @@ def test_lengths_of_others_stay_least():
     assert (lengths[:, :2] > 1).any()
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_ratio_is_the_greatest(ahead):
-    scenario = ms.Scenario.preset("llama2", num_users=2, max_draft_length=12, draft_ahead=ahead)
-    launch = launch_of(scenario, np.random.default_rng(5), 6, 0.0)
-    launch = Launch(**{**{n: getattr(launch, n) for n in launch.__dataclass_fields__}, "air_price": 0.0})
-    lengths = fit_ratio(launch)
-
-    def ratio(copy, choice):
-        scenario, devices, others, *_ = slow_arguments(launch, copy)
-        tokens = value_slowly(scenario, devices, others, 1e9, 0.0, 0.0, choice)
-        uploads = [
-            (max(n - chain, 0.0) * pace, n * air) for (pace, air, _, chain), n in zip(devices, choice, strict=True)
-        ]
-        return tokens / (sent_slowly(uploads) + scenario.pass_time(2, 0))
-
-    for copy in range(6):
-        best = max(ratio(copy, choice) for choice in itertools.product(range(1, 13), repeat=2))
-        assert ratio(copy, lengths[copy]) == pytest.approx(best, rel=1e-9)
+@pytest.mark.parametrize("law", LAWS)
+def test_ratio_is_the_greatest_or_nearly(law):
+    """Three steps of the search do not always reach it from a price that is several times too high."""
+    share = []
+    for users, longest in ((1, 9), (2, 9), (3, 5)):
+        launch = drawn_launch(law, users, 12, longest)
+        for copy, (found, every) in enumerate(zip(fit_ratio(launch), every_length(launch), strict=True)):
+            best = max(ratio_slowly(launch, copy, lengths) for lengths in every)
+            share.append(ratio_slowly(launch, copy, found) / best)
+    assert (np.array(share) > 1.0 - 1e-9).sum() >= len(share) - 3
+    assert min(share) > 0.98
 
 
 def test_fill_and_pairs_are_not_lost():

@@ -1,0 +1,127 @@
+"""Decisions of rules that search, as they were before anybody made the search faster.
+
+A change that is meant to alter decisions stores them anew, by
+``python -m tests.controllers.continuous.test_stored_decisions``.
+"""
+
+import itertools
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.continuous.groups import decision_of_batches
+from multispin_env.controllers.continuous.launch import Background, Launch, fit, fit_ratio
+from multispin_env.controllers.continuous.rates import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
+from tests.envs.continuous.played import BUSY
+
+STORED = Path(__file__).with_name("stored_decisions.npz")
+COPIES, STEPS = 32, 7
+FEW = np.arange(8)  # copies for searches that take long, one of each age
+SYSTEMS = {
+    "paper": {},
+    "narrow": {"total_bandwidth": 2e6, "draft_time_spread": 0.0},
+    "tokens": {"server": "a100-32b"},
+    "padded": {"verification_pieces": ((0.0, 0.001),), "padded_verification": True},
+    "empty drafts, round trip": {"min_draft_length": 0, "round_trip_time": 0.02},
+    "ahead": {"draft_ahead": True, "server": "a100-32b", "total_bandwidth": 5e6},
+    "requests": {},
+}
+CASES = list(itertools.product(SYSTEMS, (8, 20)))
+
+
+def scenario_of(system, users):
+    return ms.Scenario.preset("llama2", num_users=users, channel="independent", **SYSTEMS[system])
+
+
+@cache
+def met(system, users):
+    """A state (n, K) behind 0 to 7 batches of drafts of any length in three groups, some of them not waited for."""
+    scenario, rng = scenario_of(system, users), np.random.default_rng(users)
+    requests = BUSY if system == "requests" else None
+    core = seeded_core(ContinuousSystem.of(scenario, workload=requests), COPIES, 0, drawn=requests is not None)
+    core.reset()
+    turn = np.arange(users) % 3
+    for step in range(STEPS):
+        state = core.state
+        batch = state.batch[:, None]
+        aim = np.where(state.starting, np.where(batch == 0, turn, batch + 2), state.aim)
+        length = rng.integers(scenario.min_draft_length, 10, aim.shape)
+        ignored = (rng.random(aim.shape) < 0.1) | ~state.busy
+        core.step(decision_of_batches(state, length, aim, ignored), np.arange(COPIES) % 8 == step)
+    return core.state
+
+
+def launch_of(scenario, state):
+    """All that is free starts for the batch after the next, at any price."""
+    rng = np.random.default_rng(0)
+    work = Background.of(scenario, state, rng.random(state.phase.shape) < 0.1)
+    weight, rho = rng.uniform(0.5, 2.0, state.phase.shape), rng.uniform(20.0, 300.0, COPIES)
+    starts = state.phase == ms.Phase.FREE
+    launch = Launch.of(scenario, state, starts, work.up_to(1), work.due(1), rho, air_price=10.0, weight=weight)
+    return launch[starts.any(-1)]
+
+
+SEARCHES = {
+    "fit": fit,
+    "fit, thorough": lambda launch: fit(launch[FEW], thorough=True),
+    "fit_ratio": lambda launch: fit_ratio(launch[FEW]),
+}
+WEIGHTS = np.linspace(0.5, 2.0, 20)
+RULES = {
+    "synchronous": lambda _: {},
+    "groups": lambda _: {"groups": 2},
+    "groups+deadlines": lambda users: {"groups": 3, "weights": WEIGHTS[:users], "air_price": 20.0, "delay_weight": 0.5},
+    "prices": lambda _: {},
+    "prices+deadlines": lambda _: {"ahead": 3, "size": 0.3, "server_price": 0.5, "penalty": 0.5},
+    "greedy": lambda _: {},
+    "load-aware": lambda _: {},
+}
+
+
+def decided(system, users):
+    """Lengths (m, K) of searches, and numbers (m, K) that make up the decisions of rules, all by name."""
+    scenario, state = scenario_of(system, users), met(system, users)
+    found = {name: search(launch_of(scenario, state)) for name, search in SEARCHES.items()}
+    for name, options in RULES.items():
+        seen = state[FEW] if name == "synchronous" else state
+        decision = ms.make_controller(name, scenario, **options(users))(seen)
+        found[f"length, {name}"] = decision.draft_length
+        if name not in ("synchronous", "greedy"):
+            found[f"order, {name}"] = np.argsort(decision.priority, -1, kind="stable")
+        if decision.aim is not None and name != "synchronous":
+            found[f"join, {name}"], found[f"aim, {name}"] = decision.join, decision.aim - state.batch[:, None]
+        if system == "requests" and decision.drop is not None:
+            found[f"drop, {name}"] = decision.drop
+    return found
+
+
+@pytest.mark.parametrize(("system", "users"), CASES)
+def test_decisions_are_those_that_were_stored(system, users):
+    with np.load(STORED) as file:
+        stored = file[f"{system} {users}"]
+    found = decided(system, users)
+    before = np.split(stored, np.cumsum([len(now) for now in found.values()]))
+    other = {name: (was != now).any(-1) for was, (name, now) in zip(before[:-1], found.items(), strict=True)}
+    assert {name: np.flatnonzero(copies).tolist() for name, copies in other.items() if copies.any()} == {}
+    assert not before[-1].size
+
+
+def test_states_have_every_phase_and_age():
+    states = [met(*case) for case in CASES]
+    assert {int(phase) for state in states for phase in np.unique(state.phase)} == {*range(5)}
+    assert all({*state.batch[FEW].tolist()} == {*range(STEPS + 1)} for state in states)
+
+
+def store():
+    """Write the decisions of today to the file."""
+    arrays = {f"{system} {users}": np.concatenate([*decided(system, users).values()]) for system, users in CASES}
+    assert all(abs(array).max() < 128 for array in arrays.values())
+    np.savez_compressed(STORED, **{name: array.astype(np.int8) for name, array in arrays.items()})
+
+
+if __name__ == "__main__":
+    store()
