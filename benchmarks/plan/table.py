@@ -10,7 +10,7 @@ import numpy as np
 
 from multispin_env import ContinuousController, ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.continuous.launch import all_sent
+from multispin_env.controllers.continuous.search import all_sent
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import batch_time, expected_tokens
 from multispin_env.physics.types import SystemState

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.launch import Launch, all_sent, fit, fit_ratio, improved
+from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio, improved
+from multispin_env.controllers.continuous.search import all_sent
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 TOKENS = ((0.0, 0.002), (0.015, 0.0))
@@ -50,7 +51,7 @@ def played_slowly(launch, copy, lengths):
             continue
         pace, air, alpha = (each[copy, k] for each in (launch.draft_time, launch.token_air, launch.acceptance_rate))
         chain = launch.head_start[copy, k] if launch.scenario.draft_ahead else 0.0
-        gain += launch.gain[copy, k, 0] * sum(alpha**power for power in range(length + 1))
+        gain += launch.weight[copy, k] * sum(alpha**power for power in range(length + 1))
         gain -= launch.air_price * length * air
         uploads.append((launch.scenario.round_trip_time + max(length - chain, 0.0) * pace, length * air))
         batch.append(length)
@@ -176,8 +177,8 @@ def test_fill_and_pairs_are_not_lost():
     best = reached.copy()
     for _ in range(15):
         start = rng.integers(1, 12, launch.starts.shape)
-        best = np.maximum(best, launch.value(improved(launch, start)[:, None])[:, 0])
-    lost = (best - reached) / launch.gains(fit(launch)).sum(-1)
+        best = np.maximum(best, launch.value(improved(launch, start[:, None]))[:, 0])
+    lost = (best - reached) / launch.gains(fit(launch))
     assert lost.mean() < 0.005
     assert lost.max() < 0.01
     assert len({*fit(launch)[0].tolist()}) > 1
@@ -188,5 +189,5 @@ def test_when_all_is_sent():
     release, air = np.round(rng.random((200, 6)), 1), rng.random((200, 6)) * (rng.random((200, 6)) < 0.7)
     slowly = [sent_slowly(zip(*row, strict=True)) for row in zip(release, air, strict=True)]
     assert all_sent(release, air) == pytest.approx(np.array(slowly), rel=1e-12)
-    alone = [float(all_sent(release[row], air[row])) for row in range(200)]
+    alone = [float(all_sent(release[[row]], air[[row]])[0]) for row in range(200)]
     assert alone == all_sent(release, air).tolist()

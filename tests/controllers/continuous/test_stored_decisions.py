@@ -55,20 +55,24 @@ def met(system, users):
     return core.state
 
 
-def launch_of(scenario, state):
-    """All that is free starts for the batch after the next, at any price."""
+def launch_of(scenario, state, rows=slice(None)):
+    """All that is free starts for the batch after the next, at any price; of some copies where there is any."""
     rng = np.random.default_rng(0)
     work = Background.of(scenario, state, rng.random(state.phase.shape) < 0.1)
     weight, rho = rng.uniform(0.5, 2.0, state.phase.shape), rng.uniform(20.0, 300.0, COPIES)
     starts = state.phase == ms.Phase.FREE
-    launch = Launch.of(scenario, state, starts, work.up_to(1), work.due(1), rho, air_price=10.0, weight=weight)
-    return launch[starts.any(-1)]
+    rows = np.flatnonzero(starts.any(-1))[rows]
+    some = work[rows]
+    background, due = some.up_to(1), some.due(1)
+    return Launch.of(
+        scenario, state[rows], starts[rows], background, due, rho[rows], air_price=10.0, weight=weight[rows]
+    )
 
 
 SEARCHES = {
-    "fit": fit,
-    "fit, thorough": lambda launch: fit(launch[FEW], thorough=True),
-    "fit_ratio": lambda launch: fit_ratio(launch[FEW]),
+    "fit": lambda *system: fit(launch_of(*system)),
+    "fit, thorough": lambda *system: fit(launch_of(*system, FEW), thorough=True),
+    "fit_ratio": lambda *system: fit_ratio(launch_of(*system, FEW)),
 }
 WEIGHTS = np.linspace(0.5, 2.0, 20)
 RULES = {
@@ -85,7 +89,7 @@ RULES = {
 def decided(system, users):
     """Lengths (m, K) of searches, and numbers (m, K) that make up the decisions of rules, all by name."""
     scenario, state = scenario_of(system, users), met(system, users)
-    found = {name: search(launch_of(scenario, state)) for name, search in SEARCHES.items()}
+    found = {name: search(scenario, state) for name, search in SEARCHES.items()}
     for name, options in RULES.items():
         seen = state[FEW] if name == "synchronous" else state
         decision = ms.make_controller(name, scenario, **options(users))(seen)
