@@ -6,7 +6,7 @@ docs/evidence/serving.md has what they earn.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -33,50 +33,69 @@ def present(state: ContinuousState) -> FloatArray:
     return np.where(has.any(-1, keepdims=True), has, 1.0 / has.shape[-1])
 
 
+SECANT_STEPS = 4  # rates to 2e-4 where the uplink is nearly full, else to 1e-6 and less
+
+
 def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray) -> FloatArray:
     """Tokens/s (n, C) of all devices together if drafts have these lengths, without simulation.
 
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
-    the devices that come back while the last one is verified, those that count at most. The size is found by
-    repetition. An upload takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
-    A device that drafts ahead has a head start with the probability of a hit: what it drafted behind a miss, in half of
-    the time in which it waits and is verified.
+    the devices that come back while the last one is verified, those that count at most. The secant method finds the
+    size of batches. An upload takes as long as one of a queue in which the shorter ones go first,
+    w / (1 − load of these). A device that drafts ahead has a head start with the probability of a hit: what it drafted
+    behind a miss, in half of the time in which it waits and is verified.
     Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
     (`present`). Prompts are not counted.
     """
-    copies, users = state.phase.shape
-    if lengths.ndim == 1:
-        lengths = np.broadcast_to(lengths[:, None], (copies, len(lengths), users))
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    counted = np.broadcast_to(weight[:, None], lengths.shape)
-    count = ordered_sum(counted)
-    drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(counted * lengths) / count
-    order = np.argsort(lengths * token_air[:, None], -1, kind="stable")  # devices by the length of their upload
-    counted = np.take_along_axis(counted, order, -1)
-    length: IntArray = np.take_along_axis(lengths, order, -1)
-    pace, air, alpha = (
-        np.take_along_axis(np.broadcast_to(array[:, None], order.shape), order, -1)
-        for array in (state.draft_time, token_air, state.acceptance_rate)
+    count = ordered_sum(weight)[:, None]
+    drafted: IntArray | FloatArray = lengths
+    order = np.argsort(token_air, -1, kind="stable")[:, None]
+    if lengths.ndim > 1:
+        drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(weight[:, None] * lengths) / count
+        order = np.argsort(lengths * token_air[:, None], -1, kind="stable")
+        lengths = _by_upload(lengths, order)
+    counted, pace, air, alpha = (
+        _by_upload(array[:, None], order) for array in (weight, state.draft_time, token_air, state.acceptance_rate)
     )
-    draft, need = scenario.round_trip_time + length * pace, length * air
-    whole, none = draft, np.zeros(1)
-    hit = hit_probability(scenario, length, alpha) if scenario.draft_ahead else None
+    need = lengths * air
     work = counted * need
-    size: FloatArray = count / 2
-    upload: FloatArray = need
-    room = np.ones_like(need)  # what shorter uploads leave of the uplink
-    for _ in range(30):
-        server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))  # type: ignore[arg-type]
-        if hit is not None:
-            left = chain_left(scenario, length, pace, none, whole + upload + 0.75 * server[..., None])
-            draft = whole - hit * (length * pace - drafting_time(length, pace, left))
-        cycle = draft + upload
-        cycle += 1.5 * server[..., None]
-        load = np.add.accumulate(work / cycle, -1)
-        np.subtract(1.0, np.minimum(load[..., :-1], 0.97), out=room[..., 1:])
-        upload = 0.5 * (upload + need / room)
-        size = 0.5 * (size + np.clip(server * ordered_sum(counted / cycle), 1.0, np.maximum(count, 1.0)))
-    return ordered_sum(counted * (TokenLaw.of(alpha).expected(length) / cycle))
+    whole = scenario.round_trip_time + lengths * pace
+    hit = hit_probability(scenario, lengths, alpha) if scenario.draft_ahead else None
+    often, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s of each device; s, and what else is needed
+
+    def returning(size: FloatArray) -> FloatArray:
+        """Devices that come back in the time of a pass of so many."""
+        server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))
+        np.add(whole, 1.5 * server, out=cycles)
+        room = np.ones_like(server)  # of the uplink, what shorter uploads leave
+        for device in range(len(need)):
+            cycle = cycles[device]
+            cycle += need[device] / np.maximum(room, 0.03)
+            if hit is not None:
+                length = lengths if lengths.ndim == 1 else lengths[device]
+                left = chain_left(scenario, length, pace[device], np.zeros(1), cycle - 0.75 * server)
+                cycle -= hit[device] * (length * pace[device] - drafting_time(length, pace[device], left))
+            np.divide(1.0, cycle, out=often[device])
+            room -= work[device] * often[device]
+        back = np.multiply(counted, often, out=cycles).sum(0)
+        return np.clip(server * back, 1.0, np.maximum(count, 1.0))
+
+    before = count / 2 + np.zeros(need.shape[1:])
+    size = back = returning(before)
+    for _ in range(SECANT_STEPS):
+        now = returning(size)
+        moved = size - before
+        slope = np.divide(now - back, moved, out=np.zeros_like(moved), where=moved != 0.0)
+        before, back = size, now
+        size = size + (now - size) / (1.0 - np.minimum(slope, 0.9))
+    returning(size)
+    return (counted * often * TokenLaw.of(alpha).expected(lengths)).sum(0)
+
+
+def _by_upload(array: FloatArray | IntArray, order: IntArray) -> Any:
+    """Rows (n, C, K) as (K, n, C), the device with the shortest upload first."""
+    return np.ascontiguousarray(np.moveaxis(np.take_along_axis(array, order, -1), -1, 0))
 
 
 def best_common_length(scenario: Scenario, state: ContinuousState) -> IntArray:

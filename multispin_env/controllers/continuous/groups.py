@@ -100,10 +100,8 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
     window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
     # devices come first, so that sums over them go from left to right in any batch
-    rate, air, pace, busy = (
-        np.ascontiguousarray(array.T)[..., None]
-        for array in (state.acceptance_rate, token_air, state.draft_time + token_air, state.busy)
-    )
+    arrays = state.acceptance_rate, token_air, state.draft_time + token_air, state.busy.astype(np.float64)
+    rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
     length = np.minimum((window - scenario.round_trip_time) / pace, scenario.max_draft_length)
     tokens = (TokenLaw.of(rate).expected(length) * busy).sum(0)
     length *= busy

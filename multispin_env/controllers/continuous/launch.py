@@ -67,7 +67,7 @@ class Launch:
             state.head_start,
             full_share_token_time(scenario, state.spectral_efficiency) * starts,
             state.acceptance_rate,
-            weight * starts,
+            np.where(starts, weight, 0.0),
             np.where(starts, scenario.round_trip_time, release),
             np.where(starts, 0.0, air),
             due,

@@ -81,7 +81,9 @@ class Drafts:
         air = full_share_token_time(scenario, state.spectral_efficiency)
         queued = tariff.queue * air
         one = np.ones(air.size)
-        table = gain_table(one, state.acceptance_rate.ravel(), tariff.air_price * air.ravel(), scenario.max_draft_length)
+        table = gain_table(
+            one, state.acceptance_rate.ravel(), tariff.air_price * air.ravel(), scenario.max_draft_length
+        )
         gain = table.reshape(*air.shape, -1)[..., scenario.min_draft_length :]
         server = tariff.server_time(tariff.usual)
         part = (server_price * server / tariff.usual)[..., None]
