@@ -33,6 +33,11 @@ def put(array: NDArray[Any], index: IntArray, values: Any) -> None:
     array.reshape(-1)[index] = values
 
 
+def ordered_sum(array: FloatArray) -> FloatArray:
+    """Sums (...) over the last axis from left to right, to the same bits in any batch."""
+    return np.add.accumulate(array, -1)[..., -1]
+
+
 def dense_rank(array: FloatArray) -> IntArray:
     """How many different numbers of its row (..., K) are smaller than each: 1, 0, 1, 2 for .5, −2, .5, 9."""
     by_size = np.argsort(array, -1, kind="stable")

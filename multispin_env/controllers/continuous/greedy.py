@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, IntArray, dense_rank
+from multispin_env.arrays import FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
-from multispin_env.controllers.continuous.groups import SHORTEST, USUAL, Cycle
-from multispin_env.controllers.continuous.launch import longest_paying, ordered_sum
+from multispin_env.controllers.continuous.cycle import SHORTEST, USUAL, Cycle, longest_paying
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, ordered_sum
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
 from multispin_env.controllers.continuous.groups import (
@@ -16,8 +16,7 @@ from multispin_env.controllers.continuous.groups import (
     price_of_delay,
     start_drafts,
 )
-from multispin_env.controllers.continuous.launch import Background, aside, ordered_sum
-from multispin_env.controllers.continuous.search import all_sent, gain_table
+from multispin_env.controllers.continuous.under_way import Background, aside
 from multispin_env.physics.chains import longest_sent, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -76,6 +75,8 @@ class Drafts:
     @classmethod
     def of(cls, tariff: Tariff, state: ContinuousState, server_price: FloatArray) -> Self:
         """ν is the most tokens for a second of the device's own time, after its part of a usual batch is paid."""
+        from multispin_env.controllers.continuous.search import gain_table  # late: Numba takes long to import
+
         scenario = tariff.scenario
         length = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1.0)
         air = full_share_token_time(scenario, state.spectral_efficiency)
@@ -112,7 +113,7 @@ class Market:
         drafts = Drafts.of(tariff, state, server_price)
         places = range(tariff.ahead + 1)
         inside = [work.place == place for place in places]
-        sent = np.stack([all_sent(*work.up_to(place)) for place in places], -1)
+        sent = np.stack([work.sent(place) for place in places], -1)
         size = np.stack([among.sum(-1) for among in inside], -1)
         owned = np.stack([ordered_sum(drafts.own_price * among) for among in inside], -1)
         return cls(tariff.scenario, Sizes.of(tariff, server_price), drafts, price[:, None], sent, size, owned)

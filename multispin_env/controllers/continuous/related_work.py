@@ -11,9 +11,9 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController
+from multispin_env.controllers.continuous.cycle import longest_paying
 from multispin_env.controllers.continuous.greedy import Greedy, best_common_length, estimated_rates, present, take_all
 from multispin_env.controllers.continuous.groups import Groups
-from multispin_env.controllers.continuous.launch import longest_paying
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 from multispin_env.physics.tokens import expected_tokens
 

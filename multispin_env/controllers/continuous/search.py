@@ -1,8 +1,8 @@
 """Search for the lengths that are best for a launch, copy by copy (ours; docs/evidence/continuous.md).
 
-`improve` adds, takes away and moves whole tokens by two kinds of steps that take turns until none helps. `_climb` tries
-one token more or less for every device, and one for each of several devices, in the order in which they pay for their
-air. `_swap` tries one token more for a device, and one or two less for another.
+`improve_lengths` adds, takes away and moves whole tokens by two kinds of steps that take turns until none helps.
+`_climb` tries one token more or less for every device, and one for each of several devices, in the order in which they
+pay for their air. `_swap` tries one token more for a device, and one or two less for another.
 
 A step tries hundreds of changes of one or two drafts. All uploads have to be put in order for each, and the copies need
 different numbers of steps, so that NumPy takes ten times as long. That is why this chapter, and no other, is compiled,
@@ -104,7 +104,7 @@ def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: Flo
 
 
 @njit(cache=True)
-def gains(terms: Terms, lengths: IntArray) -> FloatArray:
+def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains (n,) of lengths (n, K)."""
     result = np.empty(len(lengths))
     for number in range(len(lengths)):
@@ -125,7 +125,7 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
 
 
 @njit(cache=True)
-def improve(terms: Terms, lengths: IntArray) -> None:
+def improve_lengths(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
         who = np.flatnonzero(terms.starts[number])

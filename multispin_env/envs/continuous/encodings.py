@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
-from multispin_env.controllers.continuous.launch import ordered_sum
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.controllers.continuous.rates import serve_in
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.engine import ActionCodec, columns_stacked

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.greedy import NO_HURRY, Deadlines
-from multispin_env.controllers.continuous.groups import Cycle
 from multispin_env.controllers.continuous.rates import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from tests.controllers.continuous.states import workload

@@ -1,0 +1,80 @@
+"""Drafts under way, which batches wait for, and devices that no batch waits for (ours; docs/evidence/continuous.md)."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.chains import drafting_time
+from multispin_env.physics.continuous.types import ContinuousState, Phase
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.tokens import batch_time
+from multispin_env.scenario import Scenario
+
+
+def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
+    """Devices (n, K) in a deep fade, for which no batch should wait: T_k + 3 u_k > T_fix + K T_lin / 2.
+
+    With a head start, (1 − A_k)^+ T_k counts. Channel and head start hold for a cycle, so the answer is the same at all
+    times of the cycle. Of a law of verification by tokens, a pass of half the devices without drafts counts.
+    """
+    half = scenario.num_users / 2
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    first = drafting_time(1, state.draft_time, state.head_start)
+    late: BoolArray = first + 3.0 * token_air > scenario.pass_time(half, half)
+    return late
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """Drafts under way, and those that have been decided; `add` puts in more of them."""
+
+    scenario: Scenario
+    length: IntArray  # (n, K) tokens
+    release: FloatArray  # (n, K) s until drafts end
+    air: FloatArray  # (n, K) s of the whole band
+    place: IntArray  # (n, K), batches before the one a draft aims at; negative for drafts that no batch waits for
+
+    @classmethod
+    def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:
+        """All that is under way in a state (n, K), except for devices that are ``ignored``."""
+        out = ignored | (state.phase == Phase.FREE)
+        place = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
+        return cls(scenario, state.draft_length, state.drafting_left, state.air_left, place)
+
+    def __getitem__(self, rows: IntArray) -> Self:
+        """Some of the copies."""
+        return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.place[rows])
+
+    def up_to(self, place: int) -> tuple[FloatArray, FloatArray]:
+        """Release and air times (n, K) of all that must be sent for the batch in this place; 0 for others."""
+        counts = (self.place >= 0) & (self.place <= place)
+        return self.release * counts, self.air * counts
+
+    def sent(self, place: int) -> FloatArray:
+        """When all that must be sent for the batch in this place has been, (n,) s."""
+        from multispin_env.controllers.continuous.search import all_sent  # late: Numba takes long to import
+
+        return np.asarray(all_sent(*self.up_to(place)))
+
+    def due(self, place: int) -> FloatArray:
+        """When the server is free for the batch in this place, (n,) s, if those before wait for all their devices."""
+        due = np.zeros(len(self.place))
+        for earlier in range(place):
+            inside = self.place == earlier
+            time = batch_time(self.scenario, self.length, inside) * inside.any(-1)
+            due = np.maximum(due, self.sent(earlier)) + time
+        return due
+
+    def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, place: IntArray | int) -> Self:
+        """With drafts that start now, (n, K)."""
+        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
+        ends = self.scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
+        return type(self)(
+            self.scenario,
+            np.where(starts, length, self.length),
+            np.where(starts, ends, self.release),
+            np.where(starts, length * token_air, self.air),
+            np.where(starts, place, self.place),
+        )
