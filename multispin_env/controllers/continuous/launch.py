@@ -94,6 +94,7 @@ class Launch:
         return Terms(
             starts,
             np.append(0, starts.sum(-1).cumsum()),
+            np.nonzero(starts)[1],
             gain_table(self.weight[starts], self.acceptance_rate[starts], price, scenario.max_draft_length),
             self.release[starts][:, None] + drafting_time(length, self.draft_time[starts][:, None], chain),
             token_air,

@@ -30,6 +30,7 @@ class Terms(NamedTuple):
 
     starts: BoolArray  # (n, K), who starts a draft for the batch
     first: IntArray  # (n + 1,) where devices of each copy begin among all that start
+    who: IntArray  # (S,) their places among the K
     gain: FloatArray  # (S, L_max + 1) tokens of drafts of length 0, 1 .., less the price of their air
     ends: FloatArray  # (S, L_max + 2) s, when drafts of these lengths end
     token_air: FloatArray  # (S,) s of the whole band a token
@@ -45,6 +46,7 @@ class Terms(NamedTuple):
 class Copy(NamedTuple):
     """What belongs to one copy; S are its own devices that start."""
 
+    who: IntArray  # (S,)
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
     token_air: FloatArray  # (S,)
@@ -108,7 +110,8 @@ def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains (n,) of lengths (n, K)."""
     result = np.empty(len(lengths))
     for number in range(len(lengths)):
-        result[number] = _gain(_copy(terms, number), lengths[number][terms.starts[number]])
+        copy = _copy(terms, number)
+        result[number] = _gain(copy, _own(copy, lengths[number]))
     return result
 
 
@@ -117,10 +120,10 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains less costs (n, C) of lengths (n, C, K)."""
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
-        who = np.flatnonzero(terms.starts[number])
-        copy, queue = _copy(terms, number), _queue(terms, number, len(who))
+        copy = _copy(terms, number)
+        queue = _queue(terms, copy, number)
         for candidate in range(lengths.shape[1]):
-            result[number, candidate] = _value(copy, queue, lengths[number, candidate][who])
+            result[number, candidate] = _value(copy, queue, _own(copy, lengths[number, candidate]))
     return result
 
 
@@ -128,24 +131,26 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
 def improve_lengths(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
-        who = np.flatnonzero(terms.starts[number])
-        copy, queue = _copy(terms, number), _queue(terms, number, len(who))
-        notes = _notes(len(queue.device) + 1, len(who))
+        copy = _copy(terms, number)
+        queue = _queue(terms, copy, number)
+        notes = _notes(len(queue.device) + 1, len(copy.who))
         for candidate in range(lengths.shape[1]):
-            best = lengths[number, candidate][who]
+            best = _own(copy, lengths[number, candidate])
             for _ in range(MOST_STEPS):
                 for _ in range(MOST_STEPS):
                     if not _climb(copy, queue, notes, best):
                         break
                 if not _swap(copy, queue, notes, best):
                     break
-            lengths[number, candidate][who] = best
+            for device, user in enumerate(copy.who):
+                lengths[number, candidate, user] = best[device]
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _copy(terms: Terms, number: int) -> Copy:
     first, last = terms.first[number], terms.first[number + 1]
     return Copy(
+        terms.who[first:last],
         terms.gain[first:last],
         terms.ends[first:last],
         terms.token_air[first:last],
@@ -157,21 +162,40 @@ def _copy(terms: Terms, number: int) -> Copy:
     )
 
 
-@njit(cache=True)
-def _queue(terms: Terms, number: int, starters: int) -> Queue:
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _own(copy: Copy, lengths: IntArray) -> IntArray:
+    """Lengths (S,) of devices that start, of those (K,) of all."""
+    own = np.empty(len(copy.who), np.int64)
+    for device, user in enumerate(copy.who):
+        own[device] = lengths[user]
+    return own
+
+
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _sends(terms: Terms, number: int, user: int) -> bool:
+    """Whether the batch waits for an upload that is under way."""
+    return bool(not terms.starts[number, user] and (terms.release[number, user] > 0.0 or terms.air[number, user] > 0.0))
+
+
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _queue(terms: Terms, copy: Copy, number: int) -> Queue:
     """A queue for the devices that send something, in no order yet."""
-    release, air = terms.release[number], terms.air[number]
-    others = np.flatnonzero(~terms.starts[number] & ((release > 0.0) | (air > 0.0)))
-    count = len(others) + starters
+    release, air, starters = terms.release[number], terms.air[number], len(copy.who)
+    count = starters
+    for user in range(len(air)):
+        count += _sends(terms, number, user)
     queue = Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
-    for place, device in enumerate(others):
-        _put(queue, place, -1, release[device], air[device])
-    for place in range(starters):
-        queue.device[len(others) + place] = place
+    for device in range(starters):
+        queue.device[count - starters + device] = device
+    place = 0
+    for user in range(len(air)):
+        if _sends(terms, number, user):
+            _put(queue, place, -1, release[user], air[user])
+            place += 1
     return queue
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _notes(places: int, starters: int) -> Notes:
     return Notes(
         np.empty(places),
@@ -183,7 +207,7 @@ def _notes(places: int, starters: int) -> Notes:
     )
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _put(queue: Queue, place: int, device: int, release: float, work: float) -> None:
     """Put an upload among those before a place, which are in order; the one in that place is lost."""
     while place > 0 and queue.release[place - 1] > release:
@@ -194,7 +218,7 @@ def _put(queue: Queue, place: int, device: int, release: float, work: float) -> 
     queue.device[place], queue.release[place], queue.work[place] = device, release, work
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
     """Put the uploads of these lengths (S,) in order; that is fast where few of them have changed."""
     for place, device in enumerate(queue.device):
@@ -205,7 +229,7 @@ def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
             _put(queue, place, device, copy.ends[device, length], length * copy.token_air[device])
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _place(queue: Queue, device: int) -> int:
     place = 0
     while queue.device[place] != device:
@@ -213,7 +237,7 @@ def _place(queue: Queue, device: int) -> int:
     return place
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
     """Give one draft of a queue in order another length."""
     release, work = copy.ends[device, length], length * copy.token_air[device]
@@ -224,7 +248,7 @@ def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
     _put(queue, place, device, release, work)
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _end(queue: Queue) -> float:
     """When all is sent: the latest of the starts of uploads, plus the work that starts then or later."""
     end, work = 0.0, 0.0
@@ -234,7 +258,7 @@ def _end(queue: Queue) -> float:
     return end
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _drafted(lengths: IntArray, padded: bool) -> int:
     total, most = 0, 0
     for length in lengths:
@@ -242,7 +266,7 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
     return most * len(lengths) if padded else total
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
@@ -251,7 +275,7 @@ def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     return late * copy.price
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _gain(copy: Copy, lengths: IntArray) -> float:
     gain = 0.0
     for device, length in enumerate(lengths):
@@ -259,13 +283,13 @@ def _gain(copy: Copy, lengths: IntArray) -> float:
     return gain
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _value(copy: Copy, queue: Queue, lengths: IntArray) -> float:
     _arrange(copy, queue, lengths)
     return _gain(copy, lengths) - _cost(copy, lengths, _end(queue))
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _mark(queue: Queue, notes: Notes) -> None:
     """Fill in the times of a queue in order."""
     count = len(queue.device)
@@ -277,7 +301,7 @@ def _mark(queue: Queue, notes: Notes) -> None:
         notes.before[place + 1] = max(notes.before[place], queue.release[place] + notes.behind[place])
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) -> float:
     """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
@@ -296,24 +320,25 @@ def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) 
     return max(end, notes.after[after + 1])
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
     best = _value(copy, queue, lengths) + LEAST_GAIN
     _mark(queue, notes)
-    best, order, first, last = _best_step(copy, queue, notes, lengths, 1, best)
-    change = 1
-    if _gain(copy, lengths) - _cheapest(copy, lengths) > best:  # else even that costs more than the delay
-        _, other, begin, end = _best_step(copy, queue, notes, lengths, -1, best)
-        if end > 0:
-            change, order, first, last = -1, other, begin, end
+    hope = _gain(copy, lengths) - _cheapest(copy, lengths)
+    order, first, last, change = 0, 0, 0, 0
+    for sign in (1, -1):
+        if sign > 0 or hope > best:  # else even the cheapest token costs more than the delay
+            value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
+            if end > 0:
+                best, order, first, last, change = value, where, begin, end, sign
     for device in notes.orders[order, first:last]:
         if _possible(copy, lengths[device] + change):
             lengths[device] += change
     return last > 0
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _cheapest(copy: Copy, lengths: IntArray) -> float:
     """What a token less costs where it costs least, as long as it brings nothing."""
     cheapest = np.inf
@@ -323,7 +348,7 @@ def _cheapest(copy: Copy, lengths: IntArray) -> float:
     return cheapest if cheapest > 0.0 else -np.inf
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _best_step(
     copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, change: int, best: float
 ) -> tuple[float, int, int, int]:
@@ -348,12 +373,12 @@ def _best_step(
     return best, which, first, last
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _possible(copy: Copy, length: int) -> bool:
     return bool(copy.least <= length < copy.gain.shape[1])
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
     """Write two orders of devices.
 
@@ -378,13 +403,14 @@ def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
             by[place], row[place] = key, device
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _run(
     copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
     """The best value above ``best`` of a token more or less for each of the first devices of an order, and how many."""
     tried, count = notes.tried, 0
-    tried[:] = lengths
+    for device, length in enumerate(lengths):
+        tried[device] = length
     for place, device in enumerate(notes.orders[order]):
         if _possible(copy, tried[device] + change):
             tried[device] += change
@@ -400,7 +426,7 @@ def _run(
     return best, count
 
 
-@njit(cache=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _swap(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
     best, gain = _value(copy, queue, lengths) + LEAST_GAIN, _gain(copy, lengths)

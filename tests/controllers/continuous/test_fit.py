@@ -1,6 +1,8 @@
 """`fit` against a slow version that knows nothing of it."""
 
+import importlib
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -191,3 +193,11 @@ def test_when_all_is_sent():
     assert all_sent(release, air) == pytest.approx(np.array(slowly), rel=1e-12)
     alone = [float(all_sent(release[[row]], air[[row]])[0]) for row in range(200)]
     assert alone == all_sent(release, air).tolist()
+
+
+def test_without_numba_one_sentence_says_so(monkeypatch):
+    name = "multispin_env.controllers.continuous.search"
+    monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(ModuleNotFoundError, match="'numba' is missing; install it with: pip install numba"):
+        importlib.import_module(name)
