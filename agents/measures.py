@@ -126,7 +126,7 @@ class Measure:
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
         """Compare with every reference on the same cases, which training never saw; says on stderr how far it is."""
         cases, settings = self._compared(size), self.settings.held_out
-        contenders = {**listed_contenders(cases), label: policy_of(model, settings)}
+        contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, settings)}
         with Progress(len(contenders)) as progress:
             rows = cases.table(contenders, progress.begin)
         what = cases.title if isinstance(cases, States) else f"{cases.title}; reference: {cases.reference}"
