@@ -30,6 +30,7 @@ from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
 from multispin_env.terminal.arguments import Command
+from multispin_env.terminal.output import Progress
 
 PROGRAM = "policy.pt2"
 """File of ``--torch-export``; ``torch.export.load`` reads it."""
@@ -162,7 +163,11 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
-    contents = {name: FORMATS[name].write(network, config.settings) for name in names}
+    contents = {}
+    with Progress(len(names)) as progress:
+        for name in names:
+            progress.begin(f"writing {name}")
+            contents[name] = FORMATS[name].write(network, config.settings)
     about = describe(config.settings, config.env, config.arguments, contents)
     contents |= {name: path.read_bytes() for name, path in config.files.items()}
     contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()

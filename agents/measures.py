@@ -19,6 +19,7 @@ from multispin_env.evaluation.cases import Cases, States, cases_of, heading, hel
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
 from multispin_env.files import MIB, read_bytes, replacing, write_atomically
+from multispin_env.terminal.output import Progress
 
 CURVE = "curve.csv"
 
@@ -123,9 +124,11 @@ class Measure:
         return validate
 
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
-        """Compare with every reference on the same cases, which training never saw."""
+        """Compare with every reference on the same cases, which training never saw; says on stderr how far it is."""
         cases, settings = self._compared(size), self.settings.held_out
-        rows = cases.table({**listed_contenders(cases), label: policy_of(model, settings)})
+        contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, settings)}
+        with Progress(len(contenders)) as progress:
+            rows = cases.table(contenders, progress.begin)
         what = cases.title if isinstance(cases, States) else f"{cases.title}; reference: {cases.reference}"
         return Report(
             title=heading(self.env, settings.chosen_arguments, settings.scenario, what),

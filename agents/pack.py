@@ -21,6 +21,7 @@ from multispin_env.files import read_json, write_atomically
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, Command
+from multispin_env.terminal.output import Progress
 
 COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """Hash of a commit, whole, by SHA-1 or SHA-256."""
@@ -64,7 +65,10 @@ def changed_arguments(config: RunConfig) -> list[str]:
 
 def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
     """Score of an agent beside the reference and the best plug-in, in pairs."""
-    others, own = {name: cases.values(name) for name in listed_contenders(cases)}, cases.values(agent)
+    names = listed_contenders(cases)
+    with Progress(len(names) + 1) as progress:
+        others = {name: cases.values(name, progress.begin(name)) for name in names}
+        own = cases.values(agent, progress.begin("the agent"))
     reference, plug_in = cases.reference, best_plug_in(others)
 
     def interval(values: FloatArray) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch as th
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from typing_extensions import override
@@ -113,12 +113,11 @@ class TrainingMonitor(BaseCallback):
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[score]}  left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[score]}{task.fields[left]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("training", total=1.0, score="-")
+        self._task = self._progress.add_task("training", total=1.0, score="-", left="")
 
     @override
     def _on_training_start(self) -> None:
@@ -127,7 +126,7 @@ class TrainingMonitor(BaseCallback):
     @override
     def _on_step(self) -> bool:
         done = self.budget.done(self.num_timesteps)
-        self._progress.update(self._task, completed=done)
+        self._progress.update(self._task, completed=done, left=self._left(done))
         if done >= self._due:
             self.keep()
             self._due = (np.floor(done * VALIDATIONS) + 1.0) / VALIDATIONS
@@ -168,13 +167,16 @@ class TrainingMonitor(BaseCallback):
         self._progress.update(self._task, score=shown)
         if not self.console.is_terminal:
             done = self.budget.done(self.num_timesteps)
-            self.console.print(f"training {done:4.0%}  {seconds:4.0f} s  {shown}")
+            self.console.print(f"training {done:4.0%}  {seconds:4.0f} s{self._left(done)}  {shown}")
         if self.best.falls(score):
             self.console.print(
                 f"warning: validation fell to {shown}, more than {LARGEST_FALL:.0%} below its best, "
                 f"{self.best.score:.4f}; the best model is kept in {MODEL}",
                 soft_wrap=True,
             )
+
+    def _left(self, done: float) -> str:
+        return f", {self.budget.elapsed / done * (1.0 - done):.0f} s left" if done else ""
 
     def stop_on_signals(self) -> AbstractContextManager[None]:
         """Turn Ctrl-C and SIGTERM into a clean stop after the current step, with a checkpoint."""

@@ -52,7 +52,7 @@ def generalisation(folder: Path, size: int | None) -> None:
         for scenario, users in product(scenarios_like(agents.load(env_id).settings), USERS)
     ]
     rows = []
-    with Progress(len(wanted), time_left=True) as progress:
+    with Progress(len(wanted)) as progress:
         for env_id, scenario in wanted:
             progress.begin(f"{env_id}, {scenario.name}, K = {scenario.num_users}")
             rows.append(_at(env_id, scenario, size))

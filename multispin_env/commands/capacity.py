@@ -204,7 +204,7 @@ def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload,
         candidates_of(name)(scenario)  # refuses an unknown one before anything is played
     if not is_quiet(options):
         print(_title(scenario, options))
-    with Progress(len(names), time_left=True) as progress:
+    with Progress(len(names)) as progress:
         for name in names:
             tried: list[LoadPoint] = []
             report = _counting(progress.begin(name), tried)

@@ -126,7 +126,7 @@ def live_contenders(
 def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseException | None:
     """Play in turns; returns what ended it early, Ctrl-C or too little memory, after `FEWEST` rounds of each."""
     try:
-        with Progress(1, time_left=True) as progress:
+        with Progress(1) as progress:
             report = progress.begin(" beside ".join(one.name for one in contenders))
             for number in range(rounds):
                 for contender in contenders:

@@ -161,7 +161,7 @@ def _measured(options: argparse.Namespace) -> Profile:
     wanted = [*cells, DRAFTED]
     if any(passes.count(cell) < repeats for cell in wanted):
         watch = Stopwatch(pair, max(cell.batch for cell in cells), context, rng)
-        with Progress(1, time_left=True) as progress:
+        with Progress(1) as progress:
             measure(wanted, passes, repeats, rng, watch, progress.begin("passes"))
     return make_profile(options.out.name, cells, passes, setting, options.pieces)
 

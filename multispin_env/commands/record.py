@@ -234,7 +234,7 @@ def _record_groups(
     done = len(journal.parts)
     if done:
         print(f"{done} of {groups} groups are done already", file=sys.stderr)
-    with Progress(groups - done, time_left=True) as progress:
+    with Progress(groups - done) as progress:
         for first in range(done * options.batch, len(encoded), options.batch):
             progress.begin(f"prompts from {first + 1} on")
             texts = record_texts(

@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .gif or .mp4 to write (default: a window)")
 
 
-def _film(options: argparse.Namespace, progress: Progress) -> Film:
+def _film(options: argparse.Namespace) -> Film:
     arguments = chosen_arguments(options, ("max_episode_steps", "render_mode"))
     differing = parse_settings(options.beside_set, option="beside-set")
     check_settings(options, arguments | differing, [options.env], COMMON)
@@ -64,28 +64,29 @@ def _film(options: argparse.Namespace, progress: Progress) -> Film:
     comparison, by_itself = settings.variant.comparison, settings.variant.family.max_episode_steps is None
     left, right = options.controller or comparison.reference, options.beside or comparison.baseline
     episodes = []
-    for name, own in ((left, {}), (right, differing)):
-        progress.begin(f"playing {'' if by_itself else f'{options.rounds} rounds of '}{name}")
-        env = suited_env(make(own), name, lambda more, own=own: make({**own, **more}))  # type: ignore[misc]
-        views = watch(env, name, options.seed)
-        shown = [f"{key}={value}" for key, value in own.items()]
-        title = ", ".join(shown if shown and left == right else [name, *shown])
-        episodes.append([replace(view, title=title) for view in views])
+    with Progress(2) as progress:
+        for name, own in ((left, {}), (right, differing)):
+            progress.begin(f"playing {'' if by_itself else f'{options.rounds} rounds of '}{name}")
+            env = suited_env(make(own), name, lambda more, own=own: make({**own, **more}))  # type: ignore[misc]
+            views = watch(env, name, options.seed)
+            shown = [f"{key}={value}" for key, value in own.items()]
+            title = ", ".join(shown if shown and left == right else [name, *shown])
+            episodes.append([replace(view, title=title) for view in views])
     film: Film = settings.variant.family.film(*episodes)
     return film
 
 
-def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:
+def _write(film: Film, options: argparse.Namespace) -> None:
     """Write the film to its file."""
     frames = film.frames()
-    progress.begin(f"drawing {options.out}")
+    with Progress(1) as progress, replacing(options.out.resolve()) as file:
+        report = progress.begin(f"drawing {options.out}")
 
-    def drawn(index: int, frame: Frame) -> Pixels:
-        progress(index / len(frames))
-        return film.draw(frame).array()
+        def drawn(index: int, frame: Frame) -> Pixels:
+            report(index, len(frames))
+            return film.draw(frame).array()
 
-    pictures = [partial(drawn, index, frame) for index, frame in enumerate(frames)]
-    with replacing(options.out.resolve()) as file:
+        pictures = [partial(drawn, index, frame) for index, frame in enumerate(frames)]
         writer_for(options.out)(file, pictures, [frame.times for frame in frames], options.fps)
 
 
@@ -106,13 +107,10 @@ def run(options: argparse.Namespace) -> None:
     check_real("fps", options.fps, 1.0, 60.0)
     if options.out is None:
         require_display()
-        with Progress(2) as progress:
-            film = _film(options, progress)
-        _show(film, options)
+        _show(_film(options), options)
         return
     writer_for(options.out)
-    with Progress(3) as progress:
-        _write(_film(options, progress), options, progress)
+    _write(_film(options), options)
     print(f"wrote {options.out}: {options.out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
 
 

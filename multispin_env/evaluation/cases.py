@@ -26,7 +26,15 @@ from multispin_env.evaluation.contenders import (
     native,
     with_uplink_of,
 )
-from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress, make_episode_env, play_episodes, play_system
+from multispin_env.evaluation.episodes import (
+    BeginPart,
+    EpisodeStats,
+    ReportProgress,
+    make_episode_env,
+    play_episodes,
+    play_system,
+    unseen,
+)
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, TUNING_SEED, VALIDATION_SEED
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -84,16 +92,16 @@ class States:
         certified: dict[str, Any] = {"certify": self.certify} if name == "optimal" and self.certify is not None else {}
         return make_controller(name, self.scenario, **certified)
 
-    def values(self, contender: Decide | str) -> FloatArray:
+    def values(self, contender: Decide | str, progress: ReportProgress | None = None) -> FloatArray:
         """Expected goodput (n,) in tokens/s of a contender, of the controller of a name, or of a system."""
         if isinstance(contender, str) and contender in SYSTEMS:
             goodput: FloatArray = SYSTEMS[contender](self.scenario, self.state)
             return goodput
-        return self.play(contender).goodput
+        return self.play(contender, progress).goodput
 
-    def table(self, contenders: Mapping[str, Decide | str]) -> list[Row]:
+    def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by goodput; details are about the share of the reference in each state."""
-        values = {name: self.values(contender) for name, contender in contenders.items()}
+        values = {name: self.values(contender, begin(name)) for name, contender in contenders.items()}
         check_name("reference", self.reference, values)
         shares = {name: own / values[self.reference] for name, own in values.items()}
         return compare_values(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
@@ -212,15 +220,14 @@ class Episodes:
             return contender.settings.action
         return None if isinstance(contender, Controller | PlugIn) else self.action
 
-    def values(self, contender: Contender | str) -> FloatArray:
+    def values(self, contender: Contender | str, progress: ReportProgress | None = None) -> FloatArray:
         """The metric (n,) of a contender, or of the one of a name."""
-        return METRICS[self.metric].values(self.play(contender))
+        return METRICS[self.metric].values(self.play(contender, progress))
 
-    def table(self, contenders: Mapping[str, Contender | str]) -> list[Row]:
+    def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by the metric; details are all that the statistics hold."""
-        return compare_episodes(
-            {name: self.play(contender) for name, contender in contenders.items()}, self.reference, self.metric
-        )
+        played = {name: self.play(contender, begin(name)) for name, contender in contenders.items()}
+        return compare_episodes(played, self.reference, self.metric)
 
     @property
     def best_known(self) -> str:

@@ -106,8 +106,15 @@ def _of(playing: BoolArray, values: NDArray[Any]) -> NDArray[Any]:
     return np.where(playing if values.ndim == 1 else playing[:, None], values, 0)
 
 
-ReportProgress = Callable[[int, int], None]
-"""Called after each round with the rounds played and those of an episode."""
+ReportProgress = Callable[[float, float], None]
+"""Called after each round with the rounds or seconds that were played, and those of an episode."""
+
+BeginPart = Callable[[str], ReportProgress | None]
+"""Called with the name of what plays next; returns what is to be told how far it is."""
+
+
+def unseen(name: str) -> None:
+    """Begin a part that nobody watches."""
 
 
 def make_episode_env(
@@ -137,8 +144,8 @@ def play_episodes(
     of two results with one seed and one environment is the same episode, so their difference is paired.
 
     A contender's ``reset()``, if there is one, is called first. Numbers to report come from `EPISODE_SEED` and above
-    it, tuning and training use `TUNING_SEED`. ``progress`` is called after each round; where episodes end by
-    themselves, with those that have ended and all.
+    it, tuning and training use `TUNING_SEED`. ``progress`` is called after each round; where episodes have no
+    number of rounds, with seconds of simulated time, the mean over episodes.
     """
     base = native(env)
     rounds = rounds_of(base)
@@ -159,7 +166,10 @@ def play_episodes(
             observation, _ = env.reset(options={"reset_mask": ended})
         played += 1
         if progress is not None:
-            progress(*((int((~playing).sum()), base.num_envs) if rounds is None else (played, rounds)))
+            if rounds is not None:
+                progress(played, rounds)
+            elif (seconds := base.variant.comparison.seconds) is not None:
+                progress(float(np.minimum(stats.time, seconds).mean()), seconds)
     return stats
 
 

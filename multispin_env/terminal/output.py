@@ -50,13 +50,12 @@ class _Line:
 class Progress(_Line):
     """Parts that take some time each, ``total`` in all, one after the other.
 
-    ``time_left`` says whether to say how long the rest takes, if the parts take about as long as one another.
+    Of the time left, the present part takes what it needs at its pace, and each later one the mean of those so far.
     """
 
-    def __init__(self, total: int, time_left: bool = False) -> None:
+    def __init__(self, total: int) -> None:
         super().__init__(total)
-        self.time_left = time_left
-        self._begun, self._name = 0, ""
+        self._begun, self._name, self._since = 0, "", self._started
 
     def __enter__(self) -> "Progress":
         return self
@@ -70,7 +69,7 @@ class Progress(_Line):
 
     def begin(self, name: str) -> "Progress":
         """Begin with the next part; the result is to be called with how far it is."""
-        self._begun, self._name = self._begun + 1, name
+        self._begun, self._name, self._since = self._begun + 1, name, monotonic()
         self._show(0.0)
         return self
 
@@ -86,10 +85,15 @@ class Progress(_Line):
         print(line, flush=True)
 
     def _show(self, part: float) -> None:
-        fraction, seconds = (self._begun - 1 + part) / self.total, monotonic() - self._started
-        known = self.time_left and 0.0 < fraction < 1.0
-        left = f", {seconds / fraction * (1.0 - fraction):.0f} s left" if known else ""
+        fraction = (self._begun - 1 + part) / self.total
+        left = f", {self._left(part):.0f} s left" if 0.0 < fraction < 1.0 else ""
+        seconds = monotonic() - self._started
         self._print(fraction, f"{seconds:4.0f} s{left}  {self._begun} of {self.total}, {self._name}")
+
+    def _left(self, part: float) -> float:
+        earlier, here = self._since - self._started, monotonic() - self._since
+        whole = here / part if part else earlier / (self._begun - 1)
+        return whole - here + (earlier + whole) / self._begun * (self.total - self._begun)
 
 
 class Tally(_Line):

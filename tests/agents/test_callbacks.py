@@ -125,7 +125,7 @@ def test_a_validation_is_printed_logged_and_a_row_of_the_curve(tmp_path, clock, 
     one.model.logger.dump = logged.append
     clock[0] += 61.0
     step(one, 100)
-    assert printed.getvalue().split() == ["training", "25%", "68", "s", "0.5000", "of", "it"]
+    assert printed.getvalue().split() == ["training", "25%", "68", "s,", "204", "s", "left", "0.5000", "of", "it"]
     assert logged == [("validation/score", 0.5), 100]
     assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines() == ["timesteps,seconds,score", "100,68.0,0.5"]
 
@@ -134,7 +134,10 @@ def test_the_bar_ends_with_the_training_and_so_does_a_last_validation(tmp_path, 
     one, printed = monitor(tmp_path, Budget(400, None), terminal=True)
     one.on_training_start({}, {})
     assert one._progress.live.is_started
+    clock[0] += 20.0
     step(one, 100)
+    one._progress.refresh()
+    assert "60 s left" in printed.getvalue()
     assert "s  0." not in printed.getvalue()  # no lines of a log
     saves.clear()
     one.model.num_timesteps = one.num_timesteps = 150

@@ -74,7 +74,10 @@ def test_episodes_of_simulated_time_end_each_for_itself(autoreset_mode):
         assert 0.6 <= info["time"] == pytest.approx(sum(one["duration"] for one in infos), rel=1e-12)
         assert info["time"] - info["duration"] < 0.6
     assert len(set(found.rounds.tolist())) > 1
-    assert shown[-1] == (4, 4)
+    assert len(shown) == found.rounds.max()
+    assert shown[0] == (pytest.approx(0.6 / len(shown), rel=0.5), 0.6)  # so it is told of from the first step on
+    assert [done for done, _ in shown] == sorted(done for done, _ in shown)
+    assert shown[-1] == (pytest.approx(0.6, rel=1e-12), 0.6)
 
 
 @MODES

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 
 import pytest
@@ -20,9 +21,9 @@ def clock(monkeypatch):
     return now
 
 
-def drawn(clock, **options):
+def drawn(clock):
     """Two figures of 30 s each, the first of which says where it is."""
-    with Progress(2, **options) as bar:
+    with Progress(2) as bar:
         show = bar.begin("devices")
         clock[0] += 15.0
         show(0.5)
@@ -32,16 +33,28 @@ def drawn(clock, **options):
         clock[0] += 30.4
 
 
-@pytest.mark.parametrize(("time_left", "left"), [(False, ["", "", ""]), (True, [", 45 s left", ", 30 s left", ""])])
-def test_a_log_has_a_line_at_the_beginning_of_a_part_and_now_and_then(time_left, left, clock, capsys):
-    drawn(clock, time_left=time_left)
+def test_a_log_has_a_line_at_the_beginning_of_a_part_and_now_and_then(clock, capsys):
+    drawn(clock)
     assert capsys.readouterr().err.splitlines() == [
         "[------------------------]   0 %     0 s  1 of 2, devices",
-        f"[######------------------]  25 %    15 s{left[0]}  1 of 2, devices",
-        f"[############------------]  50 %    30 s{left[1]}  1 of 2, devices",
-        f"[############------------]  50 %    30 s{left[1]}  2 of 2, claims",
+        "[######------------------]  25 %    15 s, 45 s left  1 of 2, devices",
+        "[############------------]  50 %    30 s, 30 s left  1 of 2, devices",
+        "[############------------]  50 %    30 s, 30 s left  2 of 2, claims",
         "[########################] 100 %    60 s  2 of 2, claims",
     ]
+
+
+def test_time_left_follows_the_pace_of_the_present_part_and_the_mean_of_all(clock, capsys):
+    with Progress(3) as bar:
+        for seconds in (40.0, 8.0, 8.0):
+            show = bar.begin("a rule")
+            for quarter in (1, 2, 3, 4):
+                clock[0] += seconds / 4.0
+                bar._shown = -PATIENCE  # so that each report is a line
+                show(quarter, 4)
+    said = [re.search(r"(\d+) s left", line) for line in capsys.readouterr().err.splitlines()]
+    left = [None if one is None else int(one[1]) for one in said]
+    assert left == [None, 110, 100, 90, 80, 80, 30, 28, 26, 24, 24, 6, 4, 2, None, None]
 
 
 def test_a_log_is_not_filled_with_lines(clock, capsys):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -63,7 +64,12 @@ def rounds(folder):
 def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
     folder, printed = trained
     assert main(["evaluate", str(folder), "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.split() == printed.split()
+    again = capsys.readouterr()
+    assert again.out.split() == printed.split()
+    rows = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["rows"]
+    for row in rows:  # is said on stderr when it begins
+        assert re.search(rf"\d of {len(rows)}, {re.escape(row['name'])}\n", again.err)
+    assert " s left" in again.err
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == (folder / "table.csv").read_text(encoding="utf-8")
 
 
