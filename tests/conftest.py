@@ -9,7 +9,6 @@ from hypothesis import settings
 
 import multispin_env as ms
 from multispin_env.commands.main import main
-from multispin_env.envs.continuous import encodings
 from multispin_env.registry import SCENARIOS
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
@@ -38,16 +37,17 @@ def windows_do_not_wait():
 
 @pytest.fixture(scope="module")
 def quick_prices():
-    """Prices of seconds from few and short copies, for tests in which any price will do."""
-    measured = (encodings.reference_rate, encodings.reference_tokens_in_time)
-    for one in measured:
-        one.cache_clear()
+    """Prices of seconds that nobody measures, for tests in which any price will do."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"COPIES": 2, "MEASURED": 1.0, "SERVED_COPIES": 4, "SERVED": 5.0}.items():
-            patch.setattr(encodings, name, value)
+        for room in ("rounds.ahead", "continuous.variants", "continuous.serving"):
+            patch.setattr(f"multispin_env.envs.{room}.reference_rate", any_price)
+        patch.setattr("multispin_env.envs.continuous.serving.reference_tokens_in_time", any_price)
         yield
-    for one in measured:
-        one.cache_clear()
+
+
+def any_price(system, *rule):
+    """Tokens a second, of the order of those that are measured."""
+    return 22.0 * system.scenario.num_users
 
 
 @pytest.fixture
