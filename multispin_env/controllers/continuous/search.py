@@ -146,7 +146,7 @@ def improve_lengths(terms: Terms, lengths: IntArray) -> None:
                 lengths[number, candidate, user] = best[device]
 
 
-@njit
+@njit()
 def _copy(terms: Terms, number: int) -> Copy:
     first, last = terms.first[number], terms.first[number + 1]
     return Copy(
@@ -162,7 +162,7 @@ def _copy(terms: Terms, number: int) -> Copy:
     )
 
 
-@njit
+@njit()
 def _own(copy: Copy, lengths: IntArray) -> IntArray:
     """Lengths (S,) of devices that start, of those (K,) of all."""
     own = np.empty(len(copy.who), np.int64)
@@ -171,13 +171,13 @@ def _own(copy: Copy, lengths: IntArray) -> IntArray:
     return own
 
 
-@njit
+@njit()
 def _sends(terms: Terms, number: int, user: int) -> bool:
     """Whether the batch waits for an upload that is under way."""
     return bool(not terms.starts[number, user] and (terms.release[number, user] > 0.0 or terms.air[number, user] > 0.0))
 
 
-@njit
+@njit()
 def _queue(terms: Terms, copy: Copy, number: int) -> Queue:
     """A queue for the devices that send something, in no order yet."""
     release, air, starters = terms.release[number], terms.air[number], len(copy.who)
@@ -195,7 +195,7 @@ def _queue(terms: Terms, copy: Copy, number: int) -> Queue:
     return queue
 
 
-@njit
+@njit()
 def _notes(places: int, starters: int) -> Notes:
     return Notes(
         np.empty(places),
@@ -207,7 +207,7 @@ def _notes(places: int, starters: int) -> Notes:
     )
 
 
-@njit
+@njit()
 def _put(queue: Queue, place: int, device: int, release: float, work: float) -> None:
     """Put an upload among those before a place, which are in order; the one in that place is lost."""
     while place > 0 and queue.release[place - 1] > release:
@@ -218,7 +218,7 @@ def _put(queue: Queue, place: int, device: int, release: float, work: float) -> 
     queue.device[place], queue.release[place], queue.work[place] = device, release, work
 
 
-@njit
+@njit()
 def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
     """Put the uploads of these lengths (S,) in order; that is fast where few of them have changed."""
     for place, device in enumerate(queue.device):
@@ -229,7 +229,7 @@ def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
             _put(queue, place, device, copy.ends[device, length], length * copy.token_air[device])
 
 
-@njit
+@njit()
 def _place(queue: Queue, device: int) -> int:
     place = 0
     while queue.device[place] != device:
@@ -237,7 +237,7 @@ def _place(queue: Queue, device: int) -> int:
     return place
 
 
-@njit
+@njit()
 def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
     """Give one draft of a queue in order another length."""
     release, work = copy.ends[device, length], length * copy.token_air[device]
@@ -248,7 +248,7 @@ def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
     _put(queue, place, device, release, work)
 
 
-@njit
+@njit()
 def _end(queue: Queue) -> float:
     """When all is sent: the latest of the starts of uploads, plus the work that starts then or later."""
     end, work = 0.0, 0.0
@@ -258,7 +258,7 @@ def _end(queue: Queue) -> float:
     return end
 
 
-@njit
+@njit()
 def _drafted(lengths: IntArray, padded: bool) -> int:
     total, most = 0, 0
     for length in lengths:
@@ -266,7 +266,7 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
     return most * len(lengths) if padded else total
 
 
-@njit
+@njit()
 def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
@@ -275,7 +275,7 @@ def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     return late * copy.price
 
 
-@njit
+@njit()
 def _gain(copy: Copy, lengths: IntArray) -> float:
     gain = 0.0
     for device, length in enumerate(lengths):
@@ -283,13 +283,13 @@ def _gain(copy: Copy, lengths: IntArray) -> float:
     return gain
 
 
-@njit
+@njit()
 def _value(copy: Copy, queue: Queue, lengths: IntArray) -> float:
     _arrange(copy, queue, lengths)
     return _gain(copy, lengths) - _cost(copy, lengths, _end(queue))
 
 
-@njit
+@njit()
 def _mark(queue: Queue, notes: Notes) -> None:
     """Fill in the times of a queue in order."""
     count = len(queue.device)
@@ -301,7 +301,7 @@ def _mark(queue: Queue, notes: Notes) -> None:
         notes.before[place + 1] = max(notes.before[place], queue.release[place] + notes.behind[place])
 
 
-@njit
+@njit()
 def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) -> float:
     """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
@@ -320,7 +320,7 @@ def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) 
     return max(end, notes.after[after + 1])
 
 
-@njit
+@njit()
 def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
     best = _value(copy, queue, lengths) + LEAST_GAIN
@@ -338,7 +338,7 @@ def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     return last > 0
 
 
-@njit
+@njit()
 def _cheapest(copy: Copy, lengths: IntArray) -> float:
     """What a token less costs where it costs least, as long as it brings nothing."""
     cheapest = np.inf
@@ -348,7 +348,7 @@ def _cheapest(copy: Copy, lengths: IntArray) -> float:
     return cheapest if cheapest > 0.0 else -np.inf
 
 
-@njit
+@njit()
 def _best_step(
     copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, change: int, best: float
 ) -> tuple[float, int, int, int]:
@@ -373,12 +373,12 @@ def _best_step(
     return best, which, first, last
 
 
-@njit
+@njit()
 def _possible(copy: Copy, length: int) -> bool:
     return bool(copy.least <= length < copy.gain.shape[1])
 
 
-@njit
+@njit()
 def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
     """Write two orders of devices.
 
@@ -403,7 +403,7 @@ def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
             by[place], row[place] = key, device
 
 
-@njit
+@njit()
 def _run(
     copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
@@ -426,7 +426,7 @@ def _run(
     return best, count
 
 
-@njit
+@njit()
 def _swap(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
     best, gain = _value(copy, queue, lengths) + LEAST_GAIN, _gain(copy, lengths)
