@@ -1,4 +1,4 @@
-"""Search for the lengths that are best for a launch, copy by copy (ours; docs/evidence/continuous.md).
+"""Search for batches and for the lengths that are best for a launch, copy by copy (ours; docs/evidence/continuous.md).
 
 `improve_lengths` adds, takes away and moves whole tokens by two kinds of steps that take turns until none helps.
 `_climb` tries one token more or less for every device, and one for each of several devices, in the order in which they
@@ -41,6 +41,22 @@ class Terms(NamedTuple):
     price: FloatArray  # (n,) tokens/s, what a second of delay costs
     least: int  # L_min
     padded: bool  # whether drafts are filled up to the longest
+
+
+class Market(NamedTuple):
+    """Batches 0..J from the next one on, of which devices of all copies n pick theirs; see `prices`."""
+
+    early: FloatArray  # (K + 2,) s of the server for so many devices, of a batch that nobody joins later
+    server: FloatArray  # (n, K + 2) s, of one that becomes as large as usual
+    fee: FloatArray  # (n, K + 2) tokens that each device in a batch of so many pays
+    one_more: FloatArray  # (n,) s that one more device costs the others
+    sends: FloatArray  # (n, K, lengths) s until a draft is sent, by its length
+    gain: FloatArray  # (n, K, lengths) tokens that it gains
+    own_price: FloatArray  # (n, K) tokens/s of the device's time
+    price: FloatArray  # (n,) tokens/s of a delay
+    sent: FloatArray  # (n, J + 1) s, when the work under way for each batch and those before has been uploaded
+    size: IntArray  # (n, J + 1) devices in it
+    owned: FloatArray  # (n, J + 1) tokens/s, the sum of their own prices
 
 
 class Copy(NamedTuple):
@@ -87,6 +103,37 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
             _put(queue, user, user, release[copy, user], work[copy, user])
         ends[copy] = _end(queue)
     return ends
+
+
+@njit(cache=True)
+def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray:
+    """Batches (n, K) that are worth most to devices, which pick in an ``order`` (n, K); so many of them start (n,).
+
+    It changes the sizes of the market.
+    """
+    places = np.zeros(order.shape, np.int64)
+    for copy in range(len(order)):
+        size, owned = market.size[copy], market.owned[copy]
+        for device in order[copy, : starting[copy]]:
+            sends, own = market.sends[copy, device], market.own_price[copy, device]
+            best, due, length = -np.inf, 0.0, 0
+            for place in range(len(size)):
+                if place > 0:
+                    server = market.early[size[0]] if place == 1 else market.server[copy, size[place - 1]]
+                    due = max(due, market.sent[copy, place - 1]) + server
+                while length + 1 < len(sends) and sends[length + 1] <= due:
+                    length += 1
+                after = size[place] + 1
+                worth = (
+                    market.gain[copy, device, length] - market.fee[copy, after] - market.one_more[copy] * owned[place]
+                )
+                worth -= own * (due + market.server[copy, after])
+                worth -= market.price[copy] * max(sends[length] - due, 0.0)
+                if worth > best:
+                    best, places[copy, device] = worth, place
+            size[places[copy, device]] += 1
+            owned[places[copy, device]] += own
+    return places
 
 
 @njit(cache=True)
