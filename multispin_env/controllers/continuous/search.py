@@ -62,7 +62,6 @@ class Market(NamedTuple):
 class Copy(NamedTuple):
     """What belongs to one copy; S are its own devices that start."""
 
-    who: IntArray  # (S,)
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
     token_air: FloatArray  # (S,)
@@ -157,8 +156,10 @@ def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains (n,) of lengths (n, K)."""
     result = np.empty(len(lengths))
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        result[number] = _gain(copy, _own(copy, lengths[number]))
+        copy, who = _copy(terms, number), _who(terms, number)
+        own = np.empty(len(who), np.int64)
+        _own(who, lengths[number], own)
+        result[number] = _gain(copy, own)
     return result
 
 
@@ -167,10 +168,12 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains less costs (n, C) of lengths (n, C, K)."""
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        queue = _queue(terms, copy, number)
+        copy, who = _copy(terms, number), _who(terms, number)
+        queue = _queue(terms, number, len(who))
+        own = np.empty(len(who), np.int64)
         for candidate in range(lengths.shape[1]):
-            result[number, candidate] = _value(copy, queue, _own(copy, lengths[number, candidate]))
+            _own(who, lengths[number, candidate], own)
+            result[number, candidate] = _value(copy, queue, own)
     return result
 
 
@@ -178,18 +181,19 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
 def improve_lengths(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        queue = _queue(terms, copy, number)
-        notes = _notes(len(queue.device) + 1, len(copy.who))
+        copy, who = _copy(terms, number), _who(terms, number)
+        queue = _queue(terms, number, len(who))
+        notes = _notes(len(queue.device) + 1, len(who))
+        best = np.empty(len(who), np.int64)
         for candidate in range(lengths.shape[1]):
-            best = _own(copy, lengths[number, candidate])
+            _own(who, lengths[number, candidate], best)
             for _ in range(MOST_STEPS):
                 for _ in range(MOST_STEPS):
                     if not _climb(copy, queue, notes, best):
                         break
                 if not _swap(copy, queue, notes, best):
                     break
-            for device, user in enumerate(copy.who):
+            for device, user in enumerate(who):
                 lengths[number, candidate, user] = best[device]
 
 
@@ -197,7 +201,6 @@ def improve_lengths(terms: Terms, lengths: IntArray) -> None:
 def _copy(terms: Terms, number: int) -> Copy:
     first, last = terms.first[number], terms.first[number + 1]
     return Copy(
-        terms.who[first:last],
         terms.gain[first:last],
         terms.ends[first:last],
         terms.token_air[first:last],
@@ -210,35 +213,33 @@ def _copy(terms: Terms, number: int) -> Copy:
 
 
 @njit()
-def _own(copy: Copy, lengths: IntArray) -> IntArray:
-    """Lengths (S,) of devices that start, of those (K,) of all."""
-    own = np.empty(len(copy.who), np.int64)
-    for device, user in enumerate(copy.who):
+def _who(terms: Terms, number: int) -> IntArray:
+    """Places (S,) of the devices of one copy that start among all K."""
+    return terms.who[terms.first[number] : terms.first[number + 1]]
+
+
+@njit()
+def _own(who: IntArray, lengths: IntArray, own: IntArray) -> None:
+    """Take lengths (S,) of devices that start, of those (K,) of all."""
+    for device, user in enumerate(who):
         own[device] = lengths[user]
-    return own
 
 
 @njit()
-def _sends(terms: Terms, number: int, user: int) -> bool:
-    """Whether the batch waits for an upload that is under way."""
-    return bool(not terms.starts[number, user] and (terms.release[number, user] > 0.0 or terms.air[number, user] > 0.0))
-
-
-@njit()
-def _queue(terms: Terms, copy: Copy, number: int) -> Queue:
+def _queue(terms: Terms, number: int, starters: int) -> Queue:
     """A queue for the devices that send something, in no order yet."""
-    release, air, starters = terms.release[number], terms.air[number], len(copy.who)
+    starts, release, air = terms.starts[number], terms.release[number], terms.air[number]
     count = starters
     for user in range(len(air)):
-        count += _sends(terms, number, user)
+        count += not starts[user] and (release[user] > 0.0 or air[user] > 0.0)
     queue = Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
-    for device in range(starters):
-        queue.device[count - starters + device] = device
     place = 0
     for user in range(len(air)):
-        if _sends(terms, number, user):
+        if not starts[user] and (release[user] > 0.0 or air[user] > 0.0):
             _put(queue, place, -1, release[user], air[user])
             place += 1
+    for device in range(starters):
+        queue.device[place + device] = device
     return queue
 
 
