@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from typing_extensions import override
@@ -17,7 +17,7 @@ from multispin_env.controllers.continuous.groups import (
     start_drafts,
 )
 from multispin_env.controllers.continuous.under_way import Background, aside
-from multispin_env.physics.chains import longest_sent, sending_time
+from multispin_env.physics.chains import sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.scenario import Scenario
@@ -41,15 +41,15 @@ class Tariff:
         return np.where(size > 0.0, self.scenario.pass_time(size, size * (USUAL_LENGTH + 1)), 0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Sizes:
+class Sizes(NamedTuple):
     """What depends on the number of devices in a batch alone, of all numbers 0..K + 1."""
 
     early: FloatArray  # (K + 2,) s that the server takes for so many
     server: FloatArray  # (n, K + 2) s, if as many join as usual
-    part: FloatArray  # (n, K + 2) tokens, what each device pays for that
-    crowd: FloatArray  # (n, K + 2) tokens, the penalty for more than are usual
-    one_more: FloatArray  # (n, 1) s by which one more device makes a usual batch longer
+    fee: (
+        FloatArray  # (n, K + 2) tokens that each device pays: its part of that, and the penalty for more than are usual
+    )
+    one_more: FloatArray  # (n,) s by which one more device makes a usual batch longer
 
     @classmethod
     def of(cls, tariff: Tariff, server_price: FloatArray) -> Self:
@@ -57,19 +57,16 @@ class Sizes:
         size = np.arange(tariff.scenario.num_users + 2.0)
         full = np.maximum(size, tariff.usual)
         server = tariff.server_time(full)
-        crowd = tariff.penalty * np.maximum(size - tariff.usual, 0.0)
+        fee = server_price * server / full + tariff.penalty * np.maximum(size - tariff.usual, 0.0)
         one_more = tariff.server_time(tariff.usual + 1.0) - tariff.server_time(tariff.usual)
-        return cls(tariff.server_time(size), server, server_price * server / full, crowd, one_more)
+        return cls(tariff.server_time(size), server, fee, one_more[:, 0])
 
 
-@dataclass(frozen=True, eq=False)
-class Drafts:
-    """What depends on a device and the length of its draft alone."""
+class Drafts(NamedTuple):
+    """What depends on a device and the length of its draft alone, of lengths from the least on."""
 
-    draft_time: FloatArray  # (n, K) s, T_k
-    air: FloatArray  # (n, K) s that the upload of a token takes, with the wait for the uplink
-    head_start: FloatArray | None  # (n, K) tokens; None: none
-    gain: FloatArray  # (n, K, lengths) expected tokens less the price of their air, of lengths from the least on
+    sent: FloatArray  # (n, K, lengths) s until such a draft is sent, with the wait for the uplink
+    gain: FloatArray  # (n, K, lengths) expected tokens less the price of their air
     own_price: FloatArray  # (n, K) ν, see `of`
 
     @classmethod
@@ -80,76 +77,17 @@ class Drafts:
         scenario = tariff.scenario
         length = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1.0)
         air = full_share_token_time(scenario, state.spectral_efficiency)
-        queued = tariff.queue * air
-        one = np.ones(air.size)
-        table = gain_table(
-            one, state.acceptance_rate.ravel(), tariff.air_price * air.ravel(), scenario.max_draft_length
-        )
-        gain = table.reshape(*air.shape, -1)[..., scenario.min_draft_length :]
+        queued = (tariff.queue * air)[..., None]
+        alpha, price = state.acceptance_rate.ravel(), tariff.air_price * air.ravel()
+        table = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length)
+        gain = np.ascontiguousarray(table.reshape(*air.shape, -1)[..., scenario.min_draft_length :])
         server = tariff.server_time(tariff.usual)
         part = (server_price * server / tariff.usual)[..., None]
-        pace = (state.draft_time + queued)[..., None]
-        cycle = scenario.round_trip_time + length * pace + server[..., None]
+        pace = state.draft_time[..., None]
+        cycle = scenario.round_trip_time + length * (pace + queued) + server[..., None]
         own = np.maximum(((gain - part) / cycle).max(-1), 0.0)
-        return cls(state.draft_time, queued, state.head_start, gain, own)
-
-
-@dataclass(eq=False)
-class Market:
-    """The coming batches of n copies while devices pick theirs, one of each copy after the other."""
-
-    scenario: Scenario
-    sizes: Sizes
-    drafts: Drafts
-    price: FloatArray  # (n, 1) ρ
-    sent: FloatArray  # (n, J + 1) s, when the work under way for each batch and those before has been uploaded
-    size: IntArray  # (n, J + 1) devices
-    owned: FloatArray  # (n, J + 1) tokens/s, Σ ν of them
-
-    @classmethod
-    def of(cls, tariff: Tariff, state: ContinuousState, work: Background, price: FloatArray, share: FloatArray) -> Self:
-        """With the drafts under way; ``share`` (n,) is μ / ρ."""
-        server_price = (share * price)[:, None]
-        drafts = Drafts.of(tariff, state, server_price)
-        places = range(tariff.ahead + 1)
-        inside = [work.place == place for place in places]
-        sent = np.stack([work.sent(place) for place in places], -1)
-        size = np.stack([among.sum(-1) for among in inside], -1)
-        owned = np.stack([ordered_sum(drafts.own_price * among) for among in inside], -1)
-        return cls(tariff.scenario, Sizes.of(tariff, server_price), drafts, price[:, None], sent, size, owned)
-
-    def pick(self, device: IntArray, choosing: BoolArray) -> IntArray:
-        """Places (n,) that these devices (n,) pick, by which those that are ``choosing`` change the market."""
-        rows = np.arange(len(device))
-        place: IntArray = self._worth(rows, device).argmax(-1)
-        self.size[rows, place] += choosing
-        self.owned[rows, place] += self.drafts.own_price[rows, device] * choosing
-        return place
-
-    def _worth(self, rows: IntArray, device: IntArray) -> FloatArray:
-        """Tokens (n, J + 1) of the batches to a device, less all prices."""
-        scenario, sizes, drafts = self.scenario, self.sizes, self.drafts
-        low, high, trip = scenario.min_draft_length, scenario.max_draft_length, scenario.round_trip_time
-        draft_time, air = drafts.draft_time[rows, device][:, None], drafts.air[rows, device][:, None]
-        chain = None if drafts.head_start is None else drafts.head_start[rows, device][:, None]
-        each = rows[:, None]
-        due, after = self._due(rows), self.size + 1
-        length = np.minimum(np.maximum(np.floor(longest_sent(due - trip, draft_time, air, chain)), low), high)
-        tokens = drafts.gain[each, device[:, None], (length - low).astype(np.int64)]
-        late = np.maximum(trip + sending_time(length, draft_time, air, chain) - due, 0.0)
-        others = sizes.one_more * self.owned
-        own = drafts.own_price[rows, device][:, None] * (due + sizes.server[each, after])
-        return tokens - sizes.part[each, after] - others - own - self.price * late - sizes.crowd[each, after]
-
-    def _due(self, rows: IntArray) -> FloatArray:
-        """When the server is free for each batch, (n, J + 1) s, if the later ones become as large as usual."""
-        due = np.zeros_like(self.sent)
-        server = self.sizes.early[self.size[:, 0]]
-        for place in range(1, due.shape[-1]):
-            np.maximum(due[:, place - 1], self.sent[:, place - 1], out=due[:, place])
-            due[:, place] += server
-            server = self.sizes.server[rows, self.size[:, place]]
-        return due
+        chain = None if state.head_start is None else state.head_start[..., None]
+        return cls(scenario.round_trip_time + sending_time(length, pace, queued, chain), gain, own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,15 +172,25 @@ class Prices(ContinuousController):
         return per_copy(name, getattr(self, name), len(state.batch))[:, None]
 
     def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
-        """Places (n, K) of the batches that starting devices pick."""
+        """Places (n, K) of the batches that starting devices pick, the slowest first."""
+        from multispin_env.controllers.continuous.search import Market, pick_places  # late: Numba takes long to import
+
+        scenario = self.scenario
         usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
-        tariff = Tariff(self.scenario, self.ahead, usual * self.scenario.num_users, penalty, queue, self.air_price)
-        market = Market.of(tariff, state, work, rho, per_copy("server_price", self.server_price, len(rho)))
-        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
-        pace = np.where(starts, state.draft_time + queue * token_air, -1.0)
+        tariff = Tariff(scenario, self.ahead, usual * scenario.num_users, penalty, queue, self.air_price)
+        server_price = per_copy("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
+        drafts = Drafts.of(tariff, state, server_price)
+        inside = [work.place == place for place in range(self.ahead + 1)]
+        market = Market(
+            *Sizes.of(tariff, server_price),
+            *drafts,
+            rho,
+            np.stack([work.sent(place) for place in range(self.ahead + 1)], -1),
+            np.stack([among.sum(-1) for among in inside], -1),
+            np.stack([ordered_sum(drafts.own_price * among) for among in inside], -1),
+        )
+        pace = np.where(
+            starts, state.draft_time + queue * full_share_token_time(scenario, state.spectral_efficiency), -1.0
+        )
         order = np.argsort(-pace, -1, kind="stable")
-        place, rows = np.zeros(starts.shape, dtype=np.int64), np.arange(len(order))
-        for device in order.T[: starts.sum(-1).max()]:
-            choosing = starts[rows, device]  # others come last; how many of them do, depends on the other copies
-            place[rows, device] = np.where(choosing, market.pick(device, choosing), 0)
-        return place
+        return np.asarray(pick_places(market, order, starts.sum(-1)))

@@ -1,4 +1,4 @@
-"""Search for the lengths that are best for a launch, copy by copy (ours; docs/evidence/continuous.md).
+"""Search for batches and for the lengths that are best for a launch, copy by copy (ours; docs/evidence/continuous.md).
 
 `improve_lengths` adds, takes away and moves whole tokens by two kinds of steps that take turns until none helps.
 `_climb` tries one token more or less for every device, and one for each of several devices, in the order in which they
@@ -43,10 +43,25 @@ class Terms(NamedTuple):
     padded: bool  # whether drafts are filled up to the longest
 
 
+class Market(NamedTuple):
+    """Batches 0..J from the next one on, of which devices of all copies n pick theirs; see `prices`."""
+
+    early: FloatArray  # (K + 2,) s of the server for so many devices, of a batch that nobody joins later
+    server: FloatArray  # (n, K + 2) s, of one that becomes as large as usual
+    fee: FloatArray  # (n, K + 2) tokens that each device in a batch of so many pays
+    one_more: FloatArray  # (n,) s that one more device costs the others
+    sends: FloatArray  # (n, K, lengths) s until a draft is sent, by its length
+    gain: FloatArray  # (n, K, lengths) tokens that it gains
+    own_price: FloatArray  # (n, K) tokens/s of the device's time
+    price: FloatArray  # (n,) tokens/s of a delay
+    sent: FloatArray  # (n, J + 1) s, when the work under way for each batch and those before has been uploaded
+    size: IntArray  # (n, J + 1) devices in it
+    owned: FloatArray  # (n, J + 1) tokens/s, the sum of their own prices
+
+
 class Copy(NamedTuple):
     """What belongs to one copy; S are its own devices that start."""
 
-    who: IntArray  # (S,)
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
     token_air: FloatArray  # (S,)
@@ -90,6 +105,37 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
 
 
 @njit(cache=True)
+def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray:
+    """Batches (n, K) that are worth most to devices, which pick in an ``order`` (n, K); so many of them start (n,).
+
+    It changes the sizes of the market.
+    """
+    places = np.zeros(order.shape, np.int64)
+    for copy in range(len(order)):
+        size, owned = market.size[copy], market.owned[copy]
+        for device in order[copy, : starting[copy]]:
+            sends, own = market.sends[copy, device], market.own_price[copy, device]
+            best, due, length = -np.inf, 0.0, 0
+            for place in range(len(size)):
+                if place > 0:
+                    server = market.early[size[0]] if place == 1 else market.server[copy, size[place - 1]]
+                    due = max(due, market.sent[copy, place - 1]) + server
+                while length + 1 < len(sends) and sends[length + 1] <= due:
+                    length += 1
+                after = size[place] + 1
+                worth = (
+                    market.gain[copy, device, length] - market.fee[copy, after] - market.one_more[copy] * owned[place]
+                )
+                worth -= own * (due + market.server[copy, after])
+                worth -= market.price[copy] * max(sends[length] - due, 0.0)
+                if worth > best:
+                    best, places[copy, device] = worth, place
+            size[places[copy, device]] += 1
+            owned[places[copy, device]] += own
+    return places
+
+
+@njit(cache=True)
 def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: FloatArray, longest: int) -> FloatArray:
     """ω E[N | L] − L p of lengths 0..L_max, (S, L_max + 1): sums of powers of α, as [MS] (12) has them.
 
@@ -110,8 +156,10 @@ def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains (n,) of lengths (n, K)."""
     result = np.empty(len(lengths))
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        result[number] = _gain(copy, _own(copy, lengths[number]))
+        copy, who = _copy(terms, number), _who(terms, number)
+        own = np.empty(len(who), np.int64)
+        _own(who, lengths[number], own)
+        result[number] = _gain(copy, own)
     return result
 
 
@@ -120,10 +168,12 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains less costs (n, C) of lengths (n, C, K)."""
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        queue = _queue(terms, copy, number)
+        copy, who = _copy(terms, number), _who(terms, number)
+        queue = _queue(terms, number, len(who))
+        own = np.empty(len(who), np.int64)
         for candidate in range(lengths.shape[1]):
-            result[number, candidate] = _value(copy, queue, _own(copy, lengths[number, candidate]))
+            _own(who, lengths[number, candidate], own)
+            result[number, candidate] = _value(copy, queue, own)
     return result
 
 
@@ -131,26 +181,26 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
 def improve_lengths(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
-        copy = _copy(terms, number)
-        queue = _queue(terms, copy, number)
-        notes = _notes(len(queue.device) + 1, len(copy.who))
+        copy, who = _copy(terms, number), _who(terms, number)
+        queue = _queue(terms, number, len(who))
+        notes = _notes(len(queue.device) + 1, len(who))
+        best = np.empty(len(who), np.int64)
         for candidate in range(lengths.shape[1]):
-            best = _own(copy, lengths[number, candidate])
+            _own(who, lengths[number, candidate], best)
             for _ in range(MOST_STEPS):
                 for _ in range(MOST_STEPS):
                     if not _climb(copy, queue, notes, best):
                         break
                 if not _swap(copy, queue, notes, best):
                     break
-            for device, user in enumerate(copy.who):
+            for device, user in enumerate(who):
                 lengths[number, candidate, user] = best[device]
 
 
-@njit
+@njit()
 def _copy(terms: Terms, number: int) -> Copy:
     first, last = terms.first[number], terms.first[number + 1]
     return Copy(
-        terms.who[first:last],
         terms.gain[first:last],
         terms.ends[first:last],
         terms.token_air[first:last],
@@ -162,40 +212,38 @@ def _copy(terms: Terms, number: int) -> Copy:
     )
 
 
-@njit
-def _own(copy: Copy, lengths: IntArray) -> IntArray:
-    """Lengths (S,) of devices that start, of those (K,) of all."""
-    own = np.empty(len(copy.who), np.int64)
-    for device, user in enumerate(copy.who):
+@njit()
+def _who(terms: Terms, number: int) -> IntArray:
+    """Places (S,) of the devices of one copy that start among all K."""
+    return terms.who[terms.first[number] : terms.first[number + 1]]
+
+
+@njit()
+def _own(who: IntArray, lengths: IntArray, own: IntArray) -> None:
+    """Take lengths (S,) of devices that start, of those (K,) of all."""
+    for device, user in enumerate(who):
         own[device] = lengths[user]
-    return own
 
 
-@njit
-def _sends(terms: Terms, number: int, user: int) -> bool:
-    """Whether the batch waits for an upload that is under way."""
-    return bool(not terms.starts[number, user] and (terms.release[number, user] > 0.0 or terms.air[number, user] > 0.0))
-
-
-@njit
-def _queue(terms: Terms, copy: Copy, number: int) -> Queue:
+@njit()
+def _queue(terms: Terms, number: int, starters: int) -> Queue:
     """A queue for the devices that send something, in no order yet."""
-    release, air, starters = terms.release[number], terms.air[number], len(copy.who)
+    starts, release, air = terms.starts[number], terms.release[number], terms.air[number]
     count = starters
     for user in range(len(air)):
-        count += _sends(terms, number, user)
+        count += not starts[user] and (release[user] > 0.0 or air[user] > 0.0)
     queue = Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
-    for device in range(starters):
-        queue.device[count - starters + device] = device
     place = 0
     for user in range(len(air)):
-        if _sends(terms, number, user):
+        if not starts[user] and (release[user] > 0.0 or air[user] > 0.0):
             _put(queue, place, -1, release[user], air[user])
             place += 1
+    for device in range(starters):
+        queue.device[place + device] = device
     return queue
 
 
-@njit
+@njit()
 def _notes(places: int, starters: int) -> Notes:
     return Notes(
         np.empty(places),
@@ -207,7 +255,7 @@ def _notes(places: int, starters: int) -> Notes:
     )
 
 
-@njit
+@njit()
 def _put(queue: Queue, place: int, device: int, release: float, work: float) -> None:
     """Put an upload among those before a place, which are in order; the one in that place is lost."""
     while place > 0 and queue.release[place - 1] > release:
@@ -218,7 +266,7 @@ def _put(queue: Queue, place: int, device: int, release: float, work: float) -> 
     queue.device[place], queue.release[place], queue.work[place] = device, release, work
 
 
-@njit
+@njit()
 def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
     """Put the uploads of these lengths (S,) in order; that is fast where few of them have changed."""
     for place, device in enumerate(queue.device):
@@ -229,7 +277,7 @@ def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
             _put(queue, place, device, copy.ends[device, length], length * copy.token_air[device])
 
 
-@njit
+@njit()
 def _place(queue: Queue, device: int) -> int:
     place = 0
     while queue.device[place] != device:
@@ -237,7 +285,7 @@ def _place(queue: Queue, device: int) -> int:
     return place
 
 
-@njit
+@njit()
 def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
     """Give one draft of a queue in order another length."""
     release, work = copy.ends[device, length], length * copy.token_air[device]
@@ -248,7 +296,7 @@ def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
     _put(queue, place, device, release, work)
 
 
-@njit
+@njit()
 def _end(queue: Queue) -> float:
     """When all is sent: the latest of the starts of uploads, plus the work that starts then or later."""
     end, work = 0.0, 0.0
@@ -258,7 +306,7 @@ def _end(queue: Queue) -> float:
     return end
 
 
-@njit
+@njit()
 def _drafted(lengths: IntArray, padded: bool) -> int:
     total, most = 0, 0
     for length in lengths:
@@ -266,7 +314,7 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
     return most * len(lengths) if padded else total
 
 
-@njit
+@njit()
 def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
@@ -275,7 +323,7 @@ def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
     return late * copy.price
 
 
-@njit
+@njit()
 def _gain(copy: Copy, lengths: IntArray) -> float:
     gain = 0.0
     for device, length in enumerate(lengths):
@@ -283,13 +331,13 @@ def _gain(copy: Copy, lengths: IntArray) -> float:
     return gain
 
 
-@njit
+@njit()
 def _value(copy: Copy, queue: Queue, lengths: IntArray) -> float:
     _arrange(copy, queue, lengths)
     return _gain(copy, lengths) - _cost(copy, lengths, _end(queue))
 
 
-@njit
+@njit()
 def _mark(queue: Queue, notes: Notes) -> None:
     """Fill in the times of a queue in order."""
     count = len(queue.device)
@@ -301,7 +349,7 @@ def _mark(queue: Queue, notes: Notes) -> None:
         notes.before[place + 1] = max(notes.before[place], queue.release[place] + notes.behind[place])
 
 
-@njit
+@njit()
 def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) -> float:
     """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
@@ -320,7 +368,7 @@ def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) 
     return max(end, notes.after[after + 1])
 
 
-@njit
+@njit()
 def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
     best = _value(copy, queue, lengths) + LEAST_GAIN
@@ -338,7 +386,7 @@ def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     return last > 0
 
 
-@njit
+@njit()
 def _cheapest(copy: Copy, lengths: IntArray) -> float:
     """What a token less costs where it costs least, as long as it brings nothing."""
     cheapest = np.inf
@@ -348,7 +396,7 @@ def _cheapest(copy: Copy, lengths: IntArray) -> float:
     return cheapest if cheapest > 0.0 else -np.inf
 
 
-@njit
+@njit()
 def _best_step(
     copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, change: int, best: float
 ) -> tuple[float, int, int, int]:
@@ -373,12 +421,12 @@ def _best_step(
     return best, which, first, last
 
 
-@njit
+@njit()
 def _possible(copy: Copy, length: int) -> bool:
     return bool(copy.least <= length < copy.gain.shape[1])
 
 
-@njit
+@njit()
 def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
     """Write two orders of devices.
 
@@ -403,7 +451,7 @@ def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
             by[place], row[place] = key, device
 
 
-@njit
+@njit()
 def _run(
     copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
@@ -426,7 +474,7 @@ def _run(
     return best, count
 
 
-@njit
+@njit()
 def _swap(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
     """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
     best, gain = _value(copy, queue, lengths) + LEAST_GAIN, _gain(copy, lengths)
