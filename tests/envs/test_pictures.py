@@ -9,6 +9,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Area, Layout
 from multispin_env.envs.rendering.charts import Histories, History, Round, Scales, View
 from multispin_env.envs.rendering.continuous import (
     ARRIVED,
@@ -16,11 +17,14 @@ from multispin_env.envs.rendering.continuous import (
     END,
     IN_TIME,
     LATE,
+    SERVER,
     STEP,
+    Axes,
     Mark,
     Trace,
     TraceFilm,
     TracePicture,
+    draw_trace,
     marks_of,
 )
 from multispin_env.envs.rendering.renderers import Picture
@@ -200,6 +204,10 @@ def test_a_trace_shows_that_devices_draft_on_and_what_of_a_chain_is_kept():
     highest = max(one[4] for one in drafting)
     first, on = (sum(one[3] for one in drafting if (one[4] == highest) == whole) for whole in (True, False))
     assert on / first == pytest.approx(3 * 0.4 / (0.1 + 0.2 + 0.4), rel=1e-3)  # all draft on to the end, .4 s
+    bottoms = [
+        {round(one[2] + one[4], 6) for one in drafting if (one[4] == highest) == whole} for whole in (True, False)
+    ]
+    assert bottoms[0] == bottoms[1]  # under the rest
 
 
 def step_of(tokens, optimum=None):
@@ -248,6 +256,41 @@ def test_what_becomes_of_requests():
     assert marks_of(SERVING, 0.0, 0.2) == [Mark(0.1, 0, ARRIVED)]  # the future is not seen
     assert [waiting.tolist() for waiting in SERVING.waiting] == [[0, 2, 0], [0, 1, 0], [0, 1, 0]]
     assert (SERVING.gained, SERVING.missed) == ([0.0, 5.0, 5.0], [0, 1, 2])
+    both_late = SERVED[1].changed(served=SERVED[1].served.changed(in_time=np.zeros(3, bool)))
+    assert Trace(THREE, True, [SERVED[0], both_late], serving=True).missed == [0, 2]
+
+
+def test_steps_that_are_seen_have_begun():
+    ends = (0.0, 0.4, 0.41, 1.0)
+    assert [[begin for begin, _ in TRACE.seen(0.0, end)] for end in ends] == [[], [0.0], [0.0, 0.4], [0.0, 0.4]]
+    assert [begin for begin, _ in TRACE.seen(0.4, 1.0)] == pytest.approx([0.4])
+
+
+def test_axes_fit_whichever_trace_needs_more():
+    """Rates go up to 10 and 40 tokens/s; steps last .4 and .6 s, or .1 s."""
+    fast = Trace(THREE, True, [ENDLESS[0].changed(duration=np.array(0.1))] * 3)
+    for pair in ((TRACE, fast), (fast, TRACE)):
+        assert Axes.of(*pair) == (pytest.approx(2.0), 1.0, fast.highest(), TRACE.most_cells)
+    assert fast.highest() >= 1.1 * 40.0 > TRACE.highest()
+    assert [Axes.of(replace(fast, serving=serving)).window for serving in (False, True)] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("clock", [3.35, 3.5, 3.9])
+def test_bars_are_where_the_times_are_and_cut_off_at_both_ends(clock):
+    """Passes take the last .1 s until .4 s and the last .2 s until 1 s, of each second."""
+    canvas, area, trace = Strokes(), Area(0.0, 0.0, 700.0, 400.0), Trace(THREE, True, ENDLESS * 4)
+    axes, times = Axes.of(trace), Layout.of(area).times
+    draw_trace(canvas, area, trace, None, axes, clock)
+    row, start = times.height / (3 + SERVER), clock - axes.window
+    bars = [one for one in canvas.all if one[0] == "rectangle" and one[1] < times.right]
+    assert {int((one[2] - times.y) / row) for one in bars} == {0, 1, 2, 3}
+    seconds = [[start + (x - times.x) / times.width * axes.window for x in (one[1], one[1] + one[3])] for one in bars]
+    assert np.min(seconds) >= start - 1e-9
+    assert np.max(seconds) <= clock + 1e-9
+    passes = [(second + begin, second + end) for second in range(4) for begin, end in ((0.3, 0.4), (0.8, 1.0))]
+    shown = [(max(begin, start), min(end, clock)) for begin, end in passes if start < end and begin < clock]
+    found = [pair for pair, one in zip(seconds, bars, strict=True) if one[2] > times.y + 3 * row]
+    assert np.array(found) == pytest.approx(np.array(shown))
 
 
 def test_a_film_ends_with_the_shorter_episode():

@@ -71,6 +71,11 @@ def test_the_server_and_the_curves(busy):
     assert rates == pytest.approx([busy.rate(end) for end in busy.ends], rel=1e-3)
 
 
+def answered(trace):
+    """Steps in which a request ended, each with its device."""
+    return [(outcome, user) for outcome in trace.outcomes for user in np.flatnonzero(outcome.served.finished)]
+
+
 def test_requests_and_those_that_wait(busy):
     drawn = timeline(busy)
     assert drawn["marks"] == [[round(mark.time * TICKS), *mark[1:]] for mark in marks_of(busy, 0.0, busy.duration)]
@@ -79,9 +84,10 @@ def test_requests_and_those_that_wait(busy):
         here += outcome.served.arrivals - outcome.served.dropped - outcome.served.finished
         assert waiting == np.maximum(here - 1, 0).sum()
     assert max(drawn["waiting"]) > 0
-    finished = [user for outcome in busy.outcomes for user in np.flatnonzero(outcome.served.finished)]
-    assert len(drawn["answers"]) == len(finished) > 0
+    assert len(drawn["answers"]) == len(answered(busy)) > 0
     assert sum(answer[1] for answer in drawn["answers"]) == sum(int(one.served.in_time.sum()) for one in busy.outcomes)
+    told = [[one.served.ttft[k], one.served.tpot[k], one.served.e2el[k]] for one, k in answered(busy)]
+    assert np.array(drawn["answers"])[:, 2:] == pytest.approx(np.array(told), abs=5e-5)
 
 
 def test_a_long_episode_is_cut_off(busy, monkeypatch):
@@ -113,5 +119,6 @@ def test_as_the_comparison_plays_them(env_id, name, more):
     assert all((found.episode[key] == expected.episode[key]).all() for key in found.episode)
     assert ("waiting" in timeline(trace)) == (env_id == "MultiSpin/Serving-v0")  # others have no queue
     assert trace.duration == pytest.approx(found.time[0], rel=1e-12)  # the first is kept whole
+    assert timeline(trace)["gained"] == pytest.approx(trace.gained, abs=0.0051)
     assert env_id != "MultiSpin/Continuous-v0" or trace.gained[-1] == pytest.approx(found.tokens[0].sum(), rel=1e-12)
     assert trace.title == name

@@ -57,8 +57,10 @@ def met(system, users):
 
 
 def launch_of(scenario, state, rows=slice(None)):
-    """All that is free starts for the batch after the next, at any price; of some copies where there is any."""
+    """All that is free starts for the batch after the next, at any price and with any head start, of some copies."""
     rng = np.random.default_rng(0)
+    if scenario.draft_ahead:
+        state = state.changed(head_start=rng.uniform(0.0, 8.0, state.phase.shape))
     work = Background.of(scenario, state, rng.random(state.phase.shape) < 0.1)
     weight, rho = rng.uniform(0.5, 2.0, state.phase.shape), rng.uniform(20.0, 300.0, COPIES)
     starts = state.phase == ms.Phase.FREE
