@@ -1,12 +1,13 @@
-"""The core without the barrier beside a SimPy model of the same system, and the time that `groups` takes to decide.
+"""The core without the barrier beside a SimPy model of the same system, and the time that rules take to decide.
 
 Both play two groups with drafts of 8 tokens in a static channel, the same devices, until the same batch. The simulated
 seconds must agree; then verifications per second of CPU time are compared, by the best of some turns. The decisions are
-for 256 copies with 8 devices and for one copy with 20, in a fading channel.
+for one copy and for 256, in a static channel.
 """
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Generator
+from itertools import product
 from time import process_time
 from typing import Any
 
@@ -20,6 +21,8 @@ from multispin_env.physics.radio import full_share_token_time
 
 GROUPS, LENGTH, COPIES = 2, 8, 256
 """Of the orders, and of the core."""
+
+RULES = ("groups", "prices", "greedy", "groups+deadlines", "own-pace", "load-aware")
 
 
 class SimPyModel:
@@ -106,10 +109,10 @@ def verifications(users: int, batches: int, turns: int) -> Row:
     return row | {"core/CPU-s": core, "SimPy/CPU-s": events, "ratio": core / events}
 
 
-def decisions(users: int, copies: int, steps: int) -> Row:
-    """Median CPU milliseconds of a decision of `groups` and of a step."""
-    scenario = ms.Scenario.preset("llama2", num_users=users)
-    controller = ms.make_controller("groups", scenario)
+def decisions(name: str, users: int, copies: int, steps: int) -> Row:
+    """Median CPU milliseconds of a decision of this rule and of a step."""
+    scenario = ms.Scenario.preset("llama2", num_users=users, channel="static")
+    controller = ms.make_controller(name, scenario)
     core = ContinuousCore(ContinuousSystem.of(scenario), copies, drawn=False)
     for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
         core.seed(copy, generator)
@@ -122,7 +125,7 @@ def decisions(users: int, copies: int, steps: int) -> Row:
         core.step(order)
         times.append((decided - begun, process_time() - decided))
     decide, step = np.median(times, 0) * 1e3
-    row = {"K": str(users), "copies": copies, "groups ms": float(decide), "step ms": float(step)}
+    row = {"rule": name, "K": str(users), "copies": copies, "decision ms": float(decide), "step ms": float(step)}
     return row | {"steps/CPU-s": copies / (decide + step) * 1e3}
 
 
@@ -130,10 +133,11 @@ def add_options(parser: ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument("--batches", type=int, default=200)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40, help="decisions of groups")
+    parser.add_argument("--steps", type=int, default=40, help="decisions of each rule")
 
 
 def run(options: Namespace) -> None:
     """Measure and print."""
     show("verifications", (verifications(users, options.batches, options.turns) for users in (8, 20)))
-    show("decisions", (decisions(users, copies, options.steps) for users, copies in ((8, 256), (20, 1))))
+    cases = product(RULES, (8, 20), (1, 256))
+    show("decisions", (decisions(*case, options.steps) for case in cases))
