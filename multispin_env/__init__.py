@@ -51,6 +51,7 @@ from multispin_env.solver.policy_iteration import rate_optimum
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 if TYPE_CHECKING:
+    from multispin_env.evaluation import suite
     from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
 
 __version__ = "0.1.0"
@@ -64,7 +65,7 @@ __all__ = [
     "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names", "evaluate",
     "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller",
     "make_lengths", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices",
-    "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve",
+    "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "suite",
     "unregister_environment", "upper_bound",
 ]  # fmt: skip
 
@@ -73,7 +74,9 @@ for _id in registry.ENVIRONMENTS.names():
 
 
 def __getattr__(name: str) -> Any:
-    """Load the comparison where it is first asked for, so that a start stays light."""
+    """Load the comparison and the suite where they are first asked for, so that a start stays light."""
+    if name == "suite":
+        return import_module("multispin_env.evaluation.suite")
     if name in ("ComparisonTable", "compare", "evaluate"):
         return getattr(import_module("multispin_env.evaluation.public"), name)
     raise AttributeError(f"module 'multispin_env' has no attribute {name!r}")

@@ -9,9 +9,9 @@ import numpy as np
 from agents.measures import COLOURS, CURVE, Measure, points
 from benchmarks.league.cells import BOUND, Cell, Content, Contest
 from benchmarks.league.report import League
-from benchmarks.league.statistics import all_scores, profile
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.comparison import METRICS
+from multispin_env.evaluation.suite.statistics import all_scores, profile
 from multispin_env.files import replacing
 
 Curve = tuple[FloatArray, FloatArray]

@@ -10,9 +10,9 @@ import agents
 from agents.base import scenarios_like
 from benchmarks.league.cells import Content
 from benchmarks.league.pictures import draw_generalisation
-from benchmarks.league.statistics import Performance, interval, weights_of
 from multispin_env.evaluation.cases import States, cases_of, held_out
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
+from multispin_env.evaluation.suite.statistics import Performance, interval, weights_of
 from multispin_env.files import write_atomically
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.output import Progress
@@ -27,7 +27,8 @@ def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
     cases = held_out(env_id, here.settings, size or (50 if cases_of(here.settings) is States else 10))
     plug_in = agent.score["score"]["best_plug_in"]["name"]
     floor, top = cases.values(here.settings.variant.comparison.baseline), cases.values(cases.reference)
-    own, other = (Performance(cases.values(contender)[None], floor, top) for contender in (here, plug_in))
+    ends = floor[None], top[None]
+    own, other = (Performance(cases.values(one)[None, None], *ends) for one in (here, plug_in))
     weights = weights_of(cases.size, np.random.default_rng(BOOTSTRAP_SEED))
     score = interval(own.mean_scores[0], own.scores(weights)[:, 0])
     return {

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.league.cells import Cell, Content, Contest
-from benchmarks.league.statistics import Performance, crossed, iqm_interval
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.statistics import Cells, Interval, aligned, markdown, to_csv
+from multispin_env.evaluation.suite.statistics import Performance, aggregate, crossed, interquartile_mean
 from multispin_env.files import write_atomically
 
 PLUG_IN = "best plug-in"
@@ -117,7 +117,7 @@ class League:
     def _standing(self, contest: Contest, name: str, role: str, seeds: tuple[int, ...], values: FloatArray) -> Standing:
         plug_in, floor, reference = self.others(contest, "plug_in", "floor", "reference")
         intervals = (crossed(values), crossed(values - plug_in), crossed(values - reference))
-        performance = Performance(values, floor, reference)
+        performance = Performance(values[:, None], floor[None], reference[None])
         return Standing(contest, self.references[contest]["metric"], name, role, seeds, performance, *intervals)
 
     def performances(self) -> dict[str, list[tuple[Performance, Performance]]]:
@@ -126,7 +126,7 @@ class League:
         plug_ins = []
         for contest, standings in self.standings.items():
             values, *ends = self.others(contest, "plug_in", "floor", "reference")
-            plug_in = Performance(values[None], *ends)
+            plug_in = Performance(values[None, None], *(end[None] for end in ends))
             plug_ins.append((plug_in, plug_in))
             for one in standings:
                 if one.role == "agent":
@@ -172,7 +172,7 @@ def aggregate_cells(league: League) -> Table:
     """Interquartile means."""
     lines: list[Cells] = []
     for name, pairs in league.performances().items():
-        own, other = (_shown(iqm_interval(one), 4) for one in zip(*pairs, strict=True))
+        own, other = (_shown(aggregate(one, interquartile_mean), 4) for one in zip(*pairs, strict=True))
         runs = sum(len(performance.values) for performance, _ in pairs)
         lines.append((name, str(len(pairs)), str(runs), own, other))
     return ("decided by", "contests", "runs", "IQM of scores", "best plug-in in the same contests"), lines
@@ -185,7 +185,7 @@ def share_cells(league: League) -> Table:
         about, (reference,) = league.references[contest], league.others(contest, "reference")
         for one in standings if METRICS[about["metric"]].has_share else ():
             if one.name not in (about["reference"], about["floor"]):
-                values = one.performance.values
+                values = one.performance.values[:, 0]
                 seeds = np.sort(values.mean(-1) / reference.mean())[::-1]
                 by_seed = " ".join(f"{share:.4f}" for share in seeds) if one.seeds else "-"
                 quantile = np.quantile(values / reference, 0.05)
@@ -214,7 +214,7 @@ def to_markdown(league: League, command: str, skipped: Sequence[str]) -> str:
     if lines:
         parts += ["## Shares of the reference", markdown(header, lines)]
     for contest, standings in league.standings.items():
-        size = f"{len(standings[0].performance.top)} held-out {league.references[contest]['cases']}"
+        size = f"{standings[0].performance.top.shape[-1]} held-out {league.references[contest]['cases']}"
         parts += [f"## {contest.title}", size, markdown(*standing_cells(standings))]
     parts += ["## Cells", markdown(*cell_cells(league))]
     if skipped:

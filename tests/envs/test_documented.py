@@ -124,6 +124,7 @@ REFUSED = {
         **CONTINUOUS,
         "reward": ("expected", 3),
         "load": (0, 1e9, "high", None, INF, (0.8, 0.4), (1.0, 1e9), (0.1, 0.2, 0.3)),
+        "full_rate": (0.0, "fast", INF),
         "arrivals": ("poison", 3, None, ["poisson"]),
         "lengths": ("geometrical", 3),
         "burstiness": (0.5, "no"),  # Poisson arrivals have none

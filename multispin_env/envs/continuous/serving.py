@@ -99,9 +99,10 @@ class Serving(ContinuousVariant):
     - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: what is hidden, as for `Continuous-v0`. A
       request keeps its rate to its end. If a device drops one and the draft of the next is verified in the same step,
       that draft is not counted.
-    - `load`: requested tokens/s over those of the controller `groups` on a serial uplink with endless requests, in
-      (0, 1000], default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all
-      loads.
+    - `load`: requested tokens/s over `full_rate`, in (0, 1000], default 0.6; a pair (low, high) is drawn from uniformly
+      for each episode, so that one policy learns all loads.
+    - `full_rate`: tokens/s at a load of 1, > 0; default `None`, those of the controller `groups` on a serial uplink
+      with endless requests, measured once.
     - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
     - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or what `ms.make_lengths` makes; default `None`, those that
       the arrivals have themselves, as a trace does, else geometric ones.
@@ -112,7 +113,7 @@ class Serving(ContinuousVariant):
       `None`, none.
     - `e2el`, `e2el_per_token`: the last of n tokens is due `e2el` + n `e2el_per_token` seconds after the arrival.
       `e2el` is > 0, default 0.5, `None` for no such limit. `e2el_per_token` is ≥ 0; default `None`, twice the time for
-      which a device waits for a token where all of them always have a request, 2 K / (tokens/s of `groups`): 83 ms for
+      which a device waits for a token where all of them always have a request, 2 K / `full_rate`: 83 ms for
       `llama2` with K = 8 and 10 MHz, 108 ms for `qwen3.5` with K = 20 and 5 MHz.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 30.
     - `warm_up`: seconds of them that requests are not counted in, ≥ 0 and below `horizon`, default 5.
@@ -139,6 +140,7 @@ class Serving(ContinuousVariant):
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_STATE, ""))
 
     load: float | tuple[float, float] = 0.6
+    full_rate: float | None = None
     arrivals: str | Arrivals = "poisson"
     lengths: str | Lengths | None = None
     burstiness: float | None = None
@@ -157,6 +159,8 @@ class Serving(ContinuousVariant):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "load", _checked_load(self.load))
+        if self.full_rate is not None:
+            check_real("full_rate", self.full_rate, 0.0, open_low=True)
         check_real("warm_up", self.warm_up, 0.0, self.horizon, open_high=True)
         check_name("rewarded", self.rewarded, ("tokens", "requests"))
         if self.trace is not None:
@@ -229,8 +233,8 @@ class Serving(ContinuousVariant):
         return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:
-        """Tokens/s with endless requests, on a serial uplink whatever a contender's is: all get the same requests."""
-        return reference_rate(self._serial(scenario))
+        """What was chosen, else that of endless requests on a serial uplink, whatever a contender's is."""
+        return reference_rate(self._serial(scenario)) if self.full_rate is None else self.full_rate
 
     def _serial(self, scenario: Scenario) -> ContinuousSystem:
         return replace(self, discipline="serial")._endless(scenario)

@@ -111,6 +111,7 @@ def test_the_workload_is_what_the_arguments_say():
     assert workload.level.e2el == 0.5
     assert workload.level.e2el_per_token == pytest.approx(2.0 * 8 / full)
     assert workload.mean_output == 60.0
+    assert ENVIRONMENTS.load(ID)(load=0.5, full_rate=full).workload(scenario) == env.variant.workload(scenario)
     limits = {"ttft": 1.0, "tpot": 0.2, "e2el": None, "e2el_per_token": 0.1}
     variant = ENVIRONMENTS.load(ID)(load=[0.2, 0.9], arrivals="gamma", burstiness=0.5, mean_output=20, **limits)
     workload = variant.workload(scenario)

@@ -1,0 +1,114 @@
+"""Play floor, reference and bound of tasks that have none yet, and store them with the package.
+
+What is stored never changes: a task that has its values is left alone. Its line must be taken out of the file first.
+"""
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmarks.tools import cpu_seconds, show
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.continuous.bound import rate_bound
+from multispin_env.envs.rounds.ahead import DraftAhead
+from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.evaluation.cases import CERTIFICATE, Episodes, bounds_of
+from multispin_env.evaluation.comparison import METRICS
+from multispin_env.evaluation.contenders import make_contender
+from multispin_env.evaluation.suite.tasks import (
+    DATA,
+    PLAYED,
+    RANDOM_ACTIONS,
+    VERSION,
+    SuiteTask,
+    frozen_content,
+    steps_hash,
+    task,
+    tasks,
+)
+from multispin_env.files import write_atomically
+
+Content = dict[str, Any]
+
+FILE = DATA / f"{VERSION}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownGains(DraftAhead):
+    """The environment whose mean gains are seen, which the bound is made of."""
+
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType({**DraftAhead.entries, "mean_channel": ""})
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
+
+
+def run(options: Namespace) -> None:
+    """Play what is missing; the file is written after each task."""
+    wanted = [task(name) for name in options.tasks] or tasks()
+    show("Frozen just now", (_frozen(one) for one in wanted if one.name not in frozen_content()))
+
+
+def _frozen(one: SuiteTask) -> Mapping[str, Any]:
+    played: Content = {}
+    seconds = cpu_seconds(lambda: played.update(_played(one)))
+    content = frozen_content()
+    content[one.name] = played
+    write_atomically(FILE, _text({each.name: content[each.name] for each in tasks() if each.name in content}).encode())
+    means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in PLAYED}
+    return {"task": one.name, **means, "CPU s": seconds}
+
+
+def _text(content: Mapping[str, Content]) -> str:
+    """JSON with a line for each part of a task's values, whose numbers are exact."""
+    lines = [
+        f"{json.dumps(name)}: {{\n"
+        + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in own.items())
+        for name, own in content.items()
+    ]
+    return "{\n" + "\n},\n".join(lines) + "\n}}\n"
+
+
+def _played(one: SuiteTask) -> Content:
+    floor = one.values(RANDOM_ACTIONS)
+    reference = _proven(one, one.reference) if one.bound == "reference" else one.values(one.reference)
+    bound = _bound(one, reference)
+    lists = (None if values is None else values.tolist() for values in (floor, reference, bound))
+    return dict(zip(PLAYED, lists, strict=True)) | {"steps": steps_hash(one)}
+
+
+def _proven(one: SuiteTask, name: str) -> FloatArray:
+    """Values (parts, n) of the optimum of each round, of proven decisions."""
+    measure = METRICS[one.metric].values
+    return np.array(
+        [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in one.cases]
+    )
+
+
+def _bound(one: SuiteTask, reference: FloatArray) -> FloatArray | None:
+    if one.bound is None:
+        return None
+    if one.bound == "reference":
+        return reference
+    if one.bound == "rate_bound":
+        return np.array([_rate_bound(part) for part in one.cases])
+    return _proven(one, one.bound)
+
+
+def _rate_bound(part: Episodes) -> FloatArray:
+    known = bounds_of(part)
+    if known is not None:
+        return known
+    given = {name: value for name, value in part.arguments.items() if name != "max_episode_steps"}
+    env = MultiSpinVectorEnv.of(ShownGains)(part.size, part.scenario, **given)
+    env.reset(seed=part.seed)
+    return rate_bound(
+        env.scenario, env.state, channel=env.scenario.channel, mean_gain=env.observed.mean_gain, barrier=True
+    )

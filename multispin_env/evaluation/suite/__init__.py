@@ -1,0 +1,6 @@
+"""Suite of frozen tasks with known optima or bounds, on which learning methods are compared."""
+
+from multispin_env.evaluation.suite.statistics import Score
+from multispin_env.evaluation.suite.tasks import SuiteTask, task, tasks
+
+__all__ = ["Score", "SuiteTask", "task", "tasks"]

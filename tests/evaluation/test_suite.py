@@ -1,0 +1,133 @@
+"""Tasks of the suite are frozen, complete, and measured on episodes that nobody learns from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.evaluation.contenders import native
+from multispin_env.evaluation.suite.statistics import Performance, aggregate, median_task, worst_task
+from multispin_env.evaluation.suite.tasks import DATA, RANDOM_ACTIONS, read_tasks, steps_hash
+
+TASKS = {task.name: task for task in ms.suite.tasks()}
+
+TEXT = (DATA / "v1.toml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(params=TASKS)
+def task(request):
+    """Each task."""
+    return TASKS[request.param]
+
+
+def test_nothing_has_changed(task):
+    """If this fails, the suite needs a new version beside this one: scores of both can't be compared."""
+    assert steps_hash(task) == task.frozen.steps
+
+
+@pytest.mark.parametrize("name", ["round-8", "late", "fair", "ahead-8", "no-barrier-8", "requests"])
+def test_a_small_change_is_noticed(name):
+    task = TASKS[name]
+    changed = replace(task, scenario=task.scenario.replace(mean_draft_time=1.001 * task.scenario.mean_draft_time))
+    assert steps_hash(changed) != task.frozen.steps
+
+
+def test_random_actions_are_worth_nothing(task):
+    np.testing.assert_allclose(task.values(RANDOM_ACTIONS), task.frozen.floor, rtol=1e-6)
+    assert task.frozen.floor.shape == task.frozen.reference.shape == (len(task.held_out), task.size)
+    assert task.frozen.reference.mean() > task.frozen.floor.mean()
+
+
+@pytest.mark.parametrize("name", ["hidden", "fair", "no-barrier-20", "bursts"])
+def test_the_reference_is_worth_one(name):
+    found = TASKS[name].score(TASKS[name].reference)
+    assert found.score == pytest.approx((1.0, 1.0, 1.0), abs=1e-6)
+    assert found.value.low < found.value.mean < found.value.high
+
+
+def test_no_reference_exceeds_its_bound(task):
+    if task.bound is not None:
+        assert task.frozen.bound.mean() >= task.frozen.reference.mean() * (1.0 - 1e-6)
+
+
+def test_a_model_a_function_and_a_policy_class_are_scored():
+    """As `multispin_env.compare` takes them."""
+
+    class Model:
+        def predict(self, observation, deterministic=True):
+            return np.zeros((len(observation["shared"]), 8, 1)), None
+
+    task = TASKS["hidden"]
+    by_function = task.score(lambda observation: np.zeros((len(observation["shared"]), 8, 1)))
+    assert task.score(Model()) == by_function
+    assert 0.1 < by_function.score.mean < 0.3
+
+
+def test_tasks_are_learnt_and_measured_apart():
+    """Other seeds everywhere, other texts and other numbers of devices where the task is about that."""
+    texts, resize = TASKS["texts"], TASKS["resize"]
+    assert native(texts.make_vec(2)).variant.half == 0
+    assert [part.arguments["half"] for part in texts.cases] == [1]
+    assert native(resize.make_vec(2, seed=3)).scenario.num_users == 8
+    assert [part.scenario.num_users for part in resize.cases] == [2, 5, 20, 50, 200]
+    with pytest.raises(ValueError, match="seed: expected an integer in"):
+        texts.make_vec(2, seed=texts.seed - 1)
+    assert texts.make().reset(seed=0)[0]["compute"].shape == (20,)
+
+
+def test_nothing_is_measured_at_the_start(monkeypatch):
+    """Prices and loads are numbers of the task, not what a controller reaches today."""
+    for place in ("continuous.variants", "continuous.serving", "rounds.ahead"):
+        monkeypatch.setattr(f"multispin_env.envs.{place}.reference_rate", None)
+    monkeypatch.setattr("multispin_env.envs.continuous.serving.reference_tokens_in_time", None)
+    for task in TASKS.values():
+        task.make_vec(2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("budget = 200_000\n", "", "task 'round-8': task: expected the field 'budget', got none of that name"),
+        ("budget = 200_000", "budgets = 3\nbudget = 200_000", "'budgets'; did you mean 'budget'"),
+        ("context = 1024\n", "", "task 'round-8': scenario: expected the field 'context'"),
+        ("context = 1024", "kontext = 1", "task 'round-8': scenario: expected fields of"),
+        ("half = 0\n", "", "task 'texts': arguments: expected the field 'half'"),
+        ("half = 0", "half = 0\nquarter = 1", "task 'texts': arguments: expected fields of"),
+        ("num_users = 8", "num_users = -8", "task 'round-8': num_users: expected an integer"),
+        ("{half = 1}", "{halves = 1}", "task 'texts': held_out: expected one of"),
+        ("held_out = [{}]", "held_out = []", "held_out: expected a list of at least one table"),
+        ("MultiSpin/Heterogeneous-v0", "MultiSpin/Homogenous-v0", "did you mean 'MultiSpin/Homogeneous-v0'"),
+        ('metric = "goodput"', 'metric = "good"', "metric: expected one of"),
+        ("size = 100", "size = 1", "size: expected an integer"),
+        ("[round-8.arguments]\n", "arguments = 3\n", "arguments: expected a table of fields"),
+    ],
+)
+def test_a_task_with_a_field_too_few_many_or_bad_is_refused_in_a_sentence(old, new, said):
+    assert old in TEXT
+    with pytest.raises(ValueError, match=r".") as caught:
+        read_tasks(TEXT.replace(old, new, 1))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_task_suggests_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'round-50'"):
+        ms.suite.task("round-5")
+    with pytest.raises(ValueError, match="expected one that is frozen"):
+        _ = replace(TASKS["late"], name="later").frozen
+
+
+def test_a_score_is_the_mean_over_parts_whatever_their_units():
+    """The second part counts in thousands; cases are resampled in pairs, so that a constant share has no interval."""
+    rng = np.random.default_rng(0)
+    top = rng.uniform(1.0, 2.0, (2, 30)) * [[1.0], [1000.0]]
+    floor = np.zeros_like(top)
+    half = Performance(np.stack([0.5 * top, 0.5 * top]), floor, top)
+    assert half.mean_scores == pytest.approx([0.5, 0.5])
+    assert aggregate([half], worst_task) == pytest.approx((0.5, 0.5, 0.5))
+    mixed = Performance((top * [[0.2], [0.6]])[None], floor, top)
+    assert mixed.mean_scores == pytest.approx([0.4])
+    whole = Performance(top[None], floor, top)
+    assert aggregate([whole, half, mixed], median_task).mean == pytest.approx(0.5)
+    assert aggregate([whole, half, mixed], worst_task).mean == pytest.approx(0.4)
