@@ -53,6 +53,17 @@ def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) ->
             )
 
 
+def check_complete(what: str, given: Iterable[str], expected: Iterable[str]) -> None:
+    """``ValueError`` for a name that is not expected (the nearest is suggested), or for one that is missing."""
+    names, found = tuple(expected), tuple(given)
+    for name in found:
+        if name not in names:
+            raise ValueError(f"{what}: expected fields of {list(names)}, got {shown(name)}{suggestion(name, names)}")
+    for name in names:
+        if name not in found:
+            raise ValueError(f"{what}: expected the field {name!r}, got none of that name")
+
+
 def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
     """What to raise where a package is not installed, which an extra of this one would bring."""
     wanted = f'"multispin_env[{extra}]"' if extra else package

@@ -9,7 +9,8 @@ import numpy as np
 from benchmarks.tools import show
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask, task, tasks
+from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.version import task, tasks
 
 
 def add_options(parser: ArgumentParser) -> None:

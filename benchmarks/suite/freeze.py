@@ -20,17 +20,9 @@ from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes, bounds_of
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender
-from multispin_env.evaluation.suite.tasks import (
-    DATA,
-    PLAYED,
-    RANDOM_ACTIONS,
-    VERSION,
-    SuiteTask,
-    frozen_content,
-    steps_hash,
-    task,
-    tasks,
-)
+from multispin_env.evaluation.suite.frozen import DATA, PLAYED, VERSION, frozen_content
+from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.version import steps_hash, task, tasks
 from multispin_env.files import write_atomically
 
 Content = dict[str, Any]

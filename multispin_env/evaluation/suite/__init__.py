@@ -1,6 +1,7 @@
 """Suite of frozen tasks with known optima or bounds, on which learning methods are compared."""
 
 from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import SuiteTask, task, tasks
+from multispin_env.evaluation.suite.tasks import SuiteTask
+from multispin_env.evaluation.suite.version import task, tasks
 
 __all__ = ["Score", "SuiteTask", "task", "tasks"]

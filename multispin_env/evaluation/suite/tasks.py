@@ -1,10 +1,8 @@
 """Tasks of the suite: frozen environments, and the held-out cases that methods are measured on."""
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from functools import cache, cached_property
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
@@ -13,31 +11,21 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_label, check_name, shown, suggestion
+from multispin_env.checks import check_complete, check_integer, check_label, check_name
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import ReportProgress
+from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender
+from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
-from multispin_env.files import parse_toml, read_json
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
-VERSION = "v1"
-"""Of the suite: tasks and what was frozen with them never change, a new version stands beside the old one."""
-
-DATA = Path(__file__).parents[2] / "data" / "suite"
-
 RANDOM_ACTIONS = "random-actions"
 """Name of uniformly random actions, which are worth a score of 0."""
-
-STEPS = 64
-"""Of `steps_hash`."""
-
-NONE = "none"
-"""Stands for ``None`` in TOML."""
 
 
 @dataclass
@@ -57,16 +45,6 @@ class RandomActions:
         """Draw actions for observations of n copies."""
         drawn = self._rng.uniform(-1.0, 1.0, (len(observation[SHARED]), *self.shape))
         return drawn.astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Frozen:
-    """What was played once, when the version was frozen: values (parts, n) of the metric, and a hash of steps."""
-
-    floor: FloatArray
-    reference: FloatArray
-    bound: FloatArray | None
-    steps: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +170,14 @@ class SuiteTask:
 
         ``contender`` is one of `multispin_env.compare`, or `RANDOM_ACTIONS`. Errors as there.
         """
-        measure = METRICS[self.metric].values
-        return np.array([measure(cases.play(self._playing(contender, cases), progress)) for cases in self.cases])
+        measure, parts = METRICS[self.metric].values, [_read_by(contender, part) for part in self.cases]
+        return np.array([measure(part.play(self._playing(contender, part), progress)) for part in parts])
 
     def _playing(self, contender: Any, cases: Episodes) -> Any:
         if contender == RANDOM_ACTIONS:
             return RandomActions(native(cases.env(self.action)).single_action_space.shape or ())
+        if isinstance(contender, Policy):
+            return contender.on(native(cases.env()).scenario)
         return as_contender(contender, cases.env())
 
     def score(self, contender: Any) -> Score:
@@ -235,130 +215,17 @@ class SuiteTask:
     @cached_property
     def frozen(self) -> Frozen:
         """What was played when the version was frozen; ``ValueError`` for a task that has not been frozen yet."""
-        known = frozen_content()
-        if self.name not in known:
-            raise ValueError(f"task: expected one that is frozen, of {list(known)}, got {self.name!r}")
-        content = dict(known[self.name])
-        arrays = {name: None if content[name] is None else np.array(content[name]) for name in PLAYED}
-        return Frozen(**arrays, steps=content["steps"])  # type: ignore[arg-type]  # floor and reference are there
+        return frozen_of(self.name)
 
 
-PLAYED = ("floor", "reference", "bound")
-"""What is frozen of a task, as lists of the values of each part."""
+CHOSEN = ("reference", "patience", "plan_quantile", "history")
+"""Arguments that a policy brings itself: how its actions are read, and what it is shown of all that it has seen."""
 
 
-def check_complete(what: str, given: Iterable[str], expected: Iterable[str]) -> None:
-    """``ValueError`` for a name that is not expected (the nearest is suggested), or for one that is missing."""
-    names, found = tuple(expected), tuple(given)
-    for name in found:
-        if name not in names:
-            raise ValueError(f"{what}: expected fields of {list(names)}, got {shown(name)}{suggestion(name, names)}")
-    for name in names:
-        if name not in found:
-            raise ValueError(f"{what}: expected the field {name!r}, got none of that name")
-
-
-def read_tasks(text: str) -> dict[str, SuiteTask]:
-    """Read tasks from TOML, with every field of each spelled out.
-
-    ``ValueError`` names the task, and the field that is unknown, missing or bad.
-    """
-    return {name: _task(name, table) for name, table in parse_toml(text).items()}
-
-
-def _task(name: str, table: Any) -> SuiteTask:
-    try:
-        if not isinstance(table, dict):
-            raise ValueError(f"expected a table of fields, got {shown(table)}")
-        given = _with_none(table)
-        check_complete("task", given, [entry.name for entry in fields(SuiteTask) if entry.name != "name"])
-        for field in ("arguments", "scenario"):
-            if not isinstance(given[field], dict):
-                raise ValueError(f"{field}: expected a table of fields, got {shown(given[field])}")
-        check_complete("scenario", given["scenario"], Scenario.field_names())
-        parts = given["held_out"]
-        if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
-            raise ValueError(f"held_out: expected a list of at least one table, got {shown(parts)}")
-        return SuiteTask(name, **{**given, "scenario": Scenario.from_dict(given["scenario"]), "held_out": tuple(parts)})
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"task {shown(name)}: {error}") from None
-
-
-def _with_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with ``None`` for `NONE`, in tables of the table too."""
-    return {
-        name: _with_none(value) if isinstance(value, dict) else None if value == NONE else value
-        for name, value in table.items()
-    }
-
-
-@cache
-def _tasks() -> dict[str, SuiteTask]:
-    return read_tasks((DATA / f"{VERSION}.toml").read_text(encoding="utf-8"))
-
-
-@cache
-def frozen_content() -> dict[str, Any]:
-    """Content of the file of what was frozen, by the names of tasks; none if there is no file yet."""
-    path = DATA / f"{VERSION}.json"
-    content: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return content
-
-
-def steps_hash(task: SuiteTask) -> str:
-    """SHA-256 of what random actions see, gain and are told in 64 steps of two copies to learn in.
-
-    Numbers count to six digits: processors differ in the last bits of exponentials and logarithms.
-    """
-    sha256 = hashlib.sha256()
-
-    def add(*told: Mapping[str, NDArray[Any]]) -> None:
-        for table in told:
-            for name in sorted(table):
-                numbers = np.ravel(table[name]).astype(np.float64) + 0.0  # which makes -0 to 0
-                sha256.update(f"{name} {np.shape(table[name])} ".encode())
-                sha256.update(" ".join(f"{number:.5e}" for number in numbers.tolist()).encode())
-
-    env = task.make_vec(2)
-    play = RandomActions(native(env).single_action_space.shape or ())
-    observation, info = env.reset(seed=task.seed)
-    add(observation, info)
-    for _ in range(STEPS):
-        observation, reward, terminated, truncated, info = env.step(play(observation))
-        add(observation, {"reward": reward, "terminated": terminated, "truncated": truncated}, info)
-    return sha256.hexdigest()
-
-
-def tasks() -> tuple[SuiteTask, ...]:
-    """Return all tasks of the suite.
-
-    Examples
-    --------
-    >>> import multispin_env as ms
-    >>> [task.name for task in ms.suite.tasks()][:3]
-    ['round-8', 'round-50', 'resize']
-    """
-    return tuple(_tasks().values())
-
-
-def task(name: str) -> SuiteTask:
-    """Return a task of the suite; ``ValueError`` for an unknown name suggests the nearest.
-
-    Parameters
-    ----------
-    name
-        As ``"late"``.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name.
-
-    Examples
-    --------
-    >>> import multispin_env as ms
-    >>> ms.suite.task("resize").hard
-    'learnt with 8 devices, played with 2 to 200'
-    """
-    check_name("task", name, _tasks())
-    return _tasks()[name]
+def _read_by(contender: Any, part: Episodes) -> Episodes:
+    """Return the same episodes as a policy reads them, with the arguments that are its own choice."""
+    if not isinstance(contender, Policy):
+        return part
+    own = contender.settings.arguments
+    chosen = {name: own[name] for name in CHOSEN if name in own and name in part.arguments}
+    return replace(part, arguments={**part.arguments, **chosen})

@@ -1,0 +1,216 @@
+"""Entries of the suite: folders of strangers with a policy for each task and seed, and the scores that they claim.
+
+Nothing in an entry is executed but its networks. It names no file outside its folder, and imports nothing.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, shown
+from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, read_about
+from multispin_env.evaluation.suite.frozen import VERSION
+from multispin_env.evaluation.suite.statistics import Performance
+from multispin_env.evaluation.suite.tasks import SuiteTask
+from multispin_env.evaluation.suite.version import task, tasks
+from multispin_env.files import beside, read_json, write_atomically
+from multispin_env.registry import is_outside
+
+ENTRY, SCORES = "entry.json", "scores.json"
+
+CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of our agents
+
+KIND = "multispin_env suite entry"
+
+MOST_SEEDS = 100
+
+Played = dict[str, FloatArray]
+"""Values (seeds, parts, n) of each task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteEntry:
+    """What ``entry.json`` says of a method; every field is needed.
+
+    Parameters
+    ----------
+    kind, version
+        What the file is, and the version of the suite.
+    method, authors, link
+        Name, who made it, and where its code is.
+    steps
+        Environment steps of each training.
+    seconds, cpu_seconds
+        What a training took, mean over tasks and seeds.
+    seeds
+        Of the trainings.
+    policies
+        For each task one policy for each seed: ``{"folder": NAME}`` of an exported policy (`load_policy`) or a run of
+        our agents in the entry, or ``{"rule": NAME}`` of a controller or a plug-in of the package.
+    """
+
+    kind: str
+    version: str
+    method: str
+    authors: str
+    link: str
+    steps: int
+    seconds: float
+    cpu_seconds: float
+    seeds: tuple[int, ...]
+    policies: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        check_name("kind", self.kind, [KIND])
+        check_name("version", self.version, [VERSION])
+        for name in ("method", "authors", "link"):
+            check_label(name, getattr(self, name))
+        check_integer("steps", self.steps, 0, min(one.budget for one in tasks()))
+        check_real("seconds", self.seconds, 0.0)
+        check_real("cpu_seconds", self.cpu_seconds, 0.0)
+        if not isinstance(self.seeds, list | tuple) or not 1 <= len(self.seeds) <= MOST_SEEDS:
+            raise ValueError(f"seeds: expected a list of 1 to {MOST_SEEDS} numbers, got {shown(self.seeds)}")
+        for seed in self.seeds:
+            check_integer("seeds", seed, 0)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: expected each once, got {shown(self.seeds)}")
+        if not isinstance(self.policies, dict):
+            raise ValueError(f"policies: expected a table of tasks, got {shown(self.policies)}")
+        check_complete("policies", self.policies, [one.name for one in tasks()])
+        for name, own in self.policies.items():
+            if not isinstance(own, list) or len(own) != len(self.seeds):
+                raise ValueError(f"policies of {name}: expected a list with one for each seed, got {shown(own)}")
+
+
+def read_entry(folder: Path) -> SuiteEntry:
+    """Read ``entry.json`` of a folder; ``ValueError`` says what is missing, unknown or bad."""
+    path = beside(folder, ENTRY)
+    if path is None:
+        raise ValueError(f"entry: expected a folder with a file {ENTRY}, got {str(folder)!r}")
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a table of fields, got {shown(content)}")
+        check_complete("entry", content, [one.name for one in fields(SuiteEntry)])
+        return SuiteEntry(**content)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {cut(str(error))}") from None
+
+
+def play_entry(folder: Path, entry: SuiteEntry, begin: Callable[[str], object]) -> Played:
+    """Play every policy of an entry on the held-out cases; ``begin`` is called with the name of what plays next.
+
+    ``ValueError`` names the task and the seed of a policy that can't be read, or can't decide there.
+    """
+    return {one.name: np.array(list(_values(folder, entry, one, begin))) for one in tasks()}
+
+
+def _values(folder: Path, entry: SuiteEntry, one: SuiteTask, begin: Callable[[str], object]) -> Iterator[FloatArray]:
+    for seed, policy in zip(entry.seeds, entry.policies[one.name], strict=True):
+        name = f"{one.name}, seed {seed}"
+        begin(name)
+        try:
+            values = one.values(_policy(folder, one, policy))
+            if not np.isfinite(values).all():
+                raise ValueError("policy: expected values that are finite, got others")
+        except ModuleNotFoundError:  # of what runs networks
+            raise
+        except Exception as error:  # those of onnxruntime have no common base but this one
+            raise ValueError(f"{name}: {cut(str(error)) or type(error).__name__}") from None
+        yield values
+
+
+def _policy(folder: Path, one: SuiteTask, policy: Any) -> Any:
+    """What decides, of a folder of the entry or of the package."""
+    if not isinstance(policy, dict) or len(policy) != 1 or not isinstance(next(iter(policy.values())), str):
+        raise ValueError(f'policy: expected {{"folder": NAME}} or {{"rule": NAME}}, got {shown(policy)}')
+    ((kind, name),) = policy.items()
+    check_name("policy", kind, ("folder", "rule"))
+    if kind == "rule":
+        if is_outside(name):
+            raise ValueError(f"rule: expected the name of one of the package, got {shown(name)}")
+        return name
+    return _loaded(_inside(folder, name), one)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Folder of an entry by its name; ``ValueError`` for one that leads elsewhere."""
+    try:
+        path = (folder / name).resolve()
+        if path.is_dir() and path != folder.resolve() and path.is_relative_to(folder.resolve()):
+            return path
+    except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
+        pass
+    raise ValueError(f"folder: expected one within the entry, got {shown(name)}")
+
+
+def _loaded(path: Path, one: SuiteTask) -> Policy:
+    if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
+        env, policy = read_about(path)["env"], load_policy(path)
+    elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
+        env, policy, _ = import_module("agents.models").of_run(path, one.scenario)  # which needs torch
+    else:
+        expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
+        raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
+    if env != one.env:
+        raise ValueError(f"env: expected a policy for {one.env}, got one for {shown(env)}")
+    return policy
+
+
+def save_scores(folder: Path, played: Played) -> None:
+    """Write ``scores.json``: numbers are exact, and a line has those of a task."""
+    lines = [f"{json.dumps(name)}: {json.dumps(values.tolist())}" for name, values in played.items()]
+    write_atomically(folder / SCORES, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def read_scores(folder: Path, entry: SuiteEntry) -> Played:
+    """Read ``scores.json`` of an entry; ``ValueError`` for one that is missing, or not of its tasks and seeds."""
+    path = beside(folder, SCORES)
+    if path is None:
+        raise ValueError(
+            f"scores: expected a file {SCORES}, from multispin suite evaluate, got none in {str(folder)!r}"
+        )
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"scores: expected a table of tasks, got {shown(content)}")
+        check_complete("scores", content, [one.name for one in tasks()])
+        return {one.name: _checked(content[one.name], one, len(entry.seeds)) for one in tasks()}
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: {cut(str(error))}") from None
+
+
+def _checked(content: Any, one: SuiteTask, seeds: int) -> FloatArray:
+    values = np.asarray(content, dtype=np.float64)
+    shape = (seeds, len(one.held_out), one.size)
+    if values.shape != shape or not np.isfinite(values).all():
+        raise ValueError(f"scores of {one.name}: expected finite numbers of shape {shape}, got others {values.shape}")
+    return values
+
+
+def check_scores(claimed: Played, played: Played) -> None:
+    """``ValueError`` names the first task whose scores are not to the last bit what was played."""
+    for name, values in played.items():
+        if not np.array_equal(claimed[name], values):
+            own, other = (task(name).performance(one).mean_scores.mean() for one in (claimed[name], values))
+            raise ValueError(f"scores of {name}: expected those that were played, {other!r}, got {own!r}")
+
+
+def performances(played: Played) -> dict[str, Performance]:
+    """What was played in each task beside what is frozen."""
+    return {name: task(name).performance(values) for name, values in played.items()}
+
+
+def play_name(name: str, wanted: tuple[SuiteTask, ...], begin: Callable[[str], object]) -> Played:
+    """Play a rule, a class or a function of the user's own, or `RANDOM_ACTIONS`, which have no folder."""
+    found: Played = {}
+    for one in wanted:
+        begin(one.name)
+        found[one.name] = one.values(name)[None]
+    return found

@@ -1,0 +1,92 @@
+"""Leaderboard of the suite: methods by their scores over all tasks, with what they cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multispin_env.evaluation.statistics import Cells, Interval
+from multispin_env.evaluation.suite.entries import Played, SuiteEntry, performances
+from multispin_env.evaluation.suite.statistics import (
+    Score,
+    aggregate,
+    interquartile_mean,
+    median_task,
+    worst_task,
+)
+
+
+@dataclass(frozen=True)
+class LeaderRow:
+    """One method: summaries with 95 % intervals over seeds and cases, and its score in each task."""
+
+    method: str
+    authors: str
+    link: str
+    seeds: int
+    steps: int
+    seconds: float
+    cpu_seconds: float
+    iqm: Interval
+    median: Interval
+    worst: Interval
+    scores: Mapping[str, Score]
+
+    @classmethod
+    def of(cls, entry: SuiteEntry, played: Played) -> "LeaderRow":
+        """Of an entry and what was played with it."""
+        by_task = performances(played)
+        every = list(by_task.values())
+        return cls(
+            *(entry.method, entry.authors, entry.link, len(entry.seeds)),
+            *(entry.steps, entry.seconds, entry.cpu_seconds),
+            iqm=aggregate(every, interquartile_mean),
+            median=aggregate(every, median_task),
+            worst=aggregate(every, worst_task),
+            scores={name: Score.of(one) for name, one in by_task.items()},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers by name, for CSV and JSON."""
+        plain = ("method", "authors", "link", "seeds", "steps", "seconds", "cpu_seconds")
+        row: dict[str, Any] = {name: getattr(self, name) for name in plain}
+        found = {name: getattr(self, name) for name in ("iqm", "median", "worst")}
+        found |= {name: one.score for name, one in self.scores.items()}
+        for name, one in found.items():
+            row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
+        return row
+
+
+def ranked(rows: Sequence[LeaderRow]) -> list[LeaderRow]:
+    """Rows by their interquartile mean, best first."""
+    return sorted(rows, key=lambda row: -row.iqm.mean)
+
+
+def summary_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of methods."""
+    header = ("method", "seeds", "IQM", "median task", "worst task", "steps", "s", "CPU s")
+    return header, [
+        (
+            *(row.method, str(row.seeds), *map(_shown, (row.iqm, row.median, row.worst))),
+            *(f"{row.steps:,}", f"{row.seconds:.0f}", f"{row.cpu_seconds:.0f}"),
+        )
+        for row in rows
+    ]
+
+
+def task_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of tasks; a column is a method."""
+    lines = [(name, *(_shown(row.scores[name].score) for row in rows)) for name in rows[0].scores]
+    return ("task", *(row.method for row in rows)), lines
+
+
+def score_cells(scores: Mapping[str, Score]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of one method."""
+    lines: list[Cells] = [
+        (name, f"{one.value.mean:.3f}", f"{one.value.low:.3f} to {one.value.high:.3f}", _shown(one.score))
+        for name, one in scores.items()
+    ]
+    return ("task", "value", "95 % interval", "score (95 % interval)"), lines
+
+
+def _shown(one: Interval) -> str:
+    return f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"

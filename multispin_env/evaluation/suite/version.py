@@ -1,0 +1,122 @@
+"""Reading of the tasks of a version, of which every field is spelled out, and a hash that notices a change."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.checks import check_complete, check_name, shown
+from multispin_env.evaluation.contenders import native
+from multispin_env.evaluation.suite.frozen import DATA, VERSION
+from multispin_env.evaluation.suite.tasks import RandomActions, SuiteTask
+from multispin_env.files import parse_toml
+from multispin_env.scenario import Scenario
+
+NONE = "none"
+"""Stands for ``None`` in TOML."""
+
+
+STEPS = 64
+"""Of `steps_hash`."""
+
+
+def read_tasks(text: str) -> dict[str, SuiteTask]:
+    """Read tasks from TOML, with every field of each spelled out.
+
+    ``ValueError`` names the task, and the field that is unknown, missing or bad.
+    """
+    return {name: _task(name, table) for name, table in parse_toml(text).items()}
+
+
+def _task(name: str, table: Any) -> SuiteTask:
+    try:
+        if not isinstance(table, dict):
+            raise ValueError(f"expected a table of fields, got {shown(table)}")
+        given = _with_none(table)
+        check_complete("task", given, [entry.name for entry in fields(SuiteTask) if entry.name != "name"])
+        for field in ("arguments", "scenario"):
+            if not isinstance(given[field], dict):
+                raise ValueError(f"{field}: expected a table of fields, got {shown(given[field])}")
+        check_complete("scenario", given["scenario"], Scenario.field_names())
+        parts = given["held_out"]
+        if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
+            raise ValueError(f"held_out: expected a list of at least one table, got {shown(parts)}")
+        return SuiteTask(name, **{**given, "scenario": Scenario.from_dict(given["scenario"]), "held_out": tuple(parts)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"task {shown(name)}: {error}") from None
+
+
+def _with_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with ``None`` for `NONE`, in tables of the table too."""
+    return {
+        name: _with_none(value) if isinstance(value, dict) else None if value == NONE else value
+        for name, value in table.items()
+    }
+
+
+@cache
+def _tasks() -> dict[str, SuiteTask]:
+    return read_tasks((DATA / f"{VERSION}.toml").read_text(encoding="utf-8"))
+
+
+def tasks() -> tuple[SuiteTask, ...]:
+    """Return all tasks of the suite.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> [task.name for task in ms.suite.tasks()][:3]
+    ['round-8', 'round-50', 'resize']
+    """
+    return tuple(_tasks().values())
+
+
+def task(name: str) -> SuiteTask:
+    """Return a task of the suite; ``ValueError`` for an unknown name suggests the nearest.
+
+    Parameters
+    ----------
+    name
+        As ``"late"``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> ms.suite.task("resize").hard
+    'learnt with 8 devices, played with 2 to 200'
+    """
+    check_name("task", name, _tasks())
+    return _tasks()[name]
+
+
+def steps_hash(task: SuiteTask) -> str:
+    """SHA-256 of what random actions see, gain and are told in 64 steps of two copies to learn in.
+
+    Numbers count to six digits: processors differ in the last bits of exponentials and logarithms.
+    """
+    sha256 = hashlib.sha256()
+
+    def add(*told: Mapping[str, NDArray[Any]]) -> None:
+        for table in told:
+            for name in sorted(table):
+                numbers = np.ravel(table[name]).astype(np.float64) + 0.0  # which makes -0 to 0
+                sha256.update(f"{name} {np.shape(table[name])} ".encode())
+                sha256.update(" ".join(f"{number:.5e}" for number in numbers.tolist()).encode())
+
+    env = task.make_vec(2)
+    play = RandomActions(native(env).single_action_space.shape or ())
+    observation, info = env.reset(seed=task.seed)
+    add(observation, info)
+    for _ in range(STEPS):
+        observation, reward, terminated, truncated, info = env.step(play(observation))
+        add(observation, {"reward": reward, "terminated": terminated, "truncated": truncated}, info)
+    return sha256.hexdigest()
