@@ -80,6 +80,12 @@ def read(folder: Path) -> Pretrained:
     return Pretrained(config.settings, network, config, _read_score(folder / SCORE))
 
 
+def read_policy(folder: Path) -> tuple[str, Policy]:
+    """Environment's id and policy of a run or a packed agent; nothing is executed, errors as of `read`."""
+    config, _ = load_config(folder)
+    return config.env, Policy(config.settings, TorchNetwork(_network(config, folder)))
+
+
 def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
     """The network alone; its file holds no optimiser."""
     settings = config.settings

@@ -16,7 +16,7 @@ from multispin_env.evaluation.suite.entries import (
     save_scores,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
-from multispin_env.evaluation.suite.leaderboard import LeaderRow, ranked, score_cells, summary_cells, task_cells
+from multispin_env.evaluation.suite.leaderboard import LeaderRow, ranked, score_cells, summary_cells, cells_by_task
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
@@ -96,10 +96,10 @@ def _table(options: argparse.Namespace) -> None:
         entry = read_entry(folder)
         found.append(LeaderRow.of(entry, read_scores(folder, entry)))
     rows = ranked(found)
-    print(aligned(*summary_cells(rows)), aligned(*task_cells(rows)), sep="\n\n")
+    print(aligned(*summary_cells(rows)), aligned(*cells_by_task(rows)), sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
-        tables = "\n\n".join((f"# Suite {VERSION}", markdown(*summary_cells(rows)), markdown(*task_cells(rows))))
+        tables = "\n\n".join((f"# Suite {VERSION}", markdown(*summary_cells(rows)), markdown(*cells_by_task(rows))))
         about = {"version": VERSION, **made_by(options)}
         for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())

@@ -132,6 +132,7 @@ BAD = {
     "train": ["--num-users", "0"],
     "evaluate": ["nowhere"],
     "compare": ["--episodes", "1"],
+    "suite": ["evaluate", "no/where"],
     "reproduce": ["--only", "nothing"],
     "watch": ["--fps", "0"],
     "explore": ["--port", "-1"],

@@ -2,11 +2,14 @@
 
 import json
 import pickle
+import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import agents
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
@@ -128,6 +131,20 @@ def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
 
     rewrite(entry, forge, SCORES)
     assert "scores of round-50: expected those that were played" in refused(capsys, "evaluate", entry, "--check")
+
+
+def test_an_agent_of_ours_is_an_entry(capsys, entry, few):
+    """As a run has it, in the encoding that it was made for."""
+    pytest.importorskip("stable_baselines3")
+    only(entry, few)
+    shutil.copytree(Path(agents.__file__).parent / "pretrained" / "heterogeneous", entry / "ours")
+    _first({"folder": "ours"}, {"folder": "first-0"})(entry)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    played = np.array(json.loads((entry / SCORES).read_text(encoding="utf-8"))["round-8"])
+    assert FIRST.performance(played).mean_scores[0] > 0.99
+    shutil.copytree(Path(agents.__file__).parent / "pretrained" / "fair", entry / "fair")
+    _first({"folder": "fair"}, {"folder": "fair"})(entry)
+    assert "got one for 'MultiSpin/Fair-v0'" in refused(capsys, "evaluate", entry)
 
 
 def test_a_name_is_played_without_a_folder(capsys):

@@ -136,7 +136,7 @@ def _policy(folder: Path, one: SuiteTask, policy: Any) -> Any:
         if is_outside(name):
             raise ValueError(f"rule: expected the name of one of the package, got {shown(name)}")
         return name
-    return _loaded(_inside(folder, name), one)
+    return _loaded(_inside(folder, name), one.env)
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -150,16 +150,16 @@ def _inside(folder: Path, name: str) -> Path:
     raise ValueError(f"folder: expected one within the entry, got {shown(name)}")
 
 
-def _loaded(path: Path, one: SuiteTask) -> Policy:
+def _loaded(path: Path, wanted: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
         env, policy = read_about(path)["env"], load_policy(path)
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        env, policy, _ = import_module("agents.models").of_run(path, one.scenario)  # which needs torch
+        env, policy = import_module("agents.models").read_policy(path)  # which needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
-    if env != one.env:
-        raise ValueError(f"env: expected a policy for {one.env}, got one for {shown(env)}")
+    if env != wanted:
+        raise ValueError(f"env: expected a policy for {wanted}, got one for {shown(env)}")
     return policy
 
 

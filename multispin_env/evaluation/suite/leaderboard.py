@@ -73,7 +73,7 @@ def summary_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
     ]
 
 
-def task_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
+def cells_by_task(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of tasks; a column is a method."""
     lines = [(name, *(_shown(row.scores[name].score) for row in rows)) for name in rows[0].scores]
     return ("task", *(row.method for row in rows)), lines
