@@ -16,7 +16,7 @@ from multispin_env.evaluation.suite.entries import (
     save_scores,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
-from multispin_env.evaluation.suite.leaderboard import LeaderRow, ranked, score_cells, summary_cells, cells_by_task
+from multispin_env.evaluation.suite.leaderboard import LeaderRow, cells_by_task, ranked, score_cells, summary_cells
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
