@@ -195,11 +195,19 @@ def _checked(content: Any, one: SuiteTask, seeds: int) -> FloatArray:
 
 
 def check_scores(claimed: Played, played: Played) -> None:
-    """``ValueError`` names the first task whose scores are not to the last bit what was played."""
+    """``ValueError`` names the first task whose scores are not to the last bit what was played, and how far they are.
+
+    Processors differ in last bits, which is some 1e-15 for rules; where networks are rounded, whole episodes may differ.
+    """
     for name, values in played.items():
         if not np.array_equal(claimed[name], values):
-            own, other = (task(name).performance(one).mean_scores.mean() for one in (claimed[name], values))
-            raise ValueError(f"scores of {name}: expected those that were played, {other!r}, got {own!r}")
+            one = task(name)
+            said, found = (one.performance(each).mean_scores.mean() for each in (claimed[name], values))
+            far = np.abs(claimed[name] - values).max() / np.abs(values).max()
+            raise ValueError(
+                f"scores of {name}: expected those that were played, {found:.6g}, got {said:.6g}; "
+                f"the largest difference of a case is {far:.1e} of the largest value"
+            )
 
 
 def performances(played: Played) -> dict[str, Performance]:
