@@ -197,7 +197,7 @@ def _checked(content: Any, one: SuiteTask, seeds: int) -> FloatArray:
 def check_scores(claimed: Played, played: Played) -> None:
     """``ValueError`` names the first task whose scores are not to the last bit what was played, and how far they are.
 
-    Processors differ in last bits, which is some 1e-15 for rules; where networks are rounded, whole episodes may differ.
+    Processors differ in last bits, some 1e-15 for rules; where a network's action is rounded, episodes may differ.
     """
     for name, values in played.items():
         if not np.array_equal(claimed[name], values):
