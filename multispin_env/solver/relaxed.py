@@ -191,8 +191,9 @@ def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Rel
     """
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
     middle, stride = np.clip(_common_length(problem), low, high), 1.0
+    first = np.minimum(np.maximum(middle, 1.0), high)  # nothing near is found from where nobody drafts
     points, rows = _Points(problem), np.arange(len(problem))
-    points.keep(rows, _cut(problem, middle, tolerance), middle)
+    points.keep(rows, _cut(problem, first, tolerance), first)
     while len(rows := rows[high[rows] > low[rows]]):
         shorter = np.minimum(middle[rows], high[rows] - 1.0)
         twice, both = np.tile(rows, 2), np.concatenate([shorter, shorter + 1.0])
@@ -211,7 +212,7 @@ def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Rel
 def _common_length(problem: Problem) -> FloatArray:
     """The best length (n,) of padded passes in which all drafts are equally long, of any up to the longest."""
     length = np.arange(float(problem.high.max(initial=0)) + 1.0)
-    tokens = np.stack([_tokens(problem, np.full(problem.low.shape, each)) for each in length])
+    tokens = problem.expected(np.broadcast_to(length[:, None, None], (len(length), *problem.low.shape))).sum(-1)
     latency = common_latency(problem.draft_time, problem.token_time).latency
     server = problem.verification_time + line_time(problem.lines, problem.low.shape[-1] * length)[:, None]
     return length[goodput(tokens, length[:, None] * latency, server).argmax(0)]

@@ -21,9 +21,10 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import largest
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.problem import SHORTEST, TINY, Problem
 
 FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
+WIDEST = 650.0  # Largest |ln λ|; e to this power still multiplies without overflow
 LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
 COARSE = 1e-2  # Tolerance of λ while φ is not known
 FINER = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
@@ -113,6 +114,11 @@ def cut_point(
     terms = _terms(problem, Charge(None, None, time), 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance, None if start is None else _last_end(problem, p))
+    fixed = np.flatnonzero((problem.low == problem.high).all(-1))
+    if len(fixed):
+        part = problem.rows(fixed)
+        latency = equal_latency(part.high, part.draft_time, part.token_time).latency
+        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, SHORTEST)), -WIDEST, True
     rows = np.flatnonzero(~done)
     if len(rows):
         part, of_part = problem.rows(rows), terms.rows(rows)
@@ -142,7 +148,7 @@ def _last_end(problem: Problem, p: FloatArray) -> FloatArray:
 
 
 def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(ln φ, ln λ) a little after the last end at which a longer φ earns more, by halving; ``q``: ln λ to begin with."""
+    """(ln φ, ln λ) a little after the last end at which a longer φ earns more, by halving, from ln λ = ``q``."""
     ends = problem.high * problem.draft_time
     longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
     order, rows = np.argsort(ends, -1), np.arange(len(ends))
@@ -330,7 +336,7 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
 
 def _price(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float) -> FloatArray:
     """Ln λ (n,) at which the shares sum to one at φ = e^p; ``q``: ln λ to begin with."""
-    widest = np.full_like(p, 650.0)  # |ln λ|; e to this power still multiplies without overflow
+    widest = np.full_like(p, WIDEST)
     return falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, tolerance)
 
 
