@@ -28,6 +28,7 @@ WIDEST = 650.0  # Largest |ln λ|; e to this power still multiplies without over
 LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
 COARSE = 1e-2  # Tolerance of λ while φ is not known
 FINER = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
+CLOSE = 1e-9  # Finest tolerance of a nested search after an end: below it are the digits that φ − end has lost
 ROUNDING = 1e-14  # of φ, in residuals after an end
 _total = np.add.reduce  # `numpy.sum` without its wrapper
 
@@ -124,7 +125,7 @@ def cut_point(
         part, of_part = problem.rows(rows), terms.rows(rows)
         after = _after_an_end(part, of_part, _start(part, of_part.law, of_part.charge.time)[1])
         p[rows], q[rows], done[rows] = _newton(part, of_part, *after, tolerance, _last_end(part, after[0]))
-    return _completed(problem, terms, p, q, done, tolerance)
+    return _completed(problem, terms, p, q, done, max(tolerance, CLOSE))
 
 
 def _completed(
@@ -388,7 +389,7 @@ def bracketed_root(
     ends: tuple[FloatArray, FloatArray],
     tolerance: float,
 ) -> FloatArray:
-    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after a slow step.
+    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after slow steps.
 
     ``function`` takes x and the rows (m,) it is asked for; ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and
     ``high``. A row is done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to
@@ -399,8 +400,8 @@ def bracketed_root(
     enough = tolerance * np.maximum(above, -below)
     rows = np.flatnonzero((above > 0.0) & (below < 0.0))
     x[above <= 0.0] = low[above <= 0.0]
-    slow = np.zeros(len(x), dtype=bool)
-    for _ in range(100):  # every second one at least halves a bracket
+    slow, side, before = np.zeros(len(x), dtype=bool), np.zeros(len(x)), high - low
+    for step in range(1, 201):  # every fourth one at least halves a bracket
         if not len(rows):
             break
         a, b = low[rows], high[rows]
@@ -409,11 +410,14 @@ def bracketed_root(
         value = function(middle, rows)
         up = value > 0.0
         low[rows], high[rows] = np.where(up, middle, a), np.where(up, b, middle)
-        # the value of an end that stays is halved, so that it moves too
-        above[rows] = np.where(up, value, 0.5 * above[rows])
-        below[rows] = np.where(up, 0.5 * below[rows], value)
+        # the value of an end that stays twice is halved, so that it moves too
+        above[rows] = np.where(up, value, np.where(side[rows] < 0.0, 0.5, 1.0) * above[rows])
+        below[rows] = np.where(up, np.where(side[rows] > 0.0, 0.5, 1.0) * below[rows], value)
+        side[rows] = np.where(up, 1.0, -1.0)
         width = high[rows] - low[rows]
-        slow[rows] = width > 0.5 * (b - a)
+        slow[rows] = False
+        if step % 3 == 0:
+            slow[rows], before[rows] = width > 0.5 * before[rows], width
         done = (np.abs(value) <= enough[rows]) | (width <= tolerance * np.maximum(np.abs(a), np.abs(b)))
         rows = rows[~done]
     return x
