@@ -17,6 +17,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
 
+MOVERS = 14  # Single moves of an instance that are tried in pairs
+BLOCK = 65_536  # Moves that are priced at once: their arrays stay in the core's cache
 FINALISTS = 16  # Moves that are tested exactly in a round
 
 LEAST_DIVISOR = 1e-150
@@ -50,7 +52,16 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> Float
 
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """The best move for each instance, and whether it improves."""
+    """The best move for each instance, and whether it improves; in blocks."""
+    size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(MOVERS)[0])))
+    if len(lengths) <= size:
+        return _block_round(problem, lengths, phi)
+    blocks = [slice(start, start + size) for start in range(0, len(lengths), size)]
+    moved, better = zip(*(_block_round(problem.rows(i), lengths[i], phi[i]) for i in blocks), strict=True)
+    return np.concatenate(moved), np.concatenate(better)
+
+
+def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     num_users = lengths.shape[-1]
     tokens = problem.tokens(lengths[:, None])[:, 0]
     value = tokens / (phi + problem.server_time(lengths[:, None]))[:, 0]
@@ -63,7 +74,7 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
         return moves.tokens - value * (latency + longer(*numbers))
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
-    movers = _largest(alone, min(14, 2 * num_users))  # of least estimated loss, which are also tried in pairs
+    movers = _largest(alone, min(MOVERS, 2 * num_users))  # of least estimated loss, which are also tried in pairs
     first, second = _pairs(len(movers))
     columns = np.arange(len(lengths))
     chosen = _Moves(*(effect[movers, columns] for effect in singles))
