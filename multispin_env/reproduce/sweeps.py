@@ -163,16 +163,18 @@ def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> Fl
     return mean
 
 
-def recorded_rows(scale: Scale, length: int) -> list[RecordedRow]:
+def recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[RecordedRow]:
     """Replay the record of the package; nothing here is random but the bootstrap."""
     records = load_records()
+    fitted = prompt_rates(records)
     plain = np.add.reduceat(records.probability, records.start) / records.length
-    tokens = replayed_tokens(records, length)
     rows = []
-    for index, task in enumerate(TASKS):
-        mine = records.task == index
-        means = [expected_tokens(np.array(length), rates[mine]).mean() for rates in (prompt_rates(records), plain)]
-        rows.append(RecordedRow(task, length, int(mine.sum()), *mean_interval(tokens[mine]), *map(float, means)))
+    for length in lengths:
+        tokens = replayed_tokens(records, length)
+        for index, task in enumerate(TASKS):
+            mine = records.task == index
+            means = [float(expected_tokens(np.array(length), rates[mine]).mean()) for rates in (fitted, plain)]
+            rows.append(RecordedRow(task, length, int(mine.sum()), *mean_interval(tokens[mine]), *means))
     return rows
 
 
@@ -181,7 +183,7 @@ RECORDED = FigureSpec(
     caption="The i.i.d. formula at one rate for each prompt, fitted or its plain mean acceptance, stays within a tenth "
     "of the replayed record at every draft length, though real acceptance is not i.i.d.: chat gains less, reading more "
     "than it says. The record is of the project's own model pair, the same for both presets.",
-    settings=lambda scale: scale.pick(tuple(range(1, 17)), (1, 2, 4, 8, 12, 16)),
+    settings=lambda scale: [scale.pick(tuple(range(1, 17)), (1, 2, 4, 8, 12, 16))],
     rows=recorded_rows,
     draw=Sweep(
         "draft_length",
