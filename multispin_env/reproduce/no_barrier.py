@@ -86,7 +86,7 @@ def barrier_rows(scale: Scale, setting: tuple[str, str, int, float]) -> list[Bar
     scenario = scenario_at(preset, megahertz, server, num_users=users)
     states = min(scale.states, scale.pick(12, 2))
     state = sample_state(scenario, np.random.default_rng(scale.seed), states)
-    static, moving = (0.0, 0.5), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier rounds are alike
+    static, moving = (0.0, 1e-9), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier one round is all
     times = {name: static if name in (PAPERS, BASE) else moving for name in RULES}
     runs = {
         name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=horizon)
@@ -182,6 +182,7 @@ BARRIER = FigureSpec(
     draw=draw_barrier,
     size=(12.0, 7.4),
     cells=barrier_cells,
+    seconds=80.0,
 )
 
 
@@ -321,4 +322,5 @@ LOAD = FigureSpec(
     draw=draw_load,
     size=(12.0, 7.4),
     cells=load_cells,
+    seconds=160.0,
 )

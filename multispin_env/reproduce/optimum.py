@@ -86,6 +86,7 @@ REGRETS = FigureSpec(
     rows=certificate_rows,
     draw=draw_certificate,
     size=(9.0, 4.4),
+    seconds=23.0,
 )
 
 
@@ -178,4 +179,5 @@ CALIBRATION = FigureSpec(
     rows=calibration_rows,
     draw=draw_calibration,
     size=(10.5, 5.0),
+    seconds=25.0,
 )

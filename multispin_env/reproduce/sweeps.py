@@ -62,6 +62,7 @@ USERS = FigureSpec(
     ],
     rows=sweep_rows,
     draw=Sweep("num_users", "devices K", SYSTEMS).draw,
+    seconds=4.0,
 )
 
 BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
@@ -77,6 +78,7 @@ BANDWIDTH = FigureSpec(
     ],
     rows=sweep_rows,
     draw=Sweep("bandwidth_mhz", "total bandwidth B (MHz)", SYSTEMS, ticks=BUDGETS[::2]).draw,
+    seconds=5.0,
 )
 
 
