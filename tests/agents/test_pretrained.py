@@ -66,7 +66,7 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
     """Within four standard errors of both means; so is the paired difference to the best plug-in."""
     agent = loaded[env_id]
     recorded = agent.score["score"]
-    cases = held_out(env_id, agent.settings, 200 if env_id in STATES_ONLY else 6, FRESH)
+    cases = held_out(env_id, agent.settings, 200 if env_id in STATES_ONLY else 12, FRESH)
     assert recorded["best_plug_in"]["name"] in listed_contenders(cases)
     own = cases.values(agent)
     difference = own - cases.values(recorded["best_plug_in"]["name"])

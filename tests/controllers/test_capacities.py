@@ -175,8 +175,7 @@ def test_users_are_those_of_a_slow_scan():
 @pytest.mark.parametrize("by", ["rate", "users"])
 def test_a_bad_estimate_ends_at_the_same_capacity(monkeypatch, by):
     """One thirty times too high or low costs loads, and changes no answer by more than two that are close."""
-    few = {**FEW, "copies": 2, "horizon": 6.0, "requests": 20}
-    asked = {"workload": workload("think", rate=2.0, **LIMITS), "controller": greedy, "percent": 85.0, "by": by, **few}
+    asked = {"workload": workload("think", rate=2.0, **LIMITS), "controller": greedy, "percent": 85.0, "by": by, **FEW}
     own, found = capacity_module.estimated_tokens, []
     for wrong in (1.0, 30.0, 1.0 / 30.0):
         monkeypatch.setattr(capacity_module, "estimated_tokens", lambda *of, wrong=wrong: wrong * own(*of))
