@@ -50,9 +50,10 @@ class Market(NamedTuple):
     server: FloatArray  # (n, K + 2) s, of one that becomes as large as usual
     fee: FloatArray  # (n, K + 2) tokens that each device in a batch of so many pays
     one_more: FloatArray  # (n,) s that one more device costs the others
-    sends: FloatArray  # (n, K, lengths) s until a draft is sent, by its length
-    gain: FloatArray  # (n, K, lengths) tokens that it gains
+    sends: FloatArray  # (n, K, L_max + 1) s until a draft is sent, by its length
+    gain: FloatArray  # (n, K, L_max + 1) tokens that it gains
     own_price: FloatArray  # (n, K) tokens/s of the device's time
+    least: int  # L_min
     price: FloatArray  # (n,) tokens/s of a delay
     sent: FloatArray  # (n, J + 1) s, when the work under way for each batch and those before has been uploaded
     size: IntArray  # (n, J + 1) devices in it
@@ -115,7 +116,7 @@ def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray
         size, owned = market.size[copy], market.owned[copy]
         for device in order[copy, : starting[copy]]:
             sends, own = market.sends[copy, device], market.own_price[copy, device]
-            best, due, length = -np.inf, 0.0, 0
+            best, due, length = -np.inf, 0.0, market.least
             for place in range(len(size)):
                 if place > 0:
                     server = market.early[size[0]] if place == 1 else market.server[copy, size[place - 1]]
