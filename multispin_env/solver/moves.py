@@ -36,19 +36,34 @@ class _Moves(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # estimates of absurd moves; the exact test decides
-def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> FloatArray:
-    """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves."""
+def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: int = 1) -> FloatArray:
+    """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves.
+
+    Each ``starts`` rows are of one instance, whose best row counts: one that comes to where another is goes no further.
+    """
     lengths = lengths.copy()
     active = np.arange(len(lengths))
     for _ in range(60):  # each improves the goodput; presets need about three
         moved, better = _round(problem, lengths[active], latency)
+        lengths[active[better]] = moved[better]
+        if starts > 1:
+            better[better] = _apart(lengths, active[better], starts)
         if not better.any():
             break
-        active = active[better]
-        lengths[active] = moved[better]
-        problem = problem.rows(better)
+        active, problem = active[better], problem.rows(better)
         latency = problem.latency(lengths[active][:, None])
     return lengths
+
+
+def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
+    """Which active rows (m,) are where no row of their instance stopped, and no earlier one is."""
+    going = np.zeros(len(lengths), dtype=bool)
+    going[active] = True
+    instance, start = np.divmod(active, starts)
+    others = instance[:, None] * starts + np.arange(starts)
+    same = (lengths[others] == lengths[active][:, None]).all(-1)
+    apart: BoolArray = ~(same & (~going[others] | (np.arange(starts) < start[:, None]))).any(-1)
+    return apart
 
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:

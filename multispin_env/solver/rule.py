@@ -148,7 +148,8 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     if effort.starts == 1:
         return _or_first_token(problem, improve(problem, lengths[:, 0], latency))
     many = np.repeat(np.arange(len(problem)), effort.starts)
-    ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1)).reshape(lengths.shape)
+    ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1), effort.starts)
+    ends = ends.reshape(lengths.shape)
     chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
     return _or_first_token(problem, chosen)
 

@@ -13,6 +13,7 @@ import multispin_env as ms
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.solver import relaxed
+from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import idle, relaxed_optimum
 from tests.hostile import extreme_instance, hostile_instance, hostile_law
@@ -323,3 +324,18 @@ def test_gaps_by_hand():
     assert found.certified.tolist() == [True, True, True, False]
     assert found[1:].gap.tolist() == [0.0, 0.0, np.inf]
     assert found[0].tolerance == 0.5
+
+
+def test_starts_of_one_instance_end_at_the_same_best_together_and_apart(rng):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=6, server="a100-32b", min_draft_length=0)
+    problem = make_problem(scenario, ms.sample_state(scenario, rng, 40)).tabulated()
+    starts = rng.integers(0, 6, (40, 3, 6)).astype(float)
+    starts[:20, 1] = starts[:20, 0]  # the same from the beginning
+    part, flat = problem.rows(np.repeat(np.arange(40), 3)), starts.reshape(120, 6)
+    latency = part.latency(flat[:, None])
+    apart = improve(part, flat, latency).reshape(starts.shape)
+    together = improve(part, flat, latency, 3).reshape(starts.shape)
+    best = problem.value(apart).argmax(-1)
+    np.testing.assert_array_equal(problem.value(together).argmax(-1), best)
+    np.testing.assert_array_equal(together[np.arange(40), best], apart[np.arange(40), best])
+    assert (together != apart).any()  # some stop where another goes on
