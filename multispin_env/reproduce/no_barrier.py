@@ -182,7 +182,7 @@ BARRIER = FigureSpec(
     draw=draw_barrier,
     size=(12.0, 7.4),
     cells=barrier_cells,
-    seconds=80.0,
+    seconds=190.0,
 )
 
 
