@@ -21,7 +21,7 @@ from multispin_env.solver.search import branch_and_bound
 
 NEAR = np.arange(-2, 3)  # Longest drafts of padded passes that are tried, from the best of the relaxed optima
 RUGGED = 0.4  # Largest T_k over the time left for its upload, from which on the search along the ray is thorough
-RAY_ENTRIES = 32_768  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
+RAY_ENTRIES = 65_536  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
 
 
 class Effort(NamedTuple):
