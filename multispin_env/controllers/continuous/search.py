@@ -9,7 +9,8 @@ different numbers of steps, so that NumPy takes ten times as long. That is why t
 by Numba, when it is first called; the machine code is kept beside the source.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,18 @@ except ModuleNotFoundError as error:
 
 LEAST_GAIN = 1e-9  # tokens that a step has to bring
 MOST_STEPS = 40  # of each kind
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kept(function: F) -> F:
+    """Compile a function when it is first called, and keep the machine code for later processes if files allow it."""
+    compiled: Any
+    try:
+        compiled = njit(cache=True)(function)
+    except RuntimeError:  # neither this folder nor that of the user can be written to
+        compiled = njit()(function)
+    return compiled
 
 
 class Terms(NamedTuple):
@@ -92,7 +105,7 @@ class Notes(NamedTuple):
     tried: IntArray  # (S,) lengths
 
 
-@njit(cache=True)
+@kept
 def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     """When a work-conserving uplink has served uploads (n, K) of ``work`` seconds that start at ``release``, (n,) s."""
     copies, users = release.shape
@@ -105,7 +118,7 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     return ends
 
 
-@njit(cache=True)
+@kept
 def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray:
     """Batches (n, K) that are worth most to devices, which pick in an ``order`` (n, K); so many of them start (n,).
 
@@ -136,7 +149,7 @@ def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray
     return places
 
 
-@njit(cache=True)
+@kept
 def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: FloatArray, longest: int) -> FloatArray:
     """ω E[N | L] − L p of lengths 0..L_max, (S, L_max + 1): sums of powers of α, as [MS] (12) has them.
 
@@ -152,7 +165,7 @@ def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: Flo
     return table
 
 
-@njit(cache=True)
+@kept
 def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains (n,) of lengths (n, K)."""
     result = np.empty(len(lengths))
@@ -164,7 +177,7 @@ def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     return result
 
 
-@njit(cache=True)
+@kept
 def values(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains less costs (n, C) of lengths (n, C, K)."""
     result = np.empty(lengths.shape[:2])
@@ -178,7 +191,7 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
     return result
 
 
-@njit(cache=True)
+@kept
 def improve_lengths(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
