@@ -140,12 +140,12 @@ class EvolutionSettings:
     """Hyperparameters; the last three are those of a `Trial`."""
 
     num_envs: int = 1  # of the vector that gives the spaces; trials make their own
-    timesteps: int = 600_000
-    learning_rate: float = 2e-2
+    timesteps: int = 200_000
+    learning_rate: float = 4e-2
     max_grad_norm: float = 10.0
     width: int = 16
-    pairs: int = 16
-    cases: int = 12
+    pairs: int = 8
+    cases: int = 6
     noise: float = 0.1
 
     def check(self, settings: Settings) -> None:

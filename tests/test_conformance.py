@@ -175,8 +175,8 @@ class Point:
     tokens: float
 
 
-def points(scale):
-    return [Point(users, float(scale.states * users)) for users in scale.over((2, 3))]
+def points(scale, users):
+    return [Point(users, float(scale.states * users))]
 
 
 def draw_points(rows, figure):
@@ -197,7 +197,7 @@ OUTSIDE = [
     (registry.CONTINUOUS_ENCODINGS, "mine", Turned),
     (registry.MODIFIERS, "stubborn", Stubborn),
     (AGENTS, "mine", Learner()),
-    (registry.FIGURES, "mine", FigureSpec("Mine", "A line.", points, draw_points)),
+    (registry.FIGURES, "mine", FigureSpec("Mine", "A line.", lambda scale: (2, 3), points, draw_points)),
 ]
 """A part of each kind; two have names of their own, since they stand beside another in a table, or in one name."""
 

@@ -19,6 +19,8 @@ with warnings.catch_warnings():  # of games that PettingZoo's tests import
 from multispin_env.parallel import parallel_env
 from multispin_env.wrappers import by_device
 
+pytestmark = pytest.mark.usefixtures("quick_prices")
+
 FULL = "MultiSpin/Heterogeneous-v0"
 
 

@@ -88,10 +88,12 @@ def load_rows(options: argparse.Namespace) -> Iterator[Row]:
     for server, (preset, users, megahertz, per_token) in product(
         options.servers, (("llama2", 8, 10, 0.08), ("qwen3.5", 20, 5, 0.11))
     ):
+        if preset not in options.presets:
+            continue
         system = AheadSystem(preset, users, megahertz, False, None if server == "paper" else server)
         full = max(system.rates(rule, 4).mean() for rule in ("groups 2", "groups 3"))
         level = per_token if system.server is None else 2.0 * users / full  # as tight as on the paper's server
-        for load in LOADS if preset in options.presets else ():
+        for load in LOADS:
             cells: dict[str, Any] = {"system": f"{system.name}, load {load:g}"}
             for rule in options.rules:
                 with_it, without = (

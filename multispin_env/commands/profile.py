@@ -1,6 +1,7 @@
 """``multispin profile``: how long your models take to verify and to draft, as a server that scenarios can name."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,16 @@ from multispin_env.commands.model_options import (
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.models import tables
 from multispin_env.models.passes import VERIFY, PassCell, Passes, check_cells, measure
-from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, Profile, make_profile, sizes_of, table_lines
+from multispin_env.models.profile import (
+    DRAFTED,
+    HEADER,
+    SIZE,
+    Profile,
+    draw_profile,
+    make_profile,
+    sizes_of,
+    table_lines,
+)
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
 from multispin_env.terminal.arguments import Command
@@ -102,7 +112,7 @@ def run(options: argparse.Namespace) -> None:
     profile = _measured(options) if options.table is None else _looked_up(options)
     files = out_files(options.out, SUFFIXES)
     profile.server.save(files[0])
-    save(FIGURE, [profile], options.out, (files[-1].suffix,))
+    save(partial(draw_profile, profile), SIZE, options.out, (files[-1].suffix,))
     print(aligned(HEADER, table_lines(profile)))
     print(f"\n{profile.in_words()}\n\n{', '.join(map(str, files))}")
 

@@ -25,7 +25,6 @@ from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_
 from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
-from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.scenario import Task
 
 COLUMNS = ("request", "task", "drafted", "accepted")
@@ -357,7 +356,7 @@ def draw_summary(rows: Sequence[TaskSummary], records: Records, stem: Path) -> N
     panels = len(shown) + 2
     height = -(-panels // SUMMARY_COLUMNS)
 
-    def draw(_: Sequence[Any], figure: Any) -> None:
+    def draw(figure: Any) -> None:
         grid = figure.subplots(height, SUMMARY_COLUMNS, squeeze=False).ravel()
         for axes, row in zip(grid, shown, strict=False):
             _draw_rounds(axes, row)
@@ -367,7 +366,7 @@ def draw_summary(rows: Sequence[TaskSummary], records: Records, stem: Path) -> N
             axes.set_axis_off()
         legend_below(figure, grid[0], 2)
 
-    save(FigureSpec("", "", lambda _: [], draw, (3.3 * SUMMARY_COLUMNS, 2.6 * height + 0.3)), [], stem, (".png",))
+    save(draw, (3.3 * SUMMARY_COLUMNS, 2.6 * height + 0.3), stem, (".png",))
 
 
 def _draw_rounds(axes: Any, row: TaskSummary) -> None:

@@ -12,7 +12,6 @@ from multispin_env.evaluation.statistics import Cells
 from multispin_env.models.counts import COLOURS
 from multispin_env.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, law_times
 from multispin_env.reproduce.drawing import BLACK, legend_below
-from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.server import Server
 from multispin_env.units import MS
 
@@ -142,9 +141,12 @@ def law_in_words(profile: Profile) -> str:
     )
 
 
-def _draw(profiles: Sequence[Profile], figure: Any) -> None:
-    """Measured times, from the shortest pass to the longest, and the law, by tokens and batch size."""
-    (profile,) = profiles
+SIZE = (7.0, 4.6)
+"""Of the picture of a profile, in inches."""
+
+
+def draw_profile(profile: Profile, figure: Any) -> None:
+    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size."""
     axes = figure.subplots()
     batches = sorted({cell.batch for cell in profile.cells})
     for index, batch in enumerate(batches):
@@ -163,13 +165,3 @@ def _draw(profiles: Sequence[Profile], figure: Any) -> None:
     axes.set_ylim(bottom=0.0)
     axes.set_title(f"{profile.server.name}: passes and the law, within {np.abs(profile.errors).max():.1%}")
     legend_below(figure, axes, min(len(batches) + 1, 6))
-
-
-FIGURE = FigureSpec(
-    title="Passes and the law of verification",
-    caption="Points are medians, with a line from the shortest pass to the longest.",
-    compute=lambda _: [],
-    draw=_draw,
-    size=(7.0, 4.6),
-)
-"""Picture of one profile."""

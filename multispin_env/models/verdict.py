@@ -13,7 +13,6 @@ from multispin_env.evaluation.statistics import Cells, Interval, block_intervals
 from multispin_env.models.contender import LiveContender, LiveRound
 from multispin_env.models.counts import exact_interval
 from multispin_env.reproduce.drawing import BLUE, RED, save
-from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.units import MS
 
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
@@ -176,14 +175,8 @@ ACCEPTED_TOKEN, REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 def save_timeline(contenders: Sequence[LiveContender], stem: Path, title: str) -> None:
     """Draw the picture to ``stem.png``, which holds no date."""
     lines = max(2.0, 0.28 * contenders[0].scenario.num_users)
-    spec = FigureSpec(
-        title=title,
-        caption="",
-        compute=lambda _: [],
-        draw=lambda rows, figure: _draw(rows, figure, lines, title),
-        size=(11.0, 1.6 + (lines + 0.6) * len(contenders) + GOODPUT_HEIGHT),
-    )
-    save(spec, contenders, stem, (".png",))
+    size = 11.0, 1.6 + (lines + 0.6) * len(contenders) + GOODPUT_HEIGHT
+    save(lambda figure: _draw(contenders, figure, lines, title), size, stem, (".png",))
 
 
 def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title: str) -> None:

@@ -30,21 +30,21 @@ class AllocationRow:
     bandwidth_share: float  # B_k / B
 
 
-def device_rows(scale: Scale, states: int) -> list[AllocationRow]:
-    """Every device of the first states, in both cases, both presets."""
+def device_rows(scale: Scale, setting: tuple[str, int]) -> list[AllocationRow]:
+    """Every device of the first states of a preset, so many of them, in both cases."""
+    preset, states = setting
+    scenario = Scenario.preset(preset)
+    state = states_of(scale, scenario).state[:states]
+    makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
     rows = []
-    for preset in scale.over(PRESETS):
-        scenario = Scenario.preset(preset)
-        state = states_of(scale, scenario).state[:states]
-        makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
-        for case, controller in zip(CASES, makers, strict=True):
-            decision = controller(state)
-            numbers = state.spectral_efficiency, 1e3 * state.draft_time, state.acceptance_rate
-            share = decision.bandwidth / scenario.total_bandwidth
-            for i, k in np.ndindex(share.shape):
-                efficiency, time, rate = (float(column[i, k]) for column in numbers)
-                length, part = int(decision.draft_length[i, k]), float(share[i, k])
-                rows.append(AllocationRow(preset, case, i, k, efficiency, time, rate, length, part))
+    for case, controller in zip(CASES, makers, strict=True):
+        decision = controller(state)
+        numbers = state.spectral_efficiency, 1e3 * state.draft_time, state.acceptance_rate
+        share = decision.bandwidth / scenario.total_bandwidth
+        for i, k in np.ndindex(share.shape):
+            efficiency, time, rate = (float(column[i, k]) for column in numbers)
+            length, part = int(decision.draft_length[i, k]), float(share[i, k])
+            rows.append(AllocationRow(preset, case, i, k, efficiency, time, rate, length, part))
     return rows
 
 
@@ -91,7 +91,8 @@ DEVICES = FigureSpec(
     caption="One state of 20 devices at 10 MHz, sorted by acceptance rate (to two digits) and then by channel: with "
     "one common length bandwidth mostly falls with the channel inside every group, with own lengths the groups of high "
     "acceptance draft longer and take it. Bandwidth also makes up for slow drafting, which is not shown.",
-    compute=lambda scale: device_rows(scale, 1),
+    settings=lambda scale: [(preset, 1) for preset in PRESETS],
+    rows=device_rows,
     draw=draw_allocation,
     size=(10.5, 5.4),
 )
@@ -138,7 +139,8 @@ REMARK_2 = FigureSpec(
     "see acceptance: the weak are compensated. With own lengths (heterogeneous) it rises with acceptance: the accepted "
     "are rewarded. The lowest orange points share their state with one device in a deep fade, which the common length "
     "gives nearly everything. 20 devices, 10 MHz; lines are medians, the cases are set a little apart along α.",
-    compute=lambda scale: device_rows(scale, scale.pick(40, 10)),
+    settings=lambda scale: [(preset, scale.pick(40, 10)) for preset in PRESETS],
+    rows=device_rows,
     draw=draw_remark_2,
     size=(9.0, 6.2),
 )

@@ -78,17 +78,19 @@ def check_matplotlib() -> None:
         raise missing_package("matplotlib", "render") from error
 
 
-def save(spec: FigureSpec, rows: Sequence[Any], stem: Path, kinds: Sequence[str] = (".png", ".svg")) -> None:
-    """Draw the rows to ``stem.png`` and ``stem.svg``, or one of them; neither holds a date."""
+def save(
+    draw: Callable[[Any], None], size: tuple[float, float], stem: Path, kinds: Sequence[str] = (".png", ".svg")
+) -> None:
+    """Draw an empty figure of so many inches to ``stem.png`` and ``stem.svg``, or one of them; neither holds a date."""
     check_matplotlib()
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with rc_context(SETTINGS):
-        figure = Figure(figsize=spec.size, dpi=92, layout="constrained")
+        figure = Figure(figsize=size, dpi=92, layout="constrained")
         FigureCanvasAgg(figure)
-        spec.draw(rows, figure)
+        draw(figure)
         for kind in kinds:
             with replacing(Path(f"{stem}{kind}")) as file:
                 figure.savefig(file, metadata={"Date": None} if kind == ".svg" else None)

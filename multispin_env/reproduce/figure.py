@@ -1,6 +1,6 @@
 """Figures: how one is specified, the scale of a run, and goodput of the paper's six systems on common states."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -37,17 +37,10 @@ class Scale:
     quick: bool = False  # whether coarse grids and few states will do
     states: int = STATES  # independent states that means are taken over
     seed: int = HELD_OUT_SEED  # of the states
-    progress: Callable[[float], None] = lambda fraction: None  # told the fraction of the figure that is done
 
     def pick(self, full: Item, quick: Item) -> Item:
         """What fits this scale."""
         return quick if self.quick else full
-
-    def over(self, items: Sequence[Item]) -> Iterator[Item]:
-        """Each item in turn, reporting how many are done."""
-        for done, item in enumerate(items, start=1):
-            yield item
-            self.progress(done / len(items))
 
 
 @dataclass(frozen=True)
@@ -60,25 +53,36 @@ class FigureSpec:
         Heading.
     caption
         What is to be seen, in a sentence or two.
-    compute
-        Rows, dataclasses of one class that hold texts and numbers only; everything random follows from the scale.
+    settings
+        What rows are computed for at a scale, each by itself.
+    rows
+        Rows of one setting, dataclasses of one class that hold texts and numbers only; everything random follows from
+        the scale. A function of a module, which can be pickled, so that processes can share the settings.
     draw
-        Draws the rows on an empty matplotlib figure.
+        Draws the rows of all settings, in their order, on an empty matplotlib figure.
     size
         Width and height in inches.
     cells
         Header and lines of a table to show under the picture, if there is one.
     printed
         How many of its columns the terminal shows too; ``None`` for all.
+    seconds
+        Of CPU that the full rows take, more or less: for the time left.
     """
 
     title: str
     caption: str
-    compute: Callable[[Scale], list[Any]]
+    settings: Callable[[Scale], Sequence[Any]]
+    rows: Callable[[Scale, Any], list[Any]]
     draw: Callable[[Sequence[Any], Any], None]
     size: tuple[float, float] = (9.0, 4.2)
     cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None
     printed: int | None = None
+    seconds: float = 1.0
+
+    def compute(self, scale: Scale) -> list[Any]:
+        """Rows of all settings, one after the other."""
+        return [row for setting in self.settings(scale) for row in self.rows(scale, setting)]
 
 
 def scenario_at(preset: str, megahertz: float, server: str = "", **fields: Any) -> Scenario:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,12 @@ class BarrierRow:
     verifying: float
 
 
-def barrier_rows(scale: Scale) -> list[BarrierRow]:
+def barrier_settings(scale: Scale) -> list[tuple[str, str, int, float]]:
     """Every preset over the number of devices, over the budget, and over the law of verification."""
     users: tuple[int, ...] = scale.pick((2, 4, 8, 12, 20, 30), (4, 8))
     servers: tuple[str, ...] = scale.pick(("a100-7b-gemm", "a100-32b", "a100-70b"), ())
     shown = min(SHOWN_USERS, users[-1])
-    settings = [
+    return [
         (preset, *rest)
         for preset in PRESETS
         for rest in (
@@ -77,14 +78,15 @@ def barrier_rows(scale: Scale) -> list[BarrierRow]:
             *((server, shown, SHOWN_BUDGET) for server in servers),
         )
     ]
-    return [row for setting in scale.over(settings) for row in _barrier_rows_of(scale, *setting)]
 
 
-def _barrier_rows_of(scale: Scale, preset: str, server: str, users: int, megahertz: float) -> list[BarrierRow]:
+def barrier_rows(scale: Scale, setting: tuple[str, str, int, float]) -> list[BarrierRow]:
+    """Every rule and the bound, with one pair on one server (empty: the pair's own), for K devices and B in MHz."""
+    preset, server, users, megahertz = setting
     scenario = scenario_at(preset, megahertz, server, num_users=users)
     states = min(scale.states, scale.pick(12, 2))
     state = sample_state(scenario, np.random.default_rng(scale.seed), states)
-    static, moving = (0.0, 0.5), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier rounds are alike
+    static, moving = (0.0, 1e-9), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier one round is all
     times = {name: static if name in (PAPERS, BASE) else moving for name in RULES}
     runs = {
         name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=horizon)
@@ -175,10 +177,12 @@ BARRIER = FigureSpec(
     caption="Without the barrier the server verifies while devices draft and upload, and is almost always busy. Means "
     "over static systems; no policy is above the dashed bound. Servers other than the paper's are in the table, "
     "with ids.",
-    compute=barrier_rows,
+    settings=barrier_settings,
+    rows=barrier_rows,
     draw=draw_barrier,
     size=(12.0, 7.4),
     cells=barrier_cells,
+    seconds=190.0,
 )
 
 
@@ -222,21 +226,14 @@ class LoadRow:
     p99: float
 
 
-def load_rows(scale: Scale) -> list[LoadRow]:
-    """Every rule at every load, for both pairs."""
-    loads = scale.pick((0.2, 0.4, 0.6, 0.85, 1.1), (0.4, 0.85))
-    settings = [(preset, load, rule) for preset in PRESETS for load in loads for rule in STYLES]
-    full = {preset: _full_rate(preset, scale) for preset in PRESETS}
-    return [_load_row(scale, full[preset], preset, load, rule) for preset, load, rule in scale.over(settings)]
-
-
 def pair_scenario(preset: str) -> Scenario:
     """The system of a pair."""
     users, megahertz = SIZES[preset]
     return scenario_at(preset, megahertz, num_users=users)
 
 
-def _full_rate(preset: str, scale: Scale) -> float:
+@lru_cache
+def _full_rate(scale: Scale, preset: str) -> float:
     """Tokens/s of `groups` with endless requests."""
     scenario = pair_scenario(preset)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(12, 4))
@@ -244,8 +241,10 @@ def _full_rate(preset: str, scale: Scale) -> float:
     return float(long_run_rate(groups, state, warm_up=3.0, horizon=scale.pick(15.0, 5.0)).mean())
 
 
-def _load_row(scale: Scale, full: float, preset: str, load: float, rule: str) -> LoadRow:
-    scenario, copies = pair_scenario(preset), scale.pick(24, 2)
+def load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[LoadRow]:
+    """One rule at one load, with one pair."""
+    preset, load, rule = setting
+    scenario, copies, full = pair_scenario(preset), scale.pick(24, 2), _full_rate(scale, preset)
     level = ServiceLevel(e2el=FIRST, e2el_per_token=PER_TOKEN[""][preset])
     workload = Workload.at_load(
         load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=level
@@ -254,11 +253,11 @@ def _load_row(scale: Scale, full: float, preset: str, load: float, rule: str) ->
     played = partial(serve, warm_up=warm_up, horizon=horizon, channel="static", seed=scale.seed)
     head = preset, *SIZES[preset], rule, load, load * full, copies
     if rule != ALONE:
-        return LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))
+        return [LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))]
     users = scenario.num_users
     single = make_controller("load-aware", scenario.replace(num_users=1))
     own = replace(workload, rate=sum(workload.rates) / 2.0 / users)
-    return LoadRow(*head, *_load_numbers(played(single, own, copies=copies * users), users))
+    return [LoadRow(*head, *_load_numbers(played(single, own, copies=copies * users), users))]
 
 
 def _load_numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
@@ -318,8 +317,10 @@ LOAD = FigureSpec(
     caption="Poisson requests of 60 tokens on average, due 0.5 s and then 80 ms (llama2) or 110 ms (qwen3.5) a token "
     "after they arrive; static channels. Dashed: no request is dropped. Latencies are of requests that finished, so "
     "rules that drop the late ones show short ones. With nothing shared, every device has a server and a band.",
-    compute=load_rows,
+    settings=lambda scale: list(product(PRESETS, scale.pick((0.2, 0.4, 0.6, 0.85, 1.1), (0.4, 0.85)), STYLES)),
+    rows=load_rows,
     draw=draw_load,
     size=(12.0, 7.4),
     cells=load_cells,
+    seconds=160.0,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ PRICE = 1.3
 On other devices than those of the figure, with 20 to 240, such a price made less than the best one by 3 % at most.
 """
 
-WARM_UP, ROUNDS = 5, 20  # of which simulations take the time
+WARM_UP, ROUNDS = 5, 10  # of simulations, which without the barrier take the time of twice as many
 
 
 @dataclass(frozen=True)
@@ -83,20 +84,15 @@ class PayRow:
     best: bool  # whether no system of the setting makes more, or a simpler one as much
 
 
-def pay_rows(scale: Scale) -> list[PayRow]:
-    """Every system with both pairs, on the pair's own server and others, for several numbers of devices."""
+def pay_settings(scale: Scale) -> list[tuple[str, str, int]]:
+    """Both pairs, on the pair's own server and others, for several numbers of devices."""
     servers = scale.pick(("", *RECORDED, *BY_TABLES), ("", "a100-32b"))
-    settings = [
-        (preset, server, users)
-        for preset in PRESETS
-        for server in servers
-        for users in scale.pick((20, 60, 120, 240), (5, 20))
-    ]
-    return [row for setting in scale.over(settings) for row in rows_of_setting(scale, *setting)]
+    return list(product(PRESETS, servers, scale.pick((20, 60, 120, 240), (5, 20))))
 
 
-def rows_of_setting(scale: Scale, preset: str, server: str, users: int) -> list[PayRow]:
-    """Every system with one pair on one server (empty: the pair's own)."""
+def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[PayRow]:
+    """Every system with one pair on one server (empty: the pair's own), for K devices."""
+    preset, server, users = setting
     scenario = scenario_at(preset, 10.0, server, num_users=users, min_draft_length=0)
     if server in RECORDED:
         scenario = scenario.replace(server_draft_pieces=SERVERS.load(DRAFTS_OF).draft_pieces)
@@ -116,11 +112,12 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
     ahead = scenario.replace(draft_ahead=True)
     rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     time = part * float(rounds.round_latency.mean())
-    simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time, horizon=ROUNDS * time)
+    simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time)
 
     def best_free(system: Scenario) -> tuple[FloatArray, str]:
         rules = [rule for rule in FREE_RULES if rule != "groups" or system.num_users <= MOST_GROUPED]
-        rates = ((simulated(make_controller(rule, system, **FREE_RULES[rule])), rule) for rule in rules)
+        made = {rule: make_controller(rule, system, **FREE_RULES[rule]) for rule in rules}
+        rates = ((simulated(controller, horizon=2 * ROUNDS * time), rule) for rule, controller in made.items())
         return max(rates, key=lambda one: one[0].mean())
 
     price = make_controller("ahead-price", ahead, rho=PRICE * rounds.goodput)
@@ -129,7 +126,7 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
         "colocated": (colocated_goodput(scenario, state), ""),
         "overlapping": (overlapping_goodput(scenario, state), ""),
         "multi-spin": (rounds.goodput, "optimal"),
-        "multi-spin-ahead": (simulated(price), "ahead-price"),
+        "multi-spin-ahead": (simulated(price, horizon=ROUNDS * time), "ahead-price"),
         "no-barrier": best_free(scenario),
         "no-barrier-ahead": best_free(ahead),
     }
@@ -183,10 +180,12 @@ PAY = FigureSpec(
     "from 0: the server alone, at most of one whose drafts overlap with verification, and of devices that draft, in "
     "rounds and without the barrier, ahead or not; on the law of each pair's own stack, where distributions are "
     "uploaded, and on other servers with ids. Means over static devices with 95 % bands.",
-    compute=pay_rows,
+    settings=pay_settings,
+    rows=pay_rows,
     draw=draw_pay,
     size=(9.6, 9.2),
     cells=pay_cells,
+    seconds=130.0,
 )
 
 
@@ -223,14 +222,15 @@ class CapacityFigureRow:
     tpot_p95: float  # s
 
 
-def capacity_rows(scale: Scale) -> list[CapacityFigureRow]:
-    """Every system and rule, for both pairs and each server."""
+def capacity_settings(scale: Scale) -> list[tuple[str, str, str]]:
+    """Both pairs on each server, with every system and rule."""
     servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(COLOURS), ("autoregressive", "greedy"))
-    settings = [(preset, server, system) for preset in PRESETS for server in servers for system in systems]
-    return [_capacity_row(scale, *setting) for setting in scale.over(settings)]
+    return list(product(PRESETS, servers, systems))
 
 
-def _capacity_row(scale: Scale, preset: str, server: str, system: str) -> CapacityFigureRow:
+def capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[CapacityFigureRow]:
+    """What one system or rule serves, with one pair on one server (empty: the pair's own)."""
+    preset, server, system = setting
     scenario = scenario_at(preset, 10.0, server, num_users=16)  # devices that the search begins with
     per_token = PER_TOKEN[server][preset]
     level = ServiceLevel(e2el=FIRST, e2el_per_token=per_token)
@@ -243,14 +243,14 @@ def _capacity_row(scale: Scale, preset: str, server: str, system: str) -> Capaci
         by="users",
         copies=scale.pick(16, 2),
         warm_up=scale.pick(10.0, 4.0),
-        horizon=scale.pick(30.0, 6.0),
+        horizon=scale.pick(20.0, 6.0),
         channel="static",
         seed=scale.seed,
-        requests=scale.pick(600, 20),
+        requests=scale.pick(400, 20),
     )
     run, reached = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
     there = (run.tokens_in_time.mean(), run.pooled.ttft[1], run.pooled.tpot[1]) if run else (0.0, 0.0, 0.0)
-    return CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))
+    return [CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))]
 
 
 def draw_capacity(rows: Sequence[CapacityFigureRow], figure: Any) -> None:
@@ -299,8 +299,10 @@ CAPACITY = FigureSpec(
     f"{THINK:g} s on average between an answer of 60 tokens and the next question: a server alone, one that drafts for "
     "all, and Multi-SPIN with each rule, at 10 MHz; bars with 95 % intervals. On servers other than the paper's law, "
     "ids are uploaded.",
-    compute=capacity_rows,
+    settings=capacity_settings,
+    rows=capacity_rows,
     draw=draw_capacity,
     size=(11.0, 6.0),
     cells=served_cells,
+    seconds=240.0,
 )

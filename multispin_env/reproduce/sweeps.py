@@ -33,13 +33,12 @@ class SweepRow:
     high: float
 
 
-def sweep(scale: Scale, settings: Sequence[tuple[int, float]]) -> list[SweepRow]:
-    """Every system on both presets in settings (K, B in MHz)."""
-    rows = []
-    for preset, (users, megahertz) in scale.over([(preset, setting) for preset in PRESETS for setting in settings]):
-        for system, values in scores_of(scale, scenario_at(preset, megahertz, num_users=users)).items():
-            rows.append(SweepRow(preset, system, users, megahertz, scale.states, *mean_interval(values)))
-    return rows
+def sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[SweepRow]:
+    """Every system in a setting: preset, K, and B in MHz."""
+    preset, users, megahertz = setting
+    scores = scores_of(scale, scenario_at(preset, megahertz, num_users=users))
+    head = users, megahertz, scale.states
+    return [SweepRow(preset, system, *head, *mean_interval(values)) for system, values in scores.items()]
 
 
 STYLES = (
@@ -56,10 +55,14 @@ USERS = FigureSpec(
     caption="At 10 MHz Fixed BW&L peaks near 16 devices and then falls, as each has too little bandwidth for its eight "
     "tokens, while the systems that choose lengths go on rising, ever more slowly; with one device all that choose "
     "equal P2P-SPIN. Means over states with 95 % bands, other states for each K.",
-    compute=lambda scale: sweep(
-        scale, [(users, 10.0) for users in scale.pick((1, 2, 4, 8, 12, 16, 20, 25, 30, 40), (1, 4, 10, 20))]
-    ),
+    settings=lambda scale: [
+        (preset, users, 10.0)
+        for preset in PRESETS
+        for users in scale.pick((1, 2, 4, 8, 12, 16, 20, 25, 30, 40), (1, 4, 10, 20))
+    ],
+    rows=sweep_rows,
     draw=Sweep("num_users", "devices K", SYSTEMS).draw,
+    seconds=4.0,
 )
 
 BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
@@ -70,8 +73,12 @@ BANDWIDTH = FigureSpec(
     "budget; Homo and Uni-BW come closer to the optimum as bandwidth ceases to be scarce, and change places between "
     "the presets. P2P-SPIN and Cen-SPIN serve one prompt at a time and hardly depend on it. Means over states with "
     "95 % bands.",
-    compute=lambda scale: sweep(scale, [(20, budget) for budget in scale.pick(BUDGETS, (2.5, 5.0, 10.0, 20.0))]),
+    settings=lambda scale: [
+        (preset, 20, budget) for preset in PRESETS for budget in scale.pick(BUDGETS, (2.5, 5.0, 10.0, 20.0))
+    ],
+    rows=sweep_rows,
     draw=Sweep("bandwidth_mhz", "total bandwidth B (MHz)", SYSTEMS, ticks=BUDGETS[::2]).draw,
+    seconds=5.0,
 )
 
 
@@ -92,19 +99,19 @@ class LengthRow:
 RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}  # acceptance rates, with their colours
 
 
-def draft_length_rows(scale: Scale) -> list[LengthRow]:
+def draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[LengthRow]:
     """Mean goodput over states for every length 1..L_max; the channel and T_k of each state decide its ϑ*."""
+    preset, rate = setting
+    scenario = Scenario.preset(preset)
+    state = states_of(scale, scenario).state
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    latency = common_latency(state.draft_time, token_time).latency
+    chosen = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))
     rows = []
-    for preset, rate in scale.over([(preset, rate) for preset in PRESETS for rate in RATES]):
-        scenario = Scenario.preset(preset)
-        state = states_of(scale, scenario).state
-        token_time = full_share_token_time(scenario, state.spectral_efficiency)
-        latency = common_latency(state.draft_time, token_time).latency
-        chosen = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))
-        for length in range(1, scenario.max_draft_length + 1):
-            tokens = scenario.num_users * expected_tokens(np.array(length), np.array(rate))
-            interval = mean_interval(goodput(tokens, length * latency, scenario.verification_time))
-            rows.append(LengthRow(preset, rate, length, scale.states, *interval, length == chosen))
+    for length in range(1, scenario.max_draft_length + 1):
+        tokens = scenario.num_users * expected_tokens(np.array(length), np.array(rate))
+        interval = mean_interval(goodput(tokens, length * latency, scenario.verification_time))
+        rows.append(LengthRow(preset, rate, length, scale.states, *interval, length == chosen))
     return rows
 
 
@@ -113,7 +120,8 @@ DRAFT_LENGTH = FigureSpec(
     caption="With 20 devices of one acceptance rate α at 10 MHz goodput rises to a single peak and falls, and the "
     "length that the closed form gives for the mean ϑ* (star) is at most one token beside it; the better drafts are "
     "accepted, the longer they should be. Means over channels and devices with 95 % bands.",
-    compute=draft_length_rows,
+    settings=lambda scale: [(preset, rate) for preset in PRESETS for rate in RATES],
+    rows=draft_length_rows,
     draw=Sweep(
         "draft_length",
         "common draft length L (tokens)",
@@ -157,13 +165,13 @@ def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> Fl
     return mean
 
 
-def recorded_rows(scale: Scale) -> list[RecordedRow]:
+def recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[RecordedRow]:
     """Replay the record of the package; nothing here is random but the bootstrap."""
     records = load_records()
     fitted = prompt_rates(records)
     plain = np.add.reduceat(records.probability, records.start) / records.length
     rows = []
-    for length in scale.over(scale.pick(tuple(range(1, 17)), (1, 2, 4, 8, 12, 16))):
+    for length in lengths:
         tokens = replayed_tokens(records, length)
         for index, task in enumerate(TASKS):
             mine = records.task == index
@@ -177,7 +185,8 @@ RECORDED = FigureSpec(
     caption="The i.i.d. formula at one rate for each prompt, fitted or its plain mean acceptance, stays within a tenth "
     "of the replayed record at every draft length, though real acceptance is not i.i.d.: chat gains less, reading more "
     "than it says. The record is of the project's own model pair, the same for both presets.",
-    compute=recorded_rows,
+    settings=lambda scale: [scale.pick(tuple(range(1, 17)), (1, 2, 4, 8, 12, 16))],
+    rows=recorded_rows,
     draw=Sweep(
         "draft_length",
         "draft length L (tokens)",
@@ -203,14 +212,10 @@ class BatchRow:
     per_draft_ms: float
 
 
-def verification_rows(scale: Scale) -> list[BatchRow]:
+def verification_rows(scale: Scale, preset: str) -> list[BatchRow]:
     """T_ver = T_fix + K T_lin ([MS] 7)."""
-    rows = []
-    for preset in scale.over(PRESETS):
-        for batch in range(1, 33):
-            time = 1e3 * Scenario.preset(preset, num_users=batch).verification_time
-            rows.append(BatchRow(preset, batch, time, time / batch))
-    return rows
+    times = {batch: 1e3 * Scenario.preset(preset, num_users=batch).verification_time for batch in range(1, 33)}
+    return [BatchRow(preset, batch, time, time / batch) for batch, time in times.items()]
 
 
 def draw_verification(rows: Sequence[BatchRow], figure: Any) -> None:
@@ -230,6 +235,7 @@ VERIFICATION = FigureSpec(
     title="Verification latency against batch size",
     caption="A batch takes T_fix + K T_lin (left), so each draft in it costs less the more share it, down to T_lin "
     "(right); the lines are the paper's fits to batches of 1 to 16, and its own 20 devices lie beyond them.",
-    compute=verification_rows,
+    settings=lambda scale: PRESETS,
+    rows=verification_rows,
     draw=draw_verification,
 )

@@ -17,6 +17,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
 
+MOVERS = 14  # Single moves of an instance that are tried in pairs
+BLOCK = 65_536  # Moves that are priced at once: their arrays stay in the core's cache
 FINALISTS = 16  # Moves that are tested exactly in a round
 
 LEAST_DIVISOR = 1e-150
@@ -34,23 +36,47 @@ class _Moves(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # estimates of absurd moves; the exact test decides
-def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> FloatArray:
-    """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves."""
+def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: int = 1) -> FloatArray:
+    """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves.
+
+    Each ``starts`` rows are of one instance, whose best row counts: one that comes to where another is goes no further.
+    """
     lengths = lengths.copy()
     active = np.arange(len(lengths))
     for _ in range(60):  # each improves the goodput; presets need about three
         moved, better = _round(problem, lengths[active], latency)
+        lengths[active[better]] = moved[better]
+        if starts > 1:
+            better[better] = _apart(lengths, active[better], starts)
         if not better.any():
             break
-        active = active[better]
-        lengths[active] = moved[better]
-        problem = problem.rows(better)
+        active, problem = active[better], problem.rows(better)
         latency = problem.latency(lengths[active][:, None])
     return lengths
 
 
+def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
+    """Which active rows (m,) are where no row of their instance stopped, and no earlier one is."""
+    going = np.zeros(len(lengths), dtype=bool)
+    going[active] = True
+    instance, start = np.divmod(active, starts)
+    others = instance[:, None] * starts + np.arange(starts)
+    same = (lengths[others] == lengths[active][:, None]).all(-1)
+    apart: BoolArray = ~(same & (~going[others] | (np.arange(starts) < start[:, None]))).any(-1)
+    return apart
+
+
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """The best move for each instance, and whether it improves."""
+    """The best move for each instance, and whether it improves; in blocks."""
+    size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(MOVERS)[0])))
+    if len(lengths) <= size:
+        return _block_round(problem, lengths, phi)
+    blocks = [slice(start, start + size) for start in range(0, len(lengths), size)]
+    moved, better = zip(*(_block_round(problem.rows(i), lengths[i], phi[i]) for i in blocks), strict=True)
+    return np.concatenate(moved), np.concatenate(better)
+
+
+def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     num_users = lengths.shape[-1]
     tokens = problem.tokens(lengths[:, None])[:, 0]
     value = tokens / (phi + problem.server_time(lengths[:, None]))[:, 0]
@@ -63,7 +89,7 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
         return moves.tokens - value * (latency + longer(*numbers))
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
-    movers = _largest(alone, min(14, 2 * num_users))  # of least estimated loss, which are also tried in pairs
+    movers = _largest(alone, min(MOVERS, 2 * num_users))  # of least estimated loss, which are also tried in pairs
     first, second = _pairs(len(movers))
     columns = np.arange(len(lengths))
     chosen = _Moves(*(effect[movers, columns] for effect in singles))

@@ -8,6 +8,7 @@ peak in the longest draft M, a real number here: it rises where longer drafts of
 more than the pass costs.
 """
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +17,12 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.server import line_time
-from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
-from multispin_env.solver.stationary import FINER, Charge, Stationary, bracketed_root, stationary_point
+from multispin_env.solver.stationary import FINER, Charge, Stationary, bracketed_root, cut_point, stationary_point
 
 COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, whose stationary points are coarse
 CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
-
-FEW_ROWS = 64
-"""Up to so many instances times longest drafts, the optima of all of them take less time than a search among them."""
 
 LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
 WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
@@ -70,6 +68,11 @@ class _Points:
     def keep(self, rows: IntArray, at: Stationary, slope: FloatArray) -> None:
         for whole, part in zip((*self.at, self.slope), (*at, slope), strict=True):
             whole[rows] = part
+
+    def rows(self, rows: IntArray) -> "_Points":
+        some = copy(self)
+        some.at, some.slope = Stationary(*(array[rows] for array in self.at)), self.slope[rows]
+        return some
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
@@ -145,13 +148,15 @@ def _at_kink(
 
 def _padded(problem: Problem, tolerance: float) -> Relaxed:
     """The optimum of padded passes: M between the neighbours of the best whole number."""
-    whole, _ = relaxed_longest(problem, tolerance)
+    whole, near = relaxed_longest(problem, tolerance)
     points = _Points(problem)
+    points.keep(np.arange(len(problem)), Stationary(near.length, np.log(near.latency), np.log(near.price)), whole)
 
     def worth(longest: FloatArray, rows: IntArray) -> FloatArray:
-        at, value = _longer(problem.rows(rows), longest, tolerance)
+        part = problem.rows(rows)
+        at = _cut(part, longest, tolerance, points.rows(rows))
         points.keep(rows, at, longest)
-        return value
+        return _surplus(part, longest, at)
 
     every = np.arange(len(problem))
     low, high = np.maximum(whole - 1.0, problem.low.max(-1)), np.minimum(whole + 1.0, problem.high.max(-1))
@@ -181,53 +186,64 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:
     """The whole number M (n,) with the best optimum of padded passes whose longest draft has M tokens; and that one.
 
-    The goodput rises up to one M and falls from there. It is that of real lengths, so that a wrong λ does no harm. For
-    few instances the optimum of every M is found at once, which takes about as long as that of one; the search among
-    them is the same.
+    The goodput rises up to one M and falls from there. It is that of real lengths, so that a wrong λ does no harm. The
+    best common length is a good guess. From there steps double until the peak is passed, and then halve what is left.
     """
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
-    count = len(problem)
-    first, width = low, int((high - low).max(initial=0.0)) + 1
-    together = count * width <= FEW_ROWS
-    if together:
-        every = np.minimum(low[:, None] + np.arange(width), high[:, None]).ravel()
-        values, points = _with_longest(problem.rows(np.repeat(np.arange(count), width)), every, tolerance)
-    else:
-        twice = problem.rows(np.tile(np.arange(count), 2))
+    middle, stride = np.clip(_common_length(problem), low, high), 1.0
+    first = np.minimum(np.maximum(middle, 1.0), high)  # nothing near is found from where nobody drafts
+    points, rows = _Points(problem), np.arange(len(problem))
+    points.keep(rows, _cut(problem, first, tolerance), first)
+    while len(rows := rows[high[rows] > low[rows]]):
+        shorter = np.minimum(middle[rows], high[rows] - 1.0)
+        twice, both = np.tile(rows, 2), np.concatenate([shorter, shorter + 1.0])
+        part = problem.rows(twice)
+        at = _cut(part, both, tolerance, points.rows(twice))
+        rises = np.greater(*_with_longest(part, both, at).reshape(2, -1)[::-1])
+        better = np.arange(len(rows)) + np.where(rises, len(rows), 0)
+        points.keep(rows, Stationary(*(x[better] for x in at)), both[better])
+        low[rows], high[rows] = np.where(rises, shorter + 1.0, low[rows]), np.where(rises, high[rows], shorter)
+        half = np.floor(0.5 * (low + high))[rows]
+        middle[rows] = np.where(rises, np.minimum(shorter + stride, half), np.maximum(shorter - stride, half))
+        stride *= 2.0
+    return low, _priced(problem, points.at, np.zeros(len(problem)))
 
-    def place(longest: FloatArray) -> IntArray:
-        return np.arange(count) * width + (longest - first).astype(np.int64)
 
-    while (high > low).any():
-        middle = np.floor(0.5 * (low + high))
-        more = np.minimum(middle + 1.0, high)
-        if together:
-            rises = values[place(more)] > values[place(middle)]
-        else:
-            shorter, longer = _with_longest(twice, np.concatenate([middle, more]), tolerance)[0].reshape(2, -1)
-            rises = longer > shorter
-        low, high = np.where(rises, more, low), np.where(rises, high, middle)
-    best = Stationary(*(x[place(low)] for x in points)) if together else _longer(problem, low, tolerance)[0]
-    return low, _priced(problem, best, np.zeros(count))
+def _common_length(problem: Problem) -> FloatArray:
+    """The best length (n,) of padded passes in which all drafts are equally long, of any up to the longest."""
+    length = np.arange(float(problem.high.max(initial=0)) + 1.0)
+    tokens = problem.expected(np.broadcast_to(length[:, None, None], (len(length), *problem.low.shape))).sum(-1)
+    latency = common_latency(problem.draft_time, problem.token_time).latency
+    server = problem.verification_time + line_time(problem.lines, problem.low.shape[-1] * length)[:, None]
+    return length[goodput(tokens, length[:, None] * latency, server).argmax(0)]
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def _with_longest(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[FloatArray, Stationary]:
-    """The optimum with a given M (n,), and its goodput (n,) in passes of this M even where all drafts are shorter."""
-    at = _longer(problem, longest, tolerance)[0]
+def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points | None = None) -> Stationary:
+    """The optimum with a given M (n,), from that of one ``near`` it: latencies are about proportional to M."""
+    start = None
+    if near is not None:
+        further = np.log(np.maximum(longest, 0.5) / np.maximum(near.slope, 0.5))
+        start = near.at.log_latency + further, near.at.log_price
+    part = problem.of_longest(longest)
+    return cut_point(part, tolerance, part.verification_time, start)
+
+
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _with_longest(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
+    """The goodput (n,) of lengths in passes of a given M (n,), even where all of them are shorter."""
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    return goodput(_tokens(problem, at.length), latency, problem.of_longest(longest).verification_time), at
+    return goodput(_tokens(problem, at.length), latency, problem.of_longest(longest).verification_time)
 
 
-def _longer(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """The optimum with a given M (n,), and what a longer M earns less its time, in tokens for each token of M."""
+def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
+    """What a longer M than that of an optimum earns less its time, (n,) tokens for each token of M."""
     users = problem.low.shape[-1]
     start, slope = problem.lines.T
-    part = problem.of_longest(longest)
-    at = stationary_point(part, tolerance, Charge(None, None, part.verification_time))
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
-    value = goodput(_tokens(problem, at.length), np.exp(at.log_latency), part.verification_time)
-    return at, _held_back(problem, at.length, value, longest) - value * users * steepest
+    time = problem.of_longest(longest).verification_time
+    value = goodput(_tokens(problem, at.length), np.exp(at.log_latency), time)
+    return _held_back(problem, at.length, value, longest) - value * users * steepest
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers

@@ -21,7 +21,7 @@ from multispin_env.solver.search import branch_and_bound
 
 NEAR = np.arange(-2, 3)  # Longest drafts of padded passes that are tried, from the best of the relaxed optima
 RUGGED = 0.4  # Largest T_k over the time left for its upload, from which on the search along the ray is thorough
-RAY_ENTRIES = 32_768  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
+RAY_ENTRIES = 65_536  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
 
 
 class Effort(NamedTuple):
@@ -148,7 +148,8 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     if effort.starts == 1:
         return _or_first_token(problem, improve(problem, lengths[:, 0], latency))
     many = np.repeat(np.arange(len(problem)), effort.starts)
-    ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1)).reshape(lengths.shape)
+    ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1), effort.starts)
+    ends = ends.reshape(lengths.shape)
     chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
     return _or_first_token(problem, chosen)
 

@@ -21,11 +21,15 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import largest
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.problem import SHORTEST, TINY, Problem
 
 FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
+WIDEST = 650.0  # Largest |ln λ|; e to this power still multiplies without overflow
 LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
+COARSE = 1e-2  # Tolerance of λ while φ is not known
 FINER = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
+CLOSE = 1e-9  # Finest tolerance of a nested search after an end: below it are the digits that φ − end has lost
+ROUNDING = 1e-14  # of φ, in residuals after an end
 _total = np.add.reduce  # `numpy.sum` without its wrapper
 
 
@@ -95,6 +99,39 @@ def stationary_point(
     terms = _terms(problem, charge, 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)
+    return _completed(problem, terms, p, q, done, tolerance)
+
+
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def cut_point(
+    problem: Problem, tolerance: float, time: FloatArray, start: tuple[FloatArray, FloatArray] | None = None
+) -> Stationary:
+    """`stationary_point` where a pass takes ``time`` (n,) and many drafts are cut at their longest.
+
+    A draft is cut from φ = L_max T on, its end. Where uploads are short, its share then falls as 1 / (φ − L_max T), and
+    the solution is just after one of the ends: Newton's method takes ln(φ − end) in place of ln φ. ``start`` should be
+    after the same end.
+    """
+    terms = _terms(problem, Charge(None, None, time), 5 if tolerance < 1e-4 else 3)
+    p, q = _start(problem, terms.law, time) if start is None else start
+    p, q, done = _newton(problem, terms, p, q, tolerance, None if start is None else _last_end(problem, p))
+    fixed = np.flatnonzero((problem.low == problem.high).all(-1))
+    if len(fixed):
+        part = problem.rows(fixed)
+        latency = equal_latency(part.high, part.draft_time, part.token_time).latency
+        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, SHORTEST)), -WIDEST, True
+    rows = np.flatnonzero(~done)
+    if len(rows):
+        part, of_part = problem.rows(rows), terms.rows(rows)
+        after = _after_an_end(part, of_part, _start(part, of_part.law, of_part.charge.time)[1])
+        p[rows], q[rows], done[rows] = _newton(part, of_part, *after, tolerance, _last_end(part, after[0]))
+    return _completed(problem, terms, p, q, done, max(tolerance, CLOSE))
+
+
+def _completed(
+    problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, done: BoolArray, tolerance: float
+) -> Stationary:
+    """The solution p, q (n,), by nested search where Newton's method is not ``done`` (n,)."""
     open_rows = np.flatnonzero(~done)
     if len(open_rows):
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
@@ -103,6 +140,36 @@ def stationary_point(
         if len(loose) and tolerance > FINER:
             p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), FINER)
     return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
+
+
+def _last_end(problem: Problem, p: FloatArray) -> FloatArray:
+    """The last L_max T (n,) before φ = e^p; 0 before the first."""
+    ends = problem.high * problem.draft_time
+    return np.where(ends < np.exp(p)[:, None], ends, 0.0).max(-1)
+
+
+def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(ln φ, ln λ) a little after the last end at which a longer φ earns more, by halving, from ln λ = ``q``."""
+    ends = problem.high * problem.draft_time
+    longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
+    order, rows = np.argsort(ends, -1), np.arange(len(ends))
+    ends = np.take_along_axis(ends, order, -1)
+    first, last = np.count_nonzero(ends == 0.0, -1), np.count_nonzero(ends < longest[:, None], -1)
+    while (first < last).any():
+        middle = np.minimum((first + last) // 2, ends.shape[-1] - 1)
+        p = np.log(ends[rows, middle])
+        q = _price(problem, terms, p, q, COARSE)
+        rises = _evaluate(problem, terms, p, q).tilt > 0.0
+        open_rows = first < last
+        first = np.where(open_rows & rises, middle + 1, first)
+        last = np.where(open_rows & ~rises, middle, last)
+    at = np.maximum(first - 1, 0)
+    end = np.where(first > 0, ends[rows, at], 0.0)
+    after = np.where(first < ends.shape[-1], ends[rows, np.minimum(first, ends.shape[-1] - 1)], longest)
+    device = order[rows, at]
+    upload = 4.0 * (problem.token_time * problem.high)[rows, device]  # with a quarter of the budget
+    p = np.log(end + np.minimum(upload, 0.5 * (np.minimum(after, longest) - end)))
+    return p, _price(problem, terms, p, q, COARSE)
 
 
 def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
@@ -210,22 +277,31 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
 
 
 def _newton(
-    problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float
+    problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float, end: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Newton in both unknowns; rows that are done stay as they are. Returns p, q and which rows are done."""
+    """Newton in both unknowns; rows that are done stay as they are. Returns p, q and which rows are done.
+
+    With ``end`` (n,) in s, which φ is kept above, in ln(φ − end) and ln λ. φ − end loses digits, and residuals with it.
+    """
     p, q = p.copy(), q.copy()
     done = np.zeros(len(p), dtype=bool)
     active = np.arange(len(p))
     for _ in range(12):  # presets need 4 to 8; what is left goes to the nested search
         at = _evaluate(problem, terms, p[active], q[active])
-        good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= tolerance
+        enough: FloatArray | float = tolerance
+        if end is not None:
+            beyond = -np.expm1(np.log(end[active]) - p[active])  # (φ − end) / φ
+            enough = np.maximum(tolerance, np.minimum(ROUNDING / beyond, FINER))
+        good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= enough
         determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
         determinant = np.where(np.abs(determinant) < FLAT, FLAT, determinant)
         step_p = (at.excess * at.tilt_q - at.tilt * at.excess_q) / determinant
         step_q = (at.excess_p * at.tilt - at.tilt_p * at.excess) / determinant
+        if end is not None:
+            step_p /= beyond
         size = np.maximum(4.0 * np.abs(step_p), np.abs(step_q))
         damping = np.where(good, 0.0, LONGEST_STEP / np.maximum(size, LONGEST_STEP))
-        p[active] -= damping * step_p
+        p[active] -= damping * step_p if end is None else -np.log1p(beyond * np.expm1(-damping * step_p))
         q[active] -= damping * step_q
         done[active] = good
         if good.any():
@@ -241,8 +317,7 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
     q = np.zeros(len(problem))
 
     def price(p: FloatArray) -> FloatArray:
-        widest = np.full_like(p, 650.0)  # |ln λ|; e to this power still multiplies without overflow
-        return falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, 0.1 * tolerance)
+        return _price(problem, terms, p, q, 0.1 * tolerance)
 
     def tilt(p: FloatArray) -> tuple[FloatArray, FloatArray]:
         nonlocal q
@@ -258,6 +333,12 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
     high = np.maximum(np.log(np.maximum(longest, TINY)), low)
     p = falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
     return p, price(p)
+
+
+def _price(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float) -> FloatArray:
+    """Ln λ (n,) at which the shares sum to one at φ = e^p; ``q``: ln λ to begin with."""
+    widest = np.full_like(p, WIDEST)
+    return falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, tolerance)
 
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
@@ -308,7 +389,7 @@ def bracketed_root(
     ends: tuple[FloatArray, FloatArray],
     tolerance: float,
 ) -> FloatArray:
-    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after a slow step.
+    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after slow steps.
 
     ``function`` takes x and the rows (m,) it is asked for; ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and
     ``high``. A row is done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to
@@ -319,8 +400,8 @@ def bracketed_root(
     enough = tolerance * np.maximum(above, -below)
     rows = np.flatnonzero((above > 0.0) & (below < 0.0))
     x[above <= 0.0] = low[above <= 0.0]
-    slow = np.zeros(len(x), dtype=bool)
-    for _ in range(100):  # every second one at least halves a bracket
+    slow, side, before = np.zeros(len(x), dtype=bool), np.zeros(len(x)), high - low
+    for step in range(1, 201):  # every fourth one at least halves a bracket
         if not len(rows):
             break
         a, b = low[rows], high[rows]
@@ -329,11 +410,14 @@ def bracketed_root(
         value = function(middle, rows)
         up = value > 0.0
         low[rows], high[rows] = np.where(up, middle, a), np.where(up, b, middle)
-        # the value of an end that stays is halved, so that it moves too
-        above[rows] = np.where(up, value, 0.5 * above[rows])
-        below[rows] = np.where(up, 0.5 * below[rows], value)
+        # the value of an end that stays twice is halved, so that it moves too
+        above[rows] = np.where(up, value, np.where(side[rows] < 0.0, 0.5, 1.0) * above[rows])
+        below[rows] = np.where(up, np.where(side[rows] > 0.0, 0.5, 1.0) * below[rows], value)
+        side[rows] = np.where(up, 1.0, -1.0)
         width = high[rows] - low[rows]
-        slow[rows] = width > 0.5 * (b - a)
+        slow[rows] = False
+        if step % 3 == 0:
+            slow[rows], before[rows] = width > 0.5 * before[rows], width
         done = (np.abs(value) <= enough[rows]) | (width <= tolerance * np.maximum(np.abs(a), np.abs(b)))
         rows = rows[~done]
     return x

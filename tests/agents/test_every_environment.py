@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import gymnasium as gym
 import pytest
 
 import multispin_env as ms
@@ -37,6 +38,8 @@ def few_episodes(quick_prices):
         patch.setattr(Episodes, "default_size", 2)
         patch.setattr(Episodes, "watched_size", 2)
         patch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
+        for env_id in set(PARTIAL) - set(SHORT):
+            patch.setattr(gym.spec(env_id), "max_episode_steps", 40)
         yield
 
 

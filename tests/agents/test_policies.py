@@ -17,6 +17,8 @@ from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
+pytestmark = pytest.mark.usefixtures("quick_prices")
+
 ENTRIES = {
     "compute": [1.1, 0.9],
     "channel": [0.5, 2.0],

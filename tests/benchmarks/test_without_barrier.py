@@ -1,9 +1,11 @@
 """Subcommands of ``python -m benchmarks.continuous`` at a tiny size."""
 
 import re
+from functools import partial
 
 import pytest
 
+import multispin_env as ms
 from benchmarks.continuous.__main__ import main
 
 
@@ -56,7 +58,8 @@ def test_habits_of_an_agent_and_its_rule(printed, monkeypatch, quick_prices):
 
 
 @pytest.mark.filterwarnings("error")
-def test_absurd_numbers_are_decided(capsys):
+def test_absurd_numbers_are_decided(capsys, monkeypatch):
+    monkeypatch.setattr("benchmarks.continuous.robustness.LONGEST", (1, 25))
     assert main(["robustness", "--batches", "3", "--size", "20", "--long", "50"]) == 0
     assert "two to four users, random: 60 instances, no warning, no NaN" in capsys.readouterr().out
 
@@ -65,6 +68,7 @@ def test_what_drafting_ahead_adds(printed, monkeypatch):
     """In the long run, and under load."""
     for name, value in (("WARM_UP", 0.5), ("HORIZON", 1.0), ("LOADS", (0.85,))):
         monkeypatch.setattr(f"benchmarks.continuous.ahead.{name}", value)
+    monkeypatch.setattr(ms, "serve", partial(ms.serve, horizon=20.0))
     options = ("--servers", "a100-32b", "--presets", "llama2", "--users", "4", "--instances", "2")
     (cells,) = (row for name, row in printed("ahead", *options).items() if name.endswith("K4"))
     greedy, own, waiting, *_ = map(numbers, cells[:-1])

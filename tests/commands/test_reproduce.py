@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -28,14 +29,14 @@ def written(tmp_path_factory):
     return folder, printed.getvalue().splitlines()
 
 
-def test_two_processes_write_the_same_bytes(written, tmp_path):
+def test_worker_processes_write_the_same_bytes(written, tmp_path):
     folder, _ = written
-    command = [sys.executable, "-m", "multispin_env.reproduce", *ARGUMENTS, str(tmp_path / "b")]
+    command = [sys.executable, "-m", "multispin_env.reproduce", "--workers", "2", *ARGUMENTS, str(tmp_path / "b")]
     environment = {**os.environ, "PYTHONHASHSEED": "1"}  # this one's is random
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "b" / "index.html")
-    assert "2 of 2, claims" in done.stderr
+    assert re.search(r"100 % .* 2 figures", done.stderr)
     names = {path.name for path in folder.iterdir()}
     expected = {f"{name}.{suffix}" for name in CHEAP for suffix in ("csv", "svg", "png")}
     assert names == {path.name for path in (tmp_path / "b").iterdir()} == {*expected, "index.html", "claims.md"}
@@ -79,6 +80,57 @@ def test_list_names_every_figure(capsys):
 def test_what_cannot_be_done_is_one_sentence(arguments, message, tmp_path, refused):
     assert message in refused("reproduce", [*arguments, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def begun():
+    """A list of what figures "first" and "second" compute, of which the second is stopped when the list is as long."""
+    begun = []
+
+    def rows_of(name):
+        def rows(scale, preset):
+            begun.append(name)
+            if begun == ["first", "first", "second"]:
+                raise KeyboardInterrupt
+            return verification.rows(scale, preset)
+
+        return rows
+
+    verification = FIGURES.load("verification")
+    for name in ("first", "second"):
+        FIGURES.register(name, replace(verification, rows=rows_of(name)))
+    yield begun
+    for name in ("first", "second"):
+        FIGURES.unregister(name)
+
+
+BOTH = ("reproduce", "--quick", "--only", "first", "second", "--out")
+
+
+def test_a_stopped_run_keeps_its_figures_and_goes_on(begun, tmp_path):
+    folder, whole = tmp_path / "stopped", tmp_path / "whole"
+    assert main([*BOTH, str(folder)]) == 130
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "first.png" in page
+    assert "second.png" not in page
+    assert (folder / "first.csv").exists()
+    begun.clear()
+    assert main([*BOTH, str(folder)]) == 0
+    assert begun == ["second"] * 2
+    assert main([*BOTH, str(whole)]) == 0
+    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
+    for path in folder.iterdir():
+        assert path.read_bytes() == (whole / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("other", [["--seed", "5"], []])
+def test_a_run_of_another_kind_or_behind_a_whole_one_begins_anew(begun, other, tmp_path):
+    assert main([*BOTH, str(tmp_path)]) == 130
+    if not other:
+        assert main([*BOTH, str(tmp_path)]) == 0
+    begun[:] = [""]
+    assert main([*BOTH, str(tmp_path), *other]) == 0
+    assert begun == ["", "first", "first", "second", "second"]
 
 
 def test_own_figure_joins(tmp_path):

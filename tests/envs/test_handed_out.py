@@ -9,6 +9,8 @@ from gymnasium.vector import AutoresetMode
 
 from multispin_env.registry import ENVIRONMENTS
 
+pytestmark = pytest.mark.usefixtures("quick_prices")
+
 OPTIONS = {"num_users": 3, "reward": "sampled"}
 OWN = {  # what fills the infos of each environment most
     "MultiSpin/HiddenAcceptance-v0": {"privileged": True, "history": True, "optimum": True, "mean_rounds": 3},

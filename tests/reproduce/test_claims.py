@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def rows():
-    return claims.claims(Scale())
+    return claims.CLAIMS.compute(Scale())
 
 
 def test_page_holds_this_table(rows):
@@ -81,7 +81,7 @@ SCORES = {"optimal": [5.0, 3.0], "homogeneous": [3.0, 3.0], "fixed": [2.0, 2.0],
 def claimed(monkeypatch, **scores):
     found = {name: np.array(values) for name, values in (SCORES | scores).items()}
     monkeypatch.setattr(claims, "scores_of", lambda scale, scenario: {"uniform-bandwidth": found["uniform"], **found})
-    return claims.claims(SCALE)
+    return claims.CLAIMS.compute(SCALE)
 
 
 def test_claims_that_are_numbers(monkeypatch):
@@ -120,7 +120,7 @@ def test_ahead_means_at_every_budget(monkeypatch):
         return {name: np.array(values) for name, values in means.items()}
 
     monkeypatch.setattr(claims, "scores_of", scores)
-    order, lead = claims.claims(SCALE)[3:5]
+    order, lead = claims.CLAIMS.compute(SCALE)[3:5]
     assert (order.here, order.verdict) == ("in 7 of 8 cases", "differs")
     assert (lead.here, lead.verdict) == ("qwen3.5 only; for llama2 Homo is ahead by -10 to 20 %", "differs")
 
@@ -142,7 +142,7 @@ def test_interval_of_a_ratio_is_paired():
 
 
 def test_remark_2_and_the_closed_form_in_a_few_states():
-    rows = claims.claims(SCALE)
+    rows = claims.CLAIMS.compute(SCALE)
     assert rows[-1].here == "24 of 24"
     assert rows[-1].verdict == "holds"
     deciding = ("homogeneous", "spectral_efficiency"), ("optimal", "acceptance_rate")
@@ -167,7 +167,7 @@ def test_remark_2_must_hold_for_both_pairs(side, held, monkeypatch):
         return claims.Rank(*(Interval(one, one - 0.1, one + 0.1) for one in (-middle, middle)))
 
     monkeypatch.setattr(claims, "_ranks", ranks)
-    assert [row.verdict for row in claims.claims(SCALE)[6:8]] == [held] * 2
+    assert [row.verdict for row in claims.CLAIMS.compute(SCALE)[6:8]] == [held] * 2
 
 
 def test_what_is_constant_correlates_with_nothing():

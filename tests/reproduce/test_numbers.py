@@ -28,15 +28,11 @@ def mean_goodput(name, scenario, state):
 
 
 def test_scale():
-    seen = []
     assert [Scale(quick).pick(1, 2) for quick in (False, True)] == [1, 2]
-    for _ in Scale(progress=seen.append).over("abcd"):
-        seen.append("item")
-    assert seen == ["item", 0.25, "item", 0.5, "item", 0.75, "item", 1.0]
 
 
 def test_verification_is_a_fixed_time_and_one_for_each_draft():
-    rows = sweeps.verification_rows(SCALE)
+    rows = sweeps.VERIFICATION.compute(SCALE)
     found = {(row.preset, row.batch): (row.verification_ms, row.per_draft_ms) for row in rows}
     assert found["llama2", 1] == pytest.approx((35.4, 35.4))
     assert found["llama2", 4] == pytest.approx((73.56, 18.39))
@@ -46,7 +42,7 @@ def test_verification_is_a_fixed_time_and_one_for_each_draft():
 
 
 def test_rows_of_devices_are_those_of_the_controllers():
-    rows = allocations.device_rows(SCALE, 2)
+    rows = [row for preset in PRESETS for row in allocations.device_rows(SCALE, (preset, 2))]
     for preset in PRESETS:
         scenario, state = states(preset)
         for case, name in (("homogeneous", "homogeneous"), ("heterogeneous", "optimal")):
@@ -64,7 +60,7 @@ def test_rows_of_devices_are_those_of_the_controllers():
 
 
 def test_goodput_of_common_lengths():
-    rows = sweeps.draft_length_rows(SCALE)
+    rows = sweeps.DRAFT_LENGTH.compute(SCALE)
     assert [(row.preset, row.acceptance_rate, row.draft_length) for row in rows] == [
         (preset, rate, length) for preset in PRESETS for rate in (0.95, 0.85, 0.75, 0.6) for length in range(1, 26)
     ]
@@ -104,7 +100,7 @@ def test_tokens_of_replayed_rounds():
 
 
 def test_rows_of_recorded_tasks():
-    rows = sweeps.recorded_rows(SCALE)
+    rows = sweeps.RECORDED.compute(SCALE)
     assert [(row.task, row.draft_length) for row in rows] == [
         (task, length) for length in (1, 2, 4, 8, 12, 16) for task in ("code", "mathematics", "chat", "reading")
     ]
@@ -124,7 +120,7 @@ def test_losses_of_controllers(monkeypatch):
     """Algorithm 1 takes most of the time: another stands for it."""
     other = {"algorithm1": "random"}
     monkeypatch.setattr(optimum, "make_controller", lambda name, s: ms.make_controller(other.get(name, name), s))
-    rows = optimum.certificate_rows(SCALE)
+    rows = optimum.REGRETS.compute(SCALE)
     assert [(row.preset, row.state) for row in rows] == [(preset, i) for preset in PRESETS for i in range(3)]
     for preset in PRESETS:
         scenario, state = states(preset)
@@ -140,7 +136,7 @@ def test_losses_of_controllers(monkeypatch):
 
 def test_ratios_of_the_calibration(monkeypatch):
     monkeypatch.setattr(optimum, "QUICK_GRID", 2)
-    rows = optimum.calibration_rows(SCALE)
+    rows = optimum.CALIBRATION.compute(SCALE)
     assert [(row.preset, row.draft_time_ms, row.snr_db) for row in rows] == [
         (preset, time, ratio) for preset in PRESETS for time in (4.0, 24.0) for ratio in (14.0, 32.0)
     ]
@@ -157,7 +153,7 @@ def test_ratios_of_the_calibration(monkeypatch):
 
 def test_the_map_has_the_rates_of_each_system():
     """Servers alone by hand, with draft times of one A100 where a server has none; the best is marked."""
-    rows = pays.rows_of_setting(SCALE, "llama2", "a100-32b", 5)
+    rows = pays.pay_rows(SCALE, ("llama2", "a100-32b", 5))
     scenario, _ = states("llama2", server="a100-32b", payload="ids", min_draft_length=0, num_users=5)
     state = ms.sample_state(scenario, np.random.default_rng(5), 2)
     alphas = state.acceptance_rate

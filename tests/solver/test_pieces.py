@@ -115,6 +115,19 @@ def test_roots_within_brackets():
     assert (low == 0.0).all()  # not written into
 
 
+def test_a_root_of_a_smooth_function_takes_few_steps():
+    calls = []
+
+    def function(x, rows):
+        calls.append(len(rows))
+        return 1.0 - x - 0.3 * x**2
+
+    ends = np.ones(1), np.full(1, -0.3)
+    found = bracketed_root(function, np.zeros(1), np.ones(1), ends, 1e-12)
+    assert found[0] == pytest.approx((np.sqrt(2.2) - 1.0) / 0.6, rel=1e-11)
+    assert len(calls) <= 10
+
+
 def part_of(seed):
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, max_decisions=300)

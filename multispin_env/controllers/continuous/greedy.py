@@ -78,8 +78,9 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
             np.divide(1.0, cycle, out=often[device])
             room -= work[device] * often[device]
         back = np.multiply(counted, often, out=cycles).sum(0)
-        return np.clip(server * back, 1.0, np.maximum(count, 1.0))
+        return np.clip(server * back, 1.0, most)
 
+    most = np.maximum(count, 1.0)
     before = count / 2 + np.zeros(need.shape[1:])
     size = back = returning(before)
     for _ in range(SECANT_STEPS):
@@ -87,7 +88,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
         moved = size - before
         slope = np.divide(now - back, moved, out=np.zeros_like(moved), where=moved != 0.0)
         before, back = size, now
-        size = size + (now - size) / (1.0 - np.minimum(slope, 0.9))
+        size = np.clip(size + (now - size) / (1.0 - np.minimum(slope, 0.9)), 1.0, most)
     returning(size)
     return (counted * often * TokenLaw.of(alpha).expected(lengths)).sum(0)
 

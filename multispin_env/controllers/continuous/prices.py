@@ -46,9 +46,7 @@ class Sizes(NamedTuple):
 
     early: FloatArray  # (K + 2,) s that the server takes for so many
     server: FloatArray  # (n, K + 2) s, if as many join as usual
-    fee: (
-        FloatArray  # (n, K + 2) tokens that each device pays: its part of that, and the penalty for more than are usual
-    )
+    fee: FloatArray  # (n, K + 2) tokens that each device pays: its part of that, and more where that is unusual
     one_more: FloatArray  # (n,) s by which one more device makes a usual batch longer
 
     @classmethod
@@ -63,10 +61,10 @@ class Sizes(NamedTuple):
 
 
 class Drafts(NamedTuple):
-    """What depends on a device and the length of its draft alone, of lengths from the least on."""
+    """What depends on a device and the length of its draft alone, of lengths 0..L_max."""
 
-    sent: FloatArray  # (n, K, lengths) s until such a draft is sent, with the wait for the uplink
-    gain: FloatArray  # (n, K, lengths) expected tokens less the price of their air
+    sent: FloatArray  # (n, K, L_max + 1) s until such a draft is sent, with the wait for the uplink
+    gain: FloatArray  # (n, K, L_max + 1) expected tokens less the price of their air
     own_price: FloatArray  # (n, K) ν, see `of`
 
     @classmethod
@@ -75,17 +73,17 @@ class Drafts(NamedTuple):
         from multispin_env.controllers.continuous.search import gain_table  # late: Numba takes long to import
 
         scenario = tariff.scenario
-        length = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1.0)
+        length, low = np.arange(scenario.max_draft_length + 1.0), scenario.min_draft_length
         air = full_share_token_time(scenario, state.spectral_efficiency)
         queued = (tariff.queue * air)[..., None]
         alpha, price = state.acceptance_rate.ravel(), tariff.air_price * air.ravel()
-        table = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length)
-        gain = np.ascontiguousarray(table.reshape(*air.shape, -1)[..., scenario.min_draft_length :])
+        gain = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length).reshape(*air.shape, -1)
         server = tariff.server_time(tariff.usual)
         part = (server_price * server / tariff.usual)[..., None]
         pace = state.draft_time[..., None]
-        cycle = scenario.round_trip_time + length * (pace + queued) + server[..., None]
-        own = np.maximum(((gain - part) / cycle).max(-1), 0.0)
+        cycle = length[low:] * (pace + queued)
+        cycle += scenario.round_trip_time + server[..., None]
+        own = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
         chain = None if state.head_start is None else state.head_start[..., None]
         return cls(scenario.round_trip_time + sending_time(length, pace, queued, chain), gain, own)
 
@@ -184,6 +182,7 @@ class Prices(ContinuousController):
         market = Market(
             *Sizes.of(tariff, server_price),
             *drafts,
+            scenario.min_draft_length,
             rho,
             np.stack([work.sent(place) for place in range(self.ahead + 1)], -1),
             np.stack([among.sum(-1) for among in inside], -1),

@@ -9,7 +9,8 @@ different numbers of steps, so that NumPy takes ten times as long. That is why t
 by Numba, when it is first called; the machine code is kept beside the source.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,18 @@ except ModuleNotFoundError as error:
 
 LEAST_GAIN = 1e-9  # tokens that a step has to bring
 MOST_STEPS = 40  # of each kind
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kept(function: F) -> F:
+    """Compile a function when it is first called, and keep the machine code for later processes if files allow it."""
+    compiled: Any
+    try:
+        compiled = njit(cache=True)(function)
+    except RuntimeError:  # neither this folder nor that of the user can be written to
+        compiled = njit()(function)
+    return compiled
 
 
 class Terms(NamedTuple):
@@ -50,9 +63,10 @@ class Market(NamedTuple):
     server: FloatArray  # (n, K + 2) s, of one that becomes as large as usual
     fee: FloatArray  # (n, K + 2) tokens that each device in a batch of so many pays
     one_more: FloatArray  # (n,) s that one more device costs the others
-    sends: FloatArray  # (n, K, lengths) s until a draft is sent, by its length
-    gain: FloatArray  # (n, K, lengths) tokens that it gains
+    sends: FloatArray  # (n, K, L_max + 1) s until a draft is sent, by its length
+    gain: FloatArray  # (n, K, L_max + 1) tokens that it gains
     own_price: FloatArray  # (n, K) tokens/s of the device's time
+    least: int  # L_min
     price: FloatArray  # (n,) tokens/s of a delay
     sent: FloatArray  # (n, J + 1) s, when the work under way for each batch and those before has been uploaded
     size: IntArray  # (n, J + 1) devices in it
@@ -91,7 +105,7 @@ class Notes(NamedTuple):
     tried: IntArray  # (S,) lengths
 
 
-@njit(cache=True)
+@kept
 def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     """When a work-conserving uplink has served uploads (n, K) of ``work`` seconds that start at ``release``, (n,) s."""
     copies, users = release.shape
@@ -104,7 +118,7 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     return ends
 
 
-@njit(cache=True)
+@kept
 def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray:
     """Batches (n, K) that are worth most to devices, which pick in an ``order`` (n, K); so many of them start (n,).
 
@@ -115,7 +129,7 @@ def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray
         size, owned = market.size[copy], market.owned[copy]
         for device in order[copy, : starting[copy]]:
             sends, own = market.sends[copy, device], market.own_price[copy, device]
-            best, due, length = -np.inf, 0.0, 0
+            best, due, length = -np.inf, 0.0, market.least
             for place in range(len(size)):
                 if place > 0:
                     server = market.early[size[0]] if place == 1 else market.server[copy, size[place - 1]]
@@ -135,7 +149,7 @@ def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray
     return places
 
 
-@njit(cache=True)
+@kept
 def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: FloatArray, longest: int) -> FloatArray:
     """ω E[N | L] − L p of lengths 0..L_max, (S, L_max + 1): sums of powers of α, as [MS] (12) has them.
 
@@ -151,7 +165,7 @@ def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: Flo
     return table
 
 
-@njit(cache=True)
+@kept
 def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains (n,) of lengths (n, K)."""
     result = np.empty(len(lengths))
@@ -163,7 +177,7 @@ def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
     return result
 
 
-@njit(cache=True)
+@kept
 def values(terms: Terms, lengths: IntArray) -> FloatArray:
     """Gains less costs (n, C) of lengths (n, C, K)."""
     result = np.empty(lengths.shape[:2])
@@ -177,7 +191,7 @@ def values(terms: Terms, lengths: IntArray) -> FloatArray:
     return result
 
 
-@njit(cache=True)
+@kept
 def improve_lengths(terms: Terms, lengths: IntArray) -> None:
     """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -20,24 +22,14 @@ from multispin_env.evaluation.comparison import Row
 ROOT = Path(__file__).parents[3]
 TINY = ["--num-users", "3", "--seed", "1"]
 
-SMALL = f"""
-import runpy
-from agents import training
-from multispin_env.evaluation.cases import States
-training.VALIDATIONS, States.default_size = 2, 40
-runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
-"""
-"""``train.py``, measured as little as the runs of `tests/agents/conftest.py`."""
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """One tiny run through the command of the README."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    command = [sys.executable, "-c", SMALL, "--name", str(folder), "--timesteps", "6000", *TINY]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    """Folder of one tiny run, and what the command printed."""
+    folder, printed = tmp_path_factory.mktemp("runs") / "tiny", io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["train", "--name", str(folder), "--timesteps", "6000", *TINY]) == 0
+    return folder, printed.getvalue()
 
 
 def test_a_run_leaves_everything(trained):

@@ -7,7 +7,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.base import Tunable
+from multispin_env.controllers.continuous.groups import fluid_rate
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import CONTROLLERS
 from tests.controllers.continuous.states import core_for, hostile, visited
 from tests.envs.continuous.played import states_of
@@ -90,6 +92,25 @@ def test_faster_than_waiting_for_all():
     assert (rates["synchronous"] >= rates["optimal"]).all()
     for name in OURS[2:]:
         assert (rates[name] > 1.1 * rates["synchronous"]).all(), name
+
+
+@pytest.mark.parametrize(("pace", "alpha"), [(0.02, 0.7), (1.0, 0.97), (3.0, 1.0)])
+def test_a_fluid_rate_is_the_best_of_its_grid(pace, alpha):
+    """The more is accepted, the longer are the best times to draft."""
+    scenario = ms.Scenario.preset("llama2", num_users=4, **LAWS["empty drafts, round trip"])
+    (state,) = states_of(scenario, 2, 1)
+    state = state.changed(draft_time=pace * state.draft_time, acceptance_rate=np.full((2, 4), alpha))
+    rates = []
+    for copy in range(2):
+        air = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency[copy])
+        server = scenario.verification_fixed_time + 2.0 * scenario.verification_time_per_draft
+        for power in range(-8, 9):
+            time = server * 1.3**power
+            lengths = np.minimum(time / (state.draft_time[copy] + air), scenario.max_draft_length)
+            tokens = sum(expected_tokens(lengths, state.acceptance_rate[copy]))
+            rates.append(tokens / max(time + 0.02 + server, 2.0 * server, sum(lengths * air)))
+    best = np.reshape(rates, (2, 17)).max(-1)
+    assert fluid_rate(scenario, state, 2) == pytest.approx(best, rel=1e-12)
 
 
 def test_weights_lengthen_the_drafts_of_who_counts_more():

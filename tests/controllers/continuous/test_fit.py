@@ -201,3 +201,17 @@ def test_without_numba_one_sentence_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(ModuleNotFoundError, match="'numba' is missing; install it with: pip install numba"):
         importlib.import_module(name)
+
+
+def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch):
+    """As where neither the package nor a home folder can be written to."""
+
+    def njit(**options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr("numba.njit", njit)
+    monkeypatch.delitem(sys.modules, all_sent.__module__)
+    found = importlib.import_module(all_sent.__module__)
+    assert found.all_sent(np.array([[0.0, 2.0]]), np.array([[1.0, 3.0]])) == pytest.approx([5.0])

@@ -96,6 +96,26 @@ def test_laxities_and_drops():
         assert (np.diff(decision.priority[row, ranked]) >= 0).all()
 
 
+def test_what_is_dropped_does_not_depend_on_the_rule_but_for_what_that_drops():
+    state, base = visited(), ms.make_controller("groups", SCENARIO)
+    drops = Deadlines(SCENARIO, base, need=0.2)(state).drop
+    assert (Deadlines(SCENARIO, ms.make_controller("optimal", SCENARIO), need=0.2)(state).drop == drops).all()
+    few = Deadlines(SCENARIO, base, need=0.05)(state).drop
+    assert (few != drops).any()
+    assert (Deadlines(SCENARIO, Deadlines(SCENARIO, base, need=0.2), need=0.05)(state).drop == few | drops).all()
+
+
+def test_no_laxity_counts_more_than_the_place_of_a_batch():
+    state, base = visited(), ms.make_controller("groups", SCENARIO, groups=2)
+    place = base(state).priority
+    first = place == place.min(-1, keepdims=True)
+    due = np.where(first, np.inf, -1e9)  # those of the first batch have all the time, and others none
+    state = state.changed(demand=state.demand.changed(due=due, first_due=np.full(due.shape, np.inf)))
+    priority = Deadlines(SCENARIO, base, need=0.05)(state).priority
+    assert (~first).any(-1).any()
+    assert (np.where(first, priority, -np.inf).max(-1) <= np.where(first, np.inf, priority).min(-1)).all()
+
+
 @pytest.mark.parametrize(
     ("name", "other"),
     [

@@ -83,7 +83,7 @@ RULES = {
     "groups": lambda _: {"groups": 2},
     "groups+deadlines": lambda users: {"groups": 3, "weights": WEIGHTS[:users], "air_price": 20.0, "delay_weight": 0.5},
     "prices": lambda _: {},
-    "prices+deadlines": lambda _: {"ahead": 3, "size": 0.3, "server_price": 0.5, "penalty": 0.5},
+    "prices+deadlines": lambda _: {"ahead": 3, "size": 0.36, "server_price": 0.5, "penalty": 0.5},
     "greedy": lambda _: {},
     "load-aware": lambda _: {},
 }
