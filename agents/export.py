@@ -46,13 +46,17 @@ Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 
 
 class TracedNetwork(nn.Module):
-    """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1]."""
+    """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1].
 
-    def __init__(self, policy: Any, space: spaces.Dict, columns: int) -> None:
+    ``users`` is the only K that the policy can play with; ``None`` for one that plays with any.
+    """
+
+    def __init__(self, policy: Any, space: spaces.Dict, columns: int, users: int | None = None) -> None:
         super().__init__()
         self.policy = policy
         self.entries = list(space.spaces)
         self.columns = columns
+        self.users = users
 
     @override
     def forward(self, *entries: th.Tensor) -> th.Tensor:
@@ -86,12 +90,12 @@ def _boxes(settings: Settings, users: int) -> list[spaces.Box]:
 
 
 def program_of(network: TracedNetwork, settings: Settings) -> th.export.ExportedProgram:
-    """Trace a network for any number of users and observations."""
+    """Trace a network for any number of observations, and of users if it plays with any."""
     batch, users = th.export.Dim("batch", min=1), th.export.Dim("users", min=1)
     sizes = zip(_boxes(settings, 1), _boxes(settings, 2), strict=True)
-    per_user = [two.shape[0] - one.shape[0] for one, two in sizes]
+    per_user = [two.shape[0] - one.shape[0] if network.users is None else 0 for one, two in sizes]
     shapes = [{0: batch, 1: count * users if count > 1 else users} if count else {0: batch} for count in per_user]
-    example = tuple(random_observations(settings, 5, 3))
+    example = tuple(random_observations(settings, network.users or 5, 3))
     return th.export.export(network, example, dynamic_shapes=(tuple(shapes),))
 
 

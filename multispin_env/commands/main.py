@@ -37,7 +37,7 @@ COMMANDS = {
         _AGENTS + "evaluate", "the table of a saved agent, at home or elsewhere", "train", "python -m agents.evaluate"
     ),
     "compare": CommandEntry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
-    "suite": CommandEntry(_HERE + "suite", "frozen tasks with known optima, entries and their leaderboard"),
+    "suite": CommandEntry(_HERE + "suite", "frozen tasks with known optima, entries and their leaderboard", "suite"),
     "reproduce": CommandEntry(
         _HERE + "reproduce", "the paper's figures and claims", "render", "python -m multispin_env.reproduce"
     ),

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
@@ -21,7 +22,7 @@ from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
-from multispin_env.terminal.arguments import Command
+from multispin_env.terminal.arguments import Command, add_executor_options
 from multispin_env.terminal.output import Progress, made_by
 
 DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
@@ -32,7 +33,24 @@ Scores are 0 for uniformly random actions and 1 for the reference, which was pla
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.set_defaults(do=_list)
-    parts = parser.add_subparsers(metavar="PART", help="evaluate or table; without one, the tasks are listed")
+    parts = parser.add_subparsers(metavar="PART", help="run, evaluate or table; without one, the tasks are listed")
+    train = parts.add_parser("run", help="train a method in the tasks, and make an entry of it")
+    train.add_argument(
+        "--agent",
+        required=True,
+        metavar="NAME",
+        help="of multispin train, or module:ATTRIBUTE, as stable_baselines3:PPO",
+    )
+    train.add_argument(
+        "--seeds", type=int, required=True, metavar="N", help="trainings in each task, of seeds from 0 on"
+    )
+    train.add_argument("--tasks", nargs="+", metavar="NAME", help="some of the tasks; an entry needs all in the end")
+    train.add_argument(
+        "--steps", type=int, metavar="N", help="environment steps of each training (default: the budget)"
+    )
+    train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
+    add_executor_options(train, "trainings")
+    train.set_defaults(do=_run)
     evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
     evaluate.add_argument(
         "entry", help=f"a folder with an entry.json, or the name of a controller, module:ATTRIBUTE or {RANDOM_ACTIONS}"
@@ -55,6 +73,11 @@ def _list(options: argparse.Namespace) -> None:
             bound = "proven" if one.bound == "reference" else f"{one.bound} {one.frozen.bound.mean():.1f}"
         lines.append((f"{one.name}: {one.hard}", one.metric, f"{floor:.1f}", best, bound))
     print(aligned(("task, and what is hard", "metric", "random actions", "best known", "bound"), lines))
+
+
+def _run(options: argparse.Namespace) -> int | None:
+    status: int | None = import_module("agents.suite").run(options)
+    return status
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -105,15 +128,21 @@ def _table(options: argparse.Namespace) -> None:
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int | None:
     """Do what was asked for."""
-    do: Callable[[argparse.Namespace], None] = options.do
-    do(options)
+    do: Callable[[argparse.Namespace], int | None] = options.do
+    return do(options)
 
 
 COMMAND = Command(
     DESCRIPTION,
-    ("", "evaluate fixed --tasks round-8 late", "evaluate my-entry --check", "table my-entry --out leaderboard"),
+    (
+        "",
+        "run --agent stable_baselines3:PPO --seeds 5 --workers 2 --out my-entry",
+        "evaluate fixed --tasks round-8 late",
+        "evaluate my-entry --check",
+        "table my-entry --out leaderboard",
+    ),
     add_options,
     run,
 )

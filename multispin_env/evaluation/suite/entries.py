@@ -22,7 +22,10 @@ from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import beside, read_json, write_atomically
 from multispin_env.registry import is_outside
 
-ENTRY, SCORES = "entry.json", "scores.json"
+ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
+
+CURVE = (0.01, 0.1, 1.0)
+"""Parts of the environment steps of a training after which a learning curve has a score."""
 
 CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of our agents
 
@@ -165,8 +168,17 @@ def _loaded(path: Path, wanted: str) -> Policy:
 
 def save_scores(folder: Path, played: Played) -> None:
     """Write ``scores.json``: numbers are exact, and a line has those of a task."""
-    lines = [f"{json.dumps(name)}: {json.dumps(values.tolist())}" for name, values in played.items()]
-    write_atomically(folder / SCORES, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    _save(folder / SCORES, played)
+
+
+def save_curves(folder: Path, curves: Played) -> None:
+    """Write ``curves.json``: scores (points, seeds) of each task, at each of `CURVE`."""
+    _save(folder / CURVES, curves)
+
+
+def _save(path: Path, by_task: Played) -> None:
+    lines = [f"{json.dumps(name)}: {json.dumps(values.tolist())}" for name, values in by_task.items()]
+    write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def read_scores(folder: Path, entry: SuiteEntry) -> Played:
@@ -176,21 +188,31 @@ def read_scores(folder: Path, entry: SuiteEntry) -> Played:
         raise ValueError(
             f"scores: expected a file {SCORES}, from multispin suite evaluate, got none in {str(folder)!r}"
         )
+    return _read(path, "scores", {one.name: (len(entry.seeds), len(one.held_out), one.size) for one in tasks()})
+
+
+def read_curves(folder: Path, entry: SuiteEntry) -> Played | None:
+    """Read ``curves.json`` of an entry, which nobody checks; ``None`` if there is none, errors as of `read_scores`."""
+    path = beside(folder, CURVES)
+    shape = (len(CURVE), len(entry.seeds))
+    return None if path is None else _read(path, "curves", dict.fromkeys((one.name for one in tasks()), shape))
+
+
+def _read(path: Path, what: str, shapes: Mapping[str, tuple[int, ...]]) -> Played:
     try:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise ValueError(f"scores: expected a table of tasks, got {shown(content)}")
-        check_complete("scores", content, [one.name for one in tasks()])
-        return {one.name: _checked(content[one.name], one, len(entry.seeds)) for one in tasks()}
+            raise ValueError(f"{what}: expected a table of tasks, got {shown(content)}")
+        check_complete(what, content, list(shapes))
+        return {name: _checked(content[name], f"{what} of {name}", shape) for name, shape in shapes.items()}
     except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
-def _checked(content: Any, one: SuiteTask, seeds: int) -> FloatArray:
+def _checked(content: Any, what: str, shape: tuple[int, ...]) -> FloatArray:
     values = np.asarray(content, dtype=np.float64)
-    shape = (seeds, len(one.held_out), one.size)
     if values.shape != shape or not np.isfinite(values).all():
-        raise ValueError(f"scores of {one.name}: expected finite numbers of shape {shape}, got others {values.shape}")
+        raise ValueError(f"{what}: expected finite numbers of shape {shape}, got others {values.shape}")
     return values
 
 

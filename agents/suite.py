@@ -1,0 +1,349 @@
+"""Training for the suite, ``multispin suite run``: one method in every task, with seeds, into the folder of an entry.
+
+A method is an agent of ours, or whatever makes a model as the classes of Stable-Baselines3 do, with its own defaults.
+A cell is one training. It leaves nothing behind but what it returns; whoever asked for it writes its files.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from operator import methodcaller
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium.wrappers import FlattenObservation
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from torch import nn
+from typing_extensions import override
+
+from agents.base import AgentSettings, tuning_for
+from agents.export import TracedNetwork, onnx_of
+from agents.registry import AGENTS, PARTS, admit
+from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
+from agents.vec_env import first_seed, make_vec_env
+from multispin_env.checks import check_integer
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, describe, load_policy
+from multispin_env.evaluation.statistics import aligned
+from multispin_env.evaluation.suite.entries import (
+    CURVE,
+    ENTRY,
+    KIND,
+    Played,
+    SuiteEntry,
+    performances,
+    save_curves,
+    save_scores,
+)
+from multispin_env.evaluation.suite.frozen import VERSION
+from multispin_env.evaluation.suite.leaderboard import score_cells
+from multispin_env.evaluation.suite.statistics import Score
+from multispin_env.evaluation.suite.tasks import CHOSEN, RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.version import task, tasks
+from multispin_env.executors import Executor
+from multispin_env.files import make_folder, read_json, write_atomically
+from multispin_env.registry import ENVIRONMENTS, imported, is_outside, refusal
+from multispin_env.terminal.arguments import executor_of, part_of
+from multispin_env.terminal.output import Tally
+
+CELL = "cell.json"
+
+Content = dict[str, Any]
+
+ENCODINGS = {
+    "MultiSpin/DelayedChannel-v0": "residual",
+    "MultiSpin/Continuous-v0": "tuned",
+    "MultiSpin/Serving-v0": "tuned",
+}
+"""Action encodings that agents of ours are made for, where they are not ``lengths``."""
+
+OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "patience"}
+"""Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
+
+Make = Callable[..., BaseAlgorithm]
+"""Makes a model of a policy's name and an environment, as the classes of Stable-Baselines3 do."""
+
+
+def method_of(name: str) -> AgentSettings | Make:
+    """Agent of a name, or what makes a model, as ``stable_baselines3:PPO``; ``ValueError`` if it names neither."""
+    if is_outside(name):
+        found = imported("agent", name)
+        if not hasattr(found, PARTS[-1]):
+            if not callable(found):
+                raise refusal("agent", name, ", which makes no model")
+            make: Make = found
+            return make
+    admit(name)
+    agent: AgentSettings = AGENTS.load(name)
+    return agent
+
+
+class FlatPolicy(nn.Module):
+    """A policy of Stable-Baselines3 that reads the entries of an observation one behind the other."""
+
+    def __init__(self, policy: BasePolicy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns)."""
+        return self.policy._predict(th.cat(list(observations.values()), -1), deterministic=True).flatten(1)
+
+
+class Keeper(BaseCallback):
+    """Keeps the policy at the parts `CURVE` of a budget, all but the last, and stops before a step beyond the budget.
+
+    Agents without returns take many environment steps at once.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.kept: list[Mapping[str, Any]] = []
+        self._before = self._largest = 0
+
+    @override
+    def _on_step(self) -> bool:
+        self._largest = max(self._largest, self.num_timesteps - self._before)
+        self._before = self.num_timesteps
+        while len(self.kept) < len(CURVE) - 1 and self.num_timesteps >= CURVE[len(self.kept)] * self.steps:
+            self.kept.append(copy.deepcopy(self.model.policy.state_dict()))
+        return self.num_timesteps + self._largest <= self.steps
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A model before its training, and the settings that it decides in; ``users`` as of `TracedNetwork`."""
+
+    model: BaseAlgorithm
+    settings: Settings
+    users: int | None
+
+    def network(self) -> TracedNetwork:
+        """The present policy."""
+        policy: Any = self.model.policy.eval()
+        reader = policy if self.users is None else FlatPolicy(policy)
+        observations, actions = self.settings.observations, self.settings.actions
+        return TracedNetwork(reader, observations.space, actions.columns, self.users).requires_grad_(False)
+
+    def policy(self) -> Policy:
+        """What the present policy decides, by torch."""
+        network = self.network()
+
+        def decide(entries: Entries) -> NDArray[np.float32]:
+            actions: NDArray[np.float32] = network(*(th.as_tensor(entries[name]) for name in network.entries)).numpy()
+            return actions
+
+        return Policy(self.settings, decide)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a cell: content of its JSON file, and the files of its policy by name."""
+
+    content: Content
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a method in a task with a seed, for so many environment steps."""
+
+    agent: str
+    task: str
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder in that of the entry."""
+        return f"{self.task}-{self.seed}"
+
+    @property
+    def spec(self) -> Content:
+        """What its file holds for."""
+        return {**asdict(self), "version": VERSION}
+
+    def obstacle(self) -> str:
+        """Why the method can't learn or play there, or nothing."""
+        method = method_of(self.agent)
+        if callable(method):
+            parts = task(self.task).held_out
+            return "its network has one number of devices" if any("num_users" in part for part in parts) else ""
+        try:
+            method.check(own_settings(task(self.task)))
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return ""
+
+    def play(self) -> Trained:
+        """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does."""
+        th.set_num_threads(1)  # the networks are small: more threads only wait for each other
+        th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
+        one, training = task(self.task), self._training()
+        keeper, wall, cpu = Keeper(self.steps), time.perf_counter(), time.process_time()
+        training.model.learn(self.steps, callback=keeper)
+        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+        last, curve = copy.deepcopy(training.model.policy.state_dict()), []
+        for state in keeper.kept:
+            training.model.policy.load_state_dict(state)
+            curve.append(one.values(training.policy()))
+        training.model.policy.load_state_dict(last)
+        files = _exported(training, one.env)
+        with TemporaryDirectory() as folder:
+            _write(Path(folder), files)
+            curve.append(one.values(load_policy(folder)))
+        steps = check_integer("steps", training.model.num_timesteps, 1, self.steps)
+        spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
+        return Trained({**spent, "values": [values.tolist() for values in curve]}, files)
+
+    def _training(self) -> Training:
+        one, method = task(self.task), method_of(self.agent)
+        if callable(method):
+            settings = _task_settings(one, one.arguments, one.action)
+            flat = FlattenObservation(one.make())  # actions are in [-1, 1] already
+            return Training(method("MlpPolicy", flat, seed=self.seed, device="cpu"), settings, one.scenario.num_users)
+        settings = own_settings(one)
+        seed = first_seed(self.seed, 0, method.num_envs)
+        env = make_vec_env(one.env, settings, method.num_envs, one.rounds, seed)
+        return Training(method.build(env, lambda left: left, seed, "cpu", tuning_for(settings)), settings, None)
+
+
+def own_settings(one: SuiteTask) -> Settings:
+    """A task as agents of ours read it: with an encoding and arguments of their own choice."""
+    variant = ENVIRONMENTS.load(one.env)
+    arguments = {**one.arguments, **own_arguments(variant, OWN_CHOICE)}
+    return with_start(one.env, _task_settings(one, arguments, ENCODINGS.get(one.env, "lengths")))
+
+
+def _task_settings(one: SuiteTask, arguments: Mapping[str, Any], action: str) -> Settings:
+    return Settings(one.scenario, ENVIRONMENTS.load(one.env)(**arguments), action, one.reward)
+
+
+def _exported(training: Training, env_id: str) -> dict[str, bytes]:
+    """Files of an exported policy."""
+    network = onnx_of(training.network(), training.settings)
+    about = describe(training.settings, env_id, training.settings.arguments, {ONNX: network})
+    return {ONNX: network, POLICY: json.dumps(about, indent=2, ensure_ascii=False).encode()}
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    make_folder(folder)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+
+
+def saved(cell: Cell, folder: Path) -> Content | None:
+    """What the file of a cell holds, if it is there; ``ValueError`` if it is of another training."""
+    path = folder / cell.name / CELL
+    if not path.is_file():
+        return None
+    content: Content = read_json(path)
+    if content["spec"] != cell.spec:
+        raise ValueError(f"out: expected a new folder, or one of {cell.spec}, got {str(folder)!r}")
+    return content
+
+
+def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
+    """Do what is missing and write it; returns what failed, of which ``failed/`` has the errors; `Stopped` may come."""
+    missing = [cell for cell in cells if saved(cell, folder) is None]
+    failed = []
+    if missing:
+        with Tally(len(missing), executor.width) as tally:
+            for result in executor.results(methodcaller("play"), missing):
+                cell, name = missing[result.index], missing[result.index].name
+                errors = folder / "failed" / f"{name}.txt"
+                if result.error:
+                    _write(errors.parent, {errors.name: result.error.encode()})
+                    failed.append(name)
+                else:
+                    content = {"spec": cell.spec, **result.value.content}
+                    _write(folder / name, {**result.value.files, CELL: json.dumps(content).encode()})
+                    errors.unlink(missing_ok=True)
+                tally.add(name, failed=bool(result.error))
+    return failed
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What is written of the cells of some tasks; a task without cells counts as random actions."""
+
+    seeds: tuple[int, ...]
+    cells: Mapping[str, Sequence[tuple[Cell, Content]]]
+
+    def curve(self, name: str) -> Any:
+        """Values (points, seeds, parts, n) of a task at each of `CURVE`."""
+        if not self.cells[name]:
+            random = task(name).values(RANDOM_ACTIONS)
+            return np.broadcast_to(random, (len(CURVE), len(self.seeds), *random.shape))
+        return np.array([content["values"] for _, content in self.cells[name]]).swapaxes(0, 1)
+
+    @property
+    def played(self) -> Played:
+        """Values at the end."""
+        return {name: self.curve(name)[-1] for name in self.cells}
+
+    def write(self, folder: Path, agent: str) -> None:
+        """Write ``entry.json``, ``scores.json`` and ``curves.json``; what the user has put in by hand is kept."""
+        of_all = [content for cells in self.cells.values() for _, content in cells]
+        by_hand = {"method": agent, "authors": "", "link": ""}
+        if (folder / ENTRY).is_file():
+            before = read_json(folder / ENTRY)
+            by_hand = {name: before.get(name, value) for name, value in by_hand.items()}
+        entry = SuiteEntry(
+            kind=KIND,
+            version=VERSION,
+            **by_hand,
+            steps=max((one["steps"] for one in of_all), default=0),
+            seconds=float(np.mean([one["seconds"] for one in of_all])),
+            cpu_seconds=float(np.mean([one["cpu_seconds"] for one in of_all])),
+            seeds=self.seeds,
+            policies={
+                name: [{"folder": cell.name} for cell, _ in cells] or [{"rule": RANDOM_ACTIONS}] * len(self.seeds)
+                for name, cells in self.cells.items()
+            },
+        )
+        save_scores(folder, self.played)
+        curves = {name: [task(name).performance(one).mean_scores for one in self.curve(name)] for name in self.cells}
+        save_curves(folder, {name: np.array(points) for name, points in curves.items()})
+        write_atomically(folder / ENTRY, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Train what is asked for and missing; the entry is written as soon as all tasks are there."""
+    seeds = tuple(range(check_integer("seeds", options.seeds, 1)))
+    wanted = [task(name) for name in options.tasks or ()] or tasks()
+    budget = min(one.budget for one in tasks())
+    steps = budget if options.steps is None else check_integer("steps", options.steps, 1, budget)
+    part_of((), options.part)  # refuses what is no part
+    method_of(options.agent)
+    executor = executor_of(options, ("multispin_env", "agents"))
+    make_folder(options.out)
+    by_task = {one.name: [Cell(options.agent, one.name, seed, steps) for seed in seeds] for one in tasks()}
+    for name, cells in by_task.items():
+        why = cells[0].obstacle()
+        if why:
+            print(f"{name}: counts as random actions, since {why}", file=sys.stderr)
+            by_task[name] = []
+    asked = [cell for seed in seeds for one in wanted for cell in by_task[one.name] if cell.seed == seed]
+    failed = do(part_of(asked, options.part), options.out, executor)
+    found = {name: [(cell, saved(cell, options.out)) for cell in cells] for name, cells in by_task.items()}
+    whole = {name: cells for name, cells in found.items() if all(content for _, content in cells)}
+    results = Results(seeds, whole)  # type: ignore[arg-type]  # which has no cell without content
+    if len(whole) == len(found):
+        results.write(options.out, options.agent)
+    scores = {name: Score.of(one) for name, one in performances(results.played).items()}
+    print(aligned(*score_cells({one.name: scores[one.name] for one in wanted if one.name in scores})))
+    if failed:
+        print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else None
