@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from multispin_env.commands.suite_pictures import draw_pictures
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     Played,
@@ -12,12 +13,20 @@ from multispin_env.evaluation.suite.entries import (
     performances,
     play_entry,
     play_name,
+    read_curves,
     read_entry,
     read_scores,
     save_scores,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
-from multispin_env.evaluation.suite.leaderboard import LeaderRow, cells_by_task, ranked, score_cells, summary_cells
+from multispin_env.evaluation.suite.leaderboard import (
+    LeaderRow,
+    cells_by_task,
+    curve_cells,
+    ranked,
+    score_cells,
+    summary_cells,
+)
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
@@ -60,7 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     evaluate.set_defaults(do=_evaluate)
     table = parts.add_parser("table", help="write the leaderboard of entries that have been evaluated")
     table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folder")
-    table.add_argument("--out", type=Path, metavar="FOLDER", help="for leaderboard.md, .csv and .json")
+    table.add_argument("--out", type=Path, metavar="FOLDER", help="for leaderboard.md, .csv and .json, and pictures")
     table.set_defaults(do=_table)
 
 
@@ -117,15 +126,17 @@ def _table(options: argparse.Namespace) -> None:
     found = []
     for folder in options.entries:
         entry = read_entry(folder)
-        found.append(LeaderRow.of(entry, read_scores(folder, entry)))
+        found.append(LeaderRow.of(entry, read_scores(folder, entry), read_curves(folder, entry)))
     rows = ranked(found)
-    print(aligned(*summary_cells(rows)), aligned(*cells_by_task(rows)), sep="\n\n")
+    cells = [table for table in (summary_cells(rows), cells_by_task(rows), curve_cells(rows)) if table[1]]
+    print(*(aligned(*table) for table in cells), sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
-        tables = "\n\n".join((f"# Suite {VERSION}", markdown(*summary_cells(rows)), markdown(*cells_by_task(rows))))
+        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells)))
         about = {"version": VERSION, **made_by(options)}
         for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
+        draw_pictures(rows, options.out)
 
 
 def run(options: argparse.Namespace) -> int | None:

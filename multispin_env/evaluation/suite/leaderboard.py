@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from multispin_env.evaluation.statistics import Cells, Interval
-from multispin_env.evaluation.suite.entries import Played, SuiteEntry, performances
+from multispin_env.evaluation.suite.entries import CURVE, Played, SuiteEntry, performances
 from multispin_env.evaluation.suite.statistics import (
+    Performance,
     Score,
     aggregate,
     interquartile_mean,
@@ -15,9 +16,12 @@ from multispin_env.evaluation.suite.statistics import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeaderRow:
-    """One method: summaries with 95 % intervals over seeds and cases, and its score in each task."""
+    """One method: summaries with 95 % intervals over seeds and cases, and its score in each task.
+
+    ``curves`` are scores (points, seeds) of each task, as the entry says them; nobody checks these.
+    """
 
     method: str
     authors: str
@@ -30,10 +34,12 @@ class LeaderRow:
     median: Interval
     worst: Interval
     scores: Mapping[str, Score]
+    performances: Mapping[str, Performance]
+    curves: Played | None
 
     @classmethod
-    def of(cls, entry: SuiteEntry, played: Played) -> "LeaderRow":
-        """Of an entry and what was played with it."""
+    def of(cls, entry: SuiteEntry, played: Played, curves: Played | None) -> "LeaderRow":
+        """Of an entry, what was played with it, and its learning curves."""
         by_task = performances(played)
         every = list(by_task.values())
         return cls(
@@ -43,6 +49,8 @@ class LeaderRow:
             median=aggregate(every, median_task),
             worst=aggregate(every, worst_task),
             scores={name: Score.of(one) for name, one in by_task.items()},
+            performances=by_task,
+            curves=curves,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,6 +79,16 @@ def summary_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
         )
         for row in rows
     ]
+
+
+def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of learning curves: interquartile means of methods that have one."""
+    lines: list[Cells] = [
+        (row.method, f"{row.steps:,}", *(f"{mean:.3f}" for mean in interquartile_mean(list(row.curves.values()))))
+        for row in rows
+        if row.curves is not None
+    ]
+    return ("method", "steps", *(f"after {part:.0%}" for part in CURVE)), lines
 
 
 def cells_by_task(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
