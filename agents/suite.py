@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -88,8 +89,8 @@ def method_of(name: str) -> AgentSettings | Make:
     return agent
 
 
-class FlatPolicy(nn.Module):
-    """A policy of Stable-Baselines3 that reads the entries of an observation one behind the other."""
+class FixedPolicy(nn.Module):
+    """A policy of Stable-Baselines3 for one number of devices; it may read all entries one behind the other."""
 
     def __init__(self, policy: BasePolicy) -> None:
         super().__init__()
@@ -97,7 +98,9 @@ class FlatPolicy(nn.Module):
 
     def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
         """Most likely actions, flat (batch, K · columns)."""
-        return self.policy._predict(th.cat(list(observations.values()), -1), deterministic=True).flatten(1)
+        flat = isinstance(self.policy.observation_space, spaces.Box)
+        seen: Any = th.cat(list(observations.values()), -1) if flat else observations
+        return self.policy._predict(seen, deterministic=True).flatten(1)
 
 
 class Keeper(BaseCallback):
@@ -123,18 +126,18 @@ class Keeper(BaseCallback):
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A model before its training, and the settings that it decides in; ``users`` as of `TracedNetwork`."""
+    """A model before its training, and the settings that it decides in."""
 
     model: BaseAlgorithm
     settings: Settings
-    users: int | None
 
     def network(self) -> TracedNetwork:
         """The present policy."""
         policy: Any = self.model.policy.eval()
-        reader = policy if self.users is None else FlatPolicy(policy)
+        any_users = hasattr(policy, "deterministic")
+        reader, users = (policy, None) if any_users else (FixedPolicy(policy), self.settings.scenario.num_users)
         observations, actions = self.settings.observations, self.settings.actions
-        return TracedNetwork(reader, observations.space, actions.columns, self.users).requires_grad_(False)
+        return TracedNetwork(reader, observations.space, actions.columns, users).requires_grad_(False)
 
     def policy(self) -> Policy:
         """What the present policy decides, by torch."""
@@ -176,21 +179,21 @@ class Cell:
 
     def obstacle(self) -> str:
         """Why the method can't learn or play there, or nothing."""
-        method = method_of(self.agent)
-        if callable(method):
-            parts = task(self.task).held_out
-            return "its network has one number of devices" if any("num_users" in part for part in parts) else ""
-        try:
-            method.check(own_settings(task(self.task)))
-        except (TypeError, ValueError) as error:
-            return str(error)
-        return ""
+        one, method = task(self.task), method_of(self.agent)
+        if not callable(method):
+            try:
+                method.check(own_settings(one))
+            except (TypeError, ValueError) as error:
+                return str(error)
+        resized = any("num_users" in part for part in one.held_out)
+        fixed = resized and self.training().network().users is not None
+        return "its network has one number of devices" if fixed else ""
 
     def play(self) -> Trained:
         """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does."""
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
-        one, training = task(self.task), self._training()
+        one, training = task(self.task), self.training()
         keeper, wall, cpu = Keeper(self.steps), time.perf_counter(), time.process_time()
         training.model.learn(self.steps, callback=keeper)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
@@ -207,16 +210,17 @@ class Cell:
         spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
         return Trained({**spent, "values": [values.tolist() for values in curve]}, files)
 
-    def _training(self) -> Training:
+    def training(self) -> Training:
+        """Build what is trained."""
         one, method = task(self.task), method_of(self.agent)
         if callable(method):
             settings = _task_settings(one, one.arguments, one.action)
             flat = FlattenObservation(one.make())  # actions are in [-1, 1] already
-            return Training(method("MlpPolicy", flat, seed=self.seed, device="cpu"), settings, one.scenario.num_users)
+            return Training(method("MlpPolicy", flat, seed=self.seed, device="cpu"), settings)
         settings = own_settings(one)
         seed = first_seed(self.seed, 0, method.num_envs)
         env = make_vec_env(one.env, settings, method.num_envs, one.rounds, seed)
-        return Training(method.build(env, lambda left: left, seed, "cpu", tuning_for(settings)), settings, None)
+        return Training(method.build(env, lambda left: left, seed, "cpu", tuning_for(settings)), settings)
 
 
 def own_settings(one: SuiteTask) -> Settings:

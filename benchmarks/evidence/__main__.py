@@ -19,6 +19,7 @@ main = partial(
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
         "ahead-agents": "agents where one or two devices draft ahead, and what they have of the optimum",
+        "generalisation": "agents that ship with the package, with other numbers of devices and in other presets",
         "hits": "drafts that are accepted whole with the token behind them, along the record, over independent tokens",
         "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
     },

@@ -13,6 +13,7 @@ main = partial(
         "profile": "parts of one step",
         "streams": "a row of fading, by how random numbers are divided among the copies",
         "controllers": "the rule and the certificate beside the grid of the paper",
+        "decisions": "time of a decision beside the goodput that it loses",
         "without-barrier": "the core beside a SimPy model, and decisions of groups",
         "training": "PPO on the native vector and on Stable-Baselines3's loop",
         "startup": "CPU time of starts",

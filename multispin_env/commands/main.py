@@ -56,12 +56,6 @@ COMMANDS = {
     ),
     "pack": CommandEntry(_AGENTS + "pack", "make a pretrained agent of a saved one", "train"),
     "sweep": CommandEntry(_AGENTS + "sweep", "search for hyperparameters of an agent", "sweep"),
-    "league": CommandEntry(
-        "benchmarks.league.command",
-        "train and compare all agents everywhere (needs a checkout)",
-        "train",
-        "python -m benchmarks.league",
-    ),
 }
 
 
@@ -112,7 +106,7 @@ def load_command(name: str) -> Command:
                 f"the package {own!r} in {place} is another one of that name, which hides the one of multispin_env; "
                 "uninstall it (openai-agents brings such a one), or use an environment that does not have it"
             ) from error
-        if missing.partition(".")[0] in ("multispin_env", "agents", "benchmarks"):
+        if missing.partition(".")[0] in ("multispin_env", "agents"):
             how = "install a checkout of the repository with: pip install -e ."
             raise ImportError(f"the module {missing!r} is missing; {how}") from error
         raise

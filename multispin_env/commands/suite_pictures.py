@@ -54,9 +54,8 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], looks: dict[str, Any]) -> No
             axes.plot(steps, scores.mean(-1), marker="o", markersize=3, label=row.method, **looks[row.method])
             band = {"color": looks[row.method]["color"], "alpha": 0.15, "linewidth": 0.0}
             axes.fill_between(steps, scores.min(-1), scores.max(-1), **band)
-        axes.set(title=name, xscale="log", ylim=SHOWN)
+        axes.set(title=name, xscale="log", ylim=SHOWN, xlabel="environment steps")
     for axes in panels[len(names) :]:
         axes.set_axis_off()
-    figure.supxlabel("environment steps")
     figure.supylabel("score")
     legend_below(figure, panels[0], 6)

@@ -1,4 +1,4 @@
-"""Agents from outside the package: trained, resumed, measured and in the league; imported only when asked for."""
+"""Agents from outside the package: trained, resumed, measured and in the suite; imported only when asked for."""
 
 import json
 import sys
@@ -79,11 +79,11 @@ def test_a_run_imports_nothing_unasked(module, refused):
     assert not (module / "imported").exists()
 
 
-def test_it_plays_in_the_league(module):
-    arguments = ["--agents", NAME, "--envs", "MultiSpin/Heterogeneous-v0", "--scenarios", "llama2", "--users", "2"]
-    assert main(["league", *arguments, "--seeds", "1", "--size", "2", "--out", "out"]) == 0
-    (cell,) = (module.parent / "out" / "cells").iterdir()
-    assert cell.name == "heterogeneous-llama2-k2-mine.learner-AGENT-s0-r64.json"
+def test_it_plays_in_the_suite(module):
+    """In another process too."""
+    options = ["--agent", NAME, "--tasks", "round-8", "--seeds", "1", "--steps", "128", "--out", "out"]
+    assert main(["suite", "run", *options, "--workers", "1"]) == 0
+    assert (module.parent / "out" / "round-8-0" / "policy.onnx").is_file()
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,6 @@ BAD = {
     "export": ["nowhere"],
     "pack": ["nowhere", "--commit", "abc"],
     "sweep": ["--tune", "width=4,8", "--seeds", "0"],
-    "league": ["--seeds", "0"],
 }
 
 

@@ -101,7 +101,7 @@ def test_parts_in_processes_find_what_one_call_finds(tmp_path):
 
 def test_a_flat_network_is_exported_as_its_library_plays_it():
     one = ms.suite.task("late")
-    training = Cell(SHORT, "late", 0, 64)._training()
+    training = Cell(SHORT, "late", 0, 64).training()
     training.model.learn(64)
     env = FlattenObservation(one.make())
     seen, _ = env.reset(seed=3)

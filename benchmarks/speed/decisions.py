@@ -1,0 +1,48 @@
+"""CPU time of a decision, alone and in a batch, beside the goodput that it loses to the certified optimum; medians."""
+
+from argparse import ArgumentParser, Namespace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import agents
+from benchmarks.tools import Row, cpu_seconds, show
+from multispin_env.controllers.factory import make_controller
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--users", type=int, default=20, help="K (default 20)")
+    parser.add_argument("--states", type=int, default=100, help="of the batch (default 100)")
+
+
+def run(options: Namespace) -> None:
+    """Print a row for each that decides."""
+    scenario = Scenario.preset("llama2", num_users=options.users)
+    state = sample_state(scenario, np.random.default_rng(0), options.states)
+    certified = make_controller("optimal", scenario, certify=1e-6)
+    deciding: dict[str, Any] = {name: make_controller(name, scenario) for name in ("optimal", "algorithm1")}
+    deciding |= {"optimal, certified": certified}
+    deciding |= {name: make_controller(name, scenario) for name in ("homogeneous", "fixed")}
+    deciding |= {"pretrained agent": agents.load("MultiSpin/Heterogeneous-v0").on(scenario)}
+    best = expected_outcome(scenario, state, certified(state)).goodput
+
+    def row(name: str, decide: Any) -> Row:
+        lost = 1.0 - expected_outcome(scenario, state, decide(state)).goodput / best
+        batch = np.median([cpu_seconds(partial(decide, state)) for _ in range(5)]) / options.states
+        return {
+            "decided by": name,
+            "alone ms": float(np.median([cpu_seconds(partial(decide, one)) for one in _single(state)])) * 1e3,
+            f"in a batch of {options.states}, ms": float(batch) * 1e3,
+            "goodput lost": f"{np.median(lost):.2e}",
+        }
+
+    show(f"Decisions with {options.users} devices", (row(*one) for one in deciding.items()))
+
+
+def _single(state: SystemState) -> list[SystemState]:
+    return [state[index] for index in range(len(state.draft_time))]
