@@ -61,7 +61,7 @@ CELL = "cell.json"
 
 Content = dict[str, Any]
 
-ENCODINGS = {
+OWN_ENCODINGS = {
     "MultiSpin/DelayedChannel-v0": "residual",
     "MultiSpin/Continuous-v0": "tuned",
     "MultiSpin/Serving-v0": "tuned",
@@ -227,7 +227,7 @@ def own_settings(one: SuiteTask) -> Settings:
     """A task as agents of ours read it: with an encoding and arguments of their own choice."""
     variant = ENVIRONMENTS.load(one.env)
     arguments = {**one.arguments, **own_arguments(variant, OWN_CHOICE)}
-    return with_start(one.env, _task_settings(one, arguments, ENCODINGS.get(one.env, "lengths")))
+    return with_start(one.env, _task_settings(one, arguments, OWN_ENCODINGS.get(one.env, "lengths")))
 
 
 def _task_settings(one: SuiteTask, arguments: Mapping[str, Any], action: str) -> Settings:
