@@ -300,7 +300,8 @@ class Results:
     def write(self, folder: Path, agent: str) -> None:
         """Write ``entry.json``, ``scores.json`` and ``curves.json``; what the user has put in by hand is kept."""
         of_all = [content for cells in self.cells.values() for _, content in cells]
-        by_hand = {"method": agent, "authors": "", "link": ""}
+        method = agent if is_outside(agent) else f"{agent} (ours, own encodings)"
+        by_hand = {"method": method, "authors": "", "link": ""}
         if (folder / ENTRY).is_file():
             before = read_json(folder / ENTRY)
             by_hand = {name: before.get(name, value) for name, value in by_hand.items()}

@@ -150,3 +150,14 @@ def test_searches_try_the_defaults(printed, tmp_path):
 def test_wrong_use_is_one_sentence(capsys):
     assert evidence(["bound", "--systems", "nowhere"]) == 2
     assert "systems: expected" in capsys.readouterr().err
+
+
+def test_agents_that_ship_play_with_other_numbers_of_devices(printed):
+    out = printed(evidence, "generalisation --envs MultiSpin/Heterogeneous-v0 --users 3 --size 4")
+    (found,) = re.findall(r"^MultiSpin/Heterogeneous-v0 +llama2 +(\S+) \((\S+)\)$", out, re.MULTILINE)
+    assert 0.9 < float(found[0]) < float(found[1]) == 1.0
+
+
+def test_decisions_are_timed_beside_what_they_lose(printed):
+    out = printed(speed, "decisions --users 3 --states 4")
+    assert cells(out, "optimal, certified")[-1] == 0.0 <= cells(out, "pretrained agent")[-1] < cells(out, "fixed")[-1]

@@ -14,7 +14,7 @@ import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import ONNX, OUTPUT, POLICY, describe
-from multispin_env.evaluation.suite.entries import CONFIG, ENTRY, NETWORK, SCORES
+from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
 from multispin_env.registry import ENVIRONMENTS
 
 TASKS = ms.suite.tasks()
@@ -278,3 +278,11 @@ def test_hostile_scores_end_in_a_sentence(content, said, capsys, entry, few):
     only(entry, few)
     (entry / SCORES).write_text(content, encoding="utf-8")
     assert said in refused(capsys, "table", entry)
+
+
+def test_hostile_curves_end_in_a_sentence(capsys, entry, few):
+    only(entry, few)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert main(["suite", "table", str(entry)]) == 0
+    (entry / CURVES).write_text('{"round-8": [[1, 1]], "round-50": [[1, 1]]}', encoding="utf-8")
+    assert "curves of round-8: expected finite numbers of shape (3, 2)" in refused(capsys, "table", entry)
