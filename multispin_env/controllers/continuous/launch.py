@@ -19,20 +19,14 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.cycle import longest_paying
-from multispin_env.controllers.continuous.search import (
-    Terms,
-    all_sent,
-    gain_table,
-    improve_lengths,
-    summed_gains,
-    values,
-)
+from multispin_env.controllers.continuous.search import Terms, all_sent, gain_table, improve_lengths
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import batch_time
 from multispin_env.scenario import Scenario
 
+MOST_STEPS = 40  # of each kind
 WINDOWS = 6  # times φ that drafts may take, from D to where no gain could pay for the delay
 
 
@@ -123,11 +117,13 @@ class Launch:
 
     def gains(self, lengths: IntArray) -> FloatArray:
         """What the drafts are expected to gain, weighted, less the price of their air, (n,), for lengths (n, K)."""
-        return summed_gains(self.terms, lengths)
+        rows, _ = np.nonzero(self.starts)
+        each = np.take_along_axis(self.terms.gain, lengths[self.starts][:, None], -1)[:, 0]
+        return np.bincount(rows, weights=each, minlength=len(lengths)).astype(np.float64)  # sums from left to right
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Gains less costs, (n, C), for lengths (n, C, K)."""
-        return values(self.terms, lengths)
+        return improve_lengths(self.terms, lengths, 0)
 
 
 def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
@@ -140,7 +136,8 @@ def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     copies, windows, prices, users = lengths.shape
     if not thorough:
         lengths = lengths.reshape(copies, 1, windows * prices, users)
-    return _best(launch, improved(launch, _best(launch, lengths)))
+    firsts = _best(lengths, launch.value(lengths.reshape(copies, -1, users)))
+    return _best(firsts, improve_lengths(launch.terms, firsts, MOST_STEPS))
 
 
 def fit_ratio(launch: Launch) -> IntArray:
@@ -156,18 +153,9 @@ def fit_ratio(launch: Launch) -> IntArray:
     return lengths
 
 
-def improved(launch: Launch, lengths: IntArray) -> IntArray:
-    """Lengths (n, C, K) that no step betters, from others."""
-    lengths = lengths.copy()
-    improve_lengths(launch.terms, lengths)
-    return lengths
-
-
-def _best(launch: Launch, lengths: IntArray) -> IntArray:
-    """The best of each group of candidates (n, ..., C, K), (n, ..., K)."""
-    copies, *groups, users = lengths.shape
-    values = launch.value(lengths.reshape(copies, -1, users)).reshape(copies, *groups)
-    best = values.argmax(-1)[..., None, None]
+def _best(lengths: IntArray, values: FloatArray) -> IntArray:
+    """The best of each group of candidates (n, ..., C, K), (n, ..., K), by their values in the same order."""
+    best = values.reshape(lengths.shape[:-1]).argmax(-1)[..., None, None]
     return np.take_along_axis(lengths, best, -2)[..., 0, :]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -40,52 +40,36 @@ class Tariff:
         """Seconds that a batch of so many devices (...) takes; none for nobody."""
         return np.where(size > 0.0, self.scenario.pass_time(size, size * (USUAL_LENGTH + 1)), 0.0)
 
+    def sizes(self, server_price: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Times and fees by the number of devices in a batch, the first four of `Market`, at μ (n, 1)."""
+        size = np.arange(self.scenario.num_users + 2.0)
+        full = np.maximum(size, self.usual)
+        server = self.server_time(full)
+        fee = server_price * server / full + self.penalty * np.maximum(size - self.usual, 0.0)
+        one_more = self.server_time(self.usual + 1.0) - self.server_time(self.usual)
+        return self.server_time(size), server, fee, one_more[:, 0]
 
-class Sizes(NamedTuple):
-    """What depends on the number of devices in a batch alone, of all numbers 0..K + 1."""
+    def drafts(self, state: ContinuousState, server_price: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Times, gains and own prices of drafts by device and length, the next three of `Market`, at μ (n, 1).
 
-    early: FloatArray  # (K + 2,) s that the server takes for so many
-    server: FloatArray  # (n, K + 2) s, if as many join as usual
-    fee: FloatArray  # (n, K + 2) tokens that each device pays: its part of that, and more where that is unusual
-    one_more: FloatArray  # (n,) s by which one more device makes a usual batch longer
-
-    @classmethod
-    def of(cls, tariff: Tariff, server_price: FloatArray) -> Self:
-        """``server_price`` (n, 1) is μ."""
-        size = np.arange(tariff.scenario.num_users + 2.0)
-        full = np.maximum(size, tariff.usual)
-        server = tariff.server_time(full)
-        fee = server_price * server / full + tariff.penalty * np.maximum(size - tariff.usual, 0.0)
-        one_more = tariff.server_time(tariff.usual + 1.0) - tariff.server_time(tariff.usual)
-        return cls(tariff.server_time(size), server, fee, one_more[:, 0])
-
-
-class Drafts(NamedTuple):
-    """What depends on a device and the length of its draft alone, of lengths 0..L_max."""
-
-    sent: FloatArray  # (n, K, L_max + 1) s until such a draft is sent, with the wait for the uplink
-    gain: FloatArray  # (n, K, L_max + 1) expected tokens less the price of their air
-    own_price: FloatArray  # (n, K) ν, see `of`
-
-    @classmethod
-    def of(cls, tariff: Tariff, state: ContinuousState, server_price: FloatArray) -> Self:
-        """ν is the most tokens for a second of the device's own time, after its part of a usual batch is paid."""
+        The device's own price ν is the most tokens for a second of its time, after its part of a usual batch is paid.
+        """
         from multispin_env.controllers.continuous.search import gain_table  # late: Numba takes long to import
 
-        scenario = tariff.scenario
+        scenario = self.scenario
         length, low = np.arange(scenario.max_draft_length + 1.0), scenario.min_draft_length
         air = full_share_token_time(scenario, state.spectral_efficiency)
-        queued = (tariff.queue * air)[..., None]
-        alpha, price = state.acceptance_rate.ravel(), tariff.air_price * air.ravel()
+        queued = (self.queue * air)[..., None]
+        alpha, price = state.acceptance_rate.ravel(), self.air_price * air.ravel()
         gain = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length).reshape(*air.shape, -1)
-        server = tariff.server_time(tariff.usual)
-        part = (server_price * server / tariff.usual)[..., None]
+        server = self.server_time(self.usual)
+        part = (server_price * server / self.usual)[..., None]
         pace = state.draft_time[..., None]
         cycle = length[low:] * (pace + queued)
         cycle += scenario.round_trip_time + server[..., None]
         own = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
         chain = None if state.head_start is None else state.head_start[..., None]
-        return cls(scenario.round_trip_time + sending_time(length, pace, queued, chain), gain, own)
+        return scenario.round_trip_time + sending_time(length, pace, queued, chain), gain, own
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,16 +161,18 @@ class Prices(ContinuousController):
         usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
         tariff = Tariff(scenario, self.ahead, usual * scenario.num_users, penalty, queue, self.air_price)
         server_price = per_copy("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
-        drafts = Drafts.of(tariff, state, server_price)
+        sends, gain, own = tariff.drafts(state, server_price)
         inside = [work.place == place for place in range(self.ahead + 1)]
         market = Market(
-            *Sizes.of(tariff, server_price),
-            *drafts,
+            *tariff.sizes(server_price),
+            sends,
+            gain,
+            own,
             scenario.min_draft_length,
             rho,
             np.stack([work.sent(place) for place in range(self.ahead + 1)], -1),
             np.stack([among.sum(-1) for among in inside], -1),
-            np.stack([ordered_sum(drafts.own_price * among) for among in inside], -1),
+            np.stack([ordered_sum(own * among) for among in inside], -1),
         )
         pace = np.where(
             starts, state.draft_time + queue * full_share_token_time(scenario, state.spectral_efficiency), -1.0

@@ -23,7 +23,6 @@ except ModuleNotFoundError as error:
     raise missing_package("numba") from error
 
 LEAST_GAIN = 1e-9  # tokens that a step has to bring
-MOST_STEPS = 40  # of each kind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -166,49 +165,30 @@ def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: Flo
 
 
 @kept
-def summed_gains(terms: Terms, lengths: IntArray) -> FloatArray:
-    """Gains (n,) of lengths (n, K)."""
-    result = np.empty(len(lengths))
-    for number in range(len(lengths)):
-        copy, who = _copy(terms, number), _who(terms, number)
-        own = np.empty(len(who), np.int64)
-        _own(who, lengths[number], own)
-        result[number] = _gain(copy, own)
-    return result
+def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
+    """Change lengths (n, C, K) in place until no step betters them, or the ``most`` of each kind are taken.
 
-
-@kept
-def values(terms: Terms, lengths: IntArray) -> FloatArray:
-    """Gains less costs (n, C) of lengths (n, C, K)."""
+    Returns the gains less the costs, (n, C), with no steps those of the lengths as they are.
+    """
     result = np.empty(lengths.shape[:2])
-    for number in range(len(lengths)):
-        copy, who = _copy(terms, number), _who(terms, number)
-        queue = _queue(terms, number, len(who))
-        own = np.empty(len(who), np.int64)
-        for candidate in range(lengths.shape[1]):
-            _own(who, lengths[number, candidate], own)
-            result[number, candidate] = _value(copy, queue, own)
-    return result
-
-
-@kept
-def improve_lengths(terms: Terms, lengths: IntArray) -> None:
-    """Change lengths (n, C, K) in place until no step betters them."""
     for number in range(len(lengths)):
         copy, who = _copy(terms, number), _who(terms, number)
         queue = _queue(terms, number, len(who))
         notes = _notes(len(queue.device) + 1, len(who))
         best = np.empty(len(who), np.int64)
         for candidate in range(lengths.shape[1]):
-            _own(who, lengths[number, candidate], best)
-            for _ in range(MOST_STEPS):
-                for _ in range(MOST_STEPS):
+            for device, user in enumerate(who):
+                best[device] = lengths[number, candidate, user]
+            for _ in range(most):
+                for _ in range(most):
                     if not _climb(copy, queue, notes, best):
                         break
                 if not _swap(copy, queue, notes, best):
                     break
             for device, user in enumerate(who):
                 lengths[number, candidate, user] = best[device]
+            result[number, candidate] = _value(copy, queue, best)
+    return result
 
 
 @njit()
@@ -230,13 +210,6 @@ def _copy(terms: Terms, number: int) -> Copy:
 def _who(terms: Terms, number: int) -> IntArray:
     """Places (S,) of the devices of one copy that start among all K."""
     return terms.who[terms.first[number] : terms.first[number + 1]]
-
-
-@njit()
-def _own(who: IntArray, lengths: IntArray, own: IntArray) -> None:
-    """Take lengths (S,) of devices that start, of those (K,) of all."""
-    for device, user in enumerate(who):
-        own[device] = lengths[user]
 
 
 @njit()
