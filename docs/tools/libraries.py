@@ -20,9 +20,9 @@ PAGE = ROOT / "docs" / "reference" / "libraries.md"
 BLOCK = re.compile(r"^## (.+?)\n|^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DISTRIBUTIONS = {"sb3_contrib": "sb3-contrib", "stable_baselines3": "stable-baselines3"}
 """Names of distributions that are not those of their packages."""
-HEAVY = ("minari", "ray", "torchrl", "wandb")
+HEAVY = ("ray", "torchrl", "wandb")
 """Packages that no extra brings."""
-LIGHT = ("gymnasium", "sb3_contrib", "stable_baselines3", "supersuit")
+LIGHT = ("gymnasium", "minari", "sb3_contrib", "stable_baselines3", "supersuit")
 """Packages that the extra ``test`` brings."""
 
 

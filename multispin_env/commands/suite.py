@@ -27,6 +27,7 @@ from multispin_env.evaluation.suite.leaderboard import (
     score_cells,
     summary_cells,
 )
+from multispin_env.evaluation.suite.recording import PARTS, record
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
@@ -42,7 +43,7 @@ Scores are 0 for uniformly random actions and 1 for the reference, which was pla
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.set_defaults(do=_list)
-    parts = parser.add_subparsers(metavar="PART", help="run, evaluate or table; without one, the tasks are listed")
+    parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table, data; without one, tasks are listed")
     train = parts.add_parser("run", help="train a method in the tasks, and make an entry of it")
     train.add_argument(
         "--agent",
@@ -71,6 +72,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folder")
     table.add_argument("--out", type=Path, metavar="FOLDER", help="for leaderboard.md, .csv and .json, and pictures")
     table.set_defaults(do=_table)
+    data = parts.add_parser("data", help="write a Minari data set of episodes to learn in")
+    data.add_argument("task", metavar="TASK", help="name of a task")
+    data.add_argument(
+        "--by", required=True, metavar="NAME", help=f"of a controller, module:ATTRIBUTE or {RANDOM_ACTIONS}"
+    )
+    data.add_argument("--episodes", type=int, required=True, metavar="N", help="how many")
+    data.add_argument("--seed", type=int, default=0, metavar="N", help="of the first one (default: 0)")
+    data.add_argument("--out", metavar="ID", help="of the data set (default: multispin/TASK/NAME-v0)")
+    data.set_defaults(do=_data)
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -139,6 +149,19 @@ def _table(options: argparse.Namespace) -> None:
         draw_pictures(rows, options.out)
 
 
+def _data(options: argparse.Namespace) -> None:
+    one = task(options.task)
+    with Progress(PARTS) as progress:
+        data = record(one, options.by, options.episodes, options.seed, options.out, progress.begin)
+    about = data.storage.metadata
+    print(
+        f"{about['dataset_id']}: {about['total_episodes']} episodes, {about['total_steps']} steps, "
+        f"in {data.storage.data_path}\n"
+        f"mean return {about['mean_return']:.4g}; of random actions {about['ref_min_score']:.4g}, "
+        f"of {one.reference} {about['ref_max_score']:.4g}"
+    )
+
+
 def run(options: argparse.Namespace) -> int | None:
     """Do what was asked for."""
     do: Callable[[argparse.Namespace], int | None] = options.do
@@ -153,6 +176,7 @@ COMMAND = Command(
         "evaluate fixed --tasks round-8 late",
         "evaluate my-entry --check",
         "table my-entry --out leaderboard",
+        "data late --by optimal+quantile --episodes 100",
     ),
     add_options,
     run,
