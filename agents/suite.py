@@ -38,12 +38,12 @@ from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, descr
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
-    ENTRY,
     KIND,
     Played,
     SuiteEntry,
     performances,
     save_curves,
+    save_entry,
     save_scores,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
@@ -301,14 +301,12 @@ class Results:
         """Write ``entry.json``, ``scores.json`` and ``curves.json``; what the user has put in by hand is kept."""
         of_all = [content for cells in self.cells.values() for _, content in cells]
         method = agent if is_outside(agent) else f"{agent} (ours, own encodings)"
-        by_hand = {"method": method, "authors": "", "link": ""}
-        if (folder / ENTRY).is_file():
-            before = read_json(folder / ENTRY)
-            by_hand = {name: before.get(name, value) for name, value in by_hand.items()}
         entry = SuiteEntry(
             kind=KIND,
             version=VERSION,
-            **by_hand,
+            method=method,
+            authors="",
+            link="",
             steps=max((one["steps"] for one in of_all), default=0),
             seconds=float(np.mean([one["seconds"] for one in of_all])),
             cpu_seconds=float(np.mean([one["cpu_seconds"] for one in of_all])),
@@ -321,7 +319,7 @@ class Results:
         save_scores(folder, self.played)
         curves = {name: [task(name).performance(one).mean_scores for one in self.curve(name)] for name in self.cells}
         save_curves(folder, {name: np.array(points) for name, points in curves.items()})
-        write_atomically(folder / ENTRY, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
+        save_entry(folder, entry)
 
 
 def run(options: argparse.Namespace) -> int | None:

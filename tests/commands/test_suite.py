@@ -130,7 +130,59 @@ def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
         scores["round-50"][1][0][7] = np.nextafter(scores["round-50"][1][0][7], np.inf)
 
     rewrite(entry, forge, SCORES)
-    assert "scores of round-50: expected those that were played" in refused(capsys, "evaluate", entry, "--check")
+    said = refused(capsys, "evaluate", entry, "--check")
+    assert "scores of round-50: expected those that were played" in said
+    assert said.endswith("another processor may round")
+    rewrite(entry, lambda scores: scores["round-50"][1][0].__setitem__(7, 1.0), SCORES)
+    assert refused(capsys, "evaluate", entry, "--check").endswith("of the largest value")
+
+
+def test_processes_play_what_one_call_plays(entry, few):
+    only(entry, few)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert main(["suite", "evaluate", str(entry), "--check", "--workers", "2"]) == 0
+
+
+@pytest.mark.parametrize(("name", "score"), [("random-actions", 0.0), ("reference", 1.0)])
+def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
+    """It holds for what is played again; the words of its author stay."""
+    folder, out = tmp_path / "rule", tmp_path / "out"
+    make = ["suite", "evaluate", name, "--out", str(folder)]
+    assert main(make) == 0
+    rewrite(folder, lambda about: about.update(method="Mine", authors="A. Nonymous"))
+    assert main(make) == 0
+    assert main(["suite", "evaluate", str(folder), "--check"]) == 0
+    assert main(["suite", "table", str(folder), "--out", str(out)]) == 0
+    (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert (row["method"], row["authors"], row["steps"], row["seeds"]) == ("Mine", "A. Nonymous", 0, 1)
+    assert [row["iqm"], row["worst"]] == pytest.approx([score, score])
+
+
+def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
+    few = [ms.suite.task(name) for name in ("fair", "no-barrier-8")]
+    for module in ("commands.suite", "evaluation.suite.entries"):
+        monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: few)
+    assert main(["suite", "evaluate", "reference", "--out", str(tmp_path)]) == 0
+    policies = json.loads((tmp_path / ENTRY).read_text(encoding="utf-8"))["policies"]
+    assert policies == {task.name: [{"rule": task.reference}] for task in few}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("groups", [], "round-8, seed 0: controller: expected one of rounds"),
+        ("os:getcwd", [], "rule: expected the name of one of the package"),
+        ("fixed", ["--tasks", "late"], "tasks: expected none with --out"),
+        ("fixed", ["--workers", "0"], "workers: expected"),
+    ],
+)
+def test_no_entry_is_made_of_what_cannot_play(name, more, said, capsys, tmp_path):
+    assert said in refused(capsys, "evaluate", name, "--out", tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_entry_is_not_made_of_an_entry(capsys, entry, tmp_path):
+    assert "out: expected none for an entry" in refused(capsys, "evaluate", entry, "--out", tmp_path / "out")
 
 
 def test_an_agent_of_ours_is_an_entry(capsys, entry, few):
