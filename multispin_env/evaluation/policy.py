@@ -4,7 +4,7 @@ onnxruntime alone runs an exported one, without torch.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -230,7 +230,10 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # and none that is not looked through here
     try:
+        if _has_inner(memoryview(content)):
+            raise ValueError("expected nodes that run once, got loops, branches or functions")
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base but this one
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -239,3 +242,44 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     if not set(names) <= set(inputs) or OUTPUT not in [entry.name for entry in session.get_outputs()]:
         raise ValueError(f"{path}: expected a network of {inputs} to {OUTPUT!r}, got one of {names}")
     return session
+
+
+INNER = ((7, (25,)), (1, ()), (5, ()), (0, (6, 11)))
+"""Numbers of fields, from a model of ONNX down to attributes of nodes: which to look into, and which hold graphs that
+run again and again (bodies of loops and branches, functions)."""
+
+
+def _has_inner(message: memoryview, levels: Sequence[tuple[int, tuple[int, ...]]] = INNER) -> bool:
+    """Whether a model has graphs besides its own, which could run for ever; the package onnx may lack to read it."""
+    (own, refused), *deeper = levels
+    return any(
+        number in refused or (number == own and _has_inner(content, deeper)) for number, content in _fields(message)
+    )
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Numbers and contents of those fields of a message of protobuf that hold bytes."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            _, at = _varint(message, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        elif kind == 2:
+            size, at = _varint(message, at)
+            yield number, message[at : at + size]
+            at += size
+        if kind not in (0, 1, 2, 5) or tag >= 2**32 or at > len(message):
+            raise ValueError("expected a message of protobuf")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and the place behind it."""
+    number = 0
+    for place, byte in enumerate(message[at : at + 10]):
+        number |= (byte & 127) << 7 * place
+        if byte < 128:
+            return number, at + place + 1
+    raise ValueError("expected a message of protobuf")

@@ -45,6 +45,55 @@ def network(numbers=(0.0, 0.0), kind="Mul"):
     return model.SerializeToString()
 
 
+def looping(name="Loop"):
+    """The same network with a node that runs a graph of its own: a loop, which could be endless, or a branch."""
+    helper, model = onnx.helper, onnx.ModelProto.FromString(network())
+    go, times = ("go", onnx.TensorProto.BOOL, ()), ("times", onnx.TensorProto.INT64, ())
+    inputs = (times, go) if name == "Loop" else (go,)
+    outputs = ["goes_on", "kept"][: len(inputs)]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], [output]) for output in outputs],
+        "body",
+        [helper.make_tensor_value_info(*one) for one in inputs if name == "Loop"],
+        [helper.make_tensor_value_info(output, *go[1:]) for output in outputs],
+    )
+    bodies = {"body": body} if name == "Loop" else {"then_branch": body, "else_branch": body}
+    model.graph.initializer.extend([helper.make_tensor(*go, [True]), helper.make_tensor(*times, [3])])
+    model.graph.node.append(helper.make_node(name, [one[0] for one in inputs], ["all"], **bodies))
+    return model.SerializeToString()
+
+
+def hidden_loop():
+    """A graph with a loop behind the number of a field that onnxruntime cuts to 32 bits."""
+    model = onnx.ModelProto.FromString(looping())
+    graph = model.graph.SerializeToString()
+    assert 128 <= len(graph) < 128**2
+    model.ClearField("graph")
+    size = bytes([len(graph) & 127 | 128, len(graph) >> 7])
+    return model.SerializeToString() + b"\xba\x80\x80\x80\x10" + size + graph
+
+
+def with_function():
+    helper, model = onnx.helper, onnx.ModelProto.FromString(network())
+    opsets = [helper.make_opsetid("", 18)]
+    body = [helper.make_node("Mul", ["a", "b"], ["c"])]
+    model.functions.append(helper.make_function("mine", "Product", ["a", "b"], ["c"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Product", "mine"
+    return model.SerializeToString()
+
+
+def flat_format(path):
+    """The network in the other format of onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(network(), options)
+    return path.read_bytes()
+
+
 def write_policy(folder, content, env=FIRST.env, **changed):
     """An exported policy for the first task, or another environment."""
     folder.mkdir()
@@ -297,6 +346,14 @@ HOSTILE = {
     "weights that are NaN": (_other_policy(network((float("nan"), 0.0))), "round-8, seed 0: action"),
     "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
     "actions of another shape": (_other_policy(network((0.0,) * 5)), "round-8, seed 0"),
+    "a loop": (_other_policy(looping()), "expected nodes that run once"),
+    "a loop in disguise": (_other_policy(hidden_loop()), "expected a message of protobuf"),
+    "a branch": (_other_policy(looping("If")), "expected nodes that run once"),
+    "a function": (_other_policy(with_function()), "expected nodes that run once"),
+    "another format of networks": (
+        lambda folder: _other_policy(flat_format(folder / "other.ort"))(folder),
+        "can't be read as a network",
+    ),
     "an operator that there is not": (_other_policy(network(kind="Evil")), "can't be read as a network"),
     "a header of 10 GB": (_large_header, "round-8, seed 0"),
     "an entry that is a link": (
