@@ -13,7 +13,7 @@ import agents
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, OUTPUT, POLICY, describe
+from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
 from multispin_env.registry import ENVIRONMENTS
 
@@ -92,6 +92,29 @@ def flat_format(path):
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(network(), options)
     return path.read_bytes()
+
+
+def remembering(size=1, kept=1):
+    """Actions grow from step to step of an episode; it says that it remembers ``size`` numbers, and keeps others."""
+    helper, model, floats = onnx.helper, onnx.ModelProto.FromString(network()), onnx.TensorProto.FLOAT
+    constants = [
+        helper.make_tensor("step", floats, (1, 1), [2.0**-10]),
+        helper.make_tensor("axes", onnx.TensorProto.INT64, (1,), [1]),
+        helper.make_tensor("copies", onnx.TensorProto.INT64, (2,), [1, kept]),
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", [MEMORY, "axes"], ["mean"]),
+        helper.make_node("Add", ["mean", "step"], ["more"]),
+        helper.make_node("Tile", ["more", "copies"], [NEXT_MEMORY]),
+        helper.make_node("Unsqueeze", ["mean", "axis"], ["shown"]),
+        helper.make_node("Add", ["nothing", "shown"], [OUTPUT]),
+    ]
+    model.graph.node[1].output[0] = "nothing"
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    model.graph.input.append(helper.make_tensor_value_info(MEMORY, floats, ("batch", size)))
+    model.graph.output.append(helper.make_tensor_value_info(NEXT_MEMORY, floats, None))
+    return model.SerializeToString()
 
 
 def write_policy(folder, content, env=FIRST.env, **changed):
@@ -184,6 +207,19 @@ def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
     assert said.endswith("another processor may round")
     rewrite(entry, lambda scores: scores["round-50"][1][0].__setitem__(7, 1.0), SCORES)
     assert refused(capsys, "evaluate", entry, "--check").endswith("of the largest value")
+
+
+def test_a_network_that_remembers_forgets_where_episodes_begin(tmp_path):
+    write_policy(tmp_path / "policy", remembering())
+    policy = load_policy(tmp_path / "policy")
+    env = FIRST.make_vec(3, seed=0)
+    seen, _ = env.reset()
+    for _ in range(2):
+        policy.reset()
+        assert [policy.act(seen)[2, 0, 0] for _ in range(3)] == [0.0, 2.0**-10, 2.0**-9]
+    played = FIRST.values(policy)
+    np.testing.assert_array_equal(FIRST.values(policy), played)
+    assert policy.act(seen)[0, 0, 0] == 0.0  # of fewer copies than have played
 
 
 def test_processes_play_what_one_call_plays(entry, few):
@@ -354,6 +390,9 @@ HOSTILE = {
         lambda folder: _other_policy(flat_format(folder / "other.ort"))(folder),
         "can't be read as a network",
     ),
+    "memory without an end": (_other_policy(remembering(size=10**12)), "memory: expected (n, size)"),
+    "memory of any size": (_other_policy(remembering(size="any")), "memory: expected (n, size)"),
+    "memory that grows": (_other_policy(remembering(kept=2)), "next_memory: expected numbers of shape"),
     "an operator that there is not": (_other_policy(network(kind="Evil")), "can't be read as a network"),
     "a header of 10 GB": (_large_header, "round-8, seed 0"),
     "an entry that is a link": (
