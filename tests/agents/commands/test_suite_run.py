@@ -29,10 +29,7 @@ def short(policy, env, **others):
 def remembering(policy, env, **others):
     """A recurrent method, with small rollouts and two layers."""
     small = {"lstm_hidden_size": 4, "n_lstm_layers": 2}
-    return RecurrentPPO(policy, env, n_steps=32, batch_size=32, n_epochs=1, policy_kwargs=small, **others)
-
-
-remembering.policy_aliases = RecurrentPPO.policy_aliases
+    return RecurrentPPO("MlpLstmPolicy", env, n_steps=32, batch_size=32, n_epochs=1, policy_kwargs=small, **others)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +70,10 @@ def test_a_method_that_remembers_becomes_an_entry(tmp_path):
     assert run(tmp_path, "--seeds", "1", agent=SHORT.replace("short", "remembering"), steps=64) == 0
     assert read(tmp_path / ENTRY)["policies"]["round-8"] == [{"folder": "round-8-0"}]
     assert main(["suite", "evaluate", str(tmp_path), "--check"]) == 0
+
+
+def test_a_class_that_remembers_gets_its_own_kind_of_policy():
+    assert Cell("sb3_contrib:RecurrentPPO", "late", 0, 1).training().network().memory == 2 * 256
 
 
 def test_a_network_that_remembers_is_exported_as_its_library_plays_it(tmp_path):
