@@ -13,7 +13,7 @@ from multispin_env.evaluation.suite.entries import (
     Played,
     check_scores,
     performances,
-    play,
+    play_policies,
     read_curves,
     read_entry,
     read_scores,
@@ -137,7 +137,7 @@ def _evaluate_name(options: argparse.Namespace) -> None:
 def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
     executor = executor_of(options, ("multispin_env", "agents"))
     with Tally(len(policies) * len(seeds), executor.width) as tally:
-        return play(folder, policies, seeds, executor, tally.add)
+        return play_policies(folder, policies, seeds, executor, tally.add)
 
 
 def _print(played: Played) -> None:

@@ -172,6 +172,7 @@ def refused(capsys, *arguments):
     assert main(["suite", *map(str, arguments)]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("multispin suite: ")]
     assert len(said) == 1
+    assert len(said[0]) < 2000
     return said[0]
 
 
@@ -369,6 +370,8 @@ HOSTILE = {
     "two ways at once": (_first(*[{"folder": "first-0", "rule": "fixed"}] * 2), "policy: expected"),
     "code by its name": (_first(*[{"rule": "os:getcwd"}] * 2), "rule: expected the name of one of the package"),
     "an unknown rule": (_first(*[{"rule": "best"}] * 2), "controller: expected one of"),
+    "a rule without a name": (_first(*[{"rule": ""}] * 2), "round-8, seed 0: controller: expected one of"),
+    "a rule of a long name": (_first(*[{"rule": "a\n" * 10**6}] * 2), "round-8, seed 0: controller: expected one of"),
     "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected one of rounds"),
     "a path upwards": (_first(*[{"folder": "../entry"}] * 2), "folder: expected one within the entry"),
     "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected one within the entry"),

@@ -139,7 +139,7 @@ def rule_policies(name: str, wanted: Sequence[SuiteTask]) -> dict[str, Any]:
     return {one.name: [{"rule": one.reference if name == REFERENCE else name}] for one in wanted}
 
 
-def play(
+def play_policies(
     folder: Path, policies: Mapping[str, Any], seeds: Sequence[int], executor: Executor, done: Callable[[str], object]
 ) -> Played:
     """Play policies of tasks on the held-out cases; ``done`` is called with the name of what has been played.
@@ -170,7 +170,8 @@ def _values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArra
     """What a policy of a task earns, or why it can't: exceptions of onnxruntime have no base of their own."""
     name, _, policy = cell
     try:
-        values = task(name).values(policy.get("rule") or _loaded(_inside(folder, policy["folder"]), task(name).env))
+        one = task(name)
+        values = one.values(policy["rule"] if "rule" in policy else _loaded(_inside(folder, policy["folder"]), one.env))
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
     except Exception as error:
         return error
