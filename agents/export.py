@@ -27,7 +27,7 @@ from agents.runs import RunConfig, load_config, run_folder
 from multispin_env.checks import missing_package
 from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, OUTPUT, POLICY, describe, load_policy
+from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
 from multispin_env.terminal.arguments import Command
 from multispin_env.terminal.output import Progress
@@ -48,20 +48,27 @@ Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 class TracedNetwork(nn.Module):
     """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1].
 
-    ``users`` is the only K that the policy can play with; ``None`` for one that plays with any.
+    ``users`` is the only K that the policy can play with; ``None`` for one that plays with any. A policy that remembers
+    so many numbers as ``memory`` says takes them as the last entry, and answers with the next ones too.
     """
 
-    def __init__(self, policy: Any, space: spaces.Dict, columns: int, users: int | None = None) -> None:
+    def __init__(
+        self, policy: Any, space: spaces.Dict, columns: int, users: int | None = None, memory: int = 0
+    ) -> None:
         super().__init__()
         self.policy = policy
-        self.entries = list(space.spaces)
+        self.entries = [*space.spaces, *([MEMORY] if memory else [])]
+        self.outputs = [OUTPUT, *([NEXT_MEMORY] if memory else [])]
         self.columns = columns
         self.users = users
+        self.memory = memory
 
     @override
-    def forward(self, *entries: th.Tensor) -> th.Tensor:
-        action: th.Tensor = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
-        return action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
+    def forward(self, *entries: th.Tensor) -> Any:
+        answer = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
+        action, *memory = answer if self.memory else (answer,)
+        action = action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
+        return (action, *memory) if memory else action
 
 
 def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
@@ -95,8 +102,10 @@ def program_of(network: TracedNetwork, settings: Settings) -> th.export.Exported
     sizes = zip(_boxes(settings, 1), _boxes(settings, 2), strict=True)
     per_user = [two.shape[0] - one.shape[0] if network.users is None else 0 for one, two in sizes]
     shapes = [{0: batch, 1: count * users if count > 1 else users} if count else {0: batch} for count in per_user]
-    example = tuple(random_observations(settings, network.users or 5, 3))
-    return th.export.export(network, example, dynamic_shapes=(tuple(shapes),))
+    example = random_observations(settings, network.users or 5, 3)
+    if network.memory:
+        example, shapes = [*example, th.zeros(3, network.memory)], [*shapes, {0: batch}]
+    return th.export.export(network, tuple(example), dynamic_shapes=(tuple(shapes),))
 
 
 def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
@@ -104,13 +113,16 @@ def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
             raise missing_package(package, "export")
-    program = program_of(network, settings)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # of libraries, about packages that are not needed here
     try:
         with warnings.catch_warnings(action="ignore"):  # of the translator about itself
             translated = th.onnx.export(
-                program, input_names=network.entries, output_names=[OUTPUT], dynamo=True, verbose=False
+                program_of(network, settings),
+                input_names=network.entries,
+                output_names=network.outputs,
+                dynamo=True,
+                verbose=False,
             )
     finally:
         logging.disable(before)

@@ -20,7 +20,6 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -34,16 +33,16 @@ from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import check_integer
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, describe, load_policy
+from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
-    ENTRY,
     KIND,
     Played,
     SuiteEntry,
     performances,
     save_curves,
+    save_entry,
     save_scores,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
@@ -71,6 +70,9 @@ OWN_ENCODINGS = {
 OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "patience"}
 """Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
 
+LSTM = "MlpLstmPolicy"
+"""Policy of methods that remember."""
+
 Make = Callable[..., BaseAlgorithm]
 """Makes a model of a policy's name and an environment, as the classes of Stable-Baselines3 do."""
 
@@ -92,15 +94,36 @@ def method_of(name: str) -> AgentSettings | Make:
 class FixedPolicy(nn.Module):
     """A policy of Stable-Baselines3 for one number of devices; it may read all entries one behind the other."""
 
+    memory = 0
+
     def __init__(self, policy: BasePolicy) -> None:
         super().__init__()
         self.policy = policy
 
-    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+    def deterministic(self, observations: dict[str, th.Tensor]) -> Any:
         """Most likely actions, flat (batch, K · columns)."""
         flat = isinstance(self.policy.observation_space, spaces.Box)
         seen: Any = th.cat(list(observations.values()), -1) if flat else observations
         return self.policy._predict(seen, deterministic=True).flatten(1)
+
+
+class RecurrentPolicy(FixedPolicy):
+    """The same for policies of sb3-contrib with an LSTM; they remember both of its states, all layers flat."""
+
+    def __init__(self, policy: Any) -> None:
+        super().__init__(policy)
+        self.memory = 2 * policy.lstm_actor.num_layers * policy.lstm_actor.hidden_size
+
+    @override
+    def deterministic(self, observations: dict[str, th.Tensor]) -> tuple[th.Tensor, th.Tensor]:
+        """Most likely actions, flat, and the next memory: as the policy, less the branches that can't be exported."""
+        policy: Any = self.policy
+        *entries, memory = observations.values()
+        states = memory.unflatten(1, (2, policy.lstm_actor.num_layers, -1)).permute(1, 2, 0, 3)
+        features = policy.pi_features_extractor(th.cat(entries, -1))
+        latent, after = policy.lstm_actor(features[None], (states[0].contiguous(), states[1].contiguous()))
+        chosen = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(latent[0]))
+        return chosen.get_actions(deterministic=True).flatten(1), th.stack(after).permute(2, 0, 1, 3).flatten(1)
 
 
 class Keeper(BaseCallback):
@@ -134,20 +157,23 @@ class Training:
     def network(self) -> TracedNetwork:
         """The present policy."""
         policy: Any = self.model.policy.eval()
-        any_users = hasattr(policy, "deterministic")
-        reader, users = (policy, None) if any_users else (FixedPolicy(policy), self.settings.scenario.num_users)
-        observations, actions = self.settings.observations, self.settings.actions
-        return TracedNetwork(reader, observations.space, actions.columns, users).requires_grad_(False)
+        space, columns = self.settings.observations.space, self.settings.actions.columns
+        if hasattr(policy, "deterministic"):
+            network = TracedNetwork(policy, space, columns)
+        else:
+            reader = (RecurrentPolicy if hasattr(policy, "lstm_actor") else FixedPolicy)(policy)
+            network = TracedNetwork(reader, space, columns, self.settings.scenario.num_users, reader.memory)
+        return network.requires_grad_(False)
 
     def policy(self) -> Policy:
         """What the present policy decides, by torch."""
         network = self.network()
 
-        def decide(entries: Entries) -> NDArray[np.float32]:
-            actions: NDArray[np.float32] = network(*(th.as_tensor(entries[name]) for name in network.entries)).numpy()
-            return actions
+        def decide(entries: Entries) -> Any:
+            found = network(*(th.as_tensor(entries[name]) for name in network.entries))
+            return tuple(one.numpy() for one in found) if network.memory else found.numpy()
 
-        return Policy(self.settings, decide)
+        return Policy(self.settings, Recurrent(decide, network.memory) if network.memory else decide)
 
 
 @dataclass(frozen=True)
@@ -202,7 +228,7 @@ class Cell:
             training.model.policy.load_state_dict(state)
             curve.append(one.values(training.policy()))
         training.model.policy.load_state_dict(last)
-        files = _exported(training, one.env)
+        files = exported(training, one.env)
         with TemporaryDirectory() as folder:
             _write(Path(folder), files)
             curve.append(one.values(load_policy(folder)))
@@ -216,7 +242,8 @@ class Cell:
         if callable(method):
             settings = _task_settings(one, one.arguments, one.action)
             flat = FlattenObservation(one.make())  # actions are in [-1, 1] already
-            return Training(method("MlpPolicy", flat, seed=self.seed, device="cpu"), settings)
+            policy = LSTM if LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
+            return Training(method(policy, flat, seed=self.seed, device="cpu"), settings)
         settings = own_settings(one)
         seed = first_seed(self.seed, 0, method.num_envs)
         env = make_vec_env(one.env, settings, method.num_envs, one.rounds, seed)
@@ -234,7 +261,7 @@ def _task_settings(one: SuiteTask, arguments: Mapping[str, Any], action: str) ->
     return Settings(one.scenario, ENVIRONMENTS.load(one.env)(**arguments), action, one.reward)
 
 
-def _exported(training: Training, env_id: str) -> dict[str, bytes]:
+def exported(training: Training, env_id: str) -> dict[str, bytes]:
     """Files of an exported policy."""
     network = onnx_of(training.network(), training.settings)
     about = describe(training.settings, env_id, training.settings.arguments, {ONNX: network})
@@ -301,14 +328,12 @@ class Results:
         """Write ``entry.json``, ``scores.json`` and ``curves.json``; what the user has put in by hand is kept."""
         of_all = [content for cells in self.cells.values() for _, content in cells]
         method = agent if is_outside(agent) else f"{agent} (ours, own encodings)"
-        by_hand = {"method": method, "authors": "", "link": ""}
-        if (folder / ENTRY).is_file():
-            before = read_json(folder / ENTRY)
-            by_hand = {name: before.get(name, value) for name, value in by_hand.items()}
         entry = SuiteEntry(
             kind=KIND,
             version=VERSION,
-            **by_hand,
+            method=method,
+            authors="",
+            link="",
             steps=max((one["steps"] for one in of_all), default=0),
             seconds=float(np.mean([one["seconds"] for one in of_all])),
             cpu_seconds=float(np.mean([one["cpu_seconds"] for one in of_all])),
@@ -321,7 +346,7 @@ class Results:
         save_scores(folder, self.played)
         curves = {name: [task(name).performance(one).mean_scores for one in self.curve(name)] for name in self.cells}
         save_curves(folder, {name: np.array(points) for name, points in curves.items()})
-        write_atomically(folder / ENTRY, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
+        save_entry(folder, entry)
 
 
 def run(options: argparse.Namespace) -> int | None:

@@ -1,21 +1,25 @@
 """``multispin suite``: tasks with known optima, entries that are played again, and the leaderboard."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from multispin_env.commands.suite_pictures import draw_pictures
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
+    REFERENCE,
     Played,
     check_scores,
     performances,
-    play_entry,
-    play_name,
+    play_policies,
     read_curves,
     read_entry,
     read_scores,
+    rule_entry,
+    rule_policies,
+    save_entry,
     save_scores,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
@@ -32,8 +36,8 @@ from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
-from multispin_env.terminal.arguments import Command, add_executor_options
-from multispin_env.terminal.output import Progress, made_by
+from multispin_env.terminal.arguments import Command, add_executor_options, executor_of
+from multispin_env.terminal.output import Tally, made_by
 
 DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
 
@@ -63,10 +67,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     train.set_defaults(do=_run)
     evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
     evaluate.add_argument(
-        "entry", help=f"a folder with an entry.json, or the name of a controller, module:ATTRIBUTE or {RANDOM_ACTIONS}"
+        "entry",
+        help=f"a folder with an entry.json, or the name of a controller, module:ATTRIBUTE, {RANDOM_ACTIONS} or "
+        f"{REFERENCE} (the reference of each task)",
     )
     evaluate.add_argument("--check", action="store_true", help="refuse scores of the entry that are not what is played")
     evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a name alone: some of the tasks")
+    evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a name alone: make an entry of it")
+    add_executor_options(evaluate, "policies", parts=False)
     evaluate.set_defaults(do=_evaluate)
     table = parts.add_parser("table", help="write the leaderboard of entries that have been evaluated")
     table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folder")
@@ -104,12 +112,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     if not folder.is_dir():
         _evaluate_name(options)
         return
-    if options.tasks:
-        raise ValueError("tasks: expected none for an entry, which is played in all of them, got --tasks")
+    for name in ("tasks", "out"):
+        if getattr(options, name):
+            raise ValueError(f"{name}: expected none for an entry, which is played as it is, got --{name}")
     entry = read_entry(folder)
     claimed = read_scores(folder, entry) if options.check else None
-    with Progress(len(entry.seeds) * len(tasks())) as progress:
-        played = play_entry(folder, entry, progress.begin)
+    played = _played(options, folder, entry.policies, entry.seeds)
     if claimed is None:
         save_scores(folder, played)
     else:
@@ -122,10 +130,24 @@ def _evaluate_name(options: argparse.Namespace) -> None:
         raise ValueError(f"entry: expected a folder with scores to check, got {options.entry!r}")
     if options.entry != RANDOM_ACTIONS and any(letter in options.entry for letter in "/\\"):
         raise ValueError(f"entry: expected a folder that exists, or a name, got {options.entry!r}")
-    wanted = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
-    with Progress(len(wanted)) as progress:
-        played = play_name(options.entry, wanted, progress.begin)
+    if options.out is None:
+        wanted = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
+        _print(_played(options, Path(), rule_policies(options.entry, wanted), (0,)))
+        return
+    if options.tasks:
+        raise ValueError("tasks: expected none with --out, since an entry has all of them, got --tasks")
+    entry = rule_entry(options.entry)
+    played = _played(options, options.out, entry.policies, entry.seeds)
+    make_folder(options.out)
+    save_entry(options.out, entry)
+    save_scores(options.out, played)
     _print(played)
+
+
+def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
+    executor = executor_of(options, ("multispin_env", "agents"))
+    with Tally(len(policies) * len(seeds), executor.width) as tally:
+        return play_policies(folder, policies, seeds, executor, tally.add)
 
 
 def _print(played: Played) -> None:
@@ -174,7 +196,8 @@ COMMAND = Command(
         "",
         "run --agent stable_baselines3:PPO --seeds 5 --workers 2 --out my-entry",
         "evaluate fixed --tasks round-8 late",
-        "evaluate my-entry --check",
+        "evaluate fixed --out entries/fixed",
+        "evaluate my-entry --check --workers 2",
         "table my-entry --out leaderboard",
         "data late --by optimal+quantile --episodes 100",
     ),

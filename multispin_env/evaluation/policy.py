@@ -4,7 +4,7 @@ onnxruntime alone runs an exported one, without torch.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,7 @@ class Policy:
     settings
         The environment that it decides for.
     network
-        From observations to actions.
+        From observations to actions; one that remembers has ``reset()``, as `Recurrent`.
     """
 
     settings: Settings
@@ -68,6 +68,12 @@ class Policy:
                 f"tasks: expected {len(own.tasks)}, as in the agent's own scenario, got {len(scenario.tasks)}"
             )
         return replace(self, settings=replace(self.settings, scenario=scenario))
+
+    def reset(self) -> None:
+        """Begin new episodes, for which a network that remembers forgets."""
+        forget = getattr(self.network, "reset", None)
+        if forget is not None:
+            forget()
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
         """Actions (..., K, columns) for observations (..., entries).
@@ -115,6 +121,56 @@ class Policy:
         return replace(self.settings, scenario=scenario.replace(num_users=users))
 
 
+MEMORY, NEXT_MEMORY = "memory", "next_memory"
+"""Input and output (n, size) of a network that remembers; zeros where episodes begin."""
+
+LARGEST_MEMORY = 65_536
+"""Numbers that a network may remember of a copy: a hundred times what usual ones do."""
+
+
+@dataclass(eq=False)
+class Recurrent:
+    """Network of a `Policy` that remembers from one step of n copies to the next, until `reset`.
+
+    Parameters
+    ----------
+    step
+        Entries, `MEMORY` among them, to actions and the next memory.
+    size
+        Numbers that are remembered of a copy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from multispin_env.evaluation.policy import MEMORY, Recurrent
+    >>> count = Recurrent(lambda entries: (entries[MEMORY], entries[MEMORY] + 1), 1)
+    >>> seen = {"shared": np.zeros((2, 3), np.float32)}
+    >>> [count(seen).tolist() for _ in range(2)]
+    [[[0.0], [0.0]], [[1.0], [1.0]]]
+    >>> count.reset()
+    >>> count(seen).tolist()
+    [[0.0], [0.0]]
+    """
+
+    step: Callable[[Entries], tuple[NDArray[np.float32], NDArray[np.float32]]]
+    size: int
+    _memory: NDArray[np.float32] | None = None
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._memory = None
+
+    def __call__(self, entries: Entries) -> NDArray[np.float32]:
+        """Actions for entries, each (n, size); another n begins anew; ``ValueError`` for memory of another shape."""
+        shape = (len(next(iter(entries.values()))), self.size)
+        if self._memory is None or self._memory.shape != shape:
+            self._memory = np.zeros(shape, np.float32)
+        action, self._memory = self.step({**entries, MEMORY: self._memory})
+        if self._memory.shape != shape:
+            raise ValueError(f"{NEXT_MEMORY}: expected numbers of shape {shape}, got others {self._memory.shape}")
+        return action
+
+
 POLICY, ONNX = "policy.json", "policy.onnx"
 
 KIND = "multispin_env policy"
@@ -126,7 +182,7 @@ LARGEST_ONNX = 64 * MIB
 """Bytes of a network: hundreds of times ours."""
 
 OUTPUT = "action"
-"""Name of the network's output; its inputs are called as the entries of the observation."""
+"""Name of the network's output; its inputs are called as the entries of the observation, or `MEMORY`."""
 
 
 def load_policy(folder: Path | str) -> Policy:
@@ -148,20 +204,34 @@ def load_policy(folder: Path | str) -> Policy:
     if checksum(content) != about["sha256"].get(ONNX):
         raise ValueError(f"{folder / ONNX}: expected the file that {POLICY} was written with, got another")
     settings = settings_of(about, folder / POLICY)
-    return Policy(settings, OnnxNetwork(_session(content, list(about["inputs"]), folder / ONNX)))
+    return Policy(settings, _network(_session(content, list(about["inputs"]), folder / ONNX), folder / ONNX))
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxNetwork:
-    """Network of a `Policy` that onnxruntime runs."""
+    """Network of a `Policy`, or the step of a `Recurrent` one, that onnxruntime runs."""
 
     session: Any
+    outputs: tuple[str, ...]
 
-    def __call__(self, entries: Entries) -> NDArray[np.float32]:
-        """Actions (n, K, columns) for entries, each (n, size); those that the network does not read are left out."""
+    def __call__(self, entries: Entries) -> Any:
+        """Outputs for entries (n, size), of which those that the network does not read are left out."""
         read = {entry.name: entries[entry.name] for entry in self.session.get_inputs()}
-        (action,) = self.session.run([OUTPUT], read)
-        return np.asarray(action)
+        found = self.session.run(self.outputs, read)
+        return found if len(found) > 1 else found[0]
+
+
+def _network(session: Any, path: Path) -> Network:
+    """Network of a `Policy` that onnxruntime runs."""
+    shapes = {entry.name: entry.shape for entry in session.get_inputs()}
+    if MEMORY not in shapes:
+        return OnnxNetwork(session, (OUTPUT,))
+    size = shapes[MEMORY][-1] if len(shapes[MEMORY]) == 2 else None
+    if not isinstance(size, int) or not 1 <= size <= LARGEST_MEMORY:
+        raise ValueError(
+            f"{path}: {MEMORY}: expected (n, size) with a size of 1 to {LARGEST_MEMORY}, got {shapes[MEMORY]}"
+        )
+    return Recurrent(OnnxNetwork(session, (OUTPUT, NEXT_MEMORY)), size)
 
 
 def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -230,12 +300,57 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # and none that is not looked through here
     try:
+        if _has_inner(memoryview(content)):
+            raise ValueError("expected nodes that run once, got loops, branches or functions")
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base but this one
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: can't be read as a network ({reason})") from None
-    names = [entry.name for entry in session.get_inputs()]
-    if not set(names) <= set(inputs) or OUTPUT not in [entry.name for entry in session.get_outputs()]:
-        raise ValueError(f"{path}: expected a network of {inputs} to {OUTPUT!r}, got one of {names}")
+    names, outputs = ([one.name for one in ends] for ends in (session.get_inputs(), session.get_outputs()))
+    wanted = {OUTPUT, NEXT_MEMORY} if MEMORY in names else {OUTPUT}
+    if not set(names) <= {*inputs, MEMORY} or not wanted <= set(outputs):
+        raise ValueError(f"{path}: expected a network of {inputs} to {OUTPUT!r}, got one of {names} to {outputs}")
     return session
+
+
+INNER = ((7, (25,)), (1, ()), (5, ()), (0, (6, 11)))
+"""Numbers of fields, from a model of ONNX down to attributes of nodes: which to look into, and which hold graphs that
+run again and again (bodies of loops and branches, functions)."""
+
+
+def _has_inner(message: memoryview, levels: Sequence[tuple[int, tuple[int, ...]]] = INNER) -> bool:
+    """Whether a model has graphs besides its own, which could run for ever; the package onnx may lack to read it."""
+    (own, refused), *deeper = levels
+    return any(
+        number in refused or (number == own and _has_inner(content, deeper)) for number, content in _fields(message)
+    )
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Numbers and contents of those fields of a message of protobuf that hold bytes."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            _, at = _varint(message, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        elif kind == 2:
+            size, at = _varint(message, at)
+            yield number, message[at : at + size]
+            at += size
+        if kind not in (0, 1, 2, 5) or tag >= 2**32 or at > len(message):
+            raise ValueError("expected a message of protobuf")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and the place behind it."""
+    number = 0
+    for place, byte in enumerate(message[at : at + 10]):
+        number |= (byte & 127) << 7 * place
+        if byte < 128:
+            return number, at + place + 1
+    raise ValueError("expected a message of protobuf")

@@ -13,7 +13,7 @@ import agents
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, OUTPUT, POLICY, describe
+from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
 from multispin_env.registry import ENVIRONMENTS
 
@@ -42,6 +42,78 @@ def network(numbers=(0.0, 0.0), kind="Mul"):
     )
     opsets = [helper.make_opsetid("", 18)]
     model = helper.make_model(helper.make_graph(nodes, "g", *ends, constants), opset_imports=opsets, ir_version=8)
+    return model.SerializeToString()
+
+
+def looping(name="Loop"):
+    """The same network with a node that runs a graph of its own: a loop, which could be endless, or a branch."""
+    helper, model = onnx.helper, onnx.ModelProto.FromString(network())
+    go, times = ("go", onnx.TensorProto.BOOL, ()), ("times", onnx.TensorProto.INT64, ())
+    inputs = (times, go) if name == "Loop" else (go,)
+    outputs = ["goes_on", "kept"][: len(inputs)]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], [output]) for output in outputs],
+        "body",
+        [helper.make_tensor_value_info(*one) for one in inputs if name == "Loop"],
+        [helper.make_tensor_value_info(output, *go[1:]) for output in outputs],
+    )
+    bodies = {"body": body} if name == "Loop" else {"then_branch": body, "else_branch": body}
+    model.graph.initializer.extend([helper.make_tensor(*go, [True]), helper.make_tensor(*times, [3])])
+    model.graph.node.append(helper.make_node(name, [one[0] for one in inputs], ["all"], **bodies))
+    return model.SerializeToString()
+
+
+def hidden_loop():
+    """A graph with a loop behind the number of a field that onnxruntime cuts to 32 bits."""
+    model = onnx.ModelProto.FromString(looping())
+    graph = model.graph.SerializeToString()
+    assert 128 <= len(graph) < 128**2
+    model.ClearField("graph")
+    size = bytes([len(graph) & 127 | 128, len(graph) >> 7])
+    return model.SerializeToString() + b"\xba\x80\x80\x80\x10" + size + graph
+
+
+def with_function():
+    helper, model = onnx.helper, onnx.ModelProto.FromString(network())
+    opsets = [helper.make_opsetid("", 18)]
+    body = [helper.make_node("Mul", ["a", "b"], ["c"])]
+    model.functions.append(helper.make_function("mine", "Product", ["a", "b"], ["c"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Product", "mine"
+    return model.SerializeToString()
+
+
+def flat_format(path):
+    """The network in the other format of onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(network(), options)
+    return path.read_bytes()
+
+
+def remembering(size=1, kept=1):
+    """Actions grow from step to step of an episode; it says that it remembers ``size`` numbers, and keeps others."""
+    helper, model, floats = onnx.helper, onnx.ModelProto.FromString(network()), onnx.TensorProto.FLOAT
+    constants = [
+        helper.make_tensor("step", floats, (1, 1), [2.0**-10]),
+        helper.make_tensor("axes", onnx.TensorProto.INT64, (1,), [1]),
+        helper.make_tensor("copies", onnx.TensorProto.INT64, (2,), [1, kept]),
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", [MEMORY, "axes"], ["mean"]),
+        helper.make_node("Add", ["mean", "step"], ["more"]),
+        helper.make_node("Tile", ["more", "copies"], [NEXT_MEMORY]),
+        helper.make_node("Unsqueeze", ["mean", "axis"], ["shown"]),
+        helper.make_node("Add", ["nothing", "shown"], [OUTPUT]),
+    ]
+    model.graph.node[1].output[0] = "nothing"
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    model.graph.input.append(helper.make_tensor_value_info(MEMORY, floats, ("batch", size)))
+    model.graph.output.append(helper.make_tensor_value_info(NEXT_MEMORY, floats, None))
     return model.SerializeToString()
 
 
@@ -100,6 +172,7 @@ def refused(capsys, *arguments):
     assert main(["suite", *map(str, arguments)]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("multispin suite: ")]
     assert len(said) == 1
+    assert len(said[0]) < 2000
     return said[0]
 
 
@@ -130,7 +203,72 @@ def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
         scores["round-50"][1][0][7] = np.nextafter(scores["round-50"][1][0][7], np.inf)
 
     rewrite(entry, forge, SCORES)
-    assert "scores of round-50: expected those that were played" in refused(capsys, "evaluate", entry, "--check")
+    said = refused(capsys, "evaluate", entry, "--check")
+    assert "scores of round-50: expected those that were played" in said
+    assert said.endswith("another processor may round")
+    rewrite(entry, lambda scores: scores["round-50"][1][0].__setitem__(7, 1.0), SCORES)
+    assert refused(capsys, "evaluate", entry, "--check").endswith("of the largest value")
+
+
+def test_a_network_that_remembers_forgets_where_episodes_begin(tmp_path):
+    write_policy(tmp_path / "policy", remembering())
+    policy = load_policy(tmp_path / "policy")
+    env = FIRST.make_vec(3, seed=0)
+    seen, _ = env.reset()
+    for _ in range(2):
+        policy.reset()
+        assert [policy.act(seen)[2, 0, 0] for _ in range(3)] == [0.0, 2.0**-10, 2.0**-9]
+    played = FIRST.values(policy)
+    np.testing.assert_array_equal(FIRST.values(policy), played)
+    assert policy.act(seen)[0, 0, 0] == 0.0  # of fewer copies than have played
+
+
+def test_processes_play_what_one_call_plays(entry, few):
+    only(entry, few)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert main(["suite", "evaluate", str(entry), "--check", "--workers", "2"]) == 0
+
+
+@pytest.mark.parametrize(("name", "score"), [("random-actions", 0.0), ("reference", 1.0)])
+def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
+    """It holds for what is played again; the words of its author stay."""
+    folder, out = tmp_path / "rule", tmp_path / "out"
+    make = ["suite", "evaluate", name, "--out", str(folder)]
+    assert main(make) == 0
+    rewrite(folder, lambda about: about.update(method="Mine", authors="A. Nonymous"))
+    assert main(make) == 0
+    assert main(["suite", "evaluate", str(folder), "--check"]) == 0
+    assert main(["suite", "table", str(folder), "--out", str(out)]) == 0
+    (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert (row["method"], row["authors"], row["steps"], row["seeds"]) == ("Mine", "A. Nonymous", 0, 1)
+    assert [row["iqm"], row["worst"]] == pytest.approx([score, score])
+
+
+def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
+    few = [ms.suite.task(name) for name in ("fair", "no-barrier-8")]
+    for module in ("commands.suite", "evaluation.suite.entries"):
+        monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: few)
+    assert main(["suite", "evaluate", "reference", "--out", str(tmp_path)]) == 0
+    policies = json.loads((tmp_path / ENTRY).read_text(encoding="utf-8"))["policies"]
+    assert policies == {task.name: [{"rule": task.reference}] for task in few}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("groups", [], "round-8, seed 0: controller: expected one of rounds"),
+        ("os:getcwd", [], "rule: expected the name of one of the package"),
+        ("fixed", ["--tasks", "late"], "tasks: expected none with --out"),
+        ("fixed", ["--workers", "0"], "workers: expected"),
+    ],
+)
+def test_no_entry_is_made_of_what_cannot_play(name, more, said, capsys, tmp_path):
+    assert said in refused(capsys, "evaluate", name, "--out", tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_entry_is_not_made_of_an_entry(capsys, entry, tmp_path):
+    assert "out: expected none for an entry" in refused(capsys, "evaluate", entry, "--out", tmp_path / "out")
 
 
 def test_an_agent_of_ours_is_an_entry(capsys, entry, few):
@@ -232,6 +370,8 @@ HOSTILE = {
     "two ways at once": (_first(*[{"folder": "first-0", "rule": "fixed"}] * 2), "policy: expected"),
     "code by its name": (_first(*[{"rule": "os:getcwd"}] * 2), "rule: expected the name of one of the package"),
     "an unknown rule": (_first(*[{"rule": "best"}] * 2), "controller: expected one of"),
+    "a rule without a name": (_first(*[{"rule": ""}] * 2), "round-8, seed 0: controller: expected one of"),
+    "a rule of a long name": (_first(*[{"rule": "a\n" * 10**6}] * 2), "round-8, seed 0: controller: expected one of"),
     "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected one of rounds"),
     "a path upwards": (_first(*[{"folder": "../entry"}] * 2), "folder: expected one within the entry"),
     "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected one within the entry"),
@@ -245,6 +385,17 @@ HOSTILE = {
     "weights that are NaN": (_other_policy(network((float("nan"), 0.0))), "round-8, seed 0: action"),
     "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
     "actions of another shape": (_other_policy(network((0.0,) * 5)), "round-8, seed 0"),
+    "a loop": (_other_policy(looping()), "expected nodes that run once"),
+    "a loop in disguise": (_other_policy(hidden_loop()), "expected a message of protobuf"),
+    "a branch": (_other_policy(looping("If")), "expected nodes that run once"),
+    "a function": (_other_policy(with_function()), "expected nodes that run once"),
+    "another format of networks": (
+        lambda folder: _other_policy(flat_format(folder / "other.ort"))(folder),
+        "can't be read as a network",
+    ),
+    "memory without an end": (_other_policy(remembering(size=10**12)), "memory: expected (n, size)"),
+    "memory of any size": (_other_policy(remembering(size="any")), "memory: expected (n, size)"),
+    "memory that grows": (_other_policy(remembering(kept=2)), "next_memory: expected numbers of shape"),
     "an operator that there is not": (_other_policy(network(kind="Evil")), "can't be read as a network"),
     "a header of 10 GB": (_large_header, "round-8, seed 0"),
     "an entry that is a link": (

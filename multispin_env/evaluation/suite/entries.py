@@ -4,8 +4,9 @@ Nothing in an entry is executed but its networks. It names no file outside its f
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
+from multispin_env.executors import Executor
 from multispin_env.files import beside, read_json, write_atomically
 from multispin_env.registry import is_outside
 
@@ -30,6 +32,15 @@ CURVE = (0.01, 0.1, 1.0)
 CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of our agents
 
 KIND = "multispin_env suite entry"
+
+BY_HAND = ("method", "authors", "link")
+"""Fields of an entry that its author may rewrite."""
+
+REFERENCE = "reference"
+"""Name of the rule that is the reference of each task."""
+
+ROUNDING = 1e-9
+"""Largest difference, relative to the largest value, that the arithmetic of processors explains."""
 
 MOST_SEEDS = 100
 
@@ -72,7 +83,7 @@ class SuiteEntry:
     def __post_init__(self) -> None:
         check_name("kind", self.kind, [KIND])
         check_name("version", self.version, [VERSION])
-        for name in ("method", "authors", "link"):
+        for name in BY_HAND:
             check_label(name, getattr(self, name))
         check_integer("steps", self.steps, 0, min(one.budget for one in tasks()))
         check_real("seconds", self.seconds, 0.0)
@@ -89,6 +100,8 @@ class SuiteEntry:
         for name, own in self.policies.items():
             if not isinstance(own, list) or len(own) != len(self.seeds):
                 raise ValueError(f"policies of {name}: expected a list with one for each seed, got {shown(own)}")
+            for policy in own:
+                _check_policy(name, policy)
 
 
 def read_entry(folder: Path) -> SuiteEntry:
@@ -106,40 +119,73 @@ def read_entry(folder: Path) -> SuiteEntry:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
-def play_entry(folder: Path, entry: SuiteEntry, begin: Callable[[str], object]) -> Played:
-    """Play every policy of an entry on the held-out cases; ``begin`` is called with the name of what plays next.
+def save_entry(folder: Path, entry: SuiteEntry) -> None:
+    """Write ``entry.json``; what its author has put in by hand is kept."""
+    path = folder / ENTRY
+    before = read_json(path) if path.is_file() else {}
+    entry = replace(entry, **{name: before[name] for name in BY_HAND if name in before})
+    write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
+
+
+def rule_entry(name: str) -> SuiteEntry:
+    """Entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`, which takes no training."""
+    policies = rule_policies(name, tasks())
+    about = {"kind": KIND, "version": VERSION, "method": name, "authors": "", "link": ""}
+    return SuiteEntry(**about, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
+
+
+def rule_policies(name: str, wanted: Sequence[SuiteTask]) -> dict[str, Any]:
+    """Policies of a rule, of a class or a function of the user's own, `RANDOM_ACTIONS` or `REFERENCE`."""
+    return {one.name: [{"rule": one.reference if name == REFERENCE else name}] for one in wanted}
+
+
+def play_policies(
+    folder: Path, policies: Mapping[str, Any], seeds: Sequence[int], executor: Executor, done: Callable[[str], object]
+) -> Played:
+    """Play policies of tasks on the held-out cases; ``done`` is called with the name of what has been played.
 
     ``ValueError`` names the task and the seed of a policy that can't be read, or can't decide there.
     """
-    return {one.name: np.array(list(_values(folder, entry, one, begin))) for one in tasks()}
+    cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
+    found: dict[int, FloatArray] = {}
+    for result in executor.results(partial(_values, folder.resolve()), cells):
+        task_name, seed, policy = cells[result.index]
+        name = f"{task_name}, seed {seed}"
+        error = result.error.strip().splitlines()[-1] if result.error else result.value
+        if isinstance(error, ModuleNotFoundError):  # of what runs networks
+            raise error
+        if isinstance(error, Exception | str):
+            raise ValueError(f"{name}: {_said(error) if 'rule' in policy else cut(_said(error))}")
+        found[result.index] = result.value
+        done(name)
+    indices = iter(range(len(cells)))
+    return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
 
 
-def _values(folder: Path, entry: SuiteEntry, one: SuiteTask, begin: Callable[[str], object]) -> Iterator[FloatArray]:
-    for seed, policy in zip(entry.seeds, entry.policies[one.name], strict=True):
-        name = f"{one.name}, seed {seed}"
-        begin(name)
-        try:
-            values = one.values(_policy(folder, one, policy))
-            if not np.isfinite(values).all():
-                raise ValueError("policy: expected values that are finite, got others")
-        except ModuleNotFoundError:  # of what runs networks
-            raise
-        except Exception as error:  # those of onnxruntime have no common base but this one
-            raise ValueError(f"{name}: {cut(str(error)) or type(error).__name__}") from None
-        yield values
+def _said(error: Exception | str) -> str:
+    return str(error) if isinstance(error, ValueError | TypeError | str) else f"{type(error).__name__}: {error}"
 
 
-def _policy(folder: Path, one: SuiteTask, policy: Any) -> Any:
-    """What decides, of a folder of the entry or of the package."""
+def _values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception:
+    """What a policy of a task earns, or why it can't: exceptions of onnxruntime have no base of their own."""
+    name, _, policy = cell
+    try:
+        one = task(name)
+        values = one.values(policy["rule"] if "rule" in policy else _loaded(_inside(folder, policy["folder"]), one.env))
+        return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
+    except Exception as error:
+        return error
+
+
+def _check_policy(task_name: str, policy: Any) -> None:
+    """``ValueError`` for what is neither a folder of the entry nor a rule of the package."""
     if not isinstance(policy, dict) or len(policy) != 1 or not isinstance(next(iter(policy.values())), str):
-        raise ValueError(f'policy: expected {{"folder": NAME}} or {{"rule": NAME}}, got {shown(policy)}')
+        expected = '{"folder": NAME} or {"rule": NAME}'
+        raise ValueError(f"policies of {task_name}: policy: expected {expected}, got {shown(policy)}")
     ((kind, name),) = policy.items()
     check_name("policy", kind, ("folder", "rule"))
-    if kind == "rule":
-        if is_outside(name):
-            raise ValueError(f"rule: expected the name of one of the package, got {shown(name)}")
-        return name
-    return _loaded(_inside(folder, name), one.env)
+    if kind == "rule" and is_outside(name):
+        raise ValueError(f"rule: expected the name of one of the package, got {shown(name)}")
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -219,28 +265,21 @@ def _checked(content: Any, what: str, shape: tuple[int, ...]) -> FloatArray:
 def check_scores(claimed: Played, played: Played) -> None:
     """``ValueError`` names the first task whose scores are not to the last bit what was played, and how far they are.
 
-    Processors differ in last bits, some 1e-15 for rules; where a network's action is rounded, episodes may differ.
+    Processors differ in last bits, some 1e-15 for rules, which is told apart from what was not played; where a
+    network's action is rounded, episodes may differ.
     """
     for name, values in played.items():
         if not np.array_equal(claimed[name], values):
             one = task(name)
             said, found = (one.performance(each).mean_scores.mean() for each in (claimed[name], values))
             far = np.abs(claimed[name] - values).max() / np.abs(values).max()
+            rounding = ", as another processor may round" if far < ROUNDING else ""
             raise ValueError(
                 f"scores of {name}: expected those that were played, {found:.6g}, got {said:.6g}; "
-                f"the largest difference of a case is {far:.1e} of the largest value"
+                f"the largest difference of a case is {far:.1e} of the largest value{rounding}"
             )
 
 
 def performances(played: Played) -> dict[str, Performance]:
     """What was played in each task beside what is frozen."""
     return {name: task(name).performance(values) for name, values in played.items()}
-
-
-def play_name(name: str, wanted: tuple[SuiteTask, ...], begin: Callable[[str], object]) -> Played:
-    """Play a rule, a class or a function of the user's own, or `RANDOM_ACTIONS`, which have no folder."""
-    found: Played = {}
-    for one in wanted:
-        begin(one.name)
-        found[one.name] = one.values(name)[None]
-    return found

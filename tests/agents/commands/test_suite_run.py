@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 from gymnasium.wrappers import FlattenObservation
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
 import multispin_env as ms
-from agents.suite import CELL, Cell
+from agents.suite import CELL, Cell, exported
 from multispin_env.commands.main import main
+from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
 
 pytest.importorskip("onnxscript")
@@ -22,6 +24,12 @@ SHORT = "tests.agents.commands.test_suite_run:short"
 def short(policy, env, **others):
     """PPO with small rollouts."""
     return PPO(policy, env, n_steps=32, batch_size=32, n_epochs=1, **others)
+
+
+def remembering(policy, env, **others):
+    """A recurrent method, with small rollouts and two layers."""
+    small = {"lstm_hidden_size": 4, "n_lstm_layers": 2}
+    return RecurrentPPO("MlpLstmPolicy", env, n_steps=32, batch_size=32, n_epochs=1, policy_kwargs=small, **others)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +64,36 @@ def test_a_method_of_another_library_becomes_an_entry(tmp_path, capsys):
     assert read(out / CURVES)["round-8"][-1] == pytest.approx(reached)
     assert "| after 1% |" in (board / "leaderboard.md").read_text(encoding="utf-8")
     assert all((board / f"{name}.png").stat().st_size > 10_000 for name in ("profile", "curves"))
+
+
+def test_a_method_that_remembers_becomes_an_entry(tmp_path):
+    assert run(tmp_path, "--seeds", "1", agent=SHORT.replace("short", "remembering"), steps=64) == 0
+    assert read(tmp_path / ENTRY)["policies"]["round-8"] == [{"folder": "round-8-0"}]
+    assert main(["suite", "evaluate", str(tmp_path), "--check"]) == 0
+
+
+def test_a_class_that_remembers_gets_its_own_kind_of_policy():
+    assert Cell("sb3_contrib:RecurrentPPO", "late", 0, 1).training().network().memory == 2 * 256
+
+
+def test_a_network_that_remembers_is_exported_as_its_library_plays_it(tmp_path):
+    """From step to step, and from the beginning of every episode on."""
+    one = ms.suite.task("late")
+    training = Cell(SHORT.replace("short", "remembering"), "late", 0, 64).training()
+    training.model.learn(64)
+    for name, content in exported(training, one.env).items():
+        (tmp_path / name).write_bytes(content)
+    for policy in (training.policy(), load_policy(tmp_path)):
+        for _ in range(2):
+            envs, memory = one.make_vec(3, seed=0), None
+            seen, _ = envs.reset(seed=0)
+            policy.reset()
+            for _ in range(4):
+                flat = np.concatenate([seen[name] for name in training.network().entries[:-1]], -1)
+                expected, memory = training.model.predict(flat, state=memory, deterministic=True)
+                action = policy.act(seen)
+                np.testing.assert_allclose(action.reshape(3, -1), expected.reshape(3, -1), atol=1e-6)
+                seen, *_ = envs.step(action)
 
 
 def test_an_agent_of_ours_plays_with_any_number_of_devices(tmp_path):
