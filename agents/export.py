@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import override
 
+from agents.cards import CARD, exported_card, is_foreign
 from agents.models import load_run_model
 from agents.registry import admit
 from agents.runs import RunConfig, load_config, run_folder
@@ -174,8 +175,9 @@ FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     """Write the best policy of a run into the folder ``out``; what it holds is replaced when all files have passed.
 
-    Returns by file, some of `FORMATS`, the largest difference of an action from the original's. ``ValueError`` for a
-    run that can't be read, or an export that does not answer as its original.
+    Its card is a README; one that is no card stays. Returns by file, some of `FORMATS`, the largest difference of an
+    action from the original's. ``ValueError`` for a run that can't be read, or an export that does not answer as its
+    original.
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
@@ -186,6 +188,8 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
             contents[name] = FORMATS[name].write(network, config.settings)
     about = describe(config.settings, config.env, config.arguments, contents)
     contents |= {name: path.read_bytes() for name, path in config.files.items()}
+    if not is_foreign(out / CARD):
+        contents[CARD] = exported_card(folder, ONNX in names).encode()
     contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()
     differences = {}
     with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:

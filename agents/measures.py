@@ -23,6 +23,8 @@ from multispin_env.terminal.output import Progress
 
 CURVE = "curve.csv"
 
+TABLE = "table.json"
+
 LARGEST = 16 * MIB
 """Bytes of its file: a run has fifty lines for each of its budgets."""
 
@@ -125,7 +127,7 @@ class Measure:
 
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
         """Compare with every reference on the same cases, which training never saw; says on stderr how far it is."""
-        cases, settings = self._compared(size), self.settings.held_out
+        cases, settings = self.compared(size), self.settings.held_out
         contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, settings)}
         with Progress(len(contenders)) as progress:
             rows = cases.table(contenders, progress.begin)
@@ -133,7 +135,7 @@ class Measure:
         return Report(
             title=heading(self.env, settings.chosen_arguments, settings.scenario, what),
             text=f"{aligned(*comparison_cells(rows, cases.metric, cases.reference_title))}{_below(cases, rows, label)}",
-            about={"env": self.env, **cases.about},
+            about=self.about(cases, model.num_timesteps),
             rows=rows,
             axis=METRICS[cases.metric].header,
             headline=self.headline,
@@ -143,7 +145,11 @@ class Measure:
     def _watched(self) -> Cases:
         return watched(self.env, self.settings)
 
-    def _compared(self, size: int | None) -> Cases:
+    def about(self, cases: Cases, rounds_trained: int) -> dict[str, Any]:
+        """What a table says that it is about: the cases, and the model by the rounds that it has trained."""
+        return {"env": self.env, **cases.about, "rounds_trained": rounds_trained}
+
+    def compared(self, size: int | None = None) -> Cases:
         """Held-out cases; on states every controller and system is shown, whether or not actions can express it."""
         if self.kind is States:
             return States.draw(self.settings.held_out.scenario, size or States.default_size)
@@ -179,7 +185,7 @@ def show(report: Report, console: Console) -> None:
 
 def write_report(report: Report, folder: Path) -> None:
     """Write ``table.json`` and ``table.csv``."""
-    write_atomically(folder / "table.json", to_json(report.rows, report.about).encode())
+    write_atomically(folder / TABLE, to_json(report.rows, report.about).encode())
     write_atomically(folder / "table.csv", to_csv(report.rows).encode())
 
 

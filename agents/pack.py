@@ -3,24 +3,20 @@
 import argparse
 import json
 import re
-import shlex
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from agents.cards import CARD, command_of, packed_card
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.models import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
-from agents.runs import CONFIG, RunConfig, load_config, own_arguments, run_folder, usual_choice
+from agents.runs import CONFIG, load_config, run_folder
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.settings import Variant
 from multispin_env.evaluation.cases import Cases, held_out, listed_contenders
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json, write_atomically
-from multispin_env.registry import ENVIRONMENTS
-from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import DEFAULT_SCENARIO, Command
+from multispin_env.terminal.arguments import Command
 from multispin_env.terminal.output import Progress
 
 COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
@@ -33,34 +29,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
     parser.add_argument("--out", type=Path, default=ROOT, help="where the folder is made (default: in the package)")
-
-
-def command_of(folder: Path) -> str:
-    """The command that trains a run like this one."""
-    config, limits = load_config(folder)
-    usual = usual_choice(config.env)
-    given = {name: getattr(config, name) for name, value in usual.items() if getattr(config, name) != value}
-    preset = Scenario.preset(config.scenario.name).replace(**ENVIRONMENTS.load(config.env).scenario_defaults)
-    if config.scenario.server:
-        preset = preset.replace(server=config.scenario.server)
-    own = {name: getattr(config.scenario, name) for name in Scenario.field_names()}
-    others = {name: value for name, value in own.items() if value != getattr(preset, name)}
-    given |= {name: others.pop(name) for name in ("num_users", "total_bandwidth") if name in others}
-    if config.scenario.name != DEFAULT_SCENARIO:
-        given["scenario"] = config.scenario.name
-    if config.scenario.server:
-        given["server"] = config.scenario.server
-    given |= {name: value for name, value in vars(limits).items() if value is not None}
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    changed = [*changed_arguments(config), *(f"{name}={value}" for name, value in others.items())]
-    return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
-
-
-def changed_arguments(config: RunConfig) -> list[str]:
-    """Arguments of its environment that are not what training takes if it is told none, in the words of ``--set``."""
-    variant: type[Variant] = ENVIRONMENTS.load(config.env)
-    usual = {field.name: field.default for field in fields(variant)} | own_arguments(variant)
-    return [f"{name}={value}" for name, value in config.arguments.items() if value != usual[name]]
 
 
 def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
@@ -88,7 +56,7 @@ def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
 
 
 def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
-    """Write the three files of a run; returns their folder.
+    """Write the three files of a run and its card; returns their folder.
 
     ``ValueError`` if the commit is no hash, the run can't be read, or its environment has no place for a pretrained
     agent.
@@ -117,6 +85,7 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     cases = held_out(config.env, config.settings, size)
     content = {**about, "score": measured(read(target), cases)}
     write_atomically(target / SCORE, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(target / CARD, packed_card(target).encode())
     return target
 
 
@@ -128,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "Measure a run on the held-out cases, and put its configuration, network and score where agents.load finds them.",
+    "Measure a run on the held-out cases, and put its files, score and card where agents.load finds them.",
     ("mine --commit $(git rev-parse HEAD)", "mine --commit $(git rev-parse HEAD) --size 50 --out elsewhere"),
     add_options,
     run,

@@ -6,6 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+HOSTED = re.compile(r"\(https://github\.com/\w+/multispin_env/blob/main/docs/")
+"""Links of notebooks to our pages: in a hosted notebook no relative link leads anywhere."""
+
+BADGE = re.compile(r"!\[([^]]*)\]\(https://[^)]*\)")
+"""Pictures from elsewhere, which the site does not load."""
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -26,7 +32,7 @@ def to_markdown(notebook: Path, folder: Path) -> str:
     for cell in cells(notebook):
         source = text_of(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(HOSTED.sub("(../", BADGE.sub(r"\1", source)))
             continue
         parts.append(f"```python\n{source}\n```")
         parts += [_output(output, notebook.stem, folder, len(parts)) for output in cell["outputs"]]

@@ -37,7 +37,7 @@ from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.terminal.arguments import Command, add_executor_options, executor_of
-from multispin_env.terminal.output import Tally, made_by
+from multispin_env.terminal.output import Progress, Tally, made_by
 
 DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
 

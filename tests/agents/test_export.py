@@ -17,6 +17,7 @@ import torch as th
 import multispin_env as ms
 from agents import AGENTS, export, training
 from agents.base import tuning_for
+from agents.cards import CARD, exported_card, is_foreign
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.export import TracedNetwork, largest_difference, random_observations
 from agents.models import load_run_model
@@ -28,6 +29,7 @@ from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.policy import checksum, load_policy
 from multispin_env.registry import ENVIRONMENTS
+from tests.cards import card_of, check_card
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 KNOWN, HIDING = ("apg", FULL, "lengths"), ("decentralised", HIDDEN, "residual")
@@ -105,7 +107,54 @@ def test_torch_export_equals_the_original(runs, tmp_path, capsys):
     said = capsys.readouterr()
     assert "policy.pt2: largest difference of an action from the original 0.0e+00" in said.out
     assert "1 of 1, writing policy.pt2" in said.err
-    assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json", CARD}
+    assert "network" in check_card((tmp_path / CARD).read_text(encoding="utf-8"), tmp_path)
+
+
+def test_the_card_of_an_export_says_what_was_measured(runs, exports, tmp_path, capsys):
+    text = (exports(*KNOWN)[0] / CARD).read_text(encoding="utf-8")
+    assert "reward" in check_card(text, exports(*KNOWN)[0])
+    assert "metrics" not in card_of(text)
+    assert "Not measured" in text
+    folder = tmp_path / "run"
+    shutil.copytree(runs(*KNOWN), folder)
+    assert main(["evaluate", str(folder), "--out", str(folder)]) == 0
+    row = json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]
+    own = next(one for one in row if one["name"] == "apg (lengths)")
+    measured = exported_card(folder, True)
+    assert f"| apg (lengths) | {own['mean']:.2f} | {own['low']:.2f} | {own['high']:.2f} |" in measured
+    assert card_of(measured)["metrics"] == ["goodput"]
+    pytest.importorskip("huggingface_hub").ModelCard(measured)  # refuses a header that it can't read
+
+
+@pytest.mark.parametrize("change", ["other-system", "trained-on", "damaged"])
+def test_a_table_of_something_else_is_no_measurement(change, runs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs(*KNOWN), folder)
+    others = ["--num-users", "4"] if change == "other-system" else []
+    assert main(["evaluate", str(folder), "--out", str(folder), *others]) == 0
+    if change == "trained-on":
+        found = load_checkpoint(folder, MODEL)
+        save_checkpoint(folder / MODEL, replace(found, num_timesteps=found.num_timesteps + 1))
+    if change == "damaged":
+        (folder / "table.json").write_text('{"about": {}}', encoding="utf-8")
+    assert "Not measured" in exported_card(folder, True)
+
+
+def test_a_readme_that_is_no_card_stays(exported, runs, tmp_path):
+    assert not is_foreign(exported / CARD)
+    (tmp_path / CARD).write_text("# Mine\n", encoding="utf-8")
+    assert main(["export", str(runs(*KNOWN)), "--torch-export", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / CARD).read_text(encoding="utf-8") == "# Mine\n"
+
+
+def test_a_system_of_ones_own_has_no_command(runs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs(*KNOWN), folder)
+    config, limits = load_config(folder)
+    (folder / "config.json").unlink()
+    save_config(folder, replace(config, scenario=config.scenario.replace(name="mine")), limits)
+    assert "By a command that names a system of its own." in exported_card(folder, True)
 
 
 def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_path, refused, monkeypatch):

@@ -11,12 +11,13 @@ from safetensors import safe_open
 
 import agents
 import multispin_env as ms
+from agents.cards import CARD, command_of, packed_card
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.models import ROOT, SCORE, read
-from agents.pack import command_of
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS
+from tests.cards import card_of, check_card
 
 IDS = ENVIRONMENTS.names()  # each has one
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -43,7 +44,7 @@ def spread_of(interval, size):
 @pytest.mark.parametrize("env_id", IDS)
 def test_files_are_small_and_complete(env_id):
     folder = folder_of(env_id)
-    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", SCORE}
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", SCORE, CARD}
     assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         assert all(name.startswith("policy/") for name in file.keys())  # noqa: SIM118
@@ -59,6 +60,19 @@ def test_the_score_says_where_it_comes_from(env_id, loaded):
     assert found["seed"] == loaded[env_id].config.seed
     assert ms.Scenario.from_dict(found["scenario"]) == loaded[env_id].config.scenario
     assert found["score"]["agent"]["low"] < found["score"]["agent"]["mean"] < found["score"]["agent"]["high"]
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_card_is_what_the_folder_says(env_id, loaded):
+    """``python -m agents.cards`` writes it anew."""
+    text = (folder_of(env_id) / CARD).read_text(encoding="utf-8")
+    assert text == packed_card(folder_of(env_id))
+    check_card(text, folder_of(env_id))
+    told = loaded[env_id].score
+    assert f"`{told['command']}`" in text
+    assert told["commit"] in text
+    (result,) = card_of(text)["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == pytest.approx(told["score"]["agent"]["mean"], rel=1e-5)
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -131,6 +145,7 @@ def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
     kept, packed = (load_checkpoint(folder, MODEL).parameters["policy"] for folder in (source, again))
     assert all((value == packed[key]).all() for key, value in kept.items())
     assert json.loads((again / SCORE).read_text(encoding="utf-8"))["score"]["size"] == 10
+    assert "On 10 held-out states" in (again / CARD).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("commit", ["", "0" * 39, "A" * 40, "0" * 40 + "+"])

@@ -1,0 +1,29 @@
+"""What every card of a trained policy or of data has."""
+
+import contextlib
+import json
+import re
+
+OF_A_POLICY = ["Task", "Measured", "How it was made", "How to load it", "Limits", "Licence"]
+OF_DATA = ["Source", "Licence", "Fields", "How to make it anew", "Limits"]
+
+
+def headings(text):
+    return re.findall(r"^## (.*)", text, re.MULTILINE)
+
+
+def card_of(text):
+    """Fields of the header, which is JSON within YAML."""
+    _, header, _ = text.split("---\n", 2)
+    return {name: json.loads(value) for name, value in (line.split(": ", 1) for line in header.splitlines())}
+
+
+def check_card(text, folder):
+    """A card of a policy has its parts, and its code loads the policy and plays."""
+    assert headings(text) == OF_A_POLICY
+    assert set(card_of(text)) >= {"license", "library_name", "tags"}
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    with contextlib.chdir(folder):
+        exec(code, names)
+    return names

@@ -1,0 +1,50 @@
+"""Every folder of data in the package has a card: source, licence, fields, how to make it anew, limits."""
+
+import json
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cards import OF_DATA, headings
+
+PACKAGE = Path(str(resources.files("multispin_env")))
+CARDS = {
+    path.relative_to(PACKAGE).as_posix(): path
+    for path in (PACKAGE / "records", *sorted(each for each in (PACKAGE / "data").rglob("*") if each.is_dir()))
+}
+
+
+def parts_of(text):
+    """Cards of a README: one for each of its titles."""
+    return re.split(r"^(?=# )", text, flags=re.MULTILINE)[1:]
+
+
+def fields_of(path):
+    """Names that a file of data holds, with those of its tables."""
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return set(arrays)
+    content = (tomllib if path.suffix == ".toml" else json).loads(path.read_text(encoding="utf-8"))
+    tables = content.values() if all(isinstance(one, dict) for one in content.values()) else [content]
+    return {name for one in tables for name in one}
+
+
+@pytest.mark.parametrize("folder", CARDS)
+def test_every_folder_of_data_has_its_card(folder):
+    text = (CARDS[folder] / "README.md").read_text(encoding="utf-8")
+    parts = parts_of(text)
+    assert parts
+    assert all(headings(part) == OF_DATA for part in parts)
+    named = set(re.findall(r"`(\w+)`", text))
+    for path in CARDS[folder].iterdir():
+        if path.name != "README.md":
+            assert fields_of(path) <= named, path.name
+
+
+def test_the_folders_of_data_are_all_there():
+    kept = {path.parent for suffix in ("npz", "toml", "json") for path in PACKAGE.rglob(f"*.{suffix}")}
+    assert kept == set(CARDS.values())
