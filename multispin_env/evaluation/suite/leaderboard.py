@@ -92,8 +92,8 @@ def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
 
 
 def cells_by_task(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of tasks; a column is a method."""
-    lines = [(name, *(_shown(row.scores[name].score) for row in rows)) for name in rows[0].scores]
+    """Header and lines of the table of tasks; a column is a method. CSV and JSON have the intervals."""
+    lines = [(name, *(_mean(row.scores[name].score) for row in rows)) for name in rows[0].scores]
     return ("task", *(row.method for row in rows)), lines
 
 
@@ -107,4 +107,8 @@ def score_cells(scores: Mapping[str, Score]) -> tuple[Cells, list[Cells]]:
 
 
 def _shown(one: Interval) -> str:
-    return f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"
+    return f"{_mean(one)} ({one.low:.3f} to {one.high:.3f})"
+
+
+def _mean(one: Interval) -> str:
+    return f"{round(one.mean, 3) + 0.0:.3f}"  # of what is no more than rounding, not -0.000
