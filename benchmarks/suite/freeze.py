@@ -20,9 +20,10 @@ from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes, bounds_of
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender
+from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.evaluation.suite.frozen import DATA, PLAYED, VERSION, frozen_content
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
-from multispin_env.evaluation.suite.version import steps_hash, task, tasks
+from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import write_atomically
 
 Content = dict[str, Any]
@@ -73,7 +74,7 @@ def _played(one: SuiteTask) -> Content:
     reference = _proven(one, one.reference) if one.bound == "reference" else one.values(one.reference)
     bound = _bound(one, reference)
     lists = (None if values is None else values.tolist() for values in (floor, reference, bound))
-    return dict(zip(PLAYED, lists, strict=True)) | {"steps": steps_hash(one)}
+    return dict(zip(PLAYED, lists, strict=True)) | {"steps": steps_hash(one.make_vec(2), one.seed)}
 
 
 def _proven(one: SuiteTask, name: str) -> FloatArray:

@@ -1,27 +1,18 @@
-"""Reading of the tasks of a version, of which every field is spelled out, and a hash that notices a change."""
+"""Reading of the tasks of a version, of which every field is spelled out."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from multispin_env.checks import check_complete, check_name, shown
-from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.frozen import DATA, VERSION
-from multispin_env.evaluation.suite.tasks import RandomActions, SuiteTask
+from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.files import parse_toml
 from multispin_env.scenario import Scenario
 
 NONE = "none"
 """Stands for ``None`` in TOML."""
-
-
-STEPS = 64
-"""Of `steps_hash`."""
 
 
 def read_tasks(text: str) -> dict[str, SuiteTask]:
@@ -96,27 +87,3 @@ def task(name: str) -> SuiteTask:
     """
     check_name("task", name, _tasks())
     return _tasks()[name]
-
-
-def steps_hash(task: SuiteTask) -> str:
-    """SHA-256 of what random actions see, gain and are told in 64 steps of two copies to learn in.
-
-    Numbers count to six digits: processors differ in the last bits of exponentials and logarithms.
-    """
-    sha256 = hashlib.sha256()
-
-    def add(*told: Mapping[str, NDArray[Any]]) -> None:
-        for table in told:
-            for name in sorted(table):
-                numbers = np.ravel(table[name]).astype(np.float64) + 0.0  # which makes -0 to 0
-                sha256.update(f"{name} {np.shape(table[name])} ".encode())
-                sha256.update(" ".join(f"{number:.5e}" for number in numbers.tolist()).encode())
-
-    env = task.make_vec(2)
-    play = RandomActions(native(env).single_action_space.shape or ())
-    observation, info = env.reset(seed=task.seed)
-    add(observation, info)
-    for _ in range(STEPS):
-        observation, reward, terminated, truncated, info = env.step(play(observation))
-        add(observation, {"reward": reward, "terminated": terminated, "truncated": truncated}, info)
-    return sha256.hexdigest()

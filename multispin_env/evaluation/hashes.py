@@ -1,0 +1,65 @@
+"""Hash of an environment, which changes when its spaces, its dynamics, its reward or its infos do."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+STEPS = 96
+"""Of `steps_hash`: episodes of environments with their defaults, and of tasks of the suite, end within them."""
+
+SIZES = (1.0, 0.1)
+"""Of the actions, in turn: with large ones most rounds wait so long for one device that nothing else counts."""
+
+
+def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
+    """SHA-256 of the spaces of an environment, and of what random actions see, gain and are told in it.
+
+    Numbers count to six digits, since processors and libraries differ in the last bits of exponentials and logarithms.
+    They count times π: tokens expected at rates like 0.965 would lie exactly between two numbers of six digits.
+
+    Parameters
+    ----------
+    env
+        Copies of an environment of this package.
+    seed
+        Of the first copy.
+
+    Examples
+    --------
+    >>> import gymnasium as gym
+    >>> from multispin_env.evaluation.hashes import steps_hash
+    >>> def made(**arguments):
+    ...     return gym.make_vec("MultiSpin/Fair-v0", 2, "vector_entry_point", num_users=3, **arguments)
+    >>> steps_hash(made(), 0) == steps_hash(made(), 0), steps_hash(made(), 0) == steps_hash(made(window=33.0), 0)
+    (True, False)
+    """
+    sha256 = hashlib.sha256()
+
+    def add(*tables: Mapping[str, NDArray[Any]]) -> None:
+        for table in tables:
+            for name in sorted(table):
+                numbers = np.pi * np.ravel(table[name]).astype(np.float64) + 0.0  # which makes -0 to 0
+                sha256.update(f"{name} {np.shape(table[name])} ".encode())
+                sha256.update(" ".join(f"{number:.5e}" for number in numbers.tolist()).encode())
+
+    add(_ends("action", env.single_action_space), _ends("observation", env.single_observation_space))
+    add(*env.reset(seed=seed))
+    rng, shape = np.random.default_rng(0), env.action_space.shape
+    for step in range(STEPS):
+        action = SIZES[step % len(SIZES)] * rng.uniform(-1.0, 1.0, shape)
+        observation, reward, terminated, truncated, info = env.step(action.astype(np.float32))
+        add(observation, {"reward": reward, "terminated": terminated, "truncated": truncated}, info)
+    return sha256.hexdigest()
+
+
+def _ends(name: str, space: spaces.Space[Any]) -> dict[str, NDArray[Any]]:
+    """Ends of the boxes that a space is made of, by name and type of number."""
+    if isinstance(space, spaces.Dict):
+        return {key: end for entry, own in space.items() for key, end in _ends(f"{name}.{entry}", own).items()}
+    assert isinstance(space, spaces.Box)
+    return {f"{name} {space.dtype}": np.stack([space.low, space.high])}
