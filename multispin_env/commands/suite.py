@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 from multispin_env.commands.suite_pictures import draw_pictures
@@ -31,6 +30,7 @@ from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
+from multispin_env.registry import import_own
 from multispin_env.terminal.arguments import Command, add_executor_options
 from multispin_env.terminal.output import Progress, made_by
 
@@ -85,7 +85,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int | None:
-    status: int | None = import_module("agents.suite").run(options)
+    status: int | None = import_own("agents.suite").run(options)
     return status
 
 

@@ -6,7 +6,6 @@ Nothing in an entry is executed but its networks. It names no file outside its f
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import beside, read_json, write_atomically
-from multispin_env.registry import is_outside
+from multispin_env.registry import import_own, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
 
@@ -157,7 +156,7 @@ def _loaded(path: Path, wanted: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
         env, policy = read_about(path)["env"], load_policy(path)
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        env, policy = import_module("agents.models").read_policy(path)  # which needs torch
+        env, policy = import_own("agents.models").read_policy(path)  # which needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
