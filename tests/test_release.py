@@ -8,15 +8,19 @@ import tomllib
 from email import message_from_bytes
 from html.parser import HTMLParser
 from pathlib import Path
+from runpy import run_path
 from zipfile import ZipFile
 
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 
 with (ROOT / "pyproject.toml").open("rb") as file:
     PROJECT = tomllib.load(file)
+
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in ROOT.glob(".github/workflows/*.yml")}
 
 
 def build(kind, source, out):
@@ -99,3 +103,31 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
         assert {one.filename: one.CRC for one in again.infolist()} == {
             one.filename: one.CRC for one in wheel.infolist()
         }
+
+
+def test_the_versions_of_python_that_are_named_are_those_that_are_tested():
+    named = re.findall(r":: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
+    jobs = WORKFLOWS["tests"]["jobs"]
+    assert jobs["linux"]["strategy"]["matrix"]["python"] == named
+    (several,) = (step["with"]["python-version"] for step in jobs["wheel"]["steps"] if "with" in step)
+    assert several.split() == named
+    assert [f"python{one}" for one in named] == [*run_path(str(ROOT / ".ci" / "wheel.py"))["PYTHONS"]]
+
+
+def test_the_lowest_versions_that_are_tested_are_those_that_are_promised():
+    (install,) = (
+        step["run"] for step in WORKFLOWS["tests"]["jobs"]["lowest-versions"]["steps"] if "==" in step.get("run", "")
+    )
+    promised = (re.match(r"([\w-]+)>=([\d.]+)", one).groups() for one in PROJECT["project"]["dependencies"])
+    assert dict(re.findall(r"([\w-]+)==([\d.]+)", install)) == dict(promised)
+
+
+def test_only_a_job_that_runs_no_code_of_ours_may_publish_on_the_index():
+    publishers = [
+        job
+        for flow in WORKFLOWS.values()
+        for job in (flow, *flow["jobs"].values())
+        if "id-token" in job.get("permissions", {})
+    ]
+    assert publishers == [WORKFLOWS["release"]["jobs"]["publish"]]
+    assert not [step for step in publishers[0]["steps"] if "run" in step]
