@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,37 @@ def imported(kind: str, name: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:  # ValueError for an empty name
         raise refusal(kind, name, f" ({error})") from error
+
+
+def import_own(module: str) -> Any:
+    """Import a module of ``multispin_env`` or ``agents``, a name that other packages have as well.
+
+    ``ImportError`` in one sentence where one of those hides it, or where the module is missing, and of Python where a
+    package that it needs is not installed.
+    """
+    package = module.partition(".")[0]
+    try:
+        spec = find_spec(package)
+        _check_own(package, None if spec is None else spec.origin)
+        found = import_module(module)
+    except ImportError as error:
+        name = str(error.name)
+        if name.partition(".")[0] in ("multispin_env", "agents"):
+            _check_own(name, error.path)
+            if isinstance(error, ModuleNotFoundError):
+                raise ImportError(f"the module {name!r} is missing; install multispin_env again") from error
+        raise
+    _check_own(module, found.__file__)
+    return found
+
+
+def _check_own(name: str, path: str | None) -> None:
+    """Refuse the file of a module that is of another package: each file of ours has the word multispin_env."""
+    if path is not None and "multispin_env" not in Path(path).read_text(encoding="utf-8", errors="replace"):
+        raise ImportError(
+            f"{name!r} in {str(Path(path).parent)!r} is of another package and hides that of multispin_env; use an "
+            "environment without that package, or uninstall it (openai-agents is one) and install multispin_env again"
+        )
 
 
 def refusal(kind: str, name: str, why: str) -> ValueError:

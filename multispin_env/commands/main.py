@@ -3,13 +3,11 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 from multispin_env.checks import check_name
+from multispin_env.registry import import_own
 from multispin_env.terminal.arguments import Command
 from multispin_env.terminal.output import REFUSED, exit_status
 
@@ -89,40 +87,10 @@ COMMAND = Command(
 
 
 def load_command(name: str) -> Command:
-    """Import a command; ``ValueError`` for an unknown name.
-
-    ``ImportError`` in one sentence where the installation does not have it or another package hides it, and of Python
-    where a package that it needs is not installed.
-    """
+    """Import a command; ``ValueError`` for an unknown name, ``ImportError`` as of `import_own`."""
     check_name("command", name, COMMANDS)
-    module = COMMANDS[name].module
-    try:
-        command: Command = import_module(module).COMMAND
-    except ImportError as error:
-        own, missing = module.partition(".")[0], str(error.name)
-        place = None if missing == own else _another(own)
-        if place is not None:
-            raise ImportError(
-                f"the package {own!r} in {place} is another one of that name, which hides the one of multispin_env; "
-                "uninstall it (openai-agents brings such a one), or use an environment that does not have it"
-            ) from error
-        if missing.partition(".")[0] in ("multispin_env", "agents"):
-            how = "install a checkout of the repository with: pip install -e ."
-            raise ImportError(f"the module {missing!r} is missing; {how}") from error
-        raise
+    command: Command = import_own(COMMANDS[name].module).COMMAND
     return command
-
-
-def _another(package: str) -> str | None:
-    """Folder of a package that has the name of one of ours and is not ours; ``None`` where ours is found.
-
-    The ``__init__.py`` of each of ours has the word multispin_env.
-    """
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        return None
-    init = Path(spec.origin)
-    return None if "multispin_env" in init.read_text(encoding="utf-8") else str(init.parent)
 
 
 def _run(program: str, name: str, arguments: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
+from multispin_env.registry import import_own
 from multispin_env.terminal.arguments import Command, add_executor_options, executor_of
 from multispin_env.terminal.output import Progress, Tally, made_by
 
@@ -103,7 +103,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int | None:
-    status: int | None = import_module("agents.suite").run(options)
+    status: int | None = import_own("agents.suite").run(options)
     return status
 
 

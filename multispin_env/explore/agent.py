@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
@@ -21,7 +20,7 @@ from multispin_env.explore.timelines import play
 from multispin_env.physics.continuous.types import ContinuousDecision, Join
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.registry import ENVIRONMENTS, import_own
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.output import sentence
 from multispin_env.units import MHZ, MS
@@ -33,12 +32,7 @@ SECONDS = 10.0  # of an episode that says what decisions earn
 
 def loader() -> Any:
     """Module that loads networks; ``ImportError`` says what is to be installed."""
-    try:
-        return import_module("agents.models")  # it needs torch
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] == "agents":
-            raise ImportError("the package 'agents' is missing; install a checkout with: pip install -e .") from error
-        raise
+    return import_own("agents.models")  # it needs torch
 
 
 def agent_names(places: Places) -> Sequence[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -44,24 +45,38 @@ sys.exit(main({list(arguments)!r}))
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def test_another_package_named_agents_is_noticed(tmp_path):
+@pytest.mark.parametrize(
+    "command", [["train", "--help"], ["suite", "run", *["--agent", "ppo", "--seeds", "1", "--out", "none"]]]
+)
+@pytest.mark.parametrize("content", ["", "import nowhere_to_be_found"], ids=["empty", "broken"])
+def test_another_package_named_agents_is_noticed(content, command, tmp_path):
     """Its modules are not ours, or it needs what is not there."""
-    for content in ("", "import nowhere_to_be_found"):
-        package = tmp_path / ("empty" if content == "" else "broken")
-        (package / "agents").mkdir(parents=True)
-        (package / "agents" / "__init__.py").write_text(content, encoding="utf-8")
-        code = f"""
+    package = tmp_path / "agents"
+    package.mkdir()
+    (package / "__init__.py").write_text(content, encoding="utf-8")
+    refused(tmp_path, package, "agents", command)
+
+
+def test_another_package_in_the_folder_of_ours_is_noticed(tmp_path):
+    """As pip leaves them there: ours came last, but of a folder and a file of one name Python takes the folder."""
+    shutil.copytree(ROOT / "agents", tmp_path / "agents", ignore=shutil.ignore_patterns("pretrained"))
+    package = tmp_path / "agents" / "models"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    refused(tmp_path, package, "agents.models", ["train", "--help"])
+
+
+def refused(first, package, name, command):
+    code = f"""
 import sys
-sys.path.insert(0, {str(package)!r})
+sys.path.insert(0, {str(first)!r})
 from multispin_env.commands.main import main
-sys.exit(main(["train", "--help"]))
+sys.exit(main({command!r}))
 """
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-        assert done.returncode == 2
-        assert done.stderr.startswith(
-            f"multispin train: the package 'agents' in {package / 'agents'} is another one of that name"
-        )
-        assert done.stderr.count("\n") == 1
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"multispin {command[0]}: {name!r} in {str(package)!r} is of another package")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_console_script_is_this_function():
@@ -198,7 +213,7 @@ def test_unknown_command_suggests_the_nearest(capsys):
     assert re.fullmatch(r"multispin: command: expected one of .*, got 'slove'; did you mean 'solve'\?\n", printed.err)
 
 
-CHECKOUT = "install a checkout of the repository with: pip install -e ."
+AGAIN = "install multispin_env again"
 
 
 @pytest.mark.parametrize(
@@ -220,14 +235,14 @@ def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, 
     assert done.returncode == 2
     wanted = f"the package {package!r} is missing; install it with: pip install "
     wanted += f'"multispin_env[{entry.COMMANDS[name].extra}]"'
-    missing = f"the module 'agents' is missing; {CHECKOUT}" if package == "agents" else wanted
+    missing = f"the module 'agents' is missing; {AGAIN}" if package == "agents" else wanted
     assert done.stderr == f"multispin {name}: {missing}\n"
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setitem(entry.COMMANDS, "pack", entry.CommandEntry("agents.nowhere", ""))
     assert entry.main(["pack"]) == 2
-    assert capsys.readouterr().err == f"multispin pack: the module 'agents.nowhere' is missing; {CHECKOUT}\n"
+    assert capsys.readouterr().err == f"multispin pack: the module 'agents.nowhere' is missing; {AGAIN}\n"
 
 
 def test_numbers_of_a_page_need_no_extra():

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.executors import Executor
 from multispin_env.files import beside, read_json, write_atomically
-from multispin_env.registry import is_outside
+from multispin_env.registry import import_own, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
 
@@ -203,7 +202,7 @@ def _loaded(path: Path, wanted: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
         env, policy = read_about(path)["env"], load_policy(path)
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        env, policy = import_module("agents.models").read_policy(path)  # which needs torch
+        env, policy = import_own("agents.models").read_policy(path)  # which needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")

@@ -1,0 +1,133 @@
+"""The wheel, the source distribution and what the package index shows, as ``.ci/run`` builds them."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from email import message_from_bytes
+from html.parser import HTMLParser
+from pathlib import Path
+from runpy import run_path
+from zipfile import ZipFile
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[1]
+
+with (ROOT / "pyproject.toml").open("rb") as file:
+    PROJECT = tomllib.load(file)
+
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in ROOT.glob(".github/workflows/*.yml")}
+
+
+def build(kind, source, out):
+    """What the build backend makes of a folder, in a process of its own, as it reads the present one."""
+    code = f"import hatchling.build; print(hatchling.build.build_{kind}({str(out)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True, text=True)
+    return out / done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    with ZipFile(build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))) as file:
+        yield file
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return message_from_bytes(wheel.read(name))
+
+
+class Links(HTMLParser):
+    """Addresses of the links and of the pictures of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("href", "src", "srcset")]
+
+
+def links(text):
+    return Links(MarkdownIt("commonmark").enable("table").render(text)).found
+
+
+def test_the_index_shows_a_page_whose_links_all_lead_somewhere(metadata):
+    """It has neither the other pages nor the pictures: each relative link of the README becomes that file's address."""
+    shown, written = links(metadata.get_payload()), links((ROOT / "README.md").read_text(encoding="utf-8"))
+    repository, tag = PROJECT["project"]["urls"]["Homepage"], f"v{PROJECT['project']['version']}"
+    assert len(shown) == len(written)
+    for address, original in zip(shown, written, strict=True):
+        if original.startswith("https:"):
+            assert address == original
+        else:
+            assert address in (f"{repository}/{kind}/{tag}/{original}" for kind in ("blob", "raw"))
+            assert (ROOT / original.partition("#")[0]).is_file()
+
+
+def test_the_owner_is_the_same_in_every_address():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    owners = re.findall(r"(?<=github\.com/)[\w-]+|[\w-]+(?=\.github\.io)", text)
+    assert len(owners) == 7
+    assert len(set(owners)) == 1
+
+
+def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel):
+    tracked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "multispin_env", "agents"]
+    listed = subprocess.run(tracked, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("needs the repository")
+    files = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert files == {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+
+
+def test_the_wheel_has_its_licences(wheel, metadata):
+    """Of what is ours, and of the trace of requests, which is not."""
+    (ours,) = (name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+    assert wheel.read(ours) == (ROOT / "LICENSE").read_bytes()
+    assert metadata["License-Expression"] == "MIT AND CC-BY-4.0"
+    assert b"CC-BY 4.0" in wheel.read("multispin_env/records/README.md")
+
+
+def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
+    with tarfile.open(build("sdist", ROOT, tmp_path)) as file:
+        file.extractall(tmp_path, filter="data")
+    (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    with ZipFile(build("wheel", source, tmp_path)) as again:
+        assert {one.filename: one.CRC for one in again.infolist()} == {
+            one.filename: one.CRC for one in wheel.infolist()
+        }
+
+
+def test_the_versions_of_python_that_are_named_are_those_that_are_tested():
+    named = re.findall(r":: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
+    jobs = WORKFLOWS["tests"]["jobs"]
+    assert jobs["linux"]["strategy"]["matrix"]["python"] == named
+    (several,) = (step["with"]["python-version"] for step in jobs["wheel"]["steps"] if "with" in step)
+    assert several.split() == named
+    assert [f"python{one}" for one in named] == [*run_path(str(ROOT / ".ci" / "wheel.py"))["PYTHONS"]]
+
+
+def test_the_lowest_versions_that_are_tested_are_those_that_are_promised():
+    (install,) = (
+        step["run"] for step in WORKFLOWS["tests"]["jobs"]["lowest-versions"]["steps"] if "==" in step.get("run", "")
+    )
+    promised = (re.match(r"([\w-]+)>=([\d.]+)", one).groups() for one in PROJECT["project"]["dependencies"])
+    assert dict(re.findall(r"([\w-]+)==([\d.]+)", install)) == dict(promised)
+
+
+def test_only_a_job_that_runs_no_code_of_ours_may_publish_on_the_index():
+    publishers = [
+        job
+        for flow in WORKFLOWS.values()
+        for job in (flow, *flow["jobs"].values())
+        if "id-token" in job.get("permissions", {})
+    ]
+    assert publishers == [WORKFLOWS["release"]["jobs"]["publish"]]
+    assert not [step for step in publishers[0]["steps"] if "run" in step]
