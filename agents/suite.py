@@ -127,24 +127,36 @@ class RecurrentPolicy(FixedPolicy):
 
 
 class Keeper(BaseCallback):
-    """Keeps the policy at the parts `CURVE` of a budget, all but the last, and stops before a step beyond the budget.
+    """Keeps the policy at the parts `CURVE` of a budget, at the last where no step led beyond the budget.
 
-    Agents without returns take many environment steps at once.
+    Agents without returns take many environment steps at once, not always as many, and learn before they say so.
     """
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
         self.kept: list[Mapping[str, Any]] = []
-        self._before = self._largest = 0
+        self.taken = self._largest = 0
+        self._within: Mapping[str, Any] = {}
 
     @override
     def _on_step(self) -> bool:
-        self._largest = max(self._largest, self.num_timesteps - self._before)
-        self._before = self.num_timesteps
-        while len(self.kept) < len(CURVE) - 1 and self.num_timesteps >= CURVE[len(self.kept)] * self.steps:
-            self.kept.append(copy.deepcopy(self.model.policy.state_dict()))
-        return self.num_timesteps + self._largest <= self.steps
+        if self.num_timesteps > self.steps:
+            return False
+        self._largest = max(self._largest, self.num_timesteps - self.taken)
+        self.taken = self.num_timesteps
+        while len(self.kept) < len(CURVE) - 1 and self.taken >= CURVE[len(self.kept)] * self.steps:
+            self.kept.append(self._state())
+        if self._largest > 1:
+            self._within = self._state()  # the next step may lead beyond
+        return self.taken + self._largest <= self.steps
+
+    @override
+    def _on_training_end(self) -> None:
+        self.kept.append(self._within if self.num_timesteps > self.steps else self._state())
+
+    def _state(self) -> Mapping[str, Any]:
+        return copy.deepcopy(self.model.policy.state_dict())
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,16 +235,16 @@ class Cell:
         keeper, wall, cpu = Keeper(self.steps), time.perf_counter(), time.process_time()
         training.model.learn(self.steps, callback=keeper)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        last, curve = copy.deepcopy(training.model.policy.state_dict()), []
-        for state in keeper.kept:
+        curve = []
+        for state in keeper.kept[:-1]:
             training.model.policy.load_state_dict(state)
             curve.append(one.values(training.policy()))
-        training.model.policy.load_state_dict(last)
+        training.model.policy.load_state_dict(keeper.kept[-1])
         files = exported(training, one.env)
         with TemporaryDirectory() as folder:
             _write(Path(folder), files)
             curve.append(one.values(load_policy(folder)))
-        steps = check_integer("steps", training.model.num_timesteps, 1, self.steps)
+        steps = check_integer("steps", keeper.taken, 1)
         spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
         return Trained({**spent, "values": [values.tolist() for values in curve]}, files)
 

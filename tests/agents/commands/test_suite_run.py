@@ -1,15 +1,18 @@
 """``multispin suite run`` makes an entry of any method, within its budget, and goes on where it was stopped."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import torch as th
 from gymnasium.wrappers import FlattenObservation
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
 import multispin_env as ms
-from agents.suite import CELL, Cell, exported
+from agents.base import DirectLearner
+from agents.suite import CELL, Cell, Keeper, exported
 from multispin_env.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
@@ -153,6 +156,23 @@ def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
     found = Cell(name, task, 0, steps).play().content
     assert 0.5 * steps < found["steps"] <= steps
     assert len(found["values"]) == 3
+
+
+def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
+    """Some agents take many environment steps at once, in some environments more and more."""
+    improve, sizes, states = DirectLearner._improve, [400, 500, 700], []
+
+    def growing(model):
+        states.append(copy.deepcopy(model.policy.state_dict()))
+        improve(model)
+        return sizes[len(states) - 1]
+
+    monkeypatch.setattr(DirectLearner, "_improve", growing)
+    model, keeper = Cell("apg", "round-8", 0, 1500).training().model, Keeper(1500)
+    model.learn(1500, callback=keeper)
+    assert keeper.taken == 900
+    assert all(th.equal(value, keeper.kept[-1][name]) for name, value in states[-1].items())
+    assert not all(th.equal(value, keeper.kept[-1][name]) for name, value in model.policy.state_dict().items())
 
 
 @pytest.mark.parametrize(
