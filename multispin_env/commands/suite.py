@@ -118,11 +118,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     entry = read_entry(folder)
     claimed = read_scores(folder, entry) if options.check else None
     played = _played(options, folder, entry.policies, entry.seeds)
-    if claimed is None:
+    far = None if claimed is None else check_scores(claimed, played)
+    if far is None:
         save_scores(folder, played)
-    else:
-        check_scores(claimed, played)
     _print(played)
+    if far is not None:
+        equal = f"within {far:.1e} of the largest value, as processors round" if far else "to the last bit"
+        print(f"\nscores are those that were played, {equal}")
 
 
 def _evaluate_name(options: argparse.Namespace) -> None:
