@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from gymnasium.wrappers import FlattenObservation
-from sb3_contrib import RecurrentPPO
+from sb3_contrib import ARS, RecurrentPPO
 from stable_baselines3 import PPO
 
 import multispin_env as ms
@@ -24,6 +24,15 @@ SHORT = "tests.agents.commands.test_suite_run:short"
 def short(policy, env, **others):
     """PPO with small rollouts."""
     return PPO(policy, env, n_steps=32, batch_size=32, n_epochs=1, **others)
+
+
+def searching(policy, env, **others):
+    """A method that heeds no callback, and evaluates whole episodes."""
+    return ARS(policy, env, n_delta=1, n_eval_episodes=1, **others)
+
+
+def made_of_nothing(*_, **__):
+    """No method."""
 
 
 def remembering(policy, env, **others):
@@ -125,7 +134,9 @@ def test_what_is_missing_is_trained_and_the_users_words_are_kept(tmp_path, monke
     assert run(tmp_path) == 0
     assert read(tmp_path / ENTRY) == {**about, "authors": "A. Nonymous"}
     assert run(tmp_path, steps=100) == 2
-    assert "out: expected a new folder" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "out: expected a new folder" in said
+    assert "'steps': 200" in said
 
 
 def test_parts_in_processes_find_what_one_call_finds(tmp_path):
@@ -148,7 +159,14 @@ def test_a_flat_network_is_exported_as_its_library_plays_it():
     np.testing.assert_allclose(training.policy().act(entries)[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "task", "steps"), [("ppo", "fair", 5000), ("evolution", "ahead-8", 20_000)])
+@pytest.mark.parametrize(
+    ("name", "task", "steps"),
+    [
+        ("ppo", "fair", 5000),
+        ("evolution", "ahead-8", 20_000),
+        ("tests.agents.commands.test_suite_run:searching", "fair", 200),
+    ],
+)
 def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
     found = Cell(name, task, 0, steps).play().content
     assert 0.5 * steps < found["steps"] <= steps
@@ -160,6 +178,9 @@ def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
     [
         (["--agent", "pppo"], "did you mean 'ppo'"),
         (["--agent", "math:pi"], "which makes no model"),
+        (["--agent", "os:getcwd"], "which makes no model"),
+        (["--agent", "stable_baselines3:DQN"], "which makes no model"),
+        (["--agent", f"{__name__}:made_of_nothing"], "which makes no model"),
         (["--tasks", "lat"], "did you mean"),
         (["--steps", "300000"], "steps: expected an integer in"),
         (["--part", "3/2"], "part: expected"),
