@@ -127,12 +127,12 @@ class RecurrentPolicy(FixedPolicy):
         return chosen.get_actions(deterministic=True).flatten(1), th.stack(after).permute(2, 0, 1, 3).flatten(1)
 
 
-class BudgetSpent(Exception):
+class BudgetSpentError(Exception):
     """Ends a training: not every method heeds what a callback returns."""
 
 
 class Keeper(BaseCallback):
-    """Keeps the policy at the parts `CURVE` of a budget, all but the last; `BudgetSpent` before a step beyond it.
+    """Keeps the policy at the parts `CURVE` of a budget, all but the last; `BudgetSpentError` before a step beyond it.
 
     Agents without returns take many environment steps at once.
     """
@@ -150,7 +150,7 @@ class Keeper(BaseCallback):
         while len(self.kept) < len(CURVE) - 1 and self.num_timesteps >= CURVE[len(self.kept)] * self.steps:
             self.kept.append(copy.deepcopy(self.model.policy.state_dict()))
         if self.num_timesteps + self._largest > self.steps:
-            raise BudgetSpent
+            raise BudgetSpentError
         return True
 
 
@@ -228,7 +228,7 @@ class Cell:
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
         one, training = task(self.task), self.training()
         keeper, wall, cpu = Keeper(self.steps), time.perf_counter(), time.process_time()
-        with suppress(BudgetSpent):
+        with suppress(BudgetSpentError):
             training.model.learn(self.steps, callback=keeper)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
         last, curve = copy.deepcopy(training.model.policy.state_dict()), []

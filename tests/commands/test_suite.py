@@ -248,6 +248,7 @@ def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
     assert main(["suite", "table", str(folder), "--out", str(out)]) == 0
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert (row["method"], row["authors"], row["steps"], row["seeds"]) == ("Mine", "A. Nonymous", 0, 1)
+    assert (out / "leaderboard.md").read_text(encoding="utf-8").endswith("\n\n- Mine: A. Nonymous\n")
     assert [row["iqm"], row["worst"]] == pytest.approx([score, score])
 
 
