@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -31,7 +32,7 @@ from agents.export import TracedNetwork, onnx_of
 from agents.registry import AGENTS, PARTS, admit
 from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.vec_env import first_seed, make_vec_env
-from multispin_env.checks import check_integer
+from multispin_env.checks import check_integer, shown
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy
 from multispin_env.evaluation.statistics import aligned
@@ -126,8 +127,12 @@ class RecurrentPolicy(FixedPolicy):
         return chosen.get_actions(deterministic=True).flatten(1), th.stack(after).permute(2, 0, 1, 3).flatten(1)
 
 
+class BudgetSpentError(Exception):
+    """Ends a training: not every method heeds what a callback returns."""
+
+
 class Keeper(BaseCallback):
-    """Keeps the policy at the parts `CURVE` of a budget, at the last where no step led beyond the budget.
+    """Keeps the policy at the parts `CURVE` of a budget, all but the last; `BudgetSpentError` before a step beyond it.
 
     Agents without returns take many environment steps at once, not always as many, and learn before they say so.
     """
@@ -142,18 +147,20 @@ class Keeper(BaseCallback):
     @override
     def _on_step(self) -> bool:
         if self.num_timesteps > self.steps:
-            return False
+            raise BudgetSpentError
         self._largest = max(self._largest, self.num_timesteps - self.taken)
         self.taken = self.num_timesteps
         while len(self.kept) < len(CURVE) - 1 and self.taken >= CURVE[len(self.kept)] * self.steps:
             self.kept.append(self._state())
         if self._largest > 1:
             self._within = self._state()  # the next step may lead beyond
-        return self.taken + self._largest <= self.steps
+        if self.taken + self._largest > self.steps:
+            raise BudgetSpentError
+        return True
 
-    @override
-    def _on_training_end(self) -> None:
-        self.kept.append(self._within if self.num_timesteps > self.steps else self._state())
+    def last(self) -> Mapping[str, Any]:
+        """The policy that no step beyond the budget has changed."""
+        return self._within if self.num_timesteps > self.steps else self._state()
 
     def _state(self) -> Mapping[str, Any]:
         return copy.deepcopy(self.model.policy.state_dict())
@@ -233,13 +240,14 @@ class Cell:
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
         one, training = task(self.task), self.training()
         keeper, wall, cpu = Keeper(self.steps), time.perf_counter(), time.process_time()
-        training.model.learn(self.steps, callback=keeper)
+        with suppress(BudgetSpentError):
+            training.model.learn(self.steps, callback=keeper)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        curve = []
-        for state in keeper.kept[:-1]:
+        last, curve = keeper.last(), []
+        for state in keeper.kept:
             training.model.policy.load_state_dict(state)
             curve.append(one.values(training.policy()))
-        training.model.policy.load_state_dict(keeper.kept[-1])
+        training.model.policy.load_state_dict(last)
         files = exported(training, one.env)
         with TemporaryDirectory() as folder:
             _write(Path(folder), files)
@@ -255,7 +263,13 @@ class Cell:
             settings = _task_settings(one, one.arguments, one.action)
             flat = FlattenObservation(one.make())  # actions are in [-1, 1] already
             policy = LSTM if LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
-            return Training(method(policy, flat, seed=self.seed, device="cpu"), settings)
+            try:
+                model = method(policy, flat, seed=self.seed, device="cpu")
+            except (AssertionError, TypeError) as error:  # how classes refuse such actions, or such arguments
+                raise refusal("agent", self.agent, f", which makes no model here ({error})") from error
+            if not isinstance(model, BaseAlgorithm):
+                raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
+            return Training(model, settings)
         settings = own_settings(one)
         seed = first_seed(self.seed, 0, method.num_envs)
         env = make_vec_env(one.env, settings, method.num_envs, one.rounds, seed)
@@ -293,7 +307,9 @@ def saved(cell: Cell, folder: Path) -> Content | None:
         return None
     content: Content = read_json(path)
     if content["spec"] != cell.spec:
-        raise ValueError(f"out: expected a new folder, or one of {cell.spec}, got {str(folder)!r}")
+        raise ValueError(
+            f"out: expected a new folder, or one of {cell.spec}, got {str(folder)!r}, one of {shown(content['spec'])}"
+        )
     return content
 
 
@@ -370,13 +386,13 @@ def run(options: argparse.Namespace) -> int | None:
     part_of((), options.part)  # refuses what is no part
     method_of(options.agent)
     executor = executor_of(options, ("multispin_env", "agents"))
-    make_folder(options.out)
     by_task = {one.name: [Cell(options.agent, one.name, seed, steps) for seed in seeds] for one in tasks()}
     for name, cells in by_task.items():
         why = cells[0].obstacle()
         if why:
             print(f"{name}: counts as random actions, since {why}", file=sys.stderr)
             by_task[name] = []
+    make_folder(options.out)
     asked = [cell for seed in seeds for one in wanted for cell in by_task[one.name] if cell.seed == seed]
     failed = do(part_of(asked, options.part), options.out, executor)
     found = {name: [(cell, saved(cell, options.out)) for cell in cells] for name, cells in by_task.items()}

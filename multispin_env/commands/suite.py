@@ -166,7 +166,9 @@ def _table(options: argparse.Namespace) -> None:
     print(*(aligned(*table) for table in cells), sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
-        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells)))
+        signed = ((row.method, ", ".join(filter(None, (row.authors, row.link)))) for row in rows)
+        whose = "\n".join(f"- {method}: {words}" for method, words in signed if words)
+        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells), whose))
         about = {"version": VERSION, **made_by(options)}
         for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())

@@ -18,6 +18,7 @@ from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, 
 from multispin_env.evaluation.contenders import Contender, make_contender, native
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
+from multispin_env.registry import CONTROLLERS, imported, is_outside
 from multispin_env.scenario import Scenario
 
 EPISODES = 200
@@ -83,12 +84,13 @@ def compare(
     env_id
         The environment.
     contenders
-        Each is a name (``"optimal"``, ``"optimal+filter"``, a system, or ``"module:ATTRIBUTE"``); a class of a
-        controller or a controller, which is made for the environment's scenario, or one that is made, or a plug-in; a
-        policy of ``agents.load`` or ``load_policy``; what has ``predict(observation)``, as models of
-        Stable-Baselines3, of which the deterministic actions are taken; or a function from the observations of n
-        copies to actions (n, K, columns), which may have a ``reset()`` that begins new episodes. Controllers see the
-        true state, plug-ins what may be known, all others the observations. A mapping gives them names of your own.
+        Each is a name (``"optimal"``, ``"optimal+filter"``, a system, or ``"module:ATTRIBUTE"`` of a controller, or of
+        the class of such a function, which is made without arguments); a class of a controller or a controller, which
+        is made for the environment's scenario, or one that is made, or a plug-in; a policy of ``agents.load`` or
+        ``load_policy``; what has ``predict(observation)``, as models of Stable-Baselines3, of which the deterministic
+        actions are taken; or a function from the observations of n copies to actions (n, K, columns), which may have a
+        ``reset()`` that begins new episodes. Controllers see the true state, plug-ins what may be known, all others the
+        observations. A mapping gives them names of your own.
         ``None`` for what is worth comparing there.
     scenario
         A preset, a file, or a `Scenario`.
@@ -225,7 +227,8 @@ def by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
 def as_contender(contender: Any, env: Any) -> Contender:
     """Make what plays in a vector environment of what was handed in, as `compare` takes it."""
     if isinstance(contender, str):
-        return make_contender(contender, env)
+        own = _own_policy(contender)
+        return make_contender(contender, env) if own is None else as_contender(own, env)
     if isinstance(contender, type) and issubclass(contender, Controller):
         return contender(native(env).scenario)
     if isinstance(contender, Controller | PlugIn):
@@ -235,6 +238,12 @@ def as_contender(contender: Any, env: Any) -> Contender:
     if isinstance(contender, type) or not callable(contender):
         raise ValueError(f"contenders: expected a name or what decides, got {shown(contender)}")
     return contender  # type: ignore[no-any-return]
+
+
+def _own_policy(name: str) -> Any | None:
+    """Make the policy of a class that ``module:ATTRIBUTE`` names; ``None`` for names of controllers."""
+    found = imported(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
+    return found() if isinstance(found, type) and not issubclass(found, Controller) else None
 
 
 def with_reference(

@@ -127,6 +127,13 @@ def write_policy(folder, content, env=FIRST.env, **changed):
     (folder / POLICY).write_text(json.dumps(about), encoding="utf-8")
 
 
+class Nothing:
+    """Action 0, whatever is seen."""
+
+    def __call__(self, observation):
+        return np.zeros((*observation["compute"].shape, 2))
+
+
 @pytest.fixture
 def entry(tmp_path):
     """Folder of an entry with two seeds of a policy of its own in the first task, and a rule in the others."""
@@ -247,6 +254,7 @@ def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
     assert main(["suite", "table", str(folder), "--out", str(out)]) == 0
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert (row["method"], row["authors"], row["steps"], row["seeds"]) == ("Mine", "A. Nonymous", 0, 1)
+    assert (out / "leaderboard.md").read_text(encoding="utf-8").endswith("\n\n- Mine: A. Nonymous\n")
     assert [row["iqm"], row["worst"]] == pytest.approx([score, score])
 
 
@@ -294,6 +302,8 @@ def test_an_agent_of_ours_is_an_entry(capsys, entry, few):
 def test_a_name_is_played_without_a_folder(capsys):
     assert main(["suite", "evaluate", "random-actions", "--tasks", "round-8"]) == 0
     assert "0.000 (0.000 to 0.000)" in capsys.readouterr().out
+    assert main(["suite", "evaluate", f"{__name__}:Nothing", "--tasks", "round-8"]) == 0
+    assert f"{FIRST.score(Nothing()).value.mean:.3f}" in capsys.readouterr().out
     assert "did you mean 'optimal'" in refused(capsys, "evaluate", "optimall", "--tasks", "round-8")
     assert "expected a folder that exists" in refused(capsys, "evaluate", "no/such")
     assert "expected a folder with scores" in refused(capsys, "evaluate", "fixed", "--check")

@@ -87,10 +87,10 @@ def test_without_names_it_is_the_table_of_the_command(capsys):
 
 def test_whatever_decides_takes_part():
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    entrants = [Same, zero, Zero(), Bare(), policy_of(FULL), ms.make_controller("fixed", scenario), "optimal"]
-    found = ms.compare(FULL, entrants, **TINY)
-    assert {row.name for row in found.rows} == {"Same", "zero", "Zero", "Bare", "Policy", "Fixed", "optimal"}
-    assert found["zero"].mean == found["Zero"].mean == found["Bare"].mean
+    named, fixed = f"{__name__}:Zero", ms.make_controller("fixed", scenario)
+    found = ms.compare(FULL, [Same, zero, Zero(), Bare(), named, policy_of(FULL), fixed, "optimal"], **TINY)
+    assert {row.name for row in found.rows} == {"Same", "zero", "Zero", "Bare", named, "Policy", "Fixed", "optimal"}
+    assert found["zero"].mean == found["Zero"].mean == found["Bare"].mean == found[named].mean
     assert found["Fixed"].mean == ms.evaluate("fixed", FULL, **TINY).mean
     assert found["optimal"].mean >= max(row.mean for row in found.rows)
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium.wrappers import FlattenObservation
-from sb3_contrib import RecurrentPPO
+from sb3_contrib import ARS, RecurrentPPO
 from stable_baselines3 import PPO
 
 import multispin_env as ms
 from agents.base import DirectLearner
-from agents.suite import CELL, Cell, Keeper, exported
+from agents.suite import CELL, BudgetSpentError, Cell, Keeper, exported
 from multispin_env.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
@@ -27,6 +27,15 @@ SHORT = "tests.agents.commands.test_suite_run:short"
 def short(policy, env, **others):
     """PPO with small rollouts."""
     return PPO(policy, env, n_steps=32, batch_size=32, n_epochs=1, **others)
+
+
+def searching(policy, env, **others):
+    """A method that heeds no callback, and evaluates whole episodes."""
+    return ARS(policy, env, n_delta=1, n_eval_episodes=1, **others)
+
+
+def made_of_nothing(*_, **__):
+    """No method."""
 
 
 def remembering(policy, env, **others):
@@ -128,7 +137,9 @@ def test_what_is_missing_is_trained_and_the_users_words_are_kept(tmp_path, monke
     assert run(tmp_path) == 0
     assert read(tmp_path / ENTRY) == {**about, "authors": "A. Nonymous"}
     assert run(tmp_path, steps=100) == 2
-    assert "out: expected a new folder" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "out: expected a new folder" in said
+    assert "'steps': 200" in said
 
 
 def test_parts_in_processes_find_what_one_call_finds(tmp_path):
@@ -151,7 +162,14 @@ def test_a_flat_network_is_exported_as_its_library_plays_it():
     np.testing.assert_allclose(training.policy().act(entries)[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "task", "steps"), [("ppo", "fair", 5000), ("evolution", "ahead-8", 20_000)])
+@pytest.mark.parametrize(
+    ("name", "task", "steps"),
+    [
+        ("ppo", "fair", 5000),
+        ("evolution", "ahead-8", 20_000),
+        ("tests.agents.commands.test_suite_run:searching", "fair", 200),
+    ],
+)
 def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
     found = Cell(name, task, 0, steps).play().content
     assert 0.5 * steps < found["steps"] <= steps
@@ -169,10 +187,11 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
 
     monkeypatch.setattr(DirectLearner, "_improve", growing)
     model, keeper = Cell("apg", "round-8", 0, 1500).training().model, Keeper(1500)
-    model.learn(1500, callback=keeper)
+    with pytest.raises(BudgetSpentError):
+        model.learn(1500, callback=keeper)
     assert keeper.taken == 900
-    assert all(th.equal(value, keeper.kept[-1][name]) for name, value in states[-1].items())
-    assert not all(th.equal(value, keeper.kept[-1][name]) for name, value in model.policy.state_dict().items())
+    assert all(th.equal(value, keeper.last()[name]) for name, value in states[-1].items())
+    assert not all(th.equal(value, keeper.last()[name]) for name, value in model.policy.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -180,6 +199,9 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
     [
         (["--agent", "pppo"], "did you mean 'ppo'"),
         (["--agent", "math:pi"], "which makes no model"),
+        (["--agent", "os:getcwd"], "which makes no model"),
+        (["--agent", "stable_baselines3:DQN"], "which makes no model"),
+        (["--agent", f"{__name__}:made_of_nothing"], "which makes no model"),
         (["--tasks", "lat"], "did you mean"),
         (["--steps", "300000"], "steps: expected an integer in"),
         (["--part", "3/2"], "part: expected"),
