@@ -259,7 +259,7 @@ def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
 
 
 def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
-    few = [ms.suite.task(name) for name in ("fair", "no-barrier-8")]
+    few = [ms.suite.task(name) for name in ("fair", "late")]
     for module in ("commands.suite", "evaluation.suite.entries"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: few)
     assert main(["suite", "evaluate", "reference", "--out", str(tmp_path)]) == 0
