@@ -93,7 +93,7 @@ def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
 
 def cells_by_task(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of tasks; a column is a method. CSV and JSON have the intervals."""
-    lines = [(name, *(_mean(row.scores[name].score) for row in rows)) for name in rows[0].scores]
+    lines = [(name, *(_number(row.scores[name].score.mean) for row in rows)) for name in rows[0].scores]
     return ("task", *(row.method for row in rows)), lines
 
 
@@ -107,8 +107,9 @@ def score_cells(scores: Mapping[str, Score]) -> tuple[Cells, list[Cells]]:
 
 
 def _shown(one: Interval) -> str:
-    return f"{_mean(one)} ({one.low:.3f} to {one.high:.3f})"
+    mean, low, high = map(_number, one)
+    return f"{mean} ({low} to {high})"
 
 
-def _mean(one: Interval) -> str:
-    return f"{round(one.mean, 3) + 0.0:.3f}"  # of what is no more than rounding, not -0.000
+def _number(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"  # of what is no more than rounding, not -0.000
