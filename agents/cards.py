@@ -35,10 +35,11 @@ MARK = f'library_name: "{LIBRARY}"'
 
 LIMITS = (
     "The numbers hold for this system. Other systems, and other numbers of devices, which the network takes too, were "
-    "not measured. The devices, the radio and the server are simulated."
+    "not measured here. The devices, the radio and the server are simulated."
 )
 
 READ_PACKED = """\
+# pip install "multispin_env[train]"
 from pathlib import Path
 
 import gymnasium as gym
@@ -48,6 +49,7 @@ from agents.models import read
 policy = read(Path("."))  # this folder"""
 
 READ_ONNX = """\
+# pip install "multispin_env[onnx]"
 import gymnasium as gym
 
 from multispin_env.evaluation.policy import load_policy
