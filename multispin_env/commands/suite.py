@@ -159,7 +159,7 @@ def _print(played: Played) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    found = []
+    found: list[LeaderRow] = []
     for folder in options.entries:
         entry = read_entry(folder)
         if entry.method in [row.method for row in found]:
