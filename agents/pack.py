@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from agents.cards import CARD, command_of, packed_card
+from agents.cards import CARD, packed_card
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.models import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
-from agents.runs import CONFIG, load_config, run_folder
+from agents.runs import CONFIG, command_of, load_config, run_folder
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.cases import Cases, held_out, listed_contenders
 from multispin_env.evaluation.comparison import best_plug_in

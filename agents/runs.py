@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -298,3 +299,32 @@ def run_folder(name: str) -> Path:
     """Folder of a run's name or path; ``.`` and ``..`` are paths."""
     path = Path(name)
     return path if path.parts[:-1] or path.name in ("", "..") else RUNS / path
+
+
+def command_of(folder: Path) -> str:
+    """The command that trains a run like this one; ``ValueError`` for a scenario that is no preset."""
+    config, limits = load_config(folder)
+    usual = usual_choice(config.env)
+    given = {name: getattr(config, name) for name, value in usual.items() if getattr(config, name) != value}
+    preset = Scenario.preset(config.scenario.name).replace(**ENVIRONMENTS.load(config.env).scenario_defaults)
+    if config.scenario.server:
+        preset = preset.replace(server=config.scenario.server)
+    own = {name: getattr(config.scenario, name) for name in Scenario.field_names()}
+    others = {name: value for name, value in own.items() if value != getattr(preset, name)}
+    given |= {name: others.pop(name) for name in ("num_users", "total_bandwidth") if name in others}
+    if config.scenario.name != DEFAULT_SCENARIO:
+        given["scenario"] = config.scenario.name
+    if config.scenario.server:
+        given["server"] = config.scenario.server
+    given |= {name: value for name, value in vars(limits).items() if value is not None}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    changed = [*changed_arguments(config), *(f"{name}={value}" for name, value in others.items())]
+    return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
+
+
+def changed_arguments(config: RunConfig) -> list[str]:
+    """Arguments of its environment that are not what training takes if it is told none, in the words of ``--set``."""
+    variant: type[Variant] = ENVIRONMENTS.load(config.env)
+    usual = {field.name: field.default for field in fields(variant)} | own_arguments(variant)
+    saved = saved_arguments(variant, config.arguments)  # files by the names that they have beside the configuration
+    return [f"{name}={value}" for name, value in saved.items() if value != usual[name]]

@@ -41,6 +41,7 @@ from multispin_env.evaluation.suite.entries import (
     KIND,
     Played,
     SuiteEntry,
+    check_replaced,
     performances,
     save_curves,
     save_entry,
@@ -158,9 +159,10 @@ class Keeper(BaseCallback):
             raise BudgetSpentError
         return True
 
-    def last(self) -> Mapping[str, Any]:
-        """The policy that no step beyond the budget has changed."""
-        return self._within if self.num_timesteps > self.steps else self._state()
+    def states(self) -> list[Mapping[str, Any]]:
+        """The policy at each of `CURVE`: the last one, where the training ended before; no step beyond counts."""
+        last = self._within if self.num_timesteps > self.steps else self._state()
+        return [*self.kept, *[last] * (len(CURVE) - len(self.kept))]
 
     def _state(self) -> Mapping[str, Any]:
         return copy.deepcopy(self.model.policy.state_dict())
@@ -239,12 +241,14 @@ class Cell:
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
         one, training = task(self.task), self.training()
-        keeper, wall, cpu = Keeper(self.steps), time.perf_counter(), time.process_time()
+        keeper, curve = Keeper(self.steps), []
+        wall, cpu = time.perf_counter(), time.process_time()
         with suppress(BudgetSpentError):
             training.model.learn(self.steps, callback=keeper)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        last, curve = keeper.last(), []
-        for state in keeper.kept:
+        steps = check_integer("steps", keeper.taken, 1)
+        *earlier, last = keeper.states()
+        for state in earlier:
             training.model.policy.load_state_dict(state)
             curve.append(one.values(training.policy()))
         training.model.policy.load_state_dict(last)
@@ -252,7 +256,6 @@ class Cell:
         with TemporaryDirectory() as folder:
             _write(Path(folder), files)
             curve.append(one.values(load_policy(folder)))
-        steps = check_integer("steps", keeper.taken, 1)
         spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
         return Trained({**spent, "values": [values.tolist() for values in curve]}, files)
 
@@ -333,6 +336,12 @@ def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
     return failed
 
 
+def policies_of(by_task: Mapping[str, Sequence[Cell]], seeds: Sequence[int]) -> Content:
+    """Policies of an entry with these cells."""
+    random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
+    return {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """What is written of the cells of some tasks; a task without cells counts as random actions."""
@@ -362,14 +371,11 @@ class Results:
             method=method,
             authors="",
             link="",
-            steps=max((one["steps"] for one in of_all), default=0),
+            steps=max(one["steps"] for one in of_all),
             seconds=float(np.mean([one["seconds"] for one in of_all])),
             cpu_seconds=float(np.mean([one["cpu_seconds"] for one in of_all])),
             seeds=self.seeds,
-            policies={
-                name: [{"folder": cell.name} for cell, _ in cells] or [{"rule": RANDOM_ACTIONS}] * len(self.seeds)
-                for name, cells in self.cells.items()
-            },
+            policies=policies_of({name: [cell for cell, _ in cells] for name, cells in self.cells.items()}, self.seeds),
         )
         save_scores(folder, self.played)
         curves = {name: [task(name).performance(one).mean_scores for one in self.curve(name)] for name in self.cells}
@@ -392,6 +398,9 @@ def run(options: argparse.Namespace) -> int | None:
         if why:
             print(f"{name}: counts as random actions, since {why}", file=sys.stderr)
             by_task[name] = []
+    if not any(by_task.values()):
+        raise ValueError(f"agent: expected one that can learn in some task, got {options.agent!r}")
+    check_replaced(options.out, policies_of(by_task, seeds))
     make_folder(options.out)
     asked = [cell for seed in seeds for one in wanted for cell in by_task[one.name] if cell.seed == seed]
     failed = do(part_of(asked, options.part), options.out, executor)

@@ -7,7 +7,6 @@ import tarfile
 import tomllib
 from email import message_from_bytes
 from html.parser import HTMLParser
-from pathlib import Path
 from runpy import run_path
 from zipfile import ZipFile
 
@@ -15,7 +14,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-ROOT = Path(__file__).parents[1]
+from tests.repository import ROOT, git
 
 with (ROOT / "pyproject.toml").open("rb") as file:
     PROJECT = tomllib.load(file)
@@ -79,12 +78,9 @@ def test_the_owner_is_the_same_in_every_address():
 
 
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel):
-    tracked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "multispin_env", "agents"]
-    listed = subprocess.run(tracked, cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("needs the repository")
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "multispin_env", "agents")
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert files == {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    assert files == {name for name in listed if (ROOT / name).is_file()}
 
 
 def test_the_wheel_has_its_licences(wheel, metadata):

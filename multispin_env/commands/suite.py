@@ -10,6 +10,7 @@ from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_js
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
     Played,
+    check_replaced,
     check_scores,
     performances,
     play_policies,
@@ -139,6 +140,7 @@ def _evaluate_name(options: argparse.Namespace) -> None:
     if options.tasks:
         raise ValueError("tasks: expected none with --out, since an entry has all of them, got --tasks")
     entry = rule_entry(options.entry)
+    check_replaced(options.out, entry.policies)
     played = _played(options, options.out, entry.policies, entry.seeds)
     make_folder(options.out)
     save_entry(options.out, entry)
@@ -157,9 +159,11 @@ def _print(played: Played) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    found = []
+    found: list[LeaderRow] = []
     for folder in options.entries:
         entry = read_entry(folder)
+        if entry.method in [row.method for row in found]:
+            raise ValueError(f"method: expected each name once, got {entry.method!r} in {str(folder)!r} too")
         found.append(LeaderRow.of(entry, read_scores(folder, entry), read_curves(folder, entry)))
     rows = ranked(found)
     cells = [table for table in (summary_cells(rows), cells_by_task(rows), curve_cells(rows)) if table[1]]

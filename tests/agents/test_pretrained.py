@@ -11,9 +11,10 @@ from safetensors import safe_open
 
 import agents
 import multispin_env as ms
-from agents.cards import CARD, command_of, packed_card
+from agents.cards import CARD, packed_card
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.models import ROOT, SCORE, read
+from agents.runs import command_of
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS

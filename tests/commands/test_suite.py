@@ -281,6 +281,16 @@ def test_no_entry_is_made_of_what_cannot_play(name, more, said, capsys, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_no_rule_replaces_an_entry_of_something_else(capsys, entry, few):
+    """Which keeps the name that its author gave it, and its trained policies."""
+    only(entry, few)
+    before = (entry / ENTRY).read_bytes()
+    said = refused(capsys, "evaluate", "fixed", "--out", entry)
+    assert "out: expected a new folder, or one with an entry of this method" in said
+    assert (entry / ENTRY).read_bytes() == before
+    assert not (entry / SCORES).exists()
+
+
 def test_an_entry_is_not_made_of_an_entry(capsys, entry, tmp_path):
     assert "out: expected none for an entry" in refused(capsys, "evaluate", entry, "--out", tmp_path / "out")
 
@@ -397,6 +407,10 @@ HOSTILE = {
     "no file of a policy": (_first(*[{"folder": "none"}] * 2), "folder: expected one within the entry"),
     "a pickle for a network": (_other_policy(pickle.dumps(Evil())), "can't be read as a network"),
     "a network of another checksum": (_text(f"first-0/{ONNX}", network((1.0, 1.0))), "got another"),
+    "a policy for no environment": (
+        lambda f: rewrite(f / "first-0", lambda about: about.pop("env"), POLICY),
+        "exported policy ('env')",
+    ),
     "a policy for another environment": (_other_policy(network(), env="MultiSpin/Homogeneous-v0"), "env: expected"),
     "weights that are NaN": (_other_policy(network((float("nan"), 0.0))), "round-8, seed 0: action"),
     "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
@@ -445,6 +459,12 @@ def test_hostile_scores_end_in_a_sentence(content, said, capsys, entry, few):
     only(entry, few)
     (entry / SCORES).write_text(content, encoding="utf-8")
     assert said in refused(capsys, "table", entry)
+
+
+def test_two_methods_of_one_name_are_not_told_apart_and_refused(capsys, entry, few):
+    only(entry, few)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert "method: expected each name once, got 'mine'" in refused(capsys, "table", entry, entry)
 
 
 def test_hostile_curves_end_in_a_sentence(capsys, entry, few):

@@ -79,7 +79,7 @@ def test_no_reference_exceeds_its_bound(task):
         assert task.frozen.bound.mean() >= task.frozen.reference.mean() * (1.0 - 1e-6)
 
 
-def test_a_model_a_function_and_a_policy_class_are_scored():
+def test_a_model_and_a_function_are_scored():
     """As `multispin_env.compare` takes them."""
 
     class Model:

@@ -118,6 +118,15 @@ def read_entry(folder: Path) -> SuiteEntry:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
+def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
+    """``ValueError`` for a folder with an entry of another method, which the policies to be saved would replace."""
+    if not (folder / ENTRY).exists():
+        return
+    before = read_entry(folder).policies
+    if any(before[name][0] != own[0] for name, own in policies.items()):  # there may be more seeds now
+        raise ValueError(f"out: expected a new folder, or one with an entry of this method, got {str(folder)!r}")
+
+
 def save_entry(folder: Path, entry: SuiteEntry) -> None:
     """Write ``entry.json``; what its author has put in by hand is kept."""
     path = folder / ENTRY
@@ -200,7 +209,8 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _loaded(path: Path, wanted: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
-        env, policy = read_about(path)["env"], load_policy(path)
+        policy = load_policy(path)  # which refuses a file that names no environment
+        env = read_about(path)["env"]
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
         env, policy = import_own("agents.models").read_policy(path)  # which needs torch
     else:

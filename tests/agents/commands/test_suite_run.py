@@ -34,6 +34,18 @@ def searching(policy, env, **others):
     return ARS(policy, env, n_delta=1, n_eval_episodes=1, **others)
 
 
+class Brief(PPO):
+    """A method that ends by itself, early in its budget."""
+
+    def learn(self, total_timesteps, **others):
+        return super().learn(64, **others)
+
+
+def brief(policy, env, **others):
+    """It, with small rollouts."""
+    return Brief(policy, env, n_steps=32, batch_size=32, n_epochs=1, **others)
+
+
 def made_of_nothing(*_, **__):
     """No method."""
 
@@ -142,6 +154,19 @@ def test_what_is_missing_is_trained_and_the_users_words_are_kept(tmp_path, monke
     assert "'steps': 200" in said
 
 
+def test_no_training_replaces_an_entry_of_something_else(tmp_path, capsys):
+    assert main(["suite", "evaluate", "random-actions", "--out", str(tmp_path)]) == 0
+    assert run(tmp_path) == 2
+    assert "out: expected a new folder, or one with an entry of this method" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_a_method_that_learns_nowhere_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("agents.suite.tasks", lambda: (ms.suite.task("resize"),))
+    assert run(tmp_path) == 2
+    assert "agent: expected one that can learn in some task" in capsys.readouterr().err
+
+
 def test_parts_in_processes_find_what_one_call_finds(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(whole) == 0
@@ -176,6 +201,19 @@ def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
     assert len(found["values"]) == 3
 
 
+def test_a_method_that_ends_early_has_a_whole_curve():
+    """After that it is what it was at the end."""
+    found = Cell(SHORT.replace("short", "brief"), "fair", 0, 5000).play().content
+    _, second, last = map(np.array, found["values"])
+    assert found["steps"] == 64
+    np.testing.assert_allclose(second, last, rtol=1e-3)
+
+
+def test_a_first_step_beyond_the_budget_is_a_sentence():
+    with pytest.raises(ValueError, match="steps: expected an integer ≥ 1, got 0"):
+        Cell("apg", "round-8", 0, 10).play()
+
+
 def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
     """Some agents take many environment steps at once, in some environments more and more."""
     improve, sizes, states = DirectLearner._improve, [400, 500, 700], []
@@ -190,8 +228,8 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
     with pytest.raises(BudgetSpentError):
         model.learn(1500, callback=keeper)
     assert keeper.taken == 900
-    assert all(th.equal(value, keeper.last()[name]) for name, value in states[-1].items())
-    assert not all(th.equal(value, keeper.last()[name]) for name, value in model.policy.state_dict().items())
+    assert all(th.equal(value, keeper.states()[-1][name]) for name, value in states[-1].items())
+    assert not all(th.equal(value, keeper.states()[-1][name]) for name, value in model.policy.state_dict().items())
 
 
 @pytest.mark.parametrize(
