@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import csv
 import importlib.util
 import io
 import json
@@ -324,3 +325,14 @@ def test_the_guide_has_every_agent_with_its_budget():
     assert {name.strip("`"): budget for name, budget, *_ in rows} == {
         name: f"{AGENTS.load(name).timesteps:,}" for name in AGENTS.names()
     }
+
+
+def test_the_page_of_the_suite_has_its_leaderboard():
+    page = (ROOT / "docs" / "evidence" / "suite.md").read_text(encoding="utf-8")
+    with (ROOT / "docs" / "results" / "suite" / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 8
+    for row in rows:
+        assert f"| {row['method']} | {row['seeds']} | {float(row['iqm']):.3f} (" in page
+    for name in (task.name for task in ms.suite.tasks()):
+        assert f"| {name} | {' | '.join(f'{round(float(row[name]), 3) + 0.0:.3f}' for row in rows)} |" in page
