@@ -2,9 +2,14 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import cut
 from multispin_env.commands.suite_pictures import draw_pictures
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
@@ -13,7 +18,6 @@ from multispin_env.evaluation.suite.entries import (
     check_replaced,
     check_scores,
     performances,
-    play_policies,
     read_curves,
     read_entry,
     read_scores,
@@ -21,6 +25,7 @@ from multispin_env.evaluation.suite.entries import (
     rule_policies,
     save_entry,
     save_scores,
+    values_of,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import (
@@ -149,9 +154,27 @@ def _evaluate_name(options: argparse.Namespace) -> None:
 
 
 def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
+    """Play policies of tasks; ``ValueError`` names the task and the seed of one that can't be read, or can't decide."""
     executor = executor_of(options, ("multispin_env", "agents"))
-    with Tally(len(policies) * len(seeds), executor.width) as tally:
-        return play_policies(folder, policies, seeds, executor, tally.add)
+    cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
+    found: dict[int, FloatArray] = {}
+    with Tally(len(cells), executor.width) as tally:
+        for result in executor.results(partial(values_of, folder.resolve()), cells):
+            task_name, seed, policy = cells[result.index]
+            name = f"{task_name}, seed {seed}"
+            error = result.error.strip().splitlines()[-1] if result.error else result.value
+            if isinstance(error, ModuleNotFoundError):  # of what runs networks
+                raise error
+            if isinstance(error, Exception | str):
+                raise ValueError(f"{name}: {_said(error) if 'rule' in policy else cut(_said(error))}")
+            found[result.index] = result.value
+            tally.add(name)
+    indices = iter(range(len(cells)))
+    return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
+
+
+def _said(error: Exception | str) -> str:
+    return str(error) if isinstance(error, ValueError | TypeError | str) else f"{type(error).__name__}: {error}"
 
 
 def _print(played: Played) -> None:

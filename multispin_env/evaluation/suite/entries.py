@@ -4,9 +4,8 @@ Nothing in an entry is executed but its networks. It names no file outside its f
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.executors import Executor
 from multispin_env.files import beside, read_json, write_atomically
 from multispin_env.registry import import_own, is_outside
 
@@ -147,34 +145,7 @@ def rule_policies(name: str, wanted: Sequence[SuiteTask]) -> dict[str, Any]:
     return {one.name: [{"rule": one.reference if name == REFERENCE else name}] for one in wanted}
 
 
-def play_policies(
-    folder: Path, policies: Mapping[str, Any], seeds: Sequence[int], executor: Executor, done: Callable[[str], object]
-) -> Played:
-    """Play policies of tasks on the held-out cases; ``done`` is called with the name of what has been played.
-
-    ``ValueError`` names the task and the seed of a policy that can't be read, or can't decide there.
-    """
-    cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
-    found: dict[int, FloatArray] = {}
-    for result in executor.results(partial(_values, folder.resolve()), cells):
-        task_name, seed, policy = cells[result.index]
-        name = f"{task_name}, seed {seed}"
-        error = result.error.strip().splitlines()[-1] if result.error else result.value
-        if isinstance(error, ModuleNotFoundError):  # of what runs networks
-            raise error
-        if isinstance(error, Exception | str):
-            raise ValueError(f"{name}: {_said(error) if 'rule' in policy else cut(_said(error))}")
-        found[result.index] = result.value
-        done(name)
-    indices = iter(range(len(cells)))
-    return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
-
-
-def _said(error: Exception | str) -> str:
-    return str(error) if isinstance(error, ValueError | TypeError | str) else f"{type(error).__name__}: {error}"
-
-
-def _values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception:
+def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception:
     """What a policy of a task earns, or why it can't: exceptions of onnxruntime have no base of their own."""
     name, _, policy = cell
     try:
