@@ -404,10 +404,12 @@ def run(options: argparse.Namespace) -> int | None:
     make_folder(options.out)
     asked = [cell for seed in seeds for one in wanted for cell in by_task[one.name] if cell.seed == seed]
     failed = do(part_of(asked, options.part), options.out, executor)
-    found = {name: [(cell, saved(cell, options.out)) for cell in cells] for name, cells in by_task.items()}
-    whole = {name: cells for name, cells in found.items() if all(content for _, content in cells)}
-    results = Results(seeds, whole)  # type: ignore[arg-type]  # which has no cell without content
-    if len(whole) == len(found):
+    found = {
+        name: [(cell, content) for cell in cells if (content := saved(cell, options.out)) is not None]
+        for name, cells in by_task.items()
+    }
+    results = Results(seeds, {name: own for name, own in found.items() if len(own) == len(by_task[name])})
+    if len(results.cells) == len(by_task):
         results.write(options.out, options.agent)
     scores = {name: Score.of(one) for name, one in performances(results.played).items()}
     print(aligned(*score_cells({one.name: scores[one.name] for one in wanted if one.name in scores})))
