@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from multispin_env.commands.main import run_alias
+        from multispin_env.apps.commands.main import run_alias
     except ModuleNotFoundError as error:
         sys.stderr.write(
             f'train.py: the package {error.name!r} is missing; install it with: pip install -e ".[train]"\n'

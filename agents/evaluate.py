@@ -10,14 +10,14 @@ from agents.measures import Measure, agent_label, show, write_report
 from agents.models import load_run_model
 from agents.registry import admit
 from agents.runs import SETTINGS, load_config, run_folder, settings_from
+from multispin_env.apps.commands.main import run_alias
+from multispin_env.apps.terminal.arguments import DEFAULTS, Command, add_system_options, chosen_arguments
+from multispin_env.apps.terminal.output import STDOUT, check_outputs, write_output
 from multispin_env.checks import check_integer, check_name
-from multispin_env.commands.main import run_alias
 from multispin_env.evaluation.cases import Episodes, States
 from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.terminal.arguments import DEFAULTS, Command, add_system_options, chosen_arguments
-from multispin_env.terminal.output import STDOUT, check_outputs, write_output
 
 SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 """Options that say how many cases to compare on, and their defaults."""

@@ -25,13 +25,13 @@ from agents.cards import CARD, exported_card, is_foreign
 from agents.models import load_run_model
 from agents.registry import admit
 from agents.runs import RunConfig, load_config, run_folder
+from multispin_env.apps.commands.main import run_alias
+from multispin_env.apps.terminal.arguments import Command
+from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
-from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
-from multispin_env.terminal.arguments import Command
-from multispin_env.terminal.output import Progress
 
 PROGRAM = "policy.pt2"
 """File of ``--torch-export``; ``torch.export.load`` reads it."""

@@ -11,13 +11,13 @@ from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoi
 from agents.models import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
 from agents.runs import CONFIG, command_of, load_config, run_folder
+from multispin_env.apps.terminal.arguments import Command
+from multispin_env.apps.terminal.output import Progress
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.cases import Cases, held_out, listed_contenders
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json, write_atomically
-from multispin_env.terminal.arguments import Command
-from multispin_env.terminal.output import Progress
 
 COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """Hash of a commit, whole, by SHA-1 or SHA-256."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.registry import AGENTS, check_admitted
+from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.registration import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import Settings, Variant
@@ -25,7 +26,6 @@ from multispin_env.evaluation.statistics import TUNING_SEED
 from multispin_env.files import locked, make_folder, read_json, write_atomically
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
 
 
 @dataclass

@@ -32,6 +32,9 @@ from agents.export import TracedNetwork, onnx_of
 from agents.registry import AGENTS, PARTS, admit
 from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.vec_env import first_seed, make_vec_env
+from multispin_env.apps.executors import Executor
+from multispin_env.apps.terminal.arguments import executor_of, part_of
+from multispin_env.apps.terminal.output import Tally
 from multispin_env.checks import check_integer, shown
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy
@@ -52,11 +55,8 @@ from multispin_env.evaluation.suite.leaderboard import score_cells
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import CHOSEN, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.executors import Executor
 from multispin_env.files import make_folder, read_json, write_atomically
 from multispin_env.registry import ENVIRONMENTS, imported, is_outside, refusal
-from multispin_env.terminal.arguments import executor_of, part_of
-from multispin_env.terminal.output import Tally
 
 CELL = "cell.json"
 

@@ -25,12 +25,12 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.registry import AGENTS
 from agents.runs import ENCODING_NAMES, SETTINGS, Limits, RunConfig, config_from
 from agents.training import train
+from multispin_env.apps.executors import Executor, Stopped
+from multispin_env.apps.terminal.arguments import Command, add_executor_options, add_system_options, executor_of
+from multispin_env.apps.terminal.output import Tally
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.statistics import aligned
-from multispin_env.executors import Executor, Stopped
 from multispin_env.files import make_folder, replacing, write_atomically
-from multispin_env.terminal.arguments import Command, add_executor_options, add_system_options, executor_of
-from multispin_env.terminal.output import Tally
 
 EXPECTED = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C"
 

@@ -41,11 +41,11 @@ from agents.runs import (
     usual_choice,
 )
 from agents.vec_env import first_seed, make_vec_env
+from multispin_env.apps.executors import on_signals
+from multispin_env.apps.terminal.arguments import Command, add_system_options, chosen_arguments
 from multispin_env.checks import cut, shown
 from multispin_env.envs.registration import with_same_files
-from multispin_env.executors import on_signals
 from multispin_env.files import make_folder
-from multispin_env.terminal.arguments import Command, add_system_options, chosen_arguments
 
 
 def keep_memory() -> None:

@@ -7,8 +7,8 @@ from importlib import import_module
 from time import process_time
 from typing import Any
 
+from multispin_env.apps.terminal.output import exit_status
 from multispin_env.evaluation.statistics import aligned
-from multispin_env.terminal.output import exit_status
 
 Row = Mapping[str, Any]
 """Cells of a line of a table, by the titles of their columns."""

@@ -8,19 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from multispin_env import registry
-from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
-from multispin_env.controllers.capacity import Capacity, capacity
-from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
-from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate, serve
-from multispin_env.controllers.factory import controller_names, make_controller
-from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.controllers.rounds.systems import (
+from multispin_env.baselines.systems import (
     autoregressive_goodput,
     centralized_goodput,
     colocated_goodput,
     overlapping_goodput,
     p2p_goodput,
 )
+from multispin_env.bounds.ahead import rate_optimum
+from multispin_env.bounds.rate import RatePrices, rate_bound, rate_prices
+from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
+from multispin_env.controllers.names import controller_names, make_controller
+from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.continuous.variants import ContinuousVariant
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
@@ -46,8 +45,9 @@ from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
+from multispin_env.simulation.capacity import Capacity, capacity
+from multispin_env.simulation.long_run import LongRun, long_run, long_run_rate, serve
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
-from multispin_env.solver.policy_iteration import rate_optimum
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 if TYPE_CHECKING:

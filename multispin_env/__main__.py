@@ -2,7 +2,7 @@
 
 import sys
 
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

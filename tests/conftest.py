@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 import multispin_env as ms
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.registry import SCENARIOS
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen

@@ -16,10 +16,11 @@ import multispin_env as ms
 from agents import AGENTS
 from agents.base import PLAIN, AnyEnvironment
 from multispin_env import registry
-from multispin_env.commands.main import main as multispin
+from multispin_env.apps.commands.main import main as multispin
+from multispin_env.apps.reproduce.figure import FigureSpec
+from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.controllers.base import ContinuousController, Modifier
 from multispin_env.controllers.estimators import Estimator
-from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
@@ -30,7 +31,6 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance import ByTask
 from multispin_env.physics.arrivals import GapArrivals
 from multispin_env.physics.radio import Independent
-from multispin_env.reproduce.figure import FigureSpec
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 

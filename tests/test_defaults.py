@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 import multispin_env as ms
-from multispin_env.commands.main import COMMANDS, load_command
+from multispin_env.apps.commands.main import COMMANDS, load_command
 from multispin_env.controllers.base import Assumptions
 from multispin_env.registry import ESTIMATORS
 from tests.families import ROUNDS, VARIANTS

@@ -7,9 +7,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env import wrappers
+from multispin_env.baselines.systems import draft_schedule
 from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.controllers.rounds.systems import draft_schedule
 from multispin_env.parallel import parallel_env
 from multispin_env.physics.rounds import jain_index
 from multispin_env.physics.tokens import expected_tokens, sample_tokens

@@ -29,8 +29,8 @@ HEAVY = (
     "code",
     [
         "import multispin_env",
-        "from multispin_env.commands.main import main; main(['solve', 'examples/devices.csv'])",
-        "from multispin_env.commands.main import main; main([])",
+        "from multispin_env.apps.commands.main import main; main(['solve', 'examples/devices.csv'])",
+        "from multispin_env.apps.commands.main import main; main([])",
     ],
     ids=["import", "solve", "help"],
 )

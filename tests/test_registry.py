@@ -2,6 +2,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env import registry
+from multispin_env.apps.reproduce.figure import FigureSpec
 from multispin_env.controllers.estimators import Estimator
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.rounds.encodings import RoundsCodec
@@ -11,7 +12,6 @@ from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.lengths import Lengths
 from multispin_env.physics.radio import Channel
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, SCENARIOS
-from multispin_env.reproduce.figure import FigureSpec
 
 
 def of(kind):

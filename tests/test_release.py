@@ -88,7 +88,7 @@ def test_the_wheel_has_its_licences(wheel, metadata):
     (ours,) = (name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
     assert wheel.read(ours) == (ROOT / "LICENSE").read_bytes()
     assert metadata["License-Expression"] == "MIT AND CC-BY-4.0"
-    assert b"CC-BY 4.0" in wheel.read("multispin_env/records/README.md")
+    assert b"CC-BY 4.0" in wheel.read("multispin_env/data/records/README.md")
 
 
 def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):

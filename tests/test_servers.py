@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.registry import SERVERS
 
 QWEN = ms.Scenario.preset("qwen3.5")

@@ -29,12 +29,12 @@ from agents.runs import Limits, RunConfig
 from agents.training import train
 from benchmarks.tools import Row, add_counts, show
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.factory import make_controller
+from multispin_env.bounds.ahead import ahead_rate, rate_optimum
+from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.statistics import HELD_OUT_SEED, TUNING_SEED
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
-from multispin_env.solver.policy_iteration import ahead_rate, rate_optimum
 
 ENV = "MultiSpin/DraftAhead-v0"
 STEPS = {1: 0.125, 2: 0.5}  # of the grid of head starts

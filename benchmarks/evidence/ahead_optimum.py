@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tools import Row, add_counts, show
-from multispin_env.controllers.factory import make_controller
+from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
+from multispin_env.controllers.names import make_controller
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
-from multispin_env.solver.policy_iteration import ahead_optimum, ahead_rate
 
 RULES: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]] = {"optimal": ("optimal", [{}])}
 """Columns, the controller of each, and the options that it is tried with in each case."""

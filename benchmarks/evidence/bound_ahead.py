@@ -15,10 +15,10 @@ from typing_extensions import override
 
 import multispin_env as ms
 from benchmarks.tools import Row, add_counts, show
+from multispin_env.bounds.ahead import rate_optimum
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.radio import spectral_efficiency
-from multispin_env.solver.policy_iteration import rate_optimum
 
 SERVERS: dict[str, dict[str, Any]] = {
     "paper": {},

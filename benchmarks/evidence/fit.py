@@ -1,8 +1,8 @@
 """Laws of verification fitted to measured passes.
 
 Each law is a maximum of affine pieces a + b n of the n tokens in a pass, a, b ≥ 0, whose largest relative error is
-least (`multispin_env.models.passes`). The table has the pieces, the error, and that of the profile that ships with the
-package.
+least (`multispin_env.apps.models.passes`). The table has the pieces, the error, and that of the profile that ships with
+the package.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.tools import Row, show
-from multispin_env.models.passes import fit_law
+from multispin_env.apps.models.passes import fit_law
 from multispin_env.registry import SERVERS
 from multispin_env.server import line_time
 from multispin_env.units import MS

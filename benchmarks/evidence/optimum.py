@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.tools import Row, add_counts, show
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.evaluation.cases import States
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.tokens import pass_tokens, verification_time

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any
 
+from multispin_env.apps.reproduce.figure import PRESETS
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells, user_cells
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, markdown, mean_interval
-from multispin_env.reproduce.figure import PRESETS
 
 BEST = "optimal+clairvoyant"
 ALWAYS = ("fixed", "homogeneous", BEST)

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.evidence.optimum import BUDGETS, TOLERANCE, hostile, judged
 from benchmarks.tools import Row, add_counts, show
-from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import SCENARIOS, SERVERS

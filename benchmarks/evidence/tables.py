@@ -14,9 +14,9 @@ import numpy as np
 import multispin_env as ms
 from benchmarks.evidence.fit import TABLES
 from benchmarks.tools import Row, show
-from multispin_env.models.passes import VERIFY, PassCell, fit_law, law_times
-from multispin_env.models.profile import sizes_of
-from multispin_env.models.tables import BATCHES, CONTEXT, LENGTHS, Machine, StepTimes, TableProfile, table_profile
+from multispin_env.apps.models.passes import VERIFY, PassCell, fit_law, law_times
+from multispin_env.apps.models.profile import sizes_of
+from multispin_env.apps.models.tables import BATCHES, CONTEXT, LENGTHS, Machine, StepTimes, TableProfile, table_profile
 from multispin_env.registry import SERVERS
 from multispin_env.units import MS
 

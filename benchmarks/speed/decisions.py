@@ -8,7 +8,7 @@ import numpy as np
 
 import agents
 from benchmarks.tools import Row, cpu_seconds, show
-from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario

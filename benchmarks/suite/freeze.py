@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.continuous.bound import rate_bound
+from multispin_env.bounds.rate import rate_bound
 from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes, bounds_of

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tools import show
+from multispin_env.apps.reproduce.figure import PRESETS
 from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.statistics import TUNING_SEED
 from multispin_env.registry import ESTIMATORS
-from multispin_env.reproduce.figure import PRESETS
 
 Options = dict[str, Any]
 

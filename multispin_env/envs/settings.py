@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
-from multispin_env.controllers.factory import ContenderName, controller_names, make_controller
+from multispin_env.controllers.names import ContenderName, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.engine import ActionCodec, Engine
 from multispin_env.envs.observations import SHARED, Entry, ObservationCodec, Shared

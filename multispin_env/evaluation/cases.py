@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from multispin_env.arrays import FloatArray
+from multispin_env.baselines.systems import SYSTEMS
+from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
 from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller, RoundsController
-from multispin_env.controllers.continuous.bound import BOUNDED_CHANNELS, rate_bound
-from multispin_env.controllers.factory import ContenderName, controller_names, make_controller
+from multispin_env.controllers.names import ContenderName, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, compare_values

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
+from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_name
-from multispin_env.controllers.factory import ContenderName
-from multispin_env.controllers.rounds.systems import SYSTEMS
+from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import Cells, mean_interval
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import Settings, Variant

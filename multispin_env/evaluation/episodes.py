@@ -10,8 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer, check_name
-from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import InfoKeys
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start

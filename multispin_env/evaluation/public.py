@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.factory import ContenderName
+from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import DEFAULT_SCENARIO

@@ -40,7 +40,7 @@ from multispin_env.physics.acceptance import (
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
-PACKAGED = "records/acceptance.npz"
+PACKAGED = "data/records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
 MIN_PLACES = 8  # Fewest places of a prompt: a shorter text would mostly repeat itself

@@ -17,7 +17,7 @@ from multispin_env.checks import check_name, cut, shown
 from multispin_env.files import MIB
 from multispin_env.npz import INTEGERS, MOST_NUMBERS, packaged, read_arrays, read_file
 
-PACKAGED = "records/requests.npz"
+PACKAGED = "data/records/requests.npz"
 PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db615"
 
 TRACES = {"azure-chat": "conv_", "azure-code": "code_"}

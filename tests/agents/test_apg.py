@@ -12,7 +12,7 @@ import multispin_env as ms
 from agents.apg import WIDE, WINDOW, APGSettings, Play
 from agents.base import scenarios_like
 from agents.vec_env import make_vec_env
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS

@@ -17,7 +17,7 @@ from agents.measures import Headline
 from agents.models import load_run_model
 from agents.runs import Limits, digest, load_config
 from agents.training import Best, TrainingMonitor, train
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 
 TINY = ["--num-users", "3", "--seed", "1"]
 

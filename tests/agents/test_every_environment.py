@@ -12,7 +12,7 @@ from agents import evolution
 from agents.checkpoints import load_checkpoint
 from agents.evolution import EvolutionSettings
 from agents.runs import load_config, usual_choice
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import Row
 from multispin_env.evaluation.statistics import EPISODE_SEED

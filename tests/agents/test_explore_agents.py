@@ -12,9 +12,9 @@ from agents.checkpoints import MODEL, Checkpoint, save_checkpoint
 from agents.models import ROOT, of_package, of_run
 from agents.runs import CONFIG, load_config
 from agents.vec_env import make_vec_env
-from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
-from multispin_env.explore.settings import Places
-from tests.explore.test_no_barrier import printed
+from multispin_env.apps.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
+from multispin_env.apps.explore.settings import Places
+from tests.apps.explore.test_no_barrier import printed
 
 FULL = "MultiSpin/Heterogeneous-v0"
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)

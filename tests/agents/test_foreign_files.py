@@ -17,7 +17,7 @@ from agents.measures import Measure
 from agents.models import ROOT, SCORE, read
 from agents.runs import CONFIG, DIGEST, digest, load_config, save_config
 from agents.vec_env import make_vec_env
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import ONNX, POLICY, read_about, settings_of
 from multispin_env.files import make_folder
 from multispin_env.physics.records import load_records

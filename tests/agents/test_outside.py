@@ -7,7 +7,7 @@ import pytest
 
 from agents import AGENTS
 from agents.registry import admit
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 
 MODULE = """
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from agents.cards import CARD, packed_card
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.models import ROOT, SCORE, read
 from agents.runs import command_of
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS
 from tests.cards import card_of, check_card

@@ -18,10 +18,10 @@ import pytest
 
 import multispin_env as ms
 from benchmarks.evidence.tables import MACHINES
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
+from multispin_env.apps.models.profile import formula, lines_in_words
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
-from multispin_env.models.profile import formula, lines_in_words
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS
 

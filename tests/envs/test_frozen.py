@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 import multispin_env as ms
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.envs.rounds.variants import Heterogeneous
 from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.registry import ENVIRONMENTS

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.rounds.systems import SYSTEMS
+from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases import (
     Episodes,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multispin_env.apps.terminal.output import check_outputs, write_output
 from multispin_env.evaluation.comparison import (
     METRICS,
     Row,
@@ -18,7 +19,6 @@ from multispin_env.evaluation.comparison import (
 )
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
-from multispin_env.terminal.output import check_outputs, write_output
 
 
 def stats(goodput, tokens, served=False):

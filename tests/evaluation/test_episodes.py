@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.factory import ContenderName, make_controller
+from multispin_env.controllers.names import ContenderName, make_controller
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.contenders import contenders_of, make_contender

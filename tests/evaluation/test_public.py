@@ -9,7 +9,7 @@ import pytest
 from stable_baselines3 import PPO
 
 import multispin_env as ms
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.registry import CONTROLLERS
 from tests.evaluation.test_policy import policy_of
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import SystemState, checked_decision
 from multispin_env.scenario import Scenario

@@ -9,7 +9,7 @@ import pytest
 from reference import equal_latency, expected_tokens, server_time
 
 import multispin_env as ms
-from multispin_env.solver.policy_iteration import ahead_optimum, ahead_rate
+from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
 
 
 def system(pair, server, alphas, least=0, factors=None, **fields):

@@ -12,7 +12,6 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.controllers.continuous.under_way import Background, aside
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -20,6 +19,7 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
+from multispin_env.simulation.long_run import long_run_rate
 
 
 def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:

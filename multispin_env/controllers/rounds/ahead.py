@@ -10,10 +10,10 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import Option, WeightedController, check_option, per_copy
-from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
+from multispin_env.simulation.long_run import long_run_rate
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.problem import checked_problem
 

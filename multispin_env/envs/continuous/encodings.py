@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
-from multispin_env.controllers.continuous.rates import serve_in
-from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.names import make_controller
 from multispin_env.envs.engine import ActionCodec, columns_stacked
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state
+from multispin_env.simulation.long_run import serve_in
 
 REFERENCE = "groups"
 """Controller that ``"residual"`` plays at zero, and whose rate is the price of a second unless it is chosen."""

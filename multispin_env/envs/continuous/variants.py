@@ -11,7 +11,7 @@ from typing_extensions import override
 from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
-from multispin_env.controllers.factory import CLAIRVOYANT, check_controller_name
+from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
 from multispin_env.envs.continuous.encodings import REFERENCE, ContinuousCodec, reference_rate
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.objectives import Objective, TokensMinusTime

@@ -258,8 +258,8 @@ class RecordedAcceptance(HiddenRate):
 
     As `MultiSpin/HiddenAcceptance-v0` without `spread`, and
 
-    - `records`: a file in the format of `multispin_env/records/README.md`, or `Records`; default those of the package,
-      whose tasks are taken for the scenario's in their order.
+    - `records`: a file in the format of `multispin_env/data/records/README.md`, or `Records`; default those of the
+      package, whose tasks are taken for the scenario's in their order.
     - `half`: 0 or 1 takes every second text of each task, from the first or the second on; default `None`, all.
     - `modelled`: whether requests are those of `MultiSpin/HiddenAcceptance-v0` with the mean and spread of the texts,
       instead of replayed; default false. `train.py` learns from a model of one half and measures on the replay of the

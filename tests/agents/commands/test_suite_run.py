@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 import multispin_env as ms
 from agents.base import DirectLearner
 from agents.suite import CELL, BudgetSpentError, Cell, Keeper, exported
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
 
@@ -60,7 +60,7 @@ def remembering(policy, env, **others):
 def few(monkeypatch):
     """Two of the tasks, in the second of which other numbers of devices play."""
     few = tuple(ms.suite.task(name) for name in NAMES)
-    for module in ("agents.suite", "multispin_env.commands.suite", "multispin_env.evaluation.suite.entries"):
+    for module in ("agents.suite", "multispin_env.apps.commands.suite", "multispin_env.evaluation.suite.entries"):
         monkeypatch.setattr(f"{module}.tasks", lambda: few)
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from agents import sweep, training
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 
 pytest.importorskip("matplotlib")
 

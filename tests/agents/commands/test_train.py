@@ -16,7 +16,7 @@ import torch as th
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
 from agents.measures import CURVE, points
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
 ROOT = Path(__file__).parents[3]

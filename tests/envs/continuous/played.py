@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.names import make_controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 BUSY = ms.Workload(

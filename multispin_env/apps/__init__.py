@@ -1,0 +1,1 @@
+"""Applications: commands, the page of explore, figures, films, and real models."""

@@ -1,0 +1,107 @@
+"""``multispin compare``: contenders compared on whole episodes of an environment."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+from multispin_env.apps.executors import Executor, Serial
+from multispin_env.apps.terminal.arguments import (
+    COMMON,
+    DEFAULT_ENV,
+    DEFAULT_SCENARIO,
+    Command,
+    add_executor_options,
+    add_system_options,
+    check_settings,
+    chosen_arguments,
+    executor_of,
+)
+from multispin_env.apps.terminal.output import (
+    Progress,
+    Tally,
+    add_table_options,
+    check_outputs,
+    is_quiet,
+    made_by,
+    write_tables,
+)
+from multispin_env.baselines.systems import SYSTEMS
+from multispin_env.checks import check_integer
+from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.evaluation.cases import Episodes
+from multispin_env.evaluation.comparison import METRICS
+from multispin_env.evaluation.contenders import SLOW
+from multispin_env.evaluation.episodes import EpisodeStats
+from multispin_env.evaluation.public import EPISODES, chosen_metric, compared, with_reference
+from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_system_options(parser, "arguments of the environment, values as in Python")
+    parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
+    parser.add_argument(
+        "--controllers",
+        nargs="+",
+        metavar="NAME",
+        help="a controller, which sees the true state, or one with estimators, which does not, as "
+        f"optimal+filter or greedy+deadlines+filter, or {OWN_CONTROLLER} "
+        f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
+        f"{', '.join(SYSTEMS)} (where rounds are independent)",
+    )
+    parser.add_argument("--episodes", type=int, default=EPISODES, help=f"episodes of each (default {EPISODES})")
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
+    parser.add_argument(
+        "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
+    )
+    parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
+    add_table_options(parser)
+    add_executor_options(parser, "controllers", parts=False)
+
+
+def stats_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[str, EpisodeStats]:
+    """What each contender does in the same episodes; ``ValueError`` with what went wrong with one."""
+    if isinstance(executor, Serial):  # which can say how far a contender is
+        with Progress(len(names)) as progress:
+            return {name: cases.play(name, progress.begin(name)) for name in names}
+    found = {}
+    with Tally(len(names), executor.width) as tally:
+        for result in executor.results(replace(cases).play, names):  # a copy, without environments
+            if result.error:
+                raise ValueError(f"{names[result.index]}: {result.error.strip().splitlines()[-1]}")
+            found[names[result.index]] = result.value
+            tally.add(names[result.index])
+    return {name: found[name] for name in names}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Play, compare and show."""
+    check_outputs(options.json, options.csv)
+    check_integer("seed", options.seed, 0)
+    executor = executor_of(options)
+    arguments = chosen_arguments(options)
+    check_settings(options, arguments, [options.env], COMMON)
+    cases = Episodes(options.env, options.episodes, options.scenario, arguments, options.seed)
+    metric = chosen_metric(cases, options.metric)
+    plays, reference = with_reference(cases, options.controllers, options.reference)
+    found = compared(cases, stats_of(cases, tuple(plays), executor), reference, metric)
+    chosen = {"metric": found.metric, "reference": found.reference}
+    write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"))
+    if not is_quiet(options):
+        print("\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)]))
+
+
+COMMAND = Command(
+    "Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes.",
+    (
+        "",
+        "--scenario qwen3.5 --num-users 8 --total-bandwidth 5e6",
+        "--env MultiSpin/Homogeneous-v0 --controllers homogeneous fixed --json table.json",
+        "--env MultiSpin/HiddenAcceptance-v0 --controllers optimal optimal+filter optimal+task-mean",
+        "--env MultiSpin/DelayedChannel-v0 --set delay=2 correlation=0.95",
+        "--env MultiSpin/Serving-v0 --num-users 8 --set load=0.85",
+        "--env MultiSpin/Continuous-v0 --num-users 8 --set acceptance_visible=False",
+    ),
+    add_options,
+    run,
+)

@@ -1,0 +1,81 @@
+"""``multispin explore``: a page with sliders in the browser."""
+
+import argparse
+import threading
+import webbrowser
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from multispin_env.apps.explore.page import VIEWS, PageView, view_settings
+from multispin_env.apps.explore.settings import RUNS, Places
+from multispin_env.apps.terminal.arguments import Command
+from multispin_env.checks import check_name
+
+DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
+
+It opens in the browser and is computed on this machine. It loads nothing from elsewhere, and nobody else can reach it
+unless --host says so.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--scenario", type=Path, metavar="FILE", help="a .toml or .json file beside the presets")
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"agents that were trained (default {RUNS})"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to be reached at (default 127.0.0.1: only from here)"
+    )
+    parser.add_argument("--port", type=int, default=8050, help="0 takes a free one (default 8050)")
+    parser.add_argument(
+        "--print", metavar="LINK", help="print the numbers of a link, as '/landscape?seed=3', and serve no page"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
+
+
+def print_numbers(link: str, places: Places) -> None:
+    """Print the numbers of a view: run the Python that its page hands out."""
+    parts = urlsplit(link)
+    name = parts.path.strip("/")
+    check_name("view", name, VIEWS.names())
+    view: PageView = VIEWS.load(name)
+    settings = view_settings(view, parts.query, places)
+    exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
+
+
+def serve_page(options: argparse.Namespace, places: Places) -> None:
+    """Answer until Ctrl-C."""
+    from multispin_env.apps.explore.app import make_app
+    from multispin_env.apps.explore.serving import is_loopback, listening, run_server
+
+    with listening(options.host, options.port) as at:
+        port = at.getsockname()[1]
+        app = make_app(places, options.host, port)
+        shown = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{shown}:{port}/"
+        print(f"{options.program}: {address} (Ctrl-C ends it)", flush=True)
+        if not is_loopback(options.host):
+            print(
+                f"{options.program}: whoever reaches {options.host} can use this page, without a password", flush=True
+            )
+        if not options.no_browser:
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        run_server(app, at)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print, or serve."""
+    places = Places(options.scenario, options.runs)
+    if options.print is not None:
+        print_numbers(options.print, places)
+    else:
+        serve_page(options, places)
+
+
+COMMAND = Command(
+    DESCRIPTION,
+    ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/landscape?num_users=8'"),
+    add_options,
+    run,
+)

@@ -1,0 +1,143 @@
+"""``multispin reproduce``: the paper's figures and claims, as tables, pictures and one page."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from multispin_env.apps.executors import Executor
+from multispin_env.apps.reproduce.drawing import Shown, check_matplotlib, markdown_table, render_page, save
+from multispin_env.apps.reproduce.figure import QUICK_STATES, STATES, FigureSpec, Scale
+from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
+from multispin_env.apps.terminal.output import Progress
+from multispin_env.checks import check_integer, check_name
+from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned, to_csv
+from multispin_env.files import make_folder, read_json, write_text
+from multispin_env.registry import FIGURES
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these figures (default: all; --list names them)")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the files (default results)")
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"of the states (default {HELD_OUT_SEED})")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK_STATES} states instead of {STATES}, and coarse grids"
+    )
+    parser.add_argument("--list", action="store_true", help="name the figures and stop")
+    add_executor_options(parser, "settings of figures", parts=False)
+
+
+def command(name: str, options: argparse.Namespace) -> str:
+    """Return the command that repeats one figure, however this one was called."""
+    parts = ["multispin reproduce --only", name]
+    parts += ["--quick"] if options.quick else []
+    parts += [] if options.seed == HELD_OUT_SEED else ["--seed", str(options.seed)]
+    return " ".join(parts)
+
+
+Table = tuple[Cells, list[Cells]]
+"""Header and lines."""
+
+UNFINISHED = "unfinished.json"
+"""File with the figures of a run that was stopped, and their tables."""
+
+DRAWN, QUICK_PART = 0.7, 0.02
+"""CPU seconds that it takes to draw a figure, and the part of a full run's rows that those of a quick one take."""
+
+
+def rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) -> list[Any]:
+    """Rows of a figure for one of its settings."""
+    rows, setting = task
+    return rows(scale, setting)
+
+
+def computed(
+    specs: Mapping[str, FigureSpec], scale: Scale, executor: Executor, progress: Progress
+) -> Iterator[tuple[str, list[Any]]]:
+    """Names of figures and their rows, each as soon as it has all; ``ValueError`` with what went wrong with one."""
+    places = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
+    left = Counter(name for name, _ in places)
+    costs = {name: scale.pick(1.0, QUICK_PART) * spec.seconds / left[name] for name, spec in specs.items()}
+    report, done = progress.begin(f"{len(specs)} figures"), 0.0
+    total = sum(costs[name] for name, _ in places) + DRAWN * len(specs)
+    found: dict[str, dict[int, list[Any]]] = {name: {} for name in specs}
+    for result in executor.results(partial(rows_of, scale), [(specs[name].rows, setting) for name, setting in places]):
+        name, _ = places[result.index]
+        if result.error:
+            raise ValueError(f"{name}: {result.error.strip().splitlines()[-1]}")
+        found[name][result.index] = result.value
+        done += costs[name]
+        if len(found[name]) == left[name]:
+            yield name, [row for _, rows in sorted(found.pop(name).items()) for row in rows]
+            done += DRAWN
+        report(done, total)
+
+
+def written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> Table | None:
+    """Write the CSV file of a figure, its pictures and, if it has one, its table in Markdown; returns this table."""
+    write_text(folder / f"{name}.csv", to_csv(rows))
+    save(partial(spec.draw, rows), spec.size, folder / name)
+    if spec.cells is None:
+        return None
+    cells = spec.cells(rows)
+    write_text(folder / f"{name}.md", f"{markdown_table(*cells)}\n")
+    return cells
+
+
+def finished(folder: Path, about: str) -> dict[str, Table | None]:
+    """Tables, if they have one, of the figures of the same kind of run that was stopped in this folder."""
+    file = folder / UNFINISHED
+    kept = read_json(file) if file.exists() else {}
+    return kept["figures"] if kept.get("about") == about else {}
+
+
+def printed(spec: FigureSpec, table: Table | None) -> str:
+    """What the terminal shows of a table, if there is one."""
+    if table is None:
+        return ""
+    header, lines = table
+    return f"\n{aligned(header[: spec.printed], [line[: spec.printed] for line in lines])}\n"
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compute the figures, and write each as soon as it is there; if this is stopped, the same command goes on."""
+    if options.list:
+        print("\n".join(f"{name:14s} {FIGURES.load(name).title}" for name in FIGURES.names()))
+        return
+    names = list(dict.fromkeys(options.only or FIGURES.names()))
+    for name in names:
+        check_name(FIGURES.kind, name, FIGURES.names())
+    check_integer("seed", options.seed, 0)
+    executor = executor_of(options)
+    check_matplotlib()
+    make_folder(options.out)
+    scale = Scale(options.quick, QUICK_STATES if options.quick else STATES, options.seed)
+    about = f"multispin_env {version('multispin_env')}, {scale.states} states, seed {scale.seed}; intervals are 95 %."
+    tables = finished(options.out, about)
+    specs: dict[str, FigureSpec] = {name: FIGURES.load(name) for name in names}
+    try:
+        with Progress(1) as progress:
+            missing = {name: spec for name, spec in specs.items() if name not in tables}
+            for name, rows in computed(missing, scale, executor, progress):
+                tables[name] = written(name, specs[name], rows, options.out)
+                write_text(options.out / UNFINISHED, json.dumps({"about": about, "figures": tables}))
+                progress.say(f"{options.out / name}.png{printed(specs[name], tables[name])}")
+    finally:
+        shown = [Shown(name, specs[name], command(name, options), tables[name]) for name in names if name in tables]
+        page = render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown)
+        write_text(options.out / "index.html", page)
+    (options.out / UNFINISHED).unlink(missing_ok=True)
+    print(options.out / "index.html")
+
+
+COMMAND = Command(
+    "Compute and draw the paper's figures and check its claims on this model.",
+    ("--quick", "--only users claims --out figures", "--list"),
+    add_options,
+    run,
+)

@@ -1,0 +1,119 @@
+"""``multispin schedule``: draft length by batch size, as real servers take it."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+
+from multispin_env.apps.terminal.arguments import (
+    DEFAULT_SCENARIO,
+    Command,
+    add_scenario_options,
+    add_set_option,
+    chosen_scenario,
+)
+from multispin_env.apps.terminal.output import made_by
+from multispin_env.baselines.systems import Span, draft_schedule
+from multispin_env.checks import check_name, check_real
+from multispin_env.evaluation.statistics import aligned
+from multispin_env.scenario import Scenario
+from multispin_env.units import MS
+
+DESCRIPTION = """Draft length by batch size for a server that hosts both models, with the predicted speed-up over no
+drafting, as a table or as a server's configuration.
+
+It depends on the law of verification (--server, or that of the scenario), the draft model's time for a token (that of
+the server, by batch size, or --draft-time) and the tasks' acceptance rates."""
+
+HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_scenario_options(parser)
+    parser.set_defaults(scenario=DEFAULT_SCENARIO)
+    parser.add_argument(
+        "--draft-time",
+        type=float,
+        metavar="S",
+        help="s of the draft model for a token (default the server's, or 0.004)",
+    )
+    parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
+    parser.add_argument("--format", default="table", help=f"one of {', '.join(FORMATS)} (default table)")
+    add_set_option(parser)
+
+
+def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    times = dict.fromkeys(f"{scenario.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
+    print(f"{scenario.label}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests\n")
+    lines = [
+        (f"{span.first} to {span.last}", str(span.draft_length), f"{span.goodput:.1f}", f"{span.speed_up:.2f}")
+        for span in spans
+    ]
+    print(aligned(HEADER, lines))
+
+
+def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    """For ``--speculative-config``, beside the method and the draft model."""
+    ranges = [[span.first, span.last, span.draft_length] for span in spans]
+    longest = max(span.draft_length for span in spans)
+    print(json.dumps({"num_speculative_tokens": longest, "num_speculative_tokens_per_batch_size": ranges}))
+
+
+def _tensorrt_llm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    """YAML: a size is the largest of its span; beyond the last of them the server does not draft.
+
+    A length of 0 is left to that rule. Between lengths above 0 it would leave the state of the drafter stale, so it
+    becomes 1 there.
+    """
+    drafting = [index for index, span in enumerate(spans) if span.draft_length > 0]
+    kept = spans[: drafting[-1] + 1] if drafting else []
+    lengths = {span.last: max(1, span.draft_length) for span in kept}
+    schedule = ", ".join(f"{size}: {length}" for size, length in lengths.items())
+    print(f"speculative_config:\n  max_draft_len: {max(lengths.values(), default=0)}")
+    print(f"  draft_len_schedule: {{{schedule}}}")
+
+
+def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    """For ``--speculative-adaptive-config``: the lengths that it chooses among by what is accepted."""
+    steps = sorted({span.draft_length for span in spans if span.draft_length > 0})
+    print(json.dumps({"candidate_steps": steps}))
+
+
+def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    about = {
+        "scenario": scenario.to_dict(),
+        "max_batch": options.max_batch,
+        **made_by(options),
+    }
+    print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
+
+
+ScheduleWriter = Callable[[Sequence[Span], Scenario, argparse.Namespace], None]
+
+FORMATS: MappingProxyType[str, ScheduleWriter] = MappingProxyType(
+    {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
+)
+"""How a schedule is printed, by the names of the option."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Find the lengths and print them."""
+    check_name("format", options.format, FORMATS)
+    scenario = chosen_scenario(options)
+    if options.draft_time is not None:
+        time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
+        scenario = scenario.replace(server_draft_time=time)
+    FORMATS[options.format](draft_schedule(scenario, options.max_batch), scenario, options)
+
+
+COMMAND = Command(
+    DESCRIPTION,
+    (
+        "--scenario qwen3.5 --server a100-32b",
+        "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",
+        "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
+    ),
+    add_options,
+    run,
+)

@@ -1,0 +1,317 @@
+"""``multispin solve``: the decision for devices from a file, priced and compared, without any learning."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispin_env.apps.commands.devices import Devices, read_devices
+from multispin_env.apps.terminal.arguments import (
+    DEFAULT_SCENARIO,
+    Command,
+    add_scenario_options,
+    add_set_option,
+    chosen_arguments,
+    chosen_scenario,
+)
+from multispin_env.apps.terminal.output import STDOUT, check_outputs, made_by, write_output
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.names import (
+    OWN_CONTROLLER,
+    check_controller,
+    controller_maker,
+    controller_names,
+    make_controller,
+)
+from multispin_env.evaluation.statistics import Cells, aligned, to_csv
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import Decision, Outcome
+from multispin_env.registry import option_names
+from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import CertifiedDecision
+from multispin_env.units import MHZ, MS
+
+DESCRIPTION = """Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or one
+length for all would give.
+
+The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. One row is one
+device, and K is the number of rows. Columns:
+  draft_time_s or draft_time_ms   time of the small model for one token
+  spectral_efficiency or snr_db   bit/s/Hz of the uplink, or its signal-to-noise ratio, r = log2(1 + snr)
+  acceptance_rate                 probability that the large model accepts a drafted token, in [0, 1]
+  name, weight                    optional: a label, and how much a token of this device counts (default 1)
+"""
+
+
+COMPARED = ("uniform-bandwidth", "fixed")
+"""What needs no optimizer: equal bandwidth with the best lengths, and one length for all."""
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """What one device is told, and what comes of it."""
+
+    name: str
+    draft_length: int  # tokens
+    bandwidth: float  # Hz
+    share: float  # of the whole bandwidth
+    draft_time: float  # s, the whole draft
+    upload_time: float  # s, the whole draft
+    expected_tokens: float  # in a round
+
+
+@dataclass(frozen=True)
+class RivalRow:
+    """What one controller reaches for the same devices."""
+
+    name: str
+    goodput: float  # tokens/s, weighted where the devices have weights
+    share: float  # of the goodput of the decision
+    token_time: float | None = None  # s, that the slowest device waits for a token; None where no TPOT was asked for
+
+
+@dataclass(frozen=True)
+class PricedDecision:
+    """A decision, priced; what nobody asked for is ``None``."""
+
+    goodput: float  # tokens/s
+    weighted_goodput: float | None  # tokens/s, where devices have weights
+    round_latency: float  # s
+    verification_time: float  # s
+    devices: list[DeviceRow]
+    rivals: list[RivalRow]  # best first, those that are late for a device last
+    token_time: float | None = None  # s, that the slowest device waits for a token; where there is a TPOT
+    tpot: float | None = None  # s, that each device may wait for a token
+    free_time: float | None = None  # s, that the slowest device would wait without it
+    upper_bound: float | None = None  # tokens/s; no decision has more
+    gap: float | None = None  # relative
+    wanted: float | None = None  # relative gap that was asked for
+
+    @property
+    def tpot_binds(self) -> bool | None:
+        """Whether the decision would be another one without the TPOT."""
+        return None if self.tpot is None else _late(self.free_time, self.tpot)
+
+    @property
+    def certified(self) -> bool | None:
+        """Whether the proof reached the gap that was asked for."""
+        return None if self.gap is None or self.wanted is None else self.gap <= self.wanted
+
+
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # the goodput shows it
+def solve(
+    scenario: Scenario, devices: Devices, controller: str, certify: float | None = None, tpot: float | None = None
+) -> PricedDecision:
+    """Decide for the devices, of which the scenario has as many, price the decision and compare it.
+
+    ``ValueError`` for an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad
+    gap, a TPOT that no decision reaches, or numbers so extreme that nothing is left of the goodput.
+    """
+    check_controller(controller, controller_names("rounds"))
+    decision = _decide(scenario, devices, controller, {"certify": certify, "tpot": tpot})
+    outcome = expected_outcome(scenario, devices.state, decision)
+    token_time = free_time = _token_time(outcome, tpot)
+    if tpot is not None:
+        if _late(token_time, tpot):
+            raise ValueError(f"tpot: expected at least {token_time:.6g} s, the least for these devices, got {tpot:g}")
+        free_time = _token_time(
+            expected_outcome(scenario, devices.state, _decide(scenario, devices, controller, {})), tpot
+        )
+    reached = _value(outcome, devices.weights)
+    if not 0.0 < reached < np.inf:
+        raise ValueError(f"goodput: expected a finite number > 0, got {reached} tokens/s; the inputs are too extreme")
+    rivals = [RivalRow(controller, reached, 1.0, token_time)]
+    for name in COMPARED:
+        if name != controller:
+            rival = expected_outcome(scenario, devices.state, make_controller(name, scenario)(devices.state))
+            value = _value(rival, devices.weights)
+            rivals.append(RivalRow(name, value, value / reached, _token_time(rival, tpot)))
+    certificate = decision if isinstance(decision, CertifiedDecision) else None
+    return PricedDecision(
+        goodput=float(outcome.goodput),
+        weighted_goodput=None if devices.weights is None else reached,
+        round_latency=float(outcome.round_latency),
+        verification_time=float(outcome.verification_time),
+        devices=_device_rows(scenario, devices, decision, outcome),
+        rivals=sorted(rivals, key=lambda row: (_late(row.token_time, tpot), -row.goodput)),
+        token_time=token_time,
+        tpot=tpot,
+        free_time=free_time,
+        upper_bound=None if certificate is None else float(certificate.bound),
+        gap=None if certificate is None else float(certificate.gap),
+        wanted=None if certificate is None else certificate.tolerance,
+    )
+
+
+def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mapping[str, float | None]) -> Decision:
+    given: dict[str, Any] = {"weights": devices.weights, **wanted}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if name not in option_names(controller_maker(controller), "scenario"):
+            rounds = controller_names("rounds", scenario)
+            able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
+            raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
+    return make_controller(controller, scenario, **options)(devices.state)
+
+
+def _value(outcome: Outcome, weights: FloatArray | None) -> float:
+    """Σ ω_k E[N_k] / T_e2e; without weights the goodput."""
+    if weights is None:
+        return float(outcome.goodput)
+    return float((weights * outcome.tokens).sum(-1) / outcome.round_latency)
+
+
+def _token_time(outcome: Outcome, tpot: float | None) -> float | None:
+    """Seconds that the slowest device waits for each of its tokens; where there is a TPOT."""
+    return None if tpot is None else float((outcome.round_latency / outcome.tokens).max())
+
+
+def _late(token_time: float | None, tpot: float | None) -> bool:
+    return token_time is not None and tpot is not None and token_time > tpot * (1.0 + 1e-9)  # but for rounding
+
+
+def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outcome: Outcome) -> list[DeviceRow]:
+    columns = (
+        decision.draft_length,
+        decision.bandwidth,
+        decision.bandwidth / scenario.total_bandwidth,
+        outcome.draft_time,
+        outcome.upload_time,
+        outcome.tokens,
+    )
+    rows = zip(devices.names, *(np.asarray(column).tolist() for column in columns), strict=True)
+    return [DeviceRow(*row) for row in rows]
+
+
+def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of devices."""
+    header = "device", "draft length", "bandwidth (MHz)", "share (%)", "draft (ms)", "upload (ms)", "expected tokens"
+    lines: list[Cells] = [
+        (
+            row.name,
+            str(row.draft_length),
+            f"{row.bandwidth / MHZ:.4f}",
+            f"{100.0 * row.share:.2f}",
+            f"{row.draft_time / MS:.2f}",
+            f"{row.upload_time / MS:.2f}",
+            f"{row.expected_tokens:.3f}",
+        )
+        for row in rows
+    ]
+    return header, lines
+
+
+def rival_cells(rows: list[RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the comparison."""
+    kind = "weighted goodput" if weighted else "goodput"
+    header: Cells = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
+    lines: list[Cells] = [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
+    if rows[0].token_time is None:
+        return header, lines
+    times = [f"{(row.token_time or 0.0) / MS:.2f}" for row in rows]
+    return (*header, "slowest device (ms a token)"), [(*line, time) for line, time in zip(lines, times, strict=True)]
+
+
+def summary(solution: PricedDecision) -> str:
+    """What the decision is worth, a line for each number."""
+    latency, verification = solution.round_latency / MS, solution.verification_time / MS
+    lines = {"goodput": f"{solution.goodput:.2f} tokens/s"}
+    if solution.weighted_goodput is not None:
+        lines["weighted goodput"] = f"{solution.weighted_goodput:.2f} tokens/s"
+    lines["round latency"] = f"{latency:.2f} ms, of which verification {verification:.2f} ms"
+    if solution.token_time is not None:
+        lines["slowest device"] = f"a token every {solution.token_time / MS:.2f} ms"
+    if solution.tpot is not None and solution.free_time is not None:
+        verdict = "binds" if solution.tpot_binds else "changes nothing"
+        free = f"without it the slowest device gets a token every {solution.free_time / MS:.2f} ms"
+        lines["limit"] = f"{solution.tpot / MS:g} ms, which {verdict}: {free}"
+    if solution.gap is not None:
+        lines["upper bound"] = f"{solution.upper_bound:.2f} tokens/s"
+        missed = "" if solution.certified else f", not the {solution.wanted:g} that was asked for"
+        lines["proven gap"] = f"{solution.gap:.1e}{missed}"
+    width = max(map(len, lines))
+    return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
+
+
+RECORDED = (
+    *("goodput", "weighted_goodput", "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"),
+    *("upper_bound", "gap", "certified"),
+)
+"""Numbers of a decision in its JSON."""
+
+
+def to_record(solution: PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything as JSON can hold it, in SI units; without what is infinite."""
+    numbers = {name: getattr(solution, name) for name in RECORDED}
+    rows = {"rows": [vars(row) for row in solution.devices], "comparison": [vars(row) for row in solution.rivals]}
+    return {"about": dict(about), **{k: None if v == np.inf else v for k, v in numbers.items()}, **rows}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("file", type=Path, help="devices as CSV or JSON, or - for standard input")
+    add_scenario_options(parser)
+    parser.set_defaults(scenario=DEFAULT_SCENARIO)
+    parser.add_argument(
+        "--controller",
+        default="optimal",
+        metavar="NAME",
+        help=f"one of {', '.join(controller_names('rounds'))}, or {OWN_CONTROLLER} (default optimal)",
+    )
+    parser.add_argument(
+        "--certify", type=float, metavar="GAP", help="prove that no decision is better by more than this, as 1e-6"
+    )
+    parser.add_argument(
+        "--tpot", type=float, metavar="S", help="most time that a device waits for each token, s (default: any time)"
+    )
+    add_set_option(
+        parser,
+        "fields of the scenario, as max_draft_length=12; those that only say how states are drawn change nothing here",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON in SI units instead of tables")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the devices' rows there too; - prints them")
+
+
+def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
+    """Scenario of the options; its number of users is that of the file's rows."""
+    if "num_users" in chosen_arguments(options):
+        raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
+    return chosen_scenario(options, num_users=num_users)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read, decide and show."""
+    check_outputs(STDOUT if options.json else None, options.csv)
+    devices = read_devices(options.file)
+    scenario = _scenario(options, len(devices.names))
+    solution = solve(scenario, devices, options.controller, options.certify, options.tpot)
+    if options.csv is not None:
+        write_output(to_csv(solution.devices), options.csv)
+    if options.json:
+        about = {"file": str(options.file), "controller": options.controller, "scenario": scenario.to_dict()}
+        record = to_record(solution, about | made_by(options, "scipy"))
+        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+    elif options.csv != STDOUT:
+        system = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
+        print(f"{system}, decided by {options.controller}\n\n{aligned(*device_cells(solution.devices))}")
+        rivals = rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
+        print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")
+
+
+COMMAND = Command(
+    DESCRIPTION,
+    (
+        "examples/devices.csv",
+        "--scenario qwen3.5 --total-bandwidth 5e6 --certify 1e-6 examples/devices.csv",
+        "--set max_draft_length=12 verification_fixed_time=0.04 examples/devices.csv",
+        "--scenario qwen3.5 --server a100-32b --set payload=ids min_draft_length=0 examples/devices.csv",
+        "--tpot 0.065 --certify 1e-6 examples/devices.csv",
+        "--json - < examples/devices.csv",
+    ),
+    add_options,
+    run,
+)

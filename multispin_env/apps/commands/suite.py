@@ -1,0 +1,237 @@
+"""``multispin suite``: tasks with known optima, entries that are played again, and the leaderboard."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispin_env.apps.commands.suite_pictures import draw_pictures
+from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
+from multispin_env.apps.terminal.output import Progress, Tally, made_by
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import cut
+from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
+from multispin_env.evaluation.suite.entries import (
+    REFERENCE,
+    Played,
+    check_replaced,
+    check_scores,
+    performances,
+    read_curves,
+    read_entry,
+    read_scores,
+    rule_entry,
+    rule_policies,
+    save_entry,
+    save_scores,
+    values_of,
+)
+from multispin_env.evaluation.suite.frozen import VERSION
+from multispin_env.evaluation.suite.leaderboard import (
+    LeaderRow,
+    cells_by_task,
+    curve_cells,
+    ranked,
+    score_cells,
+    summary_cells,
+)
+from multispin_env.evaluation.suite.recording import PARTS, record
+from multispin_env.evaluation.suite.statistics import Score
+from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
+from multispin_env.evaluation.suite.version import task, tasks
+from multispin_env.files import make_folder, write_atomically
+from multispin_env.registry import import_own
+
+DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
+
+Scores are 0 for uniformly random actions and 1 for the reference, which was played once when the suite was frozen."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.set_defaults(do=_list)
+    parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table, data; without one, tasks are listed")
+    train = parts.add_parser("run", help="train a method in the tasks, and make an entry of it")
+    train.add_argument(
+        "--agent",
+        required=True,
+        metavar="NAME",
+        help="of multispin train, or module:ATTRIBUTE, as stable_baselines3:PPO",
+    )
+    train.add_argument(
+        "--seeds", type=int, required=True, metavar="N", help="trainings in each task, of seeds from 0 on"
+    )
+    train.add_argument("--tasks", nargs="+", metavar="NAME", help="some of the tasks; an entry needs all in the end")
+    train.add_argument(
+        "--steps", type=int, metavar="N", help="environment steps of each training (default: the budget)"
+    )
+    train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
+    add_executor_options(train, "trainings")
+    train.set_defaults(do=_run)
+    evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
+    evaluate.add_argument(
+        "entry",
+        help=f"a folder with an entry.json, or the name of a controller, module:ATTRIBUTE, {RANDOM_ACTIONS} or "
+        f"{REFERENCE} (the reference of each task)",
+    )
+    evaluate.add_argument("--check", action="store_true", help="refuse scores of the entry that are not what is played")
+    evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a name alone: some of the tasks")
+    evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a name alone: make an entry of it")
+    add_executor_options(evaluate, "policies", parts=False)
+    evaluate.set_defaults(do=_evaluate)
+    table = parts.add_parser("table", help="write the leaderboard of entries that have been evaluated")
+    table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folder")
+    table.add_argument("--out", type=Path, metavar="FOLDER", help="for leaderboard.md, .csv and .json, and pictures")
+    table.set_defaults(do=_table)
+    data = parts.add_parser("data", help="write a Minari data set of episodes to learn in")
+    data.add_argument("task", metavar="TASK", help="name of a task")
+    data.add_argument(
+        "--by", required=True, metavar="NAME", help=f"of a controller, module:ATTRIBUTE or {RANDOM_ACTIONS}"
+    )
+    data.add_argument("--episodes", type=int, required=True, metavar="N", help="how many")
+    data.add_argument("--seed", type=int, default=0, metavar="N", help="of the first one (default: 0)")
+    data.add_argument("--out", metavar="ID", help="of the data set (default: multispin/TASK/NAME-v0)")
+    data.set_defaults(do=_data)
+
+
+def _list(options: argparse.Namespace) -> None:
+    lines = []
+    for one in tasks():
+        floor, best = one.frozen.floor.mean(), f"{one.reference} {one.frozen.reference.mean():.1f}"
+        bound = "-"
+        if one.frozen.bound is not None:
+            bound = "proven" if one.bound == "reference" else f"{one.bound} {one.frozen.bound.mean():.1f}"
+        lines.append((f"{one.name}: {one.hard}", one.metric, f"{floor:.1f}", best, bound))
+    print(aligned(("task, and what is hard", "metric", "random actions", "best known", "bound"), lines))
+
+
+def _run(options: argparse.Namespace) -> int | None:
+    status: int | None = import_own("agents.suite").run(options)
+    return status
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    folder = Path(options.entry)
+    if not folder.is_dir():
+        _evaluate_name(options)
+        return
+    for name in ("tasks", "out"):
+        if getattr(options, name):
+            raise ValueError(f"{name}: expected none for an entry, which is played as it is, got --{name}")
+    entry = read_entry(folder)
+    claimed = read_scores(folder, entry) if options.check else None
+    played = _played(options, folder, entry.policies, entry.seeds)
+    far = None if claimed is None else check_scores(claimed, played)
+    if far is None:
+        save_scores(folder, played)
+    _print(played)
+    if far is not None:
+        equal = f"within {far:.1e} of the largest value, as processors round" if far else "to the last bit"
+        print(f"\nscores are those that were played, {equal}")
+
+
+def _evaluate_name(options: argparse.Namespace) -> None:
+    if options.check:
+        raise ValueError(f"entry: expected a folder with scores to check, got {options.entry!r}")
+    if options.entry != RANDOM_ACTIONS and any(letter in options.entry for letter in "/\\"):
+        raise ValueError(f"entry: expected a folder that exists, or a name, got {options.entry!r}")
+    if options.out is None:
+        wanted = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
+        _print(_played(options, Path(), rule_policies(options.entry, wanted), (0,)))
+        return
+    if options.tasks:
+        raise ValueError("tasks: expected none with --out, since an entry has all of them, got --tasks")
+    entry = rule_entry(options.entry)
+    check_replaced(options.out, entry.policies)
+    played = _played(options, options.out, entry.policies, entry.seeds)
+    make_folder(options.out)
+    save_entry(options.out, entry)
+    save_scores(options.out, played)
+    _print(played)
+
+
+def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
+    """Play policies of tasks; ``ValueError`` names the task and the seed of one that can't be read, or can't decide."""
+    executor = executor_of(options, ("multispin_env", "agents"))
+    cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
+    found: dict[int, FloatArray] = {}
+    with Tally(len(cells), executor.width) as tally:
+        for result in executor.results(partial(values_of, folder.resolve()), cells):
+            task_name, seed, policy = cells[result.index]
+            name = f"{task_name}, seed {seed}"
+            error = result.error.strip().splitlines()[-1] if result.error else result.value
+            if isinstance(error, ModuleNotFoundError):  # of what runs networks
+                raise error
+            if isinstance(error, Exception | str):
+                raise ValueError(f"{name}: {_said(error) if 'rule' in policy else cut(_said(error))}")
+            found[result.index] = result.value
+            tally.add(name)
+    indices = iter(range(len(cells)))
+    return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
+
+
+def _said(error: Exception | str) -> str:
+    return str(error) if isinstance(error, ValueError | TypeError | str) else f"{type(error).__name__}: {error}"
+
+
+def _print(played: Played) -> None:
+    print(aligned(*score_cells({name: Score.of(one) for name, one in performances(played).items()})))
+
+
+def _table(options: argparse.Namespace) -> None:
+    found: list[LeaderRow] = []
+    for folder in options.entries:
+        entry = read_entry(folder)
+        if entry.method in [row.method for row in found]:
+            raise ValueError(f"method: expected each name once, got {entry.method!r} in {str(folder)!r} too")
+        found.append(LeaderRow.of(entry, read_scores(folder, entry), read_curves(folder, entry)))
+    rows = ranked(found)
+    cells = [table for table in (summary_cells(rows), cells_by_task(rows), curve_cells(rows)) if table[1]]
+    print(*(aligned(*table) for table in cells), sep="\n\n")
+    if options.out is not None:
+        make_folder(options.out)
+        signed = ((row.method, ", ".join(filter(None, (row.authors, row.link)))) for row in rows)
+        whose = "\n".join(f"- {method}: {words}" for method, words in signed if words)
+        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells), whose))
+        about = {"version": VERSION, **made_by(options)}
+        for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
+            write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
+        draw_pictures(rows, options.out)
+
+
+def _data(options: argparse.Namespace) -> None:
+    one = task(options.task)
+    with Progress(PARTS) as progress:
+        data = record(one, options.by, options.episodes, options.seed, options.out, progress.begin)
+    about = data.storage.metadata
+    print(
+        f"{about['dataset_id']}: {about['total_episodes']} episodes, {about['total_steps']} steps, "
+        f"in {data.storage.data_path}\n"
+        f"mean return {about['mean_return']:.4g}; of random actions {about['ref_min_score']:.4g}, "
+        f"of {one.reference} {about['ref_max_score']:.4g}"
+    )
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Do what was asked for."""
+    do: Callable[[argparse.Namespace], int | None] = options.do
+    return do(options)
+
+
+COMMAND = Command(
+    DESCRIPTION,
+    (
+        "",
+        "run --agent stable_baselines3:PPO --seeds 5 --workers 2 --out my-entry",
+        "evaluate fixed --tasks round-8 late",
+        "evaluate fixed --out entries/fixed",
+        "evaluate my-entry --check --workers 2",
+        "table my-entry --out leaderboard",
+        "data late --by optimal+quantile --episodes 100",
+    ),
+    add_options,
+    run,
+)

@@ -1,0 +1,129 @@
+"""``multispin watch``: two contenders on the same states, side by side."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gymnasium.vector import VectorEnv
+
+from multispin_env.apps.terminal.arguments import (
+    COMMON,
+    DEFAULT_ENV,
+    DEFAULT_SCENARIO,
+    DEFAULTS,
+    Command,
+    add_system_options,
+    check_settings,
+    chosen_arguments,
+    parse_settings,
+)
+from multispin_env.apps.terminal.output import Progress
+from multispin_env.apps.watch import Pixels, make_watched_env, suited_env, watch, writer_for
+from multispin_env.checks import check_real
+from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
+from multispin_env.evaluation.contenders import native
+from multispin_env.evaluation.statistics import EPISODE_SEED
+from multispin_env.files import replacing
+
+USERS = 8
+"""Devices, unless others are asked for: few enough to read their pictures."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    settings = "arguments of the environment, as reward=sampled, values as in Python"
+    add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
+    parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
+    parser.add_argument(
+        "--controller", metavar="NAME", help=f"shown left; or {OWN_CONTROLLER} (default: the best known)"
+    )
+    parser.add_argument("--beside", metavar="NAME", help="shown right (default: a simple one)")
+    differs = "arguments of the environment that differ there, as draft_ahead=False"
+    parser.add_argument("--beside-set", action="append", default=[], metavar="NAME=VALUE", help=differs)
+    rounds = "rounds to play (default 64); where there are none, --set horizon=SECONDS"
+    parser.add_argument("--rounds", type=int, default=64, help=rounds)
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
+    parser.add_argument("--fps", type=float, default=12.0, help="frames a second (default 12)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .gif or .mp4 to write (default: a window)")
+
+
+def _film(options: argparse.Namespace) -> Film:
+    arguments = chosen_arguments(options, ("max_episode_steps", "render_mode"))
+    differing = parse_settings(options.beside_set, option="beside-set")
+    check_settings(options, arguments | differing, [options.env], COMMON)
+
+    def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
+        return make_watched_env(options.env, options.rounds, options.scenario, {**arguments, **others})
+
+    settings = native(make({})).settings
+    comparison, by_itself = settings.variant.comparison, settings.variant.family.max_episode_steps is None
+    left, right = options.controller or comparison.reference, options.beside or comparison.baseline
+    episodes = []
+    with Progress(2) as progress:
+        for name, own in ((left, {}), (right, differing)):
+            progress.begin(f"playing {'' if by_itself else f'{options.rounds} rounds of '}{name}")
+            env = suited_env(make(own), name, lambda more, own=own: make({**own, **more}))  # type: ignore[misc]
+            views = watch(env, name, options.seed)
+            shown = [f"{key}={value}" for key, value in own.items()]
+            title = ", ".join(shown if shown and left == right else [name, *shown])
+            episodes.append([replace(view, title=title) for view in views])
+    film: Film = settings.variant.family.film(*episodes)
+    return film
+
+
+def _write(film: Film, options: argparse.Namespace) -> None:
+    """Write the film to its file."""
+    frames = film.frames()
+    with Progress(1) as progress, replacing(options.out.resolve()) as file:
+        report = progress.begin(f"drawing {options.out}")
+
+        def drawn(index: int, frame: Frame) -> Pixels:
+            report(index, len(frames))
+            return film.draw(frame).array()
+
+        pictures = [partial(drawn, index, frame) for index, frame in enumerate(frames)]
+        writer_for(options.out)(file, pictures, [frame.times for frame in frames], options.fps)
+
+
+def _show(film: Film, options: argparse.Namespace) -> None:
+    """Show the film in a window until it ends, or its user closes it."""
+    window = Window(options.program, options.fps)
+    try:
+        for frame in film.frames():
+            canvas = film.draw(frame)
+            if not all(window.show(canvas) for _ in range(frame.times)):
+                return
+    finally:
+        window.close()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Play both, then show the film or write it."""
+    check_real("fps", options.fps, 1.0, 60.0)
+    if options.out is None:
+        require_display()
+        _show(_film(options), options)
+        return
+    writer_for(options.out)
+    _write(_film(options), options)
+    print(f"wrote {options.out}: {options.out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+
+
+COMMAND = Command(
+    "Watch two controllers, or plug-ins of controllers and estimators, on the same states.",
+    (
+        "--controller optimal --beside fixed",
+        "--controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif",
+        "--env MultiSpin/Continuous-v0 --controller groups --beside optimal --set horizon=6 reward=sampled",
+        "--env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean",
+        "--env MultiSpin/DraftAhead-v0 --controller optimal --beside optimal --beside-set draft_ahead=False",
+        "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
+    ),
+    add_options,
+    run,
+)

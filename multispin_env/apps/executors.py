@@ -1,0 +1,321 @@
+"""Executors: who does tasks, in turn, in processes or on a Ray cluster."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+from multispin_env.checks import check_integer, missing_package
+from multispin_env.controllers.names import make_controller
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.scenario import Scenario
+
+Work = Callable[[Any], Any]
+"""A function of a module, which can be pickled, of one task."""
+
+
+class Stopped(BaseException):
+    """A signal asked for an end; what is done is kept."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of a task."""
+
+    index: int  # among the tasks given
+    value: Any = None  # what it returned
+    error: str = ""  # the traceback, or why it could not be done; empty if it did not fail
+
+
+class Executor(Protocol):
+    """Does tasks, in any order."""
+
+    @property
+    def width(self) -> int:
+        """How many tasks run at a time, as far as it is known."""
+        ...
+
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+        """Outcomes as they come, one for each task; raises `Stopped` after a signal, and if a task raises it.
+
+        ``work`` touches nothing that others can see, and returns all that is to be kept; tasks can be pickled.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Serial:
+    """Does tasks in their order.
+
+    Examples
+    --------
+    >>> from multispin_env.apps.executors import Serial
+    >>> [result.value for result in Serial().results(abs, [-1, 2])]
+    [1, 2]
+    """
+
+    width: int = 1
+
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+        """See `Executor.results`."""
+        for index, task in enumerate(tasks):
+            yield attempt(work, index, task)
+
+
+def attempt(work: Work, index: int, task: Any) -> TaskResult:
+    """Do a task, and catch its errors."""
+    try:
+        return TaskResult(index, work(task))
+    except Exception:  # of one task: the others go on
+        return TaskResult(index, error=traceback.format_exc())
+
+
+@contextmanager
+def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
+    """Call ``stop`` with the number of SIGINT or SIGTERM, until the end of the block.
+
+    Only the main thread of the main process does: elsewhere nothing changes, and whoever started a thread or a worker
+    process stops it.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop(number)
+
+    main = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop(number: int) -> NoReturn:
+    """Raise `Stopped`: for `on_signals`."""
+    raise Stopped(number)
+
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What numerical libraries read when they are loaded: one thread for each process, or they wait for each other."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Does tasks in fresh processes, with one thread each."""
+
+    width: int  # processes ≥ 1
+
+    def __post_init__(self) -> None:
+        check_integer("workers", self.width, 1)
+
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+        """See `Executor.results`. If a process is killed, tasks that were not done are failures."""
+        undone = set(range(len(tasks)))
+        with on_signals(stop):
+            # the pipe of a process that was killed is at its end
+            with _workers(min(self.width, len(tasks)), work) as pipes, suppress(EOFError, OSError):
+                ready, left = pipes, enumerate(tasks)
+                while undone:
+                    for pipe, task in zip(ready, left, strict=False):
+                        pipe.send(task)
+                    come = wait(pipes)
+                    ready = [pipe for pipe in pipes if pipe in come]
+                    for pipe in ready:
+                        answer: TaskResult | Stopped = pipe.recv()
+                        if isinstance(answer, Stopped):
+                            raise answer
+                        undone.remove(answer.index)
+                        yield answer
+            for index in sorted(undone):
+                yield TaskResult(index, error="a worker was killed, perhaps for lack of memory\n")
+
+
+@contextmanager
+def _workers(count: int, work: Work) -> Iterator[list[Connection]]:
+    """Pipes to fresh processes, which end with the block whatever they do; so do their temporary files."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
+    children, pipes = [], []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            with _starting():
+                for _ in range(count):
+                    own, other = context.Pipe()
+                    child = context.Process(target=_serve, args=(other, work, folder))
+                    child.start()
+                    other.close()  # so that the process alone has this end
+                    children.append(child)
+                    pipes.append(own)
+            yield pipes
+        finally:
+            for child in children:
+                child.kill()
+            for child, pipe in zip(children, pipes, strict=False):
+                child.join()
+                pipe.close()
+
+
+def _serve(pipe: Connection, work: Work, folder: str) -> None:
+    """Do what comes through the pipe, until the parent has gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows can't block it
+    end_with_parent()
+    tempfile.tempdir = folder
+    with suppress(EOFError, OSError):
+        while True:
+            index, task = pipe.recv()
+            try:
+                answer: TaskResult | Stopped = attempt(work, index, task)
+            except Stopped as stopped:
+                answer = stopped
+            sys.stdout.flush()
+            try:
+                pipe.send(answer)
+            except Exception:  # what it returned can't be pickled
+                pipe.send(TaskResult(index, error=traceback.format_exc()))
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its parent does, also amid a computation and where the parent was killed."""
+    threading.Thread(target=_end_behind_parent, daemon=True).start()
+
+
+def _end_behind_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(0)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Processes that start meanwhile use one thread, unless the environment says otherwise, and get no Ctrl-C.
+
+    A terminal sends it to all processes; the parent ends the others.
+    """
+    added = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    resource_tracker.ensure_running()  # which would unblock the signal
+    if sys.platform != "win32":
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Does tasks on a Ray cluster, one CPU each; a task whose node is lost is begun anew elsewhere.
+
+    Parameters
+    ----------
+    address
+        As `ray.init` takes it; ``"local"`` starts Ray on this machine.
+    packages
+        Names of packages whose code is sent to the nodes. What these import must be installed there.
+    """
+
+    address: str = "local"
+    packages: tuple[str, ...] = ("multispin_env",)
+
+    @property
+    def width(self) -> int:
+        """CPUs of the cluster."""
+        return int(_ray(self).cluster_resources().get("CPU", 1))
+
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+        """See `Executor.results`; ``ImportError`` where Ray is not installed."""
+        ray = _ray(self)
+        remote = ray.remote(num_cpus=1, max_retries=3)(attempt)
+        waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
+        while waiting:
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            index = waiting.pop(done)
+            try:
+                yield ray.get(done)
+            except ray.exceptions.RayError as error:  # its node was lost more often than it may be
+                yield TaskResult(index, error=f"{error}\n")
+
+
+def _ray(cluster: Cluster) -> Any:
+    """The module, connected."""
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ModuleNotFoundError:
+        raise ImportError(str(missing_package("ray", "cluster"))) from None  # of another extra than the command's
+    if not ray.is_initialized():
+        folders = [str(Path(str(importlib.import_module(name).__file__)).parent) for name in cluster.packages]
+        environment = {"py_modules": folders, "env_vars": dict.fromkeys(THREADS, "1")}
+        ray.init(cluster.address, runtime_env=environment, log_to_driver=False, logging_level="error")
+    return ray
+
+
+def _decided(name: str, scenario: Scenario, options: Mapping[str, Any], state: SystemState) -> Decision:
+    return make_controller(name, scenario, **options)(state)
+
+
+def decide(
+    executor: Executor, name: str, scenario: Scenario, state: SystemState, *, chunk: int = 5000, **options: Any
+) -> Decision:
+    """Let a controller decide for many states, so many of them in each task (ours).
+
+    Parameters
+    ----------
+    executor
+        As ``Processes(4)``.
+    name, scenario, options
+        Of `make_controller`; a controller that draws numbers would draw the same in each task.
+    state
+        Arrays (n, K).
+    chunk
+        States of a task; by default about a second for the certified optimum at K = 20.
+
+    Returns
+    -------
+    Decision
+        Arrays (n, K), the same as of the controller itself; a `CertifiedDecision` with ``certify``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `make_controller`, for a bad chunk, or with the last line of what went wrong in a task.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> from multispin_env.apps.executors import Serial, decide
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> decide(Serial(), "optimal", scenario, state, chunk=2).draft_length.shape
+    (5, 3)
+    """
+    check_integer("chunk", chunk, 1)
+    make_controller(name, scenario, **options)  # refuses what it does not take here, not in each task
+    starts = range(0, len(state.draft_time), chunk)
+    parts = [state[start : start + chunk] for start in starts]
+    found: dict[int, Decision] = {}
+    for result in executor.results(partial(_decided, name, scenario, options), parts):
+        if result.error:
+            raise ValueError(result.error.strip().splitlines()[-1])
+        found[result.index] = result.value
+    return type(found[0]).joined([found[index] for index in range(len(parts))])

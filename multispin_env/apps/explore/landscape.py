@@ -1,0 +1,270 @@
+"""Landscape: goodput around the present point, and where distributed drafting pays."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from multispin_env.apps.explore.markup import (
+    Markup,
+    card,
+    cell_table,
+    element,
+    fragment,
+    legend,
+    line_chart,
+    numbers,
+    scrolling,
+)
+from multispin_env.apps.explore.page import PageView
+from multispin_env.apps.explore.settings import MOST_DEVICES, Places, Slider, SystemSettings, controlled
+from multispin_env.apps.reproduce.pays import NAMES, winner_of
+from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput
+from multispin_env.controllers.names import make_controller
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
+from multispin_env.units import MHZ
+
+PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")  # whose goodput is drawn
+BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)  # MHz
+USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
+MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
+
+CurvePoints = dict[str, tuple[float, ...]]
+"""Tokens/s of each controller, by its name."""
+
+
+@dataclass(frozen=True)
+class LandscapeSettings(SystemSettings):
+    """Settings of the view."""
+
+    states: int = controlled(4, Slider("random states in each mean", 1, 20))
+    seed: int = controlled(0, Slider("seed of the states", 0, 99))
+
+
+@dataclass(frozen=True)
+class PayCell:
+    """One cell of the map."""
+
+    num_users: int
+    megahertz: float
+    over_alone: float  # Multi-SPIN with lengths from 0, over the server alone
+    over_colocated: float  # the same over a server that drafts for all, which is never less
+    winner: str  # one of multispin_env.apps.reproduce.pays.NAMES
+
+
+@dataclass(frozen=True)
+class LandscapeNumbers:
+    """What the page shows; all are means over the states, in tokens/s."""
+
+    scenario: Scenario
+    lengths: tuple[int, ...]
+    by_length: tuple[float, ...]  # of one length for all, with the best bandwidth
+    by_bandwidth: CurvePoints  # over BUDGETS
+    by_users: CurvePoints  # over USERS
+    here: dict[str, float]  # at the present point, by controller
+    pay: tuple[PayCell, ...]  # by MAP_USERS, then MAP_BUDGETS
+
+
+def compute(settings: LandscapeSettings, places: Places) -> LandscapeNumbers:
+    """All numbers of the page."""
+    scenario = settings.system(places)
+    seed, states = settings.seed, settings.states
+    here = scenario.total_bandwidth / MHZ
+    anywhere = scenario.replace(total_bandwidth=MHZ)  # what does not depend on B or K is kept when these sliders move
+    anyone = scenario.replace(num_users=1)
+    return LandscapeNumbers(
+        scenario,
+        tuple(range(scenario.min_draft_length, scenario.max_draft_length + 1)),
+        _by_length(scenario, seed, states),
+        {name: _over_budgets(anywhere, BUDGETS, name, seed, states) for name in PLOTTED},
+        {name: _over_users(anyone, name, seed, states) for name in PLOTTED},
+        {name: _over_budgets(anywhere, (here,), name, seed, states)[0] for name in PLOTTED},
+        _pay(anywhere.replace(num_users=1), seed, states),
+    )
+
+
+@lru_cache(maxsize=64)
+def _states(scenario: Scenario, seed: int, states: int) -> SystemState:
+    """Random states, which nobody changes; another K keeps the devices that stay."""
+    many = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed), states)
+    return many[:, : scenario.num_users]
+
+
+@lru_cache(maxsize=256)
+def _by_length(scenario: Scenario, seed: int, states: int) -> tuple[float, ...]:
+    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
+    many = _repeated(_states(scenario, seed, states), lengths.size)
+    fixed = np.broadcast_to(lengths[:, None, None], many.draft_time.shape)
+    decision = make_controller("optimal", scenario, fixed_length=fixed)(many)
+    return tuple(expected_outcome(scenario, many, decision).goodput.mean(-1).tolist())
+
+
+def _repeated(state: SystemState, count: int) -> SystemState:
+    """States (n, K) as (count, n, K)."""
+    columns = (state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+    return SystemState(*(np.broadcast_to(column, (count, *column.shape)) for column in columns))
+
+
+@lru_cache(maxsize=256)
+def _over_budgets(
+    scenario: Scenario, budgets: tuple[float, ...], name: str, seed: int, states: int
+) -> tuple[float, ...]:
+    """Mean goodput of a controller for each budget in MHz, in one batch.
+
+    Only the product of bandwidth and bit/s/Hz counts. So another budget is the same as better channels.
+    """
+    many = _repeated(_states(scenario, seed, states), len(budgets))
+    times = np.array(budgets)[:, None, None] * MHZ / scenario.total_bandwidth
+    many = many.changed(spectral_efficiency=many.spectral_efficiency * times)
+    decision = make_controller(name, scenario)(many)
+    return tuple(expected_outcome(scenario, many, decision).goodput.mean(-1).tolist())
+
+
+@lru_cache(maxsize=256)
+def _over_users(scenario: Scenario, name: str, seed: int, states: int) -> tuple[float, ...]:
+    budget = (scenario.total_bandwidth / MHZ,)
+    return tuple(_over_budgets(scenario.replace(num_users=users), budget, name, seed, states)[0] for users in USERS)
+
+
+@lru_cache(maxsize=64)
+def _pay(scenario: Scenario, seed: int, states: int) -> tuple[PayCell, ...]:
+    cells = []
+    for users in MAP_USERS:
+        one = scenario.replace(num_users=users, min_draft_length=0)
+        alone = float(autoregressive_goodput(one))
+        colocated = float(colocated_goodput(one, _states(one, seed, states)).mean())
+        reached = _over_budgets(one, MAP_BUDGETS, "optimal", seed, states)
+        for megahertz, goodput in zip(MAP_BUDGETS, reached, strict=True):
+            winner = winner_of({"autoregressive": alone, "colocated": colocated, "multi-spin": goodput})
+            cells.append(PayCell(users, megahertz, goodput / alone, goodput / colocated, winner))
+    return tuple(cells)
+
+
+def as_python(settings: LandscapeSettings, places: Places) -> str:
+    """Python that prints the numbers of the page."""
+    return f"""import numpy as np
+import multispin_env as ms
+
+{settings.python_system(places)}
+
+
+def states(scenario):
+    many = scenario.replace(num_users={MOST_DEVICES})
+    return ms.sample_state(many, np.random.default_rng({settings.seed}), {settings.states})[:, : scenario.num_users]
+
+
+def mean(scenario, name, **options):
+    state = states(scenario)
+    decision = ms.make_controller(name, scenario, **options)(state)
+    return ms.expected_outcome(scenario, state, decision).goodput.mean()
+
+
+for length in range(scenario.min_draft_length, scenario.max_draft_length + 1):
+    fixed = np.full((1, scenario.num_users), length)
+    print(f"length {{length}}: {{mean(scenario, 'optimal', fixed_length=fixed):.2f}} tokens/s")
+for name in {PLOTTED}:
+    print(f"here, {{name}}: {{mean(scenario, name):.2f}} tokens/s")
+    for megahertz in {BUDGETS}:
+        one = scenario.replace(total_bandwidth=megahertz * 1e6)
+        print(f"{{megahertz:g}} MHz, {{name}}: {{mean(one, name):.2f}} tokens/s")
+    for users in {USERS}:
+        one = scenario.replace(num_users=users)
+        print(f"K = {{users}}, {{name}}: {{mean(one, name):.2f}} tokens/s")
+for users in {MAP_USERS}:
+    for megahertz in {MAP_BUDGETS}:
+        one = scenario.replace(num_users=users, total_bandwidth=megahertz * 1e6, min_draft_length=0)
+        best, alone = mean(one, "optimal"), ms.autoregressive_goodput(one)
+        print(f"K = {{users}}, {{megahertz:g}} MHz: {{best / alone:.2f}} of the server alone,", end=" ")
+        print(f"{{best / ms.colocated_goodput(one, states(one)).mean():.2f}} of a server that drafts for all")
+"""
+
+
+def as_command(settings: LandscapeSettings, places: Places) -> str:
+    """A command that prints the numbers of the page."""
+    return settings.print_command("landscape", places)
+
+
+COLOURS = {
+    "pays over a server that drafts for all": "rgb(86,180,233)",
+    "pays over the server alone": "rgb(240,228,66)",
+    "does not pay": "rgb(230,159,0)",
+}
+"""Sky, yellow and orange of Okabe and Ito's palette, under black letters."""
+
+
+def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
+    """Cards of the page."""
+    means = f"Means over {settings.states} random states; the dots are the present point."
+    pays = (
+        f"Tokens/s of Multi-SPIN on {found.scenario.label}, with draft lengths from 0: over those of the server alone, "
+        "and, below, over those of a server that has both models and drafts for all. The frame is the nearest to the "
+        "present point."
+    )
+    here = {name: f"{value:.2f} tokens/s" for name, value in found.here.items()}
+    return fragment(
+        [
+            card("Here", numbers(here), about=means, wide=True),
+            card("Over the draft length", _over_length(found)),
+            card("Over bandwidth", _over(found.by_bandwidth, BUDGETS, settings.megahertz, "bandwidth B (MHz)", found)),
+            card("Over devices", _over(found.by_users, USERS, settings.num_users, "devices K", found)),
+            card("Does it pay?", _map(settings, found), about=pays),
+        ]
+    )
+
+
+def _over_length(found: LandscapeNumbers) -> Markup:
+    one, optimal = "one length for all, best bandwidth", "each device its own: optimal"
+    points = list(zip(map(float, found.lengths), found.by_length, strict=True))
+    best = max(points, key=lambda point: point[1])
+    level = [(points[0][0], found.here["optimal"]), (points[-1][0], found.here["optimal"])]
+    said = f"The best common length is {best[0]:.0f}, with {best[1]:.2f} tokens/s."
+    lines = {one: points, optimal: level}
+    return line_chart("goodput over the common draft length", lines, "draft length L", "tokens/s", {one: best}, said)
+
+
+def _over(curve: CurvePoints, places: tuple[float, ...], present: float, title: str, found: LandscapeNumbers) -> Markup:
+    """Lines of all controllers, which pass through the present point."""
+    lines = {
+        name: sorted({*zip(map(float, places), curve[name], strict=True), (float(present), found.here[name])})
+        for name in PLOTTED
+    }
+    marks = {name: (float(present), found.here[name]) for name in PLOTTED}
+    return line_chart(f"goodput over {title}", lines, title, "tokens/s", marks)
+
+
+def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
+    nearest = (
+        min(MAP_USERS, key=lambda users: abs(users - settings.num_users)),
+        min(MAP_BUDGETS, key=lambda megahertz: abs(megahertz - found.scenario.total_bandwidth / MHZ)),
+    )
+    rows = []
+    for users in MAP_USERS:
+        cells = [
+            _pay_cell(cell, (cell.num_users, cell.megahertz) == nearest)
+            for cell in found.pay
+            if cell.num_users == users
+        ]
+        rows.append((str(users), *cells))
+    header = ("K, MHz", *(f"{megahertz:g}" for megahertz in MAP_BUDGETS))
+    return element("div", legend(COLOURS), scrolling(cell_table("pay", header, rows)), class_="map")
+
+
+def _pay_cell(cell: PayCell, present: bool) -> Markup:
+    both, alone, nothing = COLOURS.values()
+    colour = both if cell.winner == "multi-spin" else alone if cell.over_alone > 1.0 + 1e-6 else nothing
+    frame = ";outline:3px solid #222;outline-offset:-3px" if present else ""
+    shown = [f"{cell.over_alone:.2f}", element("br"), f"{cell.over_colocated:.2f}"]
+    return element("td", shown, style=f"background:{colour}{frame}", title=f"best: {NAMES[cell.winner]}")
+
+
+VIEW = PageView(
+    title="Landscape",
+    about="Goodput around the present point: where it grows, where it stays, and where drafting at the edge pays.",
+    settings=LandscapeSettings,
+    compute=compute,
+    draw=draw,
+    as_python=as_python,
+    as_command=as_command,
+)

@@ -1,0 +1,264 @@
+"""View without the barrier: two controllers on the same devices, as timelines and as tables."""
+
+import json
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from multispin_env.apps.explore.markup import Markup, card, cell_table, element, fragment, numbers, scrolling
+from multispin_env.apps.explore.page import PageView
+from multispin_env.apps.explore.settings import Choice, Places, Slider, SystemSettings, controlled
+from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, opened, play, timeline
+from multispin_env.bounds.rate import rate_bound
+from multispin_env.controllers.names import controller_names, make_controller
+from multispin_env.envs.continuous.serving import Serving
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.continuous import Axes
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
+from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.scenario import Scenario
+
+ALWAYS, POISSON = "without end", "poisson"
+
+RUSHES = {f"rush in {name}": name for name in TRACES}
+"""Records from shortly before their busiest time on."""
+
+REQUESTS = (ALWAYS, POISSON, *TRACES, *RUSHES)
+"""Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
+
+OFFERED = (
+    "optimal",
+    *controller_names("continuous"),
+    *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")),
+)
+"""All rules, and those that are often joined to ``deadlines``."""
+
+TITLES = {
+    "token_goodput": "tokens/s",
+    "tokens_in_time": "tokens/s in time",
+    "share_missed": "share missed",
+    **{f"{time}_p{part}": f"{time.upper()} p{part} (s)" for time in ("ttft", "tpot", "e2el") for part in (50, 99)},
+}
+"""What is said of an episode, in words."""
+
+SERVED = tuple(TITLES)[1:]
+"""What is said of the first episode only where requests end."""
+
+COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifying", "refused")
+"""Of the timelines, those of all pictures."""
+
+
+@dataclass(frozen=True)
+class NoBarrierSettings(SystemSettings):
+    """What is played: two controllers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
+
+    left: str = controlled("load-aware", Choice("left", OFFERED))
+    right: str = controlled("optimal", Choice("right", OFFERED))
+    requests: str = controlled(ALWAYS, Choice("requests", REQUESTS))
+    load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
+    seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
+    episodes: int = controlled(4, Slider("episodes behind the means", 2, 16))
+    seed: int = controlled(0, Slider("seed", 0, 999))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.left == self.right:
+            raise ValueError(f"right: expected another controller than on the left, got {self.right!r}")
+
+    @property
+    def serving(self) -> bool:
+        """Whether requests end."""
+        return self.requests != ALWAYS
+
+    @property
+    def env_id(self) -> str:
+        """Of the environment that is played in."""
+        return "MultiSpin/Serving-v0" if self.serving else "MultiSpin/Continuous-v0"
+
+    def arguments(self, scenario: Scenario) -> dict[str, Any]:
+        """Of the environment; channels stay as they are, so that the bound holds.
+
+        The price of time, ``rho``, is for rewards alone, which nothing here shows; without one it would be measured.
+        """
+        held: dict[str, Any] = {"channel": "static"}
+        chosen: dict[str, Any] = {"horizon": self.seconds, "rho": 1.0}
+        if not self.serving:
+            return held | chosen
+        chosen |= {"warm_up": 0.0, "load": self.load}
+        record = RUSHES.get(self.requests, self.requests)
+        if record != POISSON:
+            chosen |= {"arrivals": "trace", "trace": record}
+        if self.requests in RUSHES:
+            trace = load_trace(record)
+            stretch = Serving(**chosen).workload(scenario.replace(**held)).rates[0] / trace.rate
+            chosen["start"] = rush_start(trace, self.seconds * stretch)
+        return held | chosen
+
+
+def rush_start(trace: RequestTrace, seconds: float) -> int:
+    """Number of the request from which on so many recorded seconds have their most tokens in the middle.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> calm_then_busy = ms.RequestTrace([0.0, 10.0, 20.0, 30.0, 30.1], prompt=[0] * 5, output=[1, 1, 1, 9, 9])
+    >>> rush_start(calm_then_busy, 30.0)  # from 20 s on
+    2
+    """
+    times, part = trace.arrived_at, seconds / 3.0
+    asked = np.concatenate([[0], np.cumsum(trace.output)])
+    busiest = int(np.argmax(asked[np.searchsorted(times, times + part)] - asked[:-1]))
+    return int(np.searchsorted(times, times[busiest] - part))
+
+
+def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
+    """Play both controllers, and return what a page shows of them, as JSON can hold it.
+
+    That is ``users``, ``ticks`` in a second, ``window`` (seconds seen at once), ``colours``, ``serving``, ``bound`` of
+    the first episode in tokens/s, ``sides`` (of each ``name``, ``facts`` of the first episode and what `timeline`
+    says), and ``tables`` (``header`` and ``lines``), as `multispin compare` prints them.
+    """
+    scenario = settings.system(places)
+    arguments = tuple(settings.arguments(scenario).items())
+    with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
+        devices = opened(_env(settings.env_id, scenario, arguments), 1, settings.seed).state.system
+        bound = aside.submit(rate_bound, scenario, devices[0])
+        played = {
+            name: _played(settings.env_id, scenario, arguments, name, settings.episodes, settings.seed)
+            for name in (settings.left, settings.right)
+        }
+    metric = "tokens_in_time" if settings.serving else "token_goodput"
+    with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
+        rows = compare_episodes({name: one.stats for name, one in played.items()}, settings.right, metric)
+    below = METRICS[metric].below
+    tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
+    return {
+        "users": scenario.num_users,
+        "ticks": TICKS,
+        "window": Axes.of(*(one.trace for one in played.values())).window,
+        "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in COLOURS},
+        "serving": settings.serving,
+        "bound": float(bound.result()),
+        "sides": [{"name": name, "facts": _facts(one), **timeline(one.trace)} for name, one in played.items()],
+        "tables": [{"header": header, "lines": lines} for header, lines in tables],
+    }
+
+
+def _env(env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...]) -> Settings:
+    chosen = {"action": "full", "reward": None, "optimum": False}
+    return Settings.make(env_id, ENVIRONMENTS.load(env_id), scenario, chosen, dict(arguments))
+
+
+@lru_cache(8)
+def _played(
+    env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...], name: str, episodes: int, seed: int
+) -> PlayedEpisodes:
+    """What one controller makes of it; kept, since often only the other one has changed."""
+    return play(_env(env_id, scenario, arguments), make_controller(name, scenario), name, episodes, seed)
+
+
+def _facts(played: PlayedEpisodes) -> dict[str, float]:
+    """Of the first episode."""
+    facts = {"token_goodput": float(played.stats.throughput[0])}
+    return facts | {name: float(played.stats.episode[name][0]) for name in SERVED if name in played.stats.episode}
+
+
+def as_python(settings: NoBarrierSettings, places: Places) -> str:
+    """Python that prints the numbers of the page."""
+    told = ["token_goodput", *(SERVED if settings.serving else ())]
+    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.arguments(settings.system(places)).items())
+    return f"""import gymnasium as gym
+import numpy as np
+import multispin_env as ms
+
+{settings.python_system(places)}
+told = {told}
+for name in {[settings.left, settings.right]}:
+    controller = ms.make_controller(name, scenario)
+    env = gym.make({settings.env_id!r}, scenario=scenario, discipline=controller.discipline, action="full",
+                   {arguments})
+    env.reset(seed={settings.seed})
+    bound, numbers = ms.rate_bound(scenario, env.unwrapped.state.system), []
+    for seed in range({settings.seed}, {settings.seed + settings.episodes}):
+        env.reset(seed=seed)
+        ended = False
+        while not ended:
+            decision = controller(env.unwrapped.state)
+            _, _, _, ended, info = env.step(env.unwrapped.encode_action(decision))
+        numbers.append([info[key] for key in told])
+    print(name, f"first episode, bound {{bound:.2f}}", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, numbers[0])))
+    print(name, "mean", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, np.mean(numbers, axis=0))))
+"""
+
+
+def as_command(settings: NoBarrierSettings, places: Places) -> str:
+    """A command that prints the tables of the page."""
+    arguments = settings.arguments(settings.system(places))
+    words = [
+        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(places)),
+        *("--controllers", settings.left, settings.right, "--reference", settings.right),
+        *("--episodes", str(settings.episodes), "--seed", str(settings.seed)),
+        *("--set", *(f"{name}={value}" for name, value in arguments.items())),
+    ]
+    return shlex.join(words) + "\n"
+
+
+def draw(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
+    """What the page shows."""
+    return fragment([_timelines(found), _first(found), _means(settings, found)])
+
+
+def _timelines(found: dict[str, Any]) -> Markup:
+    """Where ``player.js`` draws, and what it draws."""
+    record = Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c"))
+    return card(
+        "Timelines",
+        element("div", id="player"),
+        element("script", record, id="record", type="application/json"),
+        about="What each device and the server (S, with the size of its batch) do in the first episode.",
+        wide=True,
+    )
+
+
+def _first(found: dict[str, Any]) -> Markup:
+    keys = list(found["sides"][0]["facts"])
+    rows = [(side["name"], *(f"{side['facts'][key]:.3f}" for key in keys)) for side in found["sides"]]
+    return card(
+        "The first episode",
+        numbers({"bound": f"{found['bound']:.2f} tokens/s"}),
+        scrolling(cell_table("first", ("controller", *(TITLES[key] for key in keys)), rows)),
+        about="No rule makes more than the bound in the long run where every device always has a request.",
+        wide=True,
+    )
+
+
+def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
+    tables = [
+        scrolling(cell_table(f"means-{place}", one["header"], one["lines"]))
+        for place, one in enumerate(found["tables"])
+    ]
+    return card(
+        "Means",
+        *tables,
+        about=f"{settings.episodes} episodes of {settings.seconds:g} s, with seeds from {settings.seed} on.",
+        wide=True,
+    )
+
+
+VIEW = PageView(
+    title="No barrier",
+    about="The server verifies what is there, and nobody waits for everybody. Two controllers meet the same devices "
+    "and requests, side by side.",
+    settings=NoBarrierSettings,
+    compute=compute,
+    draw=draw,
+    as_python=as_python,
+    as_command=as_command,
+    scripts=("player.js",),
+)

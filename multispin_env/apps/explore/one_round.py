@@ -1,0 +1,403 @@
+"""One round: devices that can be edited, what each controller decides, and what more of each resource is worth."""
+
+import shlex
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.apps.explore.markup import (
+    DRAFTING,
+    UPLOADING,
+    VERIFYING,
+    WAITING,
+    Markup,
+    card,
+    cell_table,
+    element,
+    fragment,
+    legend,
+    numbers,
+    signed,
+    stacked_bars,
+)
+from multispin_env.apps.explore.page import PageView
+from multispin_env.apps.explore.settings import MOST_DEVICES, Kept, Places, Slider, SystemSettings, controlled
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_integer, check_name, shown
+from multispin_env.controllers.names import controller_names, make_controller
+from multispin_env.physics.radio import channel_gain
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.types import Decision, Outcome, SystemState
+from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import CertifiedDecision
+from multispin_env.solver.sensitivities import Sensitivities, sensitivities
+from multispin_env.units import MHZ, MS, db_to_linear, linear_to_db
+
+
+class EditableColumn(NamedTuple):
+    """A column that can be edited."""
+
+    name: str
+    title: str
+    low: float
+    high: float
+    digits: int
+
+
+COLUMNS = (
+    EditableColumn("draft_ms", "draft time (ms/token)", 0.01, 10_000.0, 2),
+    EditableColumn("snr_db", "SNR (dB)", -30.0, 60.0, 1),
+    EditableColumn("acceptance", "acceptance", 0.0, 1.0, 3),
+)
+"""In the order of the fields of `SystemState`."""
+
+NAMES = tuple(column.name for column in COLUMNS)
+
+Edits = dict[tuple[int, str], float]
+"""What was edited, by device, counted from 1, and column."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceTable:
+    """Devices in the units of the page; what is shown is exactly what is computed with."""
+
+    draft_ms: FloatArray  # (K,) ms/token
+    snr_db: FloatArray  # (K,) dB
+    acceptance: FloatArray  # (K,)
+
+    def state(self) -> SystemState:
+        """The state of the library, as `python_state` writes it."""
+        return SystemState(self.draft_ms * MS, np.log2(1.0 + db_to_linear(self.snr_db)), self.acceptance)
+
+    def python_state(self) -> str:
+        """Lines of Python that make `state`."""
+        columns = {name: getattr(self, name).tolist() for name in NAMES}
+        return "\n".join(
+            [
+                *(f"{name} = np.array({values})" for name, values in columns.items()),
+                f"state = ms.SystemState(draft_ms * {MS}, np.log2(1.0 + np.power(10.0, snr_db / 10.0)), acceptance)",
+            ]
+        )
+
+    def csv(self) -> str:
+        """The file that ``multispin solve`` reads."""
+        rows = zip(self.draft_ms.tolist(), self.snr_db.tolist(), self.acceptance.tolist(), strict=True)
+        lines = [f"{draft},{snr},{acceptance}" for draft, snr, acceptance in rows]
+        return "\n".join(["draft_time_ms,snr_db,acceptance_rate", *lines])
+
+
+def read_edits(text: str) -> Edits:
+    """Edits from their text, as ``3.snr_db=12.5;4.acceptance=0.7``; any other is refused, or a value out of range."""
+    edits: Edits = {}
+    for part in filter(None, text.split(";")):
+        place, _, value = part.partition("=")
+        device, _, name = place.partition(".")
+        if not device.isdecimal():
+            raise ValueError(f"device: expected a number from 1 to {MOST_DEVICES}, got {shown(device)}")
+        number = check_integer("device", int(device[:9]), 1, MOST_DEVICES)
+        check_name("column", name, NAMES)
+        column = COLUMNS[NAMES.index(name)]
+        said, bounds = f"device {number}, {column.title}", Slider("", column.low, column.high)
+        exact = bounds.read(said, value, 0.0)
+        bounds.check(said, exact, 0.0)
+        edits[number, name] = round(exact, column.digits)
+    return edits
+
+
+def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:
+    """Devices drawn from a scenario, then edited.
+
+    The draw is that of `MOST_DEVICES` devices, so that another K keeps those that stay. Edits of devices that there are
+    not are kept for later.
+    """
+    drawn = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed))
+    count = scenario.num_users
+    snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency[:count]) * scenario.transmit_snr)
+    columns = [
+        np.clip(np.round(values, column.digits), column.low, column.high)
+        for column, values in zip(
+            COLUMNS, (drawn.draft_time[:count] / MS, snr, drawn.acceptance_rate[:count]), strict=True
+        )
+    ]
+    for (device, name), value in edits.items():
+        if device <= count:
+            columns[NAMES.index(name)][device - 1] = value
+    return DeviceTable(*columns)
+
+
+PRINTED = """for name in ms.controller_names("rounds", scenario):
+    one = decision if name == "optimal" else ms.make_controller(name, scenario)(state)
+    goodput = ms.expected_outcome(scenario, state, one).goodput
+    print(f"{name}: {goodput:.2f} tokens/s, {goodput / outcome.goodput:.4f} of the optimum")
+print(f"bound: {decision.bound:.2f} tokens/s, gap: {max(decision.bound / outcome.goodput - 1.0, 0.0):.1e}")
+print(f"a round: {outcome.tokens.sum():.2f} tokens, {outcome.round_latency * 1e3:.1f} ms,", end=" ")
+print(f"of which verification {outcome.verification_time * 1e3:.1f} ms")
+print("lengths:", *decision.draft_length)
+print("bandwidth in MHz:", *(f"{one / 1e6:.3f}" for one in decision.bandwidth))
+print("ends in ms:", *(f"{one * 1e3:.1f}" for one in outcome.draft_time + outcome.upload_time))
+print("tokens:", *(f"{one:.3f}" for one in outcome.tokens))
+rates = outcome.tokens / outcome.round_latency
+print("tokens/s:", *(f"{one:.2f}" for one in rates))
+"""
+
+WORTH = """worth = ms.sensitivities(scenario, state)
+print(f"one more MHz is worth {worth.total_bandwidth * 1e6:.3g} tokens/s")
+print("one more dB is worth", *(f"{one:.3g}" for one in worth.snr_db), "tokens/s")
+print(f"a verification that is one ms shorter is worth {-worth.verification_time * 1e-3:.3g} tokens/s")
+print("a token that is drafted one ms faster is worth", *(f"{-one * 1e-3:.3g}" for one in worth.draft_time), "tokens/s")
+"""
+
+MOVED = """before = snr_db.copy()
+before[{index}] = {old}
+old_state = ms.SystemState(state.draft_time, np.log2(1.0 + np.power(10.0, before / 10.0)), acceptance)
+old_decision = ms.make_controller("optimal", scenario, certify=1e-6)(old_state)
+old = ms.expected_outcome(scenario, old_state, old_decision)
+print("change in tokens/s:", *(f"{{one:+.2f}}" for one in rates - old.tokens / old.round_latency))
+print("change in MHz:", *(f"{{one / 1e6:+.3f}}" for one in decision.bandwidth - old_decision.bandwidth))
+"""
+"""Parts of the Python."""
+
+
+@dataclass(frozen=True)
+class RoundSettings(SystemSettings):
+    """Settings of the view."""
+
+    seed: int = controlled(0, Slider("seed of the devices", 0, 99))
+    moved: int = controlled(1, Slider("device whose channel moves", 1, MOST_DEVICES))
+    moved_db: float = controlled(0.0, Slider("its SNR moves by", -20.0, 20.0, 0.5, "dB"))
+    edits: str = controlled("", Kept())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        read_edits(self.edits)
+
+    def devices(self, scenario: Scenario, moved: bool = True) -> DeviceTable:
+        """The table of devices, before or after one of them has moved."""
+        table = draw_devices(scenario, self.seed, read_edits(self.edits))
+        if moved and self.moved_db and self.moved <= scenario.num_users:
+            snr, column = table.snr_db.copy(), COLUMNS[1]
+            shifted = round(float(snr[self.moved - 1]) + self.moved_db, column.digits)
+            snr[self.moved - 1] = min(max(shifted, column.low), column.high)
+            table = DeviceTable(table.draft_ms, snr, table.acceptance)
+        return table
+
+
+@dataclass(frozen=True, eq=False)
+class RoundNumbers:
+    """What the page shows."""
+
+    scenario: Scenario
+    devices: DeviceTable
+    decision: Decision  # the optimum
+    outcome: Outcome
+    goodputs: dict[str, float]  # tokens/s of every controller, the optimum first, then the best
+    bound: float  # tokens/s
+    worth: Sensitivities | None  # None where it takes too long for a page
+    moved: int | None  # device, counted from 1
+    rate_change: FloatArray  # (K,) tokens/s against before the device moved
+    bandwidth_change: FloatArray  # (K,) Hz
+
+    @property
+    def gap(self) -> float:
+        """How much of the bound the optimum might lack."""
+        return max(self.bound / float(self.outcome.goodput) - 1.0, 0.0)
+
+
+def _optimum(scenario: Scenario, table: DeviceTable) -> tuple[CertifiedDecision, Outcome]:
+    state = table.state()
+    decision = make_controller("optimal", scenario, certify=1e-6)(state)
+    assert isinstance(decision, CertifiedDecision)
+    return decision, expected_outcome(scenario, state, decision)
+
+
+def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
+    """All numbers of the page."""
+    scenario = settings.system(places)
+    table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
+    state = table.state()
+    decision, outcome = _optimum(scenario, table)
+    names = controller_names("rounds", scenario)
+    rules = {name: make_controller(name, scenario) for name in names if name != "optimal"}
+    goodputs = {name: float(expected_outcome(scenario, state, rule(state)).goodput) for name, rule in rules.items()}
+    is_moved = not np.array_equal(table.snr_db, before.snr_db)
+    old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
+    return RoundNumbers(
+        scenario,
+        table,
+        decision,
+        outcome,
+        {"optimal": float(outcome.goodput), **dict(sorted(goodputs.items(), key=lambda pair: -pair[1]))},
+        float(decision.bound),
+        None if scenario.padded_verification else sensitivities(scenario, state),
+        settings.moved if is_moved else None,
+        outcome.tokens / outcome.round_latency - old.tokens / old.round_latency,
+        decision.bandwidth - old_decision.bandwidth,
+    )
+
+
+def worth_in_words(numbers: RoundNumbers) -> list[str]:
+    """What a little more of each resource is worth, a sentence each."""
+    worth = numbers.worth
+    if worth is None:
+        return ["This takes seconds for a server that pads its batch: ms.sensitivities(scenario, state) in Python."]
+    best, slowest = int(np.argmax(worth.snr_db)), int(np.argmin(worth.draft_time))
+    return [
+        f"One more MHz is worth {_rate(worth.total_bandwidth * 1e6)}.",
+        f"One dB more for device {best + 1}, whose channel is worth most, is worth {_rate(worth.snr_db[best])}.",
+        f"A verification that is one ms shorter is worth {_rate(-worth.verification_time * 1e-3)}.",
+        f"A small model that is one ms a token faster on device {slowest + 1}, where this is worth most, is worth "
+        f"{_rate(-worth.draft_time[slowest] * 1e-3)}.",
+    ]
+
+
+def _rate(value: FloatArray | float) -> str:
+    return f"{float(value):.3g} tokens/s"
+
+
+def as_python(settings: RoundSettings, places: Places) -> str:
+    """Python that prints the numbers of the page."""
+    scenario = settings.system(places)
+    table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
+    worth = "" if scenario.padded_verification else WORTH
+    old = before.snr_db[settings.moved - 1 : settings.moved]
+    moved = (
+        "" if np.array_equal(table.snr_db, before.snr_db) else MOVED.format(index=settings.moved - 1, old=old.item())
+    )
+    return f"""import numpy as np
+import multispin_env as ms
+
+{settings.python_system(places)}
+{table.python_state()}
+decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+outcome = ms.expected_outcome(scenario, state, decision)
+{PRINTED}{worth}{moved}"""
+
+
+def as_command(settings: RoundSettings, places: Places) -> str:
+    """A command that prints the decision of the page, its tokens and goodput, the bound and the gap."""
+    table = settings.devices(settings.system(places))
+    options = settings.option_words(places, "num_users")
+    line = shlex.join(["multispin", "solve", *options, "--certify", "1e-06", "-"])
+    return f"{line} <<'END'\n{table.csv()}\nEND\n"
+
+
+def draw(settings: RoundSettings, found: RoundNumbers) -> Markup:
+    """Cards of the page."""
+    worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
+    return fragment(
+        [
+            card("The optimum", numbers(_headline(found)), _controllers(found)),
+            card("A round", _timeline(found), about="Each device drafts, uploads and waits; then the server verifies."),
+            card(
+                "Devices",
+                _edited(settings, found),
+                element("button", "Undo all edits", type="button", data_set="edits", data_value=""),
+                about="Click a number, or go to it with Tab, to change it. Enter takes it, Escape leaves it.",
+            ),
+            card("What each gets", _gets(found)),
+            card("What more is worth", worth),
+            card("Who pays", _payers(settings, found), about="Move the channel of one device with its two sliders."),
+        ]
+    )
+
+
+def _headline(found: RoundNumbers) -> dict[str, str]:
+    outcome = found.outcome
+    return {
+        "goodput": f"{float(outcome.goodput):.2f} tokens/s",
+        "upper bound": f"{found.bound:.2f} tokens/s",
+        "proven gap": f"{found.gap:.1e}",
+        "expected tokens": f"{float(outcome.tokens.sum()):.2f} a round",
+        "round": f"{float(outcome.round_latency) / MS:.1f} ms",
+        "verification": f"{float(outcome.verification_time) / MS:.1f} ms",
+    }
+
+
+def _controllers(found: RoundNumbers) -> Markup:
+    best = found.goodputs["optimal"]
+    rows = [(name, f"{value:.2f}", f"{value / best:.4f}") for name, value in found.goodputs.items()]
+    return cell_table("controllers", ("decided by", "tokens/s", "of the optimum"), rows)
+
+
+def _timeline(found: RoundNumbers) -> Markup:
+    outcome = found.outcome
+    total = float(outcome.round_latency)
+    verified = float(outcome.verification_time)
+    lines = []
+    pairs = zip(outcome.draft_time.tolist(), outcome.upload_time.tolist(), strict=True)
+    for device, (draft, upload) in enumerate(pairs, start=1):
+        waits = max(total - verified - draft - upload, 0.0)
+        said = f"drafts {draft / MS:.1f} ms, uploads {upload / MS:.1f} ms, finishes at {(draft + upload) / MS:.1f} ms"
+        parts = [
+            (draft / total, DRAFTING, f"drafts {draft / MS:.1f} ms"),
+            (upload / total, UPLOADING, f"uploads {upload / MS:.1f} ms"),
+            (waits / total, WAITING, f"waits {waits / MS:.1f} ms"),
+            (verified / total, VERIFYING, f"verification {verified / MS:.1f} ms"),
+        ]
+        lines.append(stacked_bars(str(device), parts, f"device {device} {said}"))
+    marks = {"drafts": DRAFTING, "uploads": UPLOADING, "waits": WAITING, "server verifies": VERIFYING}
+    scale = element("div", element("span", "0 ms"), element("span", f"{total / MS:.1f} ms"), class_="scale")
+    return fragment([legend(marks), element("div", lines, id="timeline"), scale])
+
+
+def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
+    """The devices as they were drawn or edited, before one of them moves."""
+    devices = settings.devices(found.scenario, moved=False)
+    columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
+    rows = []
+    for device, values in enumerate(zip(*columns, strict=True), start=1):
+        cells = [_editable(device, column, value) for column, value in zip(COLUMNS, values, strict=True)]
+        rows.append((str(device), *cells))
+    return cell_table("devices", ("device", *(column.title for column in COLUMNS)), rows)
+
+
+def _editable(device: int, column: EditableColumn, value: float) -> Markup:
+    text, cell, label = f"{value:.{column.digits}f}", f"{device}.{column.name}", f"device {device}, {column.title}"
+    ways = {"contenteditable": "true", "role": "textbox", "tabindex": 0, "aria_label": label}
+    return element("td", text, **ways, data_cell=cell, data_good=text)
+
+
+def _gets(found: RoundNumbers) -> Markup:
+    outcome, decision = found.outcome, found.decision
+    finish = outcome.draft_time + outcome.upload_time
+    rates = outcome.tokens / outcome.round_latency
+    arrays = decision.draft_length, decision.bandwidth / MHZ, finish / MS, outcome.tokens, rates
+    rows = [
+        (str(device), str(length), f"{megahertz:.3f}", f"{end:.1f}", f"{tokens:.3f}", f"{rate:.2f}")
+        for device, (length, megahertz, end, tokens, rate) in enumerate(
+            zip(*(array.tolist() for array in arrays), strict=True), start=1
+        )
+    ]
+    return cell_table("gets", ("device", "length", "MHz", "ends (ms)", "tokens", "tokens/s"), rows)
+
+
+def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
+    if found.moved is None:
+        return element("p", "No device has moved.", id="payers")
+    change, hertz = found.rate_change, found.bandwidth_change
+    most = max(float(np.abs(change).max()), 5e-4)
+    lines = [
+        signed(f"{device + 1}", float(rate) / most, f"{rate:+.2f} tokens/s, {band / MHZ:+.3f} MHz")
+        for device, (rate, band) in enumerate(zip(change.tolist(), hertz.tolist(), strict=True))
+    ]
+    tables = settings.devices(found.scenario, moved=False), found.devices
+    before, after = (float(devices.snr_db[found.moved - 1]) for devices in tables)
+    others = float(change.sum()) - float(change[found.moved - 1])
+    said = (
+        f"The SNR of device {found.moved} has moved from {before:.1f} to {after:.1f} dB. It gets "
+        f"{change[found.moved - 1]:+.2f} tokens/s, all others together {others:+.2f} tokens/s, and "
+        f"{hertz[found.moved - 1] / MHZ:+.3f} MHz goes to it."
+    )
+    return fragment([element("p", said, id="payers"), element("div", lines)])
+
+
+VIEW = PageView(
+    title="One round",
+    about="Devices draft, share an uplink, and wait for one server. Turn a knob and see the best decision change.",
+    settings=RoundSettings,
+    compute=compute,
+    draw=draw,
+    as_python=as_python,
+    as_command=as_command,
+)

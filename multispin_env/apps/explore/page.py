@@ -1,0 +1,136 @@
+"""Page as text: its views, menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from multispin_env.apps.explore.markup import Markup, element, fragment
+from multispin_env.apps.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
+from multispin_env.apps.terminal.output import sentence
+from multispin_env.checks import check_name
+from multispin_env.registry import Registry
+
+
+@dataclass(frozen=True)
+class PageView:
+    """One view of the page; what it shows is a function of its settings."""
+
+    title: str
+    about: str  # what it is for, in one or two sentences
+    settings: type[SystemSettings]
+    compute: Callable[[Any, Places], Any]  # numbers from settings, by the public API
+    draw: Callable[[Any, Any], Markup]  # what the page shows, from settings and numbers
+    as_python: Callable[[Any, Places], str]  # text that prints the numbers again
+    as_command: Callable[[Any, Places], str]
+    scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the event ``drawn`` of the document
+
+
+VIEWS = Registry(
+    "view",
+    {
+        "one-round": "multispin_env.apps.explore.one_round:VIEW",
+        "landscape": "multispin_env.apps.explore.landscape:VIEW",
+        "no-barrier": "multispin_env.apps.explore.no_barrier:VIEW",
+        "agent": "multispin_env.apps.explore.agent:VIEW",
+    },
+)
+"""By the path of the page, in the order of its menu."""
+
+
+def answer(name: str, query: str, places: Places) -> dict[str, str]:
+    """``html``, ``link``, ``python`` and ``command`` of a view for a query; or why not, as ``said`` alone."""
+    try:
+        check_name("view", name, VIEWS.names())
+        view: PageView = VIEWS.load(name)
+        settings = view_settings(view, query, places)
+        return {
+            "html": view.draw(settings, view.compute(settings, places)),
+            "link": f"/{name}?{settings.query()}",
+            "python": view.as_python(settings, places),
+            "command": view.as_command(settings, places),
+        }
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        return {"said": sentence(error)}
+
+
+def view_settings(view: PageView, query: str, places: Places) -> SystemSettings:
+    """Settings of a link, or the start of the view; a bad query is refused in one sentence."""
+    if not query:
+        return view.settings.start(places)
+    settings = view.settings.from_query(query)
+    settings.look_up(places)
+    return settings
+
+
+def whole_page(name: str, query: str, places: Places) -> str:
+    """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it."""
+    check_name("view", name, VIEWS.names())
+    view: PageView = VIEWS.load(name)
+    found = answer(name, query, places)
+    said = found.get("said", "")
+    if said:
+        query = ""
+        found = answer(name, query, places)
+    settings = view_settings(view, query, places)
+    menu = [
+        element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
+        for other in VIEWS.names()
+    ]
+    controls = [_control(entry.name, control, settings, places) for entry, control in view.settings.controls()]
+    body = [
+        element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
+        element(
+            "main",
+            element("h1", view.title),
+            element("p", view.about),
+            element("p", said or found.get("said", ""), id="said", role="alert"),
+            element(
+                "div",
+                element("form", controls, id="controls", autocomplete="off"),
+                element("div", Markup(found.get("html", "")), id="results"),
+                class_="sides",
+            ),
+            element(
+                "section",
+                element("a", "Link to these settings", id="link", href=found.get("link", f"/{name}")),
+                _copied("python", "Python", found.get("python", "")),
+                _copied("command", "command", found.get("command", "")),
+                class_="card",
+            ),
+            data_view=name,
+        ),
+    ]
+    return _document(f"{view.title} - multispin explore", ("explore.js", *view.scripts), fragment(body))
+
+
+def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
+    head = [
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1, minimum-scale=1"),
+        element("title", title),
+        element("link", rel="icon", href="data:,"),
+        element("link", rel="stylesheet", href="/assets/explore.css"),
+        *(element("script", src=f"/assets/{name}", defer=True) for name in scripts),
+    ]
+    return "<!DOCTYPE html>" + element("html", element("head", head), element("body", body), lang="en")
+
+
+def _copied(name: str, title: str, text: str) -> Markup:
+    shown = element("details", element("summary", f"See the {title}"), element("pre", text, id=name))
+    return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
+
+
+def _control(name: str, control: Control, settings: SystemSettings, places: Places) -> Markup:
+    """One control with its label and value."""
+    value = getattr(settings, name)
+    if isinstance(control, Kept):
+        return element("input", type="hidden", name=name, value=value, data_good=value)
+    label = element("label", control.label, for_=name)
+    if isinstance(control, Choice):
+        options = [element("option", one, selected=one == value) for one in control.names(places)]
+        return element("div", label, element("select", options, id=name, name=name), class_="control")
+    assert isinstance(control, Slider)
+    bounds = {"min": control.low, "max": control.high, "step": control.step}
+    number = element("output", f"{value:g} {control.unit}".strip(), for_=name, data_unit=control.unit)
+    ranged = element("input", type="range", id=name, name=name, value=value, data_good=value, **bounds)
+    return element("div", label, number, ranged, class_="control")

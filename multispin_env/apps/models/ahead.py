@@ -1,0 +1,103 @@
+"""Rounds of real models whose devices draft ahead, without loss (ours).
+
+A device's chain is what it drafted behind its text: the draft that it sends, a guess at the server's token behind it,
+and what it drafts while it waits. Each of its tokens is argmin_x E_x / law(x), a draw from the law, with exponential
+variables E that belong to the place of the text. The chain stays only where the whole draft is accepted and the
+server's token is the guess. It is then what the device would draft anew, so that no text depends on how far anybody
+drafts ahead. docs/evidence/drafting-ahead.md has the argument and what tests of it found.
+"""
+
+import numpy as np
+import torch as th
+from typing_extensions import override
+
+from multispin_env.apps.models.network import Verified, memory_for, probabilities
+from multispin_env.apps.models.rounds import EmulatedDevices, Player, RoundResult
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+
+DEVICE, SERVER = 3, 4
+"""Who draws exponential variables: numbers in the seed, so that nothing else is drawn from the same stream."""
+
+
+class ChainPlayer(Player):
+    """Plays rounds of devices that draft ahead.
+
+    With the scenario's guess ``"shared-seed"`` the server draws its token behind an accepted draft with the exponential
+    variables of the device, else with its own. At temperature 0 both give the same token.
+    """
+
+    def __init__(self, devices: EmulatedDevices, temperature: float, seed: int, guess: str) -> None:
+        super().__init__(devices, temperature, seed)
+        self._seed, self._stream = seed, DEVICE if guess == "shared-seed" else SERVER
+        self.chains: list[list[tuple[int, th.Tensor]]] = [[] for _ in devices.texts]
+        """Tokens behind each device's text, with the law (V,) that each was drawn from."""
+        self._ahead: IntArray = np.zeros(len(devices.texts), dtype=np.int64)
+        self._hit: BoolArray = np.zeros(len(devices.texts), dtype=bool)
+
+    @override
+    def __call__(self, length: IntArray, ahead: IntArray | None = None) -> RoundResult:
+        """Play a round of drafts (K,), behind which each device drafts a guess and so many tokens ``ahead`` (K,)."""
+        self._ahead = np.zeros_like(length) if ahead is None else ahead
+        played = super().__call__(length)
+        for device in np.flatnonzero(self.devices.age == 0).tolist():
+            self.chains[device] = []
+        return played._replace(hit=self._hit)
+
+    @override
+    def _draft(self, length: IntArray, uniform: FloatArray) -> tuple[IntArray, th.Tensor]:
+        self._grow(length + 1 + self._ahead)
+        drafted, law = self._blank(*uniform.shape)
+        for device, size in enumerate(length.tolist()):
+            for place, (token, q) in enumerate(self.chains[device][:size]):
+                drafted[device, place], law[device, place] = token, q
+        return drafted, law
+
+    def _grow(self, size: IntArray) -> None:
+        """Draft until each chain has its size (K,)."""
+        kept, texts, chains = self.devices.draft, self.devices.texts, self.chains
+        while True:
+            rows = np.flatnonzero(size > [len(chain) for chain in chains])
+            if not len(rows):
+                return
+            known = [texts[row] + [token for token, _ in chains[row]] for row in rows.tolist()]
+            unread = [text[kept.length[row] :] for row, text in zip(rows.tolist(), known, strict=True)]
+            with memory_for(f"the laws of {len(rows)} chains of up to {int(size.max())} tokens"):
+                laws = probabilities(kept.read(rows, unread, last=1)[:, 0], self.temperature)
+                laws = laws.to(self.devices.pair.target.device)
+            for row, text, q in zip(rows.tolist(), known, laws, strict=True):
+                chains[row].append((self._draw(q, DEVICE, row, len(text)), q))
+
+    def _draw(self, law: th.Tensor, who: int, device: int, place: int) -> int:
+        """Token of a law (V,) at a place of a device's text, by somebody's exponential variables of this place."""
+        rng = np.random.default_rng([self._seed, who, device, int(self.devices.number[device]), place])
+        exponential = th.as_tensor(rng.standard_exponential(len(law)), device=law.device)
+        return int((law / exponential).argmax())
+
+    @override
+    def _verify(
+        self,
+        target: th.Tensor,
+        draft: th.Tensor,
+        drafted: IntArray,
+        length: IntArray,
+        uniform: FloatArray,
+        last: FloatArray,
+    ) -> Verified:
+        """Answer the drafts, and keep the chains of those whose guess was right."""
+        found = super()._verify(target, draft, drafted, length, uniform, last)
+        token = found.token.copy()
+        self._hit = np.zeros(len(length), dtype=bool)
+        for device, chain in enumerate(self.chains):
+            size = int(length[device])
+            if found.accepted[device] == size:
+                token[device] = self._last_token(target[device, size], device, size)
+                self._hit[device] = token[device] == chain[size][0]
+            self.chains[device] = chain[size + 1 :] if self._hit[device] else []
+        return Verified(found.accepted, token)
+
+    def _last_token(self, law: th.Tensor, device: int, size: int) -> int:
+        """The server's token behind a device's draft of this size, which is accepted whole, by the target's law (V,).
+
+        It must not look at what the device drafted there, or texts would not have the target's law.
+        """
+        return self._draw(law, self._stream, device, len(self.devices.texts[device]) + size)

@@ -1,0 +1,386 @@
+"""Language models of the user: loaded, rounded, read in ragged batches, and sampled without loss.
+
+Column s of a row's cache belongs to the token at place s of its text. A pass writes keys and values of its tokens at
+their own places, and a token sees the places up to its own. So to forget rejected tokens is to set the row's length
+back: what stands behind it is seen by nobody, and is written over by the next tokens. Rows of a pass may have unequal
+numbers of tokens: shorter ones are filled up, and what the filling writes stands behind their lengths. Speculative
+sampling is that of Leviathan et al. (ICML 2023), with random numbers passed in.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from transformers.cache_utils import Cache, DynamicLayer
+
+from multispin_env.apps.models import DTYPES
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_integer, check_name, require, shown
+
+GROUP = 32
+"""Weights of a row that share a scale, as in the formats of 4 bits that servers read."""
+
+
+def round_weights(network: Any, bits: int) -> None:
+    """Round the matrices of all linear layers in place: 2^bits levels between the extremes of each `GROUP` weights.
+
+    What is tied to a rounded matrix, such as an embedding, is rounded with it. The numbers stay floating point, so a
+    pass takes as long as before: this changes what is drafted, not how fast.
+    """
+    with th.no_grad():
+        for weight in {
+            id(one.weight): one.weight for one in network.modules() if isinstance(one, th.nn.Linear)
+        }.values():
+            for part in weight.split(4096):  # bounded memory
+                part.copy_(_rounded(part, bits))
+
+
+def _rounded(matrix: th.Tensor, bits: int) -> th.Tensor:
+    rows, columns = matrix.shape
+    padded = th.nn.functional.pad(matrix.float(), (0, -columns % GROUP), mode="constant")
+    groups = padded.reshape(rows, -1, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    step = ((high - low) / (2**bits - 1)).clamp_min(th.finfo(th.float32).tiny)
+    rounded: th.Tensor = low + ((groups - low) / step).round() * step
+    return rounded.reshape(rows, -1)[:, :columns].to(matrix.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A causal language model and its tokenizer."""
+
+    name: str  # as the user gave it
+    network: Any  # a ``transformers`` model with full attention in all its layers
+    tokenizer: Any
+
+    def __post_init__(self) -> None:
+        config = self.network.config
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+        window = getattr(config, "sliding_window", None)
+        windowed = window is not None and getattr(config, "use_sliding_window", True) and window < self.context
+        if kinds != {"full_attention"} or windowed:
+            what = f"a window of {window} tokens" if windowed else f"layers of {sorted(kinds)}"
+            raise ValueError(
+                f"model: expected full attention in all layers, whose cache can be trimmed, got {what} in {self.name!r}"
+            )
+
+    @property
+    def device(self) -> th.device:
+        """Where it calculates."""
+        return self.network.device
+
+    @cached_property
+    def context(self) -> int:
+        """Most tokens of a text, the prompt's included; 2048 where the configuration does not say."""
+        return int(getattr(self.network.config, "max_position_embeddings", None) or 2048)
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        given = getattr(self.network.generation_config, "eos_token_id", None)
+        ids = given if isinstance(given, list) else [given]
+        return frozenset(int(one) for one in (*ids, self.tokenizer.eos_token_id) if one is not None)
+
+    @cached_property
+    def cache_argument(self) -> str:
+        """Name of the forward pass's argument for keys and values; newer versions renamed it."""
+        return "cache" if "cache" in inspect.signature(self.network.forward).parameters else "past_key_values"
+
+    def encode(self, prompt: str, raw: bool = False) -> list[int]:
+        """Tokens of a prompt: in the model's chat template where it has one, unless ``raw``; at least one."""
+        if raw or not getattr(self.tokenizer, "chat_template", None):
+            tokens = self.tokenizer.encode(prompt)
+        else:
+            message = [{"role": "user", "content": prompt}]
+            text = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+            tokens = self.tokenizer.encode(text, add_special_tokens=False)
+        if not tokens:
+            raise ValueError(f"prompt: expected text of at least one token, got {shown(prompt)}")
+        return [int(token) for token in tokens]
+
+
+def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int | None = None) -> Model:
+    """Load a model for inference: a folder as ``transformers`` saves it, a ``.gguf`` file, or a name on the hub.
+
+    Its weights are rounded to so many ``bits``, 2 to 8, unless ``None``. ``ValueError`` for a name without a model, an
+    unknown device or dtype, or a model whose cache cannot be trimmed.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    check_name("dtype", dtype, DTYPES)
+    if bits is not None:
+        check_integer("bits", bits, 2, 8)
+    _check_device(device)
+    source, options = _source(name)
+    options["trust_remote_code"] = False  # else transformers asks whether to run a file that lies beside the weights
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        with memory_for(f"the weights of {name!r}"):
+            network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()
+    except MemoryError:
+        raise
+    except Exception as error:  # what broken files raise has no common base but this
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"model: expected a folder, GGUF file or hub name with a model, got {name!r} ({reason})"
+        ) from None
+    network.requires_grad_(False)
+    if bits is not None:
+        round_weights(network, bits)
+    return Model(name if bits is None else f"{name} at {bits} bits", network, tokenizer)
+
+
+def _source(name: str) -> tuple[str, dict[str, Any]]:
+    """Where ``transformers`` finds it, and how."""
+    path = Path(name)
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise ValueError(f"model: expected a GGUF file, got {name!r}, which does not exist")
+        return str(path.absolute().parent), {"gguf_file": path.name}  # not where a link leads: names differ there
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ValueError(f"model: expected a folder with a model's config.json, got {name!r}")
+    looks_like_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
+    if looks_like_path and not path.exists():
+        raise ValueError(f"model: expected a folder that exists, got {name!r}")
+    return name, {}
+
+
+def _check_device(device: str) -> None:
+    try:
+        th.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"device: expected one that torch can use here, as cpu, got {device!r} ({reason})") from None
+
+
+@contextmanager
+def memory_for(what: str) -> Iterator[None]:
+    """Turn torch's errors of too little memory into ``MemoryError``, which says for what."""
+    try:
+        yield
+    except (th.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, th.OutOfMemoryError) or "allocate memory" in str(error):
+            raise MemoryError(what) from None
+        raise
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A draft and a target model; ``ValueError`` unless each token has the same number in both."""
+
+    draft: Model
+    target: Model
+
+    def __post_init__(self) -> None:
+        if self.draft is self.target:
+            return
+        small, large = (model.tokenizer.get_vocab() for model in (self.draft, self.target))
+        if small != large:
+            differing = sorted(token for token in {*small, *large} if small.get(token) != large.get(token))
+            raise ValueError(
+                f"draft: expected the vocabulary of the target, {len(large)} tokens, got {len(small)}, "
+                f"of which {len(differing)} differ, the first {shown(differing[0])}"
+            )
+
+    @cached_property
+    def vocabulary_size(self) -> int:
+        """V: logits beyond it are padding of a model's last layer."""
+        outputs = [model.network.get_output_embeddings().weight.shape[0] for model in (self.draft, self.target)]
+        known = max(self.target.tokenizer.get_vocab().values()) + 1
+        return int(min(known, *outputs))
+
+    @property
+    def context(self) -> int:
+        """Most tokens of a text that both can read."""
+        return min(self.draft.context, self.target.context)
+
+
+def probabilities(logits: th.Tensor, temperature: float) -> th.Tensor:
+    """Law of the next token, (..., V) in float64; temperature 0 puts all on the likeliest token."""
+    if temperature == 0.0:
+        return th.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
+    return th.softmax(logits.double() / temperature, -1)
+
+
+def pick_tokens(law: th.Tensor, uniform: FloatArray) -> IntArray:
+    """Tokens (...) by the inverse of the distribution function of ``law`` (..., V); ``uniform`` (...) in [0, 1)."""
+    cumulative = law.cumsum(-1)
+    level = th.as_tensor(uniform, device=law.device, dtype=law.dtype) * cumulative[..., -1]
+    token = th.searchsorted(cumulative, level[..., None].contiguous(), right=True)[..., 0]
+    return np.asarray(token.clamp_max(law.shape[-1] - 1).cpu().numpy())
+
+
+def overlap(target: th.Tensor, draft: th.Tensor) -> FloatArray:
+    """Σ_x min(p, q): probability that a drafted token is accepted, before it is drawn; (...)."""
+    return np.asarray(th.minimum(target, draft).sum(-1).clamp_max(1.0).cpu().numpy())
+
+
+def acceptance(target: th.Tensor, draft: th.Tensor, token: IntArray) -> FloatArray:
+    """β = min(1, p / q) of a drafted token (...) ([MS] 4), given both laws (..., V)."""
+    index = th.as_tensor(token, device=target.device)[..., None]
+    p, q = (law.gather(-1, index)[..., 0] for law in (target, draft))
+    return np.asarray((p / q).clamp_max(1.0).cpu().numpy())
+
+
+def residual(target: th.Tensor, draft: th.Tensor) -> th.Tensor:
+    """Law (..., V), not normalised, of what takes the place of a refused token: max(0, p − q)."""
+    rest = (target - draft).clamp_min(0.0)
+    empty = rest.sum(-1, keepdim=True) <= 0.0  # p = q but for rounding: then nothing is refused in earnest
+    return th.where(empty, target, rest)
+
+
+class Verified(NamedTuple):
+    """What a pass of the server says of drafts of several lengths."""
+
+    accepted: IntArray  # drafted tokens that are accepted, (b,)
+    token: IntArray  # the token behind them, (b,): in the place of a refused one, or one more
+
+
+def verify(
+    target: th.Tensor, draft: th.Tensor, drafted: IntArray, length: IntArray, uniform: FloatArray, last: FloatArray
+) -> Verified:
+    """Accept a prefix of each draft, and draw the token behind it, so that the text has the target's own law.
+
+    The tokens ``drafted`` (b, L) were drawn from q (b, L, V), those at and behind a row's ``length`` (b,) are filling;
+    p (b, L + 1, V) is the target's law before each of them, and behind the last one. Independent uniform numbers in
+    [0, 1) decide: ``uniform`` (b, L) who is accepted, ``last`` (b,) what is drawn.
+    """
+    rows, longest = drafted.shape
+    beta = acceptance(target[:, :longest], draft, drafted)
+    good = (uniform < beta) & (np.arange(longest) < length[:, None])
+    accepted = np.cumprod(good, axis=1).sum(1).astype(np.int64)
+    refused = th.as_tensor(accepted < length, device=target.device)[:, None]
+    at = th.arange(rows, device=target.device)
+    place = th.as_tensor(accepted, device=target.device)
+    p = target[at, place]
+    if longest:
+        p = th.where(refused, residual(p, draft[at, place.clamp_max(longest - 1)]), p)
+    return Verified(accepted, pick_tokens(p, last))
+
+
+PART = 256
+"""Most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded."""
+
+GROWTH = 128
+"""Columns by which a cache grows at least."""
+
+
+class PassPlaces:
+    """Where the pass under way writes and reads, for all layers."""
+
+    rows: th.Tensor  # (b,)
+    columns: th.Tensor  # (b, q)
+    width: int  # columns that are read
+
+
+class PlacedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of a layer, (rows, heads, columns, width of a head); all layers share ``places``."""
+
+    def __init__(self, places: PassPlaces, rows: int) -> None:
+        super().__init__()
+        self.places, self.count = places, rows
+
+    def update(self, key_states: th.Tensor, value_states: th.Tensor, *_: Any, **__: Any) -> tuple[th.Tensor, th.Tensor]:
+        """Write new keys and values (b, heads, q, d) at their places; return the rows' up to the last column."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = (one.new_zeros(self._shape(one, 0)) for one in (key_states, value_states))
+        places = self.places
+        if places.width > self.keys.shape[2]:
+            extra = max(places.width - self.keys.shape[2], GROWTH)
+            self.keys, self.values = (
+                th.cat([one, one.new_zeros(self._shape(one, extra))], 2) for one in (self.keys, self.values)
+            )
+        at = (places.rows[:, None], slice(None), places.columns)
+        self.keys[at] = key_states.transpose(1, 2)
+        self.values[at] = value_states.transpose(1, 2)
+        return self.keys[places.rows, :, : places.width], self.values[places.rows, :, : places.width]
+
+    def _shape(self, states: th.Tensor, columns: int) -> tuple[int, ...]:
+        return (self.count, states.shape[1], columns, states.shape[3])
+
+
+class Sequences:
+    """Texts of some rows, as far as a model has read them; logits behind the vocabulary are dropped."""
+
+    def __init__(self, model: Model, rows: int, vocabulary_size: int) -> None:
+        self.model, self.vocabulary_size = model, vocabulary_size
+        self.length: IntArray = np.zeros(rows, dtype=np.int64)
+        """Tokens of each row that have been read, (rows,)."""
+        self._places = PassPlaces()
+        layers = [PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
+        self._cache = Cache(layers=layers)
+
+    def trim(self, rows: IntArray, length: IntArray) -> None:
+        """Forget all but the first tokens of these rows, (b,)."""
+        require("length", length, (length >= 0) & (length <= self.length[rows]), "0 to the tokens that were read")
+        self.length[rows] = length
+
+    def read(self, rows: IntArray, texts: Sequence[Sequence[int]], last: int | None = None) -> th.Tensor:
+        """Read more tokens of some rows (b,), all different, at least one of each, in one batch.
+
+        Returns logits (b, q, V) after each token of a row, q the tokens of the longest text; those of filling are
+        meaningless. With ``last`` they are so many, and end with the row's last token. ``ValueError`` if a text would
+        become longer than the model's context; ``MemoryError`` says batch and tokens.
+        """
+        counts = np.array([len(text) for text in texts])
+        require("texts", counts, counts >= max(1, last or 1), f"at least {max(1, last or 1)} tokens of each row")
+        longest = int(counts.max())
+        if int(self.length[rows].max()) + longest > self.model.context:
+            raise ValueError(
+                f"tokens: expected a text of at most {self.model.context}, the context of {self.model.name!r}, "
+                f"got {int(self.length[rows].max()) + longest}"
+            )
+        ids = np.zeros((len(counts), longest), dtype=np.int64)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = text
+        logits = self._read_parts(rows, ids, counts, last)
+        self.length[rows] += counts
+        if last is None:
+            return logits
+        index = th.as_tensor(counts[:, None] - last + np.arange(last), device=logits.device) - (
+            longest - logits.shape[1]
+        )
+        return logits.gather(1, index[..., None].expand(-1, -1, logits.shape[-1]))
+
+    def _read_parts(self, rows: IntArray, ids: IntArray, counts: IntArray, last: int | None) -> th.Tensor:
+        """Logits of the columns that are wanted; all parts but the last few columns are read without them."""
+        longest = ids.shape[1]
+        first = 0 if last is None else max(0, int(counts.min()) - last)  # first column with a wanted logit
+        kept = []
+        for begin in range(0, longest, PART):
+            end = min(begin + PART, longest)
+            part = self._pass(rows, ids[:, begin:end], begin, max(0, end - max(begin, first)))
+            if part is not None:
+                kept.append(part)
+        return kept[0] if len(kept) == 1 else th.cat(kept, 1)
+
+    @th.inference_mode()
+    def _pass(self, rows: IntArray, ids: IntArray, begin: int, wanted: int) -> th.Tensor | None:
+        """One pass of the network; logits of the last ``wanted`` columns."""
+        device = self.model.device
+        columns = self.length[rows][:, None] + begin + np.arange(ids.shape[1])
+        places = self._places
+        places.width = int(columns.max()) + 1
+        places.rows, places.columns = (th.as_tensor(one, device=device) for one in (rows, columns))
+        unseen = th.arange(places.width, device=device) > places.columns[:, None, :, None]  # (b, 1, q, width)
+        dtype = self.model.network.dtype
+        arguments: dict[str, Any] = {
+            "input_ids": th.as_tensor(ids, device=device),
+            "position_ids": places.columns,
+            "attention_mask": th.zeros_like(unseen, dtype=dtype).masked_fill(unseen, th.finfo(dtype).min),  # is added
+            self.model.cache_argument: self._cache,
+            "use_cache": True,
+            "logits_to_keep": max(wanted, 1),
+        }
+        with memory_for(f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {places.width} with those before"):
+            logits: th.Tensor = self.model.network(**arguments).logits
+        return logits[..., : self.vocabulary_size] if wanted else None

@@ -1,0 +1,106 @@
+"""Prompts of the user, from a file of lines or of JSON rows."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multispin_env.checks import check_label, shown
+from multispin_env.files import MIB, parse_json, read_bytes
+
+if TYPE_CHECKING:
+    from multispin_env.apps.models.network import Model
+
+LARGEST_FILE = 16 * MIB
+"""Bytes of a file of prompts."""
+
+MOST_TASKS = 128
+"""Of a file: so many numbers has the type that a record keeps them in."""
+
+NO_TASK = "all"
+"""Name of the task of prompts that say none."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts in the order of their file, P of them."""
+
+    texts: tuple[str, ...]
+    tasks: tuple[str, ...]  # names, in the order in which they come first
+    task: tuple[int, ...]  # index of each prompt's task
+    lines: tuple[int, ...]  # of the file, from 1, that each prompt is from
+    file: str  # its name, for messages
+    digest: str  # SHA-256 of the file, in hexadecimal digits
+
+    def encode(self, model: "Model", room: int, raw: bool = False, context: int | None = None) -> list[list[int]]:
+        """Tokens of each prompt, after which so many as ``room`` still fit in the context (default: the model's).
+
+        ``ValueError`` for a prompt without a token or with too many; it names the line.
+        """
+        limit = (model.context if context is None else context) - room
+        encoded = []
+        for text, line in zip(self.texts, self.lines, strict=True):
+            try:
+                tokens = model.encode(text, raw)
+            except ValueError as error:
+                raise ValueError(f"{self.file}, line {line}, {error}") from None
+            if len(tokens) > limit:
+                raise ValueError(
+                    f"{self.file}, line {line}, prompt: expected at most {limit} tokens, so that {room} more fit in "
+                    f"the context of {limit + room}, got {len(tokens)}"
+                )
+            encoded.append(tokens)
+        return encoded
+
+
+def read_prompts(path: str | PathLike[str]) -> Prompts:
+    """Read prompts.
+
+    From a ``.txt`` file with a prompt on each line, or a ``.jsonl`` file with a row ``{"prompt": TEXT}`` on each line,
+    which may have a ``"task"``; other keys are not read. Both in UTF-8. Empty lines at the end do not count.
+    ``ValueError`` if the file can't be read, holds no prompt, an empty one, or a bad row; it names the line.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".txt", ".jsonl"):
+        raise ValueError(f"prompts: expected a .txt or .jsonl file, got {str(path)!r}")
+    try:
+        content = read_bytes(path, LARGEST_FILE)
+        text = content.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"prompts: expected a file that can be read, got {str(path)!r} ({error})") from None
+    lines = text.rstrip().split("\n")  # other letters that end lines may be part of a prompt
+    if lines == [""]:
+        raise ValueError(f"prompts: expected at least one prompt, got none in {str(path)!r}")
+    try:
+        rows = [_row(line.removesuffix("\r"), suffix, number) for number, line in enumerate(lines, start=1)]
+        return _prompts(rows, str(path), hashlib.sha256(content).hexdigest())
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}") from None
+
+
+def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
+    """Prompt and task of a line."""
+    row: Any = {"prompt": line}
+    if suffix == ".jsonl" and line.strip():
+        try:
+            row = parse_json(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: expected a row of JSON, got {shown(line)} ({error})") from None
+        if not isinstance(row, dict) or "prompt" not in row:
+            raise ValueError(f'line {number}: expected a row {{"prompt": TEXT}}, got {shown(line)}')
+    for name in ("prompt", "task"):
+        if name in row and not (isinstance(row[name], str) and row[name].strip()):
+            raise ValueError(f"line {number}, {name}: expected a text that is not empty, got {shown(row[name])}")
+    return row["prompt"], check_label(f"line {number}, task", row.get("task", NO_TASK))
+
+
+def _prompts(rows: Sequence[tuple[str, str]], file: str, digest: str) -> Prompts:
+    texts, names = zip(*rows, strict=True)
+    tasks = tuple(dict.fromkeys(names))
+    if len(tasks) > MOST_TASKS:
+        raise ValueError(f"task: expected at most {MOST_TASKS} different ones, got {len(tasks)}")
+    index = {name: number for number, name in enumerate(tasks)}
+    return Prompts(texts, tasks, tuple(index[name] for name in names), tuple(range(1, len(rows) + 1)), file, digest)

@@ -1,0 +1,146 @@
+"""Allocations: draft lengths and bandwidth of devices, and whom Remark 2 compensates and rewards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from multispin_env.apps.reproduce.drawing import BLUE, ORANGE, legend_below
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, states_of
+from multispin_env.controllers.names import make_controller
+from multispin_env.evaluation.cases import CERTIFICATE
+from multispin_env.scenario import Scenario
+
+CASES = ("homogeneous", "heterogeneous")
+
+
+@dataclass(frozen=True)
+class AllocationRow:
+    """One device of one state in one case."""
+
+    preset: str
+    case: str
+    state: int
+    device: int
+    spectral_efficiency: float  # bit/s/Hz
+    draft_time_ms: float  # T_k
+    acceptance_rate: float
+    draft_length: int  # tokens
+    bandwidth_share: float  # B_k / B
+
+
+def device_rows(scale: Scale, setting: tuple[str, int]) -> list[AllocationRow]:
+    """Every device of the first states of a preset, so many of them, in both cases."""
+    preset, states = setting
+    scenario = Scenario.preset(preset)
+    state = states_of(scale, scenario).state[:states]
+    makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
+    rows = []
+    for case, controller in zip(CASES, makers, strict=True):
+        decision = controller(state)
+        numbers = state.spectral_efficiency, 1e3 * state.draft_time, state.acceptance_rate
+        share = decision.bandwidth / scenario.total_bandwidth
+        for i, k in np.ndindex(share.shape):
+            efficiency, time, rate = (float(column[i, k]) for column in numbers)
+            length, part = int(decision.draft_length[i, k]), float(share[i, k])
+            rows.append(AllocationRow(preset, case, i, k, efficiency, time, rate, length, part))
+    return rows
+
+
+def _group(row: AllocationRow) -> float:
+    return round(row.acceptance_rate, 2)
+
+
+def _name_devices(axes: Any, points: Sequence[AllocationRow]) -> None:
+    """Channels at the ticks, acceptance once for each group of devices below them."""
+    axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
+    rates = [_group(row) for row in points]
+    for rate in sorted(set(rates)):
+        first, count = rates.index(rate), rates.count(rate)
+        middle = first + (count - 1) / 2
+        text = f"α ≈ {rate:.2f}"
+        axes.text(middle, -0.13, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8)
+    axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
+
+
+def draw_allocation(rows: Sequence[AllocationRow], figure: Any) -> None:
+    """Bars by device, sorted by acceptance, then channel."""
+    panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
+    for column, preset in zip(panels.T, PRESETS, strict=True):
+        for case, colour, offset in zip(CASES, (ORANGE, BLUE), (-0.2, 0.2), strict=True):
+            points = [row for row in rows if row.preset == preset and row.case == case]
+            points.sort(key=lambda row: (_group(row), row.spectral_efficiency))
+            x = [index + offset for index in range(len(points))]
+            column[0].bar(x, [row.draft_length for row in points], 0.4, color=colour, label=case)
+            column[1].bar(x, [100.0 * row.bandwidth_share for row in points], 0.4, color=colour)
+        rates = [_group(row) for row in points]
+        for axes in column:
+            axes.grid(axis="x", visible=False)
+            for rate in sorted(set(rates))[1:]:
+                axes.axvline(rates.index(rate) - 0.5, color="0.5", linewidth=0.8, linestyle=":")
+        _name_devices(column[1], points)
+        column[0].set_title(preset)
+    panels[0, 0].set_ylabel("draft length (tokens)")
+    panels[1, 0].set_ylabel("bandwidth share (%)")
+    legend_below(figure, panels[0, 0], len(CASES))
+
+
+DEVICES = FigureSpec(
+    title="Draft lengths and bandwidth by device",
+    caption="One state of 20 devices at 10 MHz, sorted by acceptance rate (to two digits) and then by channel: with "
+    "one common length bandwidth mostly falls with the channel inside every group, with own lengths the groups of high "
+    "acceptance draft longer and take it. Bandwidth also makes up for slow drafting, which is not shown.",
+    settings=lambda scale: [(preset, 1) for preset in PRESETS],
+    rows=device_rows,
+    draw=draw_allocation,
+    size=(10.5, 5.4),
+)
+
+
+def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Medians of both in bins that hold equally many points."""
+    parts = np.array_split(np.argsort(x, kind="stable"), 8)
+    across, up = ([float(np.median(np.take(values, part))) for part in parts] for values in (x, y))
+    return across, up
+
+
+def draw_remark_2(rows: Sequence[AllocationRow], figure: Any) -> None:
+    """Share against channel, and against acceptance; a row of panels for each preset."""
+    panels = figure.subplots(len(PRESETS), 2, sharey=True)
+    for (left, right), preset in zip(panels, PRESETS, strict=True):
+        chosen = [row for row in rows if row.preset == preset]
+        rates = sorted(set(map(_group, chosen)))
+        for case, colour, marker, side in zip(CASES, (ORANGE, BLUE), "so", (-0.015, 0.015), strict=True):
+            points = [row for row in chosen if row.case == case]
+            offset = side * (rates[-1] - rates[0])  # the cases are set a little apart along α
+            dots = {"s": 8, "color": colour, "marker": marker, "alpha": 0.3, "linewidths": 0}
+            share = [100.0 * row.bandwidth_share for row in points]
+            efficiency = [row.spectral_efficiency for row in points]
+            left.scatter(efficiency, share, **dots)
+            left.plot(*_medians(efficiency, share), color=colour, linewidth=2.0)
+            right.scatter([_group(row) + offset for row in points], share, **dots)
+            medians = [
+                np.median([s for s, row in zip(share, points, strict=True) if _group(row) == rate]) for rate in rates
+            ]
+            places, label = [rate + offset for rate in rates], f"{case}, line: median"
+            right.plot(places, medians, color=colour, linewidth=2.0, marker=marker, label=label)
+        left.set_ylabel(f"{preset}: bandwidth share (%)")
+        left.set_yscale("log")
+        left.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+    panels[1, 0].set_xlabel("spectral efficiency r (bit/s/Hz)")
+    panels[1, 1].set_xlabel("acceptance rate α, to two digits")
+    legend_below(figure, panels[0, 1], len(CASES))
+
+
+REMARK_2 = FigureSpec(
+    title="Remark 2: who is compensated, who is rewarded",
+    caption="With one common length (homogeneous) the bandwidth share falls with the channel's quality and does not "
+    "see acceptance: the weak are compensated. With own lengths (heterogeneous) it rises with acceptance: the accepted "
+    "are rewarded. The lowest orange points share their state with one device in a deep fade, which the common length "
+    "gives nearly everything. 20 devices, 10 MHz; lines are medians, the cases are set a little apart along α.",
+    settings=lambda scale: [(preset, scale.pick(40, 10)) for preset in PRESETS],
+    rows=device_rows,
+    draw=draw_remark_2,
+    size=(9.0, 6.2),
+)

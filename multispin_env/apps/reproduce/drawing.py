@@ -1,0 +1,151 @@
+"""Drawing that all pictures share: colours, panels, legends outside the data; and the page over all figures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multispin_env.apps.reproduce.figure import FigureSpec
+from multispin_env.checks import missing_package
+from multispin_env.evaluation.statistics import Cells
+from multispin_env.files import replacing
+
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
+"""Okabe and Ito's palette, safe for colour-blind readers."""
+
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
+
+
+class Series(NamedTuple):
+    """A line through rows, with a band from their ``low`` to their ``high`` if wanted."""
+
+    label: str
+    style: tuple[str, str, str]  # colour, marker and line
+    value: str  # field on the vertical axis
+    where: Mapping[str, object] = {}  # fields that its rows have
+    band: bool = False
+
+    def draw(self, axes: Any, rows: Sequence[Any], x: str) -> None:
+        """Draw it over the field ``x``."""
+        colour, marker, line = self.style
+        fitting = (row for row in rows if all(getattr(row, name) == wanted for name, wanted in self.where.items()))
+        points = sorted(fitting, key=attrgetter(x))
+        places = [getattr(row, x) for row in points]
+        if self.band:
+            low, high = [row.low for row in points], [row.high for row in points]
+            axes.fill_between(places, low, high, color=colour, alpha=0.25)
+        size, values = 9 if marker == "*" else 4, [getattr(row, self.value) for row in points]
+        look = {"color": colour, "marker": marker, "ls": line, "markersize": size, "linewidth": 1.3}
+        axes.plot(places, values, label=self.label, **look)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Picture of a swept setting: a panel for each heading that rows have, with the same lines in all."""
+
+    x: str  # field on the horizontal axis
+    label: str  # and what it says there
+    series: Sequence[Series]
+    y: str = "goodput (tokens/s)"  # of the vertical axis, which begins at 0
+    heading: Callable[[Any], str] = attrgetter("preset")  # of the panel of a row
+    ticks: Sequence[float] = ()  # places that are named on an axis that is then logarithmic
+
+    def draw(self, rows: Sequence[Any], figure: Any) -> None:
+        """Draw rows on an empty figure."""
+        headings = list(dict.fromkeys(map(self.heading, rows)))
+        panels = figure.subplots(1, len(headings), squeeze=False)[0]
+        for axes, heading in zip(panels, headings, strict=True):
+            own = [row for row in rows if self.heading(row) == heading]
+            for series in self.series:
+                series.draw(axes, own, self.x)
+            axes.set(title=heading, xlabel=self.label, ylabel=self.y)
+            axes.set_ylim(bottom=0.0)
+            if named := sorted({getattr(row, self.x) for row in own} & set(self.ticks)):
+                axes.set_xscale("log")
+                axes.set_xticks(named, [f"{place:g}" for place in named])
+                axes.minorticks_off()
+        legend_below(figure, panels[0], min(len(self.series), 6))
+
+
+def check_matplotlib() -> None:
+    """``ModuleNotFoundError`` that names the extra, where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise missing_package("matplotlib", "render") from error
+
+
+def save(
+    draw: Callable[[Any], None], size: tuple[float, float], stem: Path, kinds: Sequence[str] = (".png", ".svg")
+) -> None:
+    """Draw an empty figure of so many inches to ``stem.png`` and ``stem.svg``, or one of them; neither holds a date."""
+    check_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=size, dpi=92, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        for kind in kinds:
+            with replacing(Path(f"{stem}{kind}")) as file:
+                figure.savefig(file, metadata={"Date": None} if kind == ".svg" else None)
+
+
+def legend_below(figure: Any, axes: Any, columns: int, *others: Any) -> None:
+    """Legend of one panel, and of others with other labels, below all of them, where it covers no data."""
+    entries = [panel.get_legend_handles_labels() for panel in (axes, *others)]
+    handles, labels = ([one for entry in entries for one in entry[part]] for part in (0, 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+img { max-width: 100%; height: auto; }
+figure { margin: 0 0 1rem; }
+code { background: #f2f2f2; padding: .1em .3em; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+"""
+
+
+class Shown(NamedTuple):
+    """A figure on the page."""
+
+    name: str
+    spec: FigureSpec
+    command: str
+    cells: tuple[Cells, list[Cells]] | None
+
+
+def markdown_table(header: Cells, lines: Sequence[Cells]) -> str:
+    """Strings as a Markdown table of texts."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ("---",) * len(header), *lines))
+
+
+def html_table(header: Cells, lines: Sequence[Cells]) -> str:
+    """Strings as an HTML table."""
+    cells = [("th", header), *(("td", line) for line in lines)]
+    rows = ("<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) + "</tr>" for tag, line in cells)
+    return "\n".join(["<table>", *rows, "</table>"])
+
+
+def _section(shown: Shown) -> str:
+    name, title, caption = shown.name, escape(shown.spec.title), escape(shown.spec.caption)
+    table = "" if shown.cells is None else f"{html_table(*shown.cells)}\n"
+    files = ", ".join(f'<a href="{name}.{suffix}">{suffix.upper()}</a>' for suffix in ("csv", "svg", "png"))
+    return f"""<h2 id="{name}">{title}</h2>
+<figure><img src="{name}.png" alt="{title}"><figcaption>{caption}</figcaption></figure>
+{table}<p>{files}: <code>{escape(shown.command)}</code></p>"""
+
+
+def render_page(title: str, about: str, shown: Sequence[Shown]) -> str:
+    """Return the page: a heading, what was run, then the figures in order."""
+    links = " · ".join(f'<a href="#{one.name}">{escape(one.name)}</a>' for one in shown)
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    body = f"<h1>{escape(title)}</h1>\n<p>{escape(about)}</p>\n<p>{links}</p>\n" + "\n".join(map(_section, shown))
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'

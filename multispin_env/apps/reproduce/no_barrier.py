@@ -1,0 +1,326 @@
+"""Figures without the barrier: what it costs, and requests over the load (ours; docs/evidence/serving.md)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
+from multispin_env.apps.reproduce.pays import FIRST, PER_TOKEN
+from multispin_env.bounds.rate import rate_bound
+from multispin_env.controllers.names import make_controller
+from multispin_env.evaluation.statistics import Cells, mean_interval
+from multispin_env.physics.arrivals import make_arrivals
+from multispin_env.physics.continuous.service_log import ServiceRun
+from multispin_env.physics.lengths import make_lengths
+from multispin_env.physics.rounds import sample_state
+from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.scenario import Scenario
+from multispin_env.simulation.long_run import LongRun, long_run, long_run_rate, serve
+
+PAPERS, BASE, BOUND = "optimal", "synchronous", "bound"
+RULES = (PAPERS, BASE, "greedy", "groups", "prices")
+"""The paper's round, the best with the barrier, and those without."""
+
+BARRIER_STYLES = {
+    PAPERS: (RED, "v", "-"),
+    BASE: (ORANGE, "s", "-"),
+    "greedy": (GREEN, "^", "-"),
+    "groups": (BLUE, "o", "-"),
+    "prices": (PURPLE, "D", "-"),
+    BOUND: (BLACK, "", "--"),
+}
+
+SHOWN_USERS, SHOWN_BUDGET = 20, 10.0
+
+
+@dataclass(frozen=True)
+class BarrierRow:
+    """What one controller makes in one setting, mean over static systems."""
+
+    preset: str
+    server: str  # profile, or "paper"
+    num_users: int
+    bandwidth_mhz: float
+    controller: str  # or "bound"
+    states: int
+    rate: float  # tokens/s
+    low: float  # 95 % interval
+    high: float
+    of_bound: float  # mean share
+    gain: float  # mean of its rate over that of `synchronous`, system by system
+    gain_low: float  # 95 % interval
+    gain_high: float
+    least_device: float  # tokens/s of the device that gets least
+    server_busy: float  # shares of the time
+    uplink_busy: float
+    drafting: float
+    uploading: float
+    ready: float
+    verifying: float
+
+
+def barrier_settings(scale: Scale) -> list[tuple[str, str, int, float]]:
+    """Every preset over the number of devices, over the budget, and over the law of verification."""
+    users: tuple[int, ...] = scale.pick((2, 4, 8, 12, 20, 30), (4, 8))
+    servers: tuple[str, ...] = scale.pick(("a100-7b-gemm", "a100-32b", "a100-70b"), ())
+    shown = min(SHOWN_USERS, users[-1])
+    return [
+        (preset, *rest)
+        for preset in PRESETS
+        for rest in (
+            *(("", count, SHOWN_BUDGET) for count in users),
+            *(("", shown, budget) for budget in scale.pick((2.5, 5.0, 20.0), (5.0,))),
+            *((server, shown, SHOWN_BUDGET) for server in servers),
+        )
+    ]
+
+
+def barrier_rows(scale: Scale, setting: tuple[str, str, int, float]) -> list[BarrierRow]:
+    """Every rule and the bound, with one pair on one server (empty: the pair's own), for K devices and B in MHz."""
+    preset, server, users, megahertz = setting
+    scenario = scenario_at(preset, megahertz, server, num_users=users)
+    states = min(scale.states, scale.pick(12, 2))
+    state = sample_state(scenario, np.random.default_rng(scale.seed), states)
+    static, moving = (0.0, 1e-9), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier one round is all
+    times = {name: static if name in (PAPERS, BASE) else moving for name in RULES}
+    runs = {
+        name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=horizon)
+        for name, (warm_up, horizon) in times.items()
+    }
+    bound = rate_bound(scenario, state)
+    base = runs[BASE].rate
+    head = preset, server or "paper", users, megahertz
+    rows = [_barrier_row(head, name, run, bound, base) for name, run in runs.items()]
+    nothing = [0.0] * 7
+    return [*rows, BarrierRow(*head, BOUND, states, *mean_interval(bound), 1.0, *mean_interval(bound / base), *nothing)]
+
+
+def _barrier_row(head: tuple[str, str, int, float], name: str, run: LongRun, bound: Any, base: Any) -> BarrierRow:
+    least = run.device_rate.min(-1)
+    busy = least, run.server, run.uplink, run.drafting, run.uploading, run.ready, run.verifying
+    return BarrierRow(
+        *head,
+        name,
+        len(bound),
+        *mean_interval(run.rate),
+        float((run.rate / bound).mean()),
+        *mean_interval(run.rate / base),
+        *(float(share.mean()) for share in busy),
+    )
+
+
+def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
+    """A line of panels for each preset: over devices, over bandwidth, and what everybody does meanwhile."""
+    series = [Series(name, style, "rate", {"controller": name}) for name, style in BARRIER_STYLES.items()]
+    presets = list(dict.fromkeys(row.preset for row in rows))
+    panels = figure.subplots(len(presets), 3, squeeze=False)
+    for line, preset in zip(panels, presets, strict=True):
+        own = [row for row in rows if row.preset == preset and row.server == "paper"]
+        by_users = [row for row in own if row.bandwidth_mhz == SHOWN_BUDGET]
+        users = min(SHOWN_USERS, max(row.num_users for row in own))
+        by_budget = [row for row in own if row.num_users == users]
+        for one in series:
+            one.draw(line[0], by_users, "num_users")
+            one.draw(line[1], by_budget, "bandwidth_mhz")
+        line[0].set_xlabel(f"devices K, {SHOWN_BUDGET:g} MHz")
+        line[1].set_xlabel(f"MHz, K = {users}")
+        _barrier_bars(line[2], [row for row in by_users if row.num_users == users and row.controller != BOUND])
+        for axes in line[:2]:
+            axes.set_ylim(bottom=0.0)
+            axes.set_ylabel("tokens/s")
+        for axes in line:
+            axes.set_title(preset)
+    legend_below(figure, panels[0][0], len(BARRIER_STYLES), panels[0][2])
+
+
+PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("verifying", GREEN))
+"""Of devices, with their colours in films."""
+
+
+def _barrier_bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
+    """For each controller, what devices do, stacked, and how busy server and uplink are, as marks."""
+    places = np.arange(len(rows))
+    left = np.zeros(len(rows))
+    for phase, colour in PHASES:
+        widths = np.array([getattr(row, phase) for row in rows])
+        axes.barh(places, widths, left=left, color=colour, label=f"devices {phase}")
+        left += widths
+    server, uplink = ([getattr(row, name) for row in rows] for name in ("server_busy", "uplink_busy"))
+    axes.plot(server, places, "k|", markersize=14, markeredgewidth=2.5, label="server busy")
+    axes.plot(uplink, places, color=SKY, linestyle="", marker="d", markeredgecolor="k", label="uplink busy")
+    axes.set_yticks(places, [row.controller for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.02)
+    axes.grid(False)
+    axes.set_xlabel("share of the time")
+
+
+def barrier_cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
+    """Rates, and gains over the best with the barrier."""
+    header = ("setting", "controller", "tokens/s", "over synchronous", "of the bound", "least device")
+    lines: list[Cells] = []
+    for row in rows:
+        setting = f"{row.preset}, {row.server}, K = {row.num_users}, {row.bandwidth_mhz:g} MHz"
+        gain = f"{row.gain:.2f} ({row.gain_low:.2f} to {row.gain_high:.2f})"
+        least = "" if row.controller == BOUND else f"{row.least_device:.1f}"
+        lines.append((setting, row.controller, f"{row.rate:.1f}", gain, f"{row.of_bound:.3f}", least))
+    return header, lines
+
+
+BARRIER = FigureSpec(
+    title="What the barrier costs",
+    caption="Without the barrier the server verifies while devices draft and upload, and is almost always busy. Means "
+    "over static systems; no policy is above the dashed bound. Servers other than the paper's are in the table, "
+    "with ids.",
+    settings=barrier_settings,
+    rows=barrier_rows,
+    draw=draw_barrier,
+    size=(12.0, 7.4),
+    cells=barrier_cells,
+    seconds=190.0,
+)
+
+
+ALONE = "nothing shared"
+"""Every device has a server and a band of its own, and `load-aware`: out of reach, but not a bound on other rules."""
+
+STYLES = {
+    "optimal": (RED, "v", "--"),
+    "greedy": (GREEN, "^", "--"),
+    "groups": (BLUE, "o", "--"),
+    "optimal+deadlines": (RED, "v", "-"),
+    "greedy+deadlines": (GREEN, "^", "-"),
+    "groups+deadlines": (BLUE, "o", "-"),
+    "load-aware": (PURPLE, "D", "-"),
+    ALONE: (BLACK, "", "-."),
+}
+"""Rules, with colour, marker and line: dashed where nothing is dropped."""
+
+SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}  # devices and MHz of each pair of models
+
+
+@dataclass(frozen=True)
+class LoadRow:
+    """What one rule makes of one load, in copies with the same devices and requests for every rule."""
+
+    preset: str
+    num_users: int
+    bandwidth_mhz: float
+    rule: str
+    load: float  # of the rate with endless requests
+    requested: float  # tokens/s
+    copies: int
+    tokens_in_time: float  # tokens/s
+    low: float  # 95 % interval
+    high: float
+    request_goodput: float  # requests/s
+    share_missed: float
+    least_served: float  # tokens/s in time of the device that has least
+    p50: float  # ms a token from arrival to the last token, of all requests that finished
+    p95: float
+    p99: float
+
+
+def pair_scenario(preset: str) -> Scenario:
+    """The system of a pair."""
+    users, megahertz = SIZES[preset]
+    return scenario_at(preset, megahertz, num_users=users)
+
+
+@lru_cache
+def _full_rate(scale: Scale, preset: str) -> float:
+    """Tokens/s of `groups` with endless requests."""
+    scenario = pair_scenario(preset)
+    state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(12, 4))
+    groups = make_controller("groups", scenario)
+    return float(long_run_rate(groups, state, warm_up=3.0, horizon=scale.pick(15.0, 5.0)).mean())
+
+
+def load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[LoadRow]:
+    """One rule at one load, with one pair."""
+    preset, load, rule = setting
+    scenario, copies, full = pair_scenario(preset), scale.pick(24, 2), _full_rate(scale, preset)
+    level = ServiceLevel(e2el=FIRST, e2el_per_token=PER_TOKEN[""][preset])
+    workload = Workload.at_load(
+        load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=level
+    )
+    warm_up, horizon = scale.pick((10.0, 45.0), (0.0, 2.0))
+    played = partial(serve, warm_up=warm_up, horizon=horizon, channel="static", seed=scale.seed)
+    head = preset, *SIZES[preset], rule, load, load * full, copies
+    if rule != ALONE:
+        return [LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))]
+    users = scenario.num_users
+    single = make_controller("load-aware", scenario.replace(num_users=1))
+    own = replace(workload, rate=sum(workload.rates) / 2.0 / users)
+    return [LoadRow(*head, *_load_numbers(played(single, own, copies=copies * users), users))]
+
+
+def _load_numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
+    """Of copies of which so many are one system."""
+    in_time, goodput, devices = (
+        array.reshape(-1, parts) for array in (run.tokens_in_time, run.request_goodput, run.least_served)
+    )
+    means = goodput.sum(-1).mean(), run.missed.sum() / max(run.missed.sum() + run.in_time.sum(), 1)
+    rest = (*means, devices.min(-1).mean())
+    latencies = (float(1e3 * time) for time in run.pooled.per_token)
+    return (*mean_interval(in_time.sum(-1)), *map(float, rest), *latencies)
+
+
+def draw_load(rows: Sequence[LoadRow], figure: Any) -> None:
+    """A line of panels for each pair: tokens in time, and two quantiles of the latency."""
+    presets = list(dict.fromkeys(row.preset for row in rows))
+    panels = figure.subplots(len(presets), 3, squeeze=False)
+    for line, preset in zip(panels, presets, strict=True):
+        own = [row for row in rows if row.preset == preset]
+        asked = sorted({row.requested for row in own})
+        line[0].plot(asked, asked, color=BLACK, linestyle=":", linewidth=1.0, label="all that is asked for")
+        shown = {"tokens_in_time": "tokens/s in time", "p95": "ms a token, p95", "p99": "ms a token, p99"}
+        for axes, (value, label) in zip(line, shown.items(), strict=True):
+            for rule, style in STYLES.items():
+                Series(rule, style, value, {"rule": rule}).draw(axes, own, "requested")
+            axes.set_ylabel(label)
+        line[0].set_ylim(bottom=0.0)
+        for axes in line[1:]:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(_minor)
+        for axes in line:
+            axes.set_title(f"{preset}, K = {own[0].num_users}, {own[0].bandwidth_mhz:g} MHz")
+            axes.set_xlabel("tokens/s that are asked for")
+    legend_below(figure, panels[0][0], 4)
+
+
+def _minor(value: float, _: int) -> str:
+    """Numbers at some of the lines between powers of ten."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
+def load_cells(rows: Sequence[LoadRow]) -> tuple[Cells, list[Cells]]:
+    """Tokens in time, what is missed, and latencies."""
+    header = ("system, load", "rule", "tokens/s in time", "missed", "least device", "ms a token p50 / p95 / p99")
+    lines: list[Cells] = []
+    for row in rows:
+        in_time = f"{row.tokens_in_time:.1f} ({row.low:.1f} to {row.high:.1f})"
+        latency = f"{row.p50:.0f} / {row.p95:.0f} / {row.p99:.0f}"
+        system = f"{row.preset}, {row.requested:.0f} tokens/s"
+        lines.append((system, row.rule, in_time, f"{row.share_missed:.2f}", f"{row.least_served:.1f}", latency))
+    return header, lines
+
+
+LOAD = FigureSpec(
+    title="Requests in time over the load",
+    caption="Poisson requests of 60 tokens on average, due 0.5 s and then 80 ms (llama2) or 110 ms (qwen3.5) a token "
+    "after they arrive; static channels. Dashed: no request is dropped. Latencies are of requests that finished, so "
+    "rules that drop the late ones show short ones. With nothing shared, every device has a server and a band.",
+    settings=lambda scale: list(product(PRESETS, scale.pick((0.2, 0.4, 0.6, 0.85, 1.1), (0.4, 0.85)), STYLES)),
+    rows=load_rows,
+    draw=draw_load,
+    size=(12.0, 7.4),
+    cells=load_cells,
+    seconds=160.0,
+)

@@ -1,0 +1,308 @@
+"""Payoff of distributed drafting against servers alone: goodput, and people served (ours; docs/evidence/serving.md)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
+from multispin_env.arrays import FloatArray
+from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput, overlapping_goodput
+from multispin_env.controllers.names import make_controller
+from multispin_env.evaluation.statistics import Cells, mean_interval
+from multispin_env.physics.arrivals import make_arrivals
+from multispin_env.physics.lengths import make_lengths
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.registry import SERVERS
+from multispin_env.scenario import Scenario
+from multispin_env.simulation.capacity import MOST_USERS, capacity
+from multispin_env.simulation.long_run import long_run_rate
+
+NAMES = {
+    "autoregressive": "server alone",
+    "colocated": "server drafts for all",
+    "overlapping": "drafts overlap (at most)",
+    "multi-spin": "rounds",
+    "multi-spin-ahead": "rounds, ahead",
+    "no-barrier": "no barrier",
+    "no-barrier-ahead": "no barrier, ahead",
+}
+"""Systems of the map, the simplest first."""
+
+LOOKS = {
+    "autoregressive": (BLACK, "", "--"),
+    "overlapping": (ORANGE, "s", "--"),
+    "multi-spin": (BLUE, "o", "-"),
+    "multi-spin-ahead": (RED, "D", "-"),
+    "no-barrier": (SKY, "o", "--"),
+    "no-barrier-ahead": (PURPLE, "D", "--"),
+}
+"""Lines of the picture, over the server that drafts for all."""
+
+RECORDED = ("a100-32b", "a100-70b")
+"""Servers whose passes were recorded, and no draft times; those of `DRAFTS_OF` are taken."""
+
+DRAFTS_OF = "a100-8b"
+
+BY_TABLES = ("a100-8b", "h100-27b", "b200-32b", "l40s-8b", "rtx-pro-6000-8b")
+FREE_RULES: dict[str, dict[str, Any]] = {"own-pace": {}, "greedy": {}, "groups": {"groups": 2}}
+"""Rules without the barrier, and options of them."""
+
+MOST_GROUPED = 60  # devices with which `groups` is tried too, which takes long with more
+PRICE = 1.3
+"""Of a second where devices draft ahead, in goodputs of the best rounds without drafting ahead.
+
+On other devices than those of the figure, with 20 to 240, such a price made less than the best one by 3 % at most.
+"""
+
+WARM_UP, ROUNDS = 5, 10  # of simulations, which without the barrier take the time of twice as many
+
+
+@dataclass(frozen=True)
+class PayRow:
+    """What one system makes in one setting, mean over static devices."""
+
+    preset: str
+    server: str  # profile, or "own law": that of the stack on which the pair was measured
+    payload: str
+    num_users: int
+    system: str  # one of `NAMES`
+    rule: str  # of devices that draft
+    states: int
+    rate: float  # tokens/s
+    rate_low: float  # 95 % interval
+    rate_high: float
+    over: float  # mean of its rate over that of `colocated`, for the same devices
+    low: float  # 95 % interval
+    high: float
+    best: bool  # whether no system of the setting makes more, or a simpler one as much
+
+
+def pay_settings(scale: Scale) -> list[tuple[str, str, int]]:
+    """Both pairs, on the pair's own server and others, for several numbers of devices."""
+    servers = scale.pick(("", *RECORDED, *BY_TABLES), ("", "a100-32b"))
+    return list(product(PRESETS, servers, scale.pick((20, 60, 120, 240), (5, 20))))
+
+
+def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[PayRow]:
+    """Every system with one pair on one server (empty: the pair's own), for K devices."""
+    preset, server, users = setting
+    scenario = scenario_at(preset, 10.0, server, num_users=users, min_draft_length=0)
+    if server in RECORDED:
+        scenario = scenario.replace(server_draft_pieces=SERVERS.load(DRAFTS_OF).draft_pieces)
+    state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(5, 2))
+    found = _rates(scenario, state, scale.pick(1.0, 0.5))
+    best = winner_of({system: float(rate.mean()) for system, (rate, _) in found.items()})
+    base, _ = found["colocated"]
+    head = preset, server or "own law", scenario.payload, users
+    return [
+        PayRow(*head, system, rule, len(base), *mean_interval(rate), *mean_interval(rate / base), system == best)
+        for system, (rate, rule) in found.items()
+    ]
+
+
+def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tuple[FloatArray, str]]:
+    """Tokens/s (n,) of each system, and the rule by which devices draft; simulations take a part of the usual time."""
+    ahead = scenario.replace(draft_ahead=True)
+    rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
+    time = part * float(rounds.round_latency.mean())
+    simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time)
+
+    def best_free(system: Scenario) -> tuple[FloatArray, str]:
+        rules = [rule for rule in FREE_RULES if rule != "groups" or system.num_users <= MOST_GROUPED]
+        made = {rule: make_controller(rule, system, **FREE_RULES[rule]) for rule in rules}
+        rates = ((simulated(controller, horizon=2 * ROUNDS * time), rule) for rule, controller in made.items())
+        return max(rates, key=lambda one: one[0].mean())
+
+    price = make_controller("ahead-price", ahead, rho=PRICE * rounds.goodput)
+    return {
+        "autoregressive": (autoregressive_goodput(scenario, state), ""),
+        "colocated": (colocated_goodput(scenario, state), ""),
+        "overlapping": (overlapping_goodput(scenario, state), ""),
+        "multi-spin": (rounds.goodput, "optimal"),
+        "multi-spin-ahead": (simulated(price, horizon=ROUNDS * time), "ahead-price"),
+        "no-barrier": best_free(scenario),
+        "no-barrier-ahead": best_free(ahead),
+    }
+
+
+def winner_of(rates: Mapping[str, float]) -> str:
+    """The system with most tokens/s; of those that are equal but for rounding, the first."""
+    return max(rates, key=lambda system: round(rates[system], 6))
+
+
+def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
+    """Rates over those of the server that drafts for all, over the number of devices: a panel for pair and server."""
+    panels_of = list(dict.fromkeys((row.preset, row.server) for row in rows))
+    columns = min(len(panels_of) // len(PRESETS), 4)
+    panels = figure.subplots(len(panels_of) // columns, columns, squeeze=False, sharex=True, sharey=True)
+    users = sorted({row.num_users for row in rows})
+    for axes, (preset, server) in zip(panels.flat, panels_of, strict=True):
+        own = [row for row in rows if (row.preset, row.server) == (preset, server)]
+        for system, look in LOOKS.items():
+            Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, own, "num_users")
+        axes.axhline(1.0, color=ORANGE, label=NAMES["colocated"])
+        axes.set_title(f"{preset}, {server}", fontsize="medium")
+        axes.set_xscale("log")
+        axes.set_xticks(users, [str(count) for count in users])
+        axes.minorticks_off()
+        axes.set_ylim(0.0, 2.25)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("over drafts for all")
+    for axes in panels[-1]:
+        axes.set_xlabel("devices K")
+    legend_below(figure, panels[0, 0], 4)
+
+
+def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
+    """Tokens/s of each system, the best, and what the best of those in which devices draft makes of `colocated`."""
+    header = ("pair, server, payload", "K", *NAMES.values(), "best", "devices' best over drafts for all")
+    lines: list[Cells] = []
+    for setting in dict.fromkeys((row.preset, row.server, row.payload, row.num_users) for row in rows):
+        own = {row.system: row for row in rows if (row.preset, row.server, row.payload, row.num_users) == setting}
+        (best,) = (NAMES[row.system] for row in own.values() if row.best)
+        drafting = max((row for row in own.values() if row.rule), key=lambda row: row.rate)
+        rates = (f"{own[system].rate:.0f}" for system in NAMES)
+        over = f"{drafting.over:.2f} ({drafting.low:.2f} to {drafting.high:.2f})"
+        lines.append((", ".join(setting[:3]), str(setting[3]), *rates, best, over))
+    return header, lines
+
+
+PAY = FigureSpec(
+    title="Does it pay?",
+    caption="Goodput over that of a server that hosts both models and drafts for all (1), at 10 MHz with draft lengths "
+    "from 0: the server alone, at most of one whose drafts overlap with verification, and of devices that draft, in "
+    "rounds and without the barrier, ahead or not; on the law of each pair's own stack, where distributions are "
+    "uploaded, and on other servers with ids. Means over static devices with 95 % bands.",
+    settings=pay_settings,
+    rows=pay_rows,
+    draw=draw_pay,
+    size=(9.6, 9.2),
+    cells=pay_cells,
+    seconds=130.0,
+)
+
+
+COLOURS = {
+    "autoregressive": BLACK,
+    "colocated": ORANGE,
+    "optimal": RED,
+    "greedy": GREEN,
+    "greedy+deadlines": GREEN,
+    "load-aware": PURPLE,
+}
+"""Servers without devices that draft, and rules; those that plan for batches take minutes with hundreds of devices."""
+
+PER_TOKEN = {"": {"llama2": 0.08, "qwen3.5": 0.11}, "a100-32b": dict.fromkeys(PRESETS, 0.03)}
+"""Seconds that each token adds to the limit, by server (the paper's own law first) and pair."""
+
+FIRST, THINK = 0.5, 10.0  # seconds of the limit without any token, and on average between an answer and a question
+
+
+@dataclass(frozen=True)
+class CapacityFigureRow:
+    """Most devices of which 95 % of the requests are in time."""
+
+    preset: str
+    server: str  # profile, or "paper"
+    per_token: float  # s, of the limit
+    system: str  # or rule
+    capacity: float  # devices
+    low: float  # 95 % interval
+    high: float
+    more: bool  # whether even more might be served
+    tokens_in_time: float  # tokens/s at the largest number tried that is served
+    ttft_p95: float  # s
+    tpot_p95: float  # s
+
+
+def capacity_settings(scale: Scale) -> list[tuple[str, str, str]]:
+    """Both pairs on each server, with every system and rule."""
+    servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(COLOURS), ("autoregressive", "greedy"))
+    return list(product(PRESETS, servers, systems))
+
+
+def capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[CapacityFigureRow]:
+    """What one system or rule serves, with one pair on one server (empty: the pair's own)."""
+    preset, server, system = setting
+    scenario = scenario_at(preset, 10.0, server, num_users=16)  # devices that the search begins with
+    per_token = PER_TOKEN[server][preset]
+    level = ServiceLevel(e2el=FIRST, e2el_per_token=per_token)
+    arrivals, lengths = make_arrivals("think"), make_lengths("geometric")
+    people = Workload(rate=scenario.num_users / THINK, arrivals=arrivals, lengths=lengths, level=level)
+    found = capacity(
+        scenario,
+        workload=people,
+        controller=system,
+        by="users",
+        copies=scale.pick(16, 2),
+        warm_up=scale.pick(10.0, 4.0),
+        horizon=scale.pick(20.0, 6.0),
+        channel="static",
+        seed=scale.seed,
+        requests=scale.pick(400, 20),
+    )
+    run, reached = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
+    there = (run.tokens_in_time.mean(), run.pooled.ttft[1], run.pooled.tpot[1]) if run else (0.0, 0.0, 0.0)
+    return [CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))]
+
+
+def draw_capacity(rows: Sequence[CapacityFigureRow], figure: Any) -> None:
+    """A panel of bars for each pair and server."""
+    presets, servers = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("preset", "server"))
+    panels = figure.subplots(len(servers), len(presets), squeeze=False)
+    for line, server in zip(panels, servers, strict=True):
+        for axes, preset in zip(line, presets, strict=True):
+            _capacity_bars(axes, [row for row in rows if (row.preset, row.server) == (preset, server)])
+
+
+def _capacity_bars(axes: Any, rows: Sequence[CapacityFigureRow]) -> None:
+    places, values = np.arange(len(rows)), np.array([row.capacity for row in rows])
+    ends = np.array([[row.low, row.high] for row in rows]).T
+    errors = np.maximum(np.abs(ends - values), 0.0)
+    axes.barh(places, values, color=[COLOURS[row.system] for row in rows], xerr=errors, ecolor="#606060", capsize=2.5)
+    for place, row in zip(places, rows, strict=True):
+        text = f" {row.capacity:.0f}{' or more' if row.more else ''}"
+        axes.text(max(row.high, row.capacity), place, text, va="center")
+    axes.set_yticks(places, [row.system for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.2 * max(*(row.high for row in rows), 1.0))
+    axes.set_title(f"{rows[0].preset}, {rows[0].server}: {FIRST:g} s + {1e3 * rows[0].per_token:g} ms a token")
+    axes.set_xlabel("devices")
+    axes.grid(False, axis="y")
+
+
+def served_cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
+    """Devices with intervals, and latencies there."""
+    header = (
+        *("pair, server, ms a token", "system", "devices", "95 % interval"),
+        *("tokens/s in time", "TTFT p95", "TPOT p95"),
+    )
+    lines: list[Cells] = []
+    for row in rows:
+        setting = f"{row.preset}, {row.server}, {1e3 * row.per_token:g}"
+        times = (f"{row.ttft_p95:.2f} s", f"{1e3 * row.tpot_p95:.0f} ms") if row.capacity else ("", "")
+        interval = f"{row.low:.0f} to {row.high:.0f}"
+        lines.append((setting, row.system, f"{row.capacity:.0f}", interval, f"{row.tokens_in_time:.0f}", *times))
+    return header, lines
+
+
+CAPACITY = FigureSpec(
+    title="People served at a service level",
+    caption="Most devices of which 95 % of the requests end within the limit in the title, where people think for "
+    f"{THINK:g} s on average between an answer of 60 tokens and the next question: a server alone, one that drafts for "
+    "all, and Multi-SPIN with each rule, at 10 MHz; bars with 95 % intervals. On servers other than the paper's law, "
+    "ids are uploaded.",
+    settings=capacity_settings,
+    rows=capacity_rows,
+    draw=draw_capacity,
+    size=(11.0, 6.0),
+    cells=served_cells,
+    seconds=240.0,
+)

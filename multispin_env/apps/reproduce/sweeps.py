@@ -1,0 +1,241 @@
+"""Sweeps of one setting at a time: bandwidth, devices, draft length, recorded drafts, batch size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, Series, Sweep, legend_below
+from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, scenario_at, scores_of, states_of
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+from multispin_env.evaluation.statistics import mean_interval
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.records import Records, accepted_runs, advance, load_records, prompt_rates
+from multispin_env.physics.rounds import goodput
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.scenario import Scenario
+from multispin_env.solver.equalization import common_latency
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """Mean goodput of one system in one setting."""
+
+    preset: str
+    system: str
+    num_users: int
+    bandwidth_mhz: float
+    states: int
+    goodput: float  # tokens/s
+    low: float  # 95 % interval
+    high: float
+
+
+def sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[SweepRow]:
+    """Every system in a setting: preset, K, and B in MHz."""
+    preset, users, megahertz = setting
+    scores = scores_of(scale, scenario_at(preset, megahertz, num_users=users))
+    head = users, megahertz, scale.states
+    return [SweepRow(preset, system, *head, *mean_interval(values)) for system, values in scores.items()]
+
+
+STYLES = (
+    *((BLUE, "o", "-"), (ORANGE, "s", "-"), (GREEN, "^", "-"), (RED, "v", "-")),
+    *((PURPLE, "D", "--"), (BLACK, "x", "--")),
+)
+SYSTEMS = [
+    Series(label, style, "goodput", {"system": system}, band=True)
+    for (system, label), style in zip(LABELS.items(), STYLES, strict=True)
+]
+
+USERS = FigureSpec(
+    title="Goodput against the number of devices",
+    caption="At 10 MHz Fixed BW&L peaks near 16 devices and then falls, as each has too little bandwidth for its eight "
+    "tokens, while the systems that choose lengths go on rising, ever more slowly; with one device all that choose "
+    "equal P2P-SPIN. Means over states with 95 % bands, other states for each K.",
+    settings=lambda scale: [
+        (preset, users, 10.0)
+        for preset in PRESETS
+        for users in scale.pick((1, 2, 4, 8, 12, 16, 20, 25, 30, 40), (1, 4, 10, 20))
+    ],
+    rows=sweep_rows,
+    draw=Sweep("num_users", "devices K", SYSTEMS).draw,
+    seconds=4.0,
+)
+
+BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
+
+BANDWIDTH = FigureSpec(
+    title="Goodput against total bandwidth",
+    caption="With 20 devices the heterogeneous optimum is best and Fixed BW&L last of the four controllers at every "
+    "budget; Homo and Uni-BW come closer to the optimum as bandwidth ceases to be scarce, and change places between "
+    "the presets. P2P-SPIN and Cen-SPIN serve one prompt at a time and hardly depend on it. Means over states with "
+    "95 % bands.",
+    settings=lambda scale: [
+        (preset, 20, budget) for preset in PRESETS for budget in scale.pick(BUDGETS, (2.5, 5.0, 10.0, 20.0))
+    ],
+    rows=sweep_rows,
+    draw=Sweep("bandwidth_mhz", "total bandwidth B (MHz)", SYSTEMS, ticks=BUDGETS[::2]).draw,
+    seconds=5.0,
+)
+
+
+@dataclass(frozen=True)
+class LengthRow:
+    """One common length at one common acceptance rate."""
+
+    preset: str
+    acceptance_rate: float
+    draft_length: int
+    states: int
+    goodput: float  # tokens/s, mean over states
+    low: float  # 95 % interval
+    high: float
+    closed_form: bool  # whether [MS] (23, 24) picks this length at the mean ϑ*
+
+
+RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}  # acceptance rates, with their colours
+
+
+def draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[LengthRow]:
+    """Mean goodput over states for every length 1..L_max; the channel and T_k of each state decide its ϑ*."""
+    preset, rate = setting
+    scenario = Scenario.preset(preset)
+    state = states_of(scale, scenario).state
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    latency = common_latency(state.draft_time, token_time).latency
+    chosen = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))
+    rows = []
+    for length in range(1, scenario.max_draft_length + 1):
+        tokens = scenario.num_users * expected_tokens(np.array(length), np.array(rate))
+        interval = mean_interval(goodput(tokens, length * latency, scenario.verification_time))
+        rows.append(LengthRow(preset, rate, length, scale.states, *interval, length == chosen))
+    return rows
+
+
+DRAFT_LENGTH = FigureSpec(
+    title="Goodput against one common draft length",
+    caption="With 20 devices of one acceptance rate α at 10 MHz goodput rises to a single peak and falls, and the "
+    "length that the closed form gives for the mean ϑ* (star) is at most one token beside it; the better drafts are "
+    "accepted, the longer they should be. Means over channels and devices with 95 % bands.",
+    settings=lambda scale: [(preset, rate) for preset in PRESETS for rate in RATES],
+    rows=draft_length_rows,
+    draw=Sweep(
+        "draft_length",
+        "common draft length L (tokens)",
+        [
+            *(
+                Series(f"α = {rate:g}", (colour, "", "-"), "goodput", {"acceptance_rate": rate}, band=True)
+                for rate, colour in RATES.items()
+            ),
+            Series("closed form [MS] 23, 24", ("0.3", "*", ""), "goodput", {"closed_form": True}),
+        ],
+    ).draw,
+)
+
+TASKS = ("code", "mathematics", "chat", "reading")
+
+
+@dataclass(frozen=True)
+class RecordedRow:
+    """One draft length on the prompts of one task."""
+
+    task: str
+    draft_length: int
+    prompts: int
+    replayed: float  # tokens a round, mean over prompts
+    low: float  # 95 % interval over prompts
+    high: float
+    fitted: float  # E[N | L] at each prompt's fitted rate, mean over prompts
+    plain: float  # E[N | L] at each prompt's mean acceptance probability
+
+
+def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> FloatArray:
+    """Tokens a round of each prompt, (P,): the mean over rounds that begin at every place and read on."""
+    runs = accepted_runs(records)
+    place: IntArray = np.arange(len(runs))
+    total = np.zeros(len(place))
+    for _ in range(rounds):
+        tokens = np.minimum(runs[place], draft_length) + 1
+        total += tokens
+        place = advance(records, place, tokens)
+    mean: FloatArray = np.add.reduceat(total, records.start) / (rounds * records.length)
+    return mean
+
+
+def recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[RecordedRow]:
+    """Replay the record of the package; nothing here is random but the bootstrap."""
+    records = load_records()
+    fitted = prompt_rates(records)
+    plain = np.add.reduceat(records.probability, records.start) / records.length
+    rows = []
+    for length in lengths:
+        tokens = replayed_tokens(records, length)
+        for index, task in enumerate(TASKS):
+            mine = records.task == index
+            means = [float(expected_tokens(np.array(length), rates[mine]).mean()) for rates in (fitted, plain)]
+            rows.append(RecordedRow(task, length, int(mine.sum()), *mean_interval(tokens[mine]), *means))
+    return rows
+
+
+RECORDED = FigureSpec(
+    title="E[N] against recorded drafts",
+    caption="The i.i.d. formula at one rate for each prompt, fitted or its plain mean acceptance, stays within a tenth "
+    "of the replayed record at every draft length, though real acceptance is not i.i.d.: chat gains less, reading more "
+    "than it says. The record is of the project's own model pair, the same for both presets.",
+    settings=lambda scale: [scale.pick(tuple(range(1, 17)), (1, 2, 4, 8, 12, 16))],
+    rows=recorded_rows,
+    draw=Sweep(
+        "draft_length",
+        "draft length L (tokens)",
+        [
+            Series("replayed record, 95 % band", (BLUE, "o", "-"), "replayed", band=True),
+            Series("E[N] at the fitted α", (BLACK, "", "--"), "fitted"),
+            Series("E[N] at the mean acceptance", (ORANGE, "", ":"), "plain"),
+        ],
+        y="tokens gained a round",
+        heading=lambda row: f"{row.task}, {row.prompts} prompts",
+    ).draw,
+    size=(10.5, 3.6),
+)
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One batch size of one model."""
+
+    preset: str
+    batch: int
+    verification_ms: float
+    per_draft_ms: float
+
+
+def verification_rows(scale: Scale, preset: str) -> list[BatchRow]:
+    """T_ver = T_fix + K T_lin ([MS] 7)."""
+    times = {batch: 1e3 * Scenario.preset(preset, num_users=batch).verification_time for batch in range(1, 33)}
+    return [BatchRow(preset, batch, time, time / batch) for batch, time in times.items()]
+
+
+def draw_verification(rows: Sequence[BatchRow], figure: Any) -> None:
+    """Latency of the batch, and for each draft in it."""
+    panels = figure.subplots(1, 2)
+    values = {"verification_ms": "of the batch", "per_draft_ms": "per draft"}
+    for axes, (value, what) in zip(panels, values.items(), strict=True):
+        for preset, style in zip(PRESETS, STYLES, strict=False):
+            Series(preset, style, value, {"preset": preset}).draw(axes, rows, "batch")
+        axes.axvspan(16, 32, color="0.92", zorder=0, label="beyond the fitted batches")
+        axes.set(xlabel="batch size K (drafts)", ylabel=f"verification latency {what} (ms)", xlim=(0, 32))
+        axes.set_ylim(bottom=0.0)
+    legend_below(figure, panels[0], 3)
+
+
+VERIFICATION = FigureSpec(
+    title="Verification latency against batch size",
+    caption="A batch takes T_fix + K T_lin (left), so each draft in it costs less the more share it, down to T_lin "
+    "(right); the lines are the paper's fits to batches of 1 to 16, and its own 20 devices lie beyond them.",
+    settings=lambda scale: PRESETS,
+    rows=verification_rows,
+    draw=draw_verification,
+)

@@ -1,0 +1,1 @@
+"""Systems and rules of others, for comparison."""

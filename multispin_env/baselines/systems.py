@@ -1,0 +1,209 @@
+"""Systems of other kinds, each a goodput beside the controllers ([MS] §VI, ours), and draft lengths by batch size."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_integer
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.rounds import goodput
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.types import SystemState, checked_state
+from multispin_env.scenario import Scenario
+from multispin_env.solver.problem import token_gains
+
+
+def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
+    """Goodput of P2P-SPIN: one device alone uses all of B, in a batch of one, with its best length ([MS] §VI).
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    state
+        Arrays (..., K).
+
+    Returns
+    -------
+    FloatArray
+        Goodput in tokens/s (...), the mean over the devices.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> ms.p2p_goodput(scenario, state).shape
+    (5,)
+    """
+    state = checked_state(scenario, state)
+    token_latency = state.draft_time + full_share_token_time(scenario, state.spectral_efficiency)
+    return _best_alone(scenario, state, token_latency)
+
+
+def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
+    """Goodput of Cen-SPIN: the server drafts and verifies one prompt at a time ([MS] §VI).
+
+    Its goodput is E[N] / (L T_srv + T_fix + T_lin) with the best L, and T_srv the paper's constant
+    (``server_draft_time``). Parameters and result are as for `p2p_goodput`; only the acceptance rates matter.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> ms.centralized_goodput(scenario, state).shape
+    (5,)
+    """
+    state = checked_state(scenario, state)
+    return _best_alone(scenario, state, np.full_like(state.draft_time, scenario.server_draft_time))
+
+
+def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
+    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    state
+        Arrays (..., K); only their shape matters. ``None`` gives one number.
+
+    Returns
+    -------
+    FloatArray
+        Goodput in tokens/s (...).
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> round(float(ms.autoregressive_goodput(scenario)))
+    658
+    """
+    batch = () if state is None else checked_state(scenario, state).draft_time.shape[:-1]
+    return np.full(batch, scenario.autoregressive_goodput)[()]
+
+
+def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
+    """Goodput of a server that hosts both models and drafts for all devices in batches.
+
+    It is Σ_k E[N_k | L] / (L T_srv(K) + T_ver(K, K (L + 1))) with the best common L ≥ 0. Nothing is uploaded.
+    Parameters and result are as for `p2p_goodput`; only the acceptance rates matter.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> bool((ms.colocated_goodput(scenario, state) >= ms.autoregressive_goodput(scenario)).all())
+    True
+    """
+    lengths = np.arange(scenario.max_draft_length + 1)
+    return _best_common(scenario, state, colocated_round_time(scenario, scenario.num_users, lengths))
+
+
+def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
+    """Goodput of such a server whose draft model has a device of its own, and drafts while the server verifies.
+
+    It is Σ_k E[N_k | L] / max(L T_srv(K), T_ver(K, K (L + 1))) with the best common L ≥ 0: no less than such a server
+    makes, as no token that it drafts before it knows the last verification's result is taken to be in vain. Parameters
+    and result are as for `p2p_goodput`; only the acceptance rates matter.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> bool((ms.overlapping_goodput(scenario, state) >= ms.colocated_goodput(scenario, state)).all())
+    True
+    """
+    users, lengths = scenario.num_users, np.arange(scenario.max_draft_length + 1)
+    drafting, verifying = lengths * scenario.draft_step_time(users), scenario.pass_time(users, users * (lengths + 1))
+    return _best_common(scenario, state, np.maximum(drafting, verifying))
+
+
+def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray) -> FloatArray:
+    """Goodput with the best of common lengths 0..L_max, of which rounds (l,) take so long."""
+    rates = checked_state(scenario, state).acceptance_rate
+    tokens = token_gains(rates, np.arange(scenario.max_draft_length + 1)).cumsum(-1).sum(-2)  # (..., L_max + 1)
+    return np.asarray((tokens / round_time).max(-1))[()]
+
+
+def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
+    """L T_srv(n) + T_ver(n, n (L + 1)) in seconds of common lengths (l,): a server drafts for a batch and verifies."""
+    drafting = scenario.draft_step_time(batch) * np.asarray(draft_length, dtype=np.float64)
+    return drafting + scenario.pass_time(batch, batch * (draft_length + 1))
+
+
+def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray) -> FloatArray:
+    counts = np.arange(scenario.max_draft_length + 1)
+    tokens = token_gains(state.acceptance_rate, counts).cumsum(-1)  # (..., K, L_max + 1)
+    rest = scenario.pass_time(1, counts + 1) + scenario.round_trip_time
+    value = goodput(tokens, token_latency[..., None] * counts, rest)
+    return np.asarray(value[..., scenario.min_draft_length :].max(-1).mean(-1))[()]
+
+
+SYSTEMS: dict[str, Callable[[Scenario, SystemState], FloatArray]] = {
+    "p2p": p2p_goodput,
+    "centralized": centralized_goodput,
+    "autoregressive": autoregressive_goodput,
+    "colocated": colocated_goodput,
+}
+"""What tables show beside the controllers, by name."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Batch sizes that are served best with one draft length."""
+
+    first: int
+    last: int
+    draft_length: int  # tokens; 0 where drafting does not pay
+    goodput: float  # tokens/s at the last of these sizes
+    speed_up: float  # goodput over that of no drafting, at the last of these sizes
+
+
+def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
+    """Best draft length for every batch size up to a largest, as spans of sizes with the same length.
+
+    For a batch of n requests it is argmax_L n E[N | L] / (L T_srv(n) + T_ver(n, n (L + 1))) over L = 0..L_max, with
+    E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` for acceptance rates that
+    are not known one by one.
+
+    Parameters
+    ----------
+    scenario
+        Law of verification, T_srv (`Scenario.draft_step_time`), tasks and L_max; the number of users does not matter.
+    max_batch
+        Largest batch, ≥ 1.
+
+    Raises
+    ------
+    ValueError
+        For a bad number.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> from multispin_env.baselines.systems import draft_schedule
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> spans = draft_schedule(scenario, max_batch=64)
+    >>> (spans[0].first, spans[-1].last), spans[0].draft_length > spans[-1].draft_length
+    ((1, 64), True)
+    """
+    check_integer("max_batch", max_batch, 1)
+    lengths = np.arange(scenario.max_draft_length + 1)
+    rates = np.array([task.acceptance_rate for task in scenario.tasks])
+    tokens = expected_tokens(lengths, rates[:, None]).mean(0)
+    sizes = range(1, max_batch + 1)
+    value = np.array([size * tokens / colocated_round_time(scenario, size, lengths) for size in sizes])
+    best = value.argmax(-1)
+    ends = np.append(np.flatnonzero(np.diff(best)), max_batch - 1)
+    firsts = np.append(0, ends[:-1] + 1)
+    return [
+        Span(int(a) + 1, int(b) + 1, int(best[b]), float(value[b, best[b]]), float(value[b, best[b]] / value[b, 0]))
+        for a, b in zip(firsts, ends, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Bounds that no policy exceeds."""

@@ -1,0 +1,278 @@
+"""Exact optimum of rounds in which one or two devices draft ahead: a small, slow reference (ours).
+
+Rounds then have a memory, the head starts A, so that the best N / τ of each round is not the optimum any more: it is
+that of a semi-Markov decision process, the largest long-run ΣN / Στ. Head starts stand on a grid; a chain that ends
+between two of its points becomes one of them at random, with the same mean.
+
+For any numbers W(A), and q = (E N + E W(A') − W(A)) / τ of head starts and lengths: no policy gains more than the
+largest q, for it gains at most q τ − (E W(A') − W(A)) in each round, and what W changes by adds up to nothing in the
+long run. Likewise no policy gains less than the smallest q of its own lengths. Howard's policy iteration brings the two
+together. Bandwidth is that of equal latency, the shortest round with these lengths; docs/evidence/drafting-ahead.md
+says why no longer one is better, though chains grow meanwhile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_real, require
+from multispin_env.physics.chains import chain_cycle
+from multispin_env.physics.rounds import price
+from multispin_env.physics.types import Decision, SystemState, checked_state
+from multispin_env.scenario import Scenario
+from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.problem import user_times
+
+MOST_OUTCOMES = 20_000_000
+"""Head starts times lengths times ways a round may end that fit into memory, 1 GB or so."""
+TOLERANCE = 5e-12  # Relative distance of the rate from the bound
+HIGHEST_ACCEPTANCE = 0.9999  # Values settle in about 1 / (1 − α) steps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AheadOptimum:
+    """The best policy of K devices that draft ahead in rounds, and what it is compared with; rates in tokens/s.
+
+    Parameters
+    ----------
+    rate
+        Long-run rate of the policy: it gains no less.
+    bound
+        Long-run rate that no policy exceeds on this grid.
+    ratio
+        Rate of the rule that takes the largest E N / τ of each round, given the head starts.
+    none
+        Best rate without drafting ahead.
+    head_start
+        The grid, (n,) tokens from 0 to L_max.
+    draft_length
+        L_k of the policy for each pair of head starts, (n, ..., n, K): one axis for each device, then devices.
+    """
+
+    rate: float
+    bound: float
+    ratio: float
+    none: float
+    head_start: FloatArray
+    draft_length: IntArray
+
+    def lengths(self, head_start: FloatArray) -> IntArray:
+        """Lengths (..., K) of the policy for head starts (..., K) in tokens, each moved to the nearest of the grid."""
+        places = np.rint(head_start / self.head_start[1]).astype(np.int64)
+        lengths: IntArray = self.draft_length[tuple(np.moveaxis(places, -1, 0))]
+        return lengths
+
+
+def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> AheadOptimum:
+    """Best long-run rate of barrier rounds in which devices draft ahead, by policy iteration with a proof.
+
+    It maximises ΣN / Στ over all policies that choose lengths from the head starts (and from anything that happened
+    before), for channels and acceptance rates that stay. The proof is for the process on the grid.
+
+    Parameters
+    ----------
+    scenario
+        The system; its devices draft ahead. K is 1 or 2; 3 with a coarse grid and a small ``max_draft_length``.
+    state
+        Devices (K,). Where their chains begin makes no difference.
+    step
+        Tokens between neighbours of the grid of head starts, in (0, 1]; moved so that it divides L_max.
+
+    Returns
+    -------
+    AheadOptimum
+        Rate and bound, the same to 5e-12 of them, the policy, and the rates of two simpler rules.
+
+    Raises
+    ------
+    ValueError
+        For a bad state, α above .9999, devices that do not draft ahead, or too many devices for the grid.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> from multispin_env.bounds.ahead import ahead_optimum
+    >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
+    >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
+    >>> best = ahead_optimum(scenario, state)
+    >>> bool(best.none < best.ratio < best.rate <= best.bound < best.rate + 1e-9)
+    True
+    """
+    users = scenario.num_users
+    menu = range(scenario.min_draft_length, scenario.max_draft_length + 1)
+    choices = len(menu) ** users
+    grid, begun = _grid(scenario, state, step, choices)
+    points = len(begun.draft_time)
+    lengths = np.array(list(product(menu, repeat=users)))
+    pairs = begun[np.repeat(np.arange(points), choices)]
+    length = np.tile(lengths, (points, 1))
+    share = equal_latency(length, *user_times(scenario, pairs), pairs.head_start).share
+    rounds = _Rounds.of(scenario, pairs, Decision(length, share * scenario.total_bandwidth), grid)
+    values = np.zeros(points)
+    rates: list[float] = []
+    none = float(rounds.worth(values)[:choices].max())  # the first point of the grid is A = 0
+    while True:
+        worth = rounds.worth(values).reshape(points, choices)
+        chosen, bound = worth.argmax(1), float(worth.max())
+        if rates and bound - rates[-1] <= TOLERANCE * bound:
+            break
+        policy = lengths[chosen]
+        values, rate = rounds.rows(np.arange(points) * choices + chosen).long_run(values)
+        rates.append(rate)
+    return AheadOptimum(rates[-1], bound, rates[0], none, grid, policy.reshape(*(len(grid),) * users, users))
+
+
+def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> FloatArray:
+    """Best long-run rates of `ahead_optimum`, in tokens/s, for one or many systems.
+
+    Parameters
+    ----------
+    scenario, step
+        As there.
+    state
+        Devices (n, K) or (K,).
+
+    Returns
+    -------
+    FloatArray
+        (n,) tokens/s, or ().
+
+    Raises
+    ------
+    ValueError
+        As there.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=3)
+    >>> myopic = ms.long_run_rate(ms.make_controller("optimal", scenario), state)
+    >>> bool(myopic.mean() < ms.rate_optimum(scenario, state).mean())
+    True
+    """
+    state = checked_state(scenario, state)
+    shape = state.draft_time.shape
+    systems = state.mapped(lambda array: array.reshape(-1, shape[-1]))
+    rates = [ahead_optimum(scenario, systems[i], step=step).rate for i in range(len(systems.draft_time))]
+    return np.array(rates).reshape(shape[:-1])[()]
+
+
+def ahead_rate(
+    scenario: Scenario, state: SystemState, rule: Callable[[SystemState], Decision], *, step: float = 0.5
+) -> float:
+    """Long-run rate in tokens/s of a given rule, in the process that `ahead_optimum` is the optimum of.
+
+    Parameters
+    ----------
+    scenario, state, step
+        As there.
+    rule
+        Any controller of rounds, or a function like one, which is asked once, for all head starts (n, K) of the grid.
+
+    Returns
+    -------
+    float
+        Rate, to 5e-12 of it.
+
+    Raises
+    ------
+    ValueError
+        As there.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
+    >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
+    >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
+    >>> fixed = ms.make_controller("fixed", scenario, draft_length=4)
+    >>> bool(ahead_rate(scenario, state, fixed) < ahead_optimum(scenario, state).rate)
+    True
+    """
+    grid, begun = _grid(scenario, state, step, 1)
+    return _Rounds.of(scenario, begun, rule(begun), grid).long_run(np.zeros(len(begun.draft_time)))[1]
+
+
+def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> tuple[FloatArray, SystemState]:
+    """Grid of head starts (n,), and the devices with each choice of them, (n^K, K), each with so many decisions."""
+    if not scenario.draft_ahead:
+        raise ValueError("draft_ahead: expected True, for devices that draft ahead, got False")
+    check_real("step", step, 0.0, 1.0, open_low=True)
+    state = checked_state(scenario, state)
+    users, longest = scenario.num_users, scenario.max_draft_length
+    if state.draft_time.ndim != 1:
+        raise ValueError(f"state: expected one system, arrays ({users},), got shape {state.draft_time.shape}")
+    alpha = state.acceptance_rate
+    require("acceptance_rate", alpha, alpha <= HIGHEST_ACCEPTANCE, f"numbers in [0, {HIGHEST_ACCEPTANCE}]")
+    points = round(longest / step) + 1
+    outcomes = choices * (3 * points) ** users
+    if outcomes > MOST_OUTCOMES:
+        raise ValueError(
+            f"num_users: expected few enough devices for {MOST_OUTCOMES:,} outcomes of a round, got {users} with "
+            f"{outcomes:.3g}; with a step larger than {step:g} or a smaller max_draft_length there are fewer"
+        )
+    grid = np.linspace(0.0, longest, points)
+    chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
+    arrays = (state.draft_time, state.spectral_efficiency, alpha, chain)
+    return grid, SystemState(*(np.broadcast_to(array, chain.shape) for array in arrays))
+
+
+class _Rounds(NamedTuple):
+    """What m rounds bring: for each the head starts that it begins with, and up to 3^K that it may end with."""
+
+    begun: NDArray[np.int32]  # (m,) point of the grid that it begins at
+    tokens: FloatArray  # (m,) expected
+    duration: FloatArray  # (m,) s
+    ended: NDArray[np.int32]  # (m, 3^K) points of the grid
+    chance: FloatArray  # (m, 3^K)
+
+    @classmethod
+    def of(cls, scenario: Scenario, begun: SystemState, decision: Decision, grid: FloatArray) -> Self:
+        """Rounds of devices (m, K), whose head starts are on the grid."""
+        assert begun.head_start is not None
+        duration = price(scenario, begun, decision, np.zeros(1)).round_latency
+        cycle = chain_cycle(
+            scenario,
+            decision.draft_length,
+            begun.draft_time,
+            begun.acceptance_rate,
+            begun.head_start,
+            duration[:, None],
+        )
+        begins = np.rint(begun.head_start / grid[1]).astype(np.int32)
+        left = cycle.head_start / grid[1]
+        below = np.minimum(left.astype(np.int32), len(grid) - 2)
+        above = left - below
+        start, ended = np.zeros(len(duration), np.int32), np.zeros((len(duration), 1), np.int32)
+        chance = np.ones((len(duration), 1))
+        for k, hit in enumerate(cycle.hit.T):  # a miss, or a hit with a chain rounded down or up
+            start = start * len(grid) + begins[:, k]
+            ends = np.stack([np.zeros_like(start), below[:, k], below[:, k] + 1], -1)
+            odds = np.stack([1.0 - hit, hit * (1.0 - above[:, k]), hit * above[:, k]], -1)
+            ended = (ended[:, :, None] * len(grid) + ends[:, None]).reshape(len(duration), -1)
+            chance = (chance[:, :, None] * odds[:, None]).reshape(len(duration), -1)
+        return cls(start, cycle.tokens.sum(-1), duration, ended, chance)
+
+    def rows(self, rows: IntArray) -> "_Rounds":
+        """Some of the rounds."""
+        return _Rounds(self.begun[rows], self.tokens[rows], self.duration[rows], self.ended[rows], self.chance[rows])
+
+    def worth(self, values: FloatArray) -> FloatArray:
+        """Worth q (m,) of the rounds in tokens/s, for values W of the points of the grid in tokens."""
+        later = np.einsum("ij,ij->i", self.chance, values[self.ended])
+        return (self.tokens + later - values[self.begun]) / self.duration
+
+    def long_run(self, values: FloatArray) -> tuple[FloatArray, float]:
+        """Values and rate of the policy whose rounds these are, one for each point of the grid, from a first guess."""
+        pace = 0.9 * self.duration.min()  # below all durations, so that no cycle of head starts swings for ever
+        while True:
+            worth = self.worth(values)
+            if np.ptp(worth) <= 0.1 * TOLERANCE * worth[0]:
+                return values, float(worth.min())
+            values = values + pace * (worth - worth[0])

@@ -1,0 +1,1 @@
+"""Simulations of controllers over long times, without Gymnasium."""

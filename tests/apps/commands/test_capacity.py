@@ -1,0 +1,119 @@
+"""``multispin capacity``: the table, its files, and wrong use."""
+
+import csv
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.capacity import CapacityRow, capacity_cells
+from multispin_env.apps.commands.main import main
+from multispin_env.simulation.capacity import Capacity, LoadPoint, _by_simulation
+
+SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
+LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08"]
+QUICK = [*SMALL, "--controllers", "autoregressive"]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Runs that hold next to nothing: here only what is made of them counts."""
+    monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 1.5)
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
+
+
+SHORT = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
+
+
+def printed(capsys, *arguments):
+    assert main(["capacity", *arguments]) == 0
+    return capsys.readouterr()
+
+
+def test_table_and_files_say_the_same(capsys, tmp_path):
+    files = ["--json", str(tmp_path / "t.json"), "--csv", str(tmp_path / "t.csv")]
+    shown = printed(capsys, *QUICK, "greedy+deadlines", *LIMITS, *files)
+    content = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    with (tmp_path / "t.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["controller"] for row in rows] == ["autoregressive", "greedy+deadlines"]
+    for row, same in zip(rows, content["rows"], strict=True):
+        assert {key: str(value) for key, value in same.items()} == row
+        assert float(row["low"]) <= float(row["capacity"]) <= float(row["high"])
+        assert float(row["percent_in_time"]) >= 80.0
+        value, low, high = (f"{float(row[key]):.3f}" for key in ("capacity", "low", "high"))
+        assert re.search(rf"^{re.escape(row['controller'])} +{value} +{low} to {high} ", shown.out, re.M)
+        assert f"{row['controller']}: {row['verdict']}\n" in shown.out
+    about = content["about"]
+    assert about["level"] == {"e2el": 0.5, "e2el_per_token": 0.08, "percent": 80.0}
+    assert ms.Scenario.from_dict(about["scenario"]).num_users == 3
+    assert about["tried"]["autoregressive"] == sorted(about["tried"]["autoregressive"])
+    assert "2 of 2, greedy+deadlines" in shown.err
+
+
+def test_users_of_a_trace_with_a_pace_of_their_own(capsys):
+    more = ["--rate-per-user", "0.05", "--arrivals", "trace", "trace=azure-code", "--json", "-"]
+    content = json.loads(printed(capsys, *QUICK, "--ttft", "2", *more).out)
+    (row,) = content["rows"]
+    assert row["unit"] == "devices"
+    assert row["capacity"] == int(row["capacity"])
+    assert all(load == int(load) for load, _ in content["about"]["tried"]["autoregressive"])
+
+
+NONE = SimpleNamespace(in_time=np.zeros(1), missed=np.ones(1))
+"""What a run says in which no request was in time."""
+
+
+def test_limits_that_no_load_meets_are_a_line_of_zero():
+    found = CapacityRow.of("greedy", Capacity(0.0, 0.0, 0.0, 90.0, "users", (LoadPoint(1.0, NONE),), None))
+    (line,) = capacity_cells([found])[1]
+    assert (found.capacity, found.tokens_in_time, line) == (0.0, 0.0, ("greedy", "0", *[""] * 5))
+
+
+def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
+    def found(scenario, *, controller, **asked):
+        if controller == "greedy":
+            asked["report"](first)
+            assert re.search(
+                "^autoregressive: 80 % of requests", capsys.readouterr().out, re.M
+            )  # as soon as it is known
+            raise KeyboardInterrupt
+        return ms.capacity(scenario, controller=controller, **asked)
+
+    run = ms.serve(
+        ms.make_controller("greedy", ms.Scenario.preset("llama2", num_users=3)),
+        ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"), rate=0.5),
+        copies=2,
+        horizon=20.0,
+    )
+    first = LoadPoint(0.5, run)
+    monkeypatch.setattr("multispin_env.apps.commands.capacity.capacity", found)
+    file = tmp_path / "table.json"
+    assert main(["capacity", *QUICK, "greedy", *LIMITS, "--json", str(file)]) == 130
+    row, so_far = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert [row["controller"], so_far["controller"], so_far["capacity"]] == ["autoregressive", "greedy", 0.5]
+    assert so_far["verdict"].startswith("All loads up to 0.5 requests/s meet")
+    assert re.search(rf"^autoregressive +{row['capacity']:.3f} ", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "level: expected a limit of ttft, tpot or e2el at least, got none"),
+        (["--ttft", "0"], "ttft: .*0.0"),
+        ([*LIMITS, "--percent", "0.95"], "percent: .* got 0.95; did you mean 95"),
+        ([*LIMITS, "--controllers", "greedy+deadline"], "did you mean 'deadlines'"),
+        ([*LIMITS, "--arrivals", "poison"], "did you mean 'poisson'"),
+        ([*LIMITS, "--arrivals", "gamma", "burst=1"], "got an unexpected keyword argument 'burst'"),
+        ([*LIMITS, "--rate-per-user", "0"], "rate_per_user: .*0.0"),
+        ([*LIMITS, "--channel", "fading"], "channel: expected one of"),
+        ([*LIMITS, "--seed", "-1"], "seed: .*-1"),
+    ],
+)
+def test_bad_questions_are_one_sentence(arguments, words, refused):
+    said = refused("capacity", [*SMALL, *arguments])
+    assert said.startswith("multispin capacity: ")
+    assert re.search(words, said)

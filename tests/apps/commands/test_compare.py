@@ -1,0 +1,96 @@
+import csv
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from multispin_env.apps.commands import compare
+from multispin_env.apps.commands.main import main
+from multispin_env.apps.executors import TaskResult
+from multispin_env.registry import ENVIRONMENTS
+
+TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
+
+
+def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
+    names = ["fixed", "optimal"]
+    files = ["--json", str(tmp_path / "t.json"), "--csv", str(tmp_path / "t.csv")]
+    assert main(["compare", *TINY, "--controllers", *names, *files, "--set", "action=shares", "--seed", "9"]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["name"] for row in found["rows"]] == [row["name"] for row in rows] == ["optimal", "fixed"]
+    assert f"{found['rows'][1]['mean']:.2f}" in printed
+    assert found["about"]["arguments"] == {"max_episode_steps": "3", "action": "shares", "num_users": "3"}
+    assert found["about"]["seed"] == 9
+    assert found["about"]["rounds"] == 3
+    assert found["about"]["command"].startswith("multispin compare --num-users 3")
+    assert set(found["about"]["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
+
+
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
+def test_every_environment_has_defaults(env_id, capsys):
+    assert main(["compare", "--env", env_id, *TINY]) == 0
+    assert " +0.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
+        (["--controllers", "optimel"], "did you mean 'optimal'"),
+        (["--controllers", "optimal+bet"], "did you mean 'beta'"),
+        (["--reference", "fixd"], "did you mean 'fixed'"),
+        (["--metric", "god"], "metric: expected one of ['goodput', 'throughput', "),
+        (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
+        (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
+        (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),
+        (["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"], "expected True or False, got 'yes'"),
+        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
+        (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
+        (["--controllers", "optimal+beta"], "drafted: expected an array (n, K) for the estimator 'beta', got None"),
+        (["--set", "rewards=1"], "did you mean 'reward'"),
+        (["--set", "max_episode_steps=None"], "max_episode_steps: expected an integer ≥ 1, got -1"),
+        (["--metric", "tokens_in_time"], "metric: expected one of an environment that tells of it, got 'tokens_in_t"),
+        (["--json", "nowhere/table.json"], "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
+        (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "one common length"),
+        (["--workers", "0"], "workers: expected an integer ≥ 1, got 0"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, words, refused):
+    said = refused("compare", [*arguments, *(["--episodes", "2"] if "--episodes" not in arguments else [])])
+    assert words in said
+    assert said.startswith("multispin compare: ")
+
+
+def test_what_fails_elsewhere_is_one_sentence(refused, monkeypatch):
+    failed = SimpleNamespace(width=1, results=lambda *_: [TaskResult(1, error="Traceback\nValueError: it fails\n")])
+    monkeypatch.setattr(compare, "executor_of", lambda options: failed)
+    said = refused("compare", [*TINY, "--controllers", "optimal", "fixed", "--workers", "2"])
+    assert said == "multispin compare: fixed: ValueError: it fails"
+
+
+AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: expected one of .*, got )'---"
+"""By how deep Python parses."""
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("reward=" + "-" * 100_000, "set: expected at most 4096 letters, got 'reward=---.* of 100007"),
+        ("reward=" + "-" * 4000 + "1", AS_DEEP),
+        ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '---"),
+        ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
+        ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large"),
+        ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
+        ("num_users=" + str(10**15), r"memory: expected sizes that fit, .* got too large ones \(Unable to allocate "),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_values_that_nothing_can_hold_are_one_short_sentence(setting, message, capsys):
+    assert main(["compare", "--episodes", "2", "--set", setting]) == 2
+    printed = capsys.readouterr()
+    assert re.search(message, printed.err)
+    assert len(printed.err.splitlines()) == 1
+    assert len(printed.err) < 600

@@ -1,0 +1,333 @@
+"""``multispin`` as a user meets it: help, wrong use, missing parts, pipes, whole files."""
+
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from multispin_env.apps.commands import main as entry
+from multispin_env.apps.terminal.arguments import UNITS, separated
+
+ROOT = Path(__file__).parents[3]
+
+ALIASES = {name: command.alias for name, command in entry.COMMANDS.items() if command.alias}
+
+
+@pytest.fixture(params=entry.COMMANDS)
+def name(request):
+    """Each command."""
+    return request.param
+
+
+def without(package, *arguments):
+    """Run where a package is not installed."""
+    code = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == {package!r} or name.startswith({package!r} + "."):
+            raise ModuleNotFoundError(name, name={package!r})
+
+sys.meta_path.insert(0, Missing())
+from multispin_env.apps.commands.main import main
+sys.exit(main({list(arguments)!r}))
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--help"], ["suite", "run", *["--agent", "ppo", "--seeds", "1", "--out", "none"]]]
+)
+@pytest.mark.parametrize("content", ["", "import nowhere_to_be_found"], ids=["empty", "broken"])
+def test_another_package_named_agents_is_noticed(content, command, tmp_path):
+    """Its modules are not ours, or it needs what is not there."""
+    package = tmp_path / "agents"
+    package.mkdir()
+    (package / "__init__.py").write_text(content, encoding="utf-8")
+    refused(tmp_path, package, "agents", command)
+
+
+def test_another_package_in_the_folder_of_ours_is_noticed(tmp_path):
+    """As pip leaves them there: ours came last, but of a folder and a file of one name Python takes the folder."""
+    shutil.copytree(ROOT / "agents", tmp_path / "agents", ignore=shutil.ignore_patterns("pretrained"))
+    package = tmp_path / "agents" / "models"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    refused(tmp_path, package, "agents.models", ["train", "--help"])
+
+
+def refused(first, package, name, command):
+    code = f"""
+import sys
+sys.path.insert(0, {str(first)!r})
+from multispin_env.apps.commands.main import main
+sys.exit(main({command!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"multispin {command[0]}: {name!r} in {str(package)!r} is of another package")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_console_script_is_this_function():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        module, _, name = tomllib.load(file)["project"]["scripts"]["multispin"].partition(":")
+    assert getattr(import_module(module), name) is entry.main
+
+
+def ended(capsys, *arguments):
+    """Status and output of a call that argparse or the command itself ends."""
+    try:
+        status = entry.main(arguments)
+    except SystemExit as over:
+        status = over.code
+    return status, capsys.readouterr()
+
+
+def test_help_names_every_command_with_its_extra_and_shows_examples(capsys):
+    status, printed = ended(capsys, "--help")
+    assert (status, printed.err) == (0, "")
+    for name, command in entry.COMMANDS.items():
+        extra = f" [{command.extra}]" if command.extra else ""
+        assert re.search(rf"^  {name} +{re.escape(command.summary + extra)}$", printed.out, re.MULTILINE)
+    assert "examples:\n  multispin solve --scenario llama2 examples/devices.csv\n" in printed.out
+
+
+def test_the_page_says_of_each_command_what_the_table_says():
+    """Its extra and its other name; the project file has the extra."""
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    row = r"^\| `multispin (\w+)[^|]*\|[^|]*\| (?:`\[(\w+)\]`)? *\| (?:`([^`]+?)(?: NAME)?`)? *\|$"
+    found = {name: (extra, alias) for name, extra, alias in re.findall(row, page, re.MULTILINE)}
+    assert found == {name: (command.extra, command.alias) for name, command in entry.COMMANDS.items()}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert {extra for extra, _ in found.values()} - {""} <= extras.keys()
+
+
+def test_an_option_has_one_unit_and_shows_it(name):
+    shown = {"seconds": "S", "Hz": "HZ", "percent": "PERCENT"}
+    for option in entry.load_command(name).parser(name)._actions:
+        if option.dest in UNITS:
+            assert (option.metavar or option.dest.upper()) == shown[UNITS[option.dest].name]
+
+
+PAGES = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+
+
+def test_examples_are_right_use(name):
+    """Parsers take those of its help and of the pages; a comment, after two spaces, is no part of them."""
+    command = entry.load_command(name)
+    shown = re.findall(rf"^multispin {name}\b((?:.*\\\n)*.*)", PAGES, re.MULTILINE)
+    for line in (*command.examples, *(re.sub(r"\\\n *", "", line) for line in shown)):
+        words = re.split(r"  | <", line)[0].replace("$(git rev-parse HEAD)", "abc").split()
+        command.parser(name).parse_args(separated(words))
+
+
+def test_every_command_has_help_with_examples_and_refuses_unknown_options(name, capsys):
+    status, printed = ended(capsys, name, "--help")
+    assert (status, printed.err) == (0, "")
+    assert printed.out.startswith(f"usage: multispin {name} ")
+    assert f"\nexamples:\n  multispin {name}" in printed.out
+    status, printed = ended(capsys, name, "--no-such-option")
+    assert (status, printed.out) == (2, "")
+    assert f"multispin {name}: error: " in printed.err
+
+
+BAD = {
+    "train": ["--num-users", "0"],
+    "evaluate": ["nowhere"],
+    "compare": ["--episodes", "1"],
+    "suite": ["evaluate", "no/where"],
+    "reproduce": ["--only", "nothing"],
+    "watch": ["--fps", "0"],
+    "explore": ["--port", "-1"],
+    "solve": ["nowhere.csv"],
+    "capacity": ["--ttft", "0"],
+    "schedule": ["--max-batch", "0"],
+    "profile": ["--target", "nowhere", "--repeats", "0", "--out", "mine"],
+    "record": ["--out", "mine"],
+    "live": ["--target", "nowhere", "--prompts", "nowhere.txt", "--out", "live"],
+    "export": ["nowhere"],
+    "pack": ["nowhere", "--commit", "abc"],
+    "sweep": ["--tune", "width=4,8", "--seeds", "0"],
+}
+
+
+def test_bad_values_are_one_sentence_and_status_2(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert entry.main([name, *BAD[name]]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(rf"multispin {name}: .*expected .*, got .*\n", printed.err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "alias"), ALIASES.items())
+def test_the_other_name_of_a_command_is_the_one_in_its_messages(name, alias, monkeypatch, capsys):
+    *_, last = program = alias.split()[1:]
+    spec = find_spec(last) if "-m" in program else None
+    if spec is not None and spec.submodule_search_locations:
+        spec = find_spec(f"{last}.__main__")
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", [last, *arguments])
+        with pytest.raises(SystemExit) as over:
+            runpy.run_path(last if spec is None else spec.origin, run_name="__main__")
+        return over.value.code, capsys.readouterr()
+
+    monkeypatch.chdir(ROOT)
+    status, printed = call("--help")
+    assert status == 0
+    assert printed.out.startswith(f"usage: {alias} ")
+    assert f"\nexamples:\n  {alias}" in printed.out
+    status, printed = call(*BAD[name])
+    assert status == 2
+    assert printed.err.startswith(f"{alias}: ")
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_nothing_asked_is_wrong_use(capsys):
+    status, printed = ended(capsys)
+    assert (status, printed.out) == (2, "")
+    assert "usage: multispin" in printed.err
+
+
+def test_version(capsys):
+    assert ended(capsys, "--version")[1].out == f"multispin_env {metadata.version('multispin_env')}\n"
+
+
+def test_unknown_command_suggests_the_nearest(capsys):
+    assert entry.main(["slove"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(r"multispin: command: expected one of .*, got 'slove'; did you mean 'solve'\?\n", printed.err)
+
+
+AGAIN = "install multispin_env again"
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("agents", ["train", "--help"]),
+        ("torch", ["evaluate", "--help"]),
+        ("matplotlib", ["reproduce", "--quick", "--out", "results/none"]),
+        ("pygame", ["watch", "--out", "none.gif"]),
+        ("safetensors", ["export", "nowhere"]),
+        ("torch", ["profile", "--target", "nowhere", "--out", "none"]),
+        ("starlette", ["explore", "--port", "0", "--no-browser"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, arguments):
+    name = arguments[0]
+    done = without(package, *arguments)
+    assert done.returncode == 2
+    wanted = f"the package {package!r} is missing; install it with: pip install "
+    wanted += f'"multispin_env[{entry.COMMANDS[name].extra}]"'
+    missing = f"the module 'agents' is missing; {AGAIN}" if package == "agents" else wanted
+    assert done.stderr == f"multispin {name}: {missing}\n"
+
+
+def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setitem(entry.COMMANDS, "pack", entry.CommandEntry("agents.nowhere", ""))
+    assert entry.main(["pack"]) == 2
+    assert capsys.readouterr().err == f"multispin pack: the module 'agents.nowhere' is missing; {AGAIN}\n"
+
+
+def test_numbers_of_a_page_need_no_extra():
+    done = without("starlette", "explore", "--print", "/one-round?num_users=2")
+    assert done.returncode == 0, done.stderr
+    assert "optimal: " in done.stdout
+
+
+def test_compare_needs_no_torch_is_told_its_name_and_prints_json_alone():
+    words = ["compare", "--num-users", "3", "--episodes", "2", "--set", "max_episode_steps=2", "--json", "-"]
+    done = without("torch", *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["about"]["command"].startswith("multispin compare --num-users 3")
+    assert "4 of 9, optimal\n" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes of POSIX")
+def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
+    rows = "\n".join("12,15,0.8" for _ in range(3000))  # more than a pipe holds
+    (tmp_path / "many.csv").write_text(f"draft_time_ms,snr_db,acceptance_rate\n{rows}\n", encoding="utf-8")
+    line = (
+        f"{sys.executable} -m multispin_env solve --json {tmp_path / 'many.csv'} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "{\n", "")
+
+
+def test_a_reader_that_was_never_there_is_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "multispin_env", "--help"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as users have it
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT, env=buffered)
+    os.close(writer)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+
+import multispin_env as ms
+from agents import training
+from multispin_env.apps.commands.main import main
+from multispin_env.evaluation.cases import States
+
+opened = set()
+
+
+def listen(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        opened.add(os.path.abspath(os.fsdecode(arguments[0])))
+
+
+training.VALIDATIONS, States.default_size = 2, 10
+sys.addaudithook(listen)
+for line in sys.stdin:
+    assert main(line.split()) == 0, line
+ms.Scenario.preset("llama2").save("scenario.toml")
+files = {str(path) for path in Path.cwd().rglob("*") if path.is_file()}
+print()
+print(json.dumps([[os.path.relpath(file) for file in some] for some in (files - opened, files & opened)]))
+"""
+
+COMMANDS = f"""
+compare --num-users 2 --episodes 2 --controllers fixed --json compare.json --csv compare.csv
+solve {ROOT / "examples" / "devices.csv"} --csv solve.csv
+watch --num-users 2 --rounds 2 --out film.gif
+reproduce --quick --only remark-2 --out figures
+train --num-users 2 --timesteps 512 --name run
+evaluate run --out again --json evaluate.json
+pack run --commit {"0" * 40} --size 2 --out packed
+sweep --num-users 2 --tune width=4,8 --trials 1 --timesteps 512 --out sweep
+"""
+
+IN_PLACE = {"runs/run/.lock", "sweep/study.log"}
+"""Beside the log of TensorBoard: files that grow, or hold nothing."""
+
+
+def test_commands_write_whole_files(tmp_path):
+    """They write each file under another name, and put it in its place when it is whole."""
+    command, given = [sys.executable, "-c", SCRIPT], COMMANDS.strip()
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole, in_place = json.loads(done.stdout.splitlines()[-1])
+    assert {Path(name).suffix for name in whole} >= {".json", ".csv", ".toml", ".gif", ".png", ".svg", ".html"}
+    assert {name for name in in_place if not name.startswith("runs/run/tensorboard/")} == IN_PLACE

@@ -1,0 +1,162 @@
+"""Controllers of a module in the present folder, in every command that takes names of ours."""
+
+import json
+import sys
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.main import main
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.simulation.capacity import _by_simulation
+from tests.apps.commands.test_capacity import SHORT
+
+MODULE = """
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import multispin_env as ms
+
+(Path(__file__).parent / "imported").touch()
+
+
+@dataclass(frozen=True, eq=False)
+class Same(ms.RoundsController):
+    length: int = 2
+
+    def decide(self, state):
+        return self.with_equal_latency(np.full(state.draft_time.shape, self.length), state)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(ms.ContinuousController):
+    groups: int = 2
+
+    def decide(self, state):
+        return ms.make_controller("groups", self.scenario, groups=self.groups).decide(state)
+
+
+def longer(scenario, length=5):
+    return Same(scenario, length)
+
+
+FIVE, MADE, NUMBER = partial(Same, length=5), Same(ms.Scenario.preset("llama2")), 3
+"""
+
+TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
+CONTINUOUS = ["--env", "MultiSpin/Continuous-v0", "--num-users", "3", "--episodes", "2", "--set", "horizon=1"]
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path, monkeypatch):
+    """The present folder has the module; nothing is left of it."""
+    (tmp_path / "own_rules.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("own_rules", None)
+
+
+def means(capsys, *arguments):
+    assert main(["compare", *arguments, "--json", "-"]) == 0
+    return {row["name"]: row["mean"] for row in json.loads(capsys.readouterr().out)["rows"]}
+
+
+def test_workers_compare_as_this_process_does(capsys):
+    names = ["own_rules:Same", "own_rules:longer", "own_rules:FIVE"]
+    found = means(capsys, *TINY, "--controllers", *names, "--reference", "optimal", "--workers", "2")
+    assert found["optimal"] > max(found["own_rules:Same"], found["own_rules:longer"])
+    assert found["own_rules:longer"] == found["own_rules:FIVE"] != found["own_rules:Same"]
+    few = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
+    table = ms.compare("MultiSpin/Heterogeneous-v0", names, against="optimal", **few)
+    assert {row.name: row.mean for row in table.rows} == found
+
+
+def test_compare_with_estimators_and_modifiers(capsys):
+    hidden = ["--env", "MultiSpin/HiddenAcceptance-v0", *TINY]
+    found = means(capsys, *hidden, "--controllers", "own_rules:Same", "own_rules:Same+filter")
+    assert found["own_rules:Same"] == pytest.approx(found["own_rules:Same+filter"])  # it does not look at acceptance
+    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:Pairs", "own_rules:Pairs+deadlines")
+    assert found["own_rules:Pairs"] == found["own_rules:Pairs+deadlines"] > 0.0  # no requests, no deadlines
+
+
+def test_a_name_from_outside_is_in_no_table():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    assert ms.make_controller("own_rules:longer", scenario, length=4).length == 4
+    assert ms.make_controller("own_rules:Pairs", scenario, groups=3).groups == 3
+    assert not any(":" in name for name in (*ms.controller_names(), *ms.controller_names("continuous")))
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'lenth', .* did you mean 'length'"):
+        ms.make_controller("own_rules:longer", scenario, lenth=4)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--rounds", "2", "--controller", "own_rules:longer", "--beside", "own_rules:Same"],
+        ["--env", "MultiSpin/Continuous-v0", "--set", "horizon=1", "--controller", "own_rules:Pairs"],
+    ],
+    ids=["rounds", "continuous"],
+)
+def test_watch(arguments, module):
+    pytest.importorskip("PIL.Image")
+    assert main(["watch", "--num-users", "3", *arguments, "--out", "film.gif"]) == 0
+    assert (module / "film.gif").stat().st_size > 0
+
+
+def test_capacity(capsys, monkeypatch):
+    monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 4.0)
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
+    system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
+    assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["controller"] == "own_rules:Pairs+deadlines"
+    assert row["capacity"] > 0.0
+
+
+def test_solve(capsys, module, refused):
+    devices = module / "devices.csv"
+    devices.write_text("draft_time_s,spectral_efficiency,acceptance_rate\n0.01,4,0.8\n0.02,2,0.6\n", encoding="utf-8")
+    assert main(["solve", str(devices), "--controller", "own_rules:longer", "--json"]) == 0
+    decided = json.loads(capsys.readouterr().out)
+    assert [device["draft_length"] for device in decided["rows"]] == [5, 5]
+    words = "controller: expected one of ['optimal'], which have certify, got 'own_rules:longer'"
+    assert words in refused("solve", [str(devices), "--controller", "own_rules:longer", "--certify", "1e-3"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own_ruls:Same", r"got 'own_ruls:Same' (No module named 'own_ruls')"),
+        ("own_rules:Sam", r"got 'own_rules:Sam' (module 'own_rules' has no attribute 'Sam')"),
+        (":Same", r"got ':Same' (Empty module name)"),
+        ("own_rules:NUMBER", "got 'own_rules:NUMBER', which makes no "),
+        ("own_rules:MADE", "got 'own_rules:MADE', which makes no "),
+        ("own_rules:ms", "got 'own_rules:ms', which makes no "),
+    ],
+)
+def test_what_is_no_controller_is_one_sentence(name, words, refused):
+    for command, *arguments in (
+        ("compare", "--num-users", "3", "--episodes", "2", "--controllers"),
+        ("watch", "--num-users", "3", "--rounds", "2", "--out", "film.gif", "--beside"),
+        ("capacity", "--e2el", "1", "--controllers"),
+    ):
+        said = refused(command, [*arguments, name])
+        assert words in said
+        assert "expected module:ATTRIBUTE of one that can be imported" in said
+
+
+def test_rules_of_rounds_play_without_the_barrier_and_others_not_with_it(capsys, refused):
+    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:longer", "optimal", "--reference", "optimal")
+    assert 0.0 < found["own_rules:longer"] < found["optimal"]
+    words = "controller: expected one of rounds, of ["
+    assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
+
+
+def test_what_a_file_may_name_imports_nothing(module):
+    """The reference of an environment is in the configurations that people pass on."""
+    with pytest.raises(ValueError, match="reference: expected one of"):
+        ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Pairs")
+    assert not (module / "imported").exists()

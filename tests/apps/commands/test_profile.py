@@ -1,0 +1,148 @@
+"""``multispin profile`` from the command line, with models made on the spot."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.main import main
+from multispin_env.apps.models import rounds
+from multispin_env.apps.models.passes import DRAFT
+from tests.apps.models.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return save_tiny(folder / "large", 1), save_tiny(folder / "small", 2, hidden=8)
+
+
+class Fake:
+    """A stopwatch of a known law."""
+
+    calls = []  # noqa: RUF012 - of all of them
+
+    def __init__(self, pair, batch, context, rng):
+        self.made = pair, batch, context
+        Fake.calls.clear()
+
+    def __call__(self, cell):
+        Fake.calls.append(cell)
+        return 0.008 * cell.length if cell.what == DRAFT else 0.001 * cell.batch + 0.02 + 0.0005 * cell.tokens
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(rounds, "Stopwatch", Fake)
+    return Fake
+
+
+def run(models, out, *more):
+    return main(["profile", "--target", models[0], "--draft", models[1], "--out", str(out), *more])
+
+
+def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
+    stem = tmp_path / "mine-server"
+    assert run(models, stem) == 0
+    printed = capsys.readouterr().out
+    assert "A pass of K drafts takes 1 ms K + 20 ms + 0.5 ms n.\n" in printed
+    assert "A drafted token takes 8 ms (median of 5 times 8 tokens).\n" in printed
+    assert printed.splitlines()[2].split() == ["1", "0", "1", "21.50", "21.50", "to", "21.50", "21.50", "+0.0%"]
+    assert len(fake.calls) == 21 * 6
+    server = ms.Server.load(f"{stem}.toml")
+    assert (server.name, server.draft_time, server.time_per_draft) == ("mine-server", 0.008, 0.001)
+    assert (tmp_path / "mine-server.png").stat().st_size > 10_000
+    assert main(["schedule", "--server", f"{stem}.toml", "--max-batch", "4"]) == 0
+    assert "draft time 8 ms" in capsys.readouterr().out
+    files = [Path(f"{stem}{suffix}") for suffix in (".csv", ".png", ".toml")]
+    assert sorted(tmp_path.iterdir()) == files
+
+    first = [file.read_bytes() for file in files]
+    fake.calls.clear()
+    assert run(models, stem) == 0
+    again = capsys.readouterr()
+    assert (again.out, again.err) == (printed, "")
+    assert fake.calls == []
+    assert [file.read_bytes() for file in files] == first
+
+
+def test_a_killed_run_goes_on(models, fake, tmp_path, capsys, monkeypatch):
+    def dies(self, cell):
+        if len(Fake.calls) == 30:
+            raise KeyboardInterrupt
+        return Fake.__call__(self, cell)
+
+    monkeypatch.setattr(rounds, "Stopwatch", type("Dies", (Fake,), {"__call__": dies}))
+    small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "9")
+    assert run(models, tmp_path / "mine", *small) == 130
+    assert not (tmp_path / "mine.toml").exists()
+    kept = (tmp_path / "mine.csv").read_text(encoding="utf-8")
+    assert kept.count("\n") == 2 + 25
+    monkeypatch.setattr(rounds, "Stopwatch", Fake)
+    assert run(models, tmp_path / "mine", *small) == 0
+    assert len(fake.calls) == 5 * 9 - 25 + 5
+    assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(kept)
+    assert ms.Server.load(tmp_path / "mine.toml").time_per_draft == pytest.approx(0.001)
+
+
+def test_too_little_memory_is_one_sentence(models, tmp_path, monkeypatch, capsys):
+    def fails(self, cell):
+        raise MemoryError(f"a batch of {cell.batch}")
+
+    monkeypatch.setattr(rounds, "Stopwatch", type("Fails", (Fake,), {"__call__": fails}))
+    assert run(models, tmp_path / "mine") == 2
+    assert re.fullmatch(
+        "multispin profile: memory: .*batch . with draft length .*: a batch of .; leave such cells out, .*",
+        capsys.readouterr().err.splitlines()[-1],
+    )
+
+
+def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
+    """Nothing is faked, so that times say nothing; the file of passes has all of them."""
+    stem = tmp_path / "mine"
+    small = ("--batches", "1", "3", "--lengths", "0", "2", "--repeats", "2", "--context", "8")
+    assert main(["profile", "--target", models[0], "--draft-bits", "4", "--out", str(stem), *small]) == 0
+    lines = (tmp_path / "mine.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2 + 5 * 2
+    assert f"{models[0]} at 4 bits" in lines[0]
+    server = ms.Server.load(f"{stem}.toml")
+    assert server.draft_time > 0.0
+    assert server.model == f"{models[0]} in float32, drafts by {models[0]} at 4 bits"
+
+
+OTHERS = [
+    (["--repeats", "0"], "repeats: expected an integer ≥ 1, got 0"),
+    (["--lengths", "-1", "1"], "lengths: expected an integer ≥ 0, got -1"),
+    (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
+    (["--context", "500"], "context: expected at most 512 tokens, those that the models can read, with the longest"),
+    (["--device", "moon"], "device: expected one that torch can use here, as cpu, got 'moon'"),
+    (["--target", "{}/nowhere"], "model: expected a folder that exists, got"),
+    (["--draft", "{}/other"], "draft: expected the vocabulary of the target, 24 tokens, got 30"),
+    (["--out", "{}/nowhere/mine"], "file: expected a file in a folder that exists, got"),
+    (["--out", "{}/locked"], "out: expected files that can be written, got .*locked.csv"),
+    (["--out", "{}/folder"], "file: expected a file in a folder that exists, got .*folder.toml"),
+    (["--out", "{}/scenario"], "out: expected a name without a .toml of another kind, got .*scenario.toml"),
+    (["--out", "x" * 101], "out: expected a text of one line"),
+    (["--out", "."], "out: expected a name for the files to write, got '.'"),
+    (["--out", "{}/foreign"], "foreign.csv: expected a new file or one of this command, got one that begins"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), OTHERS, ids=range(len(OTHERS)))
+def test_what_cannot_be_done_is_refused_before_a_pass(words, sentence, models, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rounds, "Stopwatch", None)
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith("locked.csv"))
+    (tmp_path / "locked.csv").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    if words == ["--draft", "{}/other"]:
+        save_tiny(tmp_path / "other", 3, words=30)
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "foreign.csv").write_text("mine\n", encoding="utf-8")
+    ms.Scenario.preset("llama2").save(tmp_path / "scenario.toml")
+    before = {file: file.is_file() and file.read_bytes() for file in tmp_path.rglob("*")}
+    assert run(models, tmp_path / "mine", *(word.format(tmp_path) for word in words)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.search(rf"^multispin profile: .*{sentence}", printed.err, re.MULTILINE), printed.err
+    assert {file: file.is_file() and file.read_bytes() for file in tmp_path.rglob("*")} == before

@@ -1,0 +1,142 @@
+"""``multispin reproduce`` as a user meets it."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from multispin_env.apps.commands.main import main
+from multispin_env.registry import FIGURES
+
+CHEAP = ("remark-2", "claims")
+ARGUMENTS = ("--quick", "--only", *CHEAP, "--seed", "5", "--out")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Folder of some figures, written by this process with matplotlib as it comes, and what was printed."""
+    matplotlib = pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("reproduced") / "new"
+    printed = io.StringIO()
+    with matplotlib.rc_context(), contextlib.redirect_stdout(printed):
+        matplotlib.rcdefaults()
+        assert main(["reproduce", *ARGUMENTS, str(folder)]) == 0
+    return folder, printed.getvalue().splitlines()
+
+
+def test_worker_processes_write_the_same_bytes(written, tmp_path):
+    folder, _ = written
+    command = [sys.executable, "-m", "multispin_env.apps.reproduce", "--workers", "2", *ARGUMENTS, str(tmp_path / "b")]
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}  # this one's is random
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "b" / "index.html")
+    assert re.search(r"100 % .* 2 figures", done.stderr)
+    names = {path.name for path in folder.iterdir()}
+    expected = {f"{name}.{suffix}" for name in CHEAP for suffix in ("csv", "svg", "png")}
+    assert names == {path.name for path in (tmp_path / "b").iterdir()} == {*expected, "index.html", "claims.md"}
+    for name in names:
+        assert (folder / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_page_shows_captions_commands_and_claims(written):
+    text = (written[0] / "index.html").read_text(encoding="utf-8")
+    for name in CHEAP:
+        assert FIGURES.load(name).title.split("'")[0] in text
+        assert f"multispin reproduce --only {name} --quick --seed 5" in text
+        assert f'src="{name}.png"' in text
+    assert "Uni-BW above Homo" in text
+    assert "http" not in text
+
+
+def test_the_table_of_claims_is_printed(written):
+    folder, printed = written
+    table = (folder / "claims.md").read_text(encoding="utf-8").splitlines()
+    assert printed[-1] == str(folder / "index.html")
+    for row in table[2:]:
+        claim, paper, here, verdict, _ = row.strip("| ").split(" | ")
+        (line,) = (line for line in printed if line.startswith(f"{claim}  "))
+        assert re.split(" {2,}", line) == [claim, paper, here, verdict]
+
+
+def test_list_names_every_figure(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES.names())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "bandwith"], "did you mean 'bandwidth'"),
+        (["--only", "users", "nothing"], f"figure: expected one of {list(FIGURES.names())}, got 'nothing'"),
+        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(arguments, message, tmp_path, refused):
+    assert message in refused("reproduce", [*arguments, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def begun():
+    """A list of what figures "first" and "second" compute, of which the second is stopped when the list is as long."""
+    begun = []
+
+    def rows_of(name):
+        def rows(scale, preset):
+            begun.append(name)
+            if begun == ["first", "first", "second"]:
+                raise KeyboardInterrupt
+            return verification.rows(scale, preset)
+
+        return rows
+
+    verification = FIGURES.load("verification")
+    for name in ("first", "second"):
+        FIGURES.register(name, replace(verification, rows=rows_of(name)))
+    yield begun
+    for name in ("first", "second"):
+        FIGURES.unregister(name)
+
+
+BOTH = ("reproduce", "--quick", "--only", "first", "second", "--out")
+
+
+def test_a_stopped_run_keeps_its_figures_and_goes_on(begun, tmp_path):
+    folder, whole = tmp_path / "stopped", tmp_path / "whole"
+    assert main([*BOTH, str(folder)]) == 130
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "first.png" in page
+    assert "second.png" not in page
+    assert (folder / "first.csv").exists()
+    begun.clear()
+    assert main([*BOTH, str(folder)]) == 0
+    assert begun == ["second"] * 2
+    assert main([*BOTH, str(whole)]) == 0
+    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
+    for path in folder.iterdir():
+        assert path.read_bytes() == (whole / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("other", [["--seed", "5"], []])
+def test_a_run_of_another_kind_or_behind_a_whole_one_begins_anew(begun, other, tmp_path):
+    assert main([*BOTH, str(tmp_path)]) == 130
+    if not other:
+        assert main([*BOTH, str(tmp_path)]) == 0
+    begun[:] = [""]
+    assert main([*BOTH, str(tmp_path), *other]) == 0
+    assert begun == ["", "first", "first", "second", "second"]
+
+
+def test_own_figure_joins(tmp_path):
+    FIGURES.register("mine", FIGURES.load("verification"))
+    try:
+        assert main(["reproduce", "--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
+    finally:
+        FIGURES.unregister("mine")
+    assert (tmp_path / "mine.png").exists()

@@ -1,0 +1,475 @@
+"""``multispin suite``: entries are played again, what they claim is checked, and hostile ones end in a sentence."""
+
+import copy
+import json
+import pickle
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import agents
+import multispin_env as ms
+from multispin_env.apps.commands.main import main
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
+from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
+from multispin_env.registry import ENVIRONMENTS
+
+TASKS = ms.suite.tasks()
+
+FIRST = TASKS[0]
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+def network(numbers=(0.0, 0.0), kind="Mul"):
+    """An action of each device is its ``compute`` times these numbers."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    constants = [
+        helper.make_tensor("numbers", floats, (1, 1, len(numbers)), numbers),
+        helper.make_tensor("axis", onnx.TensorProto.INT64, (1,), [2]),
+    ]
+    nodes = [
+        helper.make_node("Unsqueeze", ["compute", "axis"], ["wide"]),
+        helper.make_node(kind, ["wide", "numbers"], [OUTPUT]),
+    ]
+    ends = (
+        [helper.make_tensor_value_info("compute", floats, ("batch", "users"))],
+        [helper.make_tensor_value_info(OUTPUT, floats, None)],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    model = helper.make_model(helper.make_graph(nodes, "g", *ends, constants), opset_imports=opsets, ir_version=8)
+    return model.SerializeToString()
+
+
+def looping(name="Loop"):
+    """The same network with a node that runs a graph of its own: a loop, which could be endless, or a branch."""
+    helper, model = onnx.helper, onnx.ModelProto.FromString(network())
+    go, times = ("go", onnx.TensorProto.BOOL, ()), ("times", onnx.TensorProto.INT64, ())
+    inputs = (times, go) if name == "Loop" else (go,)
+    outputs = ["goes_on", "kept"][: len(inputs)]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], [output]) for output in outputs],
+        "body",
+        [helper.make_tensor_value_info(*one) for one in inputs if name == "Loop"],
+        [helper.make_tensor_value_info(output, *go[1:]) for output in outputs],
+    )
+    bodies = {"body": body} if name == "Loop" else {"then_branch": body, "else_branch": body}
+    model.graph.initializer.extend([helper.make_tensor(*go, [True]), helper.make_tensor(*times, [3])])
+    model.graph.node.append(helper.make_node(name, [one[0] for one in inputs], ["all"], **bodies))
+    return model.SerializeToString()
+
+
+def hidden_loop():
+    """A graph with a loop behind the number of a field that onnxruntime cuts to 32 bits."""
+    model = onnx.ModelProto.FromString(looping())
+    graph = model.graph.SerializeToString()
+    assert 128 <= len(graph) < 128**2
+    model.ClearField("graph")
+    size = bytes([len(graph) & 127 | 128, len(graph) >> 7])
+    return model.SerializeToString() + b"\xba\x80\x80\x80\x10" + size + graph
+
+
+def with_function():
+    helper, model = onnx.helper, onnx.ModelProto.FromString(network())
+    opsets = [helper.make_opsetid("", 18)]
+    body = [helper.make_node("Mul", ["a", "b"], ["c"])]
+    model.functions.append(helper.make_function("mine", "Product", ["a", "b"], ["c"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Product", "mine"
+    return model.SerializeToString()
+
+
+def flat_format(path):
+    """The network in the other format of onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(network(), options)
+    return path.read_bytes()
+
+
+def remembering(size=1, kept=1):
+    """Actions grow from step to step of an episode; it says that it remembers ``size`` numbers, and keeps others."""
+    helper, model, floats = onnx.helper, onnx.ModelProto.FromString(network()), onnx.TensorProto.FLOAT
+    constants = [
+        helper.make_tensor("step", floats, (1, 1), [2.0**-10]),
+        helper.make_tensor("axes", onnx.TensorProto.INT64, (1,), [1]),
+        helper.make_tensor("copies", onnx.TensorProto.INT64, (2,), [1, kept]),
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", [MEMORY, "axes"], ["mean"]),
+        helper.make_node("Add", ["mean", "step"], ["more"]),
+        helper.make_node("Tile", ["more", "copies"], [NEXT_MEMORY]),
+        helper.make_node("Unsqueeze", ["mean", "axis"], ["shown"]),
+        helper.make_node("Add", ["nothing", "shown"], [OUTPUT]),
+    ]
+    model.graph.node[1].output[0] = "nothing"
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    model.graph.input.append(helper.make_tensor_value_info(MEMORY, floats, ("batch", size)))
+    model.graph.output.append(helper.make_tensor_value_info(NEXT_MEMORY, floats, None))
+    return model.SerializeToString()
+
+
+def write_policy(folder, content, env=FIRST.env, **changed):
+    """An exported policy for the first task, or another environment."""
+    folder.mkdir()
+    (folder / ONNX).write_bytes(content)
+    settings = Settings(FIRST.scenario, ENVIRONMENTS.load(env)(), FIRST.action)
+    about = describe(settings, env, {}, {ONNX: content}) | changed
+    (folder / POLICY).write_text(json.dumps(about), encoding="utf-8")
+
+
+class Nothing:
+    """Action 0, whatever is seen."""
+
+    def __call__(self, observation):
+        return np.zeros((*observation["compute"].shape, 2))
+
+
+@pytest.fixture
+def entry(tmp_path):
+    """Folder of an entry with two seeds of a policy of its own in the first task, and a rule in the others."""
+    folder = tmp_path / "entry"
+    folder.mkdir()
+    for seed in (0, 1):
+        write_policy(folder / f"first-{seed}", network((0.1 * seed, 0.0)))
+    policies = {task.name: [{"rule": "random-actions"}, {"rule": "fixed"}] for task in TASKS}
+    policies[FIRST.name] = [{"folder": "first-0"}, {"folder": "first-1"}]
+    about = {
+        **{"kind": "multispin_env suite entry", "version": "v1", "method": "mine", "authors": "A. Nonymous"},
+        **{"link": "https://example.org", "steps": 1000, "seconds": 1.5, "cpu_seconds": 1, "seeds": [0, 1]},
+        "policies": policies,
+    }
+    (folder / ENTRY).write_text(json.dumps(about), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """The first two tasks alone, so that an entry is played in seconds."""
+    names = [task.name for task in TASKS[:2]]
+    for module in ("commands.suite", "evaluation.suite.entries"):
+        monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: TASKS[:2])
+    return names
+
+
+def rewrite(folder, change, name=ENTRY):
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(content)
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def only(folder, names):
+    rewrite(folder, lambda about: _keep(about["policies"], names))
+
+
+def _keep(table, names):
+    for name in set(table) - set(names):
+        del table[name]
+
+
+def refused(capsys, *arguments):
+    assert main(["suite", *map(str, arguments)]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("multispin suite: ")]
+    assert len(said) == 1
+    assert len(said[0]) < 2000
+    return said[0]
+
+
+def test_tasks_are_listed(capsys):
+    assert main(["suite"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[2:]] == [task.name for task in TASKS]
+
+
+def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
+    """A forged score is caught; one that differs as processors round is not, and it is said."""
+    only(entry, few)
+    assert "scores: expected a file scores.json" in refused(capsys, "evaluate", entry, "--check")
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    capsys.readouterr()
+    assert main(["suite", "evaluate", str(entry), "--check"]) == 0
+    assert capsys.readouterr().out.endswith("to the last bit\n")
+    played = json.loads((entry / SCORES).read_text(encoding="utf-8"))
+    np.testing.assert_array_equal(played["round-50"], [TASKS[1].values("random-actions"), TASKS[1].values("fixed")])
+    out = tmp_path / "out"
+    assert main(["suite", "table", str(entry), "--out", str(out)]) == 0
+    (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert row["method"] == "mine"
+    assert row["worst"] == pytest.approx(np.mean([0.0, TASKS[1].score("fixed").score.mean]))
+    assert row["worst_low"] < row["worst"] < row["worst_high"]
+    assert (out / "leaderboard.csv").read_text(encoding="utf-8").count("\n") == 2
+    assert "| round-50 |" in (out / "leaderboard.md").read_text(encoding="utf-8")
+
+    def forge(digit):
+        scores = copy.deepcopy(played)
+        scores["round-50"][1][0][7] += digit * max(scores["round-50"][1][0])
+        (entry / SCORES).write_text(json.dumps(scores), encoding="utf-8")
+
+    forge(1e-14)
+    assert main(["suite", "evaluate", str(entry), "--check"]) == 0
+    assert capsys.readouterr().out.endswith("as processors round\n")
+    forge(1e-8)
+    said = refused(capsys, "evaluate", entry, "--check")
+    assert "scores of round-50: expected those that were played" in said
+    assert "1.0e-08 of the largest value" in said
+
+
+def test_a_network_that_remembers_forgets_where_episodes_begin(tmp_path):
+    write_policy(tmp_path / "policy", remembering())
+    policy = load_policy(tmp_path / "policy")
+    env = FIRST.make_vec(3, seed=0)
+    seen, _ = env.reset()
+    for _ in range(2):
+        policy.reset()
+        assert [policy.act(seen)[2, 0, 0] for _ in range(3)] == [0.0, 2.0**-10, 2.0**-9]
+    played = FIRST.values(policy)
+    np.testing.assert_array_equal(FIRST.values(policy), played)
+    assert policy.act(seen)[0, 0, 0] == 0.0  # of fewer copies than have played
+
+
+def test_processes_play_what_one_call_plays(entry, few):
+    only(entry, few)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert main(["suite", "evaluate", str(entry), "--check", "--workers", "2"]) == 0
+
+
+@pytest.mark.parametrize(("name", "score"), [("random-actions", 0.0), ("reference", 1.0)])
+def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
+    """It holds for what is played again; the words of its author stay."""
+    folder, out = tmp_path / "rule", tmp_path / "out"
+    make = ["suite", "evaluate", name, "--out", str(folder)]
+    assert main(make) == 0
+    rewrite(folder, lambda about: about.update(method="Mine", authors="A. Nonymous"))
+    assert main(make) == 0
+    assert main(["suite", "evaluate", str(folder), "--check"]) == 0
+    assert main(["suite", "table", str(folder), "--out", str(out)]) == 0
+    (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert (row["method"], row["authors"], row["steps"], row["seeds"]) == ("Mine", "A. Nonymous", 0, 1)
+    assert (out / "leaderboard.md").read_text(encoding="utf-8").endswith("\n\n- Mine: A. Nonymous\n")
+    assert [row["iqm"], row["worst"]] == pytest.approx([score, score])
+
+
+def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
+    few = [ms.suite.task(name) for name in ("fair", "late")]
+    for module in ("commands.suite", "evaluation.suite.entries"):
+        monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: few)
+    assert main(["suite", "evaluate", "reference", "--out", str(tmp_path)]) == 0
+    policies = json.loads((tmp_path / ENTRY).read_text(encoding="utf-8"))["policies"]
+    assert policies == {task.name: [{"rule": task.reference}] for task in few}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("groups", [], "round-8, seed 0: controller: expected one of rounds"),
+        ("os:getcwd", [], "rule: expected the name of one of the package"),
+        ("fixed", ["--tasks", "late"], "tasks: expected none with --out"),
+        ("fixed", ["--workers", "0"], "workers: expected"),
+    ],
+)
+def test_no_entry_is_made_of_what_cannot_play(name, more, said, capsys, tmp_path):
+    assert said in refused(capsys, "evaluate", name, "--out", tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_rule_replaces_an_entry_of_something_else(capsys, entry, few):
+    """Which keeps the name that its author gave it, and its trained policies."""
+    only(entry, few)
+    before = (entry / ENTRY).read_bytes()
+    said = refused(capsys, "evaluate", "fixed", "--out", entry)
+    assert "out: expected a new folder, or one with an entry of this method" in said
+    assert (entry / ENTRY).read_bytes() == before
+    assert not (entry / SCORES).exists()
+
+
+def test_an_entry_is_not_made_of_an_entry(capsys, entry, tmp_path):
+    assert "out: expected none for an entry" in refused(capsys, "evaluate", entry, "--out", tmp_path / "out")
+
+
+def test_an_agent_of_ours_is_an_entry(capsys, entry, few):
+    """As a run has it, in the encoding that it was made for."""
+    pytest.importorskip("stable_baselines3")
+    only(entry, few)
+    shutil.copytree(Path(agents.__file__).parent / "pretrained" / "heterogeneous", entry / "ours")
+    _first({"folder": "ours"}, {"folder": "first-0"})(entry)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    played = np.array(json.loads((entry / SCORES).read_text(encoding="utf-8"))["round-8"])
+    assert FIRST.performance(played).mean_scores[0] > 0.99
+    shutil.copytree(Path(agents.__file__).parent / "pretrained" / "fair", entry / "fair")
+    _first({"folder": "fair"}, {"folder": "fair"})(entry)
+    assert "got one for 'MultiSpin/Fair-v0'" in refused(capsys, "evaluate", entry)
+
+
+def test_a_name_is_played_without_a_folder(capsys):
+    assert main(["suite", "evaluate", "random-actions", "--tasks", "round-8"]) == 0
+    assert "0.000 (0.000 to 0.000)" in capsys.readouterr().out
+    assert main(["suite", "evaluate", f"{__name__}:Nothing", "--tasks", "round-8"]) == 0
+    assert f"{FIRST.score(Nothing()).value.mean:.3f}" in capsys.readouterr().out
+    assert "did you mean 'optimal'" in refused(capsys, "evaluate", "optimall", "--tasks", "round-8")
+    assert "expected a folder that exists" in refused(capsys, "evaluate", "no/such")
+    assert "expected a folder with scores" in refused(capsys, "evaluate", "fixed", "--check")
+
+
+def _set(**fields):
+    return lambda folder: rewrite(folder, lambda about: about.update(fields))
+
+
+def _first(*policies):
+    return lambda folder: rewrite(folder, lambda about: about["policies"].update({FIRST.name: list(policies)}))
+
+
+def _other_policy(content, **changed):
+    def change(folder):
+        write_policy(folder / "other", content, **changed)
+        _first({"folder": "other"}, {"folder": "other"})(folder)
+
+    return change
+
+
+def _text(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def _drop(field):
+    return lambda folder: rewrite(folder, lambda about: about.pop(field))
+
+
+def _linked(folder):
+    outside = folder.parent / "outside"
+    write_policy(outside, network())
+    (folder / "link").symlink_to(outside, target_is_directory=True)
+    _first({"folder": "link"}, {"folder": "link"})(folder)
+
+
+def _linked_file(folder):
+    outside = folder.parent / "outside"
+    write_policy(outside, network())
+    (folder / "first-0" / ONNX).unlink()
+    (folder / "first-0" / ONNX).symlink_to(outside / ONNX)
+
+
+def _large_header(folder):
+    """A tensor of 10 GB that is not there."""
+    run = folder / "run"
+    run.mkdir()
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2_500_000_000], "data_offsets": [0, 10**10]}}).encode()
+    (run / NETWORK).write_bytes(struct.pack("<Q", len(header)) + header)
+    (run / CONFIG).write_text("{}", encoding="utf-8")
+    _first({"folder": "run"}, {"folder": "run"})(folder)
+
+
+class Evil:
+    def __reduce__(self):
+        return exec, ("import pathlib; pathlib.Path('pwned').touch()",)
+
+
+HOSTILE = {
+    "no JSON": (_text(ENTRY, b"{"), "entry.json"),
+    "no table": (_text(ENTRY, b"[]"), "expected a table of fields"),
+    "nested": (_text(ENTRY, b"[" * 100_000), "nested at most"),
+    "no text": (_text(ENTRY, b"\xff\xfe"), "UTF-8"),
+    "a pickle for an entry": (_text(ENTRY, pickle.dumps(Evil())), "UTF-8"),
+    "another kind": (_set(kind="other"), "kind: expected one of"),
+    "another version": (_set(version="v0"), "version: expected one of"),
+    "a field too many": (_set(score=1.0), "expected fields of"),
+    "a field too few": (_drop("authors"), "expected the field 'authors'"),
+    "a name of many lines": (_set(method="a\nb"), "method: expected a text of one line"),
+    "more steps than the budget": (_set(steps=10**9), "steps: expected an integer in"),
+    "seconds that are none": (_set(seconds=float("nan")), "seconds: expected a finite number"),
+    "seeds that are none": (_set(seeds="01"), "seeds: expected a list"),
+    "seeds twice": (_set(seeds=[1, 1]), "seeds: expected each once"),
+    "a million seeds": (_set(seeds=list(range(10**6))), "seeds: expected a list"),
+    "no policies": (_set(policies=3), "policies: expected a table of tasks"),
+    "a missing task": (lambda f: rewrite(f, lambda about: about["policies"].pop("late")), "the field 'late'"),
+    "an unknown task": (lambda f: rewrite(f, lambda about: about["policies"].update(x=[])), "expected fields of"),
+    "a seed too few": (_first({"folder": "first-0"}), "with one for each seed"),
+    "a policy that is none": (_first(3, 3), "policy: expected"),
+    "two ways at once": (_first(*[{"folder": "first-0", "rule": "fixed"}] * 2), "policy: expected"),
+    "code by its name": (_first(*[{"rule": "os:getcwd"}] * 2), "rule: expected the name of one of the package"),
+    "an unknown rule": (_first(*[{"rule": "best"}] * 2), "controller: expected one of"),
+    "a rule without a name": (_first(*[{"rule": ""}] * 2), "round-8, seed 0: controller: expected one of"),
+    "a rule of a long name": (_first(*[{"rule": "a\n" * 10**6}] * 2), "round-8, seed 0: controller: expected one of"),
+    "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected one of rounds"),
+    "a path upwards": (_first(*[{"folder": "../entry"}] * 2), "folder: expected one within the entry"),
+    "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected one within the entry"),
+    "a name with a zero": (_first(*[{"folder": "a\0b"}] * 2), "folder: expected one within the entry"),
+    "a link to a folder elsewhere": (_linked, "folder: expected one within the entry"),
+    "a link to a file elsewhere": (_linked_file, "folder: expected the files"),
+    "no file of a policy": (_first(*[{"folder": "none"}] * 2), "folder: expected one within the entry"),
+    "a pickle for a network": (_other_policy(pickle.dumps(Evil())), "can't be read as a network"),
+    "a network of another checksum": (_text(f"first-0/{ONNX}", network((1.0, 1.0))), "got another"),
+    "a policy for no environment": (
+        lambda f: rewrite(f / "first-0", lambda about: about.pop("env"), POLICY),
+        "exported policy ('env')",
+    ),
+    "a policy for another environment": (_other_policy(network(), env="MultiSpin/Homogeneous-v0"), "env: expected"),
+    "weights that are NaN": (_other_policy(network((float("nan"), 0.0))), "round-8, seed 0: action"),
+    "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
+    "actions of another shape": (_other_policy(network((0.0,) * 5)), "round-8, seed 0"),
+    "a loop": (_other_policy(looping()), "expected nodes that run once"),
+    "a loop in disguise": (_other_policy(hidden_loop()), "expected a message of protobuf"),
+    "a branch": (_other_policy(looping("If")), "expected nodes that run once"),
+    "a function": (_other_policy(with_function()), "expected nodes that run once"),
+    "another format of networks": (
+        lambda folder: _other_policy(flat_format(folder / "other.ort"))(folder),
+        "can't be read as a network",
+    ),
+    "memory without an end": (_other_policy(remembering(size=10**12)), "memory: expected (n, size)"),
+    "memory of any size": (_other_policy(remembering(size="any")), "memory: expected (n, size)"),
+    "memory that grows": (_other_policy(remembering(kept=2)), "next_memory: expected numbers of shape"),
+    "an operator that there is not": (_other_policy(network(kind="Evil")), "can't be read as a network"),
+    "a header of 10 GB": (_large_header, "round-8, seed 0"),
+    "an entry that is a link": (
+        lambda f: ((f / ENTRY).rename(f.parent / "e"), (f / ENTRY).symlink_to(f.parent / "e")),
+        "expected a folder with a file entry.json",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_entry_ends_in_a_sentence(kind, capsys, entry, monkeypatch):
+    change, said = HOSTILE[kind]
+    monkeypatch.chdir(entry)
+    change(entry)
+    assert said in refused(capsys, "evaluate", entry)
+    assert not (entry / "pwned").exists()
+    assert not (entry / SCORES).exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "expected a table of tasks"),
+        ("{}", "expected the field 'round-8'"),
+        ('{"round-8": [[[1.0]]], "round-50": 0}', "expected finite numbers of shape (2, 1, 100)"),
+        ('{"round-8": "many", "round-50": 0}', "could not convert"),
+        ('{"round-8": [[1], [1, 2]], "round-50": 0}', "scores.json"),
+    ],
+)
+def test_hostile_scores_end_in_a_sentence(content, said, capsys, entry, few):
+    only(entry, few)
+    (entry / SCORES).write_text(content, encoding="utf-8")
+    assert said in refused(capsys, "table", entry)
+
+
+def test_two_methods_of_one_name_are_not_told_apart_and_refused(capsys, entry, few):
+    only(entry, few)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert "method: expected each name once, got 'mine'" in refused(capsys, "table", entry, entry)
+
+
+def test_hostile_curves_end_in_a_sentence(capsys, entry, few):
+    only(entry, few)
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert main(["suite", "table", str(entry)]) == 0
+    (entry / CURVES).write_text('{"round-8": [[1, 1]], "round-50": [[1, 1]]}', encoding="utf-8")
+    assert "curves of round-8: expected finite numbers of shape (3, 2)" in refused(capsys, "table", entry)

@@ -1,0 +1,140 @@
+"""``multispin suite data``: data sets of Minari hold what was played, or bad use ends in a sentence."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.main import main
+
+minari = pytest.importorskip("minari")
+pytest.importorskip("h5py")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Where Minari keeps its data sets."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    return tmp_path / "datasets"
+
+
+def write(task, by, *more):
+    return main(["suite", "data", task, "--by", by, "--episodes", "3", *more])
+
+
+def refused(capsys, *arguments):
+    assert write(*arguments) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("multispin suite: ")]
+    assert len(said) == 1
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [("round-8", "optimal"), ("hidden", "optimal+filter"), ("requests", "load-aware"), ("fair", "random-actions")],
+)
+def test_stored_actions_played_again_give_what_is_stored(name, by):
+    """In the environment that Minari makes of the data set, which is the task's; episodes end where they ended."""
+    assert write(name, by, "--seed", "5", "--out", "mine/some-v1") == 0
+    data = minari.load_dataset("mine/some-v1")
+    env = data.recover_environment()
+    assert env.unwrapped.settings == ms.suite.task(name).make().unwrapped.settings
+    assert data.action_space == env.action_space
+    seeds = [about["seed"] for about in data.storage.get_episode_metadata(data.episode_indices)]
+    assert seeds == [5, 6, 7]
+    for seed, episode in zip(seeds, data, strict=True):
+        seen = [env.reset(seed=seed)[0]]
+        for action, *gained in zip(
+            episode.actions, episode.rewards, episode.terminations, episode.truncations, strict=True
+        ):
+            assert env.action_space.contains(action)
+            one, *found, _ = env.step(action)
+            assert found == gained
+            seen.append(one)
+        assert episode.terminations[-1] or episode.truncations[-1]
+        for key, values in episode.observations.items():
+            np.testing.assert_array_equal(values, [one[key] for one in seen])
+    assert data.total_episodes == 3
+    assert data.total_steps == sum(len(episode.rewards) for episode in data)
+
+
+def test_random_actions_and_the_reference_are_the_ends_of_the_normalized_score(capsys):
+    returns = {}
+    for by in ("optimal", "fixed", "random-actions"):
+        assert write("round-8", by) == 0
+        data = minari.load_dataset(f"multispin/round-8/{by}-v0")
+        assert data.total_steps == 3 * 64
+        returns[by] = np.array([episode.rewards.sum() for episode in data])
+    normalized = {by: minari.get_normalized_score(data, found).mean() for by, found in returns.items()}
+    assert normalized["random-actions"] == pytest.approx(0.0, abs=1e-6)
+    assert normalized["optimal"] == pytest.approx(1.0, abs=1e-3)
+    assert 0.1 < normalized["fixed"] < 0.9
+    about = data.storage.metadata
+    assert (about["algorithm_name"], about["task"], about["suite"], about["seed"]) == (
+        "random-actions",
+        "round-8",
+        "v1",
+        0,
+    )
+    assert about["mean_return"] == pytest.approx(returns["random-actions"].mean())
+    assert "3 episodes, 192 steps" in capsys.readouterr().out
+
+
+def test_random_actions_differ_from_seed_to_seed():
+    for seed in ("0", "10"):
+        assert write("round-8", "random-actions", "--seed", seed, "--out", f"mine/of-{seed}-v0") == 0
+    first, second = (next(iter(minari.load_dataset(f"mine/of-{seed}-v0"))).actions for seed in (0, 10))
+    assert not np.array_equal(first, second)
+
+
+def test_functions_are_recorded_and_episodes_to_learn_in_alone():
+    def always(observation):
+        return np.full((*observation["compute"].shape, 1), 0.3)
+
+    task = ms.suite.task("resize")
+    data = ms.suite.record(task, always, 2)
+    assert data.storage.metadata["dataset_id"] == "multispin/resize/always-v0"
+    assert all((episode.actions == np.float32(0.3)).all() for episode in data)
+    with pytest.raises(ValueError, match="seed: "):
+        ms.suite.record(task, "optimal", 2, seed=task.seed - 1, out="mine/late-v0")
+
+
+def test_a_rule_that_actions_cannot_express_is_refused(capsys, folder):
+    """The reference of this task lets drafts aim at later batches."""
+    assert write("no-barrier-20", "greedy") == 0
+    capsys.readouterr()
+    said = refused(capsys, "no-barrier-20", "groups")
+    assert all(word in said for word in ("'plain'", "'groups'"))
+    assert [path.name for path in (folder / "multispin" / "no-barrier-20").iterdir() if path.is_dir()] == ["greedy-v0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("lat", "optimal"), "'late'"),
+        (("late", "optiml"), "'optimal'"),
+        (("late", "os:path"), "'os:path'"),
+        (("late", "optimal", "--seed", "1150000000"), "seed: "),
+        (("late", "optimal", "--episodes", "0"), "episodes: "),
+        (("late", "optimal", "--out", "mine"), "'mine'"),
+        (("late", "optimal", "--out", "../mine-v0"), "'../mine-v0'"),
+    ],
+)
+def test_bad_use_ends_in_a_sentence(capsys, folder, arguments, word):
+    assert word in refused(capsys, *arguments)
+    assert not list(folder.glob("**/data"))
+
+
+def test_a_data_set_is_never_overwritten(capsys, folder):
+    assert write("round-8", "fixed") == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert "'multispin/round-8/fixed-v0'" in refused(capsys, "round-8", "fixed")
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("package", ["minari", "h5py", "PIL"])
+def test_a_missing_package_names_the_extra(capsys, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    said = refused(capsys, "round-8", "fixed")
+    assert said.endswith(f"the package '{package}' is missing; install it with: pip install \"multispin_env[offline]\"")

@@ -1,0 +1,139 @@
+"""``multispin watch`` as a user meets it."""
+
+import re
+import sys
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.main import main
+from multispin_env.apps.terminal import output
+from multispin_env.envs.rendering import renderers, style
+from multispin_env.envs.rendering.canvas import load_pygame
+from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES, RoundsFilm
+
+TINY = ["--num-users", "3", "--rounds", "2"]
+
+SHORT = {
+    "MultiSpin/Continuous-v0": ["--set", "horizon=1"],
+    "MultiSpin/Serving-v0": ["--set", "horizon=1", "warm_up=0"],
+}
+"""Where there are no rounds."""
+
+
+def test_gif(tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    file = tmp_path / "film.GIF"
+    names = ["--controller", "optimal", "--beside", "fixed"]
+    assert main(["watch", *TINY, *names, "--fps", "10", "--out", str(file)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "1 of 2, playing 2 rounds of optimal" in printed.err
+    assert "2 of 2, playing 2 rounds of fixed" in printed.err
+    with image.open(file) as film:
+        assert film.size == (800, 450)
+        assert film.n_frames == 2 * (MOVES + 1)
+        colours = {colour for _, colour in film.convert("RGB").getcolors()}
+        assert {style.DRAFTING, style.UPLOADING, style.VERIFYING, style.PAPER} <= colours
+        film.seek(film.n_frames - 1)
+        assert film.info["duration"] == 100 * END
+
+
+def test_one_seed_one_film(tmp_path):
+    pytest.importorskip("PIL.Image")
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        file = tmp_path / f"{name}.gif"
+        assert main(["watch", *TINY, "--seed", str(seed), "--out", str(file)]) == 0
+        found.append(file.read_bytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_mp4(tmp_path):
+    reader = pytest.importorskip("imageio_ffmpeg")
+    file = tmp_path / "film.mp4"
+    assert main(["watch", *TINY, "--out", str(file)]) == 0
+    assert reader.count_frames_and_secs(str(file))[0] == 2 * MOVES + JUDGED + END
+
+
+def test_the_side_beside_may_have_other_arguments(tmp_path, monkeypatch):
+    """The same devices with and without drafting ahead: only one side has head starts."""
+    films = []
+    monkeypatch.setattr(RoundsFilm, "__init__", lambda self, *episodes: films.append(episodes))
+    monkeypatch.setattr(RoundsFilm, "frames", lambda self: [])
+    monkeypatch.setattr("multispin_env.apps.commands.watch.writer_for", lambda path: lambda file, *_: file.touch())
+    names = ["--controller", "optimal", "--beside", "optimal", "--beside-set", "draft_ahead=False"]
+    env = ["--env", "MultiSpin/DraftAhead-v0", "--set", "rho=100"]
+    assert main(["watch", *env, *TINY, *names, "--out", str(tmp_path / "film.gif")]) == 0
+    ((left, right),) = films
+    assert [view.title for view in (left[-1], right[-1])] == ["optimal", "draft_ahead=False"]
+    assert left[-1].last.chain is not None
+    assert right[-1].last.chain is None
+    assert left[0].last.outcome.upload_time == pytest.approx(right[0].last.outcome.upload_time)  # no head start yet
+
+
+@pytest.mark.usefixtures("quick_prices")
+@pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
+def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(output, "PATIENCE", -1.0)
+    assert main(["watch", "--env", env_id, *TINY, *SHORT.get(env_id, ()), "--out", str(tmp_path / "film.gif")]) == 0
+    said = capsys.readouterr().err
+    for work, steps in (("playing", 3), ("drawing", 5)):
+        parts = [float(part) for part in re.findall(rf"(\d+) %.*{work}", said)]
+        assert parts == sorted(parts)
+        assert parts[-1] == 100.0
+        assert len(set(parts)) >= steps  # each player, and each of some pictures
+
+
+@pytest.mark.parametrize("shows", [4, 10**6])
+def test_a_window_ends_with_the_film_or_where_it_is_closed(shows, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    shown, closed = [], []
+    monkeypatch.setattr(renderers.Window, "show", lambda self, canvas: shown.append(self.fps) or len(shown) < shows)
+    monkeypatch.setattr(renderers.Window, "close", lambda self: closed.append(self))
+    assert main(["watch", *TINY, "--fps", "30"]) == 0
+    assert shown == [30.0] * min(shows, 2 * MOVES + JUDGED + END)
+    assert len(closed) == 1
+
+
+def test_no_display_is_one_sentence(monkeypatch, refused):
+    pygame = load_pygame()
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.setattr(pygame.display, "init", lambda: None)
+    monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
+    assert "display: expected a machine with one, or --out FILE, got none" in refused("watch", TINY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rounds", "0"], "rounds: expected an integer ≥ 1, got 0"),
+        (["--fps", "0"], "fps: expected a finite number in [1, 60], got 0.0"),
+        (["--set", "render_mode=human"], "'max_episode_steps', 'render_mode'], got 'render_mode'"),
+        (["--out", "film.avi"], "out: expected one of ['.gif', '.mp4'], got '.avi'"),
+        (["--out", "nowhere/film.gif"], "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
+        (
+            ["--beside-set", "draft=1"],
+            "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'draft'",
+        ),
+        (["--beside-set", "draft_ahead"], "beside-set: expected NAME=VALUE, got 'draft_ahead'"),
+        (["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"], "one common length"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, words, refused, tmp_path):
+    said = refused("watch", [*TINY, "--out", str(tmp_path / "film.gif"), *arguments])
+    assert said.startswith("multispin watch: ")
+    assert words in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "ending", "words"),
+    [
+        ("PIL", ".gif", "the package 'Pillow' is missing; install it with: pip install \"multispin_env[render]\""),
+        ("imageio_ffmpeg", ".mp4", "an MP4 needs imageio-ffmpeg"),
+    ],
+)
+def test_missing_writers_are_one_sentence(module, ending, words, tmp_path, monkeypatch, refused):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert words in refused("watch", [*TINY, "--out", str(tmp_path / f"film{ending}")])

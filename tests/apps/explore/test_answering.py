@@ -1,0 +1,239 @@
+"""The page as others reach it: few computations at a time, each ends with whoever asked, and nobody is shut out."""
+
+import asyncio
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from uvicorn.server import ServerState
+
+from multispin_env.apps.explore import app, serving, workers
+from multispin_env.apps.explore.serving import Impatient
+from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
+from tests.apps.explore.browser import served
+
+
+def beat(file, *_):
+    """Compute without end, and write that it goes on."""
+    while True:
+        with open(file, "ab") as heart:
+            heart.write(b".")
+        time.sleep(0.01)
+
+
+async def begun(*files):
+    """Wait until computations have begun."""
+    async with asyncio.timeout(60.0):
+        while not all(file.exists() for file in files):
+            await asyncio.sleep(0.02)
+
+
+def is_over(file):
+    """Whether a computation stops within some seconds."""
+    end = time.monotonic() + 5.0
+    while time.monotonic() < end:
+        size = file.stat().st_size
+        time.sleep(0.3)
+        if file.stat().st_size == size:
+            return True
+    return False
+
+
+def test_a_process_stays_for_the_next_question_until_it_is_killed():
+    async def ask():
+        several = Workers()
+        first, second = [await several.answer(os.getpid) for _ in range(2)]
+        assert first == second != os.getpid()
+        with pytest.raises(AnswerError, match=r"^page: expected an answer, got none"):
+            await several.answer(os._exit, 1)
+        assert await several.answer(int) == 0
+
+    asyncio.run(ask())
+
+
+def test_what_takes_too_long_stops(tmp_path, monkeypatch):
+    heart = tmp_path / "heart"
+    heart.touch()
+
+    async def wait():
+        several = Workers()
+        await several.answer(os.getpid)  # it has started
+        monkeypatch.setattr(workers, "MOST_SECONDS", 0.5)
+        with pytest.raises(AnswerError, match=r"^page: expected settings that are answered within 0.5 s, got slower"):
+            await several.answer(beat, heart)
+
+    asyncio.run(wait())
+    assert is_over(heart)
+
+
+def test_few_compute_and_few_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "MOST_WAITING", 2)
+    hearts = [tmp_path / f"{number}" for number in range(workers.AT_ONCE + 2)]
+
+    async def crowd():
+        several = Workers()
+        asked = [asyncio.create_task(several.answer(beat, heart)) for heart in hearts]
+        await begun(*hearts[: workers.AT_ONCE])
+        with pytest.raises(BusyError, match=r"^page: expected at most 4 questions at once, got more"):
+            await several.answer(int)
+        assert not any(heart.exists() for heart in hearts[workers.AT_ONCE :])
+        for one in asked:
+            one.cancel()
+        await asyncio.wait(asked)
+        assert await several.answer(int) == 0
+
+    asyncio.run(crowd())
+
+
+def test_no_computation_outlives_the_page(tmp_path):
+    heart = tmp_path / "heart"
+    code = "import asyncio, sys; from tests.apps.explore.test_answering import Workers, beat\n"
+    code += "asyncio.run(Workers().answer(beat, sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", code, str(heart)], cwd=Path(__file__).parents[3]) as page:
+        asyncio.run(begun(heart))
+        page.kill()
+    assert is_over(heart)
+
+
+SCOPE = {
+    "type": "http", "http_version": "1.1", "method": "GET", "path": "/draw/heart", "query_string": b"", "root_path": "",
+    "headers": [(b"host", b"127.0.0.1:1")],
+}  # fmt: skip
+
+
+@pytest.fixture
+def endless(tmp_path, monkeypatch):
+    """How to ask a page that computes without end, the file that grows meanwhile, and what is sent."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app, "answer", beat)  # which writes to the file that has the name of the view
+    page, sent = app.make_app(Places(), "127.0.0.1", 1), []
+
+    async def send(message):
+        sent.append(message)
+
+    return lambda receive: page(SCOPE, receive, send), tmp_path / "heart", sent
+
+
+def test_a_computation_stops_when_whoever_asked_has_gone(endless):
+    ask, heart, _ = endless
+    left = []
+
+    async def receive():
+        await begun(heart)
+        left.append(time.monotonic())
+        return {"type": "http.disconnect"}
+
+    asyncio.run(ask(receive))
+    assert time.monotonic() - left[0] < 5.0
+    assert is_over(heart)
+
+
+def test_the_end_of_the_page_is_an_answer_too(endless):
+    """So that Ctrl-C amid a computation prints no traceback."""
+    ask, heart, sent = endless
+
+    async def end():
+        asked = asyncio.create_task(ask(asyncio.Event().wait))
+        await begun(heart)
+        asked.cancel()
+        await asked
+
+    asyncio.run(end())
+    assert sent[0]["status"] == 503
+    assert is_over(heart)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served() as where:
+        yield where
+
+
+@contextmanager
+def connected(address, text):
+    """A connection on which a text was sent."""
+    parts = urlsplit(address)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as one:
+        one.sendall(text.format(host=parts.netloc).encode())
+        yield one
+
+
+def status(address, path, seconds=30):
+    """Status of an answer within these seconds."""
+    with urllib.request.urlopen(f"{address}{path}", timeout=seconds) as found:
+        return found.status
+
+
+def test_many_slow_questions_hold_up_no_style_sheet(address):
+    """Most are refused at once; when all have gone, the page answers again."""
+    slow = "GET /draw/no-barrier?left=groups&seconds=60&episodes=16&num_users=40&seed={seed} HTTP/1.1\r\nHost: {{host}}"
+    assert status(address, "/one-round?num_users=1") == 200
+    with ExitStack() as crowd:
+        texts = [slow.format(seed=seed) + "\r\n\r\n" for seed in range(45)]
+        asked = [crowd.enter_context(connected(address, text)) for text in texts]
+        refused = asked[-1].recv(1000).decode().lower()
+        assert refused.startswith("http/1.1 503 ")
+        assert "\r\nretry-after: " in refused
+        assert status(address, "/assets/explore.css", seconds=10) == 200
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            status(address, "/")
+    end = time.monotonic() + 15.0  # less than the others would take
+    while True:
+        try:
+            assert status(address, "/one-round?num_users=1") == 200
+            break
+        except urllib.error.HTTPError:
+            assert time.monotonic() < end
+
+
+def test_connections_that_ask_for_nothing_shut_nobody_out(address):
+    with ExitStack() as crowd:
+        opened = [crowd.enter_context(connected(address, "GET / HTTP/1.1\r\n")) for _ in range(230)]
+        assert status(address, "/assets/explore.css") == 200
+        closed, _, _ = select.select(opened, [], [], 0)  # nothing else comes on these
+        assert len(closed) >= 230 - serving.MOST_IDLE
+
+
+async def answer(scope, receive, send):
+    await asyncio.sleep(0.5)
+    await PlainTextResponse("here")(scope, receive, send)
+
+
+BEGINNINGS = {
+    "nothing": b"",
+    "half a request": b"GET / HTTP/1.1\r\n",
+    "half of the second": b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n",
+    "no body": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
+    """Also after an answer, which itself may take longer than that."""
+    monkeypatch.setattr(serving, "PATIENCE", 0.2)
+
+    async def talk():
+        config = uvicorn.Config(answer, lifespan="off", timeout_keep_alive=60, ws="none")
+        state = ServerState()
+        server = await asyncio.get_running_loop().create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
+        async with server, asyncio.timeout(30.0):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(sent)
+            found = await reader.read()  # until the connection is closed
+            writer.close()
+            await writer.wait_closed()
+        return found
+
+    assert asyncio.run(talk()).count(b"here") == sent.count(b"\r\n\r\n")

@@ -1,0 +1,252 @@
+"""The page in a browser without a screen: one browser and one server for all of it."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from multispin_env.apps.explore import no_barrier
+from multispin_env.apps.explore.one_round import RoundSettings, compute
+from multispin_env.apps.explore.page import VIEWS
+from multispin_env.apps.explore.settings import Places
+from tests.apps.explore.browser import CHROMEDRIVER, CHROMIUM, browser, redraw, resize, served, visit
+
+installed = CHROMIUM.exists() and CHROMEDRIVER.exists()
+pytestmark = pytest.mark.skipif(not installed, reason="needs Chromium and its driver")
+
+NAMELESS = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
+    .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
+"""Controls of which nobody who hears the page knows what they are."""
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served() as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with browser() as driver:
+        driver.set_script_timeout(20)
+        yield driver
+
+
+@pytest.fixture
+def driver(shared):
+    resize(shared, 1200)
+    shared.get("about:blank")
+    for kind in ("browser", "performance"):
+        shared.get_log(kind)
+    return shared
+
+
+def text(driver, css):
+    return driver.execute_script("return document.querySelector(arguments[0]).textContent", css)
+
+
+def texts(driver, css):
+    return driver.execute_script("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", css)
+
+
+def until(driver, script, *arguments, seconds=10.0):
+    """Wait for a script to return something true; returns that."""
+    end = time.monotonic() + seconds
+    while not (found := driver.execute_script(script, *arguments)):
+        assert time.monotonic() < end, script
+        time.sleep(0.01)
+    return found
+
+
+def edit(driver, cell, value, key=Keys.ENTER):
+    """Type into a cell as a user does, and wait for the answer after Enter."""
+    driver.execute_script(
+        "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
+    )
+    found = driver.find_element("css selector", f'[data-cell="{cell}"]')
+    driver.execute_script("arguments[0].focus()", found)
+    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, key)
+    if key == Keys.ENTER:
+        until(driver, "return window.answered")
+
+
+def state_of(driver):
+    """All that the server has said, which a player's moment is not, and the address."""
+    said = """const results = document.getElementById('results').cloneNode(true);
+        results.querySelector('#player')?.replaceChildren();
+        return [[...results.querySelectorAll('.card')].map(e => e.textContent), location.href]"""
+    return driver.execute_script(said)
+
+
+@pytest.mark.parametrize("view", VIEWS.names())
+def test_a_view_opens_and_redraws_in_silence(driver, address, view):
+    """No word in the console, and nothing from elsewhere, also after a slider has moved; its link brings it back."""
+    visit(driver, f"{address}/{view}")
+    first = state_of(driver)
+    assert first[0]
+    assert driver.execute_script(NAMELESS) == []
+    for width in (1600, 400):
+        resize(driver, width)
+        until(driver, "return window.innerWidth === arguments[0]", width)  # a frame after the style sheet has come
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    redraw(driver, "num_users", 3)
+    changed = state_of(driver)
+    assert changed[0] != first[0]
+    assert changed[1] == driver.execute_script("return document.getElementById('link').href")
+    assert text(driver, "output[for=num_users]") == "3"
+    assert text(driver, "#said") == ""
+    driver.get("about:blank")
+    visit(driver, changed[1])
+    assert state_of(driver) == changed
+    assert driver.execute_script("return document.getElementById('num_users').value") == "3"
+    assert driver.get_log("browser") == []
+    messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
+    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    assert f"{address}/{view}" in asked
+    assert not [url for url in asked if not url.startswith((f"{address}/", "data:", "chrome:", "about:"))]
+
+
+def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
+    """To the last shown digit, in a process of its own."""
+    visit(driver, f"{address}/one-round?num_users=5&edits=2.snr_db%3D4.5&moved=3&moved_db=-7.5&payload=ids")
+    allowed = {"origin": address, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
+    driver.find_element("css selector", "[data-copy=python]").click()
+    until(driver, "return document.querySelector('[data-copy=python]').textContent === 'Copied'")
+    code = driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert code == text(driver, "#python")
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    gets = [texts(driver, f"[data-table=gets] tbody td:nth-child({column})") for column in range(2, 7)]
+    for title, column in zip(("lengths", "bandwidth in MHz", "ends in ms", "tokens", "tokens/s"), gets, strict=True):
+        assert f"{title}: {' '.join(column)}\n" in printed
+    rows = texts(driver, "[data-table=controllers] tbody td")
+    for name, rate, share in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert f"{name}: {rate} tokens/s, {share} of the optimum\n" in printed
+    paid = texts(driver, ".amount")
+    assert f"change in tokens/s: {' '.join(one.split()[0] for one in paid)}\n" in printed
+    assert f"change in MHz: {' '.join(one.split()[2] for one in paid)}\n" in printed
+
+
+def test_the_timelines_play_by_the_keyboard(driver, address):
+    """At the chosen speed, in words too."""
+    visit(driver, f"{address}/no-barrier?num_users=20")
+    player = driver.find_element("id", "player")
+    of = "const p = document.getElementById('player').player; return "
+    (first, playing), said = driver.execute_script(f"{of} [p.clock, p.playing]"), texts(driver, ".player-news")
+    assert playing is False
+    player.send_keys("+", " ")
+    time.sleep(1.0)
+    frames, seconds, moved = driver.execute_script(
+        f"{of} [p.frames, (performance.now() - p.started) / 1000, (p.clock - {first}) / p.record.ticks]"
+    )
+    assert frames > 1
+    assert moved == pytest.approx(seconds, abs=0.2)  # ahead of its first speed, one half
+    assert texts(driver, ".player-news") != said
+    player.send_keys(" ")
+    paused = driver.execute_script(f"{of} p.clock")
+    player.send_keys(Keys.ARROW_LEFT)
+    assert driver.execute_script(f"{of} [p.playing, p.clock]") == [False, paused - 5000]
+
+
+def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
+    query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
+    visit(driver, f"{address}/no-barrier?{query}")
+    found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), Places())
+    for place, side in enumerate(found["sides"], start=1):
+        shown = texts(driver, f"[data-table=first] tbody tr:nth-child({place}) td")
+        assert shown == [side["name"], *(f"{value:.3f}" for value in side["facts"].values())]
+    driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
+    for side, said in zip(found["sides"], texts(driver, ".player-news"), strict=True):
+        shown = min(one["shown"] for one in found["sides"])
+        last = max(number for number, end in enumerate(side["ends"]) if end <= shown)
+        rate = side["gained"][last] * found["ticks"] / side["ends"][last]
+        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found['bound']:.0f} % of the bound" in said
+        assert f"; {side['waiting'][last]} requests wait. " in said
+        in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][last])
+        assert f"Requests: {in_time} in time, " in said
+        doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
+        assert sum(doing) == 3
+
+
+def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
+    visit(driver, f"{address}/one-round?num_users=3")
+    edit(driver, "2.snr_db", "4.5")
+    good = state_of(driver)
+    assert "edits=2.snr_db%3D4.5" in good[1]
+    assert text(driver, "#said") == ""
+    edit(driver, "3.acceptance", "1.5")
+    assert text(driver, "#said") == "device 3, acceptance: expected a finite number in [0, 1], got 1.5"
+    assert state_of(driver) == good
+    edit(driver, "1.draft_ms", "a lot; more")
+    assert text(driver, "#said").startswith("device 1, draft time (ms/token): expected a number from 0.01 to 10000")
+    assert state_of(driver) == good
+    redraw(driver, "megahertz", 20)
+    assert text(driver, "#said") == ""
+    assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
+    found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), Places())
+    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+    edit(driver, "1.snr_db", "59", key=Keys.ESCAPE)
+    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+    driver.find_element("css selector", "[data-set=edits]").click()  # undo
+    until(driver, "return !location.href.includes('edits')")
+    assert text(driver, '[data-cell="2.snr_db"]') != "4.5"
+
+
+def test_all_is_reached_by_the_keyboard(driver, address):
+    """Tab goes through controls, cells and buttons; arrows move a slider."""
+    visit(driver, f"{address}/one-round?num_users=1")
+    focused = """const {id, dataset, tagName} = document.activeElement;
+        return id || dataset.cell || dataset.copy || dataset.set || tagName"""
+    reached = []
+    for _ in range(40):
+        driver.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(driver.execute_script(focused))
+        if reached[-1] == "command":
+            break
+    controls = driver.execute_script("return [...document.querySelectorAll('.control [id]')].map(e => e.id)")
+    assert [one for one in reached if one in controls] == controls
+    for one in ("1.draft_ms", "1.snr_db", "1.acceptance", "edits", "link", "python", "command"):
+        assert one in reached
+    before = text(driver, "[data-number=goodput]")
+    slider = driver.find_element("id", "megahertz")
+    slider.send_keys(Keys.ARROW_RIGHT)
+    until(driver, "return document.querySelector('[data-number=goodput]').textContent !== arguments[0]", before)
+    assert text(driver, "output[for=megahertz]") == "10.5 MHz"
+
+
+def test_users_at_once_do_not_mix_their_states(address):
+    """Each asks for a system of its own, again and again, while the others do."""
+    users = [RoundSettings(num_users=2 + user, seed=user, moved=1, moved_db=1.0 + user) for user in range(6)]
+    together = threading.Barrier(len(users))
+
+    def use(settings):
+        together.wait()
+        for _ in range(2):
+            with urllib.request.urlopen(f"{address}/draw/one-round?{settings.query()}", timeout=30) as page:
+                found = json.load(page)
+            yield re.search(r'data-number="goodput">([^<]+)<', found["html"])[1], found["link"]
+
+    with ThreadPoolExecutor(len(users)) as threads:
+        answers = list(threads.map(lambda settings: list(use(settings)), users))
+    for settings, got in zip(users, answers, strict=True):
+        goodput = f"{compute(settings, Places()).goodputs['optimal']:.2f} tokens/s"
+        assert got == [(goodput, f"/one-round?{settings.query()}")] * 2
+
+
+def test_only_this_machine_reaches_it(address):
+    """The socket is at the loopback address alone, as the system says."""
+    tables = [table for name in ("tcp", "tcp6") if (table := Path(f"/proc/net/{name}")).exists()]
+    if not tables:
+        pytest.skip("the system does not say")
+    rows = [line.split() for table in tables for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    port = f"{urlsplit(address).port:04X}"
+    assert [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port}")] == [f"0100007F:{port}"]

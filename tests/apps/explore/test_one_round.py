@@ -1,0 +1,108 @@
+"""The numbers of one round, beside those of the library."""
+
+import re
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.main import main
+from multispin_env.apps.explore.one_round import (
+    COLUMNS,
+    RoundSettings,
+    as_command,
+    as_python,
+    compute,
+    draw_devices,
+    read_edits,
+    worth_in_words,
+)
+from multispin_env.apps.explore.settings import MOST_DEVICES, Places
+
+HERE = Places()
+FOUR, NINE = (ms.Scenario.preset("llama2", num_users=users) for users in (4, 9))
+
+
+def test_devices_are_a_draw_of_the_scenario_as_it_is_shown():
+    drawn = ms.sample_state(FOUR.replace(num_users=MOST_DEVICES), np.random.default_rng(3))
+    state = draw_devices(FOUR, 3, {}).state()
+    for name, tolerance in {
+        "draft_time": 0.5e-5,
+        "spectral_efficiency": 0.05 * np.log2(10.0) / 10.0,
+        "acceptance_rate": 0.5e-3,
+    }.items():
+        assert np.abs(getattr(state, name) - getattr(drawn, name)[:4]).max() <= tolerance * (1 + 1e-9)
+
+
+def test_edits_and_more_devices_change_nothing_else():
+    plain, more = (draw_devices(scenario, 0, {}) for scenario in (FOUR, NINE))
+    edited = draw_devices(FOUR, 0, read_edits("2.snr_db=12.34;9.acceptance=0.5"))
+    assert edited.snr_db[1] == 12.3
+    edited.snr_db[1] = plain.snr_db[1]
+    for column in COLUMNS:
+        for other in (edited, more):
+            assert np.array_equal(getattr(plain, column.name), getattr(other, column.name)[:4])
+
+
+def test_who_pays_for_a_channel_that_got_worse():
+    found, before = (compute(RoundSettings(num_users=5, moved=3, moved_db=by), HERE) for by in (-10.0, 0.0))
+    assert found.moved == 3
+    lost = float(before.outcome.goodput - found.outcome.goodput)
+    assert -found.rate_change.sum() == pytest.approx(lost)
+    assert lost > 0.0
+    assert found.devices.snr_db[2] == pytest.approx(before.devices.snr_db[2] - 10.0)
+    for settings in (RoundSettings(num_users=2), RoundSettings(num_users=2, moved=3, moved_db=5.0)):
+        found = compute(settings, HERE)  # nobody moved
+        assert found.moved is None
+        assert not found.rate_change.any()
+
+
+def test_one_more_megahertz_is_worth_what_it_says():
+    found = compute(RoundSettings(num_users=5), HERE)
+    said = float(re.search(r"One more MHz is worth ([\d.]+) tokens/s", worth_in_words(found)[0])[1])
+    state = found.devices.state()
+    more, less = (found.scenario.replace(total_bandwidth=10e6 + step) for step in (1e4, -1e4))
+    gained = ms.sensitivities(more, state).goodput - ms.sensitivities(less, state).goodput
+    assert said == pytest.approx(float(gained) / 2e4 * 1e6, rel=5e-3)
+
+
+def test_a_padded_server_does_not_keep_the_page_waiting():
+    settings = RoundSettings(num_users=2, server="cpu-1.5b")
+    assert "ms.sensitivities" in worth_in_words(compute(settings, HERE))[0]
+    assert "sensitivities" not in as_python(settings, HERE)
+
+
+MOVED = RoundSettings(num_users=4, moved=2, moved_db=-6.0, edits="1.acceptance=0.9", spread=1.5, payload="ids")
+
+
+def test_python_prints_the_numbers(capsys):
+    exec(as_python(MOVED, HERE), {})
+    printed = capsys.readouterr().out
+    found = compute(MOVED, HERE)
+    best = found.goodputs["optimal"]
+    assert set(found.goodputs) == set(ms.controller_names("rounds", found.scenario))
+    assert best <= found.bound <= best * (1 + 1e-6)
+    for line in (
+        *(f"{name}: {one:.2f} tokens/s, {one / best:.4f} of the optimum\n" for name, one in found.goodputs.items()),
+        f"bound: {found.bound:.2f} tokens/s, gap: {found.gap:.1e}",
+        f"lengths: {' '.join(map(str, found.decision.draft_length))}\n",
+        f"bandwidth in MHz: {' '.join(f'{one / 1e6:.3f}' for one in found.decision.bandwidth)}\n",
+        f"change in tokens/s: {' '.join(f'{one:+.2f}' for one in found.rate_change)}\n",
+        f"change in MHz: {' '.join(f'{one / 1e6:+.3f}' for one in found.bandwidth_change)}\n",
+        f"one more MHz is worth {float(found.worth.total_bandwidth) * 1e6:.3g} tokens/s\n",
+    ):
+        assert line in printed
+
+
+def test_the_command_prints_the_decision(capsys, tmp_path):
+    command, _, rest = as_command(MOVED, HERE).partition(" <<'END'\n")
+    file = tmp_path / "devices.csv"
+    file.write_text(rest.removesuffix("END\n"), encoding="utf-8")
+    assert main([*command.removesuffix(" -").split()[1:], str(file)]) == 0
+    printed = capsys.readouterr().out
+    found = compute(MOVED, HERE)
+    assert f"goodput        {found.goodputs['optimal']:.2f} tokens/s" in printed
+    assert f"upper bound    {found.bound:.2f} tokens/s" in printed
+    rows = re.findall(r"^(\d+) +(\d+) +([\d.]+)", printed, re.MULTILINE)
+    assert [int(length) for _, length, _ in rows] == found.decision.draft_length.tolist()
+    assert [float(band) for *_, band in rows] == [round(one / 1e6, 4) for one in found.decision.bandwidth.tolist()]

@@ -1,0 +1,152 @@
+"""The page as text, and who may ask for it."""
+
+import asyncio
+import json
+import re
+from functools import cache
+from urllib.parse import urlencode
+
+import pytest
+
+from multispin_env.apps.explore.app import make_app
+from multispin_env.apps.explore.markup import Markup, element
+from multispin_env.apps.explore.page import VIEWS, answer, whole_page
+from multispin_env.apps.explore.settings import Choice, Places
+from multispin_env.scenario import Scenario
+
+HERE = Places()
+PORT = 8050
+
+
+@cache
+def here():
+    """One application, whose processes serve all tests."""
+    return make_app(HERE, "127.0.0.1", PORT)
+
+
+def ask(path, query="", app=None, **headers):
+    """Status, headers and body of an answer."""
+    sent = []
+    given = [{"type": "http.request", "body": b"", "more_body": False}]
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode(),
+        "query_string": query.encode(), "root_path": "", "scheme": "http", "server": ("127.0.0.1", PORT),
+        "headers": [(name.replace("_", "-").encode(), value.encode())
+                    for name, value in ({"host": f"127.0.0.1:{PORT}"} | headers).items()],
+    }  # fmt: skip
+
+    async def receive():
+        return given.pop() if given else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run((app or here())(scope, receive, send))
+    body = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}, body.decode()
+
+
+def test_texts_are_escaped():
+    assert element("a", "<b>", Markup("<i>"), href='"&"') == '<a href="&quot;&amp;&quot;">&lt;b&gt;<i></a>'
+    assert "<script>alert" not in whole_page("one-round", "edits=<script>alert(1)</script>", HERE)
+    assert answer("one-round", "scenario=<b>", HERE)["said"].startswith("scenario: expected one of")
+
+
+def test_a_refused_link_says_so_and_begins_anew():
+    page = whole_page("one-round", "num_users=99", HERE)
+    assert "num_users: expected an integer in 1..40, got 99" in page
+    assert "<h2>The optimum</h2>" in page
+    assert ask("/nowhere")[0] == 404
+    assert json.loads(ask("/draw/nowhere")[2])["said"].startswith("view: expected one of")
+
+
+def test_who_pays_is_said_of_each_device():
+    assert answer("one-round", "num_users=3&moved=2&moved_db=-5", HERE)["html"].count('class="amount"') == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/assets/../app.py", "/assets/..%2fapp.py", "/assets/%2e%2e/app.py", "/assets//etc/passwd",
+        "/../../etc/passwd", "/assets/../../../../../../etc/passwd", "/assets/.", "/assets/",
+    ],
+)  # fmt: skip
+def test_no_file_but_the_assets_is_served(path):
+    status, _, body = ask(path)
+    assert status == 404
+    assert not re.search("root:|import", body)
+
+
+LOOKED_UP = [
+    (view, entry.name)
+    for view in VIEWS.names()
+    for entry, control in VIEWS.load(view).settings.controls()
+    if isinstance(control, Choice) and callable(control.options)
+]
+"""All choices whose names are known only where the page is served."""
+
+
+@pytest.mark.parametrize(("view", "name"), LOOKED_UP)
+def test_no_choice_is_the_path_of_a_file(view, name, tmp_path):
+    """What is said of a file that is there is what is said of one that is not."""
+    Scenario.preset("r1").save(tmp_path / "a.toml")
+    there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["said"] for file in ("a.toml", "b.toml"))
+    assert there.startswith(f"{name}: expected one of ")
+    assert there == nowhere.replace("b.toml", "a.toml")
+    assert there in whole_page(view, urlencode({name: tmp_path / "a.toml"}), HERE).replace("&#x27;", "'")
+
+
+EVIL = "http://evil.example"
+REFUSED = {
+    "another name": {"host": "evil.example"},
+    "another name with our port": {"host": f"evil.example:{PORT}"},
+    "another port": {"host": "127.0.0.1:1"},
+    "no name": {"host": ""},
+    "another page": {"origin": EVIL},
+    "a page without a name": {"origin": "null"},
+    **{
+        f"{part} of {site}": {"sec_fetch_site": site, "sec_fetch_mode": mode, "sec_fetch_dest": target}
+        for site in ("cross-site", "same-site")
+        for part, mode, target in (
+            ("img", "no-cors", "image"), ("iframe", "navigate", "iframe"), ("fetch", "cors", "empty"), ("?", "", "")
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/", "/draw/one-round", "/assets/explore.js"])
+@pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED)
+def test_other_names_and_other_pages_are_refused(path, headers):
+    status, _, body = ask(path, **headers)
+    assert status == 403
+    assert len(body.splitlines()) == 1
+
+
+OPENED = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+OWN = [f"localhost:{PORT}", f"[::1]:{PORT}", f"127.0.0.1:{PORT}"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({"sec_fetch_site": site, **OPENED} for site in ("cross-site", "none")),  # a link is followed
+        *({"host": host, "origin": f"http://{host}", "sec_fetch_site": "same-origin"} for host in OWN),
+    ],
+)
+def test_links_and_own_names_are_answered(headers):
+    assert ask("/one-round", "num_users=1", **headers)[0] == 200
+
+
+def test_a_machine_that_is_reached_everywhere_has_any_name():
+    app = make_app(HERE, "0.0.0.0", PORT)
+    assert ask("/draw/one-round", "num_users=1", app, host="lab.example:8050")[0] == 200
+    assert ask("/draw/one-round", "num_users=1", app, host="lab.example", origin=EVIL)[0] == 403
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere():
+    _, headers, _ = ask("/assets/explore.js")
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert {policy.pop(name) for name in ("script-src", "connect-src", "form-action")} == {"'self'"}
+    assert {policy.pop(name) for name in ("default-src", "base-uri", "frame-ancestors")} == {"'none'"}
+    assert policy == {"img-src": "'self' data:", "style-src": "'self' 'unsafe-inline'"}
+    assert headers["x-content-type-options"] == "nosniff"

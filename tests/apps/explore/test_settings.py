@@ -1,0 +1,141 @@
+"""Settings: what a link says comes back, what no control could give is refused, and no other file is read."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from multispin_env.apps.explore.landscape import LandscapeSettings
+from multispin_env.apps.explore.one_round import RoundSettings
+from multispin_env.apps.explore.page import VIEWS
+from multispin_env.apps.explore.settings import LONGEST_QUERY, Places, SystemSettings
+from multispin_env.scenario import Scenario
+
+HERE = Places()
+
+
+@pytest.mark.parametrize("name", VIEWS.names())
+def test_a_link_says_what_is_not_the_default(name):
+    start = VIEWS.load(name).settings.start(HERE)
+    for settings in (start, replace(start, num_users=3, seed=9)):
+        assert type(start).from_query(settings.query()) == settings
+
+
+def test_a_link_restores_every_field():
+    settings = RoundSettings(
+        scenario="qwen3.5", num_users=3, megahertz=4.5, snr_shift=-2.5, spread=0.35, draft_factor=2.2,
+        server="a100-32b", payload="ids", shortest="0", seed=7, moved=2,
+        moved_db=5.5, edits="1.snr_db=12.5;3.acceptance=.7",
+    )  # fmt: skip
+    assert all(getattr(settings, entry.name) != entry.default for entry in fields(settings)), "each differs"
+    assert RoundSettings.from_query(f"?{settings.query()}") == settings
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("num_users=0", "num_users: expected an integer in 1..40, got 0"),
+        ("num_users=41", "num_users: expected an integer in 1..40, got 41"),
+        ("num_users=many", "num_users: expected a number from 1 to 40, got 'many'"),
+        ("num_users=2&num_users=3", "link: expected each name once"),
+        ("megahertz=nan", "megahertz: expected a finite number in [0.5, 40], got nan"),
+        ("payload=all", "payload: expected one of"),
+        ("speed=3", "link: got an unexpected keyword argument 'speed'"),
+        ("edits=1.snr_db=x", "device 1, SNR (dB): expected a number from -30 to 60, got 'x'"),
+        ("edits=1.snr_db=99", "device 1, SNR (dB): expected a finite number in [-30, 60], got 99.0"),
+        ("edits=0.snr_db=9", "device: expected an integer in 1..40, got 0"),
+        ("edits=1.weight=9", "column: expected one of"),
+        ("edits=" + "9" * 5000, "edits: expected a text of at most 4096 letters"),
+        ("edits=" + "9" * LONGEST_QUERY, f"link: expected at most {LONGEST_QUERY} letters"),
+    ],
+)
+def test_bad_links_are_refused_in_one_sentence(query, words):
+    with pytest.raises((ValueError, TypeError)) as refused:
+        RoundSettings.from_query(query)
+    assert str(refused.value).startswith(words)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_sliders_change_what_they_say(preset):
+    base = Scenario.preset(preset)
+    assert SystemSettings(preset).system(HERE) == base.replace(num_users=20, total_bandwidth=10e6)
+    moved = SystemSettings(
+        preset, num_users=5, megahertz=2.5, snr_shift=3.0, spread=0.0, draft_factor=2.0, server="a100-70b",
+        payload="ids", shortest="0",
+    ).system(HERE)  # fmt: skip
+    middle = pytest.approx((base.mean_gain_low + base.mean_gain_high) / 2)
+    assert (moved.num_users, moved.total_bandwidth) == (5, 2.5e6)
+    assert moved.transmit_snr_db == base.transmit_snr_db + 3.0
+    assert moved.mean_draft_time == pytest.approx(2.0 * base.mean_draft_time)
+    assert (moved.draft_time_spread, moved.mean_gain_low, moved.mean_gain_high) == (0.0, middle, middle)
+    assert (moved.server, moved.payload, moved.min_draft_length) == ("a100-70b", "ids", 0)
+
+
+def test_a_wide_spread_stays_a_scenario():
+    wide = SystemSettings(spread=2.0).system(HERE)  # of 0.15, and of 0.2 to 0.5
+    spread = wide.draft_time_spread, wide.mean_gain_low, wide.mean_gain_high
+    assert spread == pytest.approx((0.3, 0.05, 0.65))
+
+
+@pytest.mark.parametrize("settings", [SystemSettings, RoundSettings, LandscapeSettings])
+def test_a_scenario_file_begins_as_it_is(settings, tmp_path):
+    file = tmp_path / "mine.toml"
+    own = Scenario.preset("qwen3.5", num_users=7, total_bandwidth=3e6, transmit_snr_db=20.0)
+    own.save(file)
+    places = Places(file)
+    start = settings.start(places)
+    assert start.system(places) == own
+    assert settings.from_query(start.query()).system(places) == own
+
+
+def test_python_and_options_make_the_same_system(tmp_path, monkeypatch):
+    """The options by the parser of ``solve``."""
+    from multispin_env.apps.commands.solve import COMMAND, _scenario
+
+    monkeypatch.chdir(tmp_path)
+    Scenario.preset("r1", num_users=4).save("own.json")
+    for places, name in ((HERE, "llama2"), (Places(tmp_path / "own.json"), str(tmp_path / "own.json"))):
+        settings = SystemSettings(name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0")
+        made = {}
+        exec(f"import multispin_env as ms\n{settings.python_system(places)}", made)
+        assert made["scenario"] == settings.system(places)
+        options = COMMAND.parser("x").parse_args([*settings.option_words(places, "num_users"), "-"])
+        assert _scenario(options, 3) == settings.system(places)
+
+
+OUTSIDE = (
+    "../secret", "..", ".", "", "/etc", "/etc/passwd", "mine/../../secret", "mine/..", "%2e%2e/secret", "..\\secret",
+    "~", "mine\0", "mine/checkpoint",
+)  # fmt: skip
+
+
+@pytest.fixture
+def places(tmp_path):
+    for name in ("runs/mine", "runs/other", "runs/empty", "secret"):
+        (tmp_path / name).mkdir(parents=True)
+        if name != "runs/empty":
+            (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "runs" / "link").symlink_to(tmp_path / "secret", target_is_directory=True)
+    return Places(None, tmp_path / "runs")
+
+
+def test_runs_are_those_of_the_folder(places):
+    assert places.run_names() == ("mine", "other")
+    assert places.run("mine") == places.runs / "mine"
+    assert Places(None, places.runs / "nothing").run_names() == ()
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, "empty", "link"])
+def test_no_other_folder_is_a_run(places, name):
+    with pytest.raises(ValueError, match="run: expected one of"):
+        places.run(name)
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, "other.toml"])
+def test_no_other_file_is_a_scenario(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for file in ("mine.toml", "other.toml"):
+        Scenario.preset("r1").save(file)
+    places = Places(tmp_path / "mine.toml")
+    assert places.scenario(str(tmp_path / "mine.toml")).name == "r1"
+    with pytest.raises(ValueError, match="scenario: expected one of"):
+        places.scenario(name)

@@ -1,0 +1,228 @@
+"""Rates from logs of counts and from records, against known rates and a slow replay."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.special import betaln
+from scipy.stats import beta as beta_distribution
+
+from multispin_env.apps.models.counts import (
+    ALL,
+    TaskCounts,
+    beta_law,
+    draw_summary,
+    estimate,
+    exact_interval,
+    of_tasks,
+    read_counts,
+    round_cells,
+    summarise,
+    task_cells,
+    tasks_of,
+)
+from multispin_env.physics.records import Recorded, Records, load_overlap, load_records
+from multispin_env.scenario import Scenario
+
+
+def written(tmp_path, text, name="log.csv"):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def simulated(rng, rates, rounds, drafted=6):
+    """Hits and misses of requests with these rates, drafted token by token."""
+    tokens = rng.random((len(rates), rounds, drafted)) < rates[:, None, None]
+    runs = np.cumprod(tokens, axis=-1).sum(-1)
+    return runs.sum(-1), (runs < drafted).sum(-1)
+
+
+def test_a_log_is_read(tmp_path):
+    log = "more,task,request,drafted,accepted\n,x,1,4,4\n,y,1,3,0\n\n,x,1,4,2\n,x, 2 ,0,0\n,x,2,5,5\n"
+    x, y = read_counts(written(tmp_path, "\ufeff" + log.replace("\n", "\r\n")))
+    assert (x.task, x.rounds, x.drafted, x.hits.tolist(), x.misses.tolist()) == ("x", 4, 13, [6, 5], [1, 0])
+    assert (y.task, y.rounds, y.drafted, y.hits.tolist(), y.misses.tolist()) == ("y", 1, 3, [0], [1])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", r"header: expected the columns .*, each once, got \[\]"),
+        ("request,task,drafted\n", "header: expected the columns"),
+        ("request,task,drafted,accepted,task\n", "header: expected the columns"),
+        ("request,task,drafted,accepted\n", "task: expected 1 to 128 different ones, got 0"),
+        ("request,task,drafted,accepted\n1,x,4,2\n\n1,x,4,5\n", "line 4, accepted: expected an integer in 0..4, .*'5'"),
+        ("request,task,drafted,accepted\n1,x,4,2\n1,x,-1,0\n", "line 3, drafted: expected an integer in 0.*'-1'"),
+        ("request,task,drafted,accepted\n1,x,4.5,2\n", "line 2, drafted: expected an integer in 0..*'4.5'"),
+        ("request,task,drafted,accepted\n1,x,4\n", "line 2, accepted: expected an integer in 0..4.*''"),
+        ("request,task,drafted,accepted\n1,x," + "9" * 5000 + ",0\n", "line 2, drafted: expected an integer"),
+        ("request,task,drafted,accepted\n1,,4,2\n", "line 2, task: expected a text that is not empty, got ''"),
+        (f"request,task,drafted,accepted\n1,{'x' * 101},4,2\n", "line 2, task: expected a text of one line"),
+        ("request,task,drafted,accepted\n ,x,4,2\n", "line 2, request: expected a text that is not empty"),
+        ("request,task,drafted,accepted\n1,x,0,0\n", "drafted: expected a drafted token of task 'x', got none in 1"),
+        ('request,task,drafted,accepted\n1,"x,4,2\n', "expected CSV with commas and a header, got broken CSV"),
+    ],
+)
+def test_bad_logs_are_refused_with_line_and_field(text, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        read_counts(written(tmp_path, text))
+
+
+def test_a_log_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"from_counts: expected a readable \.csv file, got"):
+        read_counts(tmp_path / "none.csv")
+    (tmp_path / "latin.csv").write_bytes(b"request\xff")
+    with pytest.raises(ValueError, match="expected text in UTF-8, got the byte 0xff"):
+        read_counts(tmp_path / "latin.csv")
+
+
+def test_the_rate_is_the_likeliest():
+    """Against the likelihood of each round on a grid."""
+    drafted, accepted = np.array([4, 4, 6, 2, 5]), np.array([4, 1, 3, 2, 0])
+    grid = np.linspace(0.001, 0.999, 999)
+    likelihood = np.prod(grid[:, None] ** accepted * np.where(accepted < drafted, 1 - grid[:, None], 1.0), -1)
+    one = TaskCounts("x", 5, 21, np.array([accepted.sum()]), np.array([(accepted < drafted).sum()]))
+    assert estimate(one, np.random.default_rng(0)).rate == pytest.approx(grid[likelihood.argmax()], abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.7, 0.95])
+def test_the_plain_interval_covers(rate):
+    """Of 2,000 logs of equal requests at least 95 % but for chance; and not nearly all."""
+    rng = np.random.default_rng(int(100 * rate))
+    counts = np.transpose(simulated(rng, np.full(2000, rate), 30))
+    ends = [exact_interval(hits, misses) for hits, misses in counts.tolist()]
+    assert 0.94 <= np.mean([low <= rate <= high for low, high in ends]) <= 0.985
+    assert (exact_interval(0, 5)[0], exact_interval(5, 0)[1]) == (0.0, 1.0)
+
+
+def test_the_interval_over_requests_covers_what_the_plain_one_misses():
+    """Requests with rates of a Beta law: the pooled rate of very many is what both aim at."""
+    rng = np.random.default_rng(5)
+    law = beta_distribution(0.7 * 8, 0.3 * 8)
+    many = [part.sum() for part in simulated(rng, law.rvs(20_000, random_state=rng), 10)]
+    truth = many[0] / sum(many)
+    plain, over_requests = [], []
+    for _ in range(60):
+        hits, misses = simulated(rng, law.rvs(60, random_state=rng), 10)
+        found = estimate(TaskCounts("x", 600, 3600, hits, misses), rng)
+        plain.append(found.low <= truth <= found.high)
+        over_requests.append(found.low_over_requests <= truth <= found.high_over_requests)
+    assert np.mean(plain) < 0.75
+    assert 0.87 <= np.mean(over_requests) <= 0.99
+
+
+@pytest.mark.parametrize(("mean", "concentration"), [(0.7, 8.0), (0.9, 30.0)])
+def test_the_law_over_requests_is_found(mean, concentration):
+    rng = np.random.default_rng(6)
+    law = beta_distribution(mean * concentration, (1 - mean) * concentration)
+    pairs = np.stack(simulated(rng, law.rvs(3000, random_state=rng), 12), -1)
+    found = beta_law(pairs, np.ones(len(pairs), int))
+    assert found[0] == pytest.approx(mean, abs=0.01)
+    assert found[1] == pytest.approx(law.std(), rel=0.06)
+
+    def likelihood(middle, total):
+        a, b = middle * total, (1 - middle) * total
+        return (betaln(a + pairs[:, 0], b + pairs[:, 1]) - betaln(a, b)).sum()
+
+    total = found[0] * (1 - found[0]) / found[1] ** 2 - 1
+    for middle, size in ((1.01, 1.0), (0.99, 1.0), (1.0, 1.1), (1.0, 1 / 1.1)):
+        assert likelihood(found[0] * middle, total * size) < likelihood(found[0], total)
+
+
+def test_equal_requests_have_no_spread():
+    """None is found where requests differ less than chance lets them; one request says nothing."""
+    rng = np.random.default_rng(7)
+    found = [beta_law(np.stack(simulated(rng, np.full(200, 0.8), 20), -1), np.ones(200, int))[1] for _ in range(8)]
+    assert max(found) < 0.03
+    assert min(found) == 0.0
+    assert beta_law(np.array([[7, 2]]), np.array([1])) == (pytest.approx(7 / 9), 0.0)
+    assert beta_law(np.array([[7, 0]]), np.array([5])) == (1.0, 0.0)
+
+
+NAMES = ("code", "math", "chat", "reading")
+LENGTHS = range(1, 17)
+
+
+@pytest.fixture(scope="module")
+def records():
+    return load_records()
+
+
+@pytest.fixture(scope="module")
+def rows(records):
+    return summarise(records, load_overlap(None, records), NAMES)
+
+
+def slow_rounds(probability, accepted, length, rounds=16):
+    """Mean gain of rounds that begin at every place of a text and read on, place by place."""
+    size, gained = len(accepted), []
+    for begin in range(size):
+        at = begin
+        for _ in range(rounds):
+            reached, run = 1.0, 0
+            gain = 1.0
+            for ahead in range(length):
+                reached *= probability[(at + ahead) % size]
+                gain += reached
+            while run < length and accepted[(at + run) % size]:
+                run += 1
+            gained.append(gain)
+            at = (at + run + 1) % size
+    return np.mean(gained)
+
+
+def slow_formula(length, rate):
+    return sum(rate**token for token in range(length + 1))
+
+
+def test_numbers_of_the_record_of_the_package(rows):
+    """As its README says them; overlap is β without the luck of the draw."""
+    assert [round(row.mean_probability, 3) for row in rows] == [0.924, 0.912, 0.662, 0.750, 0.851]
+    assert [(row.task, row.prompts, row.places) for row in rows[-2:]] == [("reading", 12, 363), (ALL, 48, 4331)]
+    assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in of_tasks(rows))
+    assert all(abs(row.overlap - row.mean_probability) < 0.01 for row in rows)
+
+
+def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
+    row = rows[3]
+    rates, replayed = [], []
+    for prompt in np.flatnonzero(records.task == 3):
+        places = slice(records.start[prompt], records.start[prompt] + records.length[prompt])
+        text = records.probability[places].tolist(), records.accepted[places].tolist()
+        gains = [slow_rounds(*text, length) for length in LENGTHS]
+        ratio = lambda rate, gains=gains: np.mean(  # noqa: E731
+            [slow_formula(length, rate) / gain for length, gain in zip(LENGTHS, gains, strict=True)]
+        )
+        rates.append(brentq(lambda rate, ratio=ratio: ratio(rate) - 1.0, 0.0, 1.0))
+        replayed.append(gains)
+    assert row.rate == pytest.approx(np.mean(rates), abs=1e-9)
+    assert row.prompt_std == pytest.approx(np.std(rates), abs=1e-9)
+    for index, one in enumerate(row.rounds):
+        assert one.replayed == pytest.approx(np.mean(replayed, axis=0)[index], rel=1e-9)
+        formula = np.mean([slow_formula(index + 1, rate) for rate in rates])
+        assert one.off == pytest.approx(formula / one.replayed - 1.0, abs=1e-9)
+    assert row.worst.off == max((one.off for one in row.rounds), key=abs)
+
+
+def test_the_tasks_are_those_that_the_process_assumes(records, rows):
+    scenario = Scenario.preset("llama2", tasks=tasks_of(rows))
+    prior = Recorded(records).prior(scenario)
+    assert [task.acceptance_rate for task in scenario.tasks] == pytest.approx(prior.mean.tolist(), abs=1e-12)
+    assert [task.acceptance_std for task in scenario.tasks] == pytest.approx(prior.spread.tolist(), abs=1e-12)
+
+
+def test_a_single_task_without_overlap():
+    single = Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
+    (row,) = rows = summarise(single, None, ["mine"])
+    assert (row.overlap, row.prompt_std, of_tasks(rows)) == (None, 0.0, rows)
+    header, (line,) = task_cells(rows)
+    assert dict(zip(header, line, strict=True))["overlap"] == ""
+    assert round_cells(rows)[0] == ("L", "mine")
+    with pytest.raises(ValueError, match=r"tasks: expected an integer in 1\.\.1, got 2"):
+        summarise(single, None, ["mine", "other"])
+
+
+def test_a_picture_of_many_tasks(tmp_path):
+    records = Records(np.arange(9), np.full(9, 9), np.full(81, 0.5), np.arange(81) % 2 > 0)
+    draw_summary(summarise(records, None, [f"task {index}" for index in range(9)]), records, tmp_path / "mine")
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")

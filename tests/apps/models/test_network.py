@@ -1,0 +1,252 @@
+"""Models are loaded, checked, read in ragged batches with kept caches, and sampled without loss."""
+
+import io
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch as th
+from scipy.stats import chisquare
+
+from multispin_env.apps.models import network
+from multispin_env.apps.models.network import GROUP, Model, Pair, Sequences, _source, load_model
+from tests.apps.models.tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("model"), 3)
+
+
+def test_a_saved_model_is_the_same(folder):
+    loaded, made = load_model(folder), tiny_model(3)
+    ids = th.arange(WORDS)[None]
+    assert th.equal(loaded.network(input_ids=ids).logits, made.network(input_ids=ids).logits)
+    assert (loaded.context, loaded.ends, loaded.encode("w5 w2")) == (512, {0}, [5, 2])
+
+
+def test_rounding_leaves_few_levels(folder):
+    exact, rounded = load_model(folder), load_model(folder, bits=3)
+    assert rounded.name.endswith("at 3 bits")
+    name = "model.layers.0.mlp.up_proj.weight"
+    before, after = (one.network.get_parameter(name) for one in (exact, rounded))
+    for row_before, row_after in zip(before, after, strict=True):
+        step = (row_before.max() - row_before.min()) / 7
+        assert len(row_after.unique()) <= 8
+        assert (row_after - row_before).abs().max() <= 0.5001 * step
+    assert before.shape[1] < GROUP
+    ids = th.arange(WORDS)[None]
+    first, second = (th.softmax(one.network(input_ids=ids).logits, -1) for one in (exact, load_model(folder, bits=8)))
+    assert 0 < (first - second).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("{}/nowhere", {}, "model: expected a folder that exists, got '.*nowhere'"),
+        ("{}", {}, "model: expected a folder with a model's config.json, got"),
+        ("{}/none.gguf", {}, "model: expected a GGUF file, got .* which does not exist"),
+        ("{}/bad.gguf", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
+        ("no-such-model-at-all", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
+        (None, {"device": "moon"}, "device: expected one that torch can use here, as cpu, got 'moon'"),
+        (None, {"dtype": "float23"}, "dtype: .*did you mean 'float32'"),
+        (None, {"bits": 1}, "bits: expected"),
+    ],
+)
+def test_what_is_no_model_is_refused(name, options, sentence, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF but not really")
+    with pytest.raises(ValueError, match=sentence):
+        load_model(folder if name is None else name.format(tmp_path), **options)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "auto_map"),
+    [
+        ("config.json", "model_type", {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}),
+        ("tokenizer_config.json", "tokenizer_class", {"AutoTokenizer": ["own.Own", None]}),
+    ],
+    ids=["model", "tokenizer"],
+)
+def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path, monkeypatch):
+    """Not even if whoever is asked says yes."""
+    shutil.copytree(folder, tmp_path / "model")
+    config = tmp_path / "model" / file
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"auto_map": auto_map, key: "own"}), "utf-8")
+    mark = tmp_path / "mark"
+    (tmp_path / "model" / "own.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Own: pass\n", "utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n" * 9))
+    with pytest.raises(ValueError, match="model: expected"):
+        load_model(str(tmp_path / "model"))
+    assert not mark.exists()
+
+
+def test_other_vocabularies_are_refused():
+    one, other = tiny_model(0), tiny_model(1)
+    assert Pair(one, other).vocabulary_size == WORDS
+    with pytest.raises(ValueError, match=rf"draft: expected the vocabulary of the target, {WORDS} tokens, got 30"):
+        Pair(tiny_model(0, words=30), other)
+    vocabulary = Model("renamed", one.network, tiny_tokenizer())
+    vocabulary.tokenizer.add_tokens(["extra"])
+    with pytest.raises(ValueError, match="of which 1 differ, the first 'extra'"):
+        Pair(vocabulary, other)
+    wide = Model("wide", tiny_model(1, words=WORDS + 8).network, tiny_tokenizer())  # a last layer that is filled up
+    assert Pair(one, wide).vocabulary_size == WORDS
+
+
+def test_windows_are_refused():
+    model = tiny_model(0)
+    model.network.config.sliding_window = 64
+    with pytest.raises(ValueError, match=r"model: expected full attention in all layers.*a window of 64 tokens"):
+        Model("windowed", model.network, model.tokenizer)
+    model.network.config.sliding_window = None
+    model.network.config.layer_types = ["linear_attention", "full_attention"]
+    with pytest.raises(ValueError, match="linear_attention"):
+        Model("linear", model.network, model.tokenizer)
+
+
+def test_a_chat_template_is_used_unless_raw():
+    model = tiny_model(0)
+    model.tokenizer.chat_template = "{% for m in messages %}w3 {{ m.content }} w4{% endfor %}"
+    assert model.encode("w5") == [3, 5, 4]
+    assert model.encode("w5", raw=True) == [5]
+    with pytest.raises(ValueError, match="prompt: expected text of at least one token, got ''"):
+        model.encode("", raw=True)
+
+
+def test_a_link_to_a_gguf_file_is_found_by_its_own_name(tmp_path, monkeypatch):
+    """As in the hub's folders, where files are links to others without an ending."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0a1b").write_bytes(b"GGUF")
+    (tmp_path / "mine.gguf").symlink_to(tmp_path / "blobs" / "0a1b")
+    monkeypatch.chdir(tmp_path)
+    assert _source("mine.gguf") == (str(tmp_path), {"gguf_file": "mine.gguf"})
+
+
+def uncached(model, text):
+    with th.inference_mode():
+        return model.network(input_ids=th.tensor([list(text)]), use_cache=False).logits[0]
+
+
+def assert_same(logits, model, text, first):
+    expected = uncached(model, text)[first : first + len(logits)]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(0)
+
+
+@pytest.mark.parametrize("part", [3, 256])
+def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
+    """Random reads, trims and subsets of rows; every logit is compared with a pass over the whole text."""
+    monkeypatch.setattr(network, "PART", part)
+    monkeypatch.setattr(network, "GROWTH", 5)
+    rng = np.random.default_rng(part)
+    texts = [[] for _ in range(4)]
+    kept = Sequences(model, 4, WORDS)
+    for _ in range(25):
+        rows = rng.permutation(4)[: rng.integers(1, 5)]
+        more = [rng.integers(0, WORDS, rng.integers(1, 9)).tolist() for _ in rows]
+        before = kept.length[rows]
+        logits = kept.read(rows, more)
+        for row, start, text, found in zip(rows, before, more, logits, strict=True):
+            texts[row] += text
+            assert_same(found[: len(text)], model, texts[row], int(start))
+        length = rng.integers(before, kept.length[rows] + 1)
+        kept.trim(rows, length)
+        for row, size in zip(rows, length, strict=True):
+            del texts[row][size:]
+            assert kept.length[row] == len(texts[row])
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_last_logits_end_with_the_last_token_of_each_row(model, last, monkeypatch):
+    monkeypatch.setattr(network, "PART", 4)
+    rng = np.random.default_rng(last)
+    texts = [rng.integers(0, WORDS, size).tolist() for size in (2, 11, 5)]
+    logits = Sequences(model, 3, WORDS).read(np.arange(3), texts, last)
+    assert logits.shape == (3, last, WORDS)
+    for text, found in zip(texts, logits, strict=True):
+        assert_same(found, model, text, len(text) - last)
+
+
+def test_what_cannot_be_read_is_refused():
+    model = tiny_model(0, context=8)
+    kept = Sequences(model, 2, WORDS)
+    with pytest.raises(ValueError, match=r"tokens: expected a text of at most 8, the context of 'tiny-0', got 9"):
+        kept.read(np.arange(2), [[1], [2] * 9])
+    with pytest.raises(ValueError, match=r"texts\[1\]: expected at least 1 tokens of each row, got 0"):
+        kept.read(np.arange(2), [[1], []])
+    kept.read(np.arange(2), [[1, 2], [3]])
+    with pytest.raises(ValueError, match=r"length\[1\]: expected 0 to the tokens that were read"):
+        kept.trim(np.arange(2), np.array([2, 2]))
+
+
+def test_too_little_memory_is_said_with_batch_and_length(model, monkeypatch):
+    def fail(**_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr(model.network, "forward", fail)
+    with pytest.raises(MemoryError, match="a batch of 2 with 3 tokens each, 3 with those before"):
+        Sequences(model, 2, WORDS).read(np.arange(2), [[1], [2, 3, 4]])
+
+
+def laws(seed, *shape):
+    return th.as_tensor(np.random.default_rng(seed).dirichlet(np.full(shape[-1], 0.4), shape[:-1]))
+
+
+def test_overlap_is_the_mean_of_beta_over_drafts():
+    p, q = laws(0, 50, 7), laws(1, 50, 7)
+    beta = np.stack([network.acceptance(p, q, np.full(50, token)) for token in range(7)], -1)
+    np.testing.assert_allclose((beta * q.numpy()).sum(-1), network.overlap(p, q), rtol=1e-12)
+    np.testing.assert_allclose(network.overlap(p, p), 1.0, rtol=1e-12)
+
+
+def test_draws_follow_the_law():
+    law = laws(2, 1, 6)
+    uniform = (np.arange(60_000) + 0.5) / 60_000
+    tokens = network.pick_tokens(law.expand(60_000, -1), uniform)
+    np.testing.assert_allclose(np.bincount(tokens, minlength=6) / 60_000, law[0].numpy(), atol=2e-5)
+    sure = th.tensor([[0.0, 1.0, 0.0]]).double().expand(2, -1)
+    assert network.pick_tokens(sure, np.array([0.0, 1 - 1e-16])).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_verified_tokens_have_the_law_of_the_target(length):
+    """Every place has its own p and q here, so the first token of a round must have p at place 0, and so on."""
+    size, words = 60_000, 5
+    p, q = laws(3, length + 1, words), laws(4, max(length, 1), words)[:length]
+    rng = np.random.default_rng(5)
+    drafted = np.zeros((size, length), int)
+    for place in range(length):
+        drafted[:, place] = network.pick_tokens(q[place].expand(size, -1), rng.random(size))
+    many = lambda law: law.expand(size, *law.shape)  # noqa: E731
+    got = network.verify(many(p), many(q), drafted, np.full(size, length), rng.random((size, length)), rng.random(size))
+    first = np.where(got.accepted > 0, drafted[:, 0], got.token) if length else got.token
+    assert chisquare(np.bincount(first, minlength=words), size * p[0].numpy()).pvalue > 1e-3
+    if length:
+        inside = got.accepted >= 1
+        second = np.where(got.accepted > 1, drafted[:, min(1, length - 1)], got.token)[inside]
+        assert chisquare(np.bincount(second, minlength=words), inside.sum() * p[1].numpy()).pvalue > 1e-3
+        assert abs(inside.mean() - network.overlap(p[0], q[0])) < 0.01
+
+
+def test_a_shorter_draft_ends_where_it_ends():
+    """The filling behind a row's length counts for nothing, even if it would be accepted."""
+    p = laws(8, 6, 4, 9)
+    drafted = network.pick_tokens(p[:, :3], np.random.default_rng(9).random((6, 3)))
+    length = np.array([0, 1, 2, 3, 2, 0])
+    uniform = np.linspace(0.05, 0.95, 6)
+    got = network.verify(p, p[:, :3], drafted, length, np.zeros((6, 3)), uniform)
+    np.testing.assert_array_equal(got.accepted, length)
+    np.testing.assert_array_equal(got.token, network.pick_tokens(p[np.arange(6), length], uniform))
+
+
+def test_temperature_0_is_greedy():
+    logits = th.tensor([[0.0, 3.0, 1.0]])
+    assert network.probabilities(logits, 0.0).tolist() == [[0.0, 1.0, 0.0]]
+    np.testing.assert_allclose(network.probabilities(logits, 2.0), th.softmax(logits.double() / 2, -1))

@@ -1,0 +1,104 @@
+"""The table of what was predicted and realised, on rounds made by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import multispin_env as ms
+from multispin_env.apps.models.contender import LiveRound
+from multispin_env.apps.models.verdict import (
+    GOODPUT,
+    PASS,
+    ROUND,
+    TOKENS,
+    _begun_before,
+    block_of,
+    save_timeline,
+    verdict_cells,
+    verdict_lines,
+)
+
+USERS = 2
+
+
+def made(number, gained=(2, 3), predicted=(2.5, 2.5), measured=0.2, request=(0, 0)):
+    return LiveRound(
+        draft_length=np.array([4, 0]),
+        bandwidth=np.array([1e6, 0.0]),
+        request=np.array(request),
+        age=np.array([number, number]),
+        accepted=np.array([1, 0]),
+        gained=np.array(gained),
+        predicted=np.array(predicted),
+        drafting=np.array([0.2, 0.0]),
+        uploading=np.array([0.1, 0.0]),
+        round_trip=0.1,
+        predicted_pass=0.1,
+        measured_pass=measured,
+        accepting=0.01,
+        drafting_here=0.05,
+        prompts_here=0.0,
+        deciding=0.001,
+    )
+
+
+def contender(name, rounds):
+    return SimpleNamespace(name=name, rounds=rounds, scenario=ms.Scenario.preset("llama2", num_users=USERS))
+
+
+def two(count=12):
+    rng = np.random.default_rng(0)
+    first = [made(k, rng.integers(1, 6, 2), measured=0.1 + 0.1 * rng.random()) for k in range(count)]
+    return [contender("a", first), contender("b", [made(k) for k in range(count)])]
+
+
+def test_each_quantity_is_what_it_says():
+    contenders = two()
+    lines = verdict_lines(contenders)
+    assert [(line.contender, line.quantity) for line in lines] == [
+        *((name, quantity) for name in "ab" for quantity in (TOKENS, PASS, ROUND, GOODPUT)),
+        ("a / b", "goodput"),
+    ]
+    rounds = contenders[0].rounds
+    gained = sum(one.gained.sum() for one in rounds)
+    seconds = sum(one.measured_pass + 0.3 + 0.1 for one in rounds)
+    tokens, passes, whole, goodput = lines[:4]
+    assert tokens.realised.mean == pytest.approx(gained / 24)
+    assert tokens.predicted.mean == pytest.approx(2.5)
+    assert passes.realised.mean == pytest.approx(1e3 * sum(one.measured_pass for one in rounds) / 12)
+    assert (passes.predicted.mean, whole.predicted.mean) == pytest.approx((100.0, 500.0))
+    assert whole.realised.mean == pytest.approx(1e3 * seconds / 12)
+    assert goodput.realised.mean == pytest.approx(gained / seconds)
+    assert goodput.predicted.mean == pytest.approx(10.0)
+    for line in lines:
+        assert line.difference.mean == pytest.approx(line.realised.mean - line.predicted.mean)
+        assert line.ratio.mean == pytest.approx(line.realised.mean / line.predicted.mean)
+        assert line.realised.low - 1e-9 <= line.realised.mean <= line.realised.high + 1e-9
+    assert lines[-1].realised.mean == pytest.approx(goodput.realised.mean / (5 / 0.6))
+    assert lines[4].realised == pytest.approx((2.5, 2.5, 2.5))  # nothing random in b
+    header, rows = verdict_cells(lines)
+    assert (len(header), rows[5][:3]) == (6, ("b", PASS, "100.0"))
+
+
+@pytest.mark.parametrize(
+    ("count", "number", "expected"),
+    [(40, (0, 0), 8), (40, (9, 9), 4), (40, (79, 79), 1), (3, (0, 0), 1)],
+)
+def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expected):
+    rounds = [made(k, request=number) for k in range(count)]
+    assert block_of([contender("a", rounds)]) == expected
+
+
+def test_a_picture_is_drawn(tmp_path):
+    save_timeline(two(), tmp_path / "mine", "small drafts for large")
+    picture = np.asarray(Image.open(tmp_path / "mine.png").convert("RGB"))
+    for colour in ((0, 114, 178), (213, 94, 0), (230, 159, 0), (208, 208, 208), (0, 158, 115)):
+        assert (picture == colour).all(-1).sum() > 100, colour
+
+
+def test_the_timeline_ends_with_the_window():
+    rounds = [made(k) for k in range(100)]  # 0.6 s each
+    assert len(_begun_before(1.3, rounds)) == 3
+    assert len(_begun_before(1e3, rounds)) == 60

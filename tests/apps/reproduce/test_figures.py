@@ -1,0 +1,145 @@
+"""Figures: rows that repeat, pictures that show them with nothing hidden, captions that are true."""
+
+import dataclasses
+from itertools import groupby
+
+import numpy as np
+import pytest
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from multispin_env.apps.reproduce import optimum
+from multispin_env.apps.reproduce.drawing import SETTINGS
+from multispin_env.apps.reproduce.figure import PRESETS, Scale
+from multispin_env.controllers.names import make_controller
+from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.statistics import to_csv
+from multispin_env.registry import FIGURES
+
+SCALE = Scale(quick=True, states=12)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Rows of each figure."""
+    return {name: FIGURES.load(name).compute(SCALE) for name in FIGURES.names()}
+
+
+@pytest.fixture(params=FIGURES.names())
+def name(request):
+    return request.param
+
+
+def test_rows_hold_texts_and_plain_numbers(name, tables):
+    rows = tables[name]
+    assert len({type(row) for row in rows}) == 1
+    assert {type(value) for value in dataclasses.astuple(rows[0])} <= {str, int, float, bool}
+    assert to_csv(rows).count("\n") == len(rows) + 1
+    if hasattr(rows[0], "preset"):
+        assert {row.preset for row in rows} == set(PRESETS)
+    if (cells := FIGURES.load(name).cells) is not None:
+        header, lines = cells(rows)
+        assert {len(line) for line in lines} == {len(header)}
+
+
+PICTURES = {
+    "draft-length": (2, 10, 8, 0, 12.827, 145.27, 0),
+    "bandwidth": (2, 12, 12, 0, 9.375, 118.35, 0),
+    "users": (2, 12, 12, 0, 8.75, 91.599, 0),
+    "devices": (4, 8, 0, 160, 9.5, 0.5, 3.095),
+    "remark-2": (4, 8, 8, 0, 4.1838, 4.6058, 0),
+    "verification": (2, 4, 0, 2, 16.5, 169.72, 16),
+    "calibration": (4, 4, 9, 0, 11, 23.5, 0),
+    "recorded": (4, 12, 4, 0, 7.1667, 4.2269, 0),
+    "certificate": (2, 12, 0, 0, 0.15552, 53.571, 0),
+    "claims": (1, 4, 1, 0, 2.9776, 1, 0),
+    "does-it-pay": (4, 28, 24, 0, 10.786, 0.82198, 0),
+    "barrier": (6, 28, 0, 40, 4.9213, 118.05, 0.2),
+    "load": (6, 50, 0, 0, 169.35, 54.01, 0),
+    "capacity": (2, 4, 2, 4, 32.0, 0.5, 26.8),
+}
+"""Of each picture: panels, lines, areas, bars, the means of places and heights of lines, and the mean size of bars."""
+
+
+def fingerprint(figure):
+    """What is drawn, in few numbers that differ where a line, a field or a panel is missing or another one."""
+    panels = figure.axes
+    counts = [sum(len(getattr(axes, kind)) for axes in panels) for kind in ("lines", "collections", "patches")]
+    data = [np.concatenate([np.ravel(line.get_data()[i]) for axes in panels for line in axes.lines]) for i in (0, 1)]
+    sizes = [bar.get_width() * bar.get_height() for axes in panels for bar in axes.patches]
+    return (len(panels), *counts, *(float(np.mean(np.asarray(values, float))) for values in (*data, sizes or [0])))
+
+
+def test_pictures_show_the_rows(name, tables):
+    """Axes are labelled, and no legend covers data."""
+    spec = FIGURES.load(name)
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=spec.size, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        spec.draw(tables[name], figure)
+        canvas.draw()
+    assert fingerprint(figure) == pytest.approx(PICTURES[name], rel=1e-3)
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in panels)
+    assert all(axes.get_xlabel() for axes in panels if axes.get_subplotspec().is_last_row())
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    for legend in figure.legends:
+        assert not any(legend.get_window_extent().overlaps(box) for box in boxes)
+        assert figure.bbox.containsx(legend.get_window_extent().x1)
+    assert all(axes.get_legend() is None for axes in figure.axes)
+
+
+def test_a_draft_length_star_is_at_most_one_token_beside_the_peak(tables):
+    for _, group in groupby(tables["draft-length"], lambda row: (row.preset, row.acceptance_rate)):
+        rows = list(group)
+        (star,) = (row for row in rows if row.closed_form)
+        assert abs(max(rows, key=lambda row: row.goodput).draft_length - star.draft_length) <= 1
+
+
+def test_the_optimum_is_never_below(tables):
+    rows = tables["bandwidth"] + tables["users"]
+    best = {(row.preset, row.num_users, row.bandwidth_mhz): row.goodput for row in rows if row.system == "optimal"}
+    for row in rows:
+        beyond = row.system == "centralized" and row.num_users < 4  # another system: no uplink, a faster drafter
+        assert beyond or best[row.preset, row.num_users, row.bandwidth_mhz] >= row.goodput * (1.0 - 1e-6)
+
+
+def test_one_device_alone_is_p2p(tables):
+    for preset in PRESETS:
+        alone = {row.system: row.goodput for row in tables["users"] if row.num_users == 1 and row.preset == preset}
+        for system in ("optimal", "homogeneous", "uniform-bandwidth"):
+            assert alone[system] == pytest.approx(alone["p2p"], rel=1e-9)
+
+
+def test_shares_add_up_and_lengths_are_common(tables):
+    for (_, case, _), group in groupby(tables["remark-2"], lambda row: (row.preset, row.case, row.state)):
+        rows = list(group)
+        assert [row.device for row in rows] == list(range(20))
+        assert sum(row.bandwidth_share for row in rows) == pytest.approx(1.0)
+        assert case == "heterogeneous" or len({row.draft_length for row in rows}) == 1
+
+
+def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monkeypatch):
+    """The optimum takes most of the time and has no part in it: another stands for it."""
+    monkeypatch.setattr(optimum, "QUICK_GRID", 3)
+    monkeypatch.setattr(
+        States, "make", lambda states, name: make_controller("fixed" if name == "optimal" else name, states.scenario)
+    )
+    rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=400))
+    assert {row.states for row in rows} == {200}  # no more than that, whatever the scale
+    lead = {preset: [row.uniform_over_homogeneous for row in rows if row.preset == preset] for preset in PRESETS}
+    assert max(lead["llama2"]) < 1.0 < min(lead["qwen3.5"])
+
+
+def test_the_formula_is_within_a_tenth_of_the_record(tables):
+    for row in tables["recorded"]:
+        assert np.allclose([row.fitted, row.plain], row.replayed, rtol=0.1)
+        assert row.low <= row.replayed <= row.high
+
+
+def test_the_certificate_bounds_every_regret(tables):
+    for row in tables["certificate"]:
+        assert 0.0 <= row.gap <= 1e-6
+        for loss in (row.rule, row.algorithm1, row.homogeneous, row.uniform_bandwidth, row.fixed):
+            assert -row.gap - 1e-12 <= loss < 1.0

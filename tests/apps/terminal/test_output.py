@@ -1,0 +1,137 @@
+"""Progress of commands, by a clock that the test moves, and how a command ends."""
+
+import contextlib
+import io
+import re
+import sys
+
+import pytest
+
+from multispin_env.apps.executors import Stopped
+from multispin_env.apps.terminal import output
+from multispin_env.apps.terminal.output import PATIENCE, Progress, exit_status
+from multispin_env.checks import missing_package
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds of the clock, in a list that the test writes into."""
+    now = [100.0]
+    monkeypatch.setattr(output, "monotonic", lambda: now[0])
+    return now
+
+
+def drawn(clock):
+    """Two figures of 30 s each, the first of which says where it is."""
+    with Progress(2) as bar:
+        show = bar.begin("devices")
+        clock[0] += 15.0
+        show(0.5)
+        clock[0] += 15.0
+        show(1.0)
+        show = bar.begin("claims")
+        clock[0] += 30.4
+
+
+def test_a_log_has_a_line_at_the_beginning_of_a_part_and_now_and_then(clock, capsys):
+    drawn(clock)
+    assert capsys.readouterr().err.splitlines() == [
+        "[------------------------]   0 %     0 s  1 of 2, devices",
+        "[######------------------]  25 %    15 s, 45 s left  1 of 2, devices",
+        "[############------------]  50 %    30 s, 30 s left  1 of 2, devices",
+        "[############------------]  50 %    30 s, 30 s left  2 of 2, claims",
+        "[########################] 100 %    60 s  2 of 2, claims",
+    ]
+
+
+def test_time_left_follows_the_pace_of_the_present_part_and_the_mean_of_all(clock, capsys):
+    with Progress(3) as bar:
+        for seconds in (40.0, 8.0, 8.0):
+            show = bar.begin("a rule")
+            for quarter in (1, 2, 3, 4):
+                clock[0] += seconds / 4.0
+                bar._shown = -PATIENCE  # so that each report is a line
+                show(quarter, 4)
+    said = [re.search(r"(\d+) s left", line) for line in capsys.readouterr().err.splitlines()]
+    left = [None if one is None else int(one[1]) for one in said]
+    assert left == [None, 110, 100, 90, 80, 80, 30, 28, 26, 24, 24, 6, 4, 2, None, None]
+
+
+def test_a_log_is_not_filled_with_lines(clock, capsys):
+    with Progress(1) as bar:
+        show = bar.begin("states")
+        for done in range(100):
+            clock[0] += PATIENCE / 50
+            show(done, 100)
+    assert len(capsys.readouterr().err.splitlines()) == 3  # the first, one in between, the last
+
+
+def test_what_fails_is_not_said_to_be_done(capsys):
+    with contextlib.suppress(ValueError), Progress(1) as bar:
+        bar.begin("states")
+        raise ValueError("it fails")
+    assert "100 %" not in capsys.readouterr().err
+
+
+def test_a_terminal_has_one_line_that_is_written_over_and_does_not_wrap(clock, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    drawn(clock)
+    with Progress(1) as bar:
+        bar.begin("x" * 200)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 2
+    assert printed.endswith("\n")
+    lines = printed.replace("\n", "").split("\r")[1:]
+    assert [len(line) for line in lines] == [79] * 7
+
+
+def test_a_result_takes_the_place_of_the_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(2) as bar:
+        bar.begin("first")
+        bar.say("first: 3")
+        printed = capsys.readouterr()
+    assert printed.out == "first: 3\n"
+    assert printed.err.split("\r")[2:] == [" " * 79, ""]
+
+
+def failing(error):
+    def run():
+        raise error
+
+    return run
+
+
+def test_a_command_says_its_status_or_nothing():
+    assert exit_status("x", lambda: None) == 0
+    assert exit_status("x", lambda: 143) == 143
+    with pytest.raises(AttributeError):  # mistakes of the program are not hidden
+        exit_status("x", failing(AttributeError("a bug")))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Stopped(15), 143, "stopped by SIGTERM"),
+        (TypeError("got an unexpected keyword argument"), 2, "got an unexpected keyword argument"),
+        (FileNotFoundError(2, "No such file", "a.csv"), 2, "[Errno 2] No such file: 'a.csv'"),
+        (ImportError("an MP4 needs imageio-ffmpeg"), 2, "an MP4 needs imageio-ffmpeg"),
+        (MemoryError(), 2, "memory: expected sizes that fit, as of users or episodes, got too large ones (for Python)"),
+        (ModuleNotFoundError(name="torch"), 2, str(missing_package("torch", "train"))),
+        (missing_package("torch", "another"), 2, str(missing_package("torch", "train"))),
+        (ModuleNotFoundError(name="numpy"), 2, "the package 'numpy' is missing; install it with: pip install numpy"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_done_is_one_sentence(error, status, words, capsys):
+    extra = "" if getattr(error, "name", None) == "numpy" else "train"
+    assert exit_status("multispin x", failing(error), extra) == status
+    assert capsys.readouterr().err == f"multispin x: {words}\n"
+
+
+def test_a_letter_that_standard_output_lacks_is_an_escape(monkeypatch):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "cp1252"))
+    assert exit_status("x", lambda: print("a Σ")) == 0
+    assert out.getvalue().split() == [b"a", rb"\u03a3"]

@@ -1,0 +1,99 @@
+"""Films: what is played for them, and their files, of a few small pictures."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from multispin_env.apps.watch import gif_colours, make_watched_env, watch, write_gif, write_mp4, writer_for
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
+from multispin_env.envs.rendering.renderers import RoundsFilm as Film
+
+FULL = "MultiSpin/Heterogeneous-v0"
+
+
+def episodes(*names, seed=7, **arguments):
+    env = make_watched_env(FULL, 3, "llama2", {"num_users": 3, **arguments})
+    return [watch(env, name, seed) for name in names]
+
+
+def test_both_meet_the_same_states():
+    optimal, again, fixed = episodes("optimal", "optimal", "fixed", optimum=True)
+    assert [view.goodput for view in optimal] == [view.goodput for view in again]
+    assert [view.title for view in (*optimal, *fixed)] == ["optimal"] * 3 + ["fixed"] * 3
+    (other,) = episodes("optimal", seed=8)
+    assert other[0].goodput != optimal[0].goodput
+    assert optimal[-1].reference == pytest.approx(fixed[-1].reference)  # what the optimum makes of the states
+    assert optimal[-1].goodput == pytest.approx(optimal[-1].reference)
+    assert fixed[-1].goodput[-1] < optimal[-1].goodput[-1]
+
+
+def test_rounds_are_shown_in_the_same_time():
+    one, other = episodes("optimal", "fixed")
+    frames = Film(one, other).frames()
+    assert len(frames) == 3 * (MOVES + 1)
+    assert sum(frame.times for frame in frames) == 3 * MOVES + 2 * JUDGED + END
+    slower = max(float(view.last.outcome.round_latency) for view in (one[0], other[0]))
+    clocks = [frame.clock for frame in frames[: MOVES + 1]]
+    assert clocks == pytest.approx(np.linspace(0.0, slower, MOVES + 1))
+    left, right = frames[-1].views
+    assert left.scales == right.scales
+    assert (left.reference, left.reference_name) == (right.goodput, "fixed")
+    assert (right.reference, right.reference_name) == (left.goodput, "optimal")
+
+
+def pictures():
+    """Three pictures, 6 wide and 4 high, each of one colour with a point."""
+
+    def draw(colour):
+        picture = np.full((4, 6, 3), colour, np.uint8)
+        picture[1, 2] = style.INK
+        return picture
+
+    return [lambda colour=colour: draw(colour) for colour in (style.PAPER, style.DRAFTING, style.REFUSED)]
+
+
+def test_colours_of_a_gif():
+    found = gif_colours()
+    assert {style.PAPER, style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK} <= set(found)
+    assert len(found) == len(set(found)) <= 256
+
+
+def test_pixels_times_and_loop_of_a_gif(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    write_gif(tmp_path / "a.gif", pictures(), [1, 3, 10], 8.0)
+    with image.open(tmp_path / "a.gif") as film:
+        assert (film.n_frames, film.info["loop"]) == (3, 0)
+        for index, milliseconds in enumerate((120, 370, 1250)):
+            film.seek(index)
+            assert film.info["duration"] == milliseconds  # the format knows hundredths of a second
+            assert np.array_equal(np.array(film.convert("RGB")), pictures()[index]())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_frames_of_an_mp4_which_is_closed_even_if_a_picture_fails(fails, tmp_path, monkeypatch):
+    made, sent, closed = [], [], []
+    writer = SimpleNamespace(send=sent.append, close=lambda: closed.append(True))
+    ffmpeg = SimpleNamespace(write_frames=lambda *given, **options: made.append((given, options)) or writer)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", ffmpeg)
+    frames = [picture().tobytes() for picture in pictures()]
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            write_mp4(tmp_path / "a.mp4", [*pictures()[:2], lambda: 1 / 0], [1, 3, 2], 8.0)
+    else:
+        write_mp4(tmp_path / "a.mp4", pictures(), [1, 3, 2], 8.0)
+    (((path, size), options),) = made
+    assert (path, size, options["fps"], options["macro_block_size"]) == (str(tmp_path / "a.mp4"), (6, 4), 8.0, 2)
+    assert sent == [None, frames[0], *[frames[1]] * 3, *([] if fails else [frames[2]] * 2)]
+    assert closed == [True]
+
+
+def test_writers_by_the_name_of_the_file(tmp_path):
+    assert writer_for(tmp_path / "a.GIF") is write_gif
+    assert writer_for(tmp_path / "a.mp4") is write_mp4
+    (tmp_path / "folder.gif").mkdir()
+    for file in (tmp_path / "folder.gif", tmp_path / "none" / "a.gif"):
+        with pytest.raises(ValueError, match="out: expected a file in a folder that exists, got "):
+            writer_for(file)

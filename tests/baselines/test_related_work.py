@@ -1,0 +1,309 @@
+"""Rules that production servers use: legal in any state, and as their authors describe them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import multispin_env as ms
+from multispin_env.baselines.related_work import by_survival
+from multispin_env.controllers.continuous.greedy import estimated_rates, present
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.types import Demand, Join, Phase
+from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
+from tests.controllers.continuous.states import LAWS, core_of, in_phase, shown
+
+RULES = ("earliest-deadline", "turbospec", "tetris", "ema-tiers", "plus-two-minus-one")
+
+
+@st.composite
+def states(draw, users):
+    """Any state with requests that the door of controllers lets in, some of it far from what a core would reach."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = (draw(st.integers(1, 3)), users)
+    phase = rng.choice(draw(st.sampled_from([(0, 1, 2, 3, 4), (4,), (0,), (3, 4), (0, 4)])), shape)
+    has, under_way = phase != Phase.IDLE, (phase != Phase.IDLE) & (phase != Phase.FREE)
+    output = rng.integers(1, 300, shape) * has
+    wanted = np.where(rng.random(shape) < 0.5, output, (output * rng.random(shape)).astype(int).clip(1)) * has
+    time = rng.random(shape[0]) * 100.0
+    due = np.where(has & (rng.random(shape) < 0.8), time[:, None] + rng.normal(0.0, 5.0, shape), np.inf)
+    drafted = rng.integers(0, 9, shape)
+    first_due = np.where(rng.random(shape) < 0.5, due - 1.0, np.inf)
+    demand = Demand(
+        *(wanted, output, rng.integers(0, 99, shape) * has, time[:, None] * has * 0.5, first_due, due),
+        *(rng.integers(0, 3, shape) * has, drafted, (drafted * rng.random(shape)).astype(int)),
+    )
+    alpha = rng.choice([0.0, 0.3, 0.9, 1.0], shape) if draw(st.booleans()) else rng.random(shape)
+    work = rng.choice([0.0, 0.01, 3.0], (2, *shape))
+    return ms.ContinuousState(
+        rng.choice([1e-3, 0.01, 10.0], shape),
+        rng.choice([1e-4, 0.5, 8.0], shape),
+        *(alpha, phase, rng.integers(1, 26, shape) * under_way),
+        *(work[0] * (phase == Phase.DRAFTING), work[1] * under_way * (phase != Phase.READY), np.zeros(shape)),
+        *(np.zeros(shape, dtype=np.int64), rng.integers(0, 2, shape[0]), time, demand),
+    )
+
+
+@pytest.mark.parametrize("name", RULES)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_orders_are_legal_in_any_state(name, data):
+    """With requests and without, whatever the law; and a batch gets what its states get one by one."""
+    scenario = ms.Scenario.preset("llama2", num_users=4, **data.draw(st.sampled_from(LAWS)))
+    state = data.draw(states(4))
+    if data.draw(st.booleans()):
+        state = state.changed(demand=Demand.endless(state.phase.shape), phase=state.phase % 4)
+    together = ms.make_controller(name, scenario)
+    with np.errstate(all="raise", under="ignore"):
+        decision = together(state)
+    core = ContinuousSystem.of(scenario)
+    check_drop(checked_continuous_decision(scenario, core.uplink, decision, len(state.time)), state)
+    busy = state.phase != Phase.IDLE
+    assert ((decision.join > Join.LEAVE).any(-1) & ((decision.join > 0) & busy | ~busy.any(-1)[:, None]).any(-1)).all()
+    for copy in range(len(state.time)):
+        alone = ms.make_controller(name, scenario)(state[copy])
+        for field in ("draft_length", "join", "priority", "drop"):
+            values = getattr(decision, field)
+            assert np.array_equal(getattr(alone, field), None if values is None else values[copy])
+
+
+@pytest.mark.parametrize("name", ["ema-tiers", "plus-two-minus-one"])
+def test_what_one_copy_was_shown_does_not_reach_another(name):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3, acceptance="by-request")
+    core, batch = core_of(scenario, 3), ms.make_controller(name, scenario)
+    alone, finished = [ms.make_controller(name, scenario) for _ in range(3)], 0
+    for step in range(60):
+        decision = batch(core.state)
+        for copy, controller in enumerate(alone):
+            own = controller(core.state[copy])
+            assert (own.draft_length == decision.draft_length[copy]).all()
+            assert (own.join == decision.join[copy]).all()
+        over = np.zeros(3, dtype=np.bool_)
+        over[1] = step == 30
+        finished += core.step(decision, over).served.finished.sum()
+    assert finished > 5
+
+
+def test_minedraft_has_two_batches_that_take_turns():
+    scenario = ms.Scenario.preset("llama2", num_users=6)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
+    controller = ms.make_controller("minedraft", scenario)
+    groups = ms.make_controller("groups", scenario, groups=2)
+    rates = [ms.long_run_rate(each, state, warm_up=0.5, horizon=1.0) for each in (controller, groups)]
+    assert (rates[0] == rates[1]).all()
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'groups'"):
+        ms.make_controller("minedraft", scenario, groups=3)
+
+
+def test_the_uplink_goes_by_deadline():
+    core = core_of(ms.Scenario.preset("llama2", num_users=4), 1)
+    state = in_phase(core.state, np.array([[Phase.FREE, Phase.FREE, Phase.FREE, Phase.IDLE]]))
+    due, first = np.array([[9.0, 7.0, 8.0, np.inf]]), np.array([[np.inf, np.inf, 1.0, np.inf]])
+    decision = ms.make_controller("earliest-deadline", core.system.scenario)(
+        state.changed(demand=state.demand.changed(due=due, first_due=first))
+    )
+    assert decision.priority.argsort().tolist() == [[2, 1, 0, 3]]
+
+
+def test_two_more_or_one_less():
+    core = core_of(ms.Scenario.preset("llama2", num_users=3), 2)
+    controller = ms.make_controller("plus-two-minus-one", core.system.scenario, start=4)
+    assert (controller(shown(core, 0, 0, 0)).draft_length == 4).all()
+    walk = [((4, 4, 0), (4, 3, 0)), ((6, 3, 0), (6, 3, 0)), ((8, 0, 4), (7, 0, 0))]
+    expected = [(6, 3, 4), (8, 5, 4), (7, 5, 3)]
+    for (drafted, accepted), lengths in zip(walk, expected, strict=True):
+        assert (controller(shown(core, drafted, accepted, 1)).draft_length == lengths).all()
+    for full, end in ((True, 25), (False, 1)):
+        for _ in range(30):
+            decision = controller(shown(core, 5, 5 * full, 1))
+        assert (decision.draft_length == end).all()
+
+
+def slow_tier(controller, counts):
+    """The walk of one device through tiers, one verification after the other."""
+    lengths, tier, seen = list(controller.tiers), len(controller.tiers) // 2, 0
+    average = lengths[tier] - 1.0
+    for accepted in counts:
+        average = (1 - controller.smoothing) * average + controller.smoothing * accepted
+        seen += 1
+        if seen <= controller.warm_up or (seen - controller.warm_up) % controller.interval:
+            continue
+        if tier > 0 and average <= lengths[tier - 1] - 0.5 + controller.down:
+            tier -= 1
+        elif tier < len(lengths) - 1 and average > lengths[tier] - 0.5 + controller.up:
+            tier += 1
+    return lengths[tier]
+
+
+def test_tiers_against_a_slow_walk():
+    core, rng = core_of(ms.Scenario.preset("llama2", num_users=6), 4), np.random.default_rng(0)
+    controller = ms.make_controller(
+        "ema-tiers", core.system.scenario, tiers=(2, 3, 5, 8), up=0.1, down=-0.3, interval=2, warm_up=3
+    )
+    counts = [[[] for _ in range(6)] for _ in range(4)]
+    controller(shown(core, 0, 0, 0))
+    visited = set()
+    for step in range(80):
+        high = step % 40 < 20
+        drafted = rng.integers(0, 3, (4, 6)) * 4
+        accepted = np.minimum(rng.integers(2 if high else 0, 9 if high else 3, (4, 6)), 8) * (drafted > 0)
+        decision = controller(shown(core, drafted, accepted, 1))
+        for copy, user in np.ndindex(4, 6):
+            if drafted[copy, user]:
+                counts[copy][user].append(int(accepted[copy, user]))
+            assert decision.draft_length[copy, user] == slow_tier(controller, counts[copy][user])
+        visited |= set(decision.draft_length.ravel().tolist())
+    assert visited == {2, 3, 5, 8}
+
+
+@pytest.mark.parametrize("name", ["ema-tiers", "plus-two-minus-one"])
+def test_memory_ends_with_an_episode_another_batch_or_reset(name):
+    core = core_of(ms.Scenario.preset("llama2", num_users=2), 3)
+    controller = ms.make_controller(name, core.system.scenario)
+    first = controller(shown(core, 0, 0, 0)).draft_length
+
+    def learn():
+        for _ in range(40):
+            decision = controller(shown(core, 4, 0, 1))
+        assert (decision.draft_length < first).all()
+
+    learn()
+    after = controller(shown(core, 0, 0, np.array([0, 1, 0]))).draft_length
+    assert (after[[0, 2]] == first[0]).all()
+    assert (after[1] < first[1]).all()
+    learn()
+    assert (controller(shown(core, 0, 0, 1)[:2]).draft_length == first[:2]).all()
+    learn()
+    controller.reset()
+    assert (controller(shown(core, 0, 0, 1)).draft_length == first).all()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.74, 0.9, 0.97, 1.0])
+def test_without_counts_lengths_rest_where_the_walk_would(alpha):
+    """The middle of a long walk of +2 and −1, and a tier that does not move at the mean of what is accepted."""
+    scenario = ms.Scenario.preset("llama2", num_users=1)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 1)
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), 1, drawn=False)
+    core.hold(replace(state, acceptance_rate=np.full((1, 1), alpha)))
+    length = int(ms.make_controller("plus-two-minus-one", scenario)(core.state).draft_length[0, 0])
+    assert length in (1, 25) or 2 * alpha**length >= 1 - alpha**length > 0 or alpha == 1.0
+    assert length == 25 or 2 * alpha ** (length + 1) < 1 - alpha ** (length + 1)
+    tiers = ms.make_controller("ema-tiers", scenario)
+    rest = int(tiers(core.state).draft_length[0, 0])
+    mean = sum(alpha**j for j in range(1, rest + 1))
+    tier = np.array(tiers.tiers.index(rest))
+    assert tiers.moved(tier, np.array(mean)) == tier
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ema-tiers", {"tiers": (3, 3)}, "tiers: expected rising lengths ≥ 1"),
+        ("ema-tiers", {"down": 1.0}, "down: expected a finite number in"),
+        ("ema-tiers", {"first": 4}, r"first: expected an integer in 0\.\.3, got 4"),
+        ("plus-two-minus-one", {"start": 0}, r"start: expected an integer in 1\.\.25, got 0"),
+        ("tetris", {"budget": -1.0}, "budget: expected a finite number in"),
+    ],
+)
+def test_bad_options(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        ms.make_controller(name, ms.Scenario.preset("llama2", num_users=3), **options)
+
+
+def slow_rate(scenario, pace, air, alpha, weight, lengths):
+    """The estimate for one copy and one choice of lengths, device by device."""
+    users = range(len(pace))
+    count = sum(weight)
+    mean = sum(w * length for w, length in zip(weight, lengths, strict=True)) / count
+    drafted = max(lengths) if scenario.padded_verification else mean
+    order = sorted(users, key=lambda k: lengths[k] * air[k])
+    size, upload = count / 2, [lengths[k] * air[k] for k in users]
+    for _ in range(100):
+        server = float(scenario.pass_time(size, size * (drafted + 1)))
+        drafts = [length * each for length, each in zip(lengths, pace, strict=True)]
+        if scenario.draft_ahead:  # a hit leaves what is drafted in half of the wait and of the pass, but for a token
+            left = [max((upload[k] + 0.75 * server) / pace[k] - 1.0, 0.0) for k in users]
+            saved = [alpha[k] ** (lengths[k] + 1) * min(left[k], lengths[k]) * pace[k] for k in users]
+            drafts = [draft - less for draft, less in zip(drafts, saved, strict=True)]
+        cycle = [scenario.round_trip_time + drafts[k] + upload[k] + 1.5 * server for k in users]
+        load = 0.0
+        for k in order:
+            upload[k] = 0.5 * (upload[k] + lengths[k] * air[k] / (1.0 - min(load, 0.97)))
+            load += weight[k] * lengths[k] * air[k] / cycle[k]
+        back = server * sum(weight[k] / cycle[k] for k in users)
+        size = 0.5 * (size + min(max(back, 1.0), max(count, 1.0)))
+    return sum(weight[k] * sum(alpha[k] ** j for j in range(lengths[k] + 1)) / cycle[k] for k in users)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_rates_against_a_slow_computation(law):
+    scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=2e6, **law)
+    core, rng = core_of(scenario, 2), np.random.default_rng(0)
+    lengths = rng.integers(1, 20, (2, 3, 5))
+    weight = rng.integers(0, 2, (2, 5)) + np.array([1, 0, 0, 0, 0]) / 2
+    rates = estimated_rates(scenario, core.state, lengths, weight)
+    air = scenario.bits_per_token / (scenario.total_bandwidth * core.state.spectral_efficiency)
+    for copy in range(2):
+        pace, alpha = core.state.draft_time[copy], core.state.acceptance_rate[copy]
+        for case in range(3):
+            slow = slow_rate(scenario, pace, air[copy], alpha, weight[copy], lengths[copy, case])
+            assert rates[copy, case] == pytest.approx(slow, rel=1e-8)
+
+
+def test_turbospec_takes_the_best_length_for_who_is_there():
+    scenario = ms.Scenario.preset("llama2", num_users=6)
+    core, lengths = core_of(scenario, 1), np.arange(1, 26)
+    chosen = []
+    for idle in (0, 3, 5, 6):
+        state = in_phase(core.state, np.where(np.arange(6) < idle, Phase.IDLE, Phase.FREE)[None])
+        weight = present(state)
+        assert weight.sum() == pytest.approx(max(6 - idle, 1))
+        goodput = [estimated_rates(scenario, state, np.full((1, 1, 6), length), weight)[0, 0] for length in lengths]
+        chosen.append(ms.make_controller("turbospec", scenario)(state).draft_length)
+        assert (chosen[-1] == lengths[np.argmax(goodput)]).all()
+    assert len({int(length[0, 0]) for length in chosen}) > 1  # the load matters
+
+
+@given(seed=st.integers(0, 2**32), budget=st.integers(0, 30))
+@settings(max_examples=40, deadline=None)
+def test_the_budget_goes_to_the_likeliest_tokens(seed, budget):
+    """Against taking them one by one, as TETRIS does."""
+    rng = np.random.default_rng(seed)
+    alpha = rng.choice([0.0, 0.5, 0.7, 0.9, 1.0, rng.random()], 5)
+    alive = alpha[:, None] ** np.arange(1, 7)
+    counted = rng.random(5) < 0.8
+    counted[0] = True
+    lengths = by_survival(alive[None], counted[None], np.array([[budget]]))[0, 0]
+    slow, least = [0] * 5, np.inf
+    for _ in range(budget):
+        next_ones = [(alive[k, slow[k]], -k, k) for k in range(5) if counted[k] and slow[k] < 6]
+        if not next_ones or max(next_ones)[0] == 0.0:
+            least = min(least, 0.0)
+            break
+        survival, _, best = max(next_ones)
+        slow[best], least = slow[best] + 1, survival
+    assert lengths[counted].sum() == sum(slow)
+    taken = [alive[k, : lengths[k]].sum() for k in range(5) if counted[k]]
+    assert sum(taken) == pytest.approx(sum(alive[k, : slow[k]].sum() for k in range(5)), abs=1e-12)
+    outside = np.flatnonzero(~counted)
+    assert (lengths[outside] == ((alive[outside] >= least) & (alive[outside] > 0.0)).sum(-1)).all()
+
+
+def test_tetris_finds_the_best_budget_and_drafts_nothing_that_nobody_wants():
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    state = in_phase(core_of(scenario, 1).state, np.zeros((1, 4), dtype=np.int64))
+    state = state.changed(acceptance_rate=np.array([[0.95, 0.5, 0.8, 0.95]]))
+    state = state.changed(demand=state.demand.changed(wanted=np.array([[100, 100, 100, 4]])))
+    best = ms.make_controller("tetris", scenario)(state).draft_length
+    assert best[0, 0] > best[0, 2] > best[0, 1]
+    assert best[0, 3] == 3
+
+    def rate(length):
+        return estimated_rates(scenario, state, length[:, None], np.ones((1, 4)))[0, 0]
+
+    for budget in range(1, 26):
+        other = ms.make_controller("tetris", scenario, budget=budget)(state).draft_length
+        assert other.sum() <= max(4 * budget, 4)
+        assert rate(other) <= rate(best)

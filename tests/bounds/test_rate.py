@@ -1,0 +1,273 @@
+"""The bound on every policy, against every periodic schedule of tiny systems, and against what is known exactly."""
+
+import numpy as np
+import pytest
+from scipy import integrate, optimize
+
+import multispin_env as ms
+from multispin_env.bounds.rate import DEEPEST, fading_states
+from multispin_env.bounds.rate_program import Program
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.solver.problem import user_times
+from tests.controllers.continuous import periodic
+
+LAWS = {
+    "paper": {},
+    "no draft": {"min_draft_length": 0},
+    "tokens": {"server": "a100-32b", "min_draft_length": 0, "payload": "ids"},
+    "padded": {"server": "a100-32b", "padded_verification": True},
+    "round trip": {"round_trip_time": 0.05},
+    "roofline": {"verification_pieces": ((0.05, 0.0), (0.0, 0.01))},
+}
+ROUNDING = 1.0 + 1e-9
+
+
+def tiny(seed, users, longest, **law):
+    """A system of two or three unlike devices, and its state."""
+    rng = np.random.default_rng(seed)
+    scenario = ms.Scenario.preset(
+        ("llama2", "qwen3.5")[seed % 2],
+        num_users=users,
+        total_bandwidth=float(rng.choice([0.5e6, 1e6, 2e6, 4e6, 8e6])),
+        max_draft_length=longest,
+        **law,
+    )
+    state = ms.sample_state(scenario, rng)
+    pace = state.draft_time * 10.0 ** rng.uniform(-0.5, 0.5, users)
+    return scenario, ms.SystemState(pace, state.spectral_efficiency, rng.choice([0.3, 0.6, 0.8, 0.9, 0.96], users))
+
+
+def best_found(scenario, state, batches):
+    _, air = user_times(scenario, state)
+    known = {}
+
+    def pass_time(lengths):
+        key = tuple(lengths)
+        if key not in known:
+            longest = max(lengths) * len(lengths) if scenario.padded_verification else sum(lengths)
+            known[key] = float(scenario.pass_time(len(lengths), longest + len(lengths)))
+        return known[key]
+
+    lengths = range(scenario.min_draft_length, scenario.max_draft_length + 1)
+    system = (state.draft_time.tolist(), air.tolist(), state.acceptance_rate.tolist(), pass_time)
+    return periodic.best_rate(scenario.num_users, batches, lengths, *system, delay=scenario.round_trip_time)
+
+
+def alone(scenario, state):
+    """Tokens/s (..., K) of each device with a server and a band of its own."""
+    draft, air = user_times(scenario, state)
+    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
+    tokens = expected_tokens(lengths, state.acceptance_rate[..., None])
+    cycle = (draft + air)[..., None] * lengths + scenario.round_trip_time + scenario.pass_time(1, lengths + 1)
+    return (tokens / cycle).max(-1)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(("users", "longest"), [(2, 4), (3, 2)])
+def test_no_periodic_schedule_is_above(law, users, longest):
+    for seed in range(4 - users):
+        scenario, state = tiny(10 * seed + len(law), users, longest, **LAWS[law])
+        found, bound = best_found(scenario, state, 2), float(ms.rate_bound(scenario, state))
+        assert 0.8 * bound < found <= bound * ROUNDING
+        if not scenario.verification_pieces:
+            tight = float(ms.rate_bound(scenario, state, tight=True))
+            assert found <= tight * ROUNDING
+            assert tight <= bound * ROUNDING
+
+
+def test_tight_is_nearly_reached_where_two_devices_take_turns():
+    ratios = []
+    for seed in (5, 6, 15, 16):
+        scenario, state = tiny(seed, 2, 4)
+        ratios.append(best_found(scenario, state, 2) / float(ms.rate_bound(scenario, state, tight=True)))
+    assert max(ratios) > 0.99
+    assert min(ratios) > 0.9
+
+
+def test_periodic_tables_that_are_known():
+    one = ([0.1], [0.2], [0.5], lambda lengths: 0.4)
+    assert periodic.rate([(2,)], *one) == pytest.approx(1.75 / 1.0)
+    two = ([0.1, 0.1], [0.0, 0.0], [1.0, 1.0], lambda lengths: 0.3)
+    assert periodic.rate([(3, None), (None, 3)], *two) == pytest.approx(8.0 / 0.6)  # the server never rests
+    assert periodic.rate([(3, 3)], *two) == pytest.approx(8.0 / 0.6)
+    busy = ([0.1, 0.1], [0.5, 0.5], [1.0, 1.0], lambda lengths: 0.01)
+    assert periodic.rate([(1, 1)], *busy) == pytest.approx(4.0 / 1.11)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_one_device_is_exact(law):
+    scenario, state = tiny(3, 1, 25, **LAWS[law])
+    assert float(ms.rate_bound(scenario, state)) == pytest.approx(alone(scenario, state)[0], rel=1e-6)
+    assert ms.rate_bound(scenario, state) >= alone(scenario, state)[0] / ROUNDING
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_between_the_barrier_and_all_alone(law):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=6, total_bandwidth=5e6, **LAWS[law])
+    state = ms.sample_state(scenario, np.random.default_rng(1), size=2)
+    bound, each = ms.rate_bound(scenario, state), alone(scenario, state)
+    barrier = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
+    assert bound.shape == (2,)
+    assert (bound <= each.sum(-1) * ROUNDING).all()
+    assert (bound >= each.max(-1) / ROUNDING).all()
+    assert (bound > barrier).all()
+
+
+@pytest.mark.parametrize("server", ["b200-70b", "rtx-pro-6000-8b"])
+def test_no_rule_is_above_on_servers_from_tables(server):
+    scenario = ms.Scenario.preset(
+        "qwen3.5", server=server, num_users=6, total_bandwidth=2e6, min_draft_length=0, payload="ids"
+    )
+    state = ms.sample_state(scenario, np.random.default_rng(1), size=2)
+    bound = ms.rate_bound(scenario, state)
+    for name in ("optimal", "greedy", "groups", "own-pace"):
+        rate = ms.long_run_rate(ms.make_controller(name, scenario), state, warm_up=0.2, horizon=1.0)
+        assert (rate <= bound * ROUNDING).all(), name
+
+
+def test_more_of_anything_is_not_worse():
+    scenario = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=1e6)
+    state = ms.sample_state(scenario, np.random.default_rng(2))
+    bound = ms.rate_bound(scenario, state)
+    assert ms.rate_bound(scenario.replace(total_bandwidth=2e6), state) > 1.05 * bound
+    half = {name: getattr(scenario, name) / 2.0 for name in ("verification_fixed_time", "verification_time_per_draft")}
+    assert ms.rate_bound(scenario.replace(**half), state) > 1.05 * bound
+    assert ms.rate_bound(scenario.replace(payload="ids"), state) > 1.05 * bound
+    assert ms.rate_bound(scenario.replace(max_draft_length=2), state) < bound
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_time_has_no_scale(factor):
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    state = ms.sample_state(scenario, np.random.default_rng(3))
+    slower = scenario.replace(
+        verification_fixed_time=scenario.verification_fixed_time * factor,
+        verification_time_per_draft=scenario.verification_time_per_draft * factor,
+        total_bandwidth=scenario.total_bandwidth / factor,
+    )
+    stretched = ms.SystemState(state.draft_time * factor, state.spectral_efficiency, state.acceptance_rate)
+    expected = ms.rate_bound(scenario, state) / factor
+    assert ms.rate_bound(slower, stretched) == pytest.approx(expected, rel=1e-6)
+
+
+def test_prices_add_up_to_the_bound():
+    scenario = ms.Scenario.preset("qwen3.5", num_users=6, total_bandwidth=1e6)
+    state = ms.sample_state(scenario, np.random.default_rng(4), size=3)
+    prices = ms.rate_prices(scenario, state)
+    total = prices.server + prices.uplink + prices.device.sum(-1)
+    np.testing.assert_allclose(total, prices.bound, rtol=1e-12)
+    assert (prices.device >= 0.0).all()
+    assert (prices.server > 0.0).all()
+    assert (prices.uplink > 0.0).all()
+    np.testing.assert_array_equal(prices.bound, ms.rate_bound(scenario, state))
+    np.testing.assert_array_equal(prices[1].device, ms.rate_prices(scenario, state[1]).device)
+
+
+def test_price_of_the_uplink_is_a_slope():
+    scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=0.5e6)
+    state = ms.sample_state(scenario, np.random.default_rng(4))
+    more = 1.02
+    prices = ms.rate_prices(scenario, state)
+    gained = ms.rate_bound(scenario.replace(total_bandwidth=more * 0.5e6), state) - prices.bound
+    assert gained >= (1.0 - 1.0 / more) * prices.uplink * 0.9  # w also shrinks in the device's own time
+
+
+def fading_alone(scenario, state, mean_gain):
+    """The root of E max_l [E N − ρ (l (T + u) + V)] = 0 by quadrature: one device, and no fade below the last state."""
+    lengths = np.arange(1, scenario.max_draft_length + 1)
+    tokens = expected_tokens(lengths, state.acceptance_rate)
+    log_gain = np.linspace(np.log(1e-12), np.log(40.0), 40_001)
+    gain = np.exp(log_gain)
+    bits = scenario.bits_per_token / scenario.total_bandwidth
+    air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * np.maximum(gain, -np.log1p(-DEEPEST)))
+    cycle = lengths * (state.draft_time + air)[:, None] + scenario.pass_time(1, 0)
+
+    def surplus(rate):
+        return integrate.trapezoid((tokens - rate * cycle).max(-1) * gain * np.exp(-gain), log_gain)
+
+    return optimize.brentq(surplus, 0.01, 1e3, xtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_device_in_a_fading_channel(seed):
+    scenario, state = tiny(seed, 1, 10)
+    exact = fading_alone(scenario, state, 0.3)
+    bound = float(ms.rate_bound(scenario, state, channel="independent", mean_gain=np.array([0.3])))
+    assert exact * (1.0 - 1e-6) <= bound <= 1.0005 * exact
+
+
+def test_states_of_the_channel_keep_the_mean():
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    times, probability = fading_states(scenario, np.array([0.2, 0.5]))
+    np.testing.assert_allclose(probability.sum(-1), 1.0, rtol=1e-12)
+    assert (probability > 0.0).all()
+    bits = scenario.bits_per_token / scenario.total_bandwidth
+    for k, mean_gain in enumerate((0.2, 0.5)):
+
+        def capped(log_gain, k=k, mean_gain=mean_gain):
+            gain = np.exp(log_gain)
+            air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * gain)
+            return min(air, times[k, -1]) * gain * np.exp(-gain)
+
+        mean = integrate.quad(capped, -40.0, 4.0, limit=500, points=[np.log(DEEPEST)], epsabs=1e-14)[0]
+        assert (times * probability)[k].sum() == pytest.approx(mean, rel=1e-7)
+
+
+def test_fading_costs_something_on_top_of_the_mean_channel():
+    scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=2e6)
+    state = ms.sample_state(scenario, np.random.default_rng(5))
+    gain = np.full(4, 0.3)
+    fading = ms.rate_bound(scenario, state, channel="independent", mean_gain=gain)
+    weak = ms.rate_bound(scenario, state, channel="independent", mean_gain=gain / 10.0)
+    assert weak < fading
+    other = ms.SystemState(state.draft_time, 2.0 * state.spectral_efficiency, state.acceptance_rate)
+    assert ms.rate_bound(scenario, other, channel="independent", mean_gain=gain) == fading  # r is not used
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(6))
+def test_hostile_systems_have_a_finite_bound(seed):
+    rng = np.random.default_rng(seed)
+    users = int(rng.integers(1, 5))
+    scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=int(rng.integers(2)))
+    state = ms.SystemState(
+        10.0 ** rng.uniform(-8, 6, users), 10.0 ** rng.uniform(-200, 8, users), rng.choice([0.0, 0.5, 1.0], users)
+    )
+    bound = ms.rate_bound(scenario, state)
+    assert alone(scenario, state).max() / ROUNDING <= bound <= alone(scenario, state).sum() * (1.0 + 1e-6)
+    assert ms.rate_bound(scenario, state, tight=True) <= bound * (1.0 + 1e-6)
+    faded = ms.rate_bound(scenario, state, channel="independent", mean_gain=10.0 ** rng.uniform(-100, 3, users))
+    assert np.isfinite(faded)
+
+
+FADING = {"channel": "independent"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        ({}, {"channel": "independnt"}, "channel: expected one of .*did you mean 'independent'"),
+        ({}, {"channel": "gauss-markov"}, r"channel: expected one of \['static', 'independent'\], got 'gauss-markov'"),
+        ({}, FADING, r"mean_gain: expected an array of \(2,\) for 'independent', got None"),
+        ({}, {**FADING, "mean_gain": [0.1, np.nan]}, r"mean_gain\[1\]: expected finite numbers, got nan"),
+        ({}, {**FADING, "mean_gain": [0.1, 0.0]}, r"mean_gain\[1\]: expected numbers > 0, got 0"),
+        ({}, {**FADING, "mean_gain": [0.1] * 3}, "mean_gain: expected a shape that broadcasts"),
+        ({}, {"mean_gain": [0.1, 0.2]}, "mean_gain: expected None for channels that are static"),
+        ({}, {**FADING, "mean_gain": [0.1, 0.2], "tight": True}, "tight: expected False unless channels"),
+        ({}, {"tight": 1}, "tight: expected True or False, got 1"),
+        ({"server": "a100-32b"}, {"tight": True}, "tight: expected False where a pass takes longer for each of its"),
+        ({"num_users": 257}, {}, "num_users of rate_bound: expected an integer in 1..256, got 257"),
+        (
+            {"num_users": 200, "max_draft_length": 10_000},
+            {},
+            "max_draft_length .* 200 devices: .* in 1..1309",
+        ),
+        ({"num_users": 20, "max_draft_length": 1000}, {**FADING, "mean_gain": 1.0}, "max_draft_length .* in 1..545"),
+    ],
+)
+def test_bad_questions_are_refused_at_once(fields, options, message, monkeypatch):
+    monkeypatch.setattr(Program, "variables", None)  # none is made
+    scenario = ms.Scenario.preset("llama2", **{"num_users": 2, **fields})
+    state = ms.sample_state(scenario, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=message):
+        ms.rate_prices(scenario, state, **options)
