@@ -1,55 +1,21 @@
 """Long runs by simulation: rates of a controller, and what requests get (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Controller
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.averages import LongRun, long_run_averages, seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.queues import MOST_REQUESTS
 from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
-from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.radio import GaussMarkov
-from multispin_env.physics.types import Batched, SystemState, checked_state
+from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.physics.workload import Workload
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LongRun(Batched):
-    """What a controller makes of a system, and what everybody does meanwhile; shares are of the time.
-
-    Parameters
-    ----------
-    device_rate
-        Expected goodput of each device, (..., K) tokens/s.
-    batch_rate
-        Verifications a second, (...) 1/s.
-    server
-        Share in which the server verifies, (...).
-    uplink
-        Share of the band that is used, (...).
-    drafting, uploading, ready, verifying
-        Shares in which devices draft, upload, are ready and are in verification, means over devices, (...).
-    """
-
-    device_rate: FloatArray
-    batch_rate: FloatArray
-    server: FloatArray
-    uplink: FloatArray
-    drafting: FloatArray
-    uploading: FloatArray
-    ready: FloatArray
-    verifying: FloatArray
-
-    @property
-    def rate(self) -> FloatArray:
-        """Expected tokens/s of all devices together, (...)."""
-        return np.asarray(self.device_rate.sum(-1))[()]
 
 
 def long_run_rate(
@@ -124,58 +90,8 @@ def long_run(
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
-    shape = checked.draft_time.shape
     system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
-    flat = checked.mapped(lambda array: array.reshape(-1, shape[-1]))
-    core = seeded_core(system, len(flat.draft_time), seed, drawn=False)
-    core.hold(flat)
-    begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
-    totals = _Totals(core.num_copies, shape[-1])
-    while not ended.all():
-        outcome = core.step(controller(core.state))
-        totals.add(outcome, begun & ~ended)
-        begun |= core.state.time >= warm_up
-        ended = totals.time >= horizon
-    return totals.shares(shape)
-
-
-def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool) -> ContinuousCore:
-    """Copies of a system, copy i with the same luck in every call."""
-    core = ContinuousCore(system, copies, drawn=drawn)
-    for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
-        core.seed(copy, generator)
-    return core
-
-
-class _Totals:
-    """Sums over the steps of n copies."""
-
-    def __init__(self, num_copies: int, num_users: int) -> None:
-        self._users = num_users
-        self.time = np.zeros(num_copies)  # s
-        self._tokens = np.zeros((num_copies, num_users))
-        self._batches = np.zeros(num_copies)
-        self._seconds = np.zeros((6, num_copies))  # of the server, the uplink, and four phases of all devices
-
-    def add(self, outcome: ContinuousOutcome, counted: BoolArray) -> None:
-        """Take in a step of the copies that are ``counted`` (n,)."""
-        span = outcome.duration[:, None]
-        drafted = np.minimum(outcome.drafted_at, span)
-        uploaded = np.minimum(outcome.uploaded_at, span) - drafted
-        verifying = outcome.verification_time[:, None] * outcome.verified
-        ready = span - drafted - uploaded - verifying
-        phases = (each.sum(-1) for each in (outcome.air_time, drafted, uploaded, ready, verifying))
-        self.time += counted * outcome.duration
-        self._tokens += counted[:, None] * outcome.tokens
-        self._batches += counted
-        self._seconds += counted * np.stack([outcome.verification_time, *phases])
-
-    def shares(self, shape: tuple[int, ...]) -> LongRun:
-        """Totals by time, for states (..., K) of this shape."""
-        server, uplink, *phases = (seconds.reshape(shape[:-1])[()] for seconds in self._seconds / self.time)
-        rate = (self._tokens / self.time[:, None]).reshape(shape)
-        batches = (self._batches / self.time).reshape(shape[:-1])[()]
-        return LongRun(rate, batches, server, uplink, *(phase / self._users for phase in phases))
+    return long_run_averages(controller, system, checked, warm_up, horizon, seed)
 
 
 def serve(

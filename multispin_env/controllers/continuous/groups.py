@@ -13,13 +13,14 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.under_way import Background, aside
+from multispin_env.physics.continuous.averages import long_run_averages
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
-from multispin_env.simulation.long_run import long_run_rate
 
 
 def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:
@@ -129,7 +130,8 @@ def usual_groups(scenario: Scenario) -> int:
     """
     state = sample_state(scenario, np.random.default_rng(10**9), 4)  # no table uses this seed
     tried = (2, 3, 1) if scenario.draft_ahead else (2, 3)
-    rates = [long_run_rate(Groups(scenario, n), state, warm_up=1.5, horizon=3.0).sum() for n in tried]
+    system = ContinuousSystem.of(scenario.replace(channel="static"), Groups.discipline)
+    rates = [long_run_averages(Groups(scenario, n), system, state, 1.5, 3.0).rate.sum() for n in tried]
     return tried[int(np.argmax(rates))]
 
 

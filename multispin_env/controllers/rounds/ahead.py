@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import Option, WeightedController, check_option, per_copy
+from multispin_env.physics.continuous.averages import long_run_averages
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
-from multispin_env.simulation.long_run import long_run_rate
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.problem import checked_problem
 
@@ -95,10 +95,11 @@ def best_rate(scenario: Scenario, chain_weight: float) -> float:
     problem = checked_problem(scenario, state)
     without = AheadRound.by_goodput(problem, scenario, np.zeros(problem.low.shape)).rho
     cycle = scenario.num_users / float(without.mean())  # s, of the round in which each device gets a token
+    system = ContinuousSystem.of(scenario.replace(channel="static"), AheadPrice.discipline)
 
     def brings(rate: float) -> float:
         controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won: FloatArray = long_run_rate(controller, state, warm_up=WARM_UP * cycle, horizon=ROUNDS * cycle)
+        won = long_run_averages(controller, system, state, WARM_UP * cycle, ROUNDS * cycle).rate
         return float((won / without).mean())
 
     return max(RATES, key=brings)

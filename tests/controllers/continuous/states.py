@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 import multispin_env as ms
+from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Phase
 from multispin_env.physics.workload import Arriving, ServiceLevel
-from multispin_env.simulation.long_run import seeded_core
 
 
 def core_for(controller, copies, channel="independent", seed=0):

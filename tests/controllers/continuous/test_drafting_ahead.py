@@ -11,8 +11,8 @@ from multispin_env.controllers.continuous.greedy import soonest
 from multispin_env.controllers.continuous.groups import usual_groups
 from multispin_env.controllers.continuous.under_way import Background, aside
 from multispin_env.physics.chains import longest_sent, sending_time
+from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.simulation.long_run import seeded_core
 from tests.controllers.continuous.states import LIMITS, workload
 
 NAMES = ms.controller_names("continuous")

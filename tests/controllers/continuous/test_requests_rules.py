@@ -8,8 +8,8 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.greedy import NO_HURRY, Deadlines
+from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.simulation.long_run import seeded_core
 from tests.controllers.continuous.states import workload
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)

@@ -15,8 +15,8 @@ import multispin_env as ms
 from multispin_env.controllers.continuous.groups import decision_of_batches
 from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
 from multispin_env.controllers.continuous.under_way import Background
+from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.simulation.long_run import seeded_core
 from tests.envs.continuous.played import BUSY
 
 STORED = Path(__file__).with_name("stored_decisions.npz")
