@@ -17,6 +17,7 @@ from multispin_env.baselines.systems import (
 )
 from multispin_env.bounds.ahead import rate_optimum
 from multispin_env.bounds.rate import RatePrices, rate_bound, rate_prices
+from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -47,7 +48,7 @@ from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
 from multispin_env.simulation.capacity import Capacity, capacity
 from multispin_env.simulation.long_run import LongRun, long_run, long_run_rate, serve
-from multispin_env.solver.certify import CertifiedDecision, upper_bound
+from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 if TYPE_CHECKING:

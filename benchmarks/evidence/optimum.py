@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.tools import Row, add_counts, show
 from multispin_env.arrays import FloatArray
+from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.evaluation.cases import States
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -21,7 +22,7 @@ from multispin_env.physics.tokens import pass_tokens, verification_time
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario
-from multispin_env.solver.certify import certified_lengths, upper_bound
+from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.units import MHZ

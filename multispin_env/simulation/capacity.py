@@ -8,10 +8,11 @@ from typing import Any, overload
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.baselines.at_server import SERVER_ONLY, AtServer
 from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.continuous.greedy import SERVER_ONLY, AtServer, estimated_rates
+from multispin_env.controllers.continuous.greedy import estimated_rates
 from multispin_env.controllers.names import check_controller, controller_names, make_controller, modified
 from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.continuous.service_log import ServiceRun

@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 
+from multispin_env.bounds.round import upper_bound
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
-from multispin_env.solver.certify import upper_bound
 from multispin_env.solver.sensitivities import sensitivities
 
 

@@ -36,9 +36,7 @@ COMMANDS = {
     ),
     "compare": CommandEntry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
     "suite": CommandEntry(_HERE + "suite", "frozen tasks with known optima, entries and their leaderboard", "suite"),
-    "reproduce": CommandEntry(
-        _HERE + "reproduce", "the paper's figures and claims", "render", "python -m multispin_env.apps.reproduce"
-    ),
+    "reproduce": CommandEntry(_HERE + "reproduce", "the paper's figures and claims", "render"),
     "watch": CommandEntry(_HERE + "watch", "look on while something decides", "render"),
     "explore": CommandEntry(_HERE + "explore", "a page with sliders, in the browser", "app"),
     "solve": CommandEntry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),

@@ -3,9 +3,8 @@
 docs/evidence/serving.md has what they earn.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +19,6 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
-from multispin_env.server import VerificationLaw
 
 
 def present(state: ContinuousState) -> FloatArray:
@@ -282,66 +280,3 @@ class LoadAware(Deadlines):
     @override
     def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
         return Deadlines(self.scenario, self.base, self.need, self.haste).tuned(options)
-
-
-@dataclass(frozen=True, eq=False)
-class AtServer(ContinuousController):
-    """One length for all, and every pass takes all requests that are there when it starts."""
-
-    draft_length: int  # L, 0 for no drafts
-
-    @override
-    def decide(self, state: ContinuousState) -> ContinuousDecision:
-        length = np.full(state.phase.shape, self.draft_length)
-        return take_all(length).changed(join=np.full(length.shape, Join.WAIT))
-
-
-def autoregressive(scenario: Scenario) -> tuple[ContinuousController, ...]:
-    """The server alone: a token for each request in every pass, as with continuous batching.
-
-    A pass holds all requests that are there, T_ver(n, n), and the prompts of new ones.
-    """
-    return (_at_server(scenario, 0),)
-
-
-def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
-    """A server that drafts for all requests that are there, in batches, and verifies them.
-
-    One step takes L T_srv(n) + T_ver(n, n (L + 1)), as in `colocated_goodput`. One controller for each L from 0.
-    """
-    return tuple(_at_server(scenario, length) for length in range(scenario.max_draft_length + 1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DraftingServer(Scenario):
-    """A system whose server drafts so many tokens for each request of a pass before it."""
-
-    drafted: int
-
-    @cached_property
-    @override
-    def law(self) -> VerificationLaw:
-        law = super().law
-        if not self.server_draft_pieces:
-            return replace(law, fixed_time=law.fixed_time + self.drafted * self.server_draft_time)
-        pieces = tuple((self.drafted * start, self.drafted * slope) for start, slope in self.server_draft_pieces)
-        return replace(law, drafting=pieces)
-
-
-def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
-    at_server = scenario.replace(
-        mean_draft_time=1e-12,  # a scenario has to have some
-        total_bandwidth=1e30,
-        round_trip_time=0.0,
-        min_draft_length=0,
-        draft_ahead=False,  # as devices do
-    )
-    same = {field.name: getattr(at_server, field.name) for field in fields(Scenario)}
-    return AtServer(DraftingServer(**same, drafted=draft_length), draft_length)
-
-
-SERVER_ONLY: Mapping[str, Callable[[Scenario], tuple[ContinuousController, ...]]] = {
-    "autoregressive": autoregressive,
-    "colocated": colocated,
-}
-"""By name; where there are several, in order, the best for a load is meant."""

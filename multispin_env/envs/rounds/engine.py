@@ -1,215 +1,19 @@
-"""Engine of rounds: the core that steps a batch of copies, and observation, action and reward around it."""
+"""Engine of rounds: observation, action and reward around the core that steps a batch of copies."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
-from multispin_env.envs.engine import ALL, Counts, Engine, Step
+from multispin_env.arrays import BoolArray, FloatArray, Rows
+from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.rounds.encodings import whole_length_slopes
 from multispin_env.envs.settings import Settings
-from multispin_env.physics.acceptance import Requests
-from multispin_env.physics.chains import ChainRound, chain_left, drawn_hits, hit_probability
-from multispin_env.physics.radio import spectral_efficiency
-from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, slopes, users_from_uniforms
-from multispin_env.physics.streams import (
-    EPISODES,
-    MOST_ROWS,
-    CopyStreams,
-    Draw,
-    rows_ahead,
-    user_exponentials,
-    user_uniforms,
-)
-from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
-from multispin_env.scenario import Scenario
-
-
-def _streams(draw: Draw, num_copies: int, most_rows: int = MOST_ROWS) -> CopyStreams:
-    numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
-    return CopyStreams(draw, num_copies, min(most_rows, rows_ahead(num_copies * max(numbers, 1))))
-
-
-class Core:
-    """Copies of one system, stepped together.
-
-    Every copy has four random streams of its own, spawned from its generator: devices (read at a reset), fading and
-    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So what one
-    copy sees depends on nothing but its seed, and the fading does not depend on whether tokens are drawn. Arrays
-    that change are replaced, never written into: one that was handed out keeps its numbers. Tokens that are priced are
-    drawn if ``sampled``; if ``drawn``, tokens are drawn although they are not priced.
-    """
-
-    def __init__(self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, sampled: bool, drawn: bool) -> None:
-        dynamics.acceptance.prior(scenario)  # refuses a scenario that it can't serve
-        self.scenario = scenario
-        self.dynamics = dynamics
-        self.num_copies = num_copies
-        self._sampled = sampled
-        self._drawn = sampled or drawn
-        self._chains = np.zeros((num_copies, scenario.num_users)) if scenario.draft_ahead else None
-        self.chain_round: ChainRound | None = None
-        """Chains of the last round; ``None`` where nobody drafts ahead."""
-        num_users = scenario.num_users
-        uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
-        device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
-        self._devices = _streams(device_rows, num_copies, EPISODES)
-        self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_copies)
-        self._tokens = _streams(partial(user_exponentials, num_users=num_users), num_copies)
-        self._renewals = _streams(uniform_rows, num_copies)
-        ones, zeros = np.ones((num_copies, num_users)), np.zeros((num_copies, num_users), dtype=np.int64)
-        self.mean_gain = ones
-        self.requests = Requests(zeros, ones, zeros, zeros)
-        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of these requests, once it was asked for
-        self._draft_time = ones
-        self._gain = ones
-        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiency, the oldest first, the present one last
-        self._name_states()
-
-    def seed(self, copy: int, generator: np.random.Generator) -> None:
-        """Give a copy fresh streams, spawned from ``generator``."""
-        streams = (self._devices, self._fading, self._tokens, self._renewals)
-        for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
-            stream.seed(copy, child)
-
-    def reset(self, copies: IntArray | None = None) -> None:
-        """New devices, a first round of fading and first requests for these copies (default all)."""
-        rows: Rows = ALL if copies is None else copies
-        users = self._new_users(rows, copies)
-        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
-        self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
-        self._outwait_delay(rows, copies)
-        if self._chains is not None:
-            self._chains = replaced(self._chains, rows, np.zeros_like(self._chains[rows]))
-        self._name_states()
-
-    def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
-        """Price a decision (n, K) with the current state, then go on to the next round.
-
-        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void. Returns the
-        outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
-        """
-        luck = self._read_luck(over) if self._drawn or self._chains is not None else None
-        drawn = None
-        if luck is not None and self._drawn:
-            drawn = self.dynamics.acceptance.sampled_tokens(self.requests, decision.draft_length, luck)
-        if drawn is None or not self._sampled:
-            outcome = self.expected(decision)
-        else:
-            outcome = price(self.scenario, self.state, decision, drawn)
-        tokens = outcome.tokens if drawn is None else drawn
-        if luck is not None and self._chains is not None:
-            self.chain_round = self._chains_of(self._chains, decision.draft_length, outcome.round_latency, luck)
-        if over is None:
-            self._go_on(tokens)
-        else:
-            self._go_on_or_start_anew(tokens, np.flatnonzero(over))
-        if self.chain_round is not None:
-            kept = self.chain_round.hit & ~self.renewed
-            self._chains = self.chain_round.drafted_ahead * (kept if over is None else kept & ~over[:, None])
-        self._name_states()
-        return outcome, tokens
-
-    @property
-    def renewed(self) -> BoolArray:
-        """Devices (n, K) whose request is another one than in the round before."""
-        changes = self.dynamics.acceptance.changes
-        return self.requests.age == 0 if changes else np.zeros(self.requests.age.shape, dtype=np.bool_)
-
-    def expected(self, decision: Decision) -> Outcome:
-        """Price a decision (n, K) with expected tokens in the current state."""
-        return price(self.scenario, self.state, decision, self.expected_tokens(decision.draft_length))
-
-    def interpolated_tokens(self, draft_length: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Expected tokens (n, K) of real lengths, on the line between the whole ones beside them, and its slope."""
-        scenario = self.scenario
-        low = np.floor(draft_length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
-        below = self.expected_tokens(low)
-        slope = self.expected_tokens(low + 1) - below
-        return below + slope * (draft_length - low), slope
-
-    def expected_tokens(self, draft_length: IntArray) -> FloatArray:
-        """Expected tokens (n, K) of whole lengths in the present requests."""
-        if self._expectation is None:
-            self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
-        return self._expectation(draft_length)
-
-    def _read_luck(self, over: BoolArray | None) -> FloatArray:
-        """Exponential variables (n, K) of a round; 0 of copies that are over."""
-        if over is None:
-            return self._tokens.read()
-        playing = np.flatnonzero(~over)
-        luck = np.zeros((self.num_copies, self.scenario.num_users))
-        luck[playing] = self._tokens.read(playing)
-        return luck
-
-    def _chains_of(
-        self, chains: FloatArray, draft_length: IntArray, duration: FloatArray, luck: FloatArray
-    ) -> ChainRound:
-        """What becomes of chains (n, K) in a round of ``duration`` (n,) seconds."""
-        ahead = chain_left(self.scenario, draft_length, self._draft_time, chains, duration[:, None])
-        hit = drawn_hits(hit_probability(self.scenario, draft_length, self.requests.rate), luck)
-        return ChainRound(chains.copy(), ahead, hit)
-
-    def _go_on(self, tokens: FloatArray) -> None:
-        dynamics = self.dynamics
-        if dynamics.acceptance.changes:
-            fresh = self._renewals.read()
-            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
-        self._report(ALL, dynamics.channel.next_gain(self._gain, self.mean_gain, self._fading.read()))
-
-    def _go_on_or_start_anew(self, tokens: FloatArray, ended: IntArray) -> None:
-        """Read one row for each copy and go on with it everywhere; then put those that ended in their places."""
-        dynamics, channel = self.dynamics, self.dynamics.channel
-        users = self._new_users(ended, ended)
-        if dynamics.acceptance.changes:
-            fresh = self._renewals.read()
-            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
-            fresh = fresh[ended]
-        else:
-            fresh = self._renewals.read(ended)
-        self._renew(ended, dynamics.acceptance.first(self.scenario, users.task, fresh))
-        fading = self._fading.read()
-        gain = channel.next_gain(self._gain, self.mean_gain, fading)
-        self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
-        self._outwait_delay(ended, ended)
-
-    def _new_users(self, rows: Rows, copies: IntArray | None) -> Users:
-        users = users_from_uniforms(self.scenario, self._devices.read(copies))
-        self._draft_time = replaced(self._draft_time, rows, users.draft_time)
-        self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
-        return users
-
-    def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
-        """Rounds that pass until there is a report of the first one."""
-        for _ in range(self.dynamics.delay):
-            fading = self._fading.read(copies)
-            self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
-
-    def _renew(self, rows: Rows, requests: Requests) -> None:
-        self.requests = Requests._make(
-            replaced(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
-        )
-        self._expectation = None
-
-    def _report(self, rows: Rows, gain: FloatArray) -> None:
-        """Let a round pass: ``gain`` is the present one, and every report is a round older."""
-        self._gain = replaced(self._gain, rows, gain)
-        efficiency = spectral_efficiency(self.scenario, gain)
-        later = [report[rows] for report in self._reports[1:]] + [efficiency]
-        self._reports = [replaced(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
-
-    def _name_states(self) -> None:
-        self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)
-        """What prices the next decision, arrays (n, K)."""
-        self.reported = self.state
-        """`state` with the spectral efficiency of the last report, arrays (n, K)."""
-        if self.dynamics.delay:
-            self.reported = self.state.changed(spectral_efficiency=self._reports[0])
+from multispin_env.physics.chains import ChainRound
+from multispin_env.physics.rounds import price, slopes
+from multispin_env.physics.rounds_core import RoundsCore
+from multispin_env.physics.types import Decision, Observed, RealDecision
 
 
 class RoundsEngine(Engine):
@@ -220,7 +24,7 @@ class RoundsEngine(Engine):
         objective = variant.objective(settings.scenario, num_copies)
         super().__init__(settings.actions, settings.observations, objective, num_copies)
         self._variant, dynamics = variant, variant.dynamics(self.scenario)
-        self._core = Core(self.scenario, dynamics, num_copies, sampled=settings.sampled, drawn=settings.drawn)
+        self._core = RoundsCore(self.scenario, dynamics, num_copies, sampled=settings.sampled, drawn=settings.drawn)
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
         self._tells_hidden = settings.arguments.get("privileged", False)
         self._best = settings.best_controller if settings.optimum else None

@@ -31,7 +31,7 @@ def written(tmp_path_factory):
 
 def test_worker_processes_write_the_same_bytes(written, tmp_path):
     folder, _ = written
-    command = [sys.executable, "-m", "multispin_env.apps.reproduce", "--workers", "2", *ARGUMENTS, str(tmp_path / "b")]
+    command = [sys.executable, "-m", "multispin_env", "reproduce", "--workers", "2", *ARGUMENTS, str(tmp_path / "b")]
     environment = {**os.environ, "PYTHONHASHSEED": "1"}  # this one's is random
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
