@@ -27,6 +27,7 @@ from multispin_env.envs.registration import register_environment, tell_gymnasium
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.envs.settings import Comparison
 from multispin_env.physics.arrivals import make_arrivals
+from multispin_env.physics.continuous.averages import LongRun
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -47,7 +48,7 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
 from multispin_env.simulation.capacity import Capacity, capacity
-from multispin_env.simulation.long_run import LongRun, long_run, long_run_rate, serve
+from multispin_env.simulation.long_run import long_run, long_run_rate, serve
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 

@@ -45,11 +45,10 @@ def decision_times(scenario: ms.Scenario, calls: int) -> list[float]:
 
 def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
-    from tests.models import tiny
-
     from multispin_env.apps.models.contender import LiveContender, draw_air
     from multispin_env.apps.models.network import Pair
     from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
+    from tests.apps.models import tiny
 
     scenario = ms.Scenario.preset("llama2", num_users=users)
     prompts = np.random.default_rng(0).integers(2, tiny.WORDS, (16, 8)).tolist()

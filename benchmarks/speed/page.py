@@ -12,10 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.explore.browser import browser, redraw, resize, served, visit
-
 from benchmarks.tools import Row, show
 from multispin_env.apps.explore.page import VIEWS
+from tests.apps.explore.browser import browser, redraw, resize, served, visit
 
 MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 """Sliders that are moved, each from where and by how much; of the views that have them."""

@@ -50,7 +50,7 @@ def test_record_of_the_package():
     assert records.length.min() == 14
     means = [records.probability[records.task[records.prompt] == task].mean() for task in range(4)]
     assert means == pytest.approx([0.924, 0.912, 0.662, 0.750], abs=1e-3)
-    assert (resources.files("multispin_env") / "records" / "README.md").is_file()
+    assert (resources.files("multispin_env") / "data" / "records" / "README.md").is_file()
 
 
 def test_own_record(write):

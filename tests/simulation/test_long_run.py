@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.greedy import SERVER_ONLY
+from multispin_env.baselines.at_server import SERVER_ONLY
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.tokens import expected_tokens
 from tests.controllers.continuous.states import LIMITS, workload

@@ -15,12 +15,13 @@ from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
+from multispin_env.physics.continuous.averages import LongRun
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario
-from multispin_env.simulation.long_run import LongRun, long_run, long_run_rate, serve
+from multispin_env.simulation.long_run import long_run, long_run_rate, serve
 
 PAPERS, BASE, BOUND = "optimal", "synchronous", "bound"
 RULES = (PAPERS, BASE, "greedy", "groups", "prices")
