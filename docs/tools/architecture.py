@@ -10,27 +10,30 @@ OUT = Path(__file__).resolve().parents[1] / "images" / "architecture.png"
 
 ROOMS = (
     ("agents/", "registry, methods, policies, training, runs, evaluation, export (torch)"),
-    ("commands/", "what a user runs, one file each"),
-    ("models/  explore/", "real language models (torch); the page in the browser"),
-    ("reproduce/  watch  terminal/  executors", "figures, films; options, tables and progress; many tasks"),
-    ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison; doors to other libraries"),
-    ("envs/", "shells single and vector, engine, observations, objectives, settings; rendering/"),
+    ("apps/", "commands, figures, films, the page, real models; options, tables, progress; many tasks"),
+    ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison, suite; doors to other libraries"),
+    ("envs/", "single and vector, engine, observations, objectives, settings; rendering/"),
     ("envs/rounds/  envs/continuous/", "engines, encodings, variants"),
-    ("controllers/", "base, names, plug-in, estimators, capacity; rounds/ and continuous/"),
+    ("simulation/", "long runs and requests under a controller, capacity"),
+    ("bounds/  baselines/", "what no policy exceeds; systems and rules of others"),
+    ("controllers/", "base, names, plug-in, estimators; rounds/ and continuous/"),
     ("solver/", "problem, equalization, relaxed, rule, search, certify"),
     (
         "physics/  physics/continuous/",
-        "radio, tokens, rounds, acceptance, arrivals, lengths, streams; core, passes, queues",
+        "radio, tokens, rounds, acceptance, arrivals, streams; both cores, passes, queues",
     ),
     ("registry, scenario, server, field_files", "what there is, by name; its files are in data/"),
     ("arrays, units, checks, files, npz", "types, conversions, what users hand in"),
 )
 """Folders (with a stroke) and files from the top to the bottom, each with what it holds; imports go down."""
 
+RINGS = (("on top", 0, 1), ("measured", 2, 2), ("the environment and its mathematics", 3, 11))
+"""Name, first and last room of each ring."""
+
 WALKS = (
-    ("an action", "#0072B2", (5, 6, 9), "step → decode → price → reward"),
+    ("an action", "#0072B2", (3, 4, 9), "step → decode → price → reward"),
     ("a state", "#009E73", (7, 8, 9), "checked → rule or certified → decision"),
-    ("a run", "#D55E00", (0, 4, 5), "configuration → train → held-out → table"),
+    ("a run", "#D55E00", (0, 2, 3), "configuration → train → held-out → table"),
 )
 """Name, colour, rooms passed and what happens, of each walk of the page."""
 
@@ -40,7 +43,7 @@ def draw() -> Figure:
     figure = Figure(figsize=(9.0, 7.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.set_xlim(0.0, 10.0)
+    axes.set_xlim(-0.5, 10.0)
     axes.set_ylim(-len(ROOMS) - 0.6, 0.6)
     axes.axis("off")
     for index, (name, holds) in enumerate(ROOMS):
@@ -51,6 +54,9 @@ def draw() -> Figure:
         )
         axes.text(0.3, -index + 0.12, name, va="center", weight="bold", fontsize=10)
         axes.text(0.3, -index - 0.17, holds, va="center", fontsize=8.5, color="#333333")
+    for name, first, last in RINGS:
+        axes.plot([-0.12, -0.12], [-first + 0.36, -last - 0.36], color="#333333", linewidth=2)
+        axes.text(-0.28, -(first + last) / 2, name, rotation=90, va="center", ha="center", fontsize=8.5)
     for column, (name, colour, rooms, happens) in enumerate(WALKS):
         x = 7.75 + 0.75 * column
         axes.plot([x, x], [-rooms[0], -rooms[-1]], color=colour, linewidth=2.5)
