@@ -90,7 +90,9 @@ def entry(name):
     (policy,) = read_entry(FOLDER / "entry").policies[name]
     folder = FOLDER / "entry" / policy["folder"]
     settings, env_id = load_policy(folder).settings, read_about(folder)["env"]
-    return {**environment(settings, env_id), "mean": float(values_of(FOLDER / "entry", (name, 0, policy)).mean())}
+    values = values_of(FOLDER / "entry", (name, 0, policy))
+    assert not isinstance(values, Exception), values
+    return {**environment(settings, env_id), "mean": float(values.mean())}
 
 
 def resumed(name):
