@@ -25,7 +25,7 @@ from agents.policies import UserEncoder, UserFeatures, UserHead
 from agents.vec_env import NativeVecEnv, checked_native
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.observations import Observation, ObservationCodec
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.scenario import Scenario
 
 DISCOUNT = 0.98

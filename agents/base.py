@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from agents.policies import LAST_STD, EquivariantActorCritic
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.server import LAW

@@ -22,8 +22,8 @@ from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import Settings
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.envs.variant import Settings
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from multispin_env.apps.commands.main import run_alias
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
 

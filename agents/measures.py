@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.policies import policy_of
 from agents.runs import RunConfig
 from multispin_env.apps.terminal.output import Progress
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.cases import Cases, States, cases_of, heading, held_out, listed_contenders, watched
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json

@@ -15,7 +15,7 @@ from agents.registry import AGENTS, PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.checks import check_name
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.policy import Policy
 from multispin_env.files import beside, read_json
 from multispin_env.scenario import Scenario

@@ -25,7 +25,7 @@ from torch import nn
 from typing_extensions import override
 
 from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.policy import Entries, Policy
 
 PRIOR_RATE = 0.75

@@ -19,7 +19,7 @@ from agents.registry import AGENTS, check_admitted
 from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.registration import loaded_arguments, named_files, saved_arguments
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.variant import Settings, Variant
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.policy import checksum
 from multispin_env.evaluation.statistics import TUNING_SEED

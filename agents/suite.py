@@ -36,7 +36,7 @@ from multispin_env.apps.executors import Executor
 from multispin_env.apps.terminal.arguments import executor_of, part_of
 from multispin_env.apps.terminal.output import Tally
 from multispin_env.checks import check_integer, shown
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (

@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.settings import Settings
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario

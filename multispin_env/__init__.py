@@ -25,7 +25,7 @@ from multispin_env.envs.continuous.variants import ContinuousVariant
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.settings import Comparison
+from multispin_env.envs.variant import Comparison
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.averages import LongRun
 from multispin_env.physics.continuous.service_log import ServiceRun

@@ -20,7 +20,7 @@ import agents
 from benchmarks.tools import Row, show
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender

@@ -29,7 +29,7 @@ from agents.training import keep_memory
 from agents.vec_env import make_vec_env
 from benchmarks.speed.subjects import DEFAULT_ID, DRAWN
 from benchmarks.tools import Row, cpu_seconds, show
-from multispin_env.envs.settings import MAX_EPISODE_STEPS
+from multispin_env.envs.variant import MAX_EPISODE_STEPS
 
 STAGES = {"env": "environments alone", "collect": "collecting with the policy", "learn": "all of learn"}
 SEED = 0

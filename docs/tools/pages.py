@@ -13,7 +13,7 @@ from scores import SCENARIO, scores_of, slug
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.controllers.names import ContenderName
-from multispin_env.envs.settings import MAX_EPISODE_STEPS
+from multispin_env.envs.variant import MAX_EPISODE_STEPS
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import Registry
 

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from multispin_env.checks import shown
-from multispin_env.envs.settings import Variant
+from multispin_env.envs.variant import Variant
 from multispin_env.files import beside
 from multispin_env.registry import ENVIRONMENTS
 

@@ -22,7 +22,7 @@ from multispin_env.envs.engine import Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS, Renderer
-from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
+from multispin_env.envs.variant import DEFAULT_SCENARIO, Settings, Variant
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 

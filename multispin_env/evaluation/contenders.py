@@ -10,8 +10,8 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import Settings, Variant
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.envs.variant import Settings, Variant
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.rounds import sample_state

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.envs.registration import loaded_arguments, saved_arguments
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.variant import Settings, Variant
 from multispin_env.files import MIB, read_bytes, read_json
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario

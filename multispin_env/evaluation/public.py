@@ -12,7 +12,7 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import DEFAULT_SCENARIO
+from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
 from multispin_env.evaluation.contenders import Contender, make_contender, native

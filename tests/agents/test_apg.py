@@ -13,7 +13,7 @@ from agents.apg import WIDE, WINDOW, APGSettings, Play
 from agents.base import scenarios_like
 from agents.vec_env import make_vec_env
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from tests.families import SLOPING

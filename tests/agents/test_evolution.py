@@ -13,7 +13,7 @@ from agents.base import tuning_for
 from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
 from agents.policies import policy_of
 from agents.vec_env import first_seed, make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.registry import ENVIRONMENTS
 
 CLOSED, OPEN, AHEAD = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0", "MultiSpin/DraftAhead-v0"

@@ -25,7 +25,7 @@ from agents.policies import policy_of
 from agents.runs import Limits, config_from, load_config, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.policy import checksum, load_policy
 from multispin_env.registry import ENVIRONMENTS

@@ -6,7 +6,7 @@ import torch as th
 
 from agents.apg import DISCOUNT, APGSettings, Foresight
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.registry import ENVIRONMENTS
 
 FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"

@@ -13,7 +13,7 @@ from agents.policies import Beside, Codes, EquivariantActorCritic, SumHead, User
 from agents.runs import TRAINING_DEFAULTS
 from agents.sac import JointValue
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 

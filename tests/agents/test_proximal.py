@@ -13,7 +13,7 @@ from agents.base import Tuning, tuning_for
 from agents.policies import EquivariantActorCritic
 from agents.ppo import PPOSettings, Proximal, Rollout, gains
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, COPIES, USERS, STEPS, SHORT = "MultiSpin/Heterogeneous-v0", 5, 3, 6, 4

@@ -12,7 +12,7 @@ from agents import AGENTS
 from agents.base import tuning_for
 from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"

@@ -24,7 +24,7 @@ from agents.runs import (
 )
 from agents.training import train
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import ENVIRONMENTS
 

@@ -22,7 +22,7 @@ from agents.runs import Limits, RunConfig
 from agents.training import train
 from agents.vec_env import make_vec_env
 from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.policy import Policy
 from multispin_env.registry import ENVIRONMENTS

@@ -12,7 +12,7 @@ import multispin_env as ms
 from agents import AGENTS
 from agents.measures import Measure
 from agents.vec_env import RESERVED, NativeVecEnv, apart, first_seed, make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation import statistics
 from multispin_env.evaluation.cases import held_out
 from multispin_env.registry import ENVIRONMENTS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.settings import MARK, Variant
+from multispin_env.envs.variant import MARK, Variant
 from multispin_env.registry import ENVIRONMENTS
 from tests.envs.continuous.played import HIDDEN
 

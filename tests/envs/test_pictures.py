@@ -28,7 +28,7 @@ from multispin_env.envs.rendering.continuous import (
     marks_of,
 )
 from multispin_env.envs.rendering.renderers import Picture
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Decision, Outcome

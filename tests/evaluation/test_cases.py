@@ -6,7 +6,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.cases import (
     Episodes,
     States,

@@ -8,7 +8,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.rounds.hidden import RecordedAcceptance
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.policy import ONNX, POLICY, Policy, describe, load_policy, read_about, settings_of
 from multispin_env.registry import ENVIRONMENTS
 

@@ -15,7 +15,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.variant import Settings, Variant
 from multispin_env.evaluation.contenders import make_contender, native, start
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousDecision, Join

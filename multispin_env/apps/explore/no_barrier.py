@@ -18,7 +18,7 @@ from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.envs.continuous.serving import Serving
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.continuous import Axes
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
 from multispin_env.registry import ENVIRONMENTS

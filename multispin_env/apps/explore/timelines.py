@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from multispin_env.envs.rendering.continuous import Stretch, Trace, Traces, marks_of, of_device, of_server
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState

@@ -9,7 +9,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.observations import ObservationCodec, fields_of
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore

@@ -17,7 +17,7 @@ from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
 from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
-from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, Settings, Variant
+from multispin_env.envs.variant import Comparison, Family, InfoKeys, Learning, Settings, Variant
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of

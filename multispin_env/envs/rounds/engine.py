@@ -9,7 +9,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, Rows
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.rounds.encodings import whole_length_slopes
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.rounds import price, slopes
 from multispin_env.physics.rounds_core import RoundsCore

@@ -16,7 +16,7 @@ from multispin_env.envs.rendering.charts import Histories
 from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
-from multispin_env.envs.settings import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Settings, Variant
+from multispin_env.envs.variant import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Settings, Variant
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState

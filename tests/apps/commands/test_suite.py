@@ -13,7 +13,7 @@ import pytest
 import agents
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
 from multispin_env.registry import ENVIRONMENTS

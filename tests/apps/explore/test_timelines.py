@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.apps.explore import timelines
 from multispin_env.apps.explore.timelines import TICKS, play, timeline
 from multispin_env.envs.rendering.continuous import marks_of
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.variant import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import ENVIRONMENTS
 
