@@ -21,6 +21,7 @@ from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.variants import ContinuousVariant
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
@@ -61,8 +62,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Assumptions", "Capacity", "CertifiedDecision", "Comparison", "ComparisonTable", "ContinuousController",
     "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState", "ContinuousVariant",
-    "Controller", "Decision", "Demand", "Join", "LongRun", "Modifier", "Objective", "Observed", "Outcome", "Phase",
-    "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsController", "RoundsVariant", "Scenario", "Sensitivities",
+    "Controller", "Decision", "Demand", "EnvConfig", "Join", "LongRun", "Modifier", "Objective", "Observed", "Outcome",
+    "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsController", "RoundsVariant", "Scenario", "Sensitivities",
     "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput",
     "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names", "evaluate",
     "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller",

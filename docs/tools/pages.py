@@ -101,7 +101,7 @@ def _linked(text: str, own: str) -> str:
 
 def animate(env_id: str, path: Path) -> str:
     """Film the best that is known beside the next in the comparison; returns the command, but for its file."""
-    episodes = Episodes(env_id, 2, SCENARIO)
+    episodes = Episodes(ms.EnvConfig.of(env_id, SCENARIO), 2)
     reference = episodes.reference
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--beside", other]
