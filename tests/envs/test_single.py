@@ -178,7 +178,7 @@ def test_a_specification_goes_through_json():
     scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", num_users=3)
     env = gym.make("MultiSpin/Serving-v0", scenario=scenario, load=(0.3, 0.9), arrivals="gamma")
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
-    assert again.unwrapped.settings == env.unwrapped.settings
+    assert again.unwrapped.config == env.unwrapped.config
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])

@@ -154,7 +154,7 @@ def test_without_drafting_ahead_rounds_are_those_of_the_full_problem(encoding, r
 def test_an_observation_and_a_state_without_head_starts_are_those_of_head_starts_of_nought():
     env = vector(draft_ahead=False, num_users=3)
     observation, _ = env.reset(seed=0)
-    again = env.settings.observations.encode(env.state)
+    again = env.config.observations.encode(env.state)
     assert all((again[key] == observation[key]).all() for key in observation)
 
 
