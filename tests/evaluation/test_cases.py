@@ -19,6 +19,7 @@ from multispin_env.evaluation.cases import (
 )
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
+from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"

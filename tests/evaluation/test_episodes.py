@@ -231,7 +231,7 @@ def test_environments_of_episodes():
     env = make_episode_env(EnvConfig.of(HETEROGENEOUS, "qwen3.5", num_users=2), 3, max_episode_steps=4)
     assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
     assert make_episode_env(EnvConfig.of(HETEROGENEOUS), 2).unwrapped.max_episode_steps == 64
-    with pytest.raises(ValueError, match="env: expected one of .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
+    with pytest.raises(ValueError, match=r"env: expected one of .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
         EnvConfig.of("MultiSpin/Heterogenous-v0")
     for episodes, options, words in (
         (1, {}, "episodes: expected an integer ≥ 2, got 1"),
