@@ -181,9 +181,9 @@ def test_the_layout_is_no_content(saved):
         ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
         (
             {"env": "MultiSpin/Heterogenous-v0"},
-            "environment: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
+            "env: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
         ),
-        ({"env": ["x"]}, r"environment: expected one of .*, got \['x'\]"),
+        ({"env": ["x"]}, r"env: expected one of .*, got \['x'\]"),
         ({"agent": "evolution"}, "agent: expected an environment in which decisions change later .*, got Heterogen"),
         ({"agent": "apg", "env": CLOSED}, "agent: expected an environment whose reward has derivatives .* Continuous"),
         ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
