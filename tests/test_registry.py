@@ -6,7 +6,7 @@ from multispin_env.apps.reproduce.figure import FigureSpec
 from multispin_env.controllers.estimators import Estimator
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.rounds.encodings import RoundsCodec
-from multispin_env.envs.settings import Variant
+from multispin_env.envs.variant import Variant
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.lengths import Lengths

@@ -216,7 +216,7 @@ QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}
 def test_stored_reference_scores(path):
     stored = json.loads(path.read_text(encoding="utf-8"))
     about, rows = stored["about"], {row["name"]: row for row in stored["rows"]}
-    cases = Episodes(about["env"], about["episodes"], about["scenario"], seed=about["seed"])
+    cases = Episodes(ms.EnvConfig.of(about["env"], about["scenario"]), about["episodes"], seed=about["seed"])
     assert {name.removesuffix("+clairvoyant") for name in rows} >= {
         name.removesuffix("+clairvoyant") for name in cases.contenders
     }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Layout
@@ -28,11 +29,9 @@ from multispin_env.envs.rendering.continuous import (
     marks_of,
 )
 from multispin_env.envs.rendering.renderers import Picture
-from multispin_env.envs.settings import Settings
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Decision, Outcome
-from multispin_env.registry import ENVIRONMENTS
 
 TWO, THREE = (ms.Scenario.preset("llama2", num_users=users, total_bandwidth=8e6) for users in (2, 3))
 
@@ -222,7 +221,7 @@ def step_of(tokens, optimum=None):
 
 
 def settings_of(env_id, scenario):
-    return Settings(scenario, ENVIRONMENTS.load(env_id)(), reward="sampled")
+    return EnvConfig.of(env_id, scenario, reward="sampled")
 
 
 def test_copies_have_episodes_of_their_own_and_views_stay_as_they_are():

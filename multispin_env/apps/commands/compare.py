@@ -28,6 +28,7 @@ from multispin_env.apps.terminal.output import (
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer
 from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW
@@ -81,7 +82,9 @@ def run(options: argparse.Namespace) -> None:
     executor = executor_of(options)
     arguments = chosen_arguments(options)
     check_settings(options, arguments, [options.env], COMMON)
-    cases = Episodes(options.env, options.episodes, options.scenario, arguments, options.seed)
+    steps = arguments.pop("max_episode_steps", None)
+    config = EnvConfig.of(options.env, options.scenario, **arguments)
+    cases = Episodes(config, options.episodes, options.seed, steps)
     metric = chosen_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)
     found = compared(cases, stats_of(cases, tuple(plays), executor), reference, metric)

@@ -19,7 +19,7 @@ from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
 from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
-from multispin_env.envs.settings import Comparison, Learning
+from multispin_env.envs.variant import Comparison, Learning
 from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.lengths import Lengths

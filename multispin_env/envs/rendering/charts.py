@@ -123,8 +123,8 @@ def _append_to_mean(means: list[float], value: float, count: float) -> None:
 class Recorder(ABC):
     """Episodes of n copies, as far as pictures need them."""
 
-    def __init__(self, settings: Any, num_copies: int) -> None:
-        self._settings = settings
+    def __init__(self, config: Any, num_copies: int) -> None:
+        self._config = config
         self._episodes = [self._episode() for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
@@ -162,23 +162,23 @@ class Histories(Recorder):
 
     @property
     def _by_time(self) -> bool:
-        return self._settings.variant.comparison.info.goodput is None
+        return self._config.variant.comparison.info.goodput is None
 
     @override
     def _take_in(self, episode: History, step: Step, copy: int) -> None:
         best = step.info.get("optimal_goodput")
         tokens = step.info["accepted_tokens"][copy].copy()
         chain = None
-        if self._settings.scenario.draft_ahead:
+        if self._config.scenario.draft_ahead:
             chain = ChainRound(*(step.info[name][copy].copy() for name in ChainRound._fields))
         last = Round(step.decision[copy].copy(), step.outcome[copy], tokens, chain)
         episode.add(last, None if best is None else float(best[copy]))
 
     @override
     def view(self, copy: int = 0) -> View:
-        history, drawn = self._episodes[copy], self._settings.drawn
+        history, drawn = self._episodes[copy], self._config.drawn
         return View(
-            self._settings.scenario,
+            self._config.scenario,
             drawn,
             history.last,
             tuple(history.goodput),

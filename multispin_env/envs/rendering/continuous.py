@@ -136,9 +136,9 @@ class Traces(Recorder):
 
     @override
     def view(self, copy: int = 0) -> Trace:
-        settings = self._settings
-        serving = bool(settings.variant.comparison.info.episode)
-        return Trace(settings.scenario, settings.drawn, tuple(self._episodes[copy]), serving=serving)
+        config = self._config
+        serving = bool(config.variant.comparison.info.episode)
+        return Trace(config.scenario, config.drawn, tuple(self._episodes[copy]), serving=serving)
 
 
 class Doing(IntEnum):

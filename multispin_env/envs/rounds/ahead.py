@@ -12,7 +12,7 @@ from multispin_env.envs.continuous.encodings import reference_rate
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
 from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.settings import Comparison, InfoKeys, Learning
+from multispin_env.envs.variant import Comparison, InfoKeys, Learning
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.scenario import Scenario
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, shown
-from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, read_about
+from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
@@ -150,7 +150,8 @@ def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatAr
     name, _, policy = cell
     try:
         one = task(name)
-        values = one.values(policy["rule"] if "rule" in policy else _loaded(_inside(folder, policy["folder"]), one.env))
+        path = None if "rule" in policy else _inside(folder, policy["folder"])
+        values = one.values(policy["rule"] if path is None else _loaded(path, one.config.env_id))
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
     except Exception as error:
         return error
@@ -181,14 +182,13 @@ def _inside(folder: Path, name: str) -> Path:
 def _loaded(path: Path, wanted: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
         policy = load_policy(path)  # which refuses a file that names no environment
-        env = read_about(path)["env"]
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        env, policy = import_own("agents.models").read_policy(path)  # which needs torch
+        policy = import_own("agents.models").read_policy(path)  # which needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
-    if env != wanted:
-        raise ValueError(f"env: expected a policy for {wanted}, got one for {shown(env)}")
+    if policy.config.env_id != wanted:
+        raise ValueError(f"env: expected a policy for {wanted}, got one for {policy.config.env_id!r}")
     return policy
 
 

@@ -17,7 +17,7 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import Contender, native
+from multispin_env.evaluation.contenders import Contender
 from multispin_env.evaluation.episodes import BeginPart, play_episodes, unseen
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender, name_of
@@ -117,15 +117,15 @@ def record(
     dataset_id = _free_id(out or f"multispin/{task.name}/{own_name}-v0")
     env = _Recorder(task.make_vec(episodes, seed))
     decides = _contender(task, by, env, seed)
-    free = replace(task, action=native(env).variant.family.any_decision)
+    free = replace(task, config=task.config.for_any_decision)
     lowest = _mean_return(task, RANDOM_ACTIONS, few, seed, begin)
     highest = _mean_return(free, task.reference, few, seed, begin)
     if isinstance(decides, Controller | PlugIn):
         own, found = (_mean_return(one, by, min(few, COMPARED), seed, begin) for one in (free, task))
         if abs(own - found) > LOSS * abs(highest - lowest):
             raise ValueError(
-                f"by: expected a controller whose decisions the actions of {task.name}, {task.action!r}, can express, "
-                f"got {name!r}, which returns {own:.4g} by itself and {found:.4g} in such actions"
+                f"by: expected a controller whose decisions the actions of {task.name}, {task.config.action!r}, can "
+                f"express, got {name!r}, which returns {own:.4g} by itself and {found:.4g} in such actions"
             )
     stats = play_episodes(env, decides, seed, begin(name))
     buffer = import_module("minari.data_collector").EpisodeBuffer
@@ -177,9 +177,9 @@ def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: in
         env.action_space.seed(seed)
         return lambda observation: env.action_space.sample()
     if isinstance(by, Policy):
-        if by.settings.action != task.action:
-            raise ValueError(f"by: expected a policy with actions {task.action!r}, got {by.settings.action!r}")
-        return by.on(native(env).scenario)
+        if by.config.action != task.config.action:
+            raise ValueError(f"by: expected a policy with actions {task.config.action!r}, got {by.config.action!r}")
+        return by.on(task.config.scenario)
     return as_contender(by, env)
 
 

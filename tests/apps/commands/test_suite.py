@@ -13,10 +13,9 @@ import pytest
 import agents
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
-from multispin_env.registry import ENVIRONMENTS
 
 TASKS = ms.suite.tasks()
 
@@ -118,12 +117,12 @@ def remembering(size=1, kept=1):
     return model.SerializeToString()
 
 
-def write_policy(folder, content, env=FIRST.env, **changed):
+def write_policy(folder, content, env=FIRST.config.env_id, **changed):
     """An exported policy for the first task, or another environment."""
     folder.mkdir()
     (folder / ONNX).write_bytes(content)
-    settings = Settings(FIRST.scenario, ENVIRONMENTS.load(env)(), FIRST.action)
-    about = describe(settings, env, {}, {ONNX: content}) | changed
+    config = EnvConfig.of(env, FIRST.config.scenario, action=FIRST.config.action)
+    about = describe(config, {ONNX: content}) | changed
     (folder / POLICY).write_text(json.dumps(about), encoding="utf-8")
 
 

@@ -39,7 +39,7 @@ def test_stored_actions_played_again_give_what_is_stored(name, by):
     assert write(name, by, "--seed", "5", "--out", "mine/some-v1") == 0
     data = minari.load_dataset("mine/some-v1")
     env = data.recover_environment()
-    assert env.unwrapped.settings == ms.suite.task(name).make().unwrapped.settings
+    assert env.unwrapped.config == ms.suite.task(name).make().unwrapped.config
     assert data.action_space == env.action_space
     seeds = [about["seed"] for about in data.storage.get_episode_metadata(data.episode_indices)]
     assert seeds == [5, 6, 7]

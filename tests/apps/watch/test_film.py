@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from multispin_env.apps.watch import gif_colours, make_watched_env, watch, write_gif, write_mp4, writer_for
+from multispin_env.apps.watch import gif_colours, watch, write_gif, write_mp4, writer_for
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
 from multispin_env.envs.rendering.renderers import RoundsFilm as Film
@@ -15,8 +16,8 @@ FULL = "MultiSpin/Heterogeneous-v0"
 
 
 def episodes(*names, seed=7, **arguments):
-    env = make_watched_env(FULL, 3, "llama2", {"num_users": 3, **arguments})
-    return [watch(env, name, seed) for name in names]
+    config = EnvConfig.of(FULL, num_users=3, **arguments)
+    return [watch(config, 3, name, seed) for name in names]
 
 
 def test_both_meet_the_same_states():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import reference_rate
-from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
 from multispin_env.registry import ARRIVALS, ENVIRONMENTS, LENGTHS
@@ -131,9 +131,9 @@ def test_the_limit_of_both_presets_is_that_of_the_page():
 
 def test_every_contender_gets_the_same_requests():
     """Also where its uplink is another one."""
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    variant = ENVIRONMENTS.load(ID)()
-    barrier = with_uplink_of(ms.make_controller("optimal", scenario), variant)
+    config = EnvConfig.of(ID, num_users=4)
+    scenario, variant = config.scenario, config.variant
+    barrier = config.for_contender(ms.make_controller("optimal", scenario)).variant
     assert barrier.discipline == "reserved"
     assert barrier.workload(scenario) == variant.workload(scenario)
     assert barrier.objective(scenario) == variant.objective(scenario)
