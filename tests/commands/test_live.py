@@ -183,8 +183,7 @@ def fall(logits):
     raise RuntimeError("the device\nis gone")
 
 
-@pytest.mark.parametrize("draft_ahead", [False, True])
-@pytest.mark.parametrize("which", ["large", "small"])
+@pytest.mark.parametrize(("which", "draft_ahead"), [("large", False), ("small", True)])
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
@@ -224,8 +223,7 @@ def test_a_model_that_fails_ends_in_a_sentence_and_what_was_played_is_kept(
     assert json.loads((folder / "failing.json").read_text(encoding="utf-8"))["about"]["rounds"] == kept >= 2
 
 
-@pytest.mark.parametrize("temperature", [0, 1])
-@pytest.mark.parametrize("which", ["target", "draft"])
+@pytest.mark.parametrize(("which", "temperature"), [("target", 0), ("draft", 1)])
 def test_weights_that_are_not_numbers_are_refused_at_once(folder, capsys, which, temperature):
     broken = tiny_model(0)
     with th.no_grad():
