@@ -15,7 +15,7 @@ import multispin_env as ms
 from agents import training
 from agents.checkpoints import load_checkpoint
 from agents.models import load_run, read_policy
-from multispin_env.commands.main import main
+from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.evaluation.policy import load_policy, read_about
 from multispin_env.evaluation.suite.entries import read_entry, values_of

@@ -161,7 +161,11 @@ def test_devices_stay_for_an_episode_and_fading_does_not():
     ("options", "error", "message"),
     [
         ({"num_user": 3}, TypeError, "got an unexpected keyword argument 'num_user'.*did you mean 'num_users'"),
-        ({"optimumm": True}, TypeError, "MultiSpin/Heterogeneous-v0: got an unexpected .*'optimumm'.*did you mean 'optimum'"),
+        (
+            {"optimumm": True},
+            TypeError,
+            "MultiSpin/Heterogeneous-v0: got an unexpected .*'optimumm'.*did you mean 'optimum'",
+        ),
         ({"num_users": 0}, ValueError, "num_users: expected an integer ≥ 1, got 0"),
         ({"total_bandwidth": -1.0}, ValueError, r"total_bandwidth: expected a finite number in \(0, inf\), got -1\.0"),
         ({"scenario": "lama2"}, ValueError, "scenario preset: expected one of .*, got 'lama2'; did you mean 'llama2'"),

@@ -163,6 +163,20 @@ def test_load_is_that_of_a_slow_scan(coarse):
         assert served(found, SCENARIO, replace(asked, rate=load)) == meet
 
 
+@pytest.mark.slow
+def test_a_long_run_of_other_copies_agrees_with_the_interval():
+    """Below its lower end requests are in time, above its upper end they are not."""
+    asked = workload(**LIMITS)
+    found = ms.capacity(SCENARIO, workload=asked, controller="greedy", percent=90.0, copies=32)
+    controller = ms.make_controller("greedy", SCENARIO)
+    below, above = (
+        LoadPoint(load, ms.serve(controller, replace(asked, rate=load), copies=96, warm_up=50.0, horizon=100.0, seed=1))
+        for load in (found.low / 1.03, found.high * 1.03)
+    )
+    assert above.share < 0.9 < below.share
+    assert 1.0 < found.high / found.low < 1.4
+
+
 def test_users_are_those_of_a_slow_scan():
     asked = workload("think", rate=SCENARIO.num_users / 2.0, **LIMITS)
     found = ms.capacity(SCENARIO, workload=asked, controller=greedy, by="users", percent=85.0, **FEW)

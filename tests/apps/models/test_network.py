@@ -248,5 +248,5 @@ def test_a_shorter_draft_ends_where_it_ends():
 
 def test_temperature_0_is_greedy():
     logits = th.tensor([[0.0, 3.0, 1.0]])
-    assert network.probabilities(logits, 0.0).tolist() == [[0.0, 1.0, 0.0]]
-    np.testing.assert_allclose(network.probabilities(logits, 2.0), th.softmax(logits.double() / 2, -1))
+    assert network.probabilities(logits, 0.0, "mine").tolist() == [[0.0, 1.0, 0.0]]
+    np.testing.assert_allclose(network.probabilities(logits, 2.0, "mine"), th.softmax(logits.double() / 2, -1))
