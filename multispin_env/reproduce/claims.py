@@ -228,8 +228,8 @@ def draw_claims(rows: Sequence[ClaimRow], figure: Any) -> None:
 
 CLAIMS = FigureSpec(
     title="The paper's claims",
-    caption="The claims that are ratios of mean goodput, and the same ratios here with paired 95 % intervals; the table "
-    "has every claim. A number holds if it lies in the interval and is close if it is within 5 % of ours.",
+    caption="The claims that are ratios of mean goodput, and the same ratios here with paired 95 % intervals; the "
+    "table has every claim. A number holds if it lies in the interval and is close if it is within 5 % of ours.",
     settings=lambda scale: PARTS,
     rows=claim_rows,
     draw=draw_claims,

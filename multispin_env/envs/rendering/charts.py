@@ -328,9 +328,10 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     last = view.last
     assert last is not None
     rows = area.height / len(last.tokens)
+    lengths = last.decision.draft_length
     drafted = None if now is None else _drafted(last, now)
     step = every_nth(rows, 11.0)
-    for user, (length, gained) in enumerate(zip(last.decision.draft_length.tolist(), last.tokens.tolist(), strict=True)):
+    for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
         row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
         if drafted is not None:
             for place, cell in enumerate(row.cells[: math.ceil(drafted[user])]):
