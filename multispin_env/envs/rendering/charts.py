@@ -391,7 +391,7 @@ def _drafted(last: Round, now: float) -> FloatArray:
     before = 0.0 if last.chain is None else np.minimum(last.chain.head_start, length)
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
-    drafted: FloatArray = before + (length - before) * np.minimum(part, 1.0)
+    drafted: FloatArray = np.asarray(before + (length - before) * np.minimum(part, 1.0), np.float64)
     return drafted
 
 
