@@ -278,18 +278,6 @@ def test_blocks_run(block, tmp_path, monkeypatch):
     exec(block, {})  # the text a reader would paste
 
 
-WIDTH = 90
-"""Letters in a line of code that the site shows beside both of its bars, on a screen 1280 pixels wide."""
-
-
-@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-def test_code_is_not_cut_off_at_the_right(page):
-    """Ruff holds this for Python in ``docs/``, but for comments and texts, commands and other files it does not."""
-    blocks = re.findall(r"^ *```(\w+)\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    code = [line for kind, block in blocks if kind not in ("text", "markdown") for line in block.splitlines()]
-    assert [line for line in code if len(line) > WIDTH] == []
-
-
 @pytest.mark.parametrize("page", ["two-machines", "how-many-phones"])
 def test_pages_of_questions_show_what_is_printed(page, capsys, monkeypatch):
     """Each block, a command or Python, stands above its output."""
@@ -310,6 +298,18 @@ def test_the_loop_of_the_readme_is_short():
 def test_named_files_exist(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+WIDTH = 90
+"""Letters in a line of code that the site shows beside both of its bars, on a screen 1280 pixels wide."""
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_code_is_not_cut_off_at_the_right(page):
+    """Ruff holds this for Python in ``docs/``, but for comments and texts, commands and other files it does not."""
+    blocks = re.findall(r"^ *```(\w+)\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    code = [line for kind, block in blocks if kind not in ("text", "markdown") for line in block.splitlines()]
+    assert [line for line in code if len(line) > WIDTH] == []
 
 
 LIBRARIES = tool("libraries")
