@@ -68,7 +68,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
 import gymnasium as gym, multispin_env
 
 env = gym.make("{env_id}", scenario="llama2", num_users=20)
-envs = gym.make_vec("{env_id}", num_envs=256)  # the native vector of it
+envs = gym.make_vec("{env_id}", num_envs=256)  # its native vector
 ```
 
 {picture}

@@ -127,7 +127,7 @@ SERVING = Trace(THREE, True, SERVED, serving=True)
 PICTURES = {
     "a round": (Picture, [view_of()], None, 3386663128),
     "before the first": (Picture, [view_of(None, goodput=())], None, 1911081603),
-    "a round goes on": (Picture, [view_of(tokens_drawn=True, title="one")], 0.15, 3627150240),
+    "a round goes on": (Picture, [view_of(tokens_drawn=True, title="one")], 0.15, 3180141776),
     "two rounds, and their reference": (
         *(Picture, [view_of(tokens_drawn=True, title="one", reference=(9.0, 8.0)), view_of(title="other")]),
         *(0.3, 1884455928),
@@ -292,10 +292,18 @@ def test_bars_are_where_the_times_are_and_cut_off_at_both_ends(clock):
     assert np.array(found) == pytest.approx(np.array(shown))
 
 
-def test_a_film_ends_with_the_shorter_episode():
-    film = TraceFilm([TRACE], [Trace(THREE, True, ENDLESS[:1])])
+@pytest.mark.parametrize(
+    ("steps", "begin", "end"),
+    [
+        (ENDLESS * 8, 2.0, 8.0),  # when the window is full
+        (ENDLESS, 0.5, 1.0),  # half-way, as the window is longer
+        (ENDLESS[:1], 0.4, 0.4),  # with the first tokens
+    ],
+)
+def test_a_film_begins_with_full_panels_and_ends_with_the_shorter_episode(steps, begin, end):
+    film = TraceFilm([Trace(THREE, True, ENDLESS * 9)], [Trace(THREE, True, steps)])
     frames = film.frames()
-    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(0.0, 0.4, STEP), 0.4])
+    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(begin, end, STEP), end])
     assert [frame.times for frame in frames] == [1] * (len(frames) - 1) + [END]
     first, last = (film.draw(frame).array() for frame in (frames[0], frames[-1]))
-    assert (first != last).any()
+    assert (first != last).any() == (begin < end)

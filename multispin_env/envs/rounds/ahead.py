@@ -33,7 +33,8 @@ class DraftAhead(RoundsVariant):
     one token more, and if that is the chain's own next one, which is a *hit*, the tokens behind it stay useful. Else
     they are lost. The next head start is
 
-        A'_k = 1{hit} · min(max(A_k + (τ − T_rtt) / T_k − L_k − 1, 0), L_max),    P(hit) = g_k α_k^L_k,
+        A'_k = 1{hit} · min(max(A_k + (τ − T_rtt) / T_k − L_k − 1, 0), L_max),
+        P(hit) = g_k α_k^L_k,
 
     a real number: the part of a token that is under way counts. g_k is α_k with the scenario's `guess="greedy"`,
     α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. No token changes its law.
