@@ -8,7 +8,15 @@ from typing import Any, overload
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
+from multispin_env.checks import (
+    check_instance,
+    check_integer,
+    check_keywords,
+    check_name,
+    check_plausible,
+    check_real,
+    shown,
+)
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.greedy import SERVER_ONLY, AtServer, estimated_rates
 from multispin_env.controllers.continuous.rates import serve
@@ -203,6 +211,7 @@ def capacity(
     >>> drafts.value > ms.capacity(scenario, workload=workload, controller="autoregressive", **few).value
     True
     """
+    check_instance("scenario", scenario, Scenario)
     if tpot is not None and workload is None:
         check_keywords("capacity", options, _by_formulas.__kwdefaults__ or ())
         return _by_formulas(scenario, tpot, **options)
@@ -238,7 +247,9 @@ def _by_simulation(
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
     """``ValueError`` for what `capacity` can't answer by simulation."""
+    check_instance("workload", workload, Workload)
     check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
+    check_plausible({"percent": percent})
     check_name("by", by, UNITS)
     check_integer("copies", copies, 2)
     level = workload.level
@@ -260,6 +271,9 @@ def rule_names() -> tuple[str, ...]:
 def candidates_of(rule: Rule) -> Candidates:
     """What a rule stands for; ``ValueError`` for an unknown name suggests the nearest."""
     if not isinstance(rule, str):
+        if isinstance(rule, Controller) or not callable(rule):
+            expected = "a name, or what makes a controller for a scenario"
+            raise ValueError(f"controller: expected {expected}, got {shown(rule)}")
         return lambda scenario: (rule(scenario),)
     base, *others = rule.split("+")
     check_controller(base, rule_names())
@@ -464,6 +478,7 @@ def _by_formulas(
     scenario: Scenario, tpot: float, *, system: str = "multi-spin", states: int = 200, seed: int = 0
 ) -> int:
     check_real("tpot", tpot, 0.0, open_low=True)
+    check_plausible({"tpot": tpot})
     check_name("system", system, FEASIBLE)
     check_integer("states", states, 1)
     check_integer("seed", seed, 0)

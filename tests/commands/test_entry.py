@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from multispin_env.checks import UNITS
 from multispin_env.commands import main as entry
-from multispin_env.terminal.arguments import UNITS, separated
+from multispin_env.terminal.arguments import separated
 
 ROOT = Path(__file__).parent.parent.parent
 

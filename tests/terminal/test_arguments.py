@@ -4,12 +4,11 @@ import argparse
 
 import pytest
 
+from multispin_env.checks import UNITS, check_plausible
 from multispin_env.registry import ENVIRONMENTS, option_names
 from multispin_env.terminal.arguments import (
     TAKEN,
-    UNITS,
     add_system_options,
-    check_plausible,
     check_settings,
     chosen_arguments,
     chosen_scenario,
