@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Protocol
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.types import Decision, SystemState
+from multispin_env.registry import admit_all, admitted
 from multispin_env.scenario import Scenario
 
 Work = Callable[[Any], Any]
@@ -131,7 +132,7 @@ class Processes:
         undone = set(range(len(tasks)))
         with on_signals(stop):
             # the pipe of a process that was killed is at its end
-            with _workers(min(self.width, len(tasks)), work) as pipes, suppress(EOFError, OSError):
+            with _workers(min(self.width, len(tasks)), _elsewhere(work)) as pipes, suppress(EOFError, OSError):
                 ready, left = pipes, enumerate(tasks)
                 while undone:
                     for pipe, task in zip(ready, left, strict=False):
@@ -146,6 +147,17 @@ class Processes:
                         yield answer
             for index in sorted(undone):
                 yield TaskResult(index, error="a worker was killed, perhaps for lack of memory\n")
+
+
+def _elsewhere(work: Work) -> Work:
+    """Return the work for another process, which imports the parts that the user named here."""
+    parts = admitted()
+    return partial(_with_parts, parts, work) if parts else work
+
+
+def _with_parts(parts: Sequence[tuple[str, str]], work: Work, task: Any) -> Any:
+    admit_all(parts)
+    return work(task)
 
 
 @contextmanager
@@ -247,6 +259,7 @@ class Cluster:
         """See `Executor.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=3)(attempt)
+        work = _elsewhere(work)
         waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)

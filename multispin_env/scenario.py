@@ -180,8 +180,8 @@ class Scenario:
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
-        check_name("channel", self.channel, CHANNELS.names())
-        check_name("acceptance", self.acceptance, ACCEPTANCES.names())
+        CHANNELS.check(self.channel)
+        ACCEPTANCES.check(self.acceptance)
         check_bool("draft_ahead", self.draft_ahead)
         check_name("guess", self.guess, GUESSES)
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0

@@ -27,6 +27,7 @@ class PageView:
 
 VIEWS = Registry(
     "view",
+    "multispin_env.explore.page:PageView",
     {
         "one-round": "multispin_env.explore.one_round:VIEW",
         "landscape": "multispin_env.explore.landscape:VIEW",

@@ -11,7 +11,16 @@ from typing import Any, TypeVar
 from multispin_env.checks import check_name, check_plausible, shown, suggestion
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.executors import Cluster, Executor, Processes, Serial
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
+from multispin_env.registry import (
+    ACCEPTANCES,
+    ARRIVALS,
+    CHANNELS,
+    ENVIRONMENTS,
+    LENGTHS,
+    SCENARIOS,
+    SERVERS,
+    option_names,
+)
 from multispin_env.scenario import Scenario
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
@@ -78,9 +87,11 @@ def separated(arguments: Iterable[str]) -> list[str]:
 def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option: str = "set") -> dict[str, Any]:
     """``name=value`` texts of an option to arguments: Python literals, and words, which need no quotes.
 
+    Where a word may be ``module:ATTRIBUTE``, as ``channel=module:ATTRIBUTE``, that part is imported.
+
     ``ValueError`` for a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets
-    itself, a text longer than the longest path, a value that is nested too deeply for Python, or a number that must
-    have been meant in another unit.
+    itself, a text longer than the longest path, a value that is nested too deeply for Python, a number that must have
+    been meant in another unit, or a part that can't be imported.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
@@ -95,6 +106,9 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option
             raise ValueError(f"{option}: expected {name!r} once, got it twice")
         parsed[name] = _literal(name, value, option)
     check_plausible(parsed)
+    for table in (CHANNELS, ACCEPTANCES, ARRIVALS, LENGTHS):
+        if table.kind in parsed:
+            table.admit(parsed[table.kind])
     return parsed
 
 
