@@ -46,11 +46,25 @@ Rule = str | Callable[[Scenario], Controller[Any, Any]]
 
 
 @dataclass(frozen=True)
+class StatesPoint:
+    """Share of random states in which so many devices are served in time."""
+
+    load: int
+    share: float
+
+    def __str__(self) -> str:
+        return f"K = {self.load}: {100.0 * self.share:.1f} % in time"
+
+
+@dataclass(frozen=True)
 class LoadPoint:
     """What was found at one load, requests/s or devices."""
 
     load: float
     run: ServiceRun
+
+    def __str__(self) -> str:
+        return f"load {self.load:.4g}: {100.0 * self.share:.1f} % in time"
 
     @property
     def share(self) -> float:
@@ -119,7 +133,15 @@ class Capacity:
 
 
 @overload
-def capacity(scenario: Scenario, *, tpot: float, system: str = ..., states: int = ..., seed: int = ...) -> int: ...
+def capacity(
+    scenario: Scenario,
+    *,
+    tpot: float,
+    system: str = ...,
+    states: int = ...,
+    seed: int = ...,
+    report: Callable[[StatesPoint], None] | None = ...,
+) -> int: ...
 @overload
 def capacity(
     scenario: Scenario,
@@ -157,7 +179,7 @@ def capacity(
     scenario
         The system. With ``tpot`` its number of users does not matter.
     tpot
-        Time per output token in seconds, > 0.
+        Time per output token in seconds, in (0, 5].
     workload
         Requests and their limits.
     **options
@@ -166,6 +188,11 @@ def capacity(
         - ``system``: ``"multi-spin"`` (default), ``"autoregressive"`` (the server alone) or ``"colocated"`` (the server
           drafts for all).
         - ``states``: how many random states, default 200; ``seed``: of them, default 0.
+
+        With either:
+
+        - ``report``: called with each load as soon as it was tried, which has ``load`` and ``share``, the part in time;
+          ``report=print`` shows how far it is, a line for each load.
 
         With ``workload``:
 
@@ -178,7 +205,6 @@ def capacity(
         - ``copies``: at most, default 64; where requests are many, 8 or more of them do;
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: that a run holds at least, more or less, default 600: at small loads it takes longer.
-        - ``report``: told each load that was tried.
 
     Returns
     -------
@@ -188,8 +214,8 @@ def capacity(
     Raises
     ------
     ValueError
-        For both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range, or a workload without
-        limits.
+        For both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range, one that must have
+        been meant in another unit, or a workload without limits.
     TypeError
         For an option that is not of the question.
 
@@ -199,6 +225,9 @@ def capacity(
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
     >>> ms.capacity(scenario, tpot=0.04, system="autoregressive")
     82
+    >>> ms.capacity(scenario, tpot=0.02, system="autoregressive", report=print)
+    K = 1: 0.0 % in time
+    0
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> workload = ms.Workload(
     ...     arrivals=ms.make_arrivals("poisson"),
@@ -475,7 +504,13 @@ def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share:
 
 
 def _by_formulas(
-    scenario: Scenario, tpot: float, *, system: str = "multi-spin", states: int = 200, seed: int = 0
+    scenario: Scenario,
+    tpot: float,
+    *,
+    system: str = "multi-spin",
+    states: int = 200,
+    seed: int = 0,
+    report: Callable[[StatesPoint], None] | None = None,
 ) -> int:
     check_real("tpot", tpot, 0.0, open_low=True)
     check_plausible({"tpot": tpot})
@@ -486,7 +521,10 @@ def _by_formulas(
 
     def serves(users: int) -> bool:
         served = FEASIBLE[system](scenario.replace(num_users=users), devices.first(users), tpot)
-        return bool(served.mean() >= PERCENT / 100.0)
+        point = StatesPoint(users, float(served.mean()))
+        if report is not None:
+            report(point)
+        return point.share >= PERCENT / 100.0
 
     low, high = 0, 1
     while high <= MOST_COMPUTED and serves(high):
