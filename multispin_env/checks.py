@@ -177,8 +177,9 @@ def check_plausible(arguments: Mapping[str, Any]) -> None:
         if not 0.0 < number < np.inf or unit.low <= number <= unit.high:
             continue
         limit = f"at least {unit.low:g}" if number < unit.low else f"at most {unit.high:g}"
-        meant = f"did you mean {number * unit.factor:g}?"
-        raise ValueError(f"{name}: expected {unit.name}, {limit}, got {number:g}; {meant}")
+        meant = number * unit.factor
+        hint = f"; did you mean {meant:g}?" if unit.low <= meant <= unit.high else ""
+        raise ValueError(f"{name}: expected {unit.name}, {limit}, got {number:g}{hint}")
 
 
 def check_array(field: str, value: Any) -> FloatArray:
