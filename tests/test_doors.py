@@ -39,6 +39,7 @@ KINDS = [
     ("rng", lambda: ms.sample_state(SCENARIO, "x")),
     ("rng", lambda: ms.sampled_outcome(SCENARIO, STATE, DECISION, -1)),
     ("size", lambda: ms.sample_state(SCENARIO, 0, "x")),
+    ("rng", lambda: WORKLOAD.open("x", 3)),
     ("state", lambda: OPTIMAL({})),
     ("observed", lambda: ms.make_controller("optimal+filter", SCENARIO)(STATE)),
     ("scenario", lambda: ms.expected_outcome(STATE, SCENARIO, DECISION)),

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray, Rng
 from multispin_env.checks import check_instance, check_integer, check_rng
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
@@ -17,9 +17,6 @@ from multispin_env.physics.tokens import expected_tokens, sample_tokens, verific
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
-
-Rng = np.random.Generator | int | None
-"""A generator, or the seed of one; ``None`` draws a seed."""
 
 FEWEST_NUMBERS, MOST_USERS = 1_000, 64
 """Where `largest` turns arrays round; with fewer numbers or longer rows that takes longer than it saves."""

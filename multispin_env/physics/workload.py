@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_instance, check_plausible, check_real, shown
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rng
+from multispin_env.checks import check_instance, check_plausible, check_real, check_rng, shown
 from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
@@ -181,8 +181,9 @@ class Workload:
         """Mean tokens/s that all devices together ask for; where arrivals are closed, if answers took no time."""
         return sum(self.rates) / 2.0 * self.mean_output
 
-    def open(self, rng: np.random.Generator, num_users: int) -> Source:
-        """Begin an episode, with a generator of its own; ``ValueError`` if there are not K shares, but some."""
+    def open(self, rng: Rng, num_users: int) -> Source:
+        """Begin an episode with its own generator or a seed; ``ValueError`` if there are not K shares, but some."""
+        rng = check_rng("rng", rng)
         if self.shares is not None and len(self.shares) != num_users:
             raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
         low, high = self.rates

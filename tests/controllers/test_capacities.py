@@ -309,5 +309,5 @@ def test_both_questions_report_each_load_as_it_is_tried(capsys):
     assert most == max(point.load for point in told if point.share >= 0.95) > 1
     few = {"controller": "greedy", "copies": 2, "warm_up": 0.0, "horizon": 2.0, "requests": 4}
     found = ms.capacity(SERVED, workload=workload(ttft=3.0), report=print, **few)
-    lines = capsys.readouterr().out.splitlines()
-    assert sorted(lines) == sorted(f"load {point.load:.4g}: {100.0 * point.share:.1f} % in time" for point in found.tries)
+    expected = [f"load {point.load:.4g}: {100.0 * point.share:.1f} % in time" for point in found.tries]
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected)
