@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from agents.base import AgentSettings, tuning_for
 from agents.export import TracedNetwork, onnx_of
-from agents.registry import AGENTS, PARTS, admit
+from agents.registry import AGENTS, admit
 from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import Executor
@@ -83,7 +83,7 @@ def method_of(name: str) -> AgentSettings | Make:
     """Agent of a name, or what makes a model, as ``stable_baselines3:PPO``; ``ValueError`` if it names neither."""
     if is_outside(name):
         found = imported("agent", name)
-        if not hasattr(found, PARTS[-1]):
+        if not hasattr(found, "build"):
             if not callable(found):
                 raise refusal("agent", name, ", which makes no model")
             make: Make = found

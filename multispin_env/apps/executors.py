@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Protocol
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.types import Decision, SystemState
+from multispin_env.registry import admit_all, admitted
 from multispin_env.scenario import Scenario
 
 Work = Callable[[Any], Any]
@@ -140,7 +141,7 @@ class Processes:
 
     def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`. The task of a process that is killed is a failure; the other processes go on."""
-        left, doing = enumerate(tasks), dict[Connection, int]()
+        left, doing, work = enumerate(tasks), dict[Connection, int](), _elsewhere(work)
         with on_signals(stop), _workers(min(self.width, len(tasks))) as idle:
             while True:
                 for pipe, (index, task) in zip(idle, left, strict=False):
@@ -166,6 +167,17 @@ class Processes:
                     yield replace(answer, index=index)
             for index, _ in left:
                 yield TaskResult(index, error=f"not begun: all workers ended before ({KILLED.strip()})\n")
+
+
+def _elsewhere(work: Work) -> Work:
+    """Return the work for another process, which imports the parts that the user named here."""
+    parts = admitted()
+    return partial(_with_parts, parts, work) if parts else work
+
+
+def _with_parts(parts: Sequence[tuple[str, str]], work: Work, task: Any) -> Any:
+    admit_all(parts)
+    return work(task)
 
 
 @contextmanager
@@ -270,6 +282,7 @@ class Cluster:
         """See `Executor.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=3)(_answer)
+        work = _elsewhere(work)
         waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
         signals: list[int] = []
         try:

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_array, check_integer, check_real, require
+from multispin_env.checks import check_array, check_instance, check_integer, check_real, require
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.types import Decision, SystemState, checked_state
@@ -303,5 +303,6 @@ class Assumptions:
     @classmethod
     def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:
         """Task means of a scenario, with one spread for all tasks (0.08), ρ = 0.9 and d = 1, unless told otherwise."""
+        check_instance("scenario", scenario, Scenario)
         means = tuple(task.acceptance_rate for task in scenario.tasks)
         return cls(means, (spread,) * len(means), correlation, delay)

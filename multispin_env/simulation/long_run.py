@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_instance, check_integer, check_real
 from multispin_env.controllers.base import Controller
 from multispin_env.physics.continuous.averages import LongRun, long_run_averages, seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -87,6 +87,7 @@ def long_run(
     >>> bool(0.0 < found.uplink < 1.0)
     True
     """
+    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
@@ -163,6 +164,8 @@ def serve(
     >>> bool(slow.pooled.ttft[0] > fast.pooled.ttft[0])  # the median
     True
     """
+    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
+    check_instance("workload", workload, Workload)
     check_integer("copies", copies, 1)
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)

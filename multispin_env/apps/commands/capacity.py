@@ -241,6 +241,7 @@ def run(options: argparse.Namespace) -> None:
     check_integer("seed", options.seed, 0)
     scenario = chosen_scenario(options)
     if options.channel is not None:
+        CHANNELS.admit(options.channel)
         scenario = scenario.replace(channel=options.channel)
     found: dict[str, Capacity] = {}
     try:

@@ -27,6 +27,7 @@ class PageView:
 
 VIEWS = Registry(
     "view",
+    "multispin_env.apps.explore.page:PageView",
     {
         "one-round": "multispin_env.apps.explore.one_round:VIEW",
         "landscape": "multispin_env.apps.explore.landscape:VIEW",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
+from multispin_env.checks import check_instance
 from multispin_env.controllers.names import make_controller
 from multispin_env.envs.engine import ActionCodec, columns_stacked
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
@@ -62,6 +63,7 @@ class ContinuousCodec(ActionCodec):
 
     def checked_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
         """The decision (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
+        check_instance("decision", decision, ContinuousDecision)
         batch = shape[:-1]
         flat = decision.mapped(lambda x: _rows(x, batch))
         checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))

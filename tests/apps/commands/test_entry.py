@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from multispin_env.apps.commands import main as entry
-from multispin_env.apps.terminal.arguments import UNITS, separated
+from multispin_env.apps.terminal.arguments import separated
+from multispin_env.checks import UNITS
 
 ROOT = Path(__file__).parents[3]
 
