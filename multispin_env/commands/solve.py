@@ -18,6 +18,7 @@ from multispin_env.controllers.factory import (
     controller_names,
     make_controller,
 )
+from multispin_env.evaluation.contenders import attributed
 from multispin_env.evaluation.statistics import Cells, aligned, to_csv
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
@@ -113,7 +114,8 @@ def solve(
     """
     check_controller(controller, controller_names("rounds"))
     decision = _decide(scenario, devices, controller, {"certify": certify, "tpot": tpot})
-    outcome = expected_outcome(scenario, devices.state, decision)
+    with attributed(controller):
+        outcome = expected_outcome(scenario, devices.state, decision)
     token_time = free_time = _token_time(outcome, tpot)
     if tpot is not None:
         if _late(token_time, tpot):
@@ -155,7 +157,9 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
             rounds = controller_names("rounds", scenario)
             able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
-    return make_controller(controller, scenario, **options)(devices.state)
+    made = make_controller(controller, scenario, **options)
+    with attributed(controller):
+        return made(devices.state)
 
 
 def _value(outcome: Outcome, weights: FloatArray | None) -> float:

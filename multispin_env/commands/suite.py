@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import cut
+from multispin_env.checks import cut, reason
 from multispin_env.commands.suite_pictures import draw_pictures
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
@@ -166,15 +166,11 @@ def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, An
             if isinstance(error, ModuleNotFoundError):  # of what runs networks
                 raise error
             if isinstance(error, Exception | str):
-                raise ValueError(f"{name}: {_said(error) if 'rule' in policy else cut(_said(error))}")
+                raise ValueError(f"{name}: {reason(error) if 'rule' in policy else cut(reason(error))}")
             found[result.index] = result.value
             tally.add(name)
     indices = iter(range(len(cells)))
     return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
-
-
-def _said(error: Exception | str) -> str:
-    return str(error) if isinstance(error, ValueError | TypeError | str) else f"{type(error).__name__}: {error}"
 
 
 def _print(played: Played) -> None:

@@ -21,6 +21,7 @@ from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, 
 from multispin_env.evaluation.contenders import (
     Contender,
     Decide,
+    attributed,
     contenders_of,
     make_contender,
     native,
@@ -101,7 +102,10 @@ class States:
 
     def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by goodput; details are about the share of the reference in each state."""
-        values = {name: self.values(contender, begin(name)) for name, contender in contenders.items()}
+        values = {}
+        for name, contender in contenders.items():
+            with attributed(name):
+                values[name] = self.values(contender, begin(name))
         check_name("reference", self.reference, values)
         shares = {name: own / values[self.reference] for name, own in values.items()}
         return compare_values(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
@@ -226,7 +230,10 @@ class Episodes:
 
     def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by the metric; details are all that the statistics hold."""
-        played = {name: self.play(contender, begin(name)) for name, contender in contenders.items()}
+        played = {}
+        for name, contender in contenders.items():
+            with attributed(name):
+                played[name] = self.play(contender, begin(name))
         return compare_episodes(played, self.reference, self.metric)
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 
 from multispin_env.checks import check_name, shown, suggestion
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.executors import Cluster, Executor, Processes, Serial
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
 from multispin_env.scenario import Scenario
@@ -228,7 +229,12 @@ class Command:
         check_plausible(vars(options))
         options.program = program
         options.command = f"{program} {shlex.join(arguments)}".strip()
-        return self.run(options)
+        try:
+            return self.run(options)
+        except SystemExit as error:
+            if error.code:
+                raise
+            raise ContenderError("a part of your own ended the process (SystemExit), with the work undone") from error
 
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, shown
+from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
 from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, read_about
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
@@ -145,13 +145,15 @@ def rule_policies(name: str, wanted: Sequence[SuiteTask]) -> dict[str, Any]:
     return {one.name: [{"rule": one.reference if name == REFERENCE else name}] for one in wanted}
 
 
-def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception:
+def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
     """What a policy of a task earns, or why it can't: exceptions of onnxruntime have no base of their own."""
     name, _, policy = cell
     try:
         one = task(name)
         values = one.values(policy["rule"] if "rule" in policy else _loaded(_inside(folder, policy["folder"]), one.env))
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
+    except SystemExit as error:  # in a worker, too, it would end more than this policy
+        return reason(error)
     except Exception as error:
         return error
 
