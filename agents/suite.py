@@ -34,7 +34,7 @@ from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import check_integer, shown
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy
+from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy, onnx_runtime
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
@@ -391,6 +391,7 @@ def run(options: argparse.Namespace) -> int | None:
     steps = budget if options.steps is None else check_integer("steps", options.steps, 1, budget)
     part_of((), options.part)  # refuses what is no part
     method_of(options.agent)
+    onnx_runtime()  # plays what was trained
     executor = executor_of(options, ("multispin_env", "agents"))
     by_task = {one.name: [Cell(options.agent, one.name, seed, steps) for seed in seeds] for one in tasks()}
     for name, cells in by_task.items():

@@ -18,6 +18,7 @@ from multispin_env.controllers.factory import (
     controller_names,
     make_controller,
 )
+from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.contenders import attributed
 from multispin_env.evaluation.statistics import Cells, aligned, to_csv
 from multispin_env.physics.rounds import expected_outcome
@@ -32,6 +33,7 @@ from multispin_env.terminal.arguments import (
     add_set_option,
     chosen_arguments,
     chosen_scenario,
+    parse_settings,
 )
 from multispin_env.terminal.output import STDOUT, check_outputs, made_by, write_output
 from multispin_env.units import MHZ, MS
@@ -300,7 +302,8 @@ def run(options: argparse.Namespace) -> None:
         record = to_record(solution, about | made_by(options, "scipy"))
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     elif options.csv != STDOUT:
-        system = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
+        changed = changed_settings(parse_settings(options.set))
+        system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
         print(f"{system}, decided by {options.controller}\n\n{aligned(*device_cells(solution.devices))}")
         rivals = rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
         print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")

@@ -280,11 +280,15 @@ def listed_contenders(cases: Cases) -> dict[str, str]:
     return {name: name for name in (cases.reference, *cases.contenders)}
 
 
+def changed_settings(arguments: Mapping[str, Any]) -> str:
+    """Return settings that a user chose as headings show them, each behind a comma."""
+    return "".join(f", {name}={value}" for name, value in arguments.items())
+
+
 def heading(env_id: str, arguments: Mapping[str, Any], scenario: Scenario, what: str) -> str:
     """The system that a table is about, and what it shows of it, in a line."""
-    chosen = "".join(f", {name}={value}" for name, value in arguments.items())
     megahertz = scenario.total_bandwidth / 1e6
-    return f"{env_id}{chosen}, {scenario.label}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
+    return f"{env_id}{changed_settings(arguments)}, {scenario.label}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
 
 
 def held_out(env_id: str, settings: Settings, size: int | None = None, offset: int = 0) -> Cases:

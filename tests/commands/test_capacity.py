@@ -12,6 +12,7 @@ import multispin_env as ms
 from multispin_env.commands.capacity import CapacityRow, capacity_cells
 from multispin_env.commands.main import main
 from multispin_env.controllers.capacity import Capacity, LoadPoint, _by_simulation
+from multispin_env.executors import Stopped
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
 LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08"]
@@ -80,7 +81,7 @@ def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, 
             assert re.search(
                 "^autoregressive: 80 % of requests", capsys.readouterr().out, re.M
             )  # as soon as it is known
-            raise KeyboardInterrupt
+            raise Stopped(2)
         return ms.capacity(scenario, controller=controller, **asked)
 
     run = ms.serve(

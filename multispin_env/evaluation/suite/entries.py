@@ -5,6 +5,7 @@ Nothing in an entry is executed but its networks. It names no file outside its f
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
-from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, read_about
+from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, onnx_runtime, read_about
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
@@ -156,6 +157,15 @@ def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatAr
         return reason(error)
     except Exception as error:
         return error
+
+
+def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
+    """``ModuleNotFoundError`` where policies need onnxruntime, which is not installed: before anything is played."""
+    for policy in (policy for own in policies.values() for policy in own if "folder" in policy):
+        with suppress(ValueError):  # which is said of its task when it is played
+            if beside(_inside(folder, policy["folder"]), ONNX) is not None:
+                onnx_runtime()
+                return
 
 
 def _check_policy(task_name: str, policy: Any) -> None:
