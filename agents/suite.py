@@ -34,7 +34,16 @@ from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import check_integer, shown
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy, onnx_runtime
+from multispin_env.evaluation.policy import (
+    ONNX,
+    POLICY,
+    Entries,
+    Policy,
+    Recurrent,
+    describe,
+    load_policy,
+    onnx_runtime,
+)
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,

@@ -288,7 +288,8 @@ def changed_settings(arguments: Mapping[str, Any]) -> str:
 def heading(env_id: str, arguments: Mapping[str, Any], scenario: Scenario, what: str) -> str:
     """The system that a table is about, and what it shows of it, in a line."""
     megahertz = scenario.total_bandwidth / 1e6
-    return f"{env_id}{changed_settings(arguments)}, {scenario.label}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
+    system = f"{env_id}{changed_settings(arguments)}, {scenario.label}"
+    return f"{system}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
 
 
 def held_out(env_id: str, settings: Settings, size: int | None = None, offset: int = 0) -> Cases:

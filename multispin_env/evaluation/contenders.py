@@ -43,9 +43,10 @@ class ContenderError(ValueError):
 @contextmanager
 def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
     """Turn errors of a contender into `ContenderError`, all but some classes; Ctrl-C stays what it is."""
+    untouched: tuple[type[Exception], ...] = (ContenderError, MemoryError, *but)
     try:
         yield
-    except (ContenderError, MemoryError, *but):
+    except untouched:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         # commands raise another class at Ctrl-C, and workers get none: there this one is the contender's

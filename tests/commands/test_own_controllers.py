@@ -92,7 +92,7 @@ def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys,
     printed = capsys.readouterr()
     said = [f"multispin compare: own_rules:{name}: {words}" for name, words in WRONG.items()]
     assert printed.err.splitlines()[-len(WRONG) :] == said
-    assert [line for line in printed.out.splitlines() if line.startswith("own_rules:")][0].startswith("own_rules:Same ")
+    assert next(line for line in printed.out.splitlines() if "own_rules:" in line).endswith("reference: own_rules:Same")
     devices = tmp_path / "devices.csv"
     devices.write_text("draft_time_s,spectral_efficiency,acceptance_rate\n0.01,4,0.8\n", encoding="utf-8")
     for name, words in WRONG.items():
