@@ -61,15 +61,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(parser, "controllers", parts=False)
 
 
-Played = dict[str, EpisodeStats | ContenderError]
+Answers = dict[str, EpisodeStats | ContenderError]
 
 
-def play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> Played:
+def play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> Answers:
     """Play the same episodes with each contender; returns what it earned, or why it could not."""
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
             return {name: played(cases, name, progress.begin(name)) for name in names}
-    found: Played = {}
+    found: Answers = {}
     with Tally(len(names), executor.width) as tally:
         for result in executor.results(partial(played, replace(cases)), names):  # a copy, without environments
             name = names[result.index]
