@@ -100,6 +100,13 @@ def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys,
         assert f"own_rules:{name}: {words.replace('[0, 0]', '[0]')}\n" in capsys.readouterr().err
 
 
+def test_capacity_goes_on_after_an_error(capsys):
+    names = ["own_rules:FAILS", "own_rules:LEAVES"]
+    assert main(["capacity", "--num-users", "2", "--e2el", "9", "--controllers", *names]) == 1
+    said = ["multispin capacity: own_rules:FAILS: KeyError: 3", "multispin capacity: own_rules:LEAVES: SystemExit: 0"]
+    assert capsys.readouterr().err.splitlines()[-2:] == said
+
+
 def test_in_python_an_error_names_its_contender():
     def agent(observation):
         return None

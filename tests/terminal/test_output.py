@@ -12,6 +12,7 @@ import pytest
 from multispin_env.checks import missing_package
 from multispin_env.executors import Stopped
 from multispin_env.terminal import output
+from multispin_env.terminal.arguments import Command
 from multispin_env.terminal.output import PATIENCE, Progress, exit_status
 
 
@@ -166,6 +167,12 @@ def test_streams_that_cannot_be_written():
     reasons = "Bad file descriptor", "No space left on device"
     wanted = [line for reason in reasons for line in ("progress", f"x: standard output can't be written: {reason}")]
     assert done.stderr.splitlines() == wanted
+
+
+def test_a_part_that_ends_the_process_is_no_success(capsys):
+    command = Command("", (), lambda parser: None, lambda options: sys.exit(0))
+    assert exit_status("x", lambda: command("x", [])) == 1
+    assert "ended the process" in capsys.readouterr().err
 
 
 def test_a_letter_that_standard_output_lacks_is_an_escape(monkeypatch):
