@@ -61,7 +61,7 @@ ROOT = Path(__file__).parent / "pretrained"
 """Trained agents that ship with the package: configuration, network and score, one folder for each environment."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pretrained(Policy):
     """A shipped network."""
 

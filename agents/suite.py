@@ -37,7 +37,16 @@ from multispin_env.apps.terminal.arguments import executor_of, part_of
 from multispin_env.apps.terminal.output import Tally
 from multispin_env.checks import check_integer, shown
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy
+from multispin_env.evaluation.policy import (
+    ONNX,
+    POLICY,
+    Entries,
+    Policy,
+    Recurrent,
+    describe,
+    load_policy,
+    onnx_runtime,
+)
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
@@ -386,6 +395,7 @@ def run(options: argparse.Namespace) -> int | None:
     steps = budget if options.steps is None else check_integer("steps", options.steps, 1, budget)
     part_of((), options.part)  # refuses what is no part
     method_of(options.agent)
+    onnx_runtime()  # plays what was trained
     executor = executor_of(options, ("multispin_env", "agents"))
     by_task = {one.name: [Cell(options.agent, one.name, seed, steps) for seed in seeds] for one in tasks()}
     for name, cells in by_task.items():

@@ -40,8 +40,9 @@ from agents.runs import (
 )
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import on_signals
-from multispin_env.apps.terminal.arguments import Command, add_system_options, chosen_arguments
+from multispin_env.apps.terminal.arguments import Command, add_system_options, chosen_arguments, parse_settings
 from multispin_env.checks import cut, shown
+from multispin_env.evaluation.cases import changed_settings
 from multispin_env.files import make_folder
 
 
@@ -244,7 +245,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
     budget.add_argument("--minutes", type=float, help="minutes to train instead")
-    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/ (default: made from the options)")
+    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/, or a path (default: made)")
     parser.add_argument(
         "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
     )
@@ -255,6 +256,8 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
     if options.name is not None:
         folder = run_folder(options.name)
         check_run_name(folder.name)
+        if ".." in folder.parts:
+            raise ValueError(f"name: expected a name, or a path without '..', got {shown(options.name)}")
         make_folder(folder)
         return folder
     variant, scenario = config.env.env_id.split("/")[-1].split("-")[0].lower(), config.env.scenario
@@ -305,7 +308,9 @@ def run(options: argparse.Namespace) -> int | None:
     else:
         config, limits = config_from(options), Limits(options.timesteps, options.minutes)
         folder = _new_folder(options, config)
-    said = f"run {folder}: {config.agent} on {config.env.env_id}, {config.env.action} actions, seed {config.seed}"
+    changed = changed_settings(parse_settings(options.set))
+    env = config.env
+    said = f"run {folder}: {config.agent} on {env.env_id}{changed}, {env.action} actions, seed {config.seed}"
     console.print(said, soft_wrap=True)
     stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
     if stopped_by is not None:

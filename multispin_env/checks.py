@@ -24,10 +24,22 @@ def shown(value: object) -> str:
         return f"a very large {type(value).__name__}"
 
 
-def cut(text: str) -> str:
-    """The first line of a text, `MOST_SHOWN` letters of it at most."""
+def printable(text: str) -> str:
+    """Return the first line of a text, with escapes for letters that a terminal would obey."""
     line = (text.splitlines() or [""])[0]
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def cut(text: str) -> str:
+    """Return `printable` text, `MOST_SHOWN` letters of it at most."""
+    line = printable(text)
     return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
+
+
+def reason(error: BaseException | str) -> str:
+    """Return an error as one line: its text, behind its type unless that says no more than the text of our checks."""
+    kind = "" if isinstance(error, ValueError | TypeError | str) else type(error).__name__
+    return printable(": ".join(filter(None, (kind, str(error)))))
 
 
 def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -> str:

@@ -16,7 +16,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from multispin_env.checks import check_keywords, check_name, shown
+from multispin_env.checks import check_keywords, check_name, reason, shown
 
 FORM = "module:ATTRIBUTE"  # How the name of a part from outside this package is written
 
@@ -148,6 +148,8 @@ def imported(kind: str, name: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:  # ValueError for an empty name
         raise refusal(kind, name, f" ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever the module does
+        raise refusal(kind, name, f" ({reason(error)})") from error
 
 
 def import_own(module: str) -> Any:

@@ -29,7 +29,7 @@ Work = Callable[[Any], Any]
 """A function of a module, which can be pickled, of one task."""
 
 
-class Stopped(BaseException):
+class Stopped(KeyboardInterrupt):
     """A signal asked for an end; what is done is kept."""
 
     def __init__(self, number: int) -> None:
@@ -105,7 +105,7 @@ def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
     """Call ``stop`` with the number of SIGINT or SIGTERM, until the end of the block.
 
     Only the main thread of the main process does: elsewhere nothing changes, and whoever started a thread or a worker
-    process stops it.
+    process stops it. Signals that are ignored, as by ``nohup``, stay so.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -113,7 +113,8 @@ def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
 
     main = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
     numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-    before = {number: signal.signal(number, handle) for number in numbers}
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

@@ -21,6 +21,7 @@ from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, 
 from multispin_env.evaluation.contenders import (
     Contender,
     Decide,
+    attributed,
     contenders_of,
     make_contender,
     native,
@@ -99,7 +100,10 @@ class States:
 
     def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by goodput; details are about the share of the reference in each state."""
-        values = {name: self.values(contender, begin(name)) for name, contender in contenders.items()}
+        values = {}
+        for name, contender in contenders.items():
+            with attributed(name):
+                values[name] = self.values(contender, begin(name))
         check_name("reference", self.reference, values)
         shares = {name: own / values[self.reference] for name, own in values.items()}
         return compare_values(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
@@ -207,7 +211,10 @@ class Episodes:
 
     def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by the metric; details are all that the statistics hold."""
-        played = {name: self.play(contender, begin(name)) for name, contender in contenders.items()}
+        played = {}
+        for name, contender in contenders.items():
+            with attributed(name):
+                played[name] = self.play(contender, begin(name))
         return compare_episodes(played, self.reference, self.metric)
 
     @property
@@ -248,12 +255,16 @@ def listed_contenders(cases: Cases) -> dict[str, str]:
     return {name: name for name in (cases.reference, *cases.contenders)}
 
 
+def changed_settings(arguments: Mapping[str, Any]) -> str:
+    """Return settings that a user chose as headings show them, each behind a comma."""
+    return "".join(f", {name}={value}" for name, value in arguments.items())
+
+
 def heading(config: EnvConfig, what: str) -> str:
     """Title of a table in a line: the environment, its system, and what the table shows of it."""
-    changes = "".join(f", {name}={value}" for name, value in config.changes.items())
     scenario = config.scenario
-    megahertz = scenario.total_bandwidth / 1e6
-    return f"{config.env_id}{changes}, {scenario.label}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
+    system = f"{config.env_id}{changed_settings(config.changes)}, {scenario.label}"
+    return f"{system}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, {what}"
 
 
 def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cases:

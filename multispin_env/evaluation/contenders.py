@@ -1,11 +1,14 @@
 """Contenders: whatever decides in an environment, and what each kind of it may look at."""
 
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.checks import reason
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -31,6 +34,26 @@ Decide = Callable[[SystemState], Decision]
 
 SLOW = ("algorithm1",)
 """Minutes for a table; compared only by request."""
+
+
+class ContenderError(ValueError):
+    """Error of a contender, by its name."""
+
+
+@contextmanager
+def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
+    """Turn errors of a contender into `ContenderError`, all but some classes; Ctrl-C stays what it is."""
+    untouched: tuple[type[Exception], ...] = (ContenderError, MemoryError, *but)
+    try:
+        yield
+    except untouched:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        # commands raise another class at Ctrl-C, and workers get none: there this one is the contender's
+        pressed = type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if isinstance(error, KeyboardInterrupt) and pressed:
+            raise
+        raise ContenderError(f"{name}: {reason(error)}") from error
 
 
 def native(env: Any) -> MultiSpinVectorEnv:

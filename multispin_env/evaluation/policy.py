@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.checks import cut
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.files import MIB, read_bytes, read_json
@@ -25,7 +26,7 @@ Network = Callable[[Entries], NDArray[np.float32]]
 """Entries of n observations to n actions within [-1, 1], (n, K, columns) or flat, (n, K · columns)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Policy:
     """Deterministic decisions of a network, through the observation and action codecs of its environment.
 
@@ -42,6 +43,11 @@ class Policy:
 
     config: EnvConfig
     network: Network
+
+    def __repr__(self) -> str:
+        scenario, variant = self.config.scenario, type(self.config.variant).__name__
+        system = f"{scenario.label}, K = {scenario.num_users}"
+        return f"<{type(self).__name__} for {variant}, {system}, {self.config.action} actions>"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -211,25 +217,28 @@ class OnnxNetwork:
 
     session: Any
     outputs: tuple[str, ...]
+    options: Any  # of its runs
 
     def __call__(self, entries: Entries) -> Any:
         """Outputs for entries (n, size), of which those that the network does not read are left out."""
         read = {entry.name: entries[entry.name] for entry in self.session.get_inputs()}
-        found = self.session.run(self.outputs, read)
+        found = self.session.run(self.outputs, read, self.options)
         return found if len(found) > 1 else found[0]
 
 
 def _network(session: Any, path: Path) -> Network:
     """Network of a `Policy` that onnxruntime runs."""
+    options = onnx_runtime().RunOptions()
+    options.log_severity_level = SILENT
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}
     if MEMORY not in shapes:
-        return OnnxNetwork(session, (OUTPUT,))
+        return OnnxNetwork(session, (OUTPUT,), options)
     size = shapes[MEMORY][-1] if len(shapes[MEMORY]) == 2 else None
     if not isinstance(size, int) or not 1 <= size <= LARGEST_MEMORY:
         raise ValueError(
             f"{path}: {MEMORY}: expected (n, size) with a size of 1 to {LARGEST_MEMORY}, got {shapes[MEMORY]}"
         )
-    return Recurrent(OnnxNetwork(session, (OUTPUT, NEXT_MEMORY)), size)
+    return Recurrent(OnnxNetwork(session, (OUTPUT, NEXT_MEMORY), options), size)
 
 
 def describe(config: EnvConfig, files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -280,8 +289,8 @@ def config_of(about: Mapping[str, Any], path: Path) -> EnvConfig:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
 
 
-def _session(content: bytes, inputs: list[str], path: Path) -> Any:
-    """The network, on one core: it is small, and more threads only wait for each other."""
+def onnx_runtime() -> Any:
+    """Import onnxruntime; ``ModuleNotFoundError`` says how to install it."""
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -290,17 +299,26 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
             'install it with: pip install "multispin_env[onnx]"',
             name=error.name,
         ) from None
+    return onnxruntime
+
+
+SILENT = 4
+"""Severity of onnxruntime's log above which it prints: its errors are raised too, and print names as they are."""
+
+
+def _session(content: bytes, inputs: list[str], path: Path) -> Any:
+    """The network, on one core: it is small, and more threads only wait for each other."""
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = SILENT
     options.add_session_config_entry("session.load_model_format", "ONNX")  # and none that is not looked through here
     try:
         if _has_inner(memoryview(content)):
             raise ValueError("expected nodes that run once, got loops, branches or functions")
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base but this one
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: can't be read as a network ({reason})") from None
+        raise ValueError(f"{path}: can't be read as a network ({cut(str(error) or type(error).__name__)})") from None
     names, outputs = ([one.name for one in ends] for ends in (session.get_inputs(), session.get_outputs()))
     wanted = {OUTPUT, NEXT_MEMORY} if MEMORY in names else {OUTPUT}
     if not set(names) <= {*inputs, MEMORY} or not wanted <= set(outputs):

@@ -16,7 +16,7 @@ from multispin_env.envs.observations import Observation
 from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
-from multispin_env.evaluation.contenders import Contender, make_contender, native
+from multispin_env.evaluation.contenders import Contender, attributed, make_contender, native
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
 from multispin_env.registry import CONTROLLERS, imported, is_outside
@@ -114,8 +114,8 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        For an unknown name (the nearest is suggested), a bad argument, two contenders of one name, or what can't
-        decide there.
+        For an unknown name (the nearest is suggested), a bad argument, or two contenders of one name. An error of a
+        contender, or an answer that can't be taken, is a `ValueError` that begins with its name.
 
     Examples
     --------
@@ -136,7 +136,11 @@ def compare(
     cases = Episodes(config, episodes, seed, steps)
     shown = chosen_metric(cases, metric)
     plays, reference = with_reference(cases, contenders, against)
-    return compared(cases, {name: cases.play(one) for name, one in plays.items()}, reference, shown)
+    ledgers = {}
+    for name, contender in plays.items():
+        with attributed(name):
+            ledgers[name] = cases.play(contender)
+    return compared(cases, ledgers, reference, shown)
 
 
 def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
@@ -260,7 +264,10 @@ def with_reference(
         if wanted in entries:
             raise ValueError(f"contenders: expected another name than that of the reference, got {wanted!r}")
         entries[wanted] = wanted
-    plays = {name: one if one in cases.systems else as_contender(one, cases.env()) for name, one in entries.items()}
+    plays: dict[str, Contender | str] = {}
+    for name, one in entries.items():
+        with attributed(name, ValueError, TypeError, ImportError):
+            plays[name] = one if one in cases.systems else as_contender(one, cases.env())
     return plays, wanted if same is None else same
 
 

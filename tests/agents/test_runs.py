@@ -116,6 +116,20 @@ def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tm
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_leads_nowhere_else(refused, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(train_command, "train", lambda *_: 15)
+    assert "name: expected a name, or a path without '..', got '../x'" in refused("train", ["--name", "../x"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+def test_the_first_line_says_what_was_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_command, "train", lambda *_: 15)
+    assert main(["train", "--name", str(tmp_path / "run"), "--set", "max_draft_length=12"]) == 128 + 15
+    assert "ppo on MultiSpin/Heterogeneous-v0, max_draft_length=12, residual actions" in capsys.readouterr().err
+
+
 def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_command, "train", lambda *_: 15)

@@ -2,13 +2,25 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.policy import ONNX, POLICY, Policy, config_of, describe, load_policy, read_about
+from multispin_env.evaluation.contenders import attributed
+from multispin_env.evaluation.policy import (
+    ONNX,
+    POLICY,
+    Policy,
+    _network,
+    _session,
+    config_of,
+    describe,
+    load_policy,
+    read_about,
+)
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
@@ -161,3 +173,29 @@ def test_networks_of_other_names_are_refused(tmp_path, entry, output):
     (tmp_path / POLICY).write_text(json.dumps(describe(config, {ONNX: content})), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"expected a network of .* to 'action', got one of \['{entry}'\]"):
         load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Unknown\x1b[2J", "Reshape"])
+def test_names_in_a_network_are_printed_with_escapes(kind, capfd):
+    """By us; onnxruntime prints nothing."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make, number = onnx.helper, onnx.TensorProto.FLOAT
+    ends = [make.make_tensor_value_info(*end) for end in (("shared", number, ["n", 3]), ("action", number, None))]
+    seven = make.make_node("Constant", [], ["size"], value=make.make_tensor("size", onnx.TensorProto.INT64, [1], [7]))
+    node = make.make_node(kind, ["shared", "size"], ["action"], name="node\x1b[2J")
+    graph = make.make_graph([seven, node], "network", ends[:1], ends[1:])
+    model = make.make_model(graph, ir_version=9, opset_imports=[make.make_opsetid("", 17)])
+
+    def play():
+        session = _session(model.SerializeToString(), ["shared"], Path(ONNX))
+        _network(session, Path(ONNX))({"shared": np.zeros((2, 3), np.float32)})
+
+    with pytest.raises(ValueError, match=r"node\\x1b\[2J") as refused, attributed("mine"):
+        play()
+    assert str(refused.value).isprintable()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_shows_its_system_in_a_line():
+    assert repr(policy_of(FULL)) == "<Policy for Heterogeneous, llama2, K = 3, shares actions>"

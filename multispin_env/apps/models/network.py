@@ -151,9 +151,8 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
         return str(path.absolute().parent), {"gguf_file": path.name}  # not where a link leads: names differ there
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: expected a folder with a model's config.json, got {name!r}")
-    looks_like_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if looks_like_path and not path.exists():
-        raise ValueError(f"model: expected a folder that exists, got {name!r}")
+    if not path.exists() and (path.is_absolute() or name.startswith(".") or name.count("/") != 1):
+        raise ValueError(f"model: expected a folder that exists, or OWNER/NAME on the hub, got {name!r}")
     return name, {}
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
 from multispin_env.checks import check_name, check_plausible, shown, suggestion
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.registry import (
     ACCEPTANCES,
     ARRIVALS,
@@ -200,7 +201,12 @@ class Command:
         check_plausible(vars(options))
         options.program = program
         options.command = f"{program} {shlex.join(arguments)}".strip()
-        return self.run(options)
+        try:
+            return self.run(options)
+        except SystemExit as error:
+            if error.code:
+                raise
+            raise ContenderError("a part of your own ended the process (SystemExit), with the work undone") from error
 
 
 T = TypeVar("T")

@@ -287,7 +287,7 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
         ({"prompts": "{}/blank.jsonl"}, "blank.jsonl, line 1, prompt: expected a text that is not empty, got ''"),
         ({"draft": "{}/other"}, "draft: expected the vocabulary of the target, 24 tokens, got 30"),
         ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1, prompt: expected at most 21 tokens"),
-        ({"target": "{}/nothing"}, "model: expected a folder that exists, got"),
+        ({"target": "{}/nothing"}, "model: expected a folder that exists, or"),
         ({"out": "{}/no/folder"}, "file: expected a file in a folder that exists, got"),
         ({"out": "{}/taken", "target": "never"}, "file: expected a file in a folder that exists, got"),
     ],

@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
-from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
+from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES, check_packages
 
 TASKS = ms.suite.tasks()
 
@@ -472,3 +473,12 @@ def test_hostile_curves_end_in_a_sentence(capsys, entry, few):
     assert main(["suite", "table", str(entry)]) == 0
     (entry / CURVES).write_text('{"round-8": [[1, 1]], "round-50": [[1, 1]]}', encoding="utf-8")
     assert "curves of round-8: expected finite numbers of shape (3, 2)" in refused(capsys, "table", entry)
+
+
+def test_a_missing_onnxruntime_is_noticed_before_anything_is_played(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "network").mkdir()
+    check_packages(tmp_path, {"round-8": [{"rule": "fixed"}, {"folder": "nowhere"}]})
+    (tmp_path / "network" / "policy.onnx").touch()
+    with pytest.raises(ModuleNotFoundError, match="onnxruntime"):
+        check_packages(tmp_path, {"round-8": [{"rule": "fixed"}], "late": [{"folder": "network"}]})

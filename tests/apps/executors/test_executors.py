@@ -214,3 +214,8 @@ def test_mistakes_are_one_sentence():
     bad = states(2).changed(draft_time=np.full((2, 4), -1.0))
     with pytest.raises(ValueError, match=r"draft_time.*expected"):
         decide(Serial(), "optimal", SCENARIO, bad)
+
+
+def test_a_task_that_ends_the_process_has_failed():
+    (result,) = Serial().results(sys.exit, [0])
+    assert result.error.endswith("SystemExit: 0\n")
