@@ -40,6 +40,7 @@ from multispin_env.evaluation.suite.recording import PARTS, record
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
+from multispin_env.executors import on_signals, stop
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_own
 from multispin_env.terminal.arguments import Command, add_executor_options, executor_of
@@ -204,7 +205,7 @@ def _table(options: argparse.Namespace) -> None:
 
 def _data(options: argparse.Namespace) -> None:
     one = task(options.task)
-    with Progress(PARTS) as progress:
+    with Progress(PARTS) as progress, on_signals(stop):
         data = record(one, options.by, options.episodes, options.seed, options.out, progress.begin)
     about = data.storage.metadata
     print(
