@@ -12,7 +12,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.rates import long_run_rate
+from multispin_env.controllers.continuous.rates import affordable, long_run_rate
 from multispin_env.controllers.continuous.under_way import Background, aside
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -127,9 +127,11 @@ def usual_groups(scenario: Scenario) -> int:
     It runs once for a scenario. For devices of your own compare `long_run_rate` of both. Where devices draft ahead, one
     group is tried too: nobody is idle then while all are verified.
     """
-    state = sample_state(scenario, np.random.default_rng(10**9), 4)  # no table uses this seed
+    copies, passes = affordable(scenario, 4)
+    state = sample_state(scenario, np.random.default_rng(10**9), copies)  # no table uses this seed
     tried = (2, 3, 1) if scenario.draft_ahead else (2, 3)
-    rates = [long_run_rate(Groups(scenario, n), state, warm_up=1.5, horizon=3.0).sum() for n in tried]
+    span: dict[str, float] = {"warm_up": 1.5, "horizon": 3.0, "passes": passes * 3 // 4}
+    rates = [long_run_rate(Groups(scenario, n), state, **span).sum() for n in tried]
     return tried[int(np.argmax(rates))]
 
 

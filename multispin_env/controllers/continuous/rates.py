@@ -17,6 +17,18 @@ from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.physics.workload import Workload
+from multispin_env.scenario import Scenario
+
+
+PASSES = 900  # verifications of a copy at most in a short measurement
+LARGE = 32  # devices from which on fewer copies are played, and fewer passes: rules take time for pairs of devices
+
+
+def affordable(scenario: Scenario, copies: int) -> tuple[int, int]:
+    """Copies and verifications of a measurement that takes about a second at most, of so many copies if it can."""
+    users = scenario.num_users
+    passes = 800 * PASSES // (users * min(users, LARGE))
+    return max(1, copies * LARGE // max(users, LARGE)), min(max(passes, 16), PASSES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +72,7 @@ def long_run_rate(
     horizon: float = 45.0,
     channel: str = "static",
     seed: int = 0,
+    passes: float = np.inf,
 ) -> FloatArray:
     """Expected tokens/s of all devices together under a controller, in the long run (ours).
 
@@ -78,6 +91,8 @@ def long_run_rate(
         Law of gains, one of `CHANNELS`: ``"static"``, ``"independent"``, ``"gauss-markov"``.
     seed
         Of the fading; copy i of a batch has the same in every call, so that controllers can be compared.
+    passes
+        Verifications after which the run ends, if its time is not over before; a quarter of them is warm-up at most.
 
     Returns
     -------
@@ -98,7 +113,8 @@ def long_run_rate(
     >>> bool(ms.long_run_rate(groups, state, horizon=5.0) > ms.long_run_rate(barrier, state, horizon=5.0))
     True
     """
-    return long_run(controller, state, warm_up=warm_up, horizon=horizon, channel=channel, seed=seed).rate
+    options: dict[str, Any] = {"channel": channel, "seed": seed, "passes": passes}
+    return long_run(controller, state, warm_up=warm_up, horizon=horizon, **options).rate
 
 
 def long_run(
@@ -109,6 +125,7 @@ def long_run(
     horizon: float = 45.0,
     channel: str = "static",
     seed: int = 0,
+    passes: float = np.inf,
 ) -> LongRun:
     """As `long_run_rate`, with what everybody does meanwhile.
 
@@ -131,11 +148,13 @@ def long_run(
     core.hold(flat)
     begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
     totals = _Totals(core.num_copies, shape[-1])
-    while not ended.all():
+    for step in count(1):
         outcome = core.step(controller(core.state))
         totals.add(outcome, begun & ~ended)
-        begun |= core.state.time >= warm_up
+        begun |= (core.state.time >= warm_up) | (step >= passes / 4)
         ended = totals.time >= horizon
+        if ended.all() or step >= passes:
+            break
     return totals.shares(shape)
 
 
@@ -276,8 +295,12 @@ def serve_in(
     seed: int,
     state: SystemState | None = None,
     enough: Callable[[ServiceRun], bool] | None = None,
+    passes: float = np.inf,
 ) -> ServiceRun:
-    """As `serve`, in a system with a workload that is there; what it takes has been checked."""
+    """As `serve`, in a system with a workload that is there; what it takes has been checked.
+
+    After ``passes`` the run ends, and after a quarter of them all count, if its time is not over before.
+    """
     core = seeded_core(system, copies, seed, drawn=True)
     if state is None:
         core.reset()
@@ -286,9 +309,9 @@ def serve_in(
     log = ServiceLog(copies, system.scenario.num_users, warm_up)
     playing = np.ones(copies, dtype=np.bool_)
     for step in count():
-        begun = core.state.time
+        begun = core.state.time if step < passes / 4 else np.full(copies, np.inf)
         log.add(core.step(controller(core.state)), begun, playing)
-        ended = playing & (core.state.time >= warm_up + horizon)
+        ended = playing & ((core.state.time >= warm_up + horizon) | (step + 1 >= passes))
         if enough is not None and step % 64 == 0 and enough(log.counts()):
             ended = playing.copy()
         if ended.any():

@@ -21,6 +21,7 @@ RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
 """ρ that are tried, in units of the goodput of the best common length without head starts."""
 
 SYSTEMS, ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
+PASSES = 100  # rounds that are played at most: on fast servers more of them would take long
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,8 @@ def best_rate(scenario: Scenario, chain_weight: float) -> float:
 
     def brings(rate: float) -> float:
         controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won: FloatArray = long_run_rate(controller, state, warm_up=WARM_UP * cycle, horizon=ROUNDS * cycle)
+        span: dict[str, float] = {"warm_up": WARM_UP * cycle, "horizon": ROUNDS * cycle, "passes": PASSES}
+        won: FloatArray = long_run_rate(controller, state, **span)
         return float((won / without).mean())
 
     return max(RATES, key=brings)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
-from multispin_env.controllers.continuous.rates import serve_in
+from multispin_env.controllers.continuous.rates import PASSES, affordable, serve_in
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.engine import ActionCodec, columns_stacked
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
@@ -375,16 +375,21 @@ SEED = 1_500_000_000
 
 
 @lru_cache(maxsize=256)
-def reference_rate(system: ContinuousSystem, name: str = REFERENCE) -> float:
-    """Tokens a second of a rule in a system, with random numbers of its own: always the same number."""
-    core = ContinuousCore(system, COPIES, drawn=False)
-    for copy in range(COPIES):
+def reference_rate(system: ContinuousSystem, name: str = REFERENCE, most: int = PASSES) -> float:
+    """Tokens a second of a rule in a system, with random numbers of its own and ``most`` passes: always the same."""
+    copies, passes = affordable(system.scenario, COPIES)
+    passes = min(passes, most)
+    core = ContinuousCore(system, copies, drawn=False)
+    for copy in range(copies):
         core.seed(copy, np.random.default_rng(SEED + copy))
     core.reset()
     rule = make_controller(name, system.scenario)
-    tokens, time = np.zeros(COPIES), np.zeros(COPIES)
-    while (open_ := (core.state.time < WARM_UP + MEASURED) | (time == 0.0)).any():  # one step may take longer
-        counted = (core.state.time >= WARM_UP) & open_
+    tokens, time = np.zeros(copies), np.zeros(copies)
+    for step in range(passes):
+        open_ = (core.state.time < WARM_UP + MEASURED) | (time == 0.0)  # one step may take longer
+        if not open_.any():
+            break
+        counted = ((core.state.time >= WARM_UP) | (step >= passes / 4)) & open_
         outcome = core.step(rule(core.state))
         tokens += counted * outcome.tokens.sum(-1)
         time += counted * outcome.duration
@@ -395,5 +400,9 @@ def reference_rate(system: ContinuousSystem, name: str = REFERENCE) -> float:
 def reference_tokens_in_time(system: ContinuousSystem) -> float:
     """Tokens a second, of requests in time, of the reference rule where requests end: always the same number."""
     rule = make_controller(WITH_REQUESTS, system.scenario)
-    run = serve_in(system, rule, SERVED_COPIES, SERVED_WARM_UP, SERVED, SEED)
+    copies, passes = affordable(system.scenario, SERVED_COPIES)
+    run = serve_in(system, rule, copies, SERVED_WARM_UP, SERVED, SEED, passes=passes)
+    if run.time.max() < 0.5 * SERVED:  # too short for long requests to end
+        in_time, missed = int(run.in_time.sum()), int(run.missed.sum())
+        return float(run.tokens.sum() / run.time.sum()) * (1.0 - missed / max(missed + in_time, 1))
     return float(run.timely_tokens.sum() / run.time.sum())
