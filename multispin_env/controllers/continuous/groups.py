@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import ClassVar
 
 import numpy as np
@@ -130,8 +130,8 @@ def usual_groups(scenario: Scenario) -> int:
     copies, passes = affordable(scenario, 4)
     state = sample_state(scenario, np.random.default_rng(10**9), copies)  # no table uses this seed
     tried = (2, 3, 1) if scenario.draft_ahead else (2, 3)
-    span: dict[str, float] = {"warm_up": 1.5, "horizon": 3.0, "passes": passes * 3 // 4}
-    rates = [long_run_rate(Groups(scenario, n), state, **span).sum() for n in tried]
+    rate = partial(long_run_rate, state=state, warm_up=1.5, horizon=3.0, passes=passes * 3 // 4)
+    rates = [rate(Groups(scenario, n)).sum() for n in tried]
     return tried[int(np.argmax(rates))]
 
 

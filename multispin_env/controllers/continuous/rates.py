@@ -19,7 +19,6 @@ from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
 
-
 PASSES = 900  # verifications of a copy at most in a short measurement
 LARGE = 32  # devices from which on fewer copies are played, and fewer passes: rules take time for pairs of devices
 

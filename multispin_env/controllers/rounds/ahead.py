@@ -99,8 +99,9 @@ def best_rate(scenario: Scenario, chain_weight: float) -> float:
 
     def brings(rate: float) -> float:
         controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        span: dict[str, float] = {"warm_up": WARM_UP * cycle, "horizon": ROUNDS * cycle, "passes": PASSES}
-        won: FloatArray = long_run_rate(controller, state, **span)
+        won: FloatArray = long_run_rate(
+            controller, state, warm_up=WARM_UP * cycle, horizon=ROUNDS * cycle, passes=PASSES
+        )
         return float((won / without).mean())
 
     return max(RATES, key=brings)
