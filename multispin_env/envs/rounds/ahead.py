@@ -17,7 +17,7 @@ from multispin_env.envs.settings import Comparison, InfoKeys, Learning
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.scenario import Scenario
 
-ROUNDS = 200  # rounds at most in which it is measured: the price rule takes long for one
+ROUNDS = 100  # rounds at most in which it is measured: the price rule takes long for one
 PRICE_RULE = "ahead-price"
 """Controller whose rate is the price of a second."""
 
