@@ -92,7 +92,7 @@ def long_run(
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
     system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
-    return long_run_averages(controller, system, checked, warm_up, horizon, seed)
+    return long_run_averages(controller, system, checked, warm_up, horizon, seed=seed)
 
 
 def serve(
@@ -195,8 +195,12 @@ def serve_in(
     seed: int,
     state: SystemState | None = None,
     enough: Callable[[ServiceRun], bool] | None = None,
+    passes: float = np.inf,
 ) -> ServiceRun:
-    """As `serve`, in a system with a workload that is there; what it takes has been checked."""
+    """As `serve`, in a system with a workload that is there; what it takes has been checked.
+
+    After ``passes`` the run ends, and after a quarter of them all count, if its time is not over before.
+    """
     core = seeded_core(system, copies, seed, drawn=True)
     if state is None:
         core.reset()
@@ -205,9 +209,9 @@ def serve_in(
     log = ServiceLog(copies, system.scenario.num_users, warm_up)
     playing = np.ones(copies, dtype=np.bool_)
     for step in count():
-        begun = core.state.time
+        begun = core.state.time if step < passes / 4 else np.full(copies, np.inf)
         log.add(core.step(controller(core.state)), begun, playing)
-        ended = playing & (core.state.time >= warm_up + horizon)
+        ended = playing & ((core.state.time >= warm_up + horizon) | (step + 1 >= passes))
         if enough is not None and step % 64 == 0 and enough(log.counts()):
             ended = playing.copy()
         if ended.any():

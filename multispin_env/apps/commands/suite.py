@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.commands.suite_pictures import draw_pictures
+from multispin_env.apps.executors import on_signals, stop
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
 from multispin_env.apps.terminal.output import Progress, Tally, made_by
 from multispin_env.arrays import FloatArray
@@ -202,7 +203,7 @@ def _table(options: argparse.Namespace) -> None:
 
 def _data(options: argparse.Namespace) -> None:
     one = task(options.task)
-    with Progress(PARTS) as progress:
+    with Progress(PARTS) as progress, on_signals(stop):
         data = record(one, options.by, options.episodes, options.seed, options.out, progress.begin)
     about = data.storage.metadata
     print(

@@ -13,7 +13,7 @@ from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.continuous.encodings import REFERENCE, ContinuousCodec, reference_rate
+from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
@@ -25,6 +25,7 @@ from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.scenario import Scenario
+from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 BARRIER = "optimal"
 """What waits for all."""

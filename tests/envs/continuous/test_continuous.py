@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.encodings import reference_rate
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.registry import SCENARIOS
+from multispin_env.simulation.reference import reference_rate
 from tests.envs.continuous.played import AHEAD, BOTH, anything, make
 
 ID, ROUNDS = "MultiSpin/Continuous-v0", "MultiSpin/Heterogeneous-v0"
