@@ -58,8 +58,8 @@ def tell_gymnasium(env_id: str, max_episode_steps: int | None = None) -> None:
         steps = ENVIRONMENTS.load(env_id).family.max_episode_steps if max_episode_steps is None else max_episode_steps
         gym.register(
             env_id,
-            entry_point="multispin_env.envs.shells:make_single",
-            vector_entry_point="multispin_env.envs.shells:make_vector",
+            entry_point="multispin_env.envs.base:make_single",
+            vector_entry_point="multispin_env.envs.base:make_vector",
             max_episode_steps=steps,
             kwargs={"env_id": env_id},
         )

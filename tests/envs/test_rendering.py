@@ -10,10 +10,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import HumanRendering, RecordVideo
 
 import multispin_env as ms
+from multispin_env.envs.base import make_single
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
 from multispin_env.envs.rendering.renderers import Window, require_display
-from multispin_env.envs.shells import make_single
 from tests.envs.continuous.played import ENDLESS, HIDDEN
 
 pytestmark = pytest.mark.usefixtures("quick_prices")

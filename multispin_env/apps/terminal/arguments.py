@@ -13,7 +13,7 @@ import numpy as np
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
 from multispin_env.checks import check_name, shown, suggestion
-from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
 from multispin_env.scenario import Scenario
 

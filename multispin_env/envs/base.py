@@ -1,4 +1,4 @@
-"""Gymnasium shells: a single environment is one around an engine of one copy, a vector one around an engine of n.
+"""Base classes of the environments: a single one has an engine of one copy, a vector one an engine of n copies.
 
 Both are classes made for a variant, so that their help is its page.
 """
@@ -28,7 +28,7 @@ from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 
-class Shell:
+class BaseEnv:
     """Base of the single and the vector environments."""
 
     env_id: ClassVar[str]
@@ -145,11 +145,11 @@ class Shell:
         return _blank, (type(self).__base__, self.env_id), self.__dict__
 
 
-def _blank(shell: type[Shell], env_id: str) -> Any:
-    return object.__new__(shell.of(env_id))
+def _blank(base: type[BaseEnv], env_id: str) -> Any:
+    return object.__new__(base.of(env_id))
 
 
-class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
+class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments; what each of them is, its variant says."""
 
     renderers = RENDERERS
@@ -231,7 +231,7 @@ def make_single(env_id: str, **arguments: Any) -> MultiSpinEnv:
 Seeds = int | Sequence[int | None] | None
 
 
-class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     """n copies of a single environment, stepped by one call of the same core.
 
     Copy i equals a single environment reset with its seed, bit for bit; every argument of the single environment
