@@ -259,7 +259,7 @@ def test_check_finds_what_is_broken(tmp_path):
 def test_the_overview_shows_the_observation_as_the_environment_does():
     """Where it differs, put these lines into ``docs/environments.md``."""
     page = inspect.getdoc(HeterogeneousEnv)
-    lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("| ")]
+    lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("|")]
     assert lines
     assert "\n".join(lines) in (DOCS / "environments.md").read_text(encoding="utf-8")
 

@@ -158,7 +158,7 @@ class ServingEnv(MultiSpinEnv):
 
 
 class ServingVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `ServingEnv`."""
+    """Native vector of `ServingEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = ServingEnv.env_id
 

@@ -328,7 +328,7 @@ class ContinuousEnv(MultiSpinEnv):
 
 
 class ContinuousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `ContinuousEnv`."""
+    """Native vector of `ContinuousEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = ContinuousEnv.env_id
 

@@ -108,7 +108,7 @@ class DraftAheadEnv(MultiSpinEnv):
 
 
 class DraftAheadVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `DraftAheadEnv`."""
+    """Native vector of `DraftAheadEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = DraftAheadEnv.env_id
 

@@ -81,7 +81,7 @@ class DelayedChannelEnv(MultiSpinEnv):
 
 
 class DelayedChannelVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `DelayedChannelEnv`."""
+    """Native vector of `DelayedChannelEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = DelayedChannelEnv.env_id
 
@@ -228,7 +228,7 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
 
 
 class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HiddenAcceptanceEnv`."""
+    """Native vector of `HiddenAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = HiddenAcceptanceEnv.env_id
 
@@ -312,7 +312,7 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
 
 
 class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `RecordedAcceptanceEnv`."""
+    """Native vector of `RecordedAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = RecordedAcceptanceEnv.env_id
 

@@ -174,7 +174,7 @@ class HeterogeneousEnv(MultiSpinEnv):
 
 
 class HeterogeneousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HeterogeneousEnv`."""
+    """Native vector of `HeterogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = HeterogeneousEnv.env_id
 
@@ -219,7 +219,7 @@ class HomogeneousEnv(MultiSpinEnv):
 
 
 class HomogeneousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HomogeneousEnv`."""
+    """Native vector of `HomogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = HomogeneousEnv.env_id
 
@@ -287,7 +287,7 @@ class FairEnv(MultiSpinEnv):
 
 
 class FairVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `FairEnv`."""
+    """Native vector of `FairEnv`; `MultiSpinVectorEnv` explains its arguments."""
 
     env_id = FairEnv.env_id
 
