@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, export
+from agents import checkpoints, tracing
 from agents import training as train_command
 from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
@@ -114,10 +114,10 @@ def test_an_export_takes_the_record_along(run, record, tmp_path, monkeypatch):
     add_network(folder)
     shutil.copy(record, folder / "records.npz")
     name_record(folder, "records.npz")
-    same = export.Format(lambda *_: b"network", lambda _, network: lambda entries: network(*entries).numpy())
-    monkeypatch.setitem(export.FORMATS, ONNX, same)
+    same = tracing.Format(lambda *_: b"network", lambda _, network: lambda entries: network(*entries).numpy())
+    monkeypatch.setitem(tracing.FORMATS, ONNX, same)
     make_folder(out)
-    export.export(folder, out, [ONNX])
+    tracing.export(folder, out, [ONNX])
     assert config_of(read_about(out), out / POLICY).variant.records == str(out / "records.npz")
     assert (out / "records.npz").read_bytes() == record.read_bytes()
 
