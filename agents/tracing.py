@@ -98,7 +98,10 @@ def program_of(network: TracedNetwork, config: EnvConfig) -> th.export.ExportedP
     example = random_observations(config, network.users or 5, 3)
     if network.memory:
         example, shapes = [*example, th.zeros(3, network.memory)], [*shapes, {0: batch}]
-    return th.export.export(network, tuple(example), dynamic_shapes=(tuple(shapes),))
+    program = th.export.export(network, tuple(example), dynamic_shapes=(tuple(shapes),))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine
+    return program
 
 
 def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
@@ -122,6 +125,10 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     assert translated is not None
     model = translated.model_proto
     model.ir_version = min(model.ir_version, 9)  # the newest that onnxruntime 1.17 reads; nothing newer is used
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]  # notes of the translator, larger than small networks
+    del graph.value_info[:]
     content: bytes = model.SerializeToString()
     return content
 

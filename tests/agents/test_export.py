@@ -91,6 +91,9 @@ def test_onnx_equals_the_original(case, runs, exports):
     folder, (out, printed) = runs(*case), exports(*case)
     assert "policy.onnx: largest difference of an action from the original" in printed
     assert pytest.importorskip("onnx").load(out / "policy.onnx").ir_version <= 9  # which old readers know
+    content, weights = (out / "policy.onnx").read_bytes(), (folder / MODEL).stat().st_size
+    assert b'.py"' not in content  # a path of this machine
+    assert len(content) < weights + 10_000
     policy = load_policy(out)
     config, _ = load_config(folder)
     assert policy.config == config.env
@@ -107,6 +110,7 @@ def test_torch_export_equals_the_original(runs, tmp_path, capsys):
     assert "policy.pt2: largest difference of an action from the original 0.0e+00" in said.out
     assert "1 of 1, writing policy.pt2" in said.err
     assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json", CARD}
+    assert b".py" not in (tmp_path / "policy.pt2").read_bytes()
     assert "network" in check_card((tmp_path / CARD).read_text(encoding="utf-8"), tmp_path)
 
 

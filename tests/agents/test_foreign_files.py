@@ -138,7 +138,7 @@ def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypat
     with pytest.raises(PlayedError, match=record.name):
         main(["evaluate", str(folder), *arguments, "--num-users", "2"])
     assert main(["train", "--resume", str(folder), *arguments]) == 128 + STOPPED
-    assert untrained[0].config.variant.records == str(record)
+    assert untrained[0].env.variant.records == str(record)
 
 
 def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path, monkeypatch, capsys):
@@ -153,10 +153,10 @@ def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path,
     monkeypatch.chdir(folder)  # neither the place nor the first file matters from here on
     for given in ([], ["--set", "records=../own.npz"], ["--set", f"records={own}"]):
         assert main(["train", "--resume", str(folder), *given]) == 128 + STOPPED
-        assert untrained[-1].config.variant.records == str(folder / "records.npz")
+        assert untrained[-1].env.variant.records == str(folder / "records.npz")
     own.unlink()
     assert main(["train", "--resume", str(folder)]) == 128 + STOPPED
-    assert load_records(untrained[-1].config.variant.records).num_tasks == 4
+    assert load_records(untrained[-1].env.variant.records).num_tasks == 4
 
 
 def test_a_run_does_not_go_on_with_another_record(record, untrained, tmp_path, capsys):
