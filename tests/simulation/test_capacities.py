@@ -329,7 +329,7 @@ def test_both_questions_report_each_load_as_it_is_tried(capsys):
 
 
 def test_an_interval_ends_below_a_load_that_was_tried(coarse):
-    """Some draws of copies are in time at the load that is too large for all; of a search that ends there it is open."""
+    """Some draws of copies are in time at the load that is too large for all; there the interval is open."""
     found = ms.capacity(SCENARIO, workload=workload(**LIMITS), controller=greedy, percent=85.0, **FEW)
     assert found.value < found.high < found.tries[-1].load
     ended = capacity_of(found.tries[:-1], 85.0, "rate", 0)
