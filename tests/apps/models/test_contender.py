@@ -248,5 +248,5 @@ def test_no_spread_is_above_that_of_a_coin():
 def test_an_error_has_the_name_of_the_contender():
     contender = made()
     contender.plug_in = lambda observed: None
-    with pytest.raises(ContenderError, match="^optimal.filter: "):
+    with pytest.raises(ContenderError, match=r"^optimal\+filter: "):
         contender.step()
