@@ -1,15 +1,9 @@
 """Agents, with everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms."""
 
-from importlib.util import find_spec
 from typing import Any
 
+from agents.registry import AGENTS, PRETRAINED
 from multispin_env.checks import missing_package
-
-for _package in ("stable_baselines3", "torch", "safetensors", "tensorboard", "matplotlib", "rich"):
-    if find_spec(_package) is None:
-        raise missing_package(_package, "train")
-
-from agents.registry import AGENTS, PRETRAINED  # noqa: E402 (after the check above)
 
 __all__ = ["AGENTS", "PRETRAINED", "load"]
 
@@ -32,7 +26,11 @@ def load(env_id: str) -> Any:
     ------
     ValueError
         For an unknown id; the nearest is suggested.
+    ModuleNotFoundError
+        If a package of the extra ``train`` is missing.
     """
-    from agents.models import load_pretrained  # torch is only imported when something is loaded
-
+    try:
+        from agents.models import load_pretrained  # torch is only imported when something is loaded
+    except ModuleNotFoundError as error:
+        raise missing_package(str(error.name), "train") from error
     return load_pretrained(env_id)

@@ -1,13 +1,12 @@
-"""Evaluation of a saved run, on its own environment or another: ``multispin evaluate NAME``."""
+"""Evaluation of a saved run, on its own environment or another: ``multispin evaluate NAME``.
+
+Torch is imported when it runs.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from agents.measures import Measure, agent_label, show, write_report
-from agents.models import load_run_model
 from agents.registry import admit
 from agents.runs import SETTINGS, env_config_from, load_config, run_folder
 from multispin_env.apps.commands.main import run_alias
@@ -17,7 +16,7 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.cases import Episodes, States
 from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.registry import ENVIRONMENTS, import_own
 
 SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 """Options that say how many cases to compare on, and their defaults."""
@@ -48,6 +47,11 @@ def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
 
 def run(options: argparse.Namespace) -> None:
     """Load, compare and show."""
+    models = import_own("agents.models")
+    from rich.console import Console
+
+    from agents.measures import Measure, agent_label, show, write_report
+
     check_outputs(options.json)
     folder = run_folder(options.run)
     if options.agent is not None:
@@ -62,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     size = _size(options, measure.kind.noun, env)
     if options.out is not None:
         make_folder(options.out)
-    model = load_run_model(folder, env_config)
+    model = models.load_run_model(folder, env_config)
     report = measure.report(model, agent_label(config), size)
     if options.out is not None:
         write_report(report, options.out)

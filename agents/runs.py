@@ -82,6 +82,10 @@ DIGEST = "sha256"
 """Entry of a file that holds the SHA-256 of all else in it."""
 
 CONFIG = "config.json"
+
+PROGRAM = "policy.pt2"
+"""File of an export for PyTorch; ``torch.export.load`` reads it."""
+
 NAME = re.compile(r"\w[\w.+=-]*")
 LONGEST_NAME = 100
 PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3", "safetensors")

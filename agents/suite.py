@@ -28,9 +28,9 @@ from torch import nn
 from typing_extensions import override
 
 from agents.base import AgentSettings, tuning_for
-from agents.export import TracedNetwork, onnx_of
 from agents.registry import AGENTS, admit
 from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
+from agents.tracing import TracedNetwork, onnx_of
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import Executor
 from multispin_env.apps.terminal.arguments import executor_of, part_of

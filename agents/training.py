@@ -6,6 +6,7 @@ import shlex
 import signal
 import time
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,10 @@ from agents.base import AgentSettings, tuning_for
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.measures import CURVE, Measure, add_row, agent_label, draw_report, show, write_report
 from agents.models import load_run_model
-from agents.registry import AGENTS, OPTION, admit, file_name
+from agents.registry import AGENTS, admit, file_name
 from agents.runs import (
     CONFIG,
-    ENCODING_NAMES,
     RUNS,
-    SETTINGS,
     Budget,
     Limits,
     RunConfig,
@@ -40,10 +39,14 @@ from agents.runs import (
 )
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import on_signals
-from multispin_env.apps.terminal.arguments import Command, add_system_options, chosen_arguments, parse_settings
-from multispin_env.checks import cut, shown
+from multispin_env.apps.terminal.arguments import chosen_arguments, parse_settings
+from multispin_env.checks import cut, missing_package, shown
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.files import make_folder
+
+for _package in ("tensorboard", "matplotlib"):  # which are imported late in a run
+    if find_spec(_package) is None:
+        raise missing_package(_package, "train")
 
 
 def keep_memory() -> None:
@@ -234,24 +237,6 @@ def train(
         return monitor.stopped_by
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    add_system_options(parser, SETTINGS)
-    names = ", ".join(AGENTS.names())
-    parser.add_argument("--agent", help=f"one of {names}, or {OPTION} (default ppo; without the barrier evolution)")
-    encodings = ", ".join(ENCODING_NAMES)
-    parser.add_argument("--action", help=f"action encoding: {encodings} (default residual; without the barrier tuned)")
-    parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
-    budget.add_argument("--minutes", type=float, help="minutes to train instead")
-    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/, or a path (default: made)")
-    parser.add_argument(
-        "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
-    )
-    parser.add_argument("--device", default="cpu", help="as in torch (default cpu, the fastest for small networks)")
-
-
 def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
     if options.name is not None:
         folder = run_folder(options.name)
@@ -320,20 +305,3 @@ def run(options: argparse.Namespace) -> int | None:
         return 128 + stopped_by
     _finish(config, folder, console)
     return None
-
-
-COMMAND = Command(
-    "Train an agent, then compare it with every controller on held-out states, or, where something is hidden or "
-    "remembered, with plug-ins and the clairvoyant on held-out episodes.",
-    (
-        "                                    the default: about half a minute on two cores",
-        "--scenario qwen3.5 --num-users 8 --minutes 2",
-        "--name mine --agent sac --action lengths",
-        "--agent apg --action lengths        learn from derivatives instead of from returns",
-        "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
-        "--agent examples.own_agent:AGENT",
-        "--resume mine --timesteps 2000000   go on where it stopped",
-    ),
-    add_options,
-    run,
-)

@@ -265,6 +265,8 @@ class Scenario:
         ...     ms.Scenario.load(file).num_users
         8
         """
+        if not isinstance(path, str | PathLike):
+            raise ValueError(f"path: expected a str or a path, got {shown(path)}")
         folder = Path(path).parent
         return read_fields(SCENARIO, path, lambda values: cls._from_table(with_file_beside(values, folder)))
 

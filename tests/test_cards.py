@@ -14,7 +14,7 @@ from tests.cards import OF_DATA, headings
 PACKAGE = Path(str(resources.files("multispin_env")))
 CARDS = {
     path.relative_to(PACKAGE).as_posix(): path
-    for path in (PACKAGE / "records", *sorted(each for each in (PACKAGE / "data").rglob("*") if each.is_dir()))
+    for path in sorted(each for each in (PACKAGE / "data").rglob("*") if each.is_dir())
 }
 
 

@@ -92,3 +92,8 @@ def test_a_preset_may_have_another_name(tmp_path):
     assert (mine.name, mine) == ("mine", ms.Scenario.preset("llama2").replace(name="mine"))
     mine.save(tmp_path / "mine.toml")
     assert ms.Scenario.load(tmp_path / "mine.toml") == mine
+
+
+def test_a_file_of_a_scenario_is_a_path():
+    with pytest.raises(ValueError, match="path: expected a str or a path, got 3"):
+        ms.Scenario.load(3)

@@ -12,7 +12,7 @@ from multispin_env.checks import check_integer, check_name, missing_package
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
-from multispin_env.evaluation.contenders import deciding, native, start
+from multispin_env.evaluation.contenders import attributed, deciding, native, start
 
 Pixels = NDArray[np.uint8]
 """A picture, (height, width, 3)."""
@@ -95,7 +95,9 @@ def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
     observation, _ = env.reset(seed=check_integer("seed", seed, 0))
     views, over = [], False
     while not over:
-        observation, _, terminated, truncated, _ = env.step(decide(observation))
+        with attributed(name):
+            action = decide(observation)
+        observation, _, terminated, truncated, _ = env.step(action)
         views.append(replace(base.view(), title=name))
         over = bool(terminated[0] or truncated[0])
     return views

@@ -100,6 +100,7 @@ class Capacity:
     ----------
     value, low, high
         The capacity in requests/s, or in devices, and its 95 % interval; 0 where even the least load misses the level.
+        ``high`` is infinite where the largest load that was tried does not bound it.
     percent
         Share of requests that has to be within all limits, in %.
     by
@@ -172,8 +173,9 @@ def capacity(
     Every load is tried with the same seeds. The search begins at an estimate by formulas, goes up or down in growing
     steps until the capacity lies between two loads, then looks where the line between their shares crosses ``percent``,
     or in the middle, to 2 % or one device. A part of the load found has to be in time too, as the share may fall and
-    rise again. Where a load is clearly in time or not, a few copies tell, and not for the whole time. The value is
-    where the line between the last two crosses; its interval is that of copies drawn again.
+    rise again, and larger loads are tried until one bounds the interval. Where a load is clearly in time or not, a few
+    copies tell, and not for the whole time. The value is where the line between the last two crosses; its interval is
+    that of copies drawn again.
 
     Parameters
     ----------
@@ -272,7 +274,12 @@ def _by_simulation(
     run = partial(serve, warm_up=warm_up, channel=channel, seed=seed)
     choices, share = candidates_of(controller), percent / 100.0
     trial = _Trial(choices, scenario, workload, run, share, copies, requests / copies, horizon, by == "users")
-    return capacity_of(_searched(trial, report), percent, by, seed)
+    points = _searched(trial, report)
+    while np.isinf((found := capacity_of(points, percent, by, seed)).high) and found.tries[-1].load < trial.loads[1]:
+        points.append(trial(trial.beyond(found.tries[-1].load, STEP)))
+        if report is not None:
+            report(points[-1])
+    return found
 
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
@@ -481,6 +488,8 @@ def capacity_of(points: Sequence[LoadPoint], percent: float, by: str, seed: int)
         _crossing(loads, in_time.sum(-1)[None], missed.sum(-1)[None], share)[0],
         *np.quantile(drawn, (0.025, 0.975)),
     ]
+    if found[0] < found[2] == loads[-1]:
+        found[2] = np.inf  # the largest load is in time in more than 2.5 % of what is drawn
     value, low, high = map(float, np.floor(found) if by == "users" else found)
     return Capacity(value, low, high, percent, by, tries, meeting[-1])
 
@@ -492,7 +501,7 @@ def _by_copy(requests: IntArray, copies: int) -> FloatArray:
 
 
 def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:
-    """Where the line through shares of requests in time, (resamples, loads), falls below ``share``."""
+    """Where the line through shares of requests in time, (resamples, loads), falls below ``share``; else the last."""
     ended = in_time + missed
     shares = np.minimum.accumulate(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), -1)
     below = shares < share

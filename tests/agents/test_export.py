@@ -15,14 +15,14 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from agents import AGENTS, export, training
+from agents import AGENTS, tracing, train
 from agents.base import tuning_for
 from agents.cards import CARD, exported_card, is_foreign
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.export import TracedNetwork, largest_difference, random_observations
 from agents.models import load_run_model
 from agents.policies import policy_of
 from agents.runs import Limits, config_from, load_config, save_config
+from agents.tracing import TracedNetwork, largest_difference, random_observations
 from agents.vec_env import make_vec_env
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
@@ -49,7 +49,7 @@ def runs(quick_prices, tmp_path_factory):
     def run(agent, env_id, action):
         folder = tmp_path_factory.mktemp("runs") / "tiny"
         options = ["--agent", agent, "--env", env_id, "--action", action, "--num-users", "3", "--seed", "1"]
-        config = config_from(training.COMMAND.parser("train").parse_args(options))
+        config = config_from(train.COMMAND.parser("train").parse_args(options))
         folder.mkdir()
         save_config(folder, config, Limits())
         settings = AGENTS.load(agent)
@@ -91,10 +91,13 @@ def test_onnx_equals_the_original(case, runs, exports):
     folder, (out, printed) = runs(*case), exports(*case)
     assert "policy.onnx: largest difference of an action from the original" in printed
     assert pytest.importorskip("onnx").load(out / "policy.onnx").ir_version <= 9  # which old readers know
+    content, weights = (out / "policy.onnx").read_bytes(), (folder / MODEL).stat().st_size
+    assert b'.py"' not in content  # a path of this machine
+    assert len(content) < weights + 10_000
     policy = load_policy(out)
     config, _ = load_config(folder)
     assert policy.config == config.env
-    network = export.network_of(folder, config)
+    network = tracing.network_of(folder, config)
     entries = random_observations(config.env, 3, 50)
     found = policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
     assert np.abs(found - network(*entries).numpy()).max() < 1e-5
@@ -107,6 +110,7 @@ def test_torch_export_equals_the_original(runs, tmp_path, capsys):
     assert "policy.pt2: largest difference of an action from the original 0.0e+00" in said.out
     assert "1 of 1, writing policy.pt2" in said.err
     assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json", CARD}
+    assert b".py" not in (tmp_path / "policy.pt2").read_bytes()
     assert "network" in check_card((tmp_path / CARD).read_text(encoding="utf-8"), tmp_path)
 
 
@@ -152,7 +156,7 @@ def test_a_system_of_ones_own_has_no_command(runs, tmp_path):
     shutil.copytree(runs(*KNOWN), folder)
     config, limits = load_config(folder)
     (folder / "config.json").unlink()
-    save_config(folder, replace(config, scenario=config.scenario.replace(name="mine")), limits)
+    save_config(folder, replace(config, env=config.env.replace(name="mine")), limits)
     assert "By a command that names a system of its own." in exported_card(folder, True)
 
 
@@ -161,10 +165,10 @@ def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_p
     earlier = {"policy.onnx": b"good", "policy.pt2": b"good too", "policy.json": b"{}"}
     for name, content in earlier.items():
         (tmp_path / name).write_bytes(content)
-    written = export.FORMATS[export.PROGRAM]
-    monkeypatch.setitem(export.FORMATS, export.ONNX, written._replace(read=lambda folder, network: None))
+    written = tracing.FORMATS[tracing.PROGRAM]
+    monkeypatch.setitem(tracing.FORMATS, tracing.ONNX, written._replace(read=lambda folder, network: None))
     differences = iter([0.0, 0.1])
-    monkeypatch.setattr(export, "largest_difference", lambda *_: next(differences))
+    monkeypatch.setattr(tracing, "largest_difference", lambda *_: next(differences))
     message = refused("export", [str(runs(*KNOWN)), "--onnx", "--torch-export", "--out", str(tmp_path)])
     assert "policy.pt2: expected a difference from the original of at most 0.0001, got 1.0e-01" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
@@ -172,13 +176,13 @@ def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_p
 
 def test_a_policy_for_one_number_of_users_is_refused(runs, refused, monkeypatch):
     """As the usual ones of Stable-Baselines3 are."""
-    monkeypatch.setattr(export, "load_run_model", lambda *given: SimpleNamespace(policy=th.nn.Identity()))
+    monkeypatch.setattr(tracing, "load_run_model", lambda *given: SimpleNamespace(policy=th.nn.Identity()))
     message = refused("export", [str(runs(*KNOWN)), "--onnx"])
     assert "agent: expected one whose policy has deterministic(observations)" in message
 
 
 def test_a_missing_package_is_said(runs, tmp_path, refused, monkeypatch):
-    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    monkeypatch.setattr(tracing, "find_spec", lambda name: None)
     message = refused("export", [str(runs(*KNOWN)), "--out", str(tmp_path)])
     assert message.endswith("the package 'onnx' is missing; install it with: pip install \"multispin_env[export]\"")
 
@@ -292,7 +296,7 @@ def test_the_best_is_exported(runs, tmp_path):
     zeros = {key: th.zeros_like(value) for key, value in found.parameters["policy"].items()}
     save_checkpoint(folder / MODEL, Checkpoint({**found.parameters, "policy": zeros}, 1, 1, 1.0))
     config, _ = load_config(folder)
-    network = export.network_of(folder, config)
+    network = tracing.network_of(folder, config)
     assert not network(*random_observations(config.env, 3, 5)).any()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, export
+from agents import checkpoints, tracing
 from agents import training as train_command
 from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
@@ -114,10 +114,10 @@ def test_an_export_takes_the_record_along(run, record, tmp_path, monkeypatch):
     add_network(folder)
     shutil.copy(record, folder / "records.npz")
     name_record(folder, "records.npz")
-    same = export.Format(lambda *_: b"network", lambda _, network: lambda entries: network(*entries).numpy())
-    monkeypatch.setitem(export.FORMATS, ONNX, same)
+    same = tracing.Format(lambda *_: b"network", lambda _, network: lambda entries: network(*entries).numpy())
+    monkeypatch.setitem(tracing.FORMATS, ONNX, same)
     make_folder(out)
-    export.export(folder, out, [ONNX])
+    tracing.export(folder, out, [ONNX])
     assert config_of(read_about(out), out / POLICY).variant.records == str(out / "records.npz")
     assert (out / "records.npz").read_bytes() == record.read_bytes()
 
@@ -138,7 +138,7 @@ def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypat
     with pytest.raises(PlayedError, match=record.name):
         main(["evaluate", str(folder), *arguments, "--num-users", "2"])
     assert main(["train", "--resume", str(folder), *arguments]) == 128 + STOPPED
-    assert untrained[0].config.variant.records == str(record)
+    assert untrained[0].env.variant.records == str(record)
 
 
 def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path, monkeypatch, capsys):
@@ -153,10 +153,10 @@ def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path,
     monkeypatch.chdir(folder)  # neither the place nor the first file matters from here on
     for given in ([], ["--set", "records=../own.npz"], ["--set", f"records={own}"]):
         assert main(["train", "--resume", str(folder), *given]) == 128 + STOPPED
-        assert untrained[-1].config.variant.records == str(folder / "records.npz")
+        assert untrained[-1].env.variant.records == str(folder / "records.npz")
     own.unlink()
     assert main(["train", "--resume", str(folder)]) == 128 + STOPPED
-    assert load_records(untrained[-1].config.variant.records).num_tasks == 4
+    assert load_records(untrained[-1].env.variant.records).num_tasks == 4
 
 
 def test_a_run_does_not_go_on_with_another_record(record, untrained, tmp_path, capsys):

@@ -19,6 +19,7 @@ from multispin_env.simulation.capacity import (
     _Devices,
     _searched,
     _Trial,
+    capacity_of,
     rule_names,
 )
 from multispin_env.solver import pace
@@ -325,3 +326,12 @@ def test_both_questions_report_each_load_as_it_is_tried(capsys):
     found = ms.capacity(SERVED, workload=workload(ttft=3.0), report=print, **few)
     expected = [f"load {point.load:.4g}: {100.0 * point.share:.1f} % in time" for point in found.tries]
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected)
+
+
+def test_an_interval_ends_below_a_load_that_was_tried(coarse):
+    """Some draws of copies are in time at the load that is too large for all; there the interval is open."""
+    found = ms.capacity(SCENARIO, workload=workload(**LIMITS), controller=greedy, percent=85.0, **FEW)
+    assert found.value < found.high < found.tries[-1].load
+    ended = capacity_of(found.tries[:-1], 85.0, "rate", 0)
+    assert (ended.value, ended.low, ended.high) == (found.value, found.low, np.inf)
+    assert ended.verdict.endswith("to inf).")

@@ -29,7 +29,7 @@ _HERE, _AGENTS = "multispin_env.apps.commands.", "agents."
 
 COMMANDS = {
     "train": CommandEntry(
-        _AGENTS + "training", "train an agent, then compare it with every controller", "train", "python train.py"
+        _AGENTS + "train", "train an agent, then compare it with every controller", "train", "python train.py"
     ),
     "evaluate": CommandEntry(
         _AGENTS + "evaluate", "the table of a saved agent, at home or elsewhere", "train", "python -m agents.evaluate"

@@ -23,6 +23,7 @@ from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter, TaskMean, blank_counts, take_counts
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.evaluation.contenders import attributed
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
@@ -199,10 +200,11 @@ class LiveContender:
         observed = Observed(
             self.air.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age, head_start=chain
         )
-        start = thread_time()
-        decision = self.plug_in(observed)
-        deciding = thread_time() - start
-        decision = checked_decision(scenario, decision)
+        with attributed(self.name):
+            start = thread_time()
+            decision = self.plug_in(observed)
+            deciding = thread_time() - start
+            decision = checked_decision(scenario, decision)
         length = decision.draft_length
         hits, misses = take_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)

@@ -21,7 +21,11 @@ RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
 """ρ that are tried, in units of the goodput of the best common length without head starts."""
 
 SYSTEMS, ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
-PASSES = 100  # rounds that are played at most: on fast servers more of them would take long
+
+
+def most_rounds(users: int) -> int:
+    """Return how many rounds of so many devices are simulated at most: of more devices each takes longer."""
+    return min(max(1000 // users, 32), 100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +101,11 @@ def best_rate(scenario: Scenario, chain_weight: float) -> float:
     without = AheadRound.by_goodput(problem, scenario, np.zeros(problem.low.shape)).rho
     cycle = scenario.num_users / float(without.mean())  # s, of the round in which each device gets a token
     system = ContinuousSystem.of(scenario.replace(channel="static"), AheadPrice.discipline)
+    most = most_rounds(scenario.num_users)
 
     def brings(rate: float) -> float:
         controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won = long_run_averages(controller, system, state, WARM_UP * cycle, ROUNDS * cycle, PASSES).rate
+        won = long_run_averages(controller, system, state, WARM_UP * cycle, ROUNDS * cycle, most).rate
         return float((won / without).mean())
 
     return max(RATES, key=brings)

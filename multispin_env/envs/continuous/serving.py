@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.checks import check_name, check_real, shown
+from multispin_env.checks import UNITS, check_name, check_real, shown
 from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.continuous.encodings import (
     ContinuousCodec,
@@ -128,8 +128,8 @@ class ServingEnv(MultiSpinEnv):
       `None`, none.
     - `e2el`, `e2el_per_token`: the last of n tokens is due `e2el` + n `e2el_per_token` seconds after the arrival.
       `e2el` is > 0, default 0.5, `None` for no such limit. `e2el_per_token` is ≥ 0; default `None`, twice the time for
-      which a device waits for a token where all of them always have a request, 2 K / `full_rate`: 83 ms for
-      `llama2` with K = 8 and 10 MHz, 108 ms for `qwen3.5` with K = 20 and 5 MHz.
+      which a device waits for a token where all of them always have a request, 2 K / `full_rate`, at most 5 s: 83 ms
+      for `llama2` with K = 8 and 10 MHz, 108 ms for `qwen3.5` with K = 20 and 5 MHz.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 30.
     - `warm_up`: seconds of them that requests are not counted in, ≥ 0 and below `horizon`, default 5.
     - `rewarded`: `"tokens"` (default) or `"requests"`.
@@ -257,7 +257,7 @@ class Serving(ContinuousVariant):
         pace = self.e2el_per_token
         if pace is None:
             # twice the time for which a device waits for a token where all always have a request
-            pace = 2.0 * scenario.num_users / self._full_rate(scenario)
+            pace = min(2.0 * scenario.num_users / self._full_rate(scenario), UNITS["e2el_per_token"].high)
         return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from multispin_env.checks import check_real
+from multispin_env.controllers.rounds.ahead import most_rounds
 from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
@@ -18,7 +19,6 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import reference_rate
 
-ROUNDS = 100  # rounds at most in which it is measured: the price rule takes long for one
 PRICE_RULE = "ahead-price"
 """Controller whose rate is the price of a second."""
 
@@ -170,4 +170,6 @@ class DraftAhead(RoundsVariant):
                 context_time=scenario.context_time * part,
                 verification_pieces=tuple((start, slope * part) for start, slope in scenario.verification_pieces),
             )
-        return part * reference_rate(ContinuousSystem.of(scenario, "reserved"), PRICE_RULE, ROUNDS)
+        return part * reference_rate(
+            ContinuousSystem.of(scenario, "reserved"), PRICE_RULE, most_rounds(scenario.num_users)
+        )

@@ -29,19 +29,21 @@ def name(request):
     return request.param
 
 
-def without(package, *arguments):
-    """Run where a package is not installed."""
+def without(packages, *arguments, code="sys.exit(main(arguments))"):
+    """Run where packages, separated by spaces, are not installed."""
     code = f"""
 import sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name == {package!r} or name.startswith({package!r} + "."):
-            raise ModuleNotFoundError(name, name={package!r})
+        package = name.partition(".")[0]
+        if package in {packages.split()!r}:
+            raise ModuleNotFoundError(name, name=package)
 
 sys.meta_path.insert(0, Missing())
-from multispin_env.apps.commands.main import main
-sys.exit(main({list(arguments)!r}))
+from multispin_env.apps.commands.main import COMMANDS, main
+arguments = {list(arguments)!r}
+{code}
 """
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
 
@@ -64,7 +66,7 @@ def test_another_package_in_the_folder_of_ours_is_noticed(tmp_path):
     package = tmp_path / "agents" / "models"
     package.mkdir()
     (package / "__init__.py").touch()
-    refused(tmp_path, package, "agents.models", ["train", "--help"])
+    refused(tmp_path, package, "agents.models", ["train"])
 
 
 def refused(first, package, name, command):
@@ -105,6 +107,28 @@ def test_an_interrupt_of_the_imports_is_one_line():
     command = [sys.executable, "-c", INTERRUPTED]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (130, "multispin: stopped by SIGINT\n")
+
+
+def test_help_needs_no_extra():
+    """Those of ``pack`` and ``sweep`` do."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    wanted = {re.split(r"[^\w-]", line)[0] for name in EXTRAS for line in extras[name]} - {"multispin_env"}
+    modules = {name.removesuffix("-ce").removesuffix("-core").replace("-", "_") for name in wanted} | {"PIL"}
+    done = without(" ".join(modules), code=ALL_HELP)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+EXTRAS = ("render", "train", "onnx", "export", "suite", "app", "models", "tables")
+ALL_HELP = """
+for name in COMMANDS.keys() - {"pack", "sweep"}:
+    try:
+        main([name, "--help"])
+    except SystemExit as over:
+        assert over.code == 0, name
+    else:
+        raise AssertionError(name)
+"""
 
 
 def ended(capsys, *arguments):
@@ -242,7 +266,8 @@ AGAIN = "install multispin_env again"
     ("package", "arguments"),
     [
         ("agents", ["train", "--help"]),
-        ("torch", ["evaluate", "--help"]),
+        ("torch", ["evaluate", "nowhere"]),
+        ("tensorboard", ["train"]),
         ("matplotlib", ["reproduce", "--quick", "--out", "results/none"]),
         ("pygame", ["watch", "--out", "none.gif"]),
         ("safetensors", ["export", "nowhere"]),

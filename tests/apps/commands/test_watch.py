@@ -117,7 +117,6 @@ def test_no_display_is_one_sentence(monkeypatch, refused):
             "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'draft'",
         ),
         (["--beside-set", "draft_ahead"], "beside-set: expected NAME=VALUE, got 'draft_ahead'"),
-        (["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"], "one common length"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, words, refused, tmp_path):
@@ -137,3 +136,11 @@ def test_mistakes_are_one_sentence(arguments, words, refused, tmp_path):
 def test_missing_writers_are_one_sentence(module, ending, words, tmp_path, monkeypatch, refused):
     monkeypatch.setitem(sys.modules, module, None)
     assert words in refused("watch", [*TINY, "--out", str(tmp_path / f"film{ending}")])
+
+
+def test_an_error_of_a_contender_has_its_name(tmp_path, capsys):
+    names = ["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"]
+    assert main(["watch", *TINY, *names, "--out", str(tmp_path / "film.gif")]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("multispin watch: optimal: ")
+    assert "one common length" in last

@@ -15,6 +15,7 @@ from multispin_env.apps.models.contender import (
     draw_air,
     live_plug_in,
 )
+from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.physics.radio import channel_gain
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
@@ -242,3 +243,10 @@ def test_predictions_are_right_on_average_where_the_model_is():
 
 def test_no_spread_is_above_that_of_a_coin():
     assert assumptions_of(system((0.6, 0.1), (0.8, 0.7))).acceptance_spread == (0.1, 0.5)
+
+
+def test_an_error_has_the_name_of_the_contender():
+    contender = made()
+    contender.plug_in = lambda observed: None
+    with pytest.raises(ContenderError, match=r"^optimal\+filter: "):
+        contender.step()

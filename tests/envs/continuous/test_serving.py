@@ -252,7 +252,13 @@ FAST = {"verification_fixed_time": 1e-6, "verification_time_per_draft": 1e-9}
 
 @pytest.mark.parametrize(
     ("env_id", "num_users", "server", "most"),
-    [("Serving", 4, FAST, 200_000), ("Continuous", 300, {}, 6000), ("DraftAhead", 300, {}, 60_000)],
+    [
+        ("Serving", 4, FAST, 200_000),
+        ("Serving", 512, {"server": "cpu-1.5b"}, 200_000),
+        ("Continuous", 300, {}, 6000),
+        ("DraftAhead", 300, {}, 60_000),
+        ("DraftAhead", 20, {"server": "h100-8b"}, 45_000),
+    ],
 )
 def test_making_an_environment_plays_few_passes(env_id, num_users, server, most, monkeypatch):
     """Neither a fast server nor many devices take more than about a second."""

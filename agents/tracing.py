@@ -1,0 +1,222 @@
+"""Exports of saved policies as files that need none of this."""
+
+import argparse
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import nn
+from typing_extensions import override
+
+from agents.cards import CARD, exported_card, is_foreign
+from agents.models import load_run_model
+from agents.registry import admit
+from agents.runs import PROGRAM, RunConfig, load_config, run_folder
+from multispin_env.apps.terminal.output import Progress
+from multispin_env.checks import missing_package
+from multispin_env.envs.config import EnvConfig
+from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
+from multispin_env.files import make_folder, named
+
+CHECKED, CHECKED_USERS = 128, (1, 8, 33)
+"""Random observations of each of these numbers of users, on which an export is compared with its original."""
+
+TOLERANCE = 1e-4
+"""Largest difference of an action, in an interval of length 2."""
+
+Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
+"""Entries of the observation, in their order, to actions."""
+
+
+class TracedNetwork(nn.Module):
+    """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1].
+
+    ``users`` is the only K that the policy can play with; ``None`` for one that plays with any. A policy that remembers
+    so many numbers as ``memory`` says takes them as the last entry, and answers with the next ones too.
+    """
+
+    def __init__(
+        self, policy: Any, space: spaces.Dict, columns: int, users: int | None = None, memory: int = 0
+    ) -> None:
+        super().__init__()
+        self.policy = policy
+        self.entries = [*space.spaces, *([MEMORY] if memory else [])]
+        self.outputs = [OUTPUT, *([NEXT_MEMORY] if memory else [])]
+        self.columns = columns
+        self.users = users
+        self.memory = memory
+
+    @override
+    def forward(self, *entries: th.Tensor) -> Any:
+        answer = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
+        action, *memory = answer if self.memory else (answer,)
+        action = action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
+        return (action, *memory) if memory else action
+
+
+def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
+    """The best policy of a run as a module of its own; ``ValueError`` for one that cannot be traced for any K."""
+    policy = load_run_model(folder, config.env).policy.eval()
+    if not hasattr(policy, "deterministic"):
+        expected = "one whose policy has deterministic(observations), for any number of users"
+        raise ValueError(f"agent: expected {expected}, got {config.agent!r} with {type(policy).__name__}")
+    return TracedNetwork(policy, config.env.observations.space, config.env.actions.columns).requires_grad_(False)
+
+
+def random_observations(config: EnvConfig, users: int, size: int) -> list[th.Tensor]:
+    """Observations (size, entries) of so many users: uniform within their bounds, and of order one."""
+    rng = np.random.default_rng(0)
+    observations = []
+    for box in _boxes(config, users):
+        low, high = max(float(box.low[0]), -2.0), min(float(box.high[0]), 2.0)
+        observations.append(th.as_tensor(rng.uniform(low, high, (size, *box.shape)), dtype=th.float32))
+    return observations
+
+
+def _boxes(config: EnvConfig, users: int) -> list[spaces.Box]:
+    other = config.replace(num_users=users)
+    return [cast(spaces.Box, box) for box in other.observations.space.spaces.values()]
+
+
+def program_of(network: TracedNetwork, config: EnvConfig) -> th.export.ExportedProgram:
+    """Trace a network for any number of observations, and of users if it plays with any."""
+    batch, users = th.export.Dim("batch", min=1), th.export.Dim("users", min=1)
+    sizes = zip(_boxes(config, 1), _boxes(config, 2), strict=True)
+    per_user = [two.shape[0] - one.shape[0] if network.users is None else 0 for one, two in sizes]
+    shapes = [{0: batch, 1: count * users if count > 1 else users} if count else {0: batch} for count in per_user]
+    example = random_observations(config, network.users or 5, 3)
+    if network.memory:
+        example, shapes = [*example, th.zeros(3, network.memory)], [*shapes, {0: batch}]
+    program = th.export.export(network, tuple(example), dynamic_shapes=(tuple(shapes),))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine
+    return program
+
+
+def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
+    """Translate a network to ONNX; ``ModuleNotFoundError`` if a package is missing."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise missing_package(package, "export")
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of libraries, about packages that are not needed here
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of the translator about itself
+            translated = th.onnx.export(
+                program_of(network, config),
+                input_names=network.entries,
+                output_names=network.outputs,
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logging.disable(before)
+    assert translated is not None
+    model = translated.model_proto
+    model.ir_version = min(model.ir_version, 9)  # the newest that onnxruntime 1.17 reads; nothing newer is used
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]  # notes of the translator, larger than small networks
+    del graph.value_info[:]
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
+    """Trace a network, as ``torch.export.save`` writes it."""
+    file = io.BytesIO()
+    th.export.save(program_of(network, config), file)
+    return file.getvalue()
+
+
+def largest_difference(network: TracedNetwork, config: EnvConfig, exported: Exported) -> float:
+    """Between actions of the original and of its export, on random observations of several numbers of users."""
+    largest = 0.0
+    for users in CHECKED_USERS:
+        entries = random_observations(config, users, CHECKED)
+        expected = network(*entries).numpy()
+        largest = max(largest, float(np.abs(expected - exported(entries)).max()))
+    return largest
+
+
+def _read_onnx(folder: Path, network: TracedNetwork) -> Exported:
+    policy = load_policy(folder)
+    return lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
+
+
+def _read_torch_export(folder: Path, network: TracedNetwork) -> Exported:
+    module = th.export.load(folder / PROGRAM).module()
+    return lambda entries: module(*entries).numpy()
+
+
+class Format(NamedTuple):
+    """How a network is written to a file, and run from it."""
+
+    write: Callable[[TracedNetwork, EnvConfig], bytes]
+    read: Callable[[Path, TracedNetwork], Exported]
+
+
+FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _read_torch_export)}
+"""By file."""
+
+
+def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
+    """Write the best policy of a run into the folder ``out``; what it holds is replaced when all files have passed.
+
+    Its card is a README; one that is no card stays. Returns by file, some of `FORMATS`, the largest difference of an
+    action from the original's. ``ValueError`` for a run that can't be read, or an export that does not answer as its
+    original.
+    """
+    config, _ = load_config(folder)
+    network = network_of(folder, config)
+    contents = {}
+    with Progress(len(names)) as progress:
+        for name in names:
+            progress.begin(f"writing {name}")
+            contents[name] = FORMATS[name].write(network, config.env)
+    about = describe(config.env, contents)
+    contents |= {name: path.read_bytes() for name, path in config.env.files.items()}
+    if not is_foreign(out / CARD):
+        contents[CARD] = exported_card(folder, ONNX in names).encode()
+    contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()
+    differences = {}
+    with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
+        drafts = Path(drafts_folder)
+        for name, content in contents.items():
+            with named(out / name):
+                (drafts / name).write_bytes(content)
+        for name in names:
+            largest = largest_difference(network, config.env, FORMATS[name].read(drafts, network))
+            if not largest <= TOLERANCE:
+                raise ValueError(
+                    f"{name}: expected a difference from the original of at most {TOLERANCE:g}, got {largest:.1e}"
+                )
+            differences[name] = largest
+        for name in contents:  # what describes the others comes last
+            os.replace(drafts / name, out / name)
+    return differences
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the files, and say how well they answer."""
+    formats = [name for name, wanted in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if wanted]
+    folder = run_folder(options.run)
+    out = folder if options.out is None else options.out
+    if options.agent is not None:
+        admit(options.agent)
+    load_config(folder)
+    make_folder(out)
+    for name, difference in export(folder, out, formats or [ONNX]).items():
+        cases = f"{len(CHECKED_USERS) * CHECKED} random observations"
+        print(f"wrote {out / name}: largest difference of an action from the original {difference:.1e} on {cases}")
