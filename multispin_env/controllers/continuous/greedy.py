@@ -4,7 +4,7 @@ docs/evidence/serving.md has what they earn.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -267,16 +267,6 @@ class OwnPace(ContinuousController):
         return take_all(length).changed(priority=-np.floor(value))
 
 
-@dataclass(frozen=True, eq=False)
-class LoadAware(Deadlines):
-    """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
-
-    base: ContinuousController = field(default=None, init=False)  # type: ignore[assignment]  # the rule itself once it is made
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "base", OwnPace(self.scenario))
-        super().__post_init__()
-
-    @override
-    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
-        return Deadlines(self.scenario, self.base, self.need, self.haste).tuned(options)
+def load_aware(scenario: Scenario, need: float | None = None, haste: Option = 1.0) -> Deadlines:
+    """Make `OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
+    return Deadlines(scenario, OwnPace(scenario), need, haste)
