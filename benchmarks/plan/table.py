@@ -12,7 +12,7 @@ from multispin_env import ContinuousController, ContinuousDecision, ContinuousSt
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.search import all_sent
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import batch_time, expected_tokens
+from multispin_env.physics.tokens import expected_tokens, verification_time
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
@@ -72,7 +72,7 @@ class Tables:
         """Seconds (n,) of all periods but the first."""
         rows = table.shape[1]
         gap = _gaps(inside)
-        passes = np.stack([batch_time(self.scenario, table[:, row], inside[:, row]) for row in range(rows)], -1)
+        passes = np.stack([verification_time(self.scenario, table[:, row], inside[:, row]) for row in range(rows)], -1)
         copies = np.arange(len(table))[:, None]
         ahead = inside.argmax(1)  # (n, K) batches until each device's first
         following = np.take_along_axis(table, ahead[:, None], 1)[:, 0]

@@ -23,7 +23,7 @@ from multispin_env.controllers.continuous.search import Terms, all_sent, gain_ta
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import batch_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 MOST_STEPS = 40  # of each kind
@@ -147,7 +147,7 @@ def fit_ratio(launch: Launch) -> IntArray:
     """
     for _ in range(3):
         lengths = fit(launch, thorough=True)
-        server = batch_time(launch.scenario, lengths, launch.starts)
+        server = verification_time(launch.scenario, lengths, launch.starts)
         time = np.maximum(launch.ready(lengths), launch.due) + server
         launch = replace(launch, delay_price=launch.gains(lengths) / time)
     return lengths

@@ -9,7 +9,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import batch_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
@@ -63,7 +63,7 @@ class Background:
         due = np.zeros(len(self.place))
         for earlier in range(place):
             inside = self.place == earlier
-            time = batch_time(self.scenario, self.length, inside) * inside.any(-1)
+            time = verification_time(self.scenario, self.length, inside) * inside.any(-1)
             due = np.maximum(due, self.sent(earlier)) + time
         return due
 

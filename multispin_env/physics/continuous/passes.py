@@ -25,7 +25,7 @@ from multispin_env.physics.continuous.types import (
 )
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import largest
-from multispin_env.physics.tokens import batch_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
@@ -93,14 +93,14 @@ def next_pass(
     uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
     for are there, and as many as it needs, or when its patience ends; in any case with one device at least. ``begun``
     is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are as of
-    `batch_time`. ``ValueError`` for a decision under which a batch never starts.
+    `verification_time`. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
     assert key is not None  # a checked decision has one of them
     uploads = discipline(begun.drafting_left, begun.air_left, key)
     start = _batch_start(uploads.ends, decision)
     verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
-    time = batch_time(scenario, begun.draft_length, verified, prompt, context)
+    time = verification_time(scenario, begun.draft_length, verified, prompt, context)
     duration = start + time
     ends = np.isfinite(duration)
     if not (ends if over is None else ends | over).all():
