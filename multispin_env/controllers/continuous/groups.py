@@ -29,11 +29,11 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
     shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
     """
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
     window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
     # devices come first, so that sums over them go from left to right in any batch
-    arrays = state.acceptance_rate, token_air, state.draft_time + token_air, state.busy.astype(np.float64)
+    arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
     rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
     length = np.minimum((window - scenario.round_trip_time) / pace, scenario.max_draft_length)
     tokens = (TokenLaw.of(rate).expected(length) * busy).sum(0)

@@ -58,7 +58,7 @@ def started(
     if longest is not None:
         length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
     length = np.where(starts, length, state.draft_length)
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
     return ContinuousState(
@@ -68,7 +68,7 @@ def started(
         np.where(starts, Phase.DRAFTING, state.phase),
         length,
         np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
-        np.where(starts, length * token_air, state.air_left),
+        np.where(starts, length * token_time, state.air_left),
         np.where(starts, 0.0 if wait is None else -wait, state.age),
         np.where(starts, aim, state.aim),
         state.batch,
