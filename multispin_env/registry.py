@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
@@ -25,7 +25,7 @@ class Registry:
     """Names of one ``kind`` of part, as errors call it ("controller"), each with the place it is loaded from.
 
     ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are objects of it, or ``classes`` derived from
-    it; what has all the names of a protocol need not be derived.
+    it, or what makes objects of these (`made_class`); what has all the names of a protocol need not be derived.
     """
 
     def __init__(self, kind: str, base: str, entries: dict[str, str], *, classes: bool = False) -> None:
@@ -86,8 +86,8 @@ class Registry:
         self._check(part)
         return part
 
-    def _check(self, part: Any) -> None:
-        base = _loaded(self._base)
+    def _check(self, entry: Any) -> None:
+        base, part = _loaded(self._base), made_class(entry) if self._classes else entry
         protocol = getattr(base, "_is_protocol", False)
         if isinstance(part, type) != self._classes:
             missing, fits = [], False
@@ -96,13 +96,13 @@ class Registry:
             missing = [name for name in vars(base) if not name.startswith("_") and name not in own]
             fits = not missing
         else:
-            missing = sorted(getattr(part, "__abstractmethods__", ()))
+            missing = sorted(getattr(entry, "__abstractmethods__", ()))  # a function may say no more than the base
             fits = not missing and (issubclass(part, base) if self._classes else isinstance(part, base))
         if not fits:
             what = "a class" if self._classes else "an object"
             how = "that follows" if protocol else "derived from" if self._classes else "of the class"
             which = f", with {', '.join(missing)}" if missing else ""
-            raise ValueError(f"{self.kind}: expected {what} {how} {base.__name__}{which}, got {shown(part)}")
+            raise ValueError(f"{self.kind}: expected {what} {how} {base.__name__}{which}, got {shown(entry)}")
 
 
 @cache
@@ -112,8 +112,17 @@ def _loaded(target: str) -> Any:
     return part.load(Path(__file__).with_name("data") / file[0]) if file else part
 
 
+def made_class(part: Any) -> Any:
+    """Return the class of what a part makes: the class itself, one with options set (``partial``), or a function's."""
+    if isinstance(part, partial):
+        return part.func
+    return part if isinstance(part, type) else getattr(part, "__annotations__", {}).get("return")
+
+
 def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
     """What the user of a part's class, or of a function that makes it, may set: all but what is handed in."""
+    if isinstance(make, partial):
+        return option_names(make.func, *handed_in, *make.keywords)
     if isinstance(make, type):
         names = [field.name for field in fields(make) if field.init]
     else:
@@ -260,18 +269,18 @@ CONTROLLERS: Registry = Registry(
         "optimal": "multispin_env.controllers.rounds.optimal:Optimal",
         "ahead-price": "multispin_env.controllers.rounds.ahead:AheadPrice",
         "random": "multispin_env.controllers.rounds.optimal:Random",
-        "synchronous": "multispin_env.controllers.continuous.groups:Synchronous",
+        "synchronous": "multispin_env.controllers.continuous.groups:SYNCHRONOUS",
         "greedy": "multispin_env.controllers.continuous.greedy:Greedy",
         "groups": "multispin_env.controllers.continuous.groups:Groups",
         "prices": "multispin_env.controllers.continuous.prices:Prices",
-        "minedraft": "multispin_env.baselines.related_work:MineDraft",
+        "minedraft": "multispin_env.baselines.related_work:MINE_DRAFT",
         "earliest-deadline": "multispin_env.baselines.related_work:EarliestDeadline",
         "turbospec": "multispin_env.baselines.related_work:TurboSpec",
         "tetris": "multispin_env.baselines.related_work:Tetris",
         "ema-tiers": "multispin_env.baselines.related_work:EmaTiers",
         "plus-two-minus-one": "multispin_env.baselines.related_work:PlusTwoMinusOne",
         "own-pace": "multispin_env.controllers.continuous.greedy:OwnPace",
-        "load-aware": "multispin_env.controllers.continuous.greedy:LoadAware",
+        "load-aware": "multispin_env.controllers.continuous.greedy:load_aware",
     },
     classes=True,
 )

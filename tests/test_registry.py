@@ -1,10 +1,14 @@
+import pickle
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 import multispin_env as ms
 from multispin_env import registry
+from multispin_env.controllers.continuous.greedy import Deadlines, Greedy
+from multispin_env.controllers.continuous.groups import Groups
 from multispin_env.physics.radio import Independent
 from multispin_env.registry import CHANNELS, CONTROLLERS, LENGTHS, SCENARIOS
 
@@ -93,3 +97,35 @@ def test_own_controller_and_scenario_are_known():
             ask("mine")
     with pytest.raises(ValueError, match=r"controller: expected one of .*, got 'optimall'; did you mean 'optimal'"):
         ms.make_controller("optimall", scenario)
+
+
+def short_drafts(scenario: ms.Scenario) -> ms.ContinuousController:
+    return Greedy(scenario, draft_length=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "cls", "options"),
+    [
+        ("synchronous", None, Groups, {"groups": 1}),
+        ("minedraft", None, Groups, {"groups": 2}),
+        ("load-aware", None, Deadlines, {"haste": 1.0}),
+        ("three", partial(Groups, groups=3), Groups, {"groups": 3}),
+        ("short", short_drafts, Greedy, {"draft_length": 2}),
+    ],
+)
+def test_a_name_may_be_a_class_with_options_set(name, target, cls, options):
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    if target is not None:
+        ms.registry.CONTROLLERS.register(name, target)
+    try:
+        assert name in ms.controller_names("continuous")
+        assert name not in ms.controller_names("rounds")
+        made = pickle.loads(pickle.dumps(ms.make_controller(name, scenario)))
+        assert type(made) is cls
+        assert {option: getattr(made, option) for option in options} == options
+        if name != "load-aware":
+            with pytest.raises(TypeError, match="got an unexpected keyword argument"):
+                ms.make_controller(name, scenario, **options)
+    finally:
+        if target is not None:
+            ms.registry.CONTROLLERS.unregister(name)

@@ -12,7 +12,7 @@ from multispin_env import ContinuousController, ContinuousDecision, ContinuousSt
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.search import all_sent
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import batch_time, expected_tokens
+from multispin_env.physics.tokens import expected_tokens, verification_time
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
@@ -42,7 +42,7 @@ class Tables:
 
     scenario: Scenario
     draft_time: FloatArray  # (n, K) T_k
-    token_air: FloatArray  # (n, K) u_k
+    token_time: FloatArray  # (n, K) u_k
     gains: FloatArray  # (n, K, L_max + 1) E[N | L], with 0 instead for no draft at all
 
     @classmethod
@@ -54,7 +54,7 @@ class Tables:
 
     def __getitem__(self, rows: IntArray) -> "Tables":
         """Select systems, perhaps some of them several times."""
-        return Tables(self.scenario, self.draft_time[rows], self.token_air[rows], self.gains[rows])
+        return Tables(self.scenario, self.draft_time[rows], self.token_time[rows], self.gains[rows])
 
     def rate(self, table: IntArray) -> FloatArray:
         """Long-run tokens/s (n,) of tables (n, P, K), 0 for no draft; -inf where a batch or a device is left out.
@@ -72,12 +72,12 @@ class Tables:
         """Seconds (n,) of all periods but the first."""
         rows = table.shape[1]
         gap = _gaps(inside)
-        passes = np.stack([batch_time(self.scenario, table[:, row], inside[:, row]) for row in range(rows)], -1)
+        passes = np.stack([verification_time(self.scenario, table[:, row], inside[:, row]) for row in range(rows)], -1)
         copies = np.arange(len(table))[:, None]
         ahead = inside.argmax(1)  # (n, K) batches until each device's first
         following = np.take_along_axis(table, ahead[:, None], 1)[:, 0]
         release = self._drafted(following)
-        air = following * self.token_air
+        air = following * self.token_time
         waiting = np.zeros((len(table), rows))  # released work of the batches ahead, s
         elapsed = np.zeros(len(table))
         for number in range(PERIODS * rows):
@@ -95,7 +95,7 @@ class Tables:
             following = table[copies, (row + step) % rows, np.arange(table.shape[2])]
             ahead = np.where(free, step, ahead) - 1
             release = np.where(free, self._drafted(following), release)
-            air = np.where(free, following * self.token_air, air)
+            air = np.where(free, following * self.token_time, air)
         return elapsed
 
     def _drafted(self, length: IntArray) -> FloatArray:

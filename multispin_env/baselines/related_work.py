@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,14 +101,11 @@ def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> Int
     return count
 
 
-@dataclass(frozen=True, eq=False)
-class MineDraft(Groups):
-    """Half of the devices draft while the drafts of the others are verified (MineDraft, arXiv 2603.18016).
+MINE_DRAFT = partial(Groups, groups=2)
+"""Half of the devices draft while the drafts of the others are verified (MineDraft, arXiv 2603.18016).
 
-    It is `Groups` with two groups. Theirs drafts a whole batch on a GPU beside the server's.
-    """
-
-    groups: int = field(default=2, init=False)
+Theirs drafts a whole batch on a GPU beside the server's.
+"""
 
 
 @dataclass(frozen=True, eq=False)

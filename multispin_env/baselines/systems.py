@@ -12,7 +12,6 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.problem import token_gains
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
@@ -130,7 +129,7 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray) -> FloatArray:
     """Goodput with the best of common lengths 0..L_max, of which rounds (l,) take so long."""
     lengths = np.arange(scenario.max_draft_length + 1)
-    tokens = token_gains(state.acceptance_rate, lengths).cumsum(-1).sum(-2)  # (..., L_max + 1)
+    tokens = expected_tokens(lengths, state.acceptance_rate[..., None]).sum(-2)  # (..., L_max + 1)
     return np.asarray((tokens / round_time).max(-1))[()]
 
 
@@ -142,7 +141,7 @@ def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray)
 
 def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray) -> FloatArray:
     counts = np.arange(scenario.max_draft_length + 1)
-    tokens = token_gains(state.acceptance_rate, counts).cumsum(-1)  # (..., K, L_max + 1)
+    tokens = expected_tokens(counts, state.acceptance_rate[..., None])  # (..., K, L_max + 1)
     rest = scenario.pass_time(1, counts + 1) + scenario.round_trip_time
     value = goodput(tokens, token_latency[..., None] * counts, rest)
     return np.asarray(value[..., scenario.min_draft_length :].max(-1).mean(-1))[()]

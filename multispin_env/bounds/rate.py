@@ -74,7 +74,7 @@ def with_token_times(rates: Rates, system: System) -> Rates:
     program, users = rates.program, np.arange(system.num_users)
     passes = Amount(program.variables(len(users), most=1.0, group=0), 1.0)
     waiting = Amount(program.variables(len(users), len(users), most=1.0, group=users[:, None]), 1.0)
-    most = system.lengths[-1] / system.batch_time
+    most = system.lengths[-1] / system.shortest_pass
     own = program.variables(len(users), len(users), most=most)
     whole = program.variables(len(users), len(users), most=system.sizes * most)
     _token_rows(rates, system, own, whole)
@@ -123,7 +123,7 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
     program, users, miss = rates.program, system.num_users, 1.0 - hit
     begun = np.arange(2)[:, None]  # 1 with a head start
     kept, chain, counted = program.rows(users), program.rows(users, at_most=1.0), program.rows(users)
-    missed = program.variables(users, users, most=1.0 / system.batch_time, group=np.arange(users)[:, None])
+    missed = program.variables(users, users, most=1.0 / system.shortest_pass, group=np.arange(users)[:, None])
     program.put(kept[:, None, None, None], rates.cycles, begun - hit[:, None, None])
     program.put(counted[:, None, None, None], rates.cycles, miss[:, None, None])
     program.put(counted[:, None], missed, -1.0)
@@ -134,9 +134,9 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
     own = (system.pass_time - system.pass_time[:, :1]).min(0)  # s of a pass for the tokens of one draft, at least
     drafting = system.drafting[:, :, :1] + begun * system.draft_time[:, None, None, None]
     last = miss[:, None, None] * (system.air[:, :, None] + own)
-    last = last + (1 - begun - miss[:, None, None]) * system.batch_time[0]  # chains that end with a hit
+    last = last + (1 - begun - miss[:, None, None]) * system.shortest_pass[0]  # chains that end with a hit
     program.put(chain[:, None, None, None], rates.cycles, drafting + last)
-    program.put(chain[:, None], missed, system.batch_time)
+    program.put(chain[:, None], missed, system.shortest_pass)
     return chain
 
 
@@ -160,7 +160,7 @@ def kinds_of(system: System) -> Kinds:
     users = system.num_users
     label = np.arange(users) * min(users, 20) // users
     number = int(label[-1]) + 1
-    slowest = np.array([system.batch_time[label == each].max() for each in range(number)])
+    slowest = np.array([system.shortest_pass[label == each].max() for each in range(number)])
     first, last = (each.ravel() for each in np.indices((number, number)))
     each = np.arange(number)
     one = np.eye(number, dtype=np.int64)
@@ -195,11 +195,11 @@ def add_idle(rates: Rates, system: System, kinds: Kinds) -> IntArray:
     idle = program.rows(system.num_users, at_most=1.0)
     needed = (system.drafting + system.air[:, :, None])[:, 0] - kinds.skipped_time[:, None]  # (K, G, L)
     program.put(idle[:, None, None], rates.cycles[:, 0], np.maximum(needed, 0.0))
-    program.put(idle[:, None], rates.batches, system.batch_time)
+    program.put(idle[:, None], rates.batches, system.shortest_pass)
     shared = program.rows(at_most=float(LOOKS_BACK))
     slack = program.variables(len(kinds.sizes), most=float(LOOKS_BACK))
     program.put(shared, slack, 1.0)
-    program.put(shared, rates.batches, LOOKS_BACK * system.batch_time)
+    program.put(shared, rates.batches, LOOKS_BACK * system.shortest_pass)
     return slack
 
 

@@ -167,7 +167,7 @@ class System:
         return len(self.draft_time)
 
     @property
-    def batch_time(self) -> FloatArray:
+    def shortest_pass(self) -> FloatArray:
         """V (K,) in s, the least time of a pass of 1..K drafts."""
         return self.pass_time[:, 0]
 
@@ -218,7 +218,7 @@ def rates_of(system: System, kinds: int = 1) -> Rates:
     program, users = Program(), np.arange(system.num_users)
     drafting, air = system.drafting, system.air[:, :, None]  # (K, 1, 1 or G, L), (K, m, 1, L)
     shape = (*system.token_time.shape, kinds, len(system.lengths))
-    least = system.batch_time
+    least = system.shortest_pass
     fewest = system.num_users if system.barrier else 1
     batches = program.variables(system.num_users, most=(system.sizes >= fewest) / least, group=0)
     members = program.variables(system.num_users, system.num_users, most=1.0 / least, group=users[:, None])
@@ -272,7 +272,7 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
     together = program.rows(at_most=float(size))
     place, knot = program.rows(size), program.rows(len(knots))
     seconds = knots[:, None] * places
-    most = 2.0 / (system.batch_time[0] + seconds / size)  # each is ≤ half of it by its batches and by row `together`
+    most = 2.0 / (system.shortest_pass[0] + seconds / size)  # each is ≤ half of it by its batches and by row `together`
     uploads = program.variables(len(knots), size, most=most, group=np.arange(size))
     program.put(place, uploads, 1.0)
     program.put(place[:, None], rates.batches, np.where(system.sizes >= places[:, None], -1.0, 0.0))
@@ -290,7 +290,7 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
 
 def _knots(system: System) -> FloatArray:
     """Upload times between which a place in a batch is shared; a longer upload counts as the last, which is valid."""
-    longest = 2.0 * (system.batch_time[-1] + system.drafting.max())
+    longest = 2.0 * (system.shortest_pass[-1] + system.drafting.max())
     last = min(float(system.air.max()), longest)
     return np.concatenate([[0.0], last * np.logspace(-3.0, 0.0, 47)])
 

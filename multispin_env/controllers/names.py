@@ -11,7 +11,17 @@ from typing import Any, Self
 from multispin_env.checks import check_instance, check_keywords, check_name
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import CONTROLLERS, ESTIMATORS, FORM, MODIFIERS, imported, is_outside, option_names, refusal
+from multispin_env.registry import (
+    CONTROLLERS,
+    ESTIMATORS,
+    FORM,
+    MODIFIERS,
+    imported,
+    is_outside,
+    made_class,
+    option_names,
+    refusal,
+)
 from multispin_env.scenario import Scenario
 
 CLAIRVOYANT = "clairvoyant"
@@ -119,8 +129,9 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
         check_name("family", family, ("rounds", "continuous"))
     base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
     loaded = ((name, CONTROLLERS.load(name)) for name in CONTROLLERS.names())
-    found = ((name, part) for name, part in loaded if isinstance(part, type) and issubclass(part, base))
-    return tuple(name for name, part in found if ahead or not getattr(part, "needs_chains", False))
+    made = ((name, made_class(part)) for name, part in loaded)
+    found = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
+    return tuple(name for name, cls in found if ahead or not getattr(cls, "needs_chains", False))
 
 
 def check_controller_name(field: str, name: str) -> str:

@@ -119,15 +119,14 @@ def _told(name: str) -> Callable[[EpisodeStats], FloatArray]:
 
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput),
-    "throughput": Metric("throughput (tokens/s)", lambda stats: stats.throughput),
     "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput),
     "tokens_in_time": Metric("tokens in time/s", _told("tokens_in_time"), below=service_cells),
     "request_goodput": Metric("request goodput (requests/s)", _told("request_goodput"), True, 3, service_cells),
     "return": Metric("return", lambda stats: stats.returns, False, 3, user_cells),
     "utility": Metric("Σ ln throughput", lambda stats: stats.utility, False, 3, user_cells),
 }
-"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, tokens/s and
-requests/s of requests in time, sum of rewards, and Σ ln of the users' throughputs."""
+"""By name: mean goodput over rounds, tokens over time, tokens/s and requests/s of requests in time, sum of rewards, and
+Σ ln of the users' throughputs."""
 
 
 def compare_values(

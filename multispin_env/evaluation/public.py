@@ -102,7 +102,7 @@ def compare(
     against
         Name of the contender that the others are compared with; ``None`` for the best that is known. It plays too.
     metric
-        ``"goodput"``, ``"throughput"``, ``"return"``, ...; ``None`` for what fits the environment.
+        ``"goodput"``, ``"token_goodput"``, ``"return"``, ...; ``None`` for what fits the environment.
     **arguments
         Of the environment, as ``num_users=8``; ``action=`` is the encoding of models and functions.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.scenario import Scenario
-from multispin_env.server import VerificationLaw, line_slope
+from multispin_env.server import line_slope
 
 
 def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:
@@ -114,10 +114,29 @@ def pass_tokens(scenario: Scenario, draft_length: FloatArray | IntArray) -> Floa
     return scenario.law.tokens(draft_length, draft_length.shape[-1])
 
 
-def verification_time(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray:
-    """T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law."""
-    time = np.empty(draft_length.shape[:-1])
-    time[...] = _time_of(scenario.law, draft_length, draft_length.shape[-1])
+def verification_time(
+    scenario: Scenario,
+    draft_length: FloatArray | IntArray,
+    verified: BoolArray | None = None,
+    prompt: IntArray | None = None,
+    context: IntArray | None = None,
+) -> FloatArray:
+    """T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law.
+
+    It may hold only some of them, those ``verified`` (..., K). Then ``prompt`` (..., K) are tokens that it holds for
+    them besides, never padded, and ``context`` (..., K) those that it reads for them, by default the scenario's.
+    """
+    law, time = scenario.law, np.empty(draft_length.shape[:-1])
+    drafts = draft_length.shape[-1] if verified is None else np.add.reduce(verified, -1)
+    if law.flat:  # nothing is counted, which takes longer
+        time[...] = law.time_of_drafts(drafts) + law.start
+    else:
+        tokens = law.tokens(draft_length if verified is None else np.where(verified, draft_length, 0), drafts)
+        if verified is not None and prompt is not None:
+            tokens = tokens + np.add.reduce(np.where(verified, prompt, 0), -1)
+        time[...] = law.time(drafts, tokens)
+    if verified is not None and context is not None:
+        time += scenario.context_time * np.add.reduce(np.where(verified, context - scenario.context, 0), -1)
     return time[()]
 
 
@@ -128,40 +147,3 @@ def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatAr
         return np.zeros(1)
     per_token = line_slope(law.lines, pass_tokens(scenario, draft_length))[..., None]
     return per_token * law.token_slopes(draft_length)
-
-
-def batch_time(
-    scenario: Scenario,
-    draft_length: IntArray,
-    verified: BoolArray,
-    prompt: IntArray | None = None,
-    context: IntArray | None = None,
-) -> FloatArray:
-    """T_ver (...) in seconds of a pass that holds only some of the drafts (..., K), those that are ``verified``.
-
-    Where all are, it is `verification_time`, to the bit. ``prompt`` (..., K) are tokens that the pass holds besides for
-    drafts in it, never padded, and ``context`` (..., K) those that it reads for them, by default the scenario's.
-    """
-    drafts = np.add.reduce(verified, -1)
-    time = np.asarray(_time_of(scenario.law, draft_length, drafts, verified, prompt))
-    if context is None:
-        return time
-    more = np.add.reduce(np.where(verified, context - scenario.context, 0), -1)
-    return time + scenario.context_time * more
-
-
-def _time_of(
-    law: VerificationLaw,
-    draft_length: FloatArray | IntArray,
-    num_drafts: IntArray | int,
-    verified: BoolArray | None = None,
-    prompt: IntArray | None = None,
-) -> FloatArray:
-    """T_ver (...) of so many drafts (...), those ``verified``; by a flat law nothing is counted, which takes longer."""
-    if law.flat:
-        return law.time_of_drafts(num_drafts) + law.start
-    held = draft_length if verified is None else np.where(verified, draft_length, 0)
-    tokens = law.tokens(held, num_drafts)
-    if verified is not None and prompt is not None:
-        tokens = tokens + np.add.reduce(np.where(verified, prompt, 0), -1)
-    return law.time(num_drafts, tokens)

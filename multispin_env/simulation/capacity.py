@@ -25,12 +25,13 @@ from multispin_env.controllers.names import check_controller, controller_names, 
 from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state
+from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.long_run import serve
 from multispin_env.solver.pace import least_pace
-from multispin_env.solver.problem import ROUNDING, make_problem, token_gains
+from multispin_env.solver.problem import ROUNDING, make_problem
 
 PERCENT = 95.0  # of the requests, or of random states, that have to be within all limits
 COPIES = 64  # of a system; the time of a run grows by less than their number
@@ -563,7 +564,7 @@ class _Devices:
 
 def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
     lengths = np.arange(scenario.max_draft_length + 1)
-    slowest = token_gains(state.acceptance_rate, lengths).cumsum(-1).min(-2)  # (n, l)
+    slowest = expected_tokens(lengths, state.acceptance_rate[..., None]).min(-2)  # (n, l)
     rounds = colocated_round_time(scenario, scenario.num_users, lengths)
     served: BoolArray = (rounds <= tpot * slowest).any(-1)
     return served

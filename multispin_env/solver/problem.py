@@ -24,11 +24,6 @@ from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
 
 
-def token_gains(acceptance_rate: FloatArray, counts: IntArray) -> FloatArray:
-    """α_k^l (..., K, n) for token numbers l (n,): what the l-th token gains ([MS] 12); l = 0 is the server's own."""
-    return np.power(acceptance_rate[..., None], counts)
-
-
 class TokenTable(NamedTuple):
     """ω α^l and ω E[N | l] of N devices for l = 0 .. longest, and which devices are meant."""
 

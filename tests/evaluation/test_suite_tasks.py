@@ -46,7 +46,7 @@ def test_nothing_has_changed(task):
         ("fair", "envs.objectives.discounted_throughput"),
         ("ahead-8", "physics.rounds.drafting_time"),
         ("ahead-8", "physics.rounds_core.chain_left"),
-        ("no-barrier-8", "physics.continuous.passes.batch_time"),
+        ("no-barrier-8", "physics.continuous.passes.verification_time"),
         ("no-barrier-20", "physics.continuous.passes.full_share_token_time"),
         ("requests", "physics.arrivals._exponential"),
         ("requests", "physics.workload.ServiceLevel.due"),

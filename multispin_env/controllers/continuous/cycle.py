@@ -76,7 +76,7 @@ class Cycle:
         ends = chain_cycle(self.scenario, length, self.draft_time, self.acceptance_rate, head_start, time)
         return time - CHAIN_VALUE * ends.hit * ends.head_start * self.draft_time
 
-    def token_time(self, length: IntArray) -> FloatArray:
+    def time_per_token(self, length: IntArray) -> FloatArray:
         """Seconds (n, K) a token of a device with drafts of these lengths."""
         return self.time(length) / TokenLaw.of(self.acceptance_rate).expected(length)
 

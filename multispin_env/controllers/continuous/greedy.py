@@ -4,7 +4,7 @@ docs/evidence/serving.md has what they earn.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,16 +44,16 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
     (`present`). Prompts are not counted.
     """
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
     count = ordered_sum(weight)[:, None]
     drafted: IntArray | FloatArray = lengths
-    order = np.argsort(token_air, -1, kind="stable")[:, None]
+    order = np.argsort(token_time, -1, kind="stable")[:, None]
     if lengths.ndim > 1:
         drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(weight[:, None] * lengths) / count
-        order = np.argsort(lengths * token_air[:, None], -1, kind="stable")
+        order = np.argsort(lengths * token_time[:, None], -1, kind="stable")
         lengths = _by_upload(lengths, order)
     counted, pace, air, alpha = (
-        _by_upload(array[:, None], order) for array in (weight, state.draft_time, token_air, state.acceptance_rate)
+        _by_upload(array[:, None], order) for array in (weight, state.draft_time, token_time, state.acceptance_rate)
     )
     need = lengths * air
     work = counted * need
@@ -189,7 +189,7 @@ class Deadlines(Modifier):
     @override
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
         cycle = Cycle.of(self.scenario, state, SHORTEST)
-        need = cycle.token_time(decision.draft_length) if self.need is None else self.need
+        need = cycle.time_per_token(decision.draft_length) if self.need is None else self.need
         each = need * per_device("haste", self.haste, state.phase.shape)
         left = laxity(state, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
@@ -260,23 +260,13 @@ class OwnPace(ContinuousController):
         queue, passes, air_price, weight = (
             per_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
         )
-        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
-        length = Cycle.of(self.scenario, state, (queue, passes)).best_length(air_price * token_air)
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
+        length = Cycle.of(self.scenario, state, (queue, passes)).best_length(air_price * token_time)
         drafts = np.where(state.draft_length > 0, state.draft_length, length)
         value = weight * TokenLaw.of(state.acceptance_rate).expected(drafts)
         return take_all(length).changed(priority=-np.floor(value))
 
 
-@dataclass(frozen=True, eq=False)
-class LoadAware(Deadlines):
-    """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
-
-    base: ContinuousController = field(default=None, init=False)  # type: ignore[assignment]  # the rule itself once it is made
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "base", OwnPace(self.scenario))
-        super().__post_init__()
-
-    @override
-    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
-        return Deadlines(self.scenario, self.base, self.need, self.haste).tuned(options)
+def load_aware(scenario: Scenario, need: float | None = None, haste: Option = 1.0) -> Deadlines:
+    """Make `OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
+    return Deadlines(scenario, OwnPace(scenario), need, haste)

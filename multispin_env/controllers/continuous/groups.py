@@ -1,8 +1,8 @@
 """Groups of devices that take turns: some draft while others are verified (ours; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import ClassVar
 
 import numpy as np
@@ -29,11 +29,11 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
     shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
     """
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
     window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
     # devices come first, so that sums over them go from left to right in any batch
-    arrays = state.acceptance_rate, token_air, state.draft_time + token_air, state.busy.astype(np.float64)
+    arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
     rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
     length = np.minimum((window - scenario.round_trip_time) / pace, scenario.max_draft_length)
     tokens = (TokenLaw.of(rate).expected(length) * busy).sum(0)
@@ -65,7 +65,7 @@ class Groups(ContinuousController):
     Parameters
     ----------
     groups
-        G ≥ 1. One group is `Synchronous`. ``None``: what `usual_groups` finds for the scenario.
+        G ≥ 1. One group is `SYNCHRONOUS`. ``None``: what `usual_groups` finds for the scenario.
     rho
         ρ > 0 in tokens/s, what a second of delay costs: the rate itself is right. ``None``: an estimate from each
         state (`fluid_rate`). An array has the batch shape of the states.
@@ -196,12 +196,9 @@ def decision_of_batches(
     return ContinuousDecision(length, join, priority=priority, aim=aim)
 
 
-@dataclass(frozen=True, eq=False)
-class Synchronous(Groups):
-    """Everybody is in every batch; lengths maximise Σ_k E[N_k] / (M(L) + V(L)), M of a shared uplink (ours).
+SYNCHRONOUS = partial(Groups, groups=1)
+"""Everybody is in every batch; lengths maximise Σ_k E[N_k] / (M(L) + V(L)), M of a shared uplink (ours).
 
-    Without ``rho`` each batch has the greatest ratio of its own, which in a static channel is the greatest rate. With
-    fading, the rate of the whole run is the right ``rho``.
-    """
-
-    groups: int = field(default=1, init=False)
+Without ``rho`` each batch has the greatest ratio of its own, which in a static channel is the greatest rate. With
+fading, the rate of the whole run is the right ``rho``.
+"""

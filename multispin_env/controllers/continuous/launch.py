@@ -23,7 +23,7 @@ from multispin_env.controllers.continuous.search import Terms, all_sent, gain_ta
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import batch_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 MOST_STEPS = 40  # of each kind
@@ -38,7 +38,7 @@ class Launch:
     starts: BoolArray  # (n, K), who starts a draft for the batch
     draft_time: FloatArray  # (n, K) s a token; 0 for others
     head_start: FloatArray | None  # (n, K) tokens that are there already; None: none
-    token_air: FloatArray  # (n, K) s of the whole band a token; 0 for others
+    token_time: FloatArray  # (n, K) s of the whole band a token; 0 for others
     acceptance_rate: FloatArray  # (n, K) α
     weight: FloatArray  # (n, K) ω, what a token is worth; 0 for others
     release: FloatArray  # (n, K) s, when a draft without tokens would end, or, of others, the draft under way does
@@ -83,15 +83,15 @@ class Launch:
         scenario, starts = self.scenario, self.starts
         length = np.arange(scenario.max_draft_length + 2.0)
         chain = None if self.head_start is None else self.head_start[starts][:, None]
-        token_air = self.token_air[starts]
-        price = self.air_price * token_air
+        token_time = self.token_time[starts]
+        price = self.air_price * token_time
         return Terms(
             starts,
             np.append(0, starts.sum(-1).cumsum()),
             np.nonzero(starts)[1],
             gain_table(self.weight[starts], self.acceptance_rate[starts], price, scenario.max_draft_length),
             self.release[starts][:, None] + drafting_time(length, self.draft_time[starts][:, None], chain),
-            token_air,
+            token_time,
             self.release,
             self.air,
             self._server_times(),
@@ -113,7 +113,7 @@ class Launch:
     def ready(self, lengths: IntArray) -> FloatArray:
         """When all uploads have ended, (n,) s, for lengths (n, K) (docs/evidence/continuous.md, 1)."""
         ends = self.release + drafting_time(lengths, self.draft_time, self.head_start)
-        return all_sent(ends, lengths * self.token_air + self.air)
+        return all_sent(ends, lengths * self.token_time + self.air)
 
     def gains(self, lengths: IntArray) -> FloatArray:
         """What the drafts are expected to gain, weighted, less the price of their air, (n,), for lengths (n, K)."""
@@ -147,7 +147,7 @@ def fit_ratio(launch: Launch) -> IntArray:
     """
     for _ in range(3):
         lengths = fit(launch, thorough=True)
-        server = batch_time(launch.scenario, lengths, launch.starts)
+        server = verification_time(launch.scenario, lengths, launch.starts)
         time = np.maximum(launch.ready(lengths), launch.due) + server
         launch = replace(launch, delay_price=launch.gains(lengths) / time)
     return lengths
@@ -170,7 +170,7 @@ def _by_price(launch: Launch) -> IntArray:
     most = launch.due + possible / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
     windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
-    air = np.where(launch.starts, launch.token_air, 1.0)[:, None]
+    air = np.where(launch.starts, launch.token_time, 1.0)[:, None]
     chain = None if launch.head_start is None else launch.head_start[:, None]
     room = windows[..., None] - scenario.round_trip_time
     longest = longest_sent(room, launch.draft_time[:, None], air, chain)
@@ -182,7 +182,7 @@ def _paying(launch: Launch) -> IntArray:
     """The longest drafts (n, X, K) of which every token brings what its air and its place in the pass cost."""
     scenario, rho = launch.scenario, launch.delay_price[:, None]
     parts = np.array([0.0, 0.3, 0.6, 1.0])  # prices of an air second; beyond ρ nobody would pay
-    air = (launch.air_price + rho * parts)[..., None] * launch.token_air[:, None]
+    air = (launch.air_price + rho * parts)[..., None] * launch.token_time[:, None]
     slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
     price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
     weight = np.where(launch.starts, launch.weight, 1.0)[:, None]

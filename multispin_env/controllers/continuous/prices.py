@@ -36,7 +36,7 @@ class Tariff:
     queue: FloatArray  # (n, 1) κ
     air_price: float  # λ tokens/s
 
-    def server_time(self, size: FloatArray) -> FloatArray:
+    def usual_pass_time(self, size: FloatArray) -> FloatArray:
         """Seconds that a batch of so many devices (...) takes; none for nobody."""
         return np.where(size > 0.0, self.scenario.pass_time(size, size * (USUAL_LENGTH + 1)), 0.0)
 
@@ -44,10 +44,10 @@ class Tariff:
         """Times and fees by the number of devices in a batch, the first four of `Market`, at μ (n, 1)."""
         size = np.arange(self.scenario.num_users + 2.0)
         full = np.maximum(size, self.usual)
-        server = self.server_time(full)
+        server = self.usual_pass_time(full)
         fee = server_price * server / full + self.penalty * np.maximum(size - self.usual, 0.0)
-        one_more = self.server_time(self.usual + 1.0) - self.server_time(self.usual)
-        return self.server_time(size), server, fee, one_more[:, 0]
+        one_more = self.usual_pass_time(self.usual + 1.0) - self.usual_pass_time(self.usual)
+        return self.usual_pass_time(size), server, fee, one_more[:, 0]
 
     def drafts(self, state: ContinuousState, server_price: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Times, gains and own prices of drafts by device and length, the next three of `Market`, at μ (n, 1).
@@ -62,7 +62,7 @@ class Tariff:
         queued = (self.queue * air)[..., None]
         alpha, price = state.acceptance_rate.ravel(), self.air_price * air.ravel()
         gain = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length).reshape(*air.shape, -1)
-        server = self.server_time(self.usual)
+        server = self.usual_pass_time(self.usual)
         part = (server_price * server / self.usual)[..., None]
         pace = state.draft_time[..., None]
         cycle = length[low:] * (pace + queued)

@@ -45,7 +45,7 @@ class Terms(NamedTuple):
     who: IntArray  # (S,) their places among the K
     gain: FloatArray  # (S, L_max + 1) tokens of drafts of length 0, 1 .., less the price of their air
     ends: FloatArray  # (S, L_max + 2) s, when drafts of these lengths end
-    token_air: FloatArray  # (S,) s of the whole band a token
+    token_time: FloatArray  # (S,) s of the whole band a token
     release: FloatArray  # (n, K) s, when drafts of others end; 0: nothing is sent
     air: FloatArray  # (n, K) s of the whole band that uploads of others need
     server: FloatArray  # (n, tokens + 1) s of a pass, by the tokens drafted for it; one entry only: whatever the tokens
@@ -77,7 +77,7 @@ class Copy(NamedTuple):
 
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
-    token_air: FloatArray  # (S,)
+    token_time: FloatArray  # (S,)
     server: FloatArray  # (tokens + 1,)
     due: float
     price: float
@@ -197,7 +197,7 @@ def _copy(terms: Terms, number: int) -> Copy:
     return Copy(
         terms.gain[first:last],
         terms.ends[first:last],
-        terms.token_air[first:last],
+        terms.token_time[first:last],
         terms.server[number],
         terms.due[number],
         terms.price[number],
@@ -261,7 +261,7 @@ def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
             _put(queue, place, device, queue.release[place], queue.work[place])
         else:
             length = lengths[device]
-            _put(queue, place, device, copy.ends[device, length], length * copy.token_air[device])
+            _put(queue, place, device, copy.ends[device, length], length * copy.token_time[device])
 
 
 @njit()
@@ -275,7 +275,7 @@ def _place(queue: Queue, device: int) -> int:
 @njit()
 def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
     """Give one draft of a queue in order another length."""
-    release, work = copy.ends[device, length], length * copy.token_air[device]
+    release, work = copy.ends[device, length], length * copy.token_time[device]
     place = _place(queue, device)
     while place + 1 < len(queue.device) and queue.release[place + 1] < release:
         _put(queue, place, queue.device[place + 1], queue.release[place + 1], queue.work[place + 1])
@@ -341,7 +341,7 @@ def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) 
     """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
     old = queue.work[place]
-    release, work = copy.ends[device, length], length * copy.token_air[device]
+    release, work = copy.ends[device, length], length * copy.token_time[device]
     first = after = place
     end = -np.inf
     while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # it starts behind these now
@@ -422,7 +422,7 @@ def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
     """
     longest, end = copy.gain.shape[1] - 1, max(copy.due, notes.after[0])
     for device, now in enumerate(lengths):
-        air, gain = copy.token_air[device], copy.gain[device]
+        air, gain = copy.token_time[device], copy.gain[device]
         there = copy.ends[device, now + 1] + air
         if first == 0:
             more = gain[now + 1] - gain[now] if now < longest else -np.inf

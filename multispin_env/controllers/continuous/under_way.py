@@ -9,7 +9,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import batch_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
@@ -20,9 +20,9 @@ def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
     times of the cycle. Of a law of verification by tokens, a pass of half the devices without drafts counts.
     """
     half = scenario.num_users / 2
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
     first = drafting_time(1, state.draft_time, state.head_start)
-    late: BoolArray = first + 3.0 * token_air > scenario.pass_time(half, half)
+    late: BoolArray = first + 3.0 * token_time > scenario.pass_time(half, half)
     return late
 
 
@@ -63,18 +63,18 @@ class Background:
         due = np.zeros(len(self.place))
         for earlier in range(place):
             inside = self.place == earlier
-            time = batch_time(self.scenario, self.length, inside) * inside.any(-1)
+            time = verification_time(self.scenario, self.length, inside) * inside.any(-1)
             due = np.maximum(due, self.sent(earlier)) + time
         return due
 
     def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, place: IntArray | int) -> Self:
         """With drafts that start now, (n, K)."""
-        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         ends = self.scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
         return type(self)(
             self.scenario,
             np.where(starts, length, self.length),
             np.where(starts, ends, self.release),
-            np.where(starts, length * token_air, self.air),
+            np.where(starts, length * token_time, self.air),
             np.where(starts, place, self.place),
         )

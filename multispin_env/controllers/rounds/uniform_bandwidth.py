@@ -15,7 +15,7 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
-from multispin_env.solver.problem import kinks, lengths_in_chunks, server_lines, token_gains
+from multispin_env.solver.problem import kinks, lengths_in_chunks, server_lines
 
 
 class _Tokens(NamedTuple):
@@ -67,13 +67,13 @@ def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
     shortest = (low * token_latency).max(-1)
     counts = np.arange(low + 1, high + 1)
     ready = np.maximum(token_latency[..., None] * counts, shortest[:, None, None])  # (n, K, l)
-    gains = token_gains(state.acceptance_rate, counts)
+    alpha = state.acceptance_rate[..., None]
     order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
     sorted_ready, gain, number = (
         np.take_along_axis(array.reshape(order.shape), order, -1)
-        for array in (ready, gains, np.broadcast_to(counts, ready.shape))
+        for array in (ready, alpha**counts, np.broadcast_to(counts, ready.shape))
     )
-    base = token_gains(state.acceptance_rate, np.arange(low + 1)).sum((-1, -2))
+    base = (alpha ** np.arange(low + 1)).sum((-1, -2))
     return _Tokens(sorted_ready, gain, number, order, shortest, base)
 
 

@@ -25,7 +25,7 @@ from multispin_env.physics.continuous.types import (
 )
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import largest
-from multispin_env.physics.tokens import batch_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
@@ -58,7 +58,7 @@ def started(
     if longest is not None:
         length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
     length = np.where(starts, length, state.draft_length)
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
     return ContinuousState(
@@ -68,7 +68,7 @@ def started(
         np.where(starts, Phase.DRAFTING, state.phase),
         length,
         np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
-        np.where(starts, length * token_air, state.air_left),
+        np.where(starts, length * token_time, state.air_left),
         np.where(starts, 0.0 if wait is None else -wait, state.age),
         np.where(starts, aim, state.aim),
         state.batch,
@@ -93,14 +93,14 @@ def next_pass(
     uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
     for are there, and as many as it needs, or when its patience ends; in any case with one device at least. ``begun``
     is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are as of
-    `batch_time`. ``ValueError`` for a decision under which a batch never starts.
+    `verification_time`. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
     assert key is not None  # a checked decision has one of them
     uploads = discipline(begun.drafting_left, begun.air_left, key)
     start = _batch_start(uploads.ends, decision)
     verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
-    time = batch_time(scenario, begun.draft_length, verified, prompt, context)
+    time = verification_time(scenario, begun.draft_length, verified, prompt, context)
     duration = start + time
     ends = np.isfinite(duration)
     if not (ends if over is None else ends | over).all():

@@ -42,7 +42,7 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--controllers", "optimel"], "did you mean 'optimal'"),
         (["--controllers", "optimal+bet"], "did you mean 'beta'"),
         (["--reference", "fixd"], "did you mean 'fixed'"),
-        (["--metric", "god"], "metric: expected one of ['goodput', 'throughput', "),
+        (["--metric", "god"], "metric: expected one of ['goodput', 'token_goodput', "),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
         (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),

@@ -10,7 +10,7 @@ from multispin_env.controllers.base import Tunable
 from multispin_env.controllers.continuous.groups import fluid_rate
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.registry import CONTROLLERS
+from multispin_env.registry import CONTROLLERS, made_class
 from tests.controllers.continuous.states import core_for, hostile, visited
 from tests.envs.continuous.played import states_of
 
@@ -126,7 +126,7 @@ def test_weights_lengthen_the_drafts_of_who_counts_more():
     assert decision.draft_length[:, 3].sum() < plain.draft_length[:, 3].sum()
 
 
-TUNABLE = [name for name in CONTROLLERS.names() if CONTROLLERS.load(name).tunable]
+TUNABLE = [name for name in CONTROLLERS.names() if made_class(CONTROLLERS.load(name)).tunable]
 
 
 @pytest.mark.parametrize("name", TUNABLE)

@@ -51,7 +51,7 @@ def played_slowly(launch, copy, lengths):
         if not launch.starts[copy, k]:
             uploads.append((launch.release[copy, k], launch.air[copy, k]))
             continue
-        pace, air, alpha = (each[copy, k] for each in (launch.draft_time, launch.token_air, launch.acceptance_rate))
+        pace, air, alpha = (each[copy, k] for each in (launch.draft_time, launch.token_time, launch.acceptance_rate))
         chain = launch.head_start[copy, k] if launch.scenario.draft_ahead else 0.0
         gain += launch.weight[copy, k] * sum(alpha**power for power in range(length + 1))
         gain -= launch.air_price * length * air

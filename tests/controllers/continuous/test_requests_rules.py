@@ -48,7 +48,7 @@ def test_the_best_length_of_a_cycle_is_the_best():
             for length in range(1, 26)
         ]
         assert best[copy, device] == 1 + np.argmin(times)
-        assert cycle.token_time(best)[copy, device] == pytest.approx(min(times), rel=1e-12)
+        assert cycle.time_per_token(best)[copy, device] == pytest.approx(min(times), rel=1e-12)
 
 
 def test_drafts_are_longer_the_more_devices_are_busy():
