@@ -288,8 +288,9 @@ def checked_problem(
     No bound, certificate or sensitivity of a round knows of head starts: a state with them is refused.
     """
     shape = state.draft_time.shape
-    if state.head_start is not None:
-        raise ValueError("head_start: expected None, as bounds and sensitivities know no head starts, got an array")
+    require(
+        "head_start", state.head_start, state.head_start == 0.0, "zeros for certify, tpot, bounds and sensitivities"
+    )
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = checked_fixed_length(scenario, fixed_length, shape)
