@@ -193,7 +193,7 @@ class RoundsController(Controller[SystemState, Decision]):
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
         """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
         draft_time, token_time = user_times(self.scenario, state)
-        drafting = drafting_time(draft_length, draft_time, state.head_start)
+        drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
         share = equal_finish(drafting, draft_length * token_time).share
         return Decision(draft_length, share * self.scenario.total_bandwidth)
 

@@ -50,26 +50,34 @@ class ChainCycle(NamedTuple):
 
 
 def drafting_time(
-    draft_length: IntArray | FloatArray | int, draft_time: FloatArray, head_start: FloatArray
+    scenario: Scenario, draft_length: IntArray | FloatArray | int, draft_time: FloatArray, head_start: FloatArray
 ) -> FloatArray:
     """Seconds (L − A)^+ T until L tokens are there; all broadcast together."""
+    if not scenario.draft_ahead:
+        return draft_length * draft_time
     time: FloatArray = np.maximum(draft_length - head_start, 0.0) * draft_time
     return time
 
 
 def sending_time(
+    scenario: Scenario,
     draft_length: IntArray | FloatArray | int,
     draft_time: FloatArray,
     token_air: FloatArray,
     head_start: FloatArray,
 ) -> FloatArray:
     """Seconds (L − A)^+ T + L u until L tokens are drafted and sent, each in u seconds; all broadcast together."""
-    time: FloatArray = draft_length * (draft_time + token_air) - np.minimum(draft_length, head_start) * draft_time
-    return time
+    if not scenario.draft_ahead:
+        return np.asarray(draft_length * (draft_time + token_air))
+    return drafting_time(scenario, draft_length, draft_time, head_start) + draft_length * token_air
 
 
-def longest_sent(time: FloatArray, draft_time: FloatArray, token_air: FloatArray, head_start: FloatArray) -> FloatArray:
+def longest_sent(
+    scenario: Scenario, time: FloatArray, draft_time: FloatArray, token_air: FloatArray, head_start: FloatArray
+) -> FloatArray:
     """The most tokens L, not whole ones, with a `sending_time` within ``time``."""
+    if not scenario.draft_ahead:
+        return time / (draft_time + token_air)
     most: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_air), time / token_air)
     return most
 

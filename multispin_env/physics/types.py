@@ -240,7 +240,8 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     expected = f"numbers in [0, {most}]" if scenario.draft_ahead else "zeros where draft_ahead is False"
     require("head_start", chain, (chain >= 0.0) & (chain <= most), expected)
     shape = _common_shape(arrays)
-    return SystemState(*(np.ascontiguousarray(np.broadcast_to(array, shape)) for array in arrays.values()))
+    found = (array if array.shape == shape else np.broadcast_to(array, shape) for array in arrays.values())
+    return SystemState(*map(np.ascontiguousarray, found))
 
 
 def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | None:

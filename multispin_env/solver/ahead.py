@@ -78,7 +78,7 @@ class AheadRound:
     def value(self, lengths: IntArray) -> FloatArray:
         """Worth (n, m) of candidates (n, m, K)."""
         problem = self.problem
-        drafting = drafting_time(lengths, problem.draft_time[:, None], self.head_start[:, None])
+        drafting = drafting_time(self.scenario, lengths, problem.draft_time[:, None], self.head_start[:, None])
         latency = equal_finish(drafting, lengths * problem.token_time[:, None]).latency
         time, tokens = latency + problem.server_time(lengths), problem.tokens(lengths)
         if self.of_goodput:
@@ -155,7 +155,7 @@ def _best_alone(
     problem, chain = rounds.problem, rounds.head_start
     low, high = problem.low, problem.high
     lengths = np.broadcast_to(np.arange(int(high.max()) + 1)[:, None, None], (int(high.max()) + 1, *low.shape))
-    room = latency[:, None] - drafting_time(lengths, problem.draft_time, chain)
+    room = latency[:, None] - drafting_time(rounds.scenario, lengths, problem.draft_time, chain)
     fits = room > 0.0
     share = np.where(fits, problem.token_time * lengths / np.where(fits, room, 1.0), LATE)
     worth = problem.expected(lengths)

@@ -288,9 +288,8 @@ def checked_problem(
     No bound, certificate or sensitivity of a round knows of head starts: a state with them is refused.
     """
     shape = state.draft_time.shape
-    require(
-        "head_start", state.head_start, state.head_start == 0.0, "zeros for certify, tpot, bounds and sensitivities"
-    )
+    chain, expected = state.head_start, "zeros for certify, tpot, fixed_length, bounds and sensitivities"
+    require("head_start", chain, chain == 0.0, expected)
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = checked_fixed_length(scenario, fixed_length, shape)

@@ -205,7 +205,7 @@ class LiveContender:
         length = decision.draft_length
         hits, misses = take_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
-        drafting = drafting_time(length, self.air.draft_time, chain)
+        drafting = drafting_time(scenario, length, self.air.draft_time, chain)
         uploading = upload_time(scenario, length, efficiency, decision.bandwidth)
         users = scenario.num_users
         predicted_pass = float(scenario.pass_time(users, users * (int(length.max()) + 1)))

@@ -54,7 +54,7 @@ class Cycle:
         """Seconds (..., n, K) of cycles with drafts of these lengths, (..., n, K) or (..., 1, 1)."""
         verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))
         fixed = self.passes * verification + self.scenario.round_trip_time
-        return sending_time(length, self.draft_time, self.token_air, self.head_start) + fixed
+        return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 
     def best_length(self, token_price: Option = 0.0) -> IntArray:
         """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many.

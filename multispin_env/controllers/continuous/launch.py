@@ -82,7 +82,7 @@ class Launch:
         """What the search reads."""
         scenario, starts = self.scenario, self.starts
         length = np.arange(scenario.max_draft_length + 2.0)
-        drafting = drafting_time(length, self.draft_time[starts][:, None], self.head_start[starts][:, None])
+        drafting = drafting_time(scenario, length, self.draft_time[starts][:, None], self.head_start[starts][:, None])
         token_air = self.token_air[starts]
         price = self.air_price * token_air
         return Terms(
@@ -112,7 +112,7 @@ class Launch:
 
     def ready(self, lengths: IntArray) -> FloatArray:
         """When all uploads have ended, (n,) s, for lengths (n, K) (docs/evidence/continuous.md, 1)."""
-        ends = self.release + drafting_time(lengths, self.draft_time, self.head_start)
+        ends = self.release + drafting_time(self.scenario, lengths, self.draft_time, self.head_start)
         return all_sent(ends, lengths * self.token_air + self.air)
 
     def gains(self, lengths: IntArray) -> FloatArray:
@@ -172,7 +172,7 @@ def _by_price(launch: Launch) -> IntArray:
     windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
     air = np.where(launch.starts, launch.token_air, 1.0)[:, None]
     room = windows[..., None] - scenario.round_trip_time
-    longest = longest_sent(room, launch.draft_time[:, None], air, launch.head_start[:, None])
+    longest = longest_sent(scenario, room, launch.draft_time[:, None], air, launch.head_start[:, None])
     fitting = np.clip(np.floor(longest + 1e-9), low, np.where(launch.starts, high, low)[:, None]).astype(np.int64)
     return np.minimum(fitting[:, :, None], pay[:, None])
 

@@ -26,9 +26,10 @@ class Optimal(WeightedController):
         over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 
-    Where devices bring head starts it maximises the same G of the round, with (L_k − A_k)^+ T_k in place of L_k T_k, by
-    a search without a proof (`multispin_env.solver.ahead`). It is myopic there: it does not count the head starts that
-    the round leaves. docs/drafting-ahead.md has how much that loses.
+    Where devices draft ahead it maximises the same G of the round, with (L_k − A_k)^+ T_k in place of L_k T_k, by a
+    search without a proof (`multispin_env.solver.ahead`). It is myopic there: it does not count the head starts that
+    the round leaves. docs/drafting-ahead.md has how much that loses. With ``certify``, ``tpot`` or ``fixed_length``
+    all head starts must be zero.
 
     Without ``certify`` it uses the fast rule (`rule`). With ``certify``, branch and bound (`search`) continues until no
     decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the gap

@@ -103,7 +103,7 @@ class RoundsCodec(ActionCodec):
     def equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
         """Bandwidth (..., K) in Hz with which all devices finish together if Q / r_k is ``factor`` times as large."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
-        drafting = drafting_time(length, state.draft_time, state.head_start)
+        drafting = drafting_time(self.scenario, length, state.draft_time, state.head_start)
         return self.scenario.total_bandwidth * equal_finish(drafting, length * token_time).share
 
     def equalized_slopes(
@@ -146,7 +146,7 @@ class ResidualCodec(RoundsCodec):
 
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         """x of the factors that the decision's bandwidth means."""
-        drafting = drafting_time(decision.draft_length, state.draft_time, state.head_start)
+        drafting = drafting_time(self.scenario, decision.draft_length, state.draft_time, state.head_start)
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
         latency = (drafting + uploading).max(-1, keepdims=True)

@@ -60,7 +60,7 @@ def started(
     length = np.where(starts, length, state.draft_length)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
-    ends = scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
+    ends = scenario.round_trip_time + drafting_time(scenario, length, state.draft_time, state.head_start)
     return ContinuousState(
         state.draft_time,
         state.spectral_efficiency,
