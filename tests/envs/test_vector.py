@@ -41,7 +41,7 @@ def same(one, other):
 def few_rows(monkeypatch):
     """What is drawn ahead is used up after eight steps or three episodes."""
     monkeypatch.setattr("multispin_env.physics.streams.MOST_ROWS", 8)
-    for room in ("envs.rounds.engine", "physics.continuous.core"):
+    for room in ("physics.rounds_core", "physics.continuous.core"):
         monkeypatch.setattr(f"multispin_env.{room}.EPISODES", 3)
 
 
