@@ -2,7 +2,10 @@
 
 import sys
 
+from multispin import end_on_interrupt
+
 if __name__ == "__main__":
+    end_on_interrupt("train.py")
     try:
         from multispin_env.apps.commands.main import run_alias
     except ModuleNotFoundError as error:

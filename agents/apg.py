@@ -24,8 +24,8 @@ from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning, sce
 from agents.policies import UserEncoder, UserFeatures, UserHead
 from agents.vec_env import NativeVecEnv, checked_native
 from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation, ObservationCodec
-from multispin_env.envs.settings import Settings
 from multispin_env.scenario import Scenario
 
 DISCOUNT = 0.98
@@ -111,7 +111,7 @@ class Play:
     def __init__(self, env: NativeVecEnv, foresight: Foresight | None = None) -> None:
         self.env = env
         self.foresight = foresight
-        self.codec = env.env.settings.observations
+        self.codec = env.env.config.observations
         self.observation: Any = env.reset()
 
     def slopes(self, action: th.Tensor, rounded: float = 0.0, window: float = WINDOW) -> th.Tensor:
@@ -205,12 +205,12 @@ class APGSettings:
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
     presets: bool = False
 
-    def check(self, settings: Settings) -> None:
+    def check(self, config: EnvConfig) -> None:
         """Only where the reward has derivatives."""
-        if not settings.variant.learning.slopes:
+        if not config.variant.learning.slopes:
             raise ValueError(
                 "agent: expected an environment whose reward has derivatives for 'apg', "
-                f"got {type(settings.variant).__name__}"
+                f"got {type(config.variant).__name__}"
             )
 
     def build(
@@ -218,9 +218,9 @@ class APGSettings:
     ) -> AnalyticPolicyGradient:
         """Build the untrained model; ``ValueError`` for environments without derivatives."""
         native = checked_native(env, "derivatives")
-        settings = native.env.settings
-        self.check(settings)
-        scenarios = scenarios_like(settings) if self.presets else (settings.scenario,)
+        config = native.env.config
+        self.check(config)
+        scenarios = scenarios_like(config) if self.presets else (config.scenario,)
         return AnalyticPolicyGradient(
             native,
             [scenario.replace(num_users=users) for users in self.users for scenario in scenarios],

@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 from agents.policies import LAST_STD, EquivariantActorCritic
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import Settings
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.server import LAW
@@ -107,41 +107,41 @@ Exploration costs tokens: with a standard deviation of .08 in the column of batc
 """
 
 
-def tuning_for(settings: Settings) -> Tuning:
+def tuning_for(config: EnvConfig) -> Tuning:
     """What suits an environment."""
-    variant = settings.variant
+    variant = config.variant
     if variant.learning.discount_of == "second":
-        return _timed(settings)
-    if variant.assumptions(settings.scenario).delay:
+        return _timed(config)
+    if variant.assumptions(config.scenario).delay:
         return replace(LATE, gamma=variant.learning.discount)
-    residual = settings.action == "residual"
+    residual = config.action == "residual"
     return Tuning(
         gamma=variant.learning.discount,
         column_log_std=ROOT if residual else (),
         history_log_std=0.0 if variant.comparison.states else HISTORY_LOG_STD,
-        care=CARE if settings.actions.common_draft_length else 1,
+        care=CARE if config.actions.common_draft_length else 1,
     )
 
 
-def _timed(settings: Settings) -> Tuning:
+def _timed(config: EnvConfig) -> Tuning:
     """Where a step is a verification: of about half of the devices, for agents that discount steps."""
-    gamma, users = settings.variant.learning.discount, settings.scenario.num_users
-    step = float(settings.scenario.pass_time(0.5 * users, users))
-    columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
-    answers = (3.0, 12.0) if settings.actions.drops else ()  # requests that end take seconds, and queues grow slowly
+    gamma, users = config.variant.learning.discount, config.scenario.num_users
+    step = float(config.scenario.pass_time(0.5 * users, users))
+    columns = RESIDUAL_LOG_STD if config.action == "residual" else ()
+    answers = (3.0, 12.0) if config.actions.drops else ()  # requests that end take seconds, and queues grow slowly
     timing = Timing(gamma, TRACE, *answers)
     return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=4, timing=timing)  # its worth shows later
 
 
-def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
+def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
     """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks.
 
     Where the time of the own server depends on tokens, each preset is on all such servers and with both payloads.
     """
-    own, scenarios = settings.scenario, [settings.scenario]
+    own, scenarios = config.scenario, [config.scenario]
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=own.num_users, total_bandwidth=own.total_bandwidth)
-        preset = preset.replace(**settings.variant.scenario_defaults, **_server(own))
+        preset = preset.replace(**config.variant.scenario_defaults, **_server(own))
         shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
         if shapes[0] == shapes[1]:
             scenarios.append(preset)
@@ -168,7 +168,7 @@ class AgentSettings(Protocol):
     def timesteps(self) -> int:
         """Default budget in rounds of all copies."""
 
-    def check(self, settings: Settings) -> None:
+    def check(self, config: EnvConfig) -> None:
         """``ValueError`` for an environment in which it can't learn."""
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> BaseAlgorithm:
@@ -178,7 +178,7 @@ class AgentSettings(Protocol):
 class AnyEnvironment:
     """Base of settings of agents that learn everywhere."""
 
-    def check(self, settings: Settings) -> None:
+    def check(self, config: EnvConfig) -> None:
         """Any environment will do."""
 
 

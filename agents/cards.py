@@ -13,13 +13,11 @@ from agents.measures import TABLE, Measure, agent_label
 from agents.models import ROOT, SCORE
 from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, command_of, load_config
-from multispin_env.envs.registration import saved_arguments
 from multispin_env.evaluation.cases import heading
 from multispin_env.evaluation.comparison import METRICS, Row
 from multispin_env.evaluation.policy import POLICY
 from multispin_env.evaluation.statistics import Interval, markdown
 from multispin_env.files import MIB, read_bytes, read_json, write_atomically
-from multispin_env.registry import ENVIRONMENTS
 
 CARD = "README.md"
 
@@ -32,7 +30,6 @@ READ_PACKED = """\
 # pip install "multispin_env[train]"
 from pathlib import Path
 
-import gymnasium as gym
 
 from agents.models import read
 
@@ -40,14 +37,12 @@ policy = read(Path("."))  # this folder"""
 
 READ_ONNX = """\
 # pip install "multispin_env[onnx]"
-import gymnasium as gym
-
 from multispin_env.evaluation.policy import load_policy
 
 policy = load_policy(".")  # this folder"""
 
 PLAY = """
-env = gym.make("{env}", scenario=policy.settings.scenario, **policy.arguments)
+env = policy.config.make()
 observation, info = env.reset(seed=0)
 observation, reward, terminated, truncated, info = env.step(policy.act(observation))"""
 
@@ -111,13 +106,11 @@ def _card(
     steps = load_checkpoint(folder, MODEL).num_timesteps
     packages = [f"{name} {version}" for name, version in known.items() if version]
     facts = [f"{steps:,} environment steps", f"seed {config.seed}", *packages]
-    saved = saved_arguments(ENVIRONMENTS.load(config.env), config.arguments)
-    chosen = {name: saved[name] for name in config.settings.chosen_arguments}
     return TEXT.format(
         header=_header(config, licence, measured),
         label=agent_label(config),
-        env=config.env,
-        system=heading(config.env, chosen, config.scenario, f"{config.action} actions"),
+        env=config.env.env_id,
+        system=heading(config.env, f"{config.env.action} actions"),
         measured=f"Not measured. {measuring}" if measured is None else f"{_table(measured)}\n\n{measuring}",
         command=_command(folder),
         facts=", ".join(facts),
@@ -130,15 +123,15 @@ def _header(config: RunConfig, licence: str, measured: Measured | None) -> str:
     entries: dict[str, Any] = {
         "license": licence,
         "library_name": LIBRARY,
-        "tags": ["reinforcement-learning", "gymnasium", "speculative-decoding", config.env],
+        "tags": ["reinforcement-learning", "gymnasium", "speculative-decoding", config.env.env_id],
     }
     if measured is not None:
         own = next(iter(measured.rows.values()))
         interval = f"95 % interval {own.low:.6g} to {own.high:.6g}"
         name = f"{METRICS[measured.metric].header}, {interval}, {measured.cases}"
         result = {
-            "task": {"type": "reinforcement-learning", "name": config.env},
-            "dataset": {"type": config.env, "name": f"{config.env}, {config.scenario.label}"},
+            "task": {"type": "reinforcement-learning", "name": config.env.env_id},
+            "dataset": {"type": config.env.env_id, "name": f"{config.env.env_id}, {config.env.scenario.label}"},
             "metrics": [{"type": measured.metric, "value": float(f"{own.mean:.6g}"), "name": name}],
         }
         index = {"name": agent_label(config), "results": [result]}
@@ -172,7 +165,7 @@ def packed_card(folder: Path) -> str:
         measuring=f"By `multispin pack`; `{SCORE}` has the differences in the same cases.",
         described=CONFIG,
         origin=f"The code was that of the commit {score['commit']}.",
-        loading=READ_PACKED + PLAY.format(env=config.env),
+        loading=READ_PACKED + PLAY,
         about_licence=f"MIT, that of {LIBRARY}.",
     )
 
@@ -190,7 +183,7 @@ def exported_card(folder: Path, onnx: bool) -> str:
         measuring=f"Before the export; the `{TABLE}` of the run has all contenders." if measured else again,
         described=POLICY,
         origin="Exported by `multispin export`.",
-        loading=READ_ONNX + PLAY.format(env=config.env) if onnx else READ_PROGRAM,
+        loading=READ_ONNX + PLAY if onnx else READ_PROGRAM,
         about_licence=f"Not chosen yet: who exported the policy says it here and above. {LIBRARY} itself is MIT.",
     )
 
@@ -210,7 +203,7 @@ def _of_score(config: RunConfig, score: Mapping[str, Any]) -> Measured:
 
 def _of_table(folder: Path, config: RunConfig) -> Measured | None:
     """Measurement in the table of a run; ``None`` if it has none, or one of another system or another model."""
-    measure = Measure(config.env, config.settings)
+    measure = Measure(config.env)
     cases = measure.compared()
     about = measure.about(cases, load_checkpoint(folder, MODEL).num_timesteps)
     try:

@@ -9,7 +9,7 @@ from rich.console import Console
 from agents.measures import Measure, agent_label, show, write_report
 from agents.models import load_run_model
 from agents.registry import admit
-from agents.runs import SETTINGS, load_config, run_folder, settings_from
+from agents.runs import SETTINGS, env_config_from, load_config, run_folder
 from multispin_env.apps.commands.main import run_alias
 from multispin_env.apps.terminal.arguments import DEFAULTS, Command, add_system_options, chosen_arguments
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, write_output
@@ -55,14 +55,14 @@ def run(options: argparse.Namespace) -> None:
     config, _ = load_config(folder, chosen_arguments(options))
     if options.agent not in (None, config.agent):
         raise ValueError(f"agent: expected {config.agent!r}, as the run has, got {options.agent!r}")
-    env = config.env if options.env is None else options.env
+    env = config.env.env_id if options.env is None else options.env
     check_name("env", env, ENVIRONMENTS.names())
-    settings = settings_from(options, env, config.action, config)
-    measure = Measure(env, settings)
+    env_config = env_config_from(options, env, config.env.action, config)
+    measure = Measure(env_config)
     size = _size(options, measure.kind.noun, env)
     if options.out is not None:
         make_folder(options.out)
-    model = load_run_model(folder, env, settings)
+    model = load_run_model(folder, env_config)
     report = measure.report(model, agent_label(config), size)
     if options.out is not None:
         write_report(report, options.out)

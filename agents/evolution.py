@@ -7,7 +7,7 @@ reward over time. That has no discount, and no price of time can be cheated: wit
 scale, the order of two policies by reward over time is that by tokens over time, whatever ρ is.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +21,8 @@ from typing_extensions import override
 from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import Settings
 from multispin_env.envs.shells import MultiSpinVectorEnv
 
 
@@ -92,7 +92,7 @@ class Evolution(DirectLearner):
         observation, _ = env.reset(seed=seeds.tolist())
         reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
         now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
-        duration = env.settings.variant.comparison.info.time
+        duration = env.config.variant.comparison.info.time
         while playing.any():
             observation, gained, _, _, info = env.step(self._decide(observation, population))
             counted = playing & (now >= self.trial.warm_up)
@@ -120,11 +120,10 @@ class Evolution(DirectLearner):
         """Its environment, with a copy for each case of each network."""
         own = self.env
         assert isinstance(own, NativeVecEnv)
-        settings = own.env.settings
-        variant: Any = settings.variant
-        if variant.comparison.seconds is not None:  # a case of rounds goes on with the next episode
-            variant = replace(variant, horizon=max(variant.horizon, self.trial.end))
-        return own.stepwise(replace(settings, variant=variant), self.trial.copies)
+        config = own.env.config
+        if config.variant.comparison.seconds is not None:  # a case of rounds goes on with the next episode
+            config = config.replace(horizon=max(config.arguments["horizon"], self.trial.end))
+        return own.stepwise(config, self.trial.copies)
 
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
@@ -148,19 +147,19 @@ class EvolutionSettings:
     cases: int = 6
     noise: float = 0.1
 
-    def check(self, settings: Settings) -> None:
+    def check(self, config: EnvConfig) -> None:
         """Only where a decision changes what later ones earn."""
-        if not settings.variant.learning.discount:
+        if not config.variant.learning.discount:
             raise ValueError(
                 "agent: expected an environment in which decisions change later rewards for 'evolution', "
-                f"got {type(settings.variant).__name__}"
+                f"got {type(config.variant).__name__}"
             )
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Evolution:
         """Build the untrained model; ``ValueError`` for other environments."""
         native, timing = checked_native(env, "durations"), tuning.times
-        settings = native.env.settings
-        self.check(settings)
+        config = native.env.config
+        self.check(config)
         return Evolution(
             native,
             Trial(self.pairs, self.cases, self.noise, timing.warm_up, timing.seconds),

@@ -8,7 +8,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +28,7 @@ from multispin_env.apps.commands.main import run_alias
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
 
@@ -74,42 +73,41 @@ class TracedNetwork(nn.Module):
 
 def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
     """The best policy of a run as a module of its own; ``ValueError`` for one that cannot be traced for any K."""
-    settings = config.settings
-    policy = load_run_model(folder, config.env, settings).policy.eval()
+    policy = load_run_model(folder, config.env).policy.eval()
     if not hasattr(policy, "deterministic"):
         expected = "one whose policy has deterministic(observations), for any number of users"
         raise ValueError(f"agent: expected {expected}, got {config.agent!r} with {type(policy).__name__}")
-    return TracedNetwork(policy, settings.observations.space, settings.actions.columns).requires_grad_(False)
+    return TracedNetwork(policy, config.env.observations.space, config.env.actions.columns).requires_grad_(False)
 
 
-def random_observations(settings: Settings, users: int, size: int) -> list[th.Tensor]:
+def random_observations(config: EnvConfig, users: int, size: int) -> list[th.Tensor]:
     """Observations (size, entries) of so many users: uniform within their bounds, and of order one."""
     rng = np.random.default_rng(0)
     observations = []
-    for box in _boxes(settings, users):
+    for box in _boxes(config, users):
         low, high = max(float(box.low[0]), -2.0), min(float(box.high[0]), 2.0)
         observations.append(th.as_tensor(rng.uniform(low, high, (size, *box.shape)), dtype=th.float32))
     return observations
 
 
-def _boxes(settings: Settings, users: int) -> list[spaces.Box]:
-    other = replace(settings, scenario=settings.scenario.replace(num_users=users))
+def _boxes(config: EnvConfig, users: int) -> list[spaces.Box]:
+    other = config.replace(num_users=users)
     return [cast(spaces.Box, box) for box in other.observations.space.spaces.values()]
 
 
-def program_of(network: TracedNetwork, settings: Settings) -> th.export.ExportedProgram:
+def program_of(network: TracedNetwork, config: EnvConfig) -> th.export.ExportedProgram:
     """Trace a network for any number of observations, and of users if it plays with any."""
     batch, users = th.export.Dim("batch", min=1), th.export.Dim("users", min=1)
-    sizes = zip(_boxes(settings, 1), _boxes(settings, 2), strict=True)
+    sizes = zip(_boxes(config, 1), _boxes(config, 2), strict=True)
     per_user = [two.shape[0] - one.shape[0] if network.users is None else 0 for one, two in sizes]
     shapes = [{0: batch, 1: count * users if count > 1 else users} if count else {0: batch} for count in per_user]
-    example = random_observations(settings, network.users or 5, 3)
+    example = random_observations(config, network.users or 5, 3)
     if network.memory:
         example, shapes = [*example, th.zeros(3, network.memory)], [*shapes, {0: batch}]
     return th.export.export(network, tuple(example), dynamic_shapes=(tuple(shapes),))
 
 
-def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
+def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     """Translate a network to ONNX; ``ModuleNotFoundError`` if a package is missing."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
@@ -119,7 +117,7 @@ def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
     try:
         with warnings.catch_warnings(action="ignore"):  # of the translator about itself
             translated = th.onnx.export(
-                program_of(network, settings),
+                program_of(network, config),
                 input_names=network.entries,
                 output_names=network.outputs,
                 dynamo=True,
@@ -134,18 +132,18 @@ def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
     return content
 
 
-def torch_export_of(network: TracedNetwork, settings: Settings) -> bytes:
+def torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     """Trace a network, as ``torch.export.save`` writes it."""
     file = io.BytesIO()
-    th.export.save(program_of(network, settings), file)
+    th.export.save(program_of(network, config), file)
     return file.getvalue()
 
 
-def largest_difference(network: TracedNetwork, settings: Settings, exported: Exported) -> float:
+def largest_difference(network: TracedNetwork, config: EnvConfig, exported: Exported) -> float:
     """Between actions of the original and of its export, on random observations of several numbers of users."""
     largest = 0.0
     for users in CHECKED_USERS:
-        entries = random_observations(settings, users, CHECKED)
+        entries = random_observations(config, users, CHECKED)
         expected = network(*entries).numpy()
         largest = max(largest, float(np.abs(expected - exported(entries)).max()))
     return largest
@@ -164,7 +162,7 @@ def _read_torch_export(folder: Path, network: TracedNetwork) -> Exported:
 class Format(NamedTuple):
     """How a network is written to a file, and run from it."""
 
-    write: Callable[[TracedNetwork, Settings], bytes]
+    write: Callable[[TracedNetwork, EnvConfig], bytes]
     read: Callable[[Path, TracedNetwork], Exported]
 
 
@@ -185,9 +183,9 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     with Progress(len(names)) as progress:
         for name in names:
             progress.begin(f"writing {name}")
-            contents[name] = FORMATS[name].write(network, config.settings)
-    about = describe(config.settings, config.env, config.arguments, contents)
-    contents |= {name: path.read_bytes() for name, path in config.files.items()}
+            contents[name] = FORMATS[name].write(network, config.env)
+    about = describe(config.env, contents)
+    contents |= {name: path.read_bytes() for name, path in config.env.files.items()}
     if not is_foreign(out / CARD):
         contents[CARD] = exported_card(folder, ONNX in names).encode()
     contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()
@@ -198,7 +196,7 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
             with named(out / name):
                 (drafts / name).write_bytes(content)
         for name in names:
-            largest = largest_difference(network, config.settings, FORMATS[name].read(drafts, network))
+            largest = largest_difference(network, config.env, FORMATS[name].read(drafts, network))
             if not largest <= TOLERANCE:
                 raise ValueError(
                     f"{name}: expected a difference from the original of at most {TOLERANCE:g}, got {largest:.1e}"

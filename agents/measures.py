@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.policies import policy_of
 from agents.runs import RunConfig
 from multispin_env.apps.terminal.output import Progress
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Cases, States, cases_of, heading, held_out, listed_contenders, watched
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
@@ -87,13 +87,12 @@ class Report:
 class Measure:
     """Measures agents in one environment, on the cases that it is compared on."""
 
-    env: str
-    settings: Settings
+    config: EnvConfig
 
     @property
     def kind(self) -> type[Cases]:
         """What the cases are."""
-        return cases_of(self.settings)
+        return cases_of(self.config)
 
     @cached_property
     def headline(self) -> Headline:
@@ -111,7 +110,7 @@ class Measure:
         best = cases.values(cases.reference)
 
         def validate(model: BaseAlgorithm) -> dict[str, float]:
-            stats = cases.play(policy_of(model, self.settings))
+            stats = cases.play(policy_of(model, self.config))
             reached = metric.values(stats)
             share = {headline.key: float(reached.mean() / best.mean())} if metric.has_share else {}
             return {
@@ -127,13 +126,13 @@ class Measure:
 
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
         """Compare with every reference on the same cases, which training never saw; says on stderr how far it is."""
-        cases, settings = self.compared(size), self.settings.held_out
-        contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, settings)}
+        cases, config = self.compared(size), self.config.held_out
+        contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, config)}
         with Progress(len(contenders)) as progress:
             rows = cases.table(contenders, progress.begin)
         what = cases.title if isinstance(cases, States) else f"{cases.title}; reference: {cases.reference}"
         return Report(
-            title=heading(self.env, settings.chosen_arguments, settings.scenario, what),
+            title=heading(config, what),
             text=f"{aligned(*comparison_cells(rows, cases.metric, cases.reference_title))}{_below(cases, rows, label)}",
             about=self.about(cases, model.num_timesteps),
             rows=rows,
@@ -143,17 +142,17 @@ class Measure:
 
     @cached_property
     def _watched(self) -> Cases:
-        return watched(self.env, self.settings)
+        return watched(self.config)
 
     def about(self, cases: Cases, rounds_trained: int) -> dict[str, Any]:
         """What a table says that it is about: the cases, and the model by the rounds that it has trained."""
-        return {"env": self.env, **cases.about, "rounds_trained": rounds_trained}
+        return {"env": self.config.env_id, **cases.about, "rounds_trained": rounds_trained}
 
     def compared(self, size: int | None = None) -> Cases:
         """Held-out cases; on states every controller and system is shown, whether or not actions can express it."""
         if self.kind is States:
-            return States.draw(self.settings.held_out.scenario, size or States.default_size)
-        return held_out(self.env, self.settings, size)
+            return States.draw(self.config.held_out.scenario, size or States.default_size)
+        return held_out(self.config, size)
 
 
 def _below(cases: Cases, rows: list[Row], label: str) -> str:
@@ -175,7 +174,7 @@ AGENT, OTHERS, OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
 
 def agent_label(config: RunConfig) -> str:
     """Name of the agent's row."""
-    return f"{config.agent} ({config.action})"
+    return f"{config.agent} ({config.env.action})"
 
 
 def show(report: Report, console: Console) -> None:

@@ -15,40 +15,42 @@ from agents.registry import AGENTS, PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.checks import check_name
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import Policy
 from multispin_env.files import beside, read_json
 from multispin_env.scenario import Scenario
 
 
-def load_run_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
+def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
     """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
     It is the one that was best on the validation cases. The networks know nothing of the number of users, so any K
     will do. ``ValueError`` for a checkpoint that can't be read, or an environment or a law with other observations.
     """
-    config, _ = load_config(folder, settings.arguments)
-    _check_same_entries(config.settings, settings, env_id)
+    config, _ = load_config(folder, env_config.arguments)
+    _check_same_entries(config.env, env_config)
     agent: AgentSettings = AGENTS.load(config.agent)
-    env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(config.settings))
+    env = make_vec_env(env_config, agent.num_envs, max_episode_steps=1, seed=0)
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(config.env))
     load_checkpoint(folder, MODEL).restore(model)
     return model
 
 
-def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> None:
+def _check_same_entries(trained: EnvConfig, wanted: EnvConfig) -> None:
     """``ValueError`` unless the network of one environment can read the other's observations."""
-    own, other = (list(settings.observations.space.spaces) for settings in (trained, wanted))
+    own, other = (list(config.observations.space.spaces) for config in (trained, wanted))
     if own != other:
-        raise ValueError(f"env: expected one that shows {own}, as the run does, got {env_id!r}, which shows {other}")
+        raise ValueError(
+            f"env: expected one that shows {own}, as the run does, got {wanted.env_id!r}, which shows {other}"
+        )
     laws = ("drafts alone", "tokens too")  # what costs time; where it is tokens too, observations hold more numbers
-    trained_law, law = (laws[bool(settings.scenario.verification_pieces)] for settings in (trained, wanted))
+    trained_law, law = (laws[bool(config.scenario.verification_pieces)] for config in (trained, wanted))
     if trained_law != law:
         raise ValueError(
             f"server: expected a law of verification that charges {trained_law}, as the run has, got "
             f"{wanted.scenario.label!r}, which charges {law}; its network can't read what is observed there"
         )
-    tasks, others = (len(settings.scenario.tasks) for settings in (trained, wanted))
+    tasks, others = (len(config.scenario.tasks) for config in (trained, wanted))
     if "task" in own and tasks != others:
         raise ValueError(f"scenario: expected {tasks} tasks, as the run has, got {others}")
 
@@ -59,11 +61,11 @@ ROOT = Path(__file__).parent / "pretrained"
 """Trained agents that ship with the package: configuration, network and score, one folder for each environment."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pretrained(Policy):
     """A shipped network."""
 
-    config: RunConfig  # how it was trained
+    run: RunConfig  # how it was trained
     score: Mapping[str, Any]  # what score.json says: the command, the commit, the measured score
 
 
@@ -77,21 +79,20 @@ def read(folder: Path) -> Pretrained:
     """Read an agent of a folder; nothing is executed, and ``ValueError`` says which file is missing or damaged."""
     config, _ = load_config(folder)
     network = TorchNetwork(_network(config, folder))
-    return Pretrained(config.settings, network, config, _read_score(folder / SCORE))
+    return Pretrained(config.env, network, config, _read_score(folder / SCORE))
 
 
-def read_policy(folder: Path) -> tuple[str, Policy]:
-    """Environment's id and policy of a run or a packed agent; nothing is executed, errors as of `read`."""
+def read_policy(folder: Path) -> Policy:
+    """Read the policy of a run or a packed agent; nothing is executed, errors as of `read`."""
     config, _ = load_config(folder)
-    return config.env, Policy(config.settings, TorchNetwork(_network(config, folder)))
+    return Policy(config.env, TorchNetwork(_network(config, folder)))
 
 
 def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
     """The network alone; its file holds no optimiser."""
-    settings = config.settings
     agent: AgentSettings = AGENTS.load(config.agent)
-    env = make_vec_env(config.env, settings, agent.num_envs, max_episode_steps=1, seed=0)
-    policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings)).policy
+    env = make_vec_env(config.env, agent.num_envs, max_episode_steps=1, seed=0)
+    policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(config.env)).policy
     assert isinstance(policy, EquivariantActorCritic)
     try:
         policy.load_state_dict(load_checkpoint(folder, MODEL).parameters["policy"])
@@ -115,13 +116,13 @@ def _read_score(path: Path) -> dict[str, Any]:
 KEPT = 16
 """Networks that stay in memory."""
 
-LoadedPolicy = tuple[str, Policy, tuple[str, str]]
-"""The environment's id, the agent on a scenario, and Python: a line that imports, and what makes the agent then."""
+LoadedPolicy = tuple[Policy, tuple[str, str]]
+"""The agent on a scenario, and Python: a line that imports, and what makes the agent then."""
 
 
 def of_package(env_id: str, scenario: Scenario) -> LoadedPolicy:
     """Return an agent of the package; ``ValueError`` for an unknown id, or a scenario that does not suit it."""
-    return env_id, _package(env_id).on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
+    return _package(env_id).on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
 
 
 def of_run(folder: Path, scenario: Scenario) -> LoadedPolicy:
@@ -133,9 +134,7 @@ def of_run(folder: Path, scenario: Scenario) -> LoadedPolicy:
     for name in (CONFIG, MODEL):
         if beside(folder, name) is None:
             raise ValueError(f"run: expected a folder with the files {CONFIG} and {MODEL}, got {str(folder)!r}")
-    env_id = load_config(folder)[0].env
     return (
-        env_id,
         load_run(folder, scenario),
         (f"from {__name__} import load_run", f"load_run({str(folder)!r}, scenario)"),
     )
@@ -156,5 +155,4 @@ _package = lru_cache(KEPT)(load_pretrained)
 @lru_cache(KEPT)
 def _run(folder: Path, scenario: Scenario, changed: int) -> Policy:
     config, _ = load_config(folder)
-    settings = config.settings
-    return policy_of(load_run_model(folder, config.env, settings), settings).on(scenario)
+    return policy_of(load_run_model(folder, config.env), config.env).on(scenario)

@@ -64,7 +64,7 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     if not COMMIT.fullmatch(commit):
         raise ValueError(f"commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}")
     config, _ = load_config(folder)
-    target = out / PRETRAINED[config.env]
+    target = out / PRETRAINED[config.env.env_id]
     checkpoint = load_checkpoint(folder, MODEL)
     target.mkdir(parents=True, exist_ok=True)
     write_atomically(target / CONFIG, (folder / CONFIG).read_bytes())
@@ -77,12 +77,9 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
         "commit": commit,
         "seed": config.seed,
         "rounds_trained": checkpoint.num_timesteps,
-        "env": config.env,
-        "action": config.action,
-        "arguments": dict(config.arguments),
-        "scenario": config.scenario.to_dict(),
+        **config.env.to_dict(),
     }
-    cases = held_out(config.env, config.settings, size)
+    cases = held_out(config.env, size)
     content = {**about, "score": measured(read(target), cases)}
     write_atomically(target / SCORE, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     write_atomically(target / CARD, packed_card(target).encode())

@@ -24,8 +24,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 from typing_extensions import override
 
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
-from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import Entries, Policy
 
 PRIOR_RATE = 0.75
@@ -347,6 +347,6 @@ class TorchNetwork:
         return clamped
 
 
-def policy_of(model: BaseAlgorithm, settings: Settings) -> Policy:
-    """Deterministic decisions of a model in an environment with these settings."""
-    return Policy(settings, TorchNetwork(model.policy))
+def policy_of(model: BaseAlgorithm, config: EnvConfig) -> Policy:
+    """Deterministic decisions of a model in an environment of this configuration."""
+    return Policy(config, TorchNetwork(model.policy))

@@ -4,13 +4,13 @@ A module is only imported when the user names it. A run names its agent too, but
 """
 
 import re
-from dataclasses import is_dataclass
 
 from multispin_env.checks import check_name
-from multispin_env.registry import FORM, Registry, imported, is_outside, refusal
+from multispin_env.registry import FORM, Registry, is_outside
 
 AGENTS: Registry = Registry(
     "agent",
+    "agents.base:AgentSettings",
     {
         "apg": "agents.apg:SETTINGS",
         "ppo": "agents.ppo:SETTINGS",
@@ -38,25 +38,15 @@ PRETRAINED = {
 OPTION = f"{FORM}, an agent of your own"
 """How helps name what stands for an agent from outside."""
 
-PARTS = ("num_envs", "timesteps", "check", "build")
-"""What an agent has; see `agents.base.AgentSettings`."""
-
 
 def admit(name: str) -> None:
     """Let a name that the user gave stand for an agent: of `AGENTS`, or ``module:ATTRIBUTE``, which is imported.
 
     Modules of the present folder are found too. ``ValueError`` if it names none.
     """
-    if name in AGENTS.names():
-        return
     if not is_outside(name):
         check_name("agent", name, (*AGENTS.names(), FORM))
-    agent = imported("agent", name)
-    missing = [part for part in PARTS if not hasattr(agent, part)]
-    if missing or isinstance(agent, type) or not is_dataclass(agent):
-        what = f"without {missing[0]}" if missing else "not an instance of a dataclass"
-        raise refusal("agent", name, f", which is {what}")
-    AGENTS.register(name, agent)
+    AGENTS.admit(name)
 
 
 def check_admitted(name: object) -> None:

@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from typing import Any
 from agents.registry import AGENTS, check_admitted
 from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
 from multispin_env.checks import check_integer, check_name, check_real
-from multispin_env.envs.registration import loaded_arguments, named_files, saved_arguments
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.variant import Variant
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.policy import checksum
 from multispin_env.evaluation.statistics import TUNING_SEED
@@ -91,34 +91,24 @@ PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-bas
 class RunConfig:
     """All that decides what a run trains, but for its budget; ``ValueError`` or ``TypeError`` if that can't be."""
 
-    env: str
-    scenario: Scenario
+    env: EnvConfig
     agent: str
-    action: str
     seed: int  # of everything random
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the environment; the others have their defaults
 
     def __post_init__(self) -> None:
-        check_name("env", self.env, ENVIRONMENTS.names())
         check_admitted(self.agent)
         check_integer("seed", self.seed, 0)
-        AGENTS.load(self.agent).check(self.settings)
-        _ = self.settings.observations  # refuses scenarios beyond the observation's bounds
+        AGENTS.load(self.agent).check(self.env)
+        _ = self.env.observations  # refuses scenarios beyond the observation's bounds
 
     @property
-    def settings(self) -> Settings:
-        """The environment it trains on."""
-        return Settings(self.scenario, ENVIRONMENTS.load(self.env)(**self.arguments), self.action)
+    def choice(self) -> dict[str, Any]:
+        """Options of a command that choose them, beside those of the system."""
+        return {"env": self.env.env_id, "agent": self.agent, "action": self.env.action, "seed": self.seed}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        arguments = saved_arguments(ENVIRONMENTS.load(self.env), self.arguments)
-        return {**asdict(self), "scenario": self.scenario.to_dict(), "arguments": arguments}
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """Files that its arguments name, by the names of their copies in the run's folder."""
-        return named_files(ENVIRONMENTS.load(self.env), self.arguments)
+        """Return the configuration as JSON can hold it."""
+        return {**self.env.to_dict(), "agent": self.agent, "seed": self.seed}
 
 
 def _version(package: str) -> str | None:
@@ -160,7 +150,7 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
     text = json.dumps({**content, DIGEST: digest(content)}, indent=2, ensure_ascii=False)
     if (folder / CONFIG).exists():
         raise ValueError(f"name: expected a new name, or --resume, got {str(folder)!r}, which exists")
-    for name, path in config.files.items():
+    for name, path in config.env.files.items():
         write_atomically(folder / name, path.read_bytes())
     write_atomically(folder / CONFIG, text.encode())
 
@@ -204,10 +194,7 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
     try:
         content = read_json(path)
         check_unchanged(content)
-        own = {entry.name: content[entry.name] for entry in fields(RunConfig)}
-        variant: type[Variant] = ENVIRONMENTS.load(content["env"])
-        own["arguments"] = loaded_arguments(variant, content["arguments"], folder, given or {})
-        config = RunConfig(**{**own, "scenario": Scenario.from_dict(content["scenario"])})
+        config = RunConfig(EnvConfig.from_dict(content, folder, given or {}), content["agent"], content["seed"])
         return config, Limits(**content["limits"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
@@ -255,22 +242,20 @@ def own_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_D
     return {name: value for name, value in values.items() if name in own}
 
 
-def settings_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> Settings:
+def env_config_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> EnvConfig:
     """Environment of the options, on top of what a run has where there is one.
 
     ``ValueError`` or ``TypeError`` as of the environment itself, and for an argument that is given twice or has an
     option of its own.
     """
-    variant: type[Variant] = ENVIRONMENTS.load(env_id)
-    kept = TRAINING_DEFAULTS if base is None else base.arguments
+    kept = TRAINING_DEFAULTS if base is None else base.env.arguments
     given = chosen_arguments(options, OWN_OPTIONS)
     check_settings(options, given, [env_id])
-    others = own_arguments(variant, kept) | given
-    scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.scenario)
-    chosen = {"action": action, "reward": None, "optimum": False}
-    settings = with_start(env_id, Settings.make(env_id, variant, scenario, chosen, others))
-    settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
-    return settings
+    others = own_arguments(ENVIRONMENTS.load(env_id), kept) | given
+    scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.env.scenario)
+    config = with_start(EnvConfig.of(env_id, scenario, action=action, **others))
+    config.variant.assumptions(config.scenario)  # refuses what the scenario does not allow
+    return config
 
 
 def config_from(options: argparse.Namespace) -> RunConfig:
@@ -280,19 +265,16 @@ def config_from(options: argparse.Namespace) -> RunConfig:
     usual = usual_choice(env_id)
     given = {name: getattr(options, name) for name in usual if getattr(options, name, None) is not None}
     chosen = {**usual, **given}
-    settings = settings_from(options, chosen["env"], chosen["action"])
-    return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
+    return RunConfig(env_config_from(options, chosen["env"], chosen["action"]), chosen["agent"], chosen["seed"])
 
 
-def with_start(env_id: str, settings: Settings) -> Settings:
-    """Settings that say which rule action 0 is: of several that are worth it, the best in a few episodes."""
-    names = settings.variant.learning.starts.get(settings.action, ())
-    if len(names) < 2 or settings.arguments["reference"] is not None:
-        return settings
-    cases = Episodes(env_id, 8, settings.scenario, settings.arguments, seed=TUNING_SEED)
-    best = max(names, key=lambda name: float(cases.values(name).mean()))
-    variant: Any = settings.variant
-    return replace(settings, variant=replace(variant, reference=best))
+def with_start(config: EnvConfig) -> EnvConfig:
+    """Configuration that says which rule action 0 is: of several that are worth it, the best in a few episodes."""
+    names = config.variant.learning.starts.get(config.action, ())
+    if len(names) < 2 or config.arguments["reference"] is not None:
+        return config
+    cases = Episodes(config, 8, TUNING_SEED)
+    return config.replace(reference=max(names, key=lambda name: float(cases.values(name).mean())))
 
 
 def run_folder(name: str) -> Path:
@@ -304,27 +286,27 @@ def run_folder(name: str) -> Path:
 def command_of(folder: Path) -> str:
     """The command that trains a run like this one; ``ValueError`` for a scenario that is no preset."""
     config, limits = load_config(folder)
-    usual = usual_choice(config.env)
-    given = {name: getattr(config, name) for name, value in usual.items() if getattr(config, name) != value}
-    preset = Scenario.preset(config.scenario.name).replace(**ENVIRONMENTS.load(config.env).scenario_defaults)
-    if config.scenario.server:
-        preset = preset.replace(server=config.scenario.server)
-    own = {name: getattr(config.scenario, name) for name in Scenario.field_names()}
+    env = config.env
+    usual = usual_choice(env.env_id)
+    given = {name: value for name, value in config.choice.items() if usual[name] != value}
+    preset = Scenario.preset(env.scenario.name).replace(**env.variant.scenario_defaults)
+    if env.scenario.server:
+        preset = preset.replace(server=env.scenario.server)
+    own = {name: getattr(env.scenario, name) for name in Scenario.field_names()}
     others = {name: value for name, value in own.items() if value != getattr(preset, name)}
     given |= {name: others.pop(name) for name in ("num_users", "total_bandwidth") if name in others}
-    if config.scenario.name != DEFAULT_SCENARIO:
-        given["scenario"] = config.scenario.name
-    if config.scenario.server:
-        given["server"] = config.scenario.server
+    if env.scenario.name != DEFAULT_SCENARIO:
+        given["scenario"] = env.scenario.name
+    if env.scenario.server:
+        given["server"] = env.scenario.server
     given |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    changed = [*changed_arguments(config), *(f"{name}={value}" for name, value in others.items())]
+    changed = [*changed_arguments(env), *(f"{name}={value}" for name, value in others.items())]
     return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
 
 
-def changed_arguments(config: RunConfig) -> list[str]:
-    """Arguments of its environment that are not what training takes if it is told none, in the words of ``--set``."""
-    variant: type[Variant] = ENVIRONMENTS.load(config.env)
-    usual = {field.name: field.default for field in fields(variant)} | own_arguments(variant)
-    saved = saved_arguments(variant, config.arguments)  # files by the names that they have beside the configuration
+def changed_arguments(env: EnvConfig) -> list[str]:
+    """Arguments that are not what training takes if it is told none, in the words of ``--set``."""
+    usual = {field.name: field.default for field in fields(env.variant)} | own_arguments(type(env.variant))
+    saved = env.to_dict()["arguments"]  # files by the names that they have beside the configuration
     return [f"{name}={value}" for name, value in saved.items() if value != usual[name]]

@@ -29,15 +29,24 @@ from typing_extensions import override
 
 from agents.base import AgentSettings, tuning_for
 from agents.export import TracedNetwork, onnx_of
-from agents.registry import AGENTS, PARTS, admit
+from agents.registry import AGENTS, admit
 from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import Executor
 from multispin_env.apps.terminal.arguments import executor_of, part_of
 from multispin_env.apps.terminal.output import Tally
 from multispin_env.checks import check_integer, shown
-from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, POLICY, Entries, Policy, Recurrent, describe, load_policy
+from multispin_env.envs.config import EnvConfig
+from multispin_env.evaluation.policy import (
+    ONNX,
+    POLICY,
+    Entries,
+    Policy,
+    Recurrent,
+    describe,
+    load_policy,
+    onnx_runtime,
+)
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
@@ -56,7 +65,7 @@ from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import CHOSEN, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, read_json, write_atomically
-from multispin_env.registry import ENVIRONMENTS, imported, is_outside, refusal
+from multispin_env.registry import imported, is_outside, refusal
 
 CELL = "cell.json"
 
@@ -83,7 +92,7 @@ def method_of(name: str) -> AgentSettings | Make:
     """Agent of a name, or what makes a model, as ``stable_baselines3:PPO``; ``ValueError`` if it names neither."""
     if is_outside(name):
         found = imported("agent", name)
-        if not hasattr(found, PARTS[-1]):
+        if not hasattr(found, "build"):
             if not callable(found):
                 raise refusal("agent", name, ", which makes no model")
             make: Make = found
@@ -173,17 +182,17 @@ class Training:
     """A model before its training, and the settings that it decides in."""
 
     model: BaseAlgorithm
-    settings: Settings
+    config: EnvConfig
 
     def network(self) -> TracedNetwork:
         """The present policy."""
         policy: Any = self.model.policy.eval()
-        space, columns = self.settings.observations.space, self.settings.actions.columns
+        space, columns = self.config.observations.space, self.config.actions.columns
         if hasattr(policy, "deterministic"):
             network = TracedNetwork(policy, space, columns)
         else:
             reader = (RecurrentPolicy if hasattr(policy, "lstm_actor") else FixedPolicy)(policy)
-            network = TracedNetwork(reader, space, columns, self.settings.scenario.num_users, reader.memory)
+            network = TracedNetwork(reader, space, columns, self.config.scenario.num_users, reader.memory)
         return network.requires_grad_(False)
 
     def policy(self) -> Policy:
@@ -194,7 +203,7 @@ class Training:
             found = network(*(th.as_tensor(entries[name]) for name in network.entries))
             return tuple(one.numpy() for one in found) if network.memory else found.numpy()
 
-        return Policy(self.settings, Recurrent(decide, network.memory) if network.memory else decide)
+        return Policy(self.config, Recurrent(decide, network.memory) if network.memory else decide)
 
 
 @dataclass(frozen=True)
@@ -229,7 +238,7 @@ class Cell:
         one, method = task(self.task), method_of(self.agent)
         if not callable(method):
             try:
-                method.check(own_settings(one))
+                method.check(own_config(one))
             except (TypeError, ValueError) as error:
                 return str(error)
         resized = any("num_users" in part for part in one.held_out)
@@ -252,7 +261,7 @@ class Cell:
             training.model.policy.load_state_dict(state)
             curve.append(one.values(training.policy()))
         training.model.policy.load_state_dict(last)
-        files = exported(training, one.env)
+        files = exported(training)
         with TemporaryDirectory() as folder:
             _write(Path(folder), files)
             curve.append(one.values(load_policy(folder)))
@@ -263,7 +272,6 @@ class Cell:
         """Build what is trained."""
         one, method = task(self.task), method_of(self.agent)
         if callable(method):
-            settings = _task_settings(one, one.arguments, one.action)
             flat = FlattenObservation(one.make())  # actions are in [-1, 1] already
             policy = LSTM if LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
             try:
@@ -272,28 +280,24 @@ class Cell:
                 raise refusal("agent", self.agent, f", which makes no model here ({error})") from error
             if not isinstance(model, BaseAlgorithm):
                 raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
-            return Training(model, settings)
-        settings = own_settings(one)
+            return Training(model, one.config)
+        config = own_config(one)
         seed = first_seed(self.seed, 0, method.num_envs)
-        env = make_vec_env(one.env, settings, method.num_envs, one.rounds, seed)
-        return Training(method.build(env, lambda left: left, seed, "cpu", tuning_for(settings)), settings)
+        env = make_vec_env(config, method.num_envs, one.rounds, seed)
+        return Training(method.build(env, lambda left: left, seed, "cpu", tuning_for(config)), config)
 
 
-def own_settings(one: SuiteTask) -> Settings:
-    """A task as agents of ours read it: with an encoding and arguments of their own choice."""
-    variant = ENVIRONMENTS.load(one.env)
-    arguments = {**one.arguments, **own_arguments(variant, OWN_CHOICE)}
-    return with_start(one.env, _task_settings(one, arguments, OWN_ENCODINGS.get(one.env, "lengths")))
+def own_config(one: SuiteTask) -> EnvConfig:
+    """Environment of a task as agents of ours read it: with an encoding and arguments of their own choice."""
+    config = one.config
+    own = own_arguments(type(config.variant), OWN_CHOICE)
+    return with_start(config.replace(action=OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
 
 
-def _task_settings(one: SuiteTask, arguments: Mapping[str, Any], action: str) -> Settings:
-    return Settings(one.scenario, ENVIRONMENTS.load(one.env)(**arguments), action, one.reward)
-
-
-def exported(training: Training, env_id: str) -> dict[str, bytes]:
+def exported(training: Training) -> dict[str, bytes]:
     """Files of an exported policy."""
-    network = onnx_of(training.network(), training.settings)
-    about = describe(training.settings, env_id, training.settings.arguments, {ONNX: network})
+    network = onnx_of(training.network(), training.config)
+    about = describe(training.config, {ONNX: network})
     return {ONNX: network, POLICY: json.dumps(about, indent=2, ensure_ascii=False).encode()}
 
 
@@ -391,6 +395,7 @@ def run(options: argparse.Namespace) -> int | None:
     steps = budget if options.steps is None else check_integer("steps", options.steps, 1, budget)
     part_of((), options.part)  # refuses what is no part
     method_of(options.agent)
+    onnx_runtime()  # plays what was trained
     executor = executor_of(options, ("multispin_env", "agents"))
     by_task = {one.name: [Cell(options.agent, one.name, seed, steps) for seed in seeds] for one in tasks()}
     for name, cells in by_task.items():

@@ -6,7 +6,6 @@ import shlex
 import signal
 import time
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +31,18 @@ from agents.runs import (
     RunConfig,
     check_run_name,
     config_from,
+    env_config_from,
     held,
     load_config,
     make_next_folder,
     run_folder,
     save_config,
-    settings_from,
-    usual_choice,
 )
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import on_signals
-from multispin_env.apps.terminal.arguments import Command, add_system_options, chosen_arguments
+from multispin_env.apps.terminal.arguments import Command, add_system_options, chosen_arguments, parse_settings
 from multispin_env.checks import cut, shown
-from multispin_env.envs.registration import with_same_files
+from multispin_env.evaluation.cases import changed_settings
 from multispin_env.files import make_folder
 
 
@@ -218,9 +216,9 @@ def train(
         done = checkpoint.num_timesteps if checkpoint else 0
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, done, agent.num_envs)
-        steps = config.settings.variant.family.max_episode_steps
-        env = make_vec_env(config.env, config.settings, agent.num_envs, steps, seed)
-        model = agent.build(env, budget.remaining, seed, device, tuning_for(config.settings))
+        steps = config.env.variant.family.max_episode_steps
+        env = make_vec_env(config.env, agent.num_envs, steps, seed)
+        model = agent.build(env, budget.remaining, seed, device, tuning_for(config.env))
         if checkpoint:
             checkpoint.restore(model)
         else:
@@ -229,7 +227,7 @@ def train(
             return None
         model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         best = load_checkpoint(folder, MODEL).score if resume else None
-        monitor = TrainingMonitor(folder, Measure(config.env, config.settings), budget, console, best)
+        monitor = TrainingMonitor(folder, Measure(config.env), budget, console, best)
         left = 10**12 if budget.timesteps is None else budget.timesteps - done
         with monitor.stop_on_signals():
             model.learn(left, callback=monitor, reset_num_timesteps=checkpoint is None)
@@ -247,7 +245,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
     budget.add_argument("--minutes", type=float, help="minutes to train instead")
-    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/ (default: made from the options)")
+    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/, or a path (default: made)")
     parser.add_argument(
         "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
     )
@@ -258,10 +256,12 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
     if options.name is not None:
         folder = run_folder(options.name)
         check_run_name(folder.name)
+        if ".." in folder.parts:
+            raise ValueError(f"name: expected a name, or a path without '..', got {shown(options.name)}")
         make_folder(folder)
         return folder
-    variant = config.env.split("/")[-1].split("-")[0].lower()
-    stem = f"{variant}-{config.scenario.name}-k{config.scenario.num_users}-{file_name(config.agent)}-{config.action}"
+    variant, scenario = config.env.env_id.split("/")[-1].split("-")[0].lower(), config.env.scenario
+    stem = f"{variant}-{scenario.name}-k{scenario.num_users}-{file_name(config.agent)}-{config.env.action}"
     return make_next_folder(RUNS, check_run_name(stem))
 
 
@@ -270,14 +270,13 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
         raise ValueError("name: expected either --name or --resume, got both")
     folder = run_folder(options.resume)
     config, limits = load_config(folder, chosen_arguments(options))
-    for name in usual_choice(config.env):
-        given, saved = getattr(options, name), getattr(config, name)
+    for name, saved in config.choice.items():
+        given = getattr(options, name)
         if given is not None and given != saved:
             raise ValueError(f"{name}: expected {saved!r}, as the run {options.resume!r} has, got {given!r}")
-    settings = settings_from(options, config.env, config.action, config)
-    settings = replace(settings, variant=with_same_files(settings.variant, config.settings.variant))
+    env_config = env_config_from(options, config.env.env_id, config.env.action, config).with_same_files(config.env)
     for part in ("scenario", "variant"):
-        if getattr(settings, part) != getattr(config.settings, part):
+        if getattr(env_config, part) != getattr(config.env, part):
             raise ValueError(f"{part}: expected the values of the run {options.resume!r}, or none, got others")
     make_folder(folder)
     given_limits = Limits(options.timesteps, options.minutes)
@@ -285,8 +284,8 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
 
 
 def _finish(config: RunConfig, folder: Path, console: Console) -> None:
-    measure = Measure(config.env, config.settings)
-    model = load_run_model(folder, config.env, config.settings)
+    measure = Measure(config.env)
+    model = load_run_model(folder, config.env)
     console.print(f"comparing on {measure.kind.default_size} held-out {measure.kind.noun} ...")
     report = measure.report(model, agent_label(config))
     write_report(report, folder)
@@ -309,7 +308,9 @@ def run(options: argparse.Namespace) -> int | None:
     else:
         config, limits = config_from(options), Limits(options.timesteps, options.minutes)
         folder = _new_folder(options, config)
-    said = f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}"
+    changed = changed_settings(parse_settings(options.set))
+    env = config.env
+    said = f"run {folder}: {config.agent} on {env.env_id}{changed}, {env.action} actions, seed {config.seed}"
     console.print(said, soft_wrap=True)
     stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
     if stopped_by is not None:

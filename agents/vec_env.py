@@ -11,10 +11,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))
@@ -42,17 +42,17 @@ class NativeVecEnv(VecEnv):
 
     def like(self, scenario: Scenario, num_envs: int, seed: int, index: int) -> "NativeVecEnv":
         """Vector of so many copies for another scenario; ``index`` tells apart those of a ``seed``."""
-        settings = replace(self.env.settings, scenario=scenario)
-        native = _native(type(self.env), settings, num_envs, self.env.max_episode_steps)
+        config = replace(self.env.config, scenario=scenario)
+        native = _native(config, num_envs, self.env.max_episode_steps)
         return NativeVecEnv(native, first_seed(seed, index, num_envs))
 
-    def stepwise(self, settings: Settings, num_envs: int) -> MultiSpinVectorEnv:
-        """Native vector of so many copies with other settings, which restarts copies with the step after their last.
+    def stepwise(self, config: EnvConfig, num_envs: int) -> MultiSpinVectorEnv:
+        """Native vector of so many copies of another environment, which restarts copies with the step after their last.
 
         So all that is in ``info`` is there for every step.
         """
         mode = AutoresetMode.NEXT_STEP
-        return _native(type(self.env), settings, num_envs, self.env.max_episode_steps, mode)
+        return _native(config, num_envs, self.env.max_episode_steps, mode)
 
     @override
     def reset(self) -> Any:
@@ -77,7 +77,7 @@ class NativeVecEnv(VecEnv):
     @property
     def durations(self) -> FloatArray:
         """Seconds (n,) that the last step took; also of copies that have started again, whose info is the last one."""
-        name = self.env.settings.variant.comparison.info.time
+        name = self.env.config.variant.comparison.info.time
         ended = self._told.get("final_info", {}).get(name, 0.0)
         durations: FloatArray = self._told.get(name, 0.0) + ended  # each is 0 where the other one counts
         return durations
@@ -128,29 +128,16 @@ def apart(first: int, copies: int) -> int:
     return first
 
 
-def make_vec_env(
-    env_id: str, settings: Settings, num_envs: int, max_episode_steps: int | None, seed: int
-) -> NativeVecEnv:
-    """Native vector of an environment id with these settings, ready for Stable-Baselines3."""
-    return NativeVecEnv(
-        _native(MultiSpinVectorEnv.of(ENVIRONMENTS.load(env_id)), settings, num_envs, max_episode_steps), seed
-    )
+def make_vec_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None, seed: int) -> NativeVecEnv:
+    """Make the native vector of an environment, ready for Stable-Baselines3."""
+    return NativeVecEnv(_native(config, num_envs, max_episode_steps), seed)
 
 
 def _native(
-    cls: type[MultiSpinVectorEnv],
-    settings: Settings,
+    config: EnvConfig,
     num_envs: int,
     max_episode_steps: int | None,
     autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
 ) -> MultiSpinVectorEnv:
-    return cls(
-        num_envs,
-        settings.scenario,
-        action=settings.action,
-        reward=settings.reward,
-        max_episode_steps=max_episode_steps,
-        autoreset_mode=autoreset_mode,
-        copy=False,  # Stable-Baselines3 never writes into observations
-        **settings.arguments,
-    )
+    options = {"max_episode_steps": max_episode_steps, "autoreset_mode": autoreset_mode}
+    return native(config.make_vec(num_envs, copy=False, **options))  # Stable-Baselines3 never writes into observations

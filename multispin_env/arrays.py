@@ -1,4 +1,4 @@
-"""Types of NumPy arrays, by what they hold, and new rows in them."""
+"""Types of NumPy arrays, by what they hold, of generators, and new rows in arrays."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 Rows = IntArray | slice  # Some rows of an array, or all of them
+Rng = np.random.Generator | int | None  # A generator, or the seed of one; None draws a seed
 
 
 def replaced(array: Any, rows: Rows, values: Any) -> Any:

@@ -1,9 +1,10 @@
 """Checks of what users hand in; each error is one sentence: the field, what is expected, the value."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,22 @@ def shown(value: object) -> str:
         return f"a very large {type(value).__name__}"
 
 
-def cut(text: str) -> str:
-    """The first line of a text, `MOST_SHOWN` letters of it at most."""
+def printable(text: str) -> str:
+    """Return the first line of a text, with escapes for letters that a terminal would obey."""
     line = (text.splitlines() or [""])[0]
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def cut(text: str) -> str:
+    """Return `printable` text, `MOST_SHOWN` letters of it at most."""
+    line = printable(text)
     return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
+
+
+def reason(error: BaseException | str) -> str:
+    """Return an error as one line: its text, behind its type unless that says no more than the text of our checks."""
+    kind = "" if isinstance(error, ValueError | TypeError | str) else type(error).__name__
+    return printable(": ".join(filter(None, (kind, str(error)))))
 
 
 def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -> str:
@@ -79,6 +92,21 @@ def check_label(field: str, value: Any) -> str:
     return value
 
 
+def check_instance(field: str, value: object, kind: type[Any], expected: str = "") -> None:
+    """``ValueError`` unless ``value`` is an object of this kind; ``expected`` says it in other words."""
+    if isinstance(value, type) or not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise ValueError(f"{field}: expected {expected or f'{article} {kind.__name__}'}, got {shown(value)}")
+
+
+def check_rng(field: str, value: Any) -> np.random.Generator:
+    """Return ``value`` if it is a generator, else that of a seed; ``ValueError`` if it is neither."""
+    try:
+        return np.random.default_rng(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{field}: expected a numpy.random.Generator or a seed, got {shown(value)}") from error
+
+
 def check_bool(field: str, value: Any) -> bool:
     """Return ``value``, or ``ValueError`` if it is neither true nor false."""
     if not isinstance(value, bool | np.bool_):
@@ -125,6 +153,45 @@ def check_real(
     if below or above:
         raise ValueError(problem)
     return number
+
+
+class Unit(NamedTuple):
+    """Unit of an argument, the same in Python and in commands, and numbers that can be meant."""
+
+    name: str
+    low: float = 0.0
+    high: float = np.inf
+    factor: float = 1e-3  # from the unit that is mistaken for it
+
+
+UNITS: Mapping[str, Unit] = MappingProxyType(
+    {
+        "ttft": Unit("seconds", high=100.0),
+        "tpot": Unit("seconds", high=5.0),
+        "e2el": Unit("seconds", high=1e4),
+        "e2el_per_token": Unit("seconds", high=5.0),
+        "draft_time": Unit("seconds", high=1.0),
+        "total_bandwidth": Unit("Hz", low=1e3, factor=1e6),
+        "percent": Unit("percent", low=1.0, factor=100.0),
+    }
+)
+"""By the names of arguments."""
+
+
+def check_plausible(arguments: Mapping[str, Any]) -> None:
+    """``ValueError`` for an argument whose number must have been meant in another unit; it says which number that is.
+
+    Numbers that are not above 0 or not finite are left to who reads them.
+    """
+    for name, unit in UNITS.items():
+        value = arguments.get(name)
+        number = as_float(value) if isinstance(value, Real) else np.nan
+        if not 0.0 < number < np.inf or unit.low <= number <= unit.high:
+            continue
+        limit = f"at least {unit.low:g}" if number < unit.low else f"at most {unit.high:g}"
+        meant = number * unit.factor
+        hint = f"; did you mean {meant:g}?" if unit.low <= meant <= unit.high else ""
+        raise ValueError(f"{name}: expected {unit.name}, {limit}, got {number:g}{hint}")
 
 
 def check_array(field: str, value: Any) -> FloatArray:

@@ -1,13 +1,13 @@
 """Tables of names. A new part of the project is one new file and one line here.
 
 Values are ``"module:attribute"`` strings, so that a table costs no import, or ``"module:class:file"`` for what a class
-loads from a file of ``multispin_env/data``; users may also register objects. So a table says where a part is, not what
-it is: that is for the base of its kind to say, and `tests/test_registry.py` holds each entry to it.
+loads from a file of ``multispin_env/data``; users may also register objects. Each table names the base of its kind of
+part. An object is held to it when it is registered, a string when it is loaded.
 """
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
@@ -16,16 +16,21 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from multispin_env.checks import check_keywords, check_name, shown
+from multispin_env.checks import check_keywords, check_name, reason, shown
 
 FORM = "module:ATTRIBUTE"  # How the name of a part from outside this package is written
 
 
 class Registry:
-    """Names of one ``kind`` of part, as errors call it ("controller"), each with the place it is loaded from."""
+    """Names of one ``kind`` of part, as errors call it ("controller"), each with the place it is loaded from.
 
-    def __init__(self, kind: str, entries: dict[str, str]) -> None:
+    ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are objects of it, or ``classes`` derived from
+    it; what has all the names of a protocol need not be derived.
+    """
+
+    def __init__(self, kind: str, base: str, entries: dict[str, str], *, classes: bool = False) -> None:
         self.kind = kind
+        self._base, self._classes = base, classes
         self._entries: dict[str, Any] = dict(entries)
 
     def names(self) -> tuple[str, ...]:
@@ -33,13 +38,32 @@ class Registry:
         return tuple(self._entries)
 
     def register(self, name: str, target: Any) -> None:
-        """Add a part of the user's own; ``ValueError`` if the name is taken.
+        """Add a part of the user's own; ``ValueError`` if the name is taken, or if it is another kind of part.
 
-        ``target`` is the object itself, or a ``"module:attribute"`` string that is imported at first use.
+        ``target`` is the object itself, or a ``"module:attribute"`` string that is imported and checked at first use.
         """
         if name in self._entries:
             raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
+        if not isinstance(target, str):
+            self._check(target)
         self._entries[name] = target
+
+    def admit(self, name: str) -> None:
+        """Let ``module:ATTRIBUTE`` stand for a part of the user's own, which is imported; other names are left alone.
+
+        ``ValueError`` if it can't be imported, or is another kind of part.
+        """
+        if is_outside(name) and name not in self._entries:
+            self.register(name, imported(self.kind, name))
+
+    def check(self, name: object) -> None:
+        """``ValueError`` for an unknown name, which suggests the nearest, or one that first must be admitted."""
+        if is_outside(name) and name not in self._entries:
+            admitted = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
+            raise ValueError(
+                f"{self.kind}: expected that you name it, as its module is not imported unasked: {admitted}"
+            )
+        check_name(self.kind, name, self.names())
 
     def unregister(self, name: str) -> None:
         """Remove a name; ``ValueError`` if it is unknown."""
@@ -54,7 +78,31 @@ class Registry:
     def load(self, name: str) -> Any:
         """Return the object behind ``name``; ``ValueError`` for an unknown name suggests the nearest."""
         target = self.target(name)
-        return _loaded(target) if isinstance(target, str) else target
+        return self._imported(target) if isinstance(target, str) else target
+
+    @cache  # noqa: B019 (tables live as long as the process)
+    def _imported(self, target: str) -> Any:
+        part = _loaded(target)
+        self._check(part)
+        return part
+
+    def _check(self, part: Any) -> None:
+        base = _loaded(self._base)
+        protocol = getattr(base, "_is_protocol", False)
+        if isinstance(part, type) != self._classes:
+            missing, fits = [], False
+        elif protocol:
+            own = {*dir(part), *getattr(part, "__dataclass_fields__", ())}  # a field without a default is in no dir
+            missing = [name for name in vars(base) if not name.startswith("_") and name not in own]
+            fits = not missing
+        else:
+            missing = sorted(getattr(part, "__abstractmethods__", ()))
+            fits = not missing and (issubclass(part, base) if self._classes else isinstance(part, base))
+        if not fits:
+            what = "a class" if self._classes else "an object"
+            how = "that follows" if protocol else "derived from" if self._classes else "of the class"
+            which = f", with {', '.join(missing)}" if missing else ""
+            raise ValueError(f"{self.kind}: expected {what} {how} {base.__name__}{which}, got {shown(part)}")
 
 
 @cache
@@ -100,6 +148,8 @@ def imported(kind: str, name: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:  # ValueError for an empty name
         raise refusal(kind, name, f" ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever the module does
+        raise refusal(kind, name, f" ({reason(error)})") from error
 
 
 def import_own(module: str) -> Any:
@@ -140,7 +190,9 @@ def refusal(kind: str, name: str, why: str) -> ValueError:
 
 _PRESETS = ("llama2", "qwen3.5", "qwen2.5", "r1")
 SCENARIOS: Registry = Registry(
-    "scenario preset", {name: f"multispin_env.scenario:Scenario:presets/{name}.toml" for name in _PRESETS}
+    "scenario preset",
+    "multispin_env.scenario:Scenario",
+    {name: f"multispin_env.scenario:Scenario:presets/{name}.toml" for name in _PRESETS},
 )
 
 _SERVERS = (
@@ -148,10 +200,15 @@ _SERVERS = (
     *("a100-8b", "h100-8b", "h100-27b", "h100-32b", "h100-70b", "b200-27b", "b200-32b", "b200-70b"),
     *("l40s-8b", "l40s-32b", "rtx-pro-6000-8b", "rtx-pro-6000-32b"),
 )
-SERVERS: Registry = Registry("server", {name: f"multispin_env.server:Server:servers/{name}.toml" for name in _SERVERS})
+SERVERS: Registry = Registry(
+    "server",
+    "multispin_env.server:Server",
+    {name: f"multispin_env.server:Server:servers/{name}.toml" for name in _SERVERS},
+)
 
 CHANNELS: Registry = Registry(
     "channel",
+    "multispin_env.physics.radio:Channel",
     {
         "static": "multispin_env.physics.radio:STATIC",
         "independent": "multispin_env.physics.radio:INDEPENDENT",
@@ -161,6 +218,7 @@ CHANNELS: Registry = Registry(
 
 ACCEPTANCES: Registry = Registry(
     "acceptance",
+    "multispin_env.physics.acceptance:Acceptance",
     {
         "by-task": "multispin_env.physics.acceptance:BY_TASK",
         "by-request": "multispin_env.physics.acceptance:BY_REQUEST",
@@ -169,6 +227,7 @@ ACCEPTANCES: Registry = Registry(
 
 ARRIVALS: Registry = Registry(
     "arrivals",
+    "multispin_env.physics.arrivals:Arrivals",
     {
         "poisson": "multispin_env.physics.arrivals:Poisson",
         "gamma": "multispin_env.physics.arrivals:Gamma",
@@ -176,19 +235,23 @@ ARRIVALS: Registry = Registry(
         "ramp": "multispin_env.physics.arrivals:Ramp",
         "trace": "multispin_env.physics.arrivals:TraceArrivals",
     },
+    classes=True,
 )
 
 LENGTHS: Registry = Registry(
     "lengths",
+    "multispin_env.physics.lengths:Lengths",
     {
         "geometric": "multispin_env.physics.lengths:Geometric",
         "log-normal": "multispin_env.physics.lengths:LogNormal",
         "trace": "multispin_env.physics.lengths:TraceLengths",
     },
+    classes=True,
 )
 
 CONTROLLERS: Registry = Registry(
     "controller",
+    "multispin_env.controllers.base:Controller",
     {
         "fixed": "multispin_env.controllers.rounds.optimal:Fixed",
         "uniform-bandwidth": "multispin_env.controllers.rounds.uniform_bandwidth:UniformBandwidth",
@@ -210,17 +273,21 @@ CONTROLLERS: Registry = Registry(
         "own-pace": "multispin_env.controllers.continuous.greedy:OwnPace",
         "load-aware": "multispin_env.controllers.continuous.greedy:LoadAware",
     },
+    classes=True,
 )
 
 MODIFIERS: Registry = Registry(
     "modifier",
+    "multispin_env.controllers.base:Modifier",
     {
         "deadlines": "multispin_env.controllers.continuous.greedy:Deadlines",
     },
+    classes=True,
 )
 
 ESTIMATORS: Registry = Registry(
     "estimator",
+    "multispin_env.controllers.estimators:Estimator",
     {
         "task-mean": "multispin_env.controllers.estimators:TaskMean",
         "beta": "multispin_env.controllers.estimators:Beta",
@@ -231,29 +298,35 @@ ESTIMATORS: Registry = Registry(
         "gradient": "multispin_env.controllers.estimators:Gradient",
         "round-robin": "multispin_env.controllers.estimators:RoundRobin",
     },
+    classes=True,
 )
 
 ENCODINGS: Registry = Registry(
     "action",
+    "multispin_env.envs.rounds.encodings:RoundsCodec",
     {
         "residual": "multispin_env.envs.rounds.encodings:ResidualCodec",
         "shares": "multispin_env.envs.rounds.encodings:SharesCodec",
         "lengths": "multispin_env.envs.rounds.encodings:LengthsCodec",
     },
+    classes=True,
 )
 
 CONTINUOUS_ENCODINGS: Registry = Registry(
     "action without the barrier",
+    "multispin_env.envs.continuous.encodings:ContinuousCodec",
     {
         "residual": "multispin_env.envs.continuous.encodings:ContinuousResidualCodec",
         "plain": "multispin_env.envs.continuous.encodings:PlainCodec",
         "full": "multispin_env.envs.continuous.encodings:FullCodec",
         "tuned": "multispin_env.envs.continuous.encodings:TunedCodec",
     },
+    classes=True,
 )
 
 ENVIRONMENTS: Registry = Registry(
     "environment",
+    "multispin_env.envs.variant:Variant",
     {
         "MultiSpin/Homogeneous-v0": "multispin_env.envs.rounds.variants:Homogeneous",
         "MultiSpin/Heterogeneous-v0": "multispin_env.envs.rounds.variants:Heterogeneous",
@@ -265,10 +338,12 @@ ENVIRONMENTS: Registry = Registry(
         "MultiSpin/Continuous-v0": "multispin_env.envs.continuous.variants:Continuous",
         "MultiSpin/Serving-v0": "multispin_env.envs.continuous.serving:Serving",
     },
+    classes=True,
 )
 
 FIGURES: Registry = Registry(
     "figure",
+    "multispin_env.apps.reproduce.figure:FigureSpec",
     {
         "draft-length": "multispin_env.apps.reproduce.sweeps:DRAFT_LENGTH",
         "bandwidth": "multispin_env.apps.reproduce.sweeps:BANDWIDTH",
@@ -286,3 +361,15 @@ FIGURES: Registry = Registry(
         "capacity": "multispin_env.apps.reproduce.pays:CAPACITY",
     },
 )
+
+
+def admitted() -> list[tuple[str, str]]:
+    """Return the tables above, by their names here, with the names that users have let stand for parts."""
+    tables = ((variable, table) for variable, table in globals().items() if isinstance(table, Registry))
+    return [(variable, name) for variable, table in tables for name in table.names() if is_outside(name)]
+
+
+def admit_all(parts: Iterable[tuple[str, str]]) -> None:
+    """Admit what another process has `admitted`."""
+    for variable, name in parts:
+        globals()[variable].admit(name)

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
+from multispin_env.checks import (
+    check_bool,
+    check_integer,
+    check_keywords,
+    check_label,
+    check_name,
+    check_plausible,
+    check_real,
+    shown,
+)
 from multispin_env.field_files import SCENARIO, is_file_name, made_of, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
 from multispin_env.server import (
@@ -165,13 +174,14 @@ class Scenario:
         check_integer("max_draft_length", self.max_draft_length, 1, 10_000)  # arrays over all lengths fit into memory
         for field in ("total_bandwidth", "mean_draft_time", "server_draft_time", "mean_gain_low", "noise_power"):
             check_real(field, getattr(self, field), 0.0, open_low=True)
+        check_plausible(vars(self))
         self._check_verification()
         check_name("payload", self.payload, PAYLOADS)
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
-        check_name("channel", self.channel, CHANNELS.names())
-        check_name("acceptance", self.acceptance, ACCEPTANCES.names())
+        CHANNELS.check(self.channel)
+        ACCEPTANCES.check(self.acceptance)
         check_bool("draft_ahead", self.draft_ahead)
         check_name("guess", self.guess, GUESSES)
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
@@ -189,6 +199,7 @@ class Scenario:
         check_integer("context", self.context, 0, 10_000_000)
         object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
         object.__setattr__(self, "server_draft_pieces", checked_draft_pieces(self.server_draft_pieces))
+        check_name("server", self.server, ("", *SERVERS.names()))
         law = {name: getattr(self, name) for name in LAW}
         if with_law({**law, "server": self.server}, SERVERS.load)["server"] != self.server:
             raise ValueError(
@@ -198,7 +209,7 @@ class Scenario:
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> "Scenario":
+    def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
         """One of the named scenarios, with any field replaced.
 
         Parameters

@@ -98,7 +98,7 @@ class Measurable:
         act
             From observations (m, numbers) to actions (m, columns), both as they are here.
         """
-        return Policy(self._base.settings.held_out, ArrayNetwork(self._encode, act, self._scale))
+        return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act, self._scale))
 
     def share_of_best(self, act: Act, size: int = 200) -> float:
         """Return what a function of arrays reaches on held-out cases, as a share of the best that is known.
@@ -116,9 +116,11 @@ class Measurable:
             For an environment whose metric has no meaningful ratio.
         """
         base, size = self._base, check_integer("size", size, 1)
-        cases = held_out(base.spec.id, base.settings, size)
+        cases = held_out(base.config, size)
         if not METRICS[cases.metric].has_share:
-            raise ValueError(f"env: expected one whose metric has a share, got {base.spec.id!r}, with {cases.metric!r}")
+            raise ValueError(
+                f"env: expected one whose metric has a share, got {base.config.env_id!r}, with {cases.metric!r}"
+            )
         return float(cases.values(self.policy(act)).mean() / cases.values(cases.reference).mean())
 
 

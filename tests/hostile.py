@@ -64,7 +64,7 @@ def extreme_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState]:
         spread = rng.choice([0.0, 0.3, 2.0, 12.0])
         return 10.0 ** np.clip(rng.uniform(low, high) + spread * rng.uniform(-1.0, 1.0, size), low, high)
 
-    servers = (None, None, None, None, *SERVERS.names())
+    servers = ("", "", "", "", *SERVERS.names())
     users = int(rng.choice([1, 2, 3, 4, 6, 8, 12, 20, 40], p=[0.04, 0.12, 0.15, 0.15, 0.18, 0.18, 0.12, 0.04, 0.02]))
     scenario = Scenario.preset(
         str(rng.choice(["llama2", "qwen3.5"])),
@@ -75,7 +75,7 @@ def extreme_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState]:
         max_draft_length=int(rng.integers(1, 65)),
         payload=str(rng.choice(list(PAYLOADS))),
     )
-    if scenario.server is None and rng.random() < 0.5:
+    if not scenario.server and rng.random() < 0.5:
         scenario = hostile_law(rng, scenario, int(rng.integers(1, 3)), padded=bool(rng.random() < 0.5))
     uniform, certain = rng.uniform(0.0, 0.9999, users), 1.0 - 10.0 ** rng.uniform(-4.0, 0.0, users)
     rates = (uniform, certain, np.full(users, uniform[0]))[rng.integers(0, 3)]

@@ -21,6 +21,7 @@ from multispin_env.apps.reproduce.figure import FigureSpec
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.controllers.base import ContinuousController, Modifier
 from multispin_env.controllers.estimators import Estimator
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
@@ -276,20 +277,20 @@ def test_controllers_of_rounds(name):
 def test_estimators(name):
     hiding = {"acceptance_rate": HIDDEN, "weights": "MultiSpin/Fair-v0"}
     env_id = hiding.get(registry.ESTIMATORS.load(name).part, "MultiSpin/DelayedChannel-v0")
-    env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
+    env = make_episode_env(EnvConfig.of(env_id, num_users=3), 2, max_episode_steps=2)
     assert (play_episodes(env, f"optimal+{name}").goodput > 0.0).all()
 
 
 @pytest.mark.parametrize("name", ["optimal", "synchronous", "groups", "everybody", "mine"])
 def test_controllers_without_the_barrier(name):
-    env = make_episode_env(WITHOUT, 2, "llama2", {"num_users": 3, "horizon": 0.5, "action": "full"})
+    env = make_episode_env(EnvConfig.of(WITHOUT, num_users=3, horizon=0.5, action="full"), 2)
     assert (play_episodes(env, name).throughput > 0.0).all()
 
 
 @pytest.mark.parametrize("name", [*registry.MODIFIERS.names(), "stubborn"])
 def test_modifiers(name):
     arguments = {"num_users": 3, "horizon": 4.0, "warm_up": 0.0, "load": 1.5, "action": "full"}
-    played = play_episodes(make_episode_env(SERVING, 2, "llama2", arguments), f"greedy+{name}")
+    played = play_episodes(make_episode_env(EnvConfig.of(SERVING, **arguments), 2), f"greedy+{name}")
     assert (played.throughput > 0.0).all()
 
 
@@ -297,8 +298,8 @@ def test_modifiers(name):
 def test_environments(env_id):
     check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
     assert play(env_id)[registry.ENVIRONMENTS.load(env_id)().comparison.info.time] > 0.0
-    env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
-    assert (play_episodes(env, contenders_of(env.unwrapped.settings)[0]).goodput > 0.0).all()
+    env = make_episode_env(EnvConfig.of(env_id, num_users=3), 2, max_episode_steps=2)
+    assert (play_episodes(env, contenders_of(env.unwrapped.config)[0]).goodput > 0.0).all()
 
 
 def test_an_environment_from_outside_is_what_its_variant_says():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import multispin_env as ms
+from multispin_env.apps.commands.main import main as multispin
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -46,6 +47,7 @@ CHECKS = {
         lambda lengths: lengths[15][0] < lengths[0][0] and lengths[15][3] > lengths[0][3] and lengths[16] == lengths[0],
         {},
     ),
+    "own_channel": (lambda goodput: goodput["independent"] < goodput["rician"], {"episodes": 20}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
 
@@ -62,11 +64,19 @@ def test_an_example_imports_what_is_public(name):
     assert {module for module in found if module.partition(".")[0] == "multispin_env"} <= PUBLIC
 
 
-def test_commands_take_the_parts_of_examples(monkeypatch):
+def test_commands_take_the_parts_of_examples(monkeypatch, capsys):
     monkeypatch.chdir(EXAMPLES.parent)
     scenario = ms.Scenario.preset("llama2", num_users=3)
     assert ms.make_controller("examples.own_controller:SameTime", scenario, fraction=0.5).fraction == 0.5
     assert ms.make_controller("examples.own_continuous:InTime+deadlines", scenario, part=0.5).base.part == 0.5
+    channel = "examples.own_channel:RICIAN"
+    few = ("compare", "--num-users", "3", "--episodes", "2", "--controllers", "fixed", "--set", f"channel={channel}")
+    try:
+        for more in ((), ("--workers", "1")):  # which is another process
+            assert multispin([*few, "max_episode_steps=2", *more]) == 0
+            assert f"channel={channel}" in capsys.readouterr().out
+    finally:
+        ms.registry.CHANNELS.unregister(channel)
 
 
 def test_every_example_is_checked():

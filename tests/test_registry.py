@@ -1,59 +1,82 @@
+import sys
+from dataclasses import dataclass
+
 import pytest
 
 import multispin_env as ms
 from multispin_env import registry
-from multispin_env.apps.reproduce.figure import FigureSpec
-from multispin_env.controllers.estimators import Estimator
-from multispin_env.envs.continuous.encodings import ContinuousCodec
-from multispin_env.envs.rounds.encodings import RoundsCodec
-from multispin_env.envs.settings import Variant
-from multispin_env.physics.acceptance import Acceptance
-from multispin_env.physics.arrivals import Arrivals
-from multispin_env.physics.lengths import Lengths
-from multispin_env.physics.radio import Channel
-from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, SCENARIOS
+from multispin_env.physics.radio import Independent
+from multispin_env.registry import CHANNELS, CONTROLLERS, LENGTHS, SCENARIOS
+
+TABLES = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
 
 
-def of(kind):
-    return lambda part: isinstance(part, kind)
+class Other:
+    """A part of no kind."""
 
 
-def derived(base):
-    return lambda part: issubclass(part, base) and part is not base
+@dataclass(frozen=True)
+class Twice:
+    """A law of lengths that is not derived from `Lengths`; its first field has no default."""
+
+    mean_output: float
+
+    def draw(self, rng, rows, num_users):
+        raise NotImplementedError
 
 
-def follows(protocol):
-    names = {name for name in vars(protocol) if not name.startswith("_")}
-    return lambda part: names and all(hasattr(part, name) for name in names)
+@pytest.mark.parametrize("table", TABLES, ids=[table.kind for table in TABLES])
+def test_a_table_takes_its_own_kind_of_part_alone(table):
+    assert all(table.load(name) is not None for name in table.names())  # which checks it
+    names = table.names()
+    instead = table.load(names[0]) if not isinstance(table.load(names[0]), type) else Other()
+    for part in (Other, Other(), None, type(instead)):
+        with pytest.raises(ValueError, match=rf"^{table.kind}: expected (a class|an object) [^\n]*, got "):
+            table.register("other", part)
+    table.register("other", "multispin_env.checks:check_name")
+    try:
+        with pytest.raises(ValueError, match=rf"^{table.kind}: expected (a class|an object) [^\n]*, got "):
+            table.load("other")
+    finally:
+        table.unregister("other")
+    assert table.names() == names
 
 
-KINDS = [
-    (ms.registry.SCENARIOS, of(ms.Scenario)),
-    (ms.registry.SERVERS, of(ms.Server)),
-    (ms.registry.CHANNELS, follows(Channel)),
-    (ms.registry.ACCEPTANCES, follows(Acceptance)),
-    (ms.registry.ARRIVALS, follows(Arrivals)),
-    (ms.registry.LENGTHS, follows(Lengths)),
-    (ms.registry.CONTROLLERS, derived(ms.Controller)),
-    (ms.registry.MODIFIERS, derived(ms.Modifier)),
-    (ms.registry.ESTIMATORS, derived(Estimator)),
-    (ENCODINGS, derived(RoundsCodec)),
-    (CONTINUOUS_ENCODINGS, derived(ContinuousCodec)),
-    (ms.registry.ENVIRONMENTS, derived(Variant)),
-    (ms.registry.FIGURES, of(FigureSpec)),
-]
+def test_an_error_says_what_a_part_is_without():
+    for table, part, words in (
+        (CHANNELS, Independent, "an object that follows Channel, got <class"),
+        (CHANNELS, 3, "an object that follows Channel, with changes, draw, first_gain, next_gain, got 3"),
+        (CONTROLLERS, ms.RoundsController, "a class derived from Controller, with decide, got <class"),
+    ):
+        with pytest.raises(ValueError, match=f"{table.kind}: expected {words}"):
+            table.register("other", part)
+    LENGTHS.register("twice", Twice)
+    try:
+        assert ms.make_lengths("twice", mean_output=2.0).mean_output == 2.0
+    finally:
+        LENGTHS.unregister("twice")
 
 
-@pytest.mark.parametrize(("table", "fits"), KINDS, ids=[table.kind for table, _ in KINDS])
-def test_every_entry_is_what_its_table_says(table, fits):
-    assert table.names()
-    for name in table.names():
-        assert fits(table.load(name)), name
-
-
-def test_these_are_all_tables():
-    tables = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
-    assert {id(table) for table, _ in KINDS} == {id(table) for table in tables}
+def test_a_module_is_imported_where_the_user_names_it_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    name = "own_law:LAW"
+    (tmp_path / "own_law.py").write_text("from multispin_env.physics.radio import Independent\nLAW = Independent()\n")
+    (tmp_path / "mine.toml").write_text(f'preset = "llama2"\nchannel = "{name}"\n')
+    with pytest.raises(ValueError, match=r"channel: expected that you name it, .*--set channel=own_law:LAW"):
+        ms.Scenario.load("mine.toml")
+    assert "own_law" not in sys.modules
+    CHANNELS.admit(name)
+    try:
+        scenario = ms.Scenario.load("mine.toml")
+        assert (ms.sample_state(scenario, 0).draft_time > 0.0).all()
+    finally:
+        CHANNELS.unregister(name)
+        sys.modules.pop("own_law")
+    with pytest.raises(
+        ValueError, match=r"^channel: expected module:ATTRIBUTE of one that can be imported, got 'no:LAW'"
+    ):
+        CHANNELS.admit("no:LAW")
 
 
 def test_own_controller_and_scenario_are_known():

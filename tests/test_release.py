@@ -78,7 +78,7 @@ def test_the_owner_is_the_same_in_every_address():
 
 
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel):
-    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "multispin_env", "agents")
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "multispin_env", "agents", "multispin.py")
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert files == {name for name in listed if (ROOT / name).is_file()}
 

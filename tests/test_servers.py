@@ -155,9 +155,9 @@ def test_environments_and_commands_take_a_file(tmp_path, capsys):
     file = tmp_path / "mine.toml"
     OWN.save(file)
     env = gym.make("MultiSpin/Heterogeneous-v0", server=str(file), num_users=3)
-    assert env.unwrapped.settings.scenario == ms.Scenario.preset("llama2", server=str(file), num_users=3)
+    assert env.unwrapped.config.scenario == ms.Scenario.preset("llama2", server=str(file), num_users=3)
     vector = gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=2, server=str(file))
-    assert vector.unwrapped.settings.scenario.verification_pieces == OWN.pieces
+    assert vector.unwrapped.config.scenario.verification_pieces == OWN.pieces
     assert main(["schedule", "--server", str(file), "--max-batch", "2"]) == 0
     assert "llama2 on a server of its own, draft time 2 ms" in capsys.readouterr().out
     assert main(["schedule", "--server", str(file), "--max-batch", "64"]) == 0

@@ -6,7 +6,7 @@ No training and no other table uses these episodes. Differences are paired and h
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,7 +20,7 @@ import agents
 from benchmarks.tools import Row, show
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender
@@ -69,13 +69,11 @@ HABITS = {
 
 @dataclass(frozen=True)
 class Match:
-    """An agent in a system; ``arguments`` are those of the environment."""
+    """An agent in a system."""
 
-    env_id: str
     policy: Policy
     title: str
-    scenario: Scenario
-    arguments: Mapping[str, Any]
+    config: EnvConfig
 
     @classmethod
     def of(cls, env_id: str, preset: str, users: int, what: str = "") -> "Match":
@@ -87,29 +85,28 @@ class Match:
         others = {name: value for name, value in changes.items() if name not in fields}
         scenario = Scenario.preset(preset, num_users=users, **fields)
         title = f"{preset}, K = {users}{what and ', '}{what}"
-        return cls(env_id, policy, title, scenario, policy.settings.chosen_arguments | load | others)
+        return cls(policy, title, policy.config.replace(scenario=scenario, **load, **others))
 
     @property
     def rule(self) -> str:
         """Name of the rule whose options the agent sets."""
-        codec: Any = self.policy.settings.actions
+        codec: Any = self.policy.config.actions
         return str(codec.reference)
 
     @property
     def contenders(self) -> dict[str, Policy | str]:
         """The agent, its rule, and the other rules, by name."""
-        return {AGENT: self.policy} | {name: name for name in (self.rule, *RULES[self.env_id])}
+        return {AGENT: self.policy} | {name: name for name in (self.rule, *RULES[self.config.env_id])}
 
     def episodes(self, size: int) -> Episodes:
         """The same for all."""
-        return Episodes(self.env_id, size, self.scenario, self.arguments, SEED)
+        return Episodes(self.config, size, SEED)
 
     @property
     def is_readable(self) -> bool:
         """Whether the agent can read what it sees there."""
-        own = self.policy.settings
-        here = Settings(self.scenario, own.variant, own.action)
-        return own.observations.space["shared"].shape == here.observations.space["shared"].shape
+        own, here = self.policy.config.observations, self.config.observations
+        return own.space["shared"].shape == here.space["shared"].shape
 
 
 class Recorder(VectorWrapper):

@@ -31,6 +31,7 @@ from benchmarks.tools import Row, add_counts, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.ahead import ahead_rate, rate_optimum
 from multispin_env.controllers.names import make_controller
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.statistics import HELD_OUT_SEED, TUNING_SEED
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import Decision, SystemState
@@ -58,10 +59,10 @@ class Discounted(PPOSettings):
 
 def trained(agent: str, scenario: Scenario, timesteps: int | None) -> Rule:
     """An agent after its training."""
-    config = RunConfig(ENV, scenario, agent, "lengths", 0)
+    config = RunConfig(EnvConfig.of(ENV, scenario, action="lengths"), agent, 0)
     with TemporaryDirectory() as name:
         train(config, Path(name), Limits(timesteps), False, "cpu", Console(stderr=True, quiet=True))
-        return policy_of(load_run_model(Path(name), ENV, config.settings), config.settings)
+        return policy_of(load_run_model(Path(name), config.env), config.env)
 
 
 def priced(scenario: Scenario, multiple: float, chain_weight: float, state: SystemState) -> Rule:

@@ -22,9 +22,9 @@ def add_options(parser: ArgumentParser) -> None:
 def scores(env_id: str, scenario: Scenario, size: int | None) -> str:
     """Scores of an agent and of the best plug-in in another scenario."""
     agent = agents.load(env_id).on(scenario)
-    cases = held_out(env_id, agent.settings, size or (50 if cases_of(agent.settings) is States else 10))
+    cases = held_out(agent.config, size or (50 if cases_of(agent.config) is States else 10))
     deciding = (agent, agent.score["score"]["best_plug_in"]["name"], cases.reference)
-    floor, *own = (cases.values(one).mean() for one in (agent.settings.variant.comparison.baseline, *deciding))
+    floor, *own = (cases.values(one).mean() for one in (agent.config.variant.comparison.baseline, *deciding))
     mine, plug_in = ((value - floor) / (own[-1] - floor) for value in own[:-1])
     return f"{mine:.3f} ({plug_in:.3f})"
 
@@ -40,5 +40,5 @@ def run(options: Namespace) -> None:
 
     show(
         "Agents that ship with the package",
-        (row(env_id, scenario) for env_id in options.envs for scenario in scenarios_like(agents.load(env_id).settings)),
+        (row(env_id, scenario) for env_id in options.envs for scenario in scenarios_like(agents.load(env_id).config)),
     )

@@ -15,6 +15,7 @@ from itertools import pairwise, product
 from typing import Any
 
 from multispin_env.apps.reproduce.figure import PRESETS
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells, user_cells
 from multispin_env.evaluation.episodes import EpisodeStats
@@ -67,7 +68,7 @@ def order_lines(case: Case, all_stats: Mapping[str, EpisodeStats]) -> Iterator[s
 
 def section(case: Case, preset: str, users: int, episodes: int) -> str:
     """Play all contenders of a case in one system; their tables and orders."""
-    cases = Episodes(case.env, episodes, preset, {"num_users": users, **case.arguments})
+    cases = Episodes(EnvConfig.of(case.env, preset, num_users=users, **case.arguments), episodes)
     names = dict.fromkeys((*ALWAYS, *case.contenders, *cases.contenders))
     names.pop("optimal", None)  # the clairvoyant one by another name
     all_stats = {name: cases.play(name) for name in names}

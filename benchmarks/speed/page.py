@@ -28,15 +28,6 @@ SHOWN = {
 }
 """Links of the pictures, by their names."""
 
-MIDDLE = """
-const time = document.querySelector('[data-player="time"]');
-if (time) {
-  time.value = time.max / 2;
-  time.dispatchEvent(new Event("input"));
-}
-"""
-"""Shows the middle of an episode, where a page has one."""
-
 PICTURES = {"wide": 1600, "phone": 400}
 """Widths of the pictures."""
 
@@ -85,7 +76,6 @@ def take_pictures(driver: Any, address: str, folder: Path) -> None:
         for size, width in PICTURES.items():
             resize(driver, width)
             visit(driver, f"{address}/{link}")
-            driver.execute_script(MIDDLE)
             driver.save_screenshot(str(folder / f"explore-{name}-{size}.png"))
 
 

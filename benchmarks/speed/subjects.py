@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.tools import cpu_seconds
-from multispin_env.envs.settings import MAX_EPISODE_STEPS
+from multispin_env.envs.variant import MAX_EPISODE_STEPS
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")

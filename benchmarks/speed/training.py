@@ -29,7 +29,7 @@ from agents.training import keep_memory
 from agents.vec_env import make_vec_env
 from benchmarks.speed.subjects import DEFAULT_ID, DRAWN
 from benchmarks.tools import Row, cpu_seconds, show
-from multispin_env.envs.settings import MAX_EPISODE_STEPS
+from multispin_env.envs.variant import MAX_EPISODE_STEPS
 
 STAGES = {"env": "environments alone", "collect": "collecting with the policy", "learn": "all of learn"}
 SEED = 0
@@ -73,13 +73,13 @@ class Learned:
 
 
 def _config(users: int) -> RunConfig:
-    return RunConfig(DEFAULT_ID, ms.Scenario.preset("llama2", num_users=users), "ppo", "residual", SEED)
+    return RunConfig(ms.EnvConfig.of(DEFAULT_ID, num_users=users), "ppo", SEED)
 
 
 def vector(name: str, users: int, copies: int) -> VecEnv:
     """The native vector as ``train.py`` has it, or the loop, which seeds copy i with ``seed + i`` too."""
     if name == "native":
-        return make_vec_env(DEFAULT_ID, _config(users).settings, copies, MAX_EPISODE_STEPS, SEED)
+        return make_vec_env(_config(users).env, copies, MAX_EPISODE_STEPS, SEED)
     env = DummyVecEnv([partial(gym.make, DEFAULT_ID, scenario="llama2", num_users=users)] * copies)
     env.seed(SEED)
     return env
@@ -106,7 +106,7 @@ def ours(name: str, users: int, rollouts: int) -> Learned:
     """Train as ``train.py`` does, on one of the two vectors."""
     rounds, copies = rollouts * SETTINGS.rollout_rounds, SETTINGS.num_envs
     env_seconds = environments_alone(vector(name, users, copies), rounds)
-    tuning = tuning_for(_config(users).settings)
+    tuning = tuning_for(_config(users).env)
     model = SETTINGS.build(vector(name, users, copies), lambda progress: progress, SEED, "cpu", tuning)
     return learned(model, rounds * copies, env_seconds)
 

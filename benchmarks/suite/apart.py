@@ -43,5 +43,5 @@ def _row(name: str, found: Score) -> Mapping[str, Any]:
 
 def _zeros(one: SuiteTask) -> Any:
     """Action 0, for any number of devices."""
-    columns = (native(one.cases[0].env(one.action)).single_action_space.shape or ())[-1]
+    columns = (native(one.cases[0].env(one.cases[0].config)).single_action_space.shape or ())[-1]
     return lambda observation: np.zeros((*np.shape(observation["compute"]), columns))

@@ -15,11 +15,12 @@ import numpy as np
 from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.rate import rate_bound
+from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.registration import register_environment, unregister_environment
 from multispin_env.envs.rounds.ahead import DraftAhead
-from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes, bounds_of
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import make_contender
+from multispin_env.evaluation.contenders import make_contender, native
 from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.evaluation.suite.frozen import DATA, PLAYED, VERSION, frozen_content
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
@@ -36,6 +37,10 @@ class ShownGains(DraftAhead):
     """The environment whose mean gains are seen, which the bound is made of."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType({**DraftAhead.entries, "mean_channel": ""})
+
+
+SHOWN_GAINS = "MultiSpin/ShownGains-v0"
+"""Id of the environment while its bound is computed."""
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -99,8 +104,9 @@ def _rate_bound(part: Episodes) -> FloatArray:
     known = bounds_of(part)
     if known is not None:
         return known
-    given = {name: value for name, value in part.arguments.items() if name != "max_episode_steps"}
-    env = MultiSpinVectorEnv.of(ShownGains)(part.size, part.scenario, **given)
+    register_environment(SHOWN_GAINS, ShownGains)
+    env = native(EnvConfig.of(SHOWN_GAINS, part.config.scenario, **part.config.chosen_arguments).make_vec(part.size))
+    unregister_environment(SHOWN_GAINS)
     env.reset(seed=part.seed)
     return rate_bound(
         env.scenario, env.state, channel=env.scenario.channel, mean_gain=env.observed.mean_gain, barrier=True

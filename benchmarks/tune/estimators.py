@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.tools import show
 from multispin_env.apps.reproduce.figure import PRESETS
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.statistics import TUNING_SEED
@@ -59,7 +60,7 @@ SEARCHES = (
 
 def shares(search: Search, preset: str, users: int, episodes: int) -> list[float]:
     """Share of the clairvoyant optimum that each combination reaches in one system."""
-    env = make_episode_env(search.env, episodes, preset, {"num_users": users, **search.arguments})
+    env = make_episode_env(EnvConfig.of(search.env, preset, num_users=users, **search.arguments), episodes)
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
     contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
     return [float(play_episodes(env, one, TUNING_SEED).goodput.mean() / best) for one in contenders]

@@ -13,7 +13,7 @@ from scores import SCENARIO, scores_of, slug
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.controllers.names import ContenderName
-from multispin_env.envs.settings import MAX_EPISODE_STEPS
+from multispin_env.envs.variant import MAX_EPISODE_STEPS
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import Registry
 
@@ -68,7 +68,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
 import gymnasium as gym, multispin_env
 
 env = gym.make("{env_id}", scenario="llama2", num_users=20)
-envs = gym.make_vec("{env_id}", num_envs=256)  # the native vector of it
+envs = gym.make_vec("{env_id}", num_envs=256)  # its native vector
 ```
 
 {picture}
@@ -101,7 +101,7 @@ def _linked(text: str, own: str) -> str:
 
 def animate(env_id: str, path: Path) -> str:
     """Film the best that is known beside the next in the comparison; returns the command, but for its file."""
-    episodes = Episodes(env_id, 2, SCENARIO)
+    episodes = Episodes(ms.EnvConfig.of(env_id, SCENARIO), 2)
     reference = episodes.reference
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--beside", other]

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes, listed_contenders
 from multispin_env.evaluation.comparison import Row, comparison_cells
 from multispin_env.evaluation.statistics import markdown, to_json
@@ -45,7 +46,7 @@ def slug(env_id: str) -> str:
 
 def play(env_id: str, episodes: int) -> Scores:
     """Play what fits an environment: what ``multispin compare --env ID`` prints."""
-    cases = Episodes(env_id, episodes, SCENARIO)
+    cases = Episodes(EnvConfig.of(env_id, SCENARIO), episodes)
     rows = cases.table(listed_contenders(cases))
     return Scores(env_id, SCENARIO, episodes, cases.seed, cases.metric, cases.reference, rows)
 

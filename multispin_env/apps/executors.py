@@ -3,14 +3,15 @@
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -21,13 +22,14 @@ from typing import Any, NoReturn, Protocol
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.types import Decision, SystemState
+from multispin_env.registry import admit_all, admitted
 from multispin_env.scenario import Scenario
 
 Work = Callable[[Any], Any]
 """A function of a module, which can be pickled, of one task."""
 
 
-class Stopped(BaseException):
+class Stopped(KeyboardInterrupt):
     """A signal asked for an end; what is done is kept."""
 
     def __init__(self, number: int) -> None:
@@ -42,6 +44,10 @@ class TaskResult:
     index: int  # among the tasks given
     value: Any = None  # what it returned
     error: str = ""  # the traceback, or why it could not be done; empty if it did not fail
+
+
+KILLED = "its worker was killed, perhaps for lack of memory\n"
+"""Error of a task."""
 
 
 class Executor(Protocol):
@@ -83,8 +89,15 @@ def attempt(work: Work, index: int, task: Any) -> TaskResult:
     """Do a task, and catch its errors."""
     try:
         return TaskResult(index, work(task))
-    except Exception:  # of one task: the others go on
+    except (Exception, SystemExit):  # of one task: the others go on
         return TaskResult(index, error=traceback.format_exc())
+
+
+def _answer(work: Work, index: int, task: Any) -> TaskResult | Stopped:
+    try:
+        return attempt(work, index, task)
+    except Stopped as stopped:
+        return stopped
 
 
 @contextmanager
@@ -92,7 +105,7 @@ def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
     """Call ``stop`` with the number of SIGINT or SIGTERM, until the end of the block.
 
     Only the main thread of the main process does: elsewhere nothing changes, and whoever started a thread or a worker
-    process stops it.
+    process stops it. Signals that are ignored, as by ``nohup``, stay so.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -100,7 +113,8 @@ def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
 
     main = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
     numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-    before = {number: signal.signal(number, handle) for number in numbers}
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:
@@ -127,29 +141,48 @@ class Processes:
         check_integer("workers", self.width, 1)
 
     def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """See `Executor.results`. If a process is killed, tasks that were not done are failures."""
-        undone = set(range(len(tasks)))
-        with on_signals(stop):
-            # the pipe of a process that was killed is at its end
-            with _workers(min(self.width, len(tasks)), work) as pipes, suppress(EOFError, OSError):
-                ready, left = pipes, enumerate(tasks)
-                while undone:
-                    for pipe, task in zip(ready, left, strict=False):
-                        pipe.send(task)
-                    come = wait(pipes)
-                    ready = [pipe for pipe in pipes if pipe in come]
-                    for pipe in ready:
-                        answer: TaskResult | Stopped = pipe.recv()
-                        if isinstance(answer, Stopped):
-                            raise answer
-                        undone.remove(answer.index)
-                        yield answer
-            for index in sorted(undone):
-                yield TaskResult(index, error="a worker was killed, perhaps for lack of memory\n")
+        """See `Executor.results`. The task of a process that is killed is a failure; the other processes go on."""
+        left, doing, work = enumerate(tasks), dict[Connection, int](), _elsewhere(work)
+        with on_signals(stop), _workers(min(self.width, len(tasks))) as idle:
+            while True:
+                for pipe, (index, task) in zip(idle, left, strict=False):
+                    doing[pipe] = index
+                    with suppress(OSError):  # killed while it waited: nothing comes of the task, as below
+                        pipe.send_bytes(pickle.dumps((work, task)))
+                if not doing:
+                    break
+                ready = wait(list(doing))
+                idle = []
+                for pipe in [pipe for pipe in doing if pipe in ready]:
+                    index = doing.pop(pipe)
+                    try:
+                        content = pipe.recv_bytes()
+                    except (EOFError, OSError):  # the pipe of a process that was killed is at its end
+                        yield TaskResult(index, error=KILLED)
+                        continue
+                    idle.append(pipe)
+                    result = attempt(pickle.loads, index, content)
+                    answer = TaskResult(index, error=result.error) if result.error else result.value
+                    if isinstance(answer, Stopped):
+                        raise answer
+                    yield replace(answer, index=index)
+            for index, _ in left:
+                yield TaskResult(index, error=f"not begun: all workers ended before ({KILLED.strip()})\n")
+
+
+def _elsewhere(work: Work) -> Work:
+    """Return the work for another process, which imports the parts that the user named here."""
+    parts = admitted()
+    return partial(_with_parts, parts, work) if parts else work
+
+
+def _with_parts(parts: Sequence[tuple[str, str]], work: Work, task: Any) -> Any:
+    admit_all(parts)
+    return work(task)
 
 
 @contextmanager
-def _workers(count: int, work: Work) -> Iterator[list[Connection]]:
+def _workers(count: int) -> Iterator[list[Connection]]:
     """Pipes to fresh processes, which end with the block whatever they do; so do their temporary files."""
     context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
     children, pipes = [], []
@@ -158,7 +191,7 @@ def _workers(count: int, work: Work) -> Iterator[list[Connection]]:
             with _starting():
                 for _ in range(count):
                     own, other = context.Pipe()
-                    child = context.Process(target=_serve, args=(other, work, folder))
+                    child = context.Process(target=_serve, args=(other, folder))
                     child.start()
                     other.close()  # so that the process alone has this end
                     children.append(child)
@@ -172,23 +205,25 @@ def _workers(count: int, work: Work) -> Iterator[list[Connection]]:
                 pipe.close()
 
 
-def _serve(pipe: Connection, work: Work, folder: str) -> None:
+def _serve(pipe: Connection, folder: str) -> None:
     """Do what comes through the pipe, until the parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows can't block it
     end_with_parent()
     tempfile.tempdir = folder
     with suppress(EOFError, OSError):
         while True:
-            index, task = pipe.recv()
-            try:
-                answer: TaskResult | Stopped = attempt(work, index, task)
-            except Stopped as stopped:
-                answer = stopped
+            answer = _answer(_do, 0, pipe.recv_bytes())
             sys.stdout.flush()
             try:
                 pipe.send(answer)
             except Exception:  # what it returned can't be pickled
-                pipe.send(TaskResult(index, error=traceback.format_exc()))
+                pipe.send(TaskResult(0, error=traceback.format_exc()))
+
+
+def _do(content: bytes) -> Any:
+    """Do a task; here, lest one that can't be read here end the process."""
+    work, task = pickle.loads(content)
+    return work(task)
 
 
 def end_with_parent() -> None:
@@ -225,12 +260,13 @@ def _starting() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Does tasks on a Ray cluster, one CPU each; a task whose node is lost is begun anew elsewhere.
+    """Does tasks on a Ray cluster, one CPU each; a task whose node or worker is lost is begun anew, up to three times.
 
     Parameters
     ----------
     address
-        As `ray.init` takes it; ``"local"`` starts Ray on this machine.
+        As `ray.init` takes it; ``"local"`` starts Ray on this machine. Where this process is connected to a cluster
+        already, that is used as it is.
     packages
         Names of packages whose code is sent to the nodes. What these import must be installed there.
     """
@@ -246,15 +282,35 @@ class Cluster:
     def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
-        remote = ray.remote(num_cpus=1, max_retries=3)(attempt)
+        remote = ray.remote(num_cpus=1, max_retries=3)(_answer)
+        work = _elsewhere(work)
         waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
-        while waiting:
-            (done,), _ = ray.wait(list(waiting), num_returns=1)
-            index = waiting.pop(done)
-            try:
-                yield ray.get(done)
-            except ray.exceptions.RayError as error:  # its node was lost more often than it may be
-                yield TaskResult(index, error=f"{error}\n")
+        signals: list[int] = []
+        try:
+            with on_signals(signals.append):  # Ray turns what a handler raises into errors of its own
+                while waiting:
+                    with redirect_stdout(sys.stderr):  # where Ray says that a worker was killed
+                        done, _ = ray.wait(list(waiting), num_returns=1, timeout=0.5)
+                    if signals:
+                        raise Stopped(signals[0])
+                    for reference in done:
+                        answer = _received(ray, reference, waiting.pop(reference))
+                        if isinstance(answer, Stopped):
+                            raise answer
+                        yield answer
+        finally:
+            for reference in waiting:
+                ray.cancel(reference)
+
+
+def _received(ray: Any, reference: Any, index: int) -> TaskResult | Stopped:
+    try:
+        answer: TaskResult | Stopped = ray.get(reference)
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        return TaskResult(index, error=f"{error}\n{KILLED}")  # more often than it may be
+    except ray.exceptions.RayError as error:
+        return TaskResult(index, error=f"{error}\n")
+    return answer
 
 
 def _ray(cluster: Cluster) -> Any:

@@ -86,6 +86,8 @@ def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> Int
     ``counted`` (n, K) share the budget; others get what is as likely to survive as the last token taken.
     """
     copies, users, places = alive.shape
+    if not places:
+        return np.zeros((copies, budgets.shape[1], users), dtype=np.int64)
     shared = np.where(counted[..., None], alive, -1.0).reshape(copies, -1)
     order = np.argsort(-shared, -1, kind="stable")  # of equals, the first device is served first
     rank = np.empty_like(order)
@@ -274,17 +276,19 @@ class PlusTwoMinusOne(Remembering):
     Parameters
     ----------
     start
-        L of the first draft.
+        L of the first draft; ``None`` means 5, or the longest draft if that is shorter.
     """
 
-    start: int = 5
+    start: int | None = None
 
     def __post_init__(self) -> None:
-        check_integer("start", self.start, self.shortest, self.scenario.max_draft_length)
+        if self.start is not None:
+            check_integer("start", self.start, self.shortest, self.scenario.max_draft_length)
 
     @override
     def fresh(self, state: ContinuousState) -> RuleMemory:
-        return (np.full(state.phase.shape, self.start),)
+        start = min(5, self.scenario.max_draft_length) if self.start is None else self.start
+        return (np.full(state.phase.shape, start),)
 
     @override
     def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_integer
+from multispin_env.checks import check_instance, check_integer
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
@@ -83,6 +83,7 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
     >>> round(float(ms.autoregressive_goodput(scenario)))
     658
     """
+    check_instance("scenario", scenario, Scenario)
     batch = () if state is None else checked_state(scenario, state).draft_time.shape[:-1]
     return np.full(batch, scenario.autoregressive_goodput)[()]
 
@@ -101,7 +102,7 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     >>> bool((ms.colocated_goodput(scenario, state) >= ms.autoregressive_goodput(scenario)).all())
     True
     """
-    lengths = np.arange(scenario.max_draft_length + 1)
+    state, lengths = checked_state(scenario, state), np.arange(scenario.max_draft_length + 1)
     return _best_common(scenario, state, colocated_round_time(scenario, scenario.num_users, lengths))
 
 
@@ -120,6 +121,7 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     >>> bool((ms.overlapping_goodput(scenario, state) >= ms.colocated_goodput(scenario, state)).all())
     True
     """
+    state = checked_state(scenario, state)
     users, lengths = scenario.num_users, np.arange(scenario.max_draft_length + 1)
     drafting, verifying = lengths * scenario.draft_step_time(users), scenario.pass_time(users, users * (lengths + 1))
     return _best_common(scenario, state, np.maximum(drafting, verifying))
@@ -127,8 +129,8 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray) -> FloatArray:
     """Goodput with the best of common lengths 0..L_max, of which rounds (l,) take so long."""
-    rates = checked_state(scenario, state).acceptance_rate
-    tokens = token_gains(rates, np.arange(scenario.max_draft_length + 1)).cumsum(-1).sum(-2)  # (..., L_max + 1)
+    lengths = np.arange(scenario.max_draft_length + 1)
+    tokens = token_gains(state.acceptance_rate, lengths).cumsum(-1).sum(-2)  # (..., L_max + 1)
     return np.asarray((tokens / round_time).max(-1))[()]
 
 

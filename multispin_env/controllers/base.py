@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_array, check_integer, check_real, require
+from multispin_env.checks import check_array, check_instance, check_integer, check_real, require, shown
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
@@ -65,6 +65,13 @@ State = TypeVar("State", SystemState, ContinuousState)
 Chosen = TypeVar("Chosen", Decision, ContinuousDecision)
 
 
+def _checked(decision: Any, expected: type[Chosen], controller: object) -> Chosen:
+    if not isinstance(decision, expected):
+        kind = type(controller).__name__
+        raise ValueError(f"decision: expected a {expected.__name__} of {kind}.decide, got {shown(decision)}")
+    return decision
+
+
 @dataclass(frozen=True, eq=False)
 class Controller(ABC, Generic[State, Chosen]):
     """Base of the controllers of both families: maps states (..., K) to decisions (..., K).
@@ -115,7 +122,7 @@ class Controller(ABC, Generic[State, Chosen]):
         checked = checked_continuous_state(self.scenario, state)
         *batch, users = checked.phase.shape
         flat = checked.mapped(lambda array: array.reshape((-1, users) if array.ndim > len(batch) else -1))
-        decision = self.decide_continuous(flat)
+        decision = _checked(self.decide_continuous(flat), ContinuousDecision, self)
         return decision.mapped(lambda array: array.reshape((*batch, *array.shape[1:])))
 
 
@@ -169,7 +176,7 @@ class RoundsController(Controller[SystemState, Decision]):
     def __call__(self, state: SystemState | ContinuousState) -> Decision | ContinuousDecision:
         if isinstance(state, ContinuousState):
             return self._without_barrier(state)
-        return self.decide(checked_state(self.scenario, state))
+        return _checked(self.decide(checked_state(self.scenario, state)), Decision, self)
 
     @override
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
@@ -179,6 +186,7 @@ class RoundsController(Controller[SystemState, Decision]):
             efficiency = np.where(counted, system.spectral_efficiency, 1e4)
             system = system.changed(draft_time=draft_time, spectral_efficiency=efficiency)
         decision = self.decide(system) if state.busy.all() else self._counting(system, counted)
+        decision = _checked(decision, Decision, self)
         share = decision.bandwidth / self.scenario.total_bandwidth
         stuck = ((share == 0.0) & (state.air_left > 0.0)).any(-1)
         if stuck.any():  # uploads of requests that came during the pass, where the round wants no draft
@@ -300,5 +308,6 @@ class Assumptions:
     @classmethod
     def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:
         """Task means of a scenario, with one spread for all tasks (0.08), ρ = 0.9 and d = 1, unless told otherwise."""
+        check_instance("scenario", scenario, Scenario)
         means = tuple(task.acceptance_rate for task in scenario.tasks)
         return cls(means, (spread,) * len(means), correlation, delay)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from typing import Any, Self
 
-from multispin_env.checks import check_keywords, check_name
+from multispin_env.checks import check_instance, check_keywords, check_name
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.registry import CONTROLLERS, ESTIMATORS, FORM, MODIFIERS, imported, is_outside, option_names, refusal
@@ -102,7 +102,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     Raises
     ------
     ValueError
-        For another family.
+        For another family, or a scenario that is none.
 
     Examples
     --------
@@ -113,6 +113,8 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     bases: dict[str | None, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
     if family is None and scenario is None:
         return CONTROLLERS.names()
+    if scenario is not None:
+        check_instance("scenario", scenario, Scenario)
     if family is not None:
         check_name("family", family, ("rounds", "continuous"))
     base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
@@ -158,7 +160,8 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     Raises
     ------
     ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), an option of more than one part, or a bad value.
+        For an unknown name or option (the nearest is suggested), an option of more than one part, or a bad value; the
+        message names the argument.
 
     Examples
     --------
@@ -171,6 +174,10 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     >>> ms.make_controller("optimal+beta", scenario, strength=2.0).parts
     ['acceptance_rate']
     """
+    check_instance("name", name, str, "the name of a controller")
+    check_instance("scenario", scenario, Scenario)
+    if assumptions is not None:
+        check_instance("assumptions", assumptions, Assumptions)
     parsed = ContenderName.parse(name)
     base, *changes = parsed.controller.split("+")
     for part in parsed.estimators:

@@ -7,7 +7,7 @@ from typing import Any, overload
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray
-from multispin_env.checks import require
+from multispin_env.checks import check_instance, require
 from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators import Estimator, Part
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousObserved
@@ -75,6 +75,7 @@ class PlugIn:
             For a bad observation, or where a part is hidden and not estimated.
         """
         seen = observed.system if isinstance(observed, ContinuousObserved) else observed
+        check_instance("observed", seen, Observed, "an Observed or a ContinuousObserved")
         if np.ndim(seen.draft_time) == 1:  # one copy without its axis
             return self(observed[None])[0]
         check_observed(self.base.scenario, seen)

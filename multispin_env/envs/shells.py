@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
 from multispin_env.controllers.base import Assumptions
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS, Renderer
-from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
+from multispin_env.envs.variant import DEFAULT_SCENARIO, Variant
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -30,7 +31,8 @@ from multispin_env.scenario import Scenario
 class Shell:
     """Base of the single and the vector environments."""
 
-    variant_type: ClassVar[type[Variant]]
+    env_id: ClassVar[str]
+    """Id of the environments of a class."""
     suffix: ClassVar[str]
     """End of the names of its classes; they begin with the variant's."""
     renderers: ClassVar[Mapping[str, type[Renderer]]]
@@ -38,29 +40,30 @@ class Shell:
     metadata: dict[str, Any]
 
     @classmethod
-    @cache
-    def of(cls, variant: type[Variant]) -> type[Self]:
-        """Return the class for a variant, always the same one."""
-        about = {"__doc__": variant.page(), "__module__": variant.__module__}
-        return type(f"{variant.__name__}{cls.suffix}", (cls,), {"variant_type": variant, **about})
+    def of(cls, env_id: str) -> type[Self]:
+        """Return the class for an id, always the same one."""
+        return cls._of(env_id, ENVIRONMENTS.load(env_id))
 
-    def _start(
-        self, scenario: Any, chosen: Mapping[str, Any], others: Mapping[str, Any], num_copies: int | None = None
-    ) -> None:
-        """Take the arguments of a single environment, or of so many copies, and make the engine."""
-        self.settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, others)
-        self.scenario, self.variant = self.settings.scenario, self.settings.variant
+    @classmethod
+    @cache
+    def _of(cls, env_id: str, variant: type[Variant]) -> type[Self]:
+        about = {"__doc__": variant.page(), "__module__": variant.__module__}
+        return type(f"{variant.__name__}{cls.suffix}", (cls,), {"env_id": env_id, **about})
+
+    def _start(self, config: EnvConfig, render_mode: str | None, num_copies: int | None = None) -> None:
+        """Make the engine of a single environment, or of so many copies."""
+        self.config, self.scenario, self.variant = config, config.scenario, config.variant
         self._batch = () if num_copies is None else (num_copies,)
         copies = 1 if num_copies is None else num_copies
-        self._engine = self.settings.engine(copies)
+        self._engine = config.engine(copies)
         self._unseeded = set(range(copies))
         self._told: dict[str, NDArray[Any]] | None = None  # by a step
-        self.render_mode: str | None = chosen["render_mode"]
+        self.render_mode = render_mode
         self._renderer: Renderer | None = None
-        if self.render_mode is not None:
-            check_name("render_mode", self.render_mode, self.renderers)
+        if render_mode is not None:
+            check_name("render_mode", render_mode, self.renderers)
             family = self.variant.family
-            self._renderer = self.renderers[self.render_mode](family.recorder(self.settings, copies), family.drawing())
+            self._renderer = self.renderers[render_mode](family.recorder(config, copies), family.drawing())
 
     def _own(self, batched: Any) -> Any:
         """What is handed out of the arrays (n, ...) of all copies."""
@@ -127,7 +130,7 @@ class Shell:
         A step of a copy that nobody sees says which there are.
         """
         if self._told is None:
-            engine = self.settings.engine(1)
+            engine = self.config.engine(1)
             engine.seed(0, np.random.default_rng(0))
             engine.reset()
             self._told = engine.step(np.zeros((1, *engine.actions.space.shape))).info
@@ -139,11 +142,11 @@ class Shell:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Classes are made from variants, so that is how pickles name them."""
-        return _blank, (type(self).__base__, self.variant_type), self.__dict__
+        return _blank, (type(self).__base__, self.env_id), self.__dict__
 
 
-def _blank(shell: type[Shell], variant: type[Variant]) -> Any:
-    return object.__new__(shell.of(variant))
+def _blank(shell: type[Shell], env_id: str) -> Any:
+    return object.__new__(shell.of(env_id))
 
 
 class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
@@ -166,8 +169,8 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
-        chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
-        self._start(scenario, chosen, overrides)
+        chosen: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": ("render_mode",)}
+        self._start(EnvConfig.of(self.env_id, scenario, **chosen, **overrides), render_mode)
         self.action_space = self._engine.actions.space
         self.observation_space = cast(spaces.Space[Observation], self._engine.observations.space)
 
@@ -222,7 +225,7 @@ def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 def make_single(env_id: str, **arguments: Any) -> MultiSpinEnv:
     """Make the single environment of a registered id; the entry point for ``gym.make``."""
-    return MultiSpinEnv.of(ENVIRONMENTS.load(env_id))(**arguments)
+    return MultiSpinEnv.of(env_id)(**arguments)
 
 
 Seeds = int | Sequence[int | None] | None
@@ -276,8 +279,8 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         copy: bool = True,
         **overrides: Any,
     ) -> None:
-        chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
-        named = dict.fromkeys(("max_episode_steps", "autoreset_mode", "copy"))  # as a mistake may mean one of them
+        options = ("render_mode", "max_episode_steps", "autoreset_mode", "copy")  # as a mistake may mean one of them
+        chosen: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": options}
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.max_episode_steps = -1
         if max_episode_steps not in (None, -1):
@@ -285,7 +288,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         self.autoreset_mode = _checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
-        self._start(scenario, named | chosen, overrides, num_envs)
+        self._start(EnvConfig.of(self.env_id, scenario, **chosen, **overrides), render_mode, num_envs)
         self.single_action_space = self._engine.actions.space
         self.single_observation_space = self._engine.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -467,4 +470,4 @@ def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
 
 def make_vector(env_id: str, **arguments: Any) -> MultiSpinVectorEnv:
     """Make the vector environment of a registered id; the entry point for ``gym.make_vec``."""
-    return MultiSpinVectorEnv.of(ENVIRONMENTS.load(env_id))(**arguments)
+    return MultiSpinVectorEnv.of(env_id)(**arguments)

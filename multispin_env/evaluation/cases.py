@@ -1,7 +1,7 @@
 """Cases, the same for everyone: independent states where all is known, else whole episodes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,16 +15,16 @@ from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller, RoundsController
 from multispin_env.controllers.names import ContenderName, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, compare_values
 from multispin_env.evaluation.contenders import (
     Contender,
     Decide,
+    attributed,
     contenders_of,
     make_contender,
     native,
-    with_uplink_of,
 )
 from multispin_env.evaluation.episodes import (
     BeginPart,
@@ -39,7 +39,6 @@ from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, TUNING_SEED, VALIDATION_SEED
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 CERTIFICATE = 1e-6
@@ -101,7 +100,10 @@ class States:
 
     def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by goodput; details are about the share of the reference in each state."""
-        values = {name: self.values(contender, begin(name)) for name, contender in contenders.items()}
+        values = {}
+        for name, contender in contenders.items():
+            with attributed(name):
+                values[name] = self.values(contender, begin(name))
         check_name("reference", self.reference, values)
         shares = {name: own / values[self.reference] for name, own in values.items()}
         return compare_values(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
@@ -140,8 +142,8 @@ def _spread(share: FloatArray) -> dict[str, float]:
 class Episodes:
     """Whole episodes of an environment, one in each copy.
 
-    The encoding ``action`` is for agents that are plain functions. A `Policy` has its own; controllers and plug-ins
-    play with one that can express whatever they decide.
+    Controllers and plug-ins play with an encoding that can express whatever they decide, a `Policy` with its own, all
+    others with that of ``config``.
     """
 
     noun: ClassVar[str] = "episodes"
@@ -149,37 +151,22 @@ class Episodes:
     watched_size: ClassVar[int] = 50
     reference_title: ClassVar[str] = "reference"
 
-    env_id: str
+    config: EnvConfig
     size: int  # n ≥ 2
-    scenario: Scenario | str
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the environment, all but its action encoding
     seed: int = EPISODE_SEED  # of the first episode
-    action: str | None = None
+    max_episode_steps: int | None = None  # None: as ``gymnasium.make_vec`` has it
 
-    def env(self, action: str | None = None, variant: Variant | None = None) -> VectorEnv[Any, Any, Any]:
-        """The environment with an action encoding, by default one for any decision, and as a contender needs it."""
-        kind = self._variant if variant is None else variant
-        chosen, changed = (
-            self._variant.family.any_decision if action is None else action,
-            differing(kind, self._variant),
-        )
-        key = (chosen, repr(changed))
-        if key not in self._envs:
-            arguments = {**self.arguments, **changed, "action": chosen}
-            self._envs[key] = make_episode_env(self.env_id, self.size, self.scenario, arguments)
-        return self._envs[key]
+    def env(self, config: EnvConfig | None = None) -> VectorEnv[Any, Any, Any]:
+        """Return the environment, by default with an encoding for any decision; made once for a configuration."""
+        chosen = self.config.for_any_decision if config is None else config
+        if chosen not in self._envs:
+            steps = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
+            self._envs[chosen] = make_episode_env(chosen, self.size, **steps)
+        return self._envs[chosen]
 
     @cached_property
-    def _envs(self) -> dict[tuple[str, str], VectorEnv[Any, Any, Any]]:
+    def _envs(self) -> dict[EnvConfig, VectorEnv[Any, Any, Any]]:
         return {}
-
-    @cached_property
-    def _variant(self) -> Variant:
-        """What the environment is for agents."""
-        check_name("env", self.env_id, ENVIRONMENTS.names())
-        kind: type[Variant] = ENVIRONMENTS.load(self.env_id)
-        own = {field.name for field in fields(kind)}
-        return kind(**{name: value for name, value in self.arguments.items() if name in own})
 
     @cached_property
     def metric(self) -> str:
@@ -189,17 +176,17 @@ class Episodes:
     @cached_property
     def reference(self) -> str:
         """The environment's optimum, with the truth; where there is none, the first that its variant lists."""
-        return self._variant.comparison.reference
+        return self.config.variant.comparison.reference
 
     @cached_property
     def contenders(self) -> tuple[str, ...]:
         """What the environment's variant lists, else every controller whose decisions its actions can express."""
-        return contenders_of(self._base.settings)
+        return contenders_of(self.config.for_any_decision)
 
     @property
     def systems(self) -> tuple[str, ...]:
         """Other systems to compare with: all where rounds are independent, else none."""
-        return tuple(SYSTEMS) if self._base.settings.variant.comparison.states else ()
+        return tuple(SYSTEMS) if self.config.variant.comparison.states else ()
 
     def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
         """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
@@ -212,13 +199,11 @@ class Episodes:
         return play_episodes(self.env_for(chosen), chosen, self.seed, progress)
 
     def env_for(self, contender: Contender) -> VectorEnv[Any, Any, Any]:
-        """The environment in which a contender plays: with its action encoding, and as it needs it."""
-        return self.env(self._action_of(contender), with_uplink_of(contender, self._variant))
-
-    def _action_of(self, contender: Contender) -> str | None:
-        if isinstance(contender, Policy):
-            return contender.settings.action
-        return None if isinstance(contender, Controller | PlugIn) else self.action
+        """Return the environment in which a contender plays: with its action encoding and its uplink."""
+        config = self.config.for_contender(contender)
+        if isinstance(contender, Controller | PlugIn):
+            return self.env(config.for_any_decision)
+        return self.env(config.replace(action=contender.config.action) if isinstance(contender, Policy) else config)
 
     def values(self, contender: Contender | str, progress: ReportProgress | None = None) -> FloatArray:
         """The metric (n,) of a contender, or of the one of a name."""
@@ -226,7 +211,10 @@ class Episodes:
 
     def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by the metric; details are all that the statistics hold."""
-        played = {name: self.play(contender, begin(name)) for name, contender in contenders.items()}
+        played = {}
+        for name, contender in contenders.items():
+            with attributed(name):
+                played[name] = self.play(contender, begin(name))
         return compare_episodes(played, self.reference, self.metric)
 
     @property
@@ -238,31 +226,25 @@ class Episodes:
     def title(self) -> str:
         """How many, and how long."""
         kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
-        return f"{self.size} {kind} of {self._variant.comparison.span(self._base.max_episode_steps)}"
+        return f"{self.size} {kind} of {self.config.variant.comparison.span(self._base.max_episode_steps)}"
 
     @property
     def about(self) -> dict[str, Any]:
         """Environment, sizes, seed, metric, reference and scenario."""
         return {
-            "env": self.env_id,
-            "arguments": {name: str(value) for name, value in self.arguments.items()},
+            "env": self.config.env_id,
+            "arguments": {name: str(value) for name, value in self.config.chosen_arguments.items()},
             "episodes": self.size,
             "rounds": self._base.max_episode_steps,
             "seed": self.seed,
             "metric": self.metric,
             "reference": self.reference,
-            "scenario": self._base.scenario.to_dict(),
+            "scenario": self.config.scenario.to_dict(),
         }
 
     @property
     def _base(self) -> MultiSpinVectorEnv:
         return native(self.env())
-
-
-def differing(variant: Variant, other: Variant) -> dict[str, Any]:
-    """Arguments of an environment that are not those of another."""
-    pairs = ((entry.name, getattr(variant, entry.name)) for entry in fields(variant))
-    return {name: value for name, value in pairs if value != getattr(other, name)}
 
 
 Cases = States | Episodes
@@ -273,46 +255,47 @@ def listed_contenders(cases: Cases) -> dict[str, str]:
     return {name: name for name in (cases.reference, *cases.contenders)}
 
 
-def heading(env_id: str, arguments: Mapping[str, Any], scenario: Scenario, what: str) -> str:
-    """The system that a table is about, and what it shows of it, in a line."""
-    chosen = "".join(f", {name}={value}" for name, value in arguments.items())
-    megahertz = scenario.total_bandwidth / 1e6
-    return f"{env_id}{chosen}, {scenario.label}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
+def changed_settings(arguments: Mapping[str, Any]) -> str:
+    """Return settings that a user chose as headings show them, each behind a comma."""
+    return "".join(f", {name}={value}" for name, value in arguments.items())
 
 
-def held_out(env_id: str, settings: Settings, size: int | None = None, offset: int = 0) -> Cases:
-    """Cases that training and tuning never see: states where the environment's rounds are independent, else episodes.
+def heading(config: EnvConfig, what: str) -> str:
+    """Title of a table in a line: the environment, its system, and what the table shows of it."""
+    scenario = config.scenario
+    system = f"{config.env_id}{changed_settings(config.changes)}, {scenario.label}"
+    return f"{system}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, {what}"
+
+
+def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cases:
+    """Return cases that training and tuning never see: states where rounds are independent, else episodes.
 
     By default as many as tables have. Another ``offset`` of the seed gives fresh cases.
     """
-    kind = cases_of(settings)
-    chosen, measured = size or kind.default_size, settings.held_out
+    kind = cases_of(config)
+    chosen, measured = size or kind.default_size, config.held_out
     if kind is States:
         return _states(measured, chosen, HELD_OUT_SEED + offset, CERTIFICATE)
-    return _episodes(env_id, measured, chosen, EPISODE_SEED + offset)
+    return Episodes(measured, chosen, EPISODE_SEED + offset)
 
 
-def watched(env_id: str, settings: Settings) -> Cases:
-    """Cases that a training run watches itself on; the optimum there is not certified, which takes less time."""
-    kind = cases_of(settings)
+def watched(config: EnvConfig) -> Cases:
+    """Return cases that a training run watches itself on; the optimum is not certified, which takes less time."""
+    kind = cases_of(config)
     if kind is States:
-        return _states(settings, kind.watched_size, VALIDATION_SEED, None)
-    return _episodes(env_id, settings, kind.watched_size, TUNING_SEED)
+        return _states(config, kind.watched_size, VALIDATION_SEED, None)
+    return Episodes(config, kind.watched_size, TUNING_SEED)
 
 
-def cases_of(settings: Settings) -> type[States] | type[Episodes]:
-    """Kind of cases that an environment is compared on."""
-    return States if settings.variant.comparison.states else Episodes
+def cases_of(config: EnvConfig) -> type[States] | type[Episodes]:
+    """Return the kind of cases that an environment is compared on."""
+    return States if config.variant.comparison.states else Episodes
 
 
-def _states(settings: Settings, size: int, seed: int, certify: float | None) -> States:
-    best = ContenderName.parse(settings.variant.comparison.reference).controller
-    names = contenders_of(settings)
-    return States.draw(settings.scenario, size, seed, reference=best, contenders=names, certify=certify)
-
-
-def _episodes(env_id: str, settings: Settings, size: int, seed: int) -> Episodes:
-    return Episodes(env_id, size, settings.scenario, settings.chosen_arguments, seed, settings.action)
+def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> States:
+    best = ContenderName.parse(config.variant.comparison.reference).controller
+    names = contenders_of(config)
+    return States.draw(config.scenario, size, seed, reference=best, contenders=names, certify=certify)
 
 
 def bounds_of(episodes: Episodes) -> FloatArray | None:
@@ -320,13 +303,12 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
 
     An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
     """
-    played: Any = native(episodes.env())
-    channel, variant = played.scenario.channel, played.variant
-    if channel not in BOUNDED_CHANNELS or not variant.comparison.has_bound:
+    config = episodes.config.for_any_decision
+    channel = config.scenario.channel
+    if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
         return None
-    old = replace(variant, channel_report="old")  # shows the mean gains, and draws the same devices
-    env = episodes.env(variant=old)
+    env = episodes.env(config.replace(channel_report="old"))  # shows the mean gains, and draws the same devices
     env.reset(seed=episodes.seed)
-    here = native(env)
-    gain = here.observed.system.mean_gain if channel == "independent" else None
-    return rate_bound(here.scenario, here.state.system, channel=channel, mean_gain=gain)
+    base = native(env)
+    gain = base.observed.system.mean_gain if channel == "independent" else None
+    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)

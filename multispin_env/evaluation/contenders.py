@@ -1,16 +1,19 @@
 """Contenders: whatever decides in an environment, and what each kind of it may look at."""
 
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.checks import reason
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import Settings, Variant
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
@@ -33,6 +36,26 @@ SLOW = ("algorithm1",)
 """Minutes for a table; compared only by request."""
 
 
+class ContenderError(ValueError):
+    """Error of a contender, by its name."""
+
+
+@contextmanager
+def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
+    """Turn errors of a contender into `ContenderError`, all but some classes; Ctrl-C stays what it is."""
+    untouched: tuple[type[Exception], ...] = (ContenderError, MemoryError, *but)
+    try:
+        yield
+    except untouched:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        # commands raise another class at Ctrl-C, and workers get none: there this one is the contender's
+        pressed = type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if isinstance(error, KeyboardInterrupt) and pressed:
+            raise
+        raise ContenderError(f"{name}: {reason(error)}") from error
+
+
 def native(env: Any) -> MultiSpinVectorEnv:
     """Return the vector environment of this project inside ``env``; ``ValueError`` if there is none."""
     base = getattr(env, "unwrapped", env)
@@ -48,31 +71,25 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
     Without estimators (``"optimal"``, or ``"optimal+clairvoyant"``) it will know the truth, with them
     (``"optimal+filter"``) what may be observed. Options are fields of the classes, as ``{"moment": 2.0}``.
     """
-    return native(env).settings.contender(name, **dict(options or {}))
+    return native(env).config.contender(name, **dict(options or {}))
 
 
-def contenders_of(settings: Settings) -> tuple[str, ...]:
+def contenders_of(config: EnvConfig) -> tuple[str, ...]:
     """Names worth comparing in an environment.
 
     Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
     """
-    return settings.variant.comparison.contenders or tuple(
-        name for name in controller_names("rounds", settings.scenario) if name not in SLOW and _can_play(name, settings)
+    return config.variant.comparison.contenders or tuple(
+        name for name in controller_names("rounds", config.scenario) if name not in SLOW and _can_play(name, config)
     )
 
 
-def with_uplink_of(contender: Any, variant: Variant) -> Variant:
-    """Return the environment with the uplink that a controller's decisions without the barrier are for."""
-    rule: Any = contender.base if isinstance(contender, PlugIn) else contender
-    return variant.with_uplink(rule.discipline) if isinstance(rule, Controller) else variant
-
-
-def _can_play(name: str, settings: Settings) -> bool:
+def _can_play(name: str, config: EnvConfig) -> bool:
     """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
-    if not settings.actions.common_draft_length:
+    if not config.actions.common_draft_length:
         return True
-    state = sample_state(settings.scenario, np.random.default_rng(0), 500)
-    length = make_controller(name, settings.scenario)(state).draft_length
+    state = sample_state(config.scenario, np.random.default_rng(0), 500)
+    length = make_controller(name, config.scenario)(state).draft_length
     return bool((length == length[:, :1]).all())
 
 

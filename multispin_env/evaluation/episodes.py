@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.settings import InfoKeys
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.envs.variant import InfoKeys
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.physics.rounds import jain_index, utility
-from multispin_env.registry import ENVIRONMENTS
-from multispin_env.scenario import Scenario
 
 
 @dataclass(eq=False)
@@ -117,17 +115,9 @@ def unseen(name: str) -> None:
     """Begin a part that nobody watches."""
 
 
-def make_episode_env(
-    env_id: str, episodes: int, scenario: Scenario | str, arguments: Mapping[str, Any] | None = None
-) -> VectorEnv[Any, Any, Any]:
-    """Make the vector environment whose copies are the episodes, n ≥ 2.
-
-    A `Scenario` is taken as it is where some environments would change a preset.
-    """
-    check_name("env", env_id, ENVIRONMENTS.names())
-    check_integer("episodes", episodes, 2)
-    given = dict(arguments or {})
-    env = gym.make_vec(env_id, num_envs=episodes, vectorization_mode="vector_entry_point", scenario=scenario, **given)
+def make_episode_env(config: EnvConfig, episodes: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """Make the vector environment whose copies are the episodes, n ≥ 2; options as of `EnvConfig.make_vec`."""
+    env = config.make_vec(check_integer("episodes", episodes, 2), **options)
     rounds_of(native(env))
     return env
 
@@ -184,7 +174,7 @@ def play_system(
     base = native(env)
     check_name("system", name, SYSTEMS)
     if not base.variant.comparison.states:
-        variant = type(base.settings.variant).__name__
+        variant = type(base.variant).__name__
         raise ValueError(f"system: expected an environment whose rounds are independent for {name!r}, got {variant}")
     system, rounds, users = SYSTEMS[name], rounds_of(base), base.scenario.num_users
     assert rounds is not None  # independent rounds never end by themselves

@@ -13,11 +13,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.checks import cut
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
-from multispin_env.envs.registration import loaded_arguments, saved_arguments
-from multispin_env.envs.settings import Settings, Variant
 from multispin_env.files import MIB, read_bytes, read_json
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 Entries = dict[str, NDArray[np.float32]]
@@ -27,7 +26,7 @@ Network = Callable[[Entries], NDArray[np.float32]]
 """Entries of n observations to n actions within [-1, 1], (n, K, columns) or flat, (n, K · columns)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Policy:
     """Deterministic decisions of a network, through the observation and action codecs of its environment.
 
@@ -36,19 +35,24 @@ class Policy:
 
     Parameters
     ----------
-    settings
-        The environment that it decides for.
+    config
+        Configuration of the environment that it decides for.
     network
         From observations to actions; one that remembers has ``reset()``, as `Recurrent`.
     """
 
-    settings: Settings
+    config: EnvConfig
     network: Network
+
+    def __repr__(self) -> str:
+        scenario, variant = self.config.scenario, type(self.config.variant).__name__
+        system = f"{scenario.label}, K = {scenario.num_users}"
+        return f"<{type(self).__name__} for {variant}, {system}, {self.config.action} actions>"
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of ``gymnasium.make`` for an environment whose observations and actions are the policy's."""
-        return {"action": self.settings.action, **self.settings.arguments}
+        return {"action": self.config.action, **self.config.arguments}
 
     def on(self, scenario: Scenario) -> Self:
         """Return the same policy for another scenario.
@@ -58,7 +62,7 @@ class Policy:
         ValueError
             For a scenario in which other numbers are observed than the network reads.
         """
-        own = self.settings.scenario
+        own = self.config.scenario
         if bool(own.verification_pieces) != bool(scenario.verification_pieces):
             law = "depends" if own.verification_pieces else "does not depend"
             got = scenario.server or "another law"
@@ -67,7 +71,7 @@ class Policy:
             raise ValueError(
                 f"tasks: expected {len(own.tasks)}, as in the agent's own scenario, got {len(scenario.tasks)}"
             )
-        return replace(self, settings=replace(self.settings, scenario=scenario))
+        return replace(self, config=replace(self.config, scenario=scenario))
 
     def reset(self) -> None:
         """Begin new episodes, for which a network that remembers forgets."""
@@ -89,7 +93,7 @@ class Policy:
         batch = np.shape(observation[SHARED])[:-1]
         arrays = {name: np.asarray(observation[name], np.float32) for name in wanted}
         action = self.network({name: array.reshape(-1, array.shape[-1]) for name, array in arrays.items()})
-        return action.reshape(*batch, -1, self.settings.actions.columns)
+        return action.reshape(*batch, -1, self.config.actions.columns)
 
     def __call__(self, state: Any) -> Any:
         """Decide for one state (K,) or a batch (..., K); K may differ from the scenario's.
@@ -99,26 +103,26 @@ class Policy:
         ValueError
             For a bad state, or where the environment does not show the whole state.
         """
-        if not self.settings.variant.learning.sees_state:
+        if not self.config.variant.learning.sees_state:
             raise ValueError(
-                f"state: expected observations, by act(), for a policy of {type(self.settings.variant).__name__}, "
+                f"state: expected observations, by act(), for a policy of {type(self.config.variant).__name__}, "
                 "got a SystemState"
             )
-        settings = self._for_users(np.shape(state.draft_time)[-1])
-        actions = settings.actions
+        config = self._for_users(np.shape(state.draft_time)[-1])
+        actions = config.actions
         checked = actions.checked_state(state)
-        return actions.decode(self.act(settings.observations.encode(checked)), checked)
+        return actions.decode(self.act(config.observations.encode(checked)), checked)
 
     @cached_property
     def _wanted(self) -> list[str]:
         """Names of the entries that it reads; the space, which knows them, takes longer to make than a decision."""
-        return list(self.settings.observations.space.spaces)
+        return list(self.config.observations.space.spaces)
 
-    def _for_users(self, users: int) -> Settings:
-        scenario = self.settings.scenario
+    def _for_users(self, users: int) -> EnvConfig:
+        scenario = self.config.scenario
         if users == scenario.num_users:
-            return self.settings
-        return replace(self.settings, scenario=scenario.replace(num_users=users))
+            return self.config
+        return replace(self.config, scenario=scenario.replace(num_users=users))
 
 
 MEMORY, NEXT_MEMORY = "memory", "next_memory"
@@ -203,8 +207,8 @@ def load_policy(folder: Path | str) -> Policy:
         raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
     if checksum(content) != about["sha256"].get(ONNX):
         raise ValueError(f"{folder / ONNX}: expected the file that {POLICY} was written with, got another")
-    settings = settings_of(about, folder / POLICY)
-    return Policy(settings, _network(_session(content, list(about["inputs"]), folder / ONNX), folder / ONNX))
+    config = config_of(about, folder / POLICY)
+    return Policy(config, _network(_session(content, list(about["inputs"]), folder / ONNX), folder / ONNX))
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,37 +217,37 @@ class OnnxNetwork:
 
     session: Any
     outputs: tuple[str, ...]
+    options: Any  # of its runs
 
     def __call__(self, entries: Entries) -> Any:
         """Outputs for entries (n, size), of which those that the network does not read are left out."""
         read = {entry.name: entries[entry.name] for entry in self.session.get_inputs()}
-        found = self.session.run(self.outputs, read)
+        found = self.session.run(self.outputs, read, self.options)
         return found if len(found) > 1 else found[0]
 
 
 def _network(session: Any, path: Path) -> Network:
     """Network of a `Policy` that onnxruntime runs."""
+    options = onnx_runtime().RunOptions()
+    options.log_severity_level = SILENT
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}
     if MEMORY not in shapes:
-        return OnnxNetwork(session, (OUTPUT,))
+        return OnnxNetwork(session, (OUTPUT,), options)
     size = shapes[MEMORY][-1] if len(shapes[MEMORY]) == 2 else None
     if not isinstance(size, int) or not 1 <= size <= LARGEST_MEMORY:
         raise ValueError(
             f"{path}: {MEMORY}: expected (n, size) with a size of 1 to {LARGEST_MEMORY}, got {shapes[MEMORY]}"
         )
-    return Recurrent(OnnxNetwork(session, (OUTPUT, NEXT_MEMORY)), size)
+    return Recurrent(OnnxNetwork(session, (OUTPUT, NEXT_MEMORY), options), size)
 
 
-def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-    """What ``policy.json`` says of a policy for an environment with these arguments, and of its files by name."""
+def describe(config: EnvConfig, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the content of ``policy.json`` for a policy of this environment with these files, by name."""
     return {
         "kind": KIND,
         "schema": SCHEMA,
-        "env": env,
-        "action": settings.action,
-        "arguments": saved_arguments(type(settings.variant), arguments),
-        "inputs": list(settings.observations.space.spaces),
-        "scenario": settings.scenario.to_dict(),
+        **config.to_dict(),
+        "inputs": list(config.observations.space.spaces),
         "sha256": {name: checksum(content) for name, content in files.items()},
     }
 
@@ -273,22 +277,20 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
 
 
-def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
-    """Environment that ``policy.json`` describes; ``ValueError`` if there is none like it."""
+def config_of(about: Mapping[str, Any], path: Path) -> EnvConfig:
+    """Read the environment that ``policy.json`` describes; ``ValueError`` if there is none like it."""
     try:
-        variant: type[Variant] = ENVIRONMENTS.load(about["env"])
-        arguments = loaded_arguments(variant, about["arguments"], path.parent)
-        settings = Settings(Scenario.from_dict(about["scenario"]), variant(**arguments), about["action"])
-        shown = list(settings.observations.space.spaces)
-        if shown != about["inputs"]:
-            raise ValueError(f"inputs: expected {shown}, got {about['inputs']}")
-        return settings
+        config = EnvConfig.from_dict(about, path.parent)
+        expected = list(config.observations.space.spaces)
+        if expected != about["inputs"]:
+            raise ValueError(f"inputs: expected {expected}, got {about['inputs']}")
+        return config
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
 
 
-def _session(content: bytes, inputs: list[str], path: Path) -> Any:
-    """The network, on one core: it is small, and more threads only wait for each other."""
+def onnx_runtime() -> Any:
+    """Import onnxruntime; ``ModuleNotFoundError`` says how to install it."""
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -297,17 +299,26 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
             'install it with: pip install "multispin_env[onnx]"',
             name=error.name,
         ) from None
+    return onnxruntime
+
+
+SILENT = 4
+"""Severity of onnxruntime's log above which it prints: its errors are raised too, and print names as they are."""
+
+
+def _session(content: bytes, inputs: list[str], path: Path) -> Any:
+    """The network, on one core: it is small, and more threads only wait for each other."""
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = SILENT
     options.add_session_config_entry("session.load_model_format", "ONNX")  # and none that is not looked through here
     try:
         if _has_inner(memoryview(content)):
             raise ValueError("expected nodes that run once, got loops, branches or functions")
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base but this one
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: can't be read as a network ({reason})") from None
+        raise ValueError(f"{path}: can't be read as a network ({cut(str(error) or type(error).__name__)})") from None
     names, outputs = ([one.name for one in ends] for ends in (session.get_inputs(), session.get_outputs()))
     wanted = {OUTPUT, NEXT_MEMORY} if MEMORY in names else {OUTPUT}
     if not set(names) <= {*inputs, MEMORY} or not wanted <= set(outputs):

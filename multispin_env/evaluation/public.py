@@ -11,11 +11,12 @@ from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import DEFAULT_SCENARIO
+from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
-from multispin_env.evaluation.contenders import Contender, make_contender, native
+from multispin_env.evaluation.contenders import Contender, attributed, make_contender, native
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
 from multispin_env.registry import CONTROLLERS, imported, is_outside
@@ -113,8 +114,8 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        For an unknown name (the nearest is suggested), a bad argument, two contenders of one name, or what can't
-        decide there.
+        For an unknown name (the nearest is suggested), a bad argument, or two contenders of one name. An error of a
+        contender, or an answer that can't be taken, is a `ValueError` that begins with its name.
 
     Examples
     --------
@@ -130,10 +131,16 @@ def compare(
     True
     """
     check_integer("seed", seed, 0)
-    cases = Episodes(env_id, episodes, scenario, arguments, seed, arguments.get("action"))
+    steps = arguments.pop("max_episode_steps", None)
+    config = EnvConfig.of(env_id, scenario, allowed=("max_episode_steps",), **arguments)
+    cases = Episodes(config, episodes, seed, steps)
     shown = chosen_metric(cases, metric)
     plays, reference = with_reference(cases, contenders, against)
-    return compared(cases, {name: cases.play(one) for name, one in plays.items()}, reference, shown)
+    ledgers = {}
+    for name, contender in plays.items():
+        with attributed(name):
+            ledgers[name] = cases.play(contender)
+    return compared(cases, ledgers, reference, shown)
 
 
 def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
@@ -180,10 +187,7 @@ def chosen_metric(cases: Episodes, metric: str | None) -> str:
 
 def compared(cases: Episodes, ledgers: Mapping[str, EpisodeStats], reference: str, metric: str) -> ComparisonTable:
     """Compare what contenders earned in the episodes of these cases."""
-    of_the_system = ("num_users", "total_bandwidth", "server")  # which the title says in its own words
-    told = {name: value for name, value in cases.arguments.items() if name not in of_the_system}
-    what = f"{cases.title}; reference: {reference}"
-    title = heading(cases.env_id, told, native(cases.env()).scenario, what)
+    title = heading(cases.config, f"{cases.title}; reference: {reference}")
     return ComparisonTable(title, tuple(compare_episodes(ledgers, reference, metric)), metric, reference, cases.metric)
 
 
@@ -260,7 +264,10 @@ def with_reference(
         if wanted in entries:
             raise ValueError(f"contenders: expected another name than that of the reference, got {wanted!r}")
         entries[wanted] = wanted
-    plays = {name: one if one in cases.systems else as_contender(one, cases.env()) for name, one in entries.items()}
+    plays: dict[str, Contender | str] = {}
+    for name, one in entries.items():
+        with attributed(name, ValueError, TypeError, ImportError):
+            plays[name] = one if one in cases.systems else as_contender(one, cases.env())
     return plays, wanted if same is None else same
 
 

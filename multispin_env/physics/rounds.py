@@ -8,7 +8,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray, Rng
+from multispin_env.checks import check_instance, check_integer, check_rng
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
@@ -117,8 +118,8 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
     return price(scenario, state, decision, expected_tokens(decision.draft_length, state.acceptance_rate))
 
 
-def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: np.random.Generator) -> Outcome:
-    """Price a decision as `expected_outcome` does, with tokens that ``rng`` draws from [MS] (11).
+def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: Rng) -> Outcome:
+    """Price a decision as `expected_outcome` does, with tokens drawn from [MS] (11) by ``rng``, a generator or a seed.
 
     Examples
     --------
@@ -130,7 +131,8 @@ def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, 
     array([1., 4.])
     """
     state, decision = _checked(scenario, state, decision)
-    return price(scenario, state, decision, sample_tokens(decision.draft_length, state.acceptance_rate, rng))
+    tokens = sample_tokens(decision.draft_length, state.acceptance_rate, check_rng("rng", rng))
+    return price(scenario, state, decision, tokens)
 
 
 def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tuple[SystemState, Decision]:
@@ -181,7 +183,7 @@ class Dynamics:
         return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
 
 
-def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None = None) -> SystemState:
+def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:
     """Draw independent states: new devices with their first round of fading ([MS] §VI).
 
     Parameters
@@ -189,7 +191,7 @@ def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None 
     scenario
         The system.
     rng
-        Source of randomness.
+        A ``numpy.random.Generator``, which is read on, or a seed, as ``numpy.random.default_rng`` takes it.
     size
         Number of states; ``None`` gives one without a batch axis.
 
@@ -198,14 +200,21 @@ def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None 
     SystemState
         Arrays (size, K), or (K,).
 
+    Raises
+    ------
+    ValueError
+        For an argument of another kind; the message names it.
+
     Examples
     --------
-    >>> import numpy as np, multispin_env as ms
+    >>> import multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
-    >>> ms.sample_state(scenario, np.random.default_rng(0), size=5).draft_time.shape
+    >>> ms.sample_state(scenario, 0, size=5).draft_time.shape
     (5, 3)
     """
-    count, num_users = (1 if size is None else size), scenario.num_users
+    check_instance("scenario", scenario, Scenario)
+    rng = check_rng("rng", rng)
+    count, num_users = (1 if size is None else check_integer("size", size, 0)), scenario.num_users
     dynamics = Dynamics.of(scenario)
     users = users_from_uniforms(scenario, rng.random((count, UNIFORMS_PER_USER, num_users)))
     gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, count, num_users))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_array, require
+from multispin_env.checks import check_array, check_instance, require
 from multispin_env.scenario import Scenario
 
 
@@ -229,6 +229,8 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     ``ValueError`` for NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the
     value.
     """
+    check_instance("scenario", scenario, Scenario)
+    check_instance("state", state, SystemState)
     arrays = {field.name: check_array(field.name, getattr(state, field.name)) for field in fields(state)}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
@@ -262,6 +264,7 @@ def checked_decision(scenario: Scenario, decision: Decision) -> Decision:
     ``ValueError`` for lengths that are no integers in the range of the scenario, bandwidths that are not above zero
     (zero is allowed for a device that drafts nothing) or exceed the budget by more than `BUDGET_TOLERANCE`.
     """
+    check_instance("decision", decision, Decision)
     length = check_array("draft_length", decision.draft_length)
     bandwidth = check_array("bandwidth", decision.bandwidth)
     for field, array in (("draft_length", length), ("bandwidth", bandwidth)):

@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_real, shown
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rng
+from multispin_env.checks import check_instance, check_plausible, check_real, check_rng, shown
 from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
@@ -46,6 +46,7 @@ class ServiceLevel:
             value = getattr(self, name)
             if value != np.inf or name == "e2el_per_token":
                 check_real(name, value, 0.0, open_low=name != "e2el_per_token")
+        check_plausible(vars(self))
 
     def first_due(self, arrived: FloatArray | float) -> FloatArray:
         """When the first token of requests (...) is due, in s on the clock of the arrivals."""
@@ -123,10 +124,10 @@ class Workload:
     thins_after: float = np.inf
 
     def __post_init__(self) -> None:
-        _check_part("arrivals", self.arrivals, Arrivals, "an object that make_arrivals makes")
-        _check_part("level", self.level, ServiceLevel, "a ServiceLevel")
+        check_instance("arrivals", self.arrivals, Arrivals, "an object that make_arrivals makes")
+        check_instance("level", self.level, ServiceLevel)
         if self.lengths is not None:
-            _check_part("lengths", self.lengths, Lengths, "an object that make_lengths makes, or None")
+            check_instance("lengths", self.lengths, Lengths, "an object that make_lengths makes, or None")
         elif self.arrivals.own_output is None:
             raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
         object.__setattr__(self, "rate", self._checked_rate())
@@ -180,8 +181,9 @@ class Workload:
         """Mean tokens/s that all devices together ask for; where arrivals are closed, if answers took no time."""
         return sum(self.rates) / 2.0 * self.mean_output
 
-    def open(self, rng: np.random.Generator, num_users: int) -> Source:
-        """Begin an episode, with a generator of its own; ``ValueError`` if there are not K shares, but some."""
+    def open(self, rng: Rng, num_users: int) -> Source:
+        """Begin an episode with its own generator or a seed; ``ValueError`` if there are not K shares, but some."""
+        rng = check_rng("rng", rng)
         if self.shares is not None and len(self.shares) != num_users:
             raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
         low, high = self.rates
@@ -227,11 +229,6 @@ class _Thinning:
         doubled = np.add.accumulate(np.concatenate([self.doubled[None], times[1:] > self.after]), 0)
         self.last, self.doubled = times[-1], doubled[-1]
         return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], 500)), prompt, output)
-
-
-def _check_part(field: str, part: object, kind: type[Any], expected: str) -> None:
-    if isinstance(part, type) or not isinstance(part, kind):
-        raise ValueError(f"{field}: expected {expected}, got {shown(part)}")
 
 
 def _checked_shares(shares: Any) -> tuple[float, ...]:

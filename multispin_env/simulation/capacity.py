@@ -10,7 +10,15 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.at_server import SERVER_ONLY, AtServer
 from multispin_env.baselines.systems import colocated_round_time
-from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
+from multispin_env.checks import (
+    check_instance,
+    check_integer,
+    check_keywords,
+    check_name,
+    check_plausible,
+    check_real,
+    shown,
+)
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.greedy import estimated_rates
 from multispin_env.controllers.names import check_controller, controller_names, make_controller, modified
@@ -39,11 +47,25 @@ Rule = str | Callable[[Scenario], Controller[Any, Any]]
 
 
 @dataclass(frozen=True)
+class StatesPoint:
+    """Share of random states in which so many devices are served in time."""
+
+    load: int
+    share: float
+
+    def __str__(self) -> str:
+        return f"K = {self.load}: {100.0 * self.share:.1f} % in time"
+
+
+@dataclass(frozen=True)
 class LoadPoint:
     """What was found at one load, requests/s or devices."""
 
     load: float
     run: ServiceRun
+
+    def __str__(self) -> str:
+        return f"load {self.load:.4g}: {100.0 * self.share:.1f} % in time"
 
     @property
     def share(self) -> float:
@@ -112,7 +134,15 @@ class Capacity:
 
 
 @overload
-def capacity(scenario: Scenario, *, tpot: float, system: str = ..., states: int = ..., seed: int = ...) -> int: ...
+def capacity(
+    scenario: Scenario,
+    *,
+    tpot: float,
+    system: str = ...,
+    states: int = ...,
+    seed: int = ...,
+    report: Callable[[StatesPoint], None] | None = ...,
+) -> int: ...
 @overload
 def capacity(
     scenario: Scenario,
@@ -150,7 +180,7 @@ def capacity(
     scenario
         The system. With ``tpot`` its number of users does not matter.
     tpot
-        Time per output token in seconds, > 0.
+        Time per output token in seconds, in (0, 5].
     workload
         Requests and their limits.
     **options
@@ -159,6 +189,11 @@ def capacity(
         - ``system``: ``"multi-spin"`` (default), ``"autoregressive"`` (the server alone) or ``"colocated"`` (the server
           drafts for all).
         - ``states``: how many random states, default 200; ``seed``: of them, default 0.
+
+        With either:
+
+        - ``report``: called with each load as soon as it was tried, which has ``load`` and ``share``, the part in time;
+          ``report=print`` shows how far it is, a line for each load.
 
         With ``workload``:
 
@@ -171,7 +206,6 @@ def capacity(
         - ``copies``: at most, default 64; where requests are many, 8 or more of them do;
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: that a run holds at least, more or less, default 600: at small loads it takes longer.
-        - ``report``: told each load that was tried.
 
     Returns
     -------
@@ -181,8 +215,8 @@ def capacity(
     Raises
     ------
     ValueError
-        For both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range, or a workload without
-        limits.
+        For both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range, one that must have
+        been meant in another unit, or a workload without limits.
     TypeError
         For an option that is not of the question.
 
@@ -192,6 +226,9 @@ def capacity(
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
     >>> ms.capacity(scenario, tpot=0.04, system="autoregressive")
     82
+    >>> ms.capacity(scenario, tpot=0.02, system="autoregressive", report=print)
+    K = 1: 0.0 % in time
+    0
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> workload = ms.Workload(
     ...     arrivals=ms.make_arrivals("poisson"),
@@ -204,6 +241,7 @@ def capacity(
     >>> drafts.value > ms.capacity(scenario, workload=workload, controller="autoregressive", **few).value
     True
     """
+    check_instance("scenario", scenario, Scenario)
     if tpot is not None and workload is None:
         check_keywords("capacity", options, _by_formulas.__kwdefaults__ or ())
         return _by_formulas(scenario, tpot, **options)
@@ -239,7 +277,9 @@ def _by_simulation(
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
     """``ValueError`` for what `capacity` can't answer by simulation."""
+    check_instance("workload", workload, Workload)
     check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
+    check_plausible({"percent": percent})
     check_name("by", by, UNITS)
     check_integer("copies", copies, 2)
     level = workload.level
@@ -261,6 +301,9 @@ def rule_names() -> tuple[str, ...]:
 def candidates_of(rule: Rule) -> Candidates:
     """What a rule stands for; ``ValueError`` for an unknown name suggests the nearest."""
     if not isinstance(rule, str):
+        if isinstance(rule, Controller) or not callable(rule):
+            expected = "a name, or what makes a controller for a scenario"
+            raise ValueError(f"controller: expected {expected}, got {shown(rule)}")
         return lambda scenario: (rule(scenario),)
     base, *others = rule.split("+")
     check_controller(base, rule_names())
@@ -462,9 +505,16 @@ def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share:
 
 
 def _by_formulas(
-    scenario: Scenario, tpot: float, *, system: str = "multi-spin", states: int = 200, seed: int = 0
+    scenario: Scenario,
+    tpot: float,
+    *,
+    system: str = "multi-spin",
+    states: int = 200,
+    seed: int = 0,
+    report: Callable[[StatesPoint], None] | None = None,
 ) -> int:
     check_real("tpot", tpot, 0.0, open_low=True)
+    check_plausible({"tpot": tpot})
     check_name("system", system, FEASIBLE)
     check_integer("states", states, 1)
     check_integer("seed", seed, 0)
@@ -472,7 +522,10 @@ def _by_formulas(
 
     def serves(users: int) -> bool:
         served = FEASIBLE[system](scenario.replace(num_users=users), devices.first(users), tpot)
-        return bool(served.mean() >= PERCENT / 100.0)
+        point = StatesPoint(users, float(served.mean()))
+        if report is not None:
+            report(point)
+        return point.share >= PERCENT / 100.0
 
     low, high = 0, 1
     while high <= MOST_COMPUTED and serves(high):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_instance, check_integer, check_real
 from multispin_env.controllers.base import Controller
 from multispin_env.physics.continuous.averages import LongRun, long_run_averages, seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -87,11 +87,12 @@ def long_run(
     >>> bool(0.0 < found.uplink < 1.0)
     True
     """
+    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
     system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
-    return long_run_averages(controller, system, checked, warm_up, horizon, seed)
+    return long_run_averages(controller, system, checked, warm_up, horizon, seed=seed)
 
 
 def serve(
@@ -163,6 +164,8 @@ def serve(
     >>> bool(slow.pooled.ttft[0] > fast.pooled.ttft[0])  # the median
     True
     """
+    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
+    check_instance("workload", workload, Workload)
     check_integer("copies", copies, 1)
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
@@ -192,8 +195,12 @@ def serve_in(
     seed: int,
     state: SystemState | None = None,
     enough: Callable[[ServiceRun], bool] | None = None,
+    passes: float = np.inf,
 ) -> ServiceRun:
-    """As `serve`, in a system with a workload that is there; what it takes has been checked."""
+    """As `serve`, in a system with a workload that is there; what it takes has been checked.
+
+    After ``passes`` the run ends, and after a quarter of them all count, if its time is not over before.
+    """
     core = seeded_core(system, copies, seed, drawn=True)
     if state is None:
         core.reset()
@@ -202,9 +209,9 @@ def serve_in(
     log = ServiceLog(copies, system.scenario.num_users, warm_up)
     playing = np.ones(copies, dtype=np.bool_)
     for step in count():
-        begun = core.state.time
+        begun = core.state.time if step < passes / 4 else np.full(copies, np.inf)
         log.add(core.step(controller(core.state)), begun, playing)
-        ended = playing & (core.state.time >= warm_up + horizon)
+        ended = playing & ((core.state.time >= warm_up + horizon) | (step + 1 >= passes))
         if enough is not None and step % 64 == 0 and enough(log.counts()):
             ended = playing.copy()
         if ended.any():

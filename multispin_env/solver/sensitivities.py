@@ -10,6 +10,7 @@ from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import TINY, Problem, checked_problem, in_chunks
 from multispin_env.solver.relaxed import relaxed_optimum
+from multispin_env.solver.rule import fast_lengths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,9 +118,23 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
 
 
 def _solve(problem: Problem) -> tuple[FloatArray, ...]:
-    """G, L, φ, λ; w and w / (φ − L T) of each user; P."""
+    """G, L, φ, λ; w and w / (φ − L T) of each user; P.
+
+    The fast rule's whole lengths are priced too: next to the ends of the range, and where uploads take next to nothing
+    of a round, the relaxed optimum is known to few digits.
+    """
     at = relaxed_optimum(problem)
-    room = np.maximum(at.latency[:, None] - at.length * problem.draft_time, TINY)
-    share = problem.token_time * at.length / room
+    lengths = np.stack([at.length, fast_lengths(problem)[0]], 1)
+    value = problem.value(lengths)
+    best = np.where(value[:, 1] > value[:, 0], 1, 0)
+    rows = np.arange(len(best))
+    length, whole = lengths[rows, best], best == 1
+    latency = np.where(whole, problem.latency(lengths)[:, 1], at.latency)
+    room = np.maximum(latency[:, None] - length * problem.draft_time, TINY)
+    share = problem.token_time * length / room
     slope = share / room
-    return at.value, at.length, at.latency, at.price, share, slope, np.maximum(slope.sum(-1), TINY)
+    pull = slope.sum(-1)
+    goodput = np.where(whole, value[:, 1], at.value)
+    drafts = pull > 0.0
+    pull = np.where(drafts, pull, np.inf)  # where nobody drafts, no resource of a draft changes anything
+    return goodput, length, latency, np.where(whole | ~drafts, goodput / pull, at.price), share, slope, pull

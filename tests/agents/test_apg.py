@@ -13,7 +13,7 @@ from agents.apg import WIDE, WINDOW, APGSettings, Play
 from agents.base import scenarios_like
 from agents.vec_env import make_vec_env
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from tests.families import SLOPING
@@ -24,8 +24,8 @@ TINY = ["--agent", "apg", "--num-users", "6", "--seed", "3"]
 
 def vector(env_id=FULL, action="lengths", copies=8, users=5):
     scenario = ms.Scenario.preset("llama2", num_users=users)
-    settings = Settings(scenario, ENVIRONMENTS.load(env_id)(), action)
-    return make_vec_env(env_id, settings, copies, max_episode_steps=64, seed=0)
+    settings = EnvConfig.of(env_id, scenario, action=action)
+    return make_vec_env(settings, copies, max_episode_steps=64, seed=0)
 
 
 def test_it_learns_in_its_own_system_and_in_others():
@@ -133,7 +133,7 @@ def test_learning_ends_with_its_cases_or_when_it_is_told(model, monkeypatch):
 
 
 def like(scenario, env_id=FULL):
-    return scenarios_like(Settings(scenario, ENVIRONMENTS.load(env_id)(), "lengths"))
+    return scenarios_like(EnvConfig.of(env_id, scenario, action="lengths"))
 
 
 def test_presets_of_the_same_lengths_and_tasks_are_like_it():

@@ -181,7 +181,7 @@ def kept(folder, scores, trained, best=None):
     with (folder / "printed").open("w", encoding="utf-8") as printed:
         console = Console(file=printed, width=200)
         monitor = TrainingMonitor(folder, Scripted(scores), Clock(), console, best)
-        monitor.init_callback(load_run_model(trained, config.env, config.settings))
+        monitor.init_callback(load_run_model(trained, config.env))
         monitor.model.set_logger(configure(None, []))
         files = []
         for _ in scores:

@@ -90,7 +90,7 @@ def test_a_run_where_the_family_without_the_barrier_hides(tmp_path, capsys):
     assert main(["train", *given]) == 0
     config, _ = load_config(folder)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    comparison = config.settings.variant.comparison
+    comparison = config.env.variant.comparison
     assert {row["name"] for row in table["rows"]} == {*comparison.contenders, "evolution (tuned)"}
     assert table["about"]["reference"] == comparison.reference
     capsys.readouterr()
@@ -120,8 +120,8 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *chosen]) == 0
     config, _ = load_config(folder)
     assert config.arguments["spread"] == 0.2
-    assert not config.settings.variant.history
-    assert config.settings.variant.mean_rounds == 8
+    assert not config.env.variant.history
+    assert config.env.variant.mean_rounds == 8
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
     assert "HiddenAcceptance-v0, mean_rounds=8, spread=0.1, llama2, K = 3" in capsys.readouterr().out

@@ -13,8 +13,7 @@ from agents.base import tuning_for
 from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
 from agents.policies import policy_of
 from agents.vec_env import first_seed, make_vec_env
-from multispin_env.envs.settings import Settings
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.envs.config import EnvConfig
 
 CLOSED, OPEN, AHEAD = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0", "MultiSpin/DraftAhead-v0"
 SMALL = EvolutionSettings(pairs=3, cases=2, width=8)
@@ -22,12 +21,12 @@ SMALL = EvolutionSettings(pairs=3, cases=2, width=8)
 
 def settings_of(env_id=CLOSED, action="tuned", **arguments):
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    return Settings(scenario, ENVIRONMENTS.load(env_id)(**{"reference": "own-pace", **arguments}), action)
+    return EnvConfig.of(env_id, scenario, action=action, **{"reference": "own-pace", **arguments})
 
 
 def model_of(settings=None, agent=SMALL, seed=0, env_id=CLOSED):
     settings = settings_of() if settings is None else settings
-    env = make_vec_env(env_id, settings, agent.num_envs, None, seed=0)
+    env = make_vec_env(settings, agent.num_envs, None, seed=0)
     return agent.build(env, lambda progress: progress, seed=seed, device="cpu", tuning=tuning_for(settings))
 
 
@@ -48,7 +47,7 @@ def test_a_population_is_its_networks_one_by_one(rng):
 def test_the_untrained_policy_is_the_rule(env_id, reference):
     settings = settings_of(env_id, reference=reference, rho=100.0)
     policy = policy_of(model_of(settings, env_id=env_id), settings)
-    env = make_vec_env(env_id, settings, 3, None, seed=5).env
+    env = make_vec_env(settings, 3, None, seed=5).env
     observation, _ = env.reset(seed=5)
     for _ in range(10):
         action = policy.act(observation)
@@ -79,7 +78,7 @@ def test_all_play_the_same_cases():
 )
 def test_what_is_earned_is_reward_over_time(env_id, action, arguments, duration):
     """Against a loop over single steps of one case, from the warm-up to the end."""
-    settings = Settings(ms.Scenario.preset("llama2", num_users=4), ENVIRONMENTS.load(env_id)(**arguments), action)
+    settings = EnvConfig.of(env_id, ms.Scenario.preset("llama2", num_users=4), action=action, **arguments)
     if env_id == AHEAD:
         settings = replace(settings, scenario=settings.scenario.replace(draft_ahead=True, min_draft_length=0))
     model = model_of(settings, env_id=env_id)

@@ -27,8 +27,8 @@ def runs(tmp_path):
     shutil.copytree(ROOT / agents.PRETRAINED[FULL], folder)
     config, _ = load_config(folder)
     agent = agents.AGENTS.load(config.agent)
-    env = make_vec_env(config.env, config.settings, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.settings))
+    env = make_vec_env(config.env, agent.num_envs, max_episode_steps=1, seed=0)
+    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.env))
     save_checkpoint(folder / MODEL, Checkpoint.of(model, 1.0))
     return folder.parent
 

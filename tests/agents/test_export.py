@@ -25,10 +25,9 @@ from agents.policies import policy_of
 from agents.runs import Limits, config_from, load_config, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.policy import checksum, load_policy
-from multispin_env.registry import ENVIRONMENTS
 from tests.cards import card_of, check_card
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
@@ -54,8 +53,8 @@ def runs(quick_prices, tmp_path_factory):
         folder.mkdir()
         save_config(folder, config, Limits())
         settings = AGENTS.load(agent)
-        env = make_vec_env(env_id, config.settings, settings.num_envs, 4, 0)
-        model = settings.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.settings))
+        env = make_vec_env(config.env, settings.num_envs, 4, 0)
+        model = settings.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.env))
         with th.no_grad():
             for parameter in model.policy.parameters():
                 parameter.add_(0.2 * th.randn_like(parameter))
@@ -94,9 +93,9 @@ def test_onnx_equals_the_original(case, runs, exports):
     assert pytest.importorskip("onnx").load(out / "policy.onnx").ir_version <= 9  # which old readers know
     policy = load_policy(out)
     config, _ = load_config(folder)
-    assert policy.settings == config.settings
+    assert policy.config == config.env
     network = export.network_of(folder, config)
-    entries = random_observations(config.settings, 3, 50)
+    entries = random_observations(config.env, 3, 50)
     found = policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
     assert np.abs(found - network(*entries).numpy()).max() < 1e-5
     assert network(*entries).std() > 0.01
@@ -188,8 +187,8 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
     policy = load_policy(exported)
     for users, preset in ((3, "llama2"), (20, "qwen3.5"), (1, "llama2")):
         scenario = ms.Scenario.preset(preset, num_users=users)
-        settings = Settings(scenario, ENVIRONMENTS.load(FULL)(), "lengths")
-        decide = policy_of(load_run_model(runs(*KNOWN), FULL, settings), settings)
+        settings = EnvConfig.of(FULL, scenario, action="lengths")
+        decide = policy_of(load_run_model(runs(*KNOWN), settings), settings)
         state = ms.sample_state(scenario, np.random.default_rng(0), 40)
         expected, found = decide(state), policy.on(scenario)(state)
         assert (found.draft_length == expected.draft_length).mean() > 0.99  # a length may be a rounding from the next
@@ -214,9 +213,9 @@ def test_a_bad_state_is_refused(exported):
 def test_where_something_is_hidden_it_answers_observations(runs, exports):
     policy = load_policy(exports(*HIDING)[0])
     scenario = ms.Scenario.preset("llama2", num_users=5)
-    settings = replace(load_config(runs(*HIDING))[0].settings, scenario=scenario)
-    agent = policy_of(load_run_model(runs(*HIDING), HIDDEN, settings), settings)
-    env = make_episode_env(HIDDEN, 3, scenario, {"history": True})
+    settings = replace(load_config(runs(*HIDING))[0].env, scenario=scenario)
+    agent = policy_of(load_run_model(runs(*HIDING), settings), settings)
+    env = make_episode_env(EnvConfig.of(HIDDEN, scenario, history=True), 3)
     found, wanted = (play_episodes(env, one).goodput for one in (policy, agent))
     assert found == pytest.approx(wanted, rel=1e-3)  # a length may be a rounding from the next
     with pytest.raises(
@@ -230,7 +229,7 @@ def test_torch_is_not_needed(exported):
     code = (
         "import sys; sys.modules['torch'] = None; import numpy as np, multispin_env as ms; "
         "from multispin_env.evaluation.policy import load_policy; "
-        f"p = load_policy({str(exported)!r}); s = ms.sample_state(p.settings.scenario, np.random.default_rng(0)); "
+        f"p = load_policy({str(exported)!r}); s = ms.sample_state(p.config.scenario, np.random.default_rng(0)); "
         "print(p(s).draft_length)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -294,10 +293,10 @@ def test_the_best_is_exported(runs, tmp_path):
     save_checkpoint(folder / MODEL, Checkpoint({**found.parameters, "policy": zeros}, 1, 1, 1.0))
     config, _ = load_config(folder)
     network = export.network_of(folder, config)
-    assert not network(*random_observations(config.settings, 3, 5)).any()
+    assert not network(*random_observations(config.env, 3, 5)).any()
 
 
-SETTINGS = Settings(ms.Scenario.preset("llama2", num_users=2), ENVIRONMENTS.load(HIDDEN)())
+SETTINGS = EnvConfig.of(HIDDEN, ms.Scenario.preset("llama2", num_users=2))
 SPACE = SETTINGS.observations.space
 
 
@@ -319,7 +318,7 @@ def test_actions_stay_inside_their_bounds():
 
 def test_random_observations_are_inside_the_space_and_of_order_one():
     found = random_observations(SETTINGS, 5, 200)
-    boxes = Settings(SETTINGS.scenario.replace(num_users=5), SETTINGS.variant).observations.space.spaces
+    boxes = SETTINGS.replace(num_users=5).observations.space.spaces
     assert [tuple(one.shape) for one in found] == [(200, *box.shape) for box in boxes.values()]
     for one, (key, box) in zip(found, boxes.items(), strict=True):
         low, high = max(box.low[0], -2.0), min(box.high[0], 2.0)

@@ -18,7 +18,7 @@ from agents.models import ROOT, SCORE, read
 from agents.runs import CONFIG, DIGEST, digest, load_config, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.apps.commands.main import main
-from multispin_env.evaluation.policy import ONNX, POLICY, read_about, settings_of
+from multispin_env.evaluation.policy import ONNX, POLICY, config_of, read_about
 from multispin_env.files import make_folder
 from multispin_env.physics.records import load_records
 
@@ -65,8 +65,8 @@ def add_network(folder):
     """Give a run an untrained network with its optimiser, which pretrained agents do without."""
     config, _ = load_config(folder)
     agent = agents.AGENTS.load(config.agent)
-    env = make_vec_env(config.env, config.settings, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.settings))
+    env = make_vec_env(config.env, agent.num_envs, max_episode_steps=1, seed=0)
+    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.env))
     save_checkpoint(folder / MODEL, Checkpoint.of(model, 1.0))
 
 
@@ -118,7 +118,7 @@ def test_an_export_takes_the_record_along(run, record, tmp_path, monkeypatch):
     monkeypatch.setitem(export.FORMATS, ONNX, same)
     make_folder(out)
     export.export(folder, out, [ONNX])
-    assert settings_of(read_about(out), out / POLICY).variant.records == str(out / "records.npz")
+    assert config_of(read_about(out), out / POLICY).variant.records == str(out / "records.npz")
     assert (out / "records.npz").read_bytes() == record.read_bytes()
 
 
@@ -128,7 +128,7 @@ class PlayedError(Exception):
 
 def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypatch):
     def report(measure, model, label, size=None):
-        raise PlayedError(measure.settings.variant.records)
+        raise PlayedError(measure.config.variant.records)
 
     monkeypatch.setattr(Measure, "report", report)
     folder = run()
@@ -138,7 +138,7 @@ def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypat
     with pytest.raises(PlayedError, match=record.name):
         main(["evaluate", str(folder), *arguments, "--num-users", "2"])
     assert main(["train", "--resume", str(folder), *arguments]) == 128 + STOPPED
-    assert untrained[0].settings.variant.records == str(record)
+    assert untrained[0].config.variant.records == str(record)
 
 
 def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path, monkeypatch, capsys):
@@ -153,10 +153,10 @@ def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path,
     monkeypatch.chdir(folder)  # neither the place nor the first file matters from here on
     for given in ([], ["--set", "records=../own.npz"], ["--set", f"records={own}"]):
         assert main(["train", "--resume", str(folder), *given]) == 128 + STOPPED
-        assert untrained[-1].settings.variant.records == str(folder / "records.npz")
+        assert untrained[-1].config.variant.records == str(folder / "records.npz")
     own.unlink()
     assert main(["train", "--resume", str(folder)]) == 128 + STOPPED
-    assert load_records(untrained[-1].settings.variant.records).num_tasks == 4
+    assert load_records(untrained[-1].config.variant.records).num_tasks == 4
 
 
 def test_a_run_does_not_go_on_with_another_record(record, untrained, tmp_path, capsys):
@@ -229,9 +229,9 @@ def test_numbers_without_bounds_are_refused(run, part, field, value, capsys):
 def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run):
     folder = run()
     rewrite(folder, lambda content: content["arguments"].update(mean_rounds=10**400))
-    assert load_config(folder)[0].settings.variant.mean_rounds == 10**400
+    assert load_config(folder)[0].env.variant.mean_rounds == 10**400
     rewrite(folder, lambda content: content["arguments"].update(mean_rounds=float("inf")))
-    assert load_config(folder)[0].settings.variant.mean_rounds == float("inf")
+    assert load_config(folder)[0].env.variant.mean_rounds == float("inf")
 
 
 TOO_LARGE = "memory: expected sizes that fit, as of users or episodes, got too large ones (Unable to allocate"

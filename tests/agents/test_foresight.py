@@ -6,18 +6,15 @@ import torch as th
 
 from agents.apg import DISCOUNT, APGSettings, Foresight
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.envs.config import EnvConfig
 
 FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
 WINDOW = 32.0
 
 
 def vector(env_id=FAIR, copies=16, rounds=64, **arguments):
-    cls = ENVIRONMENTS.load(env_id)
-    chosen = {"action": "lengths", "reward": "expected", "optimum": False}
-    settings = Settings.make(env_id, cls, "llama2", chosen, {"num_users": 3, **arguments})
-    return make_vec_env(env_id, settings, copies, max_episode_steps=rounds, seed=0)
+    config = EnvConfig.of(env_id, action="lengths", reward="expected", **{"num_users": 3, **arguments})
+    return make_vec_env(config, copies, max_episode_steps=rounds, seed=0)
 
 
 def throughput(env, observation):
@@ -33,7 +30,7 @@ def play(env, rounds):
 def test_it_learns_the_discounted_sum():
     """ω_t = Σ_s (γ q)^{s−t} (1 − γ) / (w R_{s+1}), over rounds so many that the rest is nothing."""
     env = vector(rounds=10_000)
-    codec = env.env.settings.observations
+    codec = env.env.config.observations
     th.manual_seed(0)
     one = Foresight(env.observation_space, 8, WINDOW, learning_rate=1e-2)
     rounds = play(env, 400)
@@ -54,7 +51,7 @@ def test_it_learns_the_discounted_sum():
 
 def test_rounds_behind_which_an_episode_ended_teach_nothing():
     env = vector()
-    codec = env.env.settings.observations
+    codec = env.env.config.observations
     one, other, third = (Foresight(env.observation_space, 16, WINDOW) for _ in range(3))
     before = {key: value.clone() for key, value in one.state_dict().items()}
     other.load_state_dict(before)
@@ -79,7 +76,7 @@ def test_worth_is_bounded_by_what_can_be():
     one = Foresight(env.observation_space, 16, WINDOW)
     observation = env.reset()
     bound = 1.0 / (WINDOW * throughput(env, observation) * (1.0 - 1.0 / WINDOW))
-    codec = env.env.settings.observations
+    codec = env.env.config.observations
     settled = (1.0 - DISCOUNT) / (1.0 - one.kept)
     assert one.worth(observation, codec) * throughput(env, observation) * WINDOW == pytest.approx(settled, rel=0.01)
     with th.no_grad():
@@ -113,7 +110,7 @@ def test_foresight_learns_by_the_mean_error(monkeypatch):
     found = []
     for copies in (2, 4):
         env = vector(copies=1)
-        codec = env.env.settings.observations
+        codec = env.env.config.observations
         th.manual_seed(0)
         one = Foresight(env.observation_space, 8, 32.0)
         rounds = [env.reset(), env.step(np.zeros((1, *env.action_space.shape), np.float32))[0]]

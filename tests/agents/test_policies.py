@@ -10,10 +10,10 @@ from gymnasium import spaces
 from agents import AGENTS
 from agents.base import CARE, HISTORY_LOG_STD, LATE, PLAIN, ROOT, CosineRate, LinearRate, Tuning, tuning_for
 from agents.policies import Beside, Codes, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
-from agents.runs import TRAINING_DEFAULTS
+from agents.runs import own_arguments
 from agents.sac import JointValue
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -207,7 +207,7 @@ def test_rates_of_learning():
 
 
 def settings(env_id="MultiSpin/Heterogeneous-v0", **arguments):
-    return Settings(Scenario.preset("llama2", num_users=2), ENVIRONMENTS.load(env_id)(**arguments))
+    return EnvConfig.of(env_id, Scenario.preset("llama2", num_users=2), **arguments)
 
 
 def test_late_reports_ask_for_more_exploration():
@@ -226,10 +226,8 @@ ROUNDS = 5
 
 
 def settings_of(env_id, users, **arguments):
-    cls = ENVIRONMENTS.load(env_id)
-    chosen = {"action": "residual", "reward": None, "optimum": False}
-    others = {name: value for name, value in TRAINING_DEFAULTS.items() if hasattr(cls(), name)}
-    return Settings.make(env_id, cls, "llama2", chosen, {**others, "num_users": users, **arguments})
+    others = own_arguments(ENVIRONMENTS.load(env_id))
+    return EnvConfig.of(env_id, **{**others, "num_users": users, **arguments})
 
 
 PAIRS = [
@@ -241,7 +239,7 @@ PAIRS = [
 
 def model(agent, settings, env_id):
     chosen = AGENTS.load(agent)
-    env = make_vec_env(env_id, settings, chosen.num_envs, 64, 0)
+    env = make_vec_env(settings, chosen.num_envs, 64, 0)
     built = chosen.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
     with th.no_grad():  # untrained heads answer almost nothing: give them something to say
         for parameter in built.policy.parameters():
@@ -251,7 +249,7 @@ def model(agent, settings, env_id):
 
 def played(env_id, settings, copies=10):
     """Observations after some rounds of random actions."""
-    env = make_vec_env(env_id, settings, copies, 64, seed=3)
+    env = make_vec_env(settings, copies, 64, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(ROUNDS):
         action = rng.uniform(-1, 1, (copies, *env.action_space.shape))
@@ -313,7 +311,7 @@ def test_log_probability_agrees_with_its_own_actions(env_id):
 @pytest.mark.parametrize("agent", ["ppo", "sac"])
 def test_exploration_and_first_bandwidth_are_the_agents_own_and_what_the_environment_adds(agent):
     chosen, settings = AGENTS.load(agent), settings_of(FULL, 2)
-    env = make_vec_env(FULL, settings, chosen.num_envs, 64, 0)
+    env = make_vec_env(settings, chosen.num_envs, 64, 0)
     built = chosen.build(env, lambda progress: progress, 0, "cpu", Tuning(gamma=0.25, log_std=0.5, bandwidth=0.5))
     assert built.gamma == 0.25
     assert built.policy_kwargs["log_std_init"] == chosen.log_std + 0.5

@@ -81,7 +81,7 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
     """Within four standard errors of both means; so is the paired difference to the best plug-in."""
     agent = loaded[env_id]
     recorded = agent.score["score"]
-    cases = held_out(env_id, agent.settings, 200 if env_id in STATES_ONLY else 12, FRESH)
+    cases = held_out(env_id, agent.config, 200 if env_id in STATES_ONLY else 12, FRESH)
     assert recorded["best_plug_in"]["name"] in listed_contenders(cases)
     own = cases.values(agent)
     difference = own - cases.values(recorded["best_plug_in"]["name"])
@@ -110,7 +110,7 @@ def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
     state = ms.sample_state(scenario, np.random.default_rng(0), 5)
     decision = agent(state)
     goodput = ms.expected_outcome(scenario, state, decision).goodput
-    best = replace(agent.settings, scenario=scenario).best_controller(state)
+    best = replace(agent.config, scenario=scenario).best_controller(state)
     share = goodput / ms.expected_outcome(scenario, state, best).goodput
     assert (share > 0.97).all()
     assert share.mean() > 0.99

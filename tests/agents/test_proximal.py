@@ -8,21 +8,19 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 
-import multispin_env as ms
 from agents.base import Tuning, tuning_for
 from agents.policies import EquivariantActorCritic
 from agents.ppo import PPOSettings, Proximal, Rollout, gains
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.envs.config import EnvConfig
 
 FULL, COPIES, USERS, STEPS, SHORT = "MultiSpin/Heterogeneous-v0", 5, 3, 6, 4
 SMALL = PPOSettings(COPIES, rollout_rounds=STEPS, batch_size=10, epochs=2)
-SETTINGS = Settings(ms.Scenario.preset("llama2", num_users=USERS), ENVIRONMENTS.load(FULL)(), "residual")
+SETTINGS = EnvConfig.of(FULL, num_users=USERS)
 
 
 def vector():
-    return make_vec_env(FULL, SETTINGS, COPIES, SHORT, seed=1)
+    return make_vec_env(SETTINGS, COPIES, SHORT, seed=1)
 
 
 def trained(gamma, rollouts=1, **changes):
@@ -113,11 +111,10 @@ def test_critics_learn_where_they_count():
 
 @pytest.mark.parametrize("env_id", [FULL, "MultiSpin/DraftAhead-v0"])
 def test_the_discount_is_that_of_the_environment(env_id):
-    variant = ENVIRONMENTS.load(env_id)
-    settings = replace(SETTINGS, scenario=SETTINGS.scenario.replace(**variant.scenario_defaults), variant=variant())
-    env = make_vec_env(env_id, settings, COPIES, SHORT, seed=1)
-    model = SMALL.build(env, lambda x: x, 0, "cpu", tuning_for(settings))
-    assert model.rollout_buffer.gamma == variant().learning.discount
+    config = EnvConfig.of(env_id, num_users=USERS)
+    env = make_vec_env(config, COPIES, SHORT, seed=1)
+    model = SMALL.build(env, lambda x: x, 0, "cpu", tuning_for(config))
+    assert model.rollout_buffer.gamma == config.variant.learning.discount
     assert model.policy.critic == (env_id != FULL)
 
 

@@ -12,8 +12,7 @@ from agents import AGENTS
 from agents.base import tuning_for
 from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from agents.vec_env import make_vec_env
-from multispin_env.envs.settings import Settings
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.envs.config import EnvConfig
 
 FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"
 
@@ -28,12 +27,12 @@ AGENT = {
 
 def vector(name, seed):
     env_id = AGENT[name][0]
-    return make_vec_env(env_id, settings_of(env_id), 4, max_episode_steps=8, seed=seed)
+    return make_vec_env(settings_of(env_id), 4, max_episode_steps=8, seed=seed)
 
 
 def settings_of(env_id):
     action = "residual" if env_id == CONTINUOUS else "lengths"
-    return Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load(env_id)(), action)
+    return EnvConfig.of(env_id, ms.Scenario.preset("llama2", num_users=3), action=action)
 
 
 def built(name, seed):

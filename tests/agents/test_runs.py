@@ -24,9 +24,8 @@ from agents.runs import (
 )
 from agents.training import train
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
-from multispin_env.registry import ENVIRONMENTS
 
 FULL, CLOSED = "MultiSpin/Heterogeneous-v0", "MultiSpin/Continuous-v0"
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
@@ -34,7 +33,7 @@ RACERS = 8
 
 
 def config(seed=1):
-    return RunConfig(FULL, SCENARIO, "ppo", "residual", seed)
+    return RunConfig(EnvConfig.of(FULL, SCENARIO), "ppo", seed)
 
 
 @pytest.fixture
@@ -117,6 +116,20 @@ def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tm
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_leads_nowhere_else(refused, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(train_command, "train", lambda *_: 15)
+    assert "name: expected a name, or a path without '..', got '../x'" in refused("train", ["--name", "../x"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+def test_the_first_line_says_what_was_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_command, "train", lambda *_: 15)
+    assert main(["train", "--name", str(tmp_path / "run"), "--set", "max_draft_length=12"]) == 128 + 15
+    assert "ppo on MultiSpin/Heterogeneous-v0, max_draft_length=12, residual actions" in capsys.readouterr().err
+
+
 def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_command, "train", lambda *_: 15)
@@ -182,9 +195,9 @@ def test_the_layout_is_no_content(saved):
         ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
         (
             {"env": "MultiSpin/Heterogenous-v0"},
-            "environment: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
+            "env: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
         ),
-        ({"env": ["x"]}, r"environment: expected one of .*, got \['x'\]"),
+        ({"env": ["x"]}, r"env: expected one of .*, got \['x'\]"),
         ({"agent": "evolution"}, "agent: expected an environment in which decisions change later .*, got Heterogen"),
         ({"agent": "apg", "env": CLOSED}, "agent: expected an environment whose reward has derivatives .* Continuous"),
         ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
@@ -209,7 +222,7 @@ def test_what_cannot_be_trained_is_refused_at_once(saved, changes, message):
 
 def settings_of(action="tuned", **arguments):
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    return Settings(scenario, ENVIRONMENTS.load(CLOSED)(horizon=2.0, **arguments), action)
+    return EnvConfig.of(CLOSED, scenario, action=action, horizon=2.0, **arguments)
 
 
 @pytest.mark.parametrize("best", ["prices", "groups"])
@@ -217,17 +230,17 @@ def test_the_better_rule_is_said(best, monkeypatch):
     monkeypatch.setattr(
         Episodes, "values", lambda cases, name: (name == best) * cases.env().reset(seed=0)[0]["compute"]
     )
-    settings = with_start(CLOSED, settings_of())
+    settings = with_start(settings_of())
     assert settings.variant.reference == best == settings.actions.reference
 
 
 def test_it_is_measured():
     settings = settings_of()
-    cases = Episodes(CLOSED, 8, settings.scenario, settings.arguments, seed=10**9)
+    cases = Episodes(settings, 8, seed=10**9)
     rates = {name: cases.values(name).mean() for name in ("prices", "groups")}
-    assert with_start(CLOSED, settings).variant.reference == max(rates, key=rates.get)
+    assert with_start(settings).variant.reference == max(rates, key=rates.get)
 
 
 @pytest.mark.parametrize("settings", [settings_of(reference="own-pace"), settings_of("residual"), settings_of("plain")])
 def test_what_is_chosen_or_usual_stays(settings):
-    assert with_start(CLOSED, settings) is settings
+    assert with_start(settings) is settings

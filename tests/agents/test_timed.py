@@ -21,11 +21,10 @@ from agents.ppo import MEMORY, SETTINGS, AverageReward, PPOSettings, TimedPPO, T
 from agents.runs import Limits, RunConfig
 from agents.training import train
 from agents.vec_env import make_vec_env
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
-from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.policy import Policy
-from multispin_env.registry import ENVIRONMENTS
 
 STEPS, COPIES = 12, 5
 GAMMA, TRACE = 0.3, 0.6
@@ -40,15 +39,13 @@ SHORT = {
 
 
 def settings_of(env_id, **arguments):
-    chosen = {"action": "residual", "reward": None, "optimum": False}
-    given = {**SHORT[env_id], "num_users": 3, **arguments}
-    return Settings.make(env_id, ENVIRONMENTS.load(env_id), "llama2", chosen, given)
+    return EnvConfig.of(env_id, **{**SHORT[env_id], "num_users": 3, **arguments})
 
 
 def fresh(env_id, **arguments):
     """An untrained model."""
     settings = settings_of(env_id, **arguments)
-    env, small = make_vec_env(env_id, settings, COPIES, None, seed=3), PPOSettings(COPIES, 1, 40, 100)
+    env, small = make_vec_env(settings, COPIES, None, seed=3), PPOSettings(COPIES, 1, 40, 100)
     model = small.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
     model.set_logger(configure(None, []))
     return model
@@ -201,14 +198,11 @@ LONGER = {
 
 
 def longer(env_id, action="residual"):
-    chosen = {"action": action, "reward": None, "optimum": False}
-    return Settings.make(
-        env_id, ENVIRONMENTS.load(env_id), "llama2", chosen, {**LONGER.get(env_id, {}), "num_users": 4}
-    )
+    return EnvConfig.of(env_id, action=action, num_users=4, **LONGER.get(env_id, {}))
 
 
 def untrained(env_id, settings, seed=0):
-    env = make_vec_env(env_id, settings, SETTINGS.num_envs, None, seed)
+    env = make_vec_env(settings, SETTINGS.num_envs, None, seed)
     return SETTINGS.build(env, lambda progress: progress, seed, "cpu", tuning_for(settings))
 
 
@@ -223,7 +217,7 @@ def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
     settings = longer(env_id)
     model = untrained(env_id, settings)
     rule = settings.contender(settings.actions.reference)
-    env, rng = make_vec_env(env_id, settings, 6, None, seed=5), np.random.default_rng(0)
+    env, rng = make_vec_env(settings, 6, None, seed=5), np.random.default_rng(0)
     env.reset()
     policy = policy_of(model, settings)
     for _ in range(25):
@@ -243,12 +237,12 @@ def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(tmp_path, monk
     env_id = CONTINUOUS
     monkeypatch.setattr(Episodes, "watched_size", 4)
     settings = longer(env_id)
-    config = RunConfig(env_id, settings.scenario, "ppo", settings.action, 0, settings.chosen_arguments)
+    config = RunConfig(settings, "ppo", 0)
     assert train(config, tmp_path, Limits(timesteps=400), False, "cpu", Console(file=io.StringIO())) is None
-    measure = Measure(env_id, settings)
+    measure = Measure(settings)
     cases, key = measure._watched, measure.headline.key
     wanted = cases.values(zero(settings)).mean()
-    assert cases.values(policy_of(load_run_model(tmp_path, env_id, settings), settings)).mean() >= wanted
+    assert cases.values(policy_of(load_run_model(tmp_path, settings), settings)).mean() >= wanted
     with (tmp_path / "curve.csv").open(encoding="utf-8") as file:
         scores = [float(row[key]) for row in csv.DictReader(file)]
     assert scores[0] == pytest.approx(wanted / cases.values(cases.reference).mean())

@@ -12,10 +12,9 @@ import multispin_env as ms
 from agents import AGENTS
 from agents.measures import Measure
 from agents.vec_env import RESERVED, NativeVecEnv, apart, first_seed, make_vec_env
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation import statistics
 from multispin_env.evaluation.cases import held_out
-from multispin_env.registry import ENVIRONMENTS
 from tests.families import REWARDED
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
@@ -23,12 +22,12 @@ FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 
 def settings(env_id=FULL, **options):
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    return Settings(scenario, ENVIRONMENTS.load(env_id)(), **options)
+    return EnvConfig.of(env_id, scenario, **options)
 
 
 @pytest.mark.parametrize(("env_id", "reward"), REWARDED)
 def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
-    batch = make_vec_env(env_id, settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
+    batch = make_vec_env(settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
     scenario = ms.Scenario.preset("llama2", num_users=4)
     singles = [gym.make(env_id, scenario=scenario, reward=reward, max_episode_steps=10) for _ in range(3)]
     observations = batch.reset()
@@ -41,7 +40,7 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
             observation, reward, _, truncated, info = env.step(actions[i])
-            assert batch.durations[i] == info[batch.env.settings.variant.comparison.info.time]
+            assert batch.durations[i] == info[batch.env.config.variant.comparison.info.time]
             assert rewards[i] == np.float32(reward)
             assert dones[i] == truncated
             if truncated:
@@ -53,14 +52,14 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
 
 
 def test_works_with_the_wrappers_of_stable_baselines():
-    env = VecNormalize(VecMonitor(make_vec_env(FULL, settings(), 2, 5, seed=0)), norm_obs_keys=["compute"])
+    env = VecNormalize(VecMonitor(make_vec_env(settings(), 2, 5, seed=0)), norm_obs_keys=["compute"])
     env.reset()
     infos = [env.step(np.zeros((2, 4, 2), np.float32))[3] for _ in range(5)][-1]
     assert infos[0]["episode"]["l"] == 5
 
 
 def test_attributes():
-    env = make_vec_env(FULL, settings(), 3, 5, seed=0)
+    env = make_vec_env(settings(), 3, 5, seed=0)
     assert env.get_attr("max_episode_steps") == [5, 5, 5]
     assert env.env_is_wrapped(gym.Wrapper, [0]) == [False]
     with pytest.raises(NotImplementedError, match=r"set_attr: expected no call, since .*, got 'x'"):
@@ -84,7 +83,7 @@ def test_pictures_of_all_copies():
 
 
 def test_seeds_and_vectors_like_it():
-    env = make_vec_env(FULL, settings(), 2, 3, seed=5)
+    env = make_vec_env(settings(), 2, 3, seed=5)
     first, again = env.reset(), env.reset()
     assert (first["channel"] != again["channel"]).any()  # seeds are taken once
     env.seed(5)
@@ -93,7 +92,7 @@ def test_seeds_and_vectors_like_it():
     assert env.get_attr("num_envs", [1]) == [2]
     other = env.like(ms.Scenario.preset("qwen3.5", num_users=3), 4, 7, 1)
     assert (other.num_envs, other.env.scenario.num_users, other.env.max_episode_steps) == (4, 3, 3)
-    assert other.env.settings.variant == env.env.settings.variant
+    assert other.env.config.variant == env.env.config.variant
     twins = [env.like(other.env.scenario, 4, 7, index).reset()["channel"] for index in (1, 1, 2)]
     assert (twins[0] == twins[1]).all()
     assert (twins[0] != twins[2]).any()
@@ -108,8 +107,8 @@ COPIES = 10**5
 
 def ranges():
     """Every range of seeds that the project draws cases from, by what it is for."""
-    table = held_out(HIDDEN, settings(HIDDEN))
-    fresh = held_out(HIDDEN, settings(HIDDEN), offset=FRESH)
+    table = held_out(settings(HIDDEN))
+    fresh = held_out(settings(HIDDEN), offset=FRESH)
     return {
         "states of tables": range(statistics.HELD_OUT_SEED, statistics.HELD_OUT_SEED + 1),
         "states of validation": range(statistics.VALIDATION_SEED, statistics.VALIDATION_SEED + 1),
@@ -152,7 +151,7 @@ def test_parts_of_a_run_play_other_episodes():
 @pytest.mark.parametrize("env_id", [FULL, HIDDEN])
 def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
     """A run watches itself on other cases than it is measured on."""
-    measure = Measure(env_id, settings(env_id))
+    measure = Measure(settings(env_id))
     seen = []
 
     class SeenError(Exception):

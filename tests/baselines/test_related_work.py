@@ -107,6 +107,17 @@ def test_the_uplink_goes_by_deadline():
     assert decision.priority.argsort().tolist() == [[2, 1, 0, 3]]
 
 
+@pytest.mark.parametrize("longest", [1, 4])
+@pytest.mark.parametrize("name", RULES)
+def test_rules_play_where_drafts_are_short(name, longest):
+    scenario = ms.Scenario.preset("llama2", num_users=3, max_draft_length=longest)
+    core, controller = core_of(scenario, 2), ms.make_controller(name, scenario)
+    for _ in range(3):
+        decision = controller(core.state)
+        assert ((decision.draft_length >= 1) & (decision.draft_length <= longest)).all()
+        core.step(decision)
+
+
 def test_two_more_or_one_less():
     core = core_of(ms.Scenario.preset("llama2", num_users=3), 2)
     controller = ms.make_controller("plus-two-minus-one", core.system.scenario, start=4)

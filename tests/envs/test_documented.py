@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.settings import MARK, Variant
+from multispin_env.envs.variant import MARK, Variant
 from multispin_env.registry import ENVIRONMENTS
 from tests.envs.continuous.played import HIDDEN
 
@@ -189,7 +189,11 @@ def test_arguments_that_do_not_go_together_are_refused(name, options):
         ("HiddenAcceptance", {"spread": 0.5}, r"spread of task 'MBPP\+': expected 0 or a number below .*, got 0\.5"),
         ("Fair", {"spread": 0.9}, r"spread of task .*: expected 0 or a number below 0\.348845, .*, got 0\.9"),
         ("Continuous", {**HIDDEN, "spread": 0.7}, r"spread of task 'MBPP.*': expected 0 or a number below"),
-        ("Fair", {"optimum": True}, r"optimum: expected False, since no optimum of Fair is known, got True$"),
+        (
+            "Fair",
+            {"optimum": True},
+            r"optimum: expected False in MultiSpin/Fair-v0, of which no optimum is known, got True$",
+        ),
         ("RecordedAcceptance", {"records": "/nowhere.npz"}, ".*nowhere"),
         ("RecordedAcceptance", {"tasks": TASKS}, "tasks of the scen"),
         ("Serving", {"load": (1, 2, 3)}, r"load: expected a number in \(0, 1000\], or a pair \(low, high\)"),

@@ -89,7 +89,7 @@ def test_entries_stand_in_the_order_of_their_space(env_id):
         assert list(one.reset(seed=0)[0]) == list(space) == list(one.observation_space)
         for _ in range(4):
             assert list(one.step(np.zeros(one.action_space.shape, np.float32))[0]) == list(space)
-    observations = env.unwrapped.settings.observations
+    observations = env.unwrapped.config.observations
     if env.unwrapped.variant.learning.sees_state:
         assert list(observations.encode(env.unwrapped.state)) == list(observations.space)
 

@@ -1,11 +1,10 @@
-"""Which files a configuration may name, and whose word counts."""
+"""Files that a stored configuration may name, and whose word counts."""
 
-import numpy as np
 import pytest
 
-from multispin_env.envs.registration import loaded_arguments, named_files, saved_arguments, with_same_files
-from multispin_env.envs.rounds.hidden import RecordedAcceptance
-from multispin_env.envs.rounds.variants import Heterogeneous
+from multispin_env.envs.config import EnvConfig
+
+RECORDED = "MultiSpin/RecordedAcceptance-v0"
 
 
 @pytest.fixture
@@ -14,33 +13,36 @@ def folder(tmp_path):
     return tmp_path
 
 
+def read(folder, given=None, **arguments):
+    written = EnvConfig.of(RECORDED, num_users=2).to_dict() | {"arguments": arguments}
+    return EnvConfig.from_dict(written, folder, given).arguments
+
+
 def test_a_file_beside_it_is_taken_whatever_else_is_given(folder):
     own = str(folder / "records.npz")
     for given in (None, {}, {"half": 1}, {"records": "elsewhere.npz"}):
-        assert loaded_arguments(RecordedAcceptance, {"records": "records.npz", "half": 0}, folder, given) == {
-            "records": own,
-            "half": 0,
-        }
-    assert loaded_arguments(RecordedAcceptance, {"records": None}, folder) == {"records": None}
+        found = read(folder, given, records="records.npz", half=0)
+        assert (found["records"], found["half"]) == (own, 0)
+    assert read(folder, records=None)["records"] is None
 
 
 def test_another_place_is_the_users_to_name(folder):
     for named in ("missing.npz", "/etc/passwd"):
         for given in (None, {}, {"half": 1}):
             with pytest.raises(ValueError, match=f"records: expected a file beside the configuration.*, got {named!r}"):
-                loaded_arguments(RecordedAcceptance, {"records": named}, folder, given)
-        found = loaded_arguments(RecordedAcceptance, {"records": named}, folder, {"records": "mine.npz"})
-        assert found == {"records": "mine.npz"}
+                read(folder, given, records=named)
+        assert read(folder, {"records": "mine.npz"}, records=named)["records"] == "mine.npz"
+    written = EnvConfig.of(RECORDED).to_dict()
     with pytest.raises(ValueError, match=r"arguments: expected a table of names and values, got \[\]"):
-        loaded_arguments(RecordedAcceptance, [], folder)
+        EnvConfig.from_dict(written | {"arguments": []}, folder)
 
 
 def test_what_is_saved_is_the_name_of_the_copy(folder):
-    arguments = {"records": folder / "other.npz", "half": 0}
-    assert saved_arguments(RecordedAcceptance, arguments) == {"records": "records.npz", "half": 0}
-    assert named_files(RecordedAcceptance, arguments) == {"records.npz": folder / "other.npz"}
-    for nothing in (None, np.zeros(1)):  # the package's own, or a record in memory
-        assert named_files(RecordedAcceptance, {"records": nothing}) == {}
+    config = EnvConfig.of(RECORDED, records=folder / "other.npz", half=0)
+    saved = config.to_dict()["arguments"]
+    assert (saved["records"], saved["half"]) == ("records.npz", 0)
+    assert config.files == {"records.npz": folder / "other.npz"}
+    assert EnvConfig.of(RECORDED).files == {}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,7 @@ def test_another_path_is_taken_where_the_same_bytes_are(own, theirs, taken, tmp_
     for name, content in (("a", b"12"), ("same", b"12"), ("other", b"34")):
         (tmp_path / name).write_bytes(content)
     mine, other = (None if name is None else str(tmp_path / name) for name in (own, theirs))
-    found = with_same_files(RecordedAcceptance(records=mine, half=1), RecordedAcceptance(records=other, half=0))
+    config = EnvConfig.of(RECORDED, records=mine, half=1)
+    found = config.with_same_files(EnvConfig.of(RECORDED, records=other, half=0)).variant
     assert (found.records, found.half) == (other if taken else mine, 1)
-    assert with_same_files(RecordedAcceptance(records=mine), Heterogeneous()).records == mine
+    assert config.with_same_files(EnvConfig.of("MultiSpin/Heterogeneous-v0")).variant.records == mine

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Layout
@@ -28,11 +29,9 @@ from multispin_env.envs.rendering.continuous import (
     marks_of,
 )
 from multispin_env.envs.rendering.renderers import Picture
-from multispin_env.envs.settings import Settings
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Decision, Outcome
-from multispin_env.registry import ENVIRONMENTS
 
 TWO, THREE = (ms.Scenario.preset("llama2", num_users=users, total_bandwidth=8e6) for users in (2, 3))
 
@@ -129,7 +128,7 @@ SERVING = Trace(THREE, True, SERVED, serving=True)
 PICTURES = {
     "a round": (Picture, [view_of()], None, 3386663128),
     "before the first": (Picture, [view_of(None, goodput=())], None, 1911081603),
-    "a round goes on": (Picture, [view_of(tokens_drawn=True, title="one")], 0.15, 3627150240),
+    "a round goes on": (Picture, [view_of(tokens_drawn=True, title="one")], 0.15, 3180141776),
     "two rounds, and their reference": (
         *(Picture, [view_of(tokens_drawn=True, title="one", reference=(9.0, 8.0)), view_of(title="other")]),
         *(0.3, 1884455928),
@@ -223,7 +222,7 @@ def step_of(tokens, optimum=None):
 
 
 def settings_of(env_id, scenario):
-    return Settings(scenario, ENVIRONMENTS.load(env_id)(), reward="sampled")
+    return EnvConfig.of(env_id, scenario, reward="sampled")
 
 
 def test_copies_have_episodes_of_their_own_and_views_stay_as_they_are():
@@ -294,10 +293,18 @@ def test_bars_are_where_the_times_are_and_cut_off_at_both_ends(clock):
     assert np.array(found) == pytest.approx(np.array(shown))
 
 
-def test_a_film_ends_with_the_shorter_episode():
-    film = TraceFilm([TRACE], [Trace(THREE, True, ENDLESS[:1])])
+@pytest.mark.parametrize(
+    ("steps", "begin", "end"),
+    [
+        (ENDLESS * 8, 2.0, 8.0),  # when the window is full
+        (ENDLESS, 0.5, 1.0),  # half-way, as the window is longer
+        (ENDLESS[:1], 0.4, 0.4),  # with the first tokens
+    ],
+)
+def test_a_film_begins_with_full_panels_and_ends_with_the_shorter_episode(steps, begin, end):
+    film = TraceFilm([Trace(THREE, True, ENDLESS * 9)], [Trace(THREE, True, steps)])
     frames = film.frames()
-    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(0.0, 0.4, STEP), 0.4])
+    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(begin, end, STEP), end])
     assert [frame.times for frame in frames] == [1] * (len(frames) - 1) + [END]
     first, last = (film.draw(frame).array() for frame in (frames[0], frames[-1]))
-    assert (first != last).any()
+    assert (first != last).any() == (begin < end)

@@ -161,7 +161,11 @@ def test_devices_stay_for_an_episode_and_fading_does_not():
     ("options", "error", "message"),
     [
         ({"num_user": 3}, TypeError, "got an unexpected keyword argument 'num_user'.*did you mean 'num_users'"),
-        ({"optimumm": True}, TypeError, "HeterogeneousEnv: got an unexpected .*'optimumm'.*did you mean 'optimum'"),
+        (
+            {"optimumm": True},
+            TypeError,
+            "MultiSpin/Heterogeneous-v0: got an unexpected .*'optimumm'.*did you mean 'optimum'",
+        ),
         ({"num_users": 0}, ValueError, "num_users: expected an integer ≥ 1, got 0"),
         ({"total_bandwidth": -1.0}, ValueError, r"total_bandwidth: expected a finite number in \(0, inf\), got -1\.0"),
         ({"scenario": "lama2"}, ValueError, "scenario preset: expected one of .*, got 'lama2'; did you mean 'llama2'"),
@@ -178,7 +182,7 @@ def test_a_specification_goes_through_json():
     scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", num_users=3)
     env = gym.make("MultiSpin/Serving-v0", scenario=scenario, load=(0.3, 0.9), arrivals="gamma")
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
-    assert again.unwrapped.settings == env.unwrapped.settings
+    assert again.unwrapped.config == env.unwrapped.config
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])

@@ -4,6 +4,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.names import ContenderName, make_controller
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.contenders import contenders_of, make_contender
@@ -92,7 +93,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
 
 
 def test_every_contender_serves_the_same_requests():
-    cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 3.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
+    cases = Episodes(EnvConfig.of(SERVING, num_users=3, horizon=3.0, warm_up=0.0, rho=30.0), 3, seed=7)
     rows = cases.table({name: name for name in cases.contenders})
     assert {row.name for row in rows} == set(ms.registry.ENVIRONMENTS.load(SERVING)().comparison.contenders)
     assert cases.reference == "greedy+deadlines"
@@ -105,7 +106,7 @@ def test_every_contender_serves_the_same_requests():
 )
 def test_estimates_play_where_something_is_hidden(env_id, hidden):
     short = {"num_users": 3, "horizon": 1.0, "rho": 30.0, **({"warm_up": 0.0} if env_id == SERVING else {})}
-    cases = Episodes(env_id, 2, "llama2", {**short, **hidden}, seed=7)
+    cases = Episodes(EnvConfig.of(env_id, **short, **hidden), 2, seed=7)
     leader = {WITHOUT: "prices", SERVING: "prices+deadlines"}[env_id]
     assert cases.reference == cases.contenders[0] == f"{leader}+clairvoyant"
     assert all(ContenderName.parse(name).estimators for name in cases.contenders[1:])
@@ -173,7 +174,7 @@ def test_a_plug_in_and_an_agent_never_get_the_state(env_id, truth, options, monk
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_what_is_decided_is_what_is_played(env_id):
     env = vector(env_id)
-    name = contenders_of(env.unwrapped.settings)[0]
+    name = contenders_of(env.unwrapped.config)[0]
     contender = make_contender(name, env)
     observation, _ = env.reset(seed=2)
     seen = env.decode_observation(observation) if isinstance(contender, ms.PlugIn) else env.state
@@ -220,22 +221,23 @@ def test_names_and_options():
 def test_defaults_can_be_played_everywhere():
     for env_id in ENVIRONMENTS.names():
         env = vector(env_id, copies=2, max_episode_steps=2)
-        names = contenders_of(env.unwrapped.settings)
+        names = contenders_of(env.unwrapped.config)
         assert len(names) >= 2
         for name in {*names, env.unwrapped.variant.comparison.reference}:
             assert np.isfinite(play_episodes(env, name).returns).all()
 
 
 def test_environments_of_episodes():
-    env = make_episode_env(HETEROGENEOUS, 3, "qwen3.5", {"num_users": 2, "max_episode_steps": 4})
+    env = make_episode_env(EnvConfig.of(HETEROGENEOUS, "qwen3.5", num_users=2), 3, max_episode_steps=4)
     assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
-    assert make_episode_env(HETEROGENEOUS, 2, "llama2").unwrapped.max_episode_steps == 64
-    for env_id, episodes, arguments, words in (
-        ("MultiSpin/Heterogenous-v0", 2, None, "env: expected one of .*; did you mean 'MultiSpin/Heterogeneous-v0'"),
-        (HETEROGENEOUS, 1, None, "episodes: expected an integer ≥ 2, got 1"),
-        (HETEROGENEOUS, 2, {"max_episode_steps": -1}, "max_episode_steps: expected an integer ≥ 1, got -1"),
+    assert make_episode_env(EnvConfig.of(HETEROGENEOUS), 2).unwrapped.max_episode_steps == 64
+    with pytest.raises(ValueError, match=r"env: expected one of .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
+        EnvConfig.of("MultiSpin/Heterogenous-v0")
+    for episodes, options, words in (
+        (1, {}, "episodes: expected an integer ≥ 2, got 1"),
+        (2, {"max_episode_steps": -1}, "max_episode_steps: expected an integer ≥ 1, got -1"),
     ):
         with pytest.raises(ValueError, match=words):
-            make_episode_env(env_id, episodes, "llama2", arguments)
+            make_episode_env(EnvConfig.of(HETEROGENEOUS), episodes, **options)
     with pytest.raises(ValueError, match=r"env: expected a vector environment .*, got CartPoleVectorEnv"):
         play_episodes(gym.make_vec("CartPole-v1"), "optimal")

@@ -2,15 +2,25 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.hidden import RecordedAcceptance
-from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.policy import ONNX, POLICY, Policy, describe, load_policy, read_about, settings_of
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.envs.config import EnvConfig
+from multispin_env.evaluation.contenders import attributed
+from multispin_env.evaluation.policy import (
+    ONNX,
+    POLICY,
+    Policy,
+    _network,
+    _session,
+    config_of,
+    describe,
+    load_policy,
+    read_about,
+)
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
@@ -19,7 +29,7 @@ NESTED = "[" * 200_000
 
 def policy_of(env_id, users=3, action="shares"):
     """Answers each user's two numbers from its acceptance rate, flat."""
-    settings = Settings(ms.Scenario.preset("llama2", num_users=users), ENVIRONMENTS.load(env_id)(), action)
+    config = EnvConfig.of(env_id, ms.Scenario.preset("llama2", num_users=users), action=action)
 
     def network(entries):
         assert all(array.ndim == 2 for array in entries.values())
@@ -27,17 +37,17 @@ def policy_of(env_id, users=3, action="shares"):
         rate = entries["acceptance"] if "acceptance" in entries else entries["compute"]
         return np.stack([rate, 0.5 * rate], -1).reshape(len(rate), -1)
 
-    return Policy(settings, network)
+    return Policy(config, network)
 
 
 def test_it_decides_as_its_codecs_say():
     policy = policy_of(FULL)
-    state = ms.sample_state(policy.settings.scenario, np.random.default_rng(0), 5)
-    observation = policy.settings.observations.encode(state)
+    state = ms.sample_state(policy.config.scenario, np.random.default_rng(0), 5)
+    observation = policy.config.observations.encode(state)
     action = policy.act(observation)
     assert action.shape == (5, 3, 2)
     assert (action[..., 0] == observation["acceptance"]).all()
-    expected, decision = policy.settings.actions.decode(action, state), policy(state)
+    expected, decision = policy.config.actions.decode(action, state), policy(state)
     assert (decision.draft_length == expected.draft_length).all()
     assert (decision.bandwidth == expected.bandwidth).all()
 
@@ -52,16 +62,16 @@ def test_any_leading_shape_and_number_of_users():
     fields = ("draft_time", "spectral_efficiency", "acceptance_rate")
     nested = ms.SystemState(*(getattr(state, name).reshape(2, 3, 5) for name in fields))
     assert (policy.on(scenario)(nested).bandwidth.reshape(6, 5) == batch.bandwidth).all()
-    llama = ms.sample_state(policy.settings.scenario.replace(num_users=5), np.random.default_rng(0), 6)
-    more = policy.on(policy.settings.scenario.replace(num_users=5))(llama)
+    llama = ms.sample_state(policy.config.scenario.replace(num_users=5), np.random.default_rng(0), 6)
+    more = policy.on(policy.config.scenario.replace(num_users=5))(llama)
     assert (policy(llama).bandwidth == more.bandwidth).all()  # its own scenario, with as many users as the state
 
 
 def test_arguments_make_its_environment():
     policy = policy_of(HIDDEN, action="lengths")
-    assert policy.arguments == {"action": "lengths", **policy.settings.arguments}
-    other = policy.on(policy.settings.scenario.replace(total_bandwidth=5e6))
-    assert other.settings == replace(policy.settings, scenario=other.settings.scenario)
+    assert policy.arguments == {"action": "lengths", **policy.config.arguments}
+    other = policy.on(policy.config.scenario.replace(total_bandwidth=5e6))
+    assert other.config == replace(policy.config, scenario=other.config.scenario)
     assert other.network is policy.network
 
 
@@ -72,7 +82,7 @@ def test_what_it_can_not_read_is_refused():
     ):
         policy_of(FULL).act({"shared": np.zeros((1, 3), np.float32)})
     hidden = policy_of(HIDDEN)
-    state = ms.sample_state(hidden.settings.scenario, np.random.default_rng(0))
+    state = ms.sample_state(hidden.config.scenario, np.random.default_rng(0))
     with pytest.raises(
         ValueError,
         match=r"state: expected observations, by act\(\), for a policy of HiddenAcceptance, got a SystemState",
@@ -85,9 +95,9 @@ def test_what_it_can_not_read_is_refused():
 def test_scenarios_with_other_observations_are_refused():
     full, hidden = policy_of(FULL), policy_of(HIDDEN)
     with pytest.raises(ValueError, match=r"server: expected one whose time does not depend on tokens, .* 'a100-32b'"):
-        full.on(full.settings.scenario.replace(server="a100-32b"))
-    three = full.settings.scenario.replace(tasks=full.settings.scenario.tasks[:3])
-    assert full.on(three).settings.scenario == three  # it sees no tasks
+        full.on(full.config.scenario.replace(server="a100-32b"))
+    three = full.config.scenario.replace(tasks=full.config.scenario.tasks[:3])
+    assert full.on(three).config.scenario == three  # it sees no tasks
     with pytest.raises(ValueError, match="tasks: expected 4, as in the agent's own scenario, got 3"):
         hidden.on(three)
 
@@ -96,14 +106,14 @@ def test_scenarios_with_other_observations_are_refused():
 def about(tmp_path):
     """Contents of ``policy.json`` for a policy that was trained with a record of the user's own."""
     arguments = {"records": str(tmp_path / "elsewhere" / "mine.npz"), "half": 0}
-    settings = Settings(ms.Scenario.preset("llama2"), RecordedAcceptance(**arguments))
-    return json.loads(json.dumps(describe(settings, RECORDED, arguments, {ONNX: b"network"})))
+    config = EnvConfig.of(RECORDED, ms.Scenario.preset("llama2"), **arguments)
+    return json.loads(json.dumps(describe(config, {ONNX: b"network"})))
 
 
 def test_a_policy_names_no_path(about, tmp_path):
     assert about["arguments"]["records"] == "records.npz"
     (tmp_path / "records.npz").write_bytes(b"")
-    assert settings_of(about, tmp_path / POLICY).variant.records == str(tmp_path / "records.npz")
+    assert config_of(about, tmp_path / POLICY).variant.records == str(tmp_path / "records.npz")
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../outside.npz", "link.npz", "missing.npz", 3])
@@ -114,7 +124,7 @@ def test_a_policy_names_no_record_outside_its_folder(about, tmp_path, name):
     (folder / "link.npz").symlink_to(tmp_path / "outside.npz")
     about["arguments"]["records"] = name
     with pytest.raises(ValueError, match=rf"records: expected a file beside the configuration, got {name!r}\)"):
-        settings_of(about, folder / POLICY)
+        config_of(about, folder / POLICY)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +146,7 @@ def test_numbers_without_bounds_are_refused(about, tmp_path, field, value):
     about["arguments"]["records"] = None
     about["scenario"][field] = value
     with pytest.raises(ValueError, match=rf"{POLICY}: can't be read as an exported policy \("):
-        settings_of(about, tmp_path / POLICY)
+        config_of(about, tmp_path / POLICY)
 
 
 def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
@@ -158,8 +168,34 @@ def test_networks_of_other_names_are_refused(tmp_path, entry, output):
     graph = onnx.helper.make_graph([node], "network", [info(entry, kind, shape)], [info(output, kind, shape)])
     model = onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)])
     content = model.SerializeToString()
-    settings = Settings(ms.Scenario.preset("llama2"), RecordedAcceptance())
+    config = EnvConfig.of(RECORDED, ms.Scenario.preset("llama2"))
     (tmp_path / ONNX).write_bytes(content)
-    (tmp_path / POLICY).write_text(json.dumps(describe(settings, RECORDED, {}, {ONNX: content})), encoding="utf-8")
+    (tmp_path / POLICY).write_text(json.dumps(describe(config, {ONNX: content})), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"expected a network of .* to 'action', got one of \['{entry}'\]"):
         load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Unknown\x1b[2J", "Reshape"])
+def test_names_in_a_network_are_printed_with_escapes(kind, capfd):
+    """By us; onnxruntime prints nothing."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make, number = onnx.helper, onnx.TensorProto.FLOAT
+    ends = [make.make_tensor_value_info(*end) for end in (("shared", number, ["n", 3]), ("action", number, None))]
+    seven = make.make_node("Constant", [], ["size"], value=make.make_tensor("size", onnx.TensorProto.INT64, [1], [7]))
+    node = make.make_node(kind, ["shared", "size"], ["action"], name="node\x1b[2J")
+    graph = make.make_graph([seven, node], "network", ends[:1], ends[1:])
+    model = make.make_model(graph, ir_version=9, opset_imports=[make.make_opsetid("", 17)])
+
+    def play():
+        session = _session(model.SerializeToString(), ["shared"], Path(ONNX))
+        _network(session, Path(ONNX))({"shared": np.zeros((2, 3), np.float32)})
+
+    with pytest.raises(ValueError, match=r"node\\x1b\[2J") as refused, attributed("mine"):
+        play()
+    assert str(refused.value).isprintable()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_shows_its_system_in_a_line():
+    assert repr(policy_of(FULL)) == "<Policy for Heterogeneous, llama2, K = 3, shares actions>"

@@ -45,7 +45,7 @@ def test_nothing_has_changed(task):
         ("texts", "physics.records.Recorded.expected_tokens"),
         ("fair", "envs.objectives.discounted_throughput"),
         ("ahead-8", "physics.rounds.drafting_time"),
-        ("ahead-8", "envs.rounds.engine.chain_left"),
+        ("ahead-8", "physics.rounds_core.chain_left"),
         ("no-barrier-8", "physics.continuous.passes.batch_time"),
         ("no-barrier-20", "physics.continuous.passes.full_share_token_time"),
         ("requests", "physics.arrivals._exponential"),
@@ -96,9 +96,9 @@ def test_tasks_are_learnt_and_measured_apart():
     """Other seeds everywhere, other texts and other numbers of devices where the task is about that."""
     texts, resize = TASKS["texts"], TASKS["resize"]
     assert native(texts.make_vec(2)).variant.half == 0
-    assert [part.arguments["half"] for part in texts.cases] == [1]
+    assert [part.config.variant.half for part in texts.cases] == [1]
     assert native(resize.make_vec(2, seed=3)).scenario.num_users == 8
-    assert [part.scenario.num_users for part in resize.cases] == [2, 5, 20, 50, 200]
+    assert [part.config.scenario.num_users for part in resize.cases] == [2, 5, 20, 50, 200]
     with pytest.raises(ValueError, match="seed: expected an integer in"):
         texts.make_vec(2, seed=texts.seed - 1)
     assert texts.make().reset(seed=0)[0]["compute"].shape == (20,)

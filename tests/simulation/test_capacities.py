@@ -104,7 +104,7 @@ def test_capacities_of_a_server_alone():
     assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0
     drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=20)
     assert drafts >= ms.capacity(SERVED, tpot=0.04, system="autoregressive")
-    assert ms.capacity(SERVED, tpot=1e9, system="autoregressive", states=1) == MOST_COMPUTED
+    assert ms.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == MOST_COMPUTED
 
 
 def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly():
@@ -161,6 +161,20 @@ def test_load_is_that_of_a_slow_scan(coarse):
     assert below <= found.value <= above <= below * 1.2
     for load, meet in ((below, True), (above, False)):
         assert served(found, SCENARIO, replace(asked, rate=load)) == meet
+
+
+@pytest.mark.slow
+def test_a_long_run_of_other_copies_agrees_with_the_interval():
+    """Below its lower end requests are in time, above its upper end they are not."""
+    asked = workload(**LIMITS)
+    found = ms.capacity(SCENARIO, workload=asked, controller="greedy", percent=90.0, copies=32)
+    controller = ms.make_controller("greedy", SCENARIO)
+    below, above = (
+        LoadPoint(load, ms.serve(controller, replace(asked, rate=load), copies=96, warm_up=50.0, horizon=100.0, seed=1))
+        for load in (found.low / 1.03, found.high * 1.03)
+    )
+    assert above.share < 0.9 < below.share
+    assert 1.0 < found.high / found.low < 1.4
 
 
 def test_users_are_those_of_a_slow_scan():
@@ -301,3 +315,13 @@ def test_a_load_below_the_answer_is_in_time_too():
     tries = sorted(_searched(Dip(), None), key=lambda point: point.load)
     late = next(place for place, point in enumerate(tries) if point.share < 0.95)
     assert (tries[late - 1].load, tries[late].load) == (39.0, 40.0)
+
+
+def test_both_questions_report_each_load_as_it_is_tried(capsys):
+    told = []
+    most = ms.capacity(SERVED, tpot=0.035, system="autoregressive", report=told.append)
+    assert most == max(point.load for point in told if point.share >= 0.95) > 1
+    few = {"controller": "greedy", "copies": 2, "warm_up": 0.0, "horizon": 2.0, "requests": 4}
+    found = ms.capacity(SERVED, workload=workload(ttft=3.0), report=print, **few)
+    expected = [f"load {point.load:.4g}: {100.0 * point.share:.1f} % in time" for point in found.tries]
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected)

@@ -47,7 +47,8 @@ def test_omega_of_large_arguments_by_what_it_is_below_them(scarcity):
 
 @pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.02, 1e4),)}], ids=["paper", "tokens"])
 def test_drafting_that_takes_no_time_beside_air_does_not_matter(law):
-    scenario = Scenario.preset("llama2", num_users=4, total_bandwidth=1e-3, **law)
+    air = {"total_bandwidth": 1e3, "bits_per_probability": 31_000_000}
+    scenario = Scenario.preset("llama2", num_users=4, **air, **law)
     state = sample_state(scenario, np.random.default_rng(0), 10)
     slow, fast = (
         relaxed_optimum(replace(make_problem(scenario, state), draft_time=np.full((10, 4), time)), 1e-3)

@@ -1,6 +1,7 @@
 """Derivatives against finite differences."""
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
+from multispin_env.solver.problem import make_problem
 from multispin_env.solver.sensitivities import sensitivities
+from tests.hostile import hostile_instance
 
 
 @pytest.fixture(params=[("llama2", 4, 5e6, False), ("qwen3.5", 8, 1e7, True), ("llama2", 20, 5e7, False)])
@@ -102,5 +105,28 @@ def test_bandwidth_is_worth_nothing_where_nobody_drafts():
     scenario = Scenario.preset("llama2", num_users=3, server="a100-7b-gemm", min_draft_length=0)
     at = sensitivities(scenario, sample_state(scenario, np.random.default_rng(0), 4))
     assert (at.draft_length == 0.0).all()
+    for worth in (at.bandwidth_price, at.total_bandwidth, at.snr_db, at.draft_time):
+        assert (worth == 0.0).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 104, 124, 128])
+def test_no_whole_lengths_are_better(seed):
+    """Of the last ones the optimum is at ends of ranges, next to which real lengths are known to few digits."""
+    scenario, state, weights = hostile_instance(np.random.default_rng(seed), max_decisions=150)
+    if seed < 4:
+        scenario, weights = scenario.replace(min_draft_length=0), None
+    problem = make_problem(scenario, state, weights)
+    ranges = (range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True))
+    best = problem.value(np.array([list(product(*ranges))])).max()
+    assert sensitivities(scenario, state, weights).goodput >= best * (1.0 - 1e-12)
+
+
+@pytest.mark.parametrize("num_users", [1, 3])
+def test_derivatives_are_zero_where_nobody_drafts_under_the_papers_law(num_users):
+    fast = {"verification_fixed_time": 1e-6, "verification_time_per_draft": 1e-9}
+    scenario = Scenario.preset("llama2", num_users=num_users, min_draft_length=0, **fast)
+    state = sample_state(scenario, np.random.default_rng(0)).changed(acceptance_rate=np.zeros(num_users))
+    at = sensitivities(scenario, state)
+    assert at.goodput == pytest.approx(num_users / scenario.verification_time)
     for worth in (at.bandwidth_price, at.total_bandwidth, at.snr_db, at.draft_time):
         assert (worth == 0.0).all()

@@ -21,10 +21,12 @@ from multispin_env.apps.terminal.output import (
     check_outputs,
     is_quiet,
     made_by,
+    print_errors,
     write_tables,
 )
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.evaluation.contenders import ContenderError, attributed
 from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
@@ -201,8 +203,13 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Cap
     }
 
 
-def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload, found: dict[str, Capacity]) -> None:
-    """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
+def _search(
+    options: argparse.Namespace, scenario: Scenario, workload: Workload, found: dict[str, Capacity]
+) -> list[ContenderError]:
+    """Find the capacity of each controller, and say it at once unless standard output is for a file's content.
+
+    Returns the errors of those that fail.
+    """
     by = "rate" if options.rate_per_user is None else "users"
     chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     names = list(dict.fromkeys(options.controllers))
@@ -211,18 +218,24 @@ def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload,
         candidates_of(name)(scenario)  # refuses an unknown one before anything is played
     if not is_quiet(options):
         print(_title(scenario, options))
+    errors = []
     with Progress(len(names)) as progress:
         for name in names:
             tried: list[LoadPoint] = []
             report = _counting(progress.begin(name), tried)
             try:
-                found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
+                with attributed(name):
+                    found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
+            except ContenderError as error:
+                errors.append(error)
+                continue
             except KeyboardInterrupt:
                 if (so_far := capacity_of(tried, options.percent, by, options.seed)).run is not None:
                     found[name] = so_far
                 raise
             if not is_quiet(options):
                 progress.say(f"{name}: {found[name].verdict}")
+    return errors
 
 
 def _counting(progress: Progress, tried: list[LoadPoint]) -> Callable[[LoadPoint], None]:
@@ -235,22 +248,24 @@ def _counting(progress: Progress, tried: list[LoadPoint]) -> Callable[[LoadPoint
     return report
 
 
-def run(options: argparse.Namespace) -> None:
-    """Search and show; after Ctrl-C, what was found until then."""
+def run(options: argparse.Namespace) -> int | None:
+    """Search and show, after Ctrl-C what was found until then; returns a status if a controller fails."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     scenario = chosen_scenario(options)
     if options.channel is not None:
+        CHANNELS.admit(options.channel)
         scenario = scenario.replace(channel=options.channel)
     found: dict[str, Capacity] = {}
     try:
-        _search(options, scenario, _workload(options, scenario), found)
+        errors = _search(options, scenario, _workload(options, scenario), found)
     finally:
         if found:
             rows = [CapacityRow.of(name, one) for name, one in found.items()]
             write_tables(options, rows, _about(options, scenario, found))
             if not is_quiet(options):
                 print(f"\n{aligned(*capacity_cells(rows))}")
+    return print_errors(options, errors)
 
 
 def _title(scenario: Scenario, options: argparse.Namespace) -> str:

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from multispin_env.apps.executors import Executor, Serial
 from multispin_env.apps.terminal.arguments import (
@@ -23,16 +24,18 @@ from multispin_env.apps.terminal.output import (
     check_outputs,
     is_quiet,
     made_by,
+    print_errors,
     write_tables,
 )
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer
 from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import SLOW
-from multispin_env.evaluation.episodes import EpisodeStats
-from multispin_env.evaluation.public import EPISODES, chosen_metric, compared, with_reference
+from multispin_env.evaluation.contenders import SLOW, ContenderError, attributed
+from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
+from multispin_env.evaluation.public import EPISODES, ComparisonTable, chosen_metric, compared, with_reference
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
@@ -59,32 +62,53 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(parser, "controllers", parts=False)
 
 
-def stats_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[str, EpisodeStats]:
-    """What each contender does in the same episodes; ``ValueError`` with what went wrong with one."""
+Answers = dict[str, EpisodeStats | ContenderError]
+
+
+def play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> Answers:
+    """Play the same episodes with each contender; returns what it earned, or why it could not."""
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
-            return {name: cases.play(name, progress.begin(name)) for name in names}
-    found = {}
+            return {name: played(cases, name, progress.begin(name)) for name in names}
+    found: Answers = {}
     with Tally(len(names), executor.width) as tally:
-        for result in executor.results(replace(cases).play, names):  # a copy, without environments
-            if result.error:
-                raise ValueError(f"{names[result.index]}: {result.error.strip().splitlines()[-1]}")
-            found[names[result.index]] = result.value
-            tally.add(names[result.index])
+        for result in executor.results(partial(played, replace(cases)), names):  # a copy, without environments
+            name = names[result.index]
+            error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
+            found[name] = error or result.value
+            tally.add(name, isinstance(found[name], ContenderError))
     return {name: found[name] for name in names}
 
 
-def run(options: argparse.Namespace) -> None:
-    """Play, compare and show."""
+def played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
+    """Play with the contender of a name; returns its error, where it has one."""
+    try:
+        with attributed(name):
+            return cases.play(name, progress)
+    except ContenderError as error:
+        return error
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Play, compare and show; returns a status if a contender fails, and shows the others."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
     arguments = chosen_arguments(options)
     check_settings(options, arguments, [options.env], COMMON)
-    cases = Episodes(options.env, options.episodes, options.scenario, arguments, options.seed)
+    steps = arguments.pop("max_episode_steps", None)
+    config = EnvConfig.of(options.env, options.scenario, **arguments)
+    cases = Episodes(config, options.episodes, options.seed, steps)
     metric = chosen_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)
-    found = compared(cases, stats_of(cases, tuple(plays), executor), reference, metric)
+    answers = play_all(cases, tuple(plays), executor)
+    stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
+    if stats:
+        _show(options, cases, compared(cases, stats, reference if reference in stats else next(iter(stats)), metric))
+    return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
+
+
+def _show(options: argparse.Namespace, cases: Episodes, found: ComparisonTable) -> None:
     chosen = {"metric": found.metric, "reference": found.reference}
     write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"))
     if not is_quiet(options):

@@ -131,7 +131,7 @@ def live_contenders(
 
 
 def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseException | None:
-    """Play in turns; returns what ended it early, Ctrl-C or too little memory, after `FEWEST` rounds of each."""
+    """Play in turns; returns what ended it early, as Ctrl-C or a model that fails, after `FEWEST` rounds of each."""
     try:
         with Progress(1) as progress:
             report = progress.begin(" beside ".join(one.name for one in contenders))
@@ -139,7 +139,7 @@ def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseExcep
                 for contender in contenders:
                     contender.step()
                 report(number + 1, rounds)
-    except (KeyboardInterrupt, MemoryError) as error:
+    except (KeyboardInterrupt, MemoryError, ValueError) as error:
         complete = min(len(one.rounds) for one in contenders)
         if complete < FEWEST:
             raise

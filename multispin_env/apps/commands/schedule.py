@@ -11,10 +11,12 @@ from multispin_env.apps.terminal.arguments import (
     add_scenario_options,
     add_set_option,
     chosen_scenario,
+    parse_settings,
 )
 from multispin_env.apps.terminal.output import made_by
 from multispin_env.baselines.systems import Span, draft_schedule
 from multispin_env.checks import check_name, check_real
+from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.scenario import Scenario
 from multispin_env.units import MS
@@ -45,7 +47,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
     times = dict.fromkeys(f"{scenario.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
-    print(f"{scenario.label}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests\n")
+    changed = changed_settings(parse_settings(options.set))
+    print(f"{scenario.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests\n")
     lines = [
         (f"{span.first} to {span.last}", str(span.draft_length), f"{span.goodput:.1f}", f"{span.speed_up:.2f}")
         for span in spans

@@ -17,6 +17,7 @@ from multispin_env.apps.terminal.arguments import (
     add_set_option,
     chosen_arguments,
     chosen_scenario,
+    parse_settings,
 )
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, made_by, write_output
 from multispin_env.arrays import FloatArray
@@ -27,6 +28,8 @@ from multispin_env.controllers.names import (
     controller_names,
     make_controller,
 )
+from multispin_env.evaluation.cases import changed_settings
+from multispin_env.evaluation.contenders import attributed
 from multispin_env.evaluation.statistics import Cells, aligned, to_csv
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
@@ -113,7 +116,8 @@ def solve(
     """
     check_controller(controller, controller_names("rounds"))
     decision = _decide(scenario, devices, controller, {"certify": certify, "tpot": tpot})
-    outcome = expected_outcome(scenario, devices.state, decision)
+    with attributed(controller):
+        outcome = expected_outcome(scenario, devices.state, decision)
     token_time = free_time = _token_time(outcome, tpot)
     if tpot is not None:
         if _late(token_time, tpot):
@@ -155,7 +159,9 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
             rounds = controller_names("rounds", scenario)
             able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
-    return make_controller(controller, scenario, **options)(devices.state)
+    made = make_controller(controller, scenario, **options)
+    with attributed(controller):
+        return made(devices.state)
 
 
 def _value(outcome: Outcome, weights: FloatArray | None) -> float:
@@ -296,7 +302,8 @@ def run(options: argparse.Namespace) -> None:
         record = to_record(solution, about | made_by(options, "scipy"))
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     elif options.csv != STDOUT:
-        system = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
+        changed = changed_settings(parse_settings(options.set))
+        system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
         print(f"{system}, decided by {options.controller}\n\n{aligned(*device_cells(solution.devices))}")
         rivals = rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
         print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.commands.suite_pictures import draw_pictures
+from multispin_env.apps.executors import on_signals, stop
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
 from multispin_env.apps.terminal.output import Progress, Tally, made_by
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import cut
+from multispin_env.checks import cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
     Played,
+    check_packages,
     check_replaced,
     check_scores,
     performances,
@@ -157,24 +159,21 @@ def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, An
     """Play policies of tasks; ``ValueError`` names the task and the seed of one that can't be read, or can't decide."""
     executor = executor_of(options, ("multispin_env", "agents"))
     cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
+    check_packages(folder.resolve(), policies)
     found: dict[int, FloatArray] = {}
     with Tally(len(cells), executor.width) as tally:
         for result in executor.results(partial(values_of, folder.resolve()), cells):
             task_name, seed, policy = cells[result.index]
             name = f"{task_name}, seed {seed}"
             error = result.error.strip().splitlines()[-1] if result.error else result.value
-            if isinstance(error, ModuleNotFoundError):  # of what runs networks
+            if isinstance(error, ModuleNotFoundError):  # where another machine lacks it
                 raise error
             if isinstance(error, Exception | str):
-                raise ValueError(f"{name}: {_said(error) if 'rule' in policy else cut(_said(error))}")
+                raise ValueError(f"{name}: {reason(error) if 'rule' in policy else cut(reason(error))}")
             found[result.index] = result.value
             tally.add(name)
     indices = iter(range(len(cells)))
     return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
-
-
-def _said(error: Exception | str) -> str:
-    return str(error) if isinstance(error, ValueError | TypeError | str) else f"{type(error).__name__}: {error}"
 
 
 def _print(played: Played) -> None:
@@ -204,7 +203,7 @@ def _table(options: argparse.Namespace) -> None:
 
 def _data(options: argparse.Namespace) -> None:
     one = task(options.task)
-    with Progress(PARTS) as progress:
+    with Progress(PARTS) as progress, on_signals(stop):
         data = record(one, options.by, options.episodes, options.seed, options.out, progress.begin)
     about = data.storage.metadata
     print(

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gymnasium.vector import VectorEnv
-
 from multispin_env.apps.terminal.arguments import (
     COMMON,
     DEFAULT_ENV,
@@ -22,11 +20,11 @@ from multispin_env.apps.terminal.arguments import (
     parse_settings,
 )
 from multispin_env.apps.terminal.output import Progress
-from multispin_env.apps.watch import Pixels, make_watched_env, suited_env, watch, writer_for
+from multispin_env.apps.watch import Pixels, watch, writer_for
 from multispin_env.checks import check_real
 from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
-from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replacing
 
@@ -57,22 +55,22 @@ def _film(options: argparse.Namespace) -> Film:
     differing = parse_settings(options.beside_set, option="beside-set")
     check_settings(options, arguments | differing, [options.env], COMMON)
 
-    def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
-        return make_watched_env(options.env, options.rounds, options.scenario, {**arguments, **others})
+    def config_of(others: Mapping[str, Any]) -> EnvConfig:
+        config = EnvConfig.of(options.env, options.scenario, **{**arguments, **others})
+        return config if "action" in arguments else config.for_any_decision
 
-    settings = native(make({})).settings
-    comparison, by_itself = settings.variant.comparison, settings.variant.family.max_episode_steps is None
+    config = config_of({})
+    comparison, by_itself = config.variant.comparison, config.variant.family.max_episode_steps is None
     left, right = options.controller or comparison.reference, options.beside or comparison.baseline
     episodes = []
     with Progress(2) as progress:
         for name, own in ((left, {}), (right, differing)):
             progress.begin(f"playing {'' if by_itself else f'{options.rounds} rounds of '}{name}")
-            env = suited_env(make(own), name, lambda more, own=own: make({**own, **more}))  # type: ignore[misc]
-            views = watch(env, name, options.seed)
+            views = watch(config_of(own), options.rounds, name, options.seed)
             shown = [f"{key}={value}" for key, value in own.items()]
             title = ", ".join(shown if shown and left == right else [name, *shown])
             episodes.append([replace(view, title=title) for view in views])
-    film: Film = settings.variant.family.film(*episodes)
+    film: Film = config.variant.family.film(*episodes)
     return film
 
 

@@ -1,10 +1,8 @@
 """View of agents: what a trained network decides beside the best known rule, for the same state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-
-import gymnasium as gym
 
 from multispin_env.apps.explore.markup import Child, Markup, card, cell_table, element, fragment, numbers, scrolling
 from multispin_env.apps.explore.page import PageView
@@ -15,7 +13,8 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.variant import Variant
 from multispin_env.evaluation.contenders import make_contender, native, start
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousDecision, Join
@@ -57,7 +56,7 @@ class AgentViewSettings(SystemSettings):
             raise ValueError(missing)
         super().look_up(places)
 
-    def load_agent(self, scenario: Scenario, places: Places) -> tuple[str, Policy, tuple[str, str]]:
+    def load_agent(self, scenario: Scenario, places: Places) -> tuple[Policy, tuple[str, str]]:
         """The agent, as `agents.models.LoadedPolicy`; refused where the page may not read it, or it does not fit."""
         check_name("agent", self.agent, agent_names(places))
         if self.agent.startswith(RUN):
@@ -126,11 +125,10 @@ def compute(settings: AgentViewSettings, places: Places) -> AgentNumbers | str:
     if missing := missing_packages():
         return missing
     scenario = settings.system(places)
-    env_id, policy, _ = settings.load_agent(scenario, places)
-    arguments = {"scenario": scenario, **policy.arguments}
-    env = gym.make_vec(env_id, num_envs=1, vectorization_mode="vector_entry_point", **arguments)
+    policy, _ = settings.load_agent(scenario, places)
+    env = policy.config.make_vec(1)
     base = native(env)
-    reference = _reference(base.settings)
+    reference = _reference(policy.config)
     rule: Any = make_contender(reference, env)
     start(rule)
     observation, _ = env.reset(seed=settings.seed)
@@ -142,9 +140,9 @@ def compute(settings: AgentViewSettings, places: Places) -> AgentNumbers | str:
         best = _decided(rule, base, observation)
     state, mine = base.state, base.decode_action(policy.act(observation))
     both = ((settings.agent, policy, mine), (reference, rule, best))
-    sides = [_side(base.settings, state, settings.seed, *one) for one in both]
+    sides = [_side(policy.config, state, settings.seed, *one) for one in both]
     system = state if isinstance(state, SystemState) else state.system
-    return AgentNumbers(env_id, scenario, system[0], *sides)
+    return AgentNumbers(policy.config.env_id, scenario, system[0], *sides)
 
 
 def _decided(rule: Any, base: Any, observation: Any) -> Any:
@@ -152,14 +150,12 @@ def _decided(rule: Any, base: Any, observation: Any) -> Any:
     return rule(base.decode_observation(observation)) if isinstance(rule, PlugIn) else rule(base.state)
 
 
-def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decision: Any) -> Side:
+def _side(config: EnvConfig, state: Any, seed: int, name: str, rule: Any, decision: Any) -> Side:
     if isinstance(decision, Decision):
-        outcome = expected_outcome(settings.scenario, state, decision)
+        outcome = expected_outcome(config.scenario, state, decision)
         rate = (outcome.tokens / outcome.round_latency[:, None])[0]
         return Side(name, decision[0], rate, float(outcome.goodput[0]))
-    variant: Any = settings.variant
-    full = replace(settings, action=variant.family.any_decision, variant=replace(variant, horizon=SECONDS))
-    stats = play(full, rule, name, 1, seed).stats
+    stats = play(config.for_any_decision.replace(horizon=SECONDS), rule, name, 1, seed).stats
     in_time = stats.episode.get(IN_TIME, stats.throughput)
     return Side(name, decision[0], stats.user_throughput[0], float(in_time[0]))
 
@@ -169,8 +165,9 @@ def as_python(settings: AgentViewSettings, places: Places) -> str:
     if missing := missing_packages():
         return f"# {missing}\n"
     scenario = settings.system(places)
-    env_id, policy, made = settings.load_agent(scenario, places)
-    name, by_round = _reference(policy.settings), policy.settings.variant.comparison.info.goodput is not None
+    policy, made = settings.load_agent(scenario, places)
+    env_id = policy.config.env_id
+    name, by_round = _reference(policy.config), policy.config.variant.comparison.info.goodput is not None
     knows = ContenderName.parse(name).knows_truth
     assumptions = "" if knows else ", env.unwrapped.assumptions"
     decide = "(env.unwrapped.state)" if knows else "(env.unwrapped.decode_observation(observation))"
@@ -219,9 +216,9 @@ def _told(variant: type[Variant]) -> str:
     return IN_TIME if IN_TIME in variant().comparison.info.episode else "token_goodput"
 
 
-def _reference(settings: Settings) -> str:
+def _reference(config: EnvConfig) -> str:
     """Name of the best that is known; with the truth, by its short name."""
-    reference = settings.variant.comparison.reference
+    reference = config.variant.comparison.reference
     parsed = ContenderName.parse(reference)
     return parsed.controller if parsed.knows_truth else reference
 

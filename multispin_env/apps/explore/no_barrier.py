@@ -15,13 +15,12 @@ from multispin_env.apps.explore.settings import Choice, Places, Slider, SystemSe
 from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, opened, play, timeline
 from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import controller_names, make_controller
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.serving import Serving
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.continuous import Axes
-from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 ALWAYS, POISSON = "without end", "poisson"
@@ -125,13 +124,12 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     says), and ``tables`` (``header`` and ``lines``), as `multispin compare` prints them.
     """
     scenario = settings.system(places)
-    arguments = tuple(settings.arguments(scenario).items())
+    config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
     with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
-        devices = opened(_env(settings.env_id, scenario, arguments), 1, settings.seed).state.system
+        devices = opened(config, 1, settings.seed).state.system
         bound = aside.submit(rate_bound, scenario, devices[0])
         played = {
-            name: _played(settings.env_id, scenario, arguments, name, settings.episodes, settings.seed)
-            for name in (settings.left, settings.right)
+            name: _played(config, name, settings.episodes, settings.seed) for name in (settings.left, settings.right)
         }
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
@@ -150,17 +148,10 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     }
 
 
-def _env(env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...]) -> Settings:
-    chosen = {"action": "full", "reward": None, "optimum": False}
-    return Settings.make(env_id, ENVIRONMENTS.load(env_id), scenario, chosen, dict(arguments))
-
-
 @lru_cache(8)
-def _played(
-    env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...], name: str, episodes: int, seed: int
-) -> PlayedEpisodes:
-    """What one controller makes of it; kept, since often only the other one has changed."""
-    return play(_env(env_id, scenario, arguments), make_controller(name, scenario), name, episodes, seed)
+def _played(config: EnvConfig, name: str, episodes: int, seed: int) -> PlayedEpisodes:
+    """Episodes of one controller; kept, since often only the other one has changed."""
+    return play(config, make_controller(name, config.scenario), name, episodes, seed)
 
 
 def _facts(played: PlayedEpisodes) -> dict[str, float]:

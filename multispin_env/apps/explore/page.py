@@ -1,6 +1,6 @@
 """Page as text: its views, menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class PageView:
 
 VIEWS = Registry(
     "view",
+    "multispin_env.apps.explore.page:PageView",
     {
         "one-round": "multispin_env.apps.explore.one_round:VIEW",
         "landscape": "multispin_env.apps.explore.landscape:VIEW",
@@ -37,8 +38,8 @@ VIEWS = Registry(
 """By the path of the page, in the order of its menu."""
 
 
-def answer(name: str, query: str, places: Places) -> dict[str, str]:
-    """``html``, ``link``, ``python`` and ``command`` of a view for a query; or why not, as ``said`` alone."""
+def answer(name: str, query: str, places: Places) -> dict[str, Any]:
+    """``html``, ``link``, ``python``, ``command`` and ``kept`` of a view for a query; or why not, as ``said`` alone."""
     try:
         check_name("view", name, VIEWS.names())
         view: PageView = VIEWS.load(name)
@@ -48,6 +49,7 @@ def answer(name: str, query: str, places: Places) -> dict[str, str]:
             "link": f"/{name}?{settings.query()}",
             "python": view.as_python(settings, places),
             "command": view.as_command(settings, places),
+            "kept": settings.kept(places),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return {"said": sentence(error)}
@@ -76,7 +78,8 @@ def whole_page(name: str, query: str, places: Places) -> str:
         element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
         for other in VIEWS.names()
     ]
-    controls = [_control(entry.name, control, settings, places) for entry, control in view.settings.controls()]
+    kept = settings.kept(places)
+    controls = [_control(entry.name, control, settings, places, kept) for entry, control in view.settings.controls()]
     body = [
         element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
         element(
@@ -120,14 +123,19 @@ def _copied(name: str, title: str, text: str) -> Markup:
     return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
 
 
-def _control(name: str, control: Control, settings: SystemSettings, places: Places) -> Markup:
+def _control(name: str, control: Control, settings: SystemSettings, places: Places, kept: Mapping[str, str]) -> Markup:
     """One control with its label and value."""
     value = getattr(settings, name)
     if isinstance(control, Kept):
         return element("input", type="hidden", name=name, value=value, data_good=value)
     label = element("label", control.label, for_=name)
     if isinstance(control, Choice):
-        options = [element("option", one, selected=one == value) for one in control.names(places)]
+        names = control.names(places)
+        texts = [kept[name], *names[1:]] if name in kept else names
+        options = [
+            element("option", text, value=option, selected=option == value)
+            for text, option in zip(texts, names, strict=True)
+        ]
         return element("div", label, element("select", options, id=name, name=name), class_="control")
     assert isinstance(control, Slider)
     bounds = {"min": control.low, "max": control.high, "step": control.step}

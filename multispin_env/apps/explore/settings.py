@@ -12,7 +12,7 @@ from typing_extensions import override
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
-from multispin_env.units import MHZ
+from multispin_env.units import MHZ, MS
 
 RUNS = Path("runs")
 
@@ -93,6 +93,7 @@ class Choice(Control):
     """One of some names; those that a function gives are known only where the page is served, see `look_up`."""
 
     options: Callable[[Places], Sequence[str]] | Sequence[str] = ()
+    kept: Callable[[Scenario], Any] | None = None  # the scenario's own value, where the first option keeps it
 
     def names(self, places: Places) -> Sequence[str]:
         """What can be chosen."""
@@ -127,6 +128,17 @@ OWN_LAW, AS_IS = "own law", "as in the scenario"
 """Choices that keep the scenario's own law of verification, or its own value."""
 
 
+def own_law(scenario: Scenario) -> str:
+    """Name of the server of a scenario, or its time of a pass of K drafts with n tokens as a formula."""
+    if scenario.server:
+        return scenario.server
+    law = scenario.law
+    drafts = {"": law.fixed_time, " K": law.time_per_draft}
+    terms = [f"{time / MS:.4g} ms{unit}" for unit, time in drafts.items() if time]
+    lines = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in law.pieces]
+    return " + ".join([*terms, *([f"max({', '.join(lines)})"] if lines else [])])
+
+
 @dataclass(frozen=True)
 class SystemSettings:
     """Settings of a view over one system: every field is `controlled`, and has a value that its control can give."""
@@ -137,9 +149,9 @@ class SystemSettings:
     snr_shift: float = controlled(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
     spread: float = controlled(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
     draft_factor: float = controlled(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
-    server: str = controlled(OWN_LAW, Choice("server", lambda places: (OWN_LAW, *SERVERS.names())))
-    payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS)))
-    shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1")))
+    server: str = controlled(OWN_LAW, Choice("server", lambda places: (OWN_LAW, *SERVERS.names()), own_law))
+    payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda own: own.payload))
+    shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1"), lambda own: own.min_draft_length))
 
     def __post_init__(self) -> None:
         for entry, control in self.controls():
@@ -172,6 +184,12 @@ class SystemSettings:
         """What `from_query` reads: the scenario, and the settings that are not the default."""
         values = [(entry.name, getattr(self, entry.name), entry.default) for entry, _ in self.controls()]
         return urlencode({name: value for name, value, default in values if value != default or name == "scenario"})
+
+    def kept(self, places: Places) -> dict[str, str]:
+        """Options that keep a value of the scenario, with this value, by the name of the setting."""
+        base = places.scenario(self.scenario)
+        choices = ((entry, control) for entry, control in self.controls() if isinstance(control, Choice))
+        return {entry.name: f"{entry.default}: {control.kept(base)}" for entry, control in choices if control.kept}
 
     @classmethod
     def start(cls, places: Places) -> Self:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.utils import seeding
 
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.continuous import Stretch, Trace, Traces, marks_of, of_device, of_server
-from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState
 
@@ -21,9 +20,9 @@ class PlayedEpisodes(NamedTuple):
     trace: Trace  # of the first
 
 
-def opened(settings: Settings, episodes: int, seed: int) -> Any:
+def opened(config: EnvConfig, episodes: int, seed: int) -> Any:
     """Engine of so many episodes, at their beginning."""
-    engine = settings.engine(episodes)
+    engine = config.engine(episodes)
     for copy in range(episodes):
         engine.seed(copy, seeding.np_random(seed + copy)[0])
     engine.reset()
@@ -31,16 +30,16 @@ def opened(settings: Settings, episodes: int, seed: int) -> Any:
 
 
 def play(
-    settings: Settings, rule: Callable[[ContinuousState], ContinuousDecision], name: str, episodes: int, seed: int
+    config: EnvConfig, rule: Callable[[ContinuousState], ContinuousDecision], name: str, episodes: int, seed: int
 ) -> PlayedEpisodes:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
     The rule is a controller, whose uplink the environment gets, or a network that sees the whole state.
     """
-    suited = replace(settings, variant=with_uplink_of(rule, settings.variant))
+    suited = config.for_contender(rule)
     engine = opened(suited, episodes, seed)
-    keys, traces = settings.variant.comparison.info, Traces(suited, 1)  # of the first copy alone
-    stats = EpisodeStats.empty(episodes, settings.scenario.num_users, by_round=False)
+    keys, traces = config.variant.comparison.info, Traces(suited, 1)  # of the first copy alone
+    stats = EpisodeStats.empty(episodes, config.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     while playing.any():
         step = engine.step(engine.actions.encode(rule(engine.state), engine.planned))

@@ -33,6 +33,9 @@ LENGTH, STEPS = SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
 UNLIKELY = 0.01
 """Probability below which rates by position are said not to fall geometrically."""
 
+LARGEST_COUNT = 2.0**53
+"""Largest value of a metric: whole numbers up to it are exact."""
+
 _LINE = re.compile(r"([\w:]+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")  # name, labels, value, and a time
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -76,6 +79,8 @@ class EngineCounts:
             return off * off - z * z * _variance(self.drafted, rate) / self.drafts
 
         inside = min(max(self.rate, 1e-12), 1.0 - 1e-12)  # at 0 and 1 nothing varies
+        if beyond(inside) >= 0.0:  # narrower than the rate is exact
+            return self.rate, self.rate
         low = float(brentq(beyond, 0.0, inside)) if beyond(0.0) > 0.0 else 0.0
         high = float(brentq(beyond, inside, 1.0)) if beyond(1.0) > 0.0 else 1.0
         return low, high
@@ -185,9 +190,11 @@ def _series(text: str) -> _Series:
         name = found[1].removesuffix("_total")
         if name in VLLM or name in SGLANG:  # and not the time it was created
             try:
-                value = check_real(name, float(found[3]), 0.0)
+                value = check_real(name, float(found[3]), 0.0, LARGEST_COUNT)
             except ValueError:
-                raise ValueError(f"line {number}: expected a number ≥ 0, got {shown(found[3])}") from None
+                raise ValueError(
+                    f"line {number}: expected a number in [0, {LARGEST_COUNT:g}], got {shown(found[3])}"
+                ) from None
             series.setdefault(name, []).append((dict(_LABEL.findall(found[2] or "")), value))
     if not series:
         raise ValueError(f"expected a metrics page with {DRAFTS} (vLLM) or {LENGTH} (SGLang), got neither")

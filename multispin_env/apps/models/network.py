@@ -128,14 +128,18 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
     except MemoryError:
         raise
     except Exception as error:  # what broken files raise has no common base but this
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"model: expected a folder, GGUF file or hub name with a model, got {name!r} ({reason})"
+            f"model: expected a folder, GGUF file or hub name with a model, got {name!r} ({cause(error)})"
         ) from None
     network.requires_grad_(False)
     if bits is not None:
         round_weights(network, bits)
     return Model(name if bits is None else f"{name} at {bits} bits", network, tokenizer)
+
+
+def cause(error: Exception) -> str:
+    """First line of an error's message; its class where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
@@ -147,9 +151,8 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
         return str(path.absolute().parent), {"gguf_file": path.name}  # not where a link leads: names differ there
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: expected a folder with a model's config.json, got {name!r}")
-    looks_like_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if looks_like_path and not path.exists():
-        raise ValueError(f"model: expected a folder that exists, got {name!r}")
+    if not path.exists() and (path.is_absolute() or name.startswith(".") or name.count("/") != 1):
+        raise ValueError(f"model: expected a folder that exists, or OWNER/NAME on the hub, got {name!r}")
     return name, {}
 
 
@@ -203,8 +206,14 @@ class Pair:
         return min(self.draft.context, self.target.context)
 
 
-def probabilities(logits: th.Tensor, temperature: float) -> th.Tensor:
-    """Law of the next token, (..., V) in float64; temperature 0 puts all on the likeliest token."""
+def probabilities(logits: th.Tensor, temperature: float, model: str) -> th.Tensor:
+    """Law of the next token, (..., V) in float64; temperature 0 puts all on the likeliest token.
+
+    ``ValueError`` for logits without a finite largest one, with the name of the ``model`` that they are of.
+    """
+    largest = logits.amax(-1)
+    if not (finite := th.isfinite(largest)).all():
+        raise ValueError(f"logits: expected finite numbers from {model!r}, got {float(largest[~finite][0])}")
     if temperature == 0.0:
         return th.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
     return th.softmax(logits.double() / temperature, -1)
@@ -381,6 +390,15 @@ class Sequences:
             "use_cache": True,
             "logits_to_keep": max(wanted, 1),
         }
-        with memory_for(f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {places.width} with those before"):
-            logits: th.Tensor = self.model.network(**arguments).logits
+        batch = f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {places.width} with those before"
+        try:
+            with memory_for(batch):
+                logits: th.Tensor = self.model.network(**arguments).logits
+        except MemoryError:
+            raise
+        except Exception as error:  # what networks raise has no common base but this
+            raise ValueError(f"model: expected {self.model.name!r} to read {batch}, got {cause(error)}") from error
+        expected, shape = (*ids.shape, self.vocabulary_size), tuple(logits.shape)  # some models keep all logits
+        if not (shape[:1] == expected[:1] and wanted <= shape[1] <= expected[1] and shape[2:] >= expected[2:]):
+            raise ValueError(f"logits: expected shape {expected} from {self.model.name!r}, got {shape}")
         return logits[..., : self.vocabulary_size] if wanted else None

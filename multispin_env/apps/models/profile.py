@@ -146,8 +146,12 @@ SIZE = (7.0, 4.6)
 
 
 def draw_profile(profile: Profile, figure: Any) -> None:
-    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size."""
+    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size.
+
+    Axes are logarithmic where tokens span more than three powers of ten, as in profiles from tables.
+    """
     axes = figure.subplots()
+    sizes = [cell.tokens for cell in profile.cells]
     batches = sorted({cell.batch for cell in profile.cells})
     for index, batch in enumerate(batches):
         colour, marker = COLOURS[index % 7], "os^vDXP"[(index + index // 7) % 7]
@@ -156,12 +160,15 @@ def draw_profile(profile: Profile, figure: Any) -> None:
         passes = [profile.passes.seconds[cell] for cell, _ in own]
         axes.vlines(tokens, [min(one) / MS for one in passes], [max(one) / MS for one in passes], colour, linewidth=1.0)
         axes.plot(tokens, [time / MS for _, time in own], marker, color=colour, markersize=6, label=f"batch {batch}")
-        line = np.linspace(tokens.min(), tokens.max(), 200)
+        line = np.geomspace(tokens.min(), tokens.max(), 200)
         law = law_times(profile.time_per_draft, np.array(profile.server.pieces), np.full_like(line, batch), line)
         axes.plot(line, law / MS, color=colour, linewidth=1.2)
     axes.plot([], [], color=BLACK, linewidth=1.2, label="the law")
     axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")
     axes.set_ylabel("verification (ms)")
-    axes.set_ylim(bottom=0.0)
+    if max(sizes) > 1_000 * min(sizes):
+        axes.set(xscale="log", yscale="log")
+    else:
+        axes.set_ylim(bottom=0.0)
     axes.set_title(f"{profile.server.name}: passes and the law, within {np.abs(profile.errors).max():.1%}")
     legend_below(figure, axes, min(len(batches) + 1, 6))

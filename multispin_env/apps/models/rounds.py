@@ -250,7 +250,7 @@ class Player:
         logits = devices.target.read(np.arange(users), texts)
         end = _now(devices.pair.target)
         with memory_for(f"the laws of a batch of {users} with {longest + 1} tokens each"):
-            found = self._verify(probabilities(logits, self.temperature), law, drafted, length, accepting, last)
+            found = self._verify(self._law(devices.target, logits), law, drafted, length, accepting, last)
         accepting_time = perf_counter() - end  # its results are in the main memory, so the device is done
         gained, ended = devices.take(drafted, found.accepted, found.token)
         begun = perf_counter()
@@ -267,10 +267,13 @@ class Player:
             texts = [
                 devices.unread(kept, row) if place == 0 else [int(drafted[row, place - 1])] for row in rows.tolist()
             ]
-            q = probabilities(kept.read(rows, texts, last=1)[:, 0], self.temperature)
+            q = self._law(kept, kept.read(rows, texts, last=1)[:, 0])
             drafted[rows, place] = pick_tokens(q, uniform[rows, place])
             law[rows, place] = q.to(law.device)
         return drafted, law
+
+    def _law(self, read: Sequences, logits: th.Tensor) -> th.Tensor:
+        return probabilities(logits, self.temperature, read.model.name)
 
     def _blank(self, users: int, longest: int) -> tuple[IntArray, th.Tensor]:
         """Filling for drafts and their laws."""
@@ -333,7 +336,8 @@ def record_texts(
     rows: IntArray = np.arange(len(prompts))
     while True:
         with memory_for(f"the probabilities of a batch of {len(rows)}"):
-            place = _place(logits, temperature, np.array([rngs[row].random(3) for row in rows]))
+            laws = [probabilities(one, temperature, model.name) for one, model in zip(logits, models, strict=True)]
+            place = _place(laws, np.array([rngs[row].random(3) for row in rows]))
         for row, *numbers in zip(rows, *(part.tolist() for part in place), strict=True):
             places[row].append(tuple(numbers))
         report(max(map(len, places)))
@@ -349,9 +353,9 @@ def record_texts(
         logits = [one.read(rows, last[:, None].tolist(), 1)[:, -1] for one in readers]
 
 
-def _place(logits: Sequence[th.Tensor], temperature: float, uniform: FloatArray) -> Text:
-    """One place of b texts: ``logits`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
-    p, q = (probabilities(logits[index], temperature) for index in (0, -1))
+def _place(laws: Sequence[th.Tensor], uniform: FloatArray) -> Text:
+    """One place of b texts: ``laws`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
+    p, q = laws[0], laws[-1]
     proposed = pick_tokens(q, uniform[:, 0])
     beta = acceptance(p, q, proposed)
     accepted = uniform[:, 1] < beta

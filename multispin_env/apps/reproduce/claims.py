@@ -220,6 +220,7 @@ def draw_claims(rows: Sequence[ClaimRow], figure: Any) -> None:
     axes.plot(papers, y, marker="D", color=RED, linestyle="none", fillstyle="none", markersize=9, label="paper")
     axes.set_yticks(y, [row.claim.replace(" over ", "\nover ") for row in shown])
     axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_title(f"{len(shown)} of {len(rows)} claims: those that are ratios of goodput")
     axes.set_xlabel("ratio of mean goodputs")
     axes.set_xlim(1.0, 5.0)
     legend_below(figure, axes, 2)
@@ -227,8 +228,8 @@ def draw_claims(rows: Sequence[ClaimRow], figure: Any) -> None:
 
 CLAIMS = FigureSpec(
     title="The paper's claims",
-    caption="Ratios of mean goodput that the paper states, and the same ratios here with paired 95 % intervals; below, "
-    "every claim. A number holds if it lies in the interval and is close if it is within 5 % of ours.",
+    caption="The claims that are ratios of mean goodput, and the same ratios here with paired 95 % intervals; the "
+    "table has every claim. A number holds if it lies in the interval and is close if it is within 5 % of ours.",
     settings=lambda scale: PARTS,
     rows=claim_rows,
     draw=draw_claims,

@@ -6,55 +6,23 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
-from multispin_env.checks import check_name, shown, suggestion
+from multispin_env.checks import check_name, check_plausible, shown, suggestion
 from multispin_env.envs.shells import MultiSpinVectorEnv
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
-from multispin_env.scenario import Scenario
-
-
-class Unit(NamedTuple):
-    """Unit of an option, the same in all commands, and numbers that can be meant."""
-
-    name: str
-    low: float = 0.0
-    high: float = np.inf
-    factor: float = 1e-3  # from the unit that is mistaken for it
-
-
-UNITS: Mapping[str, Unit] = MappingProxyType(
-    {
-        "ttft": Unit("seconds", high=100.0),
-        "tpot": Unit("seconds", high=5.0),
-        "e2el": Unit("seconds", high=1e4),
-        "e2el_per_token": Unit("seconds", high=5.0),
-        "draft_time": Unit("seconds", high=1.0),
-        "total_bandwidth": Unit("Hz", low=1e3, factor=1e6),
-        "percent": Unit("percent", low=1.0, factor=100.0),
-    }
+from multispin_env.evaluation.contenders import ContenderError
+from multispin_env.registry import (
+    ACCEPTANCES,
+    ARRIVALS,
+    CHANNELS,
+    ENVIRONMENTS,
+    LENGTHS,
+    SCENARIOS,
+    SERVERS,
+    option_names,
 )
-"""By the names of options."""
-
-
-def check_plausible(options: Mapping[str, Any]) -> None:
-    """``ValueError`` for an option whose number must have been meant in another unit; it says which number that is.
-
-    Numbers that are not above 0 or not finite are left to who reads them.
-    """
-    for option, unit in UNITS.items():
-        value = options.get(option)
-        if not isinstance(value, int | float) or not 0.0 < value < np.inf or unit.low <= value <= unit.high:
-            continue
-        limit = f"at least {unit.low:g}" if value < unit.low else f"at most {unit.high:g}"
-        raise ValueError(
-            f"{option}: expected {unit.name}, {limit}, got {value:g}; did you mean {value * unit.factor:g}?"
-        )
-
+from multispin_env.scenario import Scenario
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 
@@ -120,9 +88,11 @@ def separated(arguments: Iterable[str]) -> list[str]:
 def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option: str = "set") -> dict[str, Any]:
     """``name=value`` texts of an option to arguments: Python literals, and words, which need no quotes.
 
+    Where a word may be ``module:ATTRIBUTE``, as ``channel=module:ATTRIBUTE``, that part is imported.
+
     ``ValueError`` for a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets
-    itself, a text longer than the longest path, a value that is nested too deeply for Python, or a number that must
-    have been meant in another unit.
+    itself, a text longer than the longest path, a value that is nested too deeply for Python, a number that must have
+    been meant in another unit, or a part that can't be imported.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
@@ -137,6 +107,9 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option
             raise ValueError(f"{option}: expected {name!r} once, got it twice")
         parsed[name] = _literal(name, value, option)
     check_plausible(parsed)
+    for table in (CHANNELS, ACCEPTANCES, ARRIVALS, LENGTHS):
+        if table.kind in parsed:
+            table.admit(parsed[table.kind])
     return parsed
 
 
@@ -228,7 +201,12 @@ class Command:
         check_plausible(vars(options))
         options.program = program
         options.command = f"{program} {shlex.join(arguments)}".strip()
-        return self.run(options)
+        try:
+            return self.run(options)
+        except SystemExit as error:
+            if error.code:
+                raise
+            raise ContenderError("a part of your own ended the process (SystemExit), with the work undone") from error
 
 
 T = TypeVar("T")

@@ -4,20 +4,24 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
-from io import TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from multispin_env.apps.executors import Stopped
+from typing_extensions import override
+
+from multispin_env.apps.executors import Stopped, on_signals, stop
 from multispin_env.checks import missing_package
+from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.evaluation.statistics import to_csv, to_json
 from multispin_env.files import write_text
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    from _typeshed import DataclassInstance, ReadableBuffer
 
 LINE = 79
 """Letters of a line that is written over: a longer one would wrap."""
@@ -138,11 +142,60 @@ def sentence(error: BaseException, extra: str = "") -> str:
     return str(error)
 
 
+class _Stream(FileIO):
+    """Standard output or standard error of a command; what the latter cannot take is dropped."""
+
+    @override
+    def write(self, data: "ReadableBuffer") -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            if self.fileno() == 1:
+                raise
+        except OSError as error:
+            if self.fileno() == 1:
+                raise UnwritableError(f"standard output can't be written: {error.strerror}") from None
+        return memoryview(data).nbytes
+
+
+class UnwritableError(Exception):
+    """Standard output is closed, or its disk is full."""
+
+
+@contextmanager
+def _standard_streams() -> Iterator[None]:
+    """Stand in for the standard streams of the process, unless they have been replaced, until the end of the block.
+
+    Those that are closed take place again, so that no file gets their number, and refuse what is written.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+    with ExitStack() as stack:
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            given = getattr(sys, name)
+            if given is getattr(sys, f"__{name}__"):
+                encoding = None if given is None else given.encoding
+                raw = BufferedWriter(_Stream(number, "w", closefd=False))
+                lines = number == 2 or raw.isatty() or getattr(given, "write_through", False)
+                setattr(sys, name, TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=lines))
+                stack.callback(setattr, sys, name, given)
+        yield
+
+
 def exit_status(program: str, run: Callable[[], int | None], extra: str = "") -> int:
     """Run a command, ``program`` in messages, which needs an extra of the package or none; returns its exit status.
 
-    For signals it is that of shells; errors of what the user asks for or gives become one sentence and `REFUSED`.
+    For signals it is that of shells; errors of what the user asks for or gives become one sentence and `REFUSED`, those
+    of contenders and of standard output one sentence and 1.
     """
+    with on_signals(stop), _standard_streams():
+        return _exit_status(program, run, extra)
+
+
+def _exit_status(program: str, run: Callable[[], int | None], extra: str) -> int:
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ
     try:
@@ -150,17 +203,27 @@ def exit_status(program: str, run: Callable[[], int | None], extra: str = "") ->
             return run() or 0
         finally:
             sys.stdout.flush()  # the help too, after which argparse exits
-    except BrokenPipeError:  # say nothing more, not even at exit, to a reader that has gone
+    except (BrokenPipeError, UnwritableError) as error:  # nothing more, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
-    except KeyboardInterrupt:
-        said, status = "interrupted", 128 + 2
-    except Stopped as stopped:
-        said, status = f"stopped by {signal.Signals(stopped.number).name}", 128 + stopped.number
+        if isinstance(error, BrokenPipeError):  # say nothing more to a reader that has gone
+            return 128 + 13
+        said, status = str(error), 1
+    except KeyboardInterrupt as stopped:
+        number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+        said, status = f"stopped by {signal.Signals(number).name}", 128 + number
+    except ContenderError as error:
+        said, status = str(error), 1
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         said, status = sentence(error, extra), REFUSED
     print(f"{program}: {said}", file=sys.stderr)
     return status
+
+
+def print_errors(options: Namespace, errors: Sequence[ContenderError]) -> int | None:
+    """Say what went wrong with contenders; returns the exit status."""
+    for error in errors:
+        print(f"{options.program}: {error}", file=sys.stderr)
+    return 1 if errors else None
 
 
 STDOUT = Path("-")

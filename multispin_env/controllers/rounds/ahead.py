@@ -21,6 +21,7 @@ RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
 """ρ that are tried, in units of the goodput of the best common length without head starts."""
 
 SYSTEMS, ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
+PASSES = 100  # rounds that are played at most: on fast servers more of them would take long
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ def best_rate(scenario: Scenario, chain_weight: float) -> float:
 
     def brings(rate: float) -> float:
         controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won = long_run_averages(controller, system, state, WARM_UP * cycle, ROUNDS * cycle).rate
+        won = long_run_averages(controller, system, state, WARM_UP * cycle, ROUNDS * cycle, PASSES).rate
         return float((won / without).mean())
 
     return max(RATES, key=brings)

@@ -6,7 +6,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import IntArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer, check_real, check_rng
 from multispin_env.controllers.base import RoundsController, WeightedController
 from multispin_env.physics.types import Decision, SystemState, checked_weights
 from multispin_env.solver.ahead import AheadRound, best_lengths
@@ -137,14 +137,13 @@ class Random(RoundsController):
     Parameters
     ----------
     rng
-        Source of randomness; by default a generator seeded with 0 for each controller.
+        A generator or a seed; by default a generator seeded with 0 for each controller.
     """
 
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rng, np.random.Generator):
-            raise ValueError(f"rng: expected a numpy.random.Generator, got {self.rng!r}")
+        object.__setattr__(self, "rng", check_rng("rng", self.rng))
 
     @override
     def decide(self, state: SystemState) -> Decision:

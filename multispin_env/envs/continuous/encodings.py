@@ -5,7 +5,7 @@ Some have a rule inside. What the reference rule earns, which is the price of a 
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,19 +13,13 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
+from multispin_env.checks import check_instance
 from multispin_env.controllers.names import make_controller
 from multispin_env.envs.engine import ActionCodec, columns_stacked
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state
-from multispin_env.simulation.long_run import serve_in
-
-REFERENCE = "groups"
-"""Controller that ``"residual"`` plays at zero, and whose rate is the price of a second unless it is chosen."""
-
-WITH_REQUESTS = "greedy+deadlines"
-"""The same where requests end."""
+from multispin_env.simulation.reference import REFERENCE
 
 LOG_LARGEST_SHARE = math.log(1e4)
 """ln of how many times the share of a device at 1 is that of one at 0."""
@@ -62,6 +56,7 @@ class ContinuousCodec(ActionCodec):
 
     def checked_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
         """The decision (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
+        check_instance("decision", decision, ContinuousDecision)
         batch = shape[:-1]
         flat = decision.mapped(lambda x: _rows(x, batch))
         checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))
@@ -359,41 +354,3 @@ class TunedCodec(ContinuousCodec):
         """Zero, the rule as it is."""
         self.checked_decision(decision, state.phase.shape)
         return np.zeros((*state.phase.shape, self.columns), dtype=np.float32)
-
-
-COPIES, SERVED_COPIES = 8, 32
-"""Copies that are played to measure it; the second where requests end, which are long and few."""
-
-WARM_UP, MEASURED = 1.0, 5.0
-"""Seconds of each that do not count, and that do."""
-
-SERVED_WARM_UP, SERVED = 5.0, 20.0
-"""The same where requests end."""
-
-SEED = 1_500_000_000
-"""Of the first copy: no episode that is trained, tuned or measured on has it."""
-
-
-@lru_cache(maxsize=256)
-def reference_rate(system: ContinuousSystem, name: str = REFERENCE) -> float:
-    """Tokens a second of a rule in a system, with random numbers of its own: always the same number."""
-    core = ContinuousCore(system, COPIES, drawn=False)
-    for copy in range(COPIES):
-        core.seed(copy, np.random.default_rng(SEED + copy))
-    core.reset()
-    rule = make_controller(name, system.scenario)
-    tokens, time = np.zeros(COPIES), np.zeros(COPIES)
-    while (open_ := (core.state.time < WARM_UP + MEASURED) | (time == 0.0)).any():  # one step may take longer
-        counted = (core.state.time >= WARM_UP) & open_
-        outcome = core.step(rule(core.state))
-        tokens += counted * outcome.tokens.sum(-1)
-        time += counted * outcome.duration
-    return float(tokens.sum() / time.sum())
-
-
-@lru_cache(maxsize=256)
-def reference_tokens_in_time(system: ContinuousSystem) -> float:
-    """Tokens a second, of requests in time, of the reference rule where requests end: always the same number."""
-    rule = make_controller(WITH_REQUESTS, system.scenario)
-    run = serve_in(system, rule, SERVED_COPIES, SERVED_WARM_UP, SERVED, SEED)
-    return float(run.timely_tokens.sum() / run.time.sum())

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.observations import ObservationCodec, fields_of
-from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore
@@ -165,15 +165,15 @@ class BeliefTracker:
 class ContinuousEngine(Engine):
     """n copies of one environment without the barrier; ``ValueError`` for a horizon in which no verification fits."""
 
-    def __init__(self, settings: Settings, num_copies: int) -> None:
-        variant: Any = settings.variant
-        scenario, self._horizon = settings.scenario, variant.horizon
+    def __init__(self, config: EnvConfig, num_copies: int) -> None:
+        variant: Any = config.variant
+        scenario, self._horizon = config.scenario, variant.horizon
         shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
         if self._horizon < shortest:
             raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self._horizon!r}")
-        super().__init__(settings.actions, settings.observations, variant.objective(scenario), num_copies)
-        self._core = ContinuousCore(variant.system(scenario), num_copies, drawn=settings.drawn)
-        self._prices_expected = settings.drawn and not settings.sampled
+        super().__init__(config.actions, config.observations, variant.objective(scenario), num_copies)
+        self._core = ContinuousCore(variant.system(scenario), num_copies, drawn=config.drawn)
+        self._prices_expected = config.drawn and not config.sampled
         self._tracker = BeliefTracker(self._core, self.observations) if self.observations.hides else None
         self._account = variant.account(self._core)
         self.planned: ContinuousState = self._core.state

@@ -10,16 +10,13 @@ from typing_extensions import override
 
 from multispin_env.checks import check_name, check_real, shown
 from multispin_env.envs.continuous.encodings import (
-    WITH_REQUESTS,
     ContinuousCodec,
-    reference_rate,
-    reference_tokens_in_time,
 )
 from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
 from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
-from multispin_env.envs.settings import Comparison, Learning
+from multispin_env.envs.variant import Comparison, Learning
 from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.lengths import Lengths
@@ -27,6 +24,7 @@ from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.scenario import Scenario
+from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
 MOST_LOAD = 1000.0
 """Of what a system can do: all further requests are missed too, and each takes memory."""

@@ -12,18 +12,20 @@ from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
-from multispin_env.envs.continuous.encodings import REFERENCE, ContinuousCodec, reference_rate
+from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
 from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
-from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, Settings, Variant
+from multispin_env.envs.variant import Comparison, Family, InfoKeys, Learning, Variant
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.scenario import Scenario
+from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 BARRIER = "optimal"
 """What waits for all."""
@@ -129,8 +131,8 @@ class ContinuousVariant(Variant):
         return TokenAccount(core)
 
     @override
-    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
-        return ContinuousEngine(settings, num_copies)
+    def engine(self, config: EnvConfig, num_copies: int) -> ContinuousEngine:
+        return ContinuousEngine(config, num_copies)
 
     @override
     def with_uplink(self, discipline: str) -> Self:

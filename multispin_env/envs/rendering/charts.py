@@ -123,8 +123,8 @@ def _append_to_mean(means: list[float], value: float, count: float) -> None:
 class Recorder(ABC):
     """Episodes of n copies, as far as pictures need them."""
 
-    def __init__(self, settings: Any, num_copies: int) -> None:
-        self._settings = settings
+    def __init__(self, config: Any, num_copies: int) -> None:
+        self._config = config
         self._episodes = [self._episode() for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
@@ -162,7 +162,7 @@ class Histories(Recorder):
 
     @property
     def _by_time(self) -> bool:
-        return self._settings.variant.comparison.info.goodput is None
+        return self._config.variant.comparison.info.goodput is None
 
     @override
     def _take_in(self, episode: History, step: Step, copy: int) -> None:
@@ -174,9 +174,9 @@ class Histories(Recorder):
 
     @override
     def view(self, copy: int = 0) -> View:
-        history, drawn = self._episodes[copy], self._settings.drawn
+        history, drawn = self._episodes[copy], self._config.drawn
         return View(
-            self._settings.scenario,
+            self._config.scenario,
             drawn,
             history.last,
             tuple(history.goodput),
@@ -327,14 +327,14 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     assert last is not None
     rows = area.height / len(last.tokens)
     lengths = last.decision.draft_length
-    if now is not None:
-        lengths = _drafted(last, now)
+    drafted = None if now is None else _drafted(last, now)
     step = every_nth(rows, 11.0)
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
         row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
-        if now is not None:
-            for cell in row.cells[:-1]:
-                canvas.rectangle(*cell, style.DRAFTED)
+        if drafted is not None:
+            for place, cell in enumerate(row.cells[: math.ceil(drafted[user])]):
+                part = min(float(drafted[user]) - place, 1.0)
+                canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED)
         else:
             draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
             if view.scenario.draft_ahead:
@@ -383,13 +383,13 @@ def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *,
         canvas.text(count, row.right, row.middle, style.SMALL, style.INK, "right")
 
 
-def _drafted(last: Round, now: float) -> IntArray:
-    """Tokens (K,) of the drafts of a round that are there at a time."""
+def _drafted(last: Round, now: float) -> FloatArray:
+    """Tokens (K,) of the drafts of a round that are there at a time, with the part of one that is being drafted."""
     length, draft_time = last.decision.draft_length, last.outcome.draft_time
     before = np.minimum(last.chain.head_start, length)
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
-    drafted: IntArray = np.floor(before + (length - before) * np.minimum(part, 1.0)).astype(np.int64)
+    drafted: FloatArray = np.asarray(before + (length - before) * np.minimum(part, 1.0), np.float64)
     return drafted
 
 

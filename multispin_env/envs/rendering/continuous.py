@@ -136,9 +136,9 @@ class Traces(Recorder):
 
     @override
     def view(self, copy: int = 0) -> Trace:
-        settings = self._settings
-        serving = bool(settings.variant.comparison.info.episode)
-        return Trace(settings.scenario, settings.drawn, tuple(self._episodes[copy]), serving=serving)
+        config = self._config
+        serving = bool(config.variant.comparison.info.episode)
+        return Trace(config.scenario, config.drawn, tuple(self._episodes[copy]), serving=serving)
 
 
 class Doing(IntEnum):
@@ -407,15 +407,20 @@ END = 24
 
 
 class TraceFilm(Film):
-    """Two episodes in the same axes; it ends with the shorter of them."""
+    """Two episodes in the same axes; it ends with the shorter of them.
+
+    It begins when the timelines are full, at the latest half-way, but not before both have gained tokens.
+    """
 
     def __init__(self, one: Sequence[Trace], other: Sequence[Trace]) -> None:
         self._views = one[-1], other[-1]
-        self._picture = TracePicture(Axes.of(*self._views))
+        self._axes = Axes.of(*self._views)
+        self._picture = TracePicture(self._axes)
 
     @override
     def frames(self) -> list[Frame]:
         end = min(view.duration for view in self._views)
-        clocks = [*np.arange(0.0, end, STEP).tolist(), end]
+        begin = max(min(self._axes.window, 0.5 * end), *(view.ends[0] for view in self._views))
+        clocks = [*np.arange(begin, end, STEP).tolist(), end]
         last = len(clocks) - 1
         return [Frame(number, self._views, clock, END if number == last else 1) for number, clock in enumerate(clocks)]

@@ -332,7 +332,10 @@ JUDGED, END = 5, 24
 
 
 class RoundsFilm(Film):
-    """Two episodes on the same states, equally long; each round is a few frames, in the same time for both."""
+    """Two episodes on the same states, equally long; each round is a few frames, in the same time for both.
+
+    It begins with the end of the first round, before which there is no goodput to show.
+    """
 
     def __init__(self, one: Sequence[View], other: Sequence[View]) -> None:
         names = one[-1].title, other[-1].title
@@ -347,10 +350,10 @@ class RoundsFilm(Film):
 
     @override
     def frames(self) -> list[Frame]:
-        found: list[Frame] = []
+        frames: list[Frame] = []
         for number, views in enumerate(self._rounds):
             longest = max(float(view.last.outcome.round_latency) for view in views if view.last is not None)
-            moves = np.linspace(0.0, longest, MOVES, endpoint=False).tolist()
-            found += [Frame(number, views, clock, 1) for clock in moves]
-            found.append(Frame(number, views, longest, JUDGED if number < len(self._rounds) - 1 else END))
-        return found
+            *moves, end = np.linspace(0.0, longest, MOVES + 2)[1:].tolist()  # at 0 there is nothing yet
+            frames += [Frame(number, views, clock, 1) for clock in moves if number]
+            frames.append(Frame(number, views, end, JUDGED if number < len(self._rounds) - 1 else END))
+        return frames

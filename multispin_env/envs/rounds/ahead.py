@@ -8,14 +8,16 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from multispin_env.checks import check_real
-from multispin_env.envs.continuous.encodings import reference_rate
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
 from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.settings import Comparison, InfoKeys, Learning
+from multispin_env.envs.variant import Comparison, InfoKeys, Learning
+from multispin_env.physics.continuous.averages import LARGE
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.scenario import Scenario
+from multispin_env.simulation.reference import reference_rate
 
+ROUNDS = 100  # rounds at most in which it is measured: the price rule takes long for one
 PRICE_RULE = "ahead-price"
 """Controller whose rate is the price of a second."""
 
@@ -33,7 +35,8 @@ class DraftAhead(RoundsVariant):
     one token more, and if that is the chain's own next one, which is a *hit*, the tokens behind it stay useful. Else
     they are lost. The next head start is
 
-        A'_k = 1{hit} · min(max(A_k + (τ − T_rtt) / T_k − L_k − 1, 0), L_max),    P(hit) = g_k α_k^L_k,
+        A'_k = 1{hit} · min(max(A_k + (τ − T_rtt) / T_k − L_k − 1, 0), L_max),
+        P(hit) = g_k α_k^L_k,
 
     a real number: the part of a token that is under way counts. g_k is α_k with the scenario's `guess="greedy"`,
     α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. No token changes its law.
@@ -133,7 +136,19 @@ class DraftAhead(RoundsVariant):
         return ObservationCodec(scenario, tuple(self.entries), self._price(scenario))
 
     def _price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else the rate of the price rule, measured once."""
+        """ρ in tokens a second: what was chosen, else the rate of the price rule, measured once.
+
+        The rule takes long for many devices, so that a part of them is measured with as much band and server for each.
+        """
         if self.rho is not None:
             return self.rho
-        return reference_rate(ContinuousSystem.of(scenario, "reserved"), PRICE_RULE)
+        part = max(scenario.num_users / LARGE, 1.0)
+        if part > 1.0:
+            scenario = scenario.replace(
+                num_users=LARGE,
+                total_bandwidth=scenario.total_bandwidth / part,
+                verification_time_per_draft=scenario.verification_time_per_draft * part,
+                context_time=scenario.context_time * part,
+                verification_pieces=tuple((start, slope * part) for start, slope in scenario.verification_pieces),
+            )
+        return part * reference_rate(ContinuousSystem.of(scenario, "reserved"), PRICE_RULE, ROUNDS)

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, Rows
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.rounds.encodings import whole_length_slopes
-from multispin_env.envs.settings import Settings
 from multispin_env.physics.rounds import price, slopes
 from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.types import Decision, Observed, RealDecision
@@ -18,15 +18,15 @@ from multispin_env.physics.types import Decision, Observed, RealDecision
 class RoundsEngine(Engine):
     """n copies of one environment of rounds."""
 
-    def __init__(self, settings: Settings, num_copies: int) -> None:
-        variant: Any = settings.variant
-        objective = variant.objective(settings.scenario, num_copies)
-        super().__init__(settings.actions, settings.observations, objective, num_copies)
+    def __init__(self, config: EnvConfig, num_copies: int) -> None:
+        variant: Any = config.variant
+        objective = variant.objective(config.scenario, num_copies)
+        super().__init__(config.actions, config.observations, objective, num_copies)
         self._variant, dynamics = variant, variant.dynamics(self.scenario)
-        self._core = RoundsCore(self.scenario, dynamics, num_copies, sampled=settings.sampled, drawn=settings.drawn)
+        self._core = RoundsCore(self.scenario, dynamics, num_copies, sampled=config.sampled, drawn=config.drawn)
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
-        self._tells_hidden = settings.arguments.get("privileged", False)
-        self._best = settings.best_controller if settings.optimum else None
+        self._tells_hidden = config.arguments.get("privileged", False)
+        self._best = config.best_controller if config.optimum else None
         self.planned = self._core.reported
 
     @property

@@ -12,7 +12,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.settings import Learning
+from multispin_env.envs.variant import Learning
 from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
 from multispin_env.physics.radio import GaussMarkov, channel_gain, predictive_quantile, spectral_efficiency
 from multispin_env.physics.records import Recorded, Records, load_records

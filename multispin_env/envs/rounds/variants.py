@@ -10,13 +10,14 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import Assumptions
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.charts import Histories
 from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
-from multispin_env.envs.settings import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Settings, Variant
+from multispin_env.envs.variant import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Variant
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
@@ -71,8 +72,8 @@ class RoundsVariant(Variant):
         return reported
 
     @override
-    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
-        return RoundsEngine(settings, num_copies)
+    def engine(self, config: EnvConfig, num_copies: int) -> RoundsEngine:
+        return RoundsEngine(config, num_copies)
 
     @override
     def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:

@@ -5,6 +5,7 @@ Nothing in an entry is executed but its networks. It names no file outside its f
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, shown
-from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, read_about
+from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
+from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, onnx_runtime
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
@@ -145,15 +146,27 @@ def rule_policies(name: str, wanted: Sequence[SuiteTask]) -> dict[str, Any]:
     return {one.name: [{"rule": one.reference if name == REFERENCE else name}] for one in wanted}
 
 
-def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception:
+def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
     """What a policy of a task earns, or why it can't: exceptions of onnxruntime have no base of their own."""
     name, _, policy = cell
     try:
         one = task(name)
-        values = one.values(policy["rule"] if "rule" in policy else _loaded(_inside(folder, policy["folder"]), one.env))
+        path = None if "rule" in policy else _inside(folder, policy["folder"])
+        values = one.values(policy["rule"] if path is None else _loaded(path, one.config.env_id))
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
+    except SystemExit as error:  # in a worker, too, it would end more than this policy
+        return reason(error)
     except Exception as error:
         return error
+
+
+def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
+    """``ModuleNotFoundError`` where policies need onnxruntime, which is not installed: before anything is played."""
+    for policy in (policy for own in policies.values() for policy in own if "folder" in policy):
+        with suppress(ValueError):  # which is said of its task when it is played
+            if beside(_inside(folder, policy["folder"]), ONNX) is not None:
+                onnx_runtime()
+                return
 
 
 def _check_policy(task_name: str, policy: Any) -> None:
@@ -181,14 +194,13 @@ def _inside(folder: Path, name: str) -> Path:
 def _loaded(path: Path, wanted: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
         policy = load_policy(path)  # which refuses a file that names no environment
-        env = read_about(path)["env"]
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        env, policy = import_own("agents.models").read_policy(path)  # which needs torch
+        policy = import_own("agents.models").read_policy(path)  # which needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
-    if env != wanted:
-        raise ValueError(f"env: expected a policy for {wanted}, got one for {shown(env)}")
+    if policy.config.env_id != wanted:
+        raise ValueError(f"env: expected a policy for {wanted}, got one for {policy.config.env_id!r}")
     return policy
 
 

@@ -1,11 +1,14 @@
 """Data sets of episodes to learn in, in the form of Minari, for imitation and offline learning of other libraries."""
 
+import errno
+import os
 import re
-import warnings
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,13 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import Contender, native
+from multispin_env.evaluation.contenders import Contender
 from multispin_env.evaluation.episodes import BeginPart, play_episodes, unseen
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender, name_of
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
+from multispin_env.files import replacing
 
 AVERAGED = 100
 """Episodes at most, the first of a data set, in which both ends of Minari's normalized score are played."""
@@ -35,6 +39,8 @@ LOSS = 0.01
 
 PARTS = 5
 """Plays of `record`, at most."""
+
+ARRAY_BYTES = 8192  # Bytes on the disk for each array of an episode beside twice its content; about 3200 are used
 
 
 class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
@@ -71,7 +77,7 @@ class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class be
 def record(
     task: SuiteTask, by: Any, episodes: int, seed: int = 0, out: str | None = None, begin: BeginPart = unseen
 ) -> Any:
-    """Write a Minari data set of episodes to learn in, with actions in the task's encoding.
+    """Write a Minari data set of episodes to learn in, with actions in the task's encoding, whole or not at all.
 
     Rewards are those of the stored actions. The metadata say who played which task, and have the value of its metric;
     a `minari.get_normalized_score` of 0 is that of uniformly random actions, 1 that of the task's reference.
@@ -101,6 +107,8 @@ def record(
     ValueError, TypeError
         For an id that is bad or taken, a bad seed, what can't decide there, or a controller whose decisions the actions
         of the task can't express.
+    OSError
+        For a data set that can't be written, as on a full disk.
     ImportError
         Without the extra ``offline``.
 
@@ -114,38 +122,51 @@ def record(
     minari = _minari()
     name, few = name_of(by), min(check_integer("episodes", episodes, 1), AVERAGED)
     own_name = re.sub(r"[^-\w]+", "-", name)  # of letters that an id may have
-    dataset_id = _free_id(out or f"multispin/{task.name}/{own_name}-v0")
+    dataset_id = out or f"multispin/{task.name}/{own_name}-v0"
+    path = _free_path(dataset_id)
     env = _Recorder(task.make_vec(episodes, seed))
     decides = _contender(task, by, env, seed)
-    free = replace(task, action=native(env).variant.family.any_decision)
+    free = replace(task, config=task.config.for_any_decision)
     lowest = _mean_return(task, RANDOM_ACTIONS, few, seed, begin)
     highest = _mean_return(free, task.reference, few, seed, begin)
     if isinstance(decides, Controller | PlugIn):
         own, found = (_mean_return(one, by, min(few, COMPARED), seed, begin) for one in (free, task))
         if abs(own - found) > LOSS * abs(highest - lowest):
             raise ValueError(
-                f"by: expected a controller whose decisions the actions of {task.name}, {task.action!r}, can express, "
-                f"got {name!r}, which returns {own:.4g} by itself and {found:.4g} in such actions"
+                f"by: expected a controller whose decisions the actions of {task.name}, {task.config.action!r}, can "
+                f"express, got {name!r}, which returns {own:.4g} by itself and {found:.4g} in such actions"
             )
     stats = play_episodes(env, decides, seed, begin(name))
     buffer = import_module("minari.data_collector").EpisodeBuffer
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about authors, addresses and links, of which there are none
-        data = minari.create_dataset_from_buffers(
-            dataset_id,
-            [buffer(seed=seed + copy, **one) for copy, one in enumerate(env.episodes())],
-            env=task.make(),
-            algorithm_name=name,
-            description=f"{task.name} of the suite {VERSION} of multispin_env, {task.hard}; played by {name}",
-            ref_min_score=lowest,
-            ref_max_score=highest,
-            num_episodes_average_score=few,
-            requirements=[f"multispin_env=={version('multispin_env')}"],
+    about = {
+        "dataset_id": dataset_id,
+        "minari_version": minari.__version__,
+        "algorithm_name": name,
+        "description": f"{task.name} of the suite {VERSION} of multispin_env, {task.hard}; played by {name}",
+        "ref_min_score": lowest,
+        "ref_max_score": highest,
+        "num_episodes_average_score": few,
+        "requirements": [f"multispin_env=={version('multispin_env')}"],
+        "task": task.name,
+        "suite": VERSION,
+        "seed": seed,
+        "metric": task.metric,
+        "value": float(METRICS[task.metric].values(stats).mean()),
+        "mean_return": float(stats.returns.mean()),
+    }
+    stored = list(env.episodes())
+    namespaces, namespace = import_module("minari.namespace"), dataset_id.rpartition("/")[0]
+    if namespace and namespace not in namespaces.list_local_namespaces():
+        namespaces.create_namespace(namespace)
+    with replacing(path) as draft:  # Minari itself would leave an empty data set when it is interrupted
+        draft.mkdir()
+        _check_room(draft, stored)
+        storage = import_module("minari.dataset.minari_storage").MinariStorage.new(
+            draft / "data", env_spec=task.make().spec
         )
-    value = float(METRICS[task.metric].values(stats).mean())
-    about = {"task": task.name, "suite": VERSION, "seed": seed, "metric": task.metric, "value": value}
-    data.storage.update_metadata({**about, "mean_return": float(stats.returns.mean())})
-    return data
+        storage.update_metadata(about)
+        storage.update_episodes([buffer(seed=seed + copy, **one) for copy, one in enumerate(stored)])
+    return minari.load_dataset(dataset_id)
 
 
 def _minari() -> Any:
@@ -159,16 +180,23 @@ def _minari() -> Any:
         raise ImportError(str(missing)) from None  # of another extra than the command's
 
 
-def _free_id(dataset_id: str) -> str:
-    """Return an id; ``ValueError`` for one that is bad or taken."""
+def _free_path(dataset_id: str) -> Path:
+    """Return the folder of a new data set; ``ValueError`` for an id that is bad or taken."""
     try:
         import_module("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
     except (ValueError, TypeError):
         raise ValueError(f"out: expected an id as 'multispin/late/optimal-v0', got {dataset_id!r}") from None
-    path = import_module("minari.storage").get_dataset_path(dataset_id)
+    path: Path = import_module("minari.storage").get_dataset_path(dataset_id)
     if path.exists():
         raise ValueError(f"out: expected the id of no data set yet, got {dataset_id!r}, which is in {str(path)!r}")
-    return dataset_id
+    return path
+
+
+def _check_room(folder: Path, episodes: Sequence[dict[str, Any]]) -> None:
+    """Raise ``OSError`` where the disk is too full for these episodes: HDF5 would end the process."""
+    arrays = [array for one in episodes for array in (*one["observations"].values(), *list(one.values())[1:])]
+    if shutil.disk_usage(folder).free < sum(2 * array.nbytes + ARRAY_BYTES for array in arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: int) -> Contender:
@@ -177,9 +205,9 @@ def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: in
         env.action_space.seed(seed)
         return lambda observation: env.action_space.sample()
     if isinstance(by, Policy):
-        if by.settings.action != task.action:
-            raise ValueError(f"by: expected a policy with actions {task.action!r}, got {by.settings.action!r}")
-        return by.on(native(env).scenario)
+        if by.config.action != task.config.action:
+            raise ValueError(f"by: expected a policy with actions {task.config.action!r}, got {by.config.action!r}")
+        return by.on(task.config.scenario)
     return as_contender(by, env)
 
 

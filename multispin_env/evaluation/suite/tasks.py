@@ -1,7 +1,7 @@
 """Tasks of the suite: frozen environments, and the held-out cases that methods are measured on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_complete, check_integer, check_label, check_name
+from multispin_env.checks import check_integer, check_label, check_name
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
@@ -21,7 +22,6 @@ from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender
 from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 RANDOM_ACTIONS = "random-actions"
@@ -57,10 +57,8 @@ class SuiteTask:
         As ``"late"``.
     hard
         What is hard, in a line.
-    env
-        Id of the environment.
-    action, reward
-        Action encoding and reward.
+    config
+        The environment to learn in.
     rounds
         Of an episode; ``None`` where the environment ends its episodes by itself.
     metric
@@ -76,10 +74,6 @@ class SuiteTask:
         Seed of the first held-out episode, and how many there are in each part.
     held_out
         Arguments that differ there from training, one table for each part.
-    arguments
-        All arguments of the environment that are its own.
-    scenario
-        The system.
 
     Examples
     --------
@@ -92,9 +86,7 @@ class SuiteTask:
 
     name: str
     hard: str
-    env: str
-    action: str
-    reward: str
+    config: EnvConfig
     rounds: int | None
     metric: str
     budget: int
@@ -103,25 +95,20 @@ class SuiteTask:
     seed: int
     size: int
     held_out: tuple[Mapping[str, Any], ...]
-    arguments: Mapping[str, Any]
-    scenario: Scenario
 
     def __post_init__(self) -> None:
         check_label("hard", self.hard)
-        check_name("env", self.env, ENVIRONMENTS.names())
         check_name("metric", self.metric, METRICS)
         check_integer("budget", self.budget, 1)
         check_integer("seed", self.seed, 0)
         check_integer("size", self.size, 2)
-        own = [entry.name for entry in fields(ENVIRONMENTS.load(self.env))]
-        check_complete("arguments", self.arguments, own)
         for part in self.held_out:
             for name in part:
-                check_name("held_out", name, (*own, *Scenario.field_names()))
+                check_name("held_out", name, (*self.config.arguments, *Scenario.field_names()))
 
     def make(self) -> gym.Env[Any, Any]:
         """Make the environment to learn in."""
-        return gym.make(self.env, scenario=self.scenario, action=self.action, **self._given(self.arguments))
+        return self.config.make(**self._options)
 
     def make_vec(self, num_envs: int, seed: int | None = None) -> VectorEnv[Any, Any, Any]:
         """Make copies of the environment to learn in, the i-th of which is seeded with ``seed`` + i if there is one.
@@ -138,14 +125,7 @@ class SuiteTask:
         ValueError
             For a seed that could be that of a held-out episode.
         """
-        env = gym.make_vec(
-            self.env,
-            num_envs=num_envs,
-            vectorization_mode="vector_entry_point",
-            scenario=self.scenario,
-            action=self.action,
-            **self._given(self.arguments),
-        )
+        env = self.config.make_vec(num_envs, **self._options)
         if seed is not None:
             env.reset(seed=check_integer("seed", seed, 0, self.seed - num_envs))
         return env
@@ -153,17 +133,12 @@ class SuiteTask:
     @cached_property
     def cases(self) -> tuple[Episodes, ...]:
         """Held-out episodes of each part."""
-        return tuple(self._part(differing) for differing in self.held_out)
+        parts = [self.config.replace(**changes) for changes in self.held_out]
+        return tuple(Episodes(part, self.size, self.seed, self.rounds) for part in parts)
 
-    def _part(self, differing: Mapping[str, Any]) -> Episodes:
-        system = {name: value for name, value in differing.items() if name in Scenario.field_names()}
-        others = {name: value for name, value in differing.items() if name not in system}
-        arguments = self._given({**self.arguments, **others})
-        return Episodes(self.env, self.size, self.scenario.replace(**system), arguments, self.seed, self.action)
-
-    def _given(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        steps = {} if self.rounds is None else {"max_episode_steps": self.rounds}
-        return {"reward": self.reward, "optimum": False, **steps, **arguments}
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {} if self.rounds is None else {"max_episode_steps": self.rounds}
 
     def values(self, contender: Any, progress: ReportProgress | None = None) -> FloatArray:
         """Play the held-out episodes; returns the metric (parts, n).
@@ -175,9 +150,9 @@ class SuiteTask:
 
     def _playing(self, contender: Any, cases: Episodes) -> Any:
         if contender == RANDOM_ACTIONS:
-            return RandomActions(native(cases.env(self.action)).single_action_space.shape or ())
+            return RandomActions(native(cases.env(cases.config)).single_action_space.shape or ())
         if isinstance(contender, Policy):
-            return contender.on(native(cases.env()).scenario)
+            return contender.on(cases.config.scenario)
         return as_contender(contender, cases.env())
 
     def score(self, contender: Any) -> Score:
@@ -226,6 +201,6 @@ def _read_by(contender: Any, part: Episodes) -> Episodes:
     """Return the same episodes as a policy reads them, with the arguments that are its own choice."""
     if not isinstance(contender, Policy):
         return part
-    own = contender.settings.arguments
-    chosen = {name: own[name] for name in CHOSEN if name in own and name in part.arguments}
-    return replace(part, arguments={**part.arguments, **chosen})
+    own, part_arguments = contender.config.arguments, part.config.arguments
+    chosen = {name: own[name] for name in CHOSEN if name in own and name in part_arguments}
+    return replace(part, config=part.config.replace(**chosen))

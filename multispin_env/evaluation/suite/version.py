@@ -6,13 +6,21 @@ from functools import cache
 from typing import Any
 
 from multispin_env.checks import check_complete, check_name, shown
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.suite.frozen import DATA, VERSION
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.files import parse_toml
+from multispin_env.registry import ENVIRONMENTS, option_names
 from multispin_env.scenario import Scenario
 
 NONE = "none"
 """Stands for ``None`` in TOML."""
+
+OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")
+"""Fields of a task that its configuration of the environment takes."""
+
+FIELDS = (*OF_CONFIG, *(entry.name for entry in fields(SuiteTask) if entry.name not in ("name", "config")))
+"""Fields of a task in the file."""
 
 
 def read_tasks(text: str) -> dict[str, SuiteTask]:
@@ -28,7 +36,7 @@ def _task(name: str, table: Any) -> SuiteTask:
         if not isinstance(table, dict):
             raise ValueError(f"expected a table of fields, got {shown(table)}")
         given = _with_none(table)
-        check_complete("task", given, [entry.name for entry in fields(SuiteTask) if entry.name != "name"])
+        check_complete("task", given, FIELDS)
         for field in ("arguments", "scenario"):
             if not isinstance(given[field], dict):
                 raise ValueError(f"{field}: expected a table of fields, got {shown(given[field])}")
@@ -36,7 +44,10 @@ def _task(name: str, table: Any) -> SuiteTask:
         parts = given["held_out"]
         if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
             raise ValueError(f"held_out: expected a list of at least one table, got {shown(parts)}")
-        return SuiteTask(name, **{**given, "scenario": Scenario.from_dict(given["scenario"]), "held_out": tuple(parts)})
+        check_name("env", given["env"], ENVIRONMENTS.names())
+        check_complete("arguments", given["arguments"], option_names(ENVIRONMENTS.load(given["env"])))
+        others = {key: value for key, value in given.items() if key not in OF_CONFIG}
+        return SuiteTask(name, config=EnvConfig.from_dict(given), **{**others, "held_out": tuple(parts)})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"task {shown(name)}: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -9,6 +10,17 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState
 from multispin_env.physics.types import Batched, SystemState
+from multispin_env.scenario import Scenario
+
+PASSES = 900  # verifications of a copy at most in a short measurement
+LARGE = 32  # devices from which on fewer copies are played, and fewer passes: rules take time for pairs of devices
+
+
+def affordable(scenario: Scenario, copies: int) -> tuple[int, int]:
+    """Return copies and verifications of a measurement that takes about a second, at most ``copies`` of them."""
+    users = scenario.num_users
+    passes = 800 * PASSES // (users * min(users, LARGE))
+    return max(1, copies * LARGE // max(users, LARGE)), min(max(passes, 16), PASSES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +101,13 @@ def long_run_averages(
     state: SystemState,
     warm_up: float,
     horizon: float,
+    passes: float = np.inf,
     seed: int = 0,
 ) -> LongRun:
     """Simulate devices (..., K) under decisions, from the end of a batch to the end of a batch; expected tokens count.
 
     The first batch that ends after ``warm_up`` seconds begins the count, and the first that ends ``horizon`` seconds
-    later ends it. Arguments are not checked.
+    later ends it; after ``passes`` it ends at once, and a quarter of them is warm-up at most. Nothing is checked.
     """
     shape = state.draft_time.shape
     flat = state.mapped(lambda array: array.reshape(-1, shape[-1]))
@@ -102,9 +115,11 @@ def long_run_averages(
     core.hold(flat)
     begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
     totals = _Totals(core.num_copies, shape[-1])
-    while not ended.all():
+    for step in count(1):
         outcome = core.step(decide(core.state))
         totals.add(outcome, begun & ~ended)
-        begun |= core.state.time >= warm_up
+        begun |= (core.state.time >= warm_up) | (step >= passes / 4)
         ended = totals.time >= horizon
+        if ended.all() or step >= passes:
+            break
     return totals.shares(shape)

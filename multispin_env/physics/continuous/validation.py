@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import require, shown
+from multispin_env.checks import check_instance, require
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ENDLESS, ContinuousDecision, ContinuousState, Demand, Phase
 from multispin_env.physics.types import BUDGET_TOLERANCE, checked_state
@@ -19,6 +19,7 @@ def checked_continuous_decision(
     ``ValueError`` for NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a
     patience below zero, or a batch that takes nobody.
     """
+    check_instance("decision", decision, ContinuousDecision)
     shape, copies = (num_copies, scenario.num_users), (num_copies,)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     length = _whole("draft_length", decision.draft_length, shape, low, high)
@@ -99,8 +100,7 @@ def checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
     """Return what is wanted as arrays (..., K); ``ValueError`` for NaN, a wrong shape or an entry out of range."""
     if demand is Demand.endless(shape):
         return demand
-    if not isinstance(demand, Demand):
-        raise ValueError(f"demand: expected a Demand, such as Demand.endless({shape}), got {shown(demand)}")
+    check_instance("demand", demand, Demand, f"a Demand, such as Demand.endless({shape})")
     wanted, output, prompt, queue, drafted, accepted = (
         _whole(name, getattr(demand, name), shape, 0, ENDLESS)
         for name in ("wanted", "output", "prompt", "queue", "drafted", "accepted")

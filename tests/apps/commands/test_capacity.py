@@ -11,6 +11,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.capacity import CapacityRow, capacity_cells
 from multispin_env.apps.commands.main import main
+from multispin_env.apps.executors import Stopped
 from multispin_env.simulation.capacity import Capacity, LoadPoint, _by_simulation
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
@@ -80,7 +81,7 @@ def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, 
             assert re.search(
                 "^autoregressive: 80 % of requests", capsys.readouterr().out, re.M
             )  # as soon as it is known
-            raise KeyboardInterrupt
+            raise Stopped(2)
         return ms.capacity(scenario, controller=controller, **asked)
 
     run = ms.serve(

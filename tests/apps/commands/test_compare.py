@@ -49,12 +49,10 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"], "expected True or False, got 'yes'"),
         (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
         (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
-        (["--controllers", "optimal+beta"], "drafted: expected an array (n, K) for the estimator 'beta', got None"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
         (["--set", "max_episode_steps=None"], "max_episode_steps: expected an integer ≥ 1, got -1"),
         (["--metric", "tokens_in_time"], "metric: expected one of an environment that tells of it, got 'tokens_in_t"),
         (["--json", "nowhere/table.json"], "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
-        (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "one common length"),
         (["--workers", "0"], "workers: expected an integer ≥ 1, got 0"),
     ],
 )
@@ -64,11 +62,28 @@ def test_mistakes_are_one_sentence(arguments, words, refused):
     assert said.startswith("multispin compare: ")
 
 
-def test_what_fails_elsewhere_is_one_sentence(refused, monkeypatch):
-    failed = SimpleNamespace(width=1, results=lambda *_: [TaskResult(1, error="Traceback\nValueError: it fails\n")])
-    monkeypatch.setattr(compare, "executor_of", lambda options: failed)
-    said = refused("compare", [*TINY, "--controllers", "optimal", "fixed", "--workers", "2"])
-    assert said == "multispin compare: fixed: ValueError: it fails"
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--controllers", "optimal+beta"], "optimal+beta: drafted: expected an array (n, K) for the estimator 'beta'"),
+        (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "optimal: draft_length[0, 1]: expected"),
+    ],
+)
+def test_a_controller_that_cannot_play_is_named_and_the_others_are_shown(arguments, words, capsys):
+    assert main(["compare", *TINY, *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1].startswith(f"multispin compare: {words}")
+    assert re.search(r"^(optimal|homogeneous)\+clairvoyant ", printed.out, re.M)
+
+
+def test_what_fails_elsewhere_is_one_sentence(capsys, monkeypatch):
+    results = [TaskResult(1, error="Traceback\nValueError: it fails\n"), TaskResult(0, error="it was killed\n")]
+    monkeypatch.setattr(compare, "executor_of", lambda options: SimpleNamespace(width=1, results=lambda *_: results))
+    assert main(["compare", *TINY, "--controllers", "optimal", "fixed", "--workers", "2"]) == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "multispin compare: optimal: it was killed",
+        "multispin compare: fixed: ValueError: it fails",
+    ]
 
 
 AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: expected one of .*, got )'---"

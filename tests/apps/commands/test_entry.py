@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from multispin_env.apps.commands import main as entry
-from multispin_env.apps.terminal.arguments import UNITS, separated
+from multispin_env.apps.terminal.arguments import separated
+from multispin_env.checks import UNITS
 
 ROOT = Path(__file__).parents[3]
 
@@ -79,10 +80,31 @@ sys.exit(main({command!r}))
     assert done.stderr.count("\n") == 1
 
 
-def test_the_console_script_is_this_function():
+def test_the_console_script_runs_this_function(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["multispin"])
     with (ROOT / "pyproject.toml").open("rb") as file:
         module, _, name = tomllib.load(file)["project"]["scripts"]["multispin"].partition(":")
-    assert getattr(import_module(module), name) is entry.main
+    assert getattr(import_module(module), name)() == entry.main([])
+
+
+INTERRUPTED = """
+import os, signal, sys
+import multispin
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+multispin.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals of POSIX")
+def test_an_interrupt_of_the_imports_is_one_line():
+    command = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (130, "multispin: stopped by SIGINT\n")
 
 
 def ended(capsys, *arguments):

@@ -1,19 +1,22 @@
 """``multispin live`` from end to end, with random models of a few thousand weights."""
 
 import csv
+import functools
 import itertools
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch as th
 
 import multispin_env as ms
 from multispin_env.apps.commands import live
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models import contender
-from multispin_env.apps.models.network import round_weights
-from tests.apps.models.tiny import save_model, save_tiny, tiny_model
+from multispin_env.apps.models.network import Pair, round_weights
+from tests.apps.models.tiny import save_model, save_tiny, tiny_model, tiny_tokenizer
 
 TASKS = tuple(ms.Task(name=name, acceptance_rate=0.4, acceptance_std=0.1) for name in ("code", "chat"))
 
@@ -29,6 +32,8 @@ def folder(tmp_path_factory):
     round_weights(close.network, 3)
     save_model(close, folder / "close")
     rows = [{"prompt": f"w{k} w{k + 1} w5", "task": ("code", "chat")[k % 2]} for k in range(2, 12)]
+    save_model(replace(tiny_model(1), tokenizer=tiny_tokenizer(reverse=True)), folder / "permuted")
+    (folder / "blank.jsonl").write_text('{"prompt": "", "task": "chat"}', encoding="utf-8")
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (folder / "strange.jsonl").write_text('{"prompt": "w4", "task": "poetry"}', encoding="utf-8")
     (folder / "long.jsonl").write_text(json.dumps({"prompt": "w3 " * 40, "task": "chat"}), encoding="utf-8")
@@ -158,6 +163,89 @@ def test_what_was_played_is_kept(folder, plain, capsys, monkeypatch, error):
     assert len((folder / "stopped.csv").read_text(encoding="utf-8").splitlines()) == 9
 
 
+def cut(logits):
+    return logits[..., :-1]
+
+
+def flat(logits):
+    return logits[:, 0]
+
+
+def transposed(logits):
+    return logits.transpose(0, 2)
+
+
+def nan(logits):
+    return logits * float("nan")
+
+
+def fall(logits):
+    raise RuntimeError("the device\nis gone")
+
+
+@pytest.mark.parametrize(("which", "draft_ahead"), [("large", False), ("small", True)])
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (nan, "logits: expected finite numbers from 'tiny-{}', got nan"),
+        (cut, "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, {}, 23)"),
+        (flat, "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, 24)"),
+        (transposed, "logits: expected shape (3, {}, 24) from 'tiny-{}', got (24, {}, 3)"),
+        (
+            fall,
+            "model: expected 'tiny-{}' to read a batch of 3 with {} tokens each, {} with those before, got the device",
+        ),
+    ],
+)
+def test_a_model_that_fails_ends_in_a_sentence_and_what_was_played_is_kept(
+    folder, plain, capsys, monkeypatch, wrong, sentence, which, draft_ahead
+):
+    pair = Pair(tiny_model(1), tiny_model(0))
+    network = (pair.target if which == "large" else pair.draft).network
+    forward, passes = network.forward, itertools.count()
+
+    @functools.wraps(forward)
+    def failing(**arguments):
+        out = forward(**arguments)
+        if next(passes) > 40 and len(arguments["input_ids"]) == 3:
+            out.logits = wrong(out.logits)
+        return out
+
+    monkeypatch.setattr(network, "forward", failing)
+    monkeypatch.setattr(live, "load_pair", lambda _: pair)
+    more = ("--draft-ahead",) if draft_ahead else ()
+    assert main(command(folder, *more, beside="optimal", rounds=50, out="failing")) == 2
+    printed = capsys.readouterr()
+    stopped, last = printed.err.splitlines()[-2:]
+    expected = re.escape(sentence).replace(r"\{\}", r"\d+")
+    assert re.fullmatch(f"multispin live: {expected}", last)
+    kept = int(re.match(r"stopped after (\d+) of 50 rounds; they are in ", stopped)[1])
+    assert json.loads((folder / "failing.json").read_text(encoding="utf-8"))["about"]["rounds"] == kept >= 2
+
+
+@pytest.mark.parametrize(("which", "temperature"), [("target", 0), ("draft", 1)])
+def test_weights_that_are_not_numbers_are_refused_at_once(folder, capsys, which, temperature):
+    broken = tiny_model(0)
+    with th.no_grad():
+        broken.network.lm_head.weight[3] = float("nan")
+    save_model(broken, folder / "broken")
+    assert main(command(folder, out="never", temperature=temperature, **{which: folder / "broken"})) == 2
+    expected = f"multispin live: logits: expected finite numbers from {str(folder / 'broken')!r}, got nan"
+    assert capsys.readouterr().err.splitlines()[-1] == expected
+    assert not list(folder.glob("never*"))
+
+
+@pytest.mark.parametrize("draft_ahead", [False, True])
+def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_ahead):
+    """Every token of the target ends a text."""
+    ending = tiny_model(0)
+    ending.network.generation_config.eos_token_id = list(range(24))
+    save_model(ending, folder / "ending")
+    more = ("--draft-ahead",) if draft_ahead else ()
+    assert main(command(folder, *more, target=folder / "ending", out="ending")) == 0
+    assert {(row["tokens"], row["age"]) for row in rows_of(folder, "ending")} == {("1 1 1", "0 0 0")}
+
+
 def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
     def stopped(self):
         raise KeyboardInterrupt
@@ -192,9 +280,14 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
             {"prompts": "{}/strange.jsonl"},
             r"strange.jsonl, line 1, task: expected one of .*'code', 'chat'\], got 'poetry'",
         ),
+        (
+            {"draft": "{}/permuted"},
+            "draft: expected the vocabulary of the target, 24 tokens, got 24, of which 22 differ",
+        ),
+        ({"prompts": "{}/blank.jsonl"}, "blank.jsonl, line 1, prompt: expected a text that is not empty, got ''"),
         ({"draft": "{}/other"}, "draft: expected the vocabulary of the target, 24 tokens, got 30"),
         ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1, prompt: expected at most 21 tokens"),
-        ({"target": "{}/nothing"}, "model: expected a folder that exists, got"),
+        ({"target": "{}/nothing"}, "model: expected a folder that exists, or"),
         ({"out": "{}/no/folder"}, "file: expected a file in a folder that exists, got"),
         ({"out": "{}/taken", "target": "never"}, "file: expected a file in a folder that exists, got"),
     ],

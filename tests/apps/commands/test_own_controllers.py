@@ -43,6 +43,17 @@ def longer(scenario, length=5):
     return Same(scenario, length)
 
 
+def rule(decide):
+    return type("Rule", (Same,), {"decide": lambda self, state: decide(state)})
+
+
+def raises(error):
+    raise error
+
+
+LEAVES, STOPS, FAILS = (rule(lambda state, e=e: raises(e)) for e in (SystemExit(0), KeyboardInterrupt(), KeyError(3)))
+NOTHING, PAIR = (rule(lambda state, answer=answer: answer) for answer in (None, (1, 2)))
+NAN = rule(lambda state: ms.Decision(np.ones(state.draft_time.shape, int), state.draft_time * np.nan))
 FIVE, MADE, NUMBER = partial(Same, length=5), Same(ms.Scenario.preset("llama2")), 3
 """
 
@@ -63,6 +74,53 @@ def module(tmp_path, monkeypatch):
 def means(capsys, *arguments):
     assert main(["compare", *arguments, "--json", "-"]) == 0
     return {row["name"]: row["mean"] for row in json.loads(capsys.readouterr().out)["rows"]}
+
+
+WRONG = {
+    "LEAVES": "SystemExit: 0",
+    "STOPS": "KeyboardInterrupt",
+    "FAILS": "KeyError: 3",
+    "NOTHING": "decision: expected a Decision of Rule.decide, got None",
+    "PAIR": "decision: expected a Decision of Rule.decide, got (1, 2)",
+    "NAN": "bandwidth[0, 0]: expected finite numbers, got nan",
+}
+
+
+def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys, tmp_path):
+    names = [f"own_rules:{name}" for name in WRONG]
+    assert main(["compare", *TINY, "--controllers", *names, "own_rules:Same", "--reference", names[0]]) == 1
+    printed = capsys.readouterr()
+    said = [f"multispin compare: own_rules:{name}: {words}" for name, words in WRONG.items()]
+    assert printed.err.splitlines()[-len(WRONG) :] == said
+    assert next(line for line in printed.out.splitlines() if "own_rules:" in line).endswith("reference: own_rules:Same")
+    devices = tmp_path / "devices.csv"
+    devices.write_text("draft_time_s,spectral_efficiency,acceptance_rate\n0.01,4,0.8\n", encoding="utf-8")
+    for name, words in WRONG.items():
+        assert main(["solve", str(devices), "--controller", f"own_rules:{name}"]) == 1
+        assert f"own_rules:{name}: {words.replace('[0, 0]', '[0]')}\n" in capsys.readouterr().err
+
+
+def test_capacity_goes_on_after_an_error(capsys):
+    names = ["own_rules:FAILS", "own_rules:LEAVES"]
+    assert main(["capacity", "--num-users", "2", "--e2el", "9", "--controllers", *names]) == 1
+    said = ["multispin capacity: own_rules:FAILS: KeyError: 3", "multispin capacity: own_rules:LEAVES: SystemExit: 0"]
+    assert capsys.readouterr().err.splitlines()[-2:] == said
+
+
+def test_in_python_an_error_names_its_contender():
+    def agent(observation):
+        return None
+
+    few = {"num_users": 3, "episodes": 2, "max_episode_steps": 3}
+    for contender, name in (("own_rules:FAILS", "own_rules:FAILS"), (agent, "agent")):
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            ms.compare("MultiSpin/Heterogeneous-v0", [contender], **few)
+
+
+def test_a_module_that_leaves_is_refused(module, refused):
+    (module / "leaves.py").write_text("raise SystemExit(0)", encoding="utf-8")
+    words = "got 'leaves:Same' (SystemExit: 0)"
+    assert words in refused("compare", [*TINY, "--controllers", "leaves:Same"])
 
 
 def test_workers_compare_as_this_process_does(capsys):

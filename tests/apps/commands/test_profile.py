@@ -117,7 +117,7 @@ OTHERS = [
     (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
     (["--context", "500"], "context: expected at most 512 tokens, those that the models can read, with the longest"),
     (["--device", "moon"], "device: expected one that torch can use here, as cpu, got 'moon'"),
-    (["--target", "{}/nowhere"], "model: expected a folder that exists, got"),
+    (["--target", "{}/nowhere"], "model: expected a folder that exists, or"),
     (["--draft", "{}/other"], "draft: expected the vocabulary of the target, 24 tokens, got 30"),
     (["--out", "{}/nowhere/mine"], "file: expected a file in a folder that exists, got"),
     (["--out", "{}/locked"], "out: expected files that can be written, got .*locked.csv"),

@@ -362,3 +362,8 @@ def test_ends_of_columns(column, good, bad, write):
     for cell in bad:
         with pytest.raises(ValueError, match=rf"row 2, {column}: expected a finite number in .*, got {float(cell)}$"):
             read_devices(write(table(["1", cell])))
+
+
+def test_the_heading_says_what_was_set(capsys):
+    assert main(["solve", str(EXAMPLE), "--set", "max_draft_length=3"]) == 0
+    assert capsys.readouterr().out.startswith("llama2, max_draft_length=3, K = ")

@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,9 @@ import pytest
 import agents
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
-from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES, check_packages
 
 TASKS = ms.suite.tasks()
 
@@ -118,12 +118,12 @@ def remembering(size=1, kept=1):
     return model.SerializeToString()
 
 
-def write_policy(folder, content, env=FIRST.env, **changed):
+def write_policy(folder, content, env=FIRST.config.env_id, **changed):
     """An exported policy for the first task, or another environment."""
     folder.mkdir()
     (folder / ONNX).write_bytes(content)
-    settings = Settings(FIRST.scenario, ENVIRONMENTS.load(env)(), FIRST.action)
-    about = describe(settings, env, {}, {ONNX: content}) | changed
+    config = EnvConfig.of(env, FIRST.config.scenario, action=FIRST.config.action)
+    about = describe(config, {ONNX: content}) | changed
     (folder / POLICY).write_text(json.dumps(about), encoding="utf-8")
 
 
@@ -473,3 +473,12 @@ def test_hostile_curves_end_in_a_sentence(capsys, entry, few):
     assert main(["suite", "table", str(entry)]) == 0
     (entry / CURVES).write_text('{"round-8": [[1, 1]], "round-50": [[1, 1]]}', encoding="utf-8")
     assert "curves of round-8: expected finite numbers of shape (3, 2)" in refused(capsys, "table", entry)
+
+
+def test_a_missing_onnxruntime_is_noticed_before_anything_is_played(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "network").mkdir()
+    check_packages(tmp_path, {"round-8": [{"rule": "fixed"}, {"folder": "nowhere"}]})
+    (tmp_path / "network" / "policy.onnx").touch()
+    with pytest.raises(ModuleNotFoundError, match="onnxruntime"):
+        check_packages(tmp_path, {"round-8": [{"rule": "fixed"}], "late": [{"folder": "network"}]})

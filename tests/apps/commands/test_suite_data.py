@@ -1,6 +1,8 @@
 """``multispin suite data``: data sets of Minari hold what was played, or bad use ends in a sentence."""
 
+import signal
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def test_stored_actions_played_again_give_what_is_stored(name, by):
     assert write(name, by, "--seed", "5", "--out", "mine/some-v1") == 0
     data = minari.load_dataset("mine/some-v1")
     env = data.recover_environment()
-    assert env.unwrapped.settings == ms.suite.task(name).make().unwrapped.settings
+    assert env.unwrapped.config == ms.suite.task(name).make().unwrapped.config
     assert data.action_space == env.action_space
     seeds = [about["seed"] for about in data.storage.get_episode_metadata(data.episode_indices)]
     assert seeds == [5, 6, 7]
@@ -131,6 +133,41 @@ def test_a_data_set_is_never_overwritten(capsys, folder):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert "'multispin/round-8/fixed-v0'" in refused(capsys, "round-8", "fixed")
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("end", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_data_set_is_neither_listed_nor_in_the_way(monkeypatch, folder, end, status):
+    """Not even while it is written, so that a kill leaves no other state."""
+    storage = pytest.importorskip("minari.dataset._storages.hdf5_storage").HDF5Storage
+    whole = storage.update_episodes
+
+    def interrupted(self, episodes):
+        whole(self, list(episodes)[:1])
+        listed.append(list(minari.list_local_datasets()))
+        signal.raise_signal(end)
+
+    def raised(number, frame):
+        raise KeyboardInterrupt
+
+    listed = []
+    before = signal.signal(signal.SIGTERM, raised)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "update_episodes", interrupted)
+            assert write("round-8", "fixed") == status
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert listed == [[]]
+    assert [path.name for path in (folder / "multispin" / "round-8").iterdir()] == ["namespace_metadata.json"]
+    assert write("round-8", "fixed") == 0
+    assert minari.load_dataset("multispin/round-8/fixed-v0").total_episodes == 3
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(capsys, monkeypatch, folder):
+    """HDF5 has no error for it: it ends the process."""
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=30_000))
+    assert "fixed-v0" in refused(capsys, "round-8", "fixed")
+    assert [path.name for path in (folder / "multispin" / "round-8").iterdir()] == ["namespace_metadata.json"]
 
 
 @pytest.mark.parametrize("package", ["minari", "h5py", "PIL"])

@@ -32,7 +32,7 @@ def test_gif(tmp_path, capsys):
     assert "2 of 2, playing 2 rounds of fixed" in printed.err
     with image.open(file) as film:
         assert film.size == (800, 450)
-        assert film.n_frames == 2 * (MOVES + 1)
+        assert film.n_frames == MOVES + 2
         colours = {colour for _, colour in film.convert("RGB").getcolors()}
         assert {style.DRAFTING, style.UPLOADING, style.VERIFYING, style.PAPER} <= colours
         film.seek(film.n_frames - 1)
@@ -53,7 +53,7 @@ def test_mp4(tmp_path):
     reader = pytest.importorskip("imageio_ffmpeg")
     file = tmp_path / "film.mp4"
     assert main(["watch", *TINY, "--out", str(file)]) == 0
-    assert reader.count_frames_and_secs(str(file))[0] == 2 * MOVES + JUDGED + END
+    assert reader.count_frames_and_secs(str(file))[0] == MOVES + JUDGED + END
 
 
 def test_the_side_beside_may_have_other_arguments(tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_a_window_ends_with_the_film_or_where_it_is_closed(shows, monkeypatch):
     monkeypatch.setattr(renderers.Window, "show", lambda self, canvas: shown.append(self.fps) or len(shown) < shows)
     monkeypatch.setattr(renderers.Window, "close", lambda self: closed.append(self))
     assert main(["watch", *TINY, "--fps", "30"]) == 0
-    assert shown == [30.0] * min(shows, 2 * MOVES + JUDGED + END)
+    assert shown == [30.0] * min(shows, MOVES + JUDGED + END)
     assert len(closed) == 1
 
 

@@ -1,13 +1,17 @@
-"""Tasks on a Ray cluster of three emulated nodes, of which one is lost; needs the extra ``cluster``."""
+"""Tasks on a Ray cluster of emulated nodes, of which one is lost, and on this machine; needs the extra ``cluster``."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from multispin_env.apps.executors import Cluster
+from multispin_env.apps.executors import Cluster, Stopped
+from tests.apps.executors.test_executors import HOSTILE, work
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -55,3 +59,50 @@ def test_a_lost_node_loses_no_task(nodes):
     assert sorted((one.index, one.value) for one in results if not one.error) == [(i, i / 2) for i in range(8)]
     (failure,) = (one for one in results if one.error)
     assert (failure.index, failure.error.splitlines()[-1]) == (8, "ValueError: it fails")
+
+
+@pytest.fixture
+def local(monkeypatch):
+    """Ray on this machine, started by the user."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
+    ray.init("local", num_cpus=2, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
+def test_hostile_tasks_are_failures_of_their_own(local):
+    """In a Ray that is there already; what is killed is tried anew, and then fails."""
+    tasks = [2, *HOSTILE, "die", 4]
+    results = {tasks[one.index]: one for one in Cluster().results(work, tasks)}
+    assert (results[2].value[0], results[4].value[0]) == (1.0, 2.0)
+    expected = HOSTILE | {"die": "its worker was killed, perhaps for lack of memory"}
+    for task, sentence in expected.items():
+        assert results[task].error.strip().splitlines()[-1].endswith(sentence)
+    with pytest.raises(Stopped) as stopped:
+        list(Cluster().results(work, ["stop"]))
+    assert stopped.value.number == 15
+
+
+SCRIPT = """
+import os, signal, sys, time
+from multispin_env.apps.executors import Cluster, Stopped
+
+def work(task):
+    time.sleep(task)
+    return task
+
+try:
+    for result in Cluster().results(work, [0, 600]):
+        print(result.value, flush=True)
+except Stopped as stopped:
+    sys.exit(stopped.number)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_what_is_done(number):
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout.readline() == "0\n"
+        driver.send_signal(number)
+        driver.communicate(timeout=60)
+        assert driver.returncode == number

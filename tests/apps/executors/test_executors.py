@@ -15,8 +15,36 @@ import multispin_env as ms
 from multispin_env.apps.executors import Processes, Serial, Stopped, decide
 
 
+class Unreadable:
+    """Can be pickled, but not read again."""
+
+    def __reduce__(self):
+        return fail, (OSError("no such file"),)
+
+
+class AwkwardError(Exception):
+    """Can't be pickled."""
+
+    def __init__(self):
+        super().__init__("it is awkward")
+        self.function = lambda: None
+
+
+def fail(error):
+    raise error
+
+
 def work(task):
     """A half, or what a word says."""
+    if task == "awkward":
+        raise AwkwardError
+    if task == "exit":
+        sys.exit(0)
+    if task == "unreadable":
+        return Unreadable()
+    if task == "slow":
+        time.sleep(0.3)
+        return "done"
     if task == "fail":
         raise ValueError("it fails")
     if task == "die":
@@ -48,10 +76,27 @@ def test_processes_are_others_with_one_thread(monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_a_killed_process_is_a_failure():
-    results = list(Processes(1).results(work, [2, "die"]))
-    assert any("killed" in one.error for one in results)
-    assert all(one.error or one.value[0] == 1.0 for one in results)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_a_killed_process_only_its_task_fails(workers):
+    """Others go on, also those that had begun, unless no process is left."""
+    results = {one.index: one for one in Processes(workers).results(work, ["die", "slow", 2])}
+    assert sorted(results) == [0, 1, 2]
+    assert results[0].error == "its worker was killed, perhaps for lack of memory\n"
+    if workers == 2:
+        assert (results[1].value, results[2].value[0]) == ("done", 1.0)
+    else:
+        assert all(results[index].error.startswith("not begun: all workers ended") for index in (1, 2))
+
+
+HOSTILE = {"awkward": "AwkwardError: it is awkward", "exit": "SystemExit: 0", "unreadable": "OSError: no such file"}
+
+
+def test_hostile_tasks_are_failures_of_their_own():
+    tasks = [2, *HOSTILE, Unreadable(), 4]
+    first, *failed, last = Processes(1).results(work, tasks)
+    assert (first.value[0], last.value[0]) == (1.0, 2.0)
+    for result, sentence in zip(failed, (*HOSTILE.values(), "OSError: no such file"), strict=True):
+        assert result.error.splitlines()[-1].endswith(sentence)
 
 
 def test_files_that_a_killed_process_leaves_are_removed(tmp_path, monkeypatch):
@@ -169,3 +214,8 @@ def test_mistakes_are_one_sentence():
     bad = states(2).changed(draft_time=np.full((2, 4), -1.0))
     with pytest.raises(ValueError, match=r"draft_time.*expected"):
         decide(Serial(), "optimal", SCENARIO, bad)
+
+
+def test_a_task_that_ends_the_process_has_failed():
+    (result,) = Serial().results(sys.exit, [0])
+    assert result.error.endswith("SystemExit: 0\n")

@@ -9,17 +9,12 @@ import multispin_env as ms
 from multispin_env.apps.explore import timelines
 from multispin_env.apps.explore.timelines import TICKS, play, timeline
 from multispin_env.envs.rendering.continuous import marks_of
-from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases import Episodes
-from multispin_env.registry import ENVIRONMENTS
-
-CHOSEN = {"action": "full", "reward": None, "optimum": False}
 
 
 def played(env_id, name, episodes=1, seed=0, **arguments):
-    system = {"scenario": "llama2", "num_users": 3, "rho": 1.0}
-    settings = Settings.make(env_id, ENVIRONMENTS.load(env_id), system.pop("scenario"), CHOSEN, system | arguments)
-    return play(settings, ms.make_controller(name, settings.scenario), name, episodes, seed)
+    config = ms.EnvConfig.of(env_id, action="full", **{"num_users": 3, "rho": 1.0, **arguments})
+    return play(config, ms.make_controller(name, config.scenario), name, episodes, seed)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +106,7 @@ ARGUMENTS = {"channel": "static", "horizon": 2.0}
 def test_as_the_comparison_plays_them(env_id, name, more):
     """To the last bit: episodes of different lengths, with their latencies."""
     found, trace = played(env_id, name, episodes=3, seed=5, **ARGUMENTS, **more)
-    expected = Episodes(env_id, 3, "llama2", {"num_users": 3, "rho": 1.0, **ARGUMENTS, **more}, seed=5).play(name)
+    expected = Episodes(ms.EnvConfig.of(env_id, num_users=3, rho=1.0, **ARGUMENTS, **more), 3, seed=5).play(name)
     assert (found.tokens == expected.tokens).all()
     assert (found.time == expected.time).all()
     assert len(set(found.time.tolist())) == 3

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multispin_env.apps.models.counters import UNLIKELY, EngineCounts, read_counters
+from multispin_env.apps.models.counters import LARGEST_COUNT, UNLIKELY, EngineCounts, read_counters
 from multispin_env.physics.tokens import expected_tokens
 
 PAGES = Path(__file__).parent / "pages"
@@ -84,6 +84,13 @@ def test_few_drafts_that_agree_leave_the_rate_open(accepted, ends):
     assert (low, high)[accepted == 0] == ends[accepted == 0] or high - low > 0.02
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_most_drafts_leave_an_interval_as_narrow_as_the_rate_is_exact(rate):
+    drafts = int(LARGEST_COUNT)
+    low, high = EngineCounts("x", 1.0 + rate, 1.0, drafts, (int(rate * drafts),)).interval
+    assert rate - 1e-7 <= low <= high <= rate + 1e-7
+
+
 def test_more_drafts_make_the_interval_narrower():
     few, many = (EngineCounts("x", 2.9, 4.0, drafts) for drafts in (100, 10_000))
     assert few.interval[0] < many.interval[0] < few.rate < many.interval[1] < few.interval[1]
@@ -141,8 +148,9 @@ def without(name):
         (VLLM.replace(" 18000.0", " 1e15"), r"num_draft_tokens: expected .* in \[1, 30000\]"),
         (VLLM.replace(" 2930.0", " 5930.0"), "that never rise"),
         (VLLM.replace('position="1"', 'position="7"'), "the positions 0, 1"),
-        (VLLM.replace(" 6000.0", " NaN"), "line 6: expected a number ≥ 0, got 'NaN'"),
-        (VLLM.replace(" 6000.0", " -1"), "line 6: expected a number ≥ 0, got '-1'"),
+        (VLLM.replace(" 6000.0", " NaN"), r"line 6: expected a number in \[0, 9\.0072e\+15\], got 'NaN'"),
+        (VLLM.replace(" 6000.0", " -1"), r"line 6: expected a number in \[0, 9\.0072e\+15\], got '-1'"),
+        (VLLM.replace(" 6000.0", " 1e300"), r"line 6: expected a number in \[0, 9\.0072e\+15\], got '1e300'"),
         (VLLM.replace(" 6000.0", " many of them"), "line 6: expected NAME"),
         (SGLANG.replace("} 2.5", "} 4.5").replace("} 2.7", "} 4.7"), r"spec_accept_length: expected .* \[1, 4\]"),
         (SGLANG.replace("} 2.5", "} 0.0").replace("} 2.7", "} 0.0"), r"spec_accept_length: .* got 0.0"),

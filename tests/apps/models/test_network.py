@@ -45,11 +45,12 @@ def test_rounding_leaves_few_levels(folder):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("{}/nowhere", {}, "model: expected a folder that exists, got '.*nowhere'"),
+        ("{}/nowhere", {}, "model: expected a folder that exists, or OWNER/NAME on the hub, got '.*nowhere'"),
         ("{}", {}, "model: expected a folder with a model's config.json, got"),
         ("{}/none.gguf", {}, "model: expected a GGUF file, got .* which does not exist"),
         ("{}/bad.gguf", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
-        ("no-such-model-at-all", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
+        ("no-such/model-at-all", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
+        ("no-such-model-at-all", {}, "model: expected a folder that exists, or OWNER/NAME on the hub, got"),
         (None, {"device": "moon"}, "device: expected one that torch can use here, as cpu, got 'moon'"),
         (None, {"dtype": "float23"}, "dtype: .*did you mean 'float32'"),
         (None, {"bits": 1}, "bits: expected"),
@@ -248,5 +249,5 @@ def test_a_shorter_draft_ends_where_it_ends():
 
 def test_temperature_0_is_greedy():
     logits = th.tensor([[0.0, 3.0, 1.0]])
-    assert network.probabilities(logits, 0.0).tolist() == [[0.0, 1.0, 0.0]]
-    np.testing.assert_allclose(network.probabilities(logits, 2.0), th.softmax(logits.double() / 2, -1))
+    assert network.probabilities(logits, 0.0, "mine").tolist() == [[0.0, 1.0, 0.0]]
+    np.testing.assert_allclose(network.probabilities(logits, 2.0, "mine"), th.softmax(logits.double() / 2, -1))

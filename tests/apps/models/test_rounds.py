@@ -48,7 +48,7 @@ def lengths(users, count, seed=0):
 def law(model, text, temperature=1.0):
     with th.inference_mode():
         logits = model.network(input_ids=th.tensor([text]), use_cache=False).logits[0, :, :WORDS]
-    return network.probabilities(logits, temperature).numpy()
+    return network.probabilities(logits, temperature, "mine").numpy()
 
 
 def p_values(devices):

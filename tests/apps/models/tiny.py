@@ -15,8 +15,9 @@ WORDS = 24
 """Tokens of the vocabulary."""
 
 
-def tiny_tokenizer(words: int = WORDS) -> Any:
-    vocabulary = {"<end>": 0, "<unknown>": 1} | {f"w{index}": index for index in range(2, words)}
+def tiny_tokenizer(words: int = WORDS, reverse: bool = False) -> Any:
+    numbers = range(words - 1, 1, -1) if reverse else range(2, words)
+    vocabulary = {"<end>": 0, "<unknown>": 1} | {f"w{index}": number for index, number in enumerate(numbers, start=2)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")

@@ -6,9 +6,7 @@ import pytest
 
 from multispin_env.apps.terminal.arguments import (
     TAKEN,
-    UNITS,
     add_system_options,
-    check_plausible,
     check_settings,
     chosen_arguments,
     chosen_scenario,
@@ -16,6 +14,7 @@ from multispin_env.apps.terminal.arguments import (
     part_of,
     separated,
 )
+from multispin_env.checks import UNITS, check_plausible
 from multispin_env.registry import ENVIRONMENTS, option_names
 
 

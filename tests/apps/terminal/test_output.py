@@ -3,12 +3,15 @@
 import contextlib
 import io
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from multispin_env.apps.executors import Stopped
 from multispin_env.apps.terminal import output
+from multispin_env.apps.terminal.arguments import Command
 from multispin_env.apps.terminal.output import PATIENCE, Progress, exit_status
 from multispin_env.checks import missing_package
 
@@ -112,7 +115,7 @@ def test_a_command_says_its_status_or_nothing():
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "stopped by SIGINT"),
         (Stopped(15), 143, "stopped by SIGTERM"),
         (TypeError("got an unexpected keyword argument"), 2, "got an unexpected keyword argument"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "[Errno 2] No such file: 'a.csv'"),
@@ -128,6 +131,48 @@ def test_what_cannot_be_done_is_one_sentence(error, status, words, capsys):
     extra = "" if getattr(error, "name", None) == "numpy" else "train"
     assert exit_status("multispin x", failing(error), extra) == status
     assert capsys.readouterr().err == f"multispin x: {words}\n"
+
+
+STREAMS = """
+import os, sys
+from multispin_env.apps.terminal.output import exit_status
+
+def run():
+    print("progress", file=sys.stderr, flush=True)
+    open(os.devnull)  # its number is not that of a closed stream
+    print("table")
+
+for number, name in ((1, "stdout"), (2, "stderr")):
+    for target in ("closed", "/dev/full"):
+        print(number, target, flush=True)
+        child = os.fork()
+        if child == 0:
+            if target == "closed":
+                os.close(number)
+                setattr(sys, name, None)
+                setattr(sys, f"__{name}__", None)
+            else:
+                os.dup2(os.open(target, os.O_WRONLY), number)
+            sys.exit(exit_status("x", run))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_streams_that_cannot_be_written():
+    """Progress is dropped; without the table there is a sentence and a status."""
+    done = subprocess.run([sys.executable, "-c", STREAMS], capture_output=True, text=True, check=False)
+    statuses = ["1 closed", "1", "1 /dev/full", "1", "2 closed", "table", "0", "2 /dev/full", "table", "0"]
+    assert done.stdout.splitlines() == statuses
+    reasons = "Bad file descriptor", "No space left on device"
+    wanted = [line for reason in reasons for line in ("progress", f"x: standard output can't be written: {reason}")]
+    assert done.stderr.splitlines() == wanted
+
+
+def test_a_part_that_ends_the_process_is_no_success(capsys):
+    command = Command("", (), lambda parser: None, lambda options: sys.exit(0))
+    assert exit_status("x", lambda: command("x", [])) == 1
+    assert "ended the process" in capsys.readouterr().err
 
 
 def test_a_letter_that_standard_output_lacks_is_an_escape(monkeypatch):

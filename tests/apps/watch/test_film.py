@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from multispin_env.apps.watch import gif_colours, make_watched_env, watch, write_gif, write_mp4, writer_for
+from multispin_env.apps.watch import gif_colours, watch, write_gif, write_mp4, writer_for
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Layout
 from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
 from multispin_env.envs.rendering.renderers import RoundsFilm as Film
 
@@ -15,8 +17,8 @@ FULL = "MultiSpin/Heterogeneous-v0"
 
 
 def episodes(*names, seed=7, **arguments):
-    env = make_watched_env(FULL, 3, "llama2", {"num_users": 3, **arguments})
-    return [watch(env, name, seed) for name in names]
+    config = EnvConfig.of(FULL, num_users=3, **arguments)
+    return [watch(config, 3, name, seed) for name in names]
 
 
 def test_both_meet_the_same_states():
@@ -33,15 +35,41 @@ def test_both_meet_the_same_states():
 def test_rounds_are_shown_in_the_same_time():
     one, other = episodes("optimal", "fixed")
     frames = Film(one, other).frames()
-    assert len(frames) == 3 * (MOVES + 1)
-    assert sum(frame.times for frame in frames) == 3 * MOVES + 2 * JUDGED + END
-    slower = max(float(view.last.outcome.round_latency) for view in (one[0], other[0]))
-    clocks = [frame.clock for frame in frames[: MOVES + 1]]
-    assert clocks == pytest.approx(np.linspace(0.0, slower, MOVES + 1))
+    assert len(frames) == 1 + 2 * (MOVES + 1)  # of the first round only its end
+    assert sum(frame.times for frame in frames) == 2 * MOVES + 2 * JUDGED + END
+    slower = max(float(view.last.outcome.round_latency) for view in (one[1], other[1]))
+    clocks = [frame.clock for frame in frames[1 : MOVES + 2]]
+    assert clocks == pytest.approx(np.linspace(0.0, slower, MOVES + 2)[1:])
     left, right = frames[-1].views
     assert left.scales == right.scales
     assert (left.reference, left.reference_name) == (right.goodput, "fixed")
     assert (right.reference, right.reference_name) == (left.goodput, "optimal")
+
+
+CONTENTS = {
+    "times": (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
+    "tokens": (style.DRAFTED, style.ACCEPTED, style.REFUSED, style.SERVER_TOKEN),
+    "below": (style.INK,),
+}
+"""Colours of what panels show, which axes do not have."""
+
+
+@pytest.mark.parametrize(("env_id", "arguments"), [(FULL, {}), ("MultiSpin/Continuous-v0", {"horizon": 2.0})])
+def test_no_panel_is_empty_in_any_frame(env_id, arguments):
+    """Neither at the start of the film nor while a round begins, where it would flicker."""
+    config = EnvConfig.of(env_id, num_users=3, **arguments).for_any_decision
+    film = config.variant.family.film(*(watch(config, 3, name, 7) for name in ("optimal", "fixed")))
+    frames = film.frames()
+    assert len(frames) > 9
+    layouts = [Layout.of(area) for area, _ in film._picture._panels(frames[0].views)]
+    for number, frame in enumerate(frames):
+        picture = film.draw(frame).array()
+        for side, layout in enumerate(layouts):
+            below = layout.bandwidth._replace(width=layout.goodput.right - layout.bandwidth.x)
+            for part, area in {"times": layout.times, "tokens": layout.tokens, "below": below}.items():
+                x, y, width, height = map(round, area)
+                pixels = picture[y : y + height, x : x + width, None]
+                assert (pixels == np.array(CONTENTS[part], np.uint8)).all(axis=-1).any(), (number, side, part)
 
 
 def pictures():

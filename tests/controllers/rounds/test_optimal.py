@@ -177,8 +177,9 @@ def test_random_uses_its_generator(scenario, rng):
     zeros = type("Zeros", (np.random.Generator,), {"standard_exponential": lambda self, size: np.zeros(size)})
     nothing = ms.make_controller("random", scenario, rng=zeros(np.random.PCG64(0)))(state)  # as one in 2⁵³ is
     assert nothing.bandwidth == pytest.approx(np.full((200, 20), scenario.total_bandwidth / 20))
-    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator, got 3"):
-        ms.make_controller("random", scenario, rng=3)
+    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator or a seed, got 'x'"):
+        ms.make_controller("random", scenario, rng="x")
+    assert (ms.make_controller("random", scenario, rng=1)(state).bandwidth == play(1).bandwidth).all()
 
 
 def alone(scenario, alpha, token_latency):

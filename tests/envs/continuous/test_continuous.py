@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.encodings import reference_rate
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.registry import SCENARIOS
+from multispin_env.simulation.reference import reference_rate
 from tests.envs.continuous.played import AHEAD, BOTH, anything, make
 
 ID, ROUNDS = "MultiSpin/Continuous-v0", "MultiSpin/Heterogeneous-v0"
@@ -105,7 +105,7 @@ def test_the_price_is_the_rate_of_groups_unless_it_is_chosen():
     env = gym.make(ID, num_users=3).unwrapped
     scenario = env.scenario
     rate = reference_rate(ContinuousSystem.of(scenario))
-    assert env._engine.objective.rho == rate == env.settings.observations.rho
+    assert env._engine.objective.rho == rate == env.config.observations.rho
     reference_rate.cache_clear()
     assert reference_rate(ContinuousSystem.of(scenario)) == rate  # the same number each time
     shared = env.reset(seed=0)[0]["shared"]

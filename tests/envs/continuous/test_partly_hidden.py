@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous import encodings, serving, variants
+from multispin_env.envs.continuous import serving, variants
 from multispin_env.envs.observations import COUNTED
+from multispin_env.simulation import reference
 from tests.envs.continuous.played import AHEAD, BLIND, BOTH, ENDLESS, HIDDEN, OLD, SERVING, anything, make
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -86,10 +87,10 @@ def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id, monkey
     """Measured for a moment, and not remembered."""
     short = {"COPIES": 2, "WARM_UP": 0.0, "MEASURED": 0.5, "SERVED_COPIES": 2, "SERVED_WARM_UP": 0.0, "SERVED": 3.0}
     for name, value in short.items():
-        monkeypatch.setattr(encodings, name, value)
+        monkeypatch.setattr(reference, name, value)
     for room in (variants, serving):
-        monkeypatch.setattr(room, "reference_rate", encodings.reference_rate.__wrapped__)
-    monkeypatch.setattr(serving, "reference_tokens_in_time", encodings.reference_tokens_in_time.__wrapped__)
+        monkeypatch.setattr(room, "reference_rate", reference.reference_rate.__wrapped__)
+    monkeypatch.setattr(serving, "reference_tokens_in_time", reference.reference_tokens_in_time.__wrapped__)
     plain, same_rates, others = (
         gym.make(env_id, num_users=2, **options).unwrapped.variant.objective(ms.Scenario.preset("llama2", num_users=2))
         for options in ({}, {**HIDDEN, "spread": 0.0}, {**HIDDEN, "spread": 0.3})

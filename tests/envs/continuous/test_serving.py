@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.encodings import reference_rate
-from multispin_env.evaluation.contenders import with_uplink_of
-from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.envs.config import EnvConfig
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
 from multispin_env.registry import ARRIVALS, ENVIRONMENTS, LENGTHS
+from multispin_env.simulation.reference import reference_rate
 
 ID = "MultiSpin/Serving-v0"
 SMALL = {"num_users": 3, "horizon": 12.0, "warm_up": 2.0, "rho": 40.0}
@@ -131,9 +131,9 @@ def test_the_limit_of_both_presets_is_that_of_the_page():
 
 def test_every_contender_gets_the_same_requests():
     """Also where its uplink is another one."""
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    variant = ENVIRONMENTS.load(ID)()
-    barrier = with_uplink_of(ms.make_controller("optimal", scenario), variant)
+    config = EnvConfig.of(ID, num_users=4)
+    scenario, variant = config.scenario, config.variant
+    barrier = config.for_contender(ms.make_controller("optimal", scenario)).variant
     assert barrier.discipline == "reserved"
     assert barrier.workload(scenario) == variant.workload(scenario)
     assert barrier.objective(scenario) == variant.objective(scenario)
@@ -242,3 +242,24 @@ def test_an_order_without_end_ends_and_takes_no_memory():
         time = info["time"]
     assert time > 1e4
     assert env._engine._core.queues._gap.shape[1] <= 128
+
+
+FAST = {"verification_fixed_time": 1e-6, "verification_time_per_draft": 1e-9}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "num_users", "server", "most"),
+    [("Serving", 4, FAST, 200_000), ("Continuous", 300, {}, 6000), ("DraftAhead", 300, {}, 60_000)],
+)
+def test_making_an_environment_plays_few_passes(env_id, num_users, server, most, monkeypatch):
+    """Neither a fast server nor many devices take more than about a second."""
+    passes, step = [0], ContinuousCore.step
+
+    def counted(core, decision):
+        passes[0] += core.num_copies * core.system.scenario.num_users
+        assert passes[0] <= most
+        return step(core, decision)
+
+    monkeypatch.setattr(ContinuousCore, "step", counted)
+    env = gym.make(f"MultiSpin/{env_id}-v0", num_users=num_users, **server)
+    assert np.isfinite(env.reset(seed=0)[0]["compute"]).all()

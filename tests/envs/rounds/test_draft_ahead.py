@@ -154,7 +154,7 @@ def test_without_drafting_ahead_rounds_are_those_of_the_full_problem(encoding, r
 def test_an_observation_and_a_state_without_head_starts_are_those_of_head_starts_of_nought():
     env = vector(draft_ahead=False, num_users=3)
     observation, _ = env.reset(seed=0)
-    again = env.settings.observations.encode(env.state)
+    again = env.config.observations.encode(env.state)
     assert all((again[key] == observation[key]).all() for key in observation)
 
 
@@ -236,7 +236,7 @@ def test_a_new_request_begins_without_a_chain():
 def test_other_rounds_refuse_to_draft_ahead(env_id):
     for make in (gym.make, gym.make_vec):
         with pytest.raises(
-            ValueError, match=r"^draft_ahead: expected False .*, got True; MultiSpin/DraftAhead-v0 has it$"
+            ValueError, match=r"^draft_ahead: expected False in .*, got True; use MultiSpin/DraftAhead-v0$"
         ):
             make(env_id, draft_ahead=True)
     with pytest.raises(ValueError, match=r"^draft_ahead: expected False"):

@@ -139,7 +139,7 @@ def whole_reward(env, action):
 def test_slopes_of_whole_lengths_add_up_to_the_change_of_the_reward(variant, action):
     """Along a path of one user's length, or of the common one, from and to where no window is."""
     env, actions = played(f"MultiSpin/{variant}-v0", action, num_users=4, server="a100-32b", min_draft_length=0)
-    codec = env.unwrapped.settings.actions
+    codec = env.unwrapped.config.actions
     users = slice(None) if codec.common_draft_length else 1
     ends = codec.length_column(np.array([2.0, 4.0]))
     path, step = np.linspace(*ends, 401, retstep=True)

@@ -41,6 +41,7 @@
     } else {
       replaceResults(found.html);
       for (const id of ["python", "command"]) by(id).textContent = found[id];
+      for (const [name, text] of Object.entries(found.kept)) form.elements[name].options[0].textContent = text;
       by("link").href = found.link;
       history.replaceState(null, "", found.link);
       for (const input of form.querySelectorAll("[type=hidden]")) input.dataset.good = input.value;

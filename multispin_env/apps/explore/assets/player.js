@@ -37,6 +37,12 @@ const multispinPlayer = (() => {
     return low;
   }
 
+  // The next number that looks well at the end of an axis.
+  const roundUp = (value) => {
+    const unit = 10 ** Math.floor(Math.log10(value));
+    return unit * [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].find((number) => number * unit >= value);
+  };
+
   const quantile = (values, part) => {
     if (!values.length) return null;
     const place = part * (values.length - 1), low = Math.floor(place), high = Math.min(low + 1, values.length - 1);
@@ -85,7 +91,7 @@ const multispinPlayer = (() => {
       }));
       this.end = Math.min(...record.sides.map((side) => side.shown));
       this.window = record.window * record.ticks;
-      this.clock = Math.min(this.window, this.end);
+      this.clock = this.end; // all of it is there until it plays
       this.playing = false;
       this.frames = 0; // drawn since the last start, and when that was, for who measures
       this.started = 0;
@@ -143,7 +149,7 @@ const multispinPlayer = (() => {
         curve.canvas = element("canvas", element("div", part), {}, { role: "img", "aria-label": `${curve.title}, over time` });
         curve.values = this.sides.map((side) => side.ends.map((_, number) => curve.of(side, number)));
         const largest = (values) => values.reduce((most, value) => Math.max(most, value), 0);
-        curve.top = 1.05 * Math.max(curve.bound || 0, 1, ...curve.values.map(largest));
+        curve.top = roundUp(Math.max(curve.bound || 0, 1, ...curve.values.map(largest)));
       }
       root.tabIndex = 0;
       root.addEventListener("keydown", (event) => this.key(event));
@@ -329,7 +335,7 @@ const multispinPlayer = (() => {
       context.fillStyle = this.colours.ink;
       context.textAlign = "right";
       context.fillText(`${(this.end / ticks).toFixed(1)} s`, place.width - 4, bottom + 10);
-      context.fillText(Math.round(curve.top), left - 4, 8);
+      context.fillText(curve.top, left - 4, 8);
       context.fillText("0", left - 4, bottom);
       context.lineWidth = 1.5;
       if (curve.bound) {
@@ -337,7 +343,7 @@ const multispinPlayer = (() => {
         context.setLineDash([2, 3]);
         this.line(context, [[left, y(curve.bound)], [place.width - 8, y(curve.bound)]]);
         context.textAlign = "left";
-        context.fillText("bound", left + 4, y(curve.bound) + 9);
+        context.fillText(`bound ${curve.bound.toFixed(1)}`, left + 4, y(curve.bound) + 9);
       }
       this.sides.forEach((side, number) => {
         const over = atMost(side.ends, this.clock), every = Math.max(1, Math.floor(over / 400));
@@ -363,9 +369,10 @@ const multispinPlayer = (() => {
     // What a picture shows, in words.
     news(side) {
       const counts = [0, 0, 0, 0], { ticks, bound, users } = this.record;
+      const now = Math.min(this.clock, this.end - 1); // at the end, what goes on until then
       for (const row of side.rows) {
-        const place = atMost(row.end, this.clock);
-        if (place < row.begin.length && row.begin[place] <= this.clock) counts[row.what[place]] += 1;
+        const place = atMost(row.end, now);
+        if (place < row.begin.length && row.begin[place] <= now) counts[row.what[place]] += 1;
       }
       const idle = users - counts.reduce((sum, count) => sum + count, 0);
       const doing = counts.map((count, what) => `${count} ${NAMES[what]}`).join(", ");

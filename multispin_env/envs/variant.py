@@ -1,12 +1,8 @@
-"""Settings of an environment: its variant, which is what an id fixes, and what its user chooses.
-
-A variant says how contenders are compared there, how agents learn, and has the page that describes the environment.
-"""
+"""Variants: what one environment id is, how contenders are compared there and how agents learn."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -14,15 +10,12 @@ from unicodedata import combining
 
 from gymnasium import spaces
 
-from multispin_env.checks import check_bool, check_keywords, check_name
-from multispin_env.controllers.base import Assumptions, Controller, RoundsController
-from multispin_env.controllers.names import ContenderName, controller_names, make_controller
-from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.base import Assumptions
+from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.engine import ActionCodec, Engine
 from multispin_env.envs.observations import SHARED, Entry, ObservationCodec, Shared
 from multispin_env.envs.rendering.charts import Recorder
 from multispin_env.envs.rendering.renderers import Film, Sheet
-from multispin_env.field_files import is_file_name
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
@@ -45,7 +38,7 @@ class Family:
     encodings: Registry  # that ``action`` can name
     any_decision: str  # that of them which can express whatever a contender decides
     max_episode_steps: int | None  # after which ``gym.make`` truncates; None where environments do so by themselves
-    recorder: Callable[[Any, int], Recorder]  # of settings and a number of copies; it remembers their episodes
+    recorder: Callable[[Any, int], Recorder]  # of an `EnvConfig` and a number of copies; it remembers their episodes
     drawing: Callable[[], Sheet]  # draws what was remembered
     film: Callable[[list[Any], list[Any]], Film]  # of what there was to see of two episodes, step by step
 
@@ -164,8 +157,8 @@ class Variant(ABC):
         """How agents learn."""
 
     @abstractmethod
-    def engine(self, settings: "Settings", num_copies: int) -> Engine:
-        """What steps n copies; ``ValueError`` where the scenario does not allow it."""
+    def engine(self, config: Any, num_copies: int) -> Engine:
+        """Engine of n copies of an `EnvConfig`; ``ValueError`` where the scenario does not allow it."""
 
     def with_uplink(self, discipline: str) -> "Variant":
         """Return the environment with the uplink that a controller's decisions are for; rounds have but one."""
@@ -192,128 +185,6 @@ class Variant(ABC):
         scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
         codec = ObservationCodec(scenario, tuple(cls.entries), scenario.autoregressive_goodput)
         return cleandoc(cls.__doc__ or "").replace(MARK, _table(codec, cls.entries))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One environment: what its user chose.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    variant
-        What its id fixes, with the environment's own arguments.
-    action
-        Encoding of actions, one of the variant's ``encodings``.
-    reward
-        One of the variant's ``rewards``; None: the first.
-    optimum
-        Whether ``info`` tells the optimum and the regret.
-    """
-
-    scenario: Scenario
-    variant: Variant
-    action: str = "residual"
-    reward: str | None = None
-    optimum: bool = False
-
-    def __post_init__(self) -> None:
-        if self.reward is None:
-            object.__setattr__(self, "reward", self.variant.learning.rewards[0])
-        check_name("action", self.action, self.variant.family.encodings.names())
-        check_name("reward", self.reward, self.variant.learning.rewards)
-        check_bool("optimum", self.optimum)
-        if self.scenario.draft_ahead and not self.variant.drafts_ahead:
-            raise ValueError(
-                "draft_ahead: expected False where no round has to do with the one before, got True; "
-                "MultiSpin/DraftAhead-v0 has it"
-            )
-        if self.optimum and self.variant.comparison.optimum is None:
-            raise ValueError(
-                f"optimum: expected False, since no optimum of {type(self.variant).__name__} is known, got True"
-            )
-
-    @classmethod
-    def make(
-        cls,
-        owner: str,
-        variant: type[Variant],
-        scenario: Scenario | str | Mapping[str, Any],
-        chosen: Mapping[str, Any],
-        others: Mapping[str, Any],
-    ) -> "Settings":
-        """Settings from the keyword arguments of an environment: those that its class knows, and all others.
-
-        Fields of the variant and of `Scenario` are allowed; errors name the ``owner``.
-        """
-        own = {entry.name for entry in fields(variant)}
-        check_keywords(owner, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))
-        overrides = {name: value for name, value in others.items() if name not in own}
-        if isinstance(scenario, str) and not is_file_name(scenario):
-            overrides = {**variant.scenario_defaults, **overrides}
-        return cls(
-            Scenario.resolve(scenario).replace(**overrides),
-            variant(**{name: value for name, value in others.items() if name in own}),
-            **{name: chosen[name] for name in ("action", "reward", "optimum")},
-        )
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the environment that are its own: the fields of its variant."""
-        return {entry.name: getattr(self.variant, entry.name) for entry in fields(self.variant)}
-
-    @property
-    def chosen_arguments(self) -> dict[str, Any]:
-        """Those of `arguments` that are not the variant's defaults."""
-        defaults = {entry.name: entry.default for entry in fields(self.variant)}
-        return {name: value for name, value in self.arguments.items() if value != defaults[name]}
-
-    @property
-    def held_out(self) -> "Settings":
-        """The environment that agents which learnt in this one are measured in."""
-        return replace(self, variant=self.variant.learning.held_out or self.variant)
-
-    @property
-    def actions(self) -> Any:
-        """Codec between actions and what is decided."""
-        return self.variant.actions(self.scenario, self.action)
-
-    @cached_property
-    def observations(self) -> ObservationCodec:
-        """Codec between what is seen and observations."""
-        return self.variant.observations(self.scenario)
-
-    @property
-    def sampled(self) -> bool:
-        """Whether rewards are of tokens that are drawn, or of expected ones."""
-        return self.reward == "sampled"
-
-    @property
-    def drawn(self) -> bool:
-        """Whether tokens are drawn in every step: also where acceptance is hidden, since they are then observed."""
-        return self.sampled or not self.observations.shows_acceptance
-
-    @property
-    def best_controller(self) -> RoundsController:
-        """The controller that regret is measured against, where an optimum is known; it knows the state."""
-        optimum = self.variant.comparison.optimum
-        assert optimum is not None  # or `optimum` is refused
-        best: RoundsController = make_controller(optimum, self.scenario)
-        return best
-
-    def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
-        """Make what decides from its name: without estimators it will know the truth, else what may be observed."""
-        family, known = self.variant.family, self.variant.assumptions(self.scenario)
-        made: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, known, **options)
-        base = made.base if isinstance(made, PlugIn) else made
-        if family.name == "rounds" and not isinstance(base, RoundsController):  # these also play without the barrier
-            raise ValueError(f"controller: expected one of rounds, of {list(controller_names('rounds'))}, got {name!r}")
-        return made
-
-    def engine(self, num_copies: int) -> Engine:
-        """What steps n copies of the environment."""
-        return self.variant.engine(self, num_copies)
 
 
 def _table(codec: ObservationCodec, arguments: Mapping[str, str]) -> str:

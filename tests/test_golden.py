@@ -1,0 +1,167 @@
+"""Runs, exported policies, entries of the suite and shipped agents that an earlier version wrote load and play as then.
+
+``python -m tests.test_golden`` writes ``expected.json`` anew; README.md beside it says how the other files were made.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import agents
+import multispin_env as ms
+from agents import training
+from agents.checkpoints import load_checkpoint
+from agents.models import load_run, read_policy
+from multispin_env.apps.commands.main import main
+from multispin_env.evaluation.hashes import steps_hash
+from multispin_env.evaluation.policy import load_policy, read_about
+from multispin_env.evaluation.suite.entries import read_entry, values_of
+
+pytest.importorskip("onnxruntime")
+
+FOLDER = Path(__file__).parent / "golden"
+EXPECTED = FOLDER / "expected.json"
+
+EXACT = 1e-9
+"""Largest relative difference where no network decides: rounding of another processor."""
+
+ROUNDED = 1e-6
+"""Largest relative difference where a network decides, in numbers of 32 bits."""
+
+NAMES = ("continuous", "delayed")
+"""Of the runs, and of the policies exported from them."""
+
+PRICED = ("MultiSpin/DraftAhead-v0", "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0")
+"""Ids whose shipped agents are left to ``tests/agents/test_pretrained.py``: a price of time would be measured first."""
+
+MADE = {
+    "MultiSpin/Homogeneous-v0": {"scenario": "qwen3.5", "action": "shares", "optimum": True},
+    "MultiSpin/Heterogeneous-v0": {"scenario": "r1", "action": "lengths", "reward": "sampled", "server": "h100-32b"},
+    "MultiSpin/HiddenAcceptance-v0": {"spread": 0.2, "history": True, "task_visible": False},
+    "MultiSpin/DelayedChannel-v0": {"delay": 2, "plan_quantile": 0.05, "max_episode_steps": 8},
+    "MultiSpin/RecordedAcceptance-v0": {"half": 1, "action": "lengths"},
+    "MultiSpin/Fair-v0": {"window": 8.0, "reward": "sampled"},
+    "MultiSpin/DraftAhead-v0": {"rho": 50.0, "total_bandwidth": 5e6},
+    "MultiSpin/Continuous-v0": {"rho": 50.0, "action": "tuned", "reference": "prices", "horizon": 5.0},
+    "MultiSpin/Serving-v0": {"rho": 50.0, "full_rate": 2.0, "action": "plain", "load": 0.8, "e2el": 1.0},
+}
+"""Arguments other than the defaults, of the environment, of its scenario and of its encodings, for each id."""
+
+
+def environment(settings, env_id):
+    """Everything that decides what an environment is, as JSON: what differs from the preset, and from the defaults."""
+    scenario = settings.scenario.to_dict()
+    preset = ms.Scenario.preset(scenario["name"]).to_dict()
+    return {
+        "env": env_id,
+        "preset": scenario["name"],
+        "scenario": {name: value for name, value in scenario.items() if value != preset[name]},
+        "action": settings.action,
+        "reward": settings.reward,
+        "arguments": settings.chosen_arguments,
+    }
+
+
+def played(policy, env_id):
+    """Environment of a policy, and what it earns there in two held-out episodes."""
+    arguments = {"scenario": policy.settings.scenario, **policy.arguments}
+    row = ms.compare(env_id, {"policy": policy}, against="policy", episodes=2, **arguments)["policy"]
+    return {**environment(policy.settings, env_id), "mean": row.mean, "goodput": row.details["goodput"]}
+
+
+def run(name):
+    env_id, policy = read_policy(FOLDER / "runs" / name)
+    return played(policy, env_id)
+
+
+def exported(name):
+    return played(load_policy(FOLDER / "policies" / name), read_about(FOLDER / "policies" / name)["env"])
+
+
+def shipped(env_id):
+    return played(agents.load(env_id), env_id)
+
+
+def entry(name):
+    """Task of the entry, and the mean of its policy in the task's held-out episodes."""
+    (policy,) = read_entry(FOLDER / "entry").policies[name]
+    folder = FOLDER / "entry" / policy["folder"]
+    settings, env_id = load_policy(folder).settings, read_about(folder)["env"]
+    values = values_of(FOLDER / "entry", (name, 0, policy))
+    assert not isinstance(values, Exception), values
+    return {**environment(settings, env_id), "mean": float(values.mean())}
+
+
+def resumed(name):
+    """How far the training was that goes on."""
+    checkpoint = load_checkpoint(FOLDER / "runs" / name)
+    return {field: getattr(checkpoint, field) for field in ("num_timesteps", "updates", "score")}
+
+
+def made(env_id):
+    env = gym.make_vec(env_id, 2, "vector_entry_point", **{"num_users": 3, **MADE[env_id]})
+    return {**environment(env.unwrapped.settings, env_id), "steps": steps_hash(env, 0)}
+
+
+KINDS = {
+    "run": (run, NAMES),
+    "exported": (exported, NAMES),
+    "shipped": (shipped, tuple(name for name in agents.PRETRAINED if name not in PRICED)),
+    "entry": (entry, ("hidden",)),
+    "resumed": (resumed, ("continuous",)),
+    "made": (made, tuple(MADE)),
+}
+
+
+def evaluated(folder):
+    """Means of all rows that ``multispin evaluate`` writes of a run, in two held-out episodes."""
+    assert main(["evaluate", str(FOLDER / "runs" / "delayed"), "--episodes", "2", "--out", str(folder)]) == 0
+    rows = json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]
+    return {row["name"]: row["mean"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return json.loads(EXPECTED.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, (_, names) in KINDS.items() for name in names])
+def test_what_was_written_means_what_it_did(kind, name, expected):
+    then = expected[kind][name]
+    now = json.loads(json.dumps(KINDS[kind][0](name)))
+    numbers = {field: value for field, value in then.items() if field in ("mean", "goodput")}
+    assert now == {**then, **{field: pytest.approx(value, rel=ROUNDED) for field, value in numbers.items()}}
+
+
+def test_a_run_is_evaluated_beside_every_rule(expected, tmp_path):
+    now, then = evaluated(tmp_path), expected["evaluated"]
+    own = "ppo (residual)"
+    assert now.pop(own) == pytest.approx(then.pop(own), rel=ROUNDED)
+    assert now == pytest.approx(then, rel=EXACT)
+
+
+def test_a_run_is_loaded_for_another_number_of_devices():
+    policy = load_run(FOLDER / "runs" / "delayed", ms.Scenario.preset("llama2", num_users=5))
+    env = gym.make("MultiSpin/DelayedChannel-v0", num_users=5, **policy.arguments)
+    assert env.action_space.contains(policy.act(env.reset(seed=0)[0]))
+
+
+def test_a_training_goes_on(monkeypatch, tmp_path, capsys):
+    """Its budget is used up, so it is built and restored, and takes no step."""
+    folder = tmp_path / "continuous"
+    shutil.copytree(FOLDER / "runs" / "continuous", folder)
+    monkeypatch.setattr(training, "_finish", lambda *given: None)
+    assert main(["train", "--resume", str(folder), "--set", "horizon=10"]) == 0
+    assert "evolution on MultiSpin/Continuous-v0, tuned actions" in capsys.readouterr().err
+    assert main(["train", "--resume", str(folder), "--set", "horizon=9"]) == 2
+
+
+if __name__ == "__main__":
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as own:
+        found = {kind: {name: of(name) for name in names} for kind, (of, names) in KINDS.items()}
+        EXPECTED.write_text(json.dumps({**found, "evaluated": evaluated(Path(own))}, indent=2) + "\n", encoding="utf-8")
