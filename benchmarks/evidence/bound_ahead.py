@@ -37,7 +37,6 @@ class Plainest(ms.ContinuousController):
 
     @override
     def decide(self, state: ContinuousState) -> ms.ContinuousDecision:
-        assert state.head_start is not None
         length = np.clip(np.floor(state.head_start), self.scenario.min_draft_length, self.most).astype(np.int64)
         join = ms.Join.WAIT if self.waits else ms.Join.TAKE
         return ms.ContinuousDecision(length, np.full(length.shape, join))

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
-from multispin_env.physics.chains import chain_cycle
+from multispin_env.physics.chains import chain_cycle, drafting_time
 from multispin_env.physics.rounds import price
 from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import user_times
 
 MOST_OUTCOMES = 20_000_000
@@ -111,7 +111,8 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     lengths = np.array(list(product(menu, repeat=users)))
     pairs = begun[np.repeat(np.arange(points), choices)]
     length = np.tile(lengths, (points, 1))
-    share = equal_latency(length, *user_times(scenario, pairs), pairs.head_start).share
+    draft_time, token_time = user_times(scenario, pairs)
+    share = equal_finish(drafting_time(scenario, length, draft_time, pairs.head_start), length * token_time).share
     rounds = _Rounds.of(scenario, pairs, Decision(length, share * scenario.total_bandwidth), grid)
     values = np.zeros(points)
     rates: list[float] = []
@@ -235,7 +236,6 @@ class _Rounds(NamedTuple):
     @classmethod
     def of(cls, scenario: Scenario, begun: SystemState, decision: Decision, grid: FloatArray) -> Self:
         """Rounds of devices (m, K), whose head starts are on the grid."""
-        assert begun.head_start is not None
         duration = price(scenario, begun, decision, np.zeros(1)).round_latency
         cycle = chain_cycle(
             scenario,

@@ -10,11 +10,12 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_array, check_instance, check_integer, check_real, require, shown
+from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.equalization import equal_finish, equal_latency
 from multispin_env.solver.problem import user_times
 
 
@@ -199,14 +200,10 @@ class RoundsController(Controller[SystemState, Decision]):
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
         """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
-        shape = draft_length.shape
-        length = draft_length.reshape(-1, shape[-1])
-        draft_time, token_time = (
-            np.broadcast_to(time, shape).reshape(length.shape) for time in user_times(self.scenario, state)
-        )
-        chain = None if state.head_start is None else np.broadcast_to(state.head_start, shape).reshape(length.shape)
-        share = equal_latency(length, draft_time, token_time, chain).share
-        return Decision(draft_length, share.reshape(shape) * self.scenario.total_bandwidth)
+        draft_time, token_time = user_times(self.scenario, state)
+        drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
+        share = equal_finish(drafting, draft_length * token_time).share
+        return Decision(draft_length, share * self.scenario.total_bandwidth)
 
 
 @dataclass(frozen=True, eq=False)

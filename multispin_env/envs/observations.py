@@ -284,12 +284,11 @@ Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 
 
 def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
-    """Fields of the entries, arrays (..., K) in physical units; of head starts, ``None`` where nobody drafts ahead."""
+    """Fields of the entries, arrays (..., K) in physical units."""
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state)
     if not isinstance(seen, ContinuousState):
-        head_start = np.zeros_like(seen.draft_time) if seen.head_start is None else seen.head_start
-        return {name: getattr(seen, name) for name in type(seen).__slots__} | {"head_start": head_start}
+        return {name: getattr(seen, name) for name in type(seen).__slots__}
     fields: dict[str, Any] = {
         "phase": seen.phase,
         "draft_time": seen.draft_time,
@@ -471,7 +470,7 @@ def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> Continu
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch),
         _demand_in(fields) if "wanted" in fields else Demand.endless(phase.shape),
-        fields.get("head_start"),
+        fields.get("head_start", np.zeros(phase.shape)),
     )
 
 

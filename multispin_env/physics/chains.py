@@ -3,7 +3,7 @@
 A cycle of a device begins with a chain of A tokens, its head start. The chain grows by a token every T seconds, and the
 upload of L of its tokens begins as soon as they are there. If all L are accepted, the server gives one token y more,
 and what stands behind it in the chain stays useful if y is the chain's own next token: that is a hit. Else the chain
-begins anew. Where nobody drafts ahead, there is no head start, and a draft takes L T seconds.
+begins anew. Where nobody drafts ahead, all head starts are zero, and a draft takes L T seconds.
 docs/evidence/drafting-ahead.md derives all of it and says why no token changes its law.
 """
 
@@ -50,32 +50,33 @@ class ChainCycle(NamedTuple):
 
 
 def drafting_time(
-    draft_length: IntArray | FloatArray | int, draft_time: FloatArray, head_start: FloatArray | None
+    scenario: Scenario, draft_length: IntArray | FloatArray | int, draft_time: FloatArray, head_start: FloatArray
 ) -> FloatArray:
-    """Seconds (L − A)^+ T until L tokens are there; all broadcast together. ``None``: no head start."""
-    if head_start is None:
+    """Seconds (L − A)^+ T until L tokens are there; all broadcast together."""
+    if not scenario.draft_ahead:
         return draft_length * draft_time
     time: FloatArray = np.maximum(draft_length - head_start, 0.0) * draft_time
     return time
 
 
 def sending_time(
+    scenario: Scenario,
     draft_length: IntArray | FloatArray | int,
     draft_time: FloatArray,
     token_air: FloatArray,
-    head_start: FloatArray | None,
+    head_start: FloatArray,
 ) -> FloatArray:
     """Seconds (L − A)^+ T + L u until L tokens are drafted and sent, each in u seconds; all broadcast together."""
-    if head_start is None:
+    if not scenario.draft_ahead:
         return np.asarray(draft_length * (draft_time + token_air))
-    return drafting_time(draft_length, draft_time, head_start) + draft_length * token_air
+    return drafting_time(scenario, draft_length, draft_time, head_start) + draft_length * token_air
 
 
 def longest_sent(
-    time: FloatArray, draft_time: FloatArray, token_air: FloatArray, head_start: FloatArray | None
+    scenario: Scenario, time: FloatArray, draft_time: FloatArray, token_air: FloatArray, head_start: FloatArray
 ) -> FloatArray:
     """The most tokens L, not whole ones, with a `sending_time` within ``time``."""
-    if head_start is None:
+    if not scenario.draft_ahead:
         return time / (draft_time + token_air)
     most: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_air), time / token_air)
     return most

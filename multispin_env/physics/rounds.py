@@ -46,7 +46,7 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
     where there are head starts. A round lasts T_ma + T_ver + T_rtt; the paper has no round trip.
     """
     draft_length = np.asarray(decision.draft_length, dtype=np.float64)
-    draft = drafting_time(draft_length, state.draft_time, state.head_start)
+    draft = drafting_time(scenario, draft_length, state.draft_time, state.head_start)
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     latency = draft + upload
     access_latency = largest(latency)

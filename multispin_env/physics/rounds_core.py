@@ -47,9 +47,9 @@ class RoundsCore:
         self.num_copies = num_copies
         self._sampled = sampled
         self._drawn = sampled or drawn
-        self._chains = np.zeros((num_copies, scenario.num_users)) if scenario.draft_ahead else None
-        self.chain_round: ChainRound | None = None
-        """Chains of the last round; ``None`` where nobody drafts ahead."""
+        self._chains = np.zeros((num_copies, scenario.num_users))
+        self.chain_round = ChainRound(self._chains, self._chains, self._chains > 0.0)
+        """Chains of the last round, all zeros where nobody drafts ahead."""
         num_users = scenario.num_users
         uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
@@ -79,8 +79,7 @@ class RoundsCore:
         self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
         self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
         self._outwait_delay(rows, copies)
-        if self._chains is not None:
-            self._chains = replaced(self._chains, rows, np.zeros_like(self._chains[rows]))
+        self._chains = replaced(self._chains, rows, np.zeros_like(self._chains[rows]))
         self._name_states()
 
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
@@ -89,7 +88,7 @@ class RoundsCore:
         Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void. Returns the
         outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
         """
-        luck = self._read_luck(over) if self._drawn or self._chains is not None else None
+        luck = self._read_luck(over) if self._drawn or self.scenario.draft_ahead else None
         drawn = None
         if luck is not None and self._drawn:
             drawn = self.dynamics.acceptance.sampled_tokens(self.requests, decision.draft_length, luck)
@@ -98,13 +97,13 @@ class RoundsCore:
         else:
             outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
-        if luck is not None and self._chains is not None:
-            self.chain_round = self._chains_of(self._chains, decision.draft_length, outcome.round_latency, luck)
+        if luck is not None and self.scenario.draft_ahead:
+            self.chain_round = self._chains_of(decision.draft_length, outcome.round_latency, luck)
         if over is None:
             self._go_on(tokens)
         else:
             self._go_on_or_start_anew(tokens, np.flatnonzero(over))
-        if self.chain_round is not None:
+        if self.scenario.draft_ahead:
             kept = self.chain_round.hit & ~self.renewed
             self._chains = self.chain_round.drafted_ahead * (kept if over is None else kept & ~over[:, None])
         self._name_states()
@@ -143,13 +142,11 @@ class RoundsCore:
         luck[playing] = self._tokens.read(playing)
         return luck
 
-    def _chains_of(
-        self, chains: FloatArray, draft_length: IntArray, duration: FloatArray, luck: FloatArray
-    ) -> ChainRound:
+    def _chains_of(self, draft_length: IntArray, duration: FloatArray, luck: FloatArray) -> ChainRound:
         """What becomes of chains (n, K) in a round of ``duration`` (n,) seconds."""
-        ahead = chain_left(self.scenario, draft_length, self._draft_time, chains, duration[:, None])
+        ahead = chain_left(self.scenario, draft_length, self._draft_time, self._chains, duration[:, None])
         hit = drawn_hits(hit_probability(self.scenario, draft_length, self.requests.rate), luck)
-        return ChainRound(chains.copy(), ahead, hit)
+        return ChainRound(self._chains, ahead, hit)
 
     def _go_on(self, tokens: FloatArray) -> None:
         dynamics = self.dynamics

@@ -72,6 +72,12 @@ def _reader(kind: type[Batched]) -> tuple[Callable[[Batched], tuple[Any, ...]], 
     return attrgetter(*names), {name: place for place, name in enumerate(names)}
 
 
+def fill_head_start(state: Any) -> None:
+    """Replace a field ``head_start`` that was not given by zeros of the shape of ``draft_time``."""
+    if state.head_start is None:
+        object.__setattr__(state, "head_start", np.zeros(np.shape(state.draft_time)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SystemState(Batched):
     """All that a round depends on besides the decision.
@@ -85,14 +91,16 @@ class SystemState(Batched):
     acceptance_rate
         Probability α_k that a drafted token is accepted, (..., K).
     head_start
-        Tokens A_k that its chain holds already, (..., K), not whole numbers; ``None``: none, as devices that do not
-        draft ahead.
+        Tokens A_k that its chain holds already, (..., K), not whole numbers; by default zeros.
     """
 
     draft_time: FloatArray
     spectral_efficiency: FloatArray
     acceptance_rate: FloatArray
-    head_start: FloatArray | None = None
+    head_start: FloatArray = None  # type: ignore[assignment]  # zeros
+
+    def __post_init__(self) -> None:
+        fill_head_start(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +131,7 @@ class Observed(Batched):
     planned_efficiency
         Uplink bits per second and hertz that the encoding of actions plans with, (n, K) bit/s/Hz.
     head_start
-        Tokens A_k that its chain holds already, (n, K).
+        Tokens A_k that its chain holds already, (n, K); by default zeros.
     """
 
     draft_time: FloatArray
@@ -138,7 +146,10 @@ class Observed(Batched):
     hits: IntArray | None = None
     misses: IntArray | None = None
     planned_efficiency: FloatArray | None = None
-    head_start: FloatArray | None = None
+    head_start: FloatArray = None  # type: ignore[assignment]  # zeros
+
+    def __post_init__(self) -> None:
+        fill_head_start(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,23 +231,19 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     """
     check_instance("scenario", scenario, Scenario)
     check_instance("state", state, SystemState)
-    names = ["draft_time", "spectral_efficiency", "acceptance_rate"]
-    if state.head_start is not None:
-        if not scenario.draft_ahead:
-            raise ValueError("head_start: expected None where draft_ahead is False, got an array")
-        names.append("head_start")
-    arrays = {name: check_array(name, getattr(state, name)) for name in names}
+    arrays = {field.name: check_array(field.name, getattr(state, field.name)) for field in fields(state)}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
-    for field in names[:2]:
+    for field in ("draft_time", "spectral_efficiency"):
         require(field, arrays[field], arrays[field] > 0.0, "numbers > 0")
     alpha = arrays["acceptance_rate"]
     require("acceptance_rate", alpha, (alpha >= 0.0) & (alpha <= 1.0), "numbers in [0, 1]")
-    if "head_start" in arrays:
-        chain, most = arrays["head_start"], scenario.max_draft_length
-        require("head_start", chain, (chain >= 0.0) & (chain <= most), f"numbers in [0, {most}]")
+    chain, most = arrays["head_start"], scenario.max_draft_length if scenario.draft_ahead else 0
+    expected = f"numbers in [0, {most}]" if scenario.draft_ahead else "zeros where draft_ahead is False"
+    require("head_start", chain, (chain >= 0.0) & (chain <= most), expected)
     shape = _common_shape(arrays)
-    return SystemState(*(np.ascontiguousarray(np.broadcast_to(array, shape)) for array in arrays.values()))
+    found = (array if array.shape == shape else np.broadcast_to(array, shape) for array in arrays.values())
+    return SystemState(*map(np.ascontiguousarray, found))
 
 
 def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | None:

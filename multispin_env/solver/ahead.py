@@ -23,7 +23,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import Problem
 
 WINDOWS, FINER = 10, 16  # times φ that drafts may take; and of them between the neighbours of the best
@@ -77,8 +77,9 @@ class AheadRound:
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Worth (n, m) of candidates (n, m, K)."""
-        problem, chain = self.problem, self.head_start[:, None]
-        latency = equal_latency(lengths, problem.draft_time[:, None], problem.token_time[:, None], chain).latency
+        problem = self.problem
+        drafting = drafting_time(self.scenario, lengths, problem.draft_time[:, None], self.head_start[:, None])
+        latency = equal_finish(drafting, lengths * problem.token_time[:, None]).latency
         time, tokens = latency + problem.server_time(lengths), problem.tokens(lengths)
         if self.of_goodput:
             return tokens / time
@@ -154,7 +155,7 @@ def _best_alone(
     problem, chain = rounds.problem, rounds.head_start
     low, high = problem.low, problem.high
     lengths = np.broadcast_to(np.arange(int(high.max()) + 1)[:, None, None], (int(high.max()) + 1, *low.shape))
-    room = latency[:, None] - drafting_time(lengths, problem.draft_time, chain)
+    room = latency[:, None] - drafting_time(rounds.scenario, lengths, problem.draft_time, chain)
     fits = room > 0.0
     share = np.where(fits, problem.token_time * lengths / np.where(fits, room, 1.0), LATE)
     worth = problem.expected(lengths)

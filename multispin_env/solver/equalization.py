@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.chains import drafting_time
 
 STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
 SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
@@ -40,19 +39,17 @@ class EqualLatency(NamedTuple):
     share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where nobody drafts
 
 
-def equal_latency(
-    draft_length: FloatArray | IntArray,
-    draft_time: FloatArray,
-    token_time: FloatArray,
-    head_start: FloatArray | None = None,
-) -> EqualLatency:
-    """Solve Σ_k c_k L_k / (φ − D_k) = 1 for φ > max_k D_k ([MS] 31, 32), D_k = L_k T_k, or (L_k − A_k)^+ T_k.
+def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
+    """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
 
-    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, c in s/token with the whole budget, and head starts A
-    in tokens, if there are any. A device with L = 0 needs nothing; φ = 0 if all have.
+    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole budget. A device with
+    L = 0 needs nothing; φ = 0 if all have.
     """
-    drafting = drafting_time(draft_length, draft_time, head_start)
-    uploading = draft_length * token_time
+    return equal_finish(draft_length * draft_time, draft_length * token_time)
+
+
+def equal_finish(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
+    """As `equal_latency`, for drafting times L_k T_k, or less with head starts, and upload times c_k L_k (..., K) s."""
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
     if len(drafting) == 1 and drafting.ndim == 2:

@@ -283,8 +283,8 @@ def checked_problem(
     No bound, certificate or sensitivity of a round knows of head starts: a state with them is refused.
     """
     shape = state.draft_time.shape
-    if state.head_start is not None:
-        raise ValueError("head_start: expected None, as bounds and sensitivities know no head starts, got an array")
+    chain, expected = state.head_start, "zeros for certify, tpot, fixed_length, bounds and sensitivities"
+    require("head_start", chain, chain == 0.0, expected)
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = checked_fixed_length(scenario, fixed_length, shape)

@@ -75,7 +75,7 @@ def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
     latency = (draft + upload).max() + 0.1
     shares = np.ones(len(lengths)) if bandwidth is None else np.array(bandwidth)
     outcome = Outcome(gained.sum() / latency, gained, latency, draft, upload, 0.1)
-    return Round(Decision(np.array(lengths), shares), outcome, gained)
+    return Round(Decision(np.array(lengths), shares), outcome, gained, ChainRound(*np.zeros((3, len(lengths)))))
 
 
 ROUND = make_round([3, 1], [2.5, 2.0], [0.1, 0.2], [0.2, 0.05], [6e6, 2e6])
@@ -92,7 +92,8 @@ def view_of(last=ROUND, tokens_drawn=False, goodput=(10.0, 11.25), reference=(),
 def outcome(tokens, lengths, drafted, uploaded, start, verifying, served=None):
     tokens, lengths = np.array(tokens), np.array(lengths)
     times = (np.array(drafted), np.array(uploaded), np.zeros(3), start, verifying, start + verifying)
-    return ContinuousOutcome(tokens, lengths, tokens > 0, *times, Served.nothing((3,)) if served is None else served)
+    rest = (Served.nothing((3,)) if served is None else served, np.zeros(3), np.zeros(3), np.zeros(3, bool))
+    return ContinuousOutcome(tokens, lengths, tokens > 0, *times, *rest)
 
 
 def served(arrivals, idle_time, dropped=(0, 0, 0), finished=(0, 0, 0), in_time=(0, 0, 0), output=(0, 0, 0)):

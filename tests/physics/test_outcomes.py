@@ -1,6 +1,7 @@
 """States, tokens, times and outcomes of rounds, and checks of what users hand in."""
 
 import math
+import pickle
 from dataclasses import fields
 
 import numpy as np
@@ -330,3 +331,21 @@ def test_a_copy_has_memory_of_its_own(whole):
     for name, array in arrays(whole).items():
         assert np.array_equal(getattr(copy, name), array)
         assert not np.shares_memory(getattr(copy, name), array)
+
+
+@pytest.mark.parametrize("arrays", [(T, R, A), np.ones((3, 4, 2)), ([0.1, 0.2], [1.0, 1.0], [0.5, 0.5])])
+def test_head_starts_that_are_not_given_are_zero(arrays):
+    state, seen = ms.SystemState(*arrays), ms.Observed(*arrays)
+    for whole in (state, seen, pickle.loads(pickle.dumps(state)), state.changed(draft_time=2.0 * np.array(arrays[0]))):
+        assert whole.head_start.shape == np.shape(arrays[0])
+        assert not whole.head_start.any()
+    chain = np.full(np.shape(arrays[0]), 2.0)
+    assert (state.changed(head_start=chain).changed(acceptance_rate=arrays[2]).head_start == chain).all()
+
+
+def test_head_starts_change_the_time_of_drafting_where_devices_draft_ahead(two, state):
+    decision, chained = decide([3, 2], [5e5, 5e5]), state.changed(head_start=np.array([1.0, 4.0]))
+    outcome = ms.expected_outcome(two.replace(draft_ahead=True), chained, decision)
+    assert outcome.draft_time == pytest.approx([2.0 * T[0], 0.0])
+    with pytest.raises(ValueError, match=r"^head_start\[0\]: expected zeros where draft_ahead is False, got 1\.0$"):
+        ms.expected_outcome(two, chained, decision)

@@ -111,9 +111,8 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
     if not isinstance(plug_in, PlugIn) or "acceptance_rate" not in plug_in.parts:
         plug_in = make_controller(f"{name}+task-mean", scenario, assumptions=assumptions)
     ones, zeros = np.ones(scenario.num_users), np.zeros(scenario.num_users, dtype=np.int64)
-    chain = 0.0 * ones if scenario.draft_ahead else None
     try:
-        plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros, head_start=chain))
+        plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros))
     except ValueError as error:
         raise ValueError(f"controller: expected one that live has all it needs for, got {name!r} ({error})") from None
     plug_in.reset()
@@ -188,7 +187,7 @@ class LiveContender:
         self.rounds: list[LiveRound] = []
         self._counts = blank_counts(1, scenario.num_users)  # of the present requests, as an estimator keeps them
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
-        self._head_start = np.zeros(scenario.num_users) if scenario.draft_ahead else None
+        self._head_start = np.zeros(scenario.num_users)
 
     def step(self) -> LiveRound:
         """Play the next round."""
@@ -208,7 +207,7 @@ class LiveContender:
         length = decision.draft_length
         hits, misses = take_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
-        drafting = drafting_time(length, self.air.draft_time, chain)
+        drafting = drafting_time(scenario, length, self.air.draft_time, chain)
         uploading = upload_time(scenario, length, efficiency, decision.bandwidth)
         users = scenario.num_users
         predicted_pass = float(scenario.pass_time(users, users * (int(length.max()) + 1)))
@@ -240,7 +239,7 @@ class LiveContender:
     def _played(self, length: IntArray, task: IntArray, duration: float) -> "tuple[RoundResult, Chains | None]":
         """Play drafts (K,) in a round of so many seconds without the round trip; chains go on to the next one."""
         scenario, chain = self.scenario, self._head_start
-        if chain is None:
+        if not scenario.draft_ahead:
             return self._play(length), None
         duration += scenario.round_trip_time
         left = chain_left(scenario, length, self.air.draft_time, chain, np.asarray(duration))

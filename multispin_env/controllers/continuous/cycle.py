@@ -30,7 +30,7 @@ class Cycle:
     acceptance_rate: FloatArray  # (n, K) α
     draft_time: FloatArray  # (n, K) s, T_k
     token_air: FloatArray  # (n, K) s that the upload of a token takes, κ u_k
-    head_start: FloatArray | None  # (n, K) tokens A_k; None: none
+    head_start: FloatArray  # (n, K) tokens A_k
     batch: FloatArray  # (n, 1), drafts in a pass: half of the devices that are busy
     passes: Option  # m, a number or (n, K)
 
@@ -54,7 +54,7 @@ class Cycle:
         """Seconds (..., n, K) of cycles with drafts of these lengths, (..., n, K) or (..., 1, 1)."""
         verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))
         fixed = self.passes * verification + self.scenario.round_trip_time
-        return sending_time(length, self.draft_time, self.token_air, self.head_start) + fixed
+        return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 
     def best_length(self, token_price: Option = 0.0) -> IntArray:
         """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many.
@@ -66,8 +66,7 @@ class Cycle:
         tokens = TokenLaw.of(self.acceptance_rate).expected(lengths) - token_price * lengths
         if not self.scenario.draft_ahead:
             return np.asarray(low + (tokens / self.time(lengths)).argmax(0))
-        without = self._spent(lengths, np.zeros(1))
-        spent = without if self.head_start is None else self._spent(lengths, self.head_start)
+        without, spent = (self._spent(lengths, head_start) for head_start in (np.zeros(1), self.head_start))
         return np.asarray(low + (tokens - (tokens / without).max(0) * spent).argmax(0))
 
     def _spent(self, length: IntArray, head_start: FloatArray) -> FloatArray:

@@ -72,7 +72,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
             if hit is not None:
                 length = lengths if lengths.ndim == 1 else lengths[device]
                 left = chain_left(scenario, length, pace[device], np.zeros(1), cycle - 0.75 * server)
-                cycle -= hit[device] * (length * pace[device] - drafting_time(length, pace[device], left))
+                cycle -= hit[device] * (length * pace[device] - drafting_time(scenario, length, pace[device], left))
             np.divide(1.0, cycle, out=often[device])
             room -= work[device] * often[device]
         back = np.multiply(counted, often, out=cycles).sum(0)
@@ -143,7 +143,7 @@ class Greedy(ContinuousController):
         budget = per_device("budget", self.budget, state.phase.shape)
         air = 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
         room = budget * scenario.verification_time
-        most = np.floor(longest_sent(room, state.draft_time, air, state.head_start)).astype(np.int64)
+        most = np.floor(longest_sent(scenario, room, state.draft_time, air, state.head_start)).astype(np.int64)
         likely = longest_paying(scenario, state.acceptance_rate, np.full(air.shape, 0.1))
         return np.clip(most, scenario.min_draft_length, likely)
 

@@ -37,8 +37,8 @@ class Launch:
     scenario: Scenario
     starts: BoolArray  # (n, K), who starts a draft for the batch
     draft_time: FloatArray  # (n, K) s a token; 0 for others
-    head_start: FloatArray | None  # (n, K) tokens that are there already; None: none
-    token_time: FloatArray  # (n, K) s of the whole band a token; 0 for others
+    head_start: FloatArray  # (n, K) tokens that are there already
+    token_air: FloatArray  # (n, K) s of the whole band a token; 0 for others
     acceptance_rate: FloatArray  # (n, K) α
     weight: FloatArray  # (n, K) ω, what a token is worth; 0 for others
     release: FloatArray  # (n, K) s, when a draft without tokens would end, or, of others, the draft under way does
@@ -82,16 +82,16 @@ class Launch:
         """What the search reads."""
         scenario, starts = self.scenario, self.starts
         length = np.arange(scenario.max_draft_length + 2.0)
-        chain = None if self.head_start is None else self.head_start[starts][:, None]
-        token_time = self.token_time[starts]
-        price = self.air_price * token_time
+        drafting = drafting_time(scenario, length, self.draft_time[starts][:, None], self.head_start[starts][:, None])
+        token_air = self.token_air[starts]
+        price = self.air_price * token_air
         return Terms(
             starts,
             np.append(0, starts.sum(-1).cumsum()),
             np.nonzero(starts)[1],
             gain_table(self.weight[starts], self.acceptance_rate[starts], price, scenario.max_draft_length),
-            self.release[starts][:, None] + drafting_time(length, self.draft_time[starts][:, None], chain),
-            token_time,
+            self.release[starts][:, None] + drafting,
+            token_air,
             self.release,
             self.air,
             self._server_times(),
@@ -112,8 +112,8 @@ class Launch:
 
     def ready(self, lengths: IntArray) -> FloatArray:
         """When all uploads have ended, (n,) s, for lengths (n, K) (docs/evidence/continuous.md, 1)."""
-        ends = self.release + drafting_time(lengths, self.draft_time, self.head_start)
-        return all_sent(ends, lengths * self.token_time + self.air)
+        ends = self.release + drafting_time(self.scenario, lengths, self.draft_time, self.head_start)
+        return all_sent(ends, lengths * self.token_air + self.air)
 
     def gains(self, lengths: IntArray) -> FloatArray:
         """What the drafts are expected to gain, weighted, less the price of their air, (n,), for lengths (n, K)."""
@@ -170,10 +170,9 @@ def _by_price(launch: Launch) -> IntArray:
     most = launch.due + possible / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
     windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
-    air = np.where(launch.starts, launch.token_time, 1.0)[:, None]
-    chain = None if launch.head_start is None else launch.head_start[:, None]
+    air = np.where(launch.starts, launch.token_air, 1.0)[:, None]
     room = windows[..., None] - scenario.round_trip_time
-    longest = longest_sent(room, launch.draft_time[:, None], air, chain)
+    longest = longest_sent(scenario, room, launch.draft_time[:, None], air, launch.head_start[:, None])
     fitting = np.clip(np.floor(longest + 1e-9), low, np.where(launch.starts, high, low)[:, None]).astype(np.int64)
     return np.minimum(fitting[:, :, None], pay[:, None])
 

@@ -68,8 +68,8 @@ class Tariff:
         cycle = length[low:] * (pace + queued)
         cycle += scenario.round_trip_time + server[..., None]
         own = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
-        chain = None if state.head_start is None else state.head_start[..., None]
-        return scenario.round_trip_time + sending_time(length, pace, queued, chain), gain, own
+        sending = sending_time(scenario, length, pace, queued, state.head_start[..., None])
+        return scenario.round_trip_time + sending, gain, own
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ from multispin_env.controllers.base import Option, WeightedController, check_opt
 from multispin_env.physics.continuous.averages import long_run_averages
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.rounds import sample_state
-from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.types import Decision, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
-from multispin_env.solver.problem import checked_problem
+from multispin_env.solver.problem import make_problem
 
 RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
 """ρ that are tried, in units of the goodput of the best common length without head starts."""
@@ -78,9 +78,8 @@ class AheadPrice(WeightedController):
     @override
     def decide(self, state: SystemState) -> Decision:
         shape = state.draft_time.shape
-        scenario, problem = self.scenario, checked_problem(self.scenario, state.changed(head_start=None), self.weights)
-        without = np.zeros(problem.low.shape)
-        chain = without if state.head_start is None else state.head_start.reshape(without.shape)
+        scenario, problem = self.scenario, make_problem(self.scenario, state, checked_weights(self.weights, shape))
+        chain, without = state.head_start.reshape(problem.low.shape), np.zeros(problem.low.shape)
         if not scenario.draft_ahead:
             rounds = AheadRound.by_goodput(problem, scenario, chain)
         else:
@@ -97,7 +96,7 @@ class AheadPrice(WeightedController):
 def best_rate(scenario: Scenario, chain_weight: float) -> float:
     """Which of `RATES` brings most, in units of the goodput of the best common length without head starts."""
     state = sample_state(scenario, np.random.default_rng(0), SYSTEMS)
-    problem = checked_problem(scenario, state)
+    problem = make_problem(scenario, state)
     without = AheadRound.by_goodput(problem, scenario, np.zeros(problem.low.shape)).rho
     cycle = scenario.num_users / float(without.mean())  # s, of the round in which each device gets a token
     system = ContinuousSystem.of(scenario.replace(channel="static"), AheadPrice.discipline)

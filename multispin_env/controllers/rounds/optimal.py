@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer, check_real, check_rng
 from multispin_env.controllers.base import RoundsController, WeightedController
-from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.types import Decision, SystemState, checked_weights
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
-from multispin_env.solver.problem import checked_problem, in_chunks
+from multispin_env.solver.problem import checked_problem, in_chunks, make_problem
 from multispin_env.solver.rule import NEAR, fast_lengths
 
 
@@ -26,9 +26,10 @@ class Optimal(WeightedController):
         over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 
-    Where devices bring head starts it maximises the same G of the round, with (L_k − A_k)^+ T_k in place of L_k T_k, by
-    a search without a proof (`multispin_env.solver.ahead`). It is myopic there: it does not count the head starts that
-    the round leaves. docs/drafting-ahead.md has how much that loses.
+    Where devices draft ahead it maximises the same G of the round, with (L_k − A_k)^+ T_k in place of L_k T_k, by a
+    search without a proof (`multispin_env.solver.ahead`). It is myopic there: it does not count the head starts that
+    the round leaves. docs/drafting-ahead.md has how much that loses. With ``certify``, ``tpot`` or ``fixed_length``
+    all head starts must be zero.
 
     Without ``certify`` it uses the fast rule (`rule`). With ``certify``, branch and bound (`search`) continues until no
     decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the gap
@@ -82,8 +83,10 @@ class Optimal(WeightedController):
     @override
     def decide(self, state: SystemState) -> Decision:
         shape = state.draft_time.shape
-        if state.head_start is not None:
-            return self._myopic(state, state.head_start)
+        if self.scenario.draft_ahead and all(x is None for x in (self.certify, self.tpot, self.fixed_length)):
+            problem = make_problem(self.scenario, state, checked_weights(self.weights, shape))
+            rounds = AheadRound.by_goodput(problem, self.scenario, state.head_start.reshape(problem.low.shape))
+            return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
         if self.certify is None:
             lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(NEAR))[0]
@@ -99,15 +102,6 @@ class Optimal(WeightedController):
             self.certify,
             None if self.tpot is None else np.asarray(in_time(problem, proven.lengths)).reshape(batch),
         )
-
-    def _myopic(self, state: SystemState, head_start: FloatArray) -> Decision:
-        """The best goodput of a round with head starts (..., K)."""
-        for name in ("certify", "tpot", "fixed_length"):
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name}: expected None where devices bring head starts, got {getattr(self, name)!r}")
-        problem = checked_problem(self.scenario, state.changed(head_start=None), self.weights)
-        rounds = AheadRound.by_goodput(problem, self.scenario, head_start.reshape(problem.low.shape))
-        return self.with_equal_latency(best_lengths(rounds).reshape(head_start.shape), state)
 
 
 @dataclass(frozen=True, eq=False)

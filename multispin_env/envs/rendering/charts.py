@@ -55,13 +55,13 @@ class Round:
     decision: Decision  # (K,)
     outcome: Outcome  # (K,)
     tokens: FloatArray  # (K,) gained, drawn or expected
-    chain: ChainRound | None = None  # (K,) where devices draft ahead
+    chain: ChainRound  # (K,) all zeros where nobody drafts ahead
 
     @property
     def cells(self) -> IntArray:
         """Tokens (K,) of a draft, the server's, and those drafted ahead."""
-        count: IntArray = self.decision.draft_length + 1
-        return count if self.chain is None else count + np.ceil(self.chain.drafted_ahead).astype(np.int64)
+        count: IntArray = self.decision.draft_length + 1 + np.ceil(self.chain.drafted_ahead).astype(np.int64)
+        return count
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +166,10 @@ class Histories(Recorder):
 
     @override
     def _take_in(self, episode: History, step: Step, copy: int) -> None:
-        best = step.info.get("optimal_goodput")
-        tokens = step.info["accepted_tokens"][copy].copy()
-        chain = None
-        if self._config.scenario.draft_ahead:
-            chain = ChainRound(*(step.info[name][copy].copy() for name in ChainRound._fields))
-        last = Round(step.decision[copy].copy(), step.outcome[copy], tokens, chain)
+        best, tokens = step.info.get("optimal_goodput"), step.info["accepted_tokens"]
+        nothing = np.zeros_like(tokens)
+        chain = ChainRound(*(step.info.get(name, nothing)[copy].copy() for name in ChainRound._fields))
+        last = Round(step.decision[copy].copy(), step.outcome[copy], tokens[copy].copy(), chain)
         episode.add(last, None if best is None else float(best[copy]))
 
     @override
@@ -339,7 +337,7 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
                 canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED)
         else:
             draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
-            if last.chain is not None:
+            if view.scenario.draft_ahead:
                 cells = place_cells(area, row.middle, view.scales.cells, rows, int(last.cells[user])).cells
                 draw_chain(canvas, cells, length, last.chain, user)
 
@@ -388,7 +386,7 @@ def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *,
 def _drafted(last: Round, now: float) -> FloatArray:
     """Tokens (K,) of the drafts of a round that are there at a time, with the part of one that is being drafted."""
     length, draft_time = last.decision.draft_length, last.outcome.draft_time
-    before = 0.0 if last.chain is None else np.minimum(last.chain.head_start, length)
+    before = np.minimum(last.chain.head_start, length)
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
     drafted: FloatArray = np.asarray(before + (length - before) * np.minimum(part, 1.0), np.float64)

@@ -119,8 +119,8 @@ class Trace:
 
 def cells_of(outcome: ContinuousOutcome) -> IntArray:
     """Tokens (K,) of a draft, the server's, and those drafted ahead."""
-    count: IntArray = outcome.draft_length + 1
-    return count if outcome.drafted_ahead is None else count + np.ceil(outcome.drafted_ahead).astype(np.int64)
+    count: IntArray = outcome.draft_length + 1 + np.ceil(outcome.drafted_ahead).astype(np.int64)
+    return count
 
 
 class Traces(Recorder):

@@ -134,7 +134,7 @@ def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = Non
     if last is None:
         draw_bandwidth(canvas, layout.bandwidth, np.zeros(users), view.scenario.total_bandwidth)
         return
-    _draw_timeline(canvas, layout.times, last, view.scales.time, now)
+    _draw_timeline(canvas, layout.times, last, view, now)
     draw_tokens(canvas, layout.tokens, view, now)
     draw_bandwidth(canvas, layout.bandwidth, last.decision.bandwidth, view.scales.bandwidth)
 
@@ -148,8 +148,8 @@ def _news(view: View, now: float | None) -> str:
     return f"{round_number}: {float(view.last.outcome.goodput):.0f} tokens/s"
 
 
-def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: float | None) -> None:
-    outcome = last.outcome
+def _draw_timeline(canvas: Canvas, times: Area, last: Round, view: View, now: float | None) -> None:
+    outcome, scale = last.outcome, view.scales.time
     row = times.height / len(last.tokens)
     gap = min(2.0, 0.12 * row) if row >= 6.0 else 0.0
     ready = outcome.draft_time + outcome.upload_time
@@ -167,7 +167,7 @@ def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: 
         right = times.x + np.minimum(ends, reached) / scale * times.width
         for user, (x, x_end) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
             canvas.rectangle(x, times.y + user * row + gap, x_end - x, row - 2 * gap, colour)
-    if last.chain is not None:  # under the rest, as long as the device drafts on
+    if view.scenario.draft_ahead:  # under the rest, as long as the device drafts on
         left = times.x + np.minimum(outcome.draft_time, reached) / scale * times.width
         x_end, high = times.x + float(min(end, reached)) / scale * times.width, (row - 2 * gap) / 3.0
         for user, x in enumerate(left.tolist()):

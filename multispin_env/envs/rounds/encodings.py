@@ -26,7 +26,7 @@ from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.rounds import price
 from multispin_env.physics.types import Decision, RealDecision, SystemState, checked_decision, checked_state
-from multispin_env.solver.equalization import Slopes, equal_latency, equal_latency_slopes
+from multispin_env.solver.equalization import Slopes, equal_finish, equal_latency, equal_latency_slopes
 
 LARGEST_FACTOR = 1e4
 """Factor on bandwidth at the ends of an action's second column."""
@@ -102,11 +102,9 @@ class RoundsCodec(ActionCodec):
 
     def equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
         """Bandwidth (..., K) in Hz with which all devices finish together if Q / r_k is ``factor`` times as large."""
-        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
-        return (
-            self.scenario.total_bandwidth
-            * equal_latency(length, state.draft_time, token_time * factor, state.head_start).share
-        )
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
+        drafting = drafting_time(self.scenario, length, state.draft_time, state.head_start)
+        return self.scenario.total_bandwidth * equal_finish(drafting, length * token_time).share
 
     def equalized_slopes(
         self, length: FloatArray, state: SystemState, factor: FloatArray | float, by_bandwidth: FloatArray
@@ -148,7 +146,7 @@ class ResidualCodec(RoundsCodec):
 
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         """x of the factors that the decision's bandwidth means."""
-        drafting = drafting_time(decision.draft_length, state.draft_time, state.head_start)
+        drafting = drafting_time(self.scenario, decision.draft_length, state.draft_time, state.head_start)
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
         latency = (drafting + uploading).max(-1, keepdims=True)

@@ -10,7 +10,6 @@ from multispin_env.arrays import BoolArray, FloatArray, Rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.rounds.encodings import whole_length_slopes
-from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.rounds import price, slopes
 from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.types import Decision, Observed, RealDecision
@@ -28,7 +27,6 @@ class RoundsEngine(Engine):
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
         self._tells_hidden = config.arguments.get("privileged", False)
         self._best = config.best_controller if config.optimum else None
-        self._no_chain = np.zeros((num_copies, self.scenario.num_users))
         self.planned = self._core.reported
 
     @property
@@ -77,7 +75,7 @@ class RoundsEngine(Engine):
             info["acceptance_rate"] = state.acceptance_rate.copy()
             info["spectral_efficiency"] = state.spectral_efficiency.copy()
         if "head_start" in self.observations.shown:
-            info |= self._chain_round()._asdict()
+            info |= {name: array.copy() for name, array in self._core.chain_round._asdict().items()}
         if best is not None:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
         if self._counts is not None:
@@ -89,11 +87,6 @@ class RoundsEngine(Engine):
             self._forget(np.flatnonzero(over))
         never = self._never
         return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
-
-    def _chain_round(self) -> ChainRound:
-        """Chains of the last round, in arrays of its own; nothing where nobody drafts ahead."""
-        nothing = self._no_chain
-        return self._core.chain_round or ChainRound(nothing.copy(), nothing.copy(), nothing > 0.0)
 
     def _look(self) -> dict[str, NDArray[Any]]:
         self.planned = self._variant.planned(self.scenario, self._core.reported, self._core.mean_gain)
@@ -108,7 +101,7 @@ class RoundsEngine(Engine):
             "acceptance_rate": reported.acceptance_rate,
             "task": self._core.requests.task,
             "mean_gain": self._core.mean_gain,
-            "head_start": self._no_chain if reported.head_start is None else reported.head_start,
+            "head_start": reported.head_start,
             "planned_efficiency": self.planned.spectral_efficiency,
             **self.objective.fields(),
         }

@@ -93,8 +93,7 @@ class ContinuousCore:
         self._expectation_of: Requests | None = None
         self.queues = None if system.workload is None else Queues(system.workload, num_copies, scenario.num_users)
         """Requests that arrive and end; ``None`` where they are endless."""
-        chains = np.zeros(shape) if scenario.draft_ahead else None
-        self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape), chains))
+        self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
         """What the next decision may depend on, arrays (n, K)."""
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
@@ -128,8 +127,7 @@ class ContinuousCore:
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[chosen] = replaced(self._gain, chosen, gain), 0.0
         state = self.state
-        per_device = state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim
-        for array in per_device if state.head_start is None else (*per_device, state.head_start):
+        for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
             array[chosen] = 0  # `Phase.FREE` is 0
         state.batch[chosen] = 0
         state.time[chosen] = 0.0
@@ -137,6 +135,7 @@ class ContinuousCore:
             draft_time=replaced(state.draft_time, chosen, drawn.draft_time),
             spectral_efficiency=replaced(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
             acceptance_rate=replaced(state.acceptance_rate, chosen, requests.rate),
+            head_start=replaced(state.head_start, chosen, 0.0),
         )
         self.state = self._requests_anew(state, chosen)
 
@@ -147,7 +146,7 @@ class ContinuousCore:
         self.users = Users(state.draft_time, self._gain, zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
         self._gain_at = np.zeros(zeros.shape)
-        if self.system.scenario.draft_ahead and (state.head_start is None or self.queues is not None):
+        if self.queues is not None:
             state = state.changed(head_start=np.zeros(zeros.shape))
         self.state = self._requests_anew(free_state(state), np.arange(self.num_copies))
 
@@ -199,7 +198,7 @@ class ContinuousCore:
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
         outcome = outcome.changed(tokens=tokens)
-        if hit is not None:
+        if self.system.scenario.draft_ahead:
             outcome, state = self._with_chains(begun, outcome, state, hit & ~self.renewed(outcome))
         return outcome, state
 
@@ -246,7 +245,7 @@ class ContinuousCore:
         self._first_rates(finished & ~queues.idle)
         accepted = ((tokens - 1.0) * verified).astype(np.int64)
         demand = queues.demand(outcome.draft_length.copy(), accepted)
-        if hit is not None:
+        if scenario.draft_ahead:
             outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
         state = without_drafts(state, absent, queues.idle).changed(demand=demand)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
@@ -305,28 +304,24 @@ class ContinuousCore:
             np.where(verified, new, old) for old, new in zip(self.requests, later, strict=True)
         )
 
-    def _judged(self, draft_length: IntArray, verified: BoolArray) -> tuple[FloatArray, BoolArray | None]:
+    def _judged(self, draft_length: IntArray, verified: BoolArray) -> tuple[FloatArray, BoolArray]:
         """Tokens (n, K) that drafts bring, and hits of devices that draft ahead; 0 where they are not verified."""
-        if self._luck is None:
-            return self._tokens_of(draft_length, verified, None), None
-        cells, luck = np.flatnonzero(verified), None
-        variable = self._luck.read(cells)[:, 0]
-        if self._drawn:
-            luck = np.zeros(verified.shape)
-            put(luck, cells, variable)
-        tokens, scenario = self._tokens_of(draft_length, verified, luck), self.system.scenario
-        if not scenario.draft_ahead:
-            return tokens, None
-        hit = np.zeros(verified.shape, dtype=np.bool_)
-        probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
-        put(hit, cells, drawn_hits(probability, variable))
-        return tokens, hit
+        scenario, luck, hit = self.system.scenario, None, np.zeros(verified.shape, dtype=np.bool_)
+        if self._luck is not None:
+            cells = np.flatnonzero(verified)
+            variable = self._luck.read(cells)[:, 0]
+            if self._drawn:
+                luck = np.zeros(verified.shape)
+                put(luck, cells, variable)
+            if scenario.draft_ahead:
+                probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
+                put(hit, cells, drawn_hits(probability, variable))
+        return self._tokens_of(draft_length, verified, luck), hit
 
     def _with_chains(
         self, begun: ContinuousState, outcome: ContinuousOutcome, state: ContinuousState, kept: BoolArray
     ) -> tuple[ContinuousOutcome, ContinuousState]:
         """Outcome and state with what becomes of chains when a verification ends; those (n, K) that are hits go on."""
-        assert begun.head_start is not None  # as devices draft ahead
         began, times = begun.head_start * outcome.verified, (begun.draft_time, begun.head_start, state.age)
         ahead = chain_left(self.system.scenario, begun.draft_length, *times) * outcome.verified
         outcome = outcome.changed(head_start=began, drafted_ahead=ahead, hit=kept)

@@ -60,7 +60,7 @@ def started(
     length = np.where(starts, length, state.draft_length)
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
-    ends = scenario.round_trip_time + drafting_time(length, state.draft_time, state.head_start)
+    ends = scenario.round_trip_time + drafting_time(scenario, length, state.draft_time, state.head_start)
     return ContinuousState(
         state.draft_time,
         state.spectral_efficiency,
@@ -109,9 +109,10 @@ def next_pass(
     air_left = uploads.left_at(np.where(ends, duration, 0.0))
     if over is not None:
         verified[over] = False
-    shape = verified.shape
+    shape, zeros = verified.shape, np.zeros(verified.shape)
     times = begun.drafting_left, uploads.ends, begun.air_left - air_left, start, time, duration
-    outcome = ContinuousOutcome(np.zeros(shape), begun.draft_length * verified, verified, *times, Served.nothing(shape))
+    rest = Served.nothing(shape), zeros, zeros, np.zeros(shape, dtype=np.bool_)
+    outcome = ContinuousOutcome(zeros, begun.draft_length * verified, verified, *times, *rest)
     return outcome, _behind(begun, outcome, air_left)
 
 
@@ -156,14 +157,14 @@ def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatA
 
 def without_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> ContinuousState:
     """State (n, K) in which devices whose draft is ``gone`` are free, and ``idle`` ones have no request."""
-    kept = ~gone
+    kept, waits = ~gone, ~(gone | idle)
     return state.changed(
         phase=np.where(idle, Phase.IDLE, np.where(gone, Phase.FREE, state.phase)),
         draft_length=state.draft_length * kept,
         drafting_left=state.drafting_left * kept,
         air_left=state.air_left * kept,
-        age=state.age * ~(gone | idle),
-        head_start=None if state.head_start is None else state.head_start * ~(gone | idle),
+        age=state.age * waits,
+        head_start=state.head_start * waits,
     )
 
 

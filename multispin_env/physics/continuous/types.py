@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, constant
-from multispin_env.physics.types import Batched, Observed, SystemState
+from multispin_env.physics.types import Batched, Observed, SystemState, fill_head_start
 
 
 class Phase:
@@ -154,8 +154,7 @@ class ContinuousState(Batched):
     demand
         What devices serve, `Demand.endless` where requests never end.
     head_start
-        Tokens A_k that its chain held when its cycle started, (..., K), of a free device, holds now; ``None``: none, as
-        devices that do not draft ahead.
+        Tokens A_k that its chain held when its cycle started, (..., K), of a free device, holds now; by default zeros.
     """
 
     draft_time: FloatArray
@@ -170,7 +169,10 @@ class ContinuousState(Batched):
     batch: IntArray
     time: FloatArray
     demand: Demand
-    head_start: FloatArray | None = None
+    head_start: FloatArray = None  # type: ignore[assignment]  # zeros
+
+    def __post_init__(self) -> None:
+        fill_head_start(self)
 
     @property
     def system(self) -> SystemState:
@@ -319,9 +321,9 @@ class ContinuousOutcome(Batched):
         What becomes of requests, `Served.nothing` where they never end.
     head_start, drafted_ahead
         Tokens of its chain when its cycle began, and at the end behind the server's token, (..., K); 0 for a device
-        that was not in the batch; ``None`` where nobody drafts ahead.
+        that was not in the batch or does not draft ahead.
     hit
-        Whether the latter are kept, (..., K); ``None`` where nobody drafts ahead.
+        Whether the latter are kept, (..., K).
     """
 
     tokens: FloatArray
@@ -334,9 +336,9 @@ class ContinuousOutcome(Batched):
     verification_time: FloatArray
     duration: FloatArray
     served: Served
-    head_start: FloatArray | None = None
-    drafted_ahead: FloatArray | None = None
-    hit: BoolArray | None = None
+    head_start: FloatArray
+    drafted_ahead: FloatArray
+    hit: BoolArray
 
     @property
     def batch_size(self) -> IntArray:

@@ -50,21 +50,13 @@ def test_the_longest_draft_that_is_sent_in_time():
     rng = np.random.default_rng(0)
     time, pace, air = rng.uniform(0.0, 0.3, 200), rng.uniform(0.005, 0.02, 200), rng.uniform(1e-4, 0.02, 200)
     chain = rng.uniform(0.0, 9.0, 200) * (rng.random(200) < 0.7)
-    most = longest_sent(time, pace, air, chain)
+    scenario, none = ahead(), np.zeros(200)
+    most = longest_sent(scenario, time, pace, air, chain)
     slow = [max(n - a, 0.0) * t + n * u for n, a, t, u in zip(most, chain, pace, air, strict=True)]
-    assert sending_time(most, pace, air, chain) == pytest.approx(np.array(slow), rel=1e-12)
-    assert sending_time(most, pace, air, chain) == pytest.approx(time, rel=1e-12)
-    assert (longest_sent(time, pace, air, np.zeros(200)) == longest_sent(time, pace, air, None)).all()
-
-
-@pytest.mark.parametrize("requests", [False, True])
-@pytest.mark.parametrize("name", NAMES)
-def test_head_starts_of_no_tokens_are_none(name, requests):
-    scenario = ahead()
-    rule, fresh = (ms.make_controller(name, scenario) for _ in range(2))
-    state = visited(ms.make_controller(name, scenario), 10, requests)
-    nothing = state.changed(head_start=np.zeros(state.phase.shape))
-    assert same(rule(nothing), fresh(state.changed(head_start=None)))
+    assert sending_time(scenario, most, pace, air, chain) == pytest.approx(np.array(slow), rel=1e-12)
+    assert sending_time(scenario, most, pace, air, chain) == pytest.approx(time, rel=1e-12)
+    plain = scenario.replace(draft_ahead=False)
+    assert (longest_sent(scenario, time, pace, air, none) == longest_sent(plain, time, pace, air, none)).all()
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -162,10 +162,7 @@ class Pair:
         close(state.drafting_left, drafting)
         close(state.spectral_efficiency, [self.slow.efficiency(device) for device in devices])
         close(state.acceptance_rate, [device.acceptance for device in devices])
-        if self.scenario.draft_ahead:
-            close(state.head_start, [device.head_start for device in devices])
-        else:
-            assert state.head_start is None
+        close(state.head_start, [device.head_start for device in devices])
         if self.requests is None:
             same(state.demand, ms.Demand.endless((1, self.scenario.num_users))[0])
         else:
