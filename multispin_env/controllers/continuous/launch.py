@@ -38,7 +38,7 @@ class Launch:
     starts: BoolArray  # (n, K), who starts a draft for the batch
     draft_time: FloatArray  # (n, K) s a token; 0 for others
     head_start: FloatArray  # (n, K) tokens that are there already
-    token_air: FloatArray  # (n, K) s of the whole band a token; 0 for others
+    token_time: FloatArray  # (n, K) s of the whole band a token; 0 for others
     acceptance_rate: FloatArray  # (n, K) α
     weight: FloatArray  # (n, K) ω, what a token is worth; 0 for others
     release: FloatArray  # (n, K) s, when a draft without tokens would end, or, of others, the draft under way does
@@ -83,15 +83,15 @@ class Launch:
         scenario, starts = self.scenario, self.starts
         length = np.arange(scenario.max_draft_length + 2.0)
         drafting = drafting_time(scenario, length, self.draft_time[starts][:, None], self.head_start[starts][:, None])
-        token_air = self.token_air[starts]
-        price = self.air_price * token_air
+        token_time = self.token_time[starts]
+        price = self.air_price * token_time
         return Terms(
             starts,
             np.append(0, starts.sum(-1).cumsum()),
             np.nonzero(starts)[1],
             gain_table(self.weight[starts], self.acceptance_rate[starts], price, scenario.max_draft_length),
             self.release[starts][:, None] + drafting,
-            token_air,
+            token_time,
             self.release,
             self.air,
             self._server_times(),
@@ -113,7 +113,7 @@ class Launch:
     def ready(self, lengths: IntArray) -> FloatArray:
         """When all uploads have ended, (n,) s, for lengths (n, K) (docs/evidence/continuous.md, 1)."""
         ends = self.release + drafting_time(self.scenario, lengths, self.draft_time, self.head_start)
-        return all_sent(ends, lengths * self.token_air + self.air)
+        return all_sent(ends, lengths * self.token_time + self.air)
 
     def gains(self, lengths: IntArray) -> FloatArray:
         """What the drafts are expected to gain, weighted, less the price of their air, (n,), for lengths (n, K)."""
@@ -170,7 +170,7 @@ def _by_price(launch: Launch) -> IntArray:
     most = launch.due + possible / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
     windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
-    air = np.where(launch.starts, launch.token_air, 1.0)[:, None]
+    air = np.where(launch.starts, launch.token_time, 1.0)[:, None]
     room = windows[..., None] - scenario.round_trip_time
     longest = longest_sent(scenario, room, launch.draft_time[:, None], air, launch.head_start[:, None])
     fitting = np.clip(np.floor(longest + 1e-9), low, np.where(launch.starts, high, low)[:, None]).astype(np.int64)

@@ -20,9 +20,9 @@ def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
     times of the cycle. Of a law of verification by tokens, a pass of half the devices without drafts counts.
     """
     half = scenario.num_users / 2
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = full_share_token_time(scenario, state.spectral_efficiency)
     first = drafting_time(scenario, 1, state.draft_time, state.head_start)
-    late: BoolArray = first + 3.0 * token_air > scenario.pass_time(half, half)
+    late: BoolArray = first + 3.0 * token_time > scenario.pass_time(half, half)
     return late
 
 
@@ -69,7 +69,7 @@ class Background:
 
     def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, place: IntArray | int) -> Self:
         """With drafts that start now, (n, K)."""
-        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         ends = self.scenario.round_trip_time + drafting_time(self.scenario, length, state.draft_time, state.head_start)
         return type(self)(
             self.scenario,
