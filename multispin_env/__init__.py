@@ -83,3 +83,8 @@ def __getattr__(name: str) -> Any:
     if name in ("ComparisonTable", "compare", "evaluate"):
         return getattr(import_module("multispin_env.evaluation.public"), name)
     raise AttributeError(f"module 'multispin_env' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names for completion, lazy ones too, without what this file imports for itself."""
+    return [*__all__, "__version__"]
