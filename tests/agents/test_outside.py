@@ -92,7 +92,7 @@ def test_it_plays_in_the_suite(module):
         ("mine.lerner:AGENT", "got 'mine.lerner:AGENT' (No module named 'mine.lerner')"),
         ("mine.learner:AGNT", "got 'mine.learner:AGNT' (module 'mine.learner' has no attribute 'AGNT')"),
         (":AGENT", "got ':AGENT' (Empty module name)"),
-        ("mine.learner:NUMBER", "an object that follows AgentSettings, with num_envs, timesteps, check, for_environment, build, got 3"),
+        ("mine.learner:NUMBER", "with num_envs, timesteps, check, for_environment, build, got 3"),
         ("mine.learner:KIND", "an object that follows AgentSettings, got <class 'mine.learner.Plain'>"),
     ],
 )
