@@ -97,7 +97,7 @@ WIDE, WINDOW = 0.4, 0.2
 The wide one finds the right length where all have the same, and the other the right ones where they differ.
 """
 
-REAL, CHANGE, NARROW = 0.1, 0.1, 0.2
+_REAL, _CHANGE, _NARROW = 0.1, 0.1, 0.2
 """Parts of the budget: lengths are real in the first, and give way to rounded ones in the second.
 
 The third says where the window narrows. Real lengths show from afar where to go. Derivatives by rounded ones are
@@ -178,7 +178,7 @@ class AnalyticPolicyGradient(DirectLearner):
     def _stage(self) -> tuple[float, float]:
         """How much of the derivatives is of rounded lengths, and the window, by what is left of the budget."""
         done = 1.0 - self.remaining(self._current_progress_remaining)
-        return min(1.0, max(0.0, (done - REAL) / CHANGE)), WIDE if done < NARROW else WINDOW
+        return min(1.0, max(0.0, (done - _REAL) / _CHANGE)), WIDE if done < _NARROW else WINDOW
 
     @cached_property
     def _plays(self) -> list[Play]:

@@ -78,7 +78,7 @@ def _with_one(features: th.Tensor) -> th.Tensor:
     return th.cat([th.ones_like(features[..., :1]), features], dim=-1)
 
 
-class Steps(VecEnvWrapper):
+class _Steps(VecEnvWrapper):
     """What a rollout is collected from: rewards hold what is still to come where an episode is cut off.
 
     That is the discounted value of its last observation, by the policy. Stable-Baselines3 does the same, copy by copy,
@@ -126,9 +126,9 @@ class Proximal(PPO):
     ``vf_coef`` where γ = 0.
     """
 
-    def steps(self, env: VecEnv, buffer: RolloutBuffer) -> Steps:
+    def steps(self, env: VecEnv, buffer: RolloutBuffer) -> _Steps:
         """What rollouts are collected from."""
-        return Steps(env, self.gamma, cast(EquivariantActorCritic, self.policy))
+        return _Steps(env, self.gamma, cast(EquivariantActorCritic, self.policy))
 
     @override
     def collect_rollouts(
@@ -291,7 +291,7 @@ class TimedRolloutBuffer(DictRolloutBuffer):
         self.returns = self.advantages + self.values
 
 
-class TimedSteps(Steps):
+class _TimedSteps(_Steps):
     """Steps that note their durations in the buffer, and whose discounts depend on them."""
 
     def __init__(self, env: NativeVecEnv, buffer: TimedRolloutBuffer, policy: EquivariantActorCritic) -> None:
@@ -318,10 +318,10 @@ class TimedPPO(Proximal):
         super()._setup_model()
 
     @override
-    def steps(self, env: VecEnv, buffer: RolloutBuffer) -> TimedSteps:
+    def steps(self, env: VecEnv, buffer: RolloutBuffer) -> _TimedSteps:
         assert isinstance(env, NativeVecEnv)
         assert isinstance(buffer, TimedRolloutBuffer)
-        return TimedSteps(env, buffer, cast(EquivariantActorCritic, self.policy))
+        return _TimedSteps(env, buffer, cast(EquivariantActorCritic, self.policy))
 
     @override
     def train(self) -> None:
@@ -392,12 +392,12 @@ class PPOSettings(AnyEnvironment):
         )
 
 
-CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
+_CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
 
 CHANGES: Mapping[str, Mapping[str, Any]] = {
-    "common length": CAREFUL,
+    "common length": _CAREFUL,
     "history": {"log_std": -1.5},
-    "late reports": {**CAREFUL, "log_std": -2.0, "bandwidth": 0.4},
+    "late reports": {**_CAREFUL, "log_std": -2.0, "bandwidth": 0.4},
     "residual rounds": {"column_log_std": (0.0, -2.5)},
     "verifications": {
         **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
@@ -407,7 +407,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 }
 """Numbers that differ from the defaults of `PPOSettings`, by what is special; γ is the environment's.
 
-- Common length, late reports: rewards are noisy. With 400,000 rounds (llama2, K = 20, seed 0) `CAREFUL` raised the
+- Common length, late reports: rewards are noisy. With 400,000 rounds (llama2, K = 20, seed 0) `_CAREFUL` raised the
   share of the optimum from 0.9961 to 0.9991 where the length is common, and from 0.7935 to 0.7987 where reports are
   late. There factors on bandwidth, that hedge, are worth much: at 0.4 a step in the second column changes bandwidth
   almost four times as much as at 0; a common factor hardly matters.
