@@ -1,15 +1,15 @@
 """Analytic policy gradient: the policy climbs the derivatives of the expected reward, which the environment knows.
 
 As in Brax (Freeman et al. 2021, arXiv 2106.13281), over one round: γ = 0 suits all but one environment, as
-`agents.base.Tuning` says. Where throughput is remembered, `Foresight` learns what later rounds make of this one.
+`agents.base.step_discount` says. Where throughput is remembered, `Foresight` learns what later rounds make of this one.
 What is hidden from the policy is known to the derivatives: their mean over all that looks alike is the derivative of
 what the policy can expect, so it learns the decision that is best on average, without the noise of returns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch as th
@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from typing_extensions import override
 
-from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning, scenarios_like
+from agents.base import AnyEnvironment, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
 from agents.policies import UserEncoder, UserFeatures, UserHead
 from agents.vec_env import NativeVecEnv, checked_native
 from multispin_env.arrays import BoolArray, FloatArray
@@ -97,7 +97,7 @@ WIDE, WINDOW = 0.4, 0.2
 The wide one finds the right length where all have the same, and the other the right ones where they differ.
 """
 
-REAL, CHANGE, NARROW = 0.1, 0.1, 0.2
+_REAL, _CHANGE, _NARROW = 0.1, 0.1, 0.2
 """Parts of the budget: lengths are real in the first, and give way to rounded ones in the second.
 
 The third says where the window narrows. Real lengths show from afar where to go. Derivatives by rounded ones are
@@ -178,7 +178,7 @@ class AnalyticPolicyGradient(DirectLearner):
     def _stage(self) -> tuple[float, float]:
         """How much of the derivatives is of rounded lengths, and the window, by what is left of the budget."""
         done = 1.0 - self.remaining(self._current_progress_remaining)
-        return min(1.0, max(0.0, (done - REAL) / CHANGE)), WIDE if done < NARROW else WINDOW
+        return min(1.0, max(0.0, (done - _REAL) / _CHANGE)), WIDE if done < _NARROW else WINDOW
 
     @cached_property
     def _plays(self) -> list[Play]:
@@ -194,7 +194,7 @@ class AnalyticPolicyGradient(DirectLearner):
 
 
 @dataclass(frozen=True)
-class APGSettings:
+class APGSettings(AnyEnvironment):
     """Hyperparameters; it learns other numbers of users beside its own, and other presets if it is to."""
 
     num_envs: int = 64
@@ -204,7 +204,9 @@ class APGSettings:
     width: int = 64
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
     presets: bool = False
+    bandwidth: float = 0.0  # first mean of the actions' columns after the first
 
+    @override
     def check(self, config: EnvConfig) -> None:
         """Only where the reward has derivatives."""
         if not config.variant.learning.slopes:
@@ -213,9 +215,11 @@ class APGSettings:
                 f"got {type(config.variant).__name__}"
             )
 
-    def build(
-        self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN
-    ) -> AnalyticPolicyGradient:
+    @override
+    def for_environment(self, config: EnvConfig) -> Self:
+        return replace(self, bandwidth=0.4) if has_late_reports(config) else self
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> AnalyticPolicyGradient:
         """Build the untrained model; ``ValueError`` for environments without derivatives."""
         native = checked_native(env, "derivatives")
         config = native.env.config
@@ -227,7 +231,7 @@ class APGSettings:
             remaining,
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
-            policy_kwargs={"width": self.width, "bandwidth_init": tuning.bandwidth},
+            policy_kwargs={"width": self.width, "bandwidth_init": self.bandwidth},
             seed=seed,
             device=device,
         )

@@ -4,7 +4,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import torch as th
@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
-from agents.policies import LAST_STD, EquivariantActorCritic
+from agents.policies import EquivariantActorCritic
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
 from multispin_env.registry import SCENARIOS, SERVERS
@@ -24,113 +24,27 @@ Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """What of learning depends on steps that take different times."""
+def step_discount(config: EnvConfig) -> float:
+    """Return γ of a step: of a round, or where steps take different times of a usual one, a pass of half the devices.
 
-    gamma: float  # discount γ of a second
-    trace: float  # λ of generalised advantages, of a second
-    warm_up: float = 1.0  # simulated seconds of a case, on which whole policies are compared, that do not count,
-    seconds: float = 5.0  # and that do
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What of learning depends on the environment.
-
-    γ is 0 where a step is a round: what is decided in a round has no influence on later ones but through what is learnt
-    of a request, which every round reveals some of anyway, and through remembered throughput. There the reward is the
-    growth of a concave utility, and to maximise the next growth is to play the gradient rule. With γ = 0 the reward
-    itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the same minute of training
-    closed 22 % of the gap to that controller, with 0 it closed 79 %. What later rounds make of remembered throughput,
-    `agents.apg.Foresight` learns without returns. Where devices draft ahead a round leaves head starts, and .9 has .9
-    points more of the optimum of one or two devices than 0. PPO alone reads ``column_log_std``, ``history_log_std``,
-    ``care``.
+    It is 0 where a step is a round: what is decided in a round has no influence on later ones but through what is
+    learnt of a request, which every round reveals some of anyway, and through remembered throughput. There the reward
+    is the growth of a concave utility, and to maximise the next growth is to play the gradient rule. With γ = 0 the
+    reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the same minute of
+    training closed 22 % of the gap to that controller, with 0 it closed 79 %. What later rounds make of remembered
+    throughput, `agents.apg.Foresight` learns without returns. Where devices draft ahead a round leaves head starts,
+    and 0.9 has 0.9 points more of the optimum of one or two devices than 0.
     """
-
-    gamma: float = 0.0  # of a step; where these take different times about γ of a second to the power of a step
-    log_std: float = 0.0  # added to the agent's own logarithm of the exploration's first standard deviation
-    bandwidth: float = 0.0  # first mean of the actions' second column, if there is one
-    column_log_std: tuple[float, ...] = ()  # added to that logarithm in single columns; steps there scale with it
-    history_log_std: float = 0.0  # added to it in all columns
-    last_std: float = LAST_STD  # standard deviation of the first weights of the actor's last layer
-    care: int = 1  # factor on width, rollouts and epochs, and divisor of rate and clip: where returns are noisy
-    timing: Timing | None = None  # where steps take different times: how returns are computed there
-
-    @property
-    def times(self) -> Timing:
-        """How returns are computed: by seconds, or where steps are alike by steps, without a trace that falls."""
-        return self.timing or Timing(self.gamma, trace=1.0)
+    users, learning = config.scenario.num_users, config.variant.learning
+    if learning.discount_of == "step":
+        return learning.discount
+    return learning.discount ** float(config.scenario.pass_time(0.5 * users, users))
 
 
-PLAIN = Tuning()
-
-CARE = 2
-"""Where reports are late, and where one length has to suit all devices.
-
-With 400,000 rounds (llama2, K = 20, seed 0) it raised the share of the optimum from .7935 to .7987 where reports are
-late, and from .9961 to .9991 where the length is common.
-"""
-
-LATE = Tuning(log_std=0.5, bandwidth=0.4, care=CARE)
-"""Where reports of the channel are late: factors on bandwidth, that hedge, are worth much, and rewards are noisy.
-
-At 0.4 a step in the second column changes bandwidth almost four times as much as at 0; a common factor hardly matters.
-"""
-
-TRACE = 0.1
-"""λ of a second, where a step is a verification of about .06 s.
-
-With `own-pace` as reference, K = 8 and 300,000 steps, values from .1 to .8 gained 1.0 to 2.0 % on validation, whether γ
-was .2, .5 or .8 (one seed each). Rollouts of 64 steps with batches of 2,048 gained 0 to .6 % in 400,000 steps.
-"""
-
-ROOT = (0.0, -2.5)
-"""Added in the columns of length and bandwidth where factors are on the best bandwidth for these lengths.
-
-All wait for the last device, so noise in bandwidth costs in proportion, and agents learn actions that suit their noise.
-With 300,000 rounds (qwen3.5, K = 20, seed 0) that was .3 % of the optimum with 0, and .03 % with -2.5.
-"""
-
-HISTORY_LOG_STD = 1.0
-"""Added where what is known depends on earlier rounds: what a length is worth shows late there, and exploration lasts.
-
-With 400,000 rounds (llama2, K = 20, seed 0) 0, .5 and 1 gave .9861, .9867 and .9869 of the optimum where acceptance is
-hidden.
-"""
-
-RESIDUAL_LOG_STD = (0.0, -1.0, -1.0)
-"""Added in the columns of length, batch and uplink where actions are added to a rule's decisions.
-
-Exploration costs tokens: with a standard deviation of .08 in the column of batches `groups` loses 14 % of its rate, and
-`own-pace` 3 %; with .03 none does, since a batch changes from .2 on.
-"""
-
-
-def tuning_for(config: EnvConfig) -> Tuning:
-    """What suits an environment."""
+def has_late_reports(config: EnvConfig) -> bool:
+    """Whether reports of the channel are late, in rounds: exploration has to be larger, and bandwidth to hedge."""
     variant = config.variant
-    if variant.learning.discount_of == "second":
-        return _timed(config)
-    if variant.assumptions(config.scenario).delay:
-        return replace(LATE, gamma=variant.learning.discount)
-    residual = config.action == "residual"
-    return Tuning(
-        gamma=variant.learning.discount,
-        column_log_std=ROOT if residual else (),
-        history_log_std=0.0 if variant.comparison.states else HISTORY_LOG_STD,
-        care=CARE if config.actions.common_draft_length else 1,
-    )
-
-
-def _timed(config: EnvConfig) -> Tuning:
-    """Where a step is a verification: of about half of the devices, for agents that discount steps."""
-    gamma, users = config.variant.learning.discount, config.scenario.num_users
-    step = float(config.scenario.pass_time(0.5 * users, users))
-    columns = RESIDUAL_LOG_STD if config.action == "residual" else ()
-    answers = (3.0, 12.0) if config.actions.drops else ()  # requests that end take seconds, and queues grow slowly
-    timing = Timing(gamma, TRACE, *answers)
-    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=4, timing=timing)  # its worth shows later
+    return variant.learning.discount_of == "step" and variant.assumptions(config.scenario).delay > 0
 
 
 def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
@@ -171,15 +85,22 @@ class AgentSettings(Protocol):
     def check(self, config: EnvConfig) -> None:
         """``ValueError`` for an environment in which it can't learn."""
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> BaseAlgorithm:
+    def for_environment(self, config: EnvConfig) -> Self:
+        """Return the settings with the numbers that are used in an environment."""
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> BaseAlgorithm:
         """Build the untrained model."""
 
 
 class AnyEnvironment:
-    """Base of settings of agents that learn everywhere."""
+    """Base of settings of agents that learn everywhere, with the same numbers."""
 
     def check(self, config: EnvConfig) -> None:
         """Any environment will do."""
+
+    def for_environment(self, config: EnvConfig) -> Self:
+        """Return the same settings."""
+        return self
 
 
 @dataclass(frozen=True)

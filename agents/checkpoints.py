@@ -26,13 +26,22 @@ LARGEST = 1024 * MIB
 """Bytes of a checkpoint: thousands of times ours."""
 
 KIND = "multispin_env checkpoint"
-ABOUT = "about"
+_ABOUT = "about"
 """The one entry of the header beside tensors: all that is none, as JSON."""
 
-UNREADABLE = (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+_UNREADABLE = (
+    SafetensorError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)
 """What a foreign or damaged file can raise."""
 
-Tensors = dict[str, th.Tensor]
+_Tensors = dict[str, th.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +85,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "param_groups": groups,
     }
     stamp = digest({**about, "tensors": _checksum(tensors)})
-    write_atomically(path, save(tensors, {ABOUT: json.dumps({**about, DIGEST: stamp})}))
+    write_atomically(path, save(tensors, {_ABOUT: json.dumps({**about, DIGEST: stamp})}))
 
 
 def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
@@ -101,7 +110,7 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
             check_real("seconds", about["seconds"], 0.0),
             None if about["score"] is None else check_real("score", about["score"]),
         )
-    except UNREADABLE as error:
+    except _UNREADABLE as error:
         raise ValueError(
             f"{path}: can't be read safely as a checkpoint of this project ({_first_line(error)})"
         ) from None
@@ -109,15 +118,15 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
 
 def _about(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     """What the header says beside tensors."""
-    about: Any = parse_json(metadata[ABOUT]) if metadata is not None and list(metadata) == [ABOUT] else None
+    about: Any = parse_json(metadata[_ABOUT]) if metadata is not None and list(metadata) == [_ABOUT] else None
     if not isinstance(about, dict) or about.get("kind") != KIND:
         raise ValueError("it was made by something else")
     return about
 
 
-def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[Tensors, dict[str, Any]]:
+def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[_Tensors, dict[str, Any]]:
     """Tensors by flat names, ``policy/NAME`` and ``policy.optimizer/INDEX/NAME``, and the optimisers' settings."""
-    tensors: Tensors = {}
+    tensors: _Tensors = {}
     groups: dict[str, Any] = {}
     for owner, state in parameters.items():
         if owner.endswith("optimizer"):
@@ -129,7 +138,7 @@ def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[Tensors, dict[st
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, groups
 
 
-def _nested(tensors: Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
+def _nested(tensors: _Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
     """Inverse of `_flat`."""
     owned: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
     for name, tensor in tensors.items():
@@ -142,7 +151,7 @@ def _nested(tensors: Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, 
     return owned
 
 
-def _checksum(tensors: Tensors) -> str:
+def _checksum(tensors: _Tensors) -> str:
     """SHA-256 of names, types, shapes and numbers."""
     sha256 = hashlib.sha256()
     for name in sorted(tensors):

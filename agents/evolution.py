@@ -7,9 +7,9 @@ reward over time. That has no discount, and no price of time can be cheated: wit
 scale, the order of two policies by reward over time is that by tokens over time, whatever ρ is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch as th
@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from typing_extensions import override
 
-from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning
+from agents.base import AnyEnvironment, CosineRate, DirectLearner, Remaining
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
@@ -135,18 +135,22 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class EvolutionSettings:
-    """Hyperparameters; the last three are those of a `Trial`."""
+class EvolutionSettings(AnyEnvironment):
+    """Hyperparameters; the last five are those of a `Trial`."""
 
     num_envs: int = 1  # of the vector that gives the spaces; trials make their own
     timesteps: int = 200_000
     learning_rate: float = 4e-2
     max_grad_norm: float = 10.0
     width: int = 16
+    last_std: float = 0.01  # standard deviation of the first weights of the actor's last layer
     pairs: int = 8
     cases: int = 6
     noise: float = 0.1
+    warm_up: float = 1.0
+    seconds: float = 5.0
 
+    @override
     def check(self, config: EnvConfig) -> None:
         """Only where a decision changes what later ones earn."""
         if not config.variant.learning.discount:
@@ -155,17 +159,24 @@ class EvolutionSettings:
                 f"got {type(config.variant).__name__}"
             )
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Evolution:
+    @override
+    def for_environment(self, config: EnvConfig) -> Self:
+        if config.variant.learning.discount_of == "step":
+            return self
+        settings = replace(self, last_std=0.0)  # requests that end take seconds, and queues grow slowly
+        return replace(settings, warm_up=3.0, seconds=12.0) if config.actions.drops else settings
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> Evolution:
         """Build the untrained model; ``ValueError`` for other environments."""
-        native, timing = checked_native(env, "durations"), tuning.times
+        native = checked_native(env, "durations")
         config = native.env.config
         self.check(config)
         return Evolution(
             native,
-            Trial(self.pairs, self.cases, self.noise, timing.warm_up, timing.seconds),
+            Trial(self.pairs, self.cases, self.noise, self.warm_up, self.seconds),
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
-            policy_kwargs={"width": self.width, "last_std": tuning.last_std},
+            policy_kwargs={"width": self.width, "last_std": self.last_std},
             seed=seed,
             device=device,
         )

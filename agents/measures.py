@@ -167,8 +167,8 @@ def _below(cases: Cases, rows: list[Row], label: str) -> str:
     return "" if cells is None else f"\n\n{aligned(*cells(rows))}"
 
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-AGENT, OTHERS, OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+AGENT, _OTHERS, _OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
 """Colours of bars: the agent, what decides otherwise, and other systems."""
 
 
@@ -207,7 +207,7 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
     places = [index - (not bar.decides) for index, bar in enumerate(shown)]
     values = [bar.mean for bar in shown]
     errors = [[bar.mean - bar.low for bar in shown], [bar.high - bar.mean for bar in shown]]
-    colours = [(AGENT if bar.name == label else OTHERS) if bar.decides else OF_SYSTEMS for bar in shown]
+    colours = [(AGENT if bar.name == label else _OTHERS) if bar.decides else _OF_SYSTEMS for bar in shown]
     axes.barh(places, values, xerr=errors, color=colours, capsize=3)
     axes.set_yticks(places, [bar.name for bar in shown])
     if systems:
@@ -225,7 +225,7 @@ def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
     rows = [bar for bar in report.rows if bar.decides]
     lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))
     references = [bar for bar in rows if bar.name != label and bar.headline > lowest]
-    for colour, bar in zip(COLOURS, references, strict=False):
+    for colour, bar in zip(_COLOURS, references, strict=False):
         axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
     axes.set_xlabel("rounds trained")
     axes.set_ylabel(report.headline.axis)

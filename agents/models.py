@@ -8,7 +8,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.base import AgentSettings, tuning_for
+from agents.base import AgentSettings
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies import EquivariantActorCritic, TorchNetwork, policy_of
 from agents.registry import AGENTS, PRETRAINED
@@ -29,9 +29,9 @@ def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
     """
     config, _ = load_config(folder, env_config.arguments)
     _check_same_entries(config.env, env_config)
-    agent: AgentSettings = AGENTS.load(config.agent)
+    agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env)
     env = make_vec_env(env_config, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(config.env))
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu")
     load_checkpoint(folder, MODEL).restore(model)
     return model
 
@@ -90,9 +90,9 @@ def read_policy(folder: Path) -> Policy:
 
 def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
     """The network alone; its file holds no optimiser."""
-    agent: AgentSettings = AGENTS.load(config.agent)
+    agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env)
     env = make_vec_env(config.env, agent.num_envs, max_episode_steps=1, seed=0)
-    policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(config.env)).policy
+    policy = agent.build(env, lambda progress: progress, seed=0, device="cpu").policy
     assert isinstance(policy, EquivariantActorCritic)
     try:
         policy.load_state_dict(load_checkpoint(folder, MODEL).parameters["policy"])

@@ -19,7 +19,7 @@ from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json, write_atomically
 
-COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """Hash of a commit, whole, by SHA-1 or SHA-256."""
 
 
@@ -61,7 +61,7 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     ``ValueError`` if the commit is no hash, the run can't be read, or its environment has no place for a pretrained
     agent.
     """
-    if not COMMIT.fullmatch(commit):
+    if not _COMMIT.fullmatch(commit):
         raise ValueError(f"commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}")
     config, _ = load_config(folder)
     target = out / PRETRAINED[config.env.env_id]

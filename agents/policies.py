@@ -28,8 +28,8 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
 from multispin_env.evaluation.policy import Entries, Policy
 
-PRIOR_RATE = 0.75
-PRIOR_TOKENS = (8.0, 32.0)
+_PRIOR_RATE = 0.75
+_PRIOR_TOKENS = (8.0, 32.0)
 """Tokens of this rate that smooth the odds of acceptance, for rates that differ much or little between requests."""
 
 
@@ -54,8 +54,8 @@ def _odds(hits: th.Tensor, misses: th.Tensor) -> list[th.Tensor]:
     """Smoothed log odds of acceptance since the request began, and how much has been seen."""
     accepted, refused = _count(hits, TOKENS), _count(misses, ROUNDS)
     odds = [
-        th.log(accepted / (tokens * PRIOR_RATE) + 1.0) - th.log(refused / (tokens * (1.0 - PRIOR_RATE)) + 1.0)
-        for tokens in PRIOR_TOKENS
+        th.log(accepted / (tokens * _PRIOR_RATE) + 1.0) - th.log(refused / (tokens * (1.0 - _PRIOR_RATE)) + 1.0)
+        for tokens in _PRIOR_TOKENS
     ]
     return [*odds, 0.5 * th.log(1.0 + accepted + refused) - 1.0, th.log(1.0 + refused) - 0.5]
 
@@ -128,7 +128,7 @@ def _by_user(chosen: Sequence[Feature], numbers: Mapping[str, int], observations
     return th.cat([*own, shared], dim=-1)
 
 
-LAST_STD = 0.01
+_LAST_STD = 0.01
 """Standard deviation of the first weights of an actor's last layer: its actions are almost 0 at first."""
 
 
@@ -184,7 +184,7 @@ class UserHead(nn.Module):
         width: int,
         columns: int,
         bandwidth: float = 0.0,
-        last_std: float = LAST_STD,
+        last_std: float = _LAST_STD,
         scale: th.Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ class SumHead(nn.Module):
         return self.net(codes).mean(-2)
 
 
-class NoValue(nn.Module):
+class _NoValue(nn.Module):
     """Stands for a critic where there is none: the value of every state is 0."""
 
     @override
@@ -223,7 +223,7 @@ class NoValue(nn.Module):
         return features.new_zeros(len(features), 1)
 
 
-class EquivariantExtractor(nn.Module):
+class _EquivariantExtractor(nn.Module):
     """Separate encoders of actor and critic, if there is one, under the name Stable-Baselines3 expects."""
 
     def __init__(self, width: int, features: int, critic: bool, alone: bool) -> None:
@@ -262,7 +262,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         log_std_init: float = -1.5,  # of the exploration, the same in all columns
         column_log_std: Sequence[float] = (),  # added to it in single columns, from the first on
         bandwidth_init: float = 0.0,  # first mean of the columns after the first
-        last_std: float = LAST_STD,  # as in `UserHead`; with 0 the first deterministic actions are exactly the means
+        last_std: float = _LAST_STD,  # as in `UserHead`; with 0 the first deterministic actions are exactly the means
         critic: bool = True,  # without it all values are 0
         alone: bool = False,  # whether the actor sees only its own device and what all share; the critic sees all
         use_sde: bool = False,
@@ -290,7 +290,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         assert self.action_space.shape is not None
         features = self.features_dim // self.action_space.shape[0]
-        self.mlp_extractor = EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
+        self.mlp_extractor = _EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self._build_mlp_extractor()
@@ -300,7 +300,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
             added[column] = number
         self.log_std = nn.Parameter(self.log_std_init + added)
         self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std, added.exp())
-        self.value_net = SumHead(self.width) if self.critic else NoValue()  # type: ignore[assignment]
+        self.value_net = SumHead(self.width) if self.critic else _NoValue()  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _get_action_dist_from_latent(self, latent_pi: Codes) -> Distribution:  # type: ignore[override]

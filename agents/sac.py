@@ -1,7 +1,7 @@
 """Soft actor-critic (Haarnoja et al. 2018) with the equivariant network as actor and critics."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch as th
 from gymnasium import spaces
@@ -13,8 +13,9 @@ from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import nn
 from typing_extensions import override
 
-from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
+from agents.base import AnyEnvironment, LinearRate, Remaining, has_late_reports, step_discount
 from agents.policies import SumHead, UserEncoder, UserFeatures, UserHead
+from multispin_env.envs.config import EnvConfig
 
 
 class EquivariantActor(Actor):
@@ -114,9 +115,16 @@ class SACSettings(AnyEnvironment):
     gradient_steps: int = 4
     entropy_coefficient: float = 1e-4
     width: int = 32
-    log_std: float = -2.5
+    log_std: float = -2.5  # logarithm of the first standard deviation of actions
+    bandwidth: float = 0.0  # first mean of the actions' columns after the first
+    gamma: float = 0.0  # discount γ of a step
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> SAC:
+    @override
+    def for_environment(self, config: EnvConfig) -> Self:
+        settings = replace(self, gamma=step_discount(config))
+        return replace(settings, log_std=-2.0, bandwidth=0.4) if has_late_reports(config) else settings
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> SAC:
         """Build the untrained model."""
         return SAC(
             EquivariantSACPolicy,
@@ -127,12 +135,12 @@ class SACSettings(AnyEnvironment):
             batch_size=self.batch_size,
             train_freq=1,
             gradient_steps=self.gradient_steps,
-            gamma=tuning.gamma,
+            gamma=self.gamma,
             ent_coef=self.entropy_coefficient,
             policy_kwargs={
                 "width": self.width,
-                "log_std_init": self.log_std + tuning.log_std,
-                "bandwidth_init": tuning.bandwidth,
+                "log_std_init": self.log_std,
+                "bandwidth_init": self.bandwidth,
             },
             seed=seed,
             device=device,

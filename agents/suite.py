@@ -27,7 +27,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AgentSettings, tuning_for
+from agents.base import AgentSettings
 from agents.registry import AGENTS, admit
 from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
 from agents.tracing import TracedNetwork, onnx_of
@@ -284,7 +284,7 @@ class Cell:
         config = own_config(one)
         seed = first_seed(self.seed, 0, method.num_envs)
         env = make_vec_env(config, method.num_envs, one.rounds, seed)
-        return Training(method.build(env, lambda left: left, seed, "cpu", tuning_for(config)), config)
+        return Training(method.for_environment(config).build(env, lambda left: left, seed, "cpu"), config)
 
 
 def own_config(one: SuiteTask) -> EnvConfig:

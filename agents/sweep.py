@@ -98,7 +98,7 @@ class Candidate:
         return [self._score(replace(self.config, seed=self.config.seed + more)) for more in range(self.seeds)]
 
     def _score(self, config: RunConfig) -> float:
-        settings: Any = AGENTS.load(config.agent)
+        settings: Any = AGENTS.load(config.agent).for_environment(config.env)
         agent: AgentSettings = replace(settings, **self.values)
         with TemporaryDirectory() as name:
             quiet = Console(stderr=True, quiet=True)

@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from typing_extensions import override
 
-from agents.base import AgentSettings, tuning_for
+from agents.base import AgentSettings
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.measures import CURVE, Measure, add_row, agent_label, draw_report, show, write_report
 from agents.models import load_run_model
@@ -204,7 +204,7 @@ def train(
     resume: bool,  # from the folder's checkpoint
     device: str,
     console: Console,
-    settings: AgentSettings | None = None,  # by default the agent's own
+    settings: AgentSettings | None = None,  # by default the agent's own for the environment
 ) -> int | None:
     """Train, writing configuration, log, learning curve and checkpoints into an existing folder.
 
@@ -215,13 +215,13 @@ def train(
     keep_memory()
     with held(folder):
         checkpoint = load_checkpoint(folder) if resume else None
-        agent: AgentSettings = AGENTS.load(config.agent) if settings is None else settings
+        agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env) if settings is None else settings
         done = checkpoint.num_timesteps if checkpoint else 0
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, done, agent.num_envs)
         steps = config.env.variant.family.max_episode_steps
         env = make_vec_env(config.env, agent.num_envs, steps, seed)
-        model = agent.build(env, budget.remaining, seed, device, tuning_for(config.env))
+        model = agent.build(env, budget.remaining, seed, device)
         if checkpoint:
             checkpoint.restore(model)
         else:

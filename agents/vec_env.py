@@ -20,7 +20,7 @@ from multispin_env.scenario import Scenario
 RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))
 """Seeds of the states and episodes that agents are watched and measured on."""
 
-Indices = None | int | Iterable[int]
+_Indices = None | int | Iterable[int]
 
 
 class NativeVecEnv(VecEnv):
@@ -91,19 +91,19 @@ class NativeVecEnv(VecEnv):
         return list(self.env.render() or [None] * self.num_envs)
 
     @override
-    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: _Indices = None) -> list[Any]:
         return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
 
     @override
-    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+    def set_attr(self, attr_name: str, value: Any, indices: _Indices = None) -> None:
         raise NotImplementedError(f"set_attr: expected no call, since copies share their settings, got {attr_name!r}")
 
     @override
-    def env_method(self, method_name: str, *args: Any, indices: Indices = None, **kwargs: Any) -> list[Any]:
+    def env_method(self, method_name: str, *args: Any, indices: _Indices = None, **kwargs: Any) -> list[Any]:
         raise NotImplementedError(f"env_method: expected no call, since the copies are one batch, got {method_name!r}")
 
     @override
-    def env_is_wrapped(self, wrapper_class: Any, indices: Indices = None) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: Any, indices: _Indices = None) -> list[bool]:
         return [False for _ in self._get_indices(indices)]
 
 

@@ -1,4 +1,4 @@
-"""The optimum plays through ``step()``, as any agent does; its regret is zero."""
+"""The oracle plays through ``step()``, as any agent does; its regret is zero."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def main() -> float:
     """Play one episode; returns the largest relative regret."""
     env = gym.make("MultiSpin/Heterogeneous-v0", scenario="llama2", num_users=8, optimum=True)
     base: Any = env.unwrapped
-    controller = ms.make_controller("optimal", base.scenario)
+    controller = ms.oracle(base.scenario)
     env.reset(seed=0)
     regrets, goodputs, over = [], [], False
     while not over:

@@ -1,14 +1,15 @@
 """An agent of your own, here TRPO of sb3-contrib: ``multispin train --agent examples.own_agent:AGENT``."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import gymnasium as gym
 from sb3_contrib import TRPO
 from stable_baselines3.common.vec_env import VecEnv
+from typing_extensions import override
 
 import multispin_env as ms
-from agents.base import PLAIN, AnyEnvironment, Remaining, Tuning
+from agents.base import AnyEnvironment, Remaining, step_discount
 from agents.policies import EquivariantActorCritic
 from agents.vec_env import NativeVecEnv
 
@@ -20,16 +21,21 @@ class TRPOSettings(AnyEnvironment):
     num_envs: int = 128
     timesteps: int = 500_000
     rollout_rounds: int = 16
+    gamma: float = 0.0
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> TRPO:
+    @override
+    def for_environment(self, config: ms.EnvConfig) -> Self:
+        return replace(self, gamma=step_discount(config))
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> TRPO:
         """Build the untrained model."""
         return TRPO(
             EquivariantActorCritic,
             env,
             n_steps=self.rollout_rounds,
             batch_size=512,
-            gamma=tuning.gamma,
-            policy_kwargs={"width": 32, "log_std_init": -2.5 + tuning.log_std},
+            gamma=self.gamma,
+            policy_kwargs={"width": 32, "log_std_init": -2.5},
             seed=seed,
             device=device,
         )

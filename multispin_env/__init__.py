@@ -21,6 +21,7 @@ from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.rounds.optimal import oracle
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.variants import ContinuousVariant
 from multispin_env.envs.objectives import Objective
@@ -67,7 +68,7 @@ __all__ = [
     "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload",
     "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names",
     "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate", "make_arrivals",
-    "make_controller", "make_lengths", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum",
+    "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum",
     "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve",
     "suite", "unregister_environment", "upper_bound",
 ]  # fmt: skip
@@ -82,3 +83,8 @@ def __getattr__(name: str) -> Any:
     if name in ("ComparisonTable", "compare", "evaluate"):
         return getattr(import_module("multispin_env.evaluation.public"), name)
     raise AttributeError(f"module 'multispin_env' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names for completion, lazy ones too, without what this file imports for itself."""
+    return [*__all__, "__version__"]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray
 
 LARGEST = 2**63 - 1  # Of whole numbers, unless something smaller is said: arrays hold no larger ones
-LONGEST_LABEL = 100  # Letters of a name
-MOST_SHOWN = 200  # Letters of a value that a message shows
+_LONGEST_LABEL = 100  # Letters of a name
+_MOST_SHOWN = 200  # Letters of a value that a message shows
 
 
 def shown(value: object) -> str:
@@ -24,27 +24,29 @@ def shown(value: object) -> str:
         return f"a very large {type(value).__name__}"
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """Return the first line of a text, with escapes for letters that a terminal would obey."""
     line = (text.splitlines() or [""])[0]
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
 
 
 def cut(text: str) -> str:
-    """Return `printable` text, `MOST_SHOWN` letters of it at most."""
-    line = printable(text)
-    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
+    """Return `_printable` text, `_MOST_SHOWN` letters of it at most."""
+    line = _printable(text)
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
 
 
 def reason(error: BaseException | str) -> str:
     """Return an error as one line: its text, behind its type unless that says no more than the text of our checks."""
     kind = "" if isinstance(error, ValueError | TypeError | str) else type(error).__name__
-    return printable(": ".join(filter(None, (kind, str(error)))))
+    return _printable(": ".join(filter(None, (kind, str(error)))))
 
 
 def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -> str:
     """The end of a sentence that suggests the nearest of the names that are expected; empty if none is so near."""
-    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=likeness) if isinstance(name, str) else []
+    near = (
+        difflib.get_close_matches(name[:_MOST_SHOWN], expected, n=1, cutoff=likeness) if isinstance(name, str) else []
+    )
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -85,9 +87,9 @@ def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
 
 
 def check_label(field: str, value: Any) -> str:
-    """Return ``value``, or ``ValueError`` if it is not one line of `LONGEST_LABEL` letters that can be shown."""
-    if not (isinstance(value, str) and len(value) <= LONGEST_LABEL and value.isprintable()):
-        expected = f"a text of one line, at most {LONGEST_LABEL} letters that can be shown"
+    """Return ``value``, or ``ValueError`` if it is not one line of `_LONGEST_LABEL` letters that can be shown."""
+    if not (isinstance(value, str) and len(value) <= _LONGEST_LABEL and value.isprintable()):
+        expected = f"a text of one line, at most {_LONGEST_LABEL} letters that can be shown"
         raise ValueError(f"{field}: expected {expected}, got {shown(value)}")
     return value
 
@@ -155,7 +157,7 @@ def check_real(
     return number
 
 
-class Unit(NamedTuple):
+class _Unit(NamedTuple):
     """Unit of an argument, the same in Python and in commands, and numbers that can be meant."""
 
     name: str
@@ -164,15 +166,15 @@ class Unit(NamedTuple):
     factor: float = 1e-3  # from the unit that is mistaken for it
 
 
-UNITS: Mapping[str, Unit] = MappingProxyType(
+UNITS: Mapping[str, _Unit] = MappingProxyType(
     {
-        "ttft": Unit("seconds", high=100.0),
-        "tpot": Unit("seconds", high=5.0),
-        "e2el": Unit("seconds", high=1e4),
-        "e2el_per_token": Unit("seconds", high=5.0),
-        "draft_time": Unit("seconds", high=1.0),
-        "total_bandwidth": Unit("Hz", low=1e3, factor=1e6),
-        "percent": Unit("percent", low=1.0, factor=100.0),
+        "ttft": _Unit("seconds", high=100.0),
+        "tpot": _Unit("seconds", high=5.0),
+        "e2el": _Unit("seconds", high=1e4),
+        "e2el_per_token": _Unit("seconds", high=5.0),
+        "draft_time": _Unit("seconds", high=1.0),
+        "total_bandwidth": _Unit("Hz", low=1e3, factor=1e6),
+        "percent": _Unit("percent", low=1.0, factor=100.0),
     }
 )
 """By the names of arguments."""

@@ -14,14 +14,14 @@ from multispin_env.files import MIB, parse_json, parse_toml, read_bytes, write_t
 
 Made = TypeVar("Made")
 
-PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
+_PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
 """What reads the text of a file, by the end of its name."""
 
 LARGEST = MIB  # Bytes of a file: hundreds of times what a scenario takes
-WIDEST = 80  # Letters of a line up to which the comments behind all such lines stand below one another
+_WIDEST = 80  # Letters of a line up to which the comments behind all such lines stand below one another
 SCENARIO, SERVER = "scenario", "server"  # What a file describes, as errors call it
 
-MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+_MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         SCENARIO: {
             "name": "label, shown in tables",
@@ -73,11 +73,11 @@ MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 
 def is_file_name(name: object) -> bool:
     """Whether the name of a scenario or a server is that of a file."""
-    return isinstance(name, str | PathLike) and str(name).lower().endswith(tuple(PARSERS))
+    return isinstance(name, str | PathLike) and str(name).lower().endswith(tuple(_PARSERS))
 
 
 def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, Any]], Made]) -> Made:
-    """Read the fields of a file of this ``kind``, of `MEANINGS`, and ``make`` a scenario or a server of them.
+    """Read the fields of a file of this ``kind``, of `_MEANINGS`, and ``make`` a scenario or a server of them.
 
     ``ValueError`` if the file can't be read or a field is bad; it names the file, and the line where there is one.
     """
@@ -111,9 +111,9 @@ def made_of(kind: type[Made], values: dict[str, Any], otherwise: str = "") -> Ma
 
 
 def _parser(kind: str, path: Path) -> Callable[[str], Any]:
-    parse = PARSERS.get(path.suffix.lower())
+    parse = _PARSERS.get(path.suffix.lower())
     if parse is None:
-        raise ValueError(f"{kind}: expected a file of {' or '.join(PARSERS)}, got {str(path)!r}")
+        raise ValueError(f"{kind}: expected a file of {' or '.join(_PARSERS)}, got {str(path)!r}")
     return parse
 
 
@@ -132,14 +132,14 @@ def write_fields(kind: str, path: str | PathLike[str], fields: Mapping[str, Any]
     path = Path(path)
     _parser(kind, path)
     as_json = path.suffix.lower() == ".json"
-    text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields, MEANINGS[kind])
+    text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields, _MEANINGS[kind])
     write_text(path, text)
 
 
 def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
     """Plain values first, then lists of tables, as TOML wants it."""
     plain = [(name, _value(value)) for name, value in fields.items() if not _is_tables(value)]
-    width = max((size for name, value in plain if (size := len(f"{name} = {value}")) <= WIDEST), default=0)
+    width = max((size for name, value in plain if (size := len(f"{name} = {value}")) <= _WIDEST), default=0)
     lines = [f"{f'{name} = {value}':{width}s}  # {meanings[name]}" for name, value in plain]
     for name, tables in fields.items():
         if _is_tables(tables):

@@ -31,7 +31,7 @@ _PART = r"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEEPEST_KEY}}}")
 """More parts than that, wherever they stand; each letter is looked at few times, whatever the text."""
 
-LOCK = ".lock"  # File of a folder that a process may lock
+_LOCK = ".lock"  # File of a folder that a process may lock
 
 
 def read_limited(stream: BinaryIO, limit: int) -> bytes:
@@ -165,10 +165,10 @@ def write_text(path: str | PathLike[str], text: str) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keep a folder from other processes that ask here, until the end of the block or of this process.
 
-    A file `LOCK` stays there, which says nothing. Where the file system has no locks, nothing is kept. ``ValueError``
+    A file `_LOCK` stays there, which says nothing. Where the file system has no locks, nothing is kept. ``ValueError``
     if another process has it.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
         _lock(descriptor)
     except (BlockingIOError, PermissionError):  # the second on Windows

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import multispin_env
 from multispin_env import registry
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,17 @@ def test_a_start_is_light(code):
         [sys.executable, "-c", f"{code}; {then}"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_completion_shows_the_public_names():
+    """Also those that are loaded when they are first used; ``dir`` in a process that used none of them."""
+    code = "import rlcompleter, multispin_env as ms; c = rlcompleter.Completer({'ms': ms}); c.complete('ms.', 0)"
+    code += "; print(*dir(ms)); print(*(match.removeprefix('ms.').rstrip('()') for match in c.matches))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    shown, completed = (set(line.split()) for line in done.stdout.splitlines())
+    assert shown == {*multispin_env.__all__, "__version__"}
+    assert shown >= {"compare", "evaluate", "suite", "ComparisonTable"}
+    assert {name for name in completed if not name.startswith("_")} == set(multispin_env.__all__)
 
 
 def test_sizes():

@@ -14,16 +14,15 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import numpy as np
 from rich.console import Console
-from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
-from agents.base import PLAIN, Remaining, Tuning
 from agents.models import load_run_model
 from agents.policies import policy_of
-from agents.ppo import PPOSettings, Proximal
+from agents.ppo import PPOSettings
 from agents.registry import AGENTS
 from agents.runs import Limits, RunConfig
 from agents.training import train
@@ -53,8 +52,8 @@ class Discounted(PPOSettings):
     discount: float = 0.0
 
     @override
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Proximal:
-        return super().build(env, remaining, seed, device, replace(tuning, gamma=self.discount))
+    def for_environment(self, config: EnvConfig) -> Self:
+        return replace(super().for_environment(config), gamma=self.discount)
 
 
 def trained(agent: str, scenario: Scenario, timesteps: int | None) -> Rule:

@@ -21,7 +21,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import multispin_env as ms
-from agents.base import tuning_for
 from agents.policies import EquivariantActorCritic
 from agents.ppo import SETTINGS
 from agents.runs import RunConfig
@@ -106,8 +105,8 @@ def ours(name: str, users: int, rollouts: int) -> Learned:
     """Train as ``train.py`` does, on one of the two vectors."""
     rounds, copies = rollouts * SETTINGS.rollout_rounds, SETTINGS.num_envs
     env_seconds = environments_alone(vector(name, users, copies), rounds)
-    tuning = tuning_for(_config(users).env)
-    model = SETTINGS.build(vector(name, users, copies), lambda progress: progress, SEED, "cpu", tuning)
+    settings = SETTINGS.for_environment(_config(users).env)
+    model = settings.build(vector(name, users, copies), lambda progress: progress, SEED, "cpu")
     return learned(model, rounds * copies, env_seconds)
 
 

@@ -12,7 +12,7 @@ ROOMS = (
     ("agents/", "registry, methods, policies, training, runs, evaluation, export (torch)"),
     ("apps/", "commands, figures, films, the page, real models; options, tables, progress; many tasks"),
     ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison, suite; doors to other libraries"),
-    ("envs/", "single and vector, engine, observations, objectives, settings; rendering/"),
+    ("envs/", "classes of all ids, single and vector, configuration, engine, observations, objectives; rendering/"),
     ("envs/rounds/  envs/continuous/", "engines, encodings, variants"),
     ("simulation/", "long runs and requests under a controller, capacity"),
     ("bounds/  baselines/", "what no policy exceeds; systems and rules of others"),

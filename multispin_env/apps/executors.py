@@ -25,7 +25,7 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import admit_all, admitted
 from multispin_env.scenario import Scenario
 
-Work = Callable[[Any], Any]
+_Work = Callable[[Any], Any]
 """A function of a module, which can be pickled, of one task."""
 
 
@@ -46,7 +46,7 @@ class TaskResult:
     error: str = ""  # the traceback, or why it could not be done; empty if it did not fail
 
 
-KILLED = "its worker was killed, perhaps for lack of memory\n"
+_KILLED = "its worker was killed, perhaps for lack of memory\n"
 """Error of a task."""
 
 
@@ -58,7 +58,7 @@ class Executor(Protocol):
         """How many tasks run at a time, as far as it is known."""
         ...
 
-    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+    def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """Outcomes as they come, one for each task; raises `Stopped` after a signal, and if a task raises it.
 
         ``work`` touches nothing that others can see, and returns all that is to be kept; tasks can be pickled.
@@ -79,13 +79,13 @@ class Serial:
 
     width: int = 1
 
-    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+    def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`."""
         for index, task in enumerate(tasks):
-            yield attempt(work, index, task)
+            yield _attempt(work, index, task)
 
 
-def attempt(work: Work, index: int, task: Any) -> TaskResult:
+def _attempt(work: _Work, index: int, task: Any) -> TaskResult:
     """Do a task, and catch its errors."""
     try:
         return TaskResult(index, work(task))
@@ -93,9 +93,9 @@ def attempt(work: Work, index: int, task: Any) -> TaskResult:
         return TaskResult(index, error=traceback.format_exc())
 
 
-def _answer(work: Work, index: int, task: Any) -> TaskResult | Stopped:
+def _answer(work: _Work, index: int, task: Any) -> TaskResult | Stopped:
     try:
-        return attempt(work, index, task)
+        return _attempt(work, index, task)
     except Stopped as stopped:
         return stopped
 
@@ -127,7 +127,7 @@ def stop(number: int) -> NoReturn:
     raise Stopped(number)
 
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What numerical libraries read when they are loaded: one thread for each process, or they wait for each other."""
 
 
@@ -140,7 +140,7 @@ class Processes:
     def __post_init__(self) -> None:
         check_integer("workers", self.width, 1)
 
-    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+    def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`. The task of a process that is killed is a failure; the other processes go on."""
         left, doing, work = enumerate(tasks), dict[Connection, int](), _elsewhere(work)
         with on_signals(stop), _workers(min(self.width, len(tasks))) as idle:
@@ -158,25 +158,25 @@ class Processes:
                     try:
                         content = pipe.recv_bytes()
                     except (EOFError, OSError):  # the pipe of a process that was killed is at its end
-                        yield TaskResult(index, error=KILLED)
+                        yield TaskResult(index, error=_KILLED)
                         continue
                     idle.append(pipe)
-                    result = attempt(pickle.loads, index, content)
+                    result = _attempt(pickle.loads, index, content)
                     answer = TaskResult(index, error=result.error) if result.error else result.value
                     if isinstance(answer, Stopped):
                         raise answer
                     yield replace(answer, index=index)
             for index, _ in left:
-                yield TaskResult(index, error=f"not begun: all workers ended before ({KILLED.strip()})\n")
+                yield TaskResult(index, error=f"not begun: all workers ended before ({_KILLED.strip()})\n")
 
 
-def _elsewhere(work: Work) -> Work:
+def _elsewhere(work: _Work) -> _Work:
     """Return the work for another process, which imports the parts that the user named here."""
     parts = admitted()
     return partial(_with_parts, parts, work) if parts else work
 
 
-def _with_parts(parts: Sequence[tuple[str, str]], work: Work, task: Any) -> Any:
+def _with_parts(parts: Sequence[tuple[str, str]], work: _Work, task: Any) -> Any:
     admit_all(parts)
     return work(task)
 
@@ -244,7 +244,7 @@ def _starting() -> Iterator[None]:
 
     A terminal sends it to all processes; the parent ends the others.
     """
-    added = [name for name in THREADS if name not in os.environ]
+    added = [name for name in _THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(added, "1"))
     resource_tracker.ensure_running()  # which would unblock the signal
     if sys.platform != "win32":
@@ -279,7 +279,7 @@ class Cluster:
         """CPUs of the cluster."""
         return int(_ray(self).cluster_resources().get("CPU", 1))
 
-    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+    def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=3)(_answer)
@@ -307,7 +307,7 @@ def _received(ray: Any, reference: Any, index: int) -> TaskResult | Stopped:
     try:
         answer: TaskResult | Stopped = ray.get(reference)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        return TaskResult(index, error=f"{error}\n{KILLED}")  # more often than it may be
+        return TaskResult(index, error=f"{error}\n{_KILLED}")  # more often than it may be
     except ray.exceptions.RayError as error:
         return TaskResult(index, error=f"{error}\n")
     return answer
@@ -321,7 +321,7 @@ def _ray(cluster: Cluster) -> Any:
         raise ImportError(str(missing_package("ray", "cluster"))) from None  # of another extra than the command's
     if not ray.is_initialized():
         folders = [str(Path(str(importlib.import_module(name).__file__)).parent) for name in cluster.packages]
-        environment = {"py_modules": folders, "env_vars": dict.fromkeys(THREADS, "1")}
+        environment = {"py_modules": folders, "env_vars": dict.fromkeys(_THREADS, "1")}
         ray.init(cluster.address, runtime_env=environment, log_to_driver=False, logging_level="error")
     return ray
 

@@ -66,18 +66,18 @@ def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Seque
         writer.close()
 
 
-Writer = Callable[[Path, Sequence[Callable[[], Pixels]], Sequence[int], float], None]
+_Writer = Callable[[Path, Sequence[Callable[[], Pixels]], Sequence[int], float], None]
 
-WRITERS: Mapping[str, Writer] = {".gif": write_gif, ".mp4": write_mp4}
+_WRITERS: Mapping[str, _Writer] = {".gif": write_gif, ".mp4": write_mp4}
 """By the end of the file's name."""
 
 
-def writer_for(path: Path) -> Writer:
+def writer_for(path: Path) -> _Writer:
     """Choose a writer by the file's name; ``ValueError`` if there is none, or no folder for the file."""
-    check_name("out", path.suffix.lower(), WRITERS)
+    check_name("out", path.suffix.lower(), _WRITERS)
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise ValueError(f"out: expected a file in a folder that exists, got {str(path)!r}")
-    return WRITERS[path.suffix.lower()]
+    return _WRITERS[path.suffix.lower()]
 
 
 def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:

@@ -6,7 +6,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.problem import checked_problem
 
-BOUND_TOLERANCE = 1e-6  # Relative distance to the optimum at which `upper_bound` stops refining
+_BOUND_TOLERANCE = 1e-6  # Relative distance to the optimum at which `upper_bound` stops refining
 
 
 def upper_bound(
@@ -16,7 +16,7 @@ def upper_bound(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> FloatArray:
-    """Goodput that no decision exceeds, refined to within `BOUND_TOLERANCE` of the optimum.
+    """Goodput that no decision exceeds, refined to within 1e-6 of the optimum.
 
     It bounds the best value of this problem from above, by branch and bound:
 
@@ -62,4 +62,4 @@ def upper_bound(
     """
     state = checked_state(scenario, state)
     problem = checked_problem(scenario, state, weights, fixed_length, tpot)
-    return certified_lengths(problem, BOUND_TOLERANCE).bound.reshape(state.draft_time.shape[:-1])
+    return certified_lengths(problem, _BOUND_TOLERANCE).bound.reshape(state.draft_time.shape[:-1])

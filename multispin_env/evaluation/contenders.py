@@ -23,10 +23,10 @@ from multispin_env.physics.types import Decision, Observed, SystemState
 Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
-Named = Controller[Any, Any] | PlugIn
+_Named = Controller[Any, Any] | PlugIn
 """A thing with a name."""
 
-Contender = Named | Policy | Agent
+Contender = _Named | Policy | Agent
 """Controllers see the true state, plug-ins what may be observed, all others the observations."""
 
 Decide = Callable[[SystemState], Decision]
@@ -65,7 +65,7 @@ def native(env: Any) -> MultiSpinVectorEnv:
     return base
 
 
-def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Named:
+def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> _Named:
     """Make a controller, or a plug-in of one, for a vector environment from its name.
 
     Without estimators (``"optimal"``, or ``"optimal+clairvoyant"``) it will know the truth, with them

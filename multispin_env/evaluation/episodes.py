@@ -118,7 +118,7 @@ def unseen(name: str) -> None:
 def make_episode_env(config: EnvConfig, episodes: int, **options: Any) -> VectorEnv[Any, Any, Any]:
     """Make the vector environment whose copies are the episodes, n ≥ 2; options as of `EnvConfig.make_vec`."""
     env = config.make_vec(check_integer("episodes", episodes, 2), **options)
-    rounds_of(native(env))
+    _rounds_of(native(env))
     return env
 
 
@@ -138,7 +138,7 @@ def play_episodes(
     number of rounds, with seconds of simulated time, the mean over episodes.
     """
     base = native(env)
-    rounds = rounds_of(base)
+    rounds = _rounds_of(base)
     keys = base.variant.comparison.info
     chosen = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = deciding(chosen, base)
@@ -176,7 +176,7 @@ def play_system(
     if not base.variant.comparison.states:
         variant = type(base.variant).__name__
         raise ValueError(f"system: expected an environment whose rounds are independent for {name!r}, got {variant}")
-    system, rounds, users = SYSTEMS[name], rounds_of(base), base.scenario.num_users
+    system, rounds, users = SYSTEMS[name], _rounds_of(base), base.scenario.num_users
     assert rounds is not None  # independent rounds never end by themselves
     nothing = np.zeros_like(env.action_space.sample())
     stats, keys = EpisodeStats.empty(base.num_envs, users), base.variant.comparison.info
@@ -202,7 +202,7 @@ def play_system(
     return stats
 
 
-def rounds_of(base: MultiSpinVectorEnv) -> int | None:
+def _rounds_of(base: MultiSpinVectorEnv) -> int | None:
     """Rounds of an episode, ``None`` where it ends by itself; ``ValueError`` where it never ends."""
     if base.max_episode_steps == -1 and base.variant.family.max_episode_steps is None:
         return None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 STEPS = 96
 """Of `steps_hash`: episodes of environments with their defaults, and of tasks of the suite, end within them."""
 
-SIZES = (1.0, 0.1)
+_SIZES = (1.0, 0.1)
 """Of the actions, in turn: with large ones most rounds wait so long for one device that nothing else counts."""
 
 
@@ -51,7 +51,7 @@ def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
     add(*env.reset(seed=seed))
     rng, shape = np.random.default_rng(0), env.action_space.shape
     for step in range(STEPS):
-        action = SIZES[step % len(SIZES)] * rng.uniform(-1.0, 1.0, shape)
+        action = _SIZES[step % len(_SIZES)] * rng.uniform(-1.0, 1.0, shape)
         observation, reward, terminated, truncated, info = env.step(action.astype(np.float32))
         add(observation, {"reward": reward, "terminated": terminated, "truncated": truncated}, info)
     return sha256.hexdigest()

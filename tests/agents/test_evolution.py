@@ -9,7 +9,6 @@ import torch as th
 from torch import nn
 
 import multispin_env as ms
-from agents.base import tuning_for
 from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
 from agents.policies import policy_of
 from agents.vec_env import first_seed, make_vec_env
@@ -27,7 +26,7 @@ def settings_of(env_id=CLOSED, action="tuned", **arguments):
 def model_of(settings=None, agent=SMALL, seed=0, env_id=CLOSED):
     settings = settings_of() if settings is None else settings
     env = make_vec_env(settings, agent.num_envs, None, seed=0)
-    return agent.build(env, lambda progress: progress, seed=seed, device="cpu", tuning=tuning_for(settings))
+    return agent.for_environment(settings).build(env, lambda progress: progress, seed=seed, device="cpu")
 
 
 def test_a_population_is_its_networks_one_by_one(rng):

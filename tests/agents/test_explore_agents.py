@@ -7,7 +7,6 @@ import pytest
 
 import agents
 import multispin_env as ms
-from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, save_checkpoint
 from agents.models import ROOT, of_package, of_run
 from agents.runs import CONFIG, load_config
@@ -28,7 +27,7 @@ def runs(tmp_path):
     config, _ = load_config(folder)
     agent = agents.AGENTS.load(config.agent)
     env = make_vec_env(config.env, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.env))
+    model = agent.for_environment(config.env).build(env, lambda progress: progress, 0, "cpu")
     save_checkpoint(folder / MODEL, Checkpoint.of(model, 1.0))
     return folder.parent
 

@@ -16,7 +16,6 @@ import torch as th
 
 import multispin_env as ms
 from agents import AGENTS, tracing, train
-from agents.base import tuning_for
 from agents.cards import CARD, exported_card, is_foreign
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.models import load_run_model
@@ -54,7 +53,7 @@ def runs(quick_prices, tmp_path_factory):
         save_config(folder, config, Limits())
         settings = AGENTS.load(agent)
         env = make_vec_env(config.env, settings.num_envs, 4, 0)
-        model = settings.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.env))
+        model = settings.for_environment(config.env).build(env, lambda progress: progress, 0, "cpu")
         with th.no_grad():
             for parameter in model.policy.parameters():
                 parameter.add_(0.2 * th.randn_like(parameter))

@@ -11,7 +11,6 @@ import pytest
 import agents
 from agents import checkpoints, tracing
 from agents import training as train_command
-from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.measures import Measure
 from agents.models import ROOT, SCORE, read
@@ -66,7 +65,7 @@ def add_network(folder):
     config, _ = load_config(folder)
     agent = agents.AGENTS.load(config.agent)
     env = make_vec_env(config.env, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.env))
+    model = agent.for_environment(config.env).build(env, lambda progress: progress, 0, "cpu")
     save_checkpoint(folder / MODEL, Checkpoint.of(model, 1.0))
 
 

@@ -13,7 +13,7 @@ MODULE = """
 from dataclasses import dataclass
 from pathlib import Path
 from stable_baselines3 import A2C
-from agents.base import PLAIN, AnyEnvironment
+from agents.base import AnyEnvironment
 
 (Path(__file__).parent / "imported").touch()
 
@@ -23,8 +23,8 @@ class Plain(AnyEnvironment):
     num_envs: int = 4
     timesteps: int = 64
 
-    def build(self, env, remaining, seed, device, tuning=PLAIN):
-        return A2C("MultiInputPolicy", env, gamma=tuning.gamma, n_steps=8, seed=seed, device=device)
+    def build(self, env, remaining, seed, device):
+        return A2C("MultiInputPolicy", env, gamma=0.0, n_steps=8, seed=seed, device=device)
 
 
 AGENT, KIND, NUMBER = Plain(), Plain, 3
@@ -92,7 +92,7 @@ def test_it_plays_in_the_suite(module):
         ("mine.lerner:AGENT", "got 'mine.lerner:AGENT' (No module named 'mine.lerner')"),
         ("mine.learner:AGNT", "got 'mine.learner:AGNT' (module 'mine.learner' has no attribute 'AGNT')"),
         (":AGENT", "got ':AGENT' (Empty module name)"),
-        ("mine.learner:NUMBER", "an object that follows AgentSettings, with num_envs, timesteps, check, build, got 3"),
+        ("mine.learner:NUMBER", "with num_envs, timesteps, check, for_environment, build, got 3"),
         ("mine.learner:KIND", "an object that follows AgentSettings, got <class 'mine.learner.Plain'>"),
     ],
 )

@@ -8,8 +8,9 @@ import torch as th
 from gymnasium import spaces
 
 from agents import AGENTS
-from agents.base import CARE, HISTORY_LOG_STD, LATE, PLAIN, ROOT, CosineRate, LinearRate, Tuning, tuning_for
+from agents.base import CosineRate, LinearRate
 from agents.policies import Beside, Codes, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
+from agents.ppo import PPOSettings
 from agents.runs import own_arguments
 from agents.sac import JointValue
 from agents.vec_env import make_vec_env
@@ -210,15 +211,52 @@ def settings(env_id="MultiSpin/Heterogeneous-v0", **arguments):
     return EnvConfig.of(env_id, Scenario.preset("llama2", num_users=2), **arguments)
 
 
-def test_late_reports_ask_for_more_exploration():
-    known = replace(PLAIN, column_log_std=ROOT)  # bandwidth, the second column, is best as it is
-    assert tuning_for(settings()) == known
-    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == replace(
-        known, history_log_std=HISTORY_LOG_STD
-    )
-    assert tuning_for(replace(settings(), action="lengths")) == PLAIN
-    assert tuning_for(settings("MultiSpin/Homogeneous-v0")) == replace(known, care=CARE)
-    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) == LATE
+KNOWN = PPOSettings()
+RESIDUAL = replace(KNOWN, column_log_std=(0.0, -2.5))  # bandwidth, the second column, is best as it is
+CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
+VERIFICATIONS = {
+    **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
+    **{"trace": 0.1, "timed": True, "last_std": 0.0},
+}
+NUMBERS = [
+    ("Heterogeneous-v0", {}, RESIDUAL),
+    ("Heterogeneous-v0", {"action": "lengths"}, KNOWN),
+    ("Homogeneous-v0", {}, replace(RESIDUAL, **CAREFUL)),
+    ("DelayedChannel-v0", {"delay": 0}, replace(RESIDUAL, log_std=-1.5)),
+    ("DelayedChannel-v0", {"delay": 1}, replace(KNOWN, **CAREFUL, log_std=-2.0, bandwidth=0.4)),
+    ("DraftAhead-v0", {}, replace(RESIDUAL, log_std=-1.5, gamma=0.9)),
+    ("Continuous-v0", {"action": "plain"}, replace(KNOWN, **VERIFICATIONS, gamma=0.5)),
+    ("Serving-v0", {"action": "residual"}, replace(KNOWN, **VERIFICATIONS, gamma=0.8, column_log_std=(0, -1, -1))),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "numbers"), NUMBERS)
+def test_numbers_of_ppo_by_environment(name, arguments, numbers):
+    """Those that Stable-Baselines3 gets: nothing is multiplied or added to them on the way."""
+    config = settings(f"MultiSpin/{name}", **arguments)
+    assert KNOWN.for_environment(config) == numbers
+    model = numbers.build(make_vec_env(config, KNOWN.num_envs, 64, 0), lambda progress: progress, 0, "cpu")
+    used = (model.n_steps, model.n_epochs, model.learning_rate(1.0), model.clip_range(1.0), model.gae_lambda)
+    assert used == (numbers.rollout_rounds, numbers.epochs, numbers.learning_rate, numbers.clip_range, numbers.trace)
+    assert (model.gamma, model.policy.width) == (numbers.gamma, numbers.width)
+    wanted = numbers.log_std + np.array([*numbers.column_log_std, 0.0, 0.0, 0.0])[: model.policy.columns]
+    assert model.policy.log_std.tolist() == pytest.approx(wanted.tolist())
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "changed"),
+    [
+        ("sac", "DelayedChannel-v0", {"log_std": -2.0, "bandwidth": 0.4}),
+        ("sac", "DraftAhead-v0", {"gamma": 0.9}),
+        ("apg", "DelayedChannel-v0", {"bandwidth": 0.4}),
+        ("evolution", "DraftAhead-v0", {}),
+        ("evolution", "Continuous-v0", {"last_std": 0.0}),
+        ("evolution", "Serving-v0", {"last_std": 0.0, "warm_up": 3.0, "seconds": 12.0}),
+    ],
+)
+def test_numbers_of_other_agents_by_environment(agent, name, changed):
+    usual = AGENTS.load(agent)
+    assert usual.for_environment(settings(f"MultiSpin/{name}")) == replace(usual, **changed)
 
 
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -240,7 +278,7 @@ PAIRS = [
 def model(agent, settings, env_id):
     chosen = AGENTS.load(agent)
     env = make_vec_env(settings, chosen.num_envs, 64, 0)
-    built = chosen.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
+    built = chosen.for_environment(settings).build(env, lambda progress: progress, 0, "cpu")
     with th.no_grad():  # untrained heads answer almost nothing: give them something to say
         for parameter in built.policy.parameters():
             parameter.add_(0.15 * th.randn_like(parameter))
@@ -309,12 +347,13 @@ def test_log_probability_agrees_with_its_own_actions(env_id):
 
 
 @pytest.mark.parametrize("agent", ["ppo", "sac"])
-def test_exploration_and_first_bandwidth_are_the_agents_own_and_what_the_environment_adds(agent):
+def test_exploration_and_first_bandwidth_are_those_of_the_settings(agent):
     chosen, settings = AGENTS.load(agent), settings_of(FULL, 2)
     env = make_vec_env(settings, chosen.num_envs, 64, 0)
-    built = chosen.build(env, lambda progress: progress, 0, "cpu", Tuning(gamma=0.25, log_std=0.5, bandwidth=0.5))
+    changed = replace(chosen, gamma=0.25, log_std=-2.0, bandwidth=0.5)
+    built = changed.build(env, lambda progress: progress, 0, "cpu")
     assert built.gamma == 0.25
-    assert built.policy_kwargs["log_std_init"] == chosen.log_std + 0.5
+    assert built.policy_kwargs["log_std_init"] == -2.0
     actions, _ = built.predict(played(FULL, settings), deterministic=True)
     assert np.abs(actions - [0.0, 0.5]).max() < 0.1
 

@@ -8,7 +8,6 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 
-from agents.base import Tuning, tuning_for
 from agents.policies import EquivariantActorCritic
 from agents.ppo import PPOSettings, Proximal, Rollout, gains
 from agents.vec_env import make_vec_env
@@ -24,7 +23,7 @@ def vector():
 
 
 def trained(gamma, rollouts=1, **changes):
-    model = replace(SMALL, **changes).build(vector(), lambda x: x, 0, "cpu", Tuning(gamma))
+    model = replace(SMALL, gamma=gamma, **changes).build(vector(), lambda x: x, 0, "cpu")
     model.set_logger(configure(None, []))
     return model.learn(rollouts * COPIES * STEPS)
 
@@ -104,7 +103,7 @@ def test_critics_learn_where_they_count():
     model = trained(0.25)
     assert type(model) is Proximal
     assert model.policy.critic
-    start = SMALL.build(vector(), lambda x: x, 0, "cpu", Tuning(0.25)).policy.state_dict()
+    start = replace(SMALL, gamma=0.25).build(vector(), lambda x: x, 0, "cpu").policy.state_dict()
     learnt = model.policy.state_dict()
     assert not any(th.equal(learnt[key], start[key]) for key in start if "value_net" in key)
 
@@ -113,7 +112,7 @@ def test_critics_learn_where_they_count():
 def test_the_discount_is_that_of_the_environment(env_id):
     config = EnvConfig.of(env_id, num_users=USERS)
     env = make_vec_env(config, COPIES, SHORT, seed=1)
-    model = SMALL.build(env, lambda x: x, 0, "cpu", tuning_for(config))
+    model = SMALL.for_environment(config).build(env, lambda x: x, 0, "cpu")
     assert model.rollout_buffer.gamma == config.variant.learning.discount
     assert model.policy.critic == (env_id != FULL)
 

@@ -9,7 +9,6 @@ from stable_baselines3.common.logger import configure
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.base import tuning_for
 from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from agents.vec_env import make_vec_env
 from multispin_env.envs.config import EnvConfig
@@ -18,7 +17,7 @@ FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "Mul
 
 AGENT = {
     "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
-    "timed ppo": (CONTINUOUS, {"rollout_rounds": 4, "batch_size": 8}, 48),  # knows its own rate
+    "timed ppo": (CONTINUOUS, {"batch_size": 8}, 48),  # knows its own rate
     "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
     "apg": (FAIR, {"users": (2,)}, 40),  # has a second network, and its optimiser
 }
@@ -36,9 +35,9 @@ def settings_of(env_id):
 
 
 def built(name, seed):
-    settings = replace(AGENTS.load(name.split()[-1]), num_envs=4, **AGENT[name][1])
-    tuning = tuning_for(settings_of(AGENT[name][0]))
-    model = settings.build(vector(name, seed), lambda progress: progress, seed, "cpu", tuning)
+    env_id, small, _ = AGENT[name]
+    settings = replace(AGENTS.load(name.split()[-1]).for_environment(settings_of(env_id)), num_envs=4, **small)
+    model = settings.build(vector(name, seed), lambda progress: progress, seed, "cpu")
     model.set_logger(configure(None, []))
     return model
 

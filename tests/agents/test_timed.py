@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
-from agents.base import tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
 from agents.models import load_run_model
@@ -45,8 +45,8 @@ def settings_of(env_id, **arguments):
 def fresh(env_id, **arguments):
     """An untrained model."""
     settings = settings_of(env_id, **arguments)
-    env, small = make_vec_env(settings, COPIES, None, seed=3), PPOSettings(COPIES, 1, 40, 100)
-    model = small.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
+    small = replace(SETTINGS.for_environment(settings), num_envs=COPIES, rollout_rounds=160, batch_size=100)
+    model = small.build(make_vec_env(settings, COPIES, None, seed=3), lambda progress: progress, 0, "cpu")
     model.set_logger(configure(None, []))
     return model
 
@@ -188,7 +188,7 @@ def test_it_wants_to_know_durations():
     model = fresh(CONTINUOUS)
     assert isinstance(model, TimedPPO)
     with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which knows durations, got VecMonitor"):
-        PPOSettings().build(VecMonitor(model.env), lambda x: x, 0, "cpu", tuning_for(settings_of(CONTINUOUS)))
+        PPOSettings(timed=True).build(VecMonitor(model.env), lambda x: x, 0, "cpu")
 
 
 LONGER = {
@@ -203,7 +203,7 @@ def longer(env_id, action="residual"):
 
 def untrained(env_id, settings, seed=0):
     env = make_vec_env(settings, SETTINGS.num_envs, None, seed)
-    return SETTINGS.build(env, lambda progress: progress, seed, "cpu", tuning_for(settings))
+    return SETTINGS.for_environment(settings).build(env, lambda progress: progress, seed, "cpu")
 
 
 def zero(settings):

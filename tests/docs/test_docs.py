@@ -199,6 +199,37 @@ def test_the_table_of_symbols_names_what_exists():
         assert hasattr(holder, name) or name in {field.name for field in fields(holder)}
 
 
+ARCHITECTURE = DOCS / "reference" / "architecture.md"
+WHERE = [
+    [cell.strip(" `") for cell in line.strip("|").split("|")] for line in table(ARCHITECTURE, "| where is | file |")[2:]
+]
+PLACES = (
+    *("Objective", "RoundsCodec", "Acceptance", "oracle", "MultiSpinVectorEnv", "register_environment", "rate_bound"),
+    *("PPOSettings", "Score", "VerificationLaw", "Renderer", "capacity"),
+)
+
+
+def test_the_page_of_the_architecture_begins_with_where_what_is():
+    assert re.findall(r"^## (.*)", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)[0] == "Where is ..."
+    assert {name for _, _, name in WHERE} >= set(PLACES)
+
+
+@pytest.mark.parametrize(("_", "file", "name"), WHERE, ids=[row[0] for row in WHERE])
+def test_what_is_sought_is_defined_in_the_file(_, file, name):
+    body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+    assigned = [getattr(node, "targets", [getattr(node, "target", None)])[0] for node in body]
+    assert name in [getattr(node, "name", None) for node in body] + [getattr(target, "id", None) for target in assigned]
+
+
+@pytest.mark.parametrize("page", [ARCHITECTURE, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_files_that_are_named_in_words_exist(page):
+    """From the root or from the package; those without a folder stand beside one that was named with it."""
+    files = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")}
+    files |= {file.removeprefix("multispin_env/") for file in files} | {file.rpartition("/")[2] for file in files}
+    named = re.findall(r"`([\w./]+\.py)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if name not in files] == []
+
+
 def test_the_picture_of_the_rooms_names_every_folder():
     named = " ".join(name for name, _ in tool("architecture").ROOMS).split()
     package = Path(ms.__file__).parent

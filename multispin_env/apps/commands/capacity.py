@@ -46,12 +46,12 @@ from multispin_env.simulation.capacity import (
     rule_names,
 )
 
-DESCRIPTION = """The largest load at which a share of the requests is within all limits of a service level, by
+_DESCRIPTION = """The largest load at which a share of the requests is within all limits of a service level, by
 simulation: for each controller, for a server alone (autoregressive) and for one that drafts for all (colocated).
 
 Requests/s of K devices together; with --rate-per-user, devices, each of which sends so many requests/s."""
 
-DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
+_DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +63,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controllers",
         nargs="+",
-        default=DEFAULT_CONTROLLERS,
+        default=_DEFAULT_CONTROLLERS,
         metavar="NAME",
         help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with a modifier, "
-        f"as greedy+deadlines (default {' '.join(DEFAULT_CONTROLLERS)})",
+        f"as greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})",
     )
     _add_level(parser)
     _add_requests(parser)
@@ -277,7 +277,7 @@ def _title(scenario: Scenario, options: argparse.Namespace) -> str:
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     (
         "--num-users 8 --e2el 0.5 --e2el-per-token 0.08 --percent 90",
         "--scenario qwen3.5 --server a100-32b --ttft 0.5 --tpot 0.04 --set payload=ids min_draft_length=0",

@@ -62,15 +62,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(parser, "controllers", parts=False)
 
 
-Answers = dict[str, EpisodeStats | ContenderError]
+_Answers = dict[str, EpisodeStats | ContenderError]
 
 
-def play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> Answers:
+def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Answers:
     """Play the same episodes with each contender; returns what it earned, or why it could not."""
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
             return {name: played(cases, name, progress.begin(name)) for name in names}
-    found: Answers = {}
+    found: _Answers = {}
     with Tally(len(names), executor.width) as tally:
         for result in executor.results(partial(played, replace(cases)), names):  # a copy, without environments
             name = names[result.index]
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int | None:
     cases = Episodes(config, options.episodes, options.seed, steps)
     metric = chosen_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)
-    answers = play_all(cases, tuple(plays), executor)
+    answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:
         _show(options, cases, compared(cases, stats, reference if reference in stats else next(iter(stats)), metric))

@@ -18,12 +18,12 @@ from multispin_env.files import MIB, parse_json, read_limited
 from multispin_env.physics.types import SystemState
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
-Record = dict[str, Any]
+_Record = dict[str, Any]
 """One device as it was read: by its columns, texts and numbers. Optional cells that are empty are left out."""
 
 
 @dataclass(frozen=True)
-class Column:
+class _Column:
     """A column of numbers, in the interval from ``low`` to ``high``, and how one becomes the unit of the model."""
 
     low: float
@@ -38,15 +38,15 @@ def _efficiency(snr_db: float) -> float:
 
 
 COLUMNS = {
-    "draft_time_s": Column(0.0, 1e6, open_low=True),
-    "draft_time_ms": Column(0.0, 1e9, open_low=True, convert=lambda value: value * MS),
-    "spectral_efficiency": Column(1e-30, 1e6),
-    "snr_db": Column(-300.0, 300.0, convert=_efficiency),
-    "acceptance_rate": Column(0.0, 1.0),
-    "weight": Column(0.0, 1e9),
+    "draft_time_s": _Column(0.0, 1e6, open_low=True),
+    "draft_time_ms": _Column(0.0, 1e9, open_low=True, convert=lambda value: value * MS),
+    "spectral_efficiency": _Column(1e-30, 1e6),
+    "snr_db": _Column(-300.0, 300.0, convert=_efficiency),
+    "acceptance_rate": _Column(0.0, 1.0),
+    "weight": _Column(0.0, 1e9),
 }
 
-NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
+_NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
 """One column of each group, in the order of the fields of `SystemState`."""
 
 NAMES = ("name", *COLUMNS)
@@ -95,7 +95,7 @@ def _text(file: Path, where: str) -> str:
         raise ValueError(f"{where}: {error}") from None
 
 
-def _csv_records(text: str, where: str) -> list[Record]:
+def _csv_records(text: str, where: str) -> list[_Record]:
     try:
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in line)]
     except csv.Error as error:
@@ -125,7 +125,7 @@ def _number(name: str, cell: str) -> float | str:
         return cell
 
 
-def _json_records(text: str, where: str) -> list[Record]:
+def _json_records(text: str, where: str) -> list[_Record]:
     try:
         rows = parse_json(text, parse_int=float)
     except ValueError as error:
@@ -146,15 +146,15 @@ def _check_columns(names: Iterable[str], where: str) -> None:
         check_name(f"{where}, column", name, NAMES)
         if columns.count(name) > 1:
             raise ValueError(f"{where}, column: expected {name!r} once, got it twice")
-    for group in NEEDED:
+    for group in _NEEDED:
         given = [name for name in group if name in columns]
         if len(given) != 1:
             raise ValueError(f"{where}, columns: expected exactly one of {list(group)}, got {given or columns}")
 
 
-def _devices(records: list[Record], where: str) -> Devices:
+def _devices(records: list[_Record], where: str) -> Devices:
     numbered = [(record, f"{where}, row {row}") for row, record in enumerate(records, start=1)]
-    needed = [np.array([_needed(record, group, place) for record, place in numbered]) for group in NEEDED]
+    needed = [np.array([_needed(record, group, place) for record, place in numbered]) for group in _NEEDED]
     names = tuple(
         check_label(f"{place}, name", record.get("name", str(row)))
         for row, (record, place) in enumerate(numbered, start=1)
@@ -167,7 +167,7 @@ def _devices(records: list[Record], where: str) -> Devices:
     return Devices(names, SystemState(*needed), weights)
 
 
-def _needed(record: Record, group: tuple[str, ...], place: str) -> float:
+def _needed(record: _Record, group: tuple[str, ...], place: str) -> float:
     """The one number of a group of columns."""
     for name in group:
         if name in record:

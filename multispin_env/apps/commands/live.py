@@ -41,7 +41,7 @@ from multispin_env.units import MS
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
 
-DESCRIPTION = """Real models draft and verify for emulated devices: what was predicted beside what was realised.
+_DESCRIPTION = """Real models draft and verify for emulated devices: what was predicted beside what was realised.
 
 In a round the controller decides from what a server sees; each device really drafts so many tokens, the server
 really verifies all drafts in one batch, and both models keep and trim their caches. The clocks of devices and uplink
@@ -50,9 +50,9 @@ the same requests, devices and channels. Prompts are read between rounds, and th
 devices draft on while their drafts are sent and verified: by the scenario's clock, a token every draft time.
 """
 
-SUFFIXES = (".json", ".csv", ".png")
+_SUFFIXES = (".json", ".csv", ".png")
 
-FEWEST = 2
+_FEWEST = 2
 """Rounds that say anything about a spread."""
 
 
@@ -82,10 +82,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="devices draft ahead, with this guess at the server's token: greedy at temperature 0, else shared-seed "
         "(both are defaults) or independent",
     )
-    add_out_option(parser, ", ".join(SUFFIXES))
+    add_out_option(parser, ", ".join(_SUFFIXES))
 
 
-def live_scenario(options: argparse.Namespace) -> Scenario:
+def _live_scenario(options: argparse.Namespace) -> Scenario:
     """The scenario of the options; ``ValueError`` for a guess that does not fit the temperature."""
     scenario = chosen_scenario(options)
     fitting = ["shared-seed", "independent"] if options.temperature else ["greedy"]
@@ -97,7 +97,7 @@ def live_scenario(options: argparse.Namespace) -> Scenario:
     return scenario
 
 
-def task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
+def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
     """Index among the scenario's tasks of each prompt's, (P,); a scenario with one task has it for all prompts."""
     names = [task.name for task in scenario.tasks]
     if len(names) == 1:
@@ -109,7 +109,7 @@ def task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
     return np.array([names.index(prompts.tasks[task]) for task in prompts.task])
 
 
-def live_contenders(
+def _live_contenders(
     names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
 ) -> list[LiveContender]:
     """Make contenders, which have the same requests, devices, channels and random numbers."""
@@ -119,7 +119,7 @@ def live_contenders(
     users = scenario.num_users
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain goes on behind a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
-    task, order = task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
+    task, order = _task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
     air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     found = []
     for name in names:
@@ -130,8 +130,8 @@ def live_contenders(
     return found
 
 
-def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseException | None:
-    """Play in turns; returns what ended it early, as Ctrl-C or a model that fails, after `FEWEST` rounds of each."""
+def _play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseException | None:
+    """Play in turns; returns what ended it early, as Ctrl-C or a model that fails, after `_FEWEST` rounds of each."""
     try:
         with Progress(1) as progress:
             report = progress.begin(" beside ".join(one.name for one in contenders))
@@ -141,7 +141,7 @@ def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseExcep
                 report(number + 1, rounds)
     except (KeyboardInterrupt, MemoryError, ValueError) as error:
         complete = min(len(one.rounds) for one in contenders)
-        if complete < FEWEST:
+        if complete < _FEWEST:
             raise
         for contender in contenders:
             del contender.rounds[complete:]
@@ -150,7 +150,7 @@ def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseExcep
 
 
 @dataclass(frozen=True, eq=False)
-class RoundRecord:
+class _RoundRecord:
     """A row of the file of rounds: lists of the devices are divided by spaces, times are in seconds."""
 
     contender: str
@@ -191,23 +191,23 @@ class RoundRecord:
 
 def run(options: argparse.Namespace) -> int | None:
     """Load, play, compare, write and show."""
-    check_integer("rounds", options.rounds, FEWEST)
+    check_integer("rounds", options.rounds, _FEWEST)
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
-    scenario = live_scenario(options)
+    scenario = _live_scenario(options)
     names = [options.controller, options.beside]
     if names[0] == names[1]:
         raise ValueError(f"beside: expected another one than the controller, got {names[1]!r}")
     for name in names:
         live_plug_in(name, scenario, assumptions_of(scenario))
     prompts = read_prompts(options.prompts)
-    task_indices(scenario, prompts)
-    files = out_files(options.out, SUFFIXES)
+    _task_indices(scenario, prompts)
+    files = out_files(options.out, _SUFFIXES)
     check_matplotlib()
     pair = load_pair(options)
-    contenders = live_contenders(names, scenario, pair, prompts, options)
-    ended = play_in_turns(contenders, options.rounds)
-    write_files(contenders, files, options, pair)
+    contenders = _live_contenders(names, scenario, pair, prompts, options)
+    ended = _play_in_turns(contenders, options.rounds)
+    _write_files(contenders, files, options, pair)
     if ended is not None:
         played = len(contenders[0].rounds)
         print(f"stopped after {played} of {options.rounds} rounds; they are in {options.out}.*", file=sys.stderr)
@@ -215,7 +215,7 @@ def run(options: argparse.Namespace) -> int | None:
     return None
 
 
-def write_files(
+def _write_files(
     contenders: Sequence[LiveContender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair"
 ) -> None:
     """Write the three files and print the table."""
@@ -237,7 +237,7 @@ def write_files(
         **made_by(options, "torch", "transformers"),
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
-    rounds = [RoundRecord(one.name, *played) for one in contenders for played in enumerate(one.rounds, start=1)]
+    rounds = [_RoundRecord(one.name, *played) for one in contenders for played in enumerate(one.rounds, start=1)]
     write_output(to_csv(rounds), as_csv)
     small, large = (Path(model.name).name for model in (pair.draft, pair.target))  # paths are long
     title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
@@ -254,7 +254,7 @@ def write_files(
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     (
         "--scenario mine.toml --draft small --target large --prompts examples/prompts.jsonl --num-users 4 --out live",
         "--scenario mine.toml --target model.gguf --draft-bits 4 --prompts mine.txt --controller optimal+beta "

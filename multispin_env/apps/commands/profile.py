@@ -32,7 +32,7 @@ from multispin_env.checks import check_integer
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.server import Server
 
-DESCRIPTION = """How long the target model takes to verify drafts, by batch size and draft length, and the draft model
+_DESCRIPTION = """How long the target model takes to verify drafts, by batch size and draft length, and the draft model
 for a token; and the law of verification that fits these times.
 
 Writes STEM.toml, a profile for --server STEM.toml of every command; STEM.csv, each measured pass; STEM.png. The same
@@ -41,14 +41,14 @@ command goes on where it was stopped.
 With --table nothing is measured: times are those of the package aiconfigurator-core (extra tables), for many models on
 GPUs that you need not have."""
 
-SUFFIXES = (".toml", ".csv", ".png")
+_SUFFIXES = (".toml", ".csv", ".png")
 
 MEASURED = {"batches": (1, 2, 4, 8), "lengths": (0, 1, 4, 8, 16), "context": 128}
-LOOKED_UP = {"batches": tables.BATCHES, "lengths": tables.LENGTHS, "context": tables.CONTEXT}
+_LOOKED_UP = {"batches": tables.BATCHES, "lengths": tables.LENGTHS, "context": tables.CONTEXT}
 """Defaults of a profile that is measured, and of one from tables."""
 
-ONLY_MEASURED = {"draft_bits": None, "device": "cpu", "dtype": "float32", "repeats": 5, "seed": 0}
-ONLY_LOOKED_UP = {"tensor_parallel": 1}
+_ONLY_MEASURED = {"draft_bits": None, "device": "cpu", "dtype": "float32", "repeats": 5, "seed": 0}
+_ONLY_LOOKED_UP = {"tensor_parallel": 1}
 """Options with their defaults that only one of them has."""
 
 
@@ -93,7 +93,7 @@ def _cells(options: argparse.Namespace) -> list[PassCell]:
 
 def _outputs(stem: Path) -> tuple[Path, ...]:
     """Files to write; ``ValueError`` if one can't be, or is not of this command."""
-    files = out_files(stem, SUFFIXES)
+    files = out_files(stem, _SUFFIXES)
     if files[0].exists():
         try:
             Server.load(files[0])
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
         return
     _complete(options)
     profile = _measured(options) if options.table is None else _looked_up(options)
-    files = out_files(options.out, SUFFIXES)
+    files = out_files(options.out, _SUFFIXES)
     profile.server.save(files[0])
     save(partial(draw_profile, profile), SIZE, options.out, (files[-1].suffix,))
     print(aligned(HEADER, table_lines(profile)))
@@ -124,11 +124,11 @@ def _complete(options: argparse.Namespace) -> None:
             raise ValueError(f"{name}: expected {expected}, got none")
     check_model_options(options)
     measured = options.table is None
-    for name, default in (ONLY_LOOKED_UP if measured else ONLY_MEASURED).items():
+    for name, default in (_ONLY_LOOKED_UP if measured else _ONLY_MEASURED).items():
         if vars(options)[name] != default:
             where = "without" if measured else "with"
             raise ValueError(f"{name}: expected none {where} --table, got {vars(options)[name]!r}")
-    for name, value in (MEASURED if measured else LOOKED_UP).items():
+    for name, value in (MEASURED if measured else _LOOKED_UP).items():
         if vars(options)[name] is None:
             setattr(options, name, value)
 
@@ -177,7 +177,7 @@ def _measured(options: argparse.Namespace) -> Profile:
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     (
         "--target large --draft small --out mine-server",
         "--target large.gguf --batches 1 2 4 --lengths 0 2 6 --repeats 9 --out mine-server",

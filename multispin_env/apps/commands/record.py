@@ -59,7 +59,7 @@ from multispin_env.server import with_law
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
 
-DESCRIPTION = """How often the target model accepts what the draft model proposes: at each place of the target's own
+_DESCRIPTION = """How often the target model accepts what the draft model proposes: at each place of the target's own
 texts one token of the draft model, its probability of acceptance and the outcome. No draft length enters, so the record
 serves them all.
 
@@ -69,10 +69,10 @@ tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the
 Without models there are rates and no record: with --from-counts of each task, from a log of drafted and accepted
 tokens; with --counters from metrics pages of vLLM or SGLang, one a task; with --acceptance-length one for all."""
 
-PACKAGED = "packaged"
+_PACKAGED = "packaged"
 """Name of the package's record, where the name of a file may stand."""
 
-SOURCES = ("prompts", "from_counts", "counters", "acceptance_length", "read")
+_SOURCES = ("prompts", "from_counts", "counters", "acceptance_length", "read")
 """Options of which one says where the rates come from."""
 
 RATES = ("from_counts", "counters", "acceptance_length")
@@ -112,7 +112,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--read",
         metavar="FILE",
-        help=f"instead of models: show a record, .npz or '{PACKAGED}', with the tasks' names of a file of --scenario",
+        help=f"instead of models: show a record, .npz or '{_PACKAGED}', with the tasks' names of a file of --scenario",
     )
     add_scenario_options(parser)
     add_out_option(parser, ".npz, .toml, .json and .png", required=False)
@@ -129,9 +129,9 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can't be done, before anything is read or loaded."""
-    given = [name for name in SOURCES if vars(options)[name] is not None]
+    given = [name for name in _SOURCES if vars(options)[name] is not None]
     if len(given) != 1:
-        *most, last = (f"--{name.replace('_', '-')}" for name in SOURCES)
+        *most, last = (f"--{name.replace('_', '-')}" for name in _SOURCES)
         got = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
         raise ValueError(f"prompts: expected one of {', '.join(most)} and {last}, got {got}")
     if options.prompts is not None and options.target is None:
@@ -163,7 +163,7 @@ def run(options: argparse.Namespace) -> int | None:
         _count_engines(options, scenario)
         return None
     if options.read is not None:
-        path = None if options.read == PACKAGED else Path(options.read)
+        path = None if options.read == _PACKAGED else Path(options.read)
         records = load_records(path)
         _show(options, scenario, records, load_overlap(path, records), _names(options, scenario, records))
         return None
@@ -176,7 +176,7 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
         names = [task.name for task in scenario.tasks]
         check_integer("tasks of the scenario", len(names), records.num_tasks, records.num_tasks)
         return names
-    if options.read == PACKAGED:
+    if options.read == _PACKAGED:
         return "code", "math", "chat", "reading"
     return [f"task {index}" for index in range(records.num_tasks)]
 
@@ -321,11 +321,11 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
         *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
         *("mean over requests", "± requests"),
     )
-    lines = [count_line(one, rate) for one, rate in zip(counts, found, strict=True)]
+    lines = [_count_line(one, rate) for one, rate in zip(counts, found, strict=True)]
     print(f"{aligned(header, lines)}\n\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
 
 
-def count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
+def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
     """A line of the table of rates from counts."""
     numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
     plain, over_requests = f"{rate.low:.4f} to {rate.high:.4f}", (rate.low_over_requests, rate.high_over_requests)
@@ -374,14 +374,14 @@ def _write_rates(
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     (
         "--target big --draft small --prompts examples/prompts.jsonl --out mine",
         "--target big.gguf --draft-bits 4 --prompts prompts.txt --server mine-server.toml --out mine",
         "--from-counts log.csv --scenario qwen3.5 --out mine",
         "--counters code.txt chat.txt --out mine",
         "--acceptance-length 2.9 --drafted 4 --out mine",
-        f"--read {PACKAGED}",
+        f"--read {_PACKAGED}",
     ),
     add_options,
     run,

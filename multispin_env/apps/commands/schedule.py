@@ -21,7 +21,7 @@ from multispin_env.evaluation.statistics import aligned
 from multispin_env.scenario import Scenario
 from multispin_env.units import MS
 
-DESCRIPTION = """Draft length by batch size for a server that hosts both models, with the predicted speed-up over no
+_DESCRIPTION = """Draft length by batch size for a server that hosts both models, with the predicted speed-up over no
 drafting, as a table or as a server's configuration.
 
 It depends on the law of verification (--server, or that of the scenario), the draft model's time for a token (that of
@@ -92,9 +92,9 @@ def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace
     print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
 
 
-ScheduleWriter = Callable[[Sequence[Span], Scenario, argparse.Namespace], None]
+_ScheduleWriter = Callable[[Sequence[Span], Scenario, argparse.Namespace], None]
 
-FORMATS: MappingProxyType[str, ScheduleWriter] = MappingProxyType(
+FORMATS: MappingProxyType[str, _ScheduleWriter] = MappingProxyType(
     {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
 )
 """How a schedule is printed, by the names of the option."""
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     (
         "--scenario qwen3.5 --server a100-32b",
         "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",

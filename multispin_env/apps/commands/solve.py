@@ -38,8 +38,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
 
-DESCRIPTION = """Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or one
-length for all would give.
+_DESCRIPTION = """Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or
+one length for all would give.
 
 The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. One row is one
 device, and K is the number of rows. Columns:
@@ -50,12 +50,12 @@ device, and K is the number of rows. Columns:
 """
 
 
-COMPARED = ("uniform-bandwidth", "fixed")
+_COMPARED = ("uniform-bandwidth", "fixed")
 """What needs no optimizer: equal bandwidth with the best lengths, and one length for all."""
 
 
 @dataclass(frozen=True)
-class DeviceRow:
+class _DeviceRow:
     """What one device is told, and what comes of it."""
 
     name: str
@@ -68,7 +68,7 @@ class DeviceRow:
 
 
 @dataclass(frozen=True)
-class RivalRow:
+class _RivalRow:
     """What one controller reaches for the same devices."""
 
     name: str
@@ -78,15 +78,15 @@ class RivalRow:
 
 
 @dataclass(frozen=True)
-class PricedDecision:
+class _PricedDecision:
     """A decision, priced; what nobody asked for is ``None``."""
 
     goodput: float  # tokens/s
     weighted_goodput: float | None  # tokens/s, where devices have weights
     round_latency: float  # s
     verification_time: float  # s
-    devices: list[DeviceRow]
-    rivals: list[RivalRow]  # best first, those that are late for a device last
+    devices: list[_DeviceRow]
+    rivals: list[_RivalRow]  # best first, those that are late for a device last
     token_time: float | None = None  # s, that the slowest device waits for a token; where there is a TPOT
     tpot: float | None = None  # s, that each device may wait for a token
     free_time: float | None = None  # s, that the slowest device would wait without it
@@ -108,7 +108,7 @@ class PricedDecision:
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # the goodput shows it
 def solve(
     scenario: Scenario, devices: Devices, controller: str, certify: float | None = None, tpot: float | None = None
-) -> PricedDecision:
+) -> _PricedDecision:
     """Decide for the devices, of which the scenario has as many, price the decision and compare it.
 
     ``ValueError`` for an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad
@@ -128,14 +128,14 @@ def solve(
     reached = _value(outcome, devices.weights)
     if not 0.0 < reached < np.inf:
         raise ValueError(f"goodput: expected a finite number > 0, got {reached} tokens/s; the inputs are too extreme")
-    rivals = [RivalRow(controller, reached, 1.0, token_time)]
-    for name in COMPARED:
+    rivals = [_RivalRow(controller, reached, 1.0, token_time)]
+    for name in _COMPARED:
         if name != controller:
             rival = expected_outcome(scenario, devices.state, make_controller(name, scenario)(devices.state))
             value = _value(rival, devices.weights)
-            rivals.append(RivalRow(name, value, value / reached, _token_time(rival, tpot)))
+            rivals.append(_RivalRow(name, value, value / reached, _token_time(rival, tpot)))
     certificate = decision if isinstance(decision, CertifiedDecision) else None
-    return PricedDecision(
+    return _PricedDecision(
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else reached,
         round_latency=float(outcome.round_latency),
@@ -180,7 +180,7 @@ def _late(token_time: float | None, tpot: float | None) -> bool:
     return token_time is not None and tpot is not None and token_time > tpot * (1.0 + 1e-9)  # but for rounding
 
 
-def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outcome: Outcome) -> list[DeviceRow]:
+def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outcome: Outcome) -> list[_DeviceRow]:
     columns = (
         decision.draft_length,
         decision.bandwidth,
@@ -190,10 +190,10 @@ def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outco
         outcome.tokens,
     )
     rows = zip(devices.names, *(np.asarray(column).tolist() for column in columns), strict=True)
-    return [DeviceRow(*row) for row in rows]
+    return [_DeviceRow(*row) for row in rows]
 
 
-def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
+def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of devices."""
     header = "device", "draft length", "bandwidth (MHz)", "share (%)", "draft (ms)", "upload (ms)", "expected tokens"
     lines: list[Cells] = [
@@ -211,7 +211,7 @@ def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
     return header, lines
 
 
-def rival_cells(rows: list[RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
+def rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
     """Header and lines of the comparison."""
     kind = "weighted goodput" if weighted else "goodput"
     header: Cells = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
@@ -222,7 +222,7 @@ def rival_cells(rows: list[RivalRow], controller: str, weighted: bool) -> tuple[
     return (*header, "slowest device (ms a token)"), [(*line, time) for line, time in zip(lines, times, strict=True)]
 
 
-def summary(solution: PricedDecision) -> str:
+def summary(solution: _PricedDecision) -> str:
     """What the decision is worth, a line for each number."""
     latency, verification = solution.round_latency / MS, solution.verification_time / MS
     lines = {"goodput": f"{solution.goodput:.2f} tokens/s"}
@@ -250,7 +250,7 @@ RECORDED = (
 """Numbers of a decision in its JSON."""
 
 
-def to_record(solution: PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
+def to_record(solution: _PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything as JSON can hold it, in SI units; without what is infinite."""
     numbers = {name: getattr(solution, name) for name in RECORDED}
     rows = {"rows": [vars(row) for row in solution.devices], "comparison": [vars(row) for row in solution.rivals]}
@@ -304,13 +304,13 @@ def run(options: argparse.Namespace) -> None:
     elif options.csv != STDOUT:
         changed = changed_settings(parse_settings(options.set))
         system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
-        print(f"{system}, decided by {options.controller}\n\n{aligned(*device_cells(solution.devices))}")
+        print(f"{system}, decided by {options.controller}\n\n{aligned(*_device_cells(solution.devices))}")
         rivals = rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
         print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     (
         "examples/devices.csv",
         "--scenario qwen3.5 --total-bandwidth 5e6 --certify 1e-6 examples/devices.csv",

@@ -47,7 +47,7 @@ from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_own
 
-DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
+_DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
 
 Scores are 0 for uniformly random actions and 1 for the reference, which was played once when the suite was frozen."""
 
@@ -221,7 +221,7 @@ def run(options: argparse.Namespace) -> int | None:
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     (
         "",
         "run --agent stable_baselines3:PPO --seeds 5 --workers 2 --out my-entry",

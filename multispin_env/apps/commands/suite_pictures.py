@@ -12,19 +12,19 @@ from multispin_env.evaluation.suite.entries import CURVE
 from multispin_env.evaluation.suite.leaderboard import LeaderRow
 from multispin_env.evaluation.suite.statistics import profile
 
-LOOKS = [
+_LOOKS = [
     {"linestyle": line, "color": colour}
     for line, colour in product(("-", "--", ":"), (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK))
 ]
 """Of methods, in the order of the table."""
 
-SHOWN = (-0.1, 1.1)
+_SHOWN = (-0.1, 1.1)
 """Scores that are drawn; worse and better ones are cut off."""
 
 
 def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:
     """Draw ``profile.png``, and ``curves.png`` of methods that have curves."""
-    looks = dict(zip((row.method for row in rows), LOOKS * len(rows), strict=False))
+    looks = dict(zip((row.method for row in rows), _LOOKS * len(rows), strict=False))
     save(lambda figure: _profile(figure, rows, looks), (8.0, 4.5), folder / "profile", (".png",))
     learnt = [row for row in rows if row.curves is not None]
     if learnt:
@@ -34,7 +34,7 @@ def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:
 
 def _profile(figure: Any, rows: Sequence[LeaderRow], looks: dict[str, Any]) -> None:
     """Share of trainings above each score."""
-    axes, grid = figure.subplots(), np.linspace(*SHOWN, 241)
+    axes, grid = figure.subplots(), np.linspace(*_SHOWN, 241)
     for row in rows:
         share, low, high = profile(list(row.performances.values()), grid)
         axes.step(grid, share, where="post", label=row.method, **looks[row.method])
@@ -54,7 +54,7 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], looks: dict[str, Any]) -> No
             axes.plot(steps, scores.mean(-1), marker="o", markersize=3, label=row.method, **looks[row.method])
             band = {"color": looks[row.method]["color"], "alpha": 0.15, "linewidth": 0.0}
             axes.fill_between(steps, scores.min(-1), scores.max(-1), **band)
-        axes.set(title=name, xscale="log", ylim=SHOWN, xlabel="environment steps")
+        axes.set(title=name, xscale="log", ylim=_SHOWN, xlabel="environment steps")
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supylabel("score")

@@ -17,7 +17,7 @@ from multispin_env.apps.explore.page import VIEWS, answer, whole_page
 from multispin_env.apps.explore.settings import Places
 from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
 
-SENT = {
+_SENT = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -27,7 +27,7 @@ SENT = {
 """Headers of every answer: the browser loads nothing from elsewhere, and shows the page in no frame of another."""
 
 
-class Guard:
+class _Guard:
     """Refuses requests that another page sent, or that call this machine by a name that is not its own."""
 
     def __init__(self, app: ASGIApp, host: str, port: int) -> None:
@@ -45,7 +45,7 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SENT)
+                MutableHeaders(scope=message).update(_SENT)
             await send(message)
 
         app = self.app if problem is None else PlainTextResponse(problem, 403)
@@ -68,7 +68,7 @@ def _opens(headers: Headers) -> bool:
     return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
 
 
-ASSETS = files("multispin_env.apps.explore") / "assets"
+_ASSETS = files("multispin_env.apps.explore") / "assets"
 
 
 def make_app(places: Places, host: str, port: int) -> ASGIApp:
@@ -110,10 +110,10 @@ def make_app(places: Places, host: str, port: int) -> ASGIApp:
     routes = [
         Route("/", page),
         Route("/draw/{view}", draw),
-        Mount("/assets", StaticFiles(directory=str(ASSETS))),
+        Mount("/assets", StaticFiles(directory=str(_ASSETS))),
         Route("/{view}", page),
     ]
-    return Guard(Starlette(routes=routes), host, port)
+    return _Guard(Starlette(routes=routes), host, port)
 
 
 def _said(why: str, status: int, headers: dict[str, str] | None) -> Response:

@@ -56,9 +56,9 @@ def _web(colour: Colour) -> str:
 DRAFTING, UPLOADING, WAITING, VERIFYING = map(_web, (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING))
 """As in the films of ``multispin watch``."""
 
-MORE, LESS, INK, FAINT = map(_web, (style.ACCEPTED, style.REFUSED, style.INK, style.FAINT))
+_MORE, _LESS, _INK, _FAINT = map(_web, (style.ACCEPTED, style.REFUSED, style.INK, style.FAINT))
 
-LINES = tuple(map(_web, (style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK)))
+_LINES = tuple(map(_web, (style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK)))
 """Colours of lines, which colour-blind readers tell apart."""
 
 
@@ -110,7 +110,7 @@ def stacked_bars(label: str, parts: Iterable[tuple[float, str, str]], said: str)
 def signed(label: str, share: float, said: str) -> Markup:
     """One line with a bar to the right for more, or to the left for less; ``share`` is in [-1, 1]."""
     width = 50.0 * abs(share)
-    start, colour = (50.0, MORE) if share >= 0.0 else (50.0 - width, LESS)
+    start, colour = (50.0, _MORE) if share >= 0.0 else (50.0 - width, _LESS)
     bar = element("span", style=f"width:{width:.3f}%;margin-left:{start:.3f}%;background:{colour}")
     return element(
         "div",
@@ -121,16 +121,16 @@ def signed(label: str, share: float, said: str) -> Markup:
     )
 
 
-WIDTH, HEIGHT = 400.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 26.0, 40.0
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4")
+_WIDTH, _HEIGHT = 400.0, 250.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 26.0, 40.0
+_DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4")
 """Of lines, so that colour is not all that tells them apart."""
 
-Points = Sequence[tuple[float, float]]
+_Points = Sequence[tuple[float, float]]
 
 
 def line_chart(
-    name: str, lines: Mapping[str, Points], x: str, y: str, marks: Mapping[str, tuple[float, float]], below: str = ""
+    name: str, lines: Mapping[str, _Points], x: str, y: str, marks: Mapping[str, tuple[float, float]], below: str = ""
 ) -> Markup:
     """Lines over one axis, by their names, from 0 on, with some points marked and a sentence below.
 
@@ -143,19 +143,19 @@ def line_chart(
     top = step * ceil(most / step)
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        across = LEFT + point[0] / width * (WIDTH - LEFT - RIGHT)
-        return across, HEIGHT - BOTTOM - point[1] / top * (HEIGHT - TOP - BOTTOM)
+        across = _LEFT + point[0] / width * (_WIDTH - _LEFT - _RIGHT)
+        return across, _HEIGHT - _BOTTOM - point[1] / top * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [*_y_axis(top, step, y), *_x_axis(width, x, place)]
-    for (title, line), colour, dash in zip(lines.items(), LINES, DASHES, strict=False):
+    for (title, line), colour, dash in zip(lines.items(), _LINES, _DASHES, strict=False):
         path = " ".join(f"{across:.1f},{up:.1f}" for across, up in map(place, line))
         parts.append(
             element("polyline", points=path, fill="none", stroke=colour, stroke_width=2, stroke_dasharray=dash or None)
         )
         if title in marks:
             across, up = place(marks[title])
-            parts.append(element("circle", cx=f"{across:.1f}", cy=f"{up:.1f}", r=5, fill=colour, stroke=INK))
-    drawn = element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", class_="chart", role="img", aria_label=name)
+            parts.append(element("circle", cx=f"{across:.1f}", cy=f"{up:.1f}", r=5, fill=colour, stroke=_INK))
+    drawn = element("svg", *parts, viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}", class_="chart", role="img", aria_label=name)
     return element("figure", _legend(lines), drawn, element("figcaption", below, class_="about") if below else None)
 
 
@@ -168,10 +168,10 @@ def _ceiling(value: float) -> float:
 def _y_axis(top: float, step: float, title: str) -> list[Markup]:
     parts = []
     for number in range(round(top / step) + 1):
-        up = HEIGHT - BOTTOM - number * step / top * (HEIGHT - TOP - BOTTOM)
-        parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, stroke=FAINT))
-        parts.append(element("text", f"{number * step:g}", x=LEFT - 5, y=up + 4, text_anchor="end"))
-    parts.append(element("text", title, x=4, y=TOP - 14))
+        up = _HEIGHT - _BOTTOM - number * step / top * (_HEIGHT - _TOP - _BOTTOM)
+        parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=up, y2=up, stroke=_FAINT))
+        parts.append(element("text", f"{number * step:g}", x=_LEFT - 5, y=up + 4, text_anchor="end"))
+    parts.append(element("text", title, x=4, y=_TOP - 14))
     return parts
 
 
@@ -181,15 +181,15 @@ def _x_axis(width: float, title: str, place: Callable[[tuple[float, float]], tup
     for number in range(int(width / step) + 1):
         across, up = place((number * step, 0.0))
         parts.append(element("text", f"{number * step:g}", x=f"{across:.1f}", y=up + 16, text_anchor="middle"))
-    middle = (LEFT + WIDTH - RIGHT) / 2.0
-    parts.append(element("text", title, x=middle, y=HEIGHT - 6, text_anchor="middle"))
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2.0
+    parts.append(element("text", title, x=middle, y=_HEIGHT - 6, text_anchor="middle"))
     return parts
 
 
 def _legend(names: Iterable[str]) -> Markup:
     """Names with a piece of their line."""
     entries = []
-    for title, colour, dash in zip(names, LINES, DASHES, strict=False):
+    for title, colour, dash in zip(names, _LINES, _DASHES, strict=False):
         line = element("line", x2=26, y1=5, y2=5, stroke=colour, stroke_width=3, stroke_dasharray=dash or None)
         entries.append(element("li", element("svg", line, width=30, height=10, aria_hidden="true"), title))
     return element("ul", entries, class_="legend")

@@ -22,13 +22,13 @@ from multispin_env.evaluation.statistics import LEVEL, Cells
 from multispin_env.npz import read_file
 from multispin_env.physics.tokens import expected_tokens
 
-DRAFTS, DRAFTED, ACCEPTED, BY_POSITION = VLLM = (
+_DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
     "vllm:spec_decode_num_drafts",
     "vllm:spec_decode_num_draft_tokens",
     "vllm:spec_decode_num_accepted_tokens",
     "vllm:spec_decode_num_accepted_tokens_per_pos",
 )
-LENGTH, STEPS = SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
+_LENGTH, STEPS = _SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
 
 UNLIKELY = 0.01
 """Probability below which rates by position are said not to fall geometrically."""
@@ -172,7 +172,7 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
         raise ValueError(str(error).replace("path:", "counters:", 1)) from None
     try:
         series = _of_model(_series(text), model)
-        read = _vllm if any(name in series for name in VLLM) else _sglang
+        read = _vllm if any(name in series for name in _VLLM) else _sglang
         return read(Path(path).stem, series, drafted)
     except ValueError as error:
         raise ValueError(f"counters, {str(path)!r}: {error}") from None
@@ -182,13 +182,13 @@ def _series(text: str) -> _Series:
     """The series of both engines; others are not read."""
     series: dict[str, list[tuple[dict[str, str], float]]] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.startswith((*VLLM, *SGLANG)):
+        if not line.startswith((*_VLLM, *_SGLANG)):
             continue
         found = _LINE.fullmatch(line)
         if found is None:
             raise ValueError(f"line {number}: expected NAME{{LABELS}} VALUE, got {shown(line)}")
         name = found[1].removesuffix("_total")
-        if name in VLLM or name in SGLANG:  # and not the time it was created
+        if name in _VLLM or name in _SGLANG:  # and not the time it was created
             try:
                 value = check_real(name, float(found[3]), 0.0, LARGEST_COUNT)
             except ValueError:
@@ -197,7 +197,7 @@ def _series(text: str) -> _Series:
                 ) from None
             series.setdefault(name, []).append((dict(_LABEL.findall(found[2] or "")), value))
     if not series:
-        raise ValueError(f"expected a metrics page with {DRAFTS} (vLLM) or {LENGTH} (SGLang), got neither")
+        raise ValueError(f"expected a metrics page with {_DRAFTS} (vLLM) or {_LENGTH} (SGLang), got neither")
     return series
 
 
@@ -213,39 +213,39 @@ def _of_model(series: _Series, model: str | None) -> _Series:
 
 
 def _vllm(task: str, series: _Series, drafted: int | None) -> EngineCounts:
-    for name in VLLM:
+    for name in _VLLM:
         if name not in series:
             raise ValueError(f"expected the counter {name}, got none")
     if drafted is not None:
         raise ValueError(f"expected no --drafted, as the page counts them ({DRAFTED}), got {drafted}")
     by_position: dict[str, float] = {}
-    for labels, value in series[BY_POSITION]:
+    for labels, value in series[_BY_POSITION]:
         place = labels.get("position", "")
         by_position[place] = by_position.get(place, 0.0) + value
     places = [str(place) for place in range(len(by_position))]
     if set(by_position) != set(places):
-        raise ValueError(f"{BY_POSITION}: expected the positions 0, 1, ..., got {shown(sorted(by_position))}")
-    drafts = check_real(DRAFTS, _sum(series[DRAFTS]), 1.0)
+        raise ValueError(f"{_BY_POSITION}: expected the positions 0, 1, ..., got {shown(sorted(by_position))}")
+    drafts = check_real(_DRAFTS, _sum(series[_DRAFTS]), 1.0)
     tokens = check_real(DRAFTED, _sum(series[DRAFTED]), 1.0, drafts * len(places))
-    accepted = check_real(ACCEPTED, _sum(series[ACCEPTED]), 0.0, tokens)
+    accepted = check_real(_ACCEPTED, _sum(series[_ACCEPTED]), 0.0, tokens)
     counts = [drafts, *(by_position[place] for place in places)]
     if any(later > earlier for earlier, later in pairwise(counts)):
-        raise ValueError(f"{BY_POSITION}: expected counts ≤ {drafts:g} that never rise, got {shown(counts[1:])}")
+        raise ValueError(f"{_BY_POSITION}: expected counts ≤ {drafts:g} that never rise, got {shown(counts[1:])}")
     mean = 1.0 + accepted / drafts
     return EngineCounts(task, mean, tokens / drafts, int(drafts), tuple(int(count) for count in counts[1:]))
 
 
 def _sglang(task: str, series: _Series, drafted: int | None) -> EngineCounts:
-    if LENGTH not in series:
-        raise ValueError(f"expected the gauge {LENGTH}, got none")
+    if _LENGTH not in series:
+        raise ValueError(f"expected the gauge {_LENGTH}, got none")
     steps = sorted({value for _, value in series.get(STEPS, []) if value > 0.0})
     if drafted is not None:
         steps = sorted({*steps, float(drafted)})
     if len(steps) != 1:
         got = ", ".join(f"{one:g}" for one in steps) or "none"
         raise ValueError(f"expected one draft length, from {STEPS} or --drafted, got {got}")
-    busy = [value for _, value in series[LENGTH] if value > 0.0] or [0.0]  # an engine without drafts says 0
-    return EngineCounts(task, check_real(LENGTH, sum(busy) / len(busy), 1.0, steps[0] + 1.0), steps[0])
+    busy = [value for _, value in series[_LENGTH] if value > 0.0] or [0.0]  # an engine without drafts says 0
+    return EngineCounts(task, check_real(_LENGTH, sum(busy) / len(busy), 1.0, steps[0] + 1.0), steps[0])
 
 
 def _sum(found: list[tuple[dict[str, str], float]]) -> float:

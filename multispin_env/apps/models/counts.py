@@ -238,12 +238,12 @@ ALL = "all"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 """Of the tasks in a picture, which shows no more of them, and of batch sizes."""
 
-SUMMARY_COLUMNS = 3
+_SUMMARY_COLUMNS = 3
 """Panels in a row."""
 
 
 @dataclass(frozen=True)
-class RoundTokens:
+class _RoundTokens:
     """Tokens a round of one draft length, means over the prompts of a task."""
 
     draft_length: int
@@ -257,7 +257,7 @@ class RoundTokens:
 
 
 @dataclass(frozen=True)
-class TaskSummary:
+class _TaskSummary:
     """One task of a record, or all of them."""
 
     task: str
@@ -269,10 +269,10 @@ class TaskSummary:
     rate: float
     """α of the i.i.d. formula, mean over prompts (see `prompt_rates`)."""
     prompt_std: float  # standard deviation of α between prompts
-    rounds: tuple[RoundTokens, ...]  # for L = 1..16
+    rounds: tuple[_RoundTokens, ...]  # for L = 1..16
 
     @property
-    def worst(self) -> RoundTokens:
+    def worst(self) -> _RoundTokens:
         """Where the formula is off most."""
         return max(self.rounds, key=lambda one: abs(one.off))
 
@@ -281,7 +281,7 @@ class TaskSummary:
         return asdict(self) | {"rounds": [asdict(one) | {"off": one.off} for one in self.rounds]}
 
 
-def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]) -> list[TaskSummary]:
+def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]) -> list[_TaskSummary]:
     """A row for each task of a record, and behind them one for all if there are several.
 
     ``overlap`` is Σ min(p, q) at each place, (N,), or ``None``.
@@ -291,12 +291,12 @@ def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]
     return rows if len(rows) == 1 else [*rows, _summary(records, overlap, ALL, records.task >= 0)]
 
 
-def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: BoolArray) -> TaskSummary:
+def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: BoolArray) -> _TaskSummary:
     places = prompts[records.prompt]
     beta, rate = records.probability[places], prompt_rates(records)[prompts]
     replayed = replayed_expectations(records)[:, prompts].mean(1)
     formula = expected_tokens(FITTED_LENGTHS[:, None], rate).mean(1)
-    return TaskSummary(
+    return _TaskSummary(
         task=name,
         prompts=int(prompts.sum()),
         places=len(beta),
@@ -305,21 +305,21 @@ def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: B
         overlap=None if overlap is None else float(overlap[places].mean()),
         rate=float(rate.mean()),
         prompt_std=float(rate.std()),
-        rounds=tuple(map(RoundTokens, FITTED_LENGTHS.tolist(), replayed.tolist(), formula.tolist())),
+        rounds=tuple(map(_RoundTokens, FITTED_LENGTHS.tolist(), replayed.tolist(), formula.tolist())),
     )
 
 
-def tasks_of(rows: Sequence[TaskSummary]) -> tuple[Task, ...]:
+def tasks_of(rows: Sequence[_TaskSummary]) -> tuple[Task, ...]:
     """Tasks of a scenario: α, and its standard deviation between prompts."""
     return tuple(Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in of_tasks(rows))
 
 
-def of_tasks(rows: Sequence[TaskSummary]) -> Sequence[TaskSummary]:
+def of_tasks(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
     """The rows of single tasks."""
     return rows[:-1] if len(rows) > 1 else rows
 
 
-def task_cells(rows: Sequence[TaskSummary]) -> tuple[Cells, list[Cells]]:
+def task_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of rates."""
     header = ("task", "prompts", "places", "mean β", "± tokens", "overlap", "α", "± prompts", "formula off", "at L")
     lines: list[Cells] = [
@@ -340,7 +340,7 @@ def task_cells(rows: Sequence[TaskSummary]) -> tuple[Cells, list[Cells]]:
     return header, lines
 
 
-def round_cells(rows: Sequence[TaskSummary]) -> tuple[Cells, list[Cells]]:
+def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of rounds: replayed tokens, and how far the formula is off."""
     header = ("L", *(row.task for row in rows))
     lines: list[Cells] = [
@@ -350,14 +350,14 @@ def round_cells(rows: Sequence[TaskSummary]) -> tuple[Cells, list[Cells]]:
     return header, lines
 
 
-def draw_summary(rows: Sequence[TaskSummary], records: Records, stem: Path) -> None:
+def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> None:
     """Write ``stem.png``: for each task the tokens a round against the formula; then β by place, and α by prompt."""
     shown = of_tasks(rows)[: len(COLOURS)]
     panels = len(shown) + 2
-    height = -(-panels // SUMMARY_COLUMNS)
+    height = -(-panels // _SUMMARY_COLUMNS)
 
     def draw(figure: Any) -> None:
-        grid = figure.subplots(height, SUMMARY_COLUMNS, squeeze=False).ravel()
+        grid = figure.subplots(height, _SUMMARY_COLUMNS, squeeze=False).ravel()
         for axes, row in zip(grid, shown, strict=False):
             _draw_rounds(axes, row)
         _draw_probabilities(grid[len(shown)], shown, records)
@@ -366,10 +366,10 @@ def draw_summary(rows: Sequence[TaskSummary], records: Records, stem: Path) -> N
             axes.set_axis_off()
         legend_below(figure, grid[0], 2)
 
-    save(draw, (3.3 * SUMMARY_COLUMNS, 2.6 * height + 0.3), stem, (".png",))
+    save(draw, (3.3 * _SUMMARY_COLUMNS, 2.6 * height + 0.3), stem, (".png",))
 
 
-def _draw_rounds(axes: Any, row: TaskSummary) -> None:
+def _draw_rounds(axes: Any, row: _TaskSummary) -> None:
     lengths = [one.draft_length for one in row.rounds]
     axes.plot(lengths, [one.replayed for one in row.rounds], color=BLUE, marker="o", markersize=3.5, label="replayed")
     formula = [one.formula for one in row.rounds]
@@ -381,7 +381,7 @@ def _draw_rounds(axes: Any, row: TaskSummary) -> None:
     axes.set_ylim(0.0, 1.08 * max(one.replayed for one in row.rounds))
 
 
-def _draw_probabilities(axes: Any, rows: Sequence[TaskSummary], records: Records) -> None:
+def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:
     """How many places have at most each β."""
     for index, row in enumerate(rows):
         beta = np.sort(records.probability[records.task[records.prompt] == index])
@@ -394,7 +394,7 @@ def _draw_probabilities(axes: Any, rows: Sequence[TaskSummary], records: Records
     axes.legend(frameon=False, fontsize="small")
 
 
-def _draw_rates(axes: Any, rows: Sequence[TaskSummary], records: Records) -> None:
+def _draw_rates(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:
     """α of each prompt, with mean and standard deviation of its task."""
     rates = prompt_rates(records)
     for index, row in enumerate(rows):

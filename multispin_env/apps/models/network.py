@@ -129,7 +129,7 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
         raise
     except Exception as error:  # what broken files raise has no common base but this
         raise ValueError(
-            f"model: expected a folder, GGUF file or hub name with a model, got {name!r} ({cause(error)})"
+            f"model: expected a folder, GGUF file or hub name with a model, got {name!r} ({_cause(error)})"
         ) from None
     network.requires_grad_(False)
     if bits is not None:
@@ -137,7 +137,7 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
     return Model(name if bits is None else f"{name} at {bits} bits", network, tokenizer)
 
 
-def cause(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     """First line of an error's message; its class where it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
@@ -282,7 +282,7 @@ GROWTH = 128
 """Columns by which a cache grows at least."""
 
 
-class PassPlaces:
+class _PassPlaces:
     """Where the pass under way writes and reads, for all layers."""
 
     rows: th.Tensor  # (b,)
@@ -290,10 +290,10 @@ class PassPlaces:
     width: int  # columns that are read
 
 
-class PlacedLayer(DynamicLayer):  # type: ignore[misc]
+class _PlacedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of a layer, (rows, heads, columns, width of a head); all layers share ``places``."""
 
-    def __init__(self, places: PassPlaces, rows: int) -> None:
+    def __init__(self, places: _PassPlaces, rows: int) -> None:
         super().__init__()
         self.places, self.count = places, rows
 
@@ -324,8 +324,8 @@ class Sequences:
         self.model, self.vocabulary_size = model, vocabulary_size
         self.length: IntArray = np.zeros(rows, dtype=np.int64)
         """Tokens of each row that have been read, (rows,)."""
-        self._places = PassPlaces()
-        layers = [PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
+        self._places = _PassPlaces()
+        layers = [_PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
         self._cache = Cache(layers=layers)
 
     def trim(self, rows: IntArray, length: IntArray) -> None:
@@ -397,7 +397,7 @@ class Sequences:
         except MemoryError:
             raise
         except Exception as error:  # what networks raise has no common base but this
-            raise ValueError(f"model: expected {self.model.name!r} to read {batch}, got {cause(error)}") from error
+            raise ValueError(f"model: expected {self.model.name!r} to read {batch}, got {_cause(error)}") from error
         expected, shape = (*ids.shape, self.vocabulary_size), tuple(logits.shape)  # some models keep all logits
         if not (shape[:1] == expected[:1] and wanted <= shape[1] <= expected[1] and shape[2:] >= expected[2:]):
             raise ValueError(f"logits: expected shape {expected} from {self.model.name!r}, got {shape}")

@@ -301,7 +301,7 @@ def _now(model: Model) -> float:
     return perf_counter()
 
 
-class Text(NamedTuple):
+class _Text(NamedTuple):
     """What was recorded along a text of n places, or at a place of n texts."""
 
     token: IntArray  # the text, (n,)
@@ -318,7 +318,7 @@ def record_texts(
     temperature: float,
     seed: int,
     report: Callable[[int], None] = lambda done: None,
-) -> list[Text]:
+) -> list[_Text]:
     """Record texts in one batch, a token of each at a time.
 
     A text ends behind the target's end token, after so many ``tokens``, or at the end of the context. ``first`` is the
@@ -349,15 +349,15 @@ def record_texts(
         ]
         rows, last = rows[going], place.token[going]
         if not len(rows):
-            return [Text(*map(np.array, zip(*one, strict=True))) for one in places]
+            return [_Text(*map(np.array, zip(*one, strict=True))) for one in places]
         logits = [one.read(rows, last[:, None].tolist(), 1)[:, -1] for one in readers]
 
 
-def _place(laws: Sequence[th.Tensor], uniform: FloatArray) -> Text:
+def _place(laws: Sequence[th.Tensor], uniform: FloatArray) -> _Text:
     """One place of b texts: ``laws`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
     p, q = laws[0], laws[-1]
     proposed = pick_tokens(q, uniform[:, 0])
     beta = acceptance(p, q, proposed)
     accepted = uniform[:, 1] < beta
     token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
-    return Text(token, beta, accepted, overlap(p, q))
+    return _Text(token, beta, accepted, overlap(p, q))

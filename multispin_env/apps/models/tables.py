@@ -28,13 +28,13 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
 from multispin_env.units import MS
 
-PACKAGE, BACKEND = "aiconfigurator-core", "vllm"
+_PACKAGE, _BACKEND = "aiconfigurator-core", "vllm"
 """What has the tables, and whose kernels they are of."""
 
 BATCHES, LENGTHS, CONTEXT = (1, 2, 4, 8, 16, 32, 64, 128, 256), (0, 1, 2, 4, 8, 16), 1024
 """What laws are fitted to by default."""
 
-LEAST_CONTEXT = 128
+_LEAST_CONTEXT = 128
 """With less, what a draft adds besides would be taken for what its context adds."""
 
 T = TypeVar("T")
@@ -47,14 +47,14 @@ def systems_and_models() -> tuple[list[str], list[str]]:
     """
     common, database = _sdk("common"), _sdk("perf_database")
     found = database.get_supported_databases()
-    return sorted(system for system in found if found[system].get(BACKEND)), sorted(common.DefaultHFModels)
+    return sorted(system for system in found if found[system].get(_BACKEND)), sorted(common.DefaultHFModels)
 
 
 def _sdk(name: str) -> Any:
     try:
         sdk = import_module(f"aiconfigurator_core.sdk.{name}")
     except ImportError as error:
-        raise ImportError(str(missing_package(PACKAGE, "tables"))) from error  # of another extra than the command's
+        raise ImportError(str(missing_package(_PACKAGE, "tables"))) from error  # of another extra than the command's
     logging.getLogger("aiconfigurator_core").setLevel(logging.ERROR)  # it warns of tables that no model here needs
     return sdk
 
@@ -85,7 +85,7 @@ class StepTimes:
         self.what = f"{model} on {machine}"
         self.estimates: set[str] = set()  # kinds, where kernels were not measured
         compiled = _sdk("engine").EngineHandle.compile
-        self._engine = self._asked(lambda: compiled(model, machine.system, BACKEND, tp_size=machine.gpus))
+        self._engine = self._asked(lambda: compiled(model, machine.system, _BACKEND, tp_size=machine.gpus))
 
     def _asked(self, question: Callable[[], T]) -> T:
         try:
@@ -152,7 +152,7 @@ def table_profile(
     draft adds is by its context. The draft model is on one GPU, and drafts after ``context`` for as many requests as a
     batch has. ``ValueError`` as of `StepTimes`, `Passes` and `fit_cells`, and for too few tokens of context.
     """
-    check_integer("context", context, LEAST_CONTEXT)
+    check_integer("context", context, _LEAST_CONTEXT)
     target = StepTimes(machine, model)
     times = {cell: target.seconds(cell, context) for cell in cells}
     batches, estimates = sorted({cell.batch for cell in cells}), target.estimates
@@ -172,8 +172,8 @@ def table_profile(
     drafting = fit_pieces(np.array(batches, dtype=np.float64), _medians(passes, drafted)) if draft else None
     parts = [f"{len(cells)} cells of batch and length for each, within {_errors(found)}"]
     parts += [] if drafting is None else [f"draft times after {context} tokens within {_errors(drafting)}"]
-    version = _sdk("perf_database").get_latest_database_version(machine.system, BACKEND)
-    kernels = f"kernels of {BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
+    version = _sdk("perf_database").get_latest_database_version(machine.system, _BACKEND)
+    kernels = f"kernels of {_BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
     server = server_of(
         found,
         name=name,
@@ -186,7 +186,7 @@ def table_profile(
 
 
 def _package() -> str:
-    return f"{PACKAGE} {metadata.version(PACKAGE)} ({metadata.metadata(PACKAGE)['License-Expression']})"
+    return f"{_PACKAGE} {metadata.version(_PACKAGE)} ({metadata.metadata(_PACKAGE)['License-Expression']})"
 
 
 def _medians(passes: Passes, cells: Sequence[PassCell]) -> FloatArray:

@@ -18,14 +18,14 @@ from multispin_env.units import MS
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
 """Quantities: tokens of a device, the server's pass, the whole round, and tokens of all devices over time."""
 
-COLUMNS = 7
+_COLUMNS = 7
 """Numbers of a round, see `_numbers`."""
 
-DIGITS = {TOKENS: 3, PASS: 1, ROUND: 1, GOODPUT: 2}
+_DIGITS = {TOKENS: 3, PASS: 1, ROUND: 1, GOODPUT: 2}
 
 
 @dataclass(frozen=True)
-class Line:
+class _Line:
     """A quantity of a contender, means over rounds; intervals are of 95 %."""
 
     contender: str  # for a ratio of two, both with a slash between
@@ -52,11 +52,11 @@ def block_of(contenders: Sequence[LiveContender]) -> int:
     return int(np.clip(round(lasting), 1, max(1, rounds // 5)))
 
 
-def verdict_lines(contenders: Sequence[LiveContender]) -> list[Line]:
+def verdict_lines(contenders: Sequence[LiveContender]) -> list[_Line]:
     """Lines of each contender, then of the first one's goodput over each other's; at least two rounds of each."""
     block, users = block_of(contenders), contenders[0].scenario.num_users
     numbers = np.concatenate([_numbers(one.rounds) for one in contenders], axis=1)
-    parts = [slice(COLUMNS * index, COLUMNS * (index + 1)) for index in range(len(contenders))]
+    parts = [slice(_COLUMNS * index, _COLUMNS * (index + 1)) for index in range(len(contenders))]
 
     def statistic(sums: FloatArray) -> FloatArray:
         means = [_quantities(sums[..., part], users) for part in parts]  # (..., quantity, 2)
@@ -66,14 +66,14 @@ def verdict_lines(contenders: Sequence[LiveContender]) -> list[Line]:
         return np.concatenate([predicted, realised, realised - predicted, realised / predicted], axis=-1)
 
     found = block_intervals(numbers, statistic, block)
-    titles = [(one.name, quantity) for one in contenders for quantity in DIGITS]
+    titles = [(one.name, quantity) for one in contenders for quantity in _DIGITS]
     titles += [(f"{contenders[0].name} / {other.name}", "goodput") for other in contenders[1:]]
     size = len(titles)
-    return [Line(*title, *(found[index + size * kind] for kind in range(4))) for index, title in enumerate(titles)]
+    return [_Line(*title, *(found[index + size * kind] for kind in range(4))) for index, title in enumerate(titles)]
 
 
 def _numbers(rounds: Sequence[LiveRound]) -> FloatArray:
-    """Numbers (n, `COLUMNS`) of rounds, whose sums the quantities are made of."""
+    """Numbers (n, `_COLUMNS`) of rounds, whose sums the quantities are made of."""
     return np.array(
         [
             (
@@ -91,12 +91,12 @@ def _numbers(rounds: Sequence[LiveRound]) -> FloatArray:
 
 
 def _quantities(sums: FloatArray, users: int) -> FloatArray:
-    """Predicted and realised quantities (..., 4, 2) of sums over rounds (..., `COLUMNS`)."""
+    """Predicted and realised quantities (..., 4, 2) of sums over rounds (..., `_COLUMNS`)."""
     rounds, tokens, passes, times = sums[..., :1], sums[..., 1:3], sums[..., 3:5], sums[..., 5:7]
     return np.stack([tokens / (users * rounds), passes / rounds / MS, times / rounds / MS, tokens / times], axis=-2)
 
 
-def verdict_cells(lines: Sequence[Line]) -> tuple[Cells, list[Cells]]:
+def verdict_cells(lines: Sequence[_Line]) -> tuple[Cells, list[Cells]]:
     """Header and rows of the table."""
     header = ("contender", "quantity", "predicted", "realised", "realised − predicted", "ratio")
     return header, [
@@ -110,12 +110,12 @@ def verdict_cells(lines: Sequence[Line]) -> tuple[Cells, list[Cells]]:
             f"{line.ratio.mean:.3f}",
         )
         for line in lines
-        for digits in (DIGITS.get(line.quantity, 3),)
+        for digits in (_DIGITS.get(line.quantity, 3),)
     ]
 
 
 @dataclass(frozen=True)
-class HitLine:
+class _HitLine:
     """How often a draft of some length was accepted whole and the chain's next token was the server's."""
 
     contender: str
@@ -127,7 +127,7 @@ class HitLine:
     high: float
 
 
-def hit_lines(contenders: Sequence[LiveContender]) -> list[HitLine]:
+def hit_lines(contenders: Sequence[LiveContender]) -> list[_HitLine]:
     """Lines of each contender and each length that it drafted; none where nobody drafts ahead."""
     found = []
     for one in contenders:
@@ -138,11 +138,11 @@ def hit_lines(contenders: Sequence[LiveContender]) -> list[HitLine]:
                 those = length == size
                 drafts, hits = int(those.sum()), int(hit[those].sum())
                 ends = exact_interval(hits, drafts - hits)
-                found.append(HitLine(one.name, size, drafts, float(predicted[those].mean()), hits, *ends))
+                found.append(_HitLine(one.name, size, drafts, float(predicted[those].mean()), hits, *ends))
     return found
 
 
-def hit_cells(lines: Sequence[HitLine]) -> tuple[Cells, list[Cells]]:
+def hit_cells(lines: Sequence[_HitLine]) -> tuple[Cells, list[Cells]]:
     """Header and rows of the table of hits."""
     header = ("contender", "L", "drafts", "predicted", "hits")
     return header, [
@@ -157,38 +157,38 @@ def hit_cells(lines: Sequence[HitLine]) -> tuple[Cells, list[Cells]]:
     ]
 
 
-SHOWN = 6
+_SHOWN = 6
 """First rounds of the timeline, of the slower contender; the other's in the same time."""
 
 MOST_SHOWN = 60
 """Rounds of a contender, lest a picture have more cells than anybody can see."""
 
-BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
+_BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
 """Place of a legend, where it covers no data."""
 
-GOODPUT_HEIGHT = 2.6
+_GOODPUT_HEIGHT = 2.6
 """Of the panel of goodput, in inches."""
 
-ACCEPTED_TOKEN, REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
+_ACCEPTED_TOKEN, _REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 
 
 def save_timeline(contenders: Sequence[LiveContender], stem: Path, title: str) -> None:
     """Draw the picture to ``stem.png``, which holds no date."""
     lines = max(2.0, 0.28 * contenders[0].scenario.num_users)
-    size = 11.0, 1.6 + (lines + 0.6) * len(contenders) + GOODPUT_HEIGHT
+    size = 11.0, 1.6 + (lines + 0.6) * len(contenders) + _GOODPUT_HEIGHT
     save(lambda figure: _draw(contenders, figure, lines, title), size, stem, (".png",))
 
 
 def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title: str) -> None:
-    ratios = [*[lines] * len(contenders), GOODPUT_HEIGHT]
+    ratios = [*[lines] * len(contenders), _GOODPUT_HEIGHT]
     *timelines, below = figure.subplots(len(contenders) + 1, 1, height_ratios=ratios)
-    end = max(sum(one.measured_time for one in contender.rounds[:SHOWN]) for contender in contenders)
+    end = max(sum(one.measured_time for one in contender.rounds[:_SHOWN]) for contender in contenders)
     for axes, contender in zip(timelines, contenders, strict=True):
         _draw_rounds(axes, _begun_before(end, contender.rounds))
         axes.set_xlim(0.0, end / MS)
         axes.set_title(f"{contender.name}, from the first round on", loc="left")
     timelines[-1].set_xlabel("time (ms)")
-    timelines[-1].legend(*timelines[0].get_legend_handles_labels(), **BESIDE)
+    timelines[-1].legend(*timelines[0].get_legend_handles_labels(), **_BESIDE)
     _draw_goodput(below, contenders)
     figure.suptitle(title, fontsize=10)
 
@@ -207,7 +207,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
     """Bars of each device: a cell for each drafted token, then upload, waiting and the server's pass."""
     users = len(rounds[0].draft_length)
     cells: dict[str, list[tuple[float, float, int]]] = {
-        name: [] for name in (ACCEPTED_TOKEN, REFUSED_TOKEN, "uploading", "waiting", "verifying")
+        name: [] for name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN, "uploading", "waiting", "verifying")
     }
     begin = 0.0
     for one in rounds:
@@ -215,7 +215,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
             length, accepted = int(one.draft_length[device]), int(one.accepted[device])
             each = one.drafting[device] / max(length, 1)
             for place in range(length):
-                name = ACCEPTED_TOKEN if place < accepted else REFUSED_TOKEN
+                name = _ACCEPTED_TOKEN if place < accepted else _REFUSED_TOKEN
                 cells[name].append((begin + place * each, each, device))
             drafted = begin + one.drafting[device]
             ready = drafted + one.uploading[device]
@@ -233,7 +233,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
             0.8,
             left / MS,
             color=_colour(colour),
-            edgecolor="white" if name in (ACCEPTED_TOKEN, REFUSED_TOKEN) else "none",
+            edgecolor="white" if name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN) else "none",
             linewidth=0.6,
             label=name,
         )
@@ -256,4 +256,4 @@ def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
     axes.set_xlabel("rounds so far")
     axes.set_ylabel("goodput so far (tokens/s)")
     axes.set_ylim(bottom=0.0)
-    axes.legend(**BESIDE)
+    axes.legend(**_BESIDE)

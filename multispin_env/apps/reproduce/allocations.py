@@ -12,11 +12,11 @@ from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.scenario import Scenario
 
-CASES = ("homogeneous", "heterogeneous")
+_CASES = ("homogeneous", "heterogeneous")
 
 
 @dataclass(frozen=True)
-class AllocationRow:
+class _AllocationRow:
     """One device of one state in one case."""
 
     preset: str
@@ -30,29 +30,29 @@ class AllocationRow:
     bandwidth_share: float  # B_k / B
 
 
-def device_rows(scale: Scale, setting: tuple[str, int]) -> list[AllocationRow]:
+def device_rows(scale: Scale, setting: tuple[str, int]) -> list[_AllocationRow]:
     """Every device of the first states of a preset, so many of them, in both cases."""
     preset, states = setting
     scenario = Scenario.preset(preset)
     state = states_of(scale, scenario).state[:states]
     makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
     rows = []
-    for case, controller in zip(CASES, makers, strict=True):
+    for case, controller in zip(_CASES, makers, strict=True):
         decision = controller(state)
         numbers = state.spectral_efficiency, 1e3 * state.draft_time, state.acceptance_rate
         share = decision.bandwidth / scenario.total_bandwidth
         for i, k in np.ndindex(share.shape):
             efficiency, time, rate = (float(column[i, k]) for column in numbers)
             length, part = int(decision.draft_length[i, k]), float(share[i, k])
-            rows.append(AllocationRow(preset, case, i, k, efficiency, time, rate, length, part))
+            rows.append(_AllocationRow(preset, case, i, k, efficiency, time, rate, length, part))
     return rows
 
 
-def _group(row: AllocationRow) -> float:
+def _group(row: _AllocationRow) -> float:
     return round(row.acceptance_rate, 2)
 
 
-def _name_devices(axes: Any, points: Sequence[AllocationRow]) -> None:
+def _name_devices(axes: Any, points: Sequence[_AllocationRow]) -> None:
     """Channels at the ticks, acceptance once for each group of devices below them."""
     axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
     rates = [_group(row) for row in points]
@@ -64,11 +64,11 @@ def _name_devices(axes: Any, points: Sequence[AllocationRow]) -> None:
     axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
 
 
-def draw_allocation(rows: Sequence[AllocationRow], figure: Any) -> None:
+def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
     """Bars by device, sorted by acceptance, then channel."""
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):
-        for case, colour, offset in zip(CASES, (ORANGE, BLUE), (-0.2, 0.2), strict=True):
+        for case, colour, offset in zip(_CASES, (ORANGE, BLUE), (-0.2, 0.2), strict=True):
             points = [row for row in rows if row.preset == preset and row.case == case]
             points.sort(key=lambda row: (_group(row), row.spectral_efficiency))
             x = [index + offset for index in range(len(points))]
@@ -83,7 +83,7 @@ def draw_allocation(rows: Sequence[AllocationRow], figure: Any) -> None:
         column[0].set_title(preset)
     panels[0, 0].set_ylabel("draft length (tokens)")
     panels[1, 0].set_ylabel("bandwidth share (%)")
-    legend_below(figure, panels[0, 0], len(CASES))
+    legend_below(figure, panels[0, 0], len(_CASES))
 
 
 DEVICES = FigureSpec(
@@ -93,7 +93,7 @@ DEVICES = FigureSpec(
     "acceptance draft longer and take it. Bandwidth also makes up for slow drafting, which is not shown.",
     settings=lambda scale: [(preset, 1) for preset in PRESETS],
     rows=device_rows,
-    draw=draw_allocation,
+    draw=_draw_allocation,
     size=(10.5, 5.4),
 )
 
@@ -105,13 +105,13 @@ def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[
     return across, up
 
 
-def draw_remark_2(rows: Sequence[AllocationRow], figure: Any) -> None:
+def _draw_remark_2(rows: Sequence[_AllocationRow], figure: Any) -> None:
     """Share against channel, and against acceptance; a row of panels for each preset."""
     panels = figure.subplots(len(PRESETS), 2, sharey=True)
     for (left, right), preset in zip(panels, PRESETS, strict=True):
         chosen = [row for row in rows if row.preset == preset]
         rates = sorted(set(map(_group, chosen)))
-        for case, colour, marker, side in zip(CASES, (ORANGE, BLUE), "so", (-0.015, 0.015), strict=True):
+        for case, colour, marker, side in zip(_CASES, (ORANGE, BLUE), "so", (-0.015, 0.015), strict=True):
             points = [row for row in chosen if row.case == case]
             offset = side * (rates[-1] - rates[0])  # the cases are set a little apart along α
             dots = {"s": 8, "color": colour, "marker": marker, "alpha": 0.3, "linewidths": 0}
@@ -130,7 +130,7 @@ def draw_remark_2(rows: Sequence[AllocationRow], figure: Any) -> None:
         left.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
     panels[1, 0].set_xlabel("spectral efficiency r (bit/s/Hz)")
     panels[1, 1].set_xlabel("acceptance rate α, to two digits")
-    legend_below(figure, panels[0, 1], len(CASES))
+    legend_below(figure, panels[0, 1], len(_CASES))
 
 
 REMARK_2 = FigureSpec(
@@ -141,6 +141,6 @@ REMARK_2 = FigureSpec(
     "gives nearly everything. 20 devices, 10 MHz; lines are medians, the cases are set a little apart along α.",
     settings=lambda scale: [(preset, scale.pick(40, 10)) for preset in PRESETS],
     rows=device_rows,
-    draw=draw_remark_2,
+    draw=_draw_remark_2,
     size=(9.0, 6.2),
 )

@@ -26,7 +26,7 @@ BUDGETS = (2.5, 5.0, 10.0, 20.0)  # MHz at which the order of the systems is loo
 
 
 @dataclass(frozen=True)
-class ClaimRow:
+class _ClaimRow:
     """One claim. Numbers are empty (NaN) where it is no number."""
 
     claim: str
@@ -70,11 +70,11 @@ def verdict(paper: float, ours: Interval) -> str:
     return "close" if abs(paper / ours.mean - 1.0) <= 0.05 else "differs"
 
 
-def _plain(claim: str, paper: str, here: str, held: bool, why: str) -> ClaimRow:
-    return ClaimRow(claim, paper, here, "holds" if held else "differs", why)
+def _plain(claim: str, paper: str, here: str, held: bool, why: str) -> _ClaimRow:
+    return _ClaimRow(claim, paper, here, "holds" if held else "differs", why)
 
 
-def _over_fixed(scale: Scale) -> list[ClaimRow]:
+def _over_fixed(scale: Scale) -> list[_ClaimRow]:
     rows = []
     claims = "heterogeneous optimum over Fixed BW&L at 5 MHz, llama2", "the same, qwen3.5"
     for preset, claim in zip(PRESETS, claims, strict=True):
@@ -83,21 +83,21 @@ def _over_fixed(scale: Scale) -> list[ClaimRow]:
         mean, low, high = (f"{100.0 * (value - 1.0):+.0f}" for value in ours)
         why = "Transmit power and mean draft time are unstated; they are calibrated to this."
         rows.append(
-            ClaimRow(claim, "≈ +88 %", f"{mean} % ({low} to {high})", verdict(1.88, ours), why, 1.88, 1.88, *ours)
+            _ClaimRow(claim, "≈ +88 %", f"{mean} % ({low} to {high})", verdict(1.88, ours), why, 1.88, 1.88, *ours)
         )
     return rows
 
 
-def _over_p2p(scale: Scale) -> list[ClaimRow]:
+def _over_p2p(scale: Scale) -> list[_ClaimRow]:
     scores = scores_of(scale, scenario_at("llama2", 10.0))
     ours = ratio_interval(scores["optimal"], scores["p2p"])
     here = f"{ours.mean:.2f}× ({ours.low:.2f} to {ours.high:.2f})"
     why = "A mean draft time of 14 ms instead of the calibrated 12 would meet this and +88 % at once."
     claim = "heterogeneous optimum over P2P-SPIN at 10 MHz, llama2"
-    return [ClaimRow(claim, "≈ 4.6×", here, verdict(4.6, ours), why, 4.6, 4.6, *ours)]
+    return [_ClaimRow(claim, "≈ 4.6×", here, verdict(4.6, ours), why, 4.6, 4.6, *ours)]
 
 
-def _order(scale: Scale) -> list[ClaimRow]:
+def _order(scale: Scale) -> list[_ClaimRow]:
     held = [best_and_last(scores_of(scale, scenario_at(preset, b))) for preset in PRESETS for b in BUDGETS]
     budgets = ", ".join(f"{budget:g}" for budget in BUDGETS)
     claim = f"optimum best and fixed last at {budgets} MHz, both pairs"
@@ -105,7 +105,7 @@ def _order(scale: Scale) -> list[ClaimRow]:
     return [_plain(claim, "yes", here, all(held), "Fixed BW&L is the last of the four that share the uplink.")]
 
 
-def _uniform_over_homogeneous(scale: Scale) -> list[ClaimRow]:
+def _uniform_over_homogeneous(scale: Scale) -> list[_ClaimRow]:
     ahead, texts = [], []
     for preset in PRESETS:
         every = [scores_of(scale, scenario_at(preset, budget)) for budget in BUDGETS]
@@ -122,12 +122,12 @@ def _uniform_over_homogeneous(scale: Scale) -> list[ClaimRow]:
     return [_plain("Uni-BW above Homo", "both pairs", here, not texts, why)]
 
 
-def _level(scale: Scale) -> list[ClaimRow]:
+def _level(scale: Scale) -> list[_ClaimRow]:
     levels = {preset: mean_interval(scores_of(scale, scenario_at(preset, 10.0))["optimal"]) for preset in PRESETS}
     here = "; ".join(f"{i.mean:.0f} ({i.low:.0f} to {i.high:.0f}) {preset}" for preset, i in levels.items())
     why = "Its Figures 6 and 7 disagree with each other, so no model can meet both; ours: optimum, K = 20, 10 MHz."
     claim = "goodput (tokens/s) of one setting, read from its Figures 6 and 7"
-    return [ClaimRow(claim, "145; about 200", here, "differs", why, 145.0, 200.0)]
+    return [_ClaimRow(claim, "145; about 200", here, "differs", why, 145.0, 200.0)]
 
 
 def _ranks(scale: Scale, controller: RoundsController) -> Rank:
@@ -145,7 +145,7 @@ def _correlation(x: FloatArray, y: FloatArray) -> FloatArray:
     return correlation
 
 
-def _remark_2(scale: Scale) -> list[ClaimRow]:
+def _remark_2(scale: Scale) -> list[_ClaimRow]:
     scenarios = {preset: scenario_at(preset, 10.0) for preset in PRESETS}
     common = {p: _ranks(scale, make_controller("homogeneous", s)) for p, s in scenarios.items()}
     own = {p: _ranks(scale, make_controller("optimal", s, certify=CERTIFICATE)) for p, s in scenarios.items()}
@@ -175,7 +175,7 @@ def _signed(intervals: dict[str, Interval]) -> str:
     return "; ".join(f"{i.mean:+.2f} ({i.low:+.2f} to {i.high:+.2f}) {preset}" for preset, i in intervals.items())
 
 
-def _closed_form(scale: Scale) -> list[ClaimRow]:
+def _closed_form(scale: Scale) -> list[_ClaimRow]:
     right, total = 0, 0
     for preset in PRESETS:
         scenario = Scenario.preset(preset)
@@ -197,18 +197,18 @@ PARTS = (_over_fixed, _over_p2p, _order, _uniform_over_homogeneous, _level, _rem
 """Claims, from the top of the table to the bottom."""
 
 
-def claim_rows(scale: Scale, part: Callable[[Scale], list[ClaimRow]]) -> list[ClaimRow]:
+def _claim_rows(scale: Scale, part: Callable[[Scale], list[_ClaimRow]]) -> list[_ClaimRow]:
     """Claims of a part."""
     return part(scale)
 
 
-def claim_cells(rows: Sequence[ClaimRow]) -> tuple[Cells, list[Cells]]:
+def claim_cells(rows: Sequence[_ClaimRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table, as short strings."""
     header = "claim of the paper", "paper", "here", "verdict", "why"
     return header, [(row.claim, row.paper, row.here, row.verdict, row.why) for row in rows]
 
 
-def draw_claims(rows: Sequence[ClaimRow], figure: Any) -> None:
+def draw_claims(rows: Sequence[_ClaimRow], figure: Any) -> None:
     """Ratios of goodput, the paper's and ours with its interval."""
     shown = [row for row in rows if not isnan(row.value)][::-1]
     axes = figure.subplots()
@@ -231,7 +231,7 @@ CLAIMS = FigureSpec(
     caption="The claims that are ratios of mean goodput, and the same ratios here with paired 95 % intervals; the "
     "table has every claim. A number holds if it lies in the interval and is close if it is within 5 % of ours.",
     settings=lambda scale: PARTS,
-    rows=claim_rows,
+    rows=_claim_rows,
     draw=draw_claims,
     size=(8.0, 2.8),
     cells=claim_cells,

@@ -103,7 +103,7 @@ def legend_below(figure: Any, axes: Any, columns: int, *others: Any) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
-STYLE = """
+_STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 img { max-width: 100%; height: auto; }
 figure { margin: 0 0 1rem; }
@@ -127,7 +127,7 @@ def markdown_table(header: Cells, lines: Sequence[Cells]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, ("---",) * len(header), *lines))
 
 
-def html_table(header: Cells, lines: Sequence[Cells]) -> str:
+def _html_table(header: Cells, lines: Sequence[Cells]) -> str:
     """Strings as an HTML table."""
     cells = [("th", header), *(("td", line) for line in lines)]
     rows = ("<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) + "</tr>" for tag, line in cells)
@@ -136,7 +136,7 @@ def html_table(header: Cells, lines: Sequence[Cells]) -> str:
 
 def _section(shown: Shown) -> str:
     name, title, caption = shown.name, escape(shown.spec.title), escape(shown.spec.caption)
-    table = "" if shown.cells is None else f"{html_table(*shown.cells)}\n"
+    table = "" if shown.cells is None else f"{_html_table(*shown.cells)}\n"
     files = ", ".join(f'<a href="{name}.{suffix}">{suffix.upper()}</a>' for suffix in ("csv", "svg", "png"))
     return f"""<h2 id="{name}">{title}</h2>
 <figure><img src="{name}.png" alt="{title}"><figcaption>{caption}</figcaption></figure>
@@ -146,6 +146,6 @@ def _section(shown: Shown) -> str:
 def render_page(title: str, about: str, shown: Sequence[Shown]) -> str:
     """Return the page: a heading, what was run, then the figures in order."""
     links = " · ".join(f'<a href="#{one.name}">{escape(one.name)}</a>' for one in shown)
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     body = f"<h1>{escape(title)}</h1>\n<p>{escape(about)}</p>\n<p>{links}</p>\n" + "\n".join(map(_section, shown))
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'

@@ -23,20 +23,20 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.long_run import long_run, long_run_rate, serve
 
-PAPERS, BASE, BOUND = "optimal", "synchronous", "bound"
-RULES = (PAPERS, BASE, "greedy", "groups", "prices")
+_PAPERS, _BASE, BOUND = "optimal", "synchronous", "bound"
+RULES = (_PAPERS, _BASE, "greedy", "groups", "prices")
 """The paper's round, the best with the barrier, and those without."""
 
 BARRIER_STYLES = {
-    PAPERS: (RED, "v", "-"),
-    BASE: (ORANGE, "s", "-"),
+    _PAPERS: (RED, "v", "-"),
+    _BASE: (ORANGE, "s", "-"),
     "greedy": (GREEN, "^", "-"),
     "groups": (BLUE, "o", "-"),
     "prices": (PURPLE, "D", "-"),
     BOUND: (BLACK, "", "--"),
 }
 
-SHOWN_USERS, SHOWN_BUDGET = 20, 10.0
+_SHOWN_USERS, _SHOWN_BUDGET = 20, 10.0
 
 
 @dataclass(frozen=True)
@@ -65,36 +65,36 @@ class BarrierRow:
     verifying: float
 
 
-def barrier_settings(scale: Scale) -> list[tuple[str, str, int, float]]:
+def _barrier_settings(scale: Scale) -> list[tuple[str, str, int, float]]:
     """Every preset over the number of devices, over the budget, and over the law of verification."""
     users: tuple[int, ...] = scale.pick((2, 4, 8, 12, 20, 30), (4, 8))
     servers: tuple[str, ...] = scale.pick(("a100-7b-gemm", "a100-32b", "a100-70b"), ())
-    shown = min(SHOWN_USERS, users[-1])
+    shown = min(_SHOWN_USERS, users[-1])
     return [
         (preset, *rest)
         for preset in PRESETS
         for rest in (
-            *(("", count, SHOWN_BUDGET) for count in users),
+            *(("", count, _SHOWN_BUDGET) for count in users),
             *(("", shown, budget) for budget in scale.pick((2.5, 5.0, 20.0), (5.0,))),
-            *((server, shown, SHOWN_BUDGET) for server in servers),
+            *((server, shown, _SHOWN_BUDGET) for server in servers),
         )
     ]
 
 
-def barrier_rows(scale: Scale, setting: tuple[str, str, int, float]) -> list[BarrierRow]:
+def _barrier_rows(scale: Scale, setting: tuple[str, str, int, float]) -> list[BarrierRow]:
     """Every rule and the bound, with one pair on one server (empty: the pair's own), for K devices and B in MHz."""
     preset, server, users, megahertz = setting
     scenario = scenario_at(preset, megahertz, server, num_users=users)
     states = min(scale.states, scale.pick(12, 2))
     state = sample_state(scenario, np.random.default_rng(scale.seed), states)
     static, moving = (0.0, 1e-9), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier one round is all
-    times = {name: static if name in (PAPERS, BASE) else moving for name in RULES}
+    times = {name: static if name in (_PAPERS, _BASE) else moving for name in RULES}
     runs = {
         name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=horizon)
         for name, (warm_up, horizon) in times.items()
     }
     bound = rate_bound(scenario, state)
-    base = runs[BASE].rate
+    base = runs[_BASE].rate
     head = preset, server or "paper", users, megahertz
     rows = [_barrier_row(head, name, run, bound, base) for name, run in runs.items()]
     nothing = [0.0] * 7
@@ -122,13 +122,13 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
     panels = figure.subplots(len(presets), 3, squeeze=False)
     for line, preset in zip(panels, presets, strict=True):
         own = [row for row in rows if row.preset == preset and row.server == "paper"]
-        by_users = [row for row in own if row.bandwidth_mhz == SHOWN_BUDGET]
-        users = min(SHOWN_USERS, max(row.num_users for row in own))
+        by_users = [row for row in own if row.bandwidth_mhz == _SHOWN_BUDGET]
+        users = min(_SHOWN_USERS, max(row.num_users for row in own))
         by_budget = [row for row in own if row.num_users == users]
         for one in series:
             one.draw(line[0], by_users, "num_users")
             one.draw(line[1], by_budget, "bandwidth_mhz")
-        line[0].set_xlabel(f"devices K, {SHOWN_BUDGET:g} MHz")
+        line[0].set_xlabel(f"devices K, {_SHOWN_BUDGET:g} MHz")
         line[1].set_xlabel(f"MHz, K = {users}")
         _barrier_bars(line[2], [row for row in by_users if row.num_users == users and row.controller != BOUND])
         for axes in line[:2]:
@@ -139,7 +139,7 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
     legend_below(figure, panels[0][0], len(BARRIER_STYLES), panels[0][2])
 
 
-PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("verifying", GREEN))
+_PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("verifying", GREEN))
 """Of devices, with their colours in films."""
 
 
@@ -147,7 +147,7 @@ def _barrier_bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
     """For each controller, what devices do, stacked, and how busy server and uplink are, as marks."""
     places = np.arange(len(rows))
     left = np.zeros(len(rows))
-    for phase, colour in PHASES:
+    for phase, colour in _PHASES:
         widths = np.array([getattr(row, phase) for row in rows])
         axes.barh(places, widths, left=left, color=colour, label=f"devices {phase}")
         left += widths
@@ -161,7 +161,7 @@ def _barrier_bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
     axes.set_xlabel("share of the time")
 
 
-def barrier_cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
+def _barrier_cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
     """Rates, and gains over the best with the barrier."""
     header = ("setting", "controller", "tokens/s", "over synchronous", "of the bound", "least device")
     lines: list[Cells] = []
@@ -178,19 +178,19 @@ BARRIER = FigureSpec(
     caption="Without the barrier the server verifies while devices draft and upload, and is almost always busy. Means "
     "over static systems; no policy is above the dashed bound. Servers other than the paper's are in the table, "
     "with ids.",
-    settings=barrier_settings,
-    rows=barrier_rows,
+    settings=_barrier_settings,
+    rows=_barrier_rows,
     draw=draw_barrier,
     size=(12.0, 7.4),
-    cells=barrier_cells,
+    cells=_barrier_cells,
     seconds=190.0,
 )
 
 
-ALONE = "nothing shared"
+_ALONE = "nothing shared"
 """Every device has a server and a band of its own, and `load-aware`: out of reach, but not a bound on other rules."""
 
-STYLES = {
+_STYLES = {
     "optimal": (RED, "v", "--"),
     "greedy": (GREEN, "^", "--"),
     "groups": (BLUE, "o", "--"),
@@ -198,15 +198,15 @@ STYLES = {
     "greedy+deadlines": (GREEN, "^", "-"),
     "groups+deadlines": (BLUE, "o", "-"),
     "load-aware": (PURPLE, "D", "-"),
-    ALONE: (BLACK, "", "-."),
+    _ALONE: (BLACK, "", "-."),
 }
 """Rules, with colour, marker and line: dashed where nothing is dropped."""
 
-SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}  # devices and MHz of each pair of models
+_SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}  # devices and MHz of each pair of models
 
 
 @dataclass(frozen=True)
-class LoadRow:
+class _LoadRow:
     """What one rule makes of one load, in copies with the same devices and requests for every rule."""
 
     preset: str
@@ -227,38 +227,38 @@ class LoadRow:
     p99: float
 
 
-def pair_scenario(preset: str) -> Scenario:
+def _pair_scenario(preset: str) -> Scenario:
     """The system of a pair."""
-    users, megahertz = SIZES[preset]
+    users, megahertz = _SIZES[preset]
     return scenario_at(preset, megahertz, num_users=users)
 
 
 @lru_cache
 def _full_rate(scale: Scale, preset: str) -> float:
     """Tokens/s of `groups` with endless requests."""
-    scenario = pair_scenario(preset)
+    scenario = _pair_scenario(preset)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(12, 4))
     groups = make_controller("groups", scenario)
     return float(long_run_rate(groups, state, warm_up=3.0, horizon=scale.pick(15.0, 5.0)).mean())
 
 
-def load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[LoadRow]:
+def _load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[_LoadRow]:
     """One rule at one load, with one pair."""
     preset, load, rule = setting
-    scenario, copies, full = pair_scenario(preset), scale.pick(24, 2), _full_rate(scale, preset)
+    scenario, copies, full = _pair_scenario(preset), scale.pick(24, 2), _full_rate(scale, preset)
     level = ServiceLevel(e2el=FIRST, e2el_per_token=PER_TOKEN[""][preset])
     workload = Workload.at_load(
         load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=level
     )
     warm_up, horizon = scale.pick((10.0, 45.0), (0.0, 2.0))
     played = partial(serve, warm_up=warm_up, horizon=horizon, channel="static", seed=scale.seed)
-    head = preset, *SIZES[preset], rule, load, load * full, copies
-    if rule != ALONE:
-        return [LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))]
+    head = preset, *_SIZES[preset], rule, load, load * full, copies
+    if rule != _ALONE:
+        return [_LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))]
     users = scenario.num_users
     single = make_controller("load-aware", scenario.replace(num_users=1))
     own = replace(workload, rate=sum(workload.rates) / 2.0 / users)
-    return [LoadRow(*head, *_load_numbers(played(single, own, copies=copies * users), users))]
+    return [_LoadRow(*head, *_load_numbers(played(single, own, copies=copies * users), users))]
 
 
 def _load_numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
@@ -272,7 +272,7 @@ def _load_numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
     return (*mean_interval(in_time.sum(-1)), *map(float, rest), *latencies)
 
 
-def draw_load(rows: Sequence[LoadRow], figure: Any) -> None:
+def _draw_load(rows: Sequence[_LoadRow], figure: Any) -> None:
     """A line of panels for each pair: tokens in time, and two quantiles of the latency."""
     presets = list(dict.fromkeys(row.preset for row in rows))
     panels = figure.subplots(len(presets), 3, squeeze=False)
@@ -282,7 +282,7 @@ def draw_load(rows: Sequence[LoadRow], figure: Any) -> None:
         line[0].plot(asked, asked, color=BLACK, linestyle=":", linewidth=1.0, label="all that is asked for")
         shown = {"tokens_in_time": "tokens/s in time", "p95": "ms a token, p95", "p99": "ms a token, p99"}
         for axes, (value, label) in zip(line, shown.items(), strict=True):
-            for rule, style in STYLES.items():
+            for rule, style in _STYLES.items():
                 Series(rule, style, value, {"rule": rule}).draw(axes, own, "requested")
             axes.set_ylabel(label)
         line[0].set_ylim(bottom=0.0)
@@ -301,7 +301,7 @@ def _minor(value: float, _: int) -> str:
     return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
-def load_cells(rows: Sequence[LoadRow]) -> tuple[Cells, list[Cells]]:
+def _load_cells(rows: Sequence[_LoadRow]) -> tuple[Cells, list[Cells]]:
     """Tokens in time, what is missed, and latencies."""
     header = ("system, load", "rule", "tokens/s in time", "missed", "least device", "ms a token p50 / p95 / p99")
     lines: list[Cells] = []
@@ -318,10 +318,10 @@ LOAD = FigureSpec(
     caption="Poisson requests of 60 tokens on average, due 0.5 s and then 80 ms (llama2) or 110 ms (qwen3.5) a token "
     "after they arrive; static channels. Dashed: no request is dropped. Latencies are of requests that finished, so "
     "rules that drop the late ones show short ones. With nothing shared, every device has a server and a band.",
-    settings=lambda scale: list(product(PRESETS, scale.pick((0.2, 0.4, 0.6, 0.85, 1.1), (0.4, 0.85)), STYLES)),
-    rows=load_rows,
-    draw=draw_load,
+    settings=lambda scale: list(product(PRESETS, scale.pick((0.2, 0.4, 0.6, 0.85, 1.1), (0.4, 0.85)), _STYLES)),
+    rows=_load_rows,
+    draw=_draw_load,
     size=(12.0, 7.4),
-    cells=load_cells,
+    cells=_load_cells,
     seconds=160.0,
 )

@@ -16,9 +16,9 @@ from multispin_env.evaluation.cases import CERTIFICATE, States
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 
-FLOOR = 1e-9  # smaller losses are drawn here, at the left edge
+_FLOOR = 1e-9  # smaller losses are drawn here, at the left edge
 
-LOSSES = (
+_LOSSES = (
     ("rule", "optimal", SKY, "fast rule"),
     ("algorithm1", "algorithm1", PURPLE, "Algorithm 1, 100 × 100"),
     ("homogeneous", "homogeneous", ORANGE, "Homo"),
@@ -29,7 +29,7 @@ LOSSES = (
 
 
 @dataclass(frozen=True)
-class StateRow:
+class _StateRow:
     """One state: the proven optimum, its gap, and the share of it that each rule loses."""
 
     preset: str
@@ -43,36 +43,36 @@ class StateRow:
     fixed: float
 
 
-def certificate_rows(scale: Scale, preset: str) -> list[StateRow]:
+def _certificate_rows(scale: Scale, preset: str) -> list[_StateRow]:
     """Certified optimum and regrets on common states."""
     scenario = Scenario.preset(preset)
     states = states_of(scale, scenario)
     best = Optimal(scenario, certify=CERTIFICATE)(states.state)
     assert isinstance(best, CertifiedDecision)
-    rules = (make_controller(name, scenario) for _, name, _, _ in LOSSES)
+    rules = (make_controller(name, scenario) for _, name, _, _ in _LOSSES)
     regrets = [1.0 - states.values(rule) / best.value for rule in rules]
     columns = np.stack([best.value, best.gap, *regrets], -1)
-    return [StateRow(preset, i, *map(float, line)) for i, line in enumerate(columns)]
+    return [_StateRow(preset, i, *map(float, line)) for i, line in enumerate(columns)]
 
 
 def _distribution(values: Sequence[float]) -> tuple[FloatArray, FloatArray]:
     """Steps of the empirical distribution, in per cent, from the left edge to the right one."""
-    x = np.sort(np.maximum(values, FLOOR))
-    return np.array([FLOOR, *x, 1.0]), 100.0 * np.array([0.0, *(np.arange(1, len(x) + 1) / len(x)), 1.0])
+    x = np.sort(np.maximum(values, _FLOOR))
+    return np.array([_FLOOR, *x, 1.0]), 100.0 * np.array([0.0, *(np.arange(1, len(x) + 1) / len(x)), 1.0])
 
 
-def draw_certificate(rows: Sequence[StateRow], figure: Any) -> None:
+def _draw_certificate(rows: Sequence[_StateRow], figure: Any) -> None:
     """Distributions over states."""
     panels = figure.subplots(1, len(PRESETS), sharey=True)
     for axes, preset in zip(panels, PRESETS, strict=True):
         points = [row for row in rows if row.preset == preset]
-        for column, _, colour, text in LOSSES:
+        for column, _, colour, text in _LOSSES:
             values = [getattr(row, column) for row in points]
             axes.step(*_distribution(values), where="post", color=colour, label=text, linewidth=1.8)
         gaps = [row.gap for row in points]
         axes.step(*_distribution(gaps), where="post", color=BLACK, linestyle="--", label="proven gap of the optimum")
         label = "loss relative to the optimum (left edge: at most 1e-9)"
-        axes.set(xscale="log", xlim=(FLOOR * 0.7, 1.0), title=preset, xlabel=label)
+        axes.set(xscale="log", xlim=(_FLOOR * 0.7, 1.0), title=preset, xlabel=label)
     panels[0].set_ylabel("states that lose at most this (%)")
     legend_below(figure, panels[0], 3)
 
@@ -83,16 +83,16 @@ REGRETS = FigureSpec(
     "nearly every state, the paper's Algorithm 1 within about 1e-4, while Homo and Uni-BW lose some per cent and, in "
     "a few states, more than half. 20 devices, 10 MHz.",
     settings=lambda scale: PRESETS,
-    rows=certificate_rows,
-    draw=draw_certificate,
+    rows=_certificate_rows,
+    draw=_draw_certificate,
     size=(9.0, 4.4),
     seconds=23.0,
 )
 
 
-QUICK_GRID, MOST_STATES = 5, 200
+QUICK_GRID, _MOST_STATES = 5, 200
 
-LINES = (
+_LINES = (
     ("over_fixed", 1.88, PRESETS, RED, "-", "claim: Hete = Fixed BW&L + 88 % at 5 MHz"),
     ("over_p2p", 4.6, PRESETS[:1], BLUE, "--", "claim, llama2 only: Hete = 4.6 × P2P-SPIN at 10 MHz"),
 )
@@ -100,7 +100,7 @@ LINES = (
 
 
 @dataclass(frozen=True)
-class SurfaceRow:
+class _SurfaceRow:
     """One pair of the two numbers."""
 
     preset: str
@@ -113,7 +113,7 @@ class SurfaceRow:
     uniform_over_homogeneous: float  # at 10 MHz
 
 
-def calibration_settings(scale: Scale) -> list[tuple[str, float, float]]:
+def _calibration_settings(scale: Scale) -> list[tuple[str, float, float]]:
     """Preset, mean draft time in ms and ratio in dB of each point."""
     points = scale.pick(17, QUICK_GRID)
     times, ratios = np.linspace(4.0, 24.0, points).tolist(), np.linspace(14.0, 32.0, points).tolist()
@@ -121,18 +121,18 @@ def calibration_settings(scale: Scale) -> list[tuple[str, float, float]]:
 
 
 def _means(scale: Scale, scenario: Scenario) -> dict[str, float]:
-    states = States.draw(scenario, min(scale.states, MOST_STATES), scale.seed, certify=None)
+    states = States.draw(scenario, min(scale.states, _MOST_STATES), scale.seed, certify=None)
     return {name: float(states.values(name).mean()) for name in LABELS if name != "centralized"}
 
 
-def calibration_rows(scale: Scale, setting: tuple[str, float, float]) -> list[SurfaceRow]:
+def _calibration_rows(scale: Scale, setting: tuple[str, float, float]) -> list[_SurfaceRow]:
     """Means over the same random devices and channels at every point; the fast rule stands for the optimum."""
     preset, time, ratio = setting
     scenario = Scenario.preset(preset, mean_draft_time=time * 1e-3, transmit_snr_db=ratio)
     wide, narrow = _means(scale, scenario), _means(scale, scenario.replace(total_bandwidth=5e6))
-    row = SurfaceRow(
+    row = _SurfaceRow(
         *setting,
-        min(scale.states, MOST_STATES),
+        min(scale.states, _MOST_STATES),
         wide["optimal"],
         narrow["optimal"] / narrow["fixed"],
         wide["optimal"] / wide["p2p"],
@@ -141,21 +141,21 @@ def calibration_rows(scale: Scale, setting: tuple[str, float, float]) -> list[Su
     return [row]
 
 
-def _surface(rows: Sequence[SurfaceRow], column: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _surface(rows: Sequence[_SurfaceRow], column: str) -> tuple[FloatArray, FloatArray, FloatArray]:
     times = np.unique([row.draft_time_ms for row in rows])
     ratios = np.unique([row.snr_db for row in rows])
     values = np.array([getattr(row, column) for row in rows]).reshape(len(times), len(ratios))
     return times, ratios, values.T
 
 
-def draw_calibration(rows: Sequence[SurfaceRow], figure: Any) -> None:
+def _draw_calibration(rows: Sequence[_SurfaceRow], figure: Any) -> None:
     """Goodput as colour; a line for each claim; a star at the calibrated pair."""
     panels = figure.subplots(1, len(PRESETS), sharey=True)
     for axes, preset in zip(panels, PRESETS, strict=True):
         chosen = [row for row in rows if row.preset == preset]
         image = axes.contourf(*_surface(chosen, "goodput"), levels=12, cmap="Greys_r", alpha=0.6)
         figure.colorbar(image, ax=axes, label="goodput of Hete (tokens/s), B = 10 MHz")
-        for column, level, presets, colour, style, _ in LINES:
+        for column, level, presets, colour, style, _ in _LINES:
             surface = _surface(chosen, column)
             if preset in presets and surface[2].min() < level < surface[2].max():
                 axes.contour(*surface, levels=[level], colors=[colour], linestyles=[style], linewidths=2.0)
@@ -165,7 +165,7 @@ def draw_calibration(rows: Sequence[SurfaceRow], figure: Any) -> None:
         axes.set(title=preset, xlabel="mean draft time T̄ (ms/token)", xticks=range(4, 25, 4))
         axes.grid(visible=False)
     panels[0].set_ylabel("signal-to-noise ratio p/N0 at unit gain (dB)")
-    for _, _, _, colour, style, text in LINES:
+    for _, _, _, colour, style, text in _LINES:
         panels[0].plot([], [], color=colour, linestyle=style, linewidth=2.0, label=text)
     legend_below(figure, panels[0], 3)
 
@@ -175,9 +175,9 @@ CALIBRATION = FigureSpec(
     caption="Goodput of the optimum by the two numbers that the paper leaves unstated, and where its claims hold: both "
     "calibrated pairs (star) are on or beside their line of +88 %; for llama2 the lines cross near 14 ms and 24 dB. "
     "The claim that Uni-BW is above Homo has no line: for llama2 Homo is ahead at every point, for qwen3.5 Uni-BW.",
-    settings=calibration_settings,
-    rows=calibration_rows,
-    draw=draw_calibration,
+    settings=_calibration_settings,
+    rows=_calibration_rows,
+    draw=_draw_calibration,
     size=(10.5, 5.0),
     seconds=25.0,
 )

@@ -35,7 +35,7 @@ NAMES = {
 }
 """Systems of the map, the simplest first."""
 
-LOOKS = {
+_LOOKS = {
     "autoregressive": (BLACK, "", "--"),
     "overlapping": (ORANGE, "s", "--"),
     "multi-spin": (BLUE, "o", "-"),
@@ -46,26 +46,26 @@ LOOKS = {
 """Lines of the picture, over the server that drafts for all."""
 
 RECORDED = ("a100-32b", "a100-70b")
-"""Servers whose passes were recorded, and no draft times; those of `DRAFTS_OF` are taken."""
+"""Servers whose passes were recorded, and no draft times; those of `_DRAFTS_OF` are taken."""
 
-DRAFTS_OF = "a100-8b"
+_DRAFTS_OF = "a100-8b"
 
-BY_TABLES = ("a100-8b", "h100-27b", "b200-32b", "l40s-8b", "rtx-pro-6000-8b")
-FREE_RULES: dict[str, dict[str, Any]] = {"own-pace": {}, "greedy": {}, "groups": {"groups": 2}}
+_BY_TABLES = ("a100-8b", "h100-27b", "b200-32b", "l40s-8b", "rtx-pro-6000-8b")
+_FREE_RULES: dict[str, dict[str, Any]] = {"own-pace": {}, "greedy": {}, "groups": {"groups": 2}}
 """Rules without the barrier, and options of them."""
 
-MOST_GROUPED = 60  # devices with which `groups` is tried too, which takes long with more
-PRICE = 1.3
+_MOST_GROUPED = 60  # devices with which `groups` is tried too, which takes long with more
+_PRICE = 1.3
 """Of a second where devices draft ahead, in goodputs of the best rounds without drafting ahead.
 
 On other devices than those of the figure, with 20 to 240, such a price made less than the best one by 3 % at most.
 """
 
-WARM_UP, ROUNDS = 5, 10  # of simulations, which without the barrier take the time of twice as many
+WARM_UP, _ROUNDS = 5, 10  # of simulations, which without the barrier take the time of twice as many
 
 
 @dataclass(frozen=True)
-class PayRow:
+class _PayRow:
     """What one system makes in one setting, mean over static devices."""
 
     preset: str
@@ -84,25 +84,25 @@ class PayRow:
     best: bool  # whether no system of the setting makes more, or a simpler one as much
 
 
-def pay_settings(scale: Scale) -> list[tuple[str, str, int]]:
+def _pay_settings(scale: Scale) -> list[tuple[str, str, int]]:
     """Both pairs, on the pair's own server and others, for several numbers of devices."""
-    servers = scale.pick(("", *RECORDED, *BY_TABLES), ("", "a100-32b"))
+    servers = scale.pick(("", *RECORDED, *_BY_TABLES), ("", "a100-32b"))
     return list(product(PRESETS, servers, scale.pick((20, 60, 120, 240), (5, 20))))
 
 
-def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[PayRow]:
+def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[_PayRow]:
     """Every system with one pair on one server (empty: the pair's own), for K devices."""
     preset, server, users = setting
     scenario = scenario_at(preset, 10.0, server, num_users=users, min_draft_length=0)
     if server in RECORDED:
-        scenario = scenario.replace(server_draft_pieces=SERVERS.load(DRAFTS_OF).draft_pieces)
+        scenario = scenario.replace(server_draft_pieces=SERVERS.load(_DRAFTS_OF).draft_pieces)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(5, 2))
     found = _rates(scenario, state, scale.pick(1.0, 0.5))
     best = winner_of({system: float(rate.mean()) for system, (rate, _) in found.items()})
     base, _ = found["colocated"]
     head = preset, server or "own law", scenario.payload, users
     return [
-        PayRow(*head, system, rule, len(base), *mean_interval(rate), *mean_interval(rate / base), system == best)
+        _PayRow(*head, system, rule, len(base), *mean_interval(rate), *mean_interval(rate / base), system == best)
         for system, (rate, rule) in found.items()
     ]
 
@@ -115,18 +115,18 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
     simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time)
 
     def best_free(system: Scenario) -> tuple[FloatArray, str]:
-        rules = [rule for rule in FREE_RULES if rule != "groups" or system.num_users <= MOST_GROUPED]
-        made = {rule: make_controller(rule, system, **FREE_RULES[rule]) for rule in rules}
-        rates = ((simulated(controller, horizon=2 * ROUNDS * time), rule) for rule, controller in made.items())
+        rules = [rule for rule in _FREE_RULES if rule != "groups" or system.num_users <= _MOST_GROUPED]
+        made = {rule: make_controller(rule, system, **_FREE_RULES[rule]) for rule in rules}
+        rates = ((simulated(controller, horizon=2 * _ROUNDS * time), rule) for rule, controller in made.items())
         return max(rates, key=lambda one: one[0].mean())
 
-    price = make_controller("ahead-price", ahead, rho=PRICE * rounds.goodput)
+    price = make_controller("ahead-price", ahead, rho=_PRICE * rounds.goodput)
     return {
         "autoregressive": (autoregressive_goodput(scenario, state), ""),
         "colocated": (colocated_goodput(scenario, state), ""),
         "overlapping": (overlapping_goodput(scenario, state), ""),
         "multi-spin": (rounds.goodput, "optimal"),
-        "multi-spin-ahead": (simulated(price, horizon=ROUNDS * time), "ahead-price"),
+        "multi-spin-ahead": (simulated(price, horizon=_ROUNDS * time), "ahead-price"),
         "no-barrier": best_free(scenario),
         "no-barrier-ahead": best_free(ahead),
     }
@@ -137,7 +137,7 @@ def winner_of(rates: Mapping[str, float]) -> str:
     return max(rates, key=lambda system: round(rates[system], 6))
 
 
-def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
+def _draw_pay(rows: Sequence[_PayRow], figure: Any) -> None:
     """Rates over those of the server that drafts for all, over the number of devices: a panel for pair and server."""
     panels_of = list(dict.fromkeys((row.preset, row.server) for row in rows))
     columns = min(len(panels_of) // len(PRESETS), 4)
@@ -145,7 +145,7 @@ def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
     users = sorted({row.num_users for row in rows})
     for axes, (preset, server) in zip(panels.flat, panels_of, strict=True):
         own = [row for row in rows if (row.preset, row.server) == (preset, server)]
-        for system, look in LOOKS.items():
+        for system, look in _LOOKS.items():
             Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, own, "num_users")
         axes.axhline(1.0, color=ORANGE, label=NAMES["colocated"])
         axes.set_title(f"{preset}, {server}", fontsize="medium")
@@ -160,7 +160,7 @@ def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
     legend_below(figure, panels[0, 0], 4)
 
 
-def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
+def _pay_cells(rows: Sequence[_PayRow]) -> tuple[Cells, list[Cells]]:
     """Tokens/s of each system, the best, and what the best of those in which devices draft makes of `colocated`."""
     header = ("pair, server, payload", "K", *NAMES.values(), "best", "devices' best over drafts for all")
     lines: list[Cells] = []
@@ -180,16 +180,16 @@ PAY = FigureSpec(
     "from 0: the server alone, at most of one whose drafts overlap with verification, and of devices that draft, in "
     "rounds and without the barrier, ahead or not; on the law of each pair's own stack, where distributions are "
     "uploaded, and on other servers with ids. Means over static devices with 95 % bands.",
-    settings=pay_settings,
+    settings=_pay_settings,
     rows=pay_rows,
-    draw=draw_pay,
+    draw=_draw_pay,
     size=(9.6, 9.2),
-    cells=pay_cells,
+    cells=_pay_cells,
     seconds=130.0,
 )
 
 
-COLOURS = {
+_COLOURS = {
     "autoregressive": BLACK,
     "colocated": ORANGE,
     "optimal": RED,
@@ -202,11 +202,11 @@ COLOURS = {
 PER_TOKEN = {"": {"llama2": 0.08, "qwen3.5": 0.11}, "a100-32b": dict.fromkeys(PRESETS, 0.03)}
 """Seconds that each token adds to the limit, by server (the paper's own law first) and pair."""
 
-FIRST, THINK = 0.5, 10.0  # seconds of the limit without any token, and on average between an answer and a question
+FIRST, _THINK = 0.5, 10.0  # seconds of the limit without any token, and on average between an answer and a question
 
 
 @dataclass(frozen=True)
-class CapacityFigureRow:
+class _CapacityFigureRow:
     """Most devices of which 95 % of the requests are in time."""
 
     preset: str
@@ -222,20 +222,20 @@ class CapacityFigureRow:
     tpot_p95: float  # s
 
 
-def capacity_settings(scale: Scale) -> list[tuple[str, str, str]]:
+def _capacity_settings(scale: Scale) -> list[tuple[str, str, str]]:
     """Both pairs on each server, with every system and rule."""
-    servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(COLOURS), ("autoregressive", "greedy"))
+    servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(_COLOURS), ("autoregressive", "greedy"))
     return list(product(PRESETS, servers, systems))
 
 
-def capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[CapacityFigureRow]:
+def _capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[_CapacityFigureRow]:
     """What one system or rule serves, with one pair on one server (empty: the pair's own)."""
     preset, server, system = setting
     scenario = scenario_at(preset, 10.0, server, num_users=16)  # devices that the search begins with
     per_token = PER_TOKEN[server][preset]
     level = ServiceLevel(e2el=FIRST, e2el_per_token=per_token)
     arrivals, lengths = make_arrivals("think"), make_lengths("geometric")
-    people = Workload(rate=scenario.num_users / THINK, arrivals=arrivals, lengths=lengths, level=level)
+    people = Workload(rate=scenario.num_users / _THINK, arrivals=arrivals, lengths=lengths, level=level)
     found = capacity(
         scenario,
         workload=people,
@@ -250,10 +250,10 @@ def capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[CapacityF
     )
     run, reached = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
     there = (run.tokens_in_time.mean(), run.pooled.ttft[1], run.pooled.tpot[1]) if run else (0.0, 0.0, 0.0)
-    return [CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))]
+    return [_CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))]
 
 
-def draw_capacity(rows: Sequence[CapacityFigureRow], figure: Any) -> None:
+def _draw_capacity(rows: Sequence[_CapacityFigureRow], figure: Any) -> None:
     """A panel of bars for each pair and server."""
     presets, servers = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("preset", "server"))
     panels = figure.subplots(len(servers), len(presets), squeeze=False)
@@ -262,11 +262,11 @@ def draw_capacity(rows: Sequence[CapacityFigureRow], figure: Any) -> None:
             _capacity_bars(axes, [row for row in rows if (row.preset, row.server) == (preset, server)])
 
 
-def _capacity_bars(axes: Any, rows: Sequence[CapacityFigureRow]) -> None:
+def _capacity_bars(axes: Any, rows: Sequence[_CapacityFigureRow]) -> None:
     places, values = np.arange(len(rows)), np.array([row.capacity for row in rows])
     ends = np.array([[row.low, row.high] for row in rows]).T
     errors = np.maximum(np.abs(ends - values), 0.0)
-    axes.barh(places, values, color=[COLOURS[row.system] for row in rows], xerr=errors, ecolor="#606060", capsize=2.5)
+    axes.barh(places, values, color=[_COLOURS[row.system] for row in rows], xerr=errors, ecolor="#606060", capsize=2.5)
     for place, row in zip(places, rows, strict=True):
         text = f" {row.capacity:.0f}{' or more' if row.more else ''}"
         axes.text(max(row.high, row.capacity), place, text, va="center")
@@ -278,7 +278,7 @@ def _capacity_bars(axes: Any, rows: Sequence[CapacityFigureRow]) -> None:
     axes.grid(False, axis="y")
 
 
-def served_cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
+def _served_cells(rows: Sequence[_CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
     """Devices with intervals, and latencies there."""
     header = (
         *("pair, server, ms a token", "system", "devices", "95 % interval"),
@@ -296,13 +296,13 @@ def served_cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]
 CAPACITY = FigureSpec(
     title="People served at a service level",
     caption="Most devices of which 95 % of the requests end within the limit in the title, where people think for "
-    f"{THINK:g} s on average between an answer of 60 tokens and the next question: a server alone, one that drafts for "
-    "all, and Multi-SPIN with each rule, at 10 MHz; bars with 95 % intervals. On servers other than the paper's law, "
-    "ids are uploaded.",
-    settings=capacity_settings,
-    rows=capacity_rows,
-    draw=draw_capacity,
+    f"{_THINK:g} s on average between an answer of 60 tokens and the next question: a server alone, one that drafts "
+    "for all, and Multi-SPIN with each rule, at 10 MHz; bars with 95 % intervals. On servers other than the paper's "
+    "law, ids are uploaded.",
+    settings=_capacity_settings,
+    rows=_capacity_rows,
+    draw=_draw_capacity,
     size=(11.0, 6.0),
-    cells=served_cells,
+    cells=_served_cells,
     seconds=240.0,
 )

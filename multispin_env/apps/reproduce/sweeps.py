@@ -20,7 +20,7 @@ from multispin_env.solver.equalization import common_latency
 
 
 @dataclass(frozen=True)
-class SweepRow:
+class _SweepRow:
     """Mean goodput of one system in one setting."""
 
     preset: str
@@ -33,21 +33,21 @@ class SweepRow:
     high: float
 
 
-def sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[SweepRow]:
+def _sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[_SweepRow]:
     """Every system in a setting: preset, K, and B in MHz."""
     preset, users, megahertz = setting
     scores = scores_of(scale, scenario_at(preset, megahertz, num_users=users))
     head = users, megahertz, scale.states
-    return [SweepRow(preset, system, *head, *mean_interval(values)) for system, values in scores.items()]
+    return [_SweepRow(preset, system, *head, *mean_interval(values)) for system, values in scores.items()]
 
 
-STYLES = (
+_STYLES = (
     *((BLUE, "o", "-"), (ORANGE, "s", "-"), (GREEN, "^", "-"), (RED, "v", "-")),
     *((PURPLE, "D", "--"), (BLACK, "x", "--")),
 )
 SYSTEMS = [
     Series(label, style, "goodput", {"system": system}, band=True)
-    for (system, label), style in zip(LABELS.items(), STYLES, strict=True)
+    for (system, label), style in zip(LABELS.items(), _STYLES, strict=True)
 ]
 
 USERS = FigureSpec(
@@ -60,12 +60,12 @@ USERS = FigureSpec(
         for preset in PRESETS
         for users in scale.pick((1, 2, 4, 8, 12, 16, 20, 25, 30, 40), (1, 4, 10, 20))
     ],
-    rows=sweep_rows,
+    rows=_sweep_rows,
     draw=Sweep("num_users", "devices K", SYSTEMS).draw,
     seconds=4.0,
 )
 
-BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
+_BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
 
 BANDWIDTH = FigureSpec(
     title="Goodput against total bandwidth",
@@ -74,16 +74,16 @@ BANDWIDTH = FigureSpec(
     "the presets. P2P-SPIN and Cen-SPIN serve one prompt at a time and hardly depend on it. Means over states with "
     "95 % bands.",
     settings=lambda scale: [
-        (preset, 20, budget) for preset in PRESETS for budget in scale.pick(BUDGETS, (2.5, 5.0, 10.0, 20.0))
+        (preset, 20, budget) for preset in PRESETS for budget in scale.pick(_BUDGETS, (2.5, 5.0, 10.0, 20.0))
     ],
-    rows=sweep_rows,
-    draw=Sweep("bandwidth_mhz", "total bandwidth B (MHz)", SYSTEMS, ticks=BUDGETS[::2]).draw,
+    rows=_sweep_rows,
+    draw=Sweep("bandwidth_mhz", "total bandwidth B (MHz)", SYSTEMS, ticks=_BUDGETS[::2]).draw,
     seconds=5.0,
 )
 
 
 @dataclass(frozen=True)
-class LengthRow:
+class _LengthRow:
     """One common length at one common acceptance rate."""
 
     preset: str
@@ -99,7 +99,7 @@ class LengthRow:
 RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}  # acceptance rates, with their colours
 
 
-def draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[LengthRow]:
+def _draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[_LengthRow]:
     """Mean goodput over states for every length 1..L_max; the channel and T_k of each state decide its ϑ*."""
     preset, rate = setting
     scenario = Scenario.preset(preset)
@@ -111,7 +111,7 @@ def draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[LengthRo
     for length in range(1, scenario.max_draft_length + 1):
         tokens = scenario.num_users * expected_tokens(np.array(length), np.array(rate))
         interval = mean_interval(goodput(tokens, length * latency, scenario.verification_time))
-        rows.append(LengthRow(preset, rate, length, scale.states, *interval, length == chosen))
+        rows.append(_LengthRow(preset, rate, length, scale.states, *interval, length == chosen))
     return rows
 
 
@@ -121,7 +121,7 @@ DRAFT_LENGTH = FigureSpec(
     "length that the closed form gives for the mean ϑ* (star) is at most one token beside it; the better drafts are "
     "accepted, the longer they should be. Means over channels and devices with 95 % bands.",
     settings=lambda scale: [(preset, rate) for preset in PRESETS for rate in RATES],
-    rows=draft_length_rows,
+    rows=_draft_length_rows,
     draw=Sweep(
         "draft_length",
         "common draft length L (tokens)",
@@ -139,7 +139,7 @@ TASKS = ("code", "mathematics", "chat", "reading")
 
 
 @dataclass(frozen=True)
-class RecordedRow:
+class _RecordedRow:
     """One draft length on the prompts of one task."""
 
     task: str
@@ -165,7 +165,7 @@ def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> Fl
     return mean
 
 
-def recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[RecordedRow]:
+def _recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[_RecordedRow]:
     """Replay the record of the package; nothing here is random but the bootstrap."""
     records = load_records()
     fitted = prompt_rates(records)
@@ -176,7 +176,7 @@ def recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[RecordedRow]:
         for index, task in enumerate(TASKS):
             mine = records.task == index
             means = [float(expected_tokens(np.array(length), rates[mine]).mean()) for rates in (fitted, plain)]
-            rows.append(RecordedRow(task, length, int(mine.sum()), *mean_interval(tokens[mine]), *means))
+            rows.append(_RecordedRow(task, length, int(mine.sum()), *mean_interval(tokens[mine]), *means))
     return rows
 
 
@@ -186,7 +186,7 @@ RECORDED = FigureSpec(
     "of the replayed record at every draft length, though real acceptance is not i.i.d.: chat gains less, reading more "
     "than it says. The record is of the project's own model pair, the same for both presets.",
     settings=lambda scale: [scale.pick(tuple(range(1, 17)), (1, 2, 4, 8, 12, 16))],
-    rows=recorded_rows,
+    rows=_recorded_rows,
     draw=Sweep(
         "draft_length",
         "draft length L (tokens)",
@@ -203,7 +203,7 @@ RECORDED = FigureSpec(
 
 
 @dataclass(frozen=True)
-class BatchRow:
+class _BatchRow:
     """One batch size of one model."""
 
     preset: str
@@ -212,18 +212,18 @@ class BatchRow:
     per_draft_ms: float
 
 
-def verification_rows(scale: Scale, preset: str) -> list[BatchRow]:
+def _verification_rows(scale: Scale, preset: str) -> list[_BatchRow]:
     """T_ver = T_fix + K T_lin ([MS] 7)."""
     times = {batch: 1e3 * Scenario.preset(preset, num_users=batch).verification_time for batch in range(1, 33)}
-    return [BatchRow(preset, batch, time, time / batch) for batch, time in times.items()]
+    return [_BatchRow(preset, batch, time, time / batch) for batch, time in times.items()]
 
 
-def draw_verification(rows: Sequence[BatchRow], figure: Any) -> None:
+def _draw_verification(rows: Sequence[_BatchRow], figure: Any) -> None:
     """Latency of the batch, and for each draft in it."""
     panels = figure.subplots(1, 2)
     values = {"verification_ms": "of the batch", "per_draft_ms": "per draft"}
     for axes, (value, what) in zip(panels, values.items(), strict=True):
-        for preset, style in zip(PRESETS, STYLES, strict=False):
+        for preset, style in zip(PRESETS, _STYLES, strict=False):
             Series(preset, style, value, {"preset": preset}).draw(axes, rows, "batch")
         axes.axvspan(16, 32, color="0.92", zorder=0, label="beyond the fitted batches")
         axes.set(xlabel="batch size K (drafts)", ylabel=f"verification latency {what} (ms)", xlim=(0, 32))
@@ -236,6 +236,6 @@ VERIFICATION = FigureSpec(
     caption="A batch takes T_fix + K T_lin (left), so each draft in it costs less the more share it, down to T_lin "
     "(right); the lines are the paper's fits to batches of 1 to 16, and its own 20 devices lie beyond them.",
     settings=lambda scale: PRESETS,
-    rows=verification_rows,
-    draw=draw_verification,
+    rows=_verification_rows,
+    draw=_draw_verification,
 )

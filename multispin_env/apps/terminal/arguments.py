@@ -29,7 +29,7 @@ DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 DEFAULTS = {"env": DEFAULT_ENV, "scenario": DEFAULT_SCENARIO, "num_users": "20", "total_bandwidth": "10e6"}
 """Of the system, as the help says them; the last two are those of the presets."""
 
-SET = "--set"
+_SET = "--set"
 
 TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
 """Arguments of ``gymnasium.make_vec`` that commands set themselves."""
@@ -65,7 +65,7 @@ def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = D
 def add_set_option(parser: ArgumentParser, settings: str = "fields of the scenario, as max_draft_length=12") -> None:
     """``--set``, with its help."""
     parser.add_argument(
-        SET, action="append", default=[], metavar="NAME=VALUE", help=f"{settings}; several may follow one another"
+        _SET, action="append", default=[], metavar="NAME=VALUE", help=f"{settings}; several may follow one another"
     )
 
 
@@ -77,9 +77,9 @@ def separated(arguments: Iterable[str]) -> list[str]:
     found: list[str] = []
     for text in arguments:
         name, equals, _ = text.partition("=")
-        if found[-2:-1] == [SET] and equals and name.isidentifier():
-            found.append(SET)
-        if found[-1:] == [SET]:
+        if found[-2:-1] == [_SET] and equals and name.isidentifier():
+            found.append(_SET)
+        if found[-1:] == [_SET]:
             parse_settings([text], ())
         found.append(text)
     return found

@@ -23,7 +23,7 @@ from multispin_env.files import write_text
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance, ReadableBuffer
 
-LINE = 79
+_LINE = 79
 """Letters of a line that is written over: a longer one would wrap."""
 
 PATIENCE = 5.0
@@ -42,7 +42,7 @@ class _Line:
         self._shown = monotonic()
         line = f"[{'#' * round(24 * fraction):-<24}] {100.0 * fraction:3.0f} %  {text}"
         if self._terminal:
-            print(f"\r{line[:LINE]:<{LINE}}", end="", file=sys.stderr, flush=True)
+            print(f"\r{line[:_LINE]:<{_LINE}}", end="", file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
 
@@ -85,7 +85,7 @@ class Progress(_Line):
     def say(self, line: str) -> None:
         """Print a line of results, in the place of the bar, which comes back with the next report."""
         if self._terminal:
-            print(f"\r{'':{LINE}}\r", end="", file=sys.stderr, flush=True)
+            print(f"\r{'':{_LINE}}\r", end="", file=sys.stderr, flush=True)
         print(line, flush=True)
 
     def _show(self, part: float) -> None:
@@ -154,11 +154,11 @@ class _Stream(FileIO):
                 raise
         except OSError as error:
             if self.fileno() == 1:
-                raise UnwritableError(f"standard output can't be written: {error.strerror}") from None
+                raise _UnwritableError(f"standard output can't be written: {error.strerror}") from None
         return memoryview(data).nbytes
 
 
-class UnwritableError(Exception):
+class _UnwritableError(Exception):
     """Standard output is closed, or its disk is full."""
 
 
@@ -203,7 +203,7 @@ def _exit_status(program: str, run: Callable[[], int | None], extra: str) -> int
             return run() or 0
         finally:
             sys.stdout.flush()  # the help too, after which argparse exits
-    except (BrokenPipeError, UnwritableError) as error:  # nothing more, not even at exit
+    except (BrokenPipeError, _UnwritableError) as error:  # nothing more, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # say nothing more to a reader that has gone
             return 128 + 13

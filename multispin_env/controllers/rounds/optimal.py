@@ -1,6 +1,7 @@
 """Best decision of a round, by the fast rule or proven to a tolerance, and two references: fixed and random play."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from typing_extensions import override
@@ -8,7 +9,9 @@ from typing_extensions import override
 from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer, check_real, check_rng
 from multispin_env.controllers.base import RoundsController, WeightedController
+from multispin_env.controllers.names import make_controller
 from multispin_env.physics.types import Decision, SystemState, checked_weights
+from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
@@ -102,6 +105,41 @@ class Optimal(WeightedController):
             self.certify,
             None if self.tpot is None else np.asarray(in_time(problem, proven.lengths)).reshape(batch),
         )
+
+
+def oracle(scenario: Scenario, **options: Any) -> Optimal:
+    """Make the oracle: the controller that sees the true state and takes the best decision of a round.
+
+    The same as ``make_controller("optimal", scenario, **options)``.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
+    **options
+        Fields of the controller: ``weights``, ``fixed_length``, ``certify``, ``time_limit``, ``tpot``.
+
+    Returns
+    -------
+    Optimal
+        A `Controller`, which is called with a state (..., K). With ``certify`` its decisions are `CertifiedDecision`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown option (the nearest is suggested) or a bad value; the message names the argument.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, 0)
+    >>> decision = ms.oracle(scenario, certify=1e-6)(state)
+    >>> bool(decision.certified)
+    True
+    """
+    controller: Optimal = make_controller("optimal", scenario, **options)
+    return controller
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,10 +21,10 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state
 from multispin_env.simulation.reference import REFERENCE
 
-LOG_LARGEST_SHARE = math.log(1e4)
+_LOG_LARGEST_SHARE = math.log(1e4)
 """ln of how many times the share of a device at 1 is that of one at 0."""
 
-JOINS = 3
+_JOINS = 3
 """Leave, take, wait."""
 
 
@@ -87,7 +87,7 @@ class ContinuousCodec(ActionCodec):
         if not self.drops:
             return None
         column = x[..., -1]
-        wanted = column > 0.0 if rule is None else np.where(np.abs(column) <= 1.0 / JOINS, rule, column > 0.0)
+        wanted = column > 0.0 if rule is None else np.where(np.abs(column) <= 1.0 / _JOINS, rule, column > 0.0)
         return wanted & state.busy
 
     def drop_columns(
@@ -96,7 +96,7 @@ class ContinuousCodec(ActionCodec):
         """The last column of actions that mean what a decision drops, if there is such a column."""
         if not self.drops:
             return []
-        wanted = dropped_by(decision, state)
+        wanted = _dropped_by(decision, state)
         column = np.where(wanted, 1.0, -1.0)
         return [column if rule is None else np.where(wanted == rule, 0.0, column)]
 
@@ -104,7 +104,7 @@ class ContinuousCodec(ActionCodec):
         """Priority and share, one of them, that entries of a column mean."""
         if self.uplink is serial:
             return x, None
-        weight = np.exp(LOG_LARGEST_SHARE * np.clip(x, -1.0, 1.0))
+        weight = np.exp(_LOG_LARGEST_SHARE * np.clip(x, -1.0, 1.0))
         share: FloatArray = weight / weight.sum(-1, keepdims=True)
         return None, share
 
@@ -112,36 +112,36 @@ class ContinuousCodec(ActionCodec):
         """Entries that mean the priority or share of a checked decision: ranks for priorities."""
         if decision.share is None:
             assert decision.priority is not None
-            return rank_column(decision.priority)
-        log = np.log(np.maximum(decision.share, 1e-8)) / LOG_LARGEST_SHARE
+            return _rank_column(decision.priority)
+        log = np.log(np.maximum(decision.share, 1e-8)) / _LOG_LARGEST_SHARE
         return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
 
 
-def dropped_by(decision: ContinuousDecision, state: ContinuousState) -> BoolArray:
+def _dropped_by(decision: ContinuousDecision, state: ContinuousState) -> BoolArray:
     """Who gives up a request, (..., K)."""
     return np.zeros(state.phase.shape, dtype=np.bool_) if decision.drop is None else decision.drop
 
 
-def join_of(x: FloatArray) -> IntArray:
+def _join_of(x: FloatArray) -> IntArray:
     """Thirds of [-1, 1]: leave, take, wait; where a copy would leave everybody, it takes everybody."""
-    join = np.minimum((0.5 * JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
+    join = np.minimum((0.5 * _JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
     somebody = join.any(-1, keepdims=True)
     return join if somebody.all() else np.where(somebody, join, Join.TAKE)
 
 
-def join_column(join: IntArray) -> FloatArray:
+def _join_column(join: IntArray) -> FloatArray:
     """Middles of the thirds."""
-    return np.asarray((2.0 / JOINS) * (join - 1.0))
+    return np.asarray((2.0 / _JOINS) * (join - 1.0))
 
 
-def rank_column(priority: FloatArray) -> FloatArray:
+def _rank_column(priority: FloatArray) -> FloatArray:
     """Numbers in [-1, 1] in the order of priorities (..., K), equal where these are equal; 0 where all are."""
     rank = dense_rank(priority)
     last = rank.max(-1, keepdims=True)
     return np.where(last > 0, 2.0 * rank / np.maximum(last, 1) - 1.0, 0.0)
 
 
-def next_batch(state: ContinuousState) -> IntArray:
+def _next_batch(state: ContinuousState) -> IntArray:
     """Number of the next batch, (..., 1), to be compared with aims (..., K)."""
     return np.asarray(state.batch)[..., None]
 
@@ -170,7 +170,7 @@ class PlainCodec(ContinuousCodec):
         length, join, key = x[..., 0], x[..., 1], x[..., 2]
         return ContinuousDecision(
             self.length(length),
-            join_of(join),
+            _join_of(join),
             *self.uplink_fields(key),
             patience=self.waits(x.shape[:-2]),
             drop=self.drop_field(x, state),
@@ -179,19 +179,19 @@ class PlainCodec(ContinuousCodec):
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """Middles of the thirds, ranks of the priorities."""
         decision = self.checked_decision(decision, state.phase.shape)
-        columns = [self.length_column(decision.draft_length), join_column(decision.join), self.uplink_column(decision)]
+        columns = [self.length_column(decision.draft_length), _join_column(decision.join), self.uplink_column(decision)]
         return columns_stacked([*columns, *self.drop_columns(decision, state)])
 
 
-FARTHEST = 63
+_FARTHEST = 63
 """Batches after the next that a draft can aim at."""
 
 LONGEST = 1e4
 """Seconds, the longest patience but for ever; the shortest is its inverse, or none at all."""
 
-LOG_LONGEST = math.log(LONGEST)
+_LOG_LONGEST = math.log(LONGEST)
 
-INSIDE = 0.99
+_INSIDE = 0.99
 """Entries of patience up to it are on a logarithmic scale; -1 is none, 1 is for ever."""
 
 
@@ -211,11 +211,11 @@ class FullCodec(ContinuousCodec):
         patience, fewest = (x[..., column].mean(-1) for column in (4, 5))
         return ContinuousDecision(
             self.length(length),
-            join_of(join),
+            _join_of(join),
             *self.uplink_fields(key),
             patience=_patience_of(patience),
             least_batch=np.rint(1.0 + 0.5 * (fewest + 1.0) * (self.scenario.num_users - 1)).astype(np.int64),
-            aim=next_batch(state) + np.rint(0.5 * FARTHEST * (aim + 1.0)).astype(np.int64),
+            aim=_next_batch(state) + np.rint(0.5 * _FARTHEST * (aim + 1.0)).astype(np.int64),
             drop=self.drop_field(x, state),
         )
 
@@ -223,16 +223,16 @@ class FullCodec(ContinuousCodec):
         """Inverse of `decode`; without an aim, the next batch; without patience, for ever."""
         shape, users = state.phase.shape, self.scenario.num_users
         decision = self.checked_decision(decision, shape)
-        aim = np.broadcast_to(next_batch(state), shape) if decision.aim is None else decision.aim
+        aim = np.broadcast_to(_next_batch(state), shape) if decision.aim is None else decision.aim
         fewest = np.ones(shape[:-1]) if decision.least_batch is None else decision.least_batch
         patience = np.full(shape[:-1], np.inf) if decision.patience is None else decision.patience
         common = [_patience_column(patience), 2.0 * (fewest - 1.0) / max(users - 1, 1) - 1.0]
         return columns_stacked(
             [
                 self.length_column(decision.draft_length),
-                join_column(decision.join),
+                _join_column(decision.join),
                 self.uplink_column(decision),
-                2.0 * (aim - next_batch(state)) / FARTHEST - 1.0,
+                2.0 * (aim - _next_batch(state)) / _FARTHEST - 1.0,
                 *(np.broadcast_to(column[..., None], shape) for column in common),
                 *self.drop_columns(decision, state),
             ]
@@ -241,23 +241,23 @@ class FullCodec(ContinuousCodec):
 
 def _patience_of(x: FloatArray) -> FloatArray:
     """Seconds, (...) of (...)."""
-    inside = np.exp(LOG_LONGEST / INSIDE * np.clip(x, -INSIDE, INSIDE))
-    beyond = 0.5 * (1.0 + INSIDE)
+    inside = np.exp(_LOG_LONGEST / _INSIDE * np.clip(x, -_INSIDE, _INSIDE))
+    beyond = 0.5 * (1.0 + _INSIDE)
     return np.where(x > beyond, np.inf, np.where(x < -beyond, 0.0, inside))
 
 
 def _patience_column(patience: FloatArray) -> FloatArray:
-    log = np.log(np.clip(patience, 1.0 / LONGEST, LONGEST)) * (INSIDE / LOG_LONGEST)
+    log = np.log(np.clip(patience, 1.0 / LONGEST, LONGEST)) * (_INSIDE / _LOG_LONGEST)
     return np.where(patience > LONGEST, 1.0, np.where(patience < 0.5 / LONGEST, -1.0, log))
 
 
-ENDS = (-0.6, -0.2, 0.2)
+_ENDS = (-0.6, -0.2, 0.2)
 """Where the second column changes from aside to a batch earlier, the rule's own, and a batch later."""
 
-ASIDE, EARLIER, OWN, LATER = (-0.8, -0.4, 0.0, 0.6)
+_ASIDE, _EARLIER, _OWN, _LATER = (-0.8, -0.4, 0.0, 0.6)
 """Middles of these intervals."""
 
-NEVER = np.iinfo(np.int64).max
+_NEVER = np.iinfo(np.int64).max
 """Batch that nobody aims at."""
 
 
@@ -277,16 +277,16 @@ class ContinuousResidualCodec(ContinuousCodec):
         x = self.checked(action)
         rule = self.ruled(self.rule, state)
         length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
-        place = np.digitize(x[..., 1], ENDS)  # aside, earlier, own, later
+        place = np.digitize(x[..., 1], _ENDS)  # aside, earlier, own, later
         aside, shift = place == 0, np.where(place == 0, 0, place - 2)
-        drop = self.drop_field(x, state, dropped_by(rule, state))
+        drop = self.drop_field(x, state, _dropped_by(rule, state))
         aim = _aim(rule, state, drop)
         join = _moved_join(rule, aside, shift, aim, state)
         key = self.uplink_column(rule) + 2.0 * x[..., 2]
         # all keys are within ±3
         fields = self.uplink_fields(key + 6.0 * aside if self.uplink is serial else key)
         patience = self.patience_of(rule, state)
-        aim = np.maximum(aim + shift, next_batch(state))
+        aim = np.maximum(aim + shift, _next_batch(state))
         return ContinuousDecision(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
@@ -295,20 +295,20 @@ class ContinuousResidualCodec(ContinuousCodec):
         length = self.length_column(decision.draft_length) - self.length_column(rule.draft_length)
         key = self.uplink_column(decision) - self.uplink_column(rule)
         columns = [0.5 * length, _batch_column(decision, rule, state), 0.5 * key]
-        return columns_stacked([*columns, *self.drop_columns(decision, state, dropped_by(rule, state))])
+        return columns_stacked([*columns, *self.drop_columns(decision, state, _dropped_by(rule, state))])
 
 
 def _aim(decision: ContinuousDecision, state: ContinuousState, drop: BoolArray | None) -> IntArray:
     """Batches that devices aim at: of those that can start a draft what the decision says, of others what one said."""
-    own = next_batch(state) if decision.aim is None else decision.aim
+    own = _next_batch(state) if decision.aim is None else decision.aim
     return np.where(state.starting if drop is None else state.starting | drop, own, state.aim)
 
 
 def _moved_join(
     rule: ContinuousDecision, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState
 ) -> IntArray:
-    waited = np.where(rule.join == Join.WAIT, aim, NEVER).min(-1, keepdims=True)
-    due = aim + shift <= np.where(waited == NEVER, next_batch(state), waited)
+    waited = np.where(rule.join == Join.WAIT, aim, _NEVER).min(-1, keepdims=True)
+    due = aim + shift <= np.where(waited == _NEVER, _next_batch(state), waited)
     join = np.where(shift == 0, rule.join, np.where(due, Join.WAIT, Join.LEAVE))
     join = np.where(aside, Join.TAKE, join)
     return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
@@ -317,9 +317,9 @@ def _moved_join(
 def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state: ContinuousState) -> FloatArray:
     """The shift if there is one, else what leads to the decision's join."""
     shift = np.sign(_aim(decision, state, decision.drop) - _aim(rule, state, decision.drop))
-    wanted = np.where(decision.join == Join.TAKE, ASIDE, np.where(decision.join == Join.WAIT, EARLIER, LATER))
-    same = np.where(decision.join == rule.join, OWN, wanted)
-    return np.where(shift == 0, same, np.where(shift < 0, EARLIER, LATER))
+    wanted = np.where(decision.join == Join.TAKE, _ASIDE, np.where(decision.join == Join.WAIT, _EARLIER, _LATER))
+    same = np.where(decision.join == rule.join, _OWN, wanted)
+    return np.where(shift == 0, same, np.where(shift < 0, _EARLIER, _LATER))
 
 
 class TunedCodec(ContinuousCodec):

@@ -23,20 +23,20 @@ from multispin_env.physics.continuous.types import (
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
 
-Info = dict[str, NDArray[Any]]
+_Info = dict[str, NDArray[Any]]
 """Entries of ``info``, arrays (n,) and (n, K)."""
 
-LATENCIES = ("ttft", "tpot", "e2el")
+_LATENCIES = ("ttft", "tpot", "e2el")
 """Of which ``info`` has p50, p95 and p99."""
 
-PERCENTS = (50, 95, 99)
+_PERCENTS = (50, 95, 99)
 
-LATENCY_NAMES = (*(f"{name}_p{percent}" for name in LATENCIES for percent in PERCENTS), f"gap_p{PERCENTS[-1]}")
+_LATENCY_NAMES = (*(f"{name}_p{percent}" for name in _LATENCIES for percent in _PERCENTS), f"gap_p{_PERCENTS[-1]}")
 
 RATES = ("tokens_in_time", "request_goodput", "share_missed", "least_served")
 """Of `ServiceRun`, of the episode so far."""
 
-OF_SERVICE = (*RATES, *LATENCY_NAMES)
+OF_SERVICE = (*RATES, *_LATENCY_NAMES)
 """Entries of ``info`` that tell what became of requests in an episode, (n,)."""
 
 
@@ -50,7 +50,7 @@ class TokenAccount:
         """Forget the episodes of these copies."""
         self._tokens[rows] = 0.0
 
-    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> _Info:
         """Take in a step that began at these times in seconds, and tell what there is to tell.
 
         It is the last one of some copies (n,), and void for those that are ``over``.
@@ -76,7 +76,7 @@ class ServiceAccount(TokenAccount):
         self._closed[rows] = False
 
     @override
-    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> _Info:
         told = super().add(outcome, begun, last, over)
         playing = None if over is None else ~over
         self._log.add(outcome, begun, playing)
@@ -86,7 +86,7 @@ class ServiceAccount(TokenAccount):
         run = self._log.counts()
         rates = {name: getattr(run, name) for name in RATES}
         served = outcome.served
-        of_step: Info = {
+        of_step: _Info = {
             "timely_tokens": (served.output * served.in_time).astype(np.float64),
             "finished": served.finished,
             "dropped": served.dropped,
@@ -101,12 +101,12 @@ class ServiceAccount(TokenAccount):
         self._log.close(ending, late)
         self._closed[ending] = True
 
-    def _latencies(self, ended: IntArray) -> Info:
+    def _latencies(self, ended: IntArray) -> _Info:
         """Quantiles of the copies that end, and 0 of the others."""
-        told = {name: np.zeros(len(self._closed)) for name in LATENCY_NAMES}
+        told = {name: np.zeros(len(self._closed)) for name in _LATENCY_NAMES}
         if ended.size:
             latency = self._log.result(ended).latency
-            quantiles = [getattr(latency, name)[:, place] for name in LATENCIES for place in range(len(PERCENTS))]
+            quantiles = [getattr(latency, name)[:, place] for name in _LATENCIES for place in range(len(_PERCENTS))]
             for array, values in zip(told.values(), [*quantiles, latency.gap[:, -1]], strict=True):
                 array[ended] = values
         return told
@@ -202,7 +202,7 @@ class ContinuousEngine(Engine):
             self._tracker.add(before, outcome)
         time = begun + outcome.duration
         truncated = time >= self._horizon
-        info: Info = {
+        info: _Info = {
             "tokens": outcome.tokens,
             "draft_length": outcome.draft_length,
             "duration": outcome.duration.copy(),

@@ -27,7 +27,7 @@ from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, optio
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
-MOST_LOAD = 1000.0
+_MOST_LOAD = 1000.0
 """Of what a system can do: all further requests are missed too, and each takes memory."""
 
 
@@ -287,10 +287,10 @@ def _checked_load(load: Any) -> float | tuple[float, float]:
     try:
         if len(pair) != len(("low", "high")):
             raise ValueError
-        low = check_real("load", pair[0], 0.0, MOST_LOAD, open_low=True)
-        high = check_real("load", pair[1], low, MOST_LOAD)
+        low = check_real("load", pair[0], 0.0, _MOST_LOAD, open_low=True)
+        high = check_real("load", pair[1], low, _MOST_LOAD)
     except ValueError:
-        expected = f"a number in (0, {MOST_LOAD:g}], or a pair (low, high) of them with low ≤ high"
+        expected = f"a number in (0, {_MOST_LOAD:g}], or a pair (low, high) of them with low ≤ high"
         raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
     return low if low == high else (low, high)
 

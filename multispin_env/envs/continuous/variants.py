@@ -31,13 +31,13 @@ from multispin_env.simulation.reference import REFERENCE, reference_rate
 BARRIER = "optimal"
 """What waits for all."""
 
-REPORTS = ("fresh", "old")
+_REPORTS = ("fresh", "old")
 """Whether the channel shown of a device that starts a draft is that of the new cycle, or of the last one."""
 
-HIDDEN = ("filter", "beta", "task-mean")
+_HIDDEN = ("filter", "beta", "task-mean")
 """Estimators to compare where acceptance is hidden, the best first."""
 
-LATE = ("mmse", "quantile", "last-report")
+_LATE = ("mmse", "quantile", "last-report")
 """The same where only reports of channels are old."""
 
 
@@ -69,7 +69,7 @@ class ContinuousVariant(Variant):
     acceptance_visible: bool = True
     task_visible: bool = True
     spread: float | tuple[float, ...] | None = ByRequest.spread
-    channel_report: str = REPORTS[0]
+    channel_report: str = _REPORTS[0]
 
     def __post_init__(self) -> None:
         check_name("discipline", self.discipline, DISCIPLINES)
@@ -83,7 +83,7 @@ class ContinuousVariant(Variant):
             check_controller_name("reference", self.reference)
         check_bool("acceptance_visible", self.acceptance_visible)
         check_bool("task_visible", self.task_visible)
-        check_name("channel_report", self.channel_report, REPORTS)
+        check_name("channel_report", self.channel_report, _REPORTS)
         check_mean_rounds(self._request_cycles, "mean_cycles")
         _ = self._hidden_acceptance  # refuses a bad spread
         for entry in fields(self):
@@ -116,7 +116,7 @@ class ContinuousVariant(Variant):
             discount=0.5,
             discount_of="second",
             starts={"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)},
-            sees_state=self.acceptance_visible and self.channel_report == REPORTS[0],
+            sees_state=self.acceptance_visible and self.channel_report == _REPORTS[0],
         )
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
@@ -153,7 +153,7 @@ class ContinuousVariant(Variant):
             wanted = wanted - {"acceptance"} | set(COUNTED)
         if not self.task_visible:
             wanted.discard("task")
-        if self.channel_report != REPORTS[0]:
+        if self.channel_report != _REPORTS[0]:
             wanted.add("mean_channel")
         if scenario.draft_ahead:
             wanted.add("head_start")
@@ -164,7 +164,7 @@ class ContinuousVariant(Variant):
         """Mean and spread of acceptance by task, and what an old report says of the channel."""
         prior = self._endless(scenario).acceptance.prior(scenario)
         known = tuple(prior.mean.tolist()), tuple(prior.spread.tolist())
-        late = self.channel_report != REPORTS[0]
+        late = self.channel_report != _REPORTS[0]
         return Assumptions(*known, _correlation(self, scenario) if late else 0.0, int(late))
 
     @property
@@ -189,12 +189,12 @@ class ContinuousVariant(Variant):
 
 def contenders_in(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
     """Name these and the barrier; where something is hidden, the leader with the truth, and some that guess."""
-    late = variant.channel_report != REPORTS[0]
+    late = variant.channel_report != _REPORTS[0]
     if variant.acceptance_visible and not late:
         return (*names, BARRIER)
-    estimators: Sequence[str] = LATE if variant.acceptance_visible else HIDDEN
+    estimators: Sequence[str] = _LATE if variant.acceptance_visible else _HIDDEN
     if late and not variant.acceptance_visible:
-        estimators = [f"{name}+{LATE[0]}" for name in HIDDEN]
+        estimators = [f"{name}+{_LATE[0]}" for name in _HIDDEN]
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
     others = [name for name in names if name != leader]
     return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], BARRIER)))

@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 MOST_TEXTS = 2_000
 """Rendered texts that are kept."""
 
-FINER = 4
+_FINER = 4
 """Letters are drawn so many times larger and made smaller: else the gaps between them are uneven."""
 
 
@@ -97,12 +97,12 @@ class Canvas:
             if len(self._texts) >= MOST_TEXTS:
                 self._texts.clear()
             image = self._font(size).render(text, True, colour)
-            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / FINER)
+            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / _FINER)
         return self._texts[key]
 
     def _font(self, size: int) -> Any:
         if size not in self._fonts:
-            self._fonts[size] = self._pygame.font.Font(None, FINER * size)
+            self._fonts[size] = self._pygame.font.Font(None, _FINER * size)
         return self._fonts[size]
 
     def _box(self, x: float, y: float, width: float, height: float) -> tuple[int, int, int, int]:
@@ -110,7 +110,7 @@ class Canvas:
         return left, top, round(x + width) - left, round(y + height) - top
 
 
-HEADER, AXIS, HEADING, LABELS = 44.0, 22.0, 36.0, 24.0
+HEADER, _AXIS, _HEADING, LABELS = 44.0, 22.0, 36.0, 24.0
 """Heights of the title and the headings, of the time axis, of headings below it; width of the devices' numbers."""
 
 
@@ -144,11 +144,11 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, area: Area) -> "Layout":
         """Divide the area of a panel."""
-        rows = 0.6 * (area.height - HEADER - AXIS - HEADING)
+        rows = 0.6 * (area.height - HEADER - _AXIS - _HEADING)
         beside = min(0.42 * area.width, 240.0)
         times = Area(area.x + LABELS, area.y + HEADER, area.width - beside - LABELS - 12.0, rows)
         left = times.right + 12.0
-        below = times.bottom + AXIS + HEADING
+        below = times.bottom + _AXIS + _HEADING
         height = area.bottom - below - 16.0
         middle = area.x + 0.48 * area.width
         return cls(

@@ -19,7 +19,7 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import reference_rate
 
-PRICE_RULE = "ahead-price"
+_PRICE_RULE = "ahead-price"
 """Controller whose rate is the price of a second."""
 
 
@@ -137,7 +137,7 @@ class DraftAhead(RoundsVariant):
         others = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
         return Comparison(
             InfoKeys("accepted_tokens", "draft_length", "round_latency", None),
-            tuple(dict.fromkeys((PRICE_RULE, *others))),
+            tuple(dict.fromkeys((_PRICE_RULE, *others))),
         )
 
     @property
@@ -171,5 +171,5 @@ class DraftAhead(RoundsVariant):
                 verification_pieces=tuple((start, slope * part) for start, slope in scenario.verification_pieces),
             )
         return part * reference_rate(
-            ContinuousSystem.of(scenario, "reserved"), PRICE_RULE, most_rounds(scenario.num_users)
+            ContinuousSystem.of(scenario, "reserved"), _PRICE_RULE, most_rounds(scenario.num_users)
         )

@@ -140,7 +140,7 @@ class DelayedChannel(RoundsVariant):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HiddenRate(RoundsVariant):
+class _HiddenRate(RoundsVariant):
     """Acceptance rates are not observed; tokens drafted and accepted are. Its arguments are on the pages."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -234,7 +234,7 @@ class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HiddenAcceptance(HiddenRate):
+class HiddenAcceptance(_HiddenRate):
     """Rounds whose acceptance rates are hidden."""
 
     spread: float | None = 0.08
@@ -318,7 +318,7 @@ class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordedAcceptance(HiddenRate):
+class RecordedAcceptance(_HiddenRate):
     """Rounds whose acceptance is hidden and replayed from records."""
 
     records: str | Records | None = field(default=None, metadata={"file": "records.npz"})

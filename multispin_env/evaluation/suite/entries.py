@@ -31,16 +31,16 @@ CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of our agents
 
 KIND = "multispin_env suite entry"
 
-BY_HAND = ("method", "authors", "link")
+_BY_HAND = ("method", "authors", "link")
 """Fields of an entry that its author may rewrite."""
 
 REFERENCE = "reference"
 """Name of the rule that is the reference of each task."""
 
-ROUNDING = 1e-9
+_ROUNDING = 1e-9
 """Largest difference, relative to the largest value, that the arithmetic of another processor explains."""
 
-MOST_SEEDS = 100
+_MOST_SEEDS = 100
 
 Played = dict[str, FloatArray]
 """Values (seeds, parts, n) of each task."""
@@ -81,13 +81,13 @@ class SuiteEntry:
     def __post_init__(self) -> None:
         check_name("kind", self.kind, [KIND])
         check_name("version", self.version, [VERSION])
-        for name in BY_HAND:
+        for name in _BY_HAND:
             check_label(name, getattr(self, name))
         check_integer("steps", self.steps, 0, min(one.budget for one in tasks()))
         check_real("seconds", self.seconds, 0.0)
         check_real("cpu_seconds", self.cpu_seconds, 0.0)
-        if not isinstance(self.seeds, list | tuple) or not 1 <= len(self.seeds) <= MOST_SEEDS:
-            raise ValueError(f"seeds: expected a list of 1 to {MOST_SEEDS} numbers, got {shown(self.seeds)}")
+        if not isinstance(self.seeds, list | tuple) or not 1 <= len(self.seeds) <= _MOST_SEEDS:
+            raise ValueError(f"seeds: expected a list of 1 to {_MOST_SEEDS} numbers, got {shown(self.seeds)}")
         for seed in self.seeds:
             check_integer("seeds", seed, 0)
         if len(set(self.seeds)) < len(self.seeds):
@@ -130,7 +130,7 @@ def save_entry(folder: Path, entry: SuiteEntry) -> None:
     """Write ``entry.json``; what its author has put in by hand is kept."""
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
-    entry = replace(entry, **{name: before[name] for name in BY_HAND if name in before})
+    entry = replace(entry, **{name: before[name] for name in _BY_HAND if name in before})
     write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
 
 
@@ -257,13 +257,13 @@ def _checked(content: Any, what: str, shape: tuple[int, ...]) -> FloatArray:
 def check_scores(claimed: Played, played: Played) -> float:
     """Return the largest difference of a case, relative to the largest value of its task: 0 to the last bit.
 
-    ``ValueError`` names the first task in which it is above `ROUNDING`, which is far above what processors round (some
+    ``ValueError`` names the first task in which it is above `_ROUNDING`, which is far above what processors round (some
     1e-15 for rules). Where a network's action lies between two lengths, a processor may decide otherwise.
     """
     largest = 0.0
     for name, values in played.items():
         far = float(np.abs(claimed[name] - values).max() / np.abs(values).max())
-        if far > ROUNDING:
+        if far > _ROUNDING:
             one = task(name)
             said, found = (one.performance(each).mean_scores.mean() for each in (claimed[name], values))
             raise ValueError(

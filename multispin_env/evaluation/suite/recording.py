@@ -28,19 +28,19 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.files import replacing
 
-AVERAGED = 100
+_AVERAGED = 100
 """Episodes at most, the first of a data set, in which both ends of Minari's normalized score are played."""
 
-COMPARED = 8
+_COMPARED = 8
 """Episodes of these in which a controller plays by itself and by actions: the same ones, so few are enough."""
 
-LOSS = 0.01
+_LOSS = 0.01
 """Part of the way from random actions to the reference that an encoding of decisions may cost."""
 
 PARTS = 5
 """Plays of `record`, at most."""
 
-ARRAY_BYTES = 8192  # Bytes on the disk for each array of an episode beside twice its content; about 3200 are used
+_ARRAY_BYTES = 8192  # Bytes on the disk for each array of an episode beside twice its content; about 3200 are used
 
 
 class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
@@ -120,7 +120,7 @@ def record(
     128
     """
     minari = _minari()
-    name, few = name_of(by), min(check_integer("episodes", episodes, 1), AVERAGED)
+    name, few = name_of(by), min(check_integer("episodes", episodes, 1), _AVERAGED)
     own_name = re.sub(r"[^-\w]+", "-", name)  # of letters that an id may have
     dataset_id = out or f"multispin/{task.name}/{own_name}-v0"
     path = _free_path(dataset_id)
@@ -130,8 +130,8 @@ def record(
     lowest = _mean_return(task, RANDOM_ACTIONS, few, seed, begin)
     highest = _mean_return(free, task.reference, few, seed, begin)
     if isinstance(decides, Controller | PlugIn):
-        own, found = (_mean_return(one, by, min(few, COMPARED), seed, begin) for one in (free, task))
-        if abs(own - found) > LOSS * abs(highest - lowest):
+        own, found = (_mean_return(one, by, min(few, _COMPARED), seed, begin) for one in (free, task))
+        if abs(own - found) > _LOSS * abs(highest - lowest):
             raise ValueError(
                 f"by: expected a controller whose decisions the actions of {task.name}, {task.config.action!r}, can "
                 f"express, got {name!r}, which returns {own:.4g} by itself and {found:.4g} in such actions"
@@ -195,7 +195,7 @@ def _free_path(dataset_id: str) -> Path:
 def _check_room(folder: Path, episodes: Sequence[dict[str, Any]]) -> None:
     """Raise ``OSError`` where the disk is too full for these episodes: HDF5 would end the process."""
     arrays = [array for one in episodes for array in (*one["observations"].values(), *list(one.values())[1:])]
-    if shutil.disk_usage(folder).free < sum(2 * array.nbytes + ARRAY_BYTES for array in arrays):
+    if shutil.disk_usage(folder).free < sum(2 * array.nbytes + _ARRAY_BYTES for array in arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

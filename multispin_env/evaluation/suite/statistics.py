@@ -63,10 +63,10 @@ class Score:
     @classmethod
     def of(cls, played: Performance) -> "Score":
         """Of one or several seeds, which are drawn anew too where there are several."""
-        return cls(crossed(played.values.mean(1)), aggregate([played], worst_task))
+        return cls(_crossed(played.values.mean(1)), aggregate([played], worst_task))
 
 
-def weights_of(size: int, rng: np.random.Generator) -> FloatArray:
+def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
     """Weights (resamples, size) of bootstrap samples."""
     weights: FloatArray = rng.multinomial(size, np.full(size, 1.0 / size), RESAMPLES) / size
     return weights
@@ -77,60 +77,60 @@ def interval(mean: float, resampled: FloatArray) -> Interval:
     return Interval(float(mean), *map(float, np.percentile(resampled, QUANTILES)))
 
 
-def crossed(values: FloatArray) -> Interval:
+def _crossed(values: FloatArray) -> Interval:
     """Mean of values (seeds, n), resampled over seeds and over cases; one seed gives an interval over cases alone."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    seeds, cases = (weights_of(size, rng) for size in values.shape)
+    seeds, cases = (_weights_of(size, rng) for size in values.shape)
     return interval(values.mean(), ((seeds @ values) * cases).sum(-1))
 
 
-Scores = Sequence[FloatArray]
+_Scores = Sequence[FloatArray]
 """Normalised scores (..., seeds) of each task."""
 
 
-def all_scores(performances: Sequence[Performance]) -> FloatArray:
+def _all_scores(performances: Sequence[Performance]) -> FloatArray:
     """Normalised scores (runs,) of all tasks together."""
     return np.concatenate([performance.mean_scores for performance in performances])
 
 
-def resampled_scores(performances: Sequence[Performance]) -> Scores:
+def _resampled_scores(performances: Sequence[Performance]) -> _Scores:
     """Normalised scores (resamples, seeds) of each task: cases and seeds drawn anew."""
     rng, drawn = np.random.default_rng(BOOTSTRAP_SEED), []
     for performance in performances:
-        scores = performance.scores(weights_of(performance.size, rng))
+        scores = performance.scores(_weights_of(performance.size, rng))
         seeds = len(performance.values)
         drawn.append(np.take_along_axis(scores, rng.integers(seeds, size=(RESAMPLES, seeds)), axis=-1))
     return drawn
 
 
-def interquartile_mean(scores: Scores) -> FloatArray:
+def interquartile_mean(scores: _Scores) -> FloatArray:
     """Mean of the middle half of all runs."""
     mean: FloatArray = trim_mean(np.concatenate(scores, axis=-1), 0.25, axis=-1)
     return mean
 
 
-def median_task(scores: Scores) -> FloatArray:
+def median_task(scores: _Scores) -> FloatArray:
     """Median of the tasks' means over seeds."""
     median: FloatArray = np.median([one.mean(-1) for one in scores], axis=0)
     return median
 
 
-def worst_task(scores: Scores) -> FloatArray:
+def worst_task(scores: _Scores) -> FloatArray:
     """Least of the tasks' means over seeds."""
     least: FloatArray = np.min([one.mean(-1) for one in scores], axis=0)
     return least
 
 
-def aggregate(performances: Sequence[Performance], statistic: Callable[[Scores], FloatArray]) -> Interval:
+def aggregate(performances: Sequence[Performance], statistic: Callable[[_Scores], FloatArray]) -> Interval:
     """A number for many tasks, with its interval."""
     own = statistic([performance.mean_scores for performance in performances])
-    return interval(float(own), statistic(resampled_scores(performances)))
+    return interval(float(own), statistic(_resampled_scores(performances)))
 
 
 def profile(performances: Sequence[Performance], grid: FloatArray) -> tuple[FloatArray, ...]:
     """Share of runs whose score is above each of the grid's (points,), and the ends of its interval."""
-    share = (all_scores(performances)[:, None] > grid).mean(0)
-    scores = np.concatenate(resampled_scores(performances), axis=-1)
+    share = (_all_scores(performances)[:, None] > grid).mean(0)
+    scores = np.concatenate(_resampled_scores(performances), axis=-1)
     resampled = np.stack([(scores > point).mean(-1) for point in grid], axis=-1)
     low, high = np.percentile(resampled, QUANTILES, axis=0)
     return share, low, high

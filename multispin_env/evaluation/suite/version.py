@@ -13,13 +13,13 @@ from multispin_env.files import parse_toml
 from multispin_env.registry import ENVIRONMENTS, option_names
 from multispin_env.scenario import Scenario
 
-NONE = "none"
+_NONE = "none"
 """Stands for ``None`` in TOML."""
 
-OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")
+_OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")
 """Fields of a task that its configuration of the environment takes."""
 
-FIELDS = (*OF_CONFIG, *(entry.name for entry in fields(SuiteTask) if entry.name not in ("name", "config")))
+_FIELDS = (*_OF_CONFIG, *(entry.name for entry in fields(SuiteTask) if entry.name not in ("name", "config")))
 """Fields of a task in the file."""
 
 
@@ -36,7 +36,7 @@ def _task(name: str, table: Any) -> SuiteTask:
         if not isinstance(table, dict):
             raise ValueError(f"expected a table of fields, got {shown(table)}")
         given = _with_none(table)
-        check_complete("task", given, FIELDS)
+        check_complete("task", given, _FIELDS)
         for field in ("arguments", "scenario"):
             if not isinstance(given[field], dict):
                 raise ValueError(f"{field}: expected a table of fields, got {shown(given[field])}")
@@ -46,16 +46,16 @@ def _task(name: str, table: Any) -> SuiteTask:
             raise ValueError(f"held_out: expected a list of at least one table, got {shown(parts)}")
         check_name("env", given["env"], ENVIRONMENTS.names())
         check_complete("arguments", given["arguments"], option_names(ENVIRONMENTS.load(given["env"])))
-        others = {key: value for key, value in given.items() if key not in OF_CONFIG}
+        others = {key: value for key, value in given.items() if key not in _OF_CONFIG}
         return SuiteTask(name, config=EnvConfig.from_dict(given), **{**others, "held_out": tuple(parts)})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"task {shown(name)}: {error}") from None
 
 
 def _with_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with ``None`` for `NONE`, in tables of the table too."""
+    """The same with ``None`` for `_NONE`, in tables of the table too."""
     return {
-        name: _with_none(value) if isinstance(value, dict) else None if value == NONE else value
+        name: _with_none(value) if isinstance(value, dict) else None if value == _NONE else value
         for name, value in table.items()
     }
 

@@ -56,6 +56,14 @@ def test_workers_score_as_one_process_does(tmp_path):
     assert len(scores[0]) == 1
 
 
+def test_a_number_is_used_as_it_is_set(tmp_path, monkeypatch):
+    """Also where the environment has numbers of its own, which hold for all others."""
+    used = []
+    monkeypatch.setattr("agents.sweep.train", lambda *given: used.append(given[-1]) or 2)
+    run(tmp_path, "--trials", "1", "--env", "MultiSpin/Homogeneous-v0", tune=("width=24",))
+    assert (used[0].width, used[0].rollout_rounds) == (24, 8)
+
+
 def test_choices_that_fail_are_said(tmp_path, capsys):
     assert run(tmp_path, "--trials", "1", tune=("batch_size=0,-1",)) == 1
     assert "trial 0 failed: " in capsys.readouterr().err

@@ -42,6 +42,16 @@ def test_never_below_any_other_controller(preset, users, bandwidth):
         assert (ms.expected_outcome(scenario, state, other).goodput <= found * (1 + CERTIFICATE)).all(), name
 
 
+def test_the_oracle_is_the_optimal_controller():
+    scenario, state = ms.Scenario.preset("llama2", num_users=4), draw_state(0, 4)
+    controller = ms.make_controller("optimal", scenario, certify=1e-6)
+    oracle = ms.oracle(scenario, certify=1e-6)
+    assert type(oracle) is type(controller)
+    assert (oracle(state).value, oracle(state).gap) == (controller(state).value, controller(state).gap)
+    with pytest.raises(TypeError, match="did you mean 'certify'"):
+        ms.oracle(scenario, certfy=1e-6)
+
+
 def draw_state(seed, users):
     rng = np.random.default_rng(seed)
     return ms.SystemState(rng.uniform(5e-3, 3e-2, users), rng.uniform(0.05, 9, users), rng.uniform(0, 1, users))
