@@ -79,11 +79,6 @@ class ActionCodec(ABC):
         low, high = self.length_range
         return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
 
-    def length_slope(self, length: FloatArray) -> FloatArray:
-        """Derivative of `real_length` by the entry of column 0, at these real lengths."""
-        low, high = self.length_range
-        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
-
     def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
         """``ValueError`` unless the action has the shape (..., K, columns)."""
         wanted = (*batch_and_users, self.columns)

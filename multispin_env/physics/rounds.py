@@ -13,7 +13,7 @@ from multispin_env.checks import check_instance, check_integer, check_rng
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
-from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_slopes, verification_time
+from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_time
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
@@ -62,25 +62,6 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
         upload_time=upload,
         verification_time=verified,
     )
-
-
-def slopes(
-    scenario: Scenario, decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
-) -> RealDecision:
-    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (..., K), at a decision that `price` has priced.
-
-    By L_k, tokens grow with ``token_slope``, E[N_k]'; the verification by its own slope; and the latency of the device
-    that the server waits for, the first of these if there are several, by T_k + Q / (B_k r_k). With B_k that latency
-    grows by −L_k Q / (B_k² r_k). A device without a draft or without bandwidth is not waited for. ``weights``: ω.
-    """
-    latency = outcome.draft_time + outcome.upload_time
-    last = np.arange(latency.shape[-1]) == latency.argmax(-1)[..., None]
-    total = outcome.round_latency[..., None]
-    rates = np.add.reduce(weights * outcome.tokens, -1)[..., None] / total
-    waited = np.where(last, rates / total, 0.0)
-    length, bandwidth = (np.where(x > 0.0, x, 1.0) for x in (decision.draft_length, decision.bandwidth))
-    won = weights * token_slope / total - rates / total * verification_slopes(scenario, decision.draft_length)
-    return RealDecision(won - waited * latency / length, waited * outcome.upload_time / bandwidth)
 
 
 def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision) -> Outcome:

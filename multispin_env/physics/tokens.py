@@ -1,4 +1,4 @@
-"""Tokens that a draft brings a device, and the time T_ver that a pass takes to verify drafts, with its slopes."""
+"""Tokens that a draft brings a device, and the time T_ver that a pass takes to verify drafts."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.scenario import Scenario
-from multispin_env.server import VerificationLaw, line_slope
+from multispin_env.server import VerificationLaw
 
 
 def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:
@@ -119,15 +119,6 @@ def verification_time(scenario: Scenario, draft_length: FloatArray | IntArray) -
     time = np.empty(draft_length.shape[:-1])
     time[...] = _time_of(scenario.law, draft_length, draft_length.shape[-1])
     return time[()]
-
-
-def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatArray:
-    """Derivatives of T_ver by lengths (..., K) in seconds a token, 0 by a flat law; at a kink, of the steeper piece."""
-    law = scenario.law
-    if law.flat:  # for speed: nothing is counted
-        return np.zeros(1)
-    per_token = line_slope(law.lines, pass_tokens(scenario, draft_length))[..., None]
-    return per_token * law.token_slopes(draft_length)
 
 
 def batch_time(

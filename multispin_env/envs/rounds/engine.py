@@ -9,11 +9,10 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, Rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
-from multispin_env.envs.rounds.encodings import whole_length_slopes
+from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.chains import ChainRound
-from multispin_env.physics.rounds import price, slopes
 from multispin_env.physics.rounds_core import RoundsCore
-from multispin_env.physics.types import Decision, Observed, RealDecision
+from multispin_env.physics.types import Decision, Observed
 
 
 class RoundsEngine(Engine):
@@ -41,21 +40,7 @@ class RoundsEngine(Engine):
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         if not self._variant.learning.slopes:
             return super().reward_slopes(action, worth, window)
-        core, codec, planned = self._core, self.actions, self.planned
-        x = codec.checked(action)
-        relaxed = codec.relaxed(x, planned)
-        tokens, token_slope = core.interpolated_tokens(relaxed.draft_length)
-        outcome = price(self.scenario, self.state, relaxed, tokens)
-        weights = self.objective.weights(outcome) if worth is None else worth
-        by_decision = slopes(self.scenario, relaxed, outcome, token_slope, weights)
-        found: FloatArray = codec.pull_back(x, planned, by_decision)
-        if window:
-            by_length = whole_length_slopes(
-                codec, self.state, planned, core.expected_tokens, x, relaxed.draft_length, weights, window
-            )
-            alone = RealDecision(by_length, np.zeros_like(by_length))
-            found[..., 0] = codec.pull_back(x, planned, alone)[..., 0]
-        return found
+        return reward_slopes(self.actions, self.objective, self._core, self.planned, action, worth, window)
 
     def _forget(self, rows: Rows) -> None:
         self.objective.reset(rows)
