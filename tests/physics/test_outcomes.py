@@ -16,7 +16,6 @@ from multispin_env.physics.rounds import (
     discounted_throughput,
     initial_throughput,
     jain_index,
-    largest,
     utility,
 )
 from multispin_env.physics.tokens import expected_tokens, pass_tokens, sample_tokens, verification_time
@@ -239,12 +238,6 @@ def test_throughput_is_discounted():
     outcome = Outcome(np.ones(2), tokens, np.array([0.5, 2.0]), tokens, tokens, 0.1)
     expected = [[1.25, 2.5, 4.5], [2.75, 2.875, 3.0]]  # a quarter of the way to [[2, 4, 6], [2, 2.5, 3]]
     assert discounted_throughput(RATES, outcome, 4.0) == pytest.approx(np.array(expected))
-
-
-@pytest.mark.parametrize("shape", [(3,), (400, 3), (20, 20, 3), (30, 70)])
-def test_the_largest_of_each_row(shape):
-    array = np.random.default_rng(0).normal(size=shape)
-    assert np.array_equal(largest(array), array.max(-1))
 
 
 def test_weights_are_checked_and_broadcast():
