@@ -24,7 +24,7 @@ LOG_LARGEST_FACTOR = math.log(LARGEST_FACTOR)
 
 
 @dataclass(frozen=True)
-class RoundsCodec(ActionCodec):
+class RoundsCodec(ActionCodec[SystemState, Decision]):
     """Base of the encodings of rounds.
 
     A subclass has `columns` and the two methods of the bandwidth; with another scale of lengths also `real_length` and

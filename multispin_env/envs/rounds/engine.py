@@ -1,5 +1,6 @@
 """Engine of rounds: observation, action and reward around the core that steps a batch of copies."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,30 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, Rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.chains import ChainRound
+from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.rounds_core import RoundsCore
-from multispin_env.physics.types import Decision, Observed
+from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.scenario import Scenario
+
+Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
+"""State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
 
 
-class RoundsEngine(Engine):
+class RoundsEngine(Engine[SystemState, Decision]):
     """n copies of one environment of rounds."""
 
-    def __init__(self, config: EnvConfig, num_copies: int) -> None:
-        variant: Any = config.variant
-        objective = variant.objective(config.scenario, num_copies)
+    actions: RoundsCodec
+    _core: RoundsCore
+
+    def __init__(
+        self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: Plan, num_copies: int
+    ) -> None:
         super().__init__(config.actions, config.observations, objective, num_copies)
-        self._variant, dynamics = variant, variant.dynamics(self.scenario)
+        self._has_slopes, self._plan = config.variant.learning.slopes, plan
         self._core = RoundsCore(self.scenario, dynamics, num_copies, sampled=config.sampled, drawn=config.drawn)
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
         self._tells_hidden = config.arguments.get("privileged", False)
@@ -38,7 +49,7 @@ class RoundsEngine(Engine):
 
     @override
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        if not self._variant.learning.slopes:
+        if not self._has_slopes:
             return super().reward_slopes(action, worth, window)
         return reward_slopes(self.actions, self.objective, self._core, self.planned, action, worth, window)
 
@@ -81,7 +92,7 @@ class RoundsEngine(Engine):
         return self._core.chain_round or ChainRound(nothing.copy(), nothing.copy(), nothing > 0.0)
 
     def _look(self) -> dict[str, NDArray[Any]]:
-        self.planned = self._variant.planned(self.scenario, self._core.reported, self._core.mean_gain)
+        self.planned = self._plan(self.scenario, self._core.reported, self._core.mean_gain)
         return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:
