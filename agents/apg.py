@@ -26,6 +26,7 @@ from agents.vec_env import NativeVecEnv, checked_native
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation, ObservationCodec
+from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
 
 DISCOUNT = 0.98
@@ -86,9 +87,10 @@ class Foresight(nn.Module):
 
 
 def _throughput(observation: Observation, codec: ObservationCodec) -> FloatArray:
-    throughput = codec.decode(observation).throughput
-    assert throughput is not None
-    return throughput
+    seen = codec.decode(observation)
+    assert isinstance(seen, Observed)
+    assert seen.throughput is not None
+    return seen.throughput
 
 
 WIDE, WINDOW = 0.4, 0.2

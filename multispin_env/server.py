@@ -73,14 +73,6 @@ class VerificationLaw:
             return num_drafts * (draft_length.max(-1) + 1)
         return np.add.reduce(draft_length, -1) + num_drafts
 
-    def token_slopes(self, draft_length: FloatArray) -> FloatArray:
-        """dn / dL_k at drafts (..., K); in a padded pass the longest alone counts, the first of several."""
-        if not self.padded:
-            return np.ones_like(draft_length)
-        users = draft_length.shape[-1]
-        longest = np.arange(users) == draft_length.argmax(-1)[..., None]
-        return np.where(longest, float(users), 0.0)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -210,17 +202,6 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatAr
     for start, slope in others:
         time = np.maximum(time, start + slope * x)
     return time
-
-
-def line_slope(lines: Iterable[Any], x: FloatArray | IntArray) -> FloatArray:
-    """b_j in seconds for each x of the line that is largest at x (...), of two the steeper; one number for one line."""
-    (start, slope), *others = sorted(lines, key=lambda line: float(line[1]))
-    time, steepest = start + slope * x, np.asarray(slope)
-    for start, slope in others:
-        other = start + slope * x
-        steepest = np.where(other >= time, slope, steepest)
-        time = np.maximum(time, other)
-    return steepest
 
 
 def find_server(name: Any) -> Server:

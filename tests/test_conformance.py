@@ -25,6 +25,7 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
+from multispin_env.envs.rounds.slopes import length_slope
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.evaluation.cases import States
 from multispin_env.evaluation.contenders import contenders_of
@@ -104,8 +105,10 @@ class Mirrored(SharesCodec):
     def length_column(self, length):
         return -super().length_column(length)
 
-    def length_slope(self, length):
-        return -super().length_slope(length)
+
+@length_slope.register
+def _(codec: Mirrored, length):
+    return -length_slope.dispatch(SharesCodec)(codec, length)
 
 
 class Turned(PlainCodec):

@@ -303,7 +303,7 @@ class EnvConfig:
             raise ValueError(f"controller: expected one of rounds, of {list(controller_names('rounds'))}, got {name!r}")
         return made
 
-    def engine(self, num_copies: int) -> Engine:
+    def engine(self, num_copies: int) -> Engine[Any, Any]:
         """Make the engine of n copies of the environment."""
         return self.variant.engine(self, num_copies)
 

@@ -7,7 +7,7 @@ the draft length.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 from gymnasium import spaces
@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.checks import require
+from multispin_env.controllers.base import Chosen, State
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import SHARED, Observation, ObservationCodec
+from multispin_env.physics.continuous.types import ContinuousObserved
+from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class ActionCodec(ABC):
+class ActionCodec(ABC, Generic[State, Chosen]):
     """Base of the encodings of both families."""
 
     scenario: Scenario
@@ -32,7 +35,7 @@ class ActionCodec(ABC):
         """Numbers for each user."""
 
     @abstractmethod
-    def decode(self, action: NDArray[Any], state: Any) -> Any:
+    def decode(self, action: NDArray[Any], state: State) -> Chosen:
         """Decision (..., K) of an action (..., K, columns) in a state (..., K).
 
         Raises
@@ -42,7 +45,7 @@ class ActionCodec(ABC):
         """
 
     @abstractmethod
-    def encode(self, decision: Any, state: Any) -> NDArray[np.float32]:
+    def encode(self, decision: Chosen, state: State) -> NDArray[np.float32]:
         """Action (..., K, columns) that decodes to this decision (..., K) in this state, as far as it can say.
 
         Raises
@@ -52,7 +55,7 @@ class ActionCodec(ABC):
         """
 
     @abstractmethod
-    def checked_state(self, state: Any) -> Any:
+    def checked_state(self, state: State) -> State:
         """States (..., K) as arrays; ``ValueError`` for bad ones."""
 
     @property
@@ -78,11 +81,6 @@ class ActionCodec(ABC):
         """Entries of column 0, of real lengths: the inverse of `real_length`; −1 where there is only one length."""
         low, high = self.length_range
         return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
-
-    def length_slope(self, length: FloatArray) -> FloatArray:
-        """Derivative of `real_length` by the entry of column 0, at these real lengths."""
-        low, high = self.length_range
-        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
 
     def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
         """``ValueError`` unless the action has the shape (..., K, columns)."""
@@ -148,21 +146,25 @@ class Counts:
         }
 
 
-class Engine(ABC):
+class Engine(ABC, Generic[State, Chosen]):
     """Base: n copies of one environment, with actions and observations as arrays (n, ...).
 
     A subclass sets ``_core``, which steps the copies, and has the methods below. It keeps `planned` true.
     """
 
-    planned: Any
+    planned: State
     """State that actions are decoded with, arrays (n, K)."""
     _core: Any
 
     def __init__(
-        self, actions: ActionCodec, observations: ObservationCodec, objective: Objective, num_copies: int
+        self,
+        actions: ActionCodec[State, Chosen],
+        observations: ObservationCodec,
+        objective: Objective,
+        num_copies: int,
     ) -> None:
         self.scenario = actions.scenario
-        self.actions: Any = actions
+        self.actions: ActionCodec[State, Chosen] = actions
         self.observations = observations
         self.objective = objective
         self.num_copies = num_copies
@@ -172,17 +174,17 @@ class Engine(ABC):
         """The field and the entry made of it, in the order of the space; ``shared`` is made of none."""
 
     @property
-    def state(self) -> Any:
+    def state(self) -> State:
         """What prices the next action, arrays (n, K)."""
         return self._core.state
 
     @property
     @abstractmethod
-    def observed(self) -> Any:
+    def observed(self) -> Observed | ContinuousObserved:
         """What plug-ins may know of it, arrays (n, K)."""
 
     @abstractmethod
-    def _play(self, decision: Any, over: BoolArray | None) -> Step:
+    def _play(self, decision: Chosen, over: BoolArray | None) -> Step:
         """Play what was decided (n, K); copies that are ``over`` (n,) start anew instead."""
 
     @abstractmethod
@@ -217,10 +219,10 @@ class Engine(ABC):
             return self._play(self.actions.decode(action, self.planned), None)
         read = np.array(action)
         read[over] = 0
-        step = self._play(self.actions.decode(read, self.planned), over)
-        for array in (step.reward, step.duration, *step.info.values()):
+        played: Step = self._play(self.actions.decode(read, self.planned), over)
+        for array in (played.reward, played.duration, *played.info.values()):
             array[over] = 0
-        return step
+        return played
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives of the next reward by actions, as in the vector environment; ``ValueError`` where it has none."""

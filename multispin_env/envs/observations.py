@@ -55,11 +55,11 @@ class Entry:
     field: str  # of `fields_of`
     encode: Callable[[Any, NDArray[Any]], NDArray[Any]]
     decode: Callable[[Any, FloatArray], NDArray[Any]]
-    bounds: Callable[[Any], tuple[float, float]] = lambda codec: (0.0, 1.0)
-    numbers: Callable[[Any], int] = lambda codec: 1  # of each user, one user behind the other
+    bounds: Callable[["ObservationCodec"], tuple[float, float]] = lambda codec: (0.0, 1.0)
+    numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # of each user, one user behind the other
 
 
-def _both_signs(codec: Any) -> tuple[float, float]:
+def _both_signs(codec: "ObservationCodec") -> tuple[float, float]:
     return -1.0, 1.0
 
 
@@ -91,7 +91,7 @@ def _count(field: str, half: float) -> Entry:
     )
 
 
-def _one_hot(field: str, size: Callable[[Any], int]) -> Entry:
+def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
     """For each user as many numbers as there are values, with a 1 at its own."""
     return Entry(
         field,
@@ -104,11 +104,11 @@ def _one_hot(field: str, size: Callable[[Any], int]) -> Entry:
 def _time(field: str) -> Entry:
     """x / (x + T_ver) of a time x ≥ 0."""
 
-    def decode(codec: Any, x: FloatArray) -> FloatArray:
+    def decode(codec: "ObservationCodec", x: FloatArray) -> FloatArray:
         time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, 1e-300, NEARLY_ONE) - 1.0)
         return np.where(x > 0.0, time, 0.0)
 
-    def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
+    def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(x / (x + codec.scenario.verification_time))
 
     return Entry(field, encode, decode)
@@ -117,11 +117,11 @@ def _time(field: str) -> Entry:
 def _until(field: str) -> Entry:
     """x / (|x| + 16 T_ver) of a time x, which may be infinite."""
 
-    def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
+    def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
         half = SLACK * codec.scenario.verification_time
         return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 where it is infinite
 
-    def decode(codec: Any, x: FloatArray) -> FloatArray:
+    def decode(codec: "ObservationCodec", x: FloatArray) -> FloatArray:
         size = np.minimum(np.abs(x), NEARLY_ONE)
         time = SLACK * codec.scenario.verification_time * size / (1.0 - size)
         return np.where(x >= 1.0, np.inf, np.copysign(time, x))
@@ -211,51 +211,51 @@ class Shared:
     """Numbers of the entry ``shared``: logarithms of those that stay, then those that change from step to step."""
 
     quantities: str  # of ``constants``, before the logarithm
-    constants: Callable[[Any], list[float]]
-    changing: tuple[Callable[[Any, ContinuousState], FloatArray], ...] = ()
+    constants: Callable[["ObservationCodec"], list[float]]
+    changing: tuple[Callable[["ObservationCodec", Any], FloatArray], ...] = ()
 
 
-def _over_draft_time(codec: Any, *passes: tuple[int, int]) -> list[float]:
+def _over_draft_time(codec: "ObservationCodec", *passes: tuple[int, int]) -> list[float]:
     """Times of passes of so many drafts and tokens, each with the way there and back, over T̄."""
     scenario = codec.scenario
     times = (float(scenario.pass_time(*one)) + scenario.round_trip_time for one in passes)
     return [time / scenario.mean_draft_time for time in times]
 
 
-def _longer_passes(codec: Any) -> list[float]:
+def _longer_passes(codec: "ObservationCodec") -> list[float]:
     """The same of all users with longer drafts, where that makes a difference."""
     scenario = codec.scenario
     lengths = (MIDDLE, scenario.max_draft_length) if scenario.verification_pieces else ()
     return _over_draft_time(codec, *((scenario.num_users, scenario.num_users * (length + 1)) for length in lengths))
 
 
-def _of_system(codec: Any) -> list[float]:
+def _of_system(codec: "ObservationCodec") -> list[float]:
     """T_ver / T̄, K, K Q / (B r̄ T̄)."""
     scenario, users = codec.scenario, codec.scenario.num_users
     upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
     return [*_over_draft_time(codec, (users, users)), users, upload / scenario.mean_draft_time]
 
 
-def _price(codec: Any) -> float:
+def _price(codec: "ObservationCodec") -> float:
     """ρ T_ver / K."""
     return float(codec.rho * codec.scenario.verification_time / codec.scenario.num_users)
 
 
-def _with_price(codec: Any) -> list[float]:
+def _with_price(codec: "ObservationCodec") -> list[float]:
     """Those of the system, V(1) / T̄, ρ T_ver / K."""
     return [*_of_system(codec), *_over_draft_time(codec, (1, 1)), _price(codec), *_longer_passes(codec)]
 
 
-def _pending(codec: Any, state: ContinuousState) -> FloatArray:
+def _pending(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
     pending = np.add.reduce(state.air_left, -1)
     return np.asarray(pending / (pending + codec.scenario.verification_time))
 
 
-def _busy(codec: Any, state: ContinuousState) -> FloatArray:
+def _busy(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
     return np.asarray(np.add.reduce(state.busy, -1) / codec.scenario.num_users)
 
 
-def _waiting(codec: Any, state: ContinuousState) -> FloatArray:
+def _waiting(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
     waiting = np.add.reduce(state.demand.queue, -1)
     return np.asarray(waiting / (waiting + codec.scenario.num_users))
 
@@ -414,7 +414,7 @@ class ObservationCodec:
         """One entry of the observation, from its field (..., K)."""
         return self.entries[key].encode(self, field).astype(np.float32)
 
-    def encode_shared(self, state: Any) -> NDArray[np.float32]:
+    def encode_shared(self, state: Observed | SystemState | ContinuousState) -> NDArray[np.float32]:
         """What all users share in a state (..., K), (..., numbers)."""
         constants, changing = self.constants, self.shared.changing
         shared = np.empty((*state.draft_time.shape[:-1], len(constants) + len(changing)), dtype=np.float32)
@@ -423,7 +423,7 @@ class ObservationCodec:
             shared[..., place] = number(self, state)
         return shared
 
-    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Any:
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Seen:
         """What is seen in an observation, to the precision of float32; counts are exact.
 
         An `Observed`; without the barrier the state, or a `ContinuousObserved` where parts of it are hidden. Batches

@@ -149,7 +149,7 @@ class Variant(ABC):
         """How agents learn."""
 
     @abstractmethod
-    def engine(self, config: Any, num_copies: int) -> Engine:
+    def engine(self, config: Any, num_copies: int) -> Engine[Any, Any]:
         """Engine of n copies of an `EnvConfig`; ``ValueError`` where the scenario does not allow it."""
 
     def with_uplink(self, discipline: str) -> "Variant":
@@ -157,7 +157,7 @@ class Variant(ABC):
         return self
 
     @abstractmethod
-    def actions(self, scenario: Scenario, encoding: str) -> ActionCodec:
+    def actions(self, scenario: Scenario, encoding: str) -> ActionCodec[Any, Any]:
         """Codec between actions and what is decided."""
 
     @abstractmethod

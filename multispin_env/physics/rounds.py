@@ -13,30 +13,15 @@ from multispin_env.checks import check_instance, check_integer, check_rng
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
-from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_slopes, verification_time
+from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_time
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
-
-FEWEST_NUMBERS, MOST_USERS = 1_000, 64
-"""Where `largest` turns arrays round; with fewer numbers or longer rows that takes longer than it saves."""
 
 
 def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_time: FloatArray | float) -> FloatArray:
     """G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13), from tokens expected, drawn or weighted, and times in s."""
     return total_tokens / (access_latency + verification_time)
-
-
-def largest(array: FloatArray) -> FloatArray:
-    """Maximum over users, (...) of (..., K): what ``array.max(-1)`` gives, for many short rows in a third of the time.
-
-    NumPy compares rows with each other faster than the entries of each; a maximum is exact in any order.
-    """
-    if array.size < FEWEST_NUMBERS or array.shape[-1] > MOST_USERS:
-        result: FloatArray = np.maximum.reduce(array, -1)
-        return result
-    result = np.maximum.reduce(np.ascontiguousarray(array.T), 0).T
-    return result
 
 
 def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
@@ -49,7 +34,7 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
     draft = drafting_time(scenario, draft_length, state.draft_time, state.head_start)
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     latency = draft + upload
-    access_latency = largest(latency)
+    access_latency = np.maximum.reduce(latency, -1)
     if draft_length.shape != latency.shape:
         draft_length = np.broadcast_to(draft_length, latency.shape)
     verified = verification_time(scenario, draft_length)
@@ -62,25 +47,6 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
         upload_time=upload,
         verification_time=verified,
     )
-
-
-def slopes(
-    scenario: Scenario, decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
-) -> RealDecision:
-    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (..., K), at a decision that `price` has priced.
-
-    By L_k, tokens grow with ``token_slope``, E[N_k]'; the verification by its own slope; and the latency of the device
-    that the server waits for, the first of these if there are several, by T_k + Q / (B_k r_k). With B_k that latency
-    grows by −L_k Q / (B_k² r_k). A device without a draft or without bandwidth is not waited for. ``weights``: ω.
-    """
-    latency = outcome.draft_time + outcome.upload_time
-    last = np.arange(latency.shape[-1]) == latency.argmax(-1)[..., None]
-    total = outcome.round_latency[..., None]
-    rates = np.add.reduce(weights * outcome.tokens, -1)[..., None] / total
-    waited = np.where(last, rates / total, 0.0)
-    length, bandwidth = (np.where(x > 0.0, x, 1.0) for x in (decision.draft_length, decision.bandwidth))
-    won = weights * token_slope / total - rates / total * verification_slopes(scenario, decision.draft_length)
-    return RealDecision(won - waited * latency / length, waited * outcome.upload_time / bandwidth)
 
 
 def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision) -> Outcome:

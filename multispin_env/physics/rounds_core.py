@@ -119,14 +119,6 @@ class RoundsCore:
         """Price a decision (n, K) with expected tokens in the current state."""
         return price(self.scenario, self.state, decision, self.expected_tokens(decision.draft_length))
 
-    def interpolated_tokens(self, draft_length: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Expected tokens (n, K) of real lengths, on the line between the whole ones beside them, and its slope."""
-        scenario = self.scenario
-        low = np.floor(draft_length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
-        below = self.expected_tokens(low)
-        slope = self.expected_tokens(low + 1) - below
-        return below + slope * (draft_length - low), slope
-
     def expected_tokens(self, draft_length: IntArray) -> FloatArray:
         """Expected tokens (n, K) of whole lengths in the present requests."""
         if self._expectation is None:

@@ -1,4 +1,4 @@
-"""Tokens that a draft brings a device, and the time T_ver that a pass takes to verify drafts, with its slopes."""
+"""Tokens that a draft brings a device, and the time T_ver that a pass takes to verify drafts."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,6 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.scenario import Scenario
-from multispin_env.server import line_slope
 
 
 def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:
@@ -138,12 +137,3 @@ def verification_time(
     if verified is not None and context is not None:
         time += scenario.context_time * np.add.reduce(np.where(verified, context - scenario.context, 0), -1)
     return time[()]
-
-
-def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatArray:
-    """Derivatives of T_ver by lengths (..., K) in seconds a token, 0 by a flat law; at a kink, of the steeper piece."""
-    law = scenario.law
-    if law.flat:  # for speed: nothing is counted
-        return np.zeros(1)
-    per_token = line_slope(law.lines, pass_tokens(scenario, draft_length))[..., None]
-    return per_token * law.token_slopes(draft_length)

@@ -170,7 +170,7 @@ class Decision(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RealDecision:
-    """A decision with real lengths, or the derivatives of a number by one: tokens (..., K) and Hz (..., K)."""
+    """A decision with real lengths: tokens (..., K) and Hz (..., K)."""
 
     draft_length: FloatArray
     bandwidth: FloatArray

@@ -43,7 +43,7 @@ class AheadRound:
     """n rounds of K devices that bring head starts."""
 
     scenario: Scenario
-    problem: Problem  # of the same rounds without head starts, tabulated
+    problem: Problem  # of the same rounds without head starts
     head_start: FloatArray  # A (n, K) tokens
     rho: FloatArray  # ρ (n,) tokens/s; of the goodput, an estimate of it
     chain_weight: float = 0.0  # β
@@ -54,7 +54,7 @@ class AheadRound:
         cls, problem: Problem, scenario: Scenario, head_start: FloatArray, rho: FloatArray, chain_weight: float
     ) -> Self:
         """Rounds (n, K) in which a second costs ρ (n,) tokens and head starts are worth β."""
-        return cls(scenario, problem.tabulated(), head_start, rho, chain_weight)
+        return cls(scenario, problem, head_start, rho, chain_weight)
 
     @classmethod
     def by_goodput(cls, problem: Problem, scenario: Scenario, head_start: FloatArray) -> Self:
@@ -73,7 +73,7 @@ class AheadRound:
     def hits(self) -> Problem:
         """The same problem, in which the last token of a draft gains h."""
         hit = hit_probability(self.scenario, np.zeros(1), self.problem.acceptance_rate)
-        return replace(self.problem, weights=hit, table=None).tabulated()
+        return replace(self.problem, weights=hit)
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Worth (n, m) of candidates (n, m, K)."""

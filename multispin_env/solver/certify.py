@@ -59,7 +59,6 @@ def certified_lengths(problem: Problem, tolerance: float, time_limit: float | No
     deadline = np.inf if time_limit is None else monotonic() + time_limit
 
     def solve(part: Problem) -> Search:
-        part = part.tabulated()
         lengths, relaxed = fast_lengths(part)
         # a little below the tolerance, so that rounding can't lift the gap above it; presets need about 15 rounds, very
         # wide parameters up to about 60

@@ -4,7 +4,7 @@ Given lengths L, φ is the unique root above max_k L_k T_k of S(φ) = Σ_k c_k L
 c_k = Q / (B r_k) ([MS] 31); device k then needs the share c_k L_k / (φ − L_k T_k) ([MS] 32). With L_k = 1 for
 all it is ϑ* of the homogeneous case ([MS] 20, 21).
 
-Method (ours, as the slopes are): Newton on 1/S, which is increasing and concave, in δ = φ − max_k L_k T_k, so that the
+Method (ours): Newton on 1/S, which is increasing and concave, in δ = φ − max_k L_k T_k, so that the
 shares of devices whose drafting nearly fills φ keep all digits. Started left of the root it climbs to it and never
 overshoots; two lower bounds give the start: the time of one device with the whole budget, and, as 1/(φ − a) is
 convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
@@ -158,43 +158,3 @@ def _settled(delta: FloatArray, head_start: FloatArray, uploading: FloatArray) -
 def common_latency(draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
     """ϑ*, the equal latency of one token for each device, and its shares ([MS] 20, 21); any common L has the same."""
     return equal_latency(np.ones_like(draft_time), draft_time, token_time)
-
-
-class Slopes(NamedTuple):
-    """Derivatives of some number by what the root was solved for."""
-
-    draft_length: FloatArray  # by L, (..., K)
-    log_token_time: FloatArray  # by ln c, (..., K)
-
-
-def equal_latency_slopes(
-    at: EqualLatency,
-    draft_length: FloatArray | IntArray,
-    draft_time: FloatArray,
-    token_time: FloatArray,
-    by_share: FloatArray,
-) -> Slopes:
-    """Derivatives by lengths and uploads of a number, from those by the shares ``by_share`` (..., K); no head starts.
-
-    With room ρ_k = φ − L_k T_k, s_k = c_k L_k / ρ_k and p_k = s_k / ρ_k, the shares change by
-    ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ at held ΣS = 1, so that p_k dφ takes the mean, weighted by p,
-    of what the other two add up to.
-
-    Parameters
-    ----------
-    at
-        What `equal_latency` found for the next three.
-    draft_length, draft_time, token_time
-        As there.
-    by_share
-        ∂ / ∂s_k.
-    """
-    uploading = draft_length * token_time
-    busy = at.share > 0.0
-    latency = at.latency[..., None]
-    room = np.where(busy, uploading / np.where(busy, at.share, 1.0), latency)  # φ − L T, with all digits
-    room = np.where(room > 0.0, room, 1.0)  # nobody drafts: nothing changes
-    pull = at.share / room
-    total = _total(pull, -1)[..., None]
-    relative = by_share - _total(by_share * pull, -1)[..., None] / np.where(total > 0.0, total, 1.0)
-    return Slopes(relative * token_time * latency / room**2, relative * at.share)

@@ -2,14 +2,11 @@
 
 A pass of K drafts holds Σ L_k + K tokens, or K max L + K of them where drafts are padded. In x = Σ L_k, or x = K max L,
 the line a + b n of the law is (a + b K) + b x. Lines that are nowhere the largest are left out.
-
-Exponentials and powers take 3 to 8 times as long on a processor without AVX-512, and looking a number up takes less
-than any of them. So α^l for every l comes from products, each of which doubles what is known.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 
@@ -22,50 +19,6 @@ from multispin_env.physics.types import SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
-
-
-class TokenTable(NamedTuple):
-    """ω α^l and ω E[N | l] of N devices for l = 0 .. longest, and which devices are meant."""
-
-    gains: FloatArray  # (longest + 1, N)
-    tokens: FloatArray  # (longest + 1, N)
-    column: FloatArray  # (n, K) whole numbers below N
-
-    @classmethod
-    def of(cls, acceptance_rate: FloatArray, weights: FloatArray, longest: int) -> Self:
-        """Table of devices (n, K) with rates α and weights ω."""
-        gains = np.empty((longest + 1, acceptance_rate.size))
-        tokens = np.empty_like(gains)
-        gains[0] = tokens[0] = weights.ravel()
-        power, known = acceptance_rate.ravel(), 1
-        while known <= longest:  # power is α^known
-            more = min(known, longest + 1 - known)
-            np.multiply(gains[:more], power, out=gains[known : known + more])
-            np.multiply(tokens[:more], power, out=tokens[known : known + more])
-            tokens[known : known + more] += tokens[known - 1]
-            power, known = power * power, known + more
-        return cls(gains, tokens, np.arange(float(acceptance_rate.size)).reshape(acceptance_rate.shape))
-
-    def rows(self, rows: IntArray | BoolArray | slice) -> "TokenTable":
-        """The table of some of the n instances."""
-        return self._replace(column=self.column[rows])
-
-    @property
-    def of_candidates(self) -> "TokenTable":
-        """The table for lengths (n, m, K), m of each instance."""
-        return self._replace(column=self.column[:, None])
-
-    def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """ω α^l of lengths (..., n, K)."""
-        return self.gains.take(self._places(lengths))
-
-    def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """ω E[N | l] of lengths (..., n, K)."""
-        return self.tokens.take(self._places(lengths))
-
-    def _places(self, lengths: FloatArray | IntArray) -> IntArray:
-        return (lengths * float(self.gains.shape[1]) + self.column).astype(np.intp)
-
 
 SHORTEST, LONGEST = 1e-130, 1e130
 """Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
@@ -114,7 +67,6 @@ ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high
 
 TINY = 1e-300  # Stands in for zero below a fraction bar or a logarithm
 LIGHTEST, HEAVIEST = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
-LONGEST_TABLE = 256  # Longest drafts for which expected tokens are looked up; for longer ones they are computed
 ROUNDING = 1e-12  # Part of the tokens by which a round may be too short for them
 
 
@@ -136,7 +88,6 @@ class Problem:
     lines: FloatArray = field(default_factory=lambda: np.zeros((1, 2)))  # (J, 2) s and s/token, by rising slope
     padded: bool = False  # lines are in K max L
     tpot: float = np.inf  # s, most that a round may last for each token of each device
-    table: TokenTable | None = None  # expected tokens of whole lengths, where they have been tabulated
 
     def __len__(self) -> int:
         """Return the number of instances."""
@@ -155,8 +106,7 @@ class Problem:
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
-        table = None if self.table is None else self.table.rows(rows)
-        return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot, table=table)
+        return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot)
 
     def of_longest(self, longest: FloatArray | IntArray) -> "Problem":
         """The same with padded passes of K max L + K tokens whatever is drafted, for longest drafts max L (n,)."""
@@ -164,34 +114,19 @@ class Problem:
         high = np.minimum(self.high, longest[:, None])
         return replace(self, high=high, verification_time=time, lines=np.zeros((1, 2)), padded=False)
 
-    def tabulated(self) -> "Problem":
-        """The same with a table of expected tokens, after which all lengths must be whole numbers in range."""
-        longest = int(self.high.max(initial=0))
-        if self.table is not None or longest > LONGEST_TABLE:
-            return self
-        return replace(self, table=TokenTable.of(self.acceptance_rate, self.weights, longest))
-
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
         """What the last token of each draft earns, ω α^l, of whole lengths (..., n, K)."""
-        if self.table is not None:
-            return self.table.gain(lengths)
         with np.errstate(divide="ignore", invalid="ignore"):  # α = 0
             power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
         return self.weights * power
 
     def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
         """ω E[N | L] of lengths (..., n, K)."""
-        if self.table is not None:
-            return self.table.expected(lengths)
         return self.weights * expected_tokens(lengths, self.acceptance_rate)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
-        if self.table is None:
-            won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
-        else:
-            won = self.table.of_candidates.expected(lengths)
-        return np.add.reduce(won, -1)
+        return np.add.reduce(self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None]), -1)
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """φ of candidates (n, m, K), as (n, m)."""
@@ -214,11 +149,9 @@ class Problem:
         return goodput(self.tokens(lengths), self.latency(lengths), self.server_time(lengths))
 
     def server_time(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """T_ver + T_rtt of candidates (n, m, K), as (n, m) s; (n, 1) for a flat law, for which nothing is counted."""
-        time: FloatArray = self.verification_time[:, None]
-        if self.flat:
-            return time + self.lines[0, 0]
-        return time + line_time(self.lines, lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1))
+        """T_ver + T_rtt of candidates (n, m, K), as (n, m) s."""
+        x = lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1)
+        return self.verification_time[:, None] + line_time(self.lines, x)
 
     def round_time(self, length: FloatArray) -> FloatArray:
         """T_e2e of one decision (n, K) for each instance, (n,) s."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.rounds import goodput, largest
+from multispin_env.physics.rounds import goodput
 from multispin_env.solver.moves import improve
 from multispin_env.solver.pace import in_time, least_pace
 from multispin_env.solver.problem import TINY, Problem
@@ -53,7 +53,6 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
     Where no lengths are in time, they are those with the shortest time per output token.
     """
-    problem = problem.tabulated()
     if problem.tpot == np.inf:
         return _fast_lengths(problem)
     lengths, relaxed = _fast_lengths(replace(problem, tpot=np.inf))
@@ -240,7 +239,7 @@ def _reach(
 def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) -> FloatArray:
     """Goodputs (m, n) of candidates (m, n, K), by a few steps of Newton from latencies (m, n) close to theirs."""
     drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
-    least = largest(drafting + uploading)
+    least = np.maximum.reduce(drafting + uploading, -1)
     for _ in range(2):  # it starts close to them
         latency = np.maximum(latency, least)
         gap = latency[..., None] - drafting

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.rounds import largest
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.moves import pays
 from multispin_env.solver.pace import in_time, timely_windows
@@ -88,7 +87,6 @@ def branch_and_bound(
     deadline
         `time.monotonic()` at which to stop; one round is always played, so that there is a bound.
     """
-    problem = problem.tabulated()
     incumbent = _Incumbent(problem, lengths)
     waiting = roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
@@ -146,7 +144,7 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
 
 def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     """`bound_nodes`, narrow nodes first, in blocks: a table is as wide as its widest node."""
-    width = largest(nodes.high - nodes.low) + 1.0
+    width = np.maximum.reduce(nodes.high - nodes.low, -1) + 1.0
     if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK:
         return bound_nodes(problem, nodes, target)
     order = np.argsort(width, kind="stable")

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.rounds import largest
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import SHORTEST, TINY, Problem
@@ -190,7 +189,7 @@ def _start(problem: Problem, law: TokenLaw, time: FloatArray) -> tuple[FloatArra
     drafting = length * problem.draft_time
     uploading = length * problem.token_time
     mean = _total(drafting, -1) / drafting.shape[-1]
-    phi = np.maximum(mean + _total(uploading, -1), 1.05 * largest(drafting + uploading))
+    phi = np.maximum(mean + _total(uploading, -1), 1.05 * np.maximum.reduce(drafting + uploading, -1))
     phi = np.maximum(phi, 1e-12 * time)
     slope = _total(uploading / (phi[:, None] - drafting) ** 2, -1)
     tokens = _total(problem.weights * law.expected(length), -1)

@@ -17,13 +17,10 @@ from multispin_env.physics.rounds import (
     discounted_throughput,
     initial_throughput,
     jain_index,
-    largest,
-    price,
-    slopes,
     utility,
 )
 from multispin_env.physics.tokens import expected_tokens, pass_tokens, sample_tokens, verification_time
-from multispin_env.physics.types import Outcome, RealDecision, checked_weights
+from multispin_env.physics.types import Outcome, checked_weights
 
 
 def test_states_have_the_stated_distribution(scenario):
@@ -226,32 +223,6 @@ def test_a_round_reads_the_context_of_each_device(pieces):
     assert (verification_time(scenario.replace(context=5000), LENGTHS) == verification_time(scenario, LENGTHS)).all()
 
 
-@pytest.mark.parametrize("fields", [{}, {"padded_verification": True}, {"pieces": (), "verification_fixed_time": 0.02}])
-@pytest.mark.parametrize("start", [[3.2, 1.1, 2.4], [0.2, 0.3, 0.1]], ids=["steep", "flat"])
-def test_slopes_are_differences(fields, start):
-    scenario = law(**{"pieces": ((0.010, 0.001), (0.004, 0.0019)), "verification_time_per_draft": 0.001} | fields)
-    state = ms.sample_state(scenario, np.random.default_rng(1))
-    length, bandwidth, weights = np.array(start), np.full(3, 3e6), np.array([1.0, 0.5, 2.0])
-
-    def priced(length, bandwidth):
-        return price(scenario, state, RealDecision(length, bandwidth), expected_tokens(length, state.acceptance_rate))
-
-    def value(length, bandwidth):
-        outcome = priced(length, bandwidth)
-        return (weights * outcome.tokens).sum() / outcome.round_latency
-
-    step, decay = 1e-6, -np.log(state.acceptance_rate)
-    token_slope = decay * state.acceptance_rate ** (length + 1.0) / (1.0 - state.acceptance_rate)
-    found = slopes(scenario, RealDecision(length, bandwidth), priced(length, bandwidth), token_slope, weights)
-    for user in range(3):
-        move = step * (np.arange(3) == user)
-        difference = (value(length + move, bandwidth) - value(length - move, bandwidth)) / (2.0 * step)
-        assert found.draft_length[user] == pytest.approx(difference, rel=1e-4, abs=1e-7)
-        wide = 1e6 * move
-        difference = (value(length, bandwidth + wide) - value(length, bandwidth - wide)) / 2.0
-        assert found.bandwidth[user] == pytest.approx(difference, rel=1e-4, abs=1e-12)
-
-
 RATES = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0]])
 
 
@@ -268,24 +239,6 @@ def test_throughput_is_discounted():
     outcome = Outcome(np.ones(2), tokens, np.array([0.5, 2.0]), tokens, tokens, 0.1)
     expected = [[1.25, 2.5, 4.5], [2.75, 2.875, 3.0]]  # a quarter of the way to [[2, 4, 6], [2, 2.5, 3]]
     assert discounted_throughput(RATES, outcome, 4.0) == pytest.approx(np.array(expected))
-
-
-@pytest.mark.parametrize("shape", [(3,), (400, 3), (20, 20, 3), (30, 70)])
-def test_the_largest_of_each_row(shape):
-    array = np.random.default_rng(0).normal(size=shape)
-    assert np.array_equal(largest(array), array.max(-1))
-
-
-def test_a_device_that_drafts_nothing_is_not_waited_for():
-    scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0)
-    state = ms.sample_state(scenario, np.random.default_rng(0))
-    decision = RealDecision(np.array([0.0, 3.0]), np.array([0.0, 5e6]))
-    outcome = price(scenario, state, decision, np.array([1.0, 2.0]))
-    found = slopes(scenario, decision, outcome, np.array([0.5, 0.25]), 1.0)
-    assert found.bandwidth[0] == 0.0
-    assert found.bandwidth[1] > 0.0
-    latency = price(scenario, state, decision, np.ones(2)).round_latency
-    assert found.draft_length[0] == pytest.approx(0.5 / latency)
 
 
 def test_weights_are_checked_and_broadcast():

@@ -90,10 +90,9 @@ def test_a_batch_decides_as_its_states_do_alone() -> None:
     np.testing.assert_array_equal(best_lengths(rounds), alone)
 
 
-def test_long_drafts_need_no_table() -> None:
+def test_long_drafts() -> None:
     scenario, state = drawn("flat", 2, 3, 300)
     rounds = rounds_of(scenario, state, 0.5, 1.2)
-    assert rounds.problem.table is None
     found = best_lengths(rounds)
     assert found.min() >= 0
     assert (worth(rounds, found) >= worth(rounds, np.zeros_like(found))).all()

@@ -6,7 +6,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multispin_env.solver.equalization import common_latency, equal_latency, equal_latency_slopes
+from multispin_env.solver.equalization import common_latency, equal_latency
 
 BITS = 31_744
 
@@ -74,32 +74,3 @@ def test_a_row_does_not_depend_on_its_batch(users, rng, monkeypatch):
         assert row.latency == one.latency[0] == batch.latency[i]
         assert (row.share == batch.share[i]).all()
         assert (one.share[0] == batch.share[i]).all()
-
-
-@pytest.mark.parametrize("case", list(hostile_instances())[::3], ids=lambda case: f"K{len(case[0])}")
-def test_slopes_agree_with_differences(case):
-    """Of a random weighting of the shares: real lengths, and uploads that all change by a factor of their own."""
-    lengths, draft_time, token_time = case
-    rng = np.random.default_rng(len(lengths))
-    weights, direction, factor = rng.uniform(0.0, 1.0, (3, len(lengths)))
-
-    def value(step, other):
-        moved = lengths * (1.0 + step * direction), draft_time, token_time * np.exp(other * factor)
-        return (weights * equal_latency(*moved).share).sum()
-
-    at = equal_latency(lengths, draft_time, token_time)
-    slopes = equal_latency_slopes(at, lengths, draft_time, token_time, weights)
-    step = 1e-5
-    by_length = (value(step, 0.0) - value(-step, 0.0)) / (2.0 * step)
-    by_upload = (value(0.0, step) - value(0.0, -step)) / (2.0 * step)
-    assert (slopes.draft_length * lengths * direction).sum() == pytest.approx(by_length, rel=1e-4, abs=1e-8)
-    assert (slopes.log_token_time * factor).sum() == pytest.approx(by_upload, rel=1e-4, abs=1e-8)
-
-
-def test_slopes_where_nobody_or_not_everybody_drafts():
-    draft_time, token_time, by_share = np.full(3, 0.01), np.full(3, 0.02), np.array([1.0, 2.0, 3.0])
-    for lengths in (np.zeros(3), np.array([0.0, 2.0, 3.0])):
-        at = equal_latency(lengths, draft_time, token_time)
-        slopes = equal_latency_slopes(at, lengths, draft_time, token_time, by_share)
-        assert np.isfinite(slopes.draft_length).all()
-        assert slopes.log_token_time[0] == 0.0

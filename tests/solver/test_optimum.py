@@ -328,7 +328,7 @@ def test_gaps_by_hand():
 
 def test_starts_of_one_instance_end_at_the_same_best_together_and_apart(rng):
     scenario = ms.Scenario.preset("qwen3.5", num_users=6, server="a100-32b", min_draft_length=0)
-    problem = make_problem(scenario, ms.sample_state(scenario, rng, 40)).tabulated()
+    problem = make_problem(scenario, ms.sample_state(scenario, rng, 40))
     starts = rng.integers(0, 6, (40, 3, 6)).astype(float)
     starts[:20, 1] = starts[:20, 0]  # the same from the beginning
     part, flat = problem.rows(np.repeat(np.arange(40), 3)), starts.reshape(120, 6)

@@ -84,11 +84,9 @@ def test_the_relaxed_optimum_bounds_the_integers():
 
 
 @pytest.mark.parametrize("charge", [0.0, 0.2])
-@pytest.mark.parametrize("tabulated", [True, False])
-def test_lengths_on_a_ray_are_the_best_for_their_price(tabulated, charge):
+def test_lengths_on_a_ray_are_the_best_for_their_price(charge):
     rng, looked_at = np.random.default_rng(0), 0
     for problem in problems():
-        problem = problem.tabulated() if tabulated else problem
         low = problem.latency(problem.low[:, None])[:, 0]
         high = problem.latency(problem.high[:, None])[:, 0]
         phi = low + (high - low) * rng.uniform(0.05, 1.0) + 1e-9

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_instance
+from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
 from multispin_env.envs.engine import ActionCodec, columns_stacked
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
@@ -29,7 +30,7 @@ _JOINS = 3
 
 
 @dataclass(frozen=True)
-class ContinuousCodec(ActionCodec):
+class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
     """Base of the encodings without the barrier."""
 
     own_columns: ClassVar[int]
@@ -46,7 +47,7 @@ class ContinuousCodec(ActionCodec):
         return self.own_columns + self.drops
 
     @cached_property
-    def rule(self) -> Any:
+    def rule(self) -> Controller[Any, Any]:
         """The reference controller."""
         return make_controller(self.reference, self.scenario)
 
@@ -62,7 +63,7 @@ class ContinuousCodec(ActionCodec):
         checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))
         return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))
 
-    def ruled(self, rule: Any, state: ContinuousState) -> ContinuousDecision:
+    def ruled(self, rule: Controller[Any, Any], state: ContinuousState) -> ContinuousDecision:
         """A rule's decision as arrays; the states of an engine, (n, K), need no check."""
         decide = rule.decide_continuous if state.phase.ndim == 2 else rule
         return self.checked_decision(decide(state), state.phase.shape)

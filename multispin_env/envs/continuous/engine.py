@@ -9,6 +9,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
+from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import ObservationCodec, fields_of
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound
@@ -162,21 +163,20 @@ class BeliefTracker:
         )
 
 
-class ContinuousEngine(Engine):
-    """n copies of one environment without the barrier; ``ValueError`` for a horizon in which no verification fits."""
+class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
+    """n copies of one environment without the barrier; an episode ends at the horizon, in seconds."""
 
-    def __init__(self, config: EnvConfig, num_copies: int) -> None:
-        variant: Any = config.variant
-        scenario, self._horizon = config.scenario, variant.horizon
-        shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
-        if self._horizon < shortest:
-            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self._horizon!r}")
-        super().__init__(config.actions, config.observations, variant.objective(scenario), num_copies)
-        self._core = ContinuousCore(variant.system(scenario), num_copies, drawn=config.drawn)
+    _core: ContinuousCore
+
+    def __init__(
+        self, config: EnvConfig, objective: Objective, core: ContinuousCore, account: TokenAccount, horizon: float
+    ) -> None:
+        super().__init__(config.actions, config.observations, objective, core.num_copies)
+        self._core, self._horizon = core, horizon
         self._prices_expected = config.drawn and not config.sampled
         self._tracker = BeliefTracker(self._core, self.observations) if self.observations.hides else None
-        self._account = variant.account(self._core)
-        self.planned: ContinuousState = self._core.state
+        self._account = account
+        self.planned = core.state
         self._observed: ContinuousObserved | None = None
 
     @property

@@ -133,7 +133,12 @@ class ContinuousVariant(Variant):
 
     @override
     def engine(self, config: EnvConfig, num_copies: int) -> ContinuousEngine:
-        return ContinuousEngine(config, num_copies)
+        scenario = config.scenario
+        shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
+        if self.horizon < shortest:
+            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self.horizon!r}")
+        core = ContinuousCore(self.system(scenario), num_copies, drawn=config.drawn)
+        return ContinuousEngine(config, self.objective(scenario), core, self.account(core), self.horizon)
 
     @override
     def with_uplink(self, discipline: str) -> Self:

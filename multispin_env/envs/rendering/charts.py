@@ -132,7 +132,7 @@ class Recorder(ABC):
         for copy in copies.tolist():
             self._episodes[copy] = self._episode()
 
-    def add(self, step: Any, over: BoolArray | None = None) -> None:
+    def add(self, step: Step, over: BoolArray | None = None) -> None:
         """Take in a step of all copies; those that are ``over`` begin anew."""
         for copy, episode in enumerate(self._episodes):
             if over is not None and over[copy]:
@@ -145,7 +145,7 @@ class Recorder(ABC):
         """What remembers an episode."""
 
     @abstractmethod
-    def _take_in(self, episode: Any, step: Any, copy: int) -> None:
+    def _take_in(self, episode: Any, step: Step, copy: int) -> None:
         """Remember a step of a copy."""
 
     @abstractmethod

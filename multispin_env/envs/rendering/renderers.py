@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, IntArray
+from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Colour, Layout, load_pygame
 from multispin_env.envs.rendering.charts import (
@@ -192,7 +193,7 @@ class Renderer:
         """Take in that these copies were reset."""
         self._recorder.begin(copies)
 
-    def add(self, step: Any, over: BoolArray | None = None) -> None:
+    def add(self, step: Step, over: BoolArray | None = None) -> None:
         """Take in a step; copies that are ``over`` began anew."""
         self._recorder.add(step, over)
 
@@ -221,7 +222,7 @@ class WindowRenderer(Renderer):
         super().begin(copies)
         self._show()
 
-    def add(self, step: Any, over: BoolArray | None = None) -> None:
+    def add(self, step: Step, over: BoolArray | None = None) -> None:
         """Take in a step, and show it."""
         super().add(step, over)
         self._show()

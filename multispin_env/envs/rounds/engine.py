@@ -1,5 +1,6 @@
 """Engine of rounds: observation, action and reward around the core that steps a batch of copies."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,29 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, Rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
-from multispin_env.envs.rounds.encodings import whole_length_slopes
-from multispin_env.physics.rounds import price, slopes
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.rounds.encodings import RoundsCodec
+from multispin_env.envs.rounds.slopes import reward_slopes
+from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.rounds_core import RoundsCore
-from multispin_env.physics.types import Decision, Observed, RealDecision
+from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.scenario import Scenario
+
+Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
+"""State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
 
 
-class RoundsEngine(Engine):
+class RoundsEngine(Engine[SystemState, Decision]):
     """n copies of one environment of rounds."""
 
-    def __init__(self, config: EnvConfig, num_copies: int) -> None:
-        variant: Any = config.variant
-        objective = variant.objective(config.scenario, num_copies)
+    actions: RoundsCodec
+    _core: RoundsCore
+
+    def __init__(
+        self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: Plan, num_copies: int
+    ) -> None:
         super().__init__(config.actions, config.observations, objective, num_copies)
-        self._variant, dynamics = variant, variant.dynamics(self.scenario)
+        self._has_slopes, self._plan = config.variant.learning.slopes, plan
         self._core = RoundsCore(self.scenario, dynamics, num_copies, sampled=config.sampled, drawn=config.drawn)
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
         self._tells_hidden = config.arguments.get("privileged", False)
@@ -37,23 +47,9 @@ class RoundsEngine(Engine):
 
     @override
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        if not self._variant.learning.slopes:
+        if not self._has_slopes:
             return super().reward_slopes(action, worth, window)
-        core, codec, planned = self._core, self.actions, self.planned
-        x = codec.checked(action)
-        relaxed = codec.relaxed(x, planned)
-        tokens, token_slope = core.interpolated_tokens(relaxed.draft_length)
-        outcome = price(self.scenario, self.state, relaxed, tokens)
-        weights = self.objective.weights(outcome) if worth is None else worth
-        by_decision = slopes(self.scenario, relaxed, outcome, token_slope, weights)
-        found: FloatArray = codec.pull_back(x, planned, by_decision)
-        if window:
-            by_length = whole_length_slopes(
-                codec, self.state, planned, core.expected_tokens, x, relaxed.draft_length, weights, window
-            )
-            alone = RealDecision(by_length, np.zeros_like(by_length))
-            found[..., 0] = codec.pull_back(x, planned, alone)[..., 0]
-        return found
+        return reward_slopes(self.actions, self.objective, self._core, self.planned, action, worth, window)
 
     def _forget(self, rows: Rows) -> None:
         self.objective.reset(rows)
@@ -89,7 +85,7 @@ class RoundsEngine(Engine):
         return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
-        self.planned = self._variant.planned(self.scenario, self._core.reported, self._core.mean_gain)
+        self.planned = self._plan(self.scenario, self._core.reported, self._core.mean_gain)
         return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:

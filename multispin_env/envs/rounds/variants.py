@@ -74,7 +74,9 @@ class RoundsVariant(Variant):
 
     @override
     def engine(self, config: EnvConfig, num_copies: int) -> RoundsEngine:
-        return RoundsEngine(config, num_copies)
+        scenario = config.scenario
+        objective = self.objective(scenario, num_copies)
+        return RoundsEngine(config, objective, self.dynamics(scenario), self.planned, num_copies)
 
     @override
     def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:

@@ -24,7 +24,6 @@ from multispin_env.physics.continuous.types import (
     Served,
 )
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.rounds import largest
 from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
@@ -119,8 +118,8 @@ def next_pass(
 def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
     """When the batch starts, (n,) s; infinite where it never does."""
     there = np.where(decision.join >= Join.TAKE, ends, np.inf)
-    first = -largest(-there)
-    start = np.maximum(largest(np.where(decision.join == Join.WAIT, ends, 0.0)), first)
+    first = np.minimum.reduce(there, -1)
+    start = np.maximum(np.maximum.reduce(np.where(decision.join == Join.WAIT, ends, 0.0), -1), first)
     if decision.least_batch is not None:
         fewest = np.clip(decision.least_batch, 1, (decision.join >= Join.TAKE).sum(-1).clip(1))
         nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.rounds.encodings import RoundsCodec
+from multispin_env.envs.rounds.slopes import decision_slopes, equal_latency_slopes, interpolated_tokens
 from multispin_env.physics.rounds import price
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.types import RealDecision
 from multispin_env.registry import ENCODINGS
+from multispin_env.solver.equalization import equal_latency
 from tests.families import SLOPING
+from tests.solver.test_equalization import hostile_instances
 
 STEP = 1e-6
 
@@ -27,7 +33,8 @@ def played(env_id, action, **arguments):
 def relaxed_reward(env, action):
     """Reward (n,) at real lengths, with expected tokens between those of the whole lengths beside them."""
     batch = env.unwrapped._engine
-    relaxed = batch.actions.relaxed(action, batch.planned)
+    length = batch.actions.real_lengths(action)
+    relaxed = RealDecision(length, batch.actions.bandwidth(action, length, batch.planned))
     low = np.floor(relaxed.draft_length).astype(int)
     expected = batch._core.dynamics.acceptance.expectation(env.unwrapped.scenario, batch._core.requests)
     part = relaxed.draft_length - low
@@ -101,6 +108,28 @@ def test_slopes_play_nothing_and_refuse_bad_actions():
         env.unwrapped.reward_slopes(actions[:2])
 
 
+class Alike(RoundsCodec):
+    """The same bandwidth for all, without derivatives."""
+
+    columns = 1
+
+    def bandwidth(self, x, length, state):
+        return np.full(length.shape, self.scenario.total_bandwidth / length.shape[-1])
+
+    def bandwidth_columns(self, decision, state):
+        return []
+
+
+def test_an_encoding_may_have_no_derivatives():
+    ENCODINGS.register("alike", Alike)
+    try:
+        env, actions = played("MultiSpin/Heterogeneous-v0", "alike", num_users=3)
+        with pytest.raises(ValueError, match="reward_slopes: expected an encoding that has derivatives, got Alike"):
+            env.unwrapped.reward_slopes(actions)
+    finally:
+        ENCODINGS.unregister("alike")
+
+
 def test_climbing_the_slopes_reaches_the_optimum():
     """Followed state by state, they lead where the closed form is: what they promise is there."""
     env = gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=20, num_users=6, action="lengths")
@@ -121,7 +150,7 @@ def test_expected_tokens_lie_on_a_line_between_whole_lengths():
     rate = env.unwrapped.state.acceptance_rate
     core = env.unwrapped._engine._core
     for length, low in ((1.0, 1), (2.25, 2), (5.5, 5), (6.0, 5)):
-        tokens, slope = core.interpolated_tokens(np.full((2, 3), length))
+        tokens, slope = interpolated_tokens(core, np.full((2, 3), length))
         whole = [sum(rate**i for i in range(n + 1)) for n in (low, low + 1)]
         assert slope == pytest.approx(whole[1] - whole[0])
         assert tokens == pytest.approx(whole[0] + (length - low) * (whole[1] - whole[0]))
@@ -164,3 +193,74 @@ def test_slopes_of_whole_lengths_leave_bandwidth_alone():
     for window in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="window: expected a finite number"):
             env.unwrapped.reward_slopes(actions, window=window)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"padded_verification": True}, {"verification_pieces": (), "verification_fixed_time": 0.02}]
+)
+@pytest.mark.parametrize("start", [[3.2, 1.1, 2.4], [0.2, 0.3, 0.1]], ids=["steep", "flat"])
+def test_slopes_by_decisions_are_differences(fields, start):
+    law = {"verification_pieces": ((0.010, 0.001), (0.004, 0.0019)), "verification_time_per_draft": 0.001}
+    law |= {"verification_fixed_time": 0.0, "min_draft_length": 0} | fields
+    scenario = ms.Scenario.preset("llama2", num_users=3, **law)
+    state = ms.sample_state(scenario, np.random.default_rng(1))
+    length, bandwidth, weights = np.array(start), np.full(3, 3e6), np.array([1.0, 0.5, 2.0])
+
+    def priced(length, bandwidth):
+        return price(scenario, state, RealDecision(length, bandwidth), expected_tokens(length, state.acceptance_rate))
+
+    def value(length, bandwidth):
+        outcome = priced(length, bandwidth)
+        return (weights * outcome.tokens).sum() / outcome.round_latency
+
+    step, decay = 1e-6, -np.log(state.acceptance_rate)
+    token_slope = decay * state.acceptance_rate ** (length + 1.0) / (1.0 - state.acceptance_rate)
+    by_length, by_bandwidth = decision_slopes(
+        scenario, RealDecision(length, bandwidth), priced(length, bandwidth), token_slope, weights
+    )
+    for user in range(3):
+        move = step * (np.arange(3) == user)
+        difference = (value(length + move, bandwidth) - value(length - move, bandwidth)) / (2.0 * step)
+        assert by_length[user] == pytest.approx(difference, rel=1e-4, abs=1e-7)
+        wide = 1e6 * move
+        difference = (value(length, bandwidth + wide) - value(length, bandwidth - wide)) / 2.0
+        assert by_bandwidth[user] == pytest.approx(difference, rel=1e-4, abs=1e-12)
+
+
+def test_a_device_that_drafts_nothing_is_not_waited_for():
+    scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0)
+    state = ms.sample_state(scenario, np.random.default_rng(0))
+    decision = RealDecision(np.array([0.0, 3.0]), np.array([0.0, 5e6]))
+    outcome = price(scenario, state, decision, np.array([1.0, 2.0]))
+    by_length, by_bandwidth = decision_slopes(scenario, decision, outcome, np.array([0.5, 0.25]), 1.0)
+    assert by_bandwidth[0] == 0.0
+    assert by_bandwidth[1] > 0.0
+    latency = price(scenario, state, decision, np.ones(2)).round_latency
+    assert by_length[0] == pytest.approx(0.5 / latency)
+
+
+@pytest.mark.parametrize("case", list(hostile_instances())[::3], ids=lambda case: f"K{len(case[0])}")
+def test_slopes_of_the_equal_latency_agree_with_differences(case):
+    """Of a random weighting of the shares: real lengths, and uploads that all change by a factor of their own."""
+    lengths, draft_time, token_time = case
+    rng = np.random.default_rng(len(lengths))
+    weights, direction, factor = rng.uniform(0.0, 1.0, (3, len(lengths)))
+
+    def value(step, other):
+        moved = lengths * (1.0 + step * direction), draft_time, token_time * np.exp(other * factor)
+        return (weights * equal_latency(*moved).share).sum()
+
+    by_length, by_log = equal_latency_slopes(lengths, draft_time, token_time, weights)
+    step = 1e-5
+    length_change = (value(step, 0.0) - value(-step, 0.0)) / (2.0 * step)
+    upload_change = (value(0.0, step) - value(0.0, -step)) / (2.0 * step)
+    assert (by_length * lengths * direction).sum() == pytest.approx(length_change, rel=1e-4, abs=1e-8)
+    assert (by_log * factor).sum() == pytest.approx(upload_change, rel=1e-4, abs=1e-8)
+
+
+def test_slopes_where_nobody_or_not_everybody_drafts():
+    draft_time, token_time, by_share = np.full(3, 0.01), np.full(3, 0.02), np.array([1.0, 2.0, 3.0])
+    for lengths in (np.zeros(3), np.array([0.0, 2.0, 3.0])):
+        by_length, by_log = equal_latency_slopes(lengths, draft_time, token_time, by_share)
+        assert np.isfinite(by_length).all()
+        assert by_log[0] == 0.0
