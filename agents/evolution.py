@@ -21,9 +21,9 @@ from typing_extensions import override
 from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.shells import MultiSpinVectorEnv
 
 
 @dataclass(frozen=True)

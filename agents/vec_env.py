@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
 from multispin_env.scenario import Scenario

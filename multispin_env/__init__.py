@@ -24,7 +24,7 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.variants import ContinuousVariant
 from multispin_env.envs.objectives import Objective
-from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
+from multispin_env.envs.registration import register_environment, register_packaged_environments, unregister_environment
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.envs.variant import Comparison
 from multispin_env.physics.arrivals import make_arrivals
@@ -72,8 +72,7 @@ __all__ = [
     "suite", "unregister_environment", "upper_bound",
 ]  # fmt: skip
 
-for _id in registry.ENVIRONMENTS.names():
-    tell_gymnasium(_id)
+register_packaged_environments()
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.checks import check_name, missing_package
-from multispin_env.envs.shells import MultiSpinEnv
+from multispin_env.envs.base import MultiSpinEnv
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import Measurable, UserRows
 

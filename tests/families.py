@@ -1,9 +1,15 @@
 """Environments by what applies to them."""
 
+import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
+
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.registry import ENVIRONMENTS
 
 VARIANTS = {env_id: ENVIRONMENTS.load(env_id) for env_id in ENVIRONMENTS.names()}
+
+CLASSES = {env_id: load_env_creator(gym.spec(env_id).entry_point) for env_id in VARIANTS}
+"""Classes of the single environments."""
 
 ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(variant, RoundsVariant))
 """Those in which everybody waits for everybody."""

@@ -14,7 +14,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import COMMANDS, load_command
 from multispin_env.controllers.base import Assumptions
 from multispin_env.registry import ESTIMATORS
-from tests.families import ROUNDS, VARIANTS
+from tests.families import CLASSES, ROUNDS, VARIANTS
 
 TUNED = Path(__file__).parent.parent / "docs" / "results" / "tune_estimators.json"
 VALUE = r"(`[^`]+`|[\w.-]*\w)"
@@ -36,9 +36,9 @@ def literal(text):
         return MISSING
 
 
-def arguments(variant):
+def arguments(env_id):
     """Names to words, of the arguments that the page of an environment explains."""
-    page = inspect.getdoc(variant).partition("## Arguments\n")[2].partition("\n## ")[0]
+    page = inspect.getdoc(CLASSES[env_id]).partition("## Arguments\n")[2].partition("\n## ")[0]
     found = {}
     for item in page.split("\n- ")[1:]:
         head, _, words = item.partition(":")
@@ -67,9 +67,9 @@ def defaults_hold(kind, explained):
 @pytest.mark.parametrize("env_id", VARIANTS)
 def test_arguments_of_environments(env_id):
     variant = VARIANTS[env_id]
-    explained, count = defaults_hold(variant, arguments(variant))
+    explained, count = defaults_hold(variant, arguments(env_id))
     if env_id == "MultiSpin/RecordedAcceptance-v0":
-        explained |= set().union(*arguments(VARIANTS["MultiSpin/HiddenAcceptance-v0"])) - {"spread"}
+        explained |= set().union(*arguments("MultiSpin/HiddenAcceptance-v0")) - {"spread"}
     own = {field.name for field in fields(variant)}
     assert own <= explained
     assert count >= len(own) // 3

@@ -8,6 +8,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
 from scores import SCENARIO, scores_of, slug
 
 import multispin_env as ms
@@ -46,7 +48,7 @@ def list_of_environments(pages: list[Page]) -> str:
 
 def _environment(env_id: str, stage: Path, animations: bool) -> Page:
     variant = ms.registry.ENVIRONMENTS.load(env_id)
-    summary, _, rest = variant.page().partition("\n")
+    summary, _, rest = inspect.getdoc(load_env_creator(gym.spec(env_id).entry_point)).partition("\n")
     picture = ""
     if animations:
         name = f"{slug(env_id)}.gif"

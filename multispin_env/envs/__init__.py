@@ -1,1 +1,1 @@
-"""Gymnasium shells around the model: no formula of the system stands here."""
+"""Gymnasium environments around the model: no formula of the system stands here."""

@@ -115,7 +115,7 @@ class Step:
     observation: Observation  # after the step, arrays (n, ...), to be read only
     reward: FloatArray  # (n,)
     terminated: BoolArray  # (n,) whether the episode has come to its own end; to be read only
-    truncated: BoolArray  # (n,) whether the engine cuts it off; shells count steps besides
+    truncated: BoolArray  # (n,) whether the engine cuts it off; environments count steps besides
     duration: FloatArray  # (n,) s
     info: dict[str, NDArray[Any]]  # arrays (n,) and (n, K)
     decision: Any  # (n, K)
@@ -223,7 +223,7 @@ class Engine(ABC):
         return step
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Derivatives of the next reward by actions, as in the shell; ``ValueError`` where it has none."""
+        """Derivatives of the next reward by actions, as in the vector environment; ``ValueError`` where it has none."""
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
 
     def _observe(self) -> Observation:

@@ -50,63 +50,58 @@ NEARLY_ONE = 1.0 - 2.0**-24
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: a field of what is seen, scaled to order one and back, and what pages say of it."""
+    """One entry: a field of what is seen, scaled to order one and back; the pages of environments describe it."""
 
     field: str  # of `fields_of`
-    symbol: str
-    meaning: str
-    unit: str  # before scaling
     encode: Callable[[Any, NDArray[Any]], NDArray[Any]]
     decode: Callable[[Any, FloatArray], NDArray[Any]]
     bounds: Callable[[Any], tuple[float, float]] = lambda codec: (0.0, 1.0)
     numbers: Callable[[Any], int] = lambda codec: 1  # of each user, one user behind the other
-    shape: str = "(K,)"
 
 
 def _both_signs(codec: Any) -> tuple[float, float]:
     return -1.0, 1.0
 
 
-def _efficiency(field: str, symbol: str, meaning: str) -> Entry:
+def _efficiency(field: str) -> Entry:
     """Spectral efficiency over r̄."""
     return Entry(
-        *(field, symbol, meaning, "bit/s/Hz"),
+        field,
         lambda codec, x: x / codec.reference_efficiency,
         lambda codec, x: x * codec.reference_efficiency,
         lambda codec: (0.0, codec.best_channel),
     )
 
 
-def _tokens(field: str, symbol: str, meaning: str) -> Entry:
+def _tokens(field: str) -> Entry:
     """Tokens of one draft over L_max."""
     return Entry(
-        *(field, symbol, meaning, "tokens"),
+        field,
         lambda codec, x: x / codec.scenario.max_draft_length,
         lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
     )
 
 
-def _count(field: str, half: float, meaning: str, unit: str) -> Entry:
+def _count(field: str, half: float) -> Entry:
     """x / (x + half), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``half``."""
     return Entry(
-        *(field, f"x / (x + {half:g})", f"x = {meaning}", unit),
+        field,
         lambda codec, x: x / (x + half),
         lambda codec, x: np.rint(half * x / (1.0 - np.minimum(x, NEARLY_ONE))).astype(np.int64),
     )
 
 
-def _one_hot(field: str, meaning: str, shape: str, size: Callable[[Any], int]) -> Entry:
+def _one_hot(field: str, size: Callable[[Any], int]) -> Entry:
     """For each user as many numbers as there are values, with a 1 at its own."""
     return Entry(
-        *(field, "0 or 1", f"for each user a 1 at {meaning}", "1"),
+        field,
         lambda codec, x: (x[..., None] == np.arange(size(codec))).reshape(*x.shape[:-1], -1),
         lambda codec, x: x.reshape(*x.shape[:-1], -1, size(codec)).argmax(-1),
         numbers=size,
-        shape=shape,
     )
 
 
-def _time(field: str, meaning: str) -> Entry:
+def _time(field: str) -> Entry:
     """x / (x + T_ver) of a time x ≥ 0."""
 
     def decode(codec: Any, x: FloatArray) -> FloatArray:
@@ -116,10 +111,10 @@ def _time(field: str, meaning: str) -> Entry:
     def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(x / (x + codec.scenario.verification_time))
 
-    return Entry(field, "x / (x + T_ver)", f"x = {meaning}", "s", encode, decode)
+    return Entry(field, encode, decode)
 
 
-def _until(field: str, meaning: str) -> Entry:
+def _until(field: str) -> Entry:
     """x / (|x| + 16 T_ver) of a time x, which may be infinite."""
 
     def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
@@ -131,72 +126,66 @@ def _until(field: str, meaning: str) -> Entry:
         time = SLACK * codec.scenario.verification_time * size / (1.0 - size)
         return np.where(x >= 1.0, np.inf, np.copysign(time, x))
 
-    symbol, words = f"x / (|x| + {SLACK:g} T_ver)", f"x = {meaning}; 1 for no limit"
-    return Entry(field, symbol, words, "s", encode, decode, _both_signs)
+    return Entry(field, encode, decode, _both_signs)
 
 
-_PHASE = _one_hot("phase", "free, drafting, uploading or ready", "(K · phases,)", lambda codec: Phase.IDLE)
-_PHASE_OR_IDLE = _one_hot("phase", "free, drafting, uploading, ready or idle", "(K · 5,)", lambda codec: Phase.IDLE + 1)
+_PHASE = _one_hot("phase", lambda codec: Phase.IDLE)  # a device is never idle where requests are endless
+_PHASE_OR_IDLE = _one_hot("phase", lambda codec: Phase.IDLE + 1)
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {
-        # of devices without the barrier
-        "phase": _PHASE,  # a device is never idle where requests are endless
-        # of devices
+        "phase": _PHASE,
         "compute": Entry(
-            *("draft_time", "T_k / T̄", "draft time of a token", "s/token"),
+            "draft_time",
             lambda codec, x: x / codec.scenario.mean_draft_time,
             lambda codec, x: x * codec.scenario.mean_draft_time,
             lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
         ),
-        "channel": _efficiency("spectral_efficiency", "r_k / r̄", "spectral efficiency"),
+        "channel": _efficiency("spectral_efficiency"),
         "mean_channel": Entry(
-            *("mean_gain", "r(H̄_k) / r̄", "spectral efficiency at the mean gain H̄_k", "bit/s/Hz"),
+            "mean_gain",
             lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
             lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
             lambda codec: (0.0, codec.best_channel),
         ),
         "head_start": Entry(
-            *("head_start", "A_k / L_max", "tokens that its chain holds already", "tokens"),
+            "head_start",
             lambda codec, x: x / codec.scenario.max_draft_length,
             lambda codec, x: x * codec.scenario.max_draft_length,
         ),
-        "planned_channel": _efficiency(
-            "planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"
-        ),
-        "acceptance": Entry("acceptance_rate", "α_k", "acceptance rate", "1", lambda codec, x: x, lambda codec, x: x),
+        "planned_channel": _efficiency("planned_efficiency"),
+        "acceptance": Entry("acceptance_rate", lambda codec, x: x, lambda codec, x: x),
         # of acceptance where it is hidden; without the barrier a round is a verification
-        "task": _one_hot("task", "its task", "(K · tasks,)", lambda codec: len(codec.scenario.tasks)),
-        "drafted": _tokens("drafted", "x / L_max", "x = tokens drafted in the last round"),
-        "accepted": _tokens("accepted", "x / L_max", "x = of these accepted"),
-        "age": _count("age", ROUNDS, "rounds since the request began", "rounds"),
-        "hits": _count("hits", TOKENS, "tokens accepted since then", "tokens"),
-        "misses": _count("misses", ROUNDS, "rounds since then in which a token was refused", "rounds"),
+        "task": _one_hot("task", lambda codec: len(codec.scenario.tasks)),
+        "drafted": _tokens("drafted"),
+        "accepted": _tokens("accepted"),
+        "age": _count("age", ROUNDS),
+        "hits": _count("hits", TOKENS),
+        "misses": _count("misses", ROUNDS),
         # of fairness
         "throughput": Entry(
-            *("throughput", "x / (1 + x)", "x = R_k T_ver, R_k = discounted throughput", "tokens/s"),
+            "throughput",
             lambda codec, x: x / (x + 1.0 / codec.scenario.verification_time),
             lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
         ),
         # of devices without the barrier
-        "draft": _tokens("draft_length", "L_k / L_max", "tokens of the draft under way"),
-        "ready": _time("ready_in", "time until the draft is ready if it has the band alone"),
-        "cycle": _time("cycle_age", "time since the cycle started"),
+        "draft": _tokens("draft_length"),
+        "ready": _time("ready_in"),
+        "cycle": _time("cycle_age"),
         "aim": Entry(
             "batches_to_aim",
-            *(f"x / (|x| + {BATCHES:g})", "x = batches from the next one to the one aimed at", "batches"),
             lambda codec, x: x / (np.abs(x) + BATCHES),
             lambda codec, x: np.rint(BATCHES * x / (1.0 - np.minimum(np.abs(x), NEARLY_ONE))).astype(np.int64),
             _both_signs,
         ),
         # of requests that end
-        "wanted": _count("wanted", TOKENS, "tokens still to come", "tokens"),
-        "answer": _count("output", TOKENS, "tokens of the whole answer", "tokens"),
-        "prompt": _count("prompt", PROMPT, "prompt tokens of the next verification", "tokens"),
-        "waited": _time("waited", "time since the request arrived"),
-        "first_due": _until("first_due_in", "time until the first token is due"),
-        "due": _until("due_in", "time until the last token is due"),
-        "queue": _count("queue", REQUESTS, "requests that wait behind it", "requests"),
+        "wanted": _count("wanted", TOKENS),
+        "answer": _count("output", TOKENS),
+        "prompt": _count("prompt", PROMPT),
+        "waited": _time("waited"),
+        "first_due": _until("first_due_in"),
+        "due": _until("due_in"),
+        "queue": _count("queue", REQUESTS),
     }
 )
 """Entries beside ``shared``."""
@@ -221,12 +210,9 @@ COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
 class Shared:
     """Numbers of the entry ``shared``: logarithms of those that stay, then those that change from step to step."""
 
-    symbol: str
-    meaning: str
-    shape: str
+    quantities: str  # of ``constants``, before the logarithm
     constants: Callable[[Any], list[float]]
     changing: tuple[Callable[[Any, ContinuousState], FloatArray], ...] = ()
-    unit: str = "1"
 
 
 def _over_draft_time(codec: Any, *passes: tuple[int, int]) -> list[float]:
@@ -275,29 +261,20 @@ def _waiting(codec: Any, state: ContinuousState) -> FloatArray:
 
 
 SHARED_OF_ROUNDS = Shared(
-    "log10 of T_ver / T̄, K, K Q / (B r̄ T̄)",
-    "verification time, users, upload time of a token at an equal share",
-    "(3,)",
+    "T_ver/T̄, K, K Q/(B r̄ T̄)",
     lambda codec: [*_of_system(codec), *_longer_passes(codec)],
 )
 SHARED_AHEAD = Shared(
-    "log10 of T_ver / T̄, K, K Q / (B r̄ T̄), ρ T_ver / K",
-    "verification time, users, upload time of a token at an equal share, ρ",
-    "(4,)",
+    "T_ver/T̄, K, K Q/(B r̄ T̄), ρ T_ver/K",
     lambda codec: [*_of_system(codec), _price(codec), *_longer_passes(codec)],
 )
 SHARED_WITHOUT_BARRIER = Shared(
-    "log10 of T_ver / T̄, K, K Q / (B r̄ T̄), V(1) / T̄, ρ T_ver / K; x / (x + T_ver)",
-    "verification of all and of one, users, upload time of a token at an equal share, ρ; x = air time pending",
-    "(6,)",
+    "T_ver/T̄, K, K Q/(B r̄ T̄), V(1)/T̄, ρ T_ver/K",
     _with_price,
     (_pending,),
 )
 SHARED_WITH_REQUESTS = replace(
     SHARED_WITHOUT_BARRIER,
-    symbol=f"{SHARED_WITHOUT_BARRIER.symbol}; busy users / K; y / (y + K)",
-    meaning=f"{SHARED_WITHOUT_BARRIER.meaning}; users that have a request; y = requests that wait behind others",
-    shape="(8,)",
     changing=(_pending, _busy, _waiting),
 )
 
@@ -353,7 +330,7 @@ class ObservationCodec:
 
     def __post_init__(self) -> None:
         if not (np.abs(self.constants) < SHARED_BOUND).all():
-            quantities = self.shared.symbol.partition(";")[0].replace(" / ", "/")
+            quantities = f"log10 of {self.shared.quantities}"
             raise ValueError(
                 f"scenario: expected magnitudes below {SHARED_BOUND:g} of {quantities}, got {self.constants.tolist()}"
             )

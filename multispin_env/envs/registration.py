@@ -1,5 +1,7 @@
 """Registration with Gymnasium, single and vector."""
 
+from typing import Any
+
 import gymnasium as gym
 
 from multispin_env.envs.variant import Variant
@@ -33,7 +35,7 @@ def register_environment(env_id: str, variant: type[Variant], max_episode_steps:
     >>> ms.unregister_environment("Mine/Short-v0")
     """
     ENVIRONMENTS.register(env_id, variant)
-    tell_gymnasium(env_id, max_episode_steps)
+    _register(env_id, "multispin_env.envs.base:Custom", max_episode_steps, env_id=env_id)
 
 
 def unregister_environment(env_id: str) -> None:
@@ -52,14 +54,20 @@ def unregister_environment(env_id: str) -> None:
     gym.registry.pop(env_id, None)
 
 
-def tell_gymnasium(env_id: str, max_episode_steps: int | None = None) -> None:
-    """Register an id of `ENVIRONMENTS` with Gymnasium, unless it is known there."""
-    if env_id not in gym.registry:
-        steps = ENVIRONMENTS.load(env_id).family.max_episode_steps if max_episode_steps is None else max_episode_steps
-        gym.register(
-            env_id,
-            entry_point="multispin_env.envs.shells:make_single",
-            vector_entry_point="multispin_env.envs.shells:make_vector",
-            max_episode_steps=steps,
-            kwargs={"env_id": env_id},
-        )
+def register_packaged_environments() -> None:
+    """Register the environments of this package with Gymnasium; the classes of each stand beside its variant."""
+    for env_id in ENVIRONMENTS.names():
+        if env_id not in gym.registry:
+            _register(env_id, ENVIRONMENTS.target(env_id))
+
+
+def _register(env_id: str, classes: str, max_episode_steps: int | None = None, /, **kwargs: Any) -> None:
+    """Register the classes ``{classes}Env`` and ``{classes}VectorEnv`` under an id of `ENVIRONMENTS`."""
+    steps = ENVIRONMENTS.load(env_id).family.max_episode_steps if max_episode_steps is None else max_episode_steps
+    gym.register(
+        env_id,
+        entry_point=f"{classes}Env",
+        vector_entry_point=f"{classes}VectorEnv",
+        max_episode_steps=steps,
+        kwargs=kwargs,
+    )

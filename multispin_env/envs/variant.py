@@ -3,25 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, ClassVar
-from unicodedata import combining
-
-from gymnasium import spaces
 
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.engine import ActionCodec, Engine
-from multispin_env.envs.observations import SHARED, Entry, ObservationCodec, Shared
+from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.rendering.charts import Recorder
 from multispin_env.envs.rendering.renderers import Film, Sheet
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
-
-MARK = "{observation}"
-"""Where the docstring of an environment wants the table."""
-
 
 MAX_EPISODE_STEPS = 64
 """Steps of an episode unless the environment or ``gym.make(..., max_episode_steps=...)`` says otherwise."""
@@ -131,8 +123,8 @@ class Learning:
 class Variant(ABC):
     """What one environment id is; a subclass's fields are the environment's own keyword arguments.
 
-    All of them need defaults. Its docstring is the page of the environment, under Gymnasium's headings. The field of an
-    argument that may be a path has ``metadata={"file": NAME}``, the name that its file has beside a configuration.
+    All of them need defaults. The field of an argument that may be a path has ``metadata={"file": NAME}``, the name
+    that its file has beside a configuration.
     """
 
     family: ClassVar[Family]
@@ -175,39 +167,3 @@ class Variant(ABC):
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """What an engineer may know of it from past data."""
-
-    @classmethod
-    def page(cls) -> str:
-        """Help of the environment and its page in the documentation: the docstring, with the table of all entries.
-
-        The table stands in the place of `MARK`; its numbers are those of the default scenario.
-        """
-        scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
-        codec = ObservationCodec(scenario, tuple(cls.entries), scenario.autoregressive_goodput)
-        return cleandoc(cls.__doc__ or "").replace(MARK, _table(codec, cls.entries))
-
-
-def _table(codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
-    """Entries of a codec that shows all, and which argument shows them; columns are as wide as their widest cell."""
-    space = codec.space
-    words: dict[str, Entry | Shared] = {**codec.entries, SHARED: codec.shared}
-    lines = [
-        ("entry", "shape", "value", "meaning", "unit before scaling", "min", "max"),
-        *(_line(key, entry, space[key], arguments.get(key, "")) for key, entry in words.items()),
-    ]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    rows = [[cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _line(key: str, entry: Entry | Shared, box: spaces.Space[Any], argument: str) -> tuple[str, ...]:
-    assert isinstance(box, spaces.Box)
-    meaning = entry.meaning + (f" (`{argument}`)" if argument else "")
-    bounds = (f"{bound:.3g}" for bound in (box.low.min(), box.high.max()))
-    return (f"`{key}`", entry.shape, entry.symbol, meaning, entry.unit, *bounds)
-
-
-def _width(text: str) -> int:
-    """Letters as they are seen: the bar of T̄ takes no place of its own."""
-    return sum(not combining(letter) for letter in text)

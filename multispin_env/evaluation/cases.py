@@ -15,8 +15,8 @@ from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller, RoundsController
 from multispin_env.controllers.names import ContenderName, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, compare_values
 from multispin_env.evaluation.contenders import (
     Contender,

@@ -12,9 +12,9 @@ from multispin_env.checks import reason
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.rounds import sample_state

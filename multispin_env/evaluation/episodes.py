@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer, check_name
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.envs.variant import InfoKeys
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.statistics import EPISODE_SEED

@@ -1,6 +1,7 @@
 """The tables of the environments' docstrings are their spaces, fields are explained, and arguments are checked."""
 
 import inspect
+import pydoc
 import re
 from dataclasses import fields, is_dataclass
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.variant import MARK, Variant
+from multispin_env.envs.observations import ObservationCodec
+from multispin_env.envs.variant import Variant
+from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.registry import ENVIRONMENTS
 from tests.envs.continuous.played import HIDDEN
+from tests.families import CLASSES
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -40,7 +44,7 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
     sizes = {
         "(K,)": 5,
         "(K · tasks,)": 5 * len(env.unwrapped.scenario.tasks),
-        "(K · phases,)": 5 * ms.Phase.IDLE,  # all but the last
+        "(K · 4,)": 5 * ms.Phase.IDLE,  # all phases but the last
         "(K · 5,)": 5 * (ms.Phase.IDLE + 1),
         "(3,)": 3,
         "(4,)": 4,
@@ -57,26 +61,40 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_the_page_has_the_table_and_names_the_argument_that_shows_an_entry(env_id):
-    variant = ENVIRONMENTS.load(env_id)
-    help_text = type(gym.make(env_id).unwrapped).__doc__
-    assert help_text == variant.page()
-    assert MARK in variant.__doc__
-    assert MARK not in help_text
+def test_help_begins_with_the_page_and_has_it_once(env_id):
+    page = inspect.getdoc(CLASSES[env_id])
+    text = pydoc.plain(pydoc.render_doc(gym.make(env_id).unwrapped))
+    text = "\n".join(line.removeprefix(" |").removeprefix("  ") for line in text.splitlines())
+    assert page in text.partition("Method resolution order:")[0]
+    assert text.count("## Description") == 1
+    assert "{observation}" not in page
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_page_names_the_argument_that_shows_an_entry(env_id):
+    variant, page = ENVIRONMENTS.load(env_id), inspect.getdoc(CLASSES[env_id])
     without = variant(**{name: None if name == "plan_quantile" else False for name in all_shown(env_id)})
     shown = without.observations(ms.Scenario.preset("llama2", num_users=3)).space.spaces
     for entry, argument in variant.entries.items():
-        (line,) = (line for line in help_text.splitlines() if line.startswith(f"| `{entry}` "))
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{entry}` "))
         assert (f"(`{argument}`)" in line) == bool(argument)
         assert (entry in shown) == (not argument)
 
 
-def test_the_table_says_what_the_numbers_are():
-    """By hand: one line of a count, one of tasks."""
-    lines = [" ".join(line.split()) for line in ENVIRONMENTS.load("MultiSpin/HiddenAcceptance-v0").page().splitlines()]
-    hits = "| `hits` | (K,) | x / (x + 64) | x = tokens accepted since then (`history`) | tokens | 0 | 1 |"
-    task = "| `task` | (K · tasks,) | 0 or 1 | for each user a 1 at its task (`task_visible`) | 1 | 0 | 1 |"
-    assert {hits, task} <= set(lines)
+@pytest.mark.parametrize("env_id", IDS)
+def test_formulas_of_the_table_are_those_of_the_codec(env_id):
+    scenario = ms.Scenario.preset("llama2", num_users=1)
+    codec = ObservationCodec(scenario, tuple(ENVIRONMENTS.load(env_id).entries))
+    names = {
+        **dict.fromkeys(("x", "T_k", "r_k", "α_k", "A_k", "L_k", "R_k", "H̄_k"), 3.0),
+        **{"T̄": scenario.mean_draft_time, "T_ver": scenario.verification_time, "L_max": scenario.max_draft_length},
+        **{"r̄": codec.reference_efficiency, "r": lambda gain: spectral_efficiency(scenario, np.array(gain))},
+    }
+    table = re.findall(r"\| `(\w+)` +\| \([^|]+\| ([^|]+?) +\|", inspect.getdoc(CLASSES[env_id]))
+    formulas = {entry: value.replace("16 T", "16 * T") for entry, value in table if "_" in value or "x" in value}
+    assert formulas.keys() >= codec.entries.keys() - {"phase", "task"}
+    for entry, formula in formulas.items():
+        assert codec.entries[entry].encode(codec, np.array(3.0)) == pytest.approx(eval(formula, names)), entry
 
 
 def test_the_channel_ends_at_64_times_the_largest_mean_gain():

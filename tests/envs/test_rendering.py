@@ -13,7 +13,7 @@ import multispin_env as ms
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
 from multispin_env.envs.rendering.renderers import Window, require_display
-from multispin_env.envs.shells import make_single
+from multispin_env.envs.rounds.variants import HeterogeneousEnv
 from tests.envs.continuous.played import ENDLESS, HIDDEN
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -237,7 +237,7 @@ def test_a_display_is_required_and_left_alone(canvas, monkeypatch):
 def test_an_environment_shows_every_reset_and_round(monkeypatch):
     shown = []
     monkeypatch.setattr(Window, "show", lambda self, canvas: shown.append(canvas.array()))
-    env = make_single(FULL, num_users=2, render_mode="human")
+    env = HeterogeneousEnv(num_users=2, render_mode="human")
     env.reset(seed=0)
     env.step(np.zeros((2, 2), np.float32))
     env.reset()

@@ -2,6 +2,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from importlib import import_module
 
 import gymnasium as gym
 import numpy as np
@@ -188,13 +189,13 @@ def test_a_specification_goes_through_json():
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_copies_and_pickles_go_on_alike(env_id, copied):
-    """Classes are made from variants, and still environments can be sent to other processes."""
     single = gym.make(env_id, num_users=3).unwrapped
     vector = gym.make_vec(env_id, num_envs=2, vectorization_mode="vector_entry_point", num_users=3).unwrapped
     for env in (single, vector):
         env.reset(seed=0)
         other = copied(env)
-        assert type(other) is type(env)
+        assert type(other) is type(env) is getattr(import_module(type(env).__module__), type(env).__qualname__)
+        assert (type(env).env_id, type(env).__reduce__) == (env_id, object.__reduce__)
         action = np.zeros(env.action_space.shape, np.float32)
         for _ in range(20):
             assert (np.asarray(env.step(action)[1]) == np.asarray(other.step(action)[1])).all()

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import gymnasium as gym
 import numpy as np
@@ -255,10 +256,16 @@ def test_an_environment_comes_and_goes():
     for steps in (3, 5):  # nothing is left of the first
         ms.register_environment("Mine/Brief-v0", variant, steps)
         assert gym.spec("Mine/Brief-v0").max_episode_steps == steps
-        assert make("Mine/Brief-v0").unwrapped.max_episode_steps == steps
+        vector, single = make("Mine/Brief-v0").unwrapped, gym.make("Mine/Brief-v0").unwrapped
+        assert vector.max_episode_steps == steps
         ms.unregister_environment("Mine/Brief-v0")
         assert "Mine/Brief-v0" not in gym.registry
         assert "Mine/Brief-v0" not in ENVIRONMENTS.names()
+        for env in (vector, single):
+            env.reset(seed=0)
+            for other in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+                assert (other.env_id, type(other)) == ("Mine/Brief-v0", type(env))
+                assert (other.state.draft_time == env.state.draft_time).all()
     with pytest.raises(ValueError, match="Mine/Brief-v0"):
         ms.unregister_environment("Mine/Brief-v0")
     with pytest.raises(ValueError, match=FULL):

@@ -4,8 +4,8 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.names import ContenderName, make_controller
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.contenders import contenders_of, make_contender
 from multispin_env.evaluation.episodes import EpisodeStats, make_episode_env, play_episodes

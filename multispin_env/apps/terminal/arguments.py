@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
 from multispin_env.checks import check_name, check_plausible, shown, suggestion
-from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.registry import (
     ACCEPTANCES,

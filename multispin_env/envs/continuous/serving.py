@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import check_name, check_real, shown
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.continuous.encodings import (
     ContinuousCodec,
 )
@@ -30,8 +31,7 @@ MOST_LOAD = 1000.0
 """Of what a system can do: all further requests are missed too, and each takes memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Serving(ContinuousVariant):
+class ServingEnv(MultiSpinEnv):
     """No barrier, and requests that arrive at devices, end, and have deadlines.
 
     ## Description
@@ -64,13 +64,30 @@ class Serving(ContinuousVariant):
 
     `Dict` of float32 `Box`es, dimensionless: the state when a verification ends.
 
-    {observation}
+    | entry        | shape    | value                   | meaning                                       | min  | max  |
+    |--------------|----------|-------------------------|-----------------------------------------------|------|------|
+    | `phase`      | (K · 5,) | one-hot                 | free, drafting, uploading, ready or idle      | 0    | 1    |
+    | `compute`    | (K,)     | T_k / T̄                 | draft time of a token                         | 0.85 | 1.15 |
+    | `channel`    | (K,)     | r_k / r̄                 | spectral efficiency                           | 0    | 2.03 |
+    | `acceptance` | (K,)     | α_k                     | acceptance rate                               | 0    | 1    |
+    | `draft`      | (K,)     | L_k / L_max             | tokens of the draft under way                 | 0    | 1    |
+    | `ready`      | (K,)     | x / (x + T_ver)         | x = time until ready if alone in the band     | 0    | 1    |
+    | `cycle`      | (K,)     | x / (x + T_ver)         | x = time since the cycle started              | 0    | 1    |
+    | `aim`        | (K,)     | x / (abs(x) + 4)        | x = batches from the next to the one aimed at | -1   | 1    |
+    | `wanted`     | (K,)     | x / (x + 64)            | x = tokens still to come                      | 0    | 1    |
+    | `answer`     | (K,)     | x / (x + 64)            | x = tokens of the whole answer                | 0    | 1    |
+    | `prompt`     | (K,)     | x / (x + 256)           | x = prompt tokens of the next verification    | 0    | 1    |
+    | `waited`     | (K,)     | x / (x + T_ver)         | x = time since the request arrived            | 0    | 1    |
+    | `first_due`  | (K,)     | x / (abs(x) + 16 T_ver) | x = time until the first token is due         | -1   | 1    |
+    | `due`        | (K,)     | x / (abs(x) + 16 T_ver) | x = time until the last token is due          | -1   | 1    |
+    | `queue`      | (K,)     | x / (x + 4)             | x = requests that wait behind it              | 0    | 1    |
+    | `shared`     | (8,)     | see below               | scales of the system, ρ, uploads and requests | -20  | 20   |
 
     min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
     is 64 times the largest mean. V(1) is the time to verify one draft, T_ver that of all. A device without a request
-    has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1 in `first_due` and `due`. `due` is when the last
-    token is due if the first comes in time, and once a limit is missed, when that was. Where verification costs tokens,
-    `shared` also has the log10 of T_ver / T̄ for drafts of 4 tokens and of the most, behind ρ T_ver / K.
+    has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1, as without a limit, in `first_due` and `due`.
+    `due` is when the last token is due if the first comes in time, and once a limit is missed, when that was. `shared`
+    holds that of `Continuous-v0`, then busy users / K, and y / (y + K) for y requests that wait behind others.
 
     ## Rewards
 
@@ -134,6 +151,19 @@ class Serving(ContinuousVariant):
 
     - v0: first version.
     """
+
+    env_id = "MultiSpin/Serving-v0"
+
+
+class ServingVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `ServingEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = ServingEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving(ContinuousVariant):
+    """Steps without the barrier, with requests that arrive, end and have deadlines."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_STATE, ""))
 

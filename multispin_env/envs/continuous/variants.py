@@ -12,6 +12,7 @@ from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
@@ -210,8 +211,7 @@ def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:
     return known.get(scenario.channel, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Continuous(ContinuousVariant):
+class ContinuousEnv(MultiSpinEnv):
     """No barrier: the server verifies what is there while other devices draft and upload.
 
     ## Description
@@ -245,13 +245,24 @@ class Continuous(ContinuousVariant):
 
     `Dict` of float32 `Box`es, dimensionless: the whole state when a verification ends.
 
-    {observation}
+    | entry        | shape    | value            | meaning                                        | min  | max  |
+    |--------------|----------|------------------|------------------------------------------------|------|------|
+    | `phase`      | (K · 4,) | one-hot          | free, drafting, uploading or ready             | 0    | 1    |
+    | `compute`    | (K,)     | T_k / T̄          | draft time of a token                          | 0.85 | 1.15 |
+    | `channel`    | (K,)     | r_k / r̄          | spectral efficiency                            | 0    | 2.03 |
+    | `acceptance` | (K,)     | α_k              | acceptance rate                                | 0    | 1    |
+    | `draft`      | (K,)     | L_k / L_max      | tokens of the draft under way                  | 0    | 1    |
+    | `ready`      | (K,)     | x / (x + T_ver)  | x = time until ready if alone in the band      | 0    | 1    |
+    | `cycle`      | (K,)     | x / (x + T_ver)  | x = time since the cycle started               | 0    | 1    |
+    | `aim`        | (K,)     | x / (abs(x) + 4) | x = batches from the next to the one aimed at  | -1   | 1    |
+    | `shared`     | (6,)     | see below        | scales of the system, ρ, and uploads under way | -20  | 20   |
 
     min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
     is 64 times the largest mean. The channel of a free device is that of the cycle which starts now, its age that of
     the cycle which ended. V(1) is the time to verify one draft, T_ver that of all. `aim` is for the encodings that say
-    which batch a draft aims at. Where verification costs tokens, `shared` also has the log10 of T_ver / T̄ for drafts of
-    4 tokens and of the most.
+    which batch a draft aims at. `shared` holds log10 of T_ver / T̄, K, K Q / (B r̄ T̄), the upload time of a token at an
+    equal share over T̄, V(1) / T̄ and ρ T_ver / K; where verification costs tokens, also of T_ver / T̄ for drafts of 4
+    tokens and of the most; then x / (x + T_ver) for x seconds of air time pending.
 
     ## Rewards
 
@@ -313,6 +324,19 @@ class Continuous(ContinuousVariant):
 
     - v0: first version.
     """
+
+    env_id = "MultiSpin/Continuous-v0"
+
+
+class ContinuousVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `ContinuousEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = ContinuousEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuous(ContinuousVariant):
+    """Steps without the barrier, with requests that never end."""
 
     mean_cycles: float = ByRequest.mean_rounds
 

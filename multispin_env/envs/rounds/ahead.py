@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from multispin_env.checks import check_real
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
 from multispin_env.envs.rounds.variants import RoundsVariant
@@ -22,8 +23,7 @@ PRICE_RULE = "ahead-price"
 """Controller whose rate is the price of a second."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DraftAhead(RoundsVariant):
+class DraftAheadEnv(MultiSpinEnv):
     """Rounds in which devices draft on while their draft is sent and verified.
 
     ## Description
@@ -56,7 +56,13 @@ class DraftAhead(RoundsVariant):
     `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action, and the whole
     state: of earlier rounds nothing but the head start counts.
 
-    {observation}
+    | entry        | shape | value       | meaning                                  | min  | max  |
+    |--------------|-------|-------------|------------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄     | draft time of a token                    | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄     | spectral efficiency                      | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k         | acceptance rate                          | 0    | 1    |
+    | `head_start` | (K,)  | A_k / L_max | tokens that its chain holds already      | 0    | 1    |
+    | `shared`     | (4,)  | log10       | T_ver / T̄, K, K Q / (B r̄ T̄), ρ T_ver / K | -20  | 20   |
 
     min and max are those of the presets. Where verification costs tokens, `shared` also has the log10 of T_ver / T̄ for
     drafts of 4 tokens and of the most.
@@ -100,6 +106,19 @@ class DraftAhead(RoundsVariant):
 
     - v0: first version.
     """
+
+    env_id = "MultiSpin/DraftAhead-v0"
+
+
+class DraftAheadVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `DraftAheadEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = DraftAheadEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftAhead(RoundsVariant):
+    """Rounds in which devices draft ahead."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"draft_ahead": True, "min_draft_length": 0})
     drafts_ahead: ClassVar[bool] = True

@@ -11,6 +11,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.base import Assumptions
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.envs.variant import Learning
 from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
@@ -21,15 +22,15 @@ from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
 
-@dataclass(frozen=True, kw_only=True)
-class DelayedChannel(RoundsVariant):
+class DelayedChannelEnv(MultiSpinEnv):
     """The channel is observed as it was some rounds ago.
 
     ## Description
 
     As `MultiSpin/Heterogeneous-v0`, but fading is a Gauss-Markov process, h' = ρ h + sqrt(1 − ρ²) w, and the channel
     observed is that of d rounds ago. A device whose channel has become worse uploads for longer than planned, and the
-    round waits for it: latency is the true maximum. `optimal+clairvoyant` knows the present channel.
+    round waits for it: latency is the true maximum. `optimal+clairvoyant` knows the present channel. What is not
+    described here is as there.
 
     ## Action Space
 
@@ -37,7 +38,14 @@ class DelayedChannel(RoundsVariant):
 
     ## Observation Space
 
-    {observation}
+    | entry             | shape | value      | meaning                                        | min  | max  |
+    |-------------------|-------|------------|------------------------------------------------|------|------|
+    | `compute`         | (K,)  | T_k / T̄    | draft time of a token                          | 0.85 | 1.15 |
+    | `channel`         | (K,)  | r_k / r̄    | spectral efficiency                            | 0    | 2.03 |
+    | `mean_channel`    | (K,)  | r(H̄_k) / r̄ | r at the mean gain H̄_k (`mean_gain_visible`)   | 0    | 2.03 |
+    | `planned_channel` | (K,)  | r_k / r̄    | r_k that encodings plan with (`plan_quantile`) | 0    | 2.03 |
+    | `acceptance`      | (K,)  | α_k        | acceptance rate                                | 0    | 1    |
+    | `shared`          | (3,)  | log10      | as in `MultiSpin/Heterogeneous-v0`             | -20  | 20   |
 
     `channel` was reported d rounds ago.
 
@@ -48,10 +56,6 @@ class DelayedChannel(RoundsVariant):
     ## Starting State
 
     As `MultiSpin/Heterogeneous-v0`; fading starts from its stationary law, d rounds before the first action.
-
-    ## Episode End
-
-    As `MultiSpin/Heterogeneous-v0`.
 
     ## Arguments
 
@@ -72,6 +76,19 @@ class DelayedChannel(RoundsVariant):
 
     - v0: first version.
     """
+
+    env_id = "MultiSpin/DelayedChannel-v0"
+
+
+class DelayedChannelVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `DelayedChannelEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = DelayedChannelEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelayedChannel(RoundsVariant):
+    """Rounds whose channel is observed late."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -151,8 +168,7 @@ class HiddenRate(RoundsVariant):
             check_bool(flag, getattr(self, flag))
 
 
-@dataclass(frozen=True, kw_only=True)
-class HiddenAcceptance(HiddenRate):
+class HiddenAcceptanceEnv(MultiSpinEnv):
     """Acceptance rates are hidden: they must be learnt from how many drafted tokens are accepted.
 
     ## Description
@@ -161,14 +177,21 @@ class HiddenAcceptance(HiddenRate):
     has an acceptance rate of its own, from a Beta law round the mean of its task. The rate is never observed; the
     tokens drafted and accepted in the last round are, and how old the request is. When it ends, a new one of any task
     follows. The closed form has to be fed an estimate; `optimal+clairvoyant` knows the rate and bounds what can be won.
-
-    ## Action Space
-
-    As `MultiSpin/Heterogeneous-v0`.
+    What is not described here is as there.
 
     ## Observation Space
 
-    {observation}
+    | entry      | shape        | value        | meaning                                                | min  | max  |
+    |------------|--------------|--------------|--------------------------------------------------------|------|------|
+    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                  | 0.85 | 1.15 |
+    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                    | 0    | 2.03 |
+    | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                      | 0    | 1    |
+    | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                   | 0    | 1    |
+    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                           | 0    | 1    |
+    | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                     | 0    | 1    |
+    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)             | 0    | 1    |
+    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a refused token (`history`) | 0    | 1    |
+    | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                     | -20  | 20   |
 
     At `age` 0 the request is new, and `drafted` and `accepted` belong to the one before.
 
@@ -180,10 +203,6 @@ class HiddenAcceptance(HiddenRate):
     ## Starting State
 
     As `MultiSpin/Heterogeneous-v0`, with a new request for each device.
-
-    ## Episode End
-
-    As `MultiSpin/Heterogeneous-v0`.
 
     ## Arguments
 
@@ -205,6 +224,19 @@ class HiddenAcceptance(HiddenRate):
     - v0: first version.
     """
 
+    env_id = "MultiSpin/HiddenAcceptance-v0"
+
+
+class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `HiddenAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = HiddenAcceptanceEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenAcceptance(HiddenRate):
+    """Rounds whose acceptance rates are hidden."""
+
     spread: float | None = 0.08
 
     @override
@@ -222,8 +254,7 @@ def _half(records: Records, which: int) -> Records:
     return records.half(which)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecordedAcceptance(HiddenRate):
+class RecordedAcceptanceEnv(MultiSpinEnv):
     """Acceptance is replayed from real speculative decoding, and hidden.
 
     ## Description
@@ -231,15 +262,22 @@ class RecordedAcceptance(HiddenRate):
     As `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random place. A round of L drafted
     tokens gains the run of accepted tokens from the place, at most L, plus one, and the next round starts behind them.
     Acceptance is then not independent from token to token, as the closed form takes it to be. `optimal+clairvoyant`
-    knows the rate of each text, not the tokens that come: it is a strong reference here, no bound.
-
-    ## Action Space
-
-    As `MultiSpin/Heterogeneous-v0`.
+    knows the rate of each text, not the tokens that come: it is a strong reference here, no bound. What is not
+    described here is as there.
 
     ## Observation Space
 
-    {observation}
+    | entry      | shape        | value        | meaning                                                | min  | max  |
+    |------------|--------------|--------------|--------------------------------------------------------|------|------|
+    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                  | 0.85 | 1.15 |
+    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                    | 0    | 2.03 |
+    | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                      | 0    | 1    |
+    | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                   | 0    | 1    |
+    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                           | 0    | 1    |
+    | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                     | 0    | 1    |
+    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)             | 0    | 1    |
+    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a refused token (`history`) | 0    | 1    |
+    | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                     | -20  | 20   |
 
     ## Rewards
 
@@ -249,10 +287,6 @@ class RecordedAcceptance(HiddenRate):
     ## Starting State
 
     As `MultiSpin/Heterogeneous-v0`, with a text of its task and a place in it for each device.
-
-    ## Episode End
-
-    As `MultiSpin/Heterogeneous-v0`.
 
     ## Arguments
 
@@ -273,6 +307,19 @@ class RecordedAcceptance(HiddenRate):
 
     - v0: first version.
     """
+
+    env_id = "MultiSpin/RecordedAcceptance-v0"
+
+
+class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `RecordedAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = RecordedAcceptanceEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedAcceptance(HiddenRate):
+    """Rounds whose acceptance is hidden and replayed from records."""
 
     records: str | Records | None = field(default=None, metadata={"file": "records.npz"})
     half: int | None = None

@@ -10,6 +10,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import Assumptions
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
@@ -93,8 +94,7 @@ class RoundsVariant(Variant):
         return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heterogeneous(RoundsVariant):
+class HeterogeneousEnv(MultiSpinEnv):
     """The full problem of Multi-SPIN: a draft length and a bandwidth for each device.
 
     ## Description
@@ -126,10 +126,17 @@ class Heterogeneous(RoundsVariant):
 
     `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action.
 
-    {observation}
+    | entry        | shape | value   | meaning                                                  | min  | max  |
+    |--------------|-------|---------|----------------------------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄ | draft time of a token                                    | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄ | spectral efficiency                                      | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k     | acceptance rate                                          | 0    | 1    |
+    | `shared`     | (3,)  | log10   | T_ver / T̄, K, K Q / (B r̄ T̄): verification, users, upload | -20  | 20   |
 
     min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
     is 64 times the largest mean, which no draw reaches. r̄ is the spectral efficiency at the middle of the mean gains.
+    K Q / (B r̄) is the upload time of a token at an equal share. Where verification costs tokens, `shared` also has the
+    log10 of T_ver / T̄ for drafts of 4 tokens and of the most.
 
     ## Rewards
 
@@ -163,14 +170,27 @@ class Heterogeneous(RoundsVariant):
     - v0: first version.
     """
 
+    env_id = "MultiSpin/Heterogeneous-v0"
+
+
+class HeterogeneousVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `HeterogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = HeterogeneousEnv.env_id
+
 
 @dataclass(frozen=True, kw_only=True)
-class Homogeneous(RoundsVariant):
+class Heterogeneous(RoundsVariant):
+    """Rounds with a draft length and a bandwidth for each device."""
+
+
+class HomogeneousEnv(MultiSpinEnv):
     """One common draft length, and a bandwidth for each device.
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens ([MS] section IV).
+    As `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens ([MS] section IV). What is not
+    described here is as there.
 
     ## Action Space
 
@@ -179,21 +199,12 @@ class Homogeneous(RoundsVariant):
 
     ## Observation Space
 
-    As `MultiSpin/Heterogeneous-v0`.
-
-    {observation}
-
-    ## Rewards
-
-    As `MultiSpin/Heterogeneous-v0`.
-
-    ## Starting State
-
-    As `MultiSpin/Heterogeneous-v0`.
-
-    ## Episode End
-
-    As `MultiSpin/Heterogeneous-v0`.
+    | entry        | shape | value   | meaning                            | min  | max  |
+    |--------------|-------|---------|------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄ | draft time of a token              | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄ | spectral efficiency                | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k     | acceptance rate                    | 0    | 1    |
+    | `shared`     | (3,)  | log10   | as in `MultiSpin/Heterogeneous-v0` | -20  | 20   |
 
     ## Arguments
 
@@ -203,6 +214,19 @@ class Homogeneous(RoundsVariant):
 
     - v0: first version.
     """
+
+    env_id = "MultiSpin/Homogeneous-v0"
+
+
+class HomogeneousVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `HomogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = HomogeneousEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Homogeneous(RoundsVariant):
+    """Rounds with one common draft length."""
 
     @property
     @override
@@ -214,8 +238,7 @@ class Homogeneous(RoundsVariant):
         return replace(super().actions(scenario, encoding), common_draft_length=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fair(RoundsVariant):
+class FairEnv(MultiSpinEnv):
     """Long-run fairness between very different devices.
 
     ## Description
@@ -223,15 +246,17 @@ class Fair(RoundsVariant):
     As `MultiSpin/Heterogeneous-v0`, everything known, but the reward is the growth of Σ_k ln R_k, where R_k is the
     discounted throughput of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance
     rates differ far more between devices than elsewhere. The closed form with weights 1 / R_k is the gradient rule
-    (`optimal+gradient`); no optimum is known.
-
-    ## Action Space
-
-    As `MultiSpin/Heterogeneous-v0`.
+    (`optimal+gradient`); no optimum is known. What is not described here is as there.
 
     ## Observation Space
 
-    {observation}
+    | entry        | shape | value                   | meaning                                 | min | max  |
+    |--------------|-------|-------------------------|-----------------------------------------|-----|------|
+    | `compute`    | (K,)  | T_k / T̄                 | draft time of a token                   | 0.2 | 1.8  |
+    | `channel`    | (K,)  | r_k / r̄                 | spectral efficiency                     | 0   | 2.02 |
+    | `acceptance` | (K,)  | α_k                     | acceptance rate                         | 0   | 1    |
+    | `throughput` | (K,)  | R_k / (R_k + 1 / T_ver) | R_k = discounted throughput in tokens/s | 0   | 1    |
+    | `shared`     | (3,)  | log10                   | as in `MultiSpin/Heterogeneous-v0`      | -20 | 20   |
 
     ## Rewards
 
@@ -241,10 +266,6 @@ class Fair(RoundsVariant):
 
     As `MultiSpin/Heterogeneous-v0`, with T_k in T̄ (1 ± 0.8), H̄_k in U(0.02, 1), acceptance rates from a Beta law round
     the mean of the task, and R_k = 1 / T_ver. A scenario that is given as an object keeps its own ranges.
-
-    ## Episode End
-
-    As `MultiSpin/Heterogeneous-v0`.
 
     ## Arguments
 
@@ -261,6 +282,19 @@ class Fair(RoundsVariant):
 
     - v0: first version.
     """
+
+    env_id = "MultiSpin/Fair-v0"
+
+
+class FairVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `FairEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = FairEnv.env_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fair(RoundsVariant):
+    """Rounds that are rewarded for long-run fairness."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}

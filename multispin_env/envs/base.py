@@ -1,11 +1,10 @@
-"""Gymnasium shells: a single environment is one around an engine of one copy, a vector one around an engine of n.
+"""Base classes of the environments: a single one has an engine of one copy, a vector one an engine of n copies.
 
-Both are classes made for a variant, so that their help is its page.
+Each id has a class of both kinds, written beside its variant; that of the single environment has the page.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -23,32 +22,18 @@ from multispin_env.envs.engine import Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS, Renderer
-from multispin_env.envs.variant import DEFAULT_SCENARIO, Variant
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.scenario import Scenario
 
 
-class Shell:
+class BaseEnv:
     """Base of the single and the vector environments."""
 
-    env_id: ClassVar[str]
+    env_id: str
     """Id of the environments of a class."""
-    suffix: ClassVar[str]
-    """End of the names of its classes; they begin with the variant's."""
     renderers: ClassVar[Mapping[str, type[Renderer]]]
     """By render mode."""
     metadata: dict[str, Any]
-
-    @classmethod
-    def of(cls, env_id: str) -> type[Self]:
-        """Return the class for an id, always the same one."""
-        return cls._of(env_id, ENVIRONMENTS.load(env_id))
-
-    @classmethod
-    @cache
-    def _of(cls, env_id: str, variant: type[Variant]) -> type[Self]:
-        about = {"__doc__": variant.page(), "__module__": variant.__module__}
-        return type(f"{variant.__name__}{cls.suffix}", (cls,), {"env_id": env_id, **about})
 
     def _start(self, config: EnvConfig, render_mode: str | None, num_copies: int | None = None) -> None:
         """Make the engine of a single environment, or of so many copies."""
@@ -140,24 +125,15 @@ class Shell:
         """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""
         return self._engine.observations.decode(observation)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Classes are made from variants, so that is how pickles name them."""
-        return _blank, (type(self).__base__, self.env_id), self.__dict__
 
-
-def _blank(shell: type[Shell], env_id: str) -> Any:
-    return object.__new__(shell.of(env_id))
-
-
-class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
-    """Base of the single environments; what each of them is, its variant says."""
+class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
+    """Base of the single environments; the docstring of a subclass is its page, under Gymnasium's headings."""
 
     renderers = RENDERERS
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
         "render_modes": list(RENDERERS),
         "render_fps": RENDER_FPS,
     }
-    suffix = "Env"
 
     def __init__(
         self,
@@ -223,15 +199,18 @@ def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     return {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in info.items()}
 
 
-def make_single(env_id: str, **arguments: Any) -> MultiSpinEnv:
-    """Make the single environment of a registered id; the entry point for ``gym.make``."""
-    return MultiSpinEnv.of(env_id)(**arguments)
+class CustomEnv(MultiSpinEnv):
+    """Single environment of an id that `register_environment` added; its ``variant`` says what it is."""
+
+    def __init__(self, env_id: str, **arguments: Any) -> None:
+        self.env_id = env_id
+        super().__init__(**arguments)
 
 
 Seeds = int | Sequence[int | None] | None
 
 
-class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     """n copies of a single environment, stepped by one call of the same core.
 
     Copy i equals a single environment reset with its seed, bit for bit; every argument of the single environment
@@ -257,7 +236,6 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         For a bad argument, naming it, what is expected and its value.
     """
 
-    suffix = "VectorEnv"
     renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one copy
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
         "render_modes": list(renderers),
@@ -414,6 +392,14 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
 
 
+class CustomVectorEnv(MultiSpinVectorEnv):
+    """Vector environment of an id that `register_environment` added; its ``variant`` says what it is."""
+
+    def __init__(self, env_id: str, **arguments: Any) -> None:
+        self.env_id = env_id
+        super().__init__(**arguments)
+
+
 def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
     try:
         return AutoresetMode(mode)
@@ -466,8 +452,3 @@ def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
         "final_info": _infos(final_info, ended),
         "_final_info": ended,
     }
-
-
-def make_vector(env_id: str, **arguments: Any) -> MultiSpinVectorEnv:
-    """Make the vector environment of a registered id; the entry point for ``gym.make_vec``."""
-    return MultiSpinVectorEnv.of(env_id)(**arguments)
