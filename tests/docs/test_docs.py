@@ -175,7 +175,7 @@ def test_the_page_of_the_model_has_the_numbers_of_each_pair():
         assert vocabulary == f"{scenario.vocabulary_size:,}"
         assert times == f"{fixed:.4g} ms, {per_draft:.4g} ms"
         assert draft_time.partition(",")[0] == f"{1e3 * scenario.mean_draft_time:.3g} ms"
-        assert acceptance == f"{min(rates):.4f} to {max(rates):.4f}".replace("0.", ".")
+        assert acceptance == f"{min(rates):.4f} to {max(rates):.4f}"
 
 
 def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
