@@ -17,7 +17,7 @@ from agents.checkpoints import load_checkpoint
 from agents.models import load_run, read_policy
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.hashes import steps_hash
-from multispin_env.evaluation.policy import load_policy, read_about
+from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import read_entry, values_of
 
 pytest.importorskip("onnxruntime")
@@ -51,48 +51,46 @@ MADE = {
 """Arguments other than the defaults, of the environment, of its scenario and of its encodings, for each id."""
 
 
-def environment(settings, env_id):
+def environment(config):
     """Everything that decides what an environment is, as JSON: what differs from the preset, and from the defaults."""
-    scenario = settings.scenario.to_dict()
+    scenario = config.scenario.to_dict()
     preset = ms.Scenario.preset(scenario["name"]).to_dict()
     return {
-        "env": env_id,
+        "env": config.env_id,
         "preset": scenario["name"],
         "scenario": {name: value for name, value in scenario.items() if value != preset[name]},
-        "action": settings.action,
-        "reward": settings.reward,
-        "arguments": settings.chosen_arguments,
+        "action": config.action,
+        "reward": config.reward,
+        "arguments": config.chosen_arguments,
     }
 
 
-def played(policy, env_id):
+def played(policy):
     """Environment of a policy, and what it earns there in two held-out episodes."""
-    arguments = {"scenario": policy.settings.scenario, **policy.arguments}
-    row = ms.compare(env_id, {"policy": policy}, against="policy", episodes=2, **arguments)["policy"]
-    return {**environment(policy.settings, env_id), "mean": row.mean, "goodput": row.details["goodput"]}
+    arguments = {"scenario": policy.config.scenario, **policy.arguments}
+    row = ms.compare(policy.config.env_id, {"policy": policy}, against="policy", episodes=2, **arguments)["policy"]
+    return {**environment(policy.config), "mean": row.mean, "goodput": row.details["goodput"]}
 
 
 def run(name):
-    env_id, policy = read_policy(FOLDER / "runs" / name)
-    return played(policy, env_id)
+    return played(read_policy(FOLDER / "runs" / name))
 
 
 def exported(name):
-    return played(load_policy(FOLDER / "policies" / name), read_about(FOLDER / "policies" / name)["env"])
+    return played(load_policy(FOLDER / "policies" / name))
 
 
 def shipped(env_id):
-    return played(agents.load(env_id), env_id)
+    return played(agents.load(env_id))
 
 
 def entry(name):
     """Task of the entry, and the mean of its policy in the task's held-out episodes."""
     (policy,) = read_entry(FOLDER / "entry").policies[name]
-    folder = FOLDER / "entry" / policy["folder"]
-    settings, env_id = load_policy(folder).settings, read_about(folder)["env"]
+    config = load_policy(FOLDER / "entry" / policy["folder"]).config
     values = values_of(FOLDER / "entry", (name, 0, policy))
     assert not isinstance(values, Exception), values
-    return {**environment(settings, env_id), "mean": float(values.mean())}
+    return {**environment(config), "mean": float(values.mean())}
 
 
 def resumed(name):
@@ -103,7 +101,7 @@ def resumed(name):
 
 def made(env_id):
     env = gym.make_vec(env_id, 2, "vector_entry_point", **{"num_users": 3, **MADE[env_id]})
-    return {**environment(env.unwrapped.settings, env_id), "steps": steps_hash(env, 0)}
+    return {**environment(env.unwrapped.config), "steps": steps_hash(env, 0)}
 
 
 KINDS = {
@@ -155,7 +153,7 @@ def test_a_training_goes_on(monkeypatch, tmp_path, capsys):
     shutil.copytree(FOLDER / "runs" / "continuous", folder)
     monkeypatch.setattr(training, "_finish", lambda *given: None)
     assert main(["train", "--resume", str(folder), "--set", "horizon=10"]) == 0
-    assert "evolution on MultiSpin/Continuous-v0, tuned actions" in capsys.readouterr().err
+    assert "evolution on MultiSpin/Continuous-v0, horizon=10, tuned actions" in capsys.readouterr().err
     assert main(["train", "--resume", str(folder), "--set", "horizon=9"]) == 2
 
 

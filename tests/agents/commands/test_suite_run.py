@@ -105,7 +105,7 @@ def test_a_network_that_remembers_is_exported_as_its_library_plays_it(tmp_path):
     one = ms.suite.task("late")
     training = Cell(SHORT.replace("short", "remembering"), "late", 0, 64).training()
     training.model.learn(64)
-    for name, content in exported(training, one.env).items():
+    for name, content in exported(training).items():
         (tmp_path / name).write_bytes(content)
     for policy in (training.policy(), load_policy(tmp_path)):
         for _ in range(2):
