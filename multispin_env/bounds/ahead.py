@@ -7,7 +7,7 @@ between two of its points becomes one of them at random, with the same mean.
 For any numbers W(A), and q = (E N + E W(A') − W(A)) / τ of head starts and lengths: no policy gains more than the
 largest q, for it gains at most q τ − (E W(A') − W(A)) in each round, and what W changes by adds up to nothing in the
 long run. Likewise no policy gains less than the smallest q of its own lengths. Howard's policy iteration brings the two
-together. Bandwidth is that of equal latency, the shortest round with these lengths; docs/evidence/drafting-ahead.md
+together. Bandwidth is that of equal latency, the shortest round with these lengths; docs/reference/derivations.md
 says why no longer one is better, though chains grow meanwhile.
 """
 

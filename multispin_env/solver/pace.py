@@ -1,4 +1,4 @@
-"""Rounds in which every device gets its tokens in time (ours; docs/evidence/optimum.md, 8).
+"""Rounds in which every device gets its tokens in time (ours; docs/reference/derivations.md, 8).
 
 At a time per output token TPOT a round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each k. So device k needs
 the least length L_k(T) = min {l : E[N_k | l] ≥ T / TPOT}. Longer drafts only make the round longer. Therefore some

@@ -1,4 +1,4 @@
-"""Relaxed optimum: the best real draft lengths for every law (ours; docs/evidence/optimum.md, 2, 3, 7).
+"""Relaxed optimum: the best real draft lengths for every law (ours; docs/reference/derivations.md, 2, 3, 7).
 
 For a flat line, as in the paper's law, it is one stationary point. For a line a + b n, Dinkelbach's iteration charges
 every token κ = b G at the goodput G found so far, which rises to the optimum and converges quadratically. Of several

@@ -1,4 +1,4 @@
-"""Stationary point of the relaxed problem, which no small change improves (ours; docs/evidence/optimum.md, 2).
+"""Stationary point of the relaxed problem, which no small change improves (ours; docs/reference/derivations.md, 2).
 
 Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
 what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads

@@ -136,6 +136,12 @@ def test_the_readme_is_short():
     assert len(text.split()) <= 1_000
 
 
+def test_pages_are_short():
+    words = {path: len(path.read_text(encoding="utf-8").split()) for path in (ROOT / "README.md", *DOCS.rglob("*.md"))}
+    assert {path.stem: count for path, count in words.items() if path.parent.name == "evidence" and count > 1_500} == {}
+    assert sum(words.values()) <= 57_000
+
+
 def test_the_readme_lists_every_environment_and_every_extra():
     lines = table(ROOT / "README.md", "| id |")[2:]
     assert [re.findall(r"`([^`]+)`", line)[0] for line in lines] == list(ENVIRONMENTS.names())
@@ -169,16 +175,15 @@ def test_the_page_of_the_model_has_the_numbers_of_each_pair():
         assert vocabulary == f"{scenario.vocabulary_size:,}"
         assert times == f"{fixed:.4g} ms, {per_draft:.4g} ms"
         assert draft_time.partition(",")[0] == f"{1e3 * scenario.mean_draft_time:.3g} ms"
-        assert acceptance == f"{min(rates):.4f} to {max(rates):.4f}".replace("0.", ".")
+        assert acceptance == f"{min(rates):.4f} to {max(rates):.4f}"
 
 
-def test_the_page_of_servers_has_the_profiles_that_are_from_tables():
-    rows = [
-        line.strip("| ").split(" | ") for line in table(DOCS / "evidence" / "servers.md", "| profile | target |")[2:]
-    ]
-    assert [row[0].strip("`") for row in rows] == list(MACHINES)
+def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
+    with (DOCS / "results" / "servers" / "profiles.csv").open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    assert [row[0] for row in rows] == list(MACHINES)
     for name, target, law, worst, drafting, worst_draft in rows:
-        server = ms.registry.SERVERS.load(name.strip("`"))
+        server = ms.registry.SERVERS.load(name)
         assert server.model.startswith(f"{target}, drafts by ")
         assert law == formula(server)
         assert drafting == lines_in_words(server.draft_pieces)
@@ -391,5 +396,4 @@ def test_the_page_of_the_suite_has_its_leaderboard():
     assert len(rows) > 8
     for row in rows:
         assert f"| {row['method']} | {row['seeds']} | {float(row['iqm']):.3f} (" in page
-    for name in (task.name for task in ms.suite.tasks()):
-        assert f"| {name} | {' | '.join(f'{round(float(row[name]), 3) + 0.0:.3f}' for row in rows)} |" in page
+        assert row.keys() >= {task.name for task in ms.suite.tasks()}

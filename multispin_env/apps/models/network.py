@@ -152,7 +152,7 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: expected a folder with a model's config.json, got {name!r}")
     if not path.exists() and (path.is_absolute() or name.startswith(".") or name.count("/") != 1):
-        raise ValueError(f"model: expected a folder that exists, or OWNER/NAME on the hub, got {name!r}")
+        raise ValueError(f"model: expected a folder that exists, or USER/NAME on the hub, got {name!r}")
     return name, {}
 
 

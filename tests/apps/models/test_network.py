@@ -45,12 +45,12 @@ def test_rounding_leaves_few_levels(folder):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("{}/nowhere", {}, "model: expected a folder that exists, or OWNER/NAME on the hub, got '.*nowhere'"),
+        ("{}/nowhere", {}, "model: expected a folder that exists, or USER/NAME on the hub, got '.*nowhere'"),
         ("{}", {}, "model: expected a folder with a model's config.json, got"),
         ("{}/none.gguf", {}, "model: expected a GGUF file, got .* which does not exist"),
         ("{}/bad.gguf", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
         ("no-such/model-at-all", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
-        ("no-such-model-at-all", {}, "model: expected a folder that exists, or OWNER/NAME on the hub, got"),
+        ("no-such-model-at-all", {}, "model: expected a folder that exists, or USER/NAME on the hub, got"),
         (None, {"device": "moon"}, "device: expected one that torch can use here, as cpu, got 'moon'"),
         (None, {"dtype": "float23"}, "dtype: .*did you mean 'float32'"),
         (None, {"bits": 1}, "bits: expected"),
