@@ -151,7 +151,7 @@ def test_examples_are_right_use(name):
     command = entry.load_command(name)
     shown = re.findall(rf"^multispin {name}\b((?:.*\\\n)*.*)", PAGES, re.MULTILINE)
     for line in (*command.examples, *(re.sub(r"\\\n *", "", line) for line in shown)):
-        words = re.split(r"  | <", line)[0].replace("$(git rev-parse HEAD)", "abc").split()
+        words = re.split(r"  | <", line)[0].split()
         command.parser(name).parse_args(separated(words))
 
 
@@ -180,7 +180,6 @@ BAD = {
     "record": ["--out", "mine"],
     "live": ["--target", "nowhere", "--prompts", "nowhere.txt", "--out", "live"],
     "export": ["nowhere"],
-    "pack": ["nowhere", "--commit", "abc"],
     "sweep": ["--tune", "width=4,8", "--seeds", "0"],
 }
 
@@ -262,9 +261,9 @@ def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, 
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
-    monkeypatch.setitem(entry.COMMANDS, "pack", entry.CommandEntry("agents.nowhere", ""))
-    assert entry.main(["pack"]) == 2
-    assert capsys.readouterr().err == f"multispin pack: the module 'agents.nowhere' is missing; {AGAIN}\n"
+    monkeypatch.setitem(entry.COMMANDS, "export", entry.CommandEntry("agents.nowhere", ""))
+    assert entry.main(["export"]) == 2
+    assert capsys.readouterr().err == f"multispin export: the module 'agents.nowhere' is missing; {AGAIN}\n"
 
 
 def test_numbers_of_a_page_need_no_extra():
@@ -337,7 +336,6 @@ watch --num-users 2 --rounds 2 --out film.gif
 reproduce --quick --only remark-2 --out figures
 train --num-users 2 --timesteps 512 --name run
 evaluate run --out again --json evaluate.json
-pack run --commit {"0" * 40} --size 2 --out packed
 sweep --num-users 2 --tune width=4,8 --trials 1 --timesteps 512 --out sweep
 """
 
