@@ -47,6 +47,10 @@ CHECKS = {
         lambda lengths: lengths[15][0] < lengths[0][0] and lengths[15][3] > lengths[0][3] and lengths[16] == lengths[0],
         {},
     ),
+    "sweep": (
+        lambda study: len(study.trials) == 2 and 0.5 < study.best_value <= 1.0,
+        {"trials": 2, "timesteps": 2048},
+    ),
     "own_channel": (lambda goodput: goodput["independent"] < goodput["rician"], {"episodes": 20}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
@@ -84,6 +88,7 @@ def test_every_example_is_checked():
 
 
 @pytest.mark.parametrize("name", sorted(CHECKS))
-def test_example(name):
+def test_example(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     check, options = CHECKS[name]
     assert check(run(name, **options))

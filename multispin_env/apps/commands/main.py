@@ -50,7 +50,6 @@ COMMANDS = {
     "export": CommandEntry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),
-    "sweep": CommandEntry(_AGENTS + "sweep", "search for hyperparameters of an agent", "sweep"),
 }
 
 
