@@ -56,6 +56,9 @@ CHECKS = {
 }
 
 
+SLOW = {"sweep"}
+"""Examples that take more than three seconds."""
+
 PUBLIC = {"multispin_env", "multispin_env.wrappers", "multispin_env.parallel"}
 """Modules of the package that users import from."""
 
@@ -87,7 +90,9 @@ def test_every_example_is_checked():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(CHECKS)
 
 
-@pytest.mark.parametrize("name", sorted(CHECKS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(CHECKS)]
+)
 def test_example(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
     check, options = CHECKS[name]
