@@ -355,10 +355,6 @@ FIGURES: Registry = Registry(
         "recorded": "multispin_env.apps.reproduce.sweeps:RECORDED",
         "certificate": "multispin_env.apps.reproduce.optimum:REGRETS",
         "claims": "multispin_env.apps.reproduce.claims:CLAIMS",
-        "does-it-pay": "multispin_env.apps.reproduce.pays:PAY",
-        "barrier": "multispin_env.apps.reproduce.no_barrier:BARRIER",
-        "load": "multispin_env.apps.reproduce.no_barrier:LOAD",
-        "capacity": "multispin_env.apps.reproduce.pays:CAPACITY",
     },
 )
 
