@@ -49,12 +49,10 @@ sys.exit(main({list(arguments)!r}))
 @pytest.mark.parametrize(
     "command", [["train", "--help"], ["suite", "run", *["--agent", "ppo", "--seeds", "1", "--out", "none"]]]
 )
-@pytest.mark.parametrize("content", ["", "import nowhere_to_be_found"], ids=["empty", "broken"])
-def test_another_package_named_agents_is_noticed(content, command, tmp_path):
-    """Its modules are not ours, or it needs what is not there."""
+def test_another_package_named_agents_is_noticed(command, tmp_path):
     package = tmp_path / "agents"
     package.mkdir()
-    (package / "__init__.py").write_text(content, encoding="utf-8")
+    (package / "__init__.py").touch()
     refused(tmp_path, package, "agents", command)
 
 
@@ -268,7 +266,7 @@ def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
 def test_numbers_of_a_page_need_no_extra():
     done = without("starlette", "explore", "--print", "/one-round?num_users=2")
     assert done.returncode == 0, done.stderr
-    assert "optimal: " in done.stdout
+    assert "'optimal': " in done.stdout
 
 
 def test_compare_needs_no_torch_is_told_its_name_and_prints_json_alone():

@@ -416,7 +416,7 @@ HOSTILE = {
     "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
     "actions of another shape": (_other_policy(network((0.0,) * 5)), "round-8, seed 0"),
     "a loop": (_other_policy(looping()), "expected nodes that run once"),
-    "a loop in disguise": (_other_policy(hidden_loop()), "expected a message of protobuf"),
+    "a loop in disguise": (_other_policy(hidden_loop()), "can't be read as a network"),
     "a branch": (_other_policy(looping("If")), "expected nodes that run once"),
     "a function": (_other_policy(with_function()), "expected nodes that run once"),
     "another format of networks": (
