@@ -152,7 +152,9 @@ def test_a_system_of_ones_own_has_no_command(runs, tmp_path):
     shutil.copytree(runs(*KNOWN), folder)
     config, limits = load_config(folder)
     (folder / "config.json").unlink()
-    save_config(folder, replace(config, scenario=config.scenario.replace(name="mine")), limits)
+    save_config(
+        folder, replace(config, env=config.env.replace(scenario=config.env.scenario.replace(name="mine"))), limits
+    )
     assert "By a command that names a system of its own." in exported_card(folder, True)
 
 

@@ -156,7 +156,7 @@ def entry(tmp_path):
 def few(monkeypatch):
     """The first two tasks alone, so that an entry is played in seconds."""
     names = [task.name for task in TASKS[:2]]
-    for module in ("commands.suite", "evaluation.suite.entries"):
+    for module in ("apps.commands.suite", "evaluation.suite.entries"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: TASKS[:2])
     return names
 
@@ -260,7 +260,7 @@ def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
 
 def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
     few = [ms.suite.task(name) for name in ("fair", "late")]
-    for module in ("commands.suite", "evaluation.suite.entries"):
+    for module in ("apps.commands.suite", "evaluation.suite.entries"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: few)
     assert main(["suite", "evaluate", "reference", "--out", str(tmp_path)]) == 0
     policies = json.loads((tmp_path / ENTRY).read_text(encoding="utf-8"))["policies"]
