@@ -1,7 +1,4 @@
-"""Cards of trained policies: a README in the form of the Hugging Face hub, which says what is known and nothing else.
-
-``python -m agents.cards`` writes those of the package anew from their stored scores.
-"""
+"""Cards of trained policies: READMEs in the form of the Hugging Face hub, which hold what is known and nothing else."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +7,12 @@ from typing import Any, NamedTuple
 
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import TABLE, Measure, agent_label
-from agents.models import ROOT, SCORE
-from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, command_of, load_config
 from multispin_env.evaluation.cases import heading
 from multispin_env.evaluation.comparison import METRICS, Row
 from multispin_env.evaluation.policy import POLICY
 from multispin_env.evaluation.statistics import Interval, markdown
-from multispin_env.files import MIB, read_bytes, read_json, write_atomically
+from multispin_env.files import MIB, read_bytes, read_json
 
 CARD = "README.md"
 
@@ -25,15 +20,6 @@ LIBRARY = "multispin_env"
 
 MARK = f'library_name: "{LIBRARY}"'
 """Line by which a card is known from a README that somebody wrote."""
-
-READ_PACKED = """\
-# pip install "multispin_env[train]"
-from pathlib import Path
-
-
-from agents.models import read
-
-policy = read(Path("."))  # this folder"""
 
 READ_ONNX = """\
 # pip install "multispin_env[onnx]"
@@ -97,7 +83,7 @@ class Measured(NamedTuple):
     rows: Mapping[str, Interval]  # by what decided; the policy comes first
 
 
-def _card(
+def policy_card(
     folder: Path, config: RunConfig, measured: Measured | None, licence: str, measuring: str, **words: str
 ) -> str:
     """Card of a policy of a run or a packed agent, by its folder; the words are those of `TEXT`."""
@@ -153,29 +139,12 @@ def _command(folder: Path) -> str:
         return "By a command that names a system of its own."
 
 
-def packed_card(folder: Path) -> str:
-    """Card of a packed agent, by its folder."""
-    config, _ = load_config(folder)
-    score = read_json(folder / SCORE)
-    return _card(
-        folder,
-        config,
-        _of_score(config, score["score"]),
-        licence="mit",
-        measuring=f"By `multispin pack`; `{SCORE}` has the differences in the same cases.",
-        described=CONFIG,
-        origin=f"The code was that of the commit {score['commit']}.",
-        loading=READ_PACKED + PLAY,
-        about_licence=f"MIT, that of {LIBRARY}.",
-    )
-
-
 def exported_card(folder: Path, onnx: bool) -> str:
     """Card of the export of a run, by the run's folder; ``onnx`` if there is that file to load."""
     config, _ = load_config(folder)
     measured = _of_table(folder, config)
     again = "`multispin evaluate RUN --out RUN` measures it, and the next export has the numbers."
-    return _card(
+    return policy_card(
         folder,
         config,
         measured,
@@ -193,14 +162,6 @@ def is_foreign(path: Path) -> bool:
     return path.exists() and MARK not in read_bytes(path, MIB).decode(errors="replace").splitlines()
 
 
-def _of_score(config: RunConfig, score: Mapping[str, Any]) -> Measured:
-    """Measurement of ``multispin pack``."""
-    others = {score[name]["name"]: score[name] for name in ("best_plug_in", "reference")}
-    rows = {agent_label(config): score["agent"], **others}
-    intervals = {name: Interval(*(row[key] for key in Interval._fields)) for name, row in rows.items()}
-    return Measured(score["metric"], _held_out(score["size"], score["cases"], score["first_seed"]), intervals)
-
-
 def _of_table(folder: Path, config: RunConfig) -> Measured | None:
     """Measurement in the table of a run; ``None`` if it has none, or one of another system or another model."""
     measure = Measure(config.env)
@@ -214,13 +175,9 @@ def _of_table(folder: Path, config: RunConfig) -> Measured | None:
         shown = {name: rows[name] for name in (agent_label(config), cases.reference)}
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return Measured(cases.metric, _held_out(cases.size, cases.noun, cases.seed), shown)
+    return Measured(cases.metric, cases_label(cases.size, cases.noun, cases.seed), shown)
 
 
-def _held_out(size: int, noun: str, seed: int) -> str:
+def cases_label(size: int, noun: str, seed: int) -> str:
+    """Held-out cases as text."""
     return f"{size} held-out {noun} from seed {seed} on"
-
-
-if __name__ == "__main__":
-    for name in PRETRAINED.values():
-        write_atomically(ROOT / name / CARD, packed_card(ROOT / name).encode())

@@ -1,8 +1,7 @@
-"""Models that are trained: read from runs, from the package, and for the page of ``multispin explore``."""
+"""Models that are trained: read from runs and from the package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,14 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.base import AgentSettings
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.policies import EquivariantActorCritic, TorchNetwork, policy_of
+from agents.policies import EquivariantActorCritic, TorchNetwork
 from agents.registry import AGENTS, PRETRAINED
-from agents.runs import CONFIG, RunConfig, load_config
+from agents.runs import RunConfig, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.checks import check_name
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import Policy
-from multispin_env.files import beside, read_json
-from multispin_env.scenario import Scenario
+from multispin_env.files import read_json
 
 
 def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
@@ -111,48 +109,3 @@ def _read_score(path: Path) -> dict[str, Any]:
         return score
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: can't be read as the score of an agent ({error})") from None
-
-
-KEPT = 16
-"""Networks that stay in memory."""
-
-LoadedPolicy = tuple[Policy, tuple[str, str]]
-"""The agent on a scenario, and Python: a line that imports, and what makes the agent then."""
-
-
-def of_package(env_id: str, scenario: Scenario) -> LoadedPolicy:
-    """Return an agent of the package; ``ValueError`` for an unknown id, or a scenario that does not suit it."""
-    return _package(env_id).on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
-
-
-def of_run(folder: Path, scenario: Scenario) -> LoadedPolicy:
-    """Return the agent of a run.
-
-    ``ValueError`` for a folder that is none of a run, has a link to another folder, or whose agent does not suit the
-    scenario.
-    """
-    for name in (CONFIG, MODEL):
-        if beside(folder, name) is None:
-            raise ValueError(f"run: expected a folder with the files {CONFIG} and {MODEL}, got {str(folder)!r}")
-    return (
-        load_run(folder, scenario),
-        (f"from {__name__} import load_run", f"load_run({str(folder)!r}, scenario)"),
-    )
-
-
-def load_run(folder: str | Path, scenario: Scenario) -> Policy:
-    """Load the agent of a run for a scenario, with any number of devices.
-
-    ``ValueError`` for a folder that is none of a run, or a scenario with other tasks where the agent sees them.
-    """
-    path = Path(folder)
-    return _run(path, scenario, (path / MODEL).stat().st_mtime_ns if (path / MODEL).is_file() else 0)
-
-
-_package = lru_cache(KEPT)(load_pretrained)
-
-
-@lru_cache(KEPT)
-def _run(folder: Path, scenario: Scenario, changed: int) -> Policy:
-    config, _ = load_config(folder)
-    return policy_of(load_run_model(folder, config.env), config.env).on(scenario)

@@ -204,7 +204,6 @@ def train(
     resume: bool,  # from the folder's checkpoint
     device: str,
     console: Console,
-    settings: AgentSettings | None = None,  # by default the agent's own for the environment
 ) -> int | None:
     """Train, writing configuration, log, learning curve and checkpoints into an existing folder.
 
@@ -215,7 +214,7 @@ def train(
     keep_memory()
     with held(folder):
         checkpoint = load_checkpoint(folder) if resume else None
-        agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env) if settings is None else settings
+        agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env)
         done = checkpoint.num_timesteps if checkpoint else 0
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, done, agent.num_envs)

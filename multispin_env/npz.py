@@ -96,20 +96,33 @@ def _opened(content: bytes) -> zipfile.ZipFile:
 
 def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, Kind]) -> NDArray[Any]:
     """One array of an archive, its sizes and type checked before its numbers are unpacked."""
-    members = archive.namelist()
-    if name in members:
-        raise ValueError(f"{name}: expected an array as numpy.savez writes it, got raw bytes")
-    if f"{name}.npy" not in members:
-        names = sorted(member.removesuffix(".npy") for member in members)
-        raise ValueError(f"{name}: expected an archive with the arrays {list(kinds)}, got only {shown(names)}")
-    member = archive.getinfo(f"{name}.npy")
+    members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+    if name not in members:
+        names = shown(sorted(members))
+        raise ValueError(f"{name}: expected an archive with the arrays {list(kinds)}, got only {names}")
+    member = members[name]
     if member.file_size > MOST_BYTES:
         raise ValueError(f"{name}: expected at most {MOST_BYTES} bytes, got {member.file_size}")
     with _reading(name):
-        dtype, shape = _header(archive, member)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
+            raise ValueError("it is packed in another way than by numpy")
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):  # later ones are for headers of more than 64 kB
+                raise ValueError(f"version {version} of the format, which no plain array needs")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            size = member.file_size - file.tell()
+        numbers = math.prod(shape)
+        if dtype.hasobject:
+            raise ValueError("it holds objects")
+        if min(shape, default=0) < 0 or numbers > MOST_NUMBERS:
+            raise ValueError(f"its shape is {shape}, with more than {MOST_NUMBERS} numbers")
+        if numbers * dtype.itemsize != size:
+            raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")
     check_type(name, dtype, shape, kinds[name])
     with _reading(name), archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)  # behind its last byte the checksum is compared
+        array: NDArray[Any] = np.load(file, allow_pickle=False)  # behind its last byte the checksum is compared
+        return array
 
 
 @contextmanager
@@ -119,23 +132,3 @@ def _reading(name: str) -> Iterator[None]:
     except Exception as error:  # as above
         reason = cut(str(error) or type(error).__name__)
         raise ValueError(f"{name}: expected a plain array without objects, got unreadable data ({reason})") from None
-
-
-def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Type and shape of an array; ``ValueError`` for objects, or another size than its part of the archive has."""
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
-        raise ValueError("it is packed in another way than by numpy")
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):  # later ones are for headers of more than 64 kB
-            raise ValueError(f"version {version} of the format, which no plain array needs")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        size = member.file_size - file.tell()
-    if dtype.hasobject:
-        raise ValueError("it holds objects")
-    numbers = math.prod(shape)
-    if min(shape, default=0) < 0 or numbers > MOST_NUMBERS:
-        raise ValueError(f"its shape is {shape}, with more than {MOST_NUMBERS} numbers")
-    if numbers * dtype.itemsize != size:
-        raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")
-    return dtype, shape

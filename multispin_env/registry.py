@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import cache, partial
 from importlib import import_module
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -169,27 +168,20 @@ def import_own(module: str) -> Any:
     """
     package = module.partition(".")[0]
     try:
-        spec = find_spec(package)
-        _check_own(package, None if spec is None else spec.origin)
-        found = import_module(module)
+        found = import_module(package)
+        if package == "agents" and not hasattr(found, "PRETRAINED"):
+            raise ImportError(name=package, path=found.__file__)
+        return import_module(module)
     except ImportError as error:
-        name = str(error.name)
-        if name.partition(".")[0] in ("multispin_env", "agents"):
-            _check_own(name, error.path)
-            if isinstance(error, ModuleNotFoundError):
-                raise ImportError(f"the module {name!r} is missing; install multispin_env again") from error
-        raise
-    _check_own(module, found.__file__)
-    return found
-
-
-def _check_own(name: str, path: str | None) -> None:
-    """Refuse the file of a module that is of another package: each file of ours has the word multispin_env."""
-    if path is not None and "multispin_env" not in Path(path).read_text(encoding="utf-8", errors="replace"):
+        if str(error.name).partition(".")[0] not in ("multispin_env", "agents"):
+            raise
+        if error.path is None:
+            raise ImportError(f"the module {error.name!r} is missing; install multispin_env again") from error
         raise ImportError(
-            f"{name!r} in {str(Path(path).parent)!r} is of another package and hides that of multispin_env; use an "
-            "environment without that package, or uninstall it (openai-agents is one) and install multispin_env again"
-        )
+            f"{error.name!r} in {str(Path(error.path).parent)!r} is of another package and hides that of "
+            "multispin_env; use an environment without that package, or uninstall it (openai-agents is one) and "
+            "install multispin_env again"
+        ) from error
 
 
 def refusal(kind: str, name: str, why: str) -> ValueError:
@@ -364,10 +356,6 @@ FIGURES: Registry = Registry(
         "recorded": "multispin_env.apps.reproduce.sweeps:RECORDED",
         "certificate": "multispin_env.apps.reproduce.optimum:REGRETS",
         "claims": "multispin_env.apps.reproduce.claims:CLAIMS",
-        "does-it-pay": "multispin_env.apps.reproduce.pays:PAY",
-        "barrier": "multispin_env.apps.reproduce.no_barrier:BARRIER",
-        "load": "multispin_env.apps.reproduce.no_barrier:LOAD",
-        "capacity": "multispin_env.apps.reproduce.pays:CAPACITY",
     },
 )
 

@@ -14,7 +14,7 @@ import agents
 import multispin_env as ms
 from agents import training
 from agents.checkpoints import load_checkpoint
-from agents.models import load_run, read_policy
+from agents.models import read_policy
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.evaluation.policy import load_policy
@@ -142,7 +142,7 @@ def test_a_run_is_evaluated_beside_every_rule(expected, tmp_path):
 
 
 def test_a_run_is_loaded_for_another_number_of_devices():
-    policy = load_run(FOLDER / "runs" / "delayed", ms.Scenario.preset("llama2", num_users=5))
+    policy = read_policy(FOLDER / "runs" / "delayed").on(ms.Scenario.preset("llama2", num_users=5))
     env = gym.make("MultiSpin/DelayedChannel-v0", num_users=5, **policy.arguments)
     assert env.action_space.contains(policy.act(env.reset(seed=0)[0]))
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FILES = [path for folder in ("multispin_env", "agents") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 HEAVY = (
-    *("torch", "stable_baselines3", "tensorboard", "safetensors", "rich", "onnx", "onnxruntime", "optuna"),
+    *("torch", "stable_baselines3", "tensorboard", "safetensors", "rich", "onnx", "onnxruntime"),
     *("matplotlib", "pygame", "PIL", "pandas", "scipy", "pettingzoo", "transformers", "starlette", "uvicorn"),
     *(f"multispin_env.{room}" for room in ("wrappers", "models", "explore", "evaluation.public")),
 )

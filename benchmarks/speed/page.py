@@ -24,7 +24,6 @@ SHOWN = {
     "landscape": "landscape?scenario=qwen3.5&server=a100-70b",
     "no-barrier": "no-barrier?left=groups&seconds=10",
     "rush": "no-barrier?num_users=8&requests=rush+in+azure-code&load=0.2&seconds=20",
-    "agent": "agent?num_users=12&agent=MultiSpin/HiddenAcceptance-v0&rounds=6",
 }
 """Links of the pictures, by their names."""
 

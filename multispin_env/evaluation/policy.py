@@ -1,10 +1,10 @@
 """Policies: a trained network as an agent and as a controller, whatever runs it, and policies that were exported.
 
-onnxruntime alone runs an exported one, without torch.
+onnxruntime runs an exported one, without torch.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -197,7 +197,7 @@ def load_policy(folder: Path | str) -> Policy:
     ValueError
         If a file is missing, damaged, of another version, or not one of this project.
     ModuleNotFoundError
-        Without onnxruntime.
+        Without onnxruntime or onnx.
     """
     folder = Path(folder)
     about = read_about(folder)
@@ -290,8 +290,9 @@ def config_of(about: Mapping[str, Any], path: Path) -> EnvConfig:
 
 
 def onnx_runtime() -> Any:
-    """Import onnxruntime; ``ModuleNotFoundError`` says how to install it."""
+    """Import onnxruntime; ``ModuleNotFoundError`` says how to install it, or onnx, which reads networks first."""
     try:
+        import onnx  # noqa: F401
         import onnxruntime
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
@@ -312,11 +313,9 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = SILENT
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # and none that is not looked through here
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        if _has_inner(memoryview(content)):
-            raise ValueError("expected nodes that run once, got loops, branches or functions")
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(_flat(content), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base but this one
         raise ValueError(f"{path}: can't be read as a network ({cut(str(error) or type(error).__name__)})") from None
     names, outputs = ([one.name for one in ends] for ends in (session.get_inputs(), session.get_outputs()))
@@ -326,42 +325,17 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     return session
 
 
-INNER = ((7, (25,)), (1, ()), (5, ()), (0, (6, 11)))
-"""Numbers of fields, from a model of ONNX down to attributes of nodes: which to look into, and which hold graphs that
-run again and again (bodies of loops and branches, functions)."""
+def _flat(content: bytes) -> bytes:
+    """A model as the package onnx reads and writes it, so that what was looked through is what runs.
 
+    ``ValueError`` if it has graphs besides its own, bodies of loops, branches or functions, which could run for ever.
+    """
+    from onnx import ModelProto
 
-def _has_inner(message: memoryview, levels: Sequence[tuple[int, tuple[int, ...]]] = INNER) -> bool:
-    """Whether a model has graphs besides its own, which could run for ever; the package onnx may lack to read it."""
-    (own, refused), *deeper = levels
-    return any(
-        number in refused or (number == own and _has_inner(content, deeper)) for number, content in _fields(message)
-    )
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Numbers and contents of those fields of a message of protobuf that hold bytes."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            _, at = _varint(message, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            size, at = _varint(message, at)
-            yield number, message[at : at + size]
-            at += size
-        if kind not in (0, 1, 2, 5) or tag >= 2**32 or at > len(message):
-            raise ValueError("expected a message of protobuf")
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and the place behind it."""
-    number = 0
-    for place, byte in enumerate(message[at : at + 10]):
-        number |= (byte & 127) << 7 * place
-        if byte < 128:
-            return number, at + place + 1
-    raise ValueError("expected a message of protobuf")
+    model = ModelProto.FromString(content)
+    attributes = (attribute for node in model.graph.node for attribute in node.attribute)
+    if model.functions or any(attribute.HasField("g") or attribute.graphs for attribute in attributes):
+        raise ValueError("expected nodes that run once, got loops, branches or functions")
+    model.DiscardUnknownFields()
+    flat: bytes = model.SerializeToString()
+    return flat

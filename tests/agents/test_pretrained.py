@@ -11,14 +11,15 @@ from safetensors import safe_open
 
 import agents
 import multispin_env as ms
-from agents.cards import CARD, packed_card
+from agents.cards import CARD
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.models import ROOT, SCORE, read
 from agents.runs import command_of
-from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS
 from tests.cards import card_of, check_card
+from tools.cards import packed_card
+from tools.pack import main
 
 IDS = ENVIRONMENTS.names()  # each has one
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -58,14 +59,14 @@ def test_the_score_says_where_it_comes_from(env_id, loaded):
     assert found["command"].startswith("python train.py")
     assert len(found["commit"]) == 40
     assert found["env"] == env_id
-    assert found["seed"] == loaded[env_id].config.seed
+    assert found["seed"] == loaded[env_id].run.seed
     assert ms.Scenario.from_dict(found["scenario"]) == loaded[env_id].config.scenario
     assert found["score"]["agent"]["low"] < found["score"]["agent"]["mean"] < found["score"]["agent"]["high"]
 
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_the_card_is_what_the_folder_says(env_id, loaded):
-    """``python -m agents.cards`` writes it anew."""
+    """``python -m tools.cards`` writes it anew."""
     text = (folder_of(env_id) / CARD).read_text(encoding="utf-8")
     assert text == packed_card(folder_of(env_id))
     check_card(text, folder_of(env_id))
@@ -81,7 +82,7 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
     """Within four standard errors of both means; so is the paired difference to the best plug-in."""
     agent = loaded[env_id]
     recorded = agent.score["score"]
-    cases = held_out(env_id, agent.config, 200 if env_id in STATES_ONLY else 12, FRESH)
+    cases = held_out(agent.config, 200 if env_id in STATES_ONLY else 12, FRESH)
     assert recorded["best_plug_in"]["name"] in listed_contenders(cases)
     own = cases.values(agent)
     difference = own - cases.values(recorded["best_plug_in"]["name"])
@@ -139,7 +140,7 @@ def test_nothing_is_executed(name, tmp_path, evil):
 def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
     """Packing is idempotent, but for the score of fewer cases."""
     source = folder_of(STATES_ONLY[0])
-    assert main(["pack", str(source), "--commit", "0" * 40, "--size", "10", "--out", str(tmp_path)]) == 0
+    assert main([str(source), "--commit", "0" * 40, "--size", "10", "--out", str(tmp_path)]) == 0
     assert '"minus_best_plug_in"' in capsys.readouterr().out
     again = tmp_path / source.name
     assert (again / "config.json").read_bytes() == (source / "config.json").read_bytes()
@@ -152,7 +153,8 @@ def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
 @pytest.mark.parametrize("commit", ["", "0" * 39, "A" * 40, "0" * 40 + "+"])
 def test_what_is_no_commit_is_refused(commit, tmp_path, capsys):
     source = folder_of(STATES_ONLY[0])
-    assert main(["pack", str(source), "--commit", commit, "--size", "10", "--out", str(tmp_path / "out")]) == 2
-    said = f"multispin pack: commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}"
-    assert said in capsys.readouterr().err
+    assert main([str(source), "--commit", commit, "--size", "10", "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("python -m tools.pack: commit: expected 40 hexadecimal digits")
+    assert printed.endswith(f", got {commit!r}\n")
     assert not (tmp_path / "out").exists()

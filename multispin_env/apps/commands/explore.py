@@ -4,12 +4,11 @@ import argparse
 import threading
 import webbrowser
 from pathlib import Path
-from urllib.parse import urlsplit
+from pprint import pprint
 
-from multispin_env.apps.explore.page import VIEWS, PageView, view_settings
-from multispin_env.apps.explore.settings import RUNS, Places
+from multispin_env.apps.explore.page import view_numbers
+from multispin_env.apps.explore.settings import Places
 from multispin_env.apps.terminal.arguments import Command
-from multispin_env.checks import check_name
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
 
@@ -22,9 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="a .toml or .json file beside the presets")
     parser.add_argument(
-        "--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"agents that were trained (default {RUNS})"
-    )
-    parser.add_argument(
         "--host", default="127.0.0.1", help="address to be reached at (default 127.0.0.1: only from here)"
     )
     parser.add_argument("--port", type=int, default=8050, help="0 takes a free one (default 8050)")
@@ -32,16 +28,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--print", metavar="LINK", help="print the numbers of a link, as '/landscape?seed=3', and serve no page"
     )
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
-
-
-def print_numbers(link: str, places: Places) -> None:
-    """Print the numbers of a view: run the Python that its page hands out."""
-    parts = urlsplit(link)
-    name = parts.path.strip("/")
-    check_name("view", name, VIEWS.names())
-    view: PageView = VIEWS.load(name)
-    settings = view_settings(view, parts.query, places)
-    exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
 
 
 def serve_page(options: argparse.Namespace, places: Places) -> None:
@@ -66,11 +52,10 @@ def serve_page(options: argparse.Namespace, places: Places) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print, or serve."""
-    places = Places(options.scenario, options.runs)
     if options.print is not None:
-        print_numbers(options.print, places)
+        pprint(view_numbers(options.print, options.scenario), compact=True, sort_dicts=False)
     else:
-        serve_page(options, places)
+        serve_page(options, Places(options.scenario))
 
 
 COMMAND = Command(

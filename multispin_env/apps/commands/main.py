@@ -50,8 +50,6 @@ COMMANDS = {
     "export": CommandEntry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),
-    "pack": CommandEntry(_AGENTS + "pack", "make a pretrained agent of a saved one", "train"),
-    "sweep": CommandEntry(_AGENTS + "sweep", "search for hyperparameters of an agent", "sweep"),
 }
 
 

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def command(name: str, options: argparse.Namespace) -> str:
     """Return the command that repeats one figure, however this one was called."""
-    parts = ["multispin reproduce --only", name]
+    parts = [f"{options.program} --only {name}"]
     parts += ["--quick"] if options.quick else []
     parts += [] if options.seed == HELD_OUT_SEED else ["--seed", str(options.seed)]
     return " ".join(parts)

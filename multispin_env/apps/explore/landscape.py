@@ -1,6 +1,6 @@
 """Landscape: goodput around the present point, and where distributed drafting pays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +18,6 @@ from multispin_env.apps.explore.markup import (
 )
 from multispin_env.apps.explore.page import PageView
 from multispin_env.apps.explore.settings import MOST_DEVICES, Places, Slider, SystemSettings, controlled
-from multispin_env.apps.reproduce.pays import NAMES, winner_of
 from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -30,6 +29,13 @@ PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")  # whose good
 BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)  # MHz
 USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
 MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
+
+WINNERS = {
+    "server alone": "rgb(240,228,66)",
+    "server drafts for all": "rgb(230,159,0)",
+    "Multi-SPIN": "rgb(86,180,233)",
+}
+"""Systems of the map, the simplest first, with yellow, orange and sky of Okabe and Ito's palette."""
 
 CurvePoints = dict[str, tuple[float, ...]]
 """Tokens/s of each controller, by its name."""
@@ -51,14 +57,14 @@ class PayCell:
     megahertz: float
     over_alone: float  # Multi-SPIN with lengths from 0, over the server alone
     over_colocated: float  # the same over a server that drafts for all, which is never less
-    winner: str  # one of multispin_env.apps.reproduce.pays.NAMES
+    winner: str  # one of WINNERS
 
 
 @dataclass(frozen=True)
 class LandscapeNumbers:
     """What the page shows; all are means over the states, in tokens/s."""
 
-    scenario: Scenario
+    scenario: Scenario = field(repr=False)
     lengths: tuple[int, ...]
     by_length: tuple[float, ...]  # of one length for all, with the best bandwidth
     by_bandwidth: CurvePoints  # over BUDGETS
@@ -137,48 +143,10 @@ def _pay(scenario: Scenario, seed: int, states: int) -> tuple[PayCell, ...]:
         colocated = float(colocated_goodput(one, _states(one, seed, states)).mean())
         reached = _over_budgets(one, MAP_BUDGETS, "optimal", seed, states)
         for megahertz, goodput in zip(MAP_BUDGETS, reached, strict=True):
-            winner = winner_of({"autoregressive": alone, "colocated": colocated, "multi-spin": goodput})
+            rates = dict(zip(WINNERS, (alone, colocated, goodput), strict=True))
+            winner = max(rates, key=lambda system: round(rates[system], 6))  # where two are equal, the simpler one
             cells.append(PayCell(users, megahertz, goodput / alone, goodput / colocated, winner))
     return tuple(cells)
-
-
-def as_python(settings: LandscapeSettings, places: Places) -> str:
-    """Python that prints the numbers of the page."""
-    return f"""import numpy as np
-import multispin_env as ms
-
-{settings.python_system(places)}
-
-
-def states(scenario):
-    many = scenario.replace(num_users={MOST_DEVICES})
-    return ms.sample_state(many, np.random.default_rng({settings.seed}), {settings.states})[:, : scenario.num_users]
-
-
-def mean(scenario, name, **options):
-    state = states(scenario)
-    decision = ms.make_controller(name, scenario, **options)(state)
-    return ms.expected_outcome(scenario, state, decision).goodput.mean()
-
-
-for length in range(scenario.min_draft_length, scenario.max_draft_length + 1):
-    fixed = np.full((1, scenario.num_users), length)
-    print(f"length {{length}}: {{mean(scenario, 'optimal', fixed_length=fixed):.2f}} tokens/s")
-for name in {PLOTTED}:
-    print(f"here, {{name}}: {{mean(scenario, name):.2f}} tokens/s")
-    for megahertz in {BUDGETS}:
-        one = scenario.replace(total_bandwidth=megahertz * 1e6)
-        print(f"{{megahertz:g}} MHz, {{name}}: {{mean(one, name):.2f}} tokens/s")
-    for users in {USERS}:
-        one = scenario.replace(num_users=users)
-        print(f"K = {{users}}, {{name}}: {{mean(one, name):.2f}} tokens/s")
-for users in {MAP_USERS}:
-    for megahertz in {MAP_BUDGETS}:
-        one = scenario.replace(num_users=users, total_bandwidth=megahertz * 1e6, min_draft_length=0)
-        best, alone = mean(one, "optimal"), ms.autoregressive_goodput(one)
-        print(f"K = {{users}}, {{megahertz:g}} MHz: {{best / alone:.2f}} of the server alone,", end=" ")
-        print(f"{{best / ms.colocated_goodput(one, states(one)).mean():.2f}} of a server that drafts for all")
-"""
 
 
 def as_command(settings: LandscapeSettings, places: Places) -> str:
@@ -186,21 +154,13 @@ def as_command(settings: LandscapeSettings, places: Places) -> str:
     return settings.print_command("landscape", places)
 
 
-COLOURS = {
-    "pays over a server that drafts for all": "rgb(86,180,233)",
-    "pays over the server alone": "rgb(240,228,66)",
-    "does not pay": "rgb(230,159,0)",
-}
-"""Sky, yellow and orange of Okabe and Ito's palette, under black letters."""
-
-
 def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
     """Cards of the page."""
     means = f"Means over {settings.states} random states; the dots are the present point."
     pays = (
         f"Tokens/s of Multi-SPIN on {found.scenario.label}, with draft lengths from 0: over those of the server alone, "
-        "and, below, over those of a server that has both models and drafts for all. The frame is the nearest to the "
-        "present point."
+        "and, below, over those of a server that has both models and drafts for all. The colour is that of the system "
+        "with most tokens/s, the frame the nearest to the present point."
     )
     here = {name: f"{value:.2f} tokens/s" for name, value in found.here.items()}
     return fragment(
@@ -248,15 +208,13 @@ def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
         ]
         rows.append((str(users), *cells))
     header = ("K, MHz", *(f"{megahertz:g}" for megahertz in MAP_BUDGETS))
-    return element("div", legend(COLOURS), scrolling(cell_table("pay", header, rows)), class_="map")
+    return element("div", legend(WINNERS), scrolling(cell_table("pay", header, rows)), class_="map")
 
 
 def _pay_cell(cell: PayCell, present: bool) -> Markup:
-    both, alone, nothing = COLOURS.values()
-    colour = both if cell.winner == "multi-spin" else alone if cell.over_alone > 1.0 + 1e-6 else nothing
     frame = ";outline:3px solid #222;outline-offset:-3px" if present else ""
     shown = [f"{cell.over_alone:.2f}", element("br"), f"{cell.over_colocated:.2f}"]
-    return element("td", shown, style=f"background:{colour}{frame}", title=f"best: {NAMES[cell.winner]}")
+    return element("td", shown, style=f"background:{WINNERS[cell.winner]}{frame}", title=f"best: {cell.winner}")
 
 
 VIEW = PageView(
@@ -265,6 +223,5 @@ VIEW = PageView(
     settings=LandscapeSettings,
     compute=compute,
     draw=draw,
-    as_python=as_python,
     as_command=as_command,
 )

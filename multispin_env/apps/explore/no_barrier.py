@@ -3,7 +3,7 @@
 import json
 import shlex
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from multispin_env.envs.continuous.serving import Serving
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.continuous import Axes
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
+from multispin_env.evaluation.statistics import Cells
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
 from multispin_env.scenario import Scenario
 
@@ -116,13 +117,20 @@ def rush_start(trace: RequestTrace, seconds: float) -> int:
     return int(np.searchsorted(times, times[busiest] - part))
 
 
-def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
-    """Play both controllers, and return what a page shows of them, as JSON can hold it.
+@dataclass(frozen=True, eq=False)
+class NoBarrierNumbers:
+    """Numbers of the page."""
 
-    That is ``users``, ``ticks`` in a second, ``window`` (seconds seen at once), ``colours``, ``serving``, ``bound`` of
-    the first episode in tokens/s, ``sides`` (of each ``name``, ``facts`` of the first episode and what `timeline`
-    says), and ``tables`` (``header`` and ``lines``), as `multispin compare` prints them.
-    """
+    bound: float  # tokens/s, of the first episode
+    first: dict[str, dict[str, float]]  # facts of the first episode, by controller
+    tables: list[tuple[Cells, list[Cells]]]  # header and lines, as `multispin compare` prints them
+    record: dict[str, Any] = field(repr=False)
+    """What ``player.js`` draws, as JSON can hold it: ``users``, ``ticks`` in a second, ``window`` (seconds seen at
+    once), ``colours``, ``serving``, ``bound``, and ``sides``, of each its ``name`` and what `timeline` says."""
+
+
+def compute(settings: NoBarrierSettings, places: Places) -> NoBarrierNumbers:
+    """Play both controllers."""
     scenario = settings.system(places)
     config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
     with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
@@ -136,16 +144,17 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
         rows = compare_episodes({name: one.stats for name, one in played.items()}, settings.right, metric)
     below = METRICS[metric].below
     tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
-    return {
+    reached = float(bound.result())
+    record = {
         "users": scenario.num_users,
         "ticks": TICKS,
         "window": Axes.of(*(one.trace for one in played.values())).window,
         "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in COLOURS},
         "serving": settings.serving,
-        "bound": float(bound.result()),
-        "sides": [{"name": name, "facts": _facts(one), **timeline(one.trace)} for name, one in played.items()],
-        "tables": [{"header": header, "lines": lines} for header, lines in tables],
+        "bound": reached,
+        "sides": [{"name": name, **timeline(one.trace)} for name, one in played.items()],
     }
+    return NoBarrierNumbers(reached, {name: _facts(one) for name, one in played.items()}, tables, record)
 
 
 @lru_cache(8)
@@ -160,34 +169,6 @@ def _facts(played: PlayedEpisodes) -> dict[str, float]:
     return facts | {name: float(played.stats.episode[name][0]) for name in SERVED if name in played.stats.episode}
 
 
-def as_python(settings: NoBarrierSettings, places: Places) -> str:
-    """Python that prints the numbers of the page."""
-    told = ["token_goodput", *(SERVED if settings.serving else ())]
-    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.arguments(settings.system(places)).items())
-    return f"""import gymnasium as gym
-import numpy as np
-import multispin_env as ms
-
-{settings.python_system(places)}
-told = {told}
-for name in {[settings.left, settings.right]}:
-    controller = ms.make_controller(name, scenario)
-    env = gym.make({settings.env_id!r}, scenario=scenario, discipline=controller.discipline, action="full",
-                   {arguments})
-    env.reset(seed={settings.seed})
-    bound, numbers = ms.rate_bound(scenario, env.unwrapped.state.system), []
-    for seed in range({settings.seed}, {settings.seed + settings.episodes}):
-        env.reset(seed=seed)
-        ended = False
-        while not ended:
-            decision = controller(env.unwrapped.state)
-            _, _, _, ended, info = env.step(env.unwrapped.encode_action(decision))
-        numbers.append([info[key] for key in told])
-    print(name, f"first episode, bound {{bound:.2f}}", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, numbers[0])))
-    print(name, "mean", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, np.mean(numbers, axis=0))))
-"""
-
-
 def as_command(settings: NoBarrierSettings, places: Places) -> str:
     """A command that prints the tables of the page."""
     arguments = settings.arguments(settings.system(places))
@@ -200,14 +181,14 @@ def as_command(settings: NoBarrierSettings, places: Places) -> str:
     return shlex.join(words) + "\n"
 
 
-def draw(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
+def draw(settings: NoBarrierSettings, found: NoBarrierNumbers) -> Markup:
     """What the page shows."""
     return fragment([_timelines(found), _first(found), _means(settings, found)])
 
 
-def _timelines(found: dict[str, Any]) -> Markup:
+def _timelines(found: NoBarrierNumbers) -> Markup:
     """Where ``player.js`` draws, and what it draws."""
-    record = Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c"))
+    record = Markup(json.dumps(found.record, separators=(",", ":")).replace("<", "\\u003c"))
     return card(
         "Timelines",
         element("div", id="player"),
@@ -217,22 +198,21 @@ def _timelines(found: dict[str, Any]) -> Markup:
     )
 
 
-def _first(found: dict[str, Any]) -> Markup:
-    keys = list(found["sides"][0]["facts"])
-    rows = [(side["name"], *(f"{side['facts'][key]:.3f}" for key in keys)) for side in found["sides"]]
+def _first(found: NoBarrierNumbers) -> Markup:
+    keys = list(next(iter(found.first.values())))
+    rows = [(name, *(f"{facts[key]:.3f}" for key in keys)) for name, facts in found.first.items()]
     return card(
         "The first episode",
-        numbers({"bound": f"{found['bound']:.2f} tokens/s"}),
+        numbers({"bound": f"{found.bound:.2f} tokens/s"}),
         scrolling(cell_table("first", ("controller", *(TITLES[key] for key in keys)), rows)),
         about="No rule makes more than the bound in the long run where every device always has a request.",
         wide=True,
     )
 
 
-def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
+def _means(settings: NoBarrierSettings, found: NoBarrierNumbers) -> Markup:
     tables = [
-        scrolling(cell_table(f"means-{place}", one["header"], one["lines"]))
-        for place, one in enumerate(found["tables"])
+        scrolling(cell_table(f"means-{place}", header, lines)) for place, (header, lines) in enumerate(found.tables)
     ]
     return card(
         "Means",
@@ -249,7 +229,6 @@ VIEW = PageView(
     settings=NoBarrierSettings,
     compute=compute,
     draw=draw,
-    as_python=as_python,
     as_command=as_command,
     scripts=("player.js",),
 )

@@ -1,7 +1,7 @@
 """One round: devices that can be edited, what each controller decides, and what more of each resource is worth."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -67,18 +67,8 @@ class DeviceTable:
     acceptance: FloatArray  # (K,)
 
     def state(self) -> SystemState:
-        """The state of the library, as `python_state` writes it."""
+        """The state of the library."""
         return SystemState(self.draft_ms * MS, np.log2(1.0 + db_to_linear(self.snr_db)), self.acceptance)
-
-    def python_state(self) -> str:
-        """Lines of Python that make `state`."""
-        columns = {name: getattr(self, name).tolist() for name in NAMES}
-        return "\n".join(
-            [
-                *(f"{name} = np.array({values})" for name, values in columns.items()),
-                f"state = ms.SystemState(draft_ms * {MS}, np.log2(1.0 + np.power(10.0, snr_db / 10.0)), acceptance)",
-            ]
-        )
 
     def csv(self) -> str:
         """The file that ``multispin solve`` reads."""
@@ -126,39 +116,6 @@ def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:
     return DeviceTable(*columns)
 
 
-PRINTED = """for name in ms.controller_names("rounds", scenario):
-    one = decision if name == "optimal" else ms.make_controller(name, scenario)(state)
-    goodput = ms.expected_outcome(scenario, state, one).goodput
-    print(f"{name}: {goodput:.2f} tokens/s, {goodput / outcome.goodput:.4f} of the optimum")
-print(f"bound: {decision.bound:.2f} tokens/s, gap: {max(decision.bound / outcome.goodput - 1.0, 0.0):.1e}")
-print(f"a round: {outcome.tokens.sum():.2f} tokens, {outcome.round_latency * 1e3:.1f} ms,", end=" ")
-print(f"of which verification {outcome.verification_time * 1e3:.1f} ms")
-print("lengths:", *decision.draft_length)
-print("bandwidth in MHz:", *(f"{one / 1e6:.3f}" for one in decision.bandwidth))
-print("ends in ms:", *(f"{one * 1e3:.1f}" for one in outcome.draft_time + outcome.upload_time))
-print("tokens:", *(f"{one:.3f}" for one in outcome.tokens))
-rates = outcome.tokens / outcome.round_latency
-print("tokens/s:", *(f"{one:.2f}" for one in rates))
-"""
-
-WORTH = """worth = ms.sensitivities(scenario, state)
-print(f"one more MHz is worth {worth.total_bandwidth * 1e6:.3g} tokens/s")
-print("one more dB is worth", *(f"{one:.3g}" for one in worth.snr_db), "tokens/s")
-print(f"a verification that is one ms shorter is worth {-worth.verification_time * 1e-3:.3g} tokens/s")
-print("a token that is drafted one ms faster is worth", *(f"{-one * 1e-3:.3g}" for one in worth.draft_time), "tokens/s")
-"""
-
-MOVED = """before = snr_db.copy()
-before[{index}] = {old}
-old_state = ms.SystemState(state.draft_time, np.log2(1.0 + np.power(10.0, before / 10.0)), acceptance)
-old_decision = ms.make_controller("optimal", scenario, certify=1e-6)(old_state)
-old = ms.expected_outcome(scenario, old_state, old_decision)
-print("change in tokens/s:", *(f"{{one:+.2f}}" for one in rates - old.tokens / old.round_latency))
-print("change in MHz:", *(f"{{one / 1e6:+.3f}}" for one in decision.bandwidth - old_decision.bandwidth))
-"""
-"""Parts of the Python."""
-
-
 @dataclass(frozen=True)
 class RoundSettings(SystemSettings):
     """Settings of the view."""
@@ -187,7 +144,7 @@ class RoundSettings(SystemSettings):
 class RoundNumbers:
     """What the page shows."""
 
-    scenario: Scenario
+    scenario: Scenario = field(repr=False)
     devices: DeviceTable
     decision: Decision  # the optimum
     outcome: Outcome
@@ -253,25 +210,6 @@ def worth_in_words(numbers: RoundNumbers) -> list[str]:
 
 def _rate(value: FloatArray | float) -> str:
     return f"{float(value):.3g} tokens/s"
-
-
-def as_python(settings: RoundSettings, places: Places) -> str:
-    """Python that prints the numbers of the page."""
-    scenario = settings.system(places)
-    table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
-    worth = "" if scenario.padded_verification else WORTH
-    old = before.snr_db[settings.moved - 1 : settings.moved]
-    moved = (
-        "" if np.array_equal(table.snr_db, before.snr_db) else MOVED.format(index=settings.moved - 1, old=old.item())
-    )
-    return f"""import numpy as np
-import multispin_env as ms
-
-{settings.python_system(places)}
-{table.python_state()}
-decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
-outcome = ms.expected_outcome(scenario, state, decision)
-{PRINTED}{worth}{moved}"""
 
 
 def as_command(settings: RoundSettings, places: Places) -> str:
@@ -398,6 +336,5 @@ VIEW = PageView(
     settings=RoundSettings,
     compute=compute,
     draw=draw,
-    as_python=as_python,
     as_command=as_command,
 )

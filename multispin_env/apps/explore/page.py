@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from multispin_env.apps.explore.markup import Markup, element, fragment
 from multispin_env.apps.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
@@ -20,8 +22,7 @@ class PageView:
     settings: type[SystemSettings]
     compute: Callable[[Any, Places], Any]  # numbers from settings, by the public API
     draw: Callable[[Any, Any], Markup]  # what the page shows, from settings and numbers
-    as_python: Callable[[Any, Places], str]  # text that prints the numbers again
-    as_command: Callable[[Any, Places], str]
+    as_command: Callable[[Any, Places], str]  # prints the numbers again
     scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the event ``drawn`` of the document
 
 
@@ -32,7 +33,6 @@ VIEWS = Registry(
         "one-round": "multispin_env.apps.explore.one_round:VIEW",
         "landscape": "multispin_env.apps.explore.landscape:VIEW",
         "no-barrier": "multispin_env.apps.explore.no_barrier:VIEW",
-        "agent": "multispin_env.apps.explore.agent:VIEW",
     },
 )
 """By the path of the page, in the order of its menu."""
@@ -47,12 +47,47 @@ def answer(name: str, query: str, places: Places) -> dict[str, Any]:
         return {
             "html": view.draw(settings, view.compute(settings, places)),
             "link": f"/{name}?{settings.query()}",
-            "python": view.as_python(settings, places),
+            "python": as_python(name, settings, places),
             "command": view.as_command(settings, places),
             "kept": settings.kept(places),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return {"said": sentence(error)}
+
+
+def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
+    """Return the numbers that the page shows for a link.
+
+    Parameters
+    ----------
+    link
+        Path and query, as "/landscape?num_users=8".
+    scenario_file
+        File that the link may name as its scenario.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a bad link.
+    """
+    parts = urlsplit(link)
+    name = parts.path.strip("/")
+    check_name("view", name, VIEWS.names())
+    view: PageView = VIEWS.load(name)
+    places = Places(None if scenario_file is None else Path(scenario_file))
+    return view.compute(view_settings(view, parts.query, places), places)
+
+
+def as_python(name: str, settings: SystemSettings, places: Places) -> str:
+    """Python that computes and prints what a view shows."""
+    given = [f"/{name}?{settings.query()}", *([] if places.scenario_file is None else [str(places.scenario_file)])]
+    return f"""from pprint import pprint
+
+from multispin_env.apps.explore.page import view_numbers
+
+numbers = view_numbers({", ".join(map(repr, given))})
+pprint(numbers, compact=True, sort_dicts=False)
+"""
 
 
 def view_settings(view: PageView, query: str, places: Places) -> SystemSettings:

@@ -14,15 +14,12 @@ from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.units import MHZ, MS
 
-RUNS = Path("runs")
-
 
 @dataclass(frozen=True)
 class Places:
     """What the command line allows the page to read; a name that comes from the page is looked up here."""
 
     scenario_file: Path | None = None
-    runs: Path = RUNS
 
     def scenarios(self) -> tuple[str, ...]:
         """Names of scenarios: the file first, then the presets."""
@@ -33,16 +30,6 @@ class Places:
         """The scenario of a name in `scenarios`; any other is refused, whatever file it may be the path of."""
         check_name("scenario", name, self.scenarios())
         return Scenario.resolve(name) if name in SCENARIOS.names() else Scenario.load(name)
-
-    def run_names(self) -> tuple[str, ...]:
-        """Names of the runs in the folder, by their ``config.json``; none is behind a link to another folder."""
-        found = [path.parent for path in self.runs.glob("*/config.json")]
-        return tuple(sorted(folder.name for folder in found if folder.resolve().parent == self.runs.resolve()))
-
-    def run(self, name: str) -> Path:
-        """Folder of a run in `run_names`; any other name is refused, as one with ``..`` in it."""
-        check_name("run", name, self.run_names())
-        return self.runs / name
 
 
 LONGEST_QUERY = 8192  # letters; more are refused
@@ -230,18 +217,10 @@ class SystemSettings:
         base = places.scenario(self.scenario)
         return base.replace(**self.overrides(base))
 
-    def python_system(self, places: Places) -> str:
-        """A line of Python that makes `system`."""
-        changed = self.overrides(places.scenario(self.scenario))
-        words = ", ".join(f"{name}={value!r}" for name, value in changed.items())
-        if self.scenario in SCENARIOS.names():
-            return f"scenario = ms.Scenario.preset({self.scenario!r}, {words})"
-        return f"scenario = ms.Scenario.load({self.scenario!r}).replace({words})"
-
-    def print_command(self, view: str, places: Places, *more: str) -> str:
-        """The command that prints the numbers of a view, with ``more`` options that it needs."""
+    def print_command(self, view: str, places: Places) -> str:
+        """The command that prints the numbers of a view."""
         file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
-        return shlex.join(["multispin", "explore", *file, *more, "--print", f"/{view}?{self.query()}"]) + "\n"
+        return shlex.join(["multispin", "explore", *file, "--print", f"/{view}?{self.query()}"]) + "\n"
 
     def option_words(self, places: Places, *without: str) -> list[str]:
         """Options of a command that make `system`, without some fields."""

@@ -34,7 +34,7 @@ def play(
 ) -> PlayedEpisodes:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
-    The rule is a controller, whose uplink the environment gets, or a network that sees the whole state.
+    The rule is a controller, whose uplink the environment gets.
     """
     suited = config.for_contender(rule)
     engine = opened(suited, episodes, seed)

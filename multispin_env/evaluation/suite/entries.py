@@ -161,7 +161,7 @@ def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatAr
 
 
 def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
-    """``ModuleNotFoundError`` where policies need onnxruntime, which is not installed: before anything is played."""
+    """``ModuleNotFoundError`` where policies need onnxruntime or onnx and it is missing: before anything is played."""
     for policy in (policy for own in policies.values() for policy in own if "folder" in policy):
         with suppress(ValueError):  # which is said of its task when it is played
             if beside(_inside(folder, policy["folder"]), ONNX) is not None:

@@ -51,12 +51,10 @@ arguments = {list(arguments)!r}
 @pytest.mark.parametrize(
     "command", [["train", "--help"], ["suite", "run", *["--agent", "ppo", "--seeds", "1", "--out", "none"]]]
 )
-@pytest.mark.parametrize("content", ["", "import nowhere_to_be_found"], ids=["empty", "broken"])
-def test_another_package_named_agents_is_noticed(content, command, tmp_path):
-    """Its modules are not ours, or it needs what is not there."""
+def test_another_package_named_agents_is_noticed(command, tmp_path):
     package = tmp_path / "agents"
     package.mkdir()
-    (package / "__init__.py").write_text(content, encoding="utf-8")
+    (package / "__init__.py").touch()
     refused(tmp_path, package, "agents", command)
 
 
@@ -175,7 +173,7 @@ def test_examples_are_right_use(name):
     command = entry.load_command(name)
     shown = re.findall(rf"^multispin {name}\b((?:.*\\\n)*.*)", PAGES, re.MULTILINE)
     for line in (*command.examples, *(re.sub(r"\\\n *", "", line) for line in shown)):
-        words = re.split(r"  | <", line)[0].replace("$(git rev-parse HEAD)", "abc").split()
+        words = re.split(r"  | <", line)[0].split()
         command.parser(name).parse_args(separated(words))
 
 
@@ -204,8 +202,6 @@ BAD = {
     "record": ["--out", "mine"],
     "live": ["--target", "nowhere", "--prompts", "nowhere.txt", "--out", "live"],
     "export": ["nowhere"],
-    "pack": ["nowhere", "--commit", "abc"],
-    "sweep": ["--tune", "width=4,8", "--seeds", "0"],
 }
 
 
@@ -287,15 +283,15 @@ def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, 
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
-    monkeypatch.setitem(entry.COMMANDS, "pack", entry.CommandEntry("agents.nowhere", ""))
-    assert entry.main(["pack"]) == 2
-    assert capsys.readouterr().err == f"multispin pack: the module 'agents.nowhere' is missing; {AGAIN}\n"
+    monkeypatch.setitem(entry.COMMANDS, "export", entry.CommandEntry("agents.nowhere", ""))
+    assert entry.main(["export"]) == 2
+    assert capsys.readouterr().err == f"multispin export: the module 'agents.nowhere' is missing; {AGAIN}\n"
 
 
 def test_numbers_of_a_page_need_no_extra():
     done = without("starlette", "explore", "--print", "/one-round?num_users=2")
     assert done.returncode == 0, done.stderr
-    assert "optimal: " in done.stdout
+    assert "'optimal': " in done.stdout
 
 
 def test_compare_needs_no_torch_is_told_its_name_and_prints_json_alone():
@@ -362,12 +358,10 @@ watch --num-users 2 --rounds 2 --out film.gif
 reproduce --quick --only remark-2 --out figures
 train --num-users 2 --timesteps 512 --name run
 evaluate run --out again --json evaluate.json
-pack run --commit {"0" * 40} --size 2 --out packed
-sweep --num-users 2 --tune width=4,8 --trials 1 --timesteps 512 --out sweep
 """
 
-IN_PLACE = {"runs/run/.lock", "sweep/study.log"}
-"""Beside the log of TensorBoard: files that grow, or hold nothing."""
+IN_PLACE = {"runs/run/.lock"}
+"""Beside the log of TensorBoard: files that hold nothing."""
 
 
 def test_commands_write_whole_files(tmp_path):

@@ -156,7 +156,7 @@ def entry(tmp_path):
 def few(monkeypatch):
     """The first two tasks alone, so that an entry is played in seconds."""
     names = [task.name for task in TASKS[:2]]
-    for module in ("commands.suite", "evaluation.suite.entries"):
+    for module in ("apps.commands.suite", "evaluation.suite.entries"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: TASKS[:2])
     return names
 
@@ -260,7 +260,7 @@ def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
 
 def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
     few = [ms.suite.task(name) for name in ("fair", "late")]
-    for module in ("commands.suite", "evaluation.suite.entries"):
+    for module in ("apps.commands.suite", "evaluation.suite.entries"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: few)
     assert main(["suite", "evaluate", "reference", "--out", str(tmp_path)]) == 0
     policies = json.loads((tmp_path / ENTRY).read_text(encoding="utf-8"))["policies"]
@@ -416,7 +416,7 @@ HOSTILE = {
     "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
     "actions of another shape": (_other_policy(network((0.0,) * 5)), "round-8, seed 0"),
     "a loop": (_other_policy(looping()), "expected nodes that run once"),
-    "a loop in disguise": (_other_policy(hidden_loop()), "expected a message of protobuf"),
+    "a loop in disguise": (_other_policy(hidden_loop()), "can't be read as a network"),
     "a branch": (_other_policy(looping("If")), "expected nodes that run once"),
     "a function": (_other_policy(with_function()), "expected nodes that run once"),
     "another format of networks": (

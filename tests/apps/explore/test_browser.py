@@ -10,6 +10,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pprint import pformat
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 
 from multispin_env.apps.explore import no_barrier
 from multispin_env.apps.explore.one_round import RoundSettings, compute
-from multispin_env.apps.explore.page import VIEWS
+from multispin_env.apps.explore.page import VIEWS, view_numbers
 from multispin_env.apps.explore.settings import AS_IS, OWN_LAW, Places
 from multispin_env.envs.rendering.charts import round_up
 from multispin_env.scenario import Scenario
@@ -121,7 +122,7 @@ def test_a_view_opens_and_redraws_in_silence(driver, address, view):
 
 
 def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
-    """To the last shown digit, in a process of its own."""
+    """In a process of its own."""
     visit(driver, f"{address}/one-round?num_users=5&edits=2.snr_db%3D4.5&moved=3&moved_db=-7.5&payload=ids")
     allowed = {"origin": address, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
@@ -130,15 +131,15 @@ def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
     code = driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert code == text(driver, "#python")
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    gets = [texts(driver, f"[data-table=gets] tbody td:nth-child({column})") for column in range(2, 7)]
-    for title, column in zip(("lengths", "bandwidth in MHz", "ends in ms", "tokens", "tokens/s"), gets, strict=True):
-        assert f"{title}: {' '.join(column)}\n" in printed
+    found = view_numbers(urlsplit(driver.current_url)._replace(scheme="", netloc="").geturl())
+    assert printed == f"{pformat(found, compact=True, sort_dicts=False)}\n"
+    arrays = found.decision.draft_length, found.decision.bandwidth / 1e6, found.outcome.tokens
+    for column, values, digits in zip((2, 3, 5), arrays, (0, 3, 3), strict=True):
+        assert texts(driver, f"[data-table=gets] tbody td:nth-child({column})") == [
+            f"{one:.{digits}f}" for one in values
+        ]
     rows = texts(driver, "[data-table=controllers] tbody td")
-    for name, rate, share in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
-        assert f"{name}: {rate} tokens/s, {share} of the optimum\n" in printed
-    paid = texts(driver, ".amount")
-    assert f"change in tokens/s: {' '.join(one.split()[0] for one in paid)}\n" in printed
-    assert f"change in MHz: {' '.join(one.split()[2] for one in paid)}\n" in printed
+    assert dict(zip(rows[::3], rows[1::3], strict=True)) == {name: f"{one:.2f}" for name, one in found.goodputs.items()}
 
 
 def test_the_timelines_play_by_the_keyboard(driver, address):
@@ -169,15 +170,15 @@ def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address
     query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
     visit(driver, f"{address}/no-barrier?{query}")
     found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), Places())
-    for place, side in enumerate(found["sides"], start=1):
+    for place, (name, facts) in enumerate(found.first.items(), start=1):
         shown = texts(driver, f"[data-table=first] tbody tr:nth-child({place}) td")
-        assert shown == [side["name"], *(f"{value:.3f}" for value in side["facts"].values())]
+        assert shown == [name, *(f"{value:.3f}" for value in facts.values())]
     driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
-    for side, said in zip(found["sides"], texts(driver, ".player-news"), strict=True):
-        shown = min(one["shown"] for one in found["sides"])
+    for side, said in zip(found.record["sides"], texts(driver, ".player-news"), strict=True):
+        shown = min(one["shown"] for one in found.record["sides"])
         last = max(number for number, end in enumerate(side["ends"]) if end <= shown)
-        rate = side["gained"][last] * found["ticks"] / side["ends"][last]
-        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found['bound']:.0f} % of the bound" in said
+        rate = side["gained"][last] * found.record["ticks"] / side["ends"][last]
+        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found.bound:.0f} % of the bound" in said
         assert f"; {side['waiting'][last]} requests wait. " in said
         in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][last])
         assert f"Requests: {in_time} in time, " in said

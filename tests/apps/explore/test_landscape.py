@@ -1,13 +1,13 @@
 """The numbers of the landscape, beside those of the library."""
 
-import shlex
+import re
 
 import numpy as np
 import pytest
 
-from multispin_env.apps.commands.main import main
-from multispin_env.apps.explore.landscape import BUDGETS, USERS, LandscapeSettings, as_command, compute
-from multispin_env.apps.explore.settings import Places
+import multispin_env as ms
+from multispin_env.apps.explore.landscape import BUDGETS, USERS, WINNERS, LandscapeSettings, compute, draw
+from multispin_env.apps.explore.settings import MOST_DEVICES, Places
 
 HERE = Places()
 SETTINGS = LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=3, server="a100-32b", payload="ids")
@@ -25,7 +25,7 @@ def test_lines_pass_through_the_present_point(found):
         assert found.by_bandwidth[name][BUDGETS.index(7.0)] == pytest.approx(here, rel=1e-12)
         assert found.by_users[name][USERS.index(5)] == pytest.approx(here, rel=1e-12)
     for cell in found.pay:
-        assert (cell.winner == "multi-spin") == (min(cell.over_colocated, cell.over_alone) > 1.0 + 1e-9)
+        assert (cell.winner == "Multi-SPIN") == (min(cell.over_colocated, cell.over_alone) > 1.0 + 1e-9)
 
 
 def test_what_is_kept_belongs_to_its_settings(found):
@@ -35,18 +35,33 @@ def test_what_is_kept_belongs_to_its_settings(found):
     assert compute(SETTINGS, HERE) == found
 
 
-def test_the_command_prints_the_numbers(found, capsys):
-    """They are computed otherwise there: one system after the other."""
-    assert main(shlex.split(as_command(SETTINGS, HERE))[1:]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    expected = [f"length {length}: {one:.2f} tokens/s" for length, one in enumerate(found.by_length, found.lengths[0])]
+def mean(scenario, name, **options):
+    many = scenario.replace(num_users=MOST_DEVICES)
+    state = ms.sample_state(many, np.random.default_rng(SETTINGS.seed), SETTINGS.states)[:, : scenario.num_users]
+    decision = ms.make_controller(name, scenario, **options)(state)
+    return state, ms.expected_outcome(scenario, state, decision).goodput.mean()
+
+
+def test_numbers_are_those_of_one_system_after_the_other(found):
+    scenario = SETTINGS.system(HERE)
+    for length in (2, 5):
+        fixed = np.full((1, 5), length)
+        expected = found.by_length[found.lengths.index(length)]
+        assert mean(scenario, "optimal", fixed_length=fixed)[1] == pytest.approx(expected)
     for name, here in found.here.items():
-        places = ["here", *(f"{budget:g} MHz" for budget in BUDGETS), *(f"K = {users}" for users in USERS)]
-        values = [here, *found.by_bandwidth[name], *found.by_users[name]]
-        expected += [f"{place}, {name}: {one:.2f} tokens/s" for place, one in zip(places, values, strict=True)]
-    expected += [
-        f"K = {cell.num_users}, {cell.megahertz:g} MHz: {cell.over_alone:.2f} of the server alone, "
-        f"{cell.over_colocated:.2f} of a server that drafts for all"
-        for cell in found.pay
-    ]
-    assert printed == expected
+        assert mean(scenario, name)[1] == pytest.approx(here)
+        assert mean(scenario.replace(total_bandwidth=2e6), name)[1] == pytest.approx(
+            found.by_bandwidth[name][BUDGETS.index(2.0)]
+        )
+        assert mean(scenario.replace(num_users=10), name)[1] == pytest.approx(found.by_users[name][USERS.index(10)])
+    for cell in found.pay[::5]:
+        one = scenario.replace(num_users=cell.num_users, total_bandwidth=cell.megahertz * 1e6, min_draft_length=0)
+        state, goodput = mean(one, "optimal")
+        assert goodput / ms.autoregressive_goodput(one) == pytest.approx(cell.over_alone)
+        assert goodput / ms.colocated_goodput(one, state).mean() == pytest.approx(cell.over_colocated)
+
+
+def test_cells_of_the_map_have_the_colour_of_the_winner(found):
+    shown = re.findall(r'background:(rgb[^;"]+)[^>]*title="best: ([^"]+)"', draw(SETTINGS, found))
+    assert [winner for _, winner in shown] == [cell.winner for cell in found.pay]
+    assert all(colour == WINNERS[winner] for colour, winner in shown)

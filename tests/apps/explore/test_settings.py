@@ -87,7 +87,7 @@ def test_a_scenario_file_begins_as_it_is(settings, tmp_path):
     assert settings.from_query(start.query()).system(places) == own
 
 
-def test_python_and_options_make_the_same_system(tmp_path, monkeypatch):
+def test_options_make_the_same_system(tmp_path, monkeypatch):
     """The options by the parser of ``solve``."""
     from multispin_env.apps.commands.solve import COMMAND, _scenario
 
@@ -95,9 +95,6 @@ def test_python_and_options_make_the_same_system(tmp_path, monkeypatch):
     Scenario.preset("r1", num_users=4).save("own.json")
     for places, name in ((HERE, "llama2"), (Places(tmp_path / "own.json"), str(tmp_path / "own.json"))):
         settings = SystemSettings(name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0")
-        made = {}
-        exec(f"import multispin_env as ms\n{settings.python_system(places)}", made)
-        assert made["scenario"] == settings.system(places)
         options = COMMAND.parser("x").parse_args([*settings.option_words(places, "num_users"), "-"])
         assert _scenario(options, 3) == settings.system(places)
 
@@ -106,28 +103,6 @@ OUTSIDE = (
     "../secret", "..", ".", "", "/etc", "/etc/passwd", "mine/../../secret", "mine/..", "%2e%2e/secret", "..\\secret",
     "~", "mine\0", "mine/checkpoint",
 )  # fmt: skip
-
-
-@pytest.fixture
-def places(tmp_path):
-    for name in ("runs/mine", "runs/other", "runs/empty", "secret"):
-        (tmp_path / name).mkdir(parents=True)
-        if name != "runs/empty":
-            (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
-    (tmp_path / "runs" / "link").symlink_to(tmp_path / "secret", target_is_directory=True)
-    return Places(None, tmp_path / "runs")
-
-
-def test_runs_are_those_of_the_folder(places):
-    assert places.run_names() == ("mine", "other")
-    assert places.run("mine") == places.runs / "mine"
-    assert Places(None, places.runs / "nothing").run_names() == ()
-
-
-@pytest.mark.parametrize("name", [*OUTSIDE, "empty", "link"])
-def test_no_other_folder_is_a_run(places, name):
-    with pytest.raises(ValueError, match="run: expected one of"):
-        places.run(name)
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE, "other.toml"])

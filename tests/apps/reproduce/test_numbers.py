@@ -7,12 +7,11 @@ import pytest
 import reference
 
 import multispin_env as ms
-from multispin_env.apps.reproduce import allocations, optimum, pays, sweeps
+from multispin_env.apps.reproduce import allocations, optimum, sweeps
 from multispin_env.apps.reproduce.drawing import Shown, markdown_table, render_page
 from multispin_env.apps.reproduce.figure import PRESETS, Scale
 from multispin_env.apps.reproduce.sweeps import replayed_tokens
 from multispin_env.physics.records import Records, load_records, prompt_rates
-from multispin_env.registry import SERVERS
 from multispin_env.scenario import Scenario
 
 SCALE = Scale(quick=True, states=3, seed=5)
@@ -149,33 +148,6 @@ def test_ratios_of_the_calibration(monkeypatch):
     assert rows[6].over_p2p == pytest.approx(best / ms.p2p_goodput(wide, state).mean())
     leads = mean_goodput("uniform-bandwidth", wide, state) / mean_goodput("homogeneous", wide, state)
     assert rows[6].uniform_over_homogeneous == pytest.approx(leads)
-
-
-def test_the_map_has_the_rates_of_each_system():
-    """Servers alone by hand, with draft times of one A100 where a server has none; the best is marked."""
-    rows = pays.pay_rows(SCALE, ("llama2", "a100-32b", 5))
-    scenario, _ = states("llama2", server="a100-32b", payload="ids", min_draft_length=0, num_users=5)
-    state = ms.sample_state(scenario, np.random.default_rng(5), 2)
-    alphas = state.acceptance_rate
-    passes = [0.02735 + 5 * (length + 1) * 0.0001526 for length in range(26)]
-    step = max(start + 5 * slope for start, slope in SERVERS.load("a100-8b").draft_pieces)
-    tokens = [sum(alphas**place for place in range(length + 1)).sum(-1) for length in range(26)]
-    drafted = np.max([tokens[length] / (length * step + passes[length]) for length in range(26)], axis=0)
-    found = {row.system: row for row in rows}
-    assert found["autoregressive"].rate == pytest.approx(5 / passes[0])
-    assert found["colocated"].rate == pytest.approx(drafted.mean())
-    assert found["multi-spin"].rate == pytest.approx(mean_goodput("optimal", scenario, state))
-    ahead = scenario.replace(draft_ahead=True)
-    price = ms.make_controller("ahead-price", ahead, rho=1.3 * found["multi-spin"].rate)
-    long = ms.long_run_rate(price, state, warm_up=1.0, horizon=8.0).mean()
-    assert found["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
-    assert found["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
-    assert [row.system for row in rows if row.best] == [max(found, key=lambda system: found[system].rate)]
-
-
-def test_of_systems_that_are_equal_the_simplest_is_best():
-    assert pays.winner_of({"autoregressive": 2.0, "colocated": 2.0 + 1e-9, "multi-spin": 2.0}) == "autoregressive"
-    assert pays.winner_of({"autoregressive": 2.0, "colocated": 2.1, "multi-spin": 2.0}) == "colocated"
 
 
 def test_the_page_shows_and_links_every_figure():

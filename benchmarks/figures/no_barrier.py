@@ -1,4 +1,4 @@
-"""Figures without the barrier: what it costs, and requests over the load (ours; docs/evidence/serving.md)."""
+"""Figures without the barrier: what it costs, and requests over the load (docs/evidence/serving.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures.pays import FIRST, PER_TOKEN
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
 from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
-from multispin_env.apps.reproduce.pays import FIRST, PER_TOKEN
 from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.statistics import Cells, mean_interval

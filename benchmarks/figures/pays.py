@@ -1,4 +1,4 @@
-"""Payoff of distributed drafting against servers alone: goodput, and people served (ours; docs/evidence/serving.md)."""
+"""Payoff of distributed drafting against servers alone: goodput, and people served (docs/evidence/serving.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,34 +1,31 @@
-"""Packing of a run as a pretrained agent with its score: ``multispin pack NAME --commit HASH``."""
+"""Packing of a run as a pretrained agent with its score: ``python -m tools.pack NAME --commit HASH``.
+
+It measures the run on the held-out cases, and puts its files, score and card where ``agents.load`` finds them.
+"""
 
 import argparse
 import json
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.cards import CARD, packed_card
+from agents.cards import CARD
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.models import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
 from agents.runs import CONFIG, command_of, load_config, run_folder
-from multispin_env.apps.terminal.arguments import Command
-from multispin_env.apps.terminal.output import Progress
+from multispin_env.apps.terminal.output import Progress, exit_status
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.cases import Cases, held_out, listed_contenders
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json, write_atomically
+from tools.cards import packed_card
 
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """Hash of a commit, whole, by SHA-1 or SHA-256."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("run", help="folder or name of the run")
-    parser.add_argument("--commit", required=True, help="of the code that trained it")
-    parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
-    parser.add_argument("--out", type=Path, default=ROOT, help="where the folder is made (default: in the package)")
 
 
 def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
@@ -86,16 +83,22 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     return target
 
 
-def run(options: argparse.Namespace) -> None:
-    """Pack, and print what was measured."""
-    target = pack(run_folder(options.run), options.commit, options.size, options.out)
-    score = read_json(target / SCORE)
-    print(json.dumps({name: score[name] for name in ("command", "commit", "score")}, indent=2, ensure_ascii=False))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Pack, and print what was measured; returns the exit status."""
+    parser = argparse.ArgumentParser("python -m tools.pack", description=__doc__)
+    parser.add_argument("run", help="folder or name of the run")
+    parser.add_argument("--commit", required=True, help="of the code that trained it")
+    parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
+    parser.add_argument("--out", type=Path, default=ROOT, help="where the folder is made (default: in the package)")
+    options = parser.parse_args(arguments)
+
+    def run() -> None:
+        target = pack(run_folder(options.run), options.commit, options.size, options.out)
+        score = read_json(target / SCORE)
+        print(json.dumps({name: score[name] for name in ("command", "commit", "score")}, indent=2, ensure_ascii=False))
+
+    return exit_status(parser.prog, run)
 
 
-COMMAND = Command(
-    "Measure a run on the held-out cases, and put its files, score and card where agents.load finds them.",
-    ("mine --commit $(git rev-parse HEAD)", "mine --commit $(git rev-parse HEAD) --size 50 --out elsewhere"),
-    add_options,
-    run,
-)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from multispin_env.apps.reproduce.no_barrier import BARRIER_STYLES, BOUND, BarrierRow, draw_barrier
+from benchmarks.figures.no_barrier import BARRIER_STYLES, BOUND, BarrierRow, draw_barrier
 
 SETTINGS = [("", 4, 10.0), ("", 20, 10.0), ("", 30, 10.0), ("", 20, 2.5), ("a100-7b-gemm", 20, 10.0), ("", 4, 20.0)]
 SHARES = {

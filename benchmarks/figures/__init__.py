@@ -1,0 +1,1 @@
+"""Figures of the evidence pages that are not the paper's."""

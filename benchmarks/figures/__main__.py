@@ -1,0 +1,29 @@
+"""``python -m benchmarks.figures``: figures of the evidence pages, drawn as ``multispin reproduce`` does."""
+
+import sys
+from collections.abc import Sequence
+
+from benchmarks.figures.no_barrier import BARRIER, LOAD
+from benchmarks.figures.pays import CAPACITY, PAY
+from multispin_env.apps.commands.reproduce import COMMAND
+from multispin_env.apps.terminal.output import exit_status
+from multispin_env.registry import FIGURES
+
+OURS = {"does-it-pay": PAY, "barrier": BARRIER, "load": LOAD, "capacity": CAPACITY}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw these figures, or some of them with ``--only``; the options are those of ``multispin reproduce``."""
+    given = sys.argv[1:] if arguments is None else arguments
+    program = "python -m benchmarks.figures"
+    for name, spec in OURS.items():
+        FIGURES.register(name, spec)
+    try:
+        return exit_status(program, lambda: COMMAND(program, ["--only", *OURS, *given]))
+    finally:
+        for name in OURS:
+            FIGURES.unregister(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Figures of the evidence pages."""
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from benchmarks.figures import pays
+from benchmarks.figures.__main__ import OURS, main
+from multispin_env.apps.reproduce.figure import Scale
+from multispin_env.registry import FIGURES, SERVERS
+from tests.apps.reproduce.test_figures import check_picture, check_rows
+from tests.repository import ROOT
+
+PICTURES = {
+    "does-it-pay": (4, 28, 24, 0, 10.786, 0.82198, 0),
+    "barrier": (6, 28, 0, 40, 4.9213, 118.05, 0.2),
+    "load": (6, 50, 0, 0, 169.35, 54.01, 0),
+    "capacity": (2, 4, 2, 4, 32.0, 0.5, 26.8),
+}
+"""As those of ``tests/apps/reproduce/test_figures.py``."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OURS)
+def test_pictures_show_the_rows(name):
+    rows = OURS[name].compute(Scale(quick=True, states=12))
+    check_rows(OURS[name], rows)
+    check_picture(OURS[name], rows, PICTURES[name])
+
+
+def test_the_page_shows_every_figure():
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
+    assert all(f"images/reproduce/{name}.png)" in page for name in OURS)
+    assert all(f"`python -m benchmarks.figures --only {name}`" in page for name in OURS)
+
+
+def test_the_command_draws_one(tmp_path, monkeypatch):
+    monkeypatch.setitem(OURS, "does-it-pay", FIGURES.load("verification"))  # which takes no time
+    assert main(["--quick", "--only", "does-it-pay", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} >= {"does-it-pay.png", "does-it-pay.csv", "index.html"}
+    assert "python -m benchmarks.figures --only does-it-pay --quick" in (tmp_path / "index.html").read_text("utf-8")
+    assert "does-it-pay" not in FIGURES.names()
+
+
+def test_the_map_has_the_rates_of_each_system():
+    """Servers alone by hand, with draft times of one A100 where a server has none; the best is marked."""
+    rows = pays.pay_rows(Scale(quick=True, states=3, seed=5), ("llama2", "a100-32b", 5))
+    scenario = ms.Scenario.preset("llama2", server="a100-32b", payload="ids", min_draft_length=0, num_users=5)
+    state = ms.sample_state(scenario, np.random.default_rng(5), 2)
+    alphas = state.acceptance_rate
+    passes = [0.02735 + 5 * (length + 1) * 0.0001526 for length in range(26)]
+    step = max(start + 5 * slope for start, slope in SERVERS.load("a100-8b").draft_pieces)
+    tokens = [sum(alphas**place for place in range(length + 1)).sum(-1) for length in range(26)]
+    drafted = np.max([tokens[length] / (length * step + passes[length]) for length in range(26)], axis=0)
+    found = {row.system: row for row in rows}
+    assert found["autoregressive"].rate == pytest.approx(5 / passes[0])
+    assert found["colocated"].rate == pytest.approx(drafted.mean())
+    optimum = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state))
+    assert found["multi-spin"].rate == pytest.approx(optimum.goodput.mean())
+    ahead = scenario.replace(draft_ahead=True)
+    price = ms.make_controller("ahead-price", ahead, rho=1.3 * found["multi-spin"].rate)
+    long = ms.long_run_rate(price, state, warm_up=1.0, horizon=8.0).mean()
+    assert found["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
+    assert found["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
+    assert [row.system for row in rows if row.best] == [max(found, key=lambda system: found[system].rate)]
+
+
+def test_of_systems_that_are_equal_the_simplest_is_best():
+    assert pays.winner_of({"autoregressive": 2.0, "colocated": 2.0 + 1e-9, "multi-spin": 2.0}) == "autoregressive"
+    assert pays.winner_of({"autoregressive": 2.0, "colocated": 2.1, "multi-spin": 2.0}) == "colocated"

@@ -1,0 +1,1 @@
+"""Tools of the maintainers: ``python -m tools.pack``, ``python -m tools.cards``."""
