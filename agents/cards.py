@@ -18,10 +18,10 @@ CARD = "README.md"
 
 LIBRARY = "multispin_env"
 
-MARK = f'library_name: "{LIBRARY}"'
+_MARK = f'library_name: "{LIBRARY}"'
 """Line by which a card is known from a README that somebody wrote."""
 
-READ_ONNX = """\
+_READ_ONNX = """\
 # pip install "multispin_env[onnx]"
 from multispin_env.evaluation.policy import load_policy
 
@@ -32,7 +32,7 @@ env = policy.config.make()
 observation, info = env.reset(seed=0)
 observation, reward, terminated, truncated, info = env.step(policy.act(observation))"""
 
-READ_PROGRAM = """\
+_READ_PROGRAM = """\
 import torch
 
 network = torch.export.load("policy.pt2").module()  # its inputs are those of policy.json, in their order"""
@@ -152,14 +152,14 @@ def exported_card(folder: Path, onnx: bool) -> str:
         measuring=f"Before the export; the `{TABLE}` of the run has all contenders." if measured else again,
         described=POLICY,
         origin="Exported by `multispin export`.",
-        loading=READ_ONNX + PLAY if onnx else READ_PROGRAM,
+        loading=_READ_ONNX + PLAY if onnx else _READ_PROGRAM,
         about_licence=f"Not chosen yet: who exported the policy says it here and above. {LIBRARY} itself is MIT.",
     )
 
 
 def is_foreign(path: Path) -> bool:
     """Whether there is a README that is no card."""
-    return path.exists() and MARK not in read_bytes(path, MIB).decode(errors="replace").splitlines()
+    return path.exists() and _MARK not in read_bytes(path, MIB).decode(errors="replace").splitlines()
 
 
 def _of_table(folder: Path, config: RunConfig) -> Measured | None:

@@ -18,7 +18,7 @@ from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
 from multispin_env.registry import ENVIRONMENTS, import_own
 
-SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
+_SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 """Options that say how many cases to compare on, and their defaults."""
 
 
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("run", help="folder or name of the run")
     add_system_options(parser, SETTINGS, dict.fromkeys(DEFAULTS, "that of the run"))
-    for name, default in SIZES.items():
+    for name, default in _SIZES.items():
         parser.add_argument(
             f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})"
         )
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
     """How many cases to compare on; ``None`` for as many as tables have."""
-    for name in SIZES:
+    for name in _SIZES:
         given = getattr(options, name)
         if given is not None and name != noun:
             raise ValueError(f"{name}: expected --{noun} for {env}, got --{name} {given}")

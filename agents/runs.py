@@ -87,8 +87,8 @@ PROGRAM = "policy.pt2"
 """File of an export for PyTorch; ``torch.export.load`` reads it."""
 
 NAME = re.compile(r"\w[\w.+=-]*")
-LONGEST_NAME = 100
-PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3", "safetensors")
+_LONGEST_NAME = 100
+_PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ def make_next_folder(parent: Path, stem: str) -> Path:
 
 def check_run_name(name: str) -> str:
     """Return the name of a new run, the last part of its folder; ``ValueError`` if it is none."""
-    if not NAME.fullmatch(name) or len(os.fsencode(name)) > LONGEST_NAME:
+    if not NAME.fullmatch(name) or len(os.fsencode(name)) > _LONGEST_NAME:
         raise ValueError(
-            f"name: expected letters, digits and _ . + = -, {LONGEST_NAME} bytes at most, the first a "
+            f"name: expected letters, digits and _ . + = -, {_LONGEST_NAME} bytes at most, the first a "
             f"letter, digit or _, got {name!r}"
         )
     return name
@@ -149,7 +149,7 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
         **config.to_dict(),
         "limits": asdict(limits),
         "python": platform.python_version(),
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": {package: _version(package) for package in _PACKAGES},
     }
     text = json.dumps({**content, DIGEST: digest(content)}, indent=2, ensure_ascii=False)
     if (folder / CONFIG).exists():
@@ -226,7 +226,7 @@ SETTINGS = (
 ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
 """What ``--action`` takes, in rounds and without the barrier."""
 
-OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
+_OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
 """Arguments of environments that are no part of what ``--set`` chooses here."""
 
 
@@ -253,7 +253,7 @@ def env_config_from(options: argparse.Namespace, env_id: str, action: str, base:
     option of its own.
     """
     kept = TRAINING_DEFAULTS if base is None else base.env.arguments
-    given = chosen_arguments(options, OWN_OPTIONS)
+    given = chosen_arguments(options, _OWN_OPTIONS)
     check_settings(options, given, [env_id])
     others = own_arguments(ENVIRONMENTS.load(env_id), kept) | given
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.env.scenario)
@@ -305,11 +305,11 @@ def command_of(folder: Path) -> str:
         given["server"] = env.scenario.server
     given |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    changed = [*changed_arguments(env), *(f"{name}={value}" for name, value in others.items())]
+    changed = [*_changed_arguments(env), *(f"{name}={value}" for name, value in others.items())]
     return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
 
 
-def changed_arguments(env: EnvConfig) -> list[str]:
+def _changed_arguments(env: EnvConfig) -> list[str]:
     """Arguments that are not what training takes if it is told none, in the words of ``--set``."""
     usual = {field.name: field.default for field in fields(env.variant)} | own_arguments(type(env.variant))
     saved = env.to_dict()["arguments"]  # files by the names that they have beside the configuration

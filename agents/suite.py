@@ -69,40 +69,40 @@ from multispin_env.registry import imported, is_outside, refusal
 
 CELL = "cell.json"
 
-Content = dict[str, Any]
+_Content = dict[str, Any]
 
-OWN_ENCODINGS = {
+_OWN_ENCODINGS = {
     "MultiSpin/DelayedChannel-v0": "residual",
     "MultiSpin/Continuous-v0": "tuned",
     "MultiSpin/Serving-v0": "tuned",
 }
 """Action encodings that agents of ours are made for, where they are not ``lengths``."""
 
-OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "patience"}
+_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "patience"}
 """Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
 
-LSTM = "MlpLstmPolicy"
+_LSTM = "MlpLstmPolicy"
 """Policy of methods that remember."""
 
-Make = Callable[..., BaseAlgorithm]
+_Make = Callable[..., BaseAlgorithm]
 """Makes a model of a policy's name and an environment, as the classes of Stable-Baselines3 do."""
 
 
-def method_of(name: str) -> AgentSettings | Make:
+def _method_of(name: str) -> AgentSettings | _Make:
     """Agent of a name, or what makes a model, as ``stable_baselines3:PPO``; ``ValueError`` if it names neither."""
     if is_outside(name):
         found = imported("agent", name)
         if not hasattr(found, "build"):
             if not callable(found):
                 raise refusal("agent", name, ", which makes no model")
-            make: Make = found
+            make: _Make = found
             return make
     admit(name)
     agent: AgentSettings = AGENTS.load(name)
     return agent
 
 
-class FixedPolicy(nn.Module):
+class _FixedPolicy(nn.Module):
     """A policy of Stable-Baselines3 for one number of devices; it may read all entries one behind the other."""
 
     memory = 0
@@ -118,7 +118,7 @@ class FixedPolicy(nn.Module):
         return self.policy._predict(seen, deterministic=True).flatten(1)
 
 
-class RecurrentPolicy(FixedPolicy):
+class _RecurrentPolicy(_FixedPolicy):
     """The same for policies of sb3-contrib with an LSTM; they remember both of its states, all layers flat."""
 
     def __init__(self, policy: Any) -> None:
@@ -191,7 +191,7 @@ class Training:
         if hasattr(policy, "deterministic"):
             network = TracedNetwork(policy, space, columns)
         else:
-            reader = (RecurrentPolicy if hasattr(policy, "lstm_actor") else FixedPolicy)(policy)
+            reader = (_RecurrentPolicy if hasattr(policy, "lstm_actor") else _FixedPolicy)(policy)
             network = TracedNetwork(reader, space, columns, self.config.scenario.num_users, reader.memory)
         return network.requires_grad_(False)
 
@@ -207,10 +207,10 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Trained:
+class _Trained:
     """What came of a cell: content of its JSON file, and the files of its policy by name."""
 
-    content: Content
+    content: _Content
     files: Mapping[str, bytes]
 
 
@@ -229,23 +229,23 @@ class Cell:
         return f"{self.task}-{self.seed}"
 
     @property
-    def spec(self) -> Content:
+    def spec(self) -> _Content:
         """What its file holds for."""
         return {**asdict(self), "version": VERSION}
 
     def obstacle(self) -> str:
         """Why the method can't learn or play there, or nothing."""
-        one, method = task(self.task), method_of(self.agent)
+        one, method = task(self.task), _method_of(self.agent)
         if not callable(method):
             try:
-                method.check(own_config(one))
+                method.check(_own_config(one))
             except (TypeError, ValueError) as error:
                 return str(error)
         resized = any("num_users" in part for part in one.held_out)
         fixed = resized and self.training().network().users is not None
         return "its network has one number of devices" if fixed else ""
 
-    def play(self) -> Trained:
+    def play(self) -> _Trained:
         """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does."""
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
@@ -266,14 +266,14 @@ class Cell:
             _write(Path(folder), files)
             curve.append(one.values(load_policy(folder)))
         spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
-        return Trained({**spent, "values": [values.tolist() for values in curve]}, files)
+        return _Trained({**spent, "values": [values.tolist() for values in curve]}, files)
 
     def training(self) -> Training:
         """Build what is trained."""
-        one, method = task(self.task), method_of(self.agent)
+        one, method = task(self.task), _method_of(self.agent)
         if callable(method):
             flat = FlattenObservation(one.make())  # actions are in [-1, 1] already
-            policy = LSTM if LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
+            policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
             try:
                 model = method(policy, flat, seed=self.seed, device="cpu")
             except (AssertionError, TypeError) as error:  # how classes refuse such actions, or such arguments
@@ -281,17 +281,17 @@ class Cell:
             if not isinstance(model, BaseAlgorithm):
                 raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
             return Training(model, one.config)
-        config = own_config(one)
+        config = _own_config(one)
         seed = first_seed(self.seed, 0, method.num_envs)
         env = make_vec_env(config, method.num_envs, one.rounds, seed)
         return Training(method.for_environment(config).build(env, lambda left: left, seed, "cpu"), config)
 
 
-def own_config(one: SuiteTask) -> EnvConfig:
+def _own_config(one: SuiteTask) -> EnvConfig:
     """Environment of a task as agents of ours read it: with an encoding and arguments of their own choice."""
     config = one.config
-    own = own_arguments(type(config.variant), OWN_CHOICE)
-    return with_start(config.replace(action=OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
+    own = own_arguments(type(config.variant), _OWN_CHOICE)
+    return with_start(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
 
 
 def exported(training: Training) -> dict[str, bytes]:
@@ -307,12 +307,12 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         write_atomically(folder / name, content)
 
 
-def saved(cell: Cell, folder: Path) -> Content | None:
+def _saved(cell: Cell, folder: Path) -> _Content | None:
     """What the file of a cell holds, if it is there; ``ValueError`` if it is of another training."""
     path = folder / cell.name / CELL
     if not path.is_file():
         return None
-    content: Content = read_json(path)
+    content: _Content = read_json(path)
     if content["spec"] != cell.spec:
         raise ValueError(
             f"out: expected a new folder, or one of {cell.spec}, got {str(folder)!r}, one of {shown(content['spec'])}"
@@ -322,7 +322,7 @@ def saved(cell: Cell, folder: Path) -> Content | None:
 
 def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
     """Do what is missing and write it; returns what failed, of which ``failed/`` has the errors; `Stopped` may come."""
-    missing = [cell for cell in cells if saved(cell, folder) is None]
+    missing = [cell for cell in cells if _saved(cell, folder) is None]
     failed = []
     if missing:
         with Tally(len(missing), executor.width) as tally:
@@ -340,18 +340,18 @@ def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
     return failed
 
 
-def policies_of(by_task: Mapping[str, Sequence[Cell]], seeds: Sequence[int]) -> Content:
+def _policies_of(by_task: Mapping[str, Sequence[Cell]], seeds: Sequence[int]) -> _Content:
     """Policies of an entry with these cells."""
     random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
     return {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class _Results:
     """What is written of the cells of some tasks; a task without cells counts as random actions."""
 
     seeds: tuple[int, ...]
-    cells: Mapping[str, Sequence[tuple[Cell, Content]]]
+    cells: Mapping[str, Sequence[tuple[Cell, _Content]]]
 
     def curve(self, name: str) -> Any:
         """Values (points, seeds, parts, n) of a task at each of `CURVE`."""
@@ -379,7 +379,9 @@ class Results:
             seconds=float(np.mean([one["seconds"] for one in of_all])),
             cpu_seconds=float(np.mean([one["cpu_seconds"] for one in of_all])),
             seeds=self.seeds,
-            policies=policies_of({name: [cell for cell, _ in cells] for name, cells in self.cells.items()}, self.seeds),
+            policies=_policies_of(
+                {name: [cell for cell, _ in cells] for name, cells in self.cells.items()}, self.seeds
+            ),
         )
         save_scores(folder, self.played)
         curves = {name: [task(name).performance(one).mean_scores for one in self.curve(name)] for name in self.cells}
@@ -394,7 +396,7 @@ def run(options: argparse.Namespace) -> int | None:
     budget = min(one.budget for one in tasks())
     steps = budget if options.steps is None else check_integer("steps", options.steps, 1, budget)
     part_of((), options.part)  # refuses what is no part
-    method_of(options.agent)
+    _method_of(options.agent)
     onnx_runtime()  # plays what was trained
     executor = executor_of(options, ("multispin_env", "agents"))
     by_task = {one.name: [Cell(options.agent, one.name, seed, steps) for seed in seeds] for one in tasks()}
@@ -405,15 +407,15 @@ def run(options: argparse.Namespace) -> int | None:
             by_task[name] = []
     if not any(by_task.values()):
         raise ValueError(f"agent: expected one that can learn in some task, got {options.agent!r}")
-    check_replaced(options.out, policies_of(by_task, seeds))
+    check_replaced(options.out, _policies_of(by_task, seeds))
     make_folder(options.out)
     asked = [cell for seed in seeds for one in wanted for cell in by_task[one.name] if cell.seed == seed]
     failed = do(part_of(asked, options.part), options.out, executor)
     found = {
-        name: [(cell, content) for cell in cells if (content := saved(cell, options.out)) is not None]
+        name: [(cell, content) for cell in cells if (content := _saved(cell, options.out)) is not None]
         for name, cells in by_task.items()
     }
-    results = Results(seeds, {name: own for name, own in found.items() if len(own) == len(by_task[name])})
+    results = _Results(seeds, {name: own for name, own in found.items() if len(own) == len(by_task[name])})
     if len(results.cells) == len(by_task):
         results.write(options.out, options.agent)
     scores = {name: Score.of(one) for name, one in performances(results.played).items()}

@@ -29,13 +29,13 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
 
-CHECKED, CHECKED_USERS = 128, (1, 8, 33)
+_CHECKED, _CHECKED_USERS = 128, (1, 8, 33)
 """Random observations of each of these numbers of users, on which an export is compared with its original."""
 
-TOLERANCE = 1e-4
+_TOLERANCE = 1e-4
 """Largest difference of an action, in an interval of length 2."""
 
-Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
+_Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 """Entries of the observation, in their order, to actions."""
 
 
@@ -89,7 +89,7 @@ def _boxes(config: EnvConfig, users: int) -> list[spaces.Box]:
     return [cast(spaces.Box, box) for box in other.observations.space.spaces.values()]
 
 
-def program_of(network: TracedNetwork, config: EnvConfig) -> th.export.ExportedProgram:
+def _program_of(network: TracedNetwork, config: EnvConfig) -> th.export.ExportedProgram:
     """Trace a network for any number of observations, and of users if it plays with any."""
     batch, users = th.export.Dim("batch", min=1), th.export.Dim("users", min=1)
     sizes = zip(_boxes(config, 1), _boxes(config, 2), strict=True)
@@ -114,7 +114,7 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     try:
         with warnings.catch_warnings(action="ignore"):  # of the translator about itself
             translated = th.onnx.export(
-                program_of(network, config),
+                _program_of(network, config),
                 input_names=network.entries,
                 output_names=network.outputs,
                 dynamo=True,
@@ -133,29 +133,29 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     return content
 
 
-def torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
+def _torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     """Trace a network, as ``torch.export.save`` writes it."""
     file = io.BytesIO()
-    th.export.save(program_of(network, config), file)
+    th.export.save(_program_of(network, config), file)
     return file.getvalue()
 
 
-def largest_difference(network: TracedNetwork, config: EnvConfig, exported: Exported) -> float:
+def largest_difference(network: TracedNetwork, config: EnvConfig, exported: _Exported) -> float:
     """Between actions of the original and of its export, on random observations of several numbers of users."""
     largest = 0.0
-    for users in CHECKED_USERS:
-        entries = random_observations(config, users, CHECKED)
+    for users in _CHECKED_USERS:
+        entries = random_observations(config, users, _CHECKED)
         expected = network(*entries).numpy()
         largest = max(largest, float(np.abs(expected - exported(entries)).max()))
     return largest
 
 
-def _read_onnx(folder: Path, network: TracedNetwork) -> Exported:
+def _read_onnx(folder: Path, network: TracedNetwork) -> _Exported:
     policy = load_policy(folder)
     return lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
 
 
-def _read_torch_export(folder: Path, network: TracedNetwork) -> Exported:
+def _read_torch_export(folder: Path, network: TracedNetwork) -> _Exported:
     module = th.export.load(folder / PROGRAM).module()
     return lambda entries: module(*entries).numpy()
 
@@ -164,10 +164,10 @@ class Format(NamedTuple):
     """How a network is written to a file, and run from it."""
 
     write: Callable[[TracedNetwork, EnvConfig], bytes]
-    read: Callable[[Path, TracedNetwork], Exported]
+    read: Callable[[Path, TracedNetwork], _Exported]
 
 
-FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _read_torch_export)}
+FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(_torch_export_of, _read_torch_export)}
 """By file."""
 
 
@@ -198,9 +198,9 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
                 (drafts / name).write_bytes(content)
         for name in names:
             largest = largest_difference(network, config.env, FORMATS[name].read(drafts, network))
-            if not largest <= TOLERANCE:
+            if not largest <= _TOLERANCE:
                 raise ValueError(
-                    f"{name}: expected a difference from the original of at most {TOLERANCE:g}, got {largest:.1e}"
+                    f"{name}: expected a difference from the original of at most {_TOLERANCE:g}, got {largest:.1e}"
                 )
             differences[name] = largest
         for name in contents:  # what describes the others comes last
@@ -218,5 +218,5 @@ def run(options: argparse.Namespace) -> None:
     load_config(folder)
     make_folder(out)
     for name, difference in export(folder, out, formats or [ONNX]).items():
-        cases = f"{len(CHECKED_USERS) * CHECKED} random observations"
+        cases = f"{len(_CHECKED_USERS) * _CHECKED} random observations"
         print(f"wrote {out / name}: largest difference of an action from the original {difference:.1e} on {cases}")

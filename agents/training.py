@@ -68,7 +68,7 @@ VALIDATIONS = 50
 EVERY_SECONDS = 5.0
 """Longest time between checkpoints."""
 
-LARGEST_FALL = 0.02
+_LARGEST_FALL = 0.02
 """Part of the best validation by which a later one may fall short of it without a warning."""
 
 
@@ -89,7 +89,7 @@ class Best:
     def falls(self, score: float) -> bool:
         """Whether this one, and not already the one before, is far below the best."""
         assert self.score is not None
-        before, self._fallen = self._fallen, not score >= self.score - LARGEST_FALL * abs(self.score)
+        before, self._fallen = self._fallen, not score >= self.score - _LARGEST_FALL * abs(self.score)
         return self._fallen and not before
 
 
@@ -171,7 +171,7 @@ class TrainingMonitor(BaseCallback):
             self.console.print(f"training {done:4.0%}  {seconds:4.0f} s{self._left(done)}  {shown}")
         if self.best.falls(score):
             self.console.print(
-                f"warning: validation fell to {shown}, more than {LARGEST_FALL:.0%} below its best, "
+                f"warning: validation fell to {shown}, more than {_LARGEST_FALL:.0%} below its best, "
                 f"{self.best.score:.4f}; the best model is kept in {MODEL}",
                 soft_wrap=True,
             )
@@ -188,7 +188,7 @@ class TrainingMonitor(BaseCallback):
         return on_signals(stop)
 
 
-def check_device(name: str) -> None:
+def _check_device(name: str) -> None:
     """``ValueError`` unless it is a device that torch can use here, or ``auto``."""
     try:
         th.empty(1, device=None if name == "auto" else name)
@@ -284,7 +284,7 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
 def run(options: argparse.Namespace) -> int | None:
     """Train and compare; returns a status if a signal stops it."""
     console = Console(stderr=True, markup=False, emoji=False)  # names are shown as they are
-    check_device(options.device)
+    _check_device(options.device)
     if options.agent is not None:
         admit(options.agent)
     if options.resume is not None:

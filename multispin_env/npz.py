@@ -21,17 +21,17 @@ from multispin_env.checks import cut, shown
 from multispin_env.files import read_bytes
 
 MOST_NUMBERS = 1_000_000  # In an array of a file
-MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # Of its longest numbers, and of its header, for which numpy writes 128
+_MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # Of its longest numbers, and of its header, for which numpy writes 128
 
 
-class Kind(NamedTuple):
+class _Kind(NamedTuple):
     """What the numbers of an array are: letters of numpy, and a word for messages."""
 
     letters: str
     numbers: str
 
 
-INTEGERS, FLOATS, BOOLEANS = Kind("iu", "integers"), Kind("f", "floating-point numbers"), Kind("b", "booleans")
+INTEGERS, FLOATS, BOOLEANS = _Kind("iu", "integers"), _Kind("f", "floating-point numbers"), _Kind("b", "booleans")
 
 
 def packaged(name: str, sha256: str) -> bytes:
@@ -50,7 +50,7 @@ def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> by
         raise ValueError(f"path: expected a readable {suffix} file, got {shown(path)} ({error})") from None
 
 
-def read_arrays(content: bytes, kinds: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
+def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray[Any]]:
     """Take one-dimensional arrays of these kinds out of an archive as ``numpy.savez`` writes it; others are not read.
 
     ``ValueError`` if one is missing, is damaged, has more than `MOST_NUMBERS` numbers or is of another kind. Pickled
@@ -80,7 +80,7 @@ def has_array(content: bytes, name: str) -> bool:
         return f"{name}.npy" in archive.namelist()
 
 
-def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: Kind) -> None:
+def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: _Kind) -> None:
     """``ValueError`` unless an array has one dimension and numbers of this kind."""
     if dtype.kind not in kind.letters or len(shape) != 1:
         given = f"{dtype} of shape {shape}"
@@ -94,15 +94,15 @@ def _opened(content: bytes) -> zipfile.ZipFile:
         raise ValueError(f"file: expected an .npz archive, got {content[:8]!r} at its start") from None
 
 
-def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, Kind]) -> NDArray[Any]:
+def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> NDArray[Any]:
     """One array of an archive, its sizes and type checked before its numbers are unpacked."""
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     if name not in members:
         names = shown(sorted(members))
         raise ValueError(f"{name}: expected an archive with the arrays {list(kinds)}, got only {names}")
     member = members[name]
-    if member.file_size > MOST_BYTES:
-        raise ValueError(f"{name}: expected at most {MOST_BYTES} bytes, got {member.file_size}")
+    if member.file_size > _MOST_BYTES:
+        raise ValueError(f"{name}: expected at most {_MOST_BYTES} bytes, got {member.file_size}")
     with _reading(name):
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
             raise ValueError("it is packed in another way than by numpy")

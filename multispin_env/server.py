@@ -204,12 +204,12 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatAr
     return time
 
 
-def find_server(name: Any) -> Server:
+def _find_server(name: Any) -> Server:
     """A server by its name in `SERVERS`, or read from the file of that name."""
     return Server.load(name) if is_file_name(name) else SERVERS.load(name)
 
 
-def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = find_server) -> dict[str, Any]:
+def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = _find_server) -> dict[str, Any]:
     """Fields of a scenario, with the law of the server, a profile or a file, that they name.
 
     A field of the law that is given counts more, and one draft time more than those by batch. Where that makes another

@@ -43,7 +43,7 @@ def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DraftingServer(Scenario):
+class _DraftingServer(Scenario):
     """A system whose server drafts so many tokens for each request of a pass before it."""
 
     drafted: int
@@ -67,7 +67,7 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
         draft_ahead=False,  # as devices do
     )
     same = {field.name: getattr(at_server, field.name) for field in fields(Scenario)}
-    return AtServer(DraftingServer(**same, drafted=draft_length), draft_length)
+    return AtServer(_DraftingServer(**same, drafted=draft_length), draft_length)
 
 
 SERVER_ONLY: Mapping[str, Callable[[Scenario], tuple[ContinuousController, ...]]] = {

@@ -67,12 +67,12 @@ class Tetris(ContinuousController):
         has = state.busy
         sharing = has | ~has.any(-1, keepdims=True)  # all where nobody has a request
         budgets = np.rint(np.maximum(means - low, 0.0) * sharing.sum(-1, keepdims=True)).astype(np.int64)
-        lengths = low + by_survival(survival(state, low, high), sharing, budgets)
+        lengths = low + by_survival(_survival(state, low, high), sharing, budgets)
         best = estimated_rates(self.scenario, state, lengths, present(state)).argmax(-1)
         return take_all(lengths[np.arange(len(best)), best])
 
 
-def survival(state: ContinuousState, low: int, high: int) -> FloatArray:
+def _survival(state: ContinuousState, low: int, high: int) -> FloatArray:
     """Probability (n, K, high − low) that tokens low + 1..high of a draft are accepted; 0 where nobody wants them."""
     places = np.arange(low + 1, high + 1)
     alive = state.acceptance_rate[..., None] ** places
@@ -122,11 +122,11 @@ class EarliestDeadline(Greedy):
         return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # else behind all
 
 
-RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
+_RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
 
 
 @dataclass(frozen=True, eq=False)
-class Remembering(ContinuousController):
+class _Remembering(ContinuousController):
     """A controller that keeps arrays of each device of each copy: to be called exactly once a verification.
 
     It learns from the counts of the last verification (`Demand`). Endless requests have none; `untold` decides then,
@@ -134,7 +134,7 @@ class Remembering(ContinuousController):
     it with a batch of another size, or with `reset`. A device keeps what was learned when its request ends.
     """
 
-    _kept: dict[str, RuleMemory] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[str, _RuleMemory] = field(default_factory=dict, init=False, repr=False)
 
     @override
     def reset(self) -> None:
@@ -158,15 +158,15 @@ class Remembering(ContinuousController):
         return self.told(state, memory)
 
     @abstractmethod
-    def fresh(self, state: ContinuousState) -> RuleMemory:
+    def fresh(self, state: ContinuousState) -> _RuleMemory:
         """Memory of copies that nothing is known of, arrays (n, K)."""
 
     @abstractmethod
-    def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:
+    def learned(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
         """Memory after one more verification; new arrays."""
 
     @abstractmethod
-    def told(self, state: ContinuousState, memory: RuleMemory) -> ContinuousDecision:
+    def told(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
         """Decision for states (n, K) from what is remembered."""
 
     @abstractmethod
@@ -175,7 +175,7 @@ class Remembering(ContinuousController):
 
 
 @dataclass(frozen=True, eq=False)
-class EmaTiers(Remembering):
+class EmaTiers(_Remembering):
     """Drafts have one of a few lengths, which follows a moving average of accepted tokens (SGLang).
 
     It is SGLang's adaptive speculative decoding (pull requests 21599 and 24055), its rule ``ema``: with A the average,
@@ -229,13 +229,13 @@ class EmaTiers(Remembering):
         return np.clip(np.array(self.tiers), self.shortest, self.scenario.max_draft_length)
 
     @override
-    def fresh(self, state: ContinuousState) -> RuleMemory:
+    def fresh(self, state: ContinuousState) -> _RuleMemory:
         shape = state.phase.shape
         tier = np.full(shape, len(self.tiers) // 2 if self.first is None else self.first)
         return tier, self.lengths[tier] - 1.0, np.zeros(shape, dtype=np.int64)
 
     @override
-    def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:
+    def learned(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
         tier, average, count = memory
         seen = demand.drafted > 0
         average = np.where(seen, average + self.smoothing * (demand.accepted - average), average)
@@ -251,7 +251,7 @@ class EmaTiers(Remembering):
         return tier + np.where(falls, -1, rises * 1)
 
     @override
-    def told(self, state: ContinuousState, memory: RuleMemory) -> ContinuousDecision:
+    def told(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
         return take_all(self.lengths[memory[0]])
 
     @override
@@ -263,7 +263,7 @@ class EmaTiers(Remembering):
 
 
 @dataclass(frozen=True, eq=False)
-class PlusTwoMinusOne(Remembering):
+class PlusTwoMinusOne(_Remembering):
     """A draft is two tokens longer than the last if all of that was accepted, else one shorter.
 
     It is the schedule ``"heuristic"`` of assisted generation in Hugging Face Transformers, and was that of llama.cpp
@@ -284,18 +284,18 @@ class PlusTwoMinusOne(Remembering):
             check_integer("start", self.start, self.shortest, self.scenario.max_draft_length)
 
     @override
-    def fresh(self, state: ContinuousState) -> RuleMemory:
+    def fresh(self, state: ContinuousState) -> _RuleMemory:
         start = min(5, self.scenario.max_draft_length) if self.start is None else self.start
         return (np.full(state.phase.shape, start),)
 
     @override
-    def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:
+    def learned(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
         (length,) = memory
         change = np.where(demand.accepted >= demand.drafted, 2, -1) * (demand.drafted > 0)
         return (np.clip(length + change, self.shortest, self.scenario.max_draft_length),)
 
     @override
-    def told(self, state: ContinuousState, memory: RuleMemory) -> ContinuousDecision:
+    def told(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
         return take_all(memory[0])
 
     @override

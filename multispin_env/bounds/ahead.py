@@ -28,10 +28,10 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import user_times
 
-MOST_OUTCOMES = 20_000_000
+_MOST_OUTCOMES = 20_000_000
 """Head starts times lengths times ways a round may end that fit into memory, 1 GB or so."""
-TOLERANCE = 5e-12  # Relative distance of the rate from the bound
-HIGHEST_ACCEPTANCE = 0.9999  # Values settle in about 1 / (1 − α) steps
+_TOLERANCE = 5e-12  # Relative distance of the rate from the bound
+_HIGHEST_ACCEPTANCE = 0.9999  # Values settle in about 1 / (1 − α) steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +120,7 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     while True:
         worth = rounds.worth(values).reshape(points, choices)
         chosen, bound = worth.argmax(1), float(worth.max())
-        if rates and bound - rates[-1] <= TOLERANCE * bound:
+        if rates and bound - rates[-1] <= _TOLERANCE * bound:
             break
         policy = lengths[chosen]
         values, rate = rounds.rows(np.arange(points) * choices + chosen).long_run(values)
@@ -210,12 +210,12 @@ def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> 
     if state.draft_time.ndim != 1:
         raise ValueError(f"state: expected one system, arrays ({users},), got shape {state.draft_time.shape}")
     alpha = state.acceptance_rate
-    require("acceptance_rate", alpha, alpha <= HIGHEST_ACCEPTANCE, f"numbers in [0, {HIGHEST_ACCEPTANCE}]")
+    require("acceptance_rate", alpha, alpha <= _HIGHEST_ACCEPTANCE, f"numbers in [0, {_HIGHEST_ACCEPTANCE}]")
     points = round(longest / step) + 1
     outcomes = choices * (3 * points) ** users
-    if outcomes > MOST_OUTCOMES:
+    if outcomes > _MOST_OUTCOMES:
         raise ValueError(
-            f"num_users: expected few enough devices for {MOST_OUTCOMES:,} outcomes of a round, got {users} with "
+            f"num_users: expected few enough devices for {_MOST_OUTCOMES:,} outcomes of a round, got {users} with "
             f"{outcomes:.3g}; with a step larger than {step:g} or a smaller max_draft_length there are fewer"
         )
     grid = np.linspace(0.0, longest, points)
@@ -273,6 +273,6 @@ class _Rounds(NamedTuple):
         pace = 0.9 * self.duration.min()  # below all durations, so that no cycle of head starts swings for ever
         while True:
             worth = self.worth(values)
-            if np.ptp(worth) <= 0.1 * TOLERANCE * worth[0]:
+            if np.ptp(worth) <= 0.1 * _TOLERANCE * worth[0]:
                 return values, float(worth.min())
             values = values + pace * (worth - worth[0])

@@ -29,9 +29,9 @@ from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import LONGEST, SHORTEST, user_times
 
-STATES = 24  # m, states that stand for the fading law
+_STATES = 24  # m, states that stand for the fading law
 DEEPEST = 1e-3  # share of cycles in the deepest fades, which count as the best of them: their mean air time is infinite
-LOOKS_BACK = 3  # batches whose idle time can lie in a window: cycles of longer gaps are one kind
+_LOOKS_BACK = 3  # batches whose idle time can lie in a window: cycles of longer gaps are one kind
 
 
 def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -40,7 +40,7 @@ def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray
     The first state is u = 0. A cycle between two states counts as a share of each, so that the mean of u stays. Deeper
     fades than the last state count as that state.
     """
-    levels = (1.0 - DEEPEST) * (1.0 - np.linspace(1.0, 0.0, STATES)[1:] ** 2)  # P(x > x_i) of H / H̄
+    levels = (1.0 - DEEPEST) * (1.0 - np.linspace(1.0, 0.0, _STATES)[1:] ** 2)  # P(x > x_i) of H / H̄
     ends = -np.log(levels)  # falling
     times = _token_time(scenario, mean_gain, ends)
     above, heavy = np.polynomial.laguerre.laggauss(64)
@@ -141,7 +141,7 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Kinds:
+class _Kinds:
     """Kinds (G,) of cycles by the batches since the device's last one; sizes of batches are in C classes."""
 
     sizes: BoolArray  # (C, K), which sizes a class holds
@@ -155,7 +155,7 @@ class Kinds:
         return len(self.skips)
 
 
-def kinds_of(system: System) -> Kinds:
+def kinds_of(system: System) -> _Kinds:
     """No batch between, one of any class, two of any classes, more."""
     users = system.num_users
     label = np.arange(users) * min(users, 20) // users
@@ -165,16 +165,16 @@ def kinds_of(system: System) -> Kinds:
     each = np.arange(number)
     one = np.eye(number, dtype=np.int64)
     none = np.zeros((number, number), dtype=np.int64)
-    return Kinds(
+    return _Kinds(
         sizes=label == each[:, None],
-        skips=np.repeat([0, 1, 2, LOOKS_BACK], [number, number, number**2, 1]),
+        skips=np.repeat([0, 1, 2, _LOOKS_BACK], [number, number, number**2, 1]),
         counts=np.concatenate([none, one, one[:, first] + one[:, last], none[:, :1]], axis=1),
         before=np.concatenate([each, each, last, [-1]]),
         skipped_time=np.concatenate([0.0 * slowest, slowest, slowest[first] + slowest[last], [np.inf]]),
     )
 
 
-def add_skips(rates: Rates, kinds: Kinds) -> None:
+def add_skips(rates: Rates, kinds: _Kinds) -> None:
     """Rows 6: a batch that a device sits out is sat out in one cycle only."""
     program, (users, number) = rates.program, (len(rates.members), len(kinds.sizes))
     cycles, sizes = rates.cycles[:, 0], kinds.sizes.astype(np.float64)  # (K, G, L), (C, K)
@@ -189,21 +189,21 @@ def add_skips(rates: Rates, kinds: Kinds) -> None:
     program.put(next_one[..., None], rates.members[:, None], -sizes)
 
 
-def add_idle(rates: Rates, system: System, kinds: Kinds) -> IntArray:
+def add_idle(rates: Rates, system: System, kinds: _Kinds) -> IntArray:
     """Rows 7, and the idle time that rows 8 share out: what does not fit into passes takes idle time of the server."""
     program = rates.program
     idle = program.rows(system.num_users, at_most=1.0)
     needed = (system.drafting + system.air[:, :, None])[:, 0] - kinds.skipped_time[:, None]  # (K, G, L)
     program.put(idle[:, None, None], rates.cycles[:, 0], np.maximum(needed, 0.0))
     program.put(idle[:, None], rates.batches, system.shortest_pass)
-    shared = program.rows(at_most=float(LOOKS_BACK))
-    slack = program.variables(len(kinds.sizes), most=float(LOOKS_BACK))
+    shared = program.rows(at_most=float(_LOOKS_BACK))
+    slack = program.variables(len(kinds.sizes), most=float(_LOOKS_BACK))
     program.put(shared, slack, 1.0)
-    program.put(shared, rates.batches, LOOKS_BACK * system.shortest_pass)
+    program.put(shared, rates.batches, _LOOKS_BACK * system.shortest_pass)
     return slack
 
 
-def solve_with_uploads(rates: Rates, system: System, kinds: Kinds, slack: IntArray) -> Solution:
+def _solve_with_uploads(rates: Rates, system: System, kinds: _Kinds, slack: IntArray) -> Solution:
     """Solve, adding the rows 8 that the solution breaks most, until none is."""
     start = np.ones(sum(map(len, rates.program.most)), dtype=bool)
     start[rates.cycles] = False
@@ -222,7 +222,7 @@ def solve_with_uploads(rates: Rates, system: System, kinds: Kinds, slack: IntArr
 
 
 def _broken(
-    found: Solution, rates: Rates, system: System, kinds: Kinds, slack: IntArray, spare: FloatArray, each: int
+    found: Solution, rates: Rates, system: System, kinds: _Kinds, slack: IntArray, spare: FloatArray, each: int
 ) -> tuple[int, float] | None:
     """The class and the seconds d of the row 8 that is broken most, if one is."""
     here = kinds.before == each
@@ -235,7 +235,7 @@ def _broken(
 
 
 def _add_uploads(
-    rates: Rates, system: System, kinds: Kinds, slack: IntArray, spare: FloatArray, each: int, limit: float
+    rates: Rates, system: System, kinds: _Kinds, slack: IntArray, spare: FloatArray, each: int, limit: float
 ) -> None:
     """Row 8 of a class and d: uploads that must lie within d and idle time before a batch fit into that time."""
     row = rates.program.rows()
@@ -373,7 +373,7 @@ def _check_question(scenario: Scenario, channel: str, tight: bool, barrier: bool
     if tight and not scenario.law.flat:
         raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
     check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more take many minutes
-    kinds = (STATES if channel == "independent" else 1) * (1 + scenario.draft_ahead)
+    kinds = (_STATES if channel == "independent" else 1) * (1 + scenario.draft_ahead)
     most = 2**18 // (scenario.num_users * kinds) - 1  # of more kinds of cycles the program takes over a gigabyte
     check_integer(
         f"max_draft_length of rate_bound for {scenario.num_users} devices", scenario.max_draft_length, 1, most
@@ -447,7 +447,7 @@ def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatAr
         return rates, together, rates.program.solve()
     add_skips(rates, kinds)
     slack = add_idle(rates, system, kinds)
-    return rates, together, solve_with_uploads(rates, system, kinds, slack)
+    return rates, together, _solve_with_uploads(rates, system, kinds, slack)
 
 
 def _law(scenario: Scenario, lengths: IntArray) -> tuple[FloatArray, FloatArray]:

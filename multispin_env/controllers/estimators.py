@@ -71,7 +71,7 @@ class Estimator(ABC):
         """
 
 
-def visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:
+def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:
     """Return a field (n, K) that this estimator cannot do without; ``ValueError`` where it is hidden."""
     array: NDArray[Any] | None = getattr(observed, field_name)
     if array is None:
@@ -79,14 +79,14 @@ def visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]
     return np.ascontiguousarray(array)
 
 
-def prior_means(assumptions: Assumptions) -> FloatArray:
+def _prior_means(assumptions: Assumptions) -> FloatArray:
     """Mean α (tasks,), kept off 0 and 1, so that an observation can still move it."""
     return np.clip(assumptions.acceptance_mean, 1e-6, 1.0 - 1e-6)
 
 
-def prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
+def _prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
     """Mean α (n, K) of each user's task, or over all tasks where the task is hidden."""
-    means = prior_means(assumptions)
+    means = _prior_means(assumptions)
     if observed.task is None:
         return np.full(observed.draft_time.shape, means.mean())
     chosen: FloatArray = means[observed.task]
@@ -101,7 +101,7 @@ class TaskMean(Estimator):
 
     @override
     def estimate(self, observed: Observed) -> FloatArray:
-        return prior_mean(self.assumptions, observed)
+        return _prior_mean(self.assumptions, observed)
 
 
 def blank_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
@@ -117,8 +117,8 @@ def take_counts(
     A round with a of L drafted tokens accepted has likelihood α^a (1 − α)^[a < L]: a hits, and a miss if a < L. Earlier
     counts are multiplied by ``decay``. A request of age 0 starts from nothing; a hidden age never ends a request.
     """
-    drafted = visible(estimator, observed, "drafted")
-    accepted = visible(estimator, observed, "accepted")
+    drafted = _visible(estimator, observed, "drafted")
+    accepted = _visible(estimator, observed, "accepted")
     same = np.ones(drafted.shape) if observed.age is None else np.where(observed.age > 0, 1.0, 0.0)
     memory["hits"] = same * (decay * memory["hits"] + accepted)
     memory["misses"] = same * (decay * memory["misses"] + (accepted < drafted))
@@ -161,7 +161,7 @@ class Beta(Estimator):
     @override
     def estimate(self, observed: Observed) -> FloatArray:
         hits, misses = take_counts("beta", self.memory, observed, self.decay)
-        mean = prior_mean(self.assumptions, observed)
+        mean = _prior_mean(self.assumptions, observed)
         a, b = self.strength * mean + hits, self.strength * (1.0 - mean) + misses
         return np.minimum(np.exp(log_moment(a, b, self.moment) / self.moment), 1.0)
 
@@ -200,7 +200,7 @@ class Filter(Estimator):
     @cached_property
     def components(self) -> tuple[FloatArray, FloatArray]:
         """Parameters a and b of the prior's Beta laws, (tasks, spreads)."""
-        mean = prior_means(self.assumptions)[:, None]
+        mean = _prior_means(self.assumptions)[:, None]
         deviation = np.array(self.assumptions.acceptance_spread)[:, None] * np.array(self.spreads)
         part = np.clip(deviation**2 / (mean * (1.0 - mean)), 1e-6, 0.9)  # of the variance that no law exceeds
         concentration = 1.0 / part - 1.0
@@ -224,7 +224,7 @@ class Filter(Estimator):
         return np.clip(np.exp(mixed / self.moment), 0.0, 1.0)
 
 
-SERIES_FROM = 30.0  # Stirling's series with three terms is exact to rounding from here on
+_SERIES_FROM = 30.0  # Stirling's series with three terms is exact to rounding from here on
 
 
 def _stirling_tail(x: FloatArray) -> FloatArray:
@@ -241,13 +241,13 @@ def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
     """
     from scipy.special import gammaln  # late: it takes as long to import as all of this package
 
-    start = np.maximum(x, SERIES_FROM)
+    start = np.maximum(x, _SERIES_FROM)
     series = (
         (start - 0.5) * np.log1p(steps / start)
         + steps * (np.log(start + steps) - 1.0)
         + (_stirling_tail(start + steps) - _stirling_tail(start))
     )
-    return np.where(x < SERIES_FROM, gammaln(x + steps) - gammaln(x), series)
+    return np.where(x < _SERIES_FROM, gammaln(x + steps) - gammaln(x), series)
 
 
 def log_likelihood(a: FloatArray, b: FloatArray, hits: FloatArray, misses: FloatArray) -> FloatArray:
@@ -281,7 +281,7 @@ class LastReport(Estimator):
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelEstimator(Estimator):
+class _ChannelEstimator(Estimator):
     """From a report d rounds old to r now, by way of the power gain (ours).
 
     A hidden H̄ is the running average of the user's reported gains, shrunk to the middle of the scenario's range:
@@ -326,7 +326,7 @@ class ChannelEstimator(Estimator):
 
 
 @dataclass(frozen=True, eq=False)
-class Mmse(ChannelEstimator):
+class Mmse(_ChannelEstimator):
     """r of the expected gain H̄ + ρ^{2d} (H − H̄): the least mean square error of the gain, not of r (ours)."""
 
     @override
@@ -335,7 +335,7 @@ class Mmse(ChannelEstimator):
 
 
 @dataclass(frozen=True, eq=False)
-class Quantile(ChannelEstimator):
+class Quantile(_ChannelEstimator):
     """r that the channel stays below with a given probability, by the law of the gain given the report (ours).
 
     Parameters
@@ -379,7 +379,7 @@ class Gradient(Estimator):
 
     @override
     def estimate(self, observed: Observed) -> FloatArray:
-        return 1.0 / np.maximum(visible("gradient", observed, "throughput"), self.floor)
+        return 1.0 / np.maximum(_visible("gradient", observed, "throughput"), self.floor)
 
 
 @dataclass(frozen=True, eq=False)

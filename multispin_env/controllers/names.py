@@ -196,7 +196,7 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     made_of: list[Any] = [controller_maker(base)]
     made_of += [*map(MODIFIERS.load, changes), *map(ESTIMATORS.load, parsed.estimators)]
     besides = () if parsed.knows_truth else ("assumptions",)
-    own, *others = options_by_part(f"controller {name!r}", made_of, options, *besides)
+    own, *others = _options_by_part(f"controller {name!r}", made_of, options, *besides)
     controller = made_of[0](scenario, **own)
     for modifier, chosen in zip(made_of[1 : 1 + len(changes)], others, strict=False):
         controller = modifier(scenario, controller, **chosen)
@@ -215,7 +215,7 @@ def modified(controller: Controller[Any, Any], names: Sequence[str]) -> Controll
     return controller
 
 
-def options_by_part(
+def _options_by_part(
     owner: str, parts: Sequence[Callable[..., Any]], options: Mapping[str, Any], *besides: str
 ) -> list[dict[str, Any]]:
     """Options of each class or function that makes a part of ``owner``; ``TypeError`` for one of none or of several.

@@ -78,9 +78,9 @@ class PlugIn:
         check_instance("observed", seen, Observed, "an Observed or a ContinuousObserved")
         if np.ndim(seen.draft_time) == 1:  # one copy without its axis
             return self(observed[None])[0]
-        check_observed(self.base.scenario, seen)
+        _check_observed(self.base.scenario, seen)
         estimates = self.take(seen)
-        channel, acceptance = estimates.get("spectral_efficiency"), acceptance_of(seen, estimates)
+        channel, acceptance = estimates.get("spectral_efficiency"), _acceptance_of(seen, estimates)
         base = self.base
         if "weights" in estimates:
             assert isinstance(base, WeightedController)  # as at construction
@@ -126,7 +126,7 @@ class PlugIn:
                 estimator.reset(given)
 
 
-def acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:
+def _acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:
     """Acceptance (n, K) as it was estimated, else as it is seen; ``ValueError`` where it is neither."""
     if "acceptance_rate" in estimates:
         return estimates["acceptance_rate"]
@@ -136,7 +136,7 @@ def acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> F
     return observed.acceptance_rate
 
 
-def check_observed(scenario: Scenario, observed: Observed) -> None:
+def _check_observed(scenario: Scenario, observed: Observed) -> None:
     """``ValueError`` for arrays of other shapes than (n, K), or values that no round gives."""
     shape = (len(observed.draft_time), scenario.num_users)
     for field in fields(observed):

@@ -23,10 +23,10 @@ Observation = dict[str, NDArray[np.float32]]
 LARGEST_FADE = 64.0
 """H / H̄ never exceeds it: the largest standard exponential that NumPy can draw is below 45."""
 
-SHARED_BOUND = 20.0
+_SHARED_BOUND = 20.0
 """|log10| of the shared quantities must stay below it."""
 
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 """Slack of the bounds for the rounding to float32."""
 
 SHARED = "shared"
@@ -35,7 +35,7 @@ SHARED = "shared"
 ROUNDS, TOKENS = 16.0, 64.0
 """Steps of a request, and tokens of one, that count as one half."""
 
-PROMPT, REQUESTS, BATCHES = 256.0, 4.0, 4.0
+_PROMPT, _REQUESTS, _BATCHES = 256.0, 4.0, 4.0
 """The same of prompt tokens, of requests that wait, and of batches from the next to the aim."""
 
 SLACK = 16.0
@@ -44,7 +44,7 @@ SLACK = 16.0
 MIDDLE = 4
 """Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
 
-NEARLY_ONE = 1.0 - 2.0**-24
+_NEARLY_ONE = 1.0 - 2.0**-24
 """The largest float32 below 1; more is for ever."""
 
 
@@ -87,7 +87,7 @@ def _count(field: str, half: float) -> Entry:
     return Entry(
         field,
         lambda codec, x: x / (x + half),
-        lambda codec, x: np.rint(half * x / (1.0 - np.minimum(x, NEARLY_ONE))).astype(np.int64),
+        lambda codec, x: np.rint(half * x / (1.0 - np.minimum(x, _NEARLY_ONE))).astype(np.int64),
     )
 
 
@@ -105,7 +105,7 @@ def _time(field: str) -> Entry:
     """x / (x + T_ver) of a time x ≥ 0."""
 
     def decode(codec: "ObservationCodec", x: FloatArray) -> FloatArray:
-        time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, 1e-300, NEARLY_ONE) - 1.0)
+        time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, 1e-300, _NEARLY_ONE) - 1.0)
         return np.where(x > 0.0, time, 0.0)
 
     def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
@@ -122,7 +122,7 @@ def _until(field: str) -> Entry:
         return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 where it is infinite
 
     def decode(codec: "ObservationCodec", x: FloatArray) -> FloatArray:
-        size = np.minimum(np.abs(x), NEARLY_ONE)
+        size = np.minimum(np.abs(x), _NEARLY_ONE)
         time = SLACK * codec.scenario.verification_time * size / (1.0 - size)
         return np.where(x >= 1.0, np.inf, np.copysign(time, x))
 
@@ -174,18 +174,18 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "cycle": _time("cycle_age"),
         "aim": Entry(
             "batches_to_aim",
-            lambda codec, x: x / (np.abs(x) + BATCHES),
-            lambda codec, x: np.rint(BATCHES * x / (1.0 - np.minimum(np.abs(x), NEARLY_ONE))).astype(np.int64),
+            lambda codec, x: x / (np.abs(x) + _BATCHES),
+            lambda codec, x: np.rint(_BATCHES * x / (1.0 - np.minimum(np.abs(x), _NEARLY_ONE))).astype(np.int64),
             _both_signs,
         ),
         # of requests that end
         "wanted": _count("wanted", TOKENS),
         "answer": _count("output", TOKENS),
-        "prompt": _count("prompt", PROMPT),
+        "prompt": _count("prompt", _PROMPT),
         "waited": _time("waited"),
         "first_due": _until("first_due_in"),
         "due": _until("due_in"),
-        "queue": _count("queue", REQUESTS),
+        "queue": _count("queue", _REQUESTS),
     }
 )
 """Entries beside ``shared``."""
@@ -207,7 +207,7 @@ COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
 
 
 @dataclass(frozen=True)
-class Shared:
+class _Shared:
     """Numbers of the entry ``shared``: logarithms of those that stay, then those that change from step to step."""
 
     quantities: str  # of ``constants``, before the logarithm
@@ -260,30 +260,30 @@ def _waiting(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
     return np.asarray(waiting / (waiting + codec.scenario.num_users))
 
 
-SHARED_OF_ROUNDS = Shared(
+_SHARED_OF_ROUNDS = _Shared(
     "T_ver/T̄, K, K Q/(B r̄ T̄)",
     lambda codec: [*_of_system(codec), *_longer_passes(codec)],
 )
-SHARED_AHEAD = Shared(
+_SHARED_AHEAD = _Shared(
     "T_ver/T̄, K, K Q/(B r̄ T̄), ρ T_ver/K",
     lambda codec: [*_of_system(codec), _price(codec), *_longer_passes(codec)],
 )
-SHARED_WITHOUT_BARRIER = Shared(
+_SHARED_WITHOUT_BARRIER = _Shared(
     "T_ver/T̄, K, K Q/(B r̄ T̄), V(1)/T̄, ρ T_ver/K",
     _with_price,
     (_pending,),
 )
-SHARED_WITH_REQUESTS = replace(
-    SHARED_WITHOUT_BARRIER,
+_SHARED_WITH_REQUESTS = replace(
+    _SHARED_WITHOUT_BARRIER,
     changing=(_pending, _busy, _waiting),
 )
 
 
-Seen = Observed | SystemState | ContinuousState | ContinuousObserved
+_Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 """What an observation may be made of."""
 
 
-def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
+def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:
     """Fields of the entries, arrays (..., K) in physical units."""
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state)
@@ -328,10 +328,10 @@ class ObservationCodec:
     belief: Filter | None = None  # says what acceptance may be where it is hidden without the barrier
 
     def __post_init__(self) -> None:
-        if not (np.abs(self.constants) < SHARED_BOUND).all():
+        if not (np.abs(self.constants) < _SHARED_BOUND).all():
             quantities = f"log10 of {self.shared.quantities}"
             raise ValueError(
-                f"scenario: expected magnitudes below {SHARED_BOUND:g} of {quantities}, got {self.constants.tolist()}"
+                f"scenario: expected magnitudes below {_SHARED_BOUND:g} of {quantities}, got {self.constants.tolist()}"
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -339,19 +339,19 @@ class ObservationCodec:
         return type(self), (self.scenario, self.shown, self.rho, self.belief)
 
     @cached_property
-    def shared(self) -> Shared:
+    def shared(self) -> _Shared:
         """Numbers of ``shared``."""
         if "wanted" in self.shown:
-            return SHARED_WITH_REQUESTS
+            return _SHARED_WITH_REQUESTS
         if "phase" in self.shown:
-            return SHARED_WITHOUT_BARRIER
-        return SHARED_AHEAD if "head_start" in self.shown else SHARED_OF_ROUNDS
+            return _SHARED_WITHOUT_BARRIER
+        return _SHARED_AHEAD if "head_start" in self.shown else _SHARED_OF_ROUNDS
 
     @cached_property  # read at every step
     def entries(self) -> dict[str, Entry]:
         """Entries beside ``shared``."""
         entries = {key: ENTRIES[key] for key in self.shown}
-        if self.shared is SHARED_WITH_REQUESTS:
+        if self.shared is _SHARED_WITH_REQUESTS:
             entries["phase"] = _PHASE_OR_IDLE
         return entries
 
@@ -373,7 +373,7 @@ class ObservationCodec:
     @property
     def spread(self) -> float:
         """Largest |T_k / T̄ − 1|."""
-        return self.scenario.draft_time_spread + ROUNDING
+        return self.scenario.draft_time_spread + _ROUNDING
 
     @cached_property
     def reference_efficiency(self) -> float:
@@ -385,7 +385,7 @@ class ObservationCodec:
     def best_channel(self) -> float:
         """Largest r_k / r̄."""
         best_gain = np.array(self.scenario.mean_gain_high * LARGEST_FADE)
-        return float(spectral_efficiency(self.scenario, best_gain)) / self.reference_efficiency * (1.0 + ROUNDING)
+        return float(spectral_efficiency(self.scenario, best_gain)) / self.reference_efficiency * (1.0 + _ROUNDING)
 
     @cached_property  # read at every step, and the same at all of them
     def constants(self) -> FloatArray:
@@ -401,9 +401,9 @@ class ObservationCodec:
             for key, entry in self.entries.items()
         }
         size = len(self.constants) + len(self.shared.changing)
-        return spaces.Dict({**boxes, SHARED: spaces.Box(-SHARED_BOUND, SHARED_BOUND, (size,), np.float32)})
+        return spaces.Dict({**boxes, SHARED: spaces.Box(-_SHARED_BOUND, _SHARED_BOUND, (size,), np.float32)})
 
-    def encode(self, seen: Seen) -> Observation:
+    def encode(self, seen: _Seen) -> Observation:
         """Observation (..., numbers) of what is seen (..., K), in the order of the space, which sorts by name."""
         fields = fields_of(seen)
         arrays = {key: self.encode_entry(key, fields[entry.field]) for key, entry in self.entries.items()}
@@ -423,7 +423,7 @@ class ObservationCodec:
             shared[..., place] = number(self, state)
         return shared
 
-    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Seen:
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> _Seen:
         """What is seen in an observation, to the precision of float32; counts are exact.
 
         An `Observed`; without the barrier the state, or a `ContinuousObserved` where parts of it are hidden. Batches

@@ -59,7 +59,7 @@ class Row:
 
 
 def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of how users share the throughput; rows have `stats_details`."""
+    """Header and lines of the table of how users share the throughput; rows have `_stats_details`."""
     shares = (f"user's {q} %" for q in QUANTILES)
     header = ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index", *shares)
     lines = [
@@ -76,7 +76,7 @@ def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
 
 
 def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of what becomes of requests; rows have `stats_details` of such an environment.
+    """Header and lines of the table of what becomes of requests; rows have `_stats_details` of such an environment.
 
     The least device's number is tokens in time/s. Latencies are means over episodes of the quantiles of each.
     """
@@ -156,16 +156,16 @@ def compare_values(
 
 
 def compare_episodes(all_stats: Mapping[str, EpisodeStats], reference: str, metric: str) -> list[Row]:
-    """Compare what contenders earned in the same episodes, by one of `METRICS`; rows have `stats_details`."""
+    """Compare what contenders earned in the same episodes, by one of `METRICS`; rows have `_stats_details`."""
     check_name("metric", metric, METRICS)
     shown = METRICS[metric]
     values = {name: shown.values(stats) for name, stats in all_stats.items()}
     return compare_values(
-        values, reference, shown.has_share, {name: stats_details(one) for name, one in all_stats.items()}
+        values, reference, shown.has_share, {name: _stats_details(one) for name, one in all_stats.items()}
     )
 
 
-def stats_details(stats: EpisodeStats) -> dict[str, float]:
+def _stats_details(stats: EpisodeStats) -> dict[str, float]:
     """Means over episodes of all that they hold, and quantiles of users' throughputs over users and episodes."""
     quantiles = np.percentile(stats.user_throughput, QUANTILES)
     return {

@@ -20,13 +20,13 @@ from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, Observed, SystemState
 
-Agent = Callable[[Observation], NDArray[Any]]
+_Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
 _Named = Controller[Any, Any] | PlugIn
 """A thing with a name."""
 
-Contender = _Named | Policy | Agent
+Contender = _Named | Policy | _Agent
 """Controllers see the true state, plug-ins what may be observed, all others the observations."""
 
 Decide = Callable[[SystemState], Decision]
@@ -93,7 +93,7 @@ def _can_play(name: str, config: EnvConfig) -> bool:
     return bool((length == length[:, :1]).all())
 
 
-def deciding(contender: Contender, base: MultiSpinVectorEnv) -> Agent:
+def deciding(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
     """Observations to actions, by a contender; nothing but a controller gets at the state."""
     if isinstance(contender, Controller):
         return lambda observation: base.encode_action(contender(base.state))

@@ -128,7 +128,7 @@ class Policy:
 MEMORY, NEXT_MEMORY = "memory", "next_memory"
 """Input and output (n, size) of a network that remembers; zeros where episodes begin."""
 
-LARGEST_MEMORY = 65_536
+_LARGEST_MEMORY = 65_536
 """Numbers that a network may remember of a copy: a hundred times what usual ones do."""
 
 
@@ -179,7 +179,7 @@ POLICY, ONNX = "policy.json", "policy.onnx"
 
 KIND = "multispin_env policy"
 
-SCHEMA = 1
+_SCHEMA = 1
 """Version of ``policy.json``; a reader refuses another."""
 
 LARGEST_ONNX = 64 * MIB
@@ -229,14 +229,14 @@ class OnnxNetwork:
 def _network(session: Any, path: Path) -> Network:
     """Network of a `Policy` that onnxruntime runs."""
     options = onnx_runtime().RunOptions()
-    options.log_severity_level = SILENT
+    options.log_severity_level = _SILENT
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}
     if MEMORY not in shapes:
         return OnnxNetwork(session, (OUTPUT,), options)
     size = shapes[MEMORY][-1] if len(shapes[MEMORY]) == 2 else None
-    if not isinstance(size, int) or not 1 <= size <= LARGEST_MEMORY:
+    if not isinstance(size, int) or not 1 <= size <= _LARGEST_MEMORY:
         raise ValueError(
-            f"{path}: {MEMORY}: expected (n, size) with a size of 1 to {LARGEST_MEMORY}, got {shapes[MEMORY]}"
+            f"{path}: {MEMORY}: expected (n, size) with a size of 1 to {_LARGEST_MEMORY}, got {shapes[MEMORY]}"
         )
     return Recurrent(OnnxNetwork(session, (OUTPUT, NEXT_MEMORY), options), size)
 
@@ -245,7 +245,7 @@ def describe(config: EnvConfig, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the content of ``policy.json`` for a policy of this environment with these files, by name."""
     return {
         "kind": KIND,
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
         **config.to_dict(),
         "inputs": list(config.observations.space.spaces),
         "sha256": {name: checksum(content) for name, content in files.items()},
@@ -268,8 +268,8 @@ def read_about(folder: Path) -> dict[str, Any]:
         about: dict[str, Any] = read_json(path)
         if about["kind"] != KIND:
             raise ValueError(f"kind: expected {KIND!r}, got {about['kind']!r}")
-        if about["schema"] != SCHEMA:
-            raise ValueError(f"schema: expected {SCHEMA}, got {about['schema']!r}; export the run again")
+        if about["schema"] != _SCHEMA:
+            raise ValueError(f"schema: expected {_SCHEMA}, got {about['schema']!r}; export the run again")
         if not isinstance(about["sha256"], dict):
             raise ValueError(f"sha256: expected a table of files, got a JSON {type(about['sha256']).__name__}")
         return about
@@ -303,7 +303,7 @@ def onnx_runtime() -> Any:
     return onnxruntime
 
 
-SILENT = 4
+_SILENT = 4
 """Severity of onnxruntime's log above which it prints: its errors are raised too, and print names as they are."""
 
 
@@ -312,7 +312,7 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = SILENT
+    options.log_severity_level = _SILENT
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(_flat(content), options, providers=["CPUExecutionProvider"])

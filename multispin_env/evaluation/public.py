@@ -192,7 +192,7 @@ def compared(cases: Episodes, ledgers: Mapping[str, EpisodeStats], reference: st
 
 
 @dataclass
-class Predictor:
+class _Predictor:
     """A model that predicts actions, as those of Stable-Baselines3: its deterministic ones, and what it remembers."""
 
     model: Any
@@ -216,7 +216,7 @@ def name_of(contender: Any) -> str:
     return contender if isinstance(contender, str) else getattr(contender, "__name__", type(contender).__name__)
 
 
-def by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
+def _by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     """Contenders by their names, each once; ``ValueError`` if two have one name."""
     if isinstance(contenders, Mapping):
         return dict(contenders)
@@ -238,7 +238,7 @@ def as_contender(contender: Any, env: Any) -> Contender:
     if isinstance(contender, Controller | PlugIn):
         return contender
     if callable(getattr(contender, "predict", None)):
-        return Predictor(contender)
+        return _Predictor(contender)
     if isinstance(contender, type) or not callable(contender):
         raise ValueError(f"contenders: expected a name or what decides, got {shown(contender)}")
     return contender  # type: ignore[no-any-return]
@@ -257,7 +257,7 @@ def with_reference(
 
     ``None`` for what is worth comparing, and for the best that is known.
     """
-    entries = by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
+    entries = _by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
     wanted = cases.reference if reference is None else reference
     same = wanted if reference in entries else _same(wanted, entries)
     if same is None:

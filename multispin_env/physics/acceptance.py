@@ -14,7 +14,7 @@ from multispin_env.checks import as_float, check_real, shown
 from multispin_env.physics.tokens import TokenLaw, expected_tokens, tokens_from_exponential
 from multispin_env.scenario import Scenario
 
-END, TASK = 0, 1  # Columns of the uniform variables that `renewed` reads
+_END, TASK = 0, 1  # Columns of the uniform variables that `renewed` reads
 
 
 class Requests(NamedTuple):
@@ -60,9 +60,9 @@ def renewed(requests: Requests, num_tasks: int, mean_rounds: float, fresh: Float
 
     A request ends with probability 1 / ``mean_rounds``, whatever its age, so it lasts a geometric number of rounds ≥ 1;
     the next one is of any task with equal probability. ``fresh`` are uniform variables (..., columns ≥ 2, K), of which
-    `END` and `TASK` are read. Returned are which requests are new, and all of them, with their old rate and place.
+    `_END` and `TASK` are read. Returned are which requests are new, and all of them, with their old rate and place.
     """
-    new: BoolArray = fresh[..., END, :] < 1.0 / mean_rounds
+    new: BoolArray = fresh[..., _END, :] < 1.0 / mean_rounds
     task = np.where(new, uniform_index(fresh[..., TASK, :], num_tasks), requests.task)
     age = np.where(new, 0, requests.age + 1)
     return new, requests._replace(task=task, age=age)
@@ -150,7 +150,7 @@ def _table(rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArr
 BY_TASK = ByTask()
 
 
-QUANTILE = 2  # Column of the uniform variable that gives a new request its rate
+_QUANTILE = 2  # Column of the uniform variable that gives a new request its rate
 
 
 def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
@@ -214,7 +214,7 @@ class ByRequest(Acceptance):
     @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         mean, spread = self.prior(scenario)
-        rate = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :])
+        rate = beta_quantile(mean[task], spread[task], fresh[..., _QUANTILE, :])
         return new_requests(task, rate, np.zeros(task.shape, dtype=np.int64))
 
     @override
@@ -224,7 +224,7 @@ class ByRequest(Acceptance):
         new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
         mean, spread = self.prior(scenario)
         task, rate = requests.task[new], requests.rate.copy()
-        rate[new] = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :][new])
+        rate[new] = beta_quantile(mean[task], spread[task], fresh[..., _QUANTILE, :][new])
         return requests._replace(rate=rate)
 
     @override

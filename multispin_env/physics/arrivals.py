@@ -76,7 +76,7 @@ def make_arrivals(name: str, **options: Any) -> Arrivals:
     return make_part(ARRIVALS, name, options)
 
 
-GapSource = Callable[[int], FloatArray]
+_GapSource = Callable[[int], FloatArray]
 """Gives the next rows of gaps (rows, K) in s; asking for a + b rows equals asking for a, then for b."""
 
 
@@ -89,7 +89,7 @@ class GapArrivals(Arrivals):
     own_output: ClassVar[float | None] = None
 
     @abstractmethod
-    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
         """Gaps of one episode, as an object that can be copied, for devices with these requests/s (K,)."""
 
     @override
@@ -97,14 +97,14 @@ class GapArrivals(Arrivals):
         if lengths is None:
             raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
         times, sizes = rng.spawn(2)
-        return WithLengths(self.gaps(times, rate), lengths, sizes, len(rate))
+        return _WithLengths(self.gaps(times, rate), lengths, sizes, len(rate))
 
 
 @dataclass
-class WithLengths:
+class _WithLengths:
     """A source of gaps, and of lengths that a law draws."""
 
-    gaps: GapSource
+    gaps: _GapSource
     lengths: Lengths
     rng: np.random.Generator
     num_users: int
@@ -134,7 +134,7 @@ class Gamma(GapArrivals):
         check_real("burstiness", self.burstiness, 1e-3, 1e6)  # with less, nearly all gaps are 0 in float64
 
     @override
-    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
         return _GammaGaps(rng, rate, self.burstiness)
 
 
@@ -161,7 +161,7 @@ class Poisson(GapArrivals):
     """Requests come independently of each other: gaps are exponential."""
 
     @override
-    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
         return partial(_exponential, rng, rate)
 
 
@@ -202,7 +202,7 @@ class Ramp(GapArrivals):
             check_real("phase", self.phase, 0.0, 1.0, open_high=True)
 
     @override
-    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
         phase = rng.random() if self.phase is None else self.phase
         return _RampGaps(rng, rate, self, phase * self.period)
 
@@ -313,7 +313,7 @@ class TraceArrivals(Arrivals):
         begin = devices.random() * self.record.period if self.start is None else float(times[self.start])
         first = int(np.searchsorted(times, begin)) if self.start is None else self.start
         replay = _Replay(devices, self.record, rate, first, begin)
-        return replay if lengths is None else WithLengths(replay.gaps, lengths, sizes, len(rate))
+        return replay if lengths is None else _WithLengths(replay.gaps, lengths, sizes, len(rate))
 
 
 @dataclass

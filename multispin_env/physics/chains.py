@@ -17,7 +17,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
-GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
+_GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
     {
         "greedy": lambda alpha: alpha,
         "shared-seed": lambda alpha: alpha / (2.0 - alpha),
@@ -41,7 +41,7 @@ class ChainRound(NamedTuple):
     hit: BoolArray  # whether these are kept; else they are lost
 
 
-class ChainCycle(NamedTuple):
+class _ChainCycle(NamedTuple):
     """What a cycle brings a device that drafts ahead, arrays (..., K)."""
 
     tokens: FloatArray  # E[N]
@@ -84,7 +84,7 @@ def longest_sent(
 
 def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:
     """Probability h = g α^L that all L tokens are accepted and the server's next one is that of the chain."""
-    probability: FloatArray = GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length
+    probability: FloatArray = _GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length
     return probability
 
 
@@ -122,9 +122,9 @@ def chain_cycle(
     acceptance_rate: FloatArray,
     head_start: FloatArray,
     duration: FloatArray,
-) -> ChainCycle:
+) -> _ChainCycle:
     """What a cycle of ``duration`` seconds with a draft of L tokens brings; arrays are broadcast together."""
-    return ChainCycle(
+    return _ChainCycle(
         expected_tokens(draft_length, acceptance_rate),
         hit_probability(scenario, draft_length, acceptance_rate),
         chain_left(scenario, draft_length, draft_time, head_start, duration),

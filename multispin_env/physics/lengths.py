@@ -12,7 +12,7 @@ from multispin_env.checks import check_real
 from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.registry import LENGTHS, make_part
 
-MOST_MEAN = 1e6  # Tokens of a mean or median length
+_MOST_MEAN = 1e6  # Tokens of a mean or median length
 
 
 @runtime_checkable
@@ -67,9 +67,9 @@ class Geometric(Lengths):
     mean_prompt: float = 0.0
 
     def __post_init__(self) -> None:
-        check_real("mean_output", self.mean_output, 1.0, MOST_MEAN)
+        check_real("mean_output", self.mean_output, 1.0, _MOST_MEAN)
         if self.mean_prompt != 0.0:
-            check_real("mean_prompt", self.mean_prompt, 1.0, MOST_MEAN)
+            check_real("mean_prompt", self.mean_prompt, 1.0, _MOST_MEAN)
 
     @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
@@ -108,8 +108,8 @@ class LogNormal(Lengths):
     sigma_prompt: float = 0.99
 
     def __post_init__(self) -> None:
-        check_real("median_output", self.median_output, 0.0, MOST_MEAN, open_low=True)
-        check_real("median_prompt", self.median_prompt, 0.0, MOST_MEAN)
+        check_real("median_output", self.median_output, 0.0, _MOST_MEAN, open_low=True)
+        check_real("median_prompt", self.median_prompt, 0.0, _MOST_MEAN)
         check_real("sigma_output", self.sigma_output, 0.0, 3.0)  # so lengths stay whole numbers that arrays hold
         check_real("sigma_prompt", self.sigma_prompt, 0.0, 3.0)
 

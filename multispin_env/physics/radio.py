@@ -95,7 +95,7 @@ INDEPENDENT = Independent()
 
 
 @dataclass(frozen=True)
-class Static(Independent):
+class _Static(Independent):
     """Rayleigh fading, drawn once; the gain then stays as it is."""
 
     changes: ClassVar[bool] = False
@@ -107,7 +107,7 @@ class Static(Independent):
         return gain
 
 
-STATIC = Static()
+STATIC = _Static()
 
 
 @dataclass(frozen=True)

@@ -40,13 +40,13 @@ from multispin_env.physics.acceptance import (
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
-PACKAGED = "data/records/acceptance.npz"
+_PACKAGED = "data/records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
 MIN_PLACES = 8  # Fewest places of a prompt: a shorter text would mostly repeat itself
 MOST_PLACES = MOST_NUMBERS  # Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB
 LARGEST_FILE = 16 * MOST_PLACES  # Bytes of a record's file: so many places as float64 and boolean take 9 each
-OVERLAP = "overlap"  # Array of a file that a replay does not need
+_OVERLAP = "overlap"  # Array of a file that a replay does not need
 
 _KINDS = {"task": INTEGERS, "length": INTEGERS, "accept_probability": FLOATS, "accepted": BOOLEANS}
 
@@ -200,21 +200,21 @@ def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArr
     ``None`` for a file that does not say it; ``ValueError`` for numbers of a wrong type, count or value.
     """
     with _file(path) as content:
-        if not has_array(content, OVERLAP):
+        if not has_array(content, _OVERLAP):
             return None
-        overlap = np.asarray(read_arrays(content, {OVERLAP: FLOATS})[OVERLAP], dtype=np.float64)
-        _check_probabilities(OVERLAP, len(records.probability), overlap)
+        overlap = np.asarray(read_arrays(content, {_OVERLAP: FLOATS})[_OVERLAP], dtype=np.float64)
+        _check_probabilities(_OVERLAP, len(records.probability), overlap)
         return overlap
 
 
 @contextmanager
 def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
     """Content of a record's file, which errors about it name."""
-    content = packaged(PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
+    content = packaged(_PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
     try:
         yield content
     except ValueError as error:
-        raise ValueError(f"{PACKAGED if path is None else path}: {error}") from None
+        raise ValueError(f"{_PACKAGED if path is None else path}: {error}") from None
 
 
 def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
@@ -228,12 +228,12 @@ def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
         "accept_probability": records.probability.astype(np.float16),
         "accepted": records.accepted,
     }
-    return archive_of(arrays if overlap is None else arrays | {OVERLAP: overlap.astype(np.float16)})
+    return archive_of(arrays if overlap is None else arrays | {_OVERLAP: overlap.astype(np.float16)})
 
 
 ENDLESS = np.iinfo(np.int64).max  # Run of a prompt that accepts everything
 FITTED_LENGTHS = np.arange(1, 17)  # Draft lengths that the rate of a prompt is fitted to
-FITTED_ROUNDS = 16  # Rounds from each place that the rate of a prompt is fitted to
+_FITTED_ROUNDS = 16  # Rounds from each place that the rate of a prompt is fitted to
 
 
 def advance(records: Records, place: IntArray, tokens: FloatArray | IntArray) -> IntArray:
@@ -258,7 +258,7 @@ def accepted_runs(records: Records) -> IntArray:
 
 
 @lru_cache(maxsize=8)
-def expected_table(records: Records, longest: int) -> FloatArray:
+def _expected_table(records: Records, longest: int) -> FloatArray:
     """E[N] = 1 + Σ_{l=1..L} β_t ⋯ β_{t+l−1} from each place t, (N, longest + 1) with column L."""
     place = np.arange(len(records.probability))
     following = advance(records, place, np.ones_like(place))
@@ -294,17 +294,17 @@ def prompt_rates(records: Records) -> FloatArray:
 @lru_cache(maxsize=8)
 def replayed_expectations(records: Records) -> FloatArray:
     """Mean expected tokens of a replayed round, for each L of `FITTED_LENGTHS` and each prompt, (lengths, P)."""
-    table, runs = expected_table(records, int(FITTED_LENGTHS[-1])), accepted_runs(records)
+    table, runs = _expected_table(records, int(FITTED_LENGTHS[-1])), accepted_runs(records)
     lengths = FITTED_LENGTHS[:, None]
     place = np.broadcast_to(np.arange(len(runs)), (len(lengths), len(runs)))
     total = np.zeros(place.shape)
-    for _ in range(FITTED_ROUNDS):
+    for _ in range(_FITTED_ROUNDS):
         total += table[place, lengths]
         place = advance(records, place, np.minimum(runs[place], lengths) + 1)
-    return np.add.reduceat(total, records.start, axis=1) / (records.length * FITTED_ROUNDS)
+    return np.add.reduceat(total, records.start, axis=1) / (records.length * _FITTED_ROUNDS)
 
 
-PROMPT, PLACE = 2, 3  # Columns of the uniform variables that choose where a new request starts
+_PROMPT, _PLACE = 2, 3  # Columns of the uniform variables that choose where a new request starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,7 +344,7 @@ class Recorded(Acceptance):
     @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         self._check_tasks(scenario)
-        place = self._random_place(task, fresh[..., PROMPT, :], fresh[..., PLACE, :])
+        place = self._random_place(task, fresh[..., _PROMPT, :], fresh[..., _PLACE, :])
         return new_requests(task, self._rates(place), place)
 
     @override
@@ -354,7 +354,7 @@ class Recorded(Acceptance):
         self._check_tasks(scenario)
         new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
         place = advance(self.records, requests.position, tokens)
-        place[new] = self._random_place(requests.task[new], fresh[..., PROMPT, :][new], fresh[..., PLACE, :][new])
+        place[new] = self._random_place(requests.task[new], fresh[..., _PROMPT, :][new], fresh[..., _PLACE, :][new])
         return requests._replace(rate=self._rates(place), position=place)
 
     @override
@@ -364,7 +364,7 @@ class Recorded(Acceptance):
     def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:
         """E[N] = 1 + Σ_l β_t ⋯ β_{t+l−1} at the places t of the requests, (..., K)."""
         size = 1 << (int(np.max(draft_length, initial=32)) - 1).bit_length()  # of the table, which doubles as needed
-        return expected_table(self.records, size)[requests.position, draft_length]
+        return _expected_table(self.records, size)[requests.position, draft_length]
 
     @override
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:

@@ -17,15 +17,15 @@ from multispin_env.checks import check_name, cut, shown
 from multispin_env.files import MIB
 from multispin_env.npz import INTEGERS, MOST_NUMBERS, packaged, read_arrays, read_file
 
-PACKAGED = "data/records/requests.npz"
+_PACKAGED = "data/records/requests.npz"
 PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db615"
 
 TRACES = {"azure-chat": "conv_", "azure-code": "code_"}
 """Traces of the package, and how the names of their arrays begin in its file."""
 
 LARGEST_FILE = 32 * MIB  # Bytes of a file of requests: a million rows
-LONGEST_TIME = 1e9  # Seconds from the first request to the last, 31 years: so microseconds stay exact in float64
-MOST_TOKENS = 1e9  # Of a prompt or an answer
+_LONGEST_TIME = 1e9  # Seconds from the first request to the last, 31 years: so microseconds stay exact in float64
+_MOST_TOKENS = 1e9  # Of a prompt or an answer
 
 _COLUMNS = ("arrived_at", "prompt", "output")
 
@@ -115,13 +115,13 @@ def _times(given: FloatArray) -> FloatArray:
     before = np.concatenate([given[:1], given[:-1]])
     _check_rows("arrived_at", given, given >= before, "a time no earlier than that of the row before")
     times = given - given[0]
-    _check_rows("arrived_at", given, times <= LONGEST_TIME, f"at most {LONGEST_TIME:g} s after the first row")
+    _check_rows("arrived_at", given, times <= _LONGEST_TIME, f"at most {_LONGEST_TIME:g} s after the first row")
     return np.rint(times * 1e6) / 1e6
 
 
 def _tokens(name: str, given: FloatArray, low: int) -> IntArray:
-    whole = (given >= low) & (given <= MOST_TOKENS) & (given == np.floor(given))
-    _check_rows(name, given, whole, f"an integer in {low}..{MOST_TOKENS:.0f}")
+    whole = (given >= low) & (given <= _MOST_TOKENS) & (given == np.floor(given))
+    _check_rows(name, given, whole, f"an integer in {low}..{_MOST_TOKENS:.0f}")
     return given.astype(np.int64)
 
 
@@ -176,13 +176,13 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
 
 @cache
 def _packaged(name: str) -> RequestTrace:
-    return _from_npz(packaged(PACKAGED, PACKAGED_SHA256), TRACES[name])
+    return _from_npz(packaged(_PACKAGED, PACKAGED_SHA256), TRACES[name])
 
 
 def _from_npz(content: bytes, prefix: str = "") -> RequestTrace:
     names = [f"{prefix}{name}" for name in ("gap_us", "prompt", "output")]
     gap, prompt, output = read_arrays(content, dict.fromkeys(names, INTEGERS)).values()
-    longest = int(LONGEST_TIME * 1e6) // MOST_NUMBERS  # so that their sum can not run over
+    longest = int(_LONGEST_TIME * 1e6) // MOST_NUMBERS  # so that their sum can not run over
     _check_rows(names[0], gap, (gap >= 0) & (gap <= longest), f"microseconds in 0..{longest}")
     _check_rows(names[0], gap[:1], gap[:1] == 0, "0, as nothing comes before")
     return RequestTrace(np.cumsum(gap.astype(np.int64)) / 1e6, prompt, output)

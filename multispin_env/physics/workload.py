@@ -10,8 +10,8 @@ from multispin_env.checks import check_instance, check_plausible, check_real, ch
 from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
-SLOWEST, FASTEST = 1e-9, 1e9  # Requests/s of all devices
-MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead
+_SLOWEST, _FASTEST = 1e-9, 1e9  # Requests/s of all devices
+_MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,11 +204,11 @@ class Workload:
                 raise ValueError(f"rate: expected {expected}, got None")
             return None
         if not isinstance(self.rate, tuple | list):
-            return check_real("rate", self.rate, SLOWEST, FASTEST)
+            return check_real("rate", self.rate, _SLOWEST, _FASTEST)
         if len(self.rate) != 2:
             raise ValueError(f"rate: expected a number or a pair (low, high), got {shown(self.rate)}")
-        low = check_real("rate[0]", self.rate[0], SLOWEST, FASTEST)
-        return low, check_real("rate[1]", self.rate[1], low, FASTEST)
+        low = check_real("rate[0]", self.rate[0], _SLOWEST, _FASTEST)
+        return low, check_real("rate[1]", self.rate[1], low, _FASTEST)
 
 
 @dataclass
@@ -235,8 +235,8 @@ def _checked_shares(shares: Any) -> tuple[float, ...]:
     if not isinstance(shares, tuple | list) or not shares:
         raise ValueError(f"shares: expected a tuple of one number for each device, got {shown(shares)}")
     checked = tuple(check_real(f"shares[{k}]", share, 0.0, open_low=True) for k, share in enumerate(shares))
-    if max(checked) > MOST_UNEQUAL * min(checked):
+    if max(checked) > _MOST_UNEQUAL * min(checked):
         place = checked.index(min(checked))
-        least = f"at least 1/{MOST_UNEQUAL:.0f} of the largest, {max(checked)!r}"
+        least = f"at least 1/{_MOST_UNEQUAL:.0f} of the largest, {max(checked)!r}"
         raise ValueError(f"shares[{place}]: expected {least}, got {checked[place]!r}")
     return checked

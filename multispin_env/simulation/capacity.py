@@ -36,14 +36,14 @@ from multispin_env.solver.problem import ROUNDING, make_problem
 PERCENT = 95.0  # of the requests, or of random states, that have to be within all limits
 COPIES = 64  # of a system; the time of a run grows by less than their number
 MOST_USERS, MOST_COMPUTED = 512, 4096  # devices beyond which none is looked for, by simulation and by formulas
-ENOUGH, MANY = 700, 6000  # requests with which a load may be clearly in time or not, and beyond which no copy is added
-FEWEST = 8  # copies that an interval needs, of those asked for
+_ENOUGH, MANY = 700, 6000  # requests with which a load may be clearly in time or not, and beyond which no copy is added
+_FEWEST = 8  # copies that an interval needs, of those asked for
 FINE = 1.02  # ratio of two loads between which a capacity is not looked for any more
 STEP = 1.3  # from the first load to the next; each step after is the square of the one before
-LOWER = 0.3  # part of the load found that has to be in time too: a share may fall, and rise again with larger batches
+_LOWER = 0.3  # part of the load found that has to be in time too: a share may fall, and rise again with larger batches
 UNITS = {"rate": "requests/s", "users": "devices"}  # what a capacity counts, by what is searched
 
-Rule = str | Callable[[Scenario], Controller[Any, Any]]
+_Rule = str | Callable[[Scenario], Controller[Any, Any]]
 """Name of a controller or of `SERVER_ONLY`, or what makes a controller for a scenario."""
 
 
@@ -83,7 +83,7 @@ class LoadPoint:
         waiting = max(float((self.run.arrivals - self.run.finished - self.run.dropped).sum()), 0.0)
         least = float(self.run.in_time.sum()) / max(ended + waiting, 1.0)
         margin = 6.0 * float(np.sqrt(share * (1.0 - share) / max(ended, 1.0)))
-        return ended >= ENOUGH and (self.share < share - margin or least > share + margin)
+        return ended >= _ENOUGH and (self.share < share - margin or least > share + margin)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -150,7 +150,7 @@ def capacity(
     scenario: Scenario,
     *,
     workload: Workload,
-    controller: Rule = ...,
+    controller: _Rule = ...,
     by: str = ...,
     percent: float = ...,
     copies: int = ...,
@@ -258,7 +258,7 @@ def _by_simulation(
     scenario: Scenario,
     workload: Workload,
     *,
-    controller: Rule = "load-aware",
+    controller: _Rule = "load-aware",
     by: str = "rate",
     percent: float = PERCENT,
     copies: int = COPIES,
@@ -297,7 +297,7 @@ def check_question(workload: Workload, by: str, percent: float, copies: int) -> 
         raise ValueError(f"shares: expected None where the number of devices changes, got {workload.shares}")
 
 
-Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]
+_Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]
 """Controllers for a system. The best counts: the first, or one from which neighbours are worse."""
 
 
@@ -306,7 +306,7 @@ def rule_names() -> tuple[str, ...]:
     return (*controller_names(), *SERVER_ONLY)
 
 
-def candidates_of(rule: Rule) -> Candidates:
+def candidates_of(rule: _Rule) -> _Candidates:
     """What a rule stands for; ``ValueError`` for an unknown name suggests the nearest."""
     if not isinstance(rule, str):
         if isinstance(rule, Controller) or not callable(rule):
@@ -324,7 +324,7 @@ def candidates_of(rule: Rule) -> Candidates:
 class _Trial:
     """Plays one load."""
 
-    candidates: Candidates
+    candidates: _Candidates
     scenario: Scenario
     workload: Workload
     run: Callable[..., ServiceRun]  # `serve` with what does not change
@@ -388,13 +388,13 @@ class _Trial:
         def clear(run: ServiceRun) -> bool:
             return LoadPoint(load, run).clear(self.share)
 
-        few = max(2, int(np.ceil(1.5 * ENOUGH / requests)))
+        few = max(2, int(np.ceil(1.5 * _ENOUGH / requests)))
         if 4 * few <= self.copies:  # it pays
             point = LoadPoint(load, self.run(controller, workload, copies=few, horizon=horizon, enough=clear))
             if point.clear(self.share):
                 return point
         if not self.near:
-            self.near = min(self.copies, max(FEWEST, int(np.ceil(MANY / requests))))
+            self.near = min(self.copies, max(_FEWEST, int(np.ceil(MANY / requests))))
         return LoadPoint(load, self.run(controller, workload, copies=self.near, horizon=horizon, enough=clear))
 
     def beyond(self, load: float, factor: float) -> float:
@@ -446,7 +446,7 @@ def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list
         return points[load].share >= trial.share
 
     low, high = _bracket(trial, meets, trial.first())
-    if low > 0.0 and not meets(lower := trial.beyond(low, LOWER)):
+    if low > 0.0 and not meets(lower := trial.beyond(low, _LOWER)):
         low, high = _bracket(trial, meets, lower)
     wide = np.inf  # ratio of the two before
     while np.isfinite(high) and low > 0.0:

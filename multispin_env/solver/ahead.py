@@ -26,15 +26,15 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import Problem
 
-WINDOWS, FINER = 10, 16  # times φ that drafts may take; and of them between the neighbours of the best
+_WINDOWS, _FINER = 10, 16  # times φ that drafts may take; and of them between the neighbours of the best
 PARTS = (1.0, 0.4, 0.1)  # λ / (ρ' φ)
-LATE = 1e9  # stands for the infinite share of a device that drafts too long
+_LATE = 1e9  # stands for the infinite share of a device that drafts too long
 COMMON = 24  # lengths for all that the goodput is estimated from
-LEAST_PART = 0.05  # of ρ that a second costs at least, in starts
-CUT = 6  # starts of padded passes that are tried with every longest draft
-MOVERS = 6  # single moves of an instance that are tried in pairs
-MOST_STEPS = 60
-LEAST_GAIN = 1e-12  # part by which a move has to improve
+_LEAST_PART = 0.05  # of ρ that a second costs at least, in starts
+_CUT = 6  # starts of padded passes that are tried with every longest draft
+_MOVERS = 6  # single moves of an instance that are tried in pairs
+_MOST_STEPS = 60
+_LEAST_GAIN = 1e-12  # part by which a move has to improve
 ENTRIES = 60_000  # lengths of candidates that are priced together: their arrays stay in the cache
 
 
@@ -100,7 +100,7 @@ class AheadRound:
 def best_lengths(rounds: AheadRound) -> IntArray:
     """Lengths (n, K) that are worth most, or nearly."""
     count, users = rounds.head_start.shape
-    rows = max(1, ENTRIES // (users * WINDOWS * len(PARTS)))
+    rows = max(1, ENTRIES // (users * _WINDOWS * len(PARTS)))
     parts = [_best_lengths(rounds.rows(slice(first, first + rows))) for first in range(0, count, rows)]
     return np.concatenate(parts) if parts else np.zeros((0, users), dtype=np.int64)
 
@@ -110,12 +110,12 @@ def _best_lengths(rounds: AheadRound) -> IntArray:
     parts = np.broadcast_to(PARTS, (len(windows[0]), len(PARTS))).T
     candidates = _starts(rounds, windows, parts)
     value = rounds.value(candidates)
-    row, (window, part) = np.arange(len(value)), np.divmod(value.argmax(-1) % (WINDOWS * len(PARTS)), len(PARTS))
-    ends = windows[np.maximum(window - 1, 0), row], windows[np.minimum(window + 1, WINDOWS - 1), row]
-    finer = _starts(rounds, _between(*ends, FINER), parts[part, row][None])
+    row, (window, part) = np.arange(len(value)), np.divmod(value.argmax(-1) % (_WINDOWS * len(PARTS)), len(PARTS))
+    ends = windows[np.maximum(window - 1, 0), row], windows[np.minimum(window + 1, _WINDOWS - 1), row]
+    finer = _starts(rounds, _between(*ends, _FINER), parts[part, row][None])
     candidates, value = np.concatenate([candidates, finer], 1), np.concatenate([value, rounds.value(finer)], 1)
     if rounds.problem.padded:  # starts do not know what the longest draft costs
-        some = np.argsort(-value, -1, kind="stable")[:, :CUT]
+        some = np.argsort(-value, -1, kind="stable")[:, :_CUT]
         candidates = _cut(rounds, np.take_along_axis(candidates, some[..., None], 1))
         value = rounds.value(candidates)
     return _improved(rounds, candidates[row, value.argmax(-1)])
@@ -145,7 +145,7 @@ def _second(rounds: AheadRound, lengths: IntArray, time: FloatArray) -> FloatArr
     left = chain_left(rounds.scenario, lengths, each, rounds.head_start, time[..., None])
     grows = rounds.hits.gain(lengths) * ((left > 0.0) & (left < rounds.scenario.max_draft_length))
     growth: FloatArray = rounds.chain_weight * np.add.reduce(grows, -1) / each.shape[-1]
-    return rounds.rho * np.maximum(1.0 - growth, LEAST_PART)
+    return rounds.rho * np.maximum(1.0 - growth, _LEAST_PART)
 
 
 def _best_alone(
@@ -157,7 +157,7 @@ def _best_alone(
     lengths = np.broadcast_to(np.arange(int(high.max()) + 1)[:, None, None], (int(high.max()) + 1, *low.shape))
     room = latency[:, None] - drafting_time(rounds.scenario, lengths, problem.draft_time, chain)
     fits = room > 0.0
-    share = np.where(fits, problem.token_time * lengths / np.where(fits, room, 1.0), LATE)
+    share = np.where(fits, problem.token_time * lengths / np.where(fits, room, 1.0), _LATE)
     worth = problem.expected(lengths)
     if not problem.padded:
         worth -= (second * problem.lines[-1, 1])[:, None] * lengths
@@ -173,7 +173,7 @@ def _windows(problem: Problem) -> FloatArray:
     first = 0.02 * problem.draft_time.min(-1) + 0.2 * together
     last = problem.high.max(-1) * (problem.draft_time.max(-1) + together)
     last = np.maximum(last, 2.0 * problem.draft_time.max(-1))  # the first tokens may take so long
-    return _between(first, last, WINDOWS)
+    return _between(first, last, _WINDOWS)
 
 
 def _between(first: FloatArray, last: FloatArray, count: int) -> FloatArray:
@@ -185,7 +185,7 @@ def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
     lengths = lengths.copy()
     rows = np.arange(len(lengths))
     value = rounds.value(lengths[:, None])[:, 0]
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         tried = _in_range(rounds, lengths[rows], _singles(lengths.shape[-1]))
         worth = rounds.value(tried)
         several = _in_range(rounds, lengths[rows], _several(worth))
@@ -193,7 +193,7 @@ def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
             several = np.concatenate([several, _cut(rounds, lengths[rows][:, None])], 1)
         tried, worth = np.concatenate([tried, several], 1), np.concatenate([worth, rounds.value(several)], 1)
         best = np.arange(len(rows)), worth.argmax(-1)
-        better = worth[best] > value + LEAST_GAIN * np.abs(value)
+        better = worth[best] > value + _LEAST_GAIN * np.abs(value)
         if not better.any():
             break
         rows, value, rounds = rows[better], worth[best][better], rounds.rows(better)
@@ -221,7 +221,7 @@ def _several(worth: FloatArray) -> IntArray:
     device the better of both.
     """
     users = worth.shape[-1] // 2
-    singles, movers = _singles(users), np.argsort(-worth, -1, kind="stable")[:, :MOVERS]
+    singles, movers = _singles(users), np.argsort(-worth, -1, kind="stable")[:, :_MOVERS]
     one, other = np.triu_indices(movers.shape[-1], 1)
     changes = [singles[movers[:, one]] + singles[movers[:, other]]]
     more, less = worth[:, :users], worth[:, users:]

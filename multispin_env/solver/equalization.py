@@ -9,7 +9,7 @@ shares of devices whose drafting nearly fills φ keep all digits. Started left o
 overshoots; two lower bounds give the start: the time of one device with the whole budget, and, as 1/(φ − a) is
 convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
 
-`STEPS` steps are taken without asking. As |(1/S)''| δ <= 2 (1/S)', a relative step of ε leaves an error of about
+`_STEPS` steps are taken without asking. As |(1/S)''| δ <= 2 (1/S)', a relative step of ε leaves an error of about
 ε²; the few rows whose last step was larger go on alone. So no row depends on the others of its batch. The last step
 also corrects the shares, to first order in ε and so to all digits.
 
@@ -22,8 +22,8 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 
-STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
-SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
+_STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
+_SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
 
 BLOCK = 32_768
 """Numbers of an array that are solved together: Newton's steps go over them again and again, in the core's cache."""
@@ -32,14 +32,14 @@ _total = np.add.reduce
 """`numpy.sum` without its wrapper. Over the first axis of more than one row it adds one user after the other."""
 
 
-class EqualLatency(NamedTuple):
+class _EqualLatency(NamedTuple):
     """The root and the shares that reach it."""
 
     latency: FloatArray  # φ (...) s
     share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where nobody drafts
 
 
-def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
+def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
     """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
 
     Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole budget. A device with
@@ -48,13 +48,13 @@ def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, t
     return equal_finish(draft_length * draft_time, draft_length * token_time)
 
 
-def equal_finish(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
+def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     """As `equal_latency`, for drafting times L_k T_k, or less with head starts, and upload times c_k L_k (..., K) s."""
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
     if len(drafting) == 1 and drafting.ndim == 2:
         one = _solve_one(drafting[0], uploading[0])
-        return EqualLatency(np.array([one.latency]), one.share[None])
+        return _EqualLatency(np.array([one.latency]), one.share[None])
     shape, users = drafting.shape, drafting.shape[-1]
     drafting, uploading = drafting.reshape(-1, users), uploading.reshape(-1, users)
     latency, share = np.empty(len(drafting)), np.empty(drafting.shape)
@@ -62,10 +62,10 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
     for start in range(0, len(drafting), count):
         rows = slice(start, start + count)
         latency[rows], share[rows] = _solve(drafting[rows], uploading[rows])
-    return EqualLatency(latency.reshape(shape[:-1]), share.reshape(shape))
+    return _EqualLatency(latency.reshape(shape[:-1]), share.reshape(shape))
 
 
-def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
+def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     """Rows (n, K)."""
     if len(drafting) == 1:
         return _solve_one(drafting[0], uploading[0])
@@ -79,10 +79,10 @@ def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
         total = _total(uploading, 0)
     share, decline = np.subtract(uploading, head_start), np.multiply(uploading, head_start)
     delta = np.maximum(np.maximum.reduce(share, 0), total - _total(decline, 0) / total)
-    for _ in range(STEPS):
+    for _ in range(_STEPS):
         step = _newton_step(delta, head_start, uploading, share, decline)
         delta = delta + step
-    unsettled = np.flatnonzero(step > SETTLED * delta)
+    unsettled = np.flatnonzero(step > _SETTLED * delta)
     np.multiply(decline, step, out=decline)
     np.subtract(share, decline, out=share)
     if len(unsettled):
@@ -92,7 +92,7 @@ def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
     latency = slowest + delta
     if np.count_nonzero(idle):
         latency[idle], share[:, idle] = 0.0, 0.0
-    return EqualLatency(latency, share.T)
+    return _EqualLatency(latency, share.T)
 
 
 def _newton_step(
@@ -106,7 +106,7 @@ def _newton_step(
     return used * (used - 1.0) / _total(decline, 0)
 
 
-def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
+def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     """`_solve` for one row (K,), bit for bit: the same sums, with Python's numbers, in memory that is used again."""
     slowest = np.maximum.reduce(drafting)
     head_start = slowest - drafting
@@ -118,9 +118,9 @@ def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
     sums = so_far[:, -1]
     total, weighted = sums.tolist()
     if total == 0.0:
-        return EqualLatency(np.zeros_like(slowest), np.zeros_like(uploading))
+        return _EqualLatency(np.zeros_like(slowest), np.zeros_like(uploading))
     delta = max(float(np.maximum.reduce(uploading - head_start)), total - weighted / total)
-    for _ in range(STEPS):
+    for _ in range(_STEPS):
         np.add(head_start, delta, out=decline)
         np.divide(uploading, decline, out=share)
         np.divide(share, decline, out=decline)
@@ -128,11 +128,11 @@ def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
         used, declined = sums.tolist()
         step = used * (used - 1.0) / declined
         delta = delta + step
-    if step > SETTLED * delta:
+    if step > _SETTLED * delta:
         later, settled = _settled(np.array([delta]), head_start[:, None], uploading[:, None])
-        return EqualLatency(slowest + later[0], settled[:, 0])
+        return _EqualLatency(slowest + later[0], settled[:, 0])
     np.multiply(decline, step, out=decline)
-    return EqualLatency(slowest + delta, share - decline)
+    return _EqualLatency(slowest + delta, share - decline)
 
 
 def _settled(delta: FloatArray, head_start: FloatArray, uploading: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -147,7 +147,7 @@ def _settled(delta: FloatArray, head_start: FloatArray, uploading: FloatArray) -
     for _ in range(200):  # at most 20 were ever needed on the hostile instances of the tests
         step = _newton_step(delta, head_start, uploading, share, decline)
         delta = np.where(going, delta + step, delta)
-        going &= step > SETTLED * delta
+        going &= step > _SETTLED * delta
         if not np.count_nonzero(going):
             break
     share = uploading / (head_start + delta)
@@ -155,6 +155,6 @@ def _settled(delta: FloatArray, head_start: FloatArray, uploading: FloatArray) -
     return (delta[:1], share[:, :1]) if alone else (delta, share)
 
 
-def common_latency(draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
+def common_latency(draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
     """ϑ*, the equal latency of one token for each device, and its shares ([MS] 20, 21); any common L has the same."""
     return equal_latency(np.ones_like(draft_time), draft_time, token_time)

@@ -17,14 +17,14 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
 
-MOVERS = 14  # Single moves of an instance that are tried in pairs
+_MOVERS = 14  # Single moves of an instance that are tried in pairs
 BLOCK = 65_536  # Moves that are priced at once: their arrays stay in the core's cache
-FINALISTS = 16  # Moves that are tested exactly in a round
+_FINALISTS = 16  # Moves that are tested exactly in a round
 
-LEAST_DIVISOR = 1e-150
+_LEAST_DIVISOR = 1e-150
 """Stands in for zero below a fraction bar; numerators reach 1e100 (`problem.HEAVIEST`), and quotients stay finite."""
 
-ROUNDING = 1e-13  # Relative improvement that may be rounding
+_ROUNDING = 1e-13  # Relative improvement that may be rounding
 
 
 class _Moves(NamedTuple):
@@ -68,7 +68,7 @@ def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     """The best move for each instance, and whether it improves; in blocks."""
-    size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(MOVERS)[0])))
+    size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
     if len(lengths) <= size:
         return _block_round(problem, lengths, phi)
     blocks = [slice(start, start + size) for start in range(0, len(lengths), size)]
@@ -85,11 +85,11 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
 
     def estimate(moves: _Moves, *numbers: IntArray) -> FloatArray:
         """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``numbers`` as for `_longer_passes`."""
-        latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
+        latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, _LEAST_DIVISOR)
         return moves.tokens - value * (latency + longer(*numbers))
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
-    movers = _largest(alone, min(MOVERS, 2 * num_users))  # of least estimated loss, which are also tried in pairs
+    movers = _largest(alone, min(_MOVERS, 2 * num_users))  # of least estimated loss, which are also tried in pairs
     first, second = _pairs(len(movers))
     columns = np.arange(len(lengths))
     chosen = _Moves(*(effect[movers, columns] for effect in singles))
@@ -98,7 +98,7 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
     users = movers % num_users
     both[users[first] == users[second]] = -np.inf
     gain = np.concatenate([alone, both])
-    move, row = np.nonzero(_hopeful(gain, ROUNDING * tokens))
+    move, row = np.nonzero(_hopeful(gain, _ROUNDING * tokens))
     if not len(row):
         return lengths, np.zeros(len(lengths), dtype=bool)
     single = move < 2 * num_users
@@ -119,12 +119,12 @@ def _pairs(count: int) -> tuple[IntArray, IntArray]:
 
 
 def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
-    """The `FINALISTS` moves (m, n) of each instance with the largest gains, of those above ``least`` (n,)."""
+    """The `_FINALISTS` moves (m, n) of each instance with the largest gains, of those above ``least`` (n,)."""
     hopeful: BoolArray = gain > least
-    crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > FINALISTS)
+    crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > _FINALISTS)
     if len(crowded):
         part = gain[:, crowded]
-        hopeful[:, crowded] &= part >= np.partition(part, -FINALISTS, 0)[-FINALISTS]
+        hopeful[:, crowded] &= part >= np.partition(part, -_FINALISTS, 0)[-_FINALISTS]
     return hopeful
 
 
@@ -187,9 +187,9 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
 
 def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
     """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding, and in time."""
-    round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + ROUNDING), LEAST_DIVISOR)
+    round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + _ROUNDING), _LEAST_DIVISOR)
     if problem.tpot < np.inf:
-        round_time = np.minimum(round_time, problem.longest_round(candidates) * (1.0 - ROUNDING))
+        round_time = np.minimum(round_time, problem.longest_round(candidates) * (1.0 - _ROUNDING))
     return ready(problem, candidates, round_time)
 
 

@@ -24,21 +24,21 @@ BLOCKS, PIECES = 64, 8
 ENTRIES = 500_000  # Numbers of an array that are worked on at once
 
 
-class Pace(NamedTuple):
+class _Pace(NamedTuple):
     """The shortest time per output token that all devices of n instances can get together."""
 
     tpot: FloatArray  # (n,) s
     length: FloatArray  # (n, K) tokens, that give it
 
 
-def expected_ladder(problem: Problem) -> FloatArray:
+def _expected_ladder(problem: Problem) -> FloatArray:
     """E[N_k | low + j] of every length in range, (n, K, W) with the widest W; ∞ beyond a range."""
     length = problem.low[..., None] + np.arange(int((problem.high - problem.low).max()) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])
     return np.where(length <= problem.high[..., None], tokens, np.inf)
 
 
-def useful_needs(ladder: FloatArray) -> FloatArray:
+def _useful_needs(ladder: FloatArray) -> FloatArray:
     """All numbers v of the ladder (n, K, W) that every device can reach, rising, (n, K W); the largest is repeated."""
     reach = np.where(np.isfinite(ladder), ladder, 0.0).max(-1).min(-1)
     return np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
@@ -53,16 +53,16 @@ def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
     return short
 
 
-def least_pace(problem: Problem, enough: float = 0.0) -> Pace:
+def least_pace(problem: Problem, enough: float = 0.0) -> _Pace:
     """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough`` seconds."""
-    return Pace(*in_chunks(lambda part: _least_pace(part, enough), problem))
+    return _Pace(*in_chunks(lambda part: _least_pace(part, enough), problem))
 
 
-def _least_pace(problem: Problem, enough: float) -> Pace:
+def _least_pace(problem: Problem, enough: float) -> _Pace:
     n = len(problem)
-    ladder = expected_ladder(problem)
-    needs = useful_needs(ladder)
-    best = Pace(np.full(n, np.inf), problem.low.astype(np.float64))
+    ladder = _expected_ladder(problem)
+    needs = _useful_needs(ladder)
+    best = _Pace(np.full(n, np.inf), problem.low.astype(np.float64))
     edges = np.linspace(0, needs.shape[1], BLOCKS + 1).astype(np.int64)
     rows, block = (index.ravel() for index in np.indices((n, BLOCKS)))
     first, last = edges[block], edges[block + 1]
@@ -80,7 +80,7 @@ def _least_pace(problem: Problem, enough: float) -> Pace:
 
 
 def _offer(
-    problem: Problem, ladder: FloatArray, needs: FloatArray, best: Pace, rows: IntArray, place: IntArray
+    problem: Problem, ladder: FloatArray, needs: FloatArray, best: _Pace, rows: IntArray, place: IntArray
 ) -> FloatArray:
     """T (m,) of the least lengths for the numbers at ``place`` (m,) of ``rows`` (m,); ``best`` takes the better."""
     wanted = needs[rows, place]

@@ -66,7 +66,7 @@ ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high
 """Fields of a `Problem` with a row for each instance."""
 
 TINY = 1e-300  # Stands in for zero below a fraction bar or a logarithm
-LIGHTEST, HEAVIEST = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
+_LIGHTEST, HEAVIEST = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
 ROUNDING = 1e-12  # Part of the tokens by which a round may be too short for them
 
 
@@ -194,7 +194,7 @@ def make_problem(
         draft_time=draft_time,
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
-        weights=np.where(weights < LIGHTEST, 0.0, np.minimum(weights, HEAVIEST)).reshape(flat),
+        weights=np.where(weights < _LIGHTEST, 0.0, np.minimum(weights, HEAVIEST)).reshape(flat),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         verification_time=np.full(len(draft_time), constant),
@@ -220,11 +220,11 @@ def checked_problem(
     require("head_start", chain, chain == 0.0, expected)
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)
-    lengths = checked_fixed_length(scenario, fixed_length, shape)
+    lengths = _checked_fixed_length(scenario, fixed_length, shape)
     return make_problem(scenario, state, checked_weights(weights, shape), lengths, tpot)
 
 
-def checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:
+def _checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:
     """Return given lengths as integers of ``shape``; ``ValueError`` where one is out of the scenario's range."""
     if fixed_length is None:
         return None

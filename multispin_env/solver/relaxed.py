@@ -21,11 +21,11 @@ from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
 from multispin_env.solver.stationary import FINER, Charge, Stationary, bracketed_root, cut_point, stationary_point
 
-COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, whose stationary points are coarse
-CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
+_COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, whose stationary points are coarse
+_CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
 
-LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
-WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
+_LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
+_WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
 
 
 class Relaxed(NamedTuple):
@@ -112,11 +112,11 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
     for step in range(30):  # about four are needed
         origin = part.low.sum(-1).astype(np.float64)
         charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
-        at = stationary_point(part, max(tolerance, 1e-2) if step < COARSE_STEPS else tolerance, charge, begin)
+        at = stationary_point(part, max(tolerance, 1e-2) if step < _COARSE_STEPS else tolerance, charge, begin)
         time = charge.time + slope * (at.length.sum(-1) - origin)
         better = goodput(_tokens(part, at.length), np.exp(at.log_latency), time)
         points.keep(rows, at, slope * value[rows])
-        going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < COARSE_STEPS)
+        going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < _COARSE_STEPS)
         value[rows] = better
         rows, part, begin = rows[going], part.rows(going), (at.log_latency[going], at.log_price[going])
         if not len(rows):
@@ -172,10 +172,10 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
     last digits decide some 1e-9 of a token.
     """
     whole = np.round(longest)
-    longest = np.where(np.abs(longest - whole) <= CORNER * whole, whole, longest)
+    longest = np.where(np.abs(longest - whole) <= _CORNER * whole, whole, longest)
     low, high = problem.low, np.minimum(problem.high, longest[:, None])
-    moved = np.where(at.length - low <= CORNER * high, low, at.length)
-    moved = np.where(high - at.length <= CORNER * high, high, moved)
+    moved = np.where(at.length - low <= _CORNER * high, low, at.length)
+    moved = np.where(high - at.length <= _CORNER * high, high, moved)
     constant = np.zeros(len(problem))
     one, two = _priced(problem, at, constant), _priced(problem, at._replace(length=moved), constant)
     better = two.value > one.value
@@ -308,14 +308,14 @@ class Ray(NamedTuple):
     def latencies(self) -> FloatArray:
         """φ of all points, (points, n) s."""
         steps = np.arange(float(self.points))[:, None]
-        return self.latency * np.maximum(self.first + self.spacing * steps, LEAST_FACTOR)
+        return self.latency * np.maximum(self.first + self.spacing * steps, _LEAST_FACTOR)
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # tokens that are never drafted, and absurd numbers
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     """Whole lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
-    They differ from ``around`` (n, K) by less than half a `WINDOW`. At latency φ device k needs the share
+    They differ from ``around`` (n, K) by less than half a `_WINDOW`. At latency φ device k needs the share
     w_k(l) = c_k l / (φ − l T_k) for l tokens, convex in l, while the l-th token gains ω_k α_k^l, decreasing in l, and
     costs κ in the pass. So it is drafted if and only if (ω α^l − κ) (φ − l T) (φ − (l − 1) T) ≥ λ c φ. On the ray λ / φ
     is constant, and with r = (λ / φ) c / (ω α^l − κ) that holds from the latency on at which
@@ -324,7 +324,7 @@ def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
 
     Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
     """
-    width = min(int((problem.high - problem.low).max()), WINDOW)
+    width = min(int((problem.high - problem.low).max()), _WINDOW)
     start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)
     start = np.maximum(start, problem.low)
     length = start + np.arange(1.0, width + 1.0)[:, None, None]
@@ -340,7 +340,7 @@ def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     factor += 2.0 * length - 1.0
     factor *= 0.5 * problem.draft_time / ray.latency[:, None]
     factor /= 1.0 - ratio
-    early = factor <= np.maximum(ray.first, LEAST_FACTOR)[:, None]
+    early = factor <= np.maximum(ray.first, _LEAST_FACTOR)[:, None]
     factor -= ray.first[:, None]
     factor /= ray.spacing[:, None]
     first = np.fmin(np.ceil(factor, out=factor), float(ray.points))

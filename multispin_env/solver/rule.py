@@ -20,11 +20,11 @@ from multispin_env.solver.relaxed import Ray, Relaxed, ray_lengths, relaxed_long
 from multispin_env.solver.search import branch_and_bound
 
 NEAR = np.arange(-2, 3)  # Longest drafts of padded passes that are tried, from the best of the relaxed optima
-RUGGED = 0.4  # Largest T_k over the time left for its upload, from which on the search along the ray is thorough
-RAY_ENTRIES = 65_536  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
+_RUGGED = 0.4  # Largest T_k over the time left for its upload, from which on the search along the ray is thorough
+_RAY_ENTRIES = 65_536  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
 
 
-class Effort(NamedTuple):
+class _Effort(NamedTuple):
     """How thoroughly the ray is searched."""
 
     reach: float  # largest |t|
@@ -34,16 +34,16 @@ class Effort(NamedTuple):
     between: int = 0  # further points to both sides of the best ones, before the next of the first points
 
 
-QUICK = Effort(reach=8.0, points=13, starts=1)
-THOROUGH = Effort(reach=20.0, points=129, starts=4, tokens=1.0)
+_QUICK = _Effort(reach=8.0, points=13, starts=1)
+_THOROUGH = _Effort(reach=20.0, points=129, starts=4, tokens=1.0)
 
-WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
+_WIDE = _Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 
-CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
+_CROWDED = _Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least 256 users: a token of one of them is a smaller part of the round."""
 
-LONG, FARTHEST = 1.0, 4.0
+_LONG, _FARTHEST = 1.0, 4.0
 """Reach of a ray, in units of its origin's φ, from which on only devices within their range count; and the most."""
 
 
@@ -56,7 +56,7 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.tpot == np.inf:
         return _fast_lengths(problem)
     lengths, relaxed = _fast_lengths(replace(problem, tpot=np.inf))
-    return timely_lengths(problem, lengths, relaxed), relaxed
+    return _timely_lengths(problem, lengths, relaxed), relaxed
 
 
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
@@ -66,7 +66,7 @@ def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     return _integer_lengths(problem, relaxed, _thorough(problem)), relaxed
 
 
-def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
+def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
     """Very good lengths that are in time, (n, K); where none are, those of the shortest time per output token.
 
     ``length`` (n, K), good without the TPOT, stays where it is in time; ``relaxed`` knows no TPOT. Where it is late,
@@ -86,11 +86,11 @@ def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> Fl
     return length
 
 
-def _thorough(problem: Problem) -> Effort:
+def _thorough(problem: Problem) -> _Effort:
     """Effort where the goodput along the ray is rugged, as measured for each kind of law."""
     if problem.flat:
-        return THOROUGH
-    return WIDE if problem.low.shape[1] < 256 else CROWDED
+        return _THOROUGH
+    return _WIDE if problem.low.shape[1] < 256 else _CROWDED
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
@@ -108,14 +108,14 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
 
 
-def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
+def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: _Effort) -> FloatArray:
     """The best lengths of the ray; where nobody drafts in the relaxed optimum, nobody should."""
     phi = relaxed.latency[:, None]
     room = np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)  # φ − L T, kept above zero
     busy: BoolArray = np.logical_or.reduce(relaxed.length > 0.0, -1)
-    rugged: BoolArray = np.logical_or.reduce(problem.draft_time > RUGGED * room, -1)
+    rugged: BoolArray = np.logical_or.reduce(problem.draft_time > _RUGGED * room, -1)
     lengths = np.zeros_like(relaxed.length)
-    for rows, effort in ((busy & ~rugged, QUICK), (busy & rugged, thorough)):
+    for rows, effort in ((busy & ~rugged, _QUICK), (busy & rugged, thorough)):
         if rows.all():
             return _search_ray(problem, relaxed, room, effort)
         if rows.any():
@@ -135,8 +135,8 @@ def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
     return Relaxed(length, np.maximum(latency, TINY), price, value, relaxed.slope)
 
 
-def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
-    size = max(1, RAY_ENTRIES // (effort.points * problem.low.shape[1]))
+def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort) -> FloatArray:
+    size = max(1, _RAY_ENTRIES // (effort.points * problem.low.shape[1]))
     if len(problem) <= size:
         lengths, latency = _best_on_ray(problem, relaxed, room, effort)
     else:
@@ -183,7 +183,9 @@ def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> 
         lengths[rows, -1], latency[rows, -1] = part.low, part.latency(part.low[:, None])[:, 0]
 
 
-def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
+def _best_on_ray(
+    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort
+) -> tuple[FloatArray, FloatArray]:
     """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
     finer = effort.between + 1
     ray = _ray(problem, relaxed, room, effort, (effort.points - 1) * finer + 1)
@@ -203,15 +205,15 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
     return lengths, problem.latency(lengths)
 
 
-def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
+def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort, points: int) -> Ray:
     """So many points around the relaxed optimum."""
     length = relaxed.length
     reach = _reach(problem, relaxed, room, effort, 1.0, length > 0.0)
-    if (long := reach > LONG).any():
+    if (long := reach > _LONG).any():
         long &= length.max(-1) > 0.5  # a device drafts
         moved = np.minimum(np.sqrt(12.0) * np.abs(length - np.rint(length)), 1.0)
         shorter = _reach(problem, relaxed, room, effort, moved, np.minimum(length, 1.0))
-        reach = np.where(long, np.clip(shorter, LONG, FARTHEST), reach)
+        reach = np.where(long, np.clip(shorter, _LONG, _FARTHEST), reach)
     price = np.maximum(relaxed.price, TINY)
     return Ray(relaxed.latency, price, relaxed.value * relaxed.slope, 1.0 - reach, 2.0 * reach / (points - 1), points)
 
@@ -220,7 +222,7 @@ def _reach(
     problem: Problem,
     relaxed: Relaxed,
     room: FloatArray,
-    effort: Effort,
+    effort: _Effort,
     moved: FloatArray | float,
     token: FloatArray | BoolArray,
 ) -> FloatArray:

@@ -31,8 +31,8 @@ from multispin_env.solver.windows import (
     slope_range,
 )
 
-LISTED = 32  # Parts with at most this many decisions are listed
-BREADTH = 64  # Parts of an instance that are split in a round
+_LISTED = 32  # Parts with at most this many decisions are listed
+_BREADTH = 64  # Parts of an instance that are split in a round
 BLOCK = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
 
 
@@ -83,12 +83,12 @@ def branch_and_bound(
     tolerance
         Relative gap, at least `windows.SAFETY`: closed where bound ≤ (1 + tolerance) value.
     rounds
-        Most rounds; each splits up to `BREADTH` parts of an instance.
+        Most rounds; each splits up to `_BREADTH` parts of an instance.
     deadline
         `time.monotonic()` at which to stop; one round is always played, so that there is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
-    waiting = roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
+    waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
         waiting = waiting.rows(np.asarray(in_time(problem, lengths))[waiting.instance])
     for _ in range(rounds):
@@ -105,12 +105,12 @@ def branch_and_bound(
 
 
 def _most_promising(nodes: Nodes) -> BoolArray:
-    """The `BREADTH` parts of each instance with the highest bounds."""
+    """The `_BREADTH` parts of each instance with the highest bounds."""
     order = np.lexsort((-nodes.bound, nodes.instance))
     instance = nodes.instance[order]
     first = np.searchsorted(instance, instance, side="left")
     chosen = np.empty(len(nodes), dtype=bool)
-    chosen[order] = np.arange(len(nodes)) - first < BREADTH
+    chosen[order] = np.arange(len(nodes)) - first < _BREADTH
     return chosen
 
 
@@ -124,8 +124,8 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     rest = np.flatnonzero(~few & (nodes.bound > target))
     nodes, critical = nodes.rows(rest), critical[rest]
-    by_user = branch_on_user(nodes, before[rest], target[rest], critical)
-    by_pass = branch_on_pass(incumbent.problem.rows(nodes.instance), nodes)
+    by_user = _branch_on_user(nodes, before[rest], target[rest], critical)
+    by_pass = _branch_on_pass(incumbent.problem.rows(nodes.instance), nodes)
     return split(nodes, candidate[rest], critical, by_user, by_pass)
 
 
@@ -155,7 +155,7 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
     return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))
 
 
-def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
+def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     """Parts that hold every decision of n instances that is better than ``target`` (n,)."""
     if problem.padded:
         every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
@@ -207,9 +207,9 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
 
 
 def few_decisions(nodes: Nodes) -> BoolArray:
-    """Whether the windows of each node (m,) hold at most `LISTED` decisions."""
+    """Whether the windows of each node (m,) hold at most `_LISTED` decisions."""
     digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
-    return digits <= np.log2(LISTED) + 1e-9
+    return digits <= np.log2(_LISTED) + 1e-9
 
 
 def decisions_of(nodes: Nodes) -> Listing:
@@ -234,7 +234,7 @@ def improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listi
     return Listing(instance, lengths[order][first])
 
 
-def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
+def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
     """Whether to split a window: keep to the kind of split that worked, change from one that did not.
 
     ``before``: bounds (m,) of the nodes they come from; ``target``: goodput to beat (m,); ``critical``: users (m,).
@@ -246,7 +246,7 @@ def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critica
     return possible & (np.where(worked, nodes.by_user, ~nodes.by_user) | exhausted)
 
 
-def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
+def _branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
     """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late."""
     law = nodes.law
     if problem.tpot == np.inf:

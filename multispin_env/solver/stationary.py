@@ -22,13 +22,13 @@ from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import SHORTEST, TINY, Problem
 
-FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
-WIDEST = 650.0  # Largest |ln λ|; e to this power still multiplies without overflow
-LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
-COARSE = 1e-2  # Tolerance of λ while φ is not known
+_FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
+_WIDEST = 650.0  # Largest |ln λ|; e to this power still multiplies without overflow
+_LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
+_COARSE = 1e-2  # Tolerance of λ while φ is not known
 FINER = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
-CLOSE = 1e-9  # Finest tolerance of a nested search after an end: below it are the digits that φ − end has lost
-ROUNDING = 1e-14  # of φ, in residuals after an end
+_CLOSE = 1e-9  # Finest tolerance of a nested search after an end: below it are the digits that φ − end has lost
+_ROUNDING = 1e-14  # of φ, in residuals after an end
 _total = np.add.reduce  # `numpy.sum` without its wrapper
 
 
@@ -118,13 +118,13 @@ def cut_point(
     if len(fixed):
         part = problem.rows(fixed)
         latency = equal_latency(part.high, part.draft_time, part.token_time).latency
-        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, SHORTEST)), -WIDEST, True
+        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, SHORTEST)), -_WIDEST, True
     rows = np.flatnonzero(~done)
     if len(rows):
         part, of_part = problem.rows(rows), terms.rows(rows)
         after = _after_an_end(part, of_part, _start(part, of_part.law, of_part.charge.time)[1])
         p[rows], q[rows], done[rows] = _newton(part, of_part, *after, tolerance, _last_end(part, after[0]))
-    return _completed(problem, terms, p, q, done, max(tolerance, CLOSE))
+    return _completed(problem, terms, p, q, done, max(tolerance, _CLOSE))
 
 
 def _completed(
@@ -157,7 +157,7 @@ def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[Float
     while (first < last).any():
         middle = np.minimum((first + last) // 2, ends.shape[-1] - 1)
         p = np.log(ends[rows, middle])
-        q = _price(problem, terms, p, q, COARSE)
+        q = _price(problem, terms, p, q, _COARSE)
         rises = _evaluate(problem, terms, p, q).tilt > 0.0
         open_rows = first < last
         first = np.where(open_rows & rises, middle + 1, first)
@@ -168,7 +168,7 @@ def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[Float
     device = order[rows, at]
     upload = 4.0 * (problem.token_time * problem.high)[rows, device]  # with a quarter of the budget
     p = np.log(end + np.minimum(upload, 0.5 * (np.minimum(after, longest) - end)))
-    return p, _price(problem, terms, p, q, COARSE)
+    return p, _price(problem, terms, p, q, _COARSE)
 
 
 def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
@@ -290,16 +290,16 @@ def _newton(
         enough: FloatArray | float = tolerance
         if end is not None:
             beyond = -np.expm1(np.log(end[active]) - p[active])  # (φ − end) / φ
-            enough = np.maximum(tolerance, np.minimum(ROUNDING / beyond, FINER))
+            enough = np.maximum(tolerance, np.minimum(_ROUNDING / beyond, FINER))
         good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= enough
         determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
-        determinant = np.where(np.abs(determinant) < FLAT, FLAT, determinant)
+        determinant = np.where(np.abs(determinant) < _FLAT, _FLAT, determinant)
         step_p = (at.excess * at.tilt_q - at.tilt * at.excess_q) / determinant
         step_q = (at.excess_p * at.tilt - at.tilt_p * at.excess) / determinant
         if end is not None:
             step_p /= beyond
         size = np.maximum(4.0 * np.abs(step_p), np.abs(step_q))
-        damping = np.where(good, 0.0, LONGEST_STEP / np.maximum(size, LONGEST_STEP))
+        damping = np.where(good, 0.0, _LONGEST_STEP / np.maximum(size, _LONGEST_STEP))
         p[active] -= damping * step_p if end is None else -np.log1p(beyond * np.expm1(-damping * step_p))
         q[active] -= damping * step_q
         done[active] = good
@@ -322,7 +322,7 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
         nonlocal q
         q = price(p)
         at = _evaluate(problem, terms, p, q)
-        elastic = np.abs(at.excess_q) > FLAT
+        elastic = np.abs(at.excess_q) > _FLAT
         along = np.where(elastic, at.excess_p / np.where(elastic, at.excess_q, 1.0), 0.0)
         return at.tilt, at.tilt_p - at.tilt_q * along
 
@@ -330,14 +330,14 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
     longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
     low = np.log(np.maximum(shortest, 1e-12 * terms.charge.time))
     high = np.maximum(np.log(np.maximum(longest, TINY)), low)
-    p = falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
+    p = _falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
     return p, price(p)
 
 
 def _price(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float) -> FloatArray:
     """Ln λ (n,) at which the shares sum to one at φ = e^p; ``q``: ln λ to begin with."""
-    widest = np.full_like(p, WIDEST)
-    return falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, tolerance)
+    widest = np.full_like(p, _WIDEST)
+    return _falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, tolerance)
 
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
@@ -422,7 +422,7 @@ def bracketed_root(
     return x
 
 
-def falling_root(
+def _falling_root(
     function: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
     x: FloatArray,
     low: FloatArray,
@@ -441,7 +441,7 @@ def falling_root(
         done = done | (np.abs(value) <= tolerance) | (high - low <= narrow)
         if done.all():
             break
-        steep = np.abs(slope) > FLAT
+        steep = np.abs(slope) > _FLAT
         newton = x - np.where(steep, value, 0.0) / np.where(steep, slope, 1.0)
         fast = steep & (np.abs(value) <= 0.5 * before) & (low < newton) & (newton < high)
         x = np.where(done, x, np.where(fast, newton, 0.5 * (low + high)))

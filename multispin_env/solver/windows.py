@@ -25,10 +25,10 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.problem import TINY, Problem, kinks
 
 SAFETY = 1e-11  # Relative amount added to every bound, above the rounding of its sums
-ROUNDING = 1e-13  # Share of the terms of a time by which it is lowered, so that rounding can't lift it above the law
+_ROUNDING = 1e-13  # Share of the terms of a time by which it is lowered, so that rounding can't lift it above the law
 
 
-class PricedPass(NamedTuple):
+class _PricedPass(NamedTuple):
     """What the passes of m parts cost against a goodput to beat."""
 
     tokens: FloatArray  # (W, m, K) of every length of every window, less what it costs in the pass
@@ -37,10 +37,10 @@ class PricedPass(NamedTuple):
     empty: BoolArray | bool  # (m,) no decision of the part belongs to the segment
 
 
-class Timely(NamedTuple):
+class _Timely(NamedTuple):
     """What is left of m parts if passes may not last too long."""
 
-    law: "Law"
+    law: "_Law"
     low: FloatArray  # (m, K) shortest lengths
     high: FloatArray  # (m, K) longest
     none: BoolArray  # (m,) whether nothing is
@@ -70,13 +70,13 @@ class FixedPass:
         """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
         return self.start
 
-    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> PricedPass:
+    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
         """Tokens (W, m, K) as they are."""
-        return PricedPass(tokens, 0.0, self.start, False)
+        return _PricedPass(tokens, 0.0, self.start, False)
 
-    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> Timely:
+    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _Timely:
         """All of the part: that the pass is too long is seen without it."""
-        return Timely(self, low, high, np.zeros(len(low), dtype=bool))
+        return _Timely(self, low, high, np.zeros(len(low), dtype=bool))
 
     def halves(self, rows: BoolArray) -> tuple["FixedPass", "FixedPass"]:
         """The same twice."""
@@ -116,7 +116,7 @@ class Segment:
         """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
         return self.start + self.rise * np.maximum(self.fewest, low.sum(-1))
 
-    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> PricedPass:
+    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
         """Charge windows (m, K) by the line of `slope` through an end of what is left of the segment.
 
         A token costs the time of the line at the goodput ``target`` (m,).
@@ -125,12 +125,12 @@ class Segment:
         fewest, most = np.maximum(self.fewest, least), np.minimum(self.most, largest)
         anchor = np.where(self.slope >= self.rise, most, fewest)
         above, below = self.start + self.rise * anchor, self.slope * (anchor - least)
-        time = above - below - ROUNDING * (above + np.abs(below))
+        time = above - below - _ROUNDING * (above + np.abs(below))
         charge = target * self.slope
         tokens = tokens - charge[:, None] * np.arange(len(tokens))[:, None, None]
-        return PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
+        return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
 
-    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> Timely:
+    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _Timely:
         """Windows (m, K) and segment without passes of more than ``longest`` (m,) seconds."""
         left = longest - self.start
         room = np.where(
@@ -144,7 +144,7 @@ class Segment:
         high = np.minimum(high, law.most[:, None] - (fewest[:, None] - low))
         none = (law.fewest > law.most) | (least > high).any(-1)
         low = np.minimum(least, ends)  # where none is left, any lengths in range will do
-        return Timely(law, low, np.maximum(high, low), none)
+        return _Timely(law, low, np.maximum(high, low), none)
 
     def halves(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
         """Cut in the middle of its x where ``rows`` (m,) says so; elsewhere both are the whole."""
@@ -163,7 +163,7 @@ class Segment:
         return replace(self, slope=slope, step=np.where(change == 0.0, self.step, np.copysign(longer, change)))
 
 
-Law = FixedPass | Segment
+_Law = FixedPass | Segment
 
 
 def slope_range(problem: Problem) -> tuple[float, float]:
@@ -176,7 +176,7 @@ def slope_range(problem: Problem) -> tuple[float, float]:
     return float(problem.lines[0, 1]), float(problem.lines[-1, 1])
 
 
-def laws_of(problem: Problem, slope: FloatArray) -> list[Law]:
+def laws_of(problem: Problem, slope: FloatArray) -> list[_Law]:
     """One segment for each line of the law, of all n instances, with the slope (n,) of their relaxed optimum.
 
     A flat law needs none: a bound costs a few more operations with a segment.
@@ -205,7 +205,7 @@ class Nodes:
     high: FloatArray  # (m, K) longest
     bound: FloatArray  # (m,) tokens/s, no decision inside is better
     by_user: BoolArray  # (m,) the last split was of a window, not of the interval
-    law: Law  # how the pass is priced
+    law: _Law  # how the pass is priced
 
     def __len__(self) -> int:
         """Return the number of nodes."""

@@ -37,7 +37,7 @@ def _efficiency(snr_db: float) -> float:
     return float(np.log1p(db_to_linear(snr_db)) * BITS_PER_NAT)
 
 
-COLUMNS = {
+_COLUMNS = {
     "draft_time_s": _Column(0.0, 1e6, open_low=True),
     "draft_time_ms": _Column(0.0, 1e9, open_low=True, convert=lambda value: value * MS),
     "spectral_efficiency": _Column(1e-30, 1e6),
@@ -49,7 +49,7 @@ COLUMNS = {
 _NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
 """One column of each group, in the order of the fields of `SystemState`."""
 
-NAMES = ("name", *COLUMNS)
+NAMES = ("name", *_COLUMNS)
 
 LARGEST_FILE = 16 * MIB
 """Bytes of a file of devices: some hundred thousand rows."""
@@ -176,6 +176,6 @@ def _needed(record: _Record, group: tuple[str, ...], place: str) -> float:
 
 
 def _checked(value: Any, name: str, place: str) -> float:
-    column = COLUMNS[name]
+    column = _COLUMNS[name]
     number = check_real(f"{place}, {name}", value, column.low, column.high, open_low=column.open_low)
     return column.convert(number)

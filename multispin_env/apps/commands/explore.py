@@ -10,7 +10,7 @@ from multispin_env.apps.explore.page import view_numbers
 from multispin_env.apps.explore.settings import Places
 from multispin_env.apps.terminal.arguments import Command
 
-DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
+_DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
 
 It opens in the browser and is computed on this machine. It loads nothing from elsewhere, and nobody else can reach it
 unless --host says so.
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
 
 
-def serve_page(options: argparse.Namespace, places: Places) -> None:
+def _serve_page(options: argparse.Namespace, places: Places) -> None:
     """Answer until Ctrl-C."""
     from multispin_env.apps.explore.app import make_app
     from multispin_env.apps.explore.serving import is_loopback, listening, run_server
@@ -55,11 +55,11 @@ def run(options: argparse.Namespace) -> None:
     if options.print is not None:
         pprint(view_numbers(options.print, options.scenario), compact=True, sort_dicts=False)
     else:
-        serve_page(options, Places(options.scenario))
+        _serve_page(options, Places(options.scenario))
 
 
 COMMAND = Command(
-    DESCRIPTION,
+    _DESCRIPTION,
     ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/landscape?num_users=8'"),
     add_options,
     run,

@@ -11,7 +11,7 @@ from multispin_env.apps.terminal.output import REFUSED, exit_status
 from multispin_env.checks import check_name
 from multispin_env.registry import import_own
 
-PROGRAM = "multispin"
+_PROGRAM = "multispin"
 
 
 class CommandEntry(NamedTuple):
@@ -54,13 +54,13 @@ COMMANDS = {
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.usage = f"{PROGRAM} [-h] [--version] COMMAND ..."
+    parser.usage = f"{_PROGRAM} [-h] [--version] COMMAND ..."
     parser.add_argument("--version", action="version", version=f"multispin_env {version('multispin_env')}")
 
 
 def _ask(options: Namespace) -> int:
     """Nothing was asked for: say what can be."""
-    COMMAND.parser(PROGRAM).print_help(sys.stderr)
+    COMMAND.parser(_PROGRAM).print_help(sys.stderr)
     return REFUSED
 
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 2, with one sentence on stderr, for wrong use."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given or given[0].startswith("-"):
-        return exit_status(PROGRAM, lambda: COMMAND(PROGRAM, given))
+        return exit_status(_PROGRAM, lambda: COMMAND(_PROGRAM, given))
     if given[0] not in COMMANDS:
-        return exit_status(PROGRAM, lambda: load_command(given[0])(PROGRAM, []))
-    return _run(f"{PROGRAM} {given[0]}", given[0], given[1:])
+        return exit_status(_PROGRAM, lambda: load_command(given[0])(_PROGRAM, []))
+    return _run(f"{_PROGRAM} {given[0]}", given[0], given[1:])

@@ -40,33 +40,33 @@ def command(name: str, options: argparse.Namespace) -> str:
     return " ".join(parts)
 
 
-Table = tuple[Cells, list[Cells]]
+_Table = tuple[Cells, list[Cells]]
 """Header and lines."""
 
-UNFINISHED = "unfinished.json"
+_UNFINISHED = "unfinished.json"
 """File with the figures of a run that was stopped, and their tables."""
 
-DRAWN, QUICK_PART = 0.7, 0.02
+_DRAWN, _QUICK_PART = 0.7, 0.02
 """CPU seconds that it takes to draw a figure, and the part of a full run's rows that those of a quick one take."""
 
 
-def rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) -> list[Any]:
+def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) -> list[Any]:
     """Rows of a figure for one of its settings."""
     rows, setting = task
     return rows(scale, setting)
 
 
-def computed(
+def _computed(
     specs: Mapping[str, FigureSpec], scale: Scale, executor: Executor, progress: Progress
 ) -> Iterator[tuple[str, list[Any]]]:
     """Names of figures and their rows, each as soon as it has all; ``ValueError`` with what went wrong with one."""
     places = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
     left = Counter(name for name, _ in places)
-    costs = {name: scale.pick(1.0, QUICK_PART) * spec.seconds / left[name] for name, spec in specs.items()}
+    costs = {name: scale.pick(1.0, _QUICK_PART) * spec.seconds / left[name] for name, spec in specs.items()}
     report, done = progress.begin(f"{len(specs)} figures"), 0.0
-    total = sum(costs[name] for name, _ in places) + DRAWN * len(specs)
+    total = sum(costs[name] for name, _ in places) + _DRAWN * len(specs)
     found: dict[str, dict[int, list[Any]]] = {name: {} for name in specs}
-    for result in executor.results(partial(rows_of, scale), [(specs[name].rows, setting) for name, setting in places]):
+    for result in executor.results(partial(_rows_of, scale), [(specs[name].rows, setting) for name, setting in places]):
         name, _ = places[result.index]
         if result.error:
             raise ValueError(f"{name}: {result.error.strip().splitlines()[-1]}")
@@ -74,11 +74,11 @@ def computed(
         done += costs[name]
         if len(found[name]) == left[name]:
             yield name, [row for _, rows in sorted(found.pop(name).items()) for row in rows]
-            done += DRAWN
+            done += _DRAWN
         report(done, total)
 
 
-def written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> Table | None:
+def _written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> _Table | None:
     """Write the CSV file of a figure, its pictures and, if it has one, its table in Markdown; returns this table."""
     write_text(folder / f"{name}.csv", to_csv(rows))
     save(partial(spec.draw, rows), spec.size, folder / name)
@@ -89,14 +89,14 @@ def written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> T
     return cells
 
 
-def finished(folder: Path, about: str) -> dict[str, Table | None]:
+def finished(folder: Path, about: str) -> dict[str, _Table | None]:
     """Tables, if they have one, of the figures of the same kind of run that was stopped in this folder."""
-    file = folder / UNFINISHED
+    file = folder / _UNFINISHED
     kept = read_json(file) if file.exists() else {}
     return kept["figures"] if kept.get("about") == about else {}
 
 
-def printed(spec: FigureSpec, table: Table | None) -> str:
+def printed(spec: FigureSpec, table: _Table | None) -> str:
     """What the terminal shows of a table, if there is one."""
     if table is None:
         return ""
@@ -123,15 +123,15 @@ def run(options: argparse.Namespace) -> None:
     try:
         with Progress(1) as progress:
             missing = {name: spec for name, spec in specs.items() if name not in tables}
-            for name, rows in computed(missing, scale, executor, progress):
-                tables[name] = written(name, specs[name], rows, options.out)
-                write_text(options.out / UNFINISHED, json.dumps({"about": about, "figures": tables}))
+            for name, rows in _computed(missing, scale, executor, progress):
+                tables[name] = _written(name, specs[name], rows, options.out)
+                write_text(options.out / _UNFINISHED, json.dumps({"about": about, "figures": tables}))
                 progress.say(f"{options.out / name}.png{printed(specs[name], tables[name])}")
     finally:
         shown = [Shown(name, specs[name], command(name, options), tables[name]) for name in names if name in tables]
         page = render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown)
         write_text(options.out / "index.html", page)
-    (options.out / UNFINISHED).unlink(missing_ok=True)
+    (options.out / _UNFINISHED).unlink(missing_ok=True)
     print(options.out / "index.html")
 
 

@@ -25,10 +25,10 @@ from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
-PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")  # whose goodput is drawn
+_PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")  # whose goodput is drawn
 BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)  # MHz
 USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
-MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
+_MAP_BUDGETS, _MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
 
 WINNERS = {
     "server alone": "rgb(240,228,66)",
@@ -37,7 +37,7 @@ WINNERS = {
 }
 """Systems of the map, the simplest first, with yellow, orange and sky of Okabe and Ito's palette."""
 
-CurvePoints = dict[str, tuple[float, ...]]
+_CurvePoints = dict[str, tuple[float, ...]]
 """Tokens/s of each controller, by its name."""
 
 
@@ -50,7 +50,7 @@ class LandscapeSettings(SystemSettings):
 
 
 @dataclass(frozen=True)
-class PayCell:
+class _PayCell:
     """One cell of the map."""
 
     num_users: int
@@ -61,32 +61,32 @@ class PayCell:
 
 
 @dataclass(frozen=True)
-class LandscapeNumbers:
+class _LandscapeNumbers:
     """What the page shows; all are means over the states, in tokens/s."""
 
     scenario: Scenario = field(repr=False)
     lengths: tuple[int, ...]
     by_length: tuple[float, ...]  # of one length for all, with the best bandwidth
-    by_bandwidth: CurvePoints  # over BUDGETS
-    by_users: CurvePoints  # over USERS
+    by_bandwidth: _CurvePoints  # over BUDGETS
+    by_users: _CurvePoints  # over USERS
     here: dict[str, float]  # at the present point, by controller
-    pay: tuple[PayCell, ...]  # by MAP_USERS, then MAP_BUDGETS
+    pay: tuple[_PayCell, ...]  # by MAP_USERS, then MAP_BUDGETS
 
 
-def compute(settings: LandscapeSettings, places: Places) -> LandscapeNumbers:
+def compute(settings: LandscapeSettings, places: Places) -> _LandscapeNumbers:
     """All numbers of the page."""
     scenario = settings.system(places)
     seed, states = settings.seed, settings.states
     here = scenario.total_bandwidth / MHZ
     anywhere = scenario.replace(total_bandwidth=MHZ)  # what does not depend on B or K is kept when these sliders move
     anyone = scenario.replace(num_users=1)
-    return LandscapeNumbers(
+    return _LandscapeNumbers(
         scenario,
         tuple(range(scenario.min_draft_length, scenario.max_draft_length + 1)),
         _by_length(scenario, seed, states),
-        {name: _over_budgets(anywhere, BUDGETS, name, seed, states) for name in PLOTTED},
-        {name: _over_users(anyone, name, seed, states) for name in PLOTTED},
-        {name: _over_budgets(anywhere, (here,), name, seed, states)[0] for name in PLOTTED},
+        {name: _over_budgets(anywhere, BUDGETS, name, seed, states) for name in _PLOTTED},
+        {name: _over_users(anyone, name, seed, states) for name in _PLOTTED},
+        {name: _over_budgets(anywhere, (here,), name, seed, states)[0] for name in _PLOTTED},
         _pay(anywhere.replace(num_users=1), seed, states),
     )
 
@@ -135,17 +135,17 @@ def _over_users(scenario: Scenario, name: str, seed: int, states: int) -> tuple[
 
 
 @lru_cache(maxsize=64)
-def _pay(scenario: Scenario, seed: int, states: int) -> tuple[PayCell, ...]:
+def _pay(scenario: Scenario, seed: int, states: int) -> tuple[_PayCell, ...]:
     cells = []
-    for users in MAP_USERS:
+    for users in _MAP_USERS:
         one = scenario.replace(num_users=users, min_draft_length=0)
         alone = float(autoregressive_goodput(one))
         colocated = float(colocated_goodput(one, _states(one, seed, states)).mean())
-        reached = _over_budgets(one, MAP_BUDGETS, "optimal", seed, states)
-        for megahertz, goodput in zip(MAP_BUDGETS, reached, strict=True):
+        reached = _over_budgets(one, _MAP_BUDGETS, "optimal", seed, states)
+        for megahertz, goodput in zip(_MAP_BUDGETS, reached, strict=True):
             rates = dict(zip(WINNERS, (alone, colocated, goodput), strict=True))
             winner = max(rates, key=lambda system: round(rates[system], 6))  # where two are equal, the simpler one
-            cells.append(PayCell(users, megahertz, goodput / alone, goodput / colocated, winner))
+            cells.append(_PayCell(users, megahertz, goodput / alone, goodput / colocated, winner))
     return tuple(cells)
 
 
@@ -154,7 +154,7 @@ def as_command(settings: LandscapeSettings, places: Places) -> str:
     return settings.print_command("landscape", places)
 
 
-def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
+def draw(settings: LandscapeSettings, found: _LandscapeNumbers) -> Markup:
     """Cards of the page."""
     means = f"Means over {settings.states} random states; the dots are the present point."
     pays = (
@@ -174,7 +174,7 @@ def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
     )
 
 
-def _over_length(found: LandscapeNumbers) -> Markup:
+def _over_length(found: _LandscapeNumbers) -> Markup:
     one, optimal = "one length for all, best bandwidth", "each device its own: optimal"
     points = list(zip(map(float, found.lengths), found.by_length, strict=True))
     best = max(points, key=lambda point: point[1])
@@ -184,34 +184,36 @@ def _over_length(found: LandscapeNumbers) -> Markup:
     return line_chart("goodput over the common draft length", lines, "draft length L", "tokens/s", {one: best}, said)
 
 
-def _over(curve: CurvePoints, places: tuple[float, ...], present: float, title: str, found: LandscapeNumbers) -> Markup:
+def _over(
+    curve: _CurvePoints, places: tuple[float, ...], present: float, title: str, found: _LandscapeNumbers
+) -> Markup:
     """Lines of all controllers, which pass through the present point."""
     lines = {
         name: sorted({*zip(map(float, places), curve[name], strict=True), (float(present), found.here[name])})
-        for name in PLOTTED
+        for name in _PLOTTED
     }
-    marks = {name: (float(present), found.here[name]) for name in PLOTTED}
+    marks = {name: (float(present), found.here[name]) for name in _PLOTTED}
     return line_chart(f"goodput over {title}", lines, title, "tokens/s", marks)
 
 
-def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
+def _map(settings: LandscapeSettings, found: _LandscapeNumbers) -> Markup:
     nearest = (
-        min(MAP_USERS, key=lambda users: abs(users - settings.num_users)),
-        min(MAP_BUDGETS, key=lambda megahertz: abs(megahertz - found.scenario.total_bandwidth / MHZ)),
+        min(_MAP_USERS, key=lambda users: abs(users - settings.num_users)),
+        min(_MAP_BUDGETS, key=lambda megahertz: abs(megahertz - found.scenario.total_bandwidth / MHZ)),
     )
     rows = []
-    for users in MAP_USERS:
+    for users in _MAP_USERS:
         cells = [
             _pay_cell(cell, (cell.num_users, cell.megahertz) == nearest)
             for cell in found.pay
             if cell.num_users == users
         ]
         rows.append((str(users), *cells))
-    header = ("K, MHz", *(f"{megahertz:g}" for megahertz in MAP_BUDGETS))
+    header = ("K, MHz", *(f"{megahertz:g}" for megahertz in _MAP_BUDGETS))
     return element("div", legend(WINNERS), scrolling(cell_table("pay", header, rows)), class_="map")
 
 
-def _pay_cell(cell: PayCell, present: bool) -> Markup:
+def _pay_cell(cell: _PayCell, present: bool) -> Markup:
     frame = ";outline:3px solid #222;outline-offset:-3px" if present else ""
     shown = [f"{cell.over_alone:.2f}", element("br"), f"{cell.over_colocated:.2f}"]
     return element("td", shown, style=f"background:{WINNERS[cell.winner]}{frame}", title=f"best: {cell.winner}")

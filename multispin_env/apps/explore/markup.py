@@ -15,11 +15,11 @@ class Markup(str):
     __slots__ = ()
 
 
-Child = Any
+_Child = Any
 """Markup, text, a number, or a list of these; ``None`` is nothing."""
 
 
-def element(tag: str, *children: Child, **attributes: Any) -> Markup:
+def element(tag: str, *children: _Child, **attributes: Any) -> Markup:
     """An element; all text in it that is not `Markup` is escaped.
 
     Names of attributes lose a final underscore, as ``class_``; others become hyphens, as of ``data_cell``. ``True``
@@ -36,12 +36,12 @@ def element(tag: str, *children: Child, **attributes: Any) -> Markup:
     return Markup(start if tag in ("br", "input", "link", "meta") else f"{start}{fragment(children)}</{tag}>")
 
 
-def fragment(children: Iterable[Child]) -> Markup:
+def fragment(children: Iterable[_Child]) -> Markup:
     """Children one after the other."""
     return Markup("".join(map(_text, children)))
 
 
-def _text(child: Child) -> str:
+def _text(child: _Child) -> str:
     if isinstance(child, Markup):
         return child
     if child is None:
@@ -62,7 +62,7 @@ _LINES = tuple(map(_web, (style.DRAFTING, style.UPLOADING, style.VERIFYING, styl
 """Colours of lines, which colour-blind readers tell apart."""
 
 
-def card(title: str, *children: Child, about: str = "", wide: bool = False) -> Markup:
+def card(title: str, *children: _Child, about: str = "", wide: bool = False) -> Markup:
     """A part of a page, with a heading and a sentence that says what is in it; a wide one has a row to itself."""
     said = element("p", about, class_="about") if about else None
     return element("section", element("h2", title), said, *children, class_="card wide" if wide else "card")
@@ -76,7 +76,7 @@ def numbers(entries: Mapping[str, str]) -> Markup:
     return element("dl", pairs, class_="numbers")
 
 
-def cell_table(name: str, header: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
+def cell_table(name: str, header: Sequence[str], rows: Iterable[Sequence[_Child]]) -> Markup:
     """A table; a cell is a text, or a whole ``td``."""
     head = element("thead", element("tr", [element("th", title, scope="col") for title in header]))
     lines = [element("tr", [cell if isinstance(cell, Markup) else element("td", cell) for cell in row]) for row in rows]

@@ -24,22 +24,22 @@ from multispin_env.evaluation.statistics import Cells
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
 from multispin_env.scenario import Scenario
 
-ALWAYS, POISSON = "without end", "poisson"
+_ALWAYS, _POISSON = "without end", "poisson"
 
-RUSHES = {f"rush in {name}": name for name in TRACES}
+_RUSHES = {f"rush in {name}": name for name in TRACES}
 """Records from shortly before their busiest time on."""
 
-REQUESTS = (ALWAYS, POISSON, *TRACES, *RUSHES)
+_REQUESTS = (_ALWAYS, _POISSON, *TRACES, *_RUSHES)
 """Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
 
-OFFERED = (
+_OFFERED = (
     "optimal",
     *controller_names("continuous"),
     *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")),
 )
 """All rules, and those that are often joined to ``deadlines``."""
 
-TITLES = {
+_TITLES = {
     "token_goodput": "tokens/s",
     "tokens_in_time": "tokens/s in time",
     "share_missed": "share missed",
@@ -47,10 +47,10 @@ TITLES = {
 }
 """What is said of an episode, in words."""
 
-SERVED = tuple(TITLES)[1:]
+SERVED = tuple(_TITLES)[1:]
 """What is said of the first episode only where requests end."""
 
-COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifying", "refused")
+_COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifying", "refused")
 """Of the timelines, those of all pictures."""
 
 
@@ -58,9 +58,9 @@ COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifyi
 class NoBarrierSettings(SystemSettings):
     """What is played: two controllers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
 
-    left: str = controlled("load-aware", Choice("left", OFFERED))
-    right: str = controlled("optimal", Choice("right", OFFERED))
-    requests: str = controlled(ALWAYS, Choice("requests", REQUESTS))
+    left: str = controlled("load-aware", Choice("left", _OFFERED))
+    right: str = controlled("optimal", Choice("right", _OFFERED))
+    requests: str = controlled(_ALWAYS, Choice("requests", _REQUESTS))
     load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
     seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
     episodes: int = controlled(4, Slider("episodes behind the means", 2, 16))
@@ -74,7 +74,7 @@ class NoBarrierSettings(SystemSettings):
     @property
     def serving(self) -> bool:
         """Whether requests end."""
-        return self.requests != ALWAYS
+        return self.requests != _ALWAYS
 
     @property
     def env_id(self) -> str:
@@ -91,10 +91,10 @@ class NoBarrierSettings(SystemSettings):
         if not self.serving:
             return held | chosen
         chosen |= {"warm_up": 0.0, "load": self.load}
-        record = RUSHES.get(self.requests, self.requests)
-        if record != POISSON:
+        record = _RUSHES.get(self.requests, self.requests)
+        if record != _POISSON:
             chosen |= {"arrivals": "trace", "trace": record}
-        if self.requests in RUSHES:
+        if self.requests in _RUSHES:
             trace = load_trace(record)
             stretch = Serving(**chosen).workload(scenario.replace(**held)).rates[0] / trace.rate
             chosen["start"] = rush_start(trace, self.seconds * stretch)
@@ -118,7 +118,7 @@ def rush_start(trace: RequestTrace, seconds: float) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class NoBarrierNumbers:
+class _NoBarrierNumbers:
     """Numbers of the page."""
 
     bound: float  # tokens/s, of the first episode
@@ -129,7 +129,7 @@ class NoBarrierNumbers:
     once), ``colours``, ``serving``, ``bound``, and ``sides``, of each its ``name`` and what `timeline` says."""
 
 
-def compute(settings: NoBarrierSettings, places: Places) -> NoBarrierNumbers:
+def compute(settings: NoBarrierSettings, places: Places) -> _NoBarrierNumbers:
     """Play both controllers."""
     scenario = settings.system(places)
     config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
@@ -149,12 +149,12 @@ def compute(settings: NoBarrierSettings, places: Places) -> NoBarrierNumbers:
         "users": scenario.num_users,
         "ticks": TICKS,
         "window": Axes.of(*(one.trace for one in played.values())).window,
-        "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in COLOURS},
+        "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in _COLOURS},
         "serving": settings.serving,
         "bound": reached,
         "sides": [{"name": name, **timeline(one.trace)} for name, one in played.items()],
     }
-    return NoBarrierNumbers(reached, {name: _facts(one) for name, one in played.items()}, tables, record)
+    return _NoBarrierNumbers(reached, {name: _facts(one) for name, one in played.items()}, tables, record)
 
 
 @lru_cache(8)
@@ -181,12 +181,12 @@ def as_command(settings: NoBarrierSettings, places: Places) -> str:
     return shlex.join(words) + "\n"
 
 
-def draw(settings: NoBarrierSettings, found: NoBarrierNumbers) -> Markup:
+def draw(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
     """What the page shows."""
     return fragment([_timelines(found), _first(found), _means(settings, found)])
 
 
-def _timelines(found: NoBarrierNumbers) -> Markup:
+def _timelines(found: _NoBarrierNumbers) -> Markup:
     """Where ``player.js`` draws, and what it draws."""
     record = Markup(json.dumps(found.record, separators=(",", ":")).replace("<", "\\u003c"))
     return card(
@@ -198,19 +198,19 @@ def _timelines(found: NoBarrierNumbers) -> Markup:
     )
 
 
-def _first(found: NoBarrierNumbers) -> Markup:
+def _first(found: _NoBarrierNumbers) -> Markup:
     keys = list(next(iter(found.first.values())))
     rows = [(name, *(f"{facts[key]:.3f}" for key in keys)) for name, facts in found.first.items()]
     return card(
         "The first episode",
         numbers({"bound": f"{found.bound:.2f} tokens/s"}),
-        scrolling(cell_table("first", ("controller", *(TITLES[key] for key in keys)), rows)),
+        scrolling(cell_table("first", ("controller", *(_TITLES[key] for key in keys)), rows)),
         about="No rule makes more than the bound in the long run where every device always has a request.",
         wide=True,
     )
 
 
-def _means(settings: NoBarrierSettings, found: NoBarrierNumbers) -> Markup:
+def _means(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
     tables = [
         scrolling(cell_table(f"means-{place}", header, lines)) for place, (header, lines) in enumerate(found.tables)
     ]

@@ -35,7 +35,7 @@ from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 from multispin_env.units import MHZ, MS, db_to_linear, linear_to_db
 
 
-class EditableColumn(NamedTuple):
+class _EditableColumn(NamedTuple):
     """A column that can be edited."""
 
     name: str
@@ -46,20 +46,20 @@ class EditableColumn(NamedTuple):
 
 
 COLUMNS = (
-    EditableColumn("draft_ms", "draft time (ms/token)", 0.01, 10_000.0, 2),
-    EditableColumn("snr_db", "SNR (dB)", -30.0, 60.0, 1),
-    EditableColumn("acceptance", "acceptance", 0.0, 1.0, 3),
+    _EditableColumn("draft_ms", "draft time (ms/token)", 0.01, 10_000.0, 2),
+    _EditableColumn("snr_db", "SNR (dB)", -30.0, 60.0, 1),
+    _EditableColumn("acceptance", "acceptance", 0.0, 1.0, 3),
 )
 """In the order of the fields of `SystemState`."""
 
 NAMES = tuple(column.name for column in COLUMNS)
 
-Edits = dict[tuple[int, str], float]
+_Edits = dict[tuple[int, str], float]
 """What was edited, by device, counted from 1, and column."""
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceTable:
+class _DeviceTable:
     """Devices in the units of the page; what is shown is exactly what is computed with."""
 
     draft_ms: FloatArray  # (K,) ms/token
@@ -77,9 +77,9 @@ class DeviceTable:
         return "\n".join(["draft_time_ms,snr_db,acceptance_rate", *lines])
 
 
-def read_edits(text: str) -> Edits:
+def read_edits(text: str) -> _Edits:
     """Edits from their text, as ``3.snr_db=12.5;4.acceptance=0.7``; any other is refused, or a value out of range."""
-    edits: Edits = {}
+    edits: _Edits = {}
     for part in filter(None, text.split(";")):
         place, _, value = part.partition("=")
         device, _, name = place.partition(".")
@@ -95,7 +95,7 @@ def read_edits(text: str) -> Edits:
     return edits
 
 
-def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:
+def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
     """Devices drawn from a scenario, then edited.
 
     The draw is that of `MOST_DEVICES` devices, so that another K keeps those that stay. Edits of devices that there are
@@ -113,7 +113,7 @@ def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:
     for (device, name), value in edits.items():
         if device <= count:
             columns[NAMES.index(name)][device - 1] = value
-    return DeviceTable(*columns)
+    return _DeviceTable(*columns)
 
 
 @dataclass(frozen=True)
@@ -129,23 +129,23 @@ class RoundSettings(SystemSettings):
         super().__post_init__()
         read_edits(self.edits)
 
-    def devices(self, scenario: Scenario, moved: bool = True) -> DeviceTable:
+    def devices(self, scenario: Scenario, moved: bool = True) -> _DeviceTable:
         """The table of devices, before or after one of them has moved."""
         table = draw_devices(scenario, self.seed, read_edits(self.edits))
         if moved and self.moved_db and self.moved <= scenario.num_users:
             snr, column = table.snr_db.copy(), COLUMNS[1]
             shifted = round(float(snr[self.moved - 1]) + self.moved_db, column.digits)
             snr[self.moved - 1] = min(max(shifted, column.low), column.high)
-            table = DeviceTable(table.draft_ms, snr, table.acceptance)
+            table = _DeviceTable(table.draft_ms, snr, table.acceptance)
         return table
 
 
 @dataclass(frozen=True, eq=False)
-class RoundNumbers:
+class _RoundNumbers:
     """What the page shows."""
 
     scenario: Scenario = field(repr=False)
-    devices: DeviceTable
+    devices: _DeviceTable
     decision: Decision  # the optimum
     outcome: Outcome
     goodputs: dict[str, float]  # tokens/s of every controller, the optimum first, then the best
@@ -161,14 +161,14 @@ class RoundNumbers:
         return max(self.bound / float(self.outcome.goodput) - 1.0, 0.0)
 
 
-def _optimum(scenario: Scenario, table: DeviceTable) -> tuple[CertifiedDecision, Outcome]:
+def _optimum(scenario: Scenario, table: _DeviceTable) -> tuple[CertifiedDecision, Outcome]:
     state = table.state()
     decision = make_controller("optimal", scenario, certify=1e-6)(state)
     assert isinstance(decision, CertifiedDecision)
     return decision, expected_outcome(scenario, state, decision)
 
 
-def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
+def compute(settings: RoundSettings, places: Places) -> _RoundNumbers:
     """All numbers of the page."""
     scenario = settings.system(places)
     table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
@@ -179,7 +179,7 @@ def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
     goodputs = {name: float(expected_outcome(scenario, state, rule(state)).goodput) for name, rule in rules.items()}
     is_moved = not np.array_equal(table.snr_db, before.snr_db)
     old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
-    return RoundNumbers(
+    return _RoundNumbers(
         scenario,
         table,
         decision,
@@ -193,7 +193,7 @@ def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
     )
 
 
-def worth_in_words(numbers: RoundNumbers) -> list[str]:
+def worth_in_words(numbers: _RoundNumbers) -> list[str]:
     """What a little more of each resource is worth, a sentence each."""
     worth = numbers.worth
     if worth is None:
@@ -220,7 +220,7 @@ def as_command(settings: RoundSettings, places: Places) -> str:
     return f"{line} <<'END'\n{table.csv()}\nEND\n"
 
 
-def draw(settings: RoundSettings, found: RoundNumbers) -> Markup:
+def draw(settings: RoundSettings, found: _RoundNumbers) -> Markup:
     """Cards of the page."""
     worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
     return fragment(
@@ -240,7 +240,7 @@ def draw(settings: RoundSettings, found: RoundNumbers) -> Markup:
     )
 
 
-def _headline(found: RoundNumbers) -> dict[str, str]:
+def _headline(found: _RoundNumbers) -> dict[str, str]:
     outcome = found.outcome
     return {
         "goodput": f"{float(outcome.goodput):.2f} tokens/s",
@@ -252,13 +252,13 @@ def _headline(found: RoundNumbers) -> dict[str, str]:
     }
 
 
-def _controllers(found: RoundNumbers) -> Markup:
+def _controllers(found: _RoundNumbers) -> Markup:
     best = found.goodputs["optimal"]
     rows = [(name, f"{value:.2f}", f"{value / best:.4f}") for name, value in found.goodputs.items()]
     return cell_table("controllers", ("decided by", "tokens/s", "of the optimum"), rows)
 
 
-def _timeline(found: RoundNumbers) -> Markup:
+def _timeline(found: _RoundNumbers) -> Markup:
     outcome = found.outcome
     total = float(outcome.round_latency)
     verified = float(outcome.verification_time)
@@ -279,7 +279,7 @@ def _timeline(found: RoundNumbers) -> Markup:
     return fragment([legend(marks), element("div", lines, id="timeline"), scale])
 
 
-def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
+def _edited(settings: RoundSettings, found: _RoundNumbers) -> Markup:
     """The devices as they were drawn or edited, before one of them moves."""
     devices = settings.devices(found.scenario, moved=False)
     columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
@@ -290,13 +290,13 @@ def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
     return cell_table("devices", ("device", *(column.title for column in COLUMNS)), rows)
 
 
-def _editable(device: int, column: EditableColumn, value: float) -> Markup:
+def _editable(device: int, column: _EditableColumn, value: float) -> Markup:
     text, cell, label = f"{value:.{column.digits}f}", f"{device}.{column.name}", f"device {device}, {column.title}"
     ways = {"contenteditable": "true", "role": "textbox", "tabindex": 0, "aria_label": label}
     return element("td", text, **ways, data_cell=cell, data_good=text)
 
 
-def _gets(found: RoundNumbers) -> Markup:
+def _gets(found: _RoundNumbers) -> Markup:
     outcome, decision = found.outcome, found.decision
     finish = outcome.draft_time + outcome.upload_time
     rates = outcome.tokens / outcome.round_latency
@@ -310,7 +310,7 @@ def _gets(found: RoundNumbers) -> Markup:
     return cell_table("gets", ("device", "length", "MHz", "ends (ms)", "tokens", "tokens/s"), rows)
 
 
-def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
+def _payers(settings: RoundSettings, found: _RoundNumbers) -> Markup:
     if found.moved is None:
         return element("p", "No device has moved.", id="payers")
     change, hertz = found.rate_change, found.bandwidth_change

@@ -43,7 +43,7 @@ def answer(name: str, query: str, places: Places) -> dict[str, Any]:
     try:
         check_name("view", name, VIEWS.names())
         view: PageView = VIEWS.load(name)
-        settings = view_settings(view, query, places)
+        settings = _view_settings(view, query, places)
         return {
             "html": view.draw(settings, view.compute(settings, places)),
             "link": f"/{name}?{settings.query()}",
@@ -75,7 +75,7 @@ def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
     check_name("view", name, VIEWS.names())
     view: PageView = VIEWS.load(name)
     places = Places(None if scenario_file is None else Path(scenario_file))
-    return view.compute(view_settings(view, parts.query, places), places)
+    return view.compute(_view_settings(view, parts.query, places), places)
 
 
 def as_python(name: str, settings: SystemSettings, places: Places) -> str:
@@ -90,7 +90,7 @@ pprint(numbers, compact=True, sort_dicts=False)
 """
 
 
-def view_settings(view: PageView, query: str, places: Places) -> SystemSettings:
+def _view_settings(view: PageView, query: str, places: Places) -> SystemSettings:
     """Settings of a link, or the start of the view; a bad query is refused in one sentence."""
     if not query:
         return view.settings.start(places)
@@ -108,7 +108,7 @@ def whole_page(name: str, query: str, places: Places) -> str:
     if said:
         query = ""
         found = answer(name, query, places)
-    settings = view_settings(view, query, places)
+    settings = _view_settings(view, query, places)
     menu = [
         element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
         for other in VIEWS.names()

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from multispin_env.apps.models.rounds import EmulatedDevices, RoundResult
 
 
-class Air(NamedTuple):
+class _Air(NamedTuple):
     """The same for everybody who plays it."""
 
     draft_time: FloatArray  # T_k (K,), s/token
     efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
 
 
-def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> Air:
+def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> _Air:
     """Draw devices as the scenario says they differ, and their fading by its channel model."""
     devices, fading = rng.spawn(2)
     users = users_from_uniforms(scenario, devices.random((UNIFORMS_PER_USER, scenario.num_users)))
@@ -53,7 +53,7 @@ def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> Air:
     for one in fresh[1:]:
         gain = channel.next_gain(gain, users.mean_gain, one)
         gains.append(gain)
-    return Air(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
+    return _Air(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
 
 
 def assumptions_of(scenario: Scenario) -> Assumptions:
@@ -119,7 +119,7 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
     return plug_in
 
 
-class Chains(NamedTuple):
+class _Chains(NamedTuple):
     """Chains of a round of K devices that draft ahead."""
 
     head_start: FloatArray  # A_k, (K,) tokens
@@ -147,7 +147,7 @@ class LiveRound:
     drafting_here: float  # seconds of drafting on this machine, for all devices in one batch
     prompts_here: float  # seconds in which prompts of new requests were read behind the round
     deciding: float  # seconds of the processor for ``decide``
-    chains: "Chains | None" = None  # where devices draft ahead
+    chains: "_Chains | None" = None  # where devices draft ahead
 
     @property
     def access(self) -> float:
@@ -176,7 +176,7 @@ class LiveContender:
         self,
         name: str,
         scenario: Scenario,
-        air: Air,
+        air: _Air,
         devices: "EmulatedDevices",
         play: "Callable[..., RoundResult]",
     ) -> None:
@@ -236,7 +236,7 @@ class LiveContender:
         )
         return self.rounds[-1]
 
-    def _played(self, length: IntArray, task: IntArray, duration: float) -> "tuple[RoundResult, Chains | None]":
+    def _played(self, length: IntArray, task: IntArray, duration: float) -> "tuple[RoundResult, _Chains | None]":
         """Play drafts (K,) in a round of so many seconds without the round trip; chains go on to the next one."""
         scenario, chain = self.scenario, self._head_start
         if not scenario.draft_ahead:
@@ -247,4 +247,4 @@ class LiveContender:
         assert played.hit is not None
         self._head_start = np.where(played.hit & (self.devices.age > 0), left, 0.0)
         rate = np.array([one.acceptance_rate for one in scenario.tasks])[task]
-        return played, Chains(chain, played.hit, hit_probability(scenario, length, rate))
+        return played, _Chains(chain, played.hit, hit_probability(scenario, length, rate))

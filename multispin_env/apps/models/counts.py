@@ -27,7 +27,7 @@ from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates,
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Task
 
-COLUMNS = ("request", "task", "drafted", "accepted")
+_COLUMNS = ("request", "task", "drafted", "accepted")
 
 LARGEST_FILE = 32 * MIB
 """Bytes of a file of counts."""
@@ -102,10 +102,10 @@ def _by_task(text: io.StringIO) -> list[TaskCounts]:
 def _rows(text: io.StringIO) -> Iterator[tuple[str, str, int, int]]:
     reader = csv.reader(text, strict=True)
     header = [cell.strip() for cell in next(reader, [])]
-    for name in COLUMNS:
+    for name in _COLUMNS:
         if header.count(name) != 1:
-            raise ValueError(f"header: expected the columns {list(COLUMNS)}, each once, got {shown(header)}")
-    places = [header.index(name) for name in COLUMNS]
+            raise ValueError(f"header: expected the columns {list(_COLUMNS)}, each once, got {shown(header)}")
+    places = [header.index(name) for name in _COLUMNS]
     read = 0
     for cells in reader:
         if not any(cell.strip() for cell in cells):

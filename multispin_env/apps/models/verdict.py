@@ -160,7 +160,7 @@ def hit_cells(lines: Sequence[_HitLine]) -> tuple[Cells, list[Cells]]:
 _SHOWN = 6
 """First rounds of the timeline, of the slower contender; the other's in the same time."""
 
-MOST_SHOWN = 60
+_MOST_SHOWN = 60
 """Rounds of a contender, lest a picture have more cells than anybody can see."""
 
 _BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
@@ -196,7 +196,7 @@ def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title:
 def _begun_before(end: float, rounds: Sequence[LiveRound]) -> Sequence[LiveRound]:
     """Rounds that begin in the first seconds up to ``end``."""
     begun = np.cumsum([0.0, *(one.measured_time for one in rounds[:-1])])
-    return rounds[: min(int((begun < end).sum()), MOST_SHOWN)]
+    return rounds[: min(int((begun < end).sum()), _MOST_SHOWN)]
 
 
 def _colour(rgb: tuple[int, int, int]) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
 
 USUAL = (3.0, 2.0)  # κ and m of a usual cycle: a device waits for one pass and is in the next
-CHAIN_VALUE = 0.3  # tokens of a head start that are worth the time of one; more costs batches of the paper's server
+_CHAIN_VALUE = 0.3  # tokens of a head start that are worth the time of one; more costs batches of the paper's server
 SHORTEST = (2.0, 1.0)  # of a cycle that is as short as can be hoped for: it comes just in time for the next pass
 
 
@@ -70,10 +70,10 @@ class Cycle:
         return np.asarray(low + (tokens - (tokens / without).max(0) * spent).argmax(0))
 
     def _spent(self, length: IntArray, head_start: FloatArray) -> FloatArray:
-        """Seconds of cycles with these head starts, less `CHAIN_VALUE` of what chains save in the next, in the mean."""
+        """Seconds of cycles with these head starts, less `_CHAIN_VALUE` of what chains save in the next."""
         time = replace(self, head_start=head_start).time(length)
         ends = chain_cycle(self.scenario, length, self.draft_time, self.acceptance_rate, head_start, time)
-        return time - CHAIN_VALUE * ends.hit * ends.head_start * self.draft_time
+        return time - _CHAIN_VALUE * ends.hit * ends.head_start * self.draft_time
 
     def time_per_token(self, length: IntArray) -> FloatArray:
         """Seconds (n, K) a token of a device with drafts of these lengths."""

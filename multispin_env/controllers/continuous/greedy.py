@@ -30,7 +30,7 @@ def present(state: ContinuousState) -> FloatArray:
     return np.where(has.any(-1, keepdims=True), has, 1.0 / has.shape[-1])
 
 
-SECANT_STEPS = 4  # rates to 2e-4 where the uplink is nearly full, else to 1e-6 and less
+_SECANT_STEPS = 4  # rates to 2e-4 where the uplink is nearly full, else to 1e-6 and less
 
 
 def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray) -> FloatArray:
@@ -81,7 +81,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     most = np.maximum(count, 1.0)
     before = count / 2 + np.zeros(need.shape[1:])
     size = back = returning(before)
-    for _ in range(SECANT_STEPS):
+    for _ in range(_SECANT_STEPS):
         now = returning(size)
         moved = size - before
         slope = np.divide(now - back, moved, out=np.zeros_like(moved), where=moved != 0.0)
@@ -191,7 +191,7 @@ class Deadlines(Modifier):
         cycle = Cycle.of(self.scenario, state, SHORTEST)
         need = cycle.time_per_token(decision.draft_length) if self.need is None else self.need
         each = need * per_device("haste", self.haste, state.phase.shape)
-        left = laxity(state, each, soonest(self.scenario, state))
+        left = _laxity(state, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
         if decision.drop is not None:
             drop = drop | decision.drop
@@ -209,7 +209,7 @@ def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
     return np.where(begun, under_way, Cycle.alone(scenario, state).time(low))
 
 
-def laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) -> FloatArray:
+def _laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) -> FloatArray:
     """Seconds (n, K) that requests have more than they need; `NO_HURRY` where nothing is due.
 
     They need ``each`` seconds a token, and ``first`` seconds (n, K) until the first token can come.

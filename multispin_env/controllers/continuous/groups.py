@@ -52,7 +52,7 @@ def price_of_delay(
     return fluid_rate(scenario, state, groups) if rho is None else per_copy("rho", rho, len(state.batch))
 
 
-LAST = 1e9  # priority behind all batches
+_LAST = 1e9  # priority behind all batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +190,9 @@ def decision_of_batches(
 ) -> ContinuousDecision:
     """The decision (n, K) under which the next batch waits for those that aim at it, and uploads go by batch."""
     waited = ~faded
-    nearest = np.where(waited, aim, LAST).min(-1)[:, None]
+    nearest = np.where(waited, aim, _LAST).min(-1)[:, None]
     join = np.where(faded, Join.TAKE, np.where(aim == nearest, Join.WAIT, Join.LEAVE))
-    priority = np.where(faded, LAST, aim - state.batch[:, None])
+    priority = np.where(faded, _LAST, aim - state.batch[:, None])
     return ContinuousDecision(length, join, priority=priority, aim=aim)
 
 

@@ -27,7 +27,7 @@ from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 MOST_STEPS = 40  # of each kind
-WINDOWS = 6  # times φ that drafts may take, from D to where no gain could pay for the delay
+_WINDOWS = 6  # times φ that drafts may take, from D to where no gain could pay for the delay
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,7 @@ def _by_price(launch: Launch) -> IntArray:
     possible = launch.gains(pay[:, 0]) - launch.value(shortest[:, None])[:, 0]
     most = launch.due + possible / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
-    windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
+    windows = first[:, None] * ratio[:, None] ** (np.arange(_WINDOWS) / (_WINDOWS - 1))
     air = np.where(launch.starts, launch.token_time, 1.0)[:, None]
     room = windows[..., None] - scenario.round_trip_time
     longest = longest_sent(scenario, room, launch.draft_time[:, None], air, launch.head_start[:, None])

@@ -22,11 +22,11 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.scenario import Scenario
 
-USUAL_LENGTH = 6  # tokens of a draft, where a law of verification by tokens needs some before lengths are known
+_USUAL_LENGTH = 6  # tokens of a draft, where a law of verification by tokens needs some before lengths are known
 
 
 @dataclass(frozen=True, eq=False)
-class Tariff:
+class _Tariff:
     """What a device pays, and what is usual; see `Prices`."""
 
     scenario: Scenario
@@ -38,7 +38,7 @@ class Tariff:
 
     def usual_pass_time(self, size: FloatArray) -> FloatArray:
         """Seconds that a batch of so many devices (...) takes; none for nobody."""
-        return np.where(size > 0.0, self.scenario.pass_time(size, size * (USUAL_LENGTH + 1)), 0.0)
+        return np.where(size > 0.0, self.scenario.pass_time(size, size * (_USUAL_LENGTH + 1)), 0.0)
 
     def sizes(self, server_price: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Times and fees by the number of devices in a batch, the first four of `Market`, at μ (n, 1)."""
@@ -101,7 +101,7 @@ class Prices(ContinuousController):
         As in `Groups`.
 
     Options of `tunable` may be arrays with the batch shape of the states. A law of verification by tokens counts with
-    drafts of `USUAL_LENGTH` where devices pick, and as it is where `fit` finds the lengths. The defaults are the best
+    drafts of `_USUAL_LENGTH` where devices pick, and as it is where `fit` finds the lengths. The defaults are the best
     of 24 random choices in the mean over sixteen systems (``python -m benchmarks.tune controllers``).
     """
 
@@ -159,7 +159,7 @@ class Prices(ContinuousController):
 
         scenario = self.scenario
         usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
-        tariff = Tariff(scenario, self.ahead, usual * scenario.num_users, penalty, queue, self.air_price)
+        tariff = _Tariff(scenario, self.ahead, usual * scenario.num_users, penalty, queue, self.air_price)
         server_price = per_copy("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
         sends, gain, own = tariff.drafts(state, server_price)
         inside = [work.place == place for place in range(self.ahead + 1)]

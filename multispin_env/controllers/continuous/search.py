@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_package("numba") from error
 
-LEAST_GAIN = 1e-9  # tokens that a step has to bring
+_LEAST_GAIN = 1e-9  # tokens that a step has to bring
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +72,7 @@ class Market(NamedTuple):
     owned: FloatArray  # (n, J + 1) tokens/s, the sum of their own prices
 
 
-class Copy(NamedTuple):
+class _Copy(NamedTuple):
     """What belongs to one copy; S are its own devices that start."""
 
     gain: FloatArray  # (S, L_max + 1)
@@ -85,7 +85,7 @@ class Copy(NamedTuple):
     padded: bool
 
 
-class Queue(NamedTuple):
+class _Queue(NamedTuple):
     """Uploads in the order in which they start."""
 
     device: IntArray  # (m,) number of those that start, −1 of others
@@ -93,7 +93,7 @@ class Queue(NamedTuple):
     work: FloatArray  # s of the whole band
 
 
-class Notes(NamedTuple):
+class _Notes(NamedTuple):
     """Arrays that steps write to."""
 
     behind: FloatArray  # (m + 1,) s of work in a queue from each place on, and behind the last one
@@ -110,7 +110,7 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     copies, users = release.shape
     ends = np.empty(copies)
     for copy in range(copies):
-        queue = Queue(np.empty(users, np.int64), np.empty(users), np.empty(users))
+        queue = _Queue(np.empty(users, np.int64), np.empty(users), np.empty(users))
         for user in range(users):
             _put(queue, user, user, release[copy, user], work[copy, user])
         ends[copy] = _end(queue)
@@ -192,9 +192,9 @@ def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
 
 
 @njit()
-def _copy(terms: Terms, number: int) -> Copy:
+def _copy(terms: Terms, number: int) -> _Copy:
     first, last = terms.first[number], terms.first[number + 1]
-    return Copy(
+    return _Copy(
         terms.gain[first:last],
         terms.ends[first:last],
         terms.token_time[first:last],
@@ -213,13 +213,13 @@ def _who(terms: Terms, number: int) -> IntArray:
 
 
 @njit()
-def _queue(terms: Terms, number: int, starters: int) -> Queue:
+def _queue(terms: Terms, number: int, starters: int) -> _Queue:
     """A queue for the devices that send something, in no order yet."""
     starts, release, air = terms.starts[number], terms.release[number], terms.air[number]
     count = starters
     for user in range(len(air)):
         count += not starts[user] and (release[user] > 0.0 or air[user] > 0.0)
-    queue = Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
+    queue = _Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
     place = 0
     for user in range(len(air)):
         if not starts[user] and (release[user] > 0.0 or air[user] > 0.0):
@@ -231,8 +231,8 @@ def _queue(terms: Terms, number: int, starters: int) -> Queue:
 
 
 @njit()
-def _notes(places: int, starters: int) -> Notes:
-    return Notes(
+def _notes(places: int, starters: int) -> _Notes:
+    return _Notes(
         np.empty(places),
         np.empty(places),
         np.empty(places),
@@ -243,7 +243,7 @@ def _notes(places: int, starters: int) -> Notes:
 
 
 @njit()
-def _put(queue: Queue, place: int, device: int, release: float, work: float) -> None:
+def _put(queue: _Queue, place: int, device: int, release: float, work: float) -> None:
     """Put an upload among those before a place, which are in order; the one in that place is lost."""
     while place > 0 and queue.release[place - 1] > release:
         queue.device[place] = queue.device[place - 1]
@@ -254,7 +254,7 @@ def _put(queue: Queue, place: int, device: int, release: float, work: float) -> 
 
 
 @njit()
-def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
+def _arrange(copy: _Copy, queue: _Queue, lengths: IntArray) -> None:
     """Put the uploads of these lengths (S,) in order; that is fast where few of them have changed."""
     for place, device in enumerate(queue.device):
         if device < 0:
@@ -265,7 +265,7 @@ def _arrange(copy: Copy, queue: Queue, lengths: IntArray) -> None:
 
 
 @njit()
-def _place(queue: Queue, device: int) -> int:
+def _place(queue: _Queue, device: int) -> int:
     place = 0
     while queue.device[place] != device:
         place += 1
@@ -273,7 +273,7 @@ def _place(queue: Queue, device: int) -> int:
 
 
 @njit()
-def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
+def _move(copy: _Copy, queue: _Queue, device: int, length: int) -> None:
     """Give one draft of a queue in order another length."""
     release, work = copy.ends[device, length], length * copy.token_time[device]
     place = _place(queue, device)
@@ -284,7 +284,7 @@ def _move(copy: Copy, queue: Queue, device: int, length: int) -> None:
 
 
 @njit()
-def _end(queue: Queue) -> float:
+def _end(queue: _Queue) -> float:
     """When all is sent: the latest of the starts of uploads, plus the work that starts then or later."""
     end, work = 0.0, 0.0
     for place in range(len(queue.device) - 1, -1, -1):
@@ -302,7 +302,7 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
 
 
 @njit()
-def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
+def _cost(copy: _Copy, lengths: IntArray, end: float) -> float:
     """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
     if len(copy.server) > 1:
@@ -311,7 +311,7 @@ def _cost(copy: Copy, lengths: IntArray, end: float) -> float:
 
 
 @njit()
-def _gain(copy: Copy, lengths: IntArray) -> float:
+def _gain(copy: _Copy, lengths: IntArray) -> float:
     gain = 0.0
     for device, length in enumerate(lengths):
         gain += copy.gain[device, length]
@@ -319,13 +319,13 @@ def _gain(copy: Copy, lengths: IntArray) -> float:
 
 
 @njit()
-def _value(copy: Copy, queue: Queue, lengths: IntArray) -> float:
+def _value(copy: _Copy, queue: _Queue, lengths: IntArray) -> float:
     _arrange(copy, queue, lengths)
     return _gain(copy, lengths) - _cost(copy, lengths, _end(queue))
 
 
 @njit()
-def _mark(queue: Queue, notes: Notes) -> None:
+def _mark(queue: _Queue, notes: _Notes) -> None:
     """Fill in the times of a queue in order."""
     count = len(queue.device)
     notes.behind[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
@@ -337,7 +337,7 @@ def _mark(queue: Queue, notes: Notes) -> None:
 
 
 @njit()
-def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) -> float:
+def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: int) -> float:
     """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
     old = queue.work[place]
@@ -356,9 +356,9 @@ def _end_with(copy: Copy, queue: Queue, notes: Notes, device: int, length: int) 
 
 
 @njit()
-def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
+def _climb(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
     """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
-    best = _value(copy, queue, lengths) + LEAST_GAIN
+    best = _value(copy, queue, lengths) + _LEAST_GAIN
     _mark(queue, notes)
     hope = _gain(copy, lengths) - _cheapest(copy, lengths)
     order, first, last, change = 0, 0, 0, 0
@@ -374,7 +374,7 @@ def _climb(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
 
 
 @njit()
-def _cheapest(copy: Copy, lengths: IntArray) -> float:
+def _cheapest(copy: _Copy, lengths: IntArray) -> float:
     """What a token less costs where it costs least, as long as it brings nothing."""
     cheapest = np.inf
     for device, now in enumerate(lengths):
@@ -385,7 +385,7 @@ def _cheapest(copy: Copy, lengths: IntArray) -> float:
 
 @njit()
 def _best_step(
-    copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, change: int, best: float
+    copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray, change: int, best: float
 ) -> tuple[float, int, int, int]:
     """The best value above ``best`` of a token more or less for some devices: value, and part of an order they are."""
     order = 0 if change > 0 else 2
@@ -409,12 +409,12 @@ def _best_step(
 
 
 @njit()
-def _possible(copy: Copy, length: int) -> bool:
+def _possible(copy: _Copy, length: int) -> bool:
     return bool(copy.least <= length < copy.gain.shape[1])
 
 
 @njit()
-def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
+def _sort(copy: _Copy, notes: _Notes, lengths: IntArray, first: int) -> None:
     """Write two orders of devices.
 
     0 and 1: by what a token more brings for its air, if there is room for it, and by how soon it would be there.
@@ -440,7 +440,7 @@ def _sort(copy: Copy, notes: Notes, lengths: IntArray, first: int) -> None:
 
 @njit()
 def _run(
-    copy: Copy, queue: Queue, notes: Notes, lengths: IntArray, order: int, change: int, best: float
+    copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
     """The best value above ``best`` of a token more or less for each of the first devices of an order, and how many."""
     tried, count = notes.tried, 0
@@ -462,9 +462,9 @@ def _run(
 
 
 @njit()
-def _swap(copy: Copy, queue: Queue, notes: Notes, lengths: IntArray) -> bool:
+def _swap(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
     """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
-    best, gain = _value(copy, queue, lengths) + LEAST_GAIN, _gain(copy, lengths)
+    best, gain = _value(copy, queue, lengths) + _LEAST_GAIN, _gain(copy, lengths)
     taker, giver, tokens = 0, 0, 0
     for device in range(len(lengths)):
         now = lengths[device]

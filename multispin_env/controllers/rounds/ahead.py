@@ -20,7 +20,7 @@ from multispin_env.solver.problem import make_problem
 RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
 """ρ that are tried, in units of the goodput of the best common length without head starts."""
 
-SYSTEMS, ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
+SYSTEMS, _ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
 
 
 def most_rounds(users: int) -> int:
@@ -104,7 +104,7 @@ def best_rate(scenario: Scenario, chain_weight: float) -> float:
 
     def brings(rate: float) -> float:
         controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won = long_run_averages(controller, system, state, WARM_UP * cycle, ROUNDS * cycle, most).rate
+        won = long_run_averages(controller, system, state, WARM_UP * cycle, _ROUNDS * cycle, most).rate
         return float((won / without).mean())
 
     return max(RATES, key=brings)

@@ -15,7 +15,7 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import lengths_in_chunks, user_times
 
-IMPOSSIBLE = 1e-150  # α up to here counts as 0, where no draft is accepted: ln α must stay finite, and α² above 0
+_IMPOSSIBLE = 1e-150  # α up to here counts as 0, where no draft is accepted: ln α must stay finite, and α² above 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +209,7 @@ class Algorithm1(RoundsController):
         from scipy.special import wrightomega  # late: it takes as long to import as all of this package
 
         scenario = self.scenario
-        alpha = np.clip(state.acceptance_rate, IMPOSSIBLE, 1.0 - 1e-12)  # ln α and 1 − α only occur as a ratio
+        alpha = np.clip(state.acceptance_rate, _IMPOSSIBLE, 1.0 - 1e-12)  # ln α and 1 − α only occur as a ratio
         decay = -np.log(alpha)
         phi = phi[:, None]
         room = np.maximum(phi - state.draft_time, 0.0)
@@ -226,4 +226,4 @@ class Algorithm1(RoundsController):
         relaxed = (phi / state.draft_time)[:, None] - 2.0 / decay[:, None] * wrightomega(z)
         low, high = scenario.min_draft_length, scenario.max_draft_length
         rounded: IntArray = np.clip(np.round(relaxed), low, high).astype(np.int64)
-        return np.where(alpha[:, None] > IMPOSSIBLE, rounded, low)  # a longer draft that is never accepted costs time
+        return np.where(alpha[:, None] > _IMPOSSIBLE, rounded, low)  # a longer draft that is never accepted costs time

@@ -28,7 +28,7 @@ from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
-BARRIER = "optimal"
+_BARRIER = "optimal"
 """What waits for all."""
 
 _REPORTS = ("fresh", "old")
@@ -103,7 +103,7 @@ class ContinuousVariant(Variant):
         return Comparison(
             InfoKeys("tokens", "draft_length", "duration", None),
             contenders_in(self, "prices", "groups", "prices", "greedy", "synchronous"),
-            baseline=BARRIER,
+            baseline=_BARRIER,
             seconds=self.horizon,
             has_bound=self.acceptance_visible,
         )
@@ -196,13 +196,13 @@ def contenders_in(variant: ContinuousVariant, leader: str, *names: str) -> tuple
     """Name these and the barrier; where something is hidden, the leader with the truth, and some that guess."""
     late = variant.channel_report != _REPORTS[0]
     if variant.acceptance_visible and not late:
-        return (*names, BARRIER)
+        return (*names, _BARRIER)
     estimators: Sequence[str] = _LATE if variant.acceptance_visible else _HIDDEN
     if late and not variant.acceptance_visible:
         estimators = [f"{name}+{_LATE[0]}" for name in _HIDDEN]
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
     others = [name for name in names if name != leader]
-    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], BARRIER)))
+    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], _BARRIER)))
 
 
 def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:

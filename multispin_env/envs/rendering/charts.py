@@ -20,7 +20,7 @@ from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
-FEWEST_CELLS, FEWEST_ROUNDS = 8, 16
+FEWEST_CELLS, _FEWEST_ROUNDS = 8, 16
 """What the scales of tokens and of rounds begin with."""
 
 
@@ -40,7 +40,7 @@ class Scales(NamedTuple):
     bandwidth: float = 0.0  # Hz
     goodput: float = 0.0  # tokens/s
     cells: int = FEWEST_CELLS  # tokens of a draft and the server's
-    rounds: int = FEWEST_ROUNDS
+    rounds: int = _FEWEST_ROUNDS
 
     @classmethod
     def common(cls, scales: Iterable["Scales"]) -> "Scales":
@@ -97,7 +97,7 @@ class History:
         if optimum is not None:
             _append_to_mean(self.optimum, optimum, self._weight / weight)
         reached = max(self.goodput[-1], self.optimum[-1] if self.optimum else 0.0)
-        rounds = max(FEWEST_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
+        rounds = max(_FEWEST_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
         needed = Scales(
             round_up(float(last.outcome.round_latency)),
             round_up(float(last.decision.bandwidth.max())),
@@ -187,7 +187,7 @@ class Histories(Recorder):
         )
 
 
-DASH = 5.0
+_DASH = 5.0
 """Pixels of a dash, and of the gap after it."""
 
 
@@ -313,9 +313,9 @@ def _dashes(curve: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, flo
         slope = (y_end - y) / (x_end - x)
         at = x
         while at < x_end:
-            phase = at % (2 * DASH)
-            stop = min(x_end, at - phase + (DASH if phase < DASH else 2 * DASH))
-            if phase < DASH:
+            phase = at % (2 * _DASH)
+            stop = min(x_end, at - phase + (_DASH if phase < _DASH else 2 * _DASH))
+            if phase < _DASH:
                 dashes.append(((at, y + slope * (at - x)), (stop, y + slope * (stop - x))))
             at = stop
     return dashes
@@ -353,7 +353,7 @@ def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound
         draw(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED if chain.hit[user] else style.GREY)
 
 
-class CellRow(NamedTuple):
+class _CellRow(NamedTuple):
     """Places for the tokens of a draft and the server's, and for their number."""
 
     cells: list[Area]
@@ -361,16 +361,16 @@ class CellRow(NamedTuple):
     middle: float
 
 
-def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -> CellRow:
+def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -> _CellRow:
     """Places for ``count`` tokens at a height, in an area that ``most`` would fill, with rows of a height in pixels."""
     numbers = 28.0  # width of their column
     pitch = min(16.0, (area.width - numbers) / most)
     width, height = pitch - (1.0 if pitch >= 4.0 else 0.0), max(1.0, min(16.0, 0.8 * rows))
     cells = [Area(area.x + place * pitch, middle - 0.5 * height, width, height) for place in range(count)]
-    return CellRow(cells, area.x + pitch * most + numbers, middle)
+    return _CellRow(cells, area.x + pitch * most + numbers, middle)
 
 
-def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
+def draw_judged_row(canvas: Canvas, row: _CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
     """Draw what the server made of a draft; the number of tokens, one of them its own, is written if ``counted``."""
     for place, cell in enumerate(row.cells[:-1]):
         part = min(max(gained - 1.0 - place, 0.0), 1.0)

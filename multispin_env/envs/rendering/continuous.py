@@ -94,7 +94,7 @@ class Trace:
     @cached_property
     def most_cells(self) -> int:
         """Tokens of the longest verified draft, the server's, and those drafted ahead."""
-        return max([FEWEST_CELLS, *(int(cells_of(outcome).max()) for outcome in self.outcomes)])
+        return max([FEWEST_CELLS, *(int(_cells_of(outcome).max()) for outcome in self.outcomes)])
 
     def over(self, time: float) -> int:
         """Steps that are over at a time."""
@@ -117,7 +117,7 @@ class Trace:
         return round_up(1.1 * max(rates, default=0.0))
 
 
-def cells_of(outcome: ContinuousOutcome) -> IntArray:
+def _cells_of(outcome: ContinuousOutcome) -> IntArray:
     """Tokens (K,) of a draft, the server's, and those drafted ahead."""
     count: IntArray = outcome.draft_length + 1 + np.ceil(outcome.drafted_ahead).astype(np.int64)
     return count
@@ -141,7 +141,7 @@ class Traces(Recorder):
         return Trace(config.scenario, config.drawn, tuple(self._episodes[copy]), serving=serving)
 
 
-class Doing(IntEnum):
+class _Doing(IntEnum):
     """What fills a piece of a row."""
 
     DRAFTING = 0
@@ -153,7 +153,7 @@ class Doing(IntEnum):
 class Stretch(NamedTuple):
     """A piece of a row."""
 
-    doing: Doing
+    doing: _Doing
     begin: float  # s
     end: float  # s
     drafts: int = 0  # of the server's pass
@@ -167,7 +167,7 @@ def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[S
         ready = float(outcome.start_delay) if outcome.verified[user] else end
         drafted, uploaded = float(outcome.drafted_at[user]), float(outcome.uploaded_at[user])
         marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]
-        for doing, left, right in zip(Doing, marks[:-1], marks[1:], strict=True):
+        for doing, left, right in zip(_Doing, marks[:-1], marks[1:], strict=True):
             seen = max(begin + left, start), min(begin + right, clock)
             if right > left and seen[1] > seen[0]:
                 yield Stretch(doing, *seen)
@@ -177,7 +177,7 @@ def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
     """Passes of the server, as wholes, of the steps between two times."""
     for begin, outcome in trace.seen(start, clock):
         bounds = begin + float(outcome.start_delay), begin + float(outcome.duration)
-        yield Stretch(Doing.VERIFYING, *bounds, int(outcome.batch_size))
+        yield Stretch(_Doing.VERIFYING, *bounds, int(outcome.batch_size))
 
 
 IN_TIME, LATE, DROPPED, ARRIVED = "in time", "late", "dropped", "arrived"
@@ -211,7 +211,7 @@ def marks_of(trace: Trace, start: float, clock: float) -> list[Mark]:
     return [mark for mark in found if start <= mark.time <= clock]
 
 
-def draw_requests(
+def _draw_requests(
     canvas: Canvas, times: Area, trace: Trace, start: float, clock: float, window: float, row: float
 ) -> None:
     """Draw bars of those that wait, and marks; times are from ``start`` on, and ``window`` seconds wide."""
@@ -224,10 +224,10 @@ def draw_requests(
             if waiting and width > 0.0:
                 canvas.rectangle(x, times.y + (user + 1) * row - 1.0 - height, width, height, style.INK)
     for mark in marks_of(trace, start, clock):
-        draw_mark(canvas, mark.kind, times.x + (mark.time - start) * scale, times.y + (mark.user + 0.5) * row, row)
+        _draw_mark(canvas, mark.kind, times.x + (mark.time - start) * scale, times.y + (mark.user + 0.5) * row, row)
 
 
-def draw_mark(canvas: Canvas, kind: str, x: float, y: float, row: float) -> None:
+def _draw_mark(canvas: Canvas, kind: str, x: float, y: float, row: float) -> None:
     """Draw a mark around a place: a tick on a disc, a cross on one, a crossed box, or a short line above it."""
     size = max(3.0, min(5.0, 0.5 * row - 2.0))
     if kind == ARRIVED:
@@ -273,8 +273,8 @@ class Axes(NamedTuple):
         )
 
 
-FILLS = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
-"""Colours of what a device does, in the order of `Doing`."""
+_FILLS = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
+"""Colours of what a device does, in the order of `_Doing`."""
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
@@ -293,10 +293,10 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
             top, high = layout.times.y + user * row + 1.0, row - 2.0
             _fill(canvas, layout.times, stretch, start, axes.window, top, high)
             if trace.scenario.draft_ahead:  # under the rest, it drafts on
-                ahead = stretch._replace(doing=Doing.DRAFTING)
+                ahead = stretch._replace(doing=_Doing.DRAFTING)
                 _fill(canvas, layout.times, ahead, start, axes.window, top + high * 2.0 / 3.0, high / 3.0)
     if trace.serving:
-        draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
+        _draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_gained(canvas, layout.tokens, trace, axes.cells, clock, row)
     below = Area(
@@ -342,7 +342,9 @@ def _fill(canvas: Canvas, times: Area, stretch: Stretch, start: float, window: f
     if stretch.end <= stretch.begin:
         return
     x = times.x + (stretch.begin - start) / window * times.width
-    canvas.rectangle(x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), FILLS[stretch.doing])
+    canvas.rectangle(
+        x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), _FILLS[stretch.doing]
+    )
 
 
 def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: float, row: float) -> None:
@@ -359,11 +361,11 @@ def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: fl
         draw_judged_row(canvas, places, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
         if trace.scenario.draft_ahead:
             chain = ChainRound(*(getattr(last, name) for name in ChainRound._fields))
-            every = place_cells(area, middle, cells, row, int(cells_of(last)[user]))
+            every = place_cells(area, middle, cells, row, int(_cells_of(last)[user]))
             draw_chain(canvas, every.cells, length, chain, user)
 
 
-MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
+_MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
 """Names in the legend."""
 
 
@@ -392,8 +394,8 @@ class TracePicture(Sheet):
     def _draw_marks(self) -> None:
         """The legend's line of requests."""
         x, y = MARGIN, self.canvas.height - 0.5 * MORE_LEGEND - 4.0
-        for kind, text in MARKS.items():
-            draw_mark(self.canvas, kind, x + 5.5, y, 14.0)
+        for kind, text in _MARKS.items():
+            _draw_mark(self.canvas, kind, x + 5.5, y, 14.0)
             x = self._name(x, y, text)
         self.canvas.rectangle(x, y - 1.0, 11.0, 3.0, style.INK)
         self._name(x, y, "requests that wait")

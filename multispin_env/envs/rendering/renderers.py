@@ -35,10 +35,10 @@ from multispin_env.envs.rendering.charts import (
 
 V = TypeVar("V")
 
-MARGIN, BETWEEN, LEGEND, MORE_LEGEND = 10.0, 24.0, 26.0, 18.0
+MARGIN, _BETWEEN, LEGEND, MORE_LEGEND = 10.0, 24.0, 26.0, 18.0
 """Pixels beside, between and below panels, and of one more line there."""
 
-TIMES: tuple[tuple[str, Colour], ...] = (
+_TIMES: tuple[tuple[str, Colour], ...] = (
     ("drafting", style.DRAFTING),
     ("uploading", style.UPLOADING),
     ("waiting", style.WAITING),
@@ -61,12 +61,12 @@ class Sheet(ABC):
         """Begin a picture; then each view with its area above a ``legend`` so high, and lines between them."""
         canvas = self.canvas
         canvas.fill(style.PAPER)
-        width = (canvas.width - 2 * MARGIN - (len(views) - 1) * BETWEEN) / len(views)
+        width = (canvas.width - 2 * MARGIN - (len(views) - 1) * _BETWEEN) / len(views)
         for place, view in enumerate(views):
-            x = MARGIN + place * (width + BETWEEN)
+            x = MARGIN + place * (width + _BETWEEN)
             yield Area(x, 4.0, width, canvas.height - legend - 8.0), view
             if place:
-                middle = x - 0.5 * BETWEEN
+                middle = x - 0.5 * _BETWEEN
                 canvas.line([(middle, 6.0), (middle, canvas.height - legend - 6.0)], style.FAINT)
 
     def _draw_legend(self, drawn: bool, *, animated: bool, legend: float = LEGEND) -> None:
@@ -74,7 +74,7 @@ class Sheet(ABC):
         y = canvas.height - legend + 0.5 * LEGEND
         canvas.line([(0.0, y - 0.5 * LEGEND), (canvas.width, y - 0.5 * LEGEND)], style.FAINT)
         x = MARGIN
-        for text, colour in TIMES:
+        for text, colour in _TIMES:
             x = self._entry(x, y, text, colour)
         x = self._entry(x + 14.0, y, "accepted token", style.ACCEPTED)
         draw_refused(canvas, _swatch(x, y), crossed=drawn)
@@ -112,7 +112,7 @@ class Picture(Sheet):
         ahead = any(view.scenario.draft_ahead for view in views)
         legend = LEGEND + MORE_LEGEND * ahead
         for area, view in self._panels(views, legend):
-            draw_panel(self.canvas, area, view, clock)
+            _draw_panel(self.canvas, area, view, clock)
         self._draw_legend(views[0].drawn, animated=clock is not None, legend=legend)
         if ahead:
             self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND)
@@ -122,7 +122,7 @@ def _swatch(x: float, y: float) -> Area:
     return Area(x, y - 5.0, 11.0, 11.0)
 
 
-def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = None) -> None:
+def _draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = None) -> None:
     """Draw a view, so many seconds after its round began; ``None`` once it is over."""
     layout, last = Layout.of(area), view.last
     now = clock if last is None or clock is None or clock < float(last.outcome.round_latency) else None
@@ -210,7 +210,7 @@ class Renderer:
         """Close what is open."""
 
 
-class WindowRenderer(Renderer):
+class _WindowRenderer(Renderer):
     """``render_mode="human"``: every reset and every step is shown at once, and nothing when asked."""
 
     def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
@@ -240,7 +240,7 @@ class WindowRenderer(Renderer):
         self._window.show(self._drawing.canvas)
 
 
-RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Renderer, "human": WindowRenderer})
+RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Renderer, "human": _WindowRenderer})
 """By render mode."""
 
 
@@ -284,7 +284,7 @@ class Window:
             self._screen = None
 
 
-EXPECTED = "display: expected a machine with one, or --out FILE"
+_EXPECTED = "display: expected a machine with one, or --out FILE"
 
 
 def require_display() -> None:
@@ -293,11 +293,11 @@ def require_display() -> None:
     try:
         pygame.display.init()
     except pygame.error as error:
-        raise ValueError(f"{EXPECTED}, got {error!s}") from None
+        raise ValueError(f"{_EXPECTED}, got {error!s}") from None
     driver = pygame.display.get_driver()
     pygame.display.quit()
     if driver in ("offscreen", "dummy") and not os.environ.get("SDL_VIDEODRIVER"):
-        raise ValueError(f"{EXPECTED}, got none")
+        raise ValueError(f"{_EXPECTED}, got none")
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,10 @@ from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state
 from multispin_env.solver.equalization import equal_finish
 
-LARGEST_FACTOR = 1e4
+_LARGEST_FACTOR = 1e4
 """Factor on bandwidth at the ends of an action's second column."""
 
-LOG_LARGEST_FACTOR = math.log(LARGEST_FACTOR)
+LOG_LARGEST_FACTOR = math.log(_LARGEST_FACTOR)
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class ResidualCodec(RoundsCodec):
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
         latency = (drafting + uploading).max(-1, keepdims=True)
-        highest = np.where(nothing, np.inf, drafting + LARGEST_FACTOR * uploading).min(-1, keepdims=True)
+        highest = np.where(nothing, np.inf, drafting + _LARGEST_FACTOR * uploading).min(-1, keepdims=True)
         factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
-        log_factor = np.log(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))
+        log_factor = np.log(np.where(nothing, 1.0, np.maximum(factor, 1.0 / _LARGEST_FACTOR)))
         return [np.arcsinh(log_factor / LOG_FACTOR_SCALE) / SHARPNESS]
 
 

@@ -18,7 +18,7 @@ from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
 
-Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
+_Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
 """State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
 
 
@@ -29,7 +29,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
     _core: RoundsCore
 
     def __init__(
-        self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: Plan, num_copies: int
+        self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: _Plan, num_copies: int
     ) -> None:
         super().__init__(config.actions, config.observations, objective, num_copies)
         self._has_slopes, self._plan = config.variant.learning.slopes, plan

@@ -58,7 +58,7 @@ def reward_slopes(
     outcome = price(core.scenario, core.state, relaxed, tokens)
     weights = objective.weights(outcome) if worth is None else worth
     by_length, by_bandwidth = decision_slopes(core.scenario, relaxed, outcome, token_slope, weights)
-    through_bandwidth, by_columns = bandwidth_slopes(codec, x, length, planned, by_bandwidth)
+    through_bandwidth, by_columns = _bandwidth_slopes(codec, x, length, planned, by_bandwidth)
     by_length = by_length + through_bandwidth
     if window:
         by_length = _whole_length_slopes(codec, core, planned, x, length, weights, window)
@@ -124,7 +124,7 @@ def _(codec: SharesCodec, length: FloatArray) -> FloatArray:
 
 
 @singledispatch
-def bandwidth_slopes(
+def _bandwidth_slopes(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:
     """Derivatives of a number by L, as far as L decides on bandwidth, and by the columns after the first.
@@ -135,8 +135,8 @@ def bandwidth_slopes(
     raise ValueError(f"reward_slopes: expected an encoding that has derivatives, got {type(codec).__name__}")
 
 
-@bandwidth_slopes.register(ResidualCodec)
-@bandwidth_slopes.register(LengthsCodec)  # whose factor is 1
+@_bandwidth_slopes.register(ResidualCodec)
+@_bandwidth_slopes.register(LengthsCodec)  # whose factor is 1
 def _(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:
@@ -148,7 +148,7 @@ def _(
     return by_length, [by_column][: codec.columns - 1]
 
 
-@bandwidth_slopes.register
+@_bandwidth_slopes.register
 def _(
     codec: SharesCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:

@@ -29,7 +29,7 @@ from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
-CYCLES = 256  # Cycles of a device for which random numbers are drawn ahead
+_CYCLES = 256  # Cycles of a device for which random numbers are drawn ahead
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ContinuousCore:
         self.num_copies = num_copies
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
-        by_cycle = partial(CopyStreams, num_copies=num_copies * scenario.num_users, block=CYCLES, apart=True)
+        by_cycle = partial(CopyStreams, num_copies=num_copies * scenario.num_users, block=_CYCLES, apart=True)
         self._fading = by_cycle(partial(system.channel.draw, num_users=1))
         self._drawn = drawn
         self._luck = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None

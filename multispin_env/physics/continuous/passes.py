@@ -29,15 +29,15 @@ from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, eq=False)
-class Uploads:
+class _Uploads:
     """Uploads under one decision; times count from when it was given."""
 
     ends: FloatArray  # (n, K) s, infinite where an upload never ends
     left_at: Callable[[FloatArray], FloatArray]  # times (n,) to air time left (n, K)
 
 
-UplinkDiscipline = Callable[[FloatArray, FloatArray, FloatArray], Uploads]
-"""Release times (n, K) ≥ 0, air times (n, K) ≥ 0, and priorities or shares (n, K), to `Uploads`."""
+UplinkDiscipline = Callable[[FloatArray, FloatArray, FloatArray], _Uploads]
+"""Release times (n, K) ≥ 0, air times (n, K) ≥ 0, and priorities or shares (n, K), to `_Uploads`."""
 
 
 def started(
@@ -167,7 +167,7 @@ def without_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> 
     )
 
 
-def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> Uploads:
+def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> _Uploads:
     """Every device has its share of the band, and nobody else uses it: the paper's uplink ([MS] 9).
 
     Shares sum to one at most; with none, an upload never ends.
@@ -180,13 +180,13 @@ def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> Uploads
         served = share * np.maximum(time[:, None] - release, 0.0)
         return np.where(ends <= time[:, None], 0.0, np.maximum(air - served, 0.0))
 
-    return Uploads(ends, left_at)
+    return _Uploads(ends, left_at)
 
 
 MANY = 64  # devices with which it pays to look for busy periods first
 
 
-def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Uploads:
+def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploads:
     """The whole band to one upload after the other: the smallest priority first, the shorter one where these are equal.
 
     An upload that comes first interrupts another. No events are needed: with the devices that come before device k and
@@ -226,7 +226,7 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Upload
         bounded = np.minimum(np.maximum(left, 0.0), air)
         return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
 
-    return Uploads(ends, left_at)
+    return _Uploads(ends, left_at)
 
 
 def _busy_until(start: FloatArray, work: FloatArray, place: IntArray) -> FloatArray:
@@ -310,7 +310,7 @@ class _Periods:
         return left
 
 
-def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> Uploads:
+def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> _Uploads:
     """The band is divided among those who upload now, in proportion to weights; without any, an upload never ends.
 
     The rates change with every start and end of an upload, so this one goes from event to event, all copies together.
@@ -331,7 +331,7 @@ def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> Uploads:
         left = before + np.clip(part, 0.0, 1.0)[:, None] * (after - before)
         return np.where(ends <= time[:, None], 0.0, left)
 
-    return Uploads(ends, left_at)
+    return _Uploads(ends, left_at)
 
 
 def _shared_course(release: FloatArray, air: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -11,12 +11,12 @@ from multispin_env.physics.arrivals import Source
 from multispin_env.physics.continuous.types import Demand
 from multispin_env.physics.workload import Workload
 
-ROWS = 16  # Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more
+_ROWS = 16  # Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more
 MOST_REQUESTS = 2**26  # Of all devices and copies that are kept, 2 GB
 
 
 @dataclass(frozen=True, eq=False)
-class QueueHeads:
+class _QueueHeads:
     """The first request in the queue of each device, whether it has arrived or not; flat arrays (n K,)."""
 
     output: IntArray
@@ -29,7 +29,7 @@ class QueueHeads:
     last_at: FloatArray
 
     @classmethod
-    def empty(cls, cells: int) -> "QueueHeads":
+    def empty(cls, cells: int) -> "_QueueHeads":
         """Nothing yet."""
         output, prompt, wanted = (np.zeros(cells, dtype=np.int64) for _ in range(3))
         return cls(output, prompt, wanted, *(np.zeros(cells) for _ in range(5)))
@@ -48,11 +48,14 @@ class Queues:
         cells = num_copies * num_users
         self._generators: list[np.random.Generator | None] = [None] * num_copies
         self._sources: list[Source | None] = [None] * num_copies
-        self._gap, self._time = np.zeros((cells, ROWS)), np.zeros((cells, ROWS))  # of closed arrivals, and of open ones
-        self._prompt, self._output = (np.zeros((cells, ROWS), dtype=np.int64) for _ in range(2))
+        self._gap, self._time = (
+            np.zeros((cells, _ROWS)),
+            np.zeros((cells, _ROWS)),
+        )  # of closed arrivals, and of open ones
+        self._prompt, self._output = (np.zeros((cells, _ROWS), dtype=np.int64) for _ in range(2))
         self._ended, self._came = (np.zeros(cells, dtype=np.int64) for _ in range(2))
         self._next_at = np.zeros(cells)  # when the first of those that have not arrived does
-        self.heads = QueueHeads.empty(cells)
+        self.heads = _QueueHeads.empty(cells)
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy its generator."""
@@ -112,7 +115,7 @@ class Queues:
     def kept(self) -> Callable[[], None]:
         """Remember how the queues are; what is returned puts them back, and keeps the rows that were drawn since."""
         own = {name: getattr(self, name).copy() for name in ("_ended", "_came", "_next_at")}
-        heads = QueueHeads(*(getattr(self.heads, field.name).copy() for field in fields(QueueHeads)))
+        heads = _QueueHeads(*(getattr(self.heads, field.name).copy() for field in fields(_QueueHeads)))
 
         def put_back() -> None:
             self.heads = heads

@@ -92,11 +92,11 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     air = _seconds("air_left", state.air_left, shape)
     age = _seconds("age", state.age, shape)
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
-    demand = checked_demand(state.demand, shape)
+    demand = _checked_demand(state.demand, shape)
     return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand, system.head_start)
 
 
-def checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
+def _checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
     """Return what is wanted as arrays (..., K); ``ValueError`` for NaN, a wrong shape or an entry out of range."""
     if demand is Demand.endless(shape):
         return demand
