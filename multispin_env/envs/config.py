@@ -173,7 +173,7 @@ class EnvConfig:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Fields of the scenario and arguments that are not the defaults, but for what `Scenario.label` and K say."""
+        """Fields of the scenario, arguments and reward that are not the defaults, but for what headings say anyway."""
         scenario = self.scenario
         others = [name for name in Scenario.field_names() if name not in ("num_users", "total_bandwidth", "server")]
         changes: dict[str, Any] = {}
@@ -181,9 +181,8 @@ class EnvConfig:
             usual = Scenario.preset(scenario.name).replace(server=scenario.server, **self.variant.scenario_defaults)
             pairs = ((name, getattr(scenario, name), getattr(usual, name)) for name in others)
             changes = {name: value for name, value, default in pairs if value != default}
-        named = {"action": "residual", "reward": self.variant.learning.rewards[0]}
-        chosen = {name: getattr(self, name) for name, default in named.items() if getattr(self, name) != default}
-        return {**changes, **self.chosen_arguments, **chosen}
+        reward = {} if self.reward == self.variant.learning.rewards[0] else {"reward": self.reward}
+        return {**changes, **self.chosen_arguments, **reward}
 
     @property
     def kwargs(self) -> dict[str, Any]:

@@ -233,7 +233,8 @@ class Episodes:
         """Environment, sizes, seed, metric, reference and scenario."""
         return {
             "env": self.config.env_id,
-            "arguments": {name: str(value) for name, value in self.config.chosen_arguments.items()},
+            "action": self.config.action,
+            "arguments": {name: str(value) for name, value in self.config.changes.items()},
             "episodes": self.size,
             "rounds": self._base.max_episode_steps,
             "seed": self.seed,

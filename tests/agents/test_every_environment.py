@@ -119,7 +119,7 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     chosen = ["--set", "spread=0.2", "mean_rounds=8", "history=False", "--action", "lengths", "--agent", "sac"]
     assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *chosen]) == 0
     config, _ = load_config(folder)
-    assert config.arguments["spread"] == 0.2
+    assert config.env.variant.spread == 0.2
     assert not config.env.variant.history
     assert config.env.variant.mean_rounds == 8
     capsys.readouterr()

@@ -24,6 +24,7 @@ from multispin_env.apps.watch import Pixels, watch, writer_for
 from multispin_env.checks import check_real
 from multispin_env.controllers.names import OWN_CONTROLLER
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replacing
@@ -103,6 +104,7 @@ def _show(film: Film, options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     """Play both, then show the film or write it."""
     check_real("fps", options.fps, 1.0, 60.0)
+    load_pygame()  # before anything is played
     if options.out is None:
         require_display()
         _show(_film(options), options)

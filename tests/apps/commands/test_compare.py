@@ -22,7 +22,7 @@ def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["name"] for row in found["rows"]] == [row["name"] for row in rows] == ["optimal", "fixed"]
     assert f"{found['rows'][1]['mean']:.2f}" in printed
-    assert found["about"]["arguments"] == {"max_episode_steps": "3", "action": "shares", "num_users": "3"}
+    assert (found["about"]["arguments"], found["about"]["action"]) == ({}, "shares")
     assert found["about"]["seed"] == 9
     assert found["about"]["rounds"] == 3
     assert found["about"]["command"].startswith("multispin compare --num-users 3")
@@ -50,7 +50,7 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
         (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
-        (["--set", "max_episode_steps=None"], "max_episode_steps: expected an integer ≥ 1, got -1"),
+        (["--set", "max_episode_steps=-1"], "max_episode_steps: expected an integer ≥ 1, got -1"),
         (["--metric", "tokens_in_time"], "metric: expected one of an environment that tells of it, got 'tokens_in_t"),
         (["--json", "nowhere/table.json"], "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
         (["--workers", "0"], "workers: expected an integer ≥ 1, got 0"),

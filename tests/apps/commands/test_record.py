@@ -244,7 +244,7 @@ def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, said, cap
     ms.Scenario.preset("llama2", tasks=ms.Scenario.preset("llama2").tasks[:2]).save("two.toml")
     assert "tasks of the scenario: expected" in said("--read", "mine.npz", "--scenario", "two.toml")
     assert "path: expected a readable .npz file" in said("--read", "none.npz")
-    shipped = ROOT / "multispin_env" / "records" / "acceptance.npz"
+    shipped = ROOT / "multispin_env" / "data" / "records" / "acceptance.npz"
     with np.load(shipped) as old, np.load("mine.npz") as new:
         assert list(old) == list(new)
         for name in old:
@@ -272,7 +272,7 @@ def test_counts_make_a_scenario(here, capsys, said):
     assert "log.csv, line 7, accepted: expected an integer in 0..4" in said("--from-counts", "log.csv", "--out", "m")
 
 
-PAGES = ROOT / "tests" / "models" / "pages"
+PAGES = ROOT / "tests" / "apps" / "models" / "pages"
 
 
 def test_metrics_pages_make_a_scenario_with_a_task_each(here, capsys, said):
