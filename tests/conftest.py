@@ -19,6 +19,31 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+slow_left_out = 0
+"""Slow tests that were not asked for."""
+
+
+def pytest_deselected(items):
+    global slow_left_out
+    slow_left_out += sum(item.get_closest_marker("slow") is not None for item in items)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # a worker of xdist
+        session.config.workeroutput["slow_left_out"] = slow_left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    global slow_left_out
+    slow_left_out = max(slow_left_out, getattr(node, "workeroutput", {}).get("slow_left_out", 0))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if slow_left_out and config.option.markexpr == "not slow":
+        terminalreporter.write_line(f"{slow_left_out} slow tests left out; run them with: pytest -m slow")
+
+
 class Unpaced:
     """A clock of pygame that waits for nothing."""
 

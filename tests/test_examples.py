@@ -9,6 +9,8 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main as multispin
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

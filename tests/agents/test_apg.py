@@ -159,6 +159,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_learns(trained):
     with (trained / "curve.csv").open(encoding="utf-8") as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
@@ -166,6 +167,7 @@ def test_it_learns(trained):
     assert "apg (lengths)" in (trained / "table.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monkeypatch):
     monkeypatch.setattr(Episodes, "default_size", 8)
     monkeypatch.setattr(Episodes, "watched_size", 8)

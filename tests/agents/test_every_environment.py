@@ -17,6 +17,8 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import Row
 from multispin_env.evaluation.statistics import EPISODE_SEED
 
+pytestmark = pytest.mark.slow
+
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
 PARTIAL = [

@@ -85,6 +85,7 @@ def exported(exports):
     return exports(*KNOWN)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=["-".join(case).replace("/", "-") for case in CASES])
 def test_onnx_equals_the_original(case, runs, exports):
     folder, (out, printed) = runs(*case), exports(*case)
@@ -103,6 +104,7 @@ def test_onnx_equals_the_original(case, runs, exports):
     assert network(*entries).std() > 0.01
 
 
+@pytest.mark.slow
 def test_torch_export_equals_the_original(runs, tmp_path, capsys):
     assert main(["export", str(runs(*HIDING)), "--torch-export", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr()

@@ -27,6 +27,7 @@ def play(env, rounds):
     return [env.reset(), *(env.step(action)[0] for _ in range(rounds))]
 
 
+@pytest.mark.slow
 def test_it_learns_the_discounted_sum():
     """ω_t = Σ_s (γ q)^{s−t} (1 − γ) / (w R_{s+1}), over rounds so many that the rest is nothing."""
     env = vector(rounds=10_000)

@@ -52,6 +52,7 @@ def forget():
         AGENTS.unregister(NAME)
 
 
+@pytest.mark.slow
 def test_an_agent_of_a_module_trains_goes_on_and_is_measured(module, capsys, refused):
     assert main(["train", "--agent", NAME, *TINY]) == 0
     (run,) = (module.parent / "runs").iterdir()
@@ -79,6 +80,7 @@ def test_a_run_imports_nothing_unasked(module, refused):
     assert not (module / "imported").exists()
 
 
+@pytest.mark.slow
 def test_it_plays_in_the_suite(module):
     """In another process too."""
     options = ["--agent", NAME, "--tasks", "round-8", "--seeds", "1", "--steps", "128", "--out", "out"]

@@ -77,6 +77,7 @@ def test_the_card_is_what_the_folder_says(env_id, loaded):
     assert result["metrics"][0]["value"] == pytest.approx(told["score"]["agent"]["mean"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", IDS)
 def test_fresh_cases_repeat_the_score(env_id, loaded):
     """Within four standard errors of both means; so is the paired difference to the best plug-in."""

@@ -14,6 +14,8 @@ from benchmarks.tune.__main__ import main as tune
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def printed(capsys):

@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from benchmarks.plan.__main__ import main
+
+pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "evidence" / "continuous.md"
 

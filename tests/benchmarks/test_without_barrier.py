@@ -8,6 +8,8 @@ import pytest
 import multispin_env as ms
 from benchmarks.continuous.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def printed(capsys):

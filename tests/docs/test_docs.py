@@ -71,6 +71,7 @@ def run_notebook(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Stable-Baselines3 and matplotlib, not ours
 def test_notebook_of_the_start(run_notebook):
     names, printed = run_notebook("start")
@@ -79,6 +80,7 @@ def test_notebook_of_the_start(run_notebook):
     assert [name for name in re.findall(r"^\S+(?: \S+)*", printed, re.MULTILINE)[2:] if name != OTHER_SYSTEMS] == rows
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Stable-Baselines3 and matplotlib, not ours
 def test_notebook_of_an_agent_of_ones_own(run_notebook):
     names, _ = run_notebook("own-agent")
@@ -87,6 +89,7 @@ def test_notebook_of_an_agent_of_ones_own(run_notebook):
     assert 0.6 < scores[-1] < names["clairvoyant"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of matplotlib, not ours
 def test_notebook_without_the_barrier(run_notebook):
     names, _ = run_notebook("without-barrier")
@@ -251,6 +254,7 @@ QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}
 """Contenders that are soon played, where there is no ``fixed``."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_stored_reference_scores(path):
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -369,6 +373,7 @@ def test_every_library_has_a_block():
     assert found == {*LIBRARIES.LIGHT, *LIBRARIES.HEAVY}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of other libraries
 @pytest.mark.parametrize("code", OTHERS, ids=count())
 def test_blocks_of_other_libraries_run(code, tmp_path, monkeypatch, capsys):

@@ -17,6 +17,8 @@ from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxscript")
 
 NAMES = ("round-8", "resize")

@@ -117,6 +117,7 @@ def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
     assert before == (outside.read_bytes() if outside.is_file() else sorted(outside.iterdir()))
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_by_one_process_and_a_signal_leaves_a_checkpoint_that_resumes(tmp_path, refused):
     folder = tmp_path / "cut"
     command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--minutes", "5", *TINY]
@@ -175,6 +176,7 @@ def test_unwritable_folder_is_said_before_training(tmp_path, refused):
     assert f"folder: expected a folder that can be written, got {folder!r} (" in refused("train", ["--name", folder])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "words"),
     [("stable_baselines3", 'pip install "multispin_env[train]"'), ("numpy", 'pip install -e ".[train]"')],

@@ -48,6 +48,7 @@ arguments = {list(arguments)!r}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [["train", "--help"], ["suite", "run", *["--agent", "ppo", "--seeds", "1", "--out", "none"]]]
 )
@@ -58,6 +59,7 @@ def test_another_package_named_agents_is_noticed(command, tmp_path):
     refused(tmp_path, package, "agents", command)
 
 
+@pytest.mark.slow
 def test_another_package_in_the_folder_of_ours_is_noticed(tmp_path):
     """As pip leaves them there: ours came last, but of a folder and a file of one name Python takes the folder."""
     shutil.copytree(ROOT / "agents", tmp_path / "agents", ignore=shutil.ignore_patterns("pretrained"))
@@ -258,6 +260,7 @@ def test_unknown_command_suggests_the_nearest(capsys):
 AGAIN = "install multispin_env again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "arguments"),
     [
@@ -364,6 +367,7 @@ IN_PLACE = {"runs/run/.lock"}
 """Beside the log of TensorBoard: files that hold nothing."""
 
 
+@pytest.mark.slow
 def test_commands_write_whole_files(tmp_path):
     """They write each file under another name, and put it in its place when it is whole."""
     command, given = [sys.executable, "-c", SCRIPT], COMMANDS.strip()

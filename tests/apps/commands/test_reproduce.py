@@ -29,6 +29,7 @@ def written(tmp_path_factory):
     return folder, printed.getvalue().splitlines()
 
 
+@pytest.mark.slow
 def test_worker_processes_write_the_same_bytes(written, tmp_path):
     folder, _ = written
     command = [sys.executable, "-m", "multispin_env", "reproduce", "--workers", "2", *ARGUMENTS, str(tmp_path / "b")]

@@ -32,6 +32,7 @@ def refused(capsys, *arguments):
     return said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "by"),
     [("round-8", "optimal"), ("hidden", "optimal+filter"), ("requests", "load-aware"), ("fair", "random-actions")],
@@ -61,6 +62,7 @@ def test_stored_actions_played_again_give_what_is_stored(name, by):
     assert data.total_steps == sum(len(episode.rewards) for episode in data)
 
 
+@pytest.mark.slow
 def test_random_actions_and_the_reference_are_the_ends_of_the_normalized_score(capsys):
     returns = {}
     for by in ("optimal", "fixed", "random-actions"):
@@ -83,6 +85,7 @@ def test_random_actions_and_the_reference_are_the_ends_of_the_normalized_score(c
     assert "3 episodes, 192 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_random_actions_differ_from_seed_to_seed():
     for seed in ("0", "10"):
         assert write("round-8", "random-actions", "--seed", seed, "--out", f"mine/of-{seed}-v0") == 0
@@ -102,6 +105,7 @@ def test_functions_are_recorded_and_episodes_to_learn_in_alone():
         ms.suite.record(task, "optimal", 2, seed=task.seed - 1, out="mine/late-v0")
 
 
+@pytest.mark.slow
 def test_a_rule_that_actions_cannot_express_is_refused(capsys, folder):
     """The reference of this task lets drafts aim at later batches."""
     assert write("no-barrier-20", "greedy") == 0

@@ -14,7 +14,7 @@ from multispin_env.apps.executors import Cluster, Stopped
 from tests.apps.executors.test_executors import HOSTILE, work
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 SECONDS = 4.0
 

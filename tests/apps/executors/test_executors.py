@@ -14,6 +14,8 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.executors import Processes, Serial, Stopped, decide
 
+pytestmark = pytest.mark.slow
+
 
 class Unreadable:
     """Can be pickled, but not read again."""

@@ -24,6 +24,8 @@ from multispin_env.apps.explore.settings import Places
 from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
 from tests.apps.explore.browser import served
 
+pytestmark = pytest.mark.slow
+
 
 def beat(file, *_):
     """Compute without end, and write that it goes on."""

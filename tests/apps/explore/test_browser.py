@@ -27,7 +27,7 @@ from multispin_env.scenario import Scenario
 from tests.apps.explore.browser import CHROMEDRIVER, CHROMIUM, browser, redraw, resize, served, visit
 
 installed = CHROMIUM.exists() and CHROMEDRIVER.exists()
-pytestmark = pytest.mark.skipif(not installed, reason="needs Chromium and its driver")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not installed, reason="needs Chromium and its driver")]
 
 NAMELESS = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
     .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""

@@ -180,6 +180,7 @@ def test_profiles_that_ship_say_where_they_are_from():
         assert server.name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 def test_profiles_that_ship_are_those_of_the_tables(name, tmp_path):
     pytest.importorskip("aiconfigurator_core")
@@ -192,6 +193,7 @@ def test_profiles_that_ship_are_those_of_the_tables(name, tmp_path):
         np.testing.assert_allclose(getattr(again, field), getattr(shipped, field), rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_package_reads_the_context_once_for_each_token_of_a_draft():
     """And this module does not."""
     engine = pytest.importorskip("aiconfigurator_core.sdk.engine").EngineHandle

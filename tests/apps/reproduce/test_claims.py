@@ -24,6 +24,7 @@ def rows():
     return claims.CLAIMS.compute(Scale())
 
 
+@pytest.mark.slow
 def test_page_holds_this_table(rows):
     page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     assert markdown_table(*claims.claim_cells(rows)) in page

@@ -42,6 +42,7 @@ def check_rows(spec, rows):
         assert {len(line) for line in lines} == {len(header)}
 
 
+@pytest.mark.slow
 def test_rows_hold_texts_and_plain_numbers(name, tables):
     check_rows(FIGURES.load(name), tables[name])
 
@@ -88,6 +89,7 @@ def check_picture(spec, rows, expected):
     assert all(axes.get_legend() is None for axes in figure.axes)
 
 
+@pytest.mark.slow
 def test_pictures_show_the_rows(name, tables):
     check_picture(FIGURES.load(name), tables[name], PICTURES[name])
 

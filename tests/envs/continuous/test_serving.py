@@ -250,6 +250,7 @@ def test_an_order_without_end_ends_and_takes_no_memory():
 FAST = {"verification_fixed_time": 1e-6, "verification_time_per_draft": 1e-9}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "num_users", "server", "most"),
     [
