@@ -102,15 +102,12 @@ class GapArrivals(Arrivals):
 
 @dataclass
 class _WithLengths:
-    """A source of gaps, and of lengths that a law draws."""
-
     gaps: _GapSource
     lengths: Lengths
     rng: np.random.Generator
     num_users: int
 
     def __call__(self, rows: int) -> Arriving:
-        """The next rows."""
         return Arriving(self.gaps(rows), *self.lengths.draw(self.rng, rows, self.num_users))
 
 
@@ -340,7 +337,6 @@ class _Replay:
         return self._give(rows)[0]
 
     def _give(self, rows: int) -> tuple[FloatArray, IntArray]:
-        """Gaps of the next requests (rows, K), and their places in the trace."""
         count = self._read(rows)
         order = np.argsort(self.device, kind="stable")
         given = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
@@ -354,7 +350,6 @@ class _Replay:
         return np.diff(times, axis=0), place
 
     def _read(self, rows: int) -> IntArray:
-        """Read until every device has so many requests; how many each has, (K,)."""
         users = len(self.rate)
         bounds = np.cumsum(self.rate)
         while True:

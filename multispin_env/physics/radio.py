@@ -199,7 +199,6 @@ def predictive_quantile(
 
 
 def _chi_squared_quantile(probability: FloatArray, noncentrality: FloatArray) -> FloatArray:
-    """Quantile of the noncentral chi-squared law with 2 degrees of freedom, for every noncentrality λ ≥ 0."""
     from scipy import special
 
     large = noncentrality > 1e4  # where scipy's inversion and its expansion agree to about 1e-7

@@ -209,7 +209,6 @@ def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArr
 
 @contextmanager
 def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
-    """Content of a record's file, which errors about it name."""
     content = packaged(_PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
     try:
         yield content

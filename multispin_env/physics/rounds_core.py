@@ -126,7 +126,6 @@ class RoundsCore:
         return self._expectation(draft_length)
 
     def _read_luck(self, over: BoolArray | None) -> FloatArray:
-        """Exponential variables (n, K) of a round; 0 of copies that are over."""
         if over is None:
             return self._tokens.read()
         playing = np.flatnonzero(~over)
@@ -135,7 +134,6 @@ class RoundsCore:
         return luck
 
     def _chains_of(self, draft_length: IntArray, duration: FloatArray, luck: FloatArray) -> ChainRound:
-        """What becomes of chains (n, K) in a round of ``duration`` (n,) seconds."""
         ahead = chain_left(self.scenario, draft_length, self._draft_time, self._chains, duration[:, None])
         hit = drawn_hits(hit_probability(self.scenario, draft_length, self.requests.rate), luck)
         return ChainRound(self._chains, ahead, hit)
@@ -148,7 +146,6 @@ class RoundsCore:
         self._report(ALL, dynamics.channel.next_gain(self._gain, self.mean_gain, self._fading.read()))
 
     def _go_on_or_start_anew(self, tokens: FloatArray, ended: IntArray) -> None:
-        """Read one row for each copy and go on with it everywhere; then put those that ended in their places."""
         dynamics, channel = self.dynamics, self.dynamics.channel
         users = self._new_users(ended, ended)
         if dynamics.acceptance.changes:
@@ -170,7 +167,6 @@ class RoundsCore:
         return users
 
     def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
-        """Rounds that pass until there is a report of the first one."""
         for _ in range(self.dynamics.delay):
             fading = self._fading.read(copies)
             self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))

@@ -199,7 +199,6 @@ def _from_csv(content: bytes) -> RequestTrace:
 
 
 def _csv_rows(text: io.StringIO) -> Iterator[list[float]]:
-    """The three numbers of each row."""
     lines = (line for line in csv.reader(text, strict=True) if any(cell.strip() for cell in line))
     header = [cell.strip() for cell in next(lines, [])]
     for name in _COLUMNS:

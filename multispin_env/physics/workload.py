@@ -213,8 +213,6 @@ class Workload:
 
 @dataclass
 class _Thinning:
-    """Requests of a source, ever fewer after a time."""
-
     source: Source
     after: float
     last: FloatArray  # (K,) s, when the last request came, if no gap were doubled

@@ -65,8 +65,6 @@ def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool
 
 
 class _Totals:
-    """Sums over the steps of n copies."""
-
     def __init__(self, num_copies: int, num_users: int) -> None:
         self._users = num_users
         self.time = np.zeros(num_copies)  # s
@@ -75,7 +73,6 @@ class _Totals:
         self._seconds = np.zeros((6, num_copies))  # of the server, the uplink, and four phases of all devices
 
     def add(self, outcome: ContinuousOutcome, counted: BoolArray) -> None:
-        """Take in a step of the copies that are ``counted`` (n,)."""
         span = outcome.duration[:, None]
         drafted = np.minimum(outcome.drafted_at, span)
         uploaded = np.minimum(outcome.uploaded_at, span) - drafted
@@ -88,7 +85,6 @@ class _Totals:
         self._seconds += counted * np.stack([outcome.verification_time, *phases])
 
     def shares(self, shape: tuple[int, ...]) -> LongRun:
-        """Totals by time, for states (..., K) of this shape."""
         server, uplink, *phases = (seconds.reshape(shape[:-1])[()] for seconds in self._seconds / self.time)
         rate = (self._tokens / self.time[:, None]).reshape(shape)
         batches = (self._batches / self.time).reshape(shape[:-1])[()]

@@ -278,7 +278,6 @@ class _Periods:
         return cells, counts, start, np.where(counts, self.work.take(cells), 0.0), place
 
     def ends(self) -> FloatArray:
-        """When each upload ends, (n, K)."""
         ends = self.start + self.work
         width = 2
         while width < 2 * self.size.max(initial=1):  # periods of about the same size at a time

@@ -92,7 +92,6 @@ class ServiceRun(Batched):
 
 
 def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatArray:
-    """Their quotient, and 0 where the whole is 0."""
     return np.asarray(part / np.where(whole > 0, whole, 1))[()]
 
 
@@ -170,7 +169,6 @@ class _CopyLists:
         self.length = np.zeros(num_copies, dtype=np.int64)
 
     def append(self, chosen: BoolArray, *fields: FloatArray) -> None:
-        """Add the entries of these devices (n, K), from arrays (n, K) by field."""
         cells = np.flatnonzero(chosen)
         if not cells.size:
             return
