@@ -151,7 +151,6 @@ def _second(rounds: AheadRound, lengths: IntArray, time: FloatArray) -> FloatArr
 def _best_alone(
     rounds: AheadRound, second: FloatArray, latency: FloatArray, time: FloatArray, price: FloatArray
 ) -> IntArray:
-    """Best lengths (m, n, K) of every device alone in rounds of φ and τ (n,) s, by prices (m, n) of the band."""
     problem, chain = rounds.problem, rounds.head_start
     low, high = problem.low, problem.high
     lengths = np.broadcast_to(np.arange(int(high.max()) + 1)[:, None, None], (int(high.max()) + 1, *low.shape))
@@ -181,7 +180,6 @@ def _between(first: FloatArray, last: FloatArray, count: int) -> FloatArray:
 
 
 def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
-    """Lengths (n, K) that no move betters, from lengths (n, K)."""
     lengths = lengths.copy()
     rows = np.arange(len(lengths))
     value = rounds.value(lengths[:, None])[:, 0]
@@ -202,14 +200,12 @@ def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
 
 
 def _in_range(rounds: AheadRound, lengths: IntArray, change: IntArray) -> IntArray:
-    """Lengths (n, K) with changes (m, K) or (n, m, K), as far as they are allowed."""
     changed: IntArray = np.clip(lengths[:, None] + change, rounds.problem.low[:, None], rounds.problem.high[:, None])
     return changed
 
 
 @lru_cache
 def _singles(users: int) -> IntArray:
-    """A token more for each device, then one less, (2 K, K)."""
     one = np.eye(users, dtype=np.int64)
     return np.concatenate([one, -one])
 

@@ -33,8 +33,6 @@ _total = np.add.reduce
 
 
 class _EqualLatency(NamedTuple):
-    """The root and the shares that reach it."""
-
     latency: FloatArray  # φ (...) s
     share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where nobody drafts
 
@@ -66,7 +64,6 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 
 
 def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
-    """Rows (n, K)."""
     if len(drafting) == 1:
         return _solve_one(drafting[0], uploading[0])
     head_start, uploading = drafting.T.copy(), uploading.T.copy()

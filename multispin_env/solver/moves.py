@@ -28,8 +28,6 @@ _ROUNDING = 1e-13  # Relative improvement that may be rounding
 
 
 class _Moves(NamedTuple):
-    """Effects of moves, arrays (m, n); a move that is not allowed wins −∞ tokens."""
-
     tokens: FloatArray  # ΔE
     share: FloatArray  # ΔS at φ
     slope: FloatArray  # ΔP at φ
@@ -67,7 +65,6 @@ def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
 
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """The best move for each instance, and whether it improves; in blocks."""
     size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
     if len(lengths) <= size:
         return _block_round(problem, lengths, phi)
@@ -114,12 +111,10 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
 
 @lru_cache
 def _pairs(count: int) -> tuple[IntArray, IntArray]:
-    """The first and the second of all pairs of so many."""
     return np.triu_indices(count, 1)
 
 
 def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
-    """The `_FINALISTS` moves (m, n) of each instance with the largest gains, of those above ``least`` (n,)."""
     hopeful: BoolArray = gain > least
     crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > _FINALISTS)
     if len(crowded):
@@ -159,14 +154,12 @@ def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., Float
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:
-    """Positions (count, n) of the largest entries of each column (m, n), in any order."""
     if count == len(score):
         return np.broadcast_to(np.arange(count)[:, None], score.shape)
     return np.argpartition(-score.T, count - 1, -1)[:, :count].T
 
 
 def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_Moves, FloatArray]:
-    """Add a token to each user, then drop one of each: (2K, n); and P (n,)."""
     draft, token = problem.draft_time, problem.token_time
     gain = problem.gain(lengths)
     room = phi - lengths * draft

@@ -25,14 +25,11 @@ ENTRIES = 500_000  # Numbers of an array that are worked on at once
 
 
 class _Pace(NamedTuple):
-    """The shortest time per output token that all devices of n instances can get together."""
-
     tpot: FloatArray  # (n,) s
     length: FloatArray  # (n, K) tokens, that give it
 
 
 def _expected_ladder(problem: Problem) -> FloatArray:
-    """E[N_k | low + j] of every length in range, (n, K, W) with the widest W; ∞ beyond a range."""
     length = problem.low[..., None] + np.arange(int((problem.high - problem.low).max()) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])
     return np.where(length <= problem.high[..., None], tokens, np.inf)

@@ -57,8 +57,6 @@ def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
 
 
 class _Points:
-    """Stationary points and slopes of the instances; rows are filled in as they are known."""
-
     def __init__(self, problem: Problem) -> None:
         n = len(problem)
         no_price = np.full(n, -np.inf)  # where nobody drafts
@@ -147,7 +145,6 @@ def _at_kink(
 
 
 def _padded(problem: Problem, tolerance: float) -> Relaxed:
-    """The optimum of padded passes: M between the neighbours of the best whole number."""
     whole, near = relaxed_longest(problem, tolerance)
     points = _Points(problem)
     points.keep(np.arange(len(problem)), Stationary(near.length, np.log(near.latency), np.log(near.price)), whole)
@@ -210,7 +207,6 @@ def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Rel
 
 
 def _common_length(problem: Problem) -> FloatArray:
-    """The best length (n,) of padded passes in which all drafts are equally long, of any up to the longest."""
     length = np.arange(float(problem.high.max(initial=0)) + 1.0)
     tokens = problem.expected(np.broadcast_to(length[:, None, None], (len(length), *problem.low.shape))).sum(-1)
     latency = common_latency(problem.draft_time, problem.token_time).latency
@@ -231,7 +227,6 @@ def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _with_longest(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
-    """The goodput (n,) of lengths in passes of a given M (n,), even where all of them are shorter."""
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
     return goodput(_tokens(problem, at.length), latency, problem.of_longest(longest).verification_time)
 

@@ -52,8 +52,6 @@ class Search(NamedTuple):
 
 
 class _Incumbent:
-    """Best decision of each instance so far."""
-
     def __init__(self, problem: Problem, lengths: FloatArray) -> None:
         self.problem = problem
         self.lengths = lengths.copy()
@@ -105,7 +103,6 @@ def branch_and_bound(
 
 
 def _most_promising(nodes: Nodes) -> BoolArray:
-    """The `_BREADTH` parts of each instance with the highest bounds."""
     order = np.lexsort((-nodes.bound, nodes.instance))
     instance = nodes.instance[order]
     first = np.searchsorted(instance, instance, side="left")
@@ -115,7 +112,6 @@ def _most_promising(nodes: Nodes) -> BoolArray:
 
 
 def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
-    """Bound parts; list the small ones and return the halves of the others that are still open."""
     before = nodes.bound
     nodes, candidate, critical = _bounded(incumbent, nodes, tolerance)
     few = few_decisions(nodes)
@@ -130,7 +126,6 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
-    """Parts with their bounds and narrower windows, the candidates, and the users to branch on."""
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     part = incumbent.problem.rows(nodes.instance)
     if part.tpot < np.inf:
@@ -156,7 +151,6 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
 
 
 def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
-    """Parts that hold every decision of n instances that is better than ``target`` (n,)."""
     if problem.padded:
         every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
         return joined_nodes(*(_of_longest(problem, relaxed, target, longest) for longest in every))

@@ -59,8 +59,6 @@ class Charge(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """What does not change during the iteration."""
-
     decay_rate: FloatArray  # d / T (n, K) 1/s
     decay: FloatArray  # d (n, K)
     constant: FloatArray  # C (n, K)
@@ -76,8 +74,6 @@ class _Terms(NamedTuple):
 
 
 class _Point(NamedTuple):
-    """Residuals and their derivatives by p = ln φ and q = ln λ, all (n,)."""
-
     length: FloatArray  # (n, K)
     excess: FloatArray  # ln S
     tilt: FloatArray  # ln(λ P (φ + T_ver) / E)
@@ -130,7 +126,6 @@ def cut_point(
 def _completed(
     problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, done: BoolArray, tolerance: float
 ) -> Stationary:
-    """The solution p, q (n,), by nested search where Newton's method is not ``done`` (n,)."""
     open_rows = np.flatnonzero(~done)
     if len(open_rows):
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
@@ -198,8 +193,6 @@ def _start(problem: Problem, law: TokenLaw, time: FloatArray) -> tuple[FloatArra
 
 
 class _Draft(NamedTuple):
-    """Lengths for a latency and a price, and the terms that their derivatives have in common, all (n, K)."""
-
     length: FloatArray
     inside: BoolArray  # neither shortest nor longest
     rate_phi: FloatArray  # d φ / T
@@ -234,7 +227,6 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
 
 
 def _excess(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """ln S (n,) at (φ, λ) = (e^p, e^q), and its derivative by q."""
     at = _draft(problem, terms, p, q, np.exp(p)[:, None])
     share = at.per_token * at.length
     used = np.maximum(_total(share, -1), TINY)
@@ -243,7 +235,6 @@ def _excess(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> tu
 
 
 def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> _Point:
-    """Lengths, residuals and derivatives at (φ, λ) = (e^p, e^q)."""
     phi = np.exp(p)
     column = phi[:, None]
     draft = problem.draft_time

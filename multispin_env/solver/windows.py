@@ -29,8 +29,6 @@ _ROUNDING = 1e-13  # Share of the terms of a time by which it is lowered, so tha
 
 
 class _PricedPass(NamedTuple):
-    """What the passes of m parts cost against a goodput to beat."""
-
     tokens: FloatArray  # (W, m, K) of every length of every window, less what it costs in the pass
     charged: FloatArray | float  # (m,) tokens, most that the lengths of a part cost
     time: FloatArray  # (m,) s, of the shortest lengths by the line; no decision inside has a shorter one
@@ -38,8 +36,6 @@ class _PricedPass(NamedTuple):
 
 
 class _Timely(NamedTuple):
-    """What is left of m parts if passes may not last too long."""
-
     law: "_Law"
     low: FloatArray  # (m, K) shortest lengths
     high: FloatArray  # (m, K) longest
@@ -208,7 +204,6 @@ class Nodes:
     law: _Law  # how the pass is priced
 
     def __len__(self) -> int:
-        """Return the number of nodes."""
         return len(self.instance)
 
     def rows(self, rows: IntArray | BoolArray) -> "Nodes":
