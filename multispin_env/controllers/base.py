@@ -118,7 +118,6 @@ class Controller(ABC, Generic[State, Chosen]):
         """Forget what is remembered of earlier states, if anything is."""
 
     def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
-        """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
         checked = checked_continuous_state(self.scenario, state)
         *batch, users = checked.phase.shape
         flat = checked.mapped(lambda array: array.reshape((-1, users) if array.ndim > len(batch) else -1))
@@ -195,7 +194,6 @@ class RoundsController(Controller[SystemState, Decision]):
         return ContinuousDecision(decision.draft_length, np.full(share.shape, Join.WAIT), share=share)
 
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
-        """Decide for states (n, K) in which some devices are not ``counted``, (n, K)."""
         return self.decide(state)
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:

@@ -72,7 +72,6 @@ class Estimator(ABC):
 
 
 def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:
-    """Return a field (n, K) that this estimator cannot do without; ``ValueError`` where it is hidden."""
     array: NDArray[Any] | None = getattr(observed, field_name)
     if array is None:
         raise ValueError(f"{field_name}: expected an array (n, K) for the estimator {estimator!r}, got None")
@@ -80,7 +79,6 @@ def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any
 
 
 def _prior_means(assumptions: Assumptions) -> FloatArray:
-    """Mean α (tasks,), kept off 0 and 1, so that an observation can still move it."""
     return np.clip(assumptions.acceptance_mean, 1e-6, 1.0 - 1e-6)
 
 
@@ -263,7 +261,6 @@ def log_moment(a: FloatArray, b: FloatArray, moment: float) -> FloatArray:
 
 
 def _log_sum_exp(terms: FloatArray) -> FloatArray:
-    """ln Σ e^x over the last axis, of finite x."""
     largest = terms.max(-1, keepdims=True)
     total: FloatArray = np.log(np.exp(terms - largest).sum(-1)) + largest[..., 0]
     return total

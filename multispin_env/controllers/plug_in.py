@@ -127,7 +127,6 @@ class PlugIn:
 
 
 def _acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:
-    """Acceptance (n, K) as it was estimated, else as it is seen; ``ValueError`` where it is neither."""
     if "acceptance_rate" in estimates:
         return estimates["acceptance_rate"]
     if observed.acceptance_rate is None:
@@ -137,7 +136,6 @@ def _acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> 
 
 
 def _check_observed(scenario: Scenario, observed: Observed) -> None:
-    """``ValueError`` for arrays of other shapes than (n, K), or values that no round gives."""
     shape = (len(observed.draft_time), scenario.num_users)
     for field in fields(observed):
         array = getattr(observed, field.name)

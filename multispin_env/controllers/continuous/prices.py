@@ -27,8 +27,6 @@ _USUAL_LENGTH = 6  # tokens of a draft, where a law of verification by tokens ne
 
 @dataclass(frozen=True, eq=False)
 class _Tariff:
-    """What a device pays, and what is usual; see `Prices`."""
-
     scenario: Scenario
     ahead: int
     usual: FloatArray  # (n, 1) n̄ devices
@@ -150,11 +148,9 @@ class Prices(ContinuousController):
         return decision_of_batches(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _common(self, name: str, state: ContinuousState) -> FloatArray:
-        """An option of all devices, (n, 1)."""
         return per_copy(name, getattr(self, name), len(state.batch))[:, None]
 
     def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
-        """Places (n, K) of the batches that starting devices pick, the slowest first."""
         from multispin_env.controllers.continuous.search import Market, pick_places  # late: Numba takes long to import
 
         scenario = self.scenario

@@ -73,8 +73,6 @@ class Market(NamedTuple):
 
 
 class _Copy(NamedTuple):
-    """What belongs to one copy; S are its own devices that start."""
-
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
     token_time: FloatArray  # (S,)
@@ -86,16 +84,12 @@ class _Copy(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    """Uploads in the order in which they start."""
-
     device: IntArray  # (m,) number of those that start, −1 of others
     release: FloatArray  # s, when they start
     work: FloatArray  # s of the whole band
 
 
 class _Notes(NamedTuple):
-    """Arrays that steps write to."""
-
     behind: FloatArray  # (m + 1,) s of work in a queue from each place on, and behind the last one
     before: FloatArray  # (m + 1,) s, when all is sent because of the uploads before this place
     after: FloatArray  # (m + 1,) s, when all is sent because of those from it on
@@ -208,13 +202,11 @@ def _copy(terms: Terms, number: int) -> _Copy:
 
 @njit()
 def _who(terms: Terms, number: int) -> IntArray:
-    """Places (S,) of the devices of one copy that start among all K."""
     return terms.who[terms.first[number] : terms.first[number + 1]]
 
 
 @njit()
 def _queue(terms: Terms, number: int, starters: int) -> _Queue:
-    """A queue for the devices that send something, in no order yet."""
     starts, release, air = terms.starts[number], terms.release[number], terms.air[number]
     count = starters
     for user in range(len(air)):
@@ -255,7 +247,6 @@ def _put(queue: _Queue, place: int, device: int, release: float, work: float) ->
 
 @njit()
 def _arrange(copy: _Copy, queue: _Queue, lengths: IntArray) -> None:
-    """Put the uploads of these lengths (S,) in order; that is fast where few of them have changed."""
     for place, device in enumerate(queue.device):
         if device < 0:
             _put(queue, place, device, queue.release[place], queue.work[place])
@@ -274,7 +265,6 @@ def _place(queue: _Queue, device: int) -> int:
 
 @njit()
 def _move(copy: _Copy, queue: _Queue, device: int, length: int) -> None:
-    """Give one draft of a queue in order another length."""
     release, work = copy.ends[device, length], length * copy.token_time[device]
     place = _place(queue, device)
     while place + 1 < len(queue.device) and queue.release[place + 1] < release:
@@ -326,7 +316,6 @@ def _value(copy: _Copy, queue: _Queue, lengths: IntArray) -> float:
 
 @njit()
 def _mark(queue: _Queue, notes: _Notes) -> None:
-    """Fill in the times of a queue in order."""
     count = len(queue.device)
     notes.behind[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
     for place in range(count - 1, -1, -1):
@@ -338,7 +327,6 @@ def _mark(queue: _Queue, notes: _Notes) -> None:
 
 @njit()
 def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: int) -> float:
-    """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
     old = queue.work[place]
     release, work = copy.ends[device, length], length * copy.token_time[device]
