@@ -201,7 +201,6 @@ def ahead_rate(
 
 
 def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> tuple[FloatArray, SystemState]:
-    """Grid of head starts (n,), and the devices with each choice of them, (n^K, K), each with so many decisions."""
     if not scenario.draft_ahead:
         raise ValueError("draft_ahead: expected True, for devices that draft ahead, got False")
     check_real("step", step, 0.0, 1.0, open_low=True)
@@ -225,8 +224,6 @@ def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> 
 
 
 class _Rounds(NamedTuple):
-    """What m rounds bring: for each the head starts that it begins with, and up to 3^K that it may end with."""
-
     begun: NDArray[np.int32]  # (m,) point of the grid that it begins at
     tokens: FloatArray  # (m,) expected
     duration: FloatArray  # (m,) s
@@ -235,7 +232,6 @@ class _Rounds(NamedTuple):
 
     @classmethod
     def of(cls, scenario: Scenario, begun: SystemState, decision: Decision, grid: FloatArray) -> Self:
-        """Rounds of devices (m, K), whose head starts are on the grid."""
         duration = price(scenario, begun, decision, np.zeros(1)).round_latency
         cycle = chain_cycle(
             scenario,
@@ -260,7 +256,6 @@ class _Rounds(NamedTuple):
         return cls(start, cycle.tokens.sum(-1), duration, ended, chance)
 
     def rows(self, rows: IntArray) -> "_Rounds":
-        """Some of the rounds."""
         return _Rounds(self.begun[rows], self.tokens[rows], self.duration[rows], self.ended[rows], self.chance[rows])
 
     def worth(self, values: FloatArray) -> FloatArray:

@@ -84,8 +84,6 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class _Shares:
-    """The program with each variable in shares of its largest value, so that no entry is huge."""
-
     matrix: "sparse.csr_array"
     gain: FloatArray
     limits: FloatArray
@@ -113,7 +111,6 @@ class _Shares:
         return best
 
     def _profit(self, prices: FloatArray) -> FloatArray:
-        """What a full share of each variable seems to win."""
         return np.asarray(self.gain - self.matrix @ prices)
 
     def _bound(self, prices: FloatArray) -> float:
@@ -129,7 +126,6 @@ class _Shares:
 
 
 def _largest(values: FloatArray, count: int, above: float = -np.inf) -> BoolArray:
-    """Where the largest values are, so many of them and those level with the last, and above a number."""
     if len(values) > count:
         above = max(above, np.nextafter(np.partition(values, -count)[-count], -np.inf))
     return values > above
@@ -246,7 +242,6 @@ def rates_of(system: System, kinds: int = 1) -> Rates:
 
 
 def _batch_rows(rates: Rates, system: System) -> None:
-    """A device is at most once in a batch, batches are full, and the channel comes as often as its law says."""
     program, users = rates.program, system.num_users
     once = program.rows(users, users)
     program.put(once, rates.members, 1.0)
