@@ -322,8 +322,6 @@ def candidates_of(rule: _Rule) -> _Candidates:
 
 @dataclass
 class _Trial:
-    """Plays one load."""
-
     candidates: _Candidates
     scenario: Scenario
     workload: Workload
@@ -338,16 +336,13 @@ class _Trial:
 
     @property
     def rate(self) -> float:
-        """Requests/s of all devices in the workload."""
         return sum(self.workload.rates) / 2.0
 
     @property
     def loads(self) -> tuple[float, float]:
-        """The loads between which the search stays."""
         return (1.0, float(MOST_USERS)) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
 
     def first(self) -> float:
-        """The load to begin with, by the estimate of the best candidate, which is where its search begins."""
         users = MOST_USERS if self.by_users else self.scenario.num_users
         each = self.candidates(self.scenario.replace(num_users=users))
         tokens = [estimated_tokens(controller, self.workload) for controller in each]
@@ -358,7 +353,6 @@ class _Trial:
         return float(np.clip(requests / 2.0, *self.loads))  # half: requests of few devices queue
 
     def __call__(self, load: float) -> LoadPoint:
-        """What the best candidate makes of it, or the first that is found to meet the share."""
         scenario, rate = self.scenario, load
         if self.by_users:
             rate = load * self.rate / scenario.num_users
@@ -435,7 +429,6 @@ def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> fl
 
 
 def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
-    """Loads that were tried."""
     points: dict[float, LoadPoint] = {}
 
     def meets(load: float) -> bool:
@@ -496,7 +489,6 @@ def capacity_of(points: Sequence[LoadPoint], percent: float, by: str, seed: int)
 
 
 def _by_copy(requests: IntArray, copies: int) -> FloatArray:
-    """Requests of each copy; a clear load, of which fewer were played, has its mean in all, and so does not vary."""
     own = requests.sum(-1)
     return own.astype(float) if len(own) == copies else np.full(copies, own.mean())
 
@@ -547,15 +539,12 @@ def _by_formulas(
 
 
 class _Devices:
-    """Random states of devices, each with a generator of its own, so that fewer are the first of more."""
-
     def __init__(self, scenario: Scenario, states: int, seed: int) -> None:
         self.scenario = scenario.replace(num_users=1)
         self.states, self.seed = states, seed
         self._columns: list[tuple[FloatArray, ...]] = []
 
     def first(self, users: int) -> SystemState:
-        """States of so many devices, arrays (n, K)."""
         while len(self._columns) < users:
             one = sample_state(self.scenario, np.random.default_rng([self.seed, len(self._columns)]), self.states)
             self._columns.append((one.draft_time, one.spectral_efficiency, one.acceptance_rate))
