@@ -17,17 +17,14 @@ from multispin_env.scenario import Scenario
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of P2P-SPIN: one device alone uses all of B, in a batch of one, with its best length ([MS] §VI).
 
+    It is the mean over the devices, (...) tokens/s.
+
     Parameters
     ----------
     scenario
         The system.
     state
         Arrays (..., K).
-
-    Returns
-    -------
-    FloatArray
-        Goodput in tokens/s (...), the mean over the devices.
 
     Examples
     --------
@@ -61,7 +58,7 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
-    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts.
+    """Goodput K / T_ver(K, K) (...) in tokens/s of the server alone: a token a device and pass, and no drafts.
 
     Parameters
     ----------
@@ -69,11 +66,6 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
         The system.
     state
         Arrays (..., K); only their shape matters. ``None`` gives one number.
-
-    Returns
-    -------
-    FloatArray
-        Goodput in tokens/s (...).
 
     Examples
     --------
@@ -179,12 +171,7 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     scenario
         Law of verification, T_srv (`Scenario.draft_step_time`), tasks and L_max; the number of users does not matter.
     max_batch
-        Largest batch, ≥ 1.
-
-    Raises
-    ------
-    ValueError
-        For a bad number.
+        Largest batch, ≥ 1, else ``ValueError``.
 
     Examples
     --------

@@ -285,6 +285,10 @@ def rate_bound(
         over        all policies: who drafts how much and when, who has the uplink, who is in a batch and when it starts
         where       the server verifies one batch at a time, the band is one, and a device has one draft at a time
 
+    The bound (...) is valid to rounding, however well the program was solved. ``ValueError`` for a bad state, a channel
+    that has no bound, such as a correlated one, or a system that is too large: more than 256 devices, or with fading
+    fewer if drafts may be long.
+
     Parameters
     ----------
     scenario
@@ -303,17 +307,6 @@ def rate_bound(
         and where nobody drafts ahead.
     barrier
         Whether the bound is on policies of rounds alone: every batch has a draft of each device.
-
-    Returns
-    -------
-    FloatArray
-        Bound (...) in tokens/s. It is valid to rounding, however well the program was solved.
-
-    Raises
-    ------
-    ValueError
-        For a bad state, a channel that has no bound, such as a correlated one, or a system that is too large: more than
-        256 devices, or with fading fewer if drafts may be long.
 
     Examples
     --------

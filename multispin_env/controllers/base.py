@@ -130,11 +130,6 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     """Base of the controllers without the barrier: decides whenever a verification ends, until the next one ends.
 
     It is a function of the state alone, which also has what must be remembered, such as the batch a draft aims at.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
     @override
@@ -158,11 +153,6 @@ class RoundsController(Controller[SystemState, Decision]):
     Every batch then has the lengths and the shares of the uplink of one round, and what it gains and takes is what
     `expected_outcome` says. Devices without a request count for nothing there and get next to no bandwidth, but the
     time of the pass is still that of all.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
     discipline: ClassVar[str] = "reserved"
@@ -270,6 +260,8 @@ class Modifier(ContinuousController):
 class Assumptions:
     """Prior knowledge that estimators start from (ours).
 
+    ``ValueError`` for a value out of range.
+
     Parameters
     ----------
     acceptance_mean, acceptance_spread
@@ -278,11 +270,6 @@ class Assumptions:
         ρ in [0, 1] between channel amplitudes of successive rounds.
     delay
         d ≥ 0, rounds that a channel report is old.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, naming the field, what is expected and the value.
     """
 
     acceptance_mean: tuple[float, ...]

@@ -23,7 +23,8 @@ class PlugIn:
     taken from the observation. Estimators of ``weights`` change what a controller of rounds maximises: ``gradient``
     proportional fairness, ``round-robin`` the goodput of one user at a time; without one it is the sum of goodput.
     Without the barrier, an estimator of the channel is asked for devices whose next draft starts: of others, the
-    channel of the cycle under way is known.
+    channel of the cycle under way is known. ``ValueError`` for two estimators of one part, or one of weights with a
+    controller that takes none.
 
     Parameters
     ----------
@@ -31,11 +32,6 @@ class PlugIn:
         The controller.
     estimators
         At most one for each part.
-
-    Raises
-    ------
-    ValueError
-        For two estimators of one part, or one of weights with a controller that takes none.
     """
 
     def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
@@ -58,21 +54,9 @@ class PlugIn:
     def __call__(self, observed: Observed | ContinuousObserved) -> Decision | ContinuousDecision:
         """Take in one step of every copy, and decide for the next; to be called exactly once a step.
 
-        Parameters
-        ----------
-        observed
-            Arrays (n, K), as ``env.unwrapped.observed``, or (K,) of a single environment. n may change only after
-            `reset` of all copies. Of a `ContinuousObserved` the acceptance of its state is not read.
-
-        Returns
-        -------
-        Decision or ContinuousDecision
-            Arrays (n, K), or (K,), of the family of what is observed.
-
-        Raises
-        ------
-        ValueError
-            For a bad observation, or where a part is hidden and not estimated.
+        Arrays are (n, K), as of ``env.unwrapped.observed``, or (K,) of a single environment. n may change only after
+        `reset` of all copies. Of a `ContinuousObserved` the acceptance of its state is not read. ``ValueError`` for a
+        bad observation, or where a part is hidden and not estimated.
         """
         seen = observed.system if isinstance(observed, ContinuousObserved) else observed
         check_instance("observed", seen, Observed, "an Observed or a ContinuousObserved")

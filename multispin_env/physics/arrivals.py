@@ -55,17 +55,14 @@ class Arrivals(Protocol):
 def make_arrivals(name: str, **options: Any) -> Arrivals:
     """Make an arrival process from its name (ours).
 
+    ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
+
     Parameters
     ----------
     name
         One of ``ARRIVALS.names()``: ``"poisson"``, ``"gamma"``, ``"think"``, ``"ramp"`` or ``"trace"``.
     **options
         Fields of its class, e.g. ``burstiness=0.25`` for ``"gamma"``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
 
     Examples
     --------

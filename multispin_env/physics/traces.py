@@ -34,6 +34,8 @@ _COLUMNS = ("arrived_at", "prompt", "output")
 class RequestTrace:
     """Requests as they came, n of them (ours); two are equal if all their numbers are.
 
+    ``ValueError`` for no request, or a bad number; the message names the row, counted from 1.
+
     Parameters
     ----------
     arrived_at
@@ -47,11 +49,6 @@ class RequestTrace:
     ----------
     digest
         SHA-256 of all numbers, by which traces are equal.
-
-    Raises
-    ------
-    ValueError
-        For no request, or a bad number; the message names the row, counted from 1.
 
     Examples
     --------
@@ -83,10 +80,7 @@ class RequestTrace:
     def period(self) -> float:
         """Seconds until the first request comes again, if the trace goes round: its mean gap lies behind the last.
 
-        Raises
-        ------
-        ValueError
-            If all requests come at one time, so that they have no rate.
+        ``ValueError`` where all requests come at one time, so that they have no rate.
         """
         last = float(self.arrived_at[-1])
         if last == 0.0:
@@ -134,6 +128,9 @@ def _check_rows(name: str, array: FloatArray, good: BoolArray, expected: str) ->
 def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
     """Return recorded requests.
 
+    ``ValueError`` for an unknown name (the nearest is suggested), or a file that cannot be read or holds anything else.
+    The message names the file and the row, counted from 1 without the header.
+
     Parameters
     ----------
     trace
@@ -146,12 +143,6 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
         - the path of an ``.npz`` file with the integers ``gap_us`` (microseconds since the request before; the first
           is 0), ``prompt`` and ``output``;
         - a `RequestTrace`, which is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name (the nearest is suggested), or a file that cannot be read or holds anything else. The
-        message names the file and the row, counted from 1 without the header.
 
     Examples
     --------

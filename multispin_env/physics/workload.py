@@ -76,6 +76,8 @@ class ServiceLevel:
 class Workload:
     """Who asks for how much, and when.
 
+    ``ValueError`` for a value out of range.
+
     Parameters
     ----------
     arrivals
@@ -94,11 +96,6 @@ class Workload:
         Seconds > 0 after which each gap of a device is doubled once more than the one before, so that in a time T about
         log2(T) requests come: a batch that waits for one still starts, and they take no memory. Closed arrivals, of
         which there are never many, stay as they are.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, naming the field, what is expected and the value.
 
     Examples
     --------
@@ -140,12 +137,7 @@ class Workload:
     def at_load(cls, tokens_per_second: float | tuple[float, float], **parts: Any) -> Self:
         """Make a workload of so many requested tokens/s of all devices together: rate = tokens/s over mean tokens.
 
-        Parameters
-        ----------
-        tokens_per_second
-            A number, or a pair (low, high) as for ``rate``.
-        **parts
-            Fields other than ``rate``.
+        ``tokens_per_second``: a number, or a pair (low, high) as for ``rate``; ``parts``: fields other than ``rate``.
 
         Examples
         --------

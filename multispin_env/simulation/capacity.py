@@ -167,8 +167,9 @@ def capacity(
     """How much a system can serve in time: devices by the formulas of a round, or a load by simulation.
 
     With ``tpot``, the most devices K for which every device gets a token each ``tpot`` seconds, in 95 % of random
-    states. A round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states of fewer
-    devices are those of more with some left out, so that K counts more or less, not luck.
+    states: 0 if not even one can be served, and 4096 at most. A round of T seconds is in time if T ≤ TPOT E[N_k | L_k]
+    for each device k (`pace`). The states of fewer devices are those of more with some left out, so that K counts more
+    or less, not luck.
 
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
     Every load is tried with the same seeds. The search begins at an estimate by formulas, goes up or down in growing
@@ -177,6 +178,9 @@ def capacity(
     rise again, and larger loads are tried until one bounds the interval. Where a load is clearly in time or not, a few
     copies tell, and not for the whole time. The value is where the line between the last two crosses; its interval is
     that of copies drawn again.
+
+    ``ValueError`` for both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range or meant in
+    another unit, or a workload without limits; ``TypeError`` for an option that is not of the question.
 
     Parameters
     ----------
@@ -209,19 +213,6 @@ def capacity(
         - ``copies``: at most, default 64; where requests are many, 8 or more of them do;
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: that a run holds at least, more or less, default 600: at small loads it takes longer.
-
-    Returns
-    -------
-    int or Capacity
-        With ``tpot`` K: 0 if not even one device can be served, and 4096 at most. With ``workload`` a `Capacity`.
-
-    Raises
-    ------
-    ValueError
-        For both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range, one that must have
-        been meant in another unit, or a workload without limits.
-    TypeError
-        For an option that is not of the question.
 
     Examples
     --------

@@ -50,16 +50,9 @@ class AheadRound:
     of_goodput: bool = False  # whether a decision is worth its goodput
 
     @classmethod
-    def priced(
-        cls, problem: Problem, scenario: Scenario, head_start: FloatArray, rho: FloatArray, chain_weight: float
-    ) -> Self:
-        """Rounds (n, K) in which a second costs ρ (n,) tokens and head starts are worth β."""
-        return cls(scenario, problem, head_start, rho, chain_weight)
-
-    @classmethod
     def by_goodput(cls, problem: Problem, scenario: Scenario, head_start: FloatArray) -> Self:
         """Rounds (n, K) that are worth their goodput; ρ is that of the best common length."""
-        rounds = replace(cls.priced(problem, scenario, head_start, np.zeros(len(problem)), 0.0), of_goodput=True)
+        rounds = cls(scenario, problem, head_start, np.zeros(len(problem)), of_goodput=True)
         common = np.unique(np.geomspace(1, scenario.max_draft_length + 1, COMMON).astype(int))[:, None] - 1
         lengths = np.clip(common, problem.low[:, None], problem.high[:, None])
         return replace(rounds, rho=rounds.value(lengths).max(-1))

@@ -1,13 +1,9 @@
 """Equal-latency roots: all devices finish drafting and uploading at the same moment.
 
-Given lengths L, φ is the unique root above max_k L_k T_k of S(φ) = Σ_k c_k L_k / (φ − L_k T_k) = 1 with
-c_k = Q / (B r_k) ([MS] 31); device k then needs the share c_k L_k / (φ − L_k T_k) ([MS] 32). With L_k = 1 for
-all it is ϑ* of the homogeneous case ([MS] 20, 21).
-
-Method (ours): Newton on 1/S, which is increasing and concave, in δ = φ − max_k L_k T_k, so that the
-shares of devices whose drafting nearly fills φ keep all digits. Started left of the root it climbs to it and never
-overshoots; two lower bounds give the start: the time of one device with the whole budget, and, as 1/(φ − a) is
-convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
+Method (ours; docs/reference/derivations.md, 1): Newton on 1/S, which is increasing and concave, in δ = φ − max_k L_k
+T_k, so that the shares of devices whose drafting nearly fills φ keep all digits. Started left of the root it climbs to
+it and never overshoots; two lower bounds give the start: the time of one device with the whole budget, and, as 1/(φ −
+a) is convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
 
 `_STEPS` steps are taken without asking. As |(1/S)''| δ <= 2 (1/S)', a relative step of ε leaves an error of about
 ε²; the few rows whose last step was larger go on alone. So no row depends on the others of its batch. The last step

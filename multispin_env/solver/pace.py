@@ -1,10 +1,8 @@
 """Rounds in which every device gets its tokens in time (ours; docs/reference/derivations.md, 8).
 
-At a time per output token TPOT a round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each k. So device k needs
-the least length L_k(T) = min {l : E[N_k | l] ≥ T / TPOT}. Longer drafts only make the round longer. Therefore some
-lengths are in time if and only if the least lengths for one of the numbers E[N_k | l] are, and the least TPOT of all
-lengths is the smallest T(L(v)) / v over those numbers v. T grows with v, so that the ends of a block of them bound the
-ratios inside, and most blocks are ruled out at once.
+The least TPOT of all lengths is the smallest T(L(v)) / v over the numbers v = E[N_k | l], where L(v) are the least
+lengths that reach v. T grows with v, so that the ends of a block of them bound the ratios inside, and most blocks are
+ruled out at once.
 """
 
 from dataclasses import replace

@@ -310,12 +310,9 @@ class Ray(NamedTuple):
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     """Whole lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
-    They differ from ``around`` (n, K) by less than half a `_WINDOW`. At latency φ device k needs the share
-    w_k(l) = c_k l / (φ − l T_k) for l tokens, convex in l, while the l-th token gains ω_k α_k^l, decreasing in l, and
-    costs κ in the pass. So it is drafted if and only if (ω α^l − κ) (φ − l T) (φ − (l − 1) T) ≥ λ c φ. On the ray λ / φ
-    is constant, and with r = (λ / φ) c / (ω α^l − κ) that holds from the latency on at which
-
-        φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)),        or never if r ≥ 1.
+    They differ from ``around`` (n, K) by less than half a `_WINDOW`. On the ray the l-th token is drafted from one
+    latency on, φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) with r = (λ / φ) c / (ω α^l − κ), or never if
+    r ≥ 1 (docs/reference/derivations.md, 3).
 
     Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
     """

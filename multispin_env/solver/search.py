@@ -72,18 +72,10 @@ def branch_and_bound(
 ) -> Search:
     """Close the gap between the best decision and the bound to ``tolerance``, or as far as the effort goes.
 
-    Parameters
-    ----------
-    problem, relaxed
-        n instances, and their relaxed optimum, on which only how well the search starts depends.
-    lengths
-        Start (n, K), whole numbers; in time wherever any lengths are.
-    tolerance
-        Relative gap, at least `windows.SAFETY`: closed where bound ≤ (1 + tolerance) value.
-    rounds
-        Most rounds; each splits up to `_BREADTH` parts of an instance.
-    deadline
-        `time.monotonic()` at which to stop; one round is always played, so that there is a bound.
+    Of n instances, only how well the search starts depends on their ``relaxed`` optimum. It starts from whole
+    ``lengths`` (n, K), in time wherever any are. The gap is relative, at least `windows.SAFETY`, and closed where bound
+    ≤ (1 + tolerance) value. Each of the ``rounds``, at most, splits up to `_BREADTH` parts of an instance; after
+    `time.monotonic()` = ``deadline`` the search stops, but one round is always played, so that there is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))

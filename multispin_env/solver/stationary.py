@@ -1,12 +1,8 @@
 """Stationary point of the relaxed problem, which no small change improves (ours; docs/reference/derivations.md, 2).
 
-Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
-what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads
-y + ln y = z with z = ½ (ln λ + ln φ + d φ / T + C): the Wright omega function, which does not overflow.
-
-Two equations remain: the shares sum to one, S = Σ c L / (φ − L T) = 1, and φ is stationary, λ P (φ + T_ver) = ΣE
-with P = Σ c L / (φ − L T)². E is concave and the latency of real lengths is convex and homogeneous, so the solution
-is the only one and its goodput bounds that of every integer decision.
+For a latency φ and a price λ of the whole budget, y = d (φ − L T) / (2 T), d = |ln α|, of the best real L solves
+y + ln y = z with z = ½ (ln λ + ln φ + d φ / T + C): the Wright omega function, which does not overflow. Two equations
+remain, S = Σ c L / (φ − L T) = 1 and λ P (φ + T_ver) = ΣE with P = Σ c L / (φ − L T)².
 
 A `Charge` takes κ tokens for every drafted one: E becomes E − κ (x − x₀), and a token must earn κ more. Then y solves
 exp(2 y) = κ' + exp(2 z) / y², which is concave in y: Newton climbs from the larger of the roots with one term less.

@@ -1,19 +1,10 @@
-"""Windows of draft lengths, and a bound on the goodput of each (ours).
+"""Windows of draft lengths, and a bound on the goodput of each (ours; docs/reference/derivations.md, 5).
 
-Take φ in [φ₁, φ₂] and any price λ ≥ 0. A decision of latency φ uses shares that sum to at most one, so its tokens are
-at most
-
-    N(φ) = λ + Σ_k max_l [ω e(l) − λ w_k(l; φ)].
-
-w is convex in φ, so its tangent at φ₂ stays below it. With the tangent N is a maximum of affine functions, hence
-convex, and N(φ) / (φ + T_ver) is largest at an end of the interval: two evaluations bound the goodput of every
-decision in it, with an error of second order in the width. A length whose own term falls short of the best one by
-more than the slack to the goodput to beat, at both ends, cannot win and leaves the window of its user.
-
-Where T_ver grows with the tokens, by a line of slope b, a token more costs G b tokens at the goodput G to beat. With
-ω e(l) − G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound
-wherever it exceeds G. Any line that stays below the law between two kinks may price a part (`Segment`): a steeper one
-through the right end, or a flatter one through the left. Too many tokens in the best lengths ask for a steeper one.
+The bound is N(φ) / (φ + T_ver) at the ends of the interval of latency; its error is of second order in the width. Where
+T_ver grows with the tokens, by a line of slope b, a token more costs G b tokens at the goodput G to beat. With ω e(l) −
+G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound wherever it
+exceeds G. Any line that stays below the law between two kinks may price a part (`Segment`): a steeper one through the
+right end, or a flatter one through the left. Too many tokens in the best lengths ask for a steeper one.
 """
 
 from dataclasses import dataclass, replace

@@ -98,15 +98,7 @@ class Demand(Batched):
     @classmethod
     @lru_cache(maxsize=64)
     def endless(cls, shape: tuple[int, ...]) -> "Demand":
-        """Requests (..., K) that never end and are never due: the same arrays at each call, not to be written to.
-
-        Examples
-        --------
-        >>> import multispin_env as ms
-        >>> demand = ms.Demand.endless((2, 3))
-        >>> bool(demand.never_ends.all()), demand.due[0].tolist(), demand is ms.Demand.endless((2, 3))
-        (True, [inf, inf, inf], True)
-        """
+        """Requests (..., K) that never end and are never due: the same arrays at each call, not to be written to."""
         tokens, none, never = constant(shape, ENDLESS), constant(shape, 0), constant(shape, np.inf)
         return cls(tokens, tokens, none, constant(shape, 0.0), never, never, none, none, none)
 
