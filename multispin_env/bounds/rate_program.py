@@ -136,7 +136,6 @@ def _flat(value: FloatArray | float, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _numbers(parts: list[FloatArray], shape: tuple[int, ...]) -> IntArray:
-    """Numbers of the last part, in the order of all parts."""
     last = sum(map(len, parts))
     return np.arange(last - len(parts[-1]), last).reshape(shape)
 
@@ -291,7 +290,6 @@ def _knots(system: System) -> FloatArray:
 
 
 def _between(knots: FloatArray, times: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Knot below each time, and the share of the one above that keeps the mean."""
     bounded = np.minimum(times, knots[-1])
     below = np.clip(np.searchsorted(knots, bounded, side="right") - 1, 0, len(knots) - 2)
     return below, (bounded - knots[below]) / (knots[below + 1] - knots[below])

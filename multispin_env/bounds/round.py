@@ -24,10 +24,6 @@ def upper_bound(
 
     Parameters
     ----------
-    scenario
-        The system.
-    state
-        Arrays (..., K).
     weights
         ω (..., K) ≥ 0; ``None`` means 1.
     fixed_length

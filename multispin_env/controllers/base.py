@@ -78,11 +78,6 @@ class Controller(ABC, Generic[State, Chosen]):
 
     Derive from `RoundsController` or from `ContinuousController`; add options as dataclass fields and implement
     `decide`.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
     scenario: Scenario
@@ -221,8 +216,6 @@ class Modifier(ContinuousController):
 
     Parameters
     ----------
-    scenario
-        The system that it decides for.
     base
         The other one.
     """

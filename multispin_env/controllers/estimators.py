@@ -29,13 +29,6 @@ class Estimator(ABC):
 
     A subclass adds its options as dataclass fields, names its `part` and implements `estimate`; what it has to remember
     it lists in `blank`. Nothing is random, and no copy depends on another: n copies equal n single ones bit for bit.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    assumptions
-        What is known from past data.
     """
 
     part: ClassVar[Part]
@@ -83,7 +76,6 @@ def _prior_means(assumptions: Assumptions) -> FloatArray:
 
 
 def _prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
-    """Mean α (n, K) of each user's task, or over all tasks where the task is hidden."""
     means = _prior_means(assumptions)
     if observed.task is None:
         return np.full(observed.draft_time.shape, means.mean())

@@ -1,6 +1,6 @@
 """Plug-in: any controller, fed with estimates of what is hidden (ours)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, overload
 
@@ -25,13 +25,6 @@ class PlugIn:
     Without the barrier, an estimator of the channel is asked for devices whose next draft starts: of others, the
     channel of the cycle under way is known. ``ValueError`` for two estimators of one part, or one of weights with a
     controller that takes none.
-
-    Parameters
-    ----------
-    base
-        The controller.
-    estimators
-        At most one for each part.
     """
 
     def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
@@ -64,7 +57,13 @@ class PlugIn:
             return self(observed[None])[0]
         _check_observed(self.base.scenario, seen)
         estimates = self.take(seen)
-        channel, acceptance = estimates.get("spectral_efficiency"), _acceptance_of(seen, estimates)
+        channel, acceptance = (
+            estimates.get("spectral_efficiency"),
+            estimates.get("acceptance_rate", seen.acceptance_rate),
+        )
+        if acceptance is None:
+            known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
+            raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {known}, got None")
         base = self.base
         if "weights" in estimates:
             assert isinstance(base, WeightedController)  # as at construction
@@ -108,15 +107,6 @@ class PlugIn:
                 )
             for estimator in self.estimators:
                 estimator.reset(given)
-
-
-def _acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:
-    if "acceptance_rate" in estimates:
-        return estimates["acceptance_rate"]
-    if observed.acceptance_rate is None:
-        known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
-        raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {known}, got None")
-    return observed.acceptance_rate
 
 
 def _check_observed(scenario: Scenario, observed: Observed) -> None:

@@ -306,7 +306,7 @@ class TraceArrivals(Arrivals):
         times = self.record.arrived_at
         begin = devices.random() * self.record.period if self.start is None else float(times[self.start])
         first = int(np.searchsorted(times, begin)) if self.start is None else self.start
-        replay = _Replay(devices, self.record, rate, first, begin)
+        replay = _Replay(devices, self.record, rate, first, begin, np.zeros(len(rate)))
         return replay if lengths is None else _WithLengths(replay.gaps, lengths, sizes, len(rate))
 
 
@@ -319,12 +319,9 @@ class _Replay:
     rate: FloatArray  # (K,)
     next: int  # number of the next request to read, on and on where the trace goes round
     begin: float  # s
+    last: FloatArray  # time of the last request of each device, in s
     request: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # read, and not given yet
     device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # their devices
-    last: FloatArray = field(init=False)  # time of the last request of each device, in s
-
-    def __post_init__(self) -> None:
-        self.last = np.zeros(len(self.rate))
 
     def __call__(self, rows: int) -> Arriving:
         gap, place = self._give(rows)

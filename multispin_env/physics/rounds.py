@@ -52,16 +52,7 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
 def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision) -> Outcome:
     """Price a decision with expected tokens E[N_k | L_k] ([MS] 12, 13).
 
-    ``ValueError`` for a bad state or decision.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    state
-        Arrays (..., K).
-    decision
-        Arrays (..., K); broadcast against the state.
+    Arrays (..., K) of state and decision are broadcast together. ``ValueError`` for a bad state or decision.
 
     Examples
     --------
@@ -148,8 +139,6 @@ def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> Syste
 
     Parameters
     ----------
-    scenario
-        The system.
     rng
         A ``numpy.random.Generator``, which is read on, or a seed, as ``numpy.random.default_rng`` takes it.
     size

@@ -45,11 +45,6 @@ class RequestTrace:
     output
         Tokens of the answers (n,), ≥ 1.
 
-    Attributes
-    ----------
-    digest
-        SHA-256 of all numbers, by which traces are equal.
-
     Examples
     --------
     >>> import multispin_env as ms
@@ -61,7 +56,7 @@ class RequestTrace:
     arrived_at: FloatArray = field(compare=False, repr=False)
     prompt: IntArray = field(compare=False, repr=False)
     output: IntArray = field(compare=False, repr=False)
-    digest: str = field(init=False)
+    digest: str = field(init=False)  # SHA-256 of all numbers
 
     def __post_init__(self) -> None:
         arrived_at, prompt, output = (_numbers(name, getattr(self, name)) for name in _COLUMNS)
@@ -104,7 +99,6 @@ def _numbers(name: str, values: Any) -> FloatArray:
 
 
 def _times(given: FloatArray) -> FloatArray:
-    """Times from the first on, in whole microseconds."""
     _check_rows("arrived_at", given, np.isfinite(given), "a finite number of seconds")
     before = np.concatenate([given[:1], given[:-1]])
     _check_rows("arrived_at", given, given >= before, "a time no earlier than that of the row before")

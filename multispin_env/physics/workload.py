@@ -1,6 +1,6 @@
 """Requests that arrive, how long they are, and when their tokens are due (ours; docs/evidence/serving.md)."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -187,7 +187,8 @@ class Workload:
             rate = total * (shares / shares.sum())
         source = self.arrivals.open(rng, rate, self.lengths)
         thin = self.thins_after < np.inf and not self.closed
-        return _Thinning(source, self.thins_after, np.zeros(num_users)) if thin else source
+        begin = np.zeros(num_users), np.zeros(num_users, dtype=np.int64)
+        return _Thinning(source, self.thins_after, *begin) if thin else source
 
     def _checked_rate(self) -> float | tuple[float, float] | None:
         if self.rate is None:
@@ -208,10 +209,7 @@ class _Thinning:
     source: Source
     after: float
     last: FloatArray  # (K,) s, when the last request came, if no gap were doubled
-    doubled: IntArray = field(init=False)  # (K,) requests since then
-
-    def __post_init__(self) -> None:
-        self.doubled = np.zeros(len(self.last), dtype=np.int64)
+    doubled: IntArray  # (K,) requests since then
 
     def __call__(self, rows: int) -> Arriving:
         gap, prompt, output = self.source(rows)

@@ -172,12 +172,10 @@ def capacity(
     or less, not luck.
 
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
-    Every load is tried with the same seeds. The search begins at an estimate by formulas, goes up or down in growing
-    steps until the capacity lies between two loads, then looks where the line between their shares crosses ``percent``,
-    or in the middle, to 2 % or one device. A part of the load found has to be in time too, as the share may fall and
-    rise again, and larger loads are tried until one bounds the interval. Where a load is clearly in time or not, a few
-    copies tell, and not for the whole time. The value is where the line between the last two crosses; its interval is
-    that of copies drawn again.
+    Every load is tried with the same seeds, from an estimate by formulas on, until the capacity is known to 2 % or one
+    device. A part of the load found has to be in time too, as the share may fall and rise again. A few copies and less
+    time do where a load is clearly in time or not. The value is where the line between the shares of the last two loads
+    crosses ``percent``; its interval is that of copies drawn again.
 
     ``ValueError`` for both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range or meant in
     another unit, or a workload without limits; ``TypeError`` for an option that is not of the question.
@@ -368,8 +366,6 @@ class _Trial:
     def _played(
         self, load: float, controller: Controller[Any, Any], workload: Workload, requests: float, horizon: float
     ) -> LoadPoint:
-        """A run of few copies, ``requests`` each, if they tell clearly, else of as many as an interval needs."""
-
         def clear(run: ServiceRun) -> bool:
             return LoadPoint(load, run).clear(self.share)
 
@@ -530,6 +526,8 @@ def _by_formulas(
 
 
 class _Devices:
+    """Random states of devices, each with a generator of its own, so that fewer are the first of more."""
+
     def __init__(self, scenario: Scenario, states: int, seed: int) -> None:
         self.scenario = scenario.replace(num_users=1)
         self.states, self.seed = states, seed

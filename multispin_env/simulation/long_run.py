@@ -35,8 +35,6 @@ def long_run_rate(
 
     Parameters
     ----------
-    controller
-        Any `Controller`.
     state
         Devices (n, K) or (K,); its channels hold for ever, or, with a fading ``channel``, are those of mean gains H̄.
     warm_up, horizon
@@ -108,10 +106,6 @@ def serve(
 
     Parameters
     ----------
-    controller
-        Any `Controller`; its scenario is the system.
-    workload
-        A `Workload`.
     copies
         n.
     warm_up, horizon

@@ -1,12 +1,7 @@
 """Best lengths of a round in which devices bring head starts (ours; docs/evidence/drafting-ahead.md).
 
-A decision is worth
-
-    F(L) = Σ_k ω_k E[N_k | L_k] − ρ τ + β ρ / K Σ_k T_k h_k(L_k) A'_k,    τ = φ(L) + T_ver(L) + T_rtt,
-
-or, for the round's own goodput, Σ_k ω_k E[N_k | L_k] / τ. φ is the root of equal latency with head starts, h_k the
-probability that the chain is kept, and A'_k what is then left of it. As chains grow meanwhile, a second costs less than
-ρ: ρ' = ρ (1 − β / K Σ_k h_k), over chains that may still grow.
+A decision is worth F(L) of `multispin_env.controllers.rounds.ahead.AheadPrice`, or the round's own goodput. As chains
+grow meanwhile, a second costs less than ρ: ρ' = ρ (1 − β / K Σ_k h_k), over chains that may still grow.
 
 Where the latency is φ and a share of the band costs λ, the best length of every device is found alone. At the optimum
 λ = ρ' Σ s_k / Σ (s_k / room_k) with shares s_k, where room_k is what drafting leaves of φ: λ is a part of ρ' φ. So a
@@ -15,7 +10,7 @@ a token more or less for a device, for two, or for several in the order in which
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -197,7 +192,6 @@ def _in_range(rounds: AheadRound, lengths: IntArray, change: IntArray) -> IntArr
     return changed
 
 
-@lru_cache
 def _singles(users: int) -> IntArray:
     one = np.eye(users, dtype=np.int64)
     return np.concatenate([one, -one])

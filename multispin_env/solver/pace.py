@@ -91,7 +91,6 @@ def _offer(
 
 
 def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Blocks first ≤ place < last (m,) in `PIECES` each, those without a place left out."""
     bounds = first[:, None] + (last - first)[:, None] * np.arange(PIECES + 1) // PIECES
     left, right = bounds[:, :-1], bounds[:, 1:]
     some = right > left

@@ -15,7 +15,6 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
@@ -49,11 +48,8 @@ def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
 def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
     time = problem.server_time(at.length[:, None])[:, 0]
-    return Relaxed(at.length, latency, np.exp(at.log_price), goodput(_tokens(problem, at.length), latency, time), slope)
-
-
-def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
-    return (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
+    value = goodput(problem.expected(at.length).sum(-1), latency, time)
+    return Relaxed(at.length, latency, np.exp(at.log_price), value, slope)
 
 
 class _Points:
@@ -100,7 +96,6 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
 
 
 def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """The optimum with one line for the whole law, and κ (n,), by Dinkelbach's iteration; a flat one needs none."""
     start, slope = problem.lines[line]
     if slope == 0.0:
         constant = Charge(None, None, problem.verification_time + start)
@@ -112,7 +107,7 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
         charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
         at = stationary_point(part, max(tolerance, 1e-2) if step < _COARSE_STEPS else tolerance, charge, begin)
         time = charge.time + slope * (at.length.sum(-1) - origin)
-        better = goodput(_tokens(part, at.length), np.exp(at.log_latency), time)
+        better = goodput(part.expected(at.length).sum(-1), np.exp(at.log_latency), time)
         points.keep(rows, at, slope * value[rows])
         going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < _COARSE_STEPS)
         value[rows] = better
@@ -134,7 +129,7 @@ def _at_kink(
         part = problem.rows(rows)
         charge = Charge(token, np.full(len(rows), kink), time[rows])
         at = stationary_point(part, tolerance, charge)
-        net = charge.net(_tokens(part, at.length), at.length)
+        net = charge.net(part.expected(at.length).sum(-1), at.length)
         points.keep(rows, at, token / goodput(net, np.exp(at.log_latency), charge.time))
         return at.length.sum(-1) - kink
 
@@ -228,7 +223,7 @@ def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _with_longest(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    return goodput(_tokens(problem, at.length), latency, problem.of_longest(longest).verification_time)
+    return goodput(problem.expected(at.length).sum(-1), latency, problem.of_longest(longest).verification_time)
 
 
 def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
@@ -237,7 +232,7 @@ def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArra
     start, slope = problem.lines.T
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
     time = problem.of_longest(longest).verification_time
-    value = goodput(_tokens(problem, at.length), np.exp(at.log_latency), time)
+    value = goodput(problem.expected(at.length).sum(-1), np.exp(at.log_latency), time)
     return _held_back(problem, at.length, value, longest) - value * users * steepest
 
 

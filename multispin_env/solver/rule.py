@@ -91,7 +91,6 @@ def _thorough(problem: Problem) -> _Effort:
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """The best of the shortest lengths and of what the rule finds for the few longest drafts around the relaxed one."""
     longest, relaxed = relaxed_longest(problem, 1e-4)  # neighbours are about equally good
     relaxed = _numbers(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
@@ -121,7 +120,6 @@ def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: _Effort) -> F
 
 
 def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
-    """Replace what is not a finite number, so that the search always has somewhere to start."""
     if all(np.isfinite(array).all() for array in relaxed):
         return relaxed
     length = np.where(np.isfinite(relaxed.length), relaxed.length, problem.low)
@@ -232,7 +230,6 @@ def _reach(
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) -> FloatArray:
-    """Goodputs (m, n) of candidates (m, n, K), by a few steps of Newton from latencies (m, n) close to theirs."""
     drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
     least = np.maximum.reduce(drafting + uploading, -1)
     for _ in range(2):  # it starts close to them

@@ -151,7 +151,6 @@ def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
 
 
 def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
-    """The part in which no draft is longer than ``longest`` and a pass takes as long as if one were so long."""
     rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
     part = problem.rows(rows).of_longest(np.full(len(rows), longest))
     nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
@@ -233,9 +232,8 @@ def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critic
 
 
 def _branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
-    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late."""
     law = nodes.law
-    if problem.tpot == np.inf:
+    if problem.tpot == np.inf or isinstance(law, FixedPass):
         return np.zeros(len(nodes), dtype=bool)
     wide = law.spread > nodes.right - nodes.left
     late: BoolArray = nodes.right + law.longest_time > problem.longest_round(nodes.low[:, None])[:, 0]

@@ -416,7 +416,6 @@ def _falling_root(
     high: FloatArray,
     tolerance: float,
 ) -> FloatArray:
-    """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
     before = np.full_like(x, np.inf)
     # where uploads take hardly any time, a step in the function may be narrower than an exact tolerance
     narrow = tolerance if tolerance >= 1e-6 else 1e-15

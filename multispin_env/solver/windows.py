@@ -43,16 +43,6 @@ class FixedPass:
         """Some of the parts."""
         return FixedPass(self.start[rows])
 
-    @property
-    def longest_time(self) -> FloatArray:
-        """Seconds (m,) that no pass is longer than."""
-        return self.start
-
-    @property
-    def spread(self) -> FloatArray:
-        """Seconds (m,) between the longest and the shortest pass."""
-        return np.zeros(len(self.start))
-
     def shortest_time(self, low: FloatArray) -> FloatArray:
         """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
         return self.start

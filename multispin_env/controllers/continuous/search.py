@@ -166,7 +166,7 @@ def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
     """
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
-        copy, who = _copy(terms, number), _who(terms, number)
+        copy, who = _copy(terms, number), terms.who[terms.first[number] : terms.first[number + 1]]
         queue = _queue(terms, number, len(who))
         notes = _notes(len(queue.device) + 1, len(who))
         best = np.empty(len(who), np.int64)
@@ -198,11 +198,6 @@ def _copy(terms: Terms, number: int) -> _Copy:
         terms.least,
         terms.padded,
     )
-
-
-@njit()
-def _who(terms: Terms, number: int) -> IntArray:
-    return terms.who[terms.first[number] : terms.first[number + 1]]
 
 
 @njit()
@@ -293,7 +288,6 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
 
 @njit()
 def _cost(copy: _Copy, lengths: IntArray, end: float) -> float:
-    """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
     if len(copy.server) > 1:
         late += copy.server[_drafted(lengths, copy.padded)]
@@ -345,30 +339,17 @@ def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: in
 
 @njit()
 def _climb(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
-    """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
     best = _value(copy, queue, lengths) + _LEAST_GAIN
     _mark(queue, notes)
-    hope = _gain(copy, lengths) - _cheapest(copy, lengths)
     order, first, last, change = 0, 0, 0, 0
     for sign in (1, -1):
-        if sign > 0 or hope > best:  # else even the cheapest token costs more than the delay
-            value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
-            if end > 0:
-                best, order, first, last, change = value, where, begin, end, sign
+        value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
+        if end > 0:
+            best, order, first, last, change = value, where, begin, end, sign
     for device in notes.orders[order, first:last]:
         if _possible(copy, lengths[device] + change):
             lengths[device] += change
     return last > 0
-
-
-@njit()
-def _cheapest(copy: _Copy, lengths: IntArray) -> float:
-    """What a token less costs where it costs least, as long as it brings nothing."""
-    cheapest = np.inf
-    for device, now in enumerate(lengths):
-        if now > copy.least:
-            cheapest = min(cheapest, copy.gain[device, now] - copy.gain[device, now - 1])
-    return cheapest if cheapest > 0.0 else -np.inf
 
 
 @njit()
@@ -451,7 +432,6 @@ def _run(
 
 @njit()
 def _swap(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
-    """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
     best, gain = _value(copy, queue, lengths) + _LEAST_GAIN, _gain(copy, lengths)
     taker, giver, tokens = 0, 0, 0
     for device in range(len(lengths)):

@@ -74,14 +74,10 @@ def homogeneous_draft_length(
 ) -> IntArray:
     """Return the best common draft length of devices with one common α, in closed form ([MS] 23, 24).
 
-    It solves
-
-        maximise    E[N | L] / (L ϑ* + T_ver)    with E[N | L] = (1 − α^{L+1}) / (1 − α)
-        over        integers L in 1..L_max
-
-    The objective has a single peak. With x = T_ver/ϑ*, if x > (1 − α)/(α |ln α|), its real optimum is L̃ =
-    −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths
-    have the broadcast shape of the first three arguments. ``ValueError`` for values out of range.
+    It maximises (1 − α^{L+1}) / (1 − α) / (L ϑ* + T_ver) over integers L in 1..L_max, which has a single peak. With x =
+    T_ver/ϑ*, if x > (1 − α)/(α |ln α|), its real optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of
+    floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths have the broadcast shape of the first three
+    arguments. ``ValueError`` for values out of range.
 
     Parameters
     ----------

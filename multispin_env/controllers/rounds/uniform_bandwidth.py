@@ -90,7 +90,6 @@ def _waited(tokens: _Tokens, best: IntArray) -> BoolArray:
 
 
 def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """All that are ready, by a flat law."""
     value = _of_prefixes(scenario, tokens, tokens.gain, scenario.max_draft_length)
     return _waited(tokens, value.argmax(-1))
 
@@ -108,7 +107,6 @@ def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 
 def _of_prefixes(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
-    """Goodputs (n, m + 1) of rounds that wait for the first 0, 1, 2 … tokens, padded to the longest draft."""
     won = tokens.base[:, None] + _from_none(gain.cumsum(-1))
     server = scenario.pass_time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
     return goodput(won, _ends(tokens), server)
@@ -138,8 +136,6 @@ def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray
 
 
 class _Choices(NamedTuple):
-    """The law, between its kinks and at the whole numbers of tokens around each of them."""
-
     lines: FloatArray  # (J, 2) s, s a token, in tokens beside those of the shortest drafts
     fewest: FloatArray  # (J,) of them, where a line holds
     most: FloatArray  # (J,)

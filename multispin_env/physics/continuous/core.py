@@ -118,7 +118,7 @@ class ContinuousCore:
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(chosen))
         self.users = Users._make(replaced(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
-        cells = self._cells(chosen)
+        cells = chosen[:, None] * scenario.num_users + np.arange(scenario.num_users)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
         renewed = (replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
@@ -268,7 +268,6 @@ class ContinuousCore:
         return self.queues.overdue(now, copies)
 
     def _first_rates(self, began: BoolArray) -> None:
-        """Acceptance of requests that these devices (n, K) have now begun to serve; a device keeps its task."""
         if self._renewals is None or not began.any():
             return
         cells = np.flatnonzero(began)
@@ -312,7 +311,13 @@ class ContinuousCore:
             if scenario.draft_ahead:
                 probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
                 put(hit, cells, drawn_hits(probability, variable))
-        return self._tokens_of(draft_length, verified, luck), hit
+        acceptance = self.system.acceptance
+        if luck is not None:
+            return acceptance.sampled_tokens(self.requests, draft_length, luck) * verified, hit
+        if self._expectation is None or self._expectation_of is not self.requests:
+            self._expectation_of = self.requests
+            self._expectation = acceptance.expectation(scenario, self.requests)
+        return self._expectation(draft_length) * verified, hit
 
     def _with_chains(
         self, begun: ContinuousState, outcome: ContinuousOutcome, state: ContinuousState, kept: BoolArray
@@ -322,23 +327,10 @@ class ContinuousCore:
         outcome = outcome.changed(head_start=began, drafted_ahead=ahead, hit=kept)
         return outcome, state.changed(head_start=begun.head_start - began + ahead * kept)
 
-    def _tokens_of(self, draft_length: IntArray, verified: BoolArray, luck: FloatArray | None) -> FloatArray:
-        acceptance = self.system.acceptance
-        if luck is None:
-            if self._expectation is None or self._expectation_of is not self.requests:
-                self._expectation_of = self.requests
-                self._expectation = acceptance.expectation(self.system.scenario, self.requests)
-            return self._expectation(draft_length) * verified
-        return acceptance.sampled_tokens(self.requests, draft_length, luck) * verified
-
     def _fresh_uniforms(self, cells: IntArray) -> FloatArray:
         if self._renewals is None:
             return np.zeros((*cells.shape, 0))
         return self._renewals.read(cells.reshape(-1)).reshape(*cells.shape, self.system.acceptance.columns)
-
-    def _cells(self, copies: IntArray) -> IntArray:
-        users = self.system.scenario.num_users
-        return copies[:, None] * users + np.arange(users)
 
 
 def free_state(system: SystemState) -> ContinuousState:

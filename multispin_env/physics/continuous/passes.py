@@ -30,9 +30,7 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, eq=False)
 class _Uploads:
-    """Uploads under one decision; times count from when it was given."""
-
-    ends: FloatArray  # (n, K) s, infinite where an upload never ends
+    ends: FloatArray  # (n, K) s from the decision on, infinite where an upload never ends
     left_at: Callable[[FloatArray], FloatArray]  # times (n,) to air time left (n, K)
 
 

@@ -47,10 +47,7 @@ class Queues:
         cells = num_copies * num_users
         self._generators: list[np.random.Generator | None] = [None] * num_copies
         self._sources: list[Source | None] = [None] * num_copies
-        self._gap, self._time = (
-            np.zeros((cells, _ROWS)),
-            np.zeros((cells, _ROWS)),
-        )  # of closed arrivals, and of open ones
+        self._gap, self._time = (np.zeros((cells, _ROWS)) for _ in range(2))  # of closed arrivals, and of open ones
         self._prompt, self._output = (np.zeros((cells, _ROWS), dtype=np.int64) for _ in range(2))
         self._ended, self._came = (np.zeros(cells, dtype=np.int64) for _ in range(2))
         self._next_at = np.zeros(cells)  # when the first of those that have not arrived does

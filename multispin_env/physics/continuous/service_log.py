@@ -52,8 +52,7 @@ class ServiceRun(Batched):
         Requests that arrived, that finished, that finished in time, that were dropped, and that were missed in any
         way, (..., K).
     latency, pooled
-        Quantiles p50, p95 and p99 of latencies, of each copy (..., 3) and of all copies together (3,); their fields are
-        ``ttft``, ``e2el``, ``gap`` in s and ``tpot``, ``per_token`` in s/token.
+        `Latencies` of each copy (..., 3) and of all copies together (3,).
     """
 
     unbatched: ClassVar[tuple[str, ...]] = ("pooled",)
@@ -147,7 +146,8 @@ class ServiceLog:
         chosen = np.arange(len(self._time)) if copies is None else copies
         requests, gaps = (lists.rows(chosen) for lists in (self._requests, self._gaps))
         latency = Latencies(*_quantiles(requests), *_quantiles(gaps))
-        return self._run(chosen, latency, Latencies(*_quantiles(_pooled(requests)), *_quantiles(_pooled(gaps))))
+        requests, gaps = (rows.reshape(len(rows), -1) for rows in (requests, gaps))  # of all copies together
+        return self._run(chosen, latency, Latencies(*_quantiles(requests), *_quantiles(gaps)))
 
     def counts(self) -> ServiceRun:
         """As `result` of all copies, in less time, since all latencies are 0."""
@@ -162,8 +162,6 @@ class ServiceLog:
 
 
 class _CopyLists:
-    """Lists of numbers, one for each copy and each of some fields, as rows of a table that grows."""
-
     def __init__(self, num_fields: int, num_copies: int) -> None:
         self._table = np.zeros((num_fields, num_copies, 64))
         self.length = np.zeros(num_copies, dtype=np.int64)
@@ -186,10 +184,6 @@ class _CopyLists:
         length = self.length[copies]
         most = int(length.max(initial=0))
         return np.where(np.arange(most) < length[:, None], self._table[:, copies, :most], np.inf)
-
-
-def _pooled(rows: FloatArray) -> FloatArray:
-    return rows.reshape(len(rows), -1)
 
 
 def _quantiles(rows: FloatArray) -> FloatArray:
