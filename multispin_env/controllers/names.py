@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, Self
 
 from multispin_env.checks import check_instance, check_keywords, check_name
-from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
+from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, RoundsController
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.registry import (
     CONTROLLERS,
@@ -185,14 +185,6 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     known = Assumptions.of(scenario) if assumptions is None else assumptions
     estimators = zip(made_of[1 + len(changes) :], others[len(changes) :], strict=True)
     return PlugIn(controller, [cls(scenario, known, **chosen) for cls, chosen in estimators])
-
-
-def modified(controller: Controller[Any, Any], names: Sequence[str]) -> Controller[Any, Any]:
-    """Return a controller whose decisions are changed by `MODIFIERS` of these names, one after the other."""
-    for name in names:
-        modifier: type[Modifier] = MODIFIERS.load(name)
-        controller = modifier(controller.scenario, controller)
-    return controller
 
 
 def _options_by_part(

@@ -12,10 +12,10 @@ from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, users_from_uniforms
 from multispin_env.physics.streams import (
     EPISODES,
-    MOST_NUMBERS,
     MOST_ROWS,
     CopyStreams,
     Draw,
+    rows_ahead,
     user_exponentials,
     user_uniforms,
 )
@@ -27,7 +27,7 @@ ALL = slice(None)
 
 def _streams(draw: Draw, num_copies: int, most_rows: int = MOST_ROWS) -> CopyStreams:
     numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
-    return CopyStreams(draw, num_copies, int(np.clip(MOST_NUMBERS // (num_copies * max(numbers, 1)), 8, most_rows)))
+    return CopyStreams(draw, num_copies, min(most_rows, rows_ahead(num_copies * max(numbers, 1))))
 
 
 class RoundsCore:

@@ -24,6 +24,11 @@ def user_exponentials(rng: np.random.Generator, rows: int, num_users: int) -> Fl
     return rng.standard_exponential((rows, num_users))
 
 
+def rows_ahead(numbers_per_row: int) -> int:
+    """How many rows to draw ahead; the numbers of a copy do not depend on it."""
+    return int(np.clip(MOST_NUMBERS // numbers_per_row, 8, MOST_ROWS))
+
+
 class CopyStreams:
     """One row of random numbers for every copy and call, drawn ahead in blocks.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, overload
 
 import numpy as np
@@ -21,13 +21,14 @@ from multispin_env.checks import (
 )
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.greedy import estimated_rates
-from multispin_env.controllers.names import check_controller, controller_names, make_controller, modified
+from multispin_env.controllers.names import check_controller, controller_names, make_controller
 from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
+from multispin_env.registry import MODIFIERS
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.long_run import serve
 from multispin_env.solver.pace import least_pace
@@ -306,7 +307,10 @@ def candidates_of(rule: _Rule) -> _Candidates:
     check_controller(base, rule_names())
     if base not in SERVER_ONLY:
         return lambda scenario: (make_controller(rule, scenario),)
-    return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]
+    changes = [MODIFIERS.load(name) for name in others]
+    return lambda scenario: [
+        reduce(lambda own, change: change(own.scenario, own), changes, each) for each in SERVER_ONLY[base](scenario)
+    ]
 
 
 @dataclass
