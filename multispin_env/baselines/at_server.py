@@ -44,8 +44,6 @@ def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class _DraftingServer(Scenario):
-    """A system whose server drafts so many tokens for each request of a pass before it."""
-
     drafted: int
 
     @cached_property

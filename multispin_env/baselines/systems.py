@@ -17,17 +17,7 @@ from multispin_env.scenario import Scenario
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of P2P-SPIN: one device alone uses all of B, in a batch of one, with its best length ([MS] §VI).
 
-    Parameters
-    ----------
-    scenario
-        The system.
-    state
-        Arrays (..., K).
-
-    Returns
-    -------
-    FloatArray
-        Goodput in tokens/s (...), the mean over the devices.
+    It is the mean over the devices, (...) tokens/s for states (..., K).
 
     Examples
     --------
@@ -46,7 +36,7 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of Cen-SPIN: the server drafts and verifies one prompt at a time ([MS] §VI).
 
     Its goodput is E[N] / (L T_srv + T_fix + T_lin) with the best L, and T_srv the paper's constant
-    (``server_draft_time``). Parameters and result are as for `p2p_goodput`; only the acceptance rates matter.
+    (``server_draft_time``). The result is as for `p2p_goodput`; only the acceptance rates matter.
 
     Examples
     --------
@@ -61,19 +51,9 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
-    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts.
+    """Goodput K / T_ver(K, K) (...) in tokens/s of the server alone: a token a device and pass, and no drafts.
 
-    Parameters
-    ----------
-    scenario
-        The system.
-    state
-        Arrays (..., K); only their shape matters. ``None`` gives one number.
-
-    Returns
-    -------
-    FloatArray
-        Goodput in tokens/s (...).
+    Of ``state``, arrays (..., K), only the shape matters; ``None`` gives one number.
 
     Examples
     --------
@@ -91,7 +71,7 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of a server that hosts both models and drafts for all devices in batches.
 
     It is Σ_k E[N_k | L] / (L T_srv(K) + T_ver(K, K (L + 1))) with the best common L ≥ 0. Nothing is uploaded.
-    Parameters and result are as for `p2p_goodput`; only the acceptance rates matter.
+    The result is as for `p2p_goodput`; only the acceptance rates matter.
 
     Examples
     --------
@@ -109,8 +89,8 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Goodput of such a server whose draft model has a device of its own, and drafts while the server verifies.
 
     It is Σ_k E[N_k | L] / max(L T_srv(K), T_ver(K, K (L + 1))) with the best common L ≥ 0: no less than such a server
-    makes, as no token that it drafts before it knows the last verification's result is taken to be in vain. Parameters
-    and result are as for `p2p_goodput`; only the acceptance rates matter.
+    makes, as no token that it drafts before it knows the last verification's result is taken to be in vain. The
+    result is as for `p2p_goodput`; only the acceptance rates matter.
 
     Examples
     --------
@@ -127,7 +107,6 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray) -> FloatArray:
-    """Goodput with the best of common lengths 0..L_max, of which rounds (l,) take so long."""
     lengths = np.arange(scenario.max_draft_length + 1)
     tokens = expected_tokens(lengths, state.acceptance_rate[..., None]).sum(-2)  # (..., L_max + 1)
     return np.asarray((tokens / round_time).max(-1))[()]
@@ -179,12 +158,7 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     scenario
         Law of verification, T_srv (`Scenario.draft_step_time`), tasks and L_max; the number of users does not matter.
     max_batch
-        Largest batch, ≥ 1.
-
-    Raises
-    ------
-    ValueError
-        For a bad number.
+        Largest batch, ≥ 1, else ``ValueError``.
 
     Examples
     --------

@@ -151,7 +151,6 @@ class _Kinds:
     skipped_time: FloatArray  # W (G,) s of passes that are sat out, at most; infinite for unknown ones
 
     def __len__(self) -> int:
-        """Return G."""
         return len(self.skips)
 
 
@@ -204,7 +203,6 @@ def add_idle(rates: Rates, system: System, kinds: _Kinds) -> IntArray:
 
 
 def _solve_with_uploads(rates: Rates, system: System, kinds: _Kinds, slack: IntArray) -> Solution:
-    """Solve, adding the rows 8 that the solution breaks most, until none is."""
     start = np.ones(sum(map(len, rates.program.most)), dtype=bool)
     start[rates.cycles] = False
     start[rates.cycles[:, :, kinds.skips != 2, ::3]] = True
@@ -224,7 +222,6 @@ def _solve_with_uploads(rates: Rates, system: System, kinds: _Kinds, slack: IntA
 def _broken(
     found: Solution, rates: Rates, system: System, kinds: _Kinds, slack: IntArray, spare: FloatArray, each: int
 ) -> tuple[int, float] | None:
-    """The class and the seconds d of the row 8 that is broken most, if one is."""
     here = kinds.before == each
     load = (found.amounts[rates.cycles] * system.air[:, :, None])[:, 0, here].ravel()
     limits = spare[:, here].ravel()
@@ -288,6 +285,10 @@ def rate_bound(
         over        all policies: who drafts how much and when, who has the uplink, who is in a batch and when it starts
         where       the server verifies one batch at a time, the band is one, and a device has one draft at a time
 
+    The bound (...) is valid to rounding, however well the program was solved. ``ValueError`` for a bad state, a channel
+    that has no bound, such as a correlated one, or a system that is too large: more than 256 devices, or with fading
+    fewer if drafts may be long.
+
     Parameters
     ----------
     scenario
@@ -306,17 +307,6 @@ def rate_bound(
         and where nobody drafts ahead.
     barrier
         Whether the bound is on policies of rounds alone: every batch has a draft of each device.
-
-    Returns
-    -------
-    FloatArray
-        Bound (...) in tokens/s. It is valid to rounding, however well the program was solved.
-
-    Raises
-    ------
-    ValueError
-        For a bad state, a channel that has no bound, such as a correlated one, or a system that is too large: more than
-        256 devices, or with fading fewer if drafts may be long.
 
     Examples
     --------
@@ -363,7 +353,6 @@ def rate_prices(
 
 
 def _check_question(scenario: Scenario, channel: str, tight: bool, barrier: bool) -> None:
-    """``ValueError`` for a channel without such a bound, or a program that takes too much time or memory."""
     check_name("channel", channel, BOUNDED_CHANNELS)
     check_bool("barrier", barrier)
     if check_bool("tight", tight) and channel != "static":
@@ -406,7 +395,6 @@ def _priced(
     tight: bool,
     barrier: bool,
 ) -> tuple[float, float, float, FloatArray]:
-    """Bound and prices of server, uplink and devices (K,) of one instance; times are in units of the shortest pass."""
     air, probability = token_time[:, None], np.ones((len(token_time), 1))
     if fading:
         air, probability = fading_states(scenario, mean_gain)
@@ -434,7 +422,6 @@ def _priced(
 
 
 def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:
-    """The program, the row and the members of each set, and the solution."""
     kinds = kinds_of(system)
     rates = rates_of(system, len(kinds) if tight else system.drafting.shape[2])
     if system.token_lines.size:

@@ -84,8 +84,6 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class _Shares:
-    """The program with each variable in shares of its largest value, so that no entry is huge."""
-
     matrix: "sparse.csr_array"
     gain: FloatArray
     limits: FloatArray
@@ -113,7 +111,6 @@ class _Shares:
         return best
 
     def _profit(self, prices: FloatArray) -> FloatArray:
-        """What a full share of each variable seems to win."""
         return np.asarray(self.gain - self.matrix @ prices)
 
     def _bound(self, prices: FloatArray) -> float:
@@ -129,7 +126,6 @@ class _Shares:
 
 
 def _largest(values: FloatArray, count: int, above: float = -np.inf) -> BoolArray:
-    """Where the largest values are, so many of them and those level with the last, and above a number."""
     if len(values) > count:
         above = max(above, np.nextafter(np.partition(values, -count)[-count], -np.inf))
     return values > above
@@ -140,7 +136,6 @@ def _flat(value: FloatArray | float, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _numbers(parts: list[FloatArray], shape: tuple[int, ...]) -> IntArray:
-    """Numbers of the last part, in the order of all parts."""
     last = sum(map(len, parts))
     return np.arange(last - len(parts[-1]), last).reshape(shape)
 
@@ -246,7 +241,6 @@ def rates_of(system: System, kinds: int = 1) -> Rates:
 
 
 def _batch_rows(rates: Rates, system: System) -> None:
-    """A device is at most once in a batch, batches are full, and the channel comes as often as its law says."""
     program, users = rates.program, system.num_users
     once = program.rows(users, users)
     program.put(once, rates.members, 1.0)
@@ -296,7 +290,6 @@ def _knots(system: System) -> FloatArray:
 
 
 def _between(knots: FloatArray, times: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Knot below each time, and the share of the one above that keeps the mean."""
     bounded = np.minimum(times, knots[-1])
     below = np.clip(np.searchsorted(knots, bounded, side="right") - 1, 0, len(knots) - 2)
     return below, (bounded - knots[below]) / (knots[below + 1] - knots[below])

@@ -18,37 +18,18 @@ def upper_bound(
 ) -> FloatArray:
     """Goodput that no decision exceeds, refined to within 1e-6 of the optimum.
 
-    It bounds the best value of this problem from above, by branch and bound:
-
-        maximise    G = Σ_k ω_k E[N_k | L_k] / (T_ma + T_ver(L) + T_rtt)
-        over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
-        where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
-
-    With ``fixed_length`` the given L_k are not chosen. With ``tpot`` also T_e2e ≤ TPOT E[N_k | L_k] for each k.
+    It bounds the best value (...) in tokens/s of the problem of `multispin_env.controllers.rounds.optimal.Optimal`, by
+    branch and bound, and is valid at every precision; 0 where no decision gives every device its tokens at the TPOT.
+    ``ValueError`` for a bad argument.
 
     Parameters
     ----------
-    scenario
-        The system.
-    state
-        Arrays (..., K).
     weights
         ω (..., K) ≥ 0; ``None`` means 1.
     fixed_length
         Given lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
     tpot
         Most seconds that a device may wait for each of its tokens; ``None``: any.
-
-    Returns
-    -------
-    FloatArray
-        Bound (...) in tokens/s. It is valid at every precision. 0 where no decision gives every device its tokens at
-        the TPOT.
-
-    Raises
-    ------
-    ValueError
-        For a bad state, weights or lengths, or a bad TPOT.
 
     Examples
     --------

@@ -78,11 +78,6 @@ class Controller(ABC, Generic[State, Chosen]):
 
     Derive from `RoundsController` or from `ContinuousController`; add options as dataclass fields and implement
     `decide`.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
     scenario: Scenario
@@ -118,7 +113,6 @@ class Controller(ABC, Generic[State, Chosen]):
         """Forget what is remembered of earlier states, if anything is."""
 
     def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
-        """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
         checked = checked_continuous_state(self.scenario, state)
         *batch, users = checked.phase.shape
         flat = checked.mapped(lambda array: array.reshape((-1, users) if array.ndim > len(batch) else -1))
@@ -131,11 +125,6 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     """Base of the controllers without the barrier: decides whenever a verification ends, until the next one ends.
 
     It is a function of the state alone, which also has what must be remembered, such as the batch a draft aims at.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
     @override
@@ -159,11 +148,6 @@ class RoundsController(Controller[SystemState, Decision]):
     Every batch then has the lengths and the shares of the uplink of one round, and what it gains and takes is what
     `expected_outcome` says. Devices without a request count for nothing there and get next to no bandwidth, but the
     time of the pass is still that of all.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
     discipline: ClassVar[str] = "reserved"
@@ -195,7 +179,6 @@ class RoundsController(Controller[SystemState, Decision]):
         return ContinuousDecision(decision.draft_length, np.full(share.shape, Join.WAIT), share=share)
 
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
-        """Decide for states (n, K) in which some devices are not ``counted``, (n, K)."""
         return self.decide(state)
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
@@ -233,8 +216,6 @@ class Modifier(ContinuousController):
 
     Parameters
     ----------
-    scenario
-        The system that it decides for.
     base
         The other one.
     """
@@ -272,6 +253,8 @@ class Modifier(ContinuousController):
 class Assumptions:
     """Prior knowledge that estimators start from (ours).
 
+    ``ValueError`` for a value out of range.
+
     Parameters
     ----------
     acceptance_mean, acceptance_spread
@@ -280,11 +263,6 @@ class Assumptions:
         ρ in [0, 1] between channel amplitudes of successive rounds.
     delay
         d ≥ 0, rounds that a channel report is old.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, naming the field, what is expected and the value.
     """
 
     acceptance_mean: tuple[float, ...]

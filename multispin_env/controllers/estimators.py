@@ -29,13 +29,6 @@ class Estimator(ABC):
 
     A subclass adds its options as dataclass fields, names its `part` and implements `estimate`; what it has to remember
     it lists in `blank`. Nothing is random, and no copy depends on another: n copies equal n single ones bit for bit.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    assumptions
-        What is known from past data.
     """
 
     part: ClassVar[Part]
@@ -72,7 +65,6 @@ class Estimator(ABC):
 
 
 def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:
-    """Return a field (n, K) that this estimator cannot do without; ``ValueError`` where it is hidden."""
     array: NDArray[Any] | None = getattr(observed, field_name)
     if array is None:
         raise ValueError(f"{field_name}: expected an array (n, K) for the estimator {estimator!r}, got None")
@@ -80,12 +72,10 @@ def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any
 
 
 def _prior_means(assumptions: Assumptions) -> FloatArray:
-    """Mean α (tasks,), kept off 0 and 1, so that an observation can still move it."""
     return np.clip(assumptions.acceptance_mean, 1e-6, 1.0 - 1e-6)
 
 
 def _prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
-    """Mean α (n, K) of each user's task, or over all tasks where the task is hidden."""
     means = _prior_means(assumptions)
     if observed.task is None:
         return np.full(observed.draft_time.shape, means.mean())
@@ -263,7 +253,6 @@ def log_moment(a: FloatArray, b: FloatArray, moment: float) -> FloatArray:
 
 
 def _log_sum_exp(terms: FloatArray) -> FloatArray:
-    """ln Σ e^x over the last axis, of finite x."""
     largest = terms.max(-1, keepdims=True)
     total: FloatArray = np.log(np.exp(terms - largest).sum(-1)) + largest[..., 0]
     return total

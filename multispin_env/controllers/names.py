@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, Self
 
 from multispin_env.checks import check_instance, check_keywords, check_name
-from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
+from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, RoundsController
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.registry import (
     CONTROLLERS,
@@ -30,18 +30,10 @@ CLAIRVOYANT = "clairvoyant"
 
 @dataclass(frozen=True)
 class ContenderName:
-    """A name in its parts; equal where two names mean the same.
+    """A name in its parts; equal where two names mean the same."""
 
-    Parameters
-    ----------
-    controller
-        Name of a controller, with what changes its decisions: ``"greedy+deadlines"``.
-    estimators
-        Names of what replaces hidden parts of the state; none for a controller that knows the truth.
-    """
-
-    controller: str
-    estimators: tuple[str, ...]
+    controller: str  # with what changes its decisions: ``"greedy+deadlines"``
+    estimators: tuple[str, ...]  # of hidden parts of the state; none for a controller that knows the truth
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -100,7 +92,8 @@ def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
 def controller_names(family: str | None = None, scenario: Scenario | None = None) -> tuple[str, ...]:
     """Return the names of all controllers, or of those that were made for one family.
 
-    One of rounds also plays without the barrier, where it waits for all.
+    One of rounds also plays without the barrier, where it waits for all. ``ValueError`` for another family, or a
+    scenario that is none.
 
     Parameters
     ----------
@@ -108,11 +101,6 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
         ``"rounds"``, ``"continuous"`` or ``None`` for both.
     scenario
         A system: those that need devices which draft ahead are left out where devices do not; ``None`` leaves none out.
-
-    Raises
-    ------
-    ValueError
-        For another family, or a scenario that is none.
 
     Examples
     --------
@@ -146,6 +134,10 @@ def check_controller_name(field: str, name: str) -> str:
 def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> Any:
     """Make whatever decides from its name: a controller, or a plug-in where the name has estimators.
 
+    A controller is called with a state (..., K), a `PlugIn` with what is observed, once a step. ``ValueError`` or
+    ``TypeError`` for an unknown name or option (the nearest is suggested), an option of more than one part, or a bad
+    value.
+
     Parameters
     ----------
     name
@@ -161,18 +153,6 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     **options
         Fields of the classes that the name names, e.g. ``phi_points=30`` of ``"algorithm1"``, ``groups=3`` of
         ``"groups"``, ``strength=2.0`` of ``"beta"``.
-
-    Returns
-    -------
-    Controller or PlugIn
-        Without estimators a `Controller`, which is called with a state (..., K). With estimators a `PlugIn`, which is
-        called with what is observed, once a step.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), an option of more than one part, or a bad value; the
-        message names the argument.
 
     Examples
     --------
@@ -205,14 +185,6 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     known = Assumptions.of(scenario) if assumptions is None else assumptions
     estimators = zip(made_of[1 + len(changes) :], others[len(changes) :], strict=True)
     return PlugIn(controller, [cls(scenario, known, **chosen) for cls, chosen in estimators])
-
-
-def modified(controller: Controller[Any, Any], names: Sequence[str]) -> Controller[Any, Any]:
-    """Return a controller whose decisions are changed by `MODIFIERS` of these names, one after the other."""
-    for name in names:
-        modifier: type[Modifier] = MODIFIERS.load(name)
-        controller = modifier(controller.scenario, controller)
-    return controller
 
 
 def _options_by_part(

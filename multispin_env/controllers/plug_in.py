@@ -1,6 +1,6 @@
 """Plug-in: any controller, fed with estimates of what is hidden (ours)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, overload
 
@@ -23,19 +23,8 @@ class PlugIn:
     taken from the observation. Estimators of ``weights`` change what a controller of rounds maximises: ``gradient``
     proportional fairness, ``round-robin`` the goodput of one user at a time; without one it is the sum of goodput.
     Without the barrier, an estimator of the channel is asked for devices whose next draft starts: of others, the
-    channel of the cycle under way is known.
-
-    Parameters
-    ----------
-    base
-        The controller.
-    estimators
-        At most one for each part.
-
-    Raises
-    ------
-    ValueError
-        For two estimators of one part, or one of weights with a controller that takes none.
+    channel of the cycle under way is known. ``ValueError`` for two estimators of one part, or one of weights with a
+    controller that takes none.
     """
 
     def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
@@ -58,21 +47,9 @@ class PlugIn:
     def __call__(self, observed: Observed | ContinuousObserved) -> Decision | ContinuousDecision:
         """Take in one step of every copy, and decide for the next; to be called exactly once a step.
 
-        Parameters
-        ----------
-        observed
-            Arrays (n, K), as ``env.unwrapped.observed``, or (K,) of a single environment. n may change only after
-            `reset` of all copies. Of a `ContinuousObserved` the acceptance of its state is not read.
-
-        Returns
-        -------
-        Decision or ContinuousDecision
-            Arrays (n, K), or (K,), of the family of what is observed.
-
-        Raises
-        ------
-        ValueError
-            For a bad observation, or where a part is hidden and not estimated.
+        Arrays are (n, K), as of ``env.unwrapped.observed``, or (K,) of a single environment. n may change only after
+        `reset` of all copies. Of a `ContinuousObserved` the acceptance of its state is not read. ``ValueError`` for a
+        bad observation, or where a part is hidden and not estimated.
         """
         seen = observed.system if isinstance(observed, ContinuousObserved) else observed
         check_instance("observed", seen, Observed, "an Observed or a ContinuousObserved")
@@ -80,7 +57,13 @@ class PlugIn:
             return self(observed[None])[0]
         _check_observed(self.base.scenario, seen)
         estimates = self.take(seen)
-        channel, acceptance = estimates.get("spectral_efficiency"), _acceptance_of(seen, estimates)
+        channel, acceptance = (
+            estimates.get("spectral_efficiency"),
+            estimates.get("acceptance_rate", seen.acceptance_rate),
+        )
+        if acceptance is None:
+            known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
+            raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {known}, got None")
         base = self.base
         if "weights" in estimates:
             assert isinstance(base, WeightedController)  # as at construction
@@ -126,18 +109,7 @@ class PlugIn:
                 estimator.reset(given)
 
 
-def _acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:
-    """Acceptance (n, K) as it was estimated, else as it is seen; ``ValueError`` where it is neither."""
-    if "acceptance_rate" in estimates:
-        return estimates["acceptance_rate"]
-    if observed.acceptance_rate is None:
-        known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
-        raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {known}, got None")
-    return observed.acceptance_rate
-
-
 def _check_observed(scenario: Scenario, observed: Observed) -> None:
-    """``ValueError`` for arrays of other shapes than (n, K), or values that no round gives."""
     shape = (len(observed.draft_time), scenario.num_users)
     for field in fields(observed):
         array = getattr(observed, field.name)

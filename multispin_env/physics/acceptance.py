@@ -171,6 +171,9 @@ def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> 
 class ByRequest(Acceptance):
     """Every request has a rate of its own, from a Beta law round the mean of its task (ours).
 
+    ``ValueError`` for a value out of range; a spread that no Beta law with the mean of a task has is not clipped, and
+    found when a scenario is first used.
+
     Parameters
     ----------
     spread
@@ -181,12 +184,6 @@ class ByRequest(Acceptance):
         Rounds that a request lasts on average, ≥ 1; infinite means that requests never end; default 16.
     mean
         Mean rate of the requests of each task, in [0, 1]; ``None`` for those of the scenario's tasks.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range; a spread that no Beta law with the mean of a task has is found when a scenario is
-        first used. It is not clipped.
     """
 
     spread: float | tuple[float, ...] | None = 0.08

@@ -55,17 +55,14 @@ class Arrivals(Protocol):
 def make_arrivals(name: str, **options: Any) -> Arrivals:
     """Make an arrival process from its name (ours).
 
+    ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
+
     Parameters
     ----------
     name
         One of ``ARRIVALS.names()``: ``"poisson"``, ``"gamma"``, ``"think"``, ``"ramp"`` or ``"trace"``.
     **options
         Fields of its class, e.g. ``burstiness=0.25`` for ``"gamma"``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
 
     Examples
     --------
@@ -102,15 +99,12 @@ class GapArrivals(Arrivals):
 
 @dataclass
 class _WithLengths:
-    """A source of gaps, and of lengths that a law draws."""
-
     gaps: _GapSource
     lengths: Lengths
     rng: np.random.Generator
     num_users: int
 
     def __call__(self, rows: int) -> Arriving:
-        """The next rows."""
         return Arriving(self.gaps(rows), *self.lengths.draw(self.rng, rows, self.num_users))
 
 
@@ -312,7 +306,7 @@ class TraceArrivals(Arrivals):
         times = self.record.arrived_at
         begin = devices.random() * self.record.period if self.start is None else float(times[self.start])
         first = int(np.searchsorted(times, begin)) if self.start is None else self.start
-        replay = _Replay(devices, self.record, rate, first, begin)
+        replay = _Replay(devices, self.record, rate, first, begin, np.zeros(len(rate)))
         return replay if lengths is None else _WithLengths(replay.gaps, lengths, sizes, len(rate))
 
 
@@ -325,12 +319,9 @@ class _Replay:
     rate: FloatArray  # (K,)
     next: int  # number of the next request to read, on and on where the trace goes round
     begin: float  # s
+    last: FloatArray  # time of the last request of each device, in s
     request: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # read, and not given yet
     device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # their devices
-    last: FloatArray = field(init=False)  # time of the last request of each device, in s
-
-    def __post_init__(self) -> None:
-        self.last = np.zeros(len(self.rate))
 
     def __call__(self, rows: int) -> Arriving:
         gap, place = self._give(rows)
@@ -340,7 +331,6 @@ class _Replay:
         return self._give(rows)[0]
 
     def _give(self, rows: int) -> tuple[FloatArray, IntArray]:
-        """Gaps of the next requests (rows, K), and their places in the trace."""
         count = self._read(rows)
         order = np.argsort(self.device, kind="stable")
         given = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
@@ -354,7 +344,6 @@ class _Replay:
         return np.diff(times, axis=0), place
 
     def _read(self, rows: int) -> IntArray:
-        """Read until every device has so many requests; how many each has, (K,)."""
         users = len(self.rate)
         bounds = np.cumsum(self.rate)
         while True:

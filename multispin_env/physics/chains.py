@@ -42,8 +42,6 @@ class ChainRound(NamedTuple):
 
 
 class _ChainCycle(NamedTuple):
-    """What a cycle brings a device that drafts ahead, arrays (..., K)."""
-
     tokens: FloatArray  # E[N]
     hit: FloatArray  # probability that the chain is kept
     head_start: FloatArray  # tokens of the next head start where it is kept; else it is 0

@@ -30,17 +30,14 @@ class Lengths(Protocol):
 def make_lengths(name: str, **options: Any) -> Lengths:
     """Make a law of the lengths of requests from its name (ours).
 
+    ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
+
     Parameters
     ----------
     name
         One of ``LENGTHS.names()``: ``"geometric"``, ``"log-normal"`` or ``"trace"``.
     **options
         Fields of its class, e.g. ``mean_output=100.0`` for ``"geometric"``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
 
     Examples
     --------

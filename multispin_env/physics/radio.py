@@ -116,7 +116,7 @@ class GaussMarkov(Channel):
 
     Only the power gain H = |h|² is kept: turning h and w by the phase of h makes h the real number sqrt(H) and does not
     change the circular law of w. So H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² is the step of a Markov
-    chain. The correlation of gains is ρ², after d rounds ρ^{2d}.
+    chain. The correlation of gains is ρ², after d rounds ρ^{2d}. ``ValueError`` for a number out of range.
 
     Parameters
     ----------
@@ -125,11 +125,6 @@ class GaussMarkov(Channel):
         of scatterers it is J0(2π v f_c τ / c) at speed v and carrier f_c after τ seconds.
     coherence_time
         τ in seconds, > 0, without the barrier: ρ = exp(−Δt / τ) between gains Δt apart; default 0.5.
-
-    Raises
-    ------
-    ValueError
-        For a number out of range.
     """
 
     changes: ClassVar[bool] = True
@@ -199,7 +194,6 @@ def predictive_quantile(
 
 
 def _chi_squared_quantile(probability: FloatArray, noncentrality: FloatArray) -> FloatArray:
-    """Quantile of the noncentral chi-squared law with 2 degrees of freedom, for every noncentrality λ ≥ 0."""
     from scipy import special
 
     large = noncentrality > 1e4  # where scipy's inversion and its expansion agree to about 1e-7

@@ -57,7 +57,8 @@ class Records:
 
     At every place the draft model proposed one token after the true text so far. Whether it was accepted does not
     depend on the draft length, so one record serves all of them. The arrays are read-only; the places of the prompts
-    follow one another.
+    follow one another. ``ValueError`` for a wrong type, shape or value; fields are named as in the file that
+    `load_records` reads.
 
     Parameters
     ----------
@@ -69,11 +70,6 @@ class Records:
         β in [0, 1], (N,): probability that the proposed token is accepted ([MS] 4).
     accepted
         Whether it was, (N,).
-
-    Raises
-    ------
-    ValueError
-        For a wrong type, shape or value; fields are named as in the file that `load_records` reads.
     """
 
     task: IntArray
@@ -104,10 +100,7 @@ class Records:
     def half(self, which: int) -> "Records":
         """Every second prompt of each task, from its first (0) or from its second on (1).
 
-        Raises
-        ------
-        ValueError
-            If ``which`` is another number, or a task has a single prompt.
+        ``ValueError`` for another number, or where a task has a single prompt.
         """
         check_integer("half", which, 0, 1)
         order, counts, first = self.prompts_by_task
@@ -162,6 +155,8 @@ def _check_probabilities(field: str, places: int, values: FloatArray) -> None:
 def load_records(path: str | PathLike[str] | None = None) -> Records:
     """Read a record of speculative decoding.
 
+    ``ValueError`` for a file that cannot be read or holds anything else. Pickled objects are never loaded.
+
     Parameters
     ----------
     path
@@ -176,12 +171,6 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
         Other arrays, such as ``overlap`` (β averaged over what could have been proposed), are not read. An array may
         have `MOST_PLACES` numbers at most, and the file `LARGEST_FILE` bytes. Sizes are checked before anything is
         unpacked.
-
-    Raises
-    ------
-    ValueError
-        For a file that cannot be read or holds anything else. The message names the field, what is expected
-        and the value. Pickled objects are never loaded.
 
     Examples
     --------
@@ -209,7 +198,6 @@ def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArr
 
 @contextmanager
 def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
-    """Content of a record's file, which errors about it name."""
     content = packaged(_PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
     try:
         yield content
@@ -311,11 +299,12 @@ _PROMPT, _PLACE = 2, 3  # Columns of the uniform variables that choose where a n
 class Recorded(Acceptance):
     """A request is a prompt of its task in a record, read in a circle from a random place (ours).
 
-    A round of length L gains the run of accepted tokens from the place, at most L, plus one token, and moves the
-    place on by all of them: behind a rejection to the token after it, behind a full draft past the extra token. So
-    what is gained follows from the place, while nobody who sees only counts can know it; the expectation at a place
-    averages over the outcomes that β allows there. ``rate`` is that of `prompt_rates`: within 2 % of the replay
-    for L up to 16, averaged over the prompts of the package's record.
+    A round of length L gains the run of accepted tokens from the place, at most L, plus one token, and moves the place
+    on by all of them: behind a rejection to the token after it, behind a full draft past the extra token. So what is
+    gained follows from the place, while nobody who sees only counts can know it; the expectation at a place averages
+    over the outcomes that β allows there. ``rate`` is that of `prompt_rates`: within 2 % of the replay for L up to 16,
+    averaged over the prompts of the package's record. ``ValueError`` for a bad lifetime, and for a scenario with more
+    tasks than the record.
 
     Parameters
     ----------
@@ -323,11 +312,6 @@ class Recorded(Acceptance):
         What is replayed; by default the record of the package.
     mean_rounds
         Rounds that a request lasts on average, ≥ 1; infinite means that requests never end; default 16.
-
-    Raises
-    ------
-    ValueError
-        For a bad lifetime, and for a scenario with more tasks than the record.
     """
 
     records: Records = field(default_factory=load_records)

@@ -52,24 +52,7 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
 def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision) -> Outcome:
     """Price a decision with expected tokens E[N_k | L_k] ([MS] 12, 13).
 
-    Parameters
-    ----------
-    scenario
-        The system.
-    state
-        Arrays (..., K).
-    decision
-        Arrays (..., K); broadcast against the state.
-
-    Returns
-    -------
-    Outcome
-        Goodput in tokens/s (...), tokens, draft and upload times in s (..., K), round latency in s (...).
-
-    Raises
-    ------
-    ValueError
-        For a bad state or decision. The message names the field, what is expected and the value.
+    Arrays (..., K) of state and decision are broadcast together. ``ValueError`` for a bad state or decision.
 
     Examples
     --------
@@ -152,24 +135,14 @@ class Dynamics:
 def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:
     """Draw independent states: new devices with their first round of fading ([MS] §VI).
 
+    Arrays are (size, K), or (K,). ``ValueError`` for an argument of another kind.
+
     Parameters
     ----------
-    scenario
-        The system.
     rng
         A ``numpy.random.Generator``, which is read on, or a seed, as ``numpy.random.default_rng`` takes it.
     size
         Number of states; ``None`` gives one without a batch axis.
-
-    Returns
-    -------
-    SystemState
-        Arrays (size, K), or (K,).
-
-    Raises
-    ------
-    ValueError
-        For an argument of another kind; the message names it.
 
     Examples
     --------
@@ -213,17 +186,12 @@ def utility(throughput: FloatArray) -> FloatArray:
 
 
 def jain_index(throughput: FloatArray) -> FloatArray:
-    """Return Jain's index (Σ R_k)² / (K Σ R_k²): 1 if all are equal, 1/K if one has all (Jain et al. 1984).
+    """Return Jain's index (Σ R_k)² / (K Σ R_k²), (...): 1 if all are equal, 1/K if one has all (Jain et al. 1984).
 
     Parameters
     ----------
     throughput
         R_k ≥ 0, (..., K), not all 0, in any unit.
-
-    Returns
-    -------
-    FloatArray
-        Index (...) in [1/K, 1].
 
     Examples
     --------

@@ -98,11 +98,11 @@ class RoundsCore:
             outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
         if luck is not None and self.scenario.draft_ahead:
-            self.chain_round = self._chains_of(decision.draft_length, outcome.round_latency, luck)
-        if over is None:
-            self._go_on(tokens)
-        else:
-            self._go_on_or_start_anew(tokens, np.flatnonzero(over))
+            length, duration = decision.draft_length, outcome.round_latency[:, None]
+            ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
+            hit = drawn_hits(hit_probability(self.scenario, length, self.requests.rate), luck)
+            self.chain_round = ChainRound(self._chains, ahead, hit)
+        self._go_on(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:
             kept = self.chain_round.hit & ~self.renewed
             self._chains = self.chain_round.drafted_ahead * (kept if over is None else kept & ~over[:, None])
@@ -126,7 +126,6 @@ class RoundsCore:
         return self._expectation(draft_length)
 
     def _read_luck(self, over: BoolArray | None) -> FloatArray:
-        """Exponential variables (n, K) of a round; 0 of copies that are over."""
         if over is None:
             return self._tokens.read()
         playing = np.flatnonzero(~over)
@@ -134,32 +133,19 @@ class RoundsCore:
         luck[playing] = self._tokens.read(playing)
         return luck
 
-    def _chains_of(self, draft_length: IntArray, duration: FloatArray, luck: FloatArray) -> ChainRound:
-        """What becomes of chains (n, K) in a round of ``duration`` (n,) seconds."""
-        ahead = chain_left(self.scenario, draft_length, self._draft_time, self._chains, duration[:, None])
-        hit = drawn_hits(hit_probability(self.scenario, draft_length, self.requests.rate), luck)
-        return ChainRound(self._chains, ahead, hit)
-
-    def _go_on(self, tokens: FloatArray) -> None:
-        dynamics = self.dynamics
-        if dynamics.acceptance.changes:
-            fresh = self._renewals.read()
-            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
-        self._report(ALL, dynamics.channel.next_gain(self._gain, self.mean_gain, self._fading.read()))
-
-    def _go_on_or_start_anew(self, tokens: FloatArray, ended: IntArray) -> None:
-        """Read one row for each copy and go on with it everywhere; then put those that ended in their places."""
-        dynamics, channel = self.dynamics, self.dynamics.channel
-        users = self._new_users(ended, ended)
-        if dynamics.acceptance.changes:
-            fresh = self._renewals.read()
-            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
-            fresh = fresh[ended]
-        else:
-            fresh = self._renewals.read(ended)
-        self._renew(ended, dynamics.acceptance.first(self.scenario, users.task, fresh))
+    def _go_on(self, tokens: FloatArray, ended: IntArray | None) -> None:
+        acceptance, channel = self.dynamics.acceptance, self.dynamics.channel
+        fresh = self._renewals.read() if acceptance.changes else None
+        if fresh is not None:
+            self._renew(ALL, acceptance.next(self.scenario, self.requests, tokens, fresh))
         fading = self._fading.read()
         gain = channel.next_gain(self._gain, self.mean_gain, fading)
+        if ended is None:
+            self._report(ALL, gain)
+            return
+        users = self._new_users(ended, ended)
+        fresh = self._renewals.read(ended) if fresh is None else fresh[ended]
+        self._renew(ended, acceptance.first(self.scenario, users.task, fresh))
         self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
         self._outwait_delay(ended, ended)
 
@@ -170,7 +156,6 @@ class RoundsCore:
         return users
 
     def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
-        """Rounds that pass until there is a report of the first one."""
         for _ in range(self.dynamics.delay):
             fading = self._fading.read(copies)
             self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))

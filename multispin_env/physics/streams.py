@@ -81,7 +81,6 @@ class CopyStreams:
         return rows
 
     def _part(self) -> None:
-        """Let copies read rows of their own again."""
         if self._common is not None:
             self._next[:] = self._common
             self._common = None

@@ -55,11 +55,6 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
     acceptance_rate
         α in [0, 1]; both ends and their neighbours are exact to rounding.
 
-    Returns
-    -------
-    FloatArray
-        Expected tokens, in [1, L + 1].
-
     Examples
     --------
     >>> import numpy as np
@@ -91,11 +86,6 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
         L and α, broadcast together.
     rng
         The only source of randomness; one draw for each entry.
-
-    Returns
-    -------
-    FloatArray
-        Whole numbers in 1..L + 1.
 
     Examples
     --------

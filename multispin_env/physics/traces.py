@@ -34,6 +34,8 @@ _COLUMNS = ("arrived_at", "prompt", "output")
 class RequestTrace:
     """Requests as they came, n of them (ours); two are equal if all their numbers are.
 
+    ``ValueError`` for no request, or a bad number; the message names the row, counted from 1.
+
     Parameters
     ----------
     arrived_at
@@ -42,16 +44,6 @@ class RequestTrace:
         Tokens of the prompts (n,), ≥ 0.
     output
         Tokens of the answers (n,), ≥ 1.
-
-    Attributes
-    ----------
-    digest
-        SHA-256 of all numbers, by which traces are equal.
-
-    Raises
-    ------
-    ValueError
-        For no request, or a bad number; the message names the row, counted from 1.
 
     Examples
     --------
@@ -64,7 +56,7 @@ class RequestTrace:
     arrived_at: FloatArray = field(compare=False, repr=False)
     prompt: IntArray = field(compare=False, repr=False)
     output: IntArray = field(compare=False, repr=False)
-    digest: str = field(init=False)
+    digest: str = field(init=False)  # SHA-256 of all numbers
 
     def __post_init__(self) -> None:
         arrived_at, prompt, output = (_numbers(name, getattr(self, name)) for name in _COLUMNS)
@@ -83,10 +75,7 @@ class RequestTrace:
     def period(self) -> float:
         """Seconds until the first request comes again, if the trace goes round: its mean gap lies behind the last.
 
-        Raises
-        ------
-        ValueError
-            If all requests come at one time, so that they have no rate.
+        ``ValueError`` where all requests come at one time, so that they have no rate.
         """
         last = float(self.arrived_at[-1])
         if last == 0.0:
@@ -110,7 +99,6 @@ def _numbers(name: str, values: Any) -> FloatArray:
 
 
 def _times(given: FloatArray) -> FloatArray:
-    """Times from the first on, in whole microseconds."""
     _check_rows("arrived_at", given, np.isfinite(given), "a finite number of seconds")
     before = np.concatenate([given[:1], given[:-1]])
     _check_rows("arrived_at", given, given >= before, "a time no earlier than that of the row before")
@@ -134,6 +122,9 @@ def _check_rows(name: str, array: FloatArray, good: BoolArray, expected: str) ->
 def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
     """Return recorded requests.
 
+    ``ValueError`` for an unknown name (the nearest is suggested), or a file that cannot be read or holds anything else.
+    The message names the file and the row, counted from 1 without the header.
+
     Parameters
     ----------
     trace
@@ -146,12 +137,6 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
         - the path of an ``.npz`` file with the integers ``gap_us`` (microseconds since the request before; the first
           is 0), ``prompt`` and ``output``;
         - a `RequestTrace`, which is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name (the nearest is suggested), or a file that cannot be read or holds anything else. The
-        message names the file and the row, counted from 1 without the header.
 
     Examples
     --------
@@ -199,7 +184,6 @@ def _from_csv(content: bytes) -> RequestTrace:
 
 
 def _csv_rows(text: io.StringIO) -> Iterator[list[float]]:
-    """The three numbers of each row."""
     lines = (line for line in csv.reader(text, strict=True) if any(cell.strip() for cell in line))
     header = [cell.strip() for cell in next(lines, [])]
     for name in _COLUMNS:

@@ -21,7 +21,6 @@ class Batched:
     """Fields without batch axes: one value for the whole batch."""
 
     def __getitem__(self, index: Any) -> Self:
-        """Select along the leading batch axes."""
         return self.mapped(lambda array: array[index])
 
     @classmethod

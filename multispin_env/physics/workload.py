@@ -1,6 +1,6 @@
 """Requests that arrive, how long they are, and when their tokens are due (ours; docs/evidence/serving.md)."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -76,6 +76,8 @@ class ServiceLevel:
 class Workload:
     """Who asks for how much, and when.
 
+    ``ValueError`` for a value out of range.
+
     Parameters
     ----------
     arrivals
@@ -94,11 +96,6 @@ class Workload:
         Seconds > 0 after which each gap of a device is doubled once more than the one before, so that in a time T about
         log2(T) requests come: a batch that waits for one still starts, and they take no memory. Closed arrivals, of
         which there are never many, stay as they are.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, naming the field, what is expected and the value.
 
     Examples
     --------
@@ -140,12 +137,7 @@ class Workload:
     def at_load(cls, tokens_per_second: float | tuple[float, float], **parts: Any) -> Self:
         """Make a workload of so many requested tokens/s of all devices together: rate = tokens/s over mean tokens.
 
-        Parameters
-        ----------
-        tokens_per_second
-            A number, or a pair (low, high) as for ``rate``.
-        **parts
-            Fields other than ``rate``.
+        ``tokens_per_second``: a number, or a pair (low, high) as for ``rate``; ``parts``: fields other than ``rate``.
 
         Examples
         --------
@@ -195,7 +187,8 @@ class Workload:
             rate = total * (shares / shares.sum())
         source = self.arrivals.open(rng, rate, self.lengths)
         thin = self.thins_after < np.inf and not self.closed
-        return _Thinning(source, self.thins_after, np.zeros(num_users)) if thin else source
+        begin = np.zeros(num_users), np.zeros(num_users, dtype=np.int64)
+        return _Thinning(source, self.thins_after, *begin) if thin else source
 
     def _checked_rate(self) -> float | tuple[float, float] | None:
         if self.rate is None:
@@ -213,15 +206,10 @@ class Workload:
 
 @dataclass
 class _Thinning:
-    """Requests of a source, ever fewer after a time."""
-
     source: Source
     after: float
     last: FloatArray  # (K,) s, when the last request came, if no gap were doubled
-    doubled: IntArray = field(init=False)  # (K,) requests since then
-
-    def __post_init__(self) -> None:
-        self.doubled = np.zeros(len(self.last), dtype=np.int64)
+    doubled: IntArray  # (K,) requests since then
 
     def __call__(self, rows: int) -> Arriving:
         gap, prompt, output = self.source(rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, overload
 
 import numpy as np
@@ -21,13 +21,14 @@ from multispin_env.checks import (
 )
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.greedy import estimated_rates
-from multispin_env.controllers.names import check_controller, controller_names, make_controller, modified
+from multispin_env.controllers.names import check_controller, controller_names, make_controller
 from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
+from multispin_env.registry import MODIFIERS
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.long_run import serve
 from multispin_env.solver.pace import least_pace
@@ -167,16 +168,18 @@ def capacity(
     """How much a system can serve in time: devices by the formulas of a round, or a load by simulation.
 
     With ``tpot``, the most devices K for which every device gets a token each ``tpot`` seconds, in 95 % of random
-    states. A round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states of fewer
-    devices are those of more with some left out, so that K counts more or less, not luck.
+    states: 0 if not even one can be served, and 4096 at most. A round of T seconds is in time if T ≤ TPOT E[N_k | L_k]
+    for each device k (`pace`). The states of fewer devices are those of more with some left out, so that K counts more
+    or less, not luck.
 
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
-    Every load is tried with the same seeds. The search begins at an estimate by formulas, goes up or down in growing
-    steps until the capacity lies between two loads, then looks where the line between their shares crosses ``percent``,
-    or in the middle, to 2 % or one device. A part of the load found has to be in time too, as the share may fall and
-    rise again, and larger loads are tried until one bounds the interval. Where a load is clearly in time or not, a few
-    copies tell, and not for the whole time. The value is where the line between the last two crosses; its interval is
-    that of copies drawn again.
+    Every load is tried with the same seeds, from an estimate by formulas on, until the capacity is known to 2 % or one
+    device. A part of the load found has to be in time too, as the share may fall and rise again. A few copies and less
+    time do where a load is clearly in time or not. The value is where the line between the shares of the last two loads
+    crosses ``percent``; its interval is that of copies drawn again.
+
+    ``ValueError`` for both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range or meant in
+    another unit, or a workload without limits; ``TypeError`` for an option that is not of the question.
 
     Parameters
     ----------
@@ -209,19 +212,6 @@ def capacity(
         - ``copies``: at most, default 64; where requests are many, 8 or more of them do;
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: that a run holds at least, more or less, default 600: at small loads it takes longer.
-
-    Returns
-    -------
-    int or Capacity
-        With ``tpot`` K: 0 if not even one device can be served, and 4096 at most. With ``workload`` a `Capacity`.
-
-    Raises
-    ------
-    ValueError
-        For both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range, one that must have
-        been meant in another unit, or a workload without limits.
-    TypeError
-        For an option that is not of the question.
 
     Examples
     --------
@@ -317,13 +307,14 @@ def candidates_of(rule: _Rule) -> _Candidates:
     check_controller(base, rule_names())
     if base not in SERVER_ONLY:
         return lambda scenario: (make_controller(rule, scenario),)
-    return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]
+    changes = [MODIFIERS.load(name) for name in others]
+    return lambda scenario: [
+        reduce(lambda own, change: change(own.scenario, own), changes, each) for each in SERVER_ONLY[base](scenario)
+    ]
 
 
 @dataclass
 class _Trial:
-    """Plays one load."""
-
     candidates: _Candidates
     scenario: Scenario
     workload: Workload
@@ -338,16 +329,13 @@ class _Trial:
 
     @property
     def rate(self) -> float:
-        """Requests/s of all devices in the workload."""
         return sum(self.workload.rates) / 2.0
 
     @property
     def loads(self) -> tuple[float, float]:
-        """The loads between which the search stays."""
         return (1.0, float(MOST_USERS)) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
 
     def first(self) -> float:
-        """The load to begin with, by the estimate of the best candidate, which is where its search begins."""
         users = MOST_USERS if self.by_users else self.scenario.num_users
         each = self.candidates(self.scenario.replace(num_users=users))
         tokens = [estimated_tokens(controller, self.workload) for controller in each]
@@ -358,7 +346,6 @@ class _Trial:
         return float(np.clip(requests / 2.0, *self.loads))  # half: requests of few devices queue
 
     def __call__(self, load: float) -> LoadPoint:
-        """What the best candidate makes of it, or the first that is found to meet the share."""
         scenario, rate = self.scenario, load
         if self.by_users:
             rate = load * self.rate / scenario.num_users
@@ -383,8 +370,6 @@ class _Trial:
     def _played(
         self, load: float, controller: Controller[Any, Any], workload: Workload, requests: float, horizon: float
     ) -> LoadPoint:
-        """A run of few copies, ``requests`` each, if they tell clearly, else of as many as an interval needs."""
-
         def clear(run: ServiceRun) -> bool:
             return LoadPoint(load, run).clear(self.share)
 
@@ -435,7 +420,6 @@ def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> fl
 
 
 def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
-    """Loads that were tried."""
     points: dict[float, LoadPoint] = {}
 
     def meets(load: float) -> bool:
@@ -496,7 +480,6 @@ def capacity_of(points: Sequence[LoadPoint], percent: float, by: str, seed: int)
 
 
 def _by_copy(requests: IntArray, copies: int) -> FloatArray:
-    """Requests of each copy; a clear load, of which fewer were played, has its mean in all, and so does not vary."""
     own = requests.sum(-1)
     return own.astype(float) if len(own) == copies else np.full(copies, own.mean())
 
@@ -555,7 +538,6 @@ class _Devices:
         self._columns: list[tuple[FloatArray, ...]] = []
 
     def first(self, users: int) -> SystemState:
-        """States of so many devices, arrays (n, K)."""
         while len(self._columns) < users:
             one = sample_state(self.scenario, np.random.default_rng([self.seed, len(self._columns)]), self.states)
             self._columns.append((one.draft_time, one.spectral_efficiency, one.acceptance_rate))

@@ -30,12 +30,11 @@ def long_run_rate(
     """Expected tokens/s of all devices together under a controller, in the long run (ours).
 
     Tokens are counted from the end of a batch to the end of a batch, so that none is counted in part: the first that
-    ends after ``warm_up``, and the first that ends ``horizon`` later.
+    ends after ``warm_up``, and the first that ends ``horizon`` later. (n,) or (). ``ValueError`` for a bad state, a
+    time that is not above zero, or a decision that a batch never starts under.
 
     Parameters
     ----------
-    controller
-        Any `Controller`.
     state
         Devices (n, K) or (K,); its channels hold for ever, or, with a fading ``channel``, are those of mean gains H̄.
     warm_up, horizon
@@ -44,16 +43,6 @@ def long_run_rate(
         Law of gains, one of `CHANNELS`: ``"static"``, ``"independent"``, ``"gauss-markov"``.
     seed
         Of the fading; copy i of a batch has the same in every call, so that controllers can be compared.
-
-    Returns
-    -------
-    FloatArray
-        (n,) tokens/s, or ().
-
-    Raises
-    ------
-    ValueError
-        For a bad state, a time that is not above zero, or a decision that a batch never starts under.
 
     Examples
     --------
@@ -112,14 +101,11 @@ def serve(
 
     Steps count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
     happens to requests in them. A copy has the same devices, requests, channels and luck under every controller, so
-    runs of one seed can be compared copy by copy.
+    runs of one seed can be compared copy by copy. ``ValueError`` for a number out of range, a bad state, a decision
+    that a batch never starts under, or more requests than can be kept.
 
     Parameters
     ----------
-    controller
-        Any `Controller`; its scenario is the system.
-    workload
-        A `Workload`.
     copies
         n.
     warm_up, horizon
@@ -135,17 +121,6 @@ def serve(
         Of everything that is drawn.
     enough
         Told the counts so far now and then; says whether the run may end before its time.
-
-    Returns
-    -------
-    ServiceRun
-        Arrays (n,) and (n, K).
-
-    Raises
-    ------
-    ValueError
-        For a number out of range, a bad state, a decision that a batch never starts under, or more requests than can be
-        kept.
 
     Examples
     --------

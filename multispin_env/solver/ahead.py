@@ -1,12 +1,7 @@
 """Best lengths of a round in which devices bring head starts (ours; docs/evidence/drafting-ahead.md).
 
-A decision is worth
-
-    F(L) = Σ_k ω_k E[N_k | L_k] − ρ τ + β ρ / K Σ_k T_k h_k(L_k) A'_k,    τ = φ(L) + T_ver(L) + T_rtt,
-
-or, for the round's own goodput, Σ_k ω_k E[N_k | L_k] / τ. φ is the root of equal latency with head starts, h_k the
-probability that the chain is kept, and A'_k what is then left of it. As chains grow meanwhile, a second costs less than
-ρ: ρ' = ρ (1 − β / K Σ_k h_k), over chains that may still grow.
+A decision is worth F(L) of `multispin_env.controllers.rounds.ahead.AheadPrice`, or the round's own goodput. As chains
+grow meanwhile, a second costs less than ρ: ρ' = ρ (1 − β / K Σ_k h_k), over chains that may still grow.
 
 Where the latency is φ and a share of the band costs λ, the best length of every device is found alone. At the optimum
 λ = ρ' Σ s_k / Σ (s_k / room_k) with shares s_k, where room_k is what drafting leaves of φ: λ is a part of ρ' φ. So a
@@ -15,7 +10,7 @@ a token more or less for a device, for two, or for several in the order in which
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -50,16 +45,9 @@ class AheadRound:
     of_goodput: bool = False  # whether a decision is worth its goodput
 
     @classmethod
-    def priced(
-        cls, problem: Problem, scenario: Scenario, head_start: FloatArray, rho: FloatArray, chain_weight: float
-    ) -> Self:
-        """Rounds (n, K) in which a second costs ρ (n,) tokens and head starts are worth β."""
-        return cls(scenario, problem, head_start, rho, chain_weight)
-
-    @classmethod
     def by_goodput(cls, problem: Problem, scenario: Scenario, head_start: FloatArray) -> Self:
         """Rounds (n, K) that are worth their goodput; ρ is that of the best common length."""
-        rounds = replace(cls.priced(problem, scenario, head_start, np.zeros(len(problem)), 0.0), of_goodput=True)
+        rounds = cls(scenario, problem, head_start, np.zeros(len(problem)), of_goodput=True)
         common = np.unique(np.geomspace(1, scenario.max_draft_length + 1, COMMON).astype(int))[:, None] - 1
         lengths = np.clip(common, problem.low[:, None], problem.high[:, None])
         return replace(rounds, rho=rounds.value(lengths).max(-1))
@@ -151,7 +139,6 @@ def _second(rounds: AheadRound, lengths: IntArray, time: FloatArray) -> FloatArr
 def _best_alone(
     rounds: AheadRound, second: FloatArray, latency: FloatArray, time: FloatArray, price: FloatArray
 ) -> IntArray:
-    """Best lengths (m, n, K) of every device alone in rounds of φ and τ (n,) s, by prices (m, n) of the band."""
     problem, chain = rounds.problem, rounds.head_start
     low, high = problem.low, problem.high
     lengths = np.broadcast_to(np.arange(int(high.max()) + 1)[:, None, None], (int(high.max()) + 1, *low.shape))
@@ -181,7 +168,6 @@ def _between(first: FloatArray, last: FloatArray, count: int) -> FloatArray:
 
 
 def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
-    """Lengths (n, K) that no move betters, from lengths (n, K)."""
     lengths = lengths.copy()
     rows = np.arange(len(lengths))
     value = rounds.value(lengths[:, None])[:, 0]
@@ -202,14 +188,11 @@ def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
 
 
 def _in_range(rounds: AheadRound, lengths: IntArray, change: IntArray) -> IntArray:
-    """Lengths (n, K) with changes (m, K) or (n, m, K), as far as they are allowed."""
     changed: IntArray = np.clip(lengths[:, None] + change, rounds.problem.low[:, None], rounds.problem.high[:, None])
     return changed
 
 
-@lru_cache
 def _singles(users: int) -> IntArray:
-    """A token more for each device, then one less, (2 K, K)."""
     one = np.eye(users, dtype=np.int64)
     return np.concatenate([one, -one])
 

@@ -15,14 +15,10 @@ from multispin_env.solver.search import Search, branch_and_bound
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CertifiedDecision(Decision):
-    """A decision, what it is worth, and what no decision exceeds.
+    """A `Decision`, what it is worth, and what no decision exceeds.
 
     Parameters
     ----------
-    draft_length
-        Tokens L_k to draft, (..., K).
-    bandwidth
-        Uplink bandwidth B_k, Σ B_k ≤ B, (..., K) Hz.
     value
         Goodput Σ ω_k E[N_k] / T_e2e of this decision, (...) tokens/s; 0 if it is late for a device.
     bound

@@ -1,13 +1,9 @@
 """Equal-latency roots: all devices finish drafting and uploading at the same moment.
 
-Given lengths L, φ is the unique root above max_k L_k T_k of S(φ) = Σ_k c_k L_k / (φ − L_k T_k) = 1 with
-c_k = Q / (B r_k) ([MS] 31); device k then needs the share c_k L_k / (φ − L_k T_k) ([MS] 32). With L_k = 1 for
-all it is ϑ* of the homogeneous case ([MS] 20, 21).
-
-Method (ours): Newton on 1/S, which is increasing and concave, in δ = φ − max_k L_k T_k, so that the
-shares of devices whose drafting nearly fills φ keep all digits. Started left of the root it climbs to it and never
-overshoots; two lower bounds give the start: the time of one device with the whole budget, and, as 1/(φ − a) is
-convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
+Method (ours; docs/reference/derivations.md, 1): Newton on 1/S, which is increasing and concave, in δ = φ − max_k L_k
+T_k, so that the shares of devices whose drafting nearly fills φ keep all digits. Started left of the root it climbs to
+it and never overshoots; two lower bounds give the start: the time of one device with the whole budget, and, as 1/(φ −
+a) is convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
 
 `_STEPS` steps are taken without asking. As |(1/S)''| δ <= 2 (1/S)', a relative step of ε leaves an error of about
 ε²; the few rows whose last step was larger go on alone. So no row depends on the others of its batch. The last step
@@ -33,8 +29,6 @@ _total = np.add.reduce
 
 
 class _EqualLatency(NamedTuple):
-    """The root and the shares that reach it."""
-
     latency: FloatArray  # φ (...) s
     share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where nobody drafts
 
@@ -52,9 +46,6 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     """As `equal_latency`, for drafting times L_k T_k, or less with head starts, and upload times c_k L_k (..., K) s."""
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
-    if len(drafting) == 1 and drafting.ndim == 2:
-        one = _solve_one(drafting[0], uploading[0])
-        return _EqualLatency(np.array([one.latency]), one.share[None])
     shape, users = drafting.shape, drafting.shape[-1]
     drafting, uploading = drafting.reshape(-1, users), uploading.reshape(-1, users)
     latency, share = np.empty(len(drafting)), np.empty(drafting.shape)
@@ -66,7 +57,6 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 
 
 def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
-    """Rows (n, K)."""
     if len(drafting) == 1:
         return _solve_one(drafting[0], uploading[0])
     head_start, uploading = drafting.T.copy(), uploading.T.copy()

@@ -1,10 +1,8 @@
 """Rounds in which every device gets its tokens in time (ours; docs/reference/derivations.md, 8).
 
-At a time per output token TPOT a round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each k. So device k needs
-the least length L_k(T) = min {l : E[N_k | l] ≥ T / TPOT}. Longer drafts only make the round longer. Therefore some
-lengths are in time if and only if the least lengths for one of the numbers E[N_k | l] are, and the least TPOT of all
-lengths is the smallest T(L(v)) / v over those numbers v. T grows with v, so that the ends of a block of them bound the
-ratios inside, and most blocks are ruled out at once.
+The least TPOT of all lengths is the smallest T(L(v)) / v over the numbers v = E[N_k | l], where L(v) are the least
+lengths that reach v. T grows with v, so that the ends of a block of them bound the ratios inside, and most blocks are
+ruled out at once.
 """
 
 from dataclasses import replace
@@ -25,14 +23,11 @@ ENTRIES = 500_000  # Numbers of an array that are worked on at once
 
 
 class _Pace(NamedTuple):
-    """The shortest time per output token that all devices of n instances can get together."""
-
     tpot: FloatArray  # (n,) s
     length: FloatArray  # (n, K) tokens, that give it
 
 
 def _expected_ladder(problem: Problem) -> FloatArray:
-    """E[N_k | low + j] of every length in range, (n, K, W) with the widest W; ∞ beyond a range."""
     length = problem.low[..., None] + np.arange(int((problem.high - problem.low).max()) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])
     return np.where(length <= problem.high[..., None], tokens, np.inf)
@@ -96,7 +91,6 @@ def _offer(
 
 
 def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Blocks first ≤ place < last (m,) in `PIECES` each, those without a place left out."""
     bounds = first[:, None] + (last - first)[:, None] * np.arange(PIECES + 1) // PIECES
     left, right = bounds[:, :-1], bounds[:, 1:]
     some = right > left

@@ -39,7 +39,6 @@ def server_lines(scenario: Scenario) -> FloatArray:
 
 
 def _kept(slope: float) -> float:
-    """A slope within bounds; what is smaller counts as zero."""
     return 0.0 if slope < SHORTEST else min(slope, LONGEST)
 
 
@@ -90,7 +89,6 @@ class Problem:
     tpot: float = np.inf  # s, most that a round may last for each token of each device
 
     def __len__(self) -> int:
-        """Return the number of instances."""
         return len(self.draft_time)
 
     @property
@@ -225,7 +223,6 @@ def checked_problem(
 
 
 def _checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:
-    """Return given lengths as integers of ``shape``; ``ValueError`` where one is out of the scenario's range."""
     if fixed_length is None:
         return None
     array = np.asarray(fixed_length)

@@ -15,7 +15,6 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
@@ -49,16 +48,11 @@ def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
 def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
     time = problem.server_time(at.length[:, None])[:, 0]
-    return Relaxed(at.length, latency, np.exp(at.log_price), goodput(_tokens(problem, at.length), latency, time), slope)
-
-
-def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
-    return (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
+    value = goodput(problem.expected(at.length).sum(-1), latency, time)
+    return Relaxed(at.length, latency, np.exp(at.log_price), value, slope)
 
 
 class _Points:
-    """Stationary points and slopes of the instances; rows are filled in as they are known."""
-
     def __init__(self, problem: Problem) -> None:
         n = len(problem)
         no_price = np.full(n, -np.inf)  # where nobody drafts
@@ -102,7 +96,6 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
 
 
 def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """The optimum with one line for the whole law, and κ (n,), by Dinkelbach's iteration; a flat one needs none."""
     start, slope = problem.lines[line]
     if slope == 0.0:
         constant = Charge(None, None, problem.verification_time + start)
@@ -114,7 +107,7 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
         charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
         at = stationary_point(part, max(tolerance, 1e-2) if step < _COARSE_STEPS else tolerance, charge, begin)
         time = charge.time + slope * (at.length.sum(-1) - origin)
-        better = goodput(_tokens(part, at.length), np.exp(at.log_latency), time)
+        better = goodput(part.expected(at.length).sum(-1), np.exp(at.log_latency), time)
         points.keep(rows, at, slope * value[rows])
         going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < _COARSE_STEPS)
         value[rows] = better
@@ -136,7 +129,7 @@ def _at_kink(
         part = problem.rows(rows)
         charge = Charge(token, np.full(len(rows), kink), time[rows])
         at = stationary_point(part, tolerance, charge)
-        net = charge.net(_tokens(part, at.length), at.length)
+        net = charge.net(part.expected(at.length).sum(-1), at.length)
         points.keep(rows, at, token / goodput(net, np.exp(at.log_latency), charge.time))
         return at.length.sum(-1) - kink
 
@@ -147,7 +140,6 @@ def _at_kink(
 
 
 def _padded(problem: Problem, tolerance: float) -> Relaxed:
-    """The optimum of padded passes: M between the neighbours of the best whole number."""
     whole, near = relaxed_longest(problem, tolerance)
     points = _Points(problem)
     points.keep(np.arange(len(problem)), Stationary(near.length, np.log(near.latency), np.log(near.price)), whole)
@@ -210,7 +202,6 @@ def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Rel
 
 
 def _common_length(problem: Problem) -> FloatArray:
-    """The best length (n,) of padded passes in which all drafts are equally long, of any up to the longest."""
     length = np.arange(float(problem.high.max(initial=0)) + 1.0)
     tokens = problem.expected(np.broadcast_to(length[:, None, None], (len(length), *problem.low.shape))).sum(-1)
     latency = common_latency(problem.draft_time, problem.token_time).latency
@@ -231,9 +222,8 @@ def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _with_longest(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
-    """The goodput (n,) of lengths in passes of a given M (n,), even where all of them are shorter."""
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    return goodput(_tokens(problem, at.length), latency, problem.of_longest(longest).verification_time)
+    return goodput(problem.expected(at.length).sum(-1), latency, problem.of_longest(longest).verification_time)
 
 
 def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
@@ -242,7 +232,7 @@ def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArra
     start, slope = problem.lines.T
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
     time = problem.of_longest(longest).verification_time
-    value = goodput(_tokens(problem, at.length), np.exp(at.log_latency), time)
+    value = goodput(problem.expected(at.length).sum(-1), np.exp(at.log_latency), time)
     return _held_back(problem, at.length, value, longest) - value * users * steepest
 
 
@@ -315,12 +305,9 @@ class Ray(NamedTuple):
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     """Whole lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
-    They differ from ``around`` (n, K) by less than half a `_WINDOW`. At latency φ device k needs the share
-    w_k(l) = c_k l / (φ − l T_k) for l tokens, convex in l, while the l-th token gains ω_k α_k^l, decreasing in l, and
-    costs κ in the pass. So it is drafted if and only if (ω α^l − κ) (φ − l T) (φ − (l − 1) T) ≥ λ c φ. On the ray λ / φ
-    is constant, and with r = (λ / φ) c / (ω α^l − κ) that holds from the latency on at which
-
-        φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)),        or never if r ≥ 1.
+    They differ from ``around`` (n, K) by less than half a `_WINDOW`. On the ray the l-th token is drafted from one
+    latency on, φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) with r = (λ / φ) c / (ω α^l − κ), or never if
+    r ≥ 1 (docs/reference/derivations.md, 3).
 
     Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
     """

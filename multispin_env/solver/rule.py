@@ -25,8 +25,6 @@ _RAY_ENTRIES = 65_536  # Numbers of candidates that are priced at once: their ar
 
 
 class _Effort(NamedTuple):
-    """How thoroughly the ray is searched."""
-
     reach: float  # largest |t|
     points: int  # number of t
     starts: int  # best distinct points that are improved by moves
@@ -87,14 +85,12 @@ def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> F
 
 
 def _thorough(problem: Problem) -> _Effort:
-    """Effort where the goodput along the ray is rugged, as measured for each kind of law."""
     if problem.flat:
         return _THOROUGH
     return _WIDE if problem.low.shape[1] < 256 else _CROWDED
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """The best of the shortest lengths and of what the rule finds for the few longest drafts around the relaxed one."""
     longest, relaxed = relaxed_longest(problem, 1e-4)  # neighbours are about equally good
     relaxed = _numbers(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
@@ -109,7 +105,6 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: _Effort) -> FloatArray:
-    """The best lengths of the ray; where nobody drafts in the relaxed optimum, nobody should."""
     phi = relaxed.latency[:, None]
     room = np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)  # φ − L T, kept above zero
     busy: BoolArray = np.logical_or.reduce(relaxed.length > 0.0, -1)
@@ -125,7 +120,6 @@ def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: _Effort) -> F
 
 
 def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
-    """Replace what is not a finite number, so that the search always has somewhere to start."""
     if all(np.isfinite(array).all() for array in relaxed):
         return relaxed
     length = np.where(np.isfinite(relaxed.length), relaxed.length, problem.low)
@@ -170,7 +164,6 @@ def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
 
 
 def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
-    """Put the shortest lengths and their φ in place of the last start (n, starts, K) where they beat the first."""
     low, first = problem.low, lengths[:, :1]
     found = goodput(problem.tokens(first), latency[:, :1], problem.server_time(first))[:, 0]
     most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # tokens at most
@@ -186,7 +179,6 @@ def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> 
 def _best_on_ray(
     problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort
 ) -> tuple[FloatArray, FloatArray]:
-    """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
     finer = effort.between + 1
     ray = _ray(problem, relaxed, room, effort, (effort.points - 1) * finer + 1)
     candidates = ray_lengths(problem, ray, relaxed.length)
@@ -206,7 +198,6 @@ def _best_on_ray(
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort, points: int) -> Ray:
-    """So many points around the relaxed optimum."""
     length = relaxed.length
     reach = _reach(problem, relaxed, room, effort, 1.0, length > 0.0)
     if (long := reach > _LONG).any():
@@ -239,7 +230,6 @@ def _reach(
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) -> FloatArray:
-    """Goodputs (m, n) of candidates (m, n, K), by a few steps of Newton from latencies (m, n) close to theirs."""
     drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
     least = np.maximum.reduce(drafting + uploading, -1)
     for _ in range(2):  # it starts close to them

@@ -52,8 +52,6 @@ class Search(NamedTuple):
 
 
 class _Incumbent:
-    """Best decision of each instance so far."""
-
     def __init__(self, problem: Problem, lengths: FloatArray) -> None:
         self.problem = problem
         self.lengths = lengths.copy()
@@ -74,18 +72,10 @@ def branch_and_bound(
 ) -> Search:
     """Close the gap between the best decision and the bound to ``tolerance``, or as far as the effort goes.
 
-    Parameters
-    ----------
-    problem, relaxed
-        n instances, and their relaxed optimum, on which only how well the search starts depends.
-    lengths
-        Start (n, K), whole numbers; in time wherever any lengths are.
-    tolerance
-        Relative gap, at least `windows.SAFETY`: closed where bound ≤ (1 + tolerance) value.
-    rounds
-        Most rounds; each splits up to `_BREADTH` parts of an instance.
-    deadline
-        `time.monotonic()` at which to stop; one round is always played, so that there is a bound.
+    Of n instances, only how well the search starts depends on their ``relaxed`` optimum. It starts from whole
+    ``lengths`` (n, K), in time wherever any are. The gap is relative, at least `windows.SAFETY`, and closed where bound
+    ≤ (1 + tolerance) value. Each of the ``rounds``, at most, splits up to `_BREADTH` parts of an instance; after
+    `time.monotonic()` = ``deadline`` the search stops, but one round is always played, so that there is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
@@ -105,7 +95,6 @@ def branch_and_bound(
 
 
 def _most_promising(nodes: Nodes) -> BoolArray:
-    """The `_BREADTH` parts of each instance with the highest bounds."""
     order = np.lexsort((-nodes.bound, nodes.instance))
     instance = nodes.instance[order]
     first = np.searchsorted(instance, instance, side="left")
@@ -115,7 +104,6 @@ def _most_promising(nodes: Nodes) -> BoolArray:
 
 
 def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
-    """Bound parts; list the small ones and return the halves of the others that are still open."""
     before = nodes.bound
     nodes, candidate, critical = _bounded(incumbent, nodes, tolerance)
     few = few_decisions(nodes)
@@ -130,7 +118,6 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
-    """Parts with their bounds and narrower windows, the candidates, and the users to branch on."""
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     part = incumbent.problem.rows(nodes.instance)
     if part.tpot < np.inf:
@@ -156,7 +143,6 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
 
 
 def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
-    """Parts that hold every decision of n instances that is better than ``target`` (n,)."""
     if problem.padded:
         every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
         return joined_nodes(*(_of_longest(problem, relaxed, target, longest) for longest in every))
@@ -165,7 +151,6 @@ def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
 
 
 def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
-    """The part in which no draft is longer than ``longest`` and a pass takes as long as if one were so long."""
     rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
     part = problem.rows(rows).of_longest(np.full(len(rows), longest))
     nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
@@ -247,9 +232,8 @@ def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critic
 
 
 def _branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
-    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late."""
     law = nodes.law
-    if problem.tpot == np.inf:
+    if problem.tpot == np.inf or isinstance(law, FixedPass):
         return np.zeros(len(nodes), dtype=bool)
     wide = law.spread > nodes.right - nodes.left
     late: BoolArray = nodes.right + law.longest_time > problem.longest_round(nodes.low[:, None])[:, 0]

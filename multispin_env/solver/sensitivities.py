@@ -53,35 +53,14 @@ class Sensitivities:
 def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | None = None) -> Sensitivities:
     """Solve the relaxed problem, and return the derivatives of its optimum by the resources of the system.
 
-    The relaxed problem allows real draft lengths:
+    The relaxed problem is that of `multispin_env.controllers.rounds.optimal.Optimal` with weights ω (..., K) ≥ 0,
+    ``None`` meaning 1, and real draft lengths L_k in [L_min, L_max].
 
-        maximise    G = Σ_k ω_k E[N_k | L_k] / (T_ma + T_ver(L) + T_rtt)
-        over        real L_k in [L_min, L_max] and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
-        where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
-
-    The derivatives follow from the envelope theorem, which holds the lengths constant. With c = Q / (B r),
-    S(φ) = Σ c L / (φ − L T) = 1 and P = −S', a change of the shares by dS changes φ by dS / P, and a change of φ by
-    dφ changes G by −G dφ / (φ + T_ver + T_rtt). So does a change of T_ver, which is n db for a pass of n tokens,
-    also at a kink, where all pieces give the same time.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    state
-        Arrays (..., K).
-    weights
-        ω (..., K) ≥ 0; ``None`` means 1.
-
-    Returns
-    -------
-    Sensitivities
-        In SI units: multiply by 1e6 for a megahertz, by 1e-3 for a millisecond.
-
-    Raises
-    ------
-    ValueError
-        For a bad state or bad weights.
+    The derivatives follow from the envelope theorem, which holds the lengths constant. With c = Q / (B r), S(φ) = Σ c L
+    / (φ − L T) = 1 and P = −S', a change of the shares by dS changes φ by dS / P, and a change of φ by dφ changes G by
+    −G dφ / (φ + T_ver + T_rtt). So does a change of T_ver, which is n db for a pass of n tokens, also at a kink, where
+    all pieces give the same time. All is in SI units: multiply by 1e6 for a megahertz, by 1e-3 for a millisecond.
+    ``ValueError`` for a bad state or bad weights.
 
     Examples
     --------

@@ -1,12 +1,8 @@
 """Stationary point of the relaxed problem, which no small change improves (ours; docs/reference/derivations.md, 2).
 
-Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
-what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads
-y + ln y = z with z = ½ (ln λ + ln φ + d φ / T + C): the Wright omega function, which does not overflow.
-
-Two equations remain: the shares sum to one, S = Σ c L / (φ − L T) = 1, and φ is stationary, λ P (φ + T_ver) = ΣE
-with P = Σ c L / (φ − L T)². E is concave and the latency of real lengths is convex and homogeneous, so the solution
-is the only one and its goodput bounds that of every integer decision.
+For a latency φ and a price λ of the whole budget, y = d (φ − L T) / (2 T), d = |ln α|, of the best real L solves
+y + ln y = z with z = ½ (ln λ + ln φ + d φ / T + C): the Wright omega function, which does not overflow. Two equations
+remain, S = Σ c L / (φ − L T) = 1 and λ P (φ + T_ver) = ΣE with P = Σ c L / (φ − L T)².
 
 A `Charge` takes κ tokens for every drafted one: E becomes E − κ (x − x₀), and a token must earn κ more. Then y solves
 exp(2 y) = κ' + exp(2 z) / y², which is concave in y: Newton climbs from the larger of the roots with one term less.
@@ -59,8 +55,6 @@ class Charge(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """What does not change during the iteration."""
-
     decay_rate: FloatArray  # d / T (n, K) 1/s
     decay: FloatArray  # d (n, K)
     constant: FloatArray  # C (n, K)
@@ -76,8 +70,6 @@ class _Terms(NamedTuple):
 
 
 class _Point(NamedTuple):
-    """Residuals and their derivatives by p = ln φ and q = ln λ, all (n,)."""
-
     length: FloatArray  # (n, K)
     excess: FloatArray  # ln S
     tilt: FloatArray  # ln(λ P (φ + T_ver) / E)
@@ -130,7 +122,6 @@ def cut_point(
 def _completed(
     problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, done: BoolArray, tolerance: float
 ) -> Stationary:
-    """The solution p, q (n,), by nested search where Newton's method is not ``done`` (n,)."""
     open_rows = np.flatnonzero(~done)
     if len(open_rows):
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
@@ -198,8 +189,6 @@ def _start(problem: Problem, law: TokenLaw, time: FloatArray) -> tuple[FloatArra
 
 
 class _Draft(NamedTuple):
-    """Lengths for a latency and a price, and the terms that their derivatives have in common, all (n, K)."""
-
     length: FloatArray
     inside: BoolArray  # neither shortest nor longest
     rate_phi: FloatArray  # d φ / T
@@ -234,7 +223,6 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
 
 
 def _excess(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """ln S (n,) at (φ, λ) = (e^p, e^q), and its derivative by q."""
     at = _draft(problem, terms, p, q, np.exp(p)[:, None])
     share = at.per_token * at.length
     used = np.maximum(_total(share, -1), TINY)
@@ -243,7 +231,6 @@ def _excess(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> tu
 
 
 def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> _Point:
-    """Lengths, residuals and derivatives at (φ, λ) = (e^p, e^q)."""
     phi = np.exp(p)
     column = phi[:, None]
     draft = problem.draft_time
@@ -429,7 +416,6 @@ def _falling_root(
     high: FloatArray,
     tolerance: float,
 ) -> FloatArray:
-    """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
     before = np.full_like(x, np.inf)
     # where uploads take hardly any time, a step in the function may be narrower than an exact tolerance
     narrow = tolerance if tolerance >= 1e-6 else 1e-15

@@ -1,19 +1,10 @@
-"""Windows of draft lengths, and a bound on the goodput of each (ours).
+"""Windows of draft lengths, and a bound on the goodput of each (ours; docs/reference/derivations.md, 5).
 
-Take φ in [φ₁, φ₂] and any price λ ≥ 0. A decision of latency φ uses shares that sum to at most one, so its tokens are
-at most
-
-    N(φ) = λ + Σ_k max_l [ω e(l) − λ w_k(l; φ)].
-
-w is convex in φ, so its tangent at φ₂ stays below it. With the tangent N is a maximum of affine functions, hence
-convex, and N(φ) / (φ + T_ver) is largest at an end of the interval: two evaluations bound the goodput of every
-decision in it, with an error of second order in the width. A length whose own term falls short of the best one by
-more than the slack to the goodput to beat, at both ends, cannot win and leaves the window of its user.
-
-Where T_ver grows with the tokens, by a line of slope b, a token more costs G b tokens at the goodput G to beat. With
-ω e(l) − G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound
-wherever it exceeds G. Any line that stays below the law between two kinks may price a part (`Segment`): a steeper one
-through the right end, or a flatter one through the left. Too many tokens in the best lengths ask for a steeper one.
+The bound is N(φ) / (φ + T_ver) at the ends of the interval of latency; its error is of second order in the width. Where
+T_ver grows with the tokens, by a line of slope b, a token more costs G b tokens at the goodput G to beat. With ω e(l) −
+G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound wherever it
+exceeds G. Any line that stays below the law between two kinks may price a part (`Segment`): a steeper one through the
+right end, or a flatter one through the left. Too many tokens in the best lengths ask for a steeper one.
 """
 
 from dataclasses import dataclass, replace
@@ -29,8 +20,6 @@ _ROUNDING = 1e-13  # Share of the terms of a time by which it is lowered, so tha
 
 
 class _PricedPass(NamedTuple):
-    """What the passes of m parts cost against a goodput to beat."""
-
     tokens: FloatArray  # (W, m, K) of every length of every window, less what it costs in the pass
     charged: FloatArray | float  # (m,) tokens, most that the lengths of a part cost
     time: FloatArray  # (m,) s, of the shortest lengths by the line; no decision inside has a shorter one
@@ -38,8 +27,6 @@ class _PricedPass(NamedTuple):
 
 
 class _Timely(NamedTuple):
-    """What is left of m parts if passes may not last too long."""
-
     law: "_Law"
     low: FloatArray  # (m, K) shortest lengths
     high: FloatArray  # (m, K) longest
@@ -55,16 +42,6 @@ class FixedPass:
     def rows(self, rows: IntArray | BoolArray) -> "FixedPass":
         """Some of the parts."""
         return FixedPass(self.start[rows])
-
-    @property
-    def longest_time(self) -> FloatArray:
-        """Seconds (m,) that no pass is longer than."""
-        return self.start
-
-    @property
-    def spread(self) -> FloatArray:
-        """Seconds (m,) between the longest and the shortest pass."""
-        return np.zeros(len(self.start))
 
     def shortest_time(self, low: FloatArray) -> FloatArray:
         """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
@@ -208,7 +185,6 @@ class Nodes:
     law: _Law  # how the pass is priced
 
     def __len__(self) -> int:
-        """Return the number of nodes."""
         return len(self.instance)
 
     def rows(self, rows: IntArray | BoolArray) -> "Nodes":

@@ -41,7 +41,7 @@ def rounds_of(scenario: ms.Scenario, state: ms.SystemState, weight: float | None
     if weight is None:
         return AheadRound.by_goodput(problem, scenario, state.head_start)
     without = AheadRound.by_goodput(problem, scenario, np.zeros_like(state.head_start))
-    return AheadRound.priced(problem, scenario, state.head_start, rate * without.rho, weight)
+    return AheadRound(scenario, problem, state.head_start, rate * without.rho, weight)
 
 
 def worth(rounds: AheadRound, lengths: np.ndarray) -> np.ndarray:

@@ -92,7 +92,6 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
 
 
 def _by_upload(array: FloatArray | IntArray, order: IntArray) -> Any:
-    """Rows (n, C, K) as (K, n, C), the device with the shortest upload first."""
     return np.ascontiguousarray(np.moveaxis(np.take_along_axis(array, order, -1), -1, 0))
 
 

@@ -102,7 +102,6 @@ class Launch:
         )
 
     def _server_times(self) -> FloatArray:
-        """Seconds (n, tokens + 1) of a pass by the tokens drafted for it, (n, 1) where they cost nothing."""
         scenario = self.scenario
         if scenario.law.flat:
             return np.zeros((len(self.starts), 1))
@@ -154,13 +153,11 @@ def fit_ratio(launch: Launch) -> IntArray:
 
 
 def _best(lengths: IntArray, values: FloatArray) -> IntArray:
-    """The best of each group of candidates (n, ..., C, K), (n, ..., K), by their values in the same order."""
     best = values.reshape(lengths.shape[:-1]).argmax(-1)[..., None, None]
     return np.take_along_axis(lengths, best, -2)[..., 0, :]
 
 
 def _by_price(launch: Launch) -> IntArray:
-    """Candidates (n, φ, prices, K): what pays at a price of air, and can be drafted and sent alone in a time φ."""
     scenario = launch.scenario
     low, high = scenario.min_draft_length, scenario.max_draft_length
     pay = _paying(launch)

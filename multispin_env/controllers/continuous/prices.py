@@ -27,17 +27,13 @@ _USUAL_LENGTH = 6  # tokens of a draft, where a law of verification by tokens ne
 
 @dataclass(frozen=True, eq=False)
 class _Tariff:
-    """What a device pays, and what is usual; see `Prices`."""
-
     scenario: Scenario
-    ahead: int
     usual: FloatArray  # (n, 1) n̄ devices
     penalty: FloatArray  # (n, 1) tokens a device
     queue: FloatArray  # (n, 1) κ
     air_price: float  # λ tokens/s
 
     def usual_pass_time(self, size: FloatArray) -> FloatArray:
-        """Seconds that a batch of so many devices (...) takes; none for nobody."""
         return np.where(size > 0.0, self.scenario.pass_time(size, size * (_USUAL_LENGTH + 1)), 0.0)
 
     def sizes(self, server_price: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -150,16 +146,14 @@ class Prices(ContinuousController):
         return decision_of_batches(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _common(self, name: str, state: ContinuousState) -> FloatArray:
-        """An option of all devices, (n, 1)."""
         return per_copy(name, getattr(self, name), len(state.batch))[:, None]
 
     def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
-        """Places (n, K) of the batches that starting devices pick, the slowest first."""
         from multispin_env.controllers.continuous.search import Market, pick_places  # late: Numba takes long to import
 
         scenario = self.scenario
         usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
-        tariff = _Tariff(scenario, self.ahead, usual * scenario.num_users, penalty, queue, self.air_price)
+        tariff = _Tariff(scenario, usual * scenario.num_users, penalty, queue, self.air_price)
         server_price = per_copy("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
         sends, gain, own = tariff.drafts(state, server_price)
         inside = [work.place == place for place in range(self.ahead + 1)]

@@ -73,8 +73,6 @@ class Market(NamedTuple):
 
 
 class _Copy(NamedTuple):
-    """What belongs to one copy; S are its own devices that start."""
-
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
     token_time: FloatArray  # (S,)
@@ -86,16 +84,12 @@ class _Copy(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    """Uploads in the order in which they start."""
-
     device: IntArray  # (m,) number of those that start, −1 of others
     release: FloatArray  # s, when they start
     work: FloatArray  # s of the whole band
 
 
 class _Notes(NamedTuple):
-    """Arrays that steps write to."""
-
     behind: FloatArray  # (m + 1,) s of work in a queue from each place on, and behind the last one
     before: FloatArray  # (m + 1,) s, when all is sent because of the uploads before this place
     after: FloatArray  # (m + 1,) s, when all is sent because of those from it on
@@ -172,7 +166,7 @@ def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
     """
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
-        copy, who = _copy(terms, number), _who(terms, number)
+        copy, who = _copy(terms, number), terms.who[terms.first[number] : terms.first[number + 1]]
         queue = _queue(terms, number, len(who))
         notes = _notes(len(queue.device) + 1, len(who))
         best = np.empty(len(who), np.int64)
@@ -207,14 +201,7 @@ def _copy(terms: Terms, number: int) -> _Copy:
 
 
 @njit()
-def _who(terms: Terms, number: int) -> IntArray:
-    """Places (S,) of the devices of one copy that start among all K."""
-    return terms.who[terms.first[number] : terms.first[number + 1]]
-
-
-@njit()
 def _queue(terms: Terms, number: int, starters: int) -> _Queue:
-    """A queue for the devices that send something, in no order yet."""
     starts, release, air = terms.starts[number], terms.release[number], terms.air[number]
     count = starters
     for user in range(len(air)):
@@ -255,7 +242,6 @@ def _put(queue: _Queue, place: int, device: int, release: float, work: float) ->
 
 @njit()
 def _arrange(copy: _Copy, queue: _Queue, lengths: IntArray) -> None:
-    """Put the uploads of these lengths (S,) in order; that is fast where few of them have changed."""
     for place, device in enumerate(queue.device):
         if device < 0:
             _put(queue, place, device, queue.release[place], queue.work[place])
@@ -274,7 +260,6 @@ def _place(queue: _Queue, device: int) -> int:
 
 @njit()
 def _move(copy: _Copy, queue: _Queue, device: int, length: int) -> None:
-    """Give one draft of a queue in order another length."""
     release, work = copy.ends[device, length], length * copy.token_time[device]
     place = _place(queue, device)
     while place + 1 < len(queue.device) and queue.release[place + 1] < release:
@@ -303,7 +288,6 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
 
 @njit()
 def _cost(copy: _Copy, lengths: IntArray, end: float) -> float:
-    """What the delay costs if all is sent at ``end``, and the server's time where it depends on tokens."""
     late = max(end - copy.due, 0.0)
     if len(copy.server) > 1:
         late += copy.server[_drafted(lengths, copy.padded)]
@@ -326,7 +310,6 @@ def _value(copy: _Copy, queue: _Queue, lengths: IntArray) -> float:
 
 @njit()
 def _mark(queue: _Queue, notes: _Notes) -> None:
-    """Fill in the times of a queue in order."""
     count = len(queue.device)
     notes.behind[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
     for place in range(count - 1, -1, -1):
@@ -338,7 +321,6 @@ def _mark(queue: _Queue, notes: _Notes) -> None:
 
 @njit()
 def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: int) -> float:
-    """When all is sent if the draft of this device had another length."""
     place = _place(queue, device)
     old = queue.work[place]
     release, work = copy.ends[device, length], length * copy.token_time[device]
@@ -357,30 +339,17 @@ def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: in
 
 @njit()
 def _climb(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
-    """Take the best step of the first kind from lengths (S,), in place; False where none helps."""
     best = _value(copy, queue, lengths) + _LEAST_GAIN
     _mark(queue, notes)
-    hope = _gain(copy, lengths) - _cheapest(copy, lengths)
     order, first, last, change = 0, 0, 0, 0
     for sign in (1, -1):
-        if sign > 0 or hope > best:  # else even the cheapest token costs more than the delay
-            value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
-            if end > 0:
-                best, order, first, last, change = value, where, begin, end, sign
+        value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
+        if end > 0:
+            best, order, first, last, change = value, where, begin, end, sign
     for device in notes.orders[order, first:last]:
         if _possible(copy, lengths[device] + change):
             lengths[device] += change
     return last > 0
-
-
-@njit()
-def _cheapest(copy: _Copy, lengths: IntArray) -> float:
-    """What a token less costs where it costs least, as long as it brings nothing."""
-    cheapest = np.inf
-    for device, now in enumerate(lengths):
-        if now > copy.least:
-            cheapest = min(cheapest, copy.gain[device, now] - copy.gain[device, now - 1])
-    return cheapest if cheapest > 0.0 else -np.inf
 
 
 @njit()
@@ -463,7 +432,6 @@ def _run(
 
 @njit()
 def _swap(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
-    """Take the best step of the second kind from lengths (S,), in place; False where none helps."""
     best, gain = _value(copy, queue, lengths) + _LEAST_GAIN, _gain(copy, lengths)
     taker, giver, tokens = 0, 0, 0
     for device in range(len(lengths)):

@@ -44,7 +44,6 @@ class Background:
         return cls(scenario, state.draft_length, state.drafting_left, state.air_left, place)
 
     def __getitem__(self, rows: IntArray) -> Self:
-        """Some of the copies."""
         return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.place[rows])
 
     def up_to(self, place: int) -> tuple[FloatArray, FloatArray]:

@@ -88,7 +88,7 @@ class AheadPrice(WeightedController):
                 rho = best * AheadRound.by_goodput(problem, scenario, without).rho
             else:
                 rho = per_copy("rho", self.rho, len(problem))
-            rounds = AheadRound.priced(problem, scenario, chain, rho, self.chain_weight)
+            rounds = AheadRound(scenario, problem, chain, rho, self.chain_weight)
         return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
 
 

@@ -74,13 +74,10 @@ def homogeneous_draft_length(
 ) -> IntArray:
     """Return the best common draft length of devices with one common α, in closed form ([MS] 23, 24).
 
-    It solves
-
-        maximise    E[N | L] / (L ϑ* + T_ver)    with E[N | L] = (1 − α^{L+1}) / (1 − α)
-        over        integers L in 1..L_max
-
-    The objective has a single peak. With x = T_ver/ϑ*, if x > (1 − α)/(α |ln α|), its real optimum is
-    L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of floor and ceiling is optimal. Otherwise L = 1 is optimal.
+    It maximises (1 − α^{L+1}) / (1 − α) / (L ϑ* + T_ver) over integers L in 1..L_max, which has a single peak. With x =
+    T_ver/ϑ*, if x > (1 − α)/(α |ln α|), its real optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of
+    floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths have the broadcast shape of the first three
+    arguments. ``ValueError`` for values out of range.
 
     Parameters
     ----------
@@ -92,16 +89,6 @@ def homogeneous_draft_length(
         T_ver in s, > 0.
     max_draft_length
         L_max, default 25.
-
-    Returns
-    -------
-    IntArray
-        Lengths, of the broadcast shape of the first three.
-
-    Raises
-    ------
-    ValueError
-        For values out of range. The message names the field, what is expected and the value.
 
     Examples
     --------
@@ -140,13 +127,8 @@ def homogeneous_draft_length(
 class Algorithm1(RoundsController):
     """The paper's grid search ([MS] Algorithm 1, eq. 37, ranges of App. G).
 
-    The controller approximates the solution of
-
-        maximise    G = Σ_k E[N_k | L_k] / (T_ma + T_ver(L) + T_rtt)
-        over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
-        where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
-
-    For each latency φ and price λ of a geometric grid, every device gets the real length that maximises E[N_k | L_k] −
+    The controller approximates the solution of the problem of `multispin_env.controllers.rounds.optimal.Optimal`. For
+    each latency φ and price λ of a geometric grid, every device gets the real length that maximises E[N_k | L_k] −
     λ B_k, where B_k is the bandwidth that meets φ. The lengths are rounded and kept in range, and all devices get the
     bandwidth of equal latency. The best goodput wins, by the scenario's law of verification.
 

@@ -110,24 +110,8 @@ class Optimal(WeightedController):
 def oracle(scenario: Scenario, **options: Any) -> Optimal:
     """Make the oracle: the controller that sees the true state and takes the best decision of a round.
 
-    The same as ``make_controller("optimal", scenario, **options)``.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
-    **options
-        Fields of the controller: ``weights``, ``fixed_length``, ``certify``, ``time_limit``, ``tpot``.
-
-    Returns
-    -------
-    Optimal
-        A `Controller`, which is called with a state (..., K). With ``certify`` its decisions are `CertifiedDecision`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown option (the nearest is suggested) or a bad value; the message names the argument.
+    The same as ``make_controller("optimal", scenario, **options)``: options are the fields of the controller,
+    ``weights``, ``fixed_length``, ``certify``, ``time_limit`` and ``tpot``. It is called with a state (..., K).
 
     Examples
     --------

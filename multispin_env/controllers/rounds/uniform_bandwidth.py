@@ -78,22 +78,18 @@ def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
 
 
 def _ends(tokens: _Tokens) -> FloatArray:
-    """φ (n, m + 1) of rounds that wait for none, the first, the second … token."""
     return np.concatenate([tokens.shortest[:, None], tokens.ready], -1)
 
 
 def _from_none(sums: FloatArray) -> FloatArray:
-    """The sums (n, m), with one over no token first."""
     return np.concatenate([np.zeros((len(sums), 1)), sums], -1)
 
 
 def _waited(tokens: _Tokens, best: IntArray) -> BoolArray:
-    """Which tokens are ready when the round of number ``best`` (n,) ends, (n, m)."""
     return np.asarray(np.arange(tokens.gain.shape[1]) < best[:, None])
 
 
 def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """All that are ready, by a flat law."""
     value = _of_prefixes(scenario, tokens, tokens.gain, scenario.max_draft_length)
     return _waited(tokens, value.argmax(-1))
 
@@ -111,7 +107,6 @@ def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 
 def _of_prefixes(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
-    """Goodputs (n, m + 1) of rounds that wait for the first 0, 1, 2 … tokens, padded to the longest draft."""
     won = tokens.base[:, None] + _from_none(gain.cumsum(-1))
     server = scenario.pass_time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
     return goodput(won, _ends(tokens), server)
@@ -133,7 +128,6 @@ def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 
 def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray:
-    """Goodput (n,) of tokens (n, m)."""
     least = scenario.num_users * (scenario.min_draft_length + 1)
     latency = np.where(inside, tokens.ready, tokens.shortest[:, None]).max(-1, initial=0.0)
     server = scenario.pass_time(scenario.num_users, least + inside.sum(-1)) + scenario.round_trip_time
@@ -142,8 +136,6 @@ def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray
 
 
 class _Choices(NamedTuple):
-    """The law, between its kinks and at the whole numbers of tokens around each of them."""
-
     lines: FloatArray  # (J, 2) s, s a token, in tokens beside those of the shortest drafts
     fewest: FloatArray  # (J,) of them, where a line holds
     most: FloatArray  # (J,)
@@ -189,7 +181,6 @@ def _largest_sums(gain: FloatArray, size: int) -> FloatArray:
 
 
 def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArray:
-    """The tokens with the largest Σ gains − G (φ + T_ver)."""
     inside = np.zeros(tokens.gain.shape, dtype=bool)
     most, waits = np.full(len(value), -np.inf), value[:, None] * _ends(tokens)
 
@@ -216,7 +207,6 @@ def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArra
 
 
 def _largest_of(gain: FloatArray, allowed: BoolArray, size: int) -> BoolArray:
-    """The tokens (n, m) with the largest gains, so many of those allowed."""
     order = np.argsort(np.where(allowed, -gain, np.inf), -1, kind="stable")[:, :size]
     chosen: BoolArray = np.zeros(gain.shape, dtype=bool)
     np.put_along_axis(chosen, order, True, -1)

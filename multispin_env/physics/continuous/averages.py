@@ -31,8 +31,6 @@ class LongRun(Batched):
     ----------
     device_rate
         Expected goodput of each device, (..., K) tokens/s.
-    batch_rate
-        Verifications a second, (...) 1/s.
     server
         Share in which the server verifies, (...).
     uplink
@@ -42,7 +40,6 @@ class LongRun(Batched):
     """
 
     device_rate: FloatArray
-    batch_rate: FloatArray
     server: FloatArray
     uplink: FloatArray
     drafting: FloatArray
@@ -65,17 +62,13 @@ def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool
 
 
 class _Totals:
-    """Sums over the steps of n copies."""
-
     def __init__(self, num_copies: int, num_users: int) -> None:
         self._users = num_users
         self.time = np.zeros(num_copies)  # s
         self._tokens = np.zeros((num_copies, num_users))
-        self._batches = np.zeros(num_copies)
         self._seconds = np.zeros((6, num_copies))  # of the server, the uplink, and four phases of all devices
 
     def add(self, outcome: ContinuousOutcome, counted: BoolArray) -> None:
-        """Take in a step of the copies that are ``counted`` (n,)."""
         span = outcome.duration[:, None]
         drafted = np.minimum(outcome.drafted_at, span)
         uploaded = np.minimum(outcome.uploaded_at, span) - drafted
@@ -84,15 +77,12 @@ class _Totals:
         phases = (each.sum(-1) for each in (outcome.air_time, drafted, uploaded, ready, verifying))
         self.time += counted * outcome.duration
         self._tokens += counted[:, None] * outcome.tokens
-        self._batches += counted
         self._seconds += counted * np.stack([outcome.verification_time, *phases])
 
     def shares(self, shape: tuple[int, ...]) -> LongRun:
-        """Totals by time, for states (..., K) of this shape."""
         server, uplink, *phases = (seconds.reshape(shape[:-1])[()] for seconds in self._seconds / self.time)
         rate = (self._tokens / self.time[:, None]).reshape(shape)
-        batches = (self._batches / self.time).reshape(shape[:-1])[()]
-        return LongRun(rate, batches, server, uplink, *(phase / self._users for phase in phases))
+        return LongRun(rate, server, uplink, *(phase / self._users for phase in phases))
 
 
 def long_run_averages(

@@ -118,7 +118,7 @@ class ContinuousCore:
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(chosen))
         self.users = Users._make(replaced(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
-        cells = self._cells(chosen)
+        cells = chosen[:, None] * scenario.num_users + np.arange(scenario.num_users)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
         renewed = (replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
@@ -151,7 +151,6 @@ class ContinuousCore:
         self.state = self._requests_anew(free_state(state), np.arange(self.num_copies))
 
     def _requests_anew(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
-        """State in which these copies, whose devices are free, wait for first requests, unless these are endless."""
         if self.queues is None:
             return state
         self.queues.reset(copies)
@@ -205,7 +204,6 @@ class ContinuousCore:
     def _serving(
         self, queues: Queues, decision: ContinuousDecision, over: BoolArray | None
     ) -> tuple[ContinuousOutcome, ContinuousState]:
-        """One verification where requests arrive, are served one after the other, and end or are dropped."""
         # requests are dropped, free devices start drafts, and idle ones will as soon as a request arrives
         scenario, state, now = self.system.scenario, self.state, self.state.time
         dropped, since = np.zeros(state.phase.shape, dtype=np.bool_), np.zeros(state.phase.shape)
@@ -270,7 +268,6 @@ class ContinuousCore:
         return self.queues.overdue(now, copies)
 
     def _first_rates(self, began: BoolArray) -> None:
-        """Acceptance of requests that these devices (n, K) have now begun to serve; a device keeps its task."""
         if self._renewals is None or not began.any():
             return
         cells = np.flatnonzero(began)
@@ -294,7 +291,6 @@ class ContinuousCore:
         return efficiency
 
     def _next_rates(self, verified: BoolArray, tokens: FloatArray) -> None:
-        """Acceptance after a draft of a request without end."""
         drawn = self._fresh_uniforms(np.flatnonzero(verified))
         fresh = np.zeros((*verified.shape, drawn.shape[-1]))
         fresh[verified] = drawn
@@ -305,7 +301,6 @@ class ContinuousCore:
         )
 
     def _judged(self, draft_length: IntArray, verified: BoolArray) -> tuple[FloatArray, BoolArray]:
-        """Tokens (n, K) that drafts bring, and hits of devices that draft ahead; 0 where they are not verified."""
         scenario, luck, hit = self.system.scenario, None, np.zeros(verified.shape, dtype=np.bool_)
         if self._luck is not None:
             cells = np.flatnonzero(verified)
@@ -316,36 +311,26 @@ class ContinuousCore:
             if scenario.draft_ahead:
                 probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
                 put(hit, cells, drawn_hits(probability, variable))
-        return self._tokens_of(draft_length, verified, luck), hit
+        acceptance = self.system.acceptance
+        if luck is not None:
+            return acceptance.sampled_tokens(self.requests, draft_length, luck) * verified, hit
+        if self._expectation is None or self._expectation_of is not self.requests:
+            self._expectation_of = self.requests
+            self._expectation = acceptance.expectation(scenario, self.requests)
+        return self._expectation(draft_length) * verified, hit
 
     def _with_chains(
         self, begun: ContinuousState, outcome: ContinuousOutcome, state: ContinuousState, kept: BoolArray
     ) -> tuple[ContinuousOutcome, ContinuousState]:
-        """Outcome and state with what becomes of chains when a verification ends; those (n, K) that are hits go on."""
         began, times = begun.head_start * outcome.verified, (begun.draft_time, begun.head_start, state.age)
         ahead = chain_left(self.system.scenario, begun.draft_length, *times) * outcome.verified
         outcome = outcome.changed(head_start=began, drafted_ahead=ahead, hit=kept)
         return outcome, state.changed(head_start=begun.head_start - began + ahead * kept)
 
-    def _tokens_of(self, draft_length: IntArray, verified: BoolArray, luck: FloatArray | None) -> FloatArray:
-        """Tokens (n, K) that drafts bring, drawn or expected; 0 where they are not verified."""
-        acceptance = self.system.acceptance
-        if luck is None:
-            if self._expectation is None or self._expectation_of is not self.requests:
-                self._expectation_of = self.requests
-                self._expectation = acceptance.expectation(self.system.scenario, self.requests)
-            return self._expectation(draft_length) * verified
-        return acceptance.sampled_tokens(self.requests, draft_length, luck) * verified
-
     def _fresh_uniforms(self, cells: IntArray) -> FloatArray:
-        """Uniform variables (..., columns) for the requests of these devices."""
         if self._renewals is None:
             return np.zeros((*cells.shape, 0))
         return self._renewals.read(cells.reshape(-1)).reshape(*cells.shape, self.system.acceptance.columns)
-
-    def _cells(self, copies: IntArray) -> IntArray:
-        users = self.system.scenario.num_users
-        return copies[:, None] * users + np.arange(users)
 
 
 def free_state(system: SystemState) -> ContinuousState:

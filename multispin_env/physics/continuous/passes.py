@@ -30,9 +30,7 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, eq=False)
 class _Uploads:
-    """Uploads under one decision; times count from when it was given."""
-
-    ends: FloatArray  # (n, K) s, infinite where an upload never ends
+    ends: FloatArray  # (n, K) s from the decision on, infinite where an upload never ends
     left_at: Callable[[FloatArray], FloatArray]  # times (n,) to air time left (n, K)
 
 
@@ -60,20 +58,13 @@ def started(
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.round_trip_time + drafting_time(scenario, length, state.draft_time, state.head_start)
-    return ContinuousState(
-        state.draft_time,
-        state.spectral_efficiency,
-        state.acceptance_rate,
-        np.where(starts, Phase.DRAFTING, state.phase),
-        length,
-        np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
-        np.where(starts, length * token_time, state.air_left),
-        np.where(starts, 0.0 if wait is None else -wait, state.age),
-        np.where(starts, aim, state.aim),
-        state.batch,
-        state.time,
-        state.demand,
-        state.head_start,
+    return state.changed(
+        phase=np.where(starts, Phase.DRAFTING, state.phase),
+        draft_length=length,
+        drafting_left=np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
+        air_left=np.where(starts, length * token_time, state.air_left),
+        age=np.where(starts, 0.0 if wait is None else -wait, state.age),
+        aim=np.where(starts, aim, state.aim),
     )
 
 
@@ -137,20 +128,14 @@ def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatA
     span, going = outcome.duration[:, None], ~outcome.verified
     drafting = np.maximum(begun.drafting_left - span, 0.0)
     uploading = np.where(outcome.uploaded_at > span, Phase.UPLOADING, Phase.READY)
-    return ContinuousState(
-        begun.draft_time,
-        begun.spectral_efficiency,
-        begun.acceptance_rate,
-        np.where(outcome.verified, Phase.FREE, np.where(drafting > 0.0, Phase.DRAFTING, uploading)),
-        begun.draft_length * going,
-        drafting * going,
-        air_left * going,
-        begun.age + span,
-        begun.aim,
-        begun.batch + 1,
-        begun.time + outcome.duration,
-        begun.demand,
-        begun.head_start,
+    return begun.changed(
+        phase=np.where(outcome.verified, Phase.FREE, np.where(drafting > 0.0, Phase.DRAFTING, uploading)),
+        draft_length=begun.draft_length * going,
+        drafting_left=drafting * going,
+        air_left=air_left * going,
+        age=begun.age + span,
+        batch=begun.batch + 1,
+        time=begun.time + outcome.duration,
     )
 
 
@@ -278,7 +263,6 @@ class _Periods:
         return cells, counts, start, np.where(counts, self.work.take(cells), 0.0), place
 
     def ends(self) -> FloatArray:
-        """When each upload ends, (n, K)."""
         ends = self.start + self.work
         width = 2
         while width < 2 * self.size.max(initial=1):  # periods of about the same size at a time

@@ -30,7 +30,6 @@ class _QueueHeads:
 
     @classmethod
     def empty(cls, cells: int) -> "_QueueHeads":
-        """Nothing yet."""
         output, prompt, wanted = (np.zeros(cells, dtype=np.int64) for _ in range(3))
         return cls(output, prompt, wanted, *(np.zeros(cells) for _ in range(5)))
 
@@ -48,10 +47,7 @@ class Queues:
         cells = num_copies * num_users
         self._generators: list[np.random.Generator | None] = [None] * num_copies
         self._sources: list[Source | None] = [None] * num_copies
-        self._gap, self._time = (
-            np.zeros((cells, _ROWS)),
-            np.zeros((cells, _ROWS)),
-        )  # of closed arrivals, and of open ones
+        self._gap, self._time = (np.zeros((cells, _ROWS)) for _ in range(2))  # of closed arrivals, and of open ones
         self._prompt, self._output = (np.zeros((cells, _ROWS), dtype=np.int64) for _ in range(2))
         self._ended, self._came = (np.zeros(cells, dtype=np.int64) for _ in range(2))
         self._next_at = np.zeros(cells)  # when the first of those that have not arrived does
@@ -77,7 +73,6 @@ class Queues:
         self._load(cells, self._next_at[cells])
 
     def _fill(self, copy: int, first: int, stop: int) -> None:
-        """Rows ``first`` to ``stop`` of the table of a copy."""
         source, users = self._sources[copy], self._shape[1]
         assert source is not None  # opened at reset
         gap, prompt, output = (np.asarray(array).T for array in source(stop - first))
@@ -87,7 +82,6 @@ class Queues:
         self._time[cells, rows] = np.add.accumulate(np.concatenate([before, gap], -1), -1)[:, 1:]
 
     def _grow(self) -> None:
-        """Twice as many rows for all."""
         rows = self._gap.shape[1]
         if 2 * self._gap.size > MOST_REQUESTS:
             raise ValueError(
@@ -102,7 +96,6 @@ class Queues:
                 self._fill(copy, rows, 2 * rows)
 
     def _load(self, cells: IntArray, arrived: FloatArray) -> None:
-        """Put the next requests of these queues at their heads."""
         level, heads, place = self.workload.level, self.heads, self._ended[cells]
         output = self._output[cells, place]
         heads.output[cells], heads.wanted[cells] = output, output

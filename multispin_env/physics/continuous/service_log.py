@@ -52,8 +52,7 @@ class ServiceRun(Batched):
         Requests that arrived, that finished, that finished in time, that were dropped, and that were missed in any
         way, (..., K).
     latency, pooled
-        Quantiles p50, p95 and p99 of latencies, of each copy (..., 3) and of all copies together (3,); their fields are
-        ``ttft``, ``e2el``, ``gap`` in s and ``tpot``, ``per_token`` in s/token.
+        `Latencies` of each copy (..., 3) and of all copies together (3,).
     """
 
     unbatched: ClassVar[tuple[str, ...]] = ("pooled",)
@@ -92,7 +91,6 @@ class ServiceRun(Batched):
 
 
 def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatArray:
-    """Their quotient, and 0 where the whole is 0."""
     return np.asarray(part / np.where(whole > 0, whole, 1))[()]
 
 
@@ -148,7 +146,8 @@ class ServiceLog:
         chosen = np.arange(len(self._time)) if copies is None else copies
         requests, gaps = (lists.rows(chosen) for lists in (self._requests, self._gaps))
         latency = Latencies(*_quantiles(requests), *_quantiles(gaps))
-        return self._run(chosen, latency, Latencies(*_quantiles(_pooled(requests)), *_quantiles(_pooled(gaps))))
+        requests, gaps = (rows.reshape(len(rows), -1) for rows in (requests, gaps))  # of all copies together
+        return self._run(chosen, latency, Latencies(*_quantiles(requests), *_quantiles(gaps)))
 
     def counts(self) -> ServiceRun:
         """As `result` of all copies, in less time, since all latencies are 0."""
@@ -163,14 +162,11 @@ class ServiceLog:
 
 
 class _CopyLists:
-    """Lists of numbers, one for each copy and each of some fields, as rows of a table that grows."""
-
     def __init__(self, num_fields: int, num_copies: int) -> None:
         self._table = np.zeros((num_fields, num_copies, 64))
         self.length = np.zeros(num_copies, dtype=np.int64)
 
     def append(self, chosen: BoolArray, *fields: FloatArray) -> None:
-        """Add the entries of these devices (n, K), from arrays (n, K) by field."""
         cells = np.flatnonzero(chosen)
         if not cells.size:
             return
@@ -188,10 +184,6 @@ class _CopyLists:
         length = self.length[copies]
         most = int(length.max(initial=0))
         return np.where(np.arange(most) < length[:, None], self._table[:, copies, :most], np.inf)
-
-
-def _pooled(rows: FloatArray) -> FloatArray:
-    return rows.reshape(len(rows), -1)
 
 
 def _quantiles(rows: FloatArray) -> FloatArray:

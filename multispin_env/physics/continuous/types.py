@@ -14,20 +14,10 @@ from multispin_env.physics.types import Batched, Observed, SystemState, fill_hea
 class Phase:
     """What a device does at the end of a verification.
 
-    Plain numbers: NumPy asks an ``Enum`` for attributes that it lacks, and drops a Ctrl-C that comes meanwhile.
+    It starts a draft now (``FREE``), drafts, uploads its draft, its draft waits at the server (``READY``), or it has no
+    request (``IDLE``, never where requests are endless).
 
-    Attributes
-    ----------
-    FREE
-        It starts a draft now.
-    DRAFTING
-        It drafts.
-    UPLOADING
-        It uploads its draft.
-    READY
-        Its draft waits at the server.
-    IDLE
-        It has no request; where requests are endless, no device is ever idle.
+    Plain numbers: NumPy asks an ``Enum`` for attributes that it lacks, and drops a Ctrl-C that comes meanwhile.
     """
 
     FREE = 0
@@ -38,17 +28,7 @@ class Phase:
 
 
 class Join:
-    """What the next batch does with a device.
-
-    Attributes
-    ----------
-    LEAVE
-        It leaves the draft for a later batch.
-    TAKE
-        It takes the draft if it is there.
-    WAIT
-        It waits for the draft.
-    """
+    """What the next batch does: leave the draft for a later one, take it if it is there, or wait for it."""
 
     LEAVE = 0
     TAKE = 1
@@ -98,15 +78,7 @@ class Demand(Batched):
     @classmethod
     @lru_cache(maxsize=64)
     def endless(cls, shape: tuple[int, ...]) -> "Demand":
-        """Requests (..., K) that never end and are never due: the same arrays at each call, not to be written to.
-
-        Examples
-        --------
-        >>> import multispin_env as ms
-        >>> demand = ms.Demand.endless((2, 3))
-        >>> bool(demand.never_ends.all()), demand.due[0].tolist(), demand is ms.Demand.endless((2, 3))
-        (True, [inf, inf, inf], True)
-        """
+        """Requests (..., K) that never end and are never due: the same arrays at each call, not to be written to."""
         tokens, none, never = constant(shape, ENDLESS), constant(shape, 0), constant(shape, np.inf)
         return cls(tokens, tokens, none, constant(shape, 0.0), never, never, none, none, none)
 

@@ -97,7 +97,6 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
 
 
 def _checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
-    """Return what is wanted as arrays (..., K); ``ValueError`` for NaN, a wrong shape or an entry out of range."""
     if demand is Demand.endless(shape):
         return demand
     check_instance("demand", demand, Demand, f"a Demand, such as Demand.endless({shape})")
