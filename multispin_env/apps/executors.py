@@ -86,7 +86,6 @@ class Serial:
 
 
 def _attempt(work: _Work, index: int, task: Any) -> TaskResult:
-    """Do a task, and catch its errors."""
     try:
         return TaskResult(index, work(task))
     except (Exception, SystemExit):  # of one task: the others go on
@@ -206,7 +205,6 @@ def _workers(count: int) -> Iterator[list[Connection]]:
 
 
 def _serve(pipe: Connection, folder: str) -> None:
-    """Do what comes through the pipe, until the parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows can't block it
     end_with_parent()
     tempfile.tempdir = folder
@@ -314,7 +312,6 @@ def _received(ray: Any, reference: Any, index: int) -> TaskResult | Stopped:
 
 
 def _ray(cluster: Cluster) -> Any:
-    """The module, connected."""
     try:
         ray: Any = importlib.import_module("ray")
     except ModuleNotFoundError:

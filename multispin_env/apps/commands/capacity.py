@@ -172,7 +172,6 @@ def _line(row: CapacityRow) -> Cells:
 
 
 def _named(option: str, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """A name, and settings behind it."""
     return texts[0], parse_settings(texts[1:], (), option)
 
 
@@ -191,7 +190,6 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
 
 
 def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Capacity]) -> dict[str, Any]:
-    """What a table is about, for its JSON file."""
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
     return {
         "scenario": scenario.to_dict(),

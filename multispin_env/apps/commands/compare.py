@@ -66,7 +66,6 @@ _Answers = dict[str, EpisodeStats | ContenderError]
 
 
 def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Answers:
-    """Play the same episodes with each contender; returns what it earned, or why it could not."""
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
             return {name: played(cases, name, progress.begin(name)) for name in names}

@@ -24,8 +24,6 @@ _Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of numbers, in the interval from ``low`` to ``high``, and how one becomes the unit of the model."""
-
     low: float
     high: float
     open_low: bool = False
@@ -140,7 +138,6 @@ def _json_records(text: str, where: str) -> list[_Record]:
 
 
 def _check_columns(names: Iterable[str], where: str) -> None:
-    """``ValueError`` for an unknown column, one that stands there twice, or one of a group too few or too many."""
     columns = list(names)
     for name in columns:
         check_name(f"{where}, column", name, NAMES)
@@ -168,7 +165,6 @@ def _devices(records: list[_Record], where: str) -> Devices:
 
 
 def _needed(record: _Record, group: tuple[str, ...], place: str) -> float:
-    """The one number of a group of columns."""
     for name in group:
         if name in record:
             return _checked(record[name], name, place)

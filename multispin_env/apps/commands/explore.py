@@ -31,7 +31,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve_page(options: argparse.Namespace, places: Places) -> None:
-    """Answer until Ctrl-C."""
     from multispin_env.apps.explore.app import make_app
     from multispin_env.apps.explore.serving import is_loopback, listening, run_server
 

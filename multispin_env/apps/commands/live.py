@@ -86,7 +86,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _live_scenario(options: argparse.Namespace) -> Scenario:
-    """The scenario of the options; ``ValueError`` for a guess that does not fit the temperature."""
     scenario = chosen_scenario(options)
     fitting = ["shared-seed", "independent"] if options.temperature else ["greedy"]
     if options.draft_ahead is not None:
@@ -158,7 +157,6 @@ class _RoundRecord:
     played: LiveRound
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns of the row."""
         one = self.played
         lists = {
             "request": (one.request, ""),
@@ -218,7 +216,6 @@ def run(options: argparse.Namespace) -> int | None:
 def _write_files(
     contenders: Sequence[LiveContender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair"
 ) -> None:
-    """Write the three files and print the table."""
     lines, hits, scenario = verdict_lines(contenders), hit_lines(contenders), contenders[0].scenario
     as_json, as_csv, _ = files
     deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}

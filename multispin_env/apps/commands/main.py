@@ -59,7 +59,6 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _ask(options: Namespace) -> int:
-    """Nothing was asked for: say what can be."""
     COMMAND.parser(_PROGRAM).print_help(sys.stderr)
     return REFUSED
 

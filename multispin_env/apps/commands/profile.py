@@ -83,7 +83,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _cells(options: argparse.Namespace) -> list[PassCell]:
-    """What is to be verified, by batch and length; ``ValueError`` for what no law can be fitted to."""
     batches = sorted({check_integer("batches", batch, 1) for batch in options.batches})
     lengths = sorted({check_integer("lengths", length, 0) for length in options.lengths})
     cells = [PassCell(VERIFY, batch, length) for batch in batches for length in lengths]
@@ -92,7 +91,6 @@ def _cells(options: argparse.Namespace) -> list[PassCell]:
 
 
 def _outputs(stem: Path) -> tuple[Path, ...]:
-    """Files to write; ``ValueError`` if one can't be, or is not of this command."""
     files = out_files(stem, _SUFFIXES)
     if files[0].exists():
         try:
@@ -118,7 +116,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _complete(options: argparse.Namespace) -> None:
-    """Give options that are left out their defaults; ``ValueError`` for one that is missing, or of the other kind."""
     for name, expected in (("target", "a model"), ("out", "a name for the files to write")):
         if vars(options)[name] is None:
             raise ValueError(f"{name}: expected {expected}, got none")

@@ -119,7 +119,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _scenario(options: argparse.Namespace) -> Scenario:
-    """What the scenario of the record is based on, with the law and the draft time of the server."""
     chosen = {"total_bandwidth": options.total_bandwidth, "server": options.server}
     given = {name: value for name, value in chosen.items() if value is not None}
     scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**given)
@@ -128,7 +127,6 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse what can't be done, before anything is read or loaded."""
     given = [name for name in _SOURCES if vars(options)[name] is not None]
     if len(given) != 1:
         *most, last = (f"--{name.replace('_', '-')}" for name in _SOURCES)
@@ -171,7 +169,6 @@ def run(options: argparse.Namespace) -> int | None:
 
 
 def _names(options: argparse.Namespace, scenario: Scenario, records: Records) -> Sequence[str]:
-    """Names of a record's tasks: those of the scenario's file if one is given."""
     if options.scenario is not None and options.scenario not in SCENARIOS.names():
         names = [task.name for task in scenario.tasks]
         check_integer("tasks of the scenario", len(names), records.num_tasks, records.num_tasks)
@@ -182,7 +179,6 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
 
 
 def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
-    """Record all groups that are not done yet; returns a status where a signal asks for an end."""
     prompts = read_prompts(options.prompts)
     count = len(prompts.texts)
     if count * options.tokens > MOST_PLACES:
@@ -288,7 +284,6 @@ def _show(
     overlap: FloatArray | None,
     names: Sequence[str],
 ) -> None:
-    """Write all files of a record, and print its tables."""
     rows = summarise(records, overlap, names)
     if options.out is not None:
         scenario = scenario.replace(tasks=tasks_of(rows))
@@ -304,7 +299,6 @@ def _show(
 
 
 def _count(options: argparse.Namespace, scenario: Scenario) -> None:
-    """Rates from a log of counts: table, scenario and summary."""
     counts = read_counts(options.from_counts)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     found = [estimate(one, rng) for one in counts]
@@ -326,7 +320,6 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
 
 
 def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
-    """A line of the table of rates from counts."""
     numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
     plain, over_requests = f"{rate.low:.4f} to {rate.high:.4f}", (rate.low_over_requests, rate.high_over_requests)
     spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
@@ -335,7 +328,6 @@ def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
 
 
 def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
-    """Rates from what engines report: table, scenario and summary."""
     if options.counters is None:
         found = [EngineCounts(ALL, options.acceptance_length, options.drafted)]
     else:
@@ -367,7 +359,6 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
 def _write_rates(
     options: argparse.Namespace, scenario: Scenario, tasks: tuple[Task, ...], rows: list[dict[str, Any]]
 ) -> None:
-    """Write the scenario with these tasks, and all numbers."""
     scenario = scenario.replace(name=options.out.name, tasks=tasks)
     scenario.save(out_file(options.out, ".toml"))
     _write_json(options, {"about": _about(options, scenario), "rows": rows})

@@ -51,7 +51,6 @@ _DRAWN, _QUICK_PART = 0.7, 0.02
 
 
 def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) -> list[Any]:
-    """Rows of a figure for one of its settings."""
     rows, setting = task
     return rows(scale, setting)
 
@@ -59,7 +58,6 @@ def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) 
 def _computed(
     specs: Mapping[str, FigureSpec], scale: Scale, executor: Executor, progress: Progress
 ) -> Iterator[tuple[str, list[Any]]]:
-    """Names of figures and their rows, each as soon as it has all; ``ValueError`` with what went wrong with one."""
     places = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
     left = Counter(name for name, _ in places)
     costs = {name: scale.pick(1.0, _QUICK_PART) * spec.seconds / left[name] for name, spec in specs.items()}
@@ -79,7 +77,6 @@ def _computed(
 
 
 def _written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> _Table | None:
-    """Write the CSV file of a figure, its pictures and, if it has one, its table in Markdown; returns this table."""
     write_text(folder / f"{name}.csv", to_csv(rows))
     save(partial(spec.draw, rows), spec.size, folder / name)
     if spec.cells is None:

@@ -56,8 +56,6 @@ _COMPARED = ("uniform-bandwidth", "fixed")
 
 @dataclass(frozen=True)
 class _DeviceRow:
-    """What one device is told, and what comes of it."""
-
     name: str
     draft_length: int  # tokens
     bandwidth: float  # Hz
@@ -69,8 +67,6 @@ class _DeviceRow:
 
 @dataclass(frozen=True)
 class _RivalRow:
-    """What one controller reaches for the same devices."""
-
     name: str
     goodput: float  # tokens/s, weighted where the devices have weights
     share: float  # of the goodput of the decision
@@ -194,7 +190,6 @@ def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outco
 
 
 def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of devices."""
     header = "device", "draft length", "bandwidth (MHz)", "share (%)", "draft (ms)", "upload (ms)", "expected tokens"
     lines: list[Cells] = [
         (
@@ -283,7 +278,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
-    """Scenario of the options; its number of users is that of the file's rows."""
     if "num_users" in chosen_arguments(options):
         raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
     return chosen_scenario(options, num_users=num_users)

@@ -156,7 +156,6 @@ def _evaluate_name(options: argparse.Namespace) -> None:
 
 
 def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
-    """Play policies of tasks; ``ValueError`` names the task and the seed of one that can't be read, or can't decide."""
     executor = executor_of(options, ("multispin_env", "agents"))
     cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
     check_packages(folder.resolve(), policies)

@@ -75,7 +75,6 @@ def _film(options: argparse.Namespace) -> Film:
 
 
 def _write(film: Film, options: argparse.Namespace) -> None:
-    """Write the film to its file."""
     frames = film.frames()
     with Progress(1) as progress, replacing(options.out.resolve()) as file:
         report = progress.begin(f"drawing {options.out}")
@@ -89,7 +88,6 @@ def _write(film: Film, options: argparse.Namespace) -> None:
 
 
 def _show(film: Film, options: argparse.Namespace) -> None:
-    """Show the film in a window until it ends, or its user closes it."""
     window = Window(options.program, options.fps)
     try:
         for frame in film.frames():

@@ -51,8 +51,6 @@ class LandscapeSettings(SystemSettings):
 
 @dataclass(frozen=True)
 class _PayCell:
-    """One cell of the map."""
-
     num_users: int
     megahertz: float
     over_alone: float  # Multi-SPIN with lengths from 0, over the server alone
@@ -187,7 +185,6 @@ def _over_length(found: _LandscapeNumbers) -> Markup:
 def _over(
     curve: _CurvePoints, places: tuple[float, ...], present: float, title: str, found: _LandscapeNumbers
 ) -> Markup:
-    """Lines of all controllers, which pass through the present point."""
     lines = {
         name: sorted({*zip(map(float, places), curve[name], strict=True), (float(present), found.here[name])})
         for name in _PLOTTED

@@ -187,7 +187,6 @@ def _x_axis(width: float, title: str, place: Callable[[tuple[float, float]], tup
 
 
 def _legend(names: Iterable[str]) -> Markup:
-    """Names with a piece of their line."""
     entries = []
     for title, colour, dash in zip(names, _LINES, _DASHES, strict=False):
         line = element("line", x2=26, y1=5, y2=5, stroke=colour, stroke_width=3, stroke_dasharray=dash or None)

@@ -119,8 +119,6 @@ def rush_start(trace: RequestTrace, seconds: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _NoBarrierNumbers:
-    """Numbers of the page."""
-
     bound: float  # tokens/s, of the first episode
     first: dict[str, dict[str, float]]  # facts of the first episode, by controller
     tables: list[tuple[Cells, list[Cells]]]  # header and lines, as `multispin compare` prints them
@@ -164,7 +162,6 @@ def _played(config: EnvConfig, name: str, episodes: int, seed: int) -> PlayedEpi
 
 
 def _facts(played: PlayedEpisodes) -> dict[str, float]:
-    """Of the first episode."""
     facts = {"token_goodput": float(played.stats.throughput[0])}
     return facts | {name: float(played.stats.episode[name][0]) for name in SERVED if name in played.stats.episode}
 
@@ -187,7 +184,6 @@ def draw(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
 
 
 def _timelines(found: _NoBarrierNumbers) -> Markup:
-    """Where ``player.js`` draws, and what it draws."""
     record = Markup(json.dumps(found.record, separators=(",", ":")).replace("<", "\\u003c"))
     return card(
         "Timelines",

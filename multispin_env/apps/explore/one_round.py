@@ -36,8 +36,6 @@ from multispin_env.units import MHZ, MS, db_to_linear, linear_to_db
 
 
 class _EditableColumn(NamedTuple):
-    """A column that can be edited."""
-
     name: str
     title: str
     low: float
@@ -67,11 +65,9 @@ class _DeviceTable:
     acceptance: FloatArray  # (K,)
 
     def state(self) -> SystemState:
-        """The state of the library."""
         return SystemState(self.draft_ms * MS, np.log2(1.0 + db_to_linear(self.snr_db)), self.acceptance)
 
     def csv(self) -> str:
-        """The file that ``multispin solve`` reads."""
         rows = zip(self.draft_ms.tolist(), self.snr_db.tolist(), self.acceptance.tolist(), strict=True)
         lines = [f"{draft},{snr},{acceptance}" for draft, snr, acceptance in rows]
         return "\n".join(["draft_time_ms,snr_db,acceptance_rate", *lines])
@@ -142,8 +138,6 @@ class RoundSettings(SystemSettings):
 
 @dataclass(frozen=True, eq=False)
 class _RoundNumbers:
-    """What the page shows."""
-
     scenario: Scenario = field(repr=False)
     devices: _DeviceTable
     decision: Decision  # the optimum
@@ -280,7 +274,6 @@ def _timeline(found: _RoundNumbers) -> Markup:
 
 
 def _edited(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    """The devices as they were drawn or edited, before one of them moves."""
     devices = settings.devices(found.scenario, moved=False)
     columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
     rows = []

@@ -91,7 +91,6 @@ pprint(numbers, compact=True, sort_dicts=False)
 
 
 def _view_settings(view: PageView, query: str, places: Places) -> SystemSettings:
-    """Settings of a link, or the start of the view; a bad query is refused in one sentence."""
     if not query:
         return view.settings.start(places)
     settings = view.settings.from_query(query)
@@ -159,7 +158,6 @@ def _copied(name: str, title: str, text: str) -> Markup:
 
 
 def _control(name: str, control: Control, settings: SystemSettings, places: Places, kept: Mapping[str, str]) -> Markup:
-    """One control with its label and value."""
     value = getattr(settings, name)
     if isinstance(control, Kept):
         return element("input", type="hidden", name=name, value=value, data_good=value)

@@ -203,7 +203,6 @@ class SystemSettings:
         return wanted | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
 
     def _spread(self, base: Scenario) -> dict[str, float]:
-        """Draft times and mean gains further from their means, or nearer."""
         mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
         half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
         return {

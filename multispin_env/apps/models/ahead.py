@@ -53,7 +53,6 @@ class ChainPlayer(Player):
         return drafted, law
 
     def _grow(self, size: IntArray) -> None:
-        """Draft until each chain has its size (K,)."""
         kept, texts, chains = self.devices.draft, self.devices.texts, self.chains
         while True:
             rows = np.flatnonzero(size > [len(chain) for chain in chains])
@@ -83,7 +82,6 @@ class ChainPlayer(Player):
         uniform: FloatArray,
         last: FloatArray,
     ) -> Verified:
-        """Answer the drafts, and keep the chains of those whose guess was right."""
         found = super()._verify(target, draft, drafted, length, uniform, last)
         token = found.token.copy()
         self._hit = np.zeros(len(length), dtype=bool)

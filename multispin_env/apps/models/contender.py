@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 
 class _Air(NamedTuple):
-    """The same for everybody who plays it."""
-
     draft_time: FloatArray  # T_k (K,), s/token
     efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
 
@@ -120,8 +118,6 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
 
 
 class _Chains(NamedTuple):
-    """Chains of a round of K devices that draft ahead."""
-
     head_start: FloatArray  # A_k, (K,) tokens
     hit: BoolArray  # whether all of the draft is accepted and the server's token is the chain's next one, (K,)
     predicted: FloatArray  # its probability by the mean acceptance of the task, (K,)

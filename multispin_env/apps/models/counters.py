@@ -179,7 +179,6 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
 
 
 def _series(text: str) -> _Series:
-    """The series of both engines; others are not read."""
     series: dict[str, list[tuple[dict[str, str], float]]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.startswith((*_VLLM, *_SGLANG)):

@@ -244,22 +244,17 @@ _SUMMARY_COLUMNS = 3
 
 @dataclass(frozen=True)
 class _RoundTokens:
-    """Tokens a round of one draft length, means over the prompts of a task."""
-
     draft_length: int
     replayed: float  # along the record, with β for what each round gains
     formula: float  # E[N | L] of [MS] (12) at each prompt's rate
 
     @property
     def off(self) -> float:
-        """Formula over replay, minus 1."""
         return self.formula / self.replayed - 1.0
 
 
 @dataclass(frozen=True)
 class _TaskSummary:
-    """One task of a record, or all of them."""
-
     task: str
     prompts: int
     places: int
@@ -277,7 +272,6 @@ class _TaskSummary:
         return max(self.rounds, key=lambda one: abs(one.off))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
         return asdict(self) | {"rounds": [asdict(one) | {"off": one.off} for one in self.rounds]}
 
 
@@ -382,7 +376,6 @@ def _draw_rounds(axes: Any, row: _TaskSummary) -> None:
 
 
 def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:
-    """How many places have at most each β."""
     for index, row in enumerate(rows):
         beta = np.sort(records.probability[records.task[records.prompt] == index])
         share = np.arange(1, len(beta) + 1) / len(beta)
@@ -395,7 +388,6 @@ def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Record
 
 
 def _draw_rates(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:
-    """α of each prompt, with mean and standard deviation of its task."""
     rates = prompt_rates(records)
     for index, row in enumerate(rows):
         mine = rates[records.task == index]

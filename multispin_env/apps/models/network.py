@@ -138,12 +138,10 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
 
 
 def _cause(error: Exception) -> str:
-    """First line of an error's message; its class where it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
-    """Where ``transformers`` finds it, and how."""
     path = Path(name)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
@@ -374,7 +372,6 @@ class Sequences:
 
     @th.inference_mode()
     def _pass(self, rows: IntArray, ids: IntArray, begin: int, wanted: int) -> th.Tensor | None:
-        """One pass of the network; logits of the last ``wanted`` columns."""
         device = self.model.device
         columns = self.length[rows][:, None] + begin + np.arange(ids.shape[1])
         places = self._places

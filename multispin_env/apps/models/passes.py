@@ -253,7 +253,6 @@ class Passes:
 
 
 def _pass(line: str) -> tuple[PassCell, float]:
-    """What a line says; ``ValueError`` for anything that `Passes.add` does not write."""
     parts = line.split(",")
     if len(parts) != 4:
         raise ValueError(f"passes: expected {HEADER!r}, got {shown(line)}")

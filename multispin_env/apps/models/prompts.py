@@ -82,7 +82,6 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
 
 
 def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
-    """Prompt and task of a line."""
     row: Any = {"prompt": line}
     if suffix == ".jsonl" and line.strip():
         try:

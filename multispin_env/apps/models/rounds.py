@@ -276,7 +276,6 @@ class Player:
         return probabilities(logits, self.temperature, read.model.name)
 
     def _blank(self, users: int, longest: int) -> tuple[IntArray, th.Tensor]:
-        """Filling for drafts and their laws."""
         pair = self.devices.pair
         with memory_for(f"the laws of a batch of {users} with {longest} drafted tokens each"):
             law = th.ones((users, longest, pair.vocabulary_size), dtype=th.float64, device=pair.target.device)

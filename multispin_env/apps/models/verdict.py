@@ -36,7 +36,6 @@ class _Line:
     ratio: Interval  # realised / predicted, paired
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
         found: dict[str, Any] = {"contender": self.contender, "quantity": self.quantity}
         return found | {
             name: getattr(self, name)._asdict() for name in ("predicted", "realised", "difference", "ratio")
@@ -194,7 +193,6 @@ def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title:
 
 
 def _begun_before(end: float, rounds: Sequence[LiveRound]) -> Sequence[LiveRound]:
-    """Rounds that begin in the first seconds up to ``end``."""
     begun = np.cumsum([0.0, *(one.measured_time for one in rounds[:-1])])
     return rounds[: min(int((begun < end).sum()), _MOST_SHOWN)]
 
@@ -204,7 +202,6 @@ def _colour(rgb: tuple[int, int, int]) -> tuple[float, ...]:
 
 
 def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
-    """Bars of each device: a cell for each drafted token, then upload, waiting and the server's pass."""
     users = len(rounds[0].draft_length)
     cells: dict[str, list[tuple[float, float, int]]] = {
         name: [] for name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN, "uploading", "waiting", "verifying")
@@ -243,7 +240,6 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
 
 
 def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
-    """Tokens so far over time so far, behind each round."""
     for contender, colour in zip(contenders, (BLUE, RED), strict=False):
         rounds = contender.rounds
         number = np.arange(1, len(rounds) + 1)

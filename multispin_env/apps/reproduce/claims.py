@@ -198,7 +198,6 @@ PARTS = (_over_fixed, _over_p2p, _order, _uniform_over_homogeneous, _level, _rem
 
 
 def _claim_rows(scale: Scale, part: Callable[[Scale], list[_ClaimRow]]) -> list[_ClaimRow]:
-    """Claims of a part."""
     return part(scale)
 
 

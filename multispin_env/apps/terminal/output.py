@@ -65,7 +65,6 @@ class Progress(_Line):
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
-        """Say that all is done, unless an error says otherwise, and leave the line."""
         if self._begun:
             if error is None:
                 self._show(1.0)
@@ -112,7 +111,6 @@ class Tally(_Line):
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Leave the line."""
         self._leave()
 
     def add(self, name: str, failed: bool = False) -> None:
