@@ -54,8 +54,7 @@ Requests/s of K devices together; with --rate-per-user, devices, each of which s
 _DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
@@ -185,8 +184,8 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}
     if options.rate_per_user is None:
         return Workload.at_load(scenario.autoregressive_goodput / 2.0, **parts)
-    each = check_real("rate_per_user", options.rate_per_user, 0.0, open_low=True)
-    return Workload(rate=each * scenario.num_users, **parts)
+    rate = check_real("rate_per_user", options.rate_per_user, 0.0, open_low=True)
+    return Workload(rate=rate * scenario.num_users, **parts)
 
 
 def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Capacity]) -> dict[str, Any]:
@@ -204,10 +203,7 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Cap
 def _search(
     options: argparse.Namespace, scenario: Scenario, workload: Workload, found: dict[str, Capacity]
 ) -> list[ContenderError]:
-    """Find the capacity of each controller, and say it at once unless standard output is for a file's content.
-
-    Returns the errors of those that fail.
-    """
+    """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
     by = "rate" if options.rate_per_user is None else "users"
     chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     names = list(dict.fromkeys(options.controllers))
@@ -246,8 +242,7 @@ def _counting(progress: Progress, tried: list[LoadPoint]) -> Callable[[LoadPoint
     return report
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Search and show, after Ctrl-C what was found until then; returns a status if a controller fails."""
+def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     scenario = chosen_scenario(options)
@@ -257,7 +252,7 @@ def run(options: argparse.Namespace) -> int | None:
     found: dict[str, Capacity] = {}
     try:
         errors = _search(options, scenario, _workload(options, scenario), found)
-    finally:
+    finally:  # after Ctrl-C too
         if found:
             rows = [CapacityRow.of(name, one) for name, one in found.items()]
             write_tables(options, rows, _about(options, scenario, found))
@@ -282,6 +277,6 @@ COMMAND = Command(
         "--ttft 1 --tpot 0.1 --arrivals gamma burstiness=0.25 --lengths geometric mean_output=100",
         "--ttft 1 --tpot 0.1 --rate-per-user 0.05 --arrivals trace --controllers greedy autoregressive",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -39,8 +39,7 @@ from multispin_env.evaluation.public import EPISODES, ComparisonTable, chosen_me
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_system_options(parser, "arguments of the environment, values as in Python")
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
     parser.add_argument(
@@ -88,8 +87,7 @@ def played(cases: Episodes, name: str, progress: ReportProgress | None = None) -
         return error
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Play, compare and show; returns a status if a contender fails, and shows the others."""
+def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
@@ -125,6 +123,6 @@ COMMAND = Command(
         "--env MultiSpin/Serving-v0 --num-users 8 --set load=0.85",
         "--env MultiSpin/Continuous-v0 --num-users 8 --set acceptance_visible=False",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -56,8 +56,7 @@ _FEWEST = 2
 """Rounds that say anything about a spread."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario="llama2")
     parser.add_argument("--num-users", type=int, metavar="K", help="K, number of devices (default: the scenario's)")
@@ -187,8 +186,7 @@ class _RoundRecord:
         }
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Load, play, compare, write and show."""
+def _run(options: argparse.Namespace) -> None:
     check_integer("rounds", options.rounds, _FEWEST)
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
@@ -210,7 +208,6 @@ def run(options: argparse.Namespace) -> int | None:
         played = len(contenders[0].rounds)
         print(f"stopped after {played} of {options.rounds} rounds; they are in {options.out}.*", file=sys.stderr)
         raise ended
-    return None
 
 
 def _write_files(
@@ -257,6 +254,6 @@ COMMAND = Command(
         "--scenario mine.toml --target model.gguf --draft-bits 4 --prompts mine.txt --controller optimal+beta "
         "--beside homogeneous --rounds 200 --out live",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

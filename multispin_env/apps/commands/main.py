@@ -58,7 +58,7 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"multispin_env {version('multispin_env')}")
 
 
-def _ask(options: Namespace) -> int:
+def _print_help(options: Namespace) -> int:
     COMMAND.parser(_PROGRAM).print_help(sys.stderr)
     return REFUSED
 
@@ -77,7 +77,7 @@ COMMAND = Command(
         "solve --help",
     ),
     _add_options,
-    _ask,
+    _print_help,
 )
 
 

@@ -20,8 +20,7 @@ from multispin_env.files import make_folder, read_json, write_text
 from multispin_env.registry import FIGURES
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these figures (default: all; --list names them)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the files (default results)")
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"of the states (default {HELD_OUT_SEED})")
@@ -41,7 +40,6 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 
 _Table = tuple[Cells, list[Cells]]
-"""Header and lines."""
 
 _UNFINISHED = "unfinished.json"
 """File with the figures of a run that was stopped, and their tables."""
@@ -101,8 +99,7 @@ def printed(spec: FigureSpec, table: _Table | None) -> str:
     return f"\n{aligned(header[: spec.printed], [line[: spec.printed] for line in lines])}\n"
 
 
-def run(options: argparse.Namespace) -> None:
-    """Compute the figures, and write each as soon as it is there; if this is stopped, the same command goes on."""
+def _run(options: argparse.Namespace) -> None:
     if options.list:
         print("\n".join(f"{name:14s} {FIGURES.load(name).title}" for name in FIGURES.names()))
         return
@@ -135,6 +132,6 @@ def run(options: argparse.Namespace) -> None:
 COMMAND = Command(
     "Compute and draw the paper's figures and check its claims on this model.",
     ("--quick", "--only users claims --out figures", "--list"),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -30,8 +30,7 @@ the server, by batch size, or --draft-time) and the tasks' acceptance rates."""
 HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument(
@@ -84,11 +83,7 @@ def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespa
 
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    about = {
-        "scenario": scenario.to_dict(),
-        "max_batch": options.max_batch,
-        **made_by(options),
-    }
+    about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **made_by(options)}
     print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
 
 
@@ -100,8 +95,7 @@ FORMATS: MappingProxyType[str, _ScheduleWriter] = MappingProxyType(
 """How a schedule is printed, by the names of the option."""
 
 
-def run(options: argparse.Namespace) -> None:
-    """Find the lengths and print them."""
+def _run(options: argparse.Namespace) -> None:
     check_name("format", options.format, FORMATS)
     scenario = chosen_scenario(options)
     if options.draft_time is not None:
@@ -117,6 +111,6 @@ COMMAND = Command(
         "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",
         "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -238,22 +238,18 @@ def summary(solution: _PricedDecision) -> str:
     return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
 
 
-RECORDED = (
-    *("goodput", "weighted_goodput", "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"),
-    *("upper_bound", "gap", "certified"),
-)
-"""Numbers of a decision in its JSON."""
-
-
 def to_record(solution: _PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything as JSON can hold it, in SI units; without what is infinite."""
-    numbers = {name: getattr(solution, name) for name in RECORDED}
+    names = (
+        *("goodput", "weighted_goodput", "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"),
+        *("upper_bound", "gap", "certified"),
+    )
+    numbers = {name: getattr(solution, name) for name in names}
     rows = {"rows": [vars(row) for row in solution.devices], "comparison": [vars(row) for row in solution.rivals]}
     return {"about": dict(about), **{k: None if v == np.inf else v for k, v in numbers.items()}, **rows}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="devices as CSV or JSON, or - for standard input")
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
@@ -283,8 +279,7 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     return chosen_scenario(options, num_users=num_users)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Read, decide and show."""
+def _run(options: argparse.Namespace) -> None:
     check_outputs(STDOUT if options.json else None, options.csv)
     devices = read_devices(options.file)
     scenario = _scenario(options, len(devices.names))
@@ -313,6 +308,6 @@ COMMAND = Command(
         "--tpot 0.065 --certify 1e-6 examples/devices.csv",
         "--json - < examples/devices.csv",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -52,8 +52,7 @@ _DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best 
 Scores are 0 for uniformly random actions and 1 for the reference, which was played once when the suite was frozen."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(do=_list)
     parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table, data; without one, tasks are listed")
     train = parts.add_parser("run", help="train a method in the tasks, and make an entry of it")
@@ -72,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
-    train.set_defaults(do=_run)
+    train.set_defaults(do=_train)
     evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
     evaluate.add_argument(
         "entry",
@@ -110,7 +109,7 @@ def _list(options: argparse.Namespace) -> None:
     print(aligned(("task, and what is hard", "metric", "random actions", "best known", "bound"), lines))
 
 
-def _run(options: argparse.Namespace) -> int | None:
+def _train(options: argparse.Namespace) -> int | None:
     status: int | None = import_own("agents.suite").run(options)
     return status
 
@@ -213,8 +212,7 @@ def _data(options: argparse.Namespace) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Do what was asked for."""
+def _run(options: argparse.Namespace) -> int | None:
     do: Callable[[argparse.Namespace], int | None] = options.do
     return do(options)
 
@@ -230,6 +228,6 @@ COMMAND = Command(
         "table my-entry --out leaderboard",
         "data late --by optimal+quantile --episodes 100",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

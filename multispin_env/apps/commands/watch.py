@@ -32,8 +32,7 @@ USERS = 8
 """Devices, unless others are asked for: few enough to read their pictures."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     settings = "arguments of the environment, as reward=sampled, values as in Python"
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
@@ -98,8 +97,7 @@ def _show(film: Film, options: argparse.Namespace) -> None:
         window.close()
 
 
-def run(options: argparse.Namespace) -> None:
-    """Play both, then show the film or write it."""
+def _run(options: argparse.Namespace) -> None:
     check_real("fps", options.fps, 1.0, 60.0)
     if options.out is None:
         require_display()
@@ -120,6 +118,6 @@ COMMAND = Command(
         "--env MultiSpin/DraftAhead-v0 --controller optimal --beside optimal --beside-set draft_ahead=False",
         "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -63,12 +63,10 @@ class Profile:
         )
 
 
-def make_profile(
-    name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, pieces: int | None = None
-) -> Profile:
+def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting) -> Profile:
     """Fit the law and describe the server; the cells and `DRAFTED` must have been measured."""
     drafts, tokens = sizes_of(cells)
-    found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]), pieces)
+    found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]))
     least = min(passes.count(cell) for cell in cells)
     same = setting["target"] == setting["draft"]
     law = server_of(

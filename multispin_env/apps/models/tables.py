@@ -144,7 +144,6 @@ def table_profile(
     draft: str | None,
     cells: Sequence[PassCell],
     context: int = CONTEXT,
-    pieces: int | None = None,
 ) -> TableProfile:
     """Look up passes, keep them in a ``file`` as `Passes` does, and fit the laws.
 
@@ -168,7 +167,7 @@ def table_profile(
             passes.add(cell, seconds)
     (drafts, tokens), without = sizes_of(cells), np.array([target.seconds(cell, 1) for cell in cells])
     read = np.concatenate([drafts, context * drafts])
-    found = fit_cells(read, np.tile(tokens, 2), np.concatenate([without, _medians(passes, cells)]), pieces)
+    found = fit_cells(read, np.tile(tokens, 2), np.concatenate([without, _medians(passes, cells)]))
     drafting = fit_pieces(np.array(batches, dtype=np.float64), _medians(passes, drafted)) if draft else None
     parts = [f"{len(cells)} cells of batch and length for each, within {_errors(found)}"]
     parts += [] if drafting is None else [f"draft times after {context} tokens within {_errors(drafting)}"]
