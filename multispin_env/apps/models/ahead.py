@@ -73,16 +73,7 @@ class ChainPlayer(Player):
         return int((law / exponential).argmax())
 
     @override
-    def _verify(
-        self,
-        target: th.Tensor,
-        draft: th.Tensor,
-        drafted: IntArray,
-        length: IntArray,
-        uniform: FloatArray,
-        last: FloatArray,
-    ) -> Verified:
-        found = super()._verify(target, draft, drafted, length, uniform, last)
+    def _answer(self, target: th.Tensor, found: Verified, length: IntArray) -> Verified:
         token = found.token.copy()
         self._hit = np.zeros(len(length), dtype=bool)
         for device, chain in enumerate(self.chains):

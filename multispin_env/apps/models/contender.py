@@ -131,18 +131,13 @@ class LiveRound:
     bandwidth: FloatArray  # B_k, (K,) Hz
     request: IntArray  # number of each device's request, (K,)
     age: IntArray  # rounds that it was old, (K,)
-    accepted: IntArray  # drafted tokens that were accepted, (K,)
-    gained: IntArray  # tokens of the requests, (K,)
     predicted: FloatArray  # tokens expected before the round, (K,)
     drafting: FloatArray  # L_k T_k, (K,), or (L_k − A_k)^+ T_k
     uploading: FloatArray  # L_k Q / (B_k r_k), (K,)
     round_trip: float
     predicted_pass: float  # by the scenario's law, of K drafts as long as the longest, as the server pads them
-    measured_pass: float
-    accepting: float  # seconds on this machine between the pass and the texts
-    drafting_here: float  # seconds of drafting on this machine, for all devices in one batch
-    prompts_here: float  # seconds in which prompts of new requests were read behind the round
     deciding: float  # seconds of the processor for ``decide``
+    played: "RoundResult"  # what the models did
     chains: "_Chains | None" = None  # where devices draft ahead
 
     @property
@@ -158,7 +153,7 @@ class LiveRound:
     @property
     def measured_time(self) -> float:
         """Of the whole round, with the pass that was measured."""
-        return self.access + self.measured_pass + self.round_trip
+        return self.access + self.played.pass_time + self.round_trip
 
 
 class LiveContender:
@@ -215,18 +210,13 @@ class LiveContender:
                 bandwidth=decision.bandwidth,
                 request=request,
                 age=age,
-                accepted=played.accepted,
-                gained=played.gained,
                 predicted=predicted,
                 drafting=drafting,
                 uploading=uploading,
                 round_trip=scenario.round_trip_time,
                 predicted_pass=predicted_pass,
-                measured_pass=played.pass_time,
-                accepting=played.accepting_time,
-                drafting_here=played.drafting_time,
-                prompts_here=played.prompt_time,
                 deciding=deciding,
+                played=played,
                 chains=chains,
             )
         )

@@ -250,7 +250,8 @@ class Player:
         logits = devices.target.read(np.arange(users), texts)
         end = _now(devices.pair.target)
         with memory_for(f"the laws of a batch of {users} with {longest + 1} tokens each"):
-            found = self._verify(self._law(devices.target, logits), law, drafted, length, accepting, last)
+            target = self._law(devices.target, logits)
+            found = self._answer(target, verify(target, law, drafted, length, accepting, last), length)
         accepting_time = perf_counter() - end  # its results are in the main memory, so the device is done
         gained, ended = devices.take(drafted, found.accepted, found.token)
         begun = perf_counter()
@@ -281,17 +282,9 @@ class Player:
             law = th.ones((users, longest, pair.vocabulary_size), dtype=th.float64, device=pair.target.device)
         return np.zeros((users, longest), dtype=np.int64), law
 
-    def _verify(
-        self,
-        target: th.Tensor,
-        draft: th.Tensor,
-        drafted: IntArray,
-        length: IntArray,
-        uniform: FloatArray,
-        last: FloatArray,
-    ) -> Verified:
-        """Answer the drafts, see `verify`."""
-        return verify(target, draft, drafted, length, uniform, last)
+    def _answer(self, target: th.Tensor, found: Verified, length: IntArray) -> Verified:
+        """What the server sends; where devices draft ahead, another token behind a draft that is accepted whole."""
+        return found
 
 
 def _now(model: Model) -> float:

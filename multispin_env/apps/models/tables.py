@@ -99,15 +99,11 @@ class StepTimes:
         self.estimates |= {self._engine.last_provenance()} - {None}
         return float(milliseconds) * MS
 
-    def reading(self, batch: int, context: int) -> float:
-        """Seconds that the context of so many sequences adds."""
-        return self.step(batch, context) - self.step(batch, 1)
-
     def seconds(self, cell: PassCell, context: int) -> float:
         """Seconds of a verification, or of a drafted token for each text of a batch."""
         if cell.what == DRAFT:
             return self.step(cell.batch, context)
-        return self.step(cell.tokens, 1) + self.reading(cell.batch, context)
+        return self.step(cell.tokens, 1) + self.step(cell.batch, context) - self.step(cell.batch, 1)
 
 
 @dataclass(frozen=True, eq=False)

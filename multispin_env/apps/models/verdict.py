@@ -78,9 +78,9 @@ def _numbers(rounds: Sequence[LiveRound]) -> FloatArray:
             (
                 1.0,
                 one.predicted.sum(),
-                one.gained.sum(),
+                one.played.gained.sum(),
                 one.predicted_pass,
-                one.measured_pass,
+                one.played.pass_time,
                 one.predicted_time,
                 one.measured_time,
             )
@@ -209,7 +209,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
     begin = 0.0
     for one in rounds:
         for device in range(users):
-            length, accepted = int(one.draft_length[device]), int(one.accepted[device])
+            length, accepted = int(one.draft_length[device]), int(one.played.accepted[device])
             each = one.drafting[device] / max(length, 1)
             for place in range(length):
                 name = _ACCEPTED_TOKEN if place < accepted else _REFUSED_TOKEN
@@ -218,7 +218,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
             ready = drafted + one.uploading[device]
             cells["uploading"].append((drafted, one.uploading[device], device))
             cells["waiting"].append((ready, begin + one.access - ready, device))
-            cells["verifying"].append((begin + one.access, one.measured_pass, device))
+            cells["verifying"].append((begin + one.access, one.played.pass_time, device))
         begin += one.measured_time
         axes.axvline(begin / MS, color=_colour(GREY), linewidth=0.6)
     colours = (ACCEPTED, REFUSED, UPLOADING, WAITING, VERIFYING)
@@ -244,7 +244,7 @@ def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
         rounds = contender.rounds
         number = np.arange(1, len(rounds) + 1)
         for label, line, tokens, times in (
-            ("realised", "-", [one.gained.sum() for one in rounds], [one.measured_time for one in rounds]),
+            ("realised", "-", [one.played.gained.sum() for one in rounds], [one.measured_time for one in rounds]),
             ("predicted", "--", [one.predicted.sum() for one in rounds], [one.predicted_time for one in rounds]),
         ):
             running = np.cumsum(tokens) / np.cumsum(times)
