@@ -102,15 +102,7 @@ class NoBarrierSettings(SystemSettings):
 
 
 def rush_start(trace: RequestTrace, seconds: float) -> int:
-    """Number of the request from which on so many recorded seconds have their most tokens in the middle.
-
-    Examples
-    --------
-    >>> import multispin_env as ms
-    >>> calm_then_busy = ms.RequestTrace([0.0, 10.0, 20.0, 30.0, 30.1], prompt=[0] * 5, output=[1, 1, 1, 9, 9])
-    >>> rush_start(calm_then_busy, 30.0)  # from 20 s on
-    2
-    """
+    """Number of the request from which on so many recorded seconds have their most tokens in the middle."""
     times, part = trace.arrived_at, seconds / 3.0
     asked = np.concatenate([[0], np.cumsum(trace.output)])
     busiest = int(np.argmax(asked[np.searchsorted(times, times + part)] - asked[:-1]))
@@ -178,8 +170,7 @@ def as_command(settings: NoBarrierSettings, places: Places) -> str:
     return shlex.join(words) + "\n"
 
 
-def draw(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
-    """What the page shows."""
+def _draw(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
     return fragment([_timelines(found), _first(found), _means(settings, found)])
 
 
@@ -224,7 +215,7 @@ VIEW = PageView(
     "and requests, side by side.",
     settings=NoBarrierSettings,
     compute=compute,
-    draw=draw,
+    draw=_draw,
     as_command=as_command,
     scripts=("player.js",),
 )

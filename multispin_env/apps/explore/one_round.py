@@ -214,8 +214,7 @@ def as_command(settings: RoundSettings, places: Places) -> str:
     return f"{line} <<'END'\n{table.csv()}\nEND\n"
 
 
-def draw(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    """Cards of the page."""
+def _draw(settings: RoundSettings, found: _RoundNumbers) -> Markup:
     worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
     return fragment(
         [
@@ -328,6 +327,6 @@ VIEW = PageView(
     about="Devices draft, share an uplink, and wait for one server. Turn a knob and see the best decision change.",
     settings=RoundSettings,
     compute=compute,
-    draw=draw,
+    draw=_draw,
     as_command=as_command,
 )

@@ -1,6 +1,5 @@
 """Settings of a view: what its controls say, checked, as the query of a link, and as a system; files it may read."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -215,11 +214,6 @@ class SystemSettings:
         """The scenario with all of it; refused where the page may not read it, or values do not go together."""
         base = places.scenario(self.scenario)
         return base.replace(**self.overrides(base))
-
-    def print_command(self, view: str, places: Places) -> str:
-        """The command that prints the numbers of a view."""
-        file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
-        return shlex.join(["multispin", "explore", *file, "--print", f"/{view}?{self.query()}"]) + "\n"
 
     def option_words(self, places: Places, *without: str) -> list[str]:
         """Options of a command that make `system`, without some fields."""

@@ -45,40 +45,19 @@ class Scale:
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """One figure: a table, a picture of it, and a sentence under it.
-
-    Parameters
-    ----------
-    title
-        Heading.
-    caption
-        What is to be seen, in a sentence or two.
-    settings
-        What rows are computed for at a scale, each by itself.
-    rows
-        Rows of one setting, dataclasses of one class that hold texts and numbers only; everything random follows from
-        the scale. A function of a module, which can be pickled, so that processes can share the settings.
-    draw
-        Draws the rows of all settings, in their order, on an empty matplotlib figure.
-    size
-        Width and height in inches.
-    cells
-        Header and lines of a table to show under the picture, if there is one.
-    printed
-        How many of its columns the terminal shows too; ``None`` for all.
-    seconds
-        Of CPU that the full rows take, more or less: for the time left.
-    """
+    """One figure: a table, a picture of it, and a sentence under it."""
 
     title: str
-    caption: str
-    settings: Callable[[Scale], Sequence[Any]]
+    caption: str  # what is to be seen, in a sentence or two
+    settings: Callable[[Scale], Sequence[Any]]  # what rows are computed for at a scale, each by itself
     rows: Callable[[Scale, Any], list[Any]]
-    draw: Callable[[Sequence[Any], Any], None]
-    size: tuple[float, float] = (9.0, 4.2)
-    cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None
-    printed: int | None = None
-    seconds: float = 1.0
+    """Rows of one setting, dataclasses of one class that hold texts and numbers only; everything random follows from
+    the scale. A function of a module, which can be pickled, so that processes can share the settings."""
+    draw: Callable[[Sequence[Any], Any], None]  # the rows of all settings, in their order, on an empty figure
+    size: tuple[float, float] = (9.0, 4.2)  # inches
+    cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None  # of a table under the picture
+    printed: int | None = None  # how many of its columns the terminal shows too; ``None`` for all
+    seconds: float = 1.0  # of CPU that the full rows take, more or less: for the time left
 
     def compute(self, scale: Scale) -> list[Any]:
         """Rows of all settings, one after the other."""
