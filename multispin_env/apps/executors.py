@@ -25,8 +25,7 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import admit_all, admitted
 from multispin_env.scenario import Scenario
 
-_Work = Callable[[Any], Any]
-"""A function of a module, which can be pickled, of one task."""
+_Work = Callable[[Any], Any]  # A function of a module, which can be pickled, of one task
 
 
 class Stopped(KeyboardInterrupt):
@@ -46,8 +45,7 @@ class TaskResult:
     error: str = ""  # the traceback, or why it could not be done; empty if it did not fail
 
 
-_KILLED = "its worker was killed, perhaps for lack of memory\n"
-"""Error of a task."""
+_KILLED = "its worker was killed, perhaps for lack of memory\n"  # error of a task
 
 
 @dataclass(frozen=True)

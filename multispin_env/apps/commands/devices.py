@@ -49,8 +49,7 @@ _NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"),
 
 NAMES = ("name", *_COLUMNS)
 
-LARGEST_FILE = 16 * MIB
-"""Bytes of a file of devices: some hundred thousand rows."""
+LARGEST_FILE = 16 * MIB  # bytes of a file of devices: some hundred thousand rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,8 +52,7 @@ devices draft on while their drafts are sent and verified: by the scenario's clo
 
 _SUFFIXES = (".json", ".csv", ".png")
 
-_FEWEST = 2
-"""Rounds that say anything about a spread."""
+_FEWEST = 2  # rounds that say anything about a spread
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -19,10 +19,8 @@ class CommandEntry(NamedTuple):
 
     module: str  # its ``COMMAND`` is the `Command`
     summary: str
-    extra: str = ""
-    """Extra of the package that it needs; empty for none."""
-    alias: str = ""
-    """Another way to call it, by a file that calls `run_alias`."""
+    extra: str = ""  # extra of the package that it needs; empty for none
+    alias: str = ""  # another way to call it, by a file that calls `run_alias`
 
 
 _HERE, _AGENTS = "multispin_env.apps.commands.", "agents."

@@ -48,8 +48,7 @@ _LOOKED_UP = {"batches": tables.BATCHES, "lengths": tables.LENGTHS, "context": t
 """Defaults of a profile that is measured, and of one from tables."""
 
 _ONLY_MEASURED = {"draft_bits": None, "device": "cpu", "dtype": "float32", "repeats": 5, "seed": 0}
-_ONLY_LOOKED_UP = {"tensor_parallel": 1}
-"""Options with their defaults that only one of them has."""
+_ONLY_LOOKED_UP = {"tensor_parallel": 1}  # options with their defaults that only one of them has
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -69,14 +69,12 @@ tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the
 Without models there are rates and no record: with --from-counts of each task, from a log of drafted and accepted
 tokens; with --counters from metrics pages of vLLM or SGLang, one a task; with --acceptance-length one for all."""
 
-_PACKAGED = "packaged"
-"""Name of the package's record, where the name of a file may stand."""
+_PACKAGED = "packaged"  # name of the package's record, where the name of a file may stand
 
 _SOURCES = ("prompts", "from_counts", "counters", "acceptance_length", "read")
 """Options of which one says where the rates come from."""
 
-RATES = ("from_counts", "counters", "acceptance_length")
-"""Those of them that make no record."""
+RATES = ("from_counts", "counters", "acceptance_length")  # those of them that make no record
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

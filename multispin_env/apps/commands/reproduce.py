@@ -41,8 +41,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 _Table = tuple[Cells, list[Cells]]
 
-_UNFINISHED = "unfinished.json"
-"""File with the figures of a run that was stopped, and their tables."""
+_UNFINISHED = "unfinished.json"  # file with the figures of a run that was stopped, and their tables
 
 _DRAWN, _QUICK_PART = 0.7, 0.02
 """CPU seconds that it takes to draw a figure, and the part of a full run's rows that those of a quick one take."""

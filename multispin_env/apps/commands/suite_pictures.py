@@ -18,8 +18,7 @@ _LOOKS = [
 ]
 """Of methods, in the order of the table."""
 
-_SHOWN = (-0.1, 1.1)
-"""Scores that are drawn; worse and better ones are cut off."""
+_SHOWN = (-0.1, 1.1)  # scores that are drawn; worse and better ones are cut off
 
 
 def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:

@@ -28,8 +28,7 @@ from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replacing
 
-USERS = 8
-"""Devices, unless others are asked for: few enough to read their pictures."""
+USERS = 8  # devices, unless others are asked for: few enough to read their pictures
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

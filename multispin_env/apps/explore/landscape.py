@@ -38,8 +38,7 @@ WINNERS = {
 }
 """Systems of the map, the simplest first, with yellow, orange and sky of Okabe and Ito's palette."""
 
-_CurvePoints = dict[str, tuple[float, ...]]
-"""Tokens/s of each controller, by its name."""
+_CurvePoints = dict[str, tuple[float, ...]]  # tokens/s of each controller, by its name
 
 
 @dataclass(frozen=True)

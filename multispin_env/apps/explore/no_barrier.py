@@ -26,8 +26,7 @@ from multispin_env.scenario import Scenario
 
 _ALWAYS, _POISSON = "without end", "poisson"
 
-_RUSHES = {f"rush in {name}": name for name in TRACES}
-"""Records from shortly before their busiest time on."""
+_RUSHES = {f"rush in {name}": name for name in TRACES}  # records from shortly before their busiest time on
 
 _REQUESTS = (_ALWAYS, _POISSON, *TRACES, *_RUSHES)
 """Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
@@ -47,8 +46,7 @@ _TITLES = {
 }
 """What is said of an episode, in words."""
 
-SERVED = tuple(_TITLES)[1:]
-"""What is said of the first episode only where requests end."""
+SERVED = tuple(_TITLES)[1:]  # what is said of the first episode only where requests end
 
 _COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifying", "refused")
 """Of the timelines, those of all pictures."""

@@ -52,8 +52,7 @@ COLUMNS = (
 
 NAMES = tuple(column.name for column in COLUMNS)
 
-_Edits = dict[tuple[int, str], float]
-"""What was edited, by device, counted from 1, and column."""
+_Edits = dict[tuple[int, str], float]  # what was edited, by device, counted from 1, and column
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,11 +30,8 @@ _DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
 )
 _LENGTH, STEPS = _SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
 
-UNLIKELY = 0.01
-"""Probability below which rates by position are said not to fall geometrically."""
-
-LARGEST_COUNT = 2.0**53
-"""Largest value of a metric: whole numbers up to it are exact."""
+UNLIKELY = 0.01  # probability below which rates by position are said not to fall geometrically
+LARGEST_COUNT = 2.0**53  # largest value of a metric: whole numbers up to it are exact
 
 _LINE = re.compile(r"([\w:]+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")  # name, labels, value, and a time
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

@@ -29,8 +29,7 @@ from multispin_env.scenario import Task
 
 _COLUMNS = ("request", "task", "drafted", "accepted")
 
-LARGEST_FILE = 32 * MIB
-"""Bytes of a file of counts."""
+LARGEST_FILE = 32 * MIB  # bytes of a file of counts
 
 
 @dataclass(frozen=True)
@@ -232,14 +231,12 @@ def texts_of(line: str) -> RecordedTexts:
     return texts
 
 
-ALL = "all"
-"""Row of all tasks together."""
+ALL = "all"  # row of all tasks together
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 """Of the tasks in a picture, which shows no more of them, and of batch sizes."""
 
-_SUMMARY_COLUMNS = 3
-"""Panels in a row."""
+_SUMMARY_COLUMNS = 3  # panels in a row
 
 
 @dataclass(frozen=True)
@@ -261,8 +258,7 @@ class _TaskSummary:
     mean_probability: float  # mean of β over places
     token_std: float  # its standard deviation between places
     overlap: float | None  # mean of Σ min(p, q); ``None`` where the record does not say it
-    rate: float
-    """α of the i.i.d. formula, mean over prompts (see `prompt_rates`)."""
+    rate: float  # α of the i.i.d. formula, mean over prompts (see `prompt_rates`)
     prompt_std: float  # standard deviation of α between prompts
     rounds: tuple[_RoundTokens, ...]  # for L = 1..16
 

@@ -23,8 +23,7 @@ from multispin_env.apps.models import DTYPES
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_name, require, shown
 
-GROUP = 32
-"""Weights of a row that share a scale, as in the formats of 4 bits that servers read."""
+GROUP = 32  # weights of a row that share a scale, as in the formats of 4 bits that servers read
 
 
 def round_weights(network: Any, bits: int) -> None:
@@ -273,11 +272,8 @@ def verify(
     return Verified(accepted, pick_tokens(p, last))
 
 
-PART = 256
-"""Most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded."""
-
-GROWTH = 128
-"""Columns by which a cache grows at least."""
+PART = 256  # most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded
+GROWTH = 128  # columns by which a cache grows at least
 
 
 class _PassPlaces:

@@ -21,8 +21,7 @@ from multispin_env.checks import check_integer, check_name, check_real, shown
 from multispin_env.files import MIB, named, parse_json, read_bytes, write_text
 from multispin_env.server import line_time
 
-_SLACK = 1e-8
-"""Of the largest error where the mean error is reduced: what a solver may be off."""
+_SLACK = 1e-8  # of the largest error where the mean error is reduced: what a solver may be off
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +128,7 @@ class _Program:
         return float(answer.fun), answer.x[: self.numbers]
 
 
-LARGEST = 256 * MIB
-"""Bytes of a file: the largest record needs fewer, also a prompt at a time."""
+LARGEST = 256 * MIB  # bytes of a file: the largest record needs fewer, also a prompt at a time
 
 T = TypeVar("T")
 
@@ -196,8 +194,7 @@ class Journal(Generic[T]):
         return part
 
 
-VERIFY, DRAFT = "verify", "draft"
-"""A pass of the target over a batch; tokens of the draft model, one after the other."""
+VERIFY, DRAFT = "verify", "draft"  # A pass of the target over a batch; tokens of the draft model, one after the other
 
 HEADER = "what,batch,length,seconds"
 
@@ -215,8 +212,7 @@ class PassCell(NamedTuple):
         return self.batch * (self.length + 1)
 
 
-Setting = Mapping[str, str | int]
-"""All that the time of a cell depends on, by name."""
+Setting = Mapping[str, str | int]  # all that the time of a cell depends on, by name
 
 
 class Passes:

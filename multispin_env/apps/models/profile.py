@@ -15,8 +15,7 @@ from multispin_env.evaluation.statistics import Cells
 from multispin_env.server import Server
 from multispin_env.units import MS
 
-DRAFTED = PassCell(DRAFT, 1, 8)
-"""How drafting is measured: so many tokens, one after the other."""
+DRAFTED = PassCell(DRAFT, 1, 8)  # how drafting is measured: so many tokens, one after the other
 
 HEADER: Cells = ("batch", "length", "tokens", "pass (ms)", "spread (ms)", "fit (ms)", "error")
 
@@ -139,8 +138,7 @@ def law_in_words(profile: Profile) -> str:
     )
 
 
-SIZE = (7.0, 4.6)
-"""Of the picture of a profile, in inches."""
+SIZE = (7.0, 4.6)  # of the picture of a profile, in inches
 
 
 def draw_profile(profile: Profile, figure: Any) -> None:

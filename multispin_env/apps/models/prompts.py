@@ -13,14 +13,9 @@ from multispin_env.files import MIB, parse_json, read_bytes
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Model
 
-LARGEST_FILE = 16 * MIB
-"""Bytes of a file of prompts."""
-
-MOST_TASKS = 128
-"""Of a file: so many numbers has the type that a record keeps them in."""
-
-NO_TASK = "all"
-"""Name of the task of prompts that say none."""
+LARGEST_FILE = 16 * MIB  # bytes of a file of prompts
+MOST_TASKS = 128  # of a file: so many numbers has the type that a record keeps them in
+NO_TASK = "all"  # name of the task of prompts that say none
 
 
 @dataclass(frozen=True)

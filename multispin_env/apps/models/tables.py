@@ -28,14 +28,12 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
 from multispin_env.units import MS
 
-_PACKAGE, _BACKEND = "aiconfigurator-core", "vllm"
-"""What has the tables, and whose kernels they are of."""
+_PACKAGE, _BACKEND = "aiconfigurator-core", "vllm"  # what has the tables, and whose kernels they are of
 
 BATCHES, LENGTHS, CONTEXT = (1, 2, 4, 8, 16, 32, 64, 128, 256), (0, 1, 2, 4, 8, 16), 1024
 """What laws are fitted to by default."""
 
-_LEAST_CONTEXT = 128
-"""With less, what a draft adds besides would be taken for what its context adds."""
+_LEAST_CONTEXT = 128  # with less, what a draft adds besides would be taken for what its context adds
 
 T = TypeVar("T")
 

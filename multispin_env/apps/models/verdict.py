@@ -18,8 +18,7 @@ from multispin_env.units import MS
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
 """Quantities: tokens of a device, the server's pass, the whole round, and tokens of all devices over time."""
 
-_COLUMNS = 7
-"""Numbers of a round, see `_numbers`."""
+_COLUMNS = 7  # numbers of a round, see `_numbers`
 
 _DIGITS = {TOKENS: 3, PASS: 1, ROUND: 1, GOODPUT: 2}
 
@@ -156,17 +155,13 @@ def hit_cells(lines: Sequence[_HitLine]) -> tuple[Cells, list[Cells]]:
     ]
 
 
-_SHOWN = 6
-"""First rounds of the timeline, of the slower contender; the other's in the same time."""
-
-_MOST_SHOWN = 60
-"""Rounds of a contender, lest a picture have more cells than anybody can see."""
+_SHOWN = 6  # first rounds of the timeline, of the slower contender; the other's in the same time
+_MOST_SHOWN = 60  # rounds of a contender, lest a picture have more cells than anybody can see
 
 _BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
 """Place of a legend, where it covers no data."""
 
-_GOODPUT_HEIGHT = 2.6
-"""Of the panel of goodput, in inches."""
+_GOODPUT_HEIGHT = 2.6  # of the panel of goodput, in inches
 
 _ACCEPTED_TOKEN, _REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 

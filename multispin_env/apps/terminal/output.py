@@ -23,11 +23,8 @@ from multispin_env.files import write_text
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance, ReadableBuffer
 
-_LINE = 79
-"""Letters of a line that is written over: a longer one would wrap."""
-
-PATIENCE = 5.0
-"""Seconds between two lines of a log about the same part."""
+_LINE = 79  # letters of a line that is written over: a longer one would wrap
+PATIENCE = 5.0  # seconds between two lines of a log about the same part
 
 
 class _Line:
@@ -126,8 +123,7 @@ class Tally(_Line):
         self._print(ended / self.total if self.total else 1.0, f"{said}  {name}".rstrip())
 
 
-REFUSED = 2
-"""Exit status for wrong use."""
+REFUSED = 2  # exit status for wrong use
 
 
 def sentence(error: BaseException, extra: str = "") -> str:
@@ -224,8 +220,7 @@ def print_errors(options: Namespace, errors: Sequence[ContenderError]) -> int | 
     return 1 if errors else None
 
 
-STDOUT = Path("-")
-"""Stands for standard output where the name of a file may stand."""
+STDOUT = Path("-")  # stands for standard output where the name of a file may stand
 
 
 def add_table_options(parser: ArgumentParser) -> None:
