@@ -1,8 +1,9 @@
 """``multispin capacity``: the largest load, or the most devices, within limits of the latency of requests."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,17 +68,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with a modifier, "
         f"as greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})",
     )
-    _add_level(parser)
-    _add_requests(parser)
-    parser.add_argument("--channel", help=f"one of {', '.join(CHANNELS.names())}, by cycle (default: the scenario's)")
-    parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
-    parser.add_argument(
-        "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
-    )
-    add_table_options(parser)
-
-
-def _add_level(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("--ttft", "time to first token"),
         ("--tpot", "time per token after"),
@@ -90,9 +80,6 @@ def _add_level(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--percent", type=float, default=PERCENT, help=f"of the requests within all limits (default {PERCENT:g})"
     )
-
-
-def _add_requests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arrivals",
         nargs="+",
@@ -112,6 +99,12 @@ def _add_requests(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="requests/s of a device: find how many devices can be served",
     )
+    parser.add_argument("--channel", help=f"one of {', '.join(CHANNELS.names())}, by cycle (default: the scenario's)")
+    parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
+    parser.add_argument(
+        "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
+    )
+    add_table_options(parser)
 
 
 @dataclass(frozen=True)
@@ -150,12 +143,11 @@ class CapacityRow:
         return cls(*head, percent, float(run.tokens_in_time.mean()), float(run.least_served.mean()), *times)
 
 
-HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
+_HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
 
 
-def capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table."""
-    return tuple(title.format(unit=rows[0].unit) for title in HEADER), [_line(row) for row in rows]
+def _capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
+    return tuple(title.format(unit=rows[0].unit) for title in _HEADER), [_line(row) for row in rows]
 
 
 def _line(row: CapacityRow) -> Cells:
@@ -216,7 +208,7 @@ def _search(
     with Progress(len(names)) as progress:
         for name in names:
             tried: list[LoadPoint] = []
-            report = _counting(progress.begin(name), tried)
+            report = partial(_report, progress.begin(name), tried)
             try:
                 with attributed(name):
                     found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
@@ -232,14 +224,9 @@ def _search(
     return errors
 
 
-def _counting(progress: Progress, tried: list[LoadPoint]) -> Callable[[LoadPoint], None]:
-    """Keep and report loads that were tried, of which there are seven, more or less."""
-
-    def report(point: LoadPoint) -> None:
-        tried.append(point)
-        progress(min(len(tried), 6), 7)
-
-    return report
+def _report(progress: Progress, tried: list[LoadPoint], point: LoadPoint) -> None:
+    tried.append(point)
+    progress(min(len(tried), 6), 7)  # seven are tried, more or less
 
 
 def _run(options: argparse.Namespace) -> int | None:
@@ -257,7 +244,7 @@ def _run(options: argparse.Namespace) -> int | None:
             rows = [CapacityRow.of(name, one) for name, one in found.items()]
             write_tables(options, rows, _about(options, scenario, found))
             if not is_quiet(options):
-                print(f"\n{aligned(*capacity_cells(rows))}")
+                print(f"\n{aligned(*_capacity_cells(rows))}")
     return print_errors(options, errors)
 
 

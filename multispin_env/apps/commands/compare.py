@@ -67,10 +67,10 @@ _Answers = dict[str, EpisodeStats | ContenderError]
 def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Answers:
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
-            return {name: played(cases, name, progress.begin(name)) for name in names}
+            return {name: _played(cases, name, progress.begin(name)) for name in names}
     found: _Answers = {}
     with Tally(len(names), executor.width) as tally:
-        for result in executor.results(partial(played, replace(cases)), names):  # a copy, without environments
+        for result in executor.results(partial(_played, replace(cases)), names):  # a copy, without environments
             name = names[result.index]
             error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
             found[name] = error or result.value
@@ -78,8 +78,7 @@ def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Ans
     return {name: found[name] for name in names}
 
 
-def played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
-    """Play with the contender of a name; returns its error, where it has one."""
+def _played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
     try:
         with attributed(name):
             return cases.play(name, progress)

@@ -31,8 +31,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(parser, "settings of figures", parts=False)
 
 
-def command(name: str, options: argparse.Namespace) -> str:
-    """Return the command that repeats one figure, however this one was called."""
+def _command(name: str, options: argparse.Namespace) -> str:
     parts = [f"{options.program} --only {name}"]
     parts += ["--quick"] if options.quick else []
     parts += [] if options.seed == HELD_OUT_SEED else ["--seed", str(options.seed)]
@@ -83,15 +82,13 @@ def _written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> 
     return cells
 
 
-def finished(folder: Path, about: str) -> dict[str, _Table | None]:
-    """Tables, if they have one, of the figures of the same kind of run that was stopped in this folder."""
+def _finished(folder: Path, about: str) -> dict[str, _Table | None]:
     file = folder / _UNFINISHED
     kept = read_json(file) if file.exists() else {}
     return kept["figures"] if kept.get("about") == about else {}
 
 
-def printed(spec: FigureSpec, table: _Table | None) -> str:
-    """What the terminal shows of a table, if there is one."""
+def _printed(spec: FigureSpec, table: _Table | None) -> str:
     if table is None:
         return ""
     header, lines = table
@@ -111,7 +108,7 @@ def _run(options: argparse.Namespace) -> None:
     make_folder(options.out)
     scale = Scale(options.quick, QUICK_STATES if options.quick else STATES, options.seed)
     about = f"multispin_env {version('multispin_env')}, {scale.states} states, seed {scale.seed}; intervals are 95 %."
-    tables = finished(options.out, about)
+    tables = _finished(options.out, about)
     specs: dict[str, FigureSpec] = {name: FIGURES.load(name) for name in names}
     try:
         with Progress(1) as progress:
@@ -119,9 +116,9 @@ def _run(options: argparse.Namespace) -> None:
             for name, rows in _computed(missing, scale, executor, progress):
                 tables[name] = _written(name, specs[name], rows, options.out)
                 write_text(options.out / _UNFINISHED, json.dumps({"about": about, "figures": tables}))
-                progress.say(f"{options.out / name}.png{printed(specs[name], tables[name])}")
+                progress.say(f"{options.out / name}.png{_printed(specs[name], tables[name])}")
     finally:
-        shown = [Shown(name, specs[name], command(name, options), tables[name]) for name in names if name in tables]
+        shown = [Shown(name, specs[name], _command(name, options), tables[name]) for name in names if name in tables]
         page = render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown)
         write_text(options.out / "index.html", page)
     (options.out / _UNFINISHED).unlink(missing_ok=True)

@@ -92,12 +92,10 @@ class _PricedDecision:
 
     @property
     def tpot_binds(self) -> bool | None:
-        """Whether the decision would be another one without the TPOT."""
         return None if self.tpot is None else _late(self.free_time, self.tpot)
 
     @property
     def certified(self) -> bool | None:
-        """Whether the proof reached the gap that was asked for."""
         return None if self.gap is None or self.wanted is None else self.gap <= self.wanted
 
 
@@ -206,8 +204,7 @@ def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
     return header, lines
 
 
-def rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the comparison."""
+def _rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
     kind = "weighted goodput" if weighted else "goodput"
     header: Cells = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
     lines: list[Cells] = [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
@@ -294,7 +291,7 @@ def _run(options: argparse.Namespace) -> None:
         changed = changed_settings(parse_settings(options.set))
         system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
         print(f"{system}, decided by {options.controller}\n\n{aligned(*_device_cells(solution.devices))}")
-        rivals = rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
+        rivals = _rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
         print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")
 
 

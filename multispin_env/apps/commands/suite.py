@@ -1,7 +1,7 @@
 """``multispin suite``: tasks with known optima, entries that are played again, and the leaderboard."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
-    train.set_defaults(do=_train)
+    train.set_defaults(do=lambda options: import_own("agents.suite").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
     evaluate.add_argument(
         "entry",
@@ -107,11 +107,6 @@ def _list(options: argparse.Namespace) -> None:
             bound = "proven" if one.bound == "reference" else f"{one.bound} {one.frozen.bound.mean():.1f}"
         lines.append((f"{one.name}: {one.hard}", one.metric, f"{floor:.1f}", best, bound))
     print(aligned(("task, and what is hard", "metric", "random actions", "best known", "bound"), lines))
-
-
-def _train(options: argparse.Namespace) -> int | None:
-    status: int | None = import_own("agents.suite").run(options)
-    return status
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -212,11 +207,6 @@ def _data(options: argparse.Namespace) -> None:
     )
 
 
-def _run(options: argparse.Namespace) -> int | None:
-    do: Callable[[argparse.Namespace], int | None] = options.do
-    return do(options)
-
-
 COMMAND = Command(
     _DESCRIPTION,
     (
@@ -229,5 +219,5 @@ COMMAND = Command(
         "data late --by optimal+quantile --episodes 100",
     ),
     _add_options,
-    _run,
+    lambda options: options.do(options),
 )

@@ -79,21 +79,18 @@ def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
 
 def _by_task(text: io.StringIO) -> list[TaskCounts]:
     tasks: dict[str, dict[str, list[int]]] = {}
-    totals: dict[str, list[int]] = {}
     for request, task, drafted, accepted in _rows(text):
-        counts = tasks.setdefault(task, {}).setdefault(request, [0, 0])
-        total = totals.setdefault(task, [0, 0])
-        for sums, (first, second) in ((counts, (accepted, int(accepted < drafted))), (total, (1, drafted))):
-            sums[0], sums[1] = sums[0] + first, sums[1] + second
+        sums = tasks.setdefault(task, {}).setdefault(request, [0] * 4)
+        for index, number in enumerate((1, drafted, accepted, int(accepted < drafted))):
+            sums[index] += number
     if not tasks or len(tasks) > MOST_TASKS:
         raise ValueError(f"task: expected 1 to {MOST_TASKS} different ones, got {len(tasks)}")
-    for task, (rounds, drafted) in totals.items():
-        if not drafted:
-            raise ValueError(f"drafted: expected a drafted token of task {shown(task)}, got none in {rounds} rounds")
     made = []
     for task, requests in tasks.items():
-        hits, misses = np.array(list(requests.values())).T
-        rounds, drafted = totals[task]
+        counts = np.array(list(requests.values()))
+        (rounds, drafted), (hits, misses) = counts.sum(0)[:2].tolist(), counts[:, 2:].T
+        if not drafted:
+            raise ValueError(f"drafted: expected a drafted token of task {shown(task)}, got none in {rounds} rounds")
         made.append(TaskCounts(task, rounds, drafted, hits, misses))
     return made
 

@@ -1,7 +1,6 @@
 """Prompts of the user, from a file of lines or of JSON rows."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -71,9 +70,14 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
         raise ValueError(f"prompts: expected at least one prompt, got none in {str(path)!r}")
     try:
         rows = [_row(line.removesuffix("\r"), suffix, number) for number, line in enumerate(lines, start=1)]
-        return _prompts(rows, str(path), hashlib.sha256(content).hexdigest())
+        texts, names = zip(*rows, strict=True)
+        tasks = tuple(dict.fromkeys(names))
+        if len(tasks) > MOST_TASKS:
+            raise ValueError(f"task: expected at most {MOST_TASKS} different ones, got {len(tasks)}")
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from None
+    numbers, digest = range(1, len(rows) + 1), hashlib.sha256(content).hexdigest()
+    return Prompts(texts, tasks, tuple(map(tasks.index, names)), tuple(numbers), str(path), digest)
 
 
 def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
@@ -89,12 +93,3 @@ def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
         if name in row and not (isinstance(row[name], str) and row[name].strip()):
             raise ValueError(f"line {number}, {name}: expected a text that is not empty, got {shown(row[name])}")
     return row["prompt"], check_label(f"line {number}, task", row.get("task", NO_TASK))
-
-
-def _prompts(rows: Sequence[tuple[str, str]], file: str, digest: str) -> Prompts:
-    texts, names = zip(*rows, strict=True)
-    tasks = tuple(dict.fromkeys(names))
-    if len(tasks) > MOST_TASKS:
-        raise ValueError(f"task: expected at most {MOST_TASKS} different ones, got {len(tasks)}")
-    index = {name: number for number, name in enumerate(tasks)}
-    return Prompts(texts, tasks, tuple(index[name] for name in names), tuple(range(1, len(rows) + 1)), file, digest)

@@ -186,31 +186,27 @@ def exit_status(program: str, run: Callable[[], int | None], extra: str = "") ->
     of contenders and of standard output one sentence and 1.
     """
     with on_signals(stop), _standard_streams():
-        return _exit_status(program, run, extra)
-
-
-def _exit_status(program: str, run: Callable[[], int | None], extra: str) -> int:
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ
-    try:
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ
         try:
-            return run() or 0
-        finally:
-            sys.stdout.flush()  # the help too, after which argparse exits
-    except (BrokenPipeError, _UnwritableError) as error:  # nothing more, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # say nothing more to a reader that has gone
-            return 128 + 13
-        said, status = str(error), 1
-    except KeyboardInterrupt as stopped:
-        number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
-        said, status = f"stopped by {signal.Signals(number).name}", 128 + number
-    except ContenderError as error:
-        said, status = str(error), 1
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        said, status = sentence(error, extra), REFUSED
-    print(f"{program}: {said}", file=sys.stderr)
-    return status
+            try:
+                return run() or 0
+            finally:
+                sys.stdout.flush()  # the help too, after which argparse exits
+        except (BrokenPipeError, _UnwritableError) as error:  # nothing more, not even at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):  # say nothing more to a reader that has gone
+                return 128 + 13
+            said, status = str(error), 1
+        except KeyboardInterrupt as stopped:
+            number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+            said, status = f"stopped by {signal.Signals(number).name}", 128 + number
+        except ContenderError as error:
+            said, status = str(error), 1
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+            said, status = sentence(error, extra), REFUSED
+        print(f"{program}: {said}", file=sys.stderr)
+        return status
 
 
 def print_errors(options: Namespace, errors: Sequence[ContenderError]) -> int | None:
