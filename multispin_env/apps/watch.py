@@ -79,10 +79,7 @@ def writer_for(path: Path) -> _Writer:
 
 
 def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
-    """Let a contender play one episode to its end, of so many rounds where it does not end by itself.
-
-    Returns what there was to see after each step. With the same seed, contenders meet the same states.
-    """
+    """Views after each step of an episode of a contender, of so many rounds where it does not end by itself."""
     contender = config.contender(name)
     by_itself = config.variant.family.max_episode_steps is None
     steps = None if by_itself else check_integer("rounds", rounds, 1)

@@ -35,7 +35,7 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW, ContenderError, attributed
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
-from multispin_env.evaluation.public import EPISODES, ComparisonTable, chosen_metric, compared, with_reference
+from multispin_env.evaluation.public import EPISODES, chosen_metric, compared, with_reference
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
@@ -100,15 +100,12 @@ def _run(options: argparse.Namespace) -> int | None:
     answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:
-        _show(options, cases, compared(cases, stats, reference if reference in stats else next(iter(stats)), metric))
+        found = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
+        chosen = {"metric": found.metric, "reference": found.reference}
+        write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"))
+        if not is_quiet(options):
+            print("\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)]))
     return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
-
-
-def _show(options: argparse.Namespace, cases: Episodes, found: ComparisonTable) -> None:
-    chosen = {"metric": found.metric, "reference": found.reference}
-    write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"))
-    if not is_quiet(options):
-        print("\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)]))
 
 
 COMMAND = Command(

@@ -65,8 +65,7 @@ def read_devices(file: Path) -> Devices:
     """Devices of a file, or of standard input for ``-``.
 
     It is JSON if its name ends in ``.json`` or, with another name than ``.csv``, it begins with a bracket; else CSV.
-    ``ValueError`` for a file that can't be read, or a missing, unknown or bad value: one sentence with the file, the
-    row, counted from 1 without the header, the column, what is expected and the value.
+    ``ValueError`` names the file, the row, counted from 1 without the header, the column, and what is expected.
     """
     where = "stdin" if file == STDOUT else str(file)
     text = _text(file, where)

@@ -62,10 +62,7 @@ def answer(name: str, query: str, places: Places) -> dict[str, Any]:
 
 
 def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
-    """Return the numbers that the page shows for a link, as "/landscape?num_users=8".
-
-    ``scenario_file`` is the file that the link may name. ``ValueError`` or ``TypeError`` for a bad link.
-    """
+    """Return the numbers that the page shows for a link, as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
     parts = urlsplit(link)
     view = _view(parts.path.strip("/"))
     places = Places(None if scenario_file is None else Path(scenario_file))

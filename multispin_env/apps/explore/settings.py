@@ -179,10 +179,7 @@ class SystemSettings:
 
     @classmethod
     def start(cls, places: Places) -> Self:
-        """What a page begins with: the user's own scenario file as it is, or the defaults.
-
-        A bad file is refused, or one with more devices or bandwidth than a page shows.
-        """
+        """What a page begins with: the user's own scenario file, if the page can show it as it is, or the defaults."""
         if places.scenario_file is None:
             return cls()
         own = places.scenario(str(places.scenario_file))

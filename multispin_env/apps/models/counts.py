@@ -58,10 +58,8 @@ class RateEstimate(NamedTuple):
 def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
     """Read a log of counts, of tasks in the order in which they come first.
 
-    It is a ``.csv`` file with a header and the columns ``request`` (any name), ``task`` (any name), ``drafted`` and
-    ``accepted`` (tokens, accepted ≤ drafted), a row for each round; others are not read. Rounds without a draft say
-    nothing. ``ValueError`` for a file that cannot be read or holds anything else, or a task without a drafted token; it
-    names the line, counted from 1 with the header, and the field.
+    A ``.csv`` file with the columns ``request``, ``task``, ``drafted`` and ``accepted`` (tokens), a row for each round.
+    Rounds without a draft say nothing. ``ValueError`` names the line, counted from 1 with the header, and the field.
     """
     try:
         content = read_file(path, LARGEST_FILE, ".csv")

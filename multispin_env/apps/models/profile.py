@@ -142,10 +142,7 @@ SIZE = (7.0, 4.6)  # of the picture of a profile, in inches
 
 
 def draw_profile(profile: Profile, figure: Any) -> None:
-    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size.
-
-    Axes are logarithmic where tokens span more than three powers of ten, as in profiles from tables.
-    """
+    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size."""
     axes = figure.subplots()
     sizes = [cell.tokens for cell in profile.cells]
     batches = sorted({cell.batch for cell in profile.cells})
@@ -162,7 +159,7 @@ def draw_profile(profile: Profile, figure: Any) -> None:
     axes.plot([], [], color=BLACK, linewidth=1.2, label="the law")
     axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")
     axes.set_ylabel("verification (ms)")
-    if max(sizes) > 1_000 * min(sizes):
+    if max(sizes) > 1_000 * min(sizes):  # as in profiles from tables
         axes.set(xscale="log", yscale="log")
     else:
         axes.set_ylim(bottom=0.0)

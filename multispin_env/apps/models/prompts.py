@@ -29,10 +29,7 @@ class Prompts:
     digest: str  # SHA-256 of the file, in hexadecimal digits
 
     def encode(self, model: "Model", room: int, raw: bool = False, context: int | None = None) -> list[list[int]]:
-        """Tokens of each prompt, after which so many as ``room`` still fit in the context (default: the model's).
-
-        ``ValueError`` for a prompt without a token or with too many; it names the line.
-        """
+        """Tokens of each prompt; ``ValueError``, with its line, unless ``room`` more fit in the context."""
         limit = (model.context if context is None else context) - room
         encoded = []
         for text, line in zip(self.texts, self.lines, strict=True):
@@ -50,11 +47,10 @@ class Prompts:
 
 
 def read_prompts(path: str | PathLike[str]) -> Prompts:
-    """Read prompts.
+    """Read prompts: a ``.txt`` file has one on each line, a ``.jsonl`` file a row with ``prompt``, perhaps ``task``.
 
-    From a ``.txt`` file with a prompt on each line, or a ``.jsonl`` file with a row ``{"prompt": TEXT}`` on each line,
-    which may have a ``"task"``; other keys are not read. Both in UTF-8. Empty lines at the end do not count.
-    ``ValueError`` if the file can't be read, holds no prompt, an empty one, or a bad row; it names the line.
+    Empty lines at the end do not count. ``ValueError`` if the file can't be read, has no prompt, an empty one, or a bad
+    row; it names the line.
     """
     path = Path(path)
     suffix = path.suffix.lower()

@@ -39,10 +39,7 @@ T = TypeVar("T")
 
 
 def systems_and_models() -> tuple[list[str], list[str]]:
-    """Names of GPUs with tables, and of models, of which a GPU may lack some.
-
-    ``ImportError`` names the extra where the package is missing.
-    """
+    """Names of GPUs with tables, and of models, of which a GPU may lack some."""
     common, database = _sdk("common"), _sdk("perf_database")
     found = database.get_supported_databases()
     return sorted(system for system in found if found[system].get(_BACKEND)), sorted(common.DefaultHFModels)
@@ -68,10 +65,7 @@ class Machine(NamedTuple):
 
 
 class StepTimes:
-    """Times of a model's steps on a machine.
-
-    ``ValueError`` for an unknown machine or model, with the nearest name, or where the tables lack this model there.
-    """
+    """Times of a model's steps on a machine; ``ValueError`` for an unknown one of them, or without tables of both."""
 
     def __init__(self, machine: Machine, model: str) -> None:
         systems, models = systems_and_models()

@@ -75,12 +75,8 @@ def states_of(scale: Scale, scenario: Scenario) -> States:
     return States.draw(scenario, scale.states, scale.seed)
 
 
+@lru_cache(maxsize=128)
 def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
     """Goodput (n,) in tokens/s of the six systems of `LABELS`; the optimum is certified. Computed once a run."""
-    return dict(_scores(scale.seed, scale.states, scenario))
-
-
-@lru_cache(maxsize=128)
-def _scores(seed: int, size: int, scenario: Scenario) -> dict[str, FloatArray]:
-    states = States.draw(scenario, size, seed)
+    states = states_of(scale, scenario)
     return {name: states.values(name) for name in LABELS}
