@@ -242,9 +242,8 @@ def _run(options: argparse.Namespace) -> int | None:
     finally:  # after Ctrl-C too
         if found:
             rows = [CapacityRow.of(name, one) for name, one in found.items()]
-            write_tables(options, rows, _about(options, scenario, found))
-            if not is_quiet(options):
-                print(f"\n{aligned(*_capacity_cells(rows))}")
+            text = f"\n{aligned(*_capacity_cells(rows))}"
+            write_tables(options, rows, _about(options, scenario, found), text)
     return print_errors(options, errors)
 
 

@@ -22,7 +22,6 @@ from multispin_env.apps.terminal.output import (
     Tally,
     add_table_options,
     check_outputs,
-    is_quiet,
     made_by,
     print_errors,
     write_tables,
@@ -102,9 +101,8 @@ def _run(options: argparse.Namespace) -> int | None:
     if stats:
         found = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
         chosen = {"metric": found.metric, "reference": found.reference}
-        write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"))
-        if not is_quiet(options):
-            print("\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)]))
+        text = "\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)])
+        write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"), text)
     return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
 
 

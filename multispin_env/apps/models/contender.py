@@ -1,13 +1,9 @@
 """Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised.
 
-If a request accepts each drafted token with the same probability α, independently, then the first l are all accepted
-with probability α^l. So a round of L drafted tokens gives E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts] (ours),
-given the counts of the request so far. With a prior Beta(a, b), A accepted tokens and F refusals the posterior is
-Beta(a + A, b + F), and E[α^l | counts] = Π_{i<l} (a + A + i) / (a + b + A + F + i). Without a spread it is α^l, and the
-sum is [MS] (12). A request that gets at most R more tokens gives E[min(N, R)]: the sum ends at l = R − 1.
-
-Where devices draft ahead, chains grow by the scenario's clock, with its law of verification: so what is drafted and
-decided follows from the seed, whatever else this machine does.
+A round of L drafted tokens gives E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts] (ours, see
+docs/evidence/your-own-models.md), given the counts of the request so far. One that gets at most R more tokens gives
+E[min(N, R)]: the sum ends at l = R − 1. Where devices draft ahead, chains grow by the scenario's clock, with its law of
+verification: so what is drafted and decided follows from the seed, whatever else this machine does.
 """
 
 from collections.abc import Callable

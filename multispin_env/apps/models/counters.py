@@ -83,11 +83,6 @@ class EngineCounts:
         return low, high
 
     @property
-    def lengths_differ(self) -> bool:
-        """Whether drafts are shorter than the positions that are counted, by more than 1 % on average."""
-        return self.drafted < 0.99 * len(self.accepted)
-
-    @property
     def surprise(self) -> float:
         """Probability of rates by position that differ so much, if each token has one rate.
 
@@ -112,7 +107,7 @@ class EngineCounts:
         """Sentences on what the rate does not say."""
         if not self.drafts:
             return [f"{self.task}: no interval, as a mean without a count of drafts does not say how sure it is"]
-        if self.lengths_differ:
+        if self.drafted < 0.99 * len(self.accepted):  # drafts differ in length
             return [
                 f"{self.task}: drafts have {self.drafted:.2f} tokens on average and up to {len(self.accepted)}; α is "
                 "that of drafts of the mean length, somewhat too low, and rates by position can't be compared"

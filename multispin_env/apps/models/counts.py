@@ -1,8 +1,7 @@
-"""Acceptance rates: of a server's log of counts, and of a record.
+"""Acceptance rates: of a server's log of counts, and of a record; docs/reference/real-models.md says what they mean.
 
-A round of L drafted tokens that accepts a has the likelihood α^a (1 − α)^{[a < L]}: a run that reaches the end of its
-draft is censored. So the accepted tokens A and the rounds with a refusal F say all that the log knows of one rate, and
-the likeliest is A / (A + F) (ours).
+The accepted tokens A and the rounds with a refusal F say all that a log knows of one rate, whose likeliest value is
+A / (A + F) (ours): a run that reaches the end of its draft is censored.
 """
 
 import csv
@@ -259,7 +258,6 @@ class _TaskSummary:
 
     @property
     def worst(self) -> _RoundTokens:
-        """Where the formula is off most."""
         return max(self.rounds, key=lambda one: abs(one.off))
 
     def to_dict(self) -> dict[str, Any]:
@@ -296,11 +294,12 @@ def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: B
 
 def tasks_of(rows: Sequence[_TaskSummary]) -> tuple[Task, ...]:
     """Tasks of a scenario: α, and its standard deviation between prompts."""
-    return tuple(Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in of_tasks(rows))
+    return tuple(
+        Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in _of_tasks(rows)
+    )
 
 
-def of_tasks(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
-    """The rows of single tasks."""
+def _of_tasks(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
     return rows[:-1] if len(rows) > 1 else rows
 
 
@@ -337,7 +336,7 @@ def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
 
 def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> None:
     """Write ``stem.png``: for each task the tokens a round against the formula; then β by place, and α by prompt."""
-    shown = of_tasks(rows)[: len(COLOURS)]
+    shown = _of_tasks(rows)[: len(COLOURS)]
     panels = len(shown) + 2
     height = -(-panels // _SUMMARY_COLUMNS)
 

@@ -157,8 +157,8 @@ def _check_device(device: str) -> None:
     try:
         th.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"device: expected one that torch can use here, as cpu, got {device!r} ({reason})") from None
+        got = f"{device!r} ({_cause(error)})"
+        raise ValueError(f"device: expected one that torch can use here, as cpu, got {got}") from None
 
 
 @contextmanager

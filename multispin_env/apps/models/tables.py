@@ -6,9 +6,8 @@ the kernels of a step of K (L + 1) sequences, but it reads the context of K sequ
 
     step(K (L + 1), no context) + step(K, context) − step(K, no context).
 
-The package has an option for several tokens at a time, ``nextn``. It is for models with heads that predict them: it
-adds layers, and reads the context once for each token, so that passes of long drafts come out up to twice as long.
-Layers with a state instead of a context (Qwen3.5) are charged for each token, here as there.
+The package's own option for several tokens, ``nextn``, reads the context once for each of them: passes of long drafts
+would come out up to twice as long. Layers with a state instead of a context (Qwen3.5) are charged for each token.
 """
 
 import logging

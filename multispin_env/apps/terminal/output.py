@@ -240,12 +240,14 @@ def is_quiet(options: Namespace) -> bool:
     return STDOUT in (options.json, options.csv)
 
 
-def write_tables(options: Namespace, rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> None:
-    """Write what `add_table_options` asks for; ``about`` is for JSON."""
+def write_tables(options: Namespace, rows: "Sequence[DataclassInstance]", about: Mapping[str, Any], shown: str) -> None:
+    """Write what `add_table_options` asks for, ``about`` to JSON; print what is ``shown`` unless `is_quiet`."""
     if options.json is not None:
         write_output(f"{to_json(rows, about)}\n", options.json)
     if options.csv is not None:
         write_output(to_csv(rows), options.csv)
+    if not is_quiet(options):
+        print(shown)
 
 
 def write_output(text: str, file: Path) -> None:
