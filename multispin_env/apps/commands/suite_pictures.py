@@ -16,7 +16,6 @@ _LOOKS = [
     {"linestyle": line, "color": colour}
     for line, colour in product(("-", "--", ":"), (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK))
 ]
-"""Of methods, in the order of the table."""
 
 _SHOWN = (-0.1, 1.1)  # scores that are drawn; worse and better ones are cut off
 

@@ -44,12 +44,10 @@ _TITLES = {
     "share_missed": "share missed",
     **{f"{time}_p{part}": f"{time.upper()} p{part} (s)" for time in ("ttft", "tpot", "e2el") for part in (50, 99)},
 }
-"""What is said of an episode, in words."""
 
 SERVED = tuple(_TITLES)[1:]  # what is said of the first episode only where requests end
 
 _COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifying", "refused")
-"""Of the timelines, those of all pictures."""
 
 
 @dataclass(frozen=True)

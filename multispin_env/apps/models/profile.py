@@ -27,6 +27,7 @@ class Profile:
     server: Server
     cells: Sequence[PassCell]  # verifications that were measured, by batch and length
     passes: Passes  # of these and of `DRAFTED`
+    context: int = 0  # tokens of each draft in the cells, where the law has a time for them
 
     @cached_property
     def measured(self) -> FloatArray:
@@ -42,7 +43,7 @@ class Profile:
     @property
     def time_per_draft(self) -> float:
         """Seconds that each draft of a cell adds besides its tokens."""
-        return self.server.time_per_draft
+        return self.server.time_per_draft + self.server.context_time * self.context
 
     @property
     def errors(self) -> FloatArray:

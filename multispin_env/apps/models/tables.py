@@ -101,13 +101,7 @@ class StepTimes:
 class TableProfile(Profile):
     """A server from tables."""
 
-    drafting: Fit | None  # T_srv by requests
-    context: int  # tokens of each draft in the cells
-
-    @property
-    @override
-    def time_per_draft(self) -> float:
-        return self.server.context_time * self.context
+    drafting: Fit | None = None  # T_srv by requests
 
     @override
     def in_words(self) -> str:
@@ -168,7 +162,7 @@ def table_profile(
         by="context_time",
         draft_pieces=() if drafting is None else drafting.pieces,
     )
-    return TableProfile(server, cells, passes, drafting, context)
+    return TableProfile(server, cells, passes, context, drafting)
 
 
 def _package() -> str:

@@ -178,14 +178,18 @@ def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title:
     *timelines, below = figure.subplots(len(contenders) + 1, 1, height_ratios=ratios)
     end = max(sum(one.measured_time for one in contender.rounds[:_SHOWN]) for contender in contenders)
     for axes, contender in zip(timelines, contenders, strict=True):
-        begun = np.cumsum([0.0, *(one.measured_time for one in contender.rounds[:-1])])
-        _draw_rounds(axes, contender.rounds[: min(int((begun < end).sum()), _MOST_SHOWN)])
+        _draw_rounds(axes, _begun_before(end, contender.rounds))
         axes.set_xlim(0.0, end / MS)
         axes.set_title(f"{contender.name}, from the first round on", loc="left")
     timelines[-1].set_xlabel("time (ms)")
     timelines[-1].legend(*timelines[0].get_legend_handles_labels(), **_BESIDE)
     _draw_goodput(below, contenders)
     figure.suptitle(title, fontsize=10)
+
+
+def _begun_before(end: float, rounds: Sequence[LiveRound]) -> Sequence[LiveRound]:
+    begun = np.cumsum([0.0, *(one.measured_time for one in rounds[:-1])])
+    return rounds[: min(int((begun < end).sum()), _MOST_SHOWN)]
 
 
 def _colour(rgb: tuple[int, int, int]) -> tuple[float, ...]:
