@@ -316,8 +316,7 @@ class Sequences:
 
     def __init__(self, model: Model, rows: int, vocabulary_size: int) -> None:
         self.model, self.vocabulary_size = model, vocabulary_size
-        self.length: IntArray = np.zeros(rows, dtype=np.int64)
-        """Tokens of each row that have been read, (rows,)."""
+        self.length: IntArray = np.zeros(rows, dtype=np.int64)  # tokens of each row that have been read, (rows,)
         self._places = _PassPlaces()
         layers = [_PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
         self._cache = Cache(layers=layers)

@@ -69,14 +69,10 @@ class EmulatedDevices:
         self._prompts, self._task, self._order = prompts, task, order
         self._most_tokens, self._room = most_tokens, pair.context - longest
         self.texts: list[list[int]] = [[] for _ in range(num_users)]
-        self.number: IntArray = np.full(num_users, -1)
-        """Request of each device, (K,), counted from 0."""
-        self.age: IntArray = np.zeros(num_users, dtype=np.int64)
-        """Rounds that it is old, (K,)."""
-        self.task: IntArray = np.zeros(num_users, dtype=np.int64)
-        """Its task, (K,)."""
-        self.left: IntArray = np.zeros(num_users, dtype=np.int64)
-        """Tokens that it may still get, (K,)."""
+        self.number: IntArray = np.full(num_users, -1)  # request of each device, (K,), counted from 0
+        self.age: IntArray = np.zeros(num_users, dtype=np.int64)  # rounds that it is old, (K,)
+        self.task: IntArray = np.zeros(num_users, dtype=np.int64)  # its task, (K,)
+        self.left: IntArray = np.zeros(num_users, dtype=np.int64)  # tokens that it may still get, (K,)
         self.begin(np.arange(num_users))
 
     def unread(self, kept: Sequences, device: int) -> list[int]:
