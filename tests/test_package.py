@@ -64,8 +64,6 @@ ASKED_FOR = {
     "add_options": "of every command, by `Command`",
     "run": "of every command, by `Command`",
     "compute": "of every view, by `PageView`",
-    "draw": "of every view, by `PageView`",
-    "as_python": "of every view, by `PageView`",
     "as_command": "of every view, by `PageView`",
 }
 """Names that many modules have because what they are handed to has a field of that name."""

@@ -68,7 +68,8 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         start = perf_counter()
         one = contender.step()
         whole.append(perf_counter() - start)
-        own.append(whole[-1] - one.drafting_here - one.measured_pass - one.accepting - one.prompts_here - one.deciding)
+        models = one.played.drafting_time + one.played.pass_time + one.played.accepting_time + one.played.prompt_time
+        own.append(whole[-1] - models - one.deciding)
     return float(np.median(whole)), float(np.median(own))
 
 

@@ -17,7 +17,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.names import make_controller
@@ -25,8 +25,7 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import admit_all, admitted
 from multispin_env.scenario import Scenario
 
-_Work = Callable[[Any], Any]
-"""A function of a module, which can be pickled, of one task."""
+_Work = Callable[[Any], Any]  # A function of a module, which can be pickled, of one task
 
 
 class Stopped(KeyboardInterrupt):
@@ -46,47 +45,25 @@ class TaskResult:
     error: str = ""  # the traceback, or why it could not be done; empty if it did not fail
 
 
-_KILLED = "its worker was killed, perhaps for lack of memory\n"
-"""Error of a task."""
+_KILLED = "its worker was killed, perhaps for lack of memory\n"  # error of a task
 
 
-class Executor(Protocol):
-    """Does tasks, in any order."""
+@dataclass(frozen=True)
+class Serial:
+    """Does tasks in their order; ``width`` is how many run at a time, as far as it is known."""
 
-    @property
-    def width(self) -> int:
-        """How many tasks run at a time, as far as it is known."""
-        ...
+    width: int = 1
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """Outcomes as they come, one for each task; raises `Stopped` after a signal, and if a task raises it.
 
         ``work`` touches nothing that others can see, and returns all that is to be kept; tasks can be pickled.
         """
-        ...
-
-
-@dataclass(frozen=True)
-class Serial:
-    """Does tasks in their order.
-
-    Examples
-    --------
-    >>> from multispin_env.apps.executors import Serial
-    >>> [result.value for result in Serial().results(abs, [-1, 2])]
-    [1, 2]
-    """
-
-    width: int = 1
-
-    def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """See `Executor.results`."""
         for index, task in enumerate(tasks):
             yield _attempt(work, index, task)
 
 
 def _attempt(work: _Work, index: int, task: Any) -> TaskResult:
-    """Do a task, and catch its errors."""
     try:
         return TaskResult(index, work(task))
     except (Exception, SystemExit):  # of one task: the others go on
@@ -141,7 +118,7 @@ class Processes:
         check_integer("workers", self.width, 1)
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """See `Executor.results`. The task of a process that is killed is a failure; the other processes go on."""
+        """See `Serial.results`. The task of a process that is killed is a failure; the other processes go on."""
         left, doing, work = enumerate(tasks), dict[Connection, int](), _elsewhere(work)
         with on_signals(stop), _workers(min(self.width, len(tasks))) as idle:
             while True:
@@ -206,7 +183,6 @@ def _workers(count: int) -> Iterator[list[Connection]]:
 
 
 def _serve(pipe: Connection, folder: str) -> None:
-    """Do what comes through the pipe, until the parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows can't block it
     end_with_parent()
     tempfile.tempdir = folder
@@ -262,17 +238,11 @@ def _starting() -> Iterator[None]:
 class Cluster:
     """Does tasks on a Ray cluster, one CPU each; a task whose node or worker is lost is begun anew, up to three times.
 
-    Parameters
-    ----------
-    address
-        As `ray.init` takes it; ``"local"`` starts Ray on this machine. Where this process is connected to a cluster
-        already, that is used as it is.
-    packages
-        Names of packages whose code is sent to the nodes. What these import must be installed there.
+    Where this process is connected to a cluster already, that is used as it is.
     """
 
-    address: str = "local"
-    packages: tuple[str, ...] = ("multispin_env",)
+    address: str = "local"  # as `ray.init` takes it; this starts Ray on this machine
+    packages: tuple[str, ...] = ("multispin_env",)  # whose code is sent to the nodes; what they import must be there
 
     @property
     def width(self) -> int:
@@ -280,7 +250,7 @@ class Cluster:
         return int(_ray(self).cluster_resources().get("CPU", 1))
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """See `Executor.results`; ``ImportError`` where Ray is not installed."""
+        """See `Serial.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=3)(_answer)
         work = _elsewhere(work)
@@ -314,7 +284,6 @@ def _received(ray: Any, reference: Any, index: int) -> TaskResult | Stopped:
 
 
 def _ray(cluster: Cluster) -> Any:
-    """The module, connected."""
     try:
         ray: Any = importlib.import_module("ray")
     except ModuleNotFoundError:
@@ -326,6 +295,9 @@ def _ray(cluster: Cluster) -> Any:
     return ray
 
 
+Executor = Serial | Processes | Cluster
+
+
 def _decided(name: str, scenario: Scenario, options: Mapping[str, Any], state: SystemState) -> Decision:
     return make_controller(name, scenario, **options)(state)
 
@@ -333,37 +305,12 @@ def _decided(name: str, scenario: Scenario, options: Mapping[str, Any], state: S
 def decide(
     executor: Executor, name: str, scenario: Scenario, state: SystemState, *, chunk: int = 5000, **options: Any
 ) -> Decision:
-    """Let a controller decide for many states, so many of them in each task (ours).
+    """Let a controller decide for many states (n, K), a ``chunk`` of them in each task (ours).
 
-    Parameters
-    ----------
-    executor
-        As ``Processes(4)``.
-    name, scenario, options
-        Of `make_controller`; a controller that draws numbers would draw the same in each task.
-    state
-        Arrays (n, K).
-    chunk
-        States of a task; by default about a second for the certified optimum at K = 20.
-
-    Returns
-    -------
-    Decision
-        Arrays (n, K), the same as of the controller itself; a `CertifiedDecision` with ``certify``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `make_controller`, for a bad chunk, or with the last line of what went wrong in a task.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.apps.executors import Serial, decide
-    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
-    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
-    >>> decide(Serial(), "optimal", scenario, state, chunk=2).draft_length.shape
-    (5, 3)
+    ``options`` are those of `make_controller`; a controller that draws numbers would draw the same in each task. By
+    default a task takes about a second for the certified optimum at K = 20. Returns arrays (n, K), the same as of the
+    controller itself; a `CertifiedDecision` with ``certify``. ``ValueError`` or ``TypeError`` as of `make_controller`,
+    for a bad chunk, or with the last line of what went wrong in a task.
     """
     check_integer("chunk", chunk, 1)
     make_controller(name, scenario, **options)  # refuses what it does not take here, not in each task

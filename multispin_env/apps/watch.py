@@ -14,8 +14,7 @@ from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
 from multispin_env.evaluation.contenders import attributed, deciding, native, start
 
-Pixels = NDArray[np.uint8]
-"""A picture, (height, width, 3)."""
+Pixels = NDArray[np.uint8]  # A picture, (height, width, 3)
 
 
 def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
@@ -68,8 +67,7 @@ def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Seque
 
 _Writer = Callable[[Path, Sequence[Callable[[], Pixels]], Sequence[int], float], None]
 
-_WRITERS: Mapping[str, _Writer] = {".gif": write_gif, ".mp4": write_mp4}
-"""By the end of the file's name."""
+_WRITERS: Mapping[str, _Writer] = {".gif": write_gif, ".mp4": write_mp4}  # by the end of the file's name
 
 
 def writer_for(path: Path) -> _Writer:
@@ -81,10 +79,7 @@ def writer_for(path: Path) -> _Writer:
 
 
 def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
-    """Let a contender play one episode to its end, of so many rounds where it does not end by itself.
-
-    Returns what there was to see after each step. With the same seed, contenders meet the same states.
-    """
+    """Views after each step of an episode of a contender, of so many rounds where it does not end by itself."""
     contender = config.contender(name)
     by_itself = config.variant.family.max_episode_steps is None
     steps = None if by_itself else check_integer("rounds", rounds, 1)

@@ -1,8 +1,9 @@
 """``multispin capacity``: the largest load, or the most devices, within limits of the latency of requests."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,7 @@ Requests/s of K devices together; with --rate-per-user, devices, each of which s
 _DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
@@ -68,17 +68,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with a modifier, "
         f"as greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})",
     )
-    _add_level(parser)
-    _add_requests(parser)
-    parser.add_argument("--channel", help=f"one of {', '.join(CHANNELS.names())}, by cycle (default: the scenario's)")
-    parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
-    parser.add_argument(
-        "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
-    )
-    add_table_options(parser)
-
-
-def _add_level(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("--ttft", "time to first token"),
         ("--tpot", "time per token after"),
@@ -91,9 +80,6 @@ def _add_level(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--percent", type=float, default=PERCENT, help=f"of the requests within all limits (default {PERCENT:g})"
     )
-
-
-def _add_requests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arrivals",
         nargs="+",
@@ -113,6 +99,12 @@ def _add_requests(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="requests/s of a device: find how many devices can be served",
     )
+    parser.add_argument("--channel", help=f"one of {', '.join(CHANNELS.names())}, by cycle (default: the scenario's)")
+    parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
+    parser.add_argument(
+        "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
+    )
+    add_table_options(parser)
 
 
 @dataclass(frozen=True)
@@ -151,12 +143,11 @@ class CapacityRow:
         return cls(*head, percent, float(run.tokens_in_time.mean()), float(run.least_served.mean()), *times)
 
 
-HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
+_HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
 
 
-def capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table."""
-    return tuple(title.format(unit=rows[0].unit) for title in HEADER), [_line(row) for row in rows]
+def _capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
+    return tuple(title.format(unit=rows[0].unit) for title in _HEADER), [_line(row) for row in rows]
 
 
 def _line(row: CapacityRow) -> Cells:
@@ -172,7 +163,6 @@ def _line(row: CapacityRow) -> Cells:
 
 
 def _named(option: str, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """A name, and settings behind it."""
     return texts[0], parse_settings(texts[1:], (), option)
 
 
@@ -186,12 +176,11 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}
     if options.rate_per_user is None:
         return Workload.at_load(scenario.autoregressive_goodput / 2.0, **parts)
-    each = check_real("rate_per_user", options.rate_per_user, 0.0, open_low=True)
-    return Workload(rate=each * scenario.num_users, **parts)
+    rate = check_real("rate_per_user", options.rate_per_user, 0.0, open_low=True)
+    return Workload(rate=rate * scenario.num_users, **parts)
 
 
 def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Capacity]) -> dict[str, Any]:
-    """What a table is about, for its JSON file."""
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
     return {
         "scenario": scenario.to_dict(),
@@ -206,10 +195,7 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Cap
 def _search(
     options: argparse.Namespace, scenario: Scenario, workload: Workload, found: dict[str, Capacity]
 ) -> list[ContenderError]:
-    """Find the capacity of each controller, and say it at once unless standard output is for a file's content.
-
-    Returns the errors of those that fail.
-    """
+    """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
     by = "rate" if options.rate_per_user is None else "users"
     chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     names = list(dict.fromkeys(options.controllers))
@@ -222,7 +208,7 @@ def _search(
     with Progress(len(names)) as progress:
         for name in names:
             tried: list[LoadPoint] = []
-            report = _counting(progress.begin(name), tried)
+            report = partial(_report, progress.begin(name), tried)
             try:
                 with attributed(name):
                     found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
@@ -238,18 +224,12 @@ def _search(
     return errors
 
 
-def _counting(progress: Progress, tried: list[LoadPoint]) -> Callable[[LoadPoint], None]:
-    """Keep and report loads that were tried, of which there are seven, more or less."""
-
-    def report(point: LoadPoint) -> None:
-        tried.append(point)
-        progress(min(len(tried), 6), 7)
-
-    return report
+def _report(progress: Progress, tried: list[LoadPoint], point: LoadPoint) -> None:
+    tried.append(point)
+    progress(min(len(tried), 6), 7)  # seven are tried, more or less
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Search and show, after Ctrl-C what was found until then; returns a status if a controller fails."""
+def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     scenario = chosen_scenario(options)
@@ -259,12 +239,11 @@ def run(options: argparse.Namespace) -> int | None:
     found: dict[str, Capacity] = {}
     try:
         errors = _search(options, scenario, _workload(options, scenario), found)
-    finally:
+    finally:  # after Ctrl-C too
         if found:
             rows = [CapacityRow.of(name, one) for name, one in found.items()]
-            write_tables(options, rows, _about(options, scenario, found))
-            if not is_quiet(options):
-                print(f"\n{aligned(*capacity_cells(rows))}")
+            text = f"\n{aligned(*_capacity_cells(rows))}"
+            write_tables(options, rows, _about(options, scenario, found), text)
     return print_errors(options, errors)
 
 
@@ -284,6 +263,6 @@ COMMAND = Command(
         "--ttft 1 --tpot 0.1 --arrivals gamma burstiness=0.25 --lengths geometric mean_output=100",
         "--ttft 1 --tpot 0.1 --rate-per-user 0.05 --arrivals trace --controllers greedy autoregressive",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -22,7 +22,6 @@ from multispin_env.apps.terminal.output import (
     Tally,
     add_table_options,
     check_outputs,
-    is_quiet,
     made_by,
     print_errors,
     write_tables,
@@ -35,12 +34,11 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW, ContenderError, attributed
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
-from multispin_env.evaluation.public import EPISODES, ComparisonTable, chosen_metric, compared, with_reference
+from multispin_env.evaluation.public import EPISODES, chosen_metric, compared, with_reference
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_system_options(parser, "arguments of the environment, values as in Python")
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
     parser.add_argument(
@@ -66,13 +64,12 @@ _Answers = dict[str, EpisodeStats | ContenderError]
 
 
 def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Answers:
-    """Play the same episodes with each contender; returns what it earned, or why it could not."""
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
-            return {name: played(cases, name, progress.begin(name)) for name in names}
+            return {name: _played(cases, name, progress.begin(name)) for name in names}
     found: _Answers = {}
     with Tally(len(names), executor.width) as tally:
-        for result in executor.results(partial(played, replace(cases)), names):  # a copy, without environments
+        for result in executor.results(partial(_played, replace(cases)), names):  # a copy, without environments
             name = names[result.index]
             error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
             found[name] = error or result.value
@@ -80,8 +77,7 @@ def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Ans
     return {name: found[name] for name in names}
 
 
-def played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
-    """Play with the contender of a name; returns its error, where it has one."""
+def _played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
     try:
         with attributed(name):
             return cases.play(name, progress)
@@ -89,8 +85,7 @@ def played(cases: Episodes, name: str, progress: ReportProgress | None = None) -
         return error
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Play, compare and show; returns a status if a contender fails, and shows the others."""
+def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
@@ -104,15 +99,11 @@ def run(options: argparse.Namespace) -> int | None:
     answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:
-        _show(options, cases, compared(cases, stats, reference if reference in stats else next(iter(stats)), metric))
+        found = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
+        chosen = {"metric": found.metric, "reference": found.reference}
+        text = "\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)])
+        write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"), text)
     return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
-
-
-def _show(options: argparse.Namespace, cases: Episodes, found: ComparisonTable) -> None:
-    chosen = {"metric": found.metric, "reference": found.reference}
-    write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"))
-    if not is_quiet(options):
-        print("\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)]))
 
 
 COMMAND = Command(
@@ -126,6 +117,6 @@ COMMAND = Command(
         "--env MultiSpin/Serving-v0 --num-users 8 --set load=0.85",
         "--env MultiSpin/Continuous-v0 --num-users 8 --set acceptance_visible=False",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -24,8 +24,6 @@ _Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of numbers, in the interval from ``low`` to ``high``, and how one becomes the unit of the model."""
-
     low: float
     high: float
     open_low: bool = False
@@ -51,8 +49,7 @@ _NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"),
 
 NAMES = ("name", *_COLUMNS)
 
-LARGEST_FILE = 16 * MIB
-"""Bytes of a file of devices: some hundred thousand rows."""
+LARGEST_FILE = 16 * MIB  # bytes of a file of devices: some hundred thousand rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +65,7 @@ def read_devices(file: Path) -> Devices:
     """Devices of a file, or of standard input for ``-``.
 
     It is JSON if its name ends in ``.json`` or, with another name than ``.csv``, it begins with a bracket; else CSV.
-    ``ValueError`` for a file that can't be read, or a missing, unknown or bad value: one sentence with the file, the
-    row, counted from 1 without the header, the column, what is expected and the value.
+    ``ValueError`` names the file, the row, counted from 1 without the header, the column, and what is expected.
     """
     where = "stdin" if file == STDOUT else str(file)
     text = _text(file, where)
@@ -140,7 +136,6 @@ def _json_records(text: str, where: str) -> list[_Record]:
 
 
 def _check_columns(names: Iterable[str], where: str) -> None:
-    """``ValueError`` for an unknown column, one that stands there twice, or one of a group too few or too many."""
     columns = list(names)
     for name in columns:
         check_name(f"{where}, column", name, NAMES)
@@ -168,7 +163,6 @@ def _devices(records: list[_Record], where: str) -> Devices:
 
 
 def _needed(record: _Record, group: tuple[str, ...], place: str) -> float:
-    """The one number of a group of columns."""
     for name in group:
         if name in record:
             return _checked(record[name], name, place)

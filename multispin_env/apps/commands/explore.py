@@ -17,8 +17,7 @@ unless --host says so.
 """
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="a .toml or .json file beside the presets")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to be reached at (default 127.0.0.1: only from here)"
@@ -31,7 +30,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve_page(options: argparse.Namespace, places: Places) -> None:
-    """Answer until Ctrl-C."""
     from multispin_env.apps.explore.app import make_app
     from multispin_env.apps.explore.serving import is_loopback, listening, run_server
 
@@ -50,8 +48,7 @@ def _serve_page(options: argparse.Namespace, places: Places) -> None:
         run_server(app, at)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Print, or serve."""
+def _run(options: argparse.Namespace) -> None:
     if options.print is not None:
         pprint(view_numbers(options.print, options.scenario), compact=True, sort_dicts=False)
     else:
@@ -61,6 +58,6 @@ def run(options: argparse.Namespace) -> None:
 COMMAND = Command(
     _DESCRIPTION,
     ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/landscape?num_users=8'"),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -52,12 +52,10 @@ devices draft on while their drafts are sent and verified: by the scenario's clo
 
 _SUFFIXES = (".json", ".csv", ".png")
 
-_FEWEST = 2
-"""Rounds that say anything about a spread."""
+_FEWEST = 2  # rounds that say anything about a spread
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario="llama2")
     parser.add_argument("--num-users", type=int, metavar="K", help="K, number of devices (default: the scenario's)")
@@ -86,7 +84,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _live_scenario(options: argparse.Namespace) -> Scenario:
-    """The scenario of the options; ``ValueError`` for a guess that does not fit the temperature."""
     scenario = chosen_scenario(options)
     fitting = ["shared-seed", "independent"] if options.temperature else ["greedy"]
     if options.draft_ahead is not None:
@@ -158,15 +155,14 @@ class _RoundRecord:
     played: LiveRound
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns of the row."""
         one = self.played
         lists = {
             "request": (one.request, ""),
             "age": (one.age, ""),
             "draft_length": (one.draft_length, ""),
             "bandwidth_hz": (one.bandwidth, ".1f"),
-            "accepted": (one.accepted, ""),
-            "tokens": (one.gained, ""),
+            "accepted": (one.played.accepted, ""),
+            "tokens": (one.played.gained, ""),
             "predicted_tokens": (one.predicted, ".4f"),
             "draft_time": (one.drafting, ".6f"),
             "upload_time": (one.uploading, ".6f"),
@@ -179,18 +175,17 @@ class _RoundRecord:
             **{name: " ".join(format(one, form) for one in values.tolist()) for name, (values, form) in lists.items()},
             "access_time": one.access,
             "predicted_pass": one.predicted_pass,
-            "measured_pass": one.measured_pass,
+            "measured_pass": one.played.pass_time,
             "predicted_round": one.predicted_time,
             "measured_round": one.measured_time,
-            "accepting_time": one.accepting,
-            "drafting_here": one.drafting_here,
-            "prompts_here": one.prompts_here,
+            "accepting_time": one.played.accepting_time,
+            "drafting_here": one.played.drafting_time,
+            "prompts_here": one.played.prompt_time,
             "decide_time": one.deciding,
         }
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Load, play, compare, write and show."""
+def _run(options: argparse.Namespace) -> None:
     check_integer("rounds", options.rounds, _FEWEST)
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
@@ -212,13 +207,11 @@ def run(options: argparse.Namespace) -> int | None:
         played = len(contenders[0].rounds)
         print(f"stopped after {played} of {options.rounds} rounds; they are in {options.out}.*", file=sys.stderr)
         raise ended
-    return None
 
 
 def _write_files(
     contenders: Sequence[LiveContender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair"
 ) -> None:
-    """Write the three files and print the table."""
     lines, hits, scenario = verdict_lines(contenders), hit_lines(contenders), contenders[0].scenario
     as_json, as_csv, _ = files
     deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}
@@ -260,6 +253,6 @@ COMMAND = Command(
         "--scenario mine.toml --target model.gguf --draft-bits 4 --prompts mine.txt --controller optimal+beta "
         "--beside homogeneous --rounds 200 --out live",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

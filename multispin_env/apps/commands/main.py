@@ -14,40 +14,36 @@ from multispin_env.registry import import_own
 _PROGRAM = "multispin"
 
 
-class CommandEntry(NamedTuple):
-    """What is known of a command before it is imported."""
-
+class _Entry(NamedTuple):
     module: str  # its ``COMMAND`` is the `Command`
     summary: str
-    extra: str = ""
-    """Extra of the package that it needs; empty for none."""
-    alias: str = ""
-    """Another way to call it, by a file that calls `run_alias`."""
+    extra: str = ""  # extra of the package that it needs; empty for none
+    alias: str = ""  # another way to call it, by a file that calls `run_alias`
 
 
 _HERE, _AGENTS = "multispin_env.apps.commands.", "agents."
 
 COMMANDS = {
-    "train": CommandEntry(
+    "train": _Entry(
         _AGENTS + "train", "train an agent, then compare it with every controller", "train", "python train.py"
     ),
-    "evaluate": CommandEntry(
+    "evaluate": _Entry(
         _AGENTS + "evaluate", "the table of a saved agent, at home or elsewhere", "train", "python -m agents.evaluate"
     ),
-    "compare": CommandEntry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
-    "suite": CommandEntry(_HERE + "suite", "frozen tasks with known optima, entries and their leaderboard", "suite"),
-    "reproduce": CommandEntry(_HERE + "reproduce", "the paper's figures and claims", "render"),
-    "watch": CommandEntry(_HERE + "watch", "look on while something decides", "render"),
-    "explore": CommandEntry(_HERE + "explore", "a page with sliders, in the browser", "app"),
-    "solve": CommandEntry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
-    "capacity": CommandEntry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
-    "schedule": CommandEntry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
-    "profile": CommandEntry(_HERE + "profile", "how long your models take, as a server for scenarios", "models"),
-    "record": CommandEntry(_HERE + "record", "how often your target model accepts your draft model, by task", "models"),
-    "live": CommandEntry(
+    "compare": _Entry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
+    "suite": _Entry(_HERE + "suite", "frozen tasks with known optima, entries and their leaderboard", "suite"),
+    "reproduce": _Entry(_HERE + "reproduce", "the paper's figures and claims", "render"),
+    "watch": _Entry(_HERE + "watch", "look on while something decides", "render"),
+    "explore": _Entry(_HERE + "explore", "a page with sliders, in the browser", "app"),
+    "solve": _Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
+    "capacity": _Entry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
+    "schedule": _Entry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
+    "profile": _Entry(_HERE + "profile", "how long your models take, as a server for scenarios", "models"),
+    "record": _Entry(_HERE + "record", "how often your target model accepts your draft model, by task", "models"),
+    "live": _Entry(
         _HERE + "live", "real models draft and verify for emulated devices, beside what was predicted", "models"
     ),
-    "export": CommandEntry(
+    "export": _Entry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),
 }
@@ -58,8 +54,7 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"multispin_env {version('multispin_env')}")
 
 
-def _ask(options: Namespace) -> int:
-    """Nothing was asked for: say what can be."""
+def _print_help(options: Namespace) -> int:
     COMMAND.parser(_PROGRAM).print_help(sys.stderr)
     return REFUSED
 
@@ -78,7 +73,7 @@ COMMAND = Command(
         "solve --help",
     ),
     _add_options,
-    _ask,
+    _print_help,
 )
 
 

@@ -59,10 +59,7 @@ def out_file(stem: Path, suffix: str) -> Path:
 
 
 def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
-    """Files of ``--out`` with these ends of their names.
-
-    ``ValueError`` for a stem without a name, or a file that can't be written: before hours are spent on its content.
-    """
+    """Files of ``--out``; ``ValueError`` for one that can't be written: before hours are spent on its content."""
     if stem.name in ("", ".."):
         raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
     check_label("out", stem.name)  # it becomes a name in what is written

@@ -48,12 +48,10 @@ _LOOKED_UP = {"batches": tables.BATCHES, "lengths": tables.LENGTHS, "context": t
 """Defaults of a profile that is measured, and of one from tables."""
 
 _ONLY_MEASURED = {"draft_bits": None, "device": "cpu", "dtype": "float32", "repeats": 5, "seed": 0}
-_ONLY_LOOKED_UP = {"tensor_parallel": 1}
-"""Options with their defaults that only one of them has."""
+_ONLY_LOOKED_UP = {"tensor_parallel": 1}  # options with their defaults that only one of them has
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
     parser.add_argument("--model", dest="target", metavar="NAME", help="another name of --target")
     parser.add_argument(
@@ -75,24 +73,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--context", type=int, metavar="N", help="tokens of each text already read (default 128, with --table 1024)"
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="passes of each cell (default 5)")
-    parser.add_argument(
-        "--pieces", type=int, metavar="J", help="of the law, 1 or 2 (default: 2 where they halve the largest error)"
-    )
     parser.add_argument("--seed", type=int, default=0, help="of the order (default 0)")
     add_out_option(parser, ".toml, .csv and .png", required=False)
 
 
 def _cells(options: argparse.Namespace) -> list[PassCell]:
-    """What is to be verified, by batch and length; ``ValueError`` for what no law can be fitted to."""
     batches = sorted({check_integer("batches", batch, 1) for batch in options.batches})
     lengths = sorted({check_integer("lengths", length, 0) for length in options.lengths})
     cells = [PassCell(VERIFY, batch, length) for batch in batches for length in lengths]
-    check_cells(*sizes_of(cells), options.pieces)
+    check_cells(*sizes_of(cells))
     return cells
 
 
 def _outputs(stem: Path) -> tuple[Path, ...]:
-    """Files to write; ``ValueError`` if one can't be, or is not of this command."""
     files = out_files(stem, _SUFFIXES)
     if files[0].exists():
         try:
@@ -102,15 +95,15 @@ def _outputs(stem: Path) -> tuple[Path, ...]:
     return files
 
 
-def run(options: argparse.Namespace) -> None:
-    """Measure or look up what is missing, fit and show."""
+def _run(options: argparse.Namespace) -> None:
     if options.table == "":
         for what, names in zip(("GPUs", "models"), tables.systems_and_models(), strict=True):
             print(f"{what}: {', '.join(names)}")
         return
     _complete(options)
-    profile = _measured(options) if options.table is None else _looked_up(options)
-    files = out_files(options.out, _SUFFIXES)
+    cells, files = _cells(options), _outputs(options.out)
+    check_matplotlib()
+    profile = (_measured if options.table is None else _looked_up)(options, cells, files[1])
     profile.server.save(files[0])
     save(partial(draw_profile, profile), SIZE, options.out, (files[-1].suffix,))
     print(aligned(HEADER, table_lines(profile)))
@@ -118,7 +111,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _complete(options: argparse.Namespace) -> None:
-    """Give options that are left out their defaults; ``ValueError`` for one that is missing, or of the other kind."""
     for name, expected in (("target", "a model"), ("out", "a name for the files to write")):
         if vars(options)[name] is None:
             raise ValueError(f"{name}: expected {expected}, got none")
@@ -133,29 +125,15 @@ def _complete(options: argparse.Namespace) -> None:
             setattr(options, name, value)
 
 
-def _looked_up(options: argparse.Namespace) -> tables.TableProfile:
-    cells = _cells(options)
-    _, passes_file, _ = _outputs(options.out)
-    check_matplotlib()
-    return tables.table_profile(
-        options.out.name,
-        passes_file,
-        tables.Machine(options.table, options.tensor_parallel),
-        options.target,
-        options.draft,
-        cells,
-        options.context,
-        options.pieces,
-    )
+def _looked_up(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
+    machine, models = tables.Machine(options.table, options.tensor_parallel), (options.target, options.draft)
+    return tables.table_profile(options.out.name, passes_file, machine, *models, cells, options.context)
 
 
-def _measured(options: argparse.Namespace) -> Profile:
-    cells = _cells(options)
+def _measured(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
     context = check_integer("context", options.context, 1)
     repeats = check_integer("repeats", options.repeats, 1)
     rng = np.random.default_rng(check_integer("seed", options.seed, 0))
-    _, passes_file, _ = _outputs(options.out)
-    check_matplotlib()
     pair = load_pair(options)
     longest = context + max(*(cell.length + 1 for cell in cells), DRAFTED.length)
     if longest > pair.context:
@@ -173,7 +151,7 @@ def _measured(options: argparse.Namespace) -> Profile:
         watch = Stopwatch(pair, max(cell.batch for cell in cells), context, rng)
         with Progress(1) as progress:
             measure(wanted, passes, repeats, rng, watch, progress.begin("passes"))
-    return make_profile(options.out.name, cells, passes, setting, options.pieces)
+    return make_profile(options.out.name, cells, passes, setting)
 
 
 COMMAND = Command(
@@ -185,6 +163,6 @@ COMMAND = Command(
         "--table h100_sxm --model Qwen/Qwen3-32B --tensor-parallel 4 --draft Qwen/Qwen3-0.6B --out mine-server",
         "--table",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

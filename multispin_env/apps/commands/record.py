@@ -69,18 +69,15 @@ tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the
 Without models there are rates and no record: with --from-counts of each task, from a log of drafted and accepted
 tokens; with --counters from metrics pages of vLLM or SGLang, one a task; with --acceptance-length one for all."""
 
-_PACKAGED = "packaged"
-"""Name of the package's record, where the name of a file may stand."""
+_PACKAGED = "packaged"  # name of the package's record, where the name of a file may stand
 
 _SOURCES = ("prompts", "from_counts", "counters", "acceptance_length", "read")
 """Options of which one says where the rates come from."""
 
-RATES = ("from_counts", "counters", "acceptance_length")
-"""Those of them that make no record."""
+RATES = ("from_counts", "counters", "acceptance_length")  # those of them that make no record
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
     add_prompt_options(parser, required=False)
     parser.add_argument(
@@ -119,7 +116,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _scenario(options: argparse.Namespace) -> Scenario:
-    """What the scenario of the record is based on, with the law and the draft time of the server."""
     chosen = {"total_bandwidth": options.total_bandwidth, "server": options.server}
     given = {name: value for name, value in chosen.items() if value is not None}
     scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**given)
@@ -128,7 +124,6 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse what can't be done, before anything is read or loaded."""
     given = [name for name in _SOURCES if vars(options)[name] is not None]
     if len(given) != 1:
         *most, last = (f"--{name.replace('_', '-')}" for name in _SOURCES)
@@ -152,26 +147,23 @@ def _check(options: argparse.Namespace) -> None:
             check_matplotlib()
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Record, read or count, and show."""
+def _run(options: argparse.Namespace) -> int | None:
     _check(options)
     scenario = _scenario(options)
+    if options.prompts is not None:
+        return _record(options, scenario)
     if options.from_counts is not None:
         _count(options, scenario)
-        return None
-    if options.counters is not None or options.acceptance_length is not None:
-        _count_engines(options, scenario)
-        return None
-    if options.read is not None:
+    elif options.read is not None:
         path = None if options.read == _PACKAGED else Path(options.read)
         records = load_records(path)
         _show(options, scenario, records, load_overlap(path, records), _names(options, scenario, records))
-        return None
-    return _record(options, scenario)
+    else:
+        _count_engines(options, scenario)
+    return None
 
 
 def _names(options: argparse.Namespace, scenario: Scenario, records: Records) -> Sequence[str]:
-    """Names of a record's tasks: those of the scenario's file if one is given."""
     if options.scenario is not None and options.scenario not in SCENARIOS.names():
         names = [task.name for task in scenario.tasks]
         check_integer("tasks of the scenario", len(names), records.num_tasks, records.num_tasks)
@@ -182,7 +174,6 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
 
 
 def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
-    """Record all groups that are not done yet; returns a status where a signal asks for an end."""
     prompts = read_prompts(options.prompts)
     count = len(prompts.texts)
     if count * options.tokens > MOST_PLACES:
@@ -272,11 +263,9 @@ def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]
     return records, places.overlap[chosen].astype(np.float64)
 
 
-def _about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
-    return {"scenario": scenario.to_dict(), **made_by(options)}
-
-
-def _write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
+def _write(options: argparse.Namespace, scenario: Scenario, rows: list[dict[str, Any]]) -> None:
+    scenario.save(out_file(options.out, ".toml"))
+    content = {"about": {"scenario": scenario.to_dict(), **made_by(options)}, "rows": rows}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(out_file(options.out, ".json"), f"{text}\n".encode())
 
@@ -288,13 +277,10 @@ def _show(
     overlap: FloatArray | None,
     names: Sequence[str],
 ) -> None:
-    """Write all files of a record, and print its tables."""
     rows = summarise(records, overlap, names)
     if options.out is not None:
-        scenario = scenario.replace(tasks=tasks_of(rows))
         write_atomically(out_file(options.out, ".npz"), record_file(records, overlap))
-        scenario.save(out_file(options.out, ".toml"))
-        _write_json(options, {"about": _about(options, scenario), "rows": [row.to_dict() for row in rows]})
+        _write(options, scenario.replace(tasks=tasks_of(rows)), [row.to_dict() for row in rows])
         draw_summary(rows, records, options.out)
     print(aligned(*task_cells(rows)))
     print("\ntokens a round along the record, and how far E[N | L] at the prompts' α is off:\n")
@@ -304,29 +290,25 @@ def _show(
 
 
 def _count(options: argparse.Namespace, scenario: Scenario) -> None:
-    """Rates from a log of counts: table, scenario and summary."""
-    counts = read_counts(options.from_counts)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    found = [estimate(one, rng) for one in counts]
+    found = [(counts, estimate(counts, rng)) for counts in read_counts(options.from_counts)]
     tasks = tuple(
-        Task(name=one.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests)
-        for one, rate in zip(counts, found, strict=True)
+        Task(name=one.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests) for one, rate in found
     )
     rows = [
         {"task": one.task, "requests": len(one.hits), "rounds": one.rounds, "drafted": one.drafted} | rate._asdict()
-        for one, rate in zip(counts, found, strict=True)
+        for one, rate in found
     ]
-    _write_rates(options, scenario, tasks, rows)
+    _write(options, scenario.replace(name=options.out.name, tasks=tasks), rows)
     header = (
         *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
         *("mean over requests", "± requests"),
     )
-    lines = [_count_line(one, rate) for one, rate in zip(counts, found, strict=True)]
-    print(f"{aligned(header, lines)}\n\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
+    print(aligned(header, [_count_line(*pair) for pair in found]))
+    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
 
 
 def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
-    """A line of the table of rates from counts."""
     numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
     plain, over_requests = f"{rate.low:.4f} to {rate.high:.4f}", (rate.low_over_requests, rate.high_over_requests)
     spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
@@ -335,7 +317,6 @@ def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
 
 
 def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
-    """Rates from what engines report: table, scenario and summary."""
     if options.counters is None:
         found = [EngineCounts(ALL, options.acceptance_length, options.drafted)]
     else:
@@ -345,7 +326,7 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
         raise ValueError(f"counters: expected files of different names, which become the tasks', got {names}")
     tasks = tuple(Task(name=one.task, acceptance_rate=one.rate) for one in found)
     rows = [asdict(one) | {"rate": one.rate, "interval": one.interval} for one in found]
-    _write_rates(options, scenario, tasks, rows)
+    _write(options, scenario.replace(name=options.out.name, tasks=tasks), rows)
     header = ("task", "drafts", "tokens drafted", "tokens a step", "α", "95 % if all are equal")
     lines = [
         (
@@ -364,15 +345,6 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
     print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
 
 
-def _write_rates(
-    options: argparse.Namespace, scenario: Scenario, tasks: tuple[Task, ...], rows: list[dict[str, Any]]
-) -> None:
-    """Write the scenario with these tasks, and all numbers."""
-    scenario = scenario.replace(name=options.out.name, tasks=tasks)
-    scenario.save(out_file(options.out, ".toml"))
-    _write_json(options, {"about": _about(options, scenario), "rows": rows})
-
-
 COMMAND = Command(
     _DESCRIPTION,
     (
@@ -383,6 +355,6 @@ COMMAND = Command(
         "--acceptance-length 2.9 --drafted 4 --out mine",
         f"--read {_PACKAGED}",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -20,8 +20,7 @@ from multispin_env.files import make_folder, read_json, write_text
 from multispin_env.registry import FIGURES
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these figures (default: all; --list names them)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the files (default results)")
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"of the states (default {HELD_OUT_SEED})")
@@ -32,8 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(parser, "settings of figures", parts=False)
 
 
-def command(name: str, options: argparse.Namespace) -> str:
-    """Return the command that repeats one figure, however this one was called."""
+def _command(name: str, options: argparse.Namespace) -> str:
     parts = [f"{options.program} --only {name}"]
     parts += ["--quick"] if options.quick else []
     parts += [] if options.seed == HELD_OUT_SEED else ["--seed", str(options.seed)]
@@ -41,17 +39,14 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 
 _Table = tuple[Cells, list[Cells]]
-"""Header and lines."""
 
-_UNFINISHED = "unfinished.json"
-"""File with the figures of a run that was stopped, and their tables."""
+_UNFINISHED = "unfinished.json"  # file with the figures of a run that was stopped, and their tables
 
 _DRAWN, _QUICK_PART = 0.7, 0.02
 """CPU seconds that it takes to draw a figure, and the part of a full run's rows that those of a quick one take."""
 
 
 def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) -> list[Any]:
-    """Rows of a figure for one of its settings."""
     rows, setting = task
     return rows(scale, setting)
 
@@ -59,7 +54,6 @@ def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) 
 def _computed(
     specs: Mapping[str, FigureSpec], scale: Scale, executor: Executor, progress: Progress
 ) -> Iterator[tuple[str, list[Any]]]:
-    """Names of figures and their rows, each as soon as it has all; ``ValueError`` with what went wrong with one."""
     places = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
     left = Counter(name for name, _ in places)
     costs = {name: scale.pick(1.0, _QUICK_PART) * spec.seconds / left[name] for name, spec in specs.items()}
@@ -79,7 +73,6 @@ def _computed(
 
 
 def _written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> _Table | None:
-    """Write the CSV file of a figure, its pictures and, if it has one, its table in Markdown; returns this table."""
     write_text(folder / f"{name}.csv", to_csv(rows))
     save(partial(spec.draw, rows), spec.size, folder / name)
     if spec.cells is None:
@@ -89,23 +82,20 @@ def _written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> 
     return cells
 
 
-def finished(folder: Path, about: str) -> dict[str, _Table | None]:
-    """Tables, if they have one, of the figures of the same kind of run that was stopped in this folder."""
+def _finished(folder: Path, about: str) -> dict[str, _Table | None]:
     file = folder / _UNFINISHED
     kept = read_json(file) if file.exists() else {}
     return kept["figures"] if kept.get("about") == about else {}
 
 
-def printed(spec: FigureSpec, table: _Table | None) -> str:
-    """What the terminal shows of a table, if there is one."""
+def _printed(spec: FigureSpec, table: _Table | None) -> str:
     if table is None:
         return ""
     header, lines = table
     return f"\n{aligned(header[: spec.printed], [line[: spec.printed] for line in lines])}\n"
 
 
-def run(options: argparse.Namespace) -> None:
-    """Compute the figures, and write each as soon as it is there; if this is stopped, the same command goes on."""
+def _run(options: argparse.Namespace) -> None:
     if options.list:
         print("\n".join(f"{name:14s} {FIGURES.load(name).title}" for name in FIGURES.names()))
         return
@@ -118,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
     make_folder(options.out)
     scale = Scale(options.quick, QUICK_STATES if options.quick else STATES, options.seed)
     about = f"multispin_env {version('multispin_env')}, {scale.states} states, seed {scale.seed}; intervals are 95 %."
-    tables = finished(options.out, about)
+    tables = _finished(options.out, about)
     specs: dict[str, FigureSpec] = {name: FIGURES.load(name) for name in names}
     try:
         with Progress(1) as progress:
@@ -126,9 +116,9 @@ def run(options: argparse.Namespace) -> None:
             for name, rows in _computed(missing, scale, executor, progress):
                 tables[name] = _written(name, specs[name], rows, options.out)
                 write_text(options.out / _UNFINISHED, json.dumps({"about": about, "figures": tables}))
-                progress.say(f"{options.out / name}.png{printed(specs[name], tables[name])}")
+                progress.say(f"{options.out / name}.png{_printed(specs[name], tables[name])}")
     finally:
-        shown = [Shown(name, specs[name], command(name, options), tables[name]) for name in names if name in tables]
+        shown = [Shown(name, specs[name], _command(name, options), tables[name]) for name in names if name in tables]
         page = render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown)
         write_text(options.out / "index.html", page)
     (options.out / _UNFINISHED).unlink(missing_ok=True)
@@ -138,6 +128,6 @@ def run(options: argparse.Namespace) -> None:
 COMMAND = Command(
     "Compute and draw the paper's figures and check its claims on this model.",
     ("--quick", "--only users claims --out figures", "--list"),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

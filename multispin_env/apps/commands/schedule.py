@@ -2,8 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from multispin_env.apps.terminal.arguments import (
     DEFAULT_SCENARIO,
@@ -27,11 +26,10 @@ drafting, as a table or as a server's configuration.
 It depends on the law of verification (--server, or that of the scenario), the draft model's time for a token (that of
 the server, by batch size, or --draft-time) and the tasks' acceptance rates."""
 
-HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
+_HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument(
@@ -41,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="s of the draft model for a token (default the server's, or 0.004)",
     )
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
-    parser.add_argument("--format", default="table", help=f"one of {', '.join(FORMATS)} (default table)")
+    parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
     add_set_option(parser)
 
 
@@ -53,7 +51,7 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
         (f"{span.first} to {span.last}", str(span.draft_length), f"{span.goodput:.1f}", f"{span.speed_up:.2f}")
         for span in spans
     ]
-    print(aligned(HEADER, lines))
+    print(aligned(_HEADER, lines))
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -84,30 +82,20 @@ def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespa
 
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    about = {
-        "scenario": scenario.to_dict(),
-        "max_batch": options.max_batch,
-        **made_by(options),
-    }
+    about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **made_by(options)}
     print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
 
 
-_ScheduleWriter = Callable[[Sequence[Span], Scenario, argparse.Namespace], None]
-
-FORMATS: MappingProxyType[str, _ScheduleWriter] = MappingProxyType(
-    {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
-)
-"""How a schedule is printed, by the names of the option."""
+_FORMATS = {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
 
 
-def run(options: argparse.Namespace) -> None:
-    """Find the lengths and print them."""
-    check_name("format", options.format, FORMATS)
+def _run(options: argparse.Namespace) -> None:
+    check_name("format", options.format, _FORMATS)
     scenario = chosen_scenario(options)
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
-    FORMATS[options.format](draft_schedule(scenario, options.max_batch), scenario, options)
+    _FORMATS[options.format](draft_schedule(scenario, options.max_batch), scenario, options)
 
 
 COMMAND = Command(
@@ -117,6 +105,6 @@ COMMAND = Command(
         "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",
         "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -56,8 +56,6 @@ _COMPARED = ("uniform-bandwidth", "fixed")
 
 @dataclass(frozen=True)
 class _DeviceRow:
-    """What one device is told, and what comes of it."""
-
     name: str
     draft_length: int  # tokens
     bandwidth: float  # Hz
@@ -69,8 +67,6 @@ class _DeviceRow:
 
 @dataclass(frozen=True)
 class _RivalRow:
-    """What one controller reaches for the same devices."""
-
     name: str
     goodput: float  # tokens/s, weighted where the devices have weights
     share: float  # of the goodput of the decision
@@ -96,12 +92,10 @@ class _PricedDecision:
 
     @property
     def tpot_binds(self) -> bool | None:
-        """Whether the decision would be another one without the TPOT."""
         return None if self.tpot is None else _late(self.free_time, self.tpot)
 
     @property
     def certified(self) -> bool | None:
-        """Whether the proof reached the gap that was asked for."""
         return None if self.gap is None or self.wanted is None else self.gap <= self.wanted
 
 
@@ -194,7 +188,6 @@ def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outco
 
 
 def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of devices."""
     header = "device", "draft length", "bandwidth (MHz)", "share (%)", "draft (ms)", "upload (ms)", "expected tokens"
     lines: list[Cells] = [
         (
@@ -211,8 +204,7 @@ def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
     return header, lines
 
 
-def rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the comparison."""
+def _rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
     kind = "weighted goodput" if weighted else "goodput"
     header: Cells = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
     lines: list[Cells] = [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
@@ -243,22 +235,18 @@ def summary(solution: _PricedDecision) -> str:
     return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
 
 
-RECORDED = (
-    *("goodput", "weighted_goodput", "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"),
-    *("upper_bound", "gap", "certified"),
-)
-"""Numbers of a decision in its JSON."""
-
-
 def to_record(solution: _PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything as JSON can hold it, in SI units; without what is infinite."""
-    numbers = {name: getattr(solution, name) for name in RECORDED}
+    names = (
+        *("goodput", "weighted_goodput", "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"),
+        *("upper_bound", "gap", "certified"),
+    )
+    numbers = {name: getattr(solution, name) for name in names}
     rows = {"rows": [vars(row) for row in solution.devices], "comparison": [vars(row) for row in solution.rivals]}
     return {"about": dict(about), **{k: None if v == np.inf else v for k, v in numbers.items()}, **rows}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="devices as CSV or JSON, or - for standard input")
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
@@ -283,14 +271,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
-    """Scenario of the options; its number of users is that of the file's rows."""
     if "num_users" in chosen_arguments(options):
         raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
     return chosen_scenario(options, num_users=num_users)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Read, decide and show."""
+def _run(options: argparse.Namespace) -> None:
     check_outputs(STDOUT if options.json else None, options.csv)
     devices = read_devices(options.file)
     scenario = _scenario(options, len(devices.names))
@@ -305,7 +291,7 @@ def run(options: argparse.Namespace) -> None:
         changed = changed_settings(parse_settings(options.set))
         system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
         print(f"{system}, decided by {options.controller}\n\n{aligned(*_device_cells(solution.devices))}")
-        rivals = rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
+        rivals = _rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
         print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")
 
 
@@ -319,6 +305,6 @@ COMMAND = Command(
         "--tpot 0.065 --certify 1e-6 examples/devices.csv",
         "--json - < examples/devices.csv",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

@@ -1,7 +1,7 @@
 """``multispin suite``: tasks with known optima, entries that are played again, and the leaderboard."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,7 @@ _DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best 
 Scores are 0 for uniformly random actions and 1 for the reference, which was played once when the suite was frozen."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(do=_list)
     parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table, data; without one, tasks are listed")
     train = parts.add_parser("run", help="train a method in the tasks, and make an entry of it")
@@ -72,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
-    train.set_defaults(do=_run)
+    train.set_defaults(do=lambda options: import_own("agents.suite").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
     evaluate.add_argument(
         "entry",
@@ -108,11 +107,6 @@ def _list(options: argparse.Namespace) -> None:
             bound = "proven" if one.bound == "reference" else f"{one.bound} {one.frozen.bound.mean():.1f}"
         lines.append((f"{one.name}: {one.hard}", one.metric, f"{floor:.1f}", best, bound))
     print(aligned(("task, and what is hard", "metric", "random actions", "best known", "bound"), lines))
-
-
-def _run(options: argparse.Namespace) -> int | None:
-    status: int | None = import_own("agents.suite").run(options)
-    return status
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -156,7 +150,6 @@ def _evaluate_name(options: argparse.Namespace) -> None:
 
 
 def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
-    """Play policies of tasks; ``ValueError`` names the task and the seed of one that can't be read, or can't decide."""
     executor = executor_of(options, ("multispin_env", "agents"))
     cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
     check_packages(folder.resolve(), policies)
@@ -214,12 +207,6 @@ def _data(options: argparse.Namespace) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Do what was asked for."""
-    do: Callable[[argparse.Namespace], int | None] = options.do
-    return do(options)
-
-
 COMMAND = Command(
     _DESCRIPTION,
     (
@@ -231,6 +218,6 @@ COMMAND = Command(
         "table my-entry --out leaderboard",
         "data late --by optimal+quantile --episodes 100",
     ),
-    add_options,
-    run,
+    _add_options,
+    lambda options: options.do(options),
 )

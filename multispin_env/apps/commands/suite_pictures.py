@@ -16,10 +16,8 @@ _LOOKS = [
     {"linestyle": line, "color": colour}
     for line, colour in product(("-", "--", ":"), (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK))
 ]
-"""Of methods, in the order of the table."""
 
-_SHOWN = (-0.1, 1.1)
-"""Scores that are drawn; worse and better ones are cut off."""
+_SHOWN = (-0.1, 1.1)  # scores that are drawn; worse and better ones are cut off
 
 
 def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:
@@ -33,7 +31,6 @@ def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:
 
 
 def _profile(figure: Any, rows: Sequence[LeaderRow], looks: dict[str, Any]) -> None:
-    """Share of trainings above each score."""
     axes, grid = figure.subplots(), np.linspace(*_SHOWN, 241)
     for row in rows:
         share, low, high = profile(list(row.performances.values()), grid)
@@ -44,7 +41,6 @@ def _profile(figure: Any, rows: Sequence[LeaderRow], looks: dict[str, Any]) -> N
 
 
 def _curves(figure: Any, rows: Sequence[LeaderRow], looks: dict[str, Any]) -> None:
-    """For each task the mean of the seeds, in a band from the worst to the best."""
     names = list(rows[0].scores)
     panels = figure.subplots(-(-len(names) // 4), 4, squeeze=False, sharey=True).ravel()
     for axes, name in zip(panels, names, strict=False):

@@ -29,12 +29,10 @@ from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replacing
 
-USERS = 8
-"""Devices, unless others are asked for: few enough to read their pictures."""
+USERS = 8  # devices, unless others are asked for: few enough to read their pictures
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
     settings = "arguments of the environment, as reward=sampled, values as in Python"
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
@@ -76,7 +74,6 @@ def _film(options: argparse.Namespace) -> Film:
 
 
 def _write(film: Film, options: argparse.Namespace) -> None:
-    """Write the film to its file."""
     frames = film.frames()
     with Progress(1) as progress, replacing(options.out.resolve()) as file:
         report = progress.begin(f"drawing {options.out}")
@@ -90,7 +87,6 @@ def _write(film: Film, options: argparse.Namespace) -> None:
 
 
 def _show(film: Film, options: argparse.Namespace) -> None:
-    """Show the film in a window until it ends, or its user closes it."""
     window = Window(options.program, options.fps)
     try:
         for frame in film.frames():
@@ -101,8 +97,7 @@ def _show(film: Film, options: argparse.Namespace) -> None:
         window.close()
 
 
-def run(options: argparse.Namespace) -> None:
-    """Play both, then show the film or write it."""
+def _run(options: argparse.Namespace) -> None:
     check_real("fps", options.fps, 1.0, 60.0)
     load_pygame()  # before anything is played
     if options.out is None:
@@ -124,6 +119,6 @@ COMMAND = Command(
         "--env MultiSpin/DraftAhead-v0 --controller optimal --beside optimal --beside-set draft_ahead=False",
         "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
     ),
-    add_options,
-    run,
+    _add_options,
+    _run,
 )

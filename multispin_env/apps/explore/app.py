@@ -37,7 +37,6 @@ class _Guard:
         self.known = None if everywhere else {f"{name}:{port}" for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse with status 403."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -52,7 +51,6 @@ class _Guard:
         await app(scope, receive, send_guarded)
 
     def _problem(self, headers: Headers) -> str | None:
-        """What is wrong with a request, in a sentence."""
         host = headers.get("host", "")
         if self.known is not None and host not in self.known:
             return f"host: expected one of {sorted(self.known)}, got another name"
@@ -122,6 +120,5 @@ def _said(why: str, status: int, headers: dict[str, str] | None) -> Response:
 
 
 async def _gone(request: Request) -> None:
-    """Return when whoever asked has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

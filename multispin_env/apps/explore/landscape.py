@@ -1,5 +1,6 @@
 """Landscape: goodput around the present point, and where distributed drafting pays."""
 
+import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -37,8 +38,7 @@ WINNERS = {
 }
 """Systems of the map, the simplest first, with yellow, orange and sky of Okabe and Ito's palette."""
 
-_CurvePoints = dict[str, tuple[float, ...]]
-"""Tokens/s of each controller, by its name."""
+_CurvePoints = dict[str, tuple[float, ...]]  # tokens/s of each controller, by its name
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,6 @@ class LandscapeSettings(SystemSettings):
 
 @dataclass(frozen=True)
 class _PayCell:
-    """One cell of the map."""
-
     num_users: int
     megahertz: float
     over_alone: float  # Multi-SPIN with lengths from 0, over the server alone
@@ -149,13 +147,12 @@ def _pay(scenario: Scenario, seed: int, states: int) -> tuple[_PayCell, ...]:
     return tuple(cells)
 
 
-def as_command(settings: LandscapeSettings, places: Places) -> str:
-    """A command that prints the numbers of the page."""
-    return settings.print_command("landscape", places)
+def _as_command(settings: LandscapeSettings, places: Places) -> str:
+    file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
+    return shlex.join(["multispin", "explore", *file, "--print", f"/landscape?{settings.query()}"]) + "\n"
 
 
-def draw(settings: LandscapeSettings, found: _LandscapeNumbers) -> Markup:
-    """Cards of the page."""
+def _draw(settings: LandscapeSettings, found: _LandscapeNumbers) -> Markup:
     means = f"Means over {settings.states} random states; the dots are the present point."
     pays = (
         f"Tokens/s of Multi-SPIN on {found.scenario.label}, with draft lengths from 0: over those of the server alone, "
@@ -187,7 +184,6 @@ def _over_length(found: _LandscapeNumbers) -> Markup:
 def _over(
     curve: _CurvePoints, places: tuple[float, ...], present: float, title: str, found: _LandscapeNumbers
 ) -> Markup:
-    """Lines of all controllers, which pass through the present point."""
     lines = {
         name: sorted({*zip(map(float, places), curve[name], strict=True), (float(present), found.here[name])})
         for name in _PLOTTED
@@ -224,6 +220,6 @@ VIEW = PageView(
     about="Goodput around the present point: where it grows, where it stays, and where drafting at the edge pays.",
     settings=LandscapeSettings,
     compute=compute,
-    draw=draw,
-    as_command=as_command,
+    draw=_draw,
+    as_command=_as_command,
 )

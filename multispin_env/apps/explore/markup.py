@@ -15,8 +15,7 @@ class Markup(str):
     __slots__ = ()
 
 
-_Child = Any
-"""Markup, text, a number, or a list of these; ``None`` is nothing."""
+_Child = Any  # markup, text, a number, or a list of these; ``None`` is nothing
 
 
 def element(tag: str, *children: _Child, **attributes: Any) -> Markup:
@@ -123,8 +122,7 @@ def signed(label: str, share: float, said: str) -> Markup:
 
 _WIDTH, _HEIGHT = 400.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 26.0, 40.0
-_DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4")
-"""Of lines, so that colour is not all that tells them apart."""
+_DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4")  # of lines, so that colour is not all that tells them apart
 
 _Points = Sequence[tuple[float, float]]
 
@@ -187,7 +185,6 @@ def _x_axis(width: float, title: str, place: Callable[[tuple[float, float]], tup
 
 
 def _legend(names: Iterable[str]) -> Markup:
-    """Names with a piece of their line."""
     entries = []
     for title, colour, dash in zip(names, _LINES, _DASHES, strict=False):
         line = element("line", x2=26, y1=5, y2=5, stroke=colour, stroke_width=3, stroke_dasharray=dash or None)

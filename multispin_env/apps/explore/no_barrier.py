@@ -26,8 +26,7 @@ from multispin_env.scenario import Scenario
 
 _ALWAYS, _POISSON = "without end", "poisson"
 
-_RUSHES = {f"rush in {name}": name for name in TRACES}
-"""Records from shortly before their busiest time on."""
+_RUSHES = {f"rush in {name}": name for name in TRACES}  # records from shortly before their busiest time on
 
 _REQUESTS = (_ALWAYS, _POISSON, *TRACES, *_RUSHES)
 """Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
@@ -45,13 +44,10 @@ _TITLES = {
     "share_missed": "share missed",
     **{f"{time}_p{part}": f"{time.upper()} p{part} (s)" for time in ("ttft", "tpot", "e2el") for part in (50, 99)},
 }
-"""What is said of an episode, in words."""
 
-SERVED = tuple(_TITLES)[1:]
-"""What is said of the first episode only where requests end."""
+SERVED = tuple(_TITLES)[1:]  # what is said of the first episode only where requests end
 
 _COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifying", "refused")
-"""Of the timelines, those of all pictures."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +98,7 @@ class NoBarrierSettings(SystemSettings):
 
 
 def rush_start(trace: RequestTrace, seconds: float) -> int:
-    """Number of the request from which on so many recorded seconds have their most tokens in the middle.
-
-    Examples
-    --------
-    >>> import multispin_env as ms
-    >>> calm_then_busy = ms.RequestTrace([0.0, 10.0, 20.0, 30.0, 30.1], prompt=[0] * 5, output=[1, 1, 1, 9, 9])
-    >>> rush_start(calm_then_busy, 30.0)  # from 20 s on
-    2
-    """
+    """Number of the request from which on so many recorded seconds have their most tokens in the middle."""
     times, part = trace.arrived_at, seconds / 3.0
     asked = np.concatenate([[0], np.cumsum(trace.output)])
     busiest = int(np.argmax(asked[np.searchsorted(times, times + part)] - asked[:-1]))
@@ -119,8 +107,6 @@ def rush_start(trace: RequestTrace, seconds: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _NoBarrierNumbers:
-    """Numbers of the page."""
-
     bound: float  # tokens/s, of the first episode
     first: dict[str, dict[str, float]]  # facts of the first episode, by controller
     tables: list[tuple[Cells, list[Cells]]]  # header and lines, as `multispin compare` prints them
@@ -164,7 +150,6 @@ def _played(config: EnvConfig, name: str, episodes: int, seed: int) -> PlayedEpi
 
 
 def _facts(played: PlayedEpisodes) -> dict[str, float]:
-    """Of the first episode."""
     facts = {"token_goodput": float(played.stats.throughput[0])}
     return facts | {name: float(played.stats.episode[name][0]) for name in SERVED if name in played.stats.episode}
 
@@ -181,13 +166,11 @@ def as_command(settings: NoBarrierSettings, places: Places) -> str:
     return shlex.join(words) + "\n"
 
 
-def draw(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
-    """What the page shows."""
+def _draw(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
     return fragment([_timelines(found), _first(found), _means(settings, found)])
 
 
 def _timelines(found: _NoBarrierNumbers) -> Markup:
-    """Where ``player.js`` draws, and what it draws."""
     record = Markup(json.dumps(found.record, separators=(",", ":")).replace("<", "\\u003c"))
     return card(
         "Timelines",
@@ -228,7 +211,7 @@ VIEW = PageView(
     "and requests, side by side.",
     settings=NoBarrierSettings,
     compute=compute,
-    draw=draw,
+    draw=_draw,
     as_command=as_command,
     scripts=("player.js",),
 )

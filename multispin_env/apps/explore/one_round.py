@@ -36,8 +36,6 @@ from multispin_env.units import MHZ, MS, db_to_linear, linear_to_db
 
 
 class _EditableColumn(NamedTuple):
-    """A column that can be edited."""
-
     name: str
     title: str
     low: float
@@ -54,8 +52,7 @@ COLUMNS = (
 
 NAMES = tuple(column.name for column in COLUMNS)
 
-_Edits = dict[tuple[int, str], float]
-"""What was edited, by device, counted from 1, and column."""
+_Edits = dict[tuple[int, str], float]  # what was edited, by device, counted from 1, and column
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +64,9 @@ class _DeviceTable:
     acceptance: FloatArray  # (K,)
 
     def state(self) -> SystemState:
-        """The state of the library."""
         return SystemState(self.draft_ms * MS, np.log2(1.0 + db_to_linear(self.snr_db)), self.acceptance)
 
     def csv(self) -> str:
-        """The file that ``multispin solve`` reads."""
         rows = zip(self.draft_ms.tolist(), self.snr_db.tolist(), self.acceptance.tolist(), strict=True)
         lines = [f"{draft},{snr},{acceptance}" for draft, snr, acceptance in rows]
         return "\n".join(["draft_time_ms,snr_db,acceptance_rate", *lines])
@@ -142,8 +137,6 @@ class RoundSettings(SystemSettings):
 
 @dataclass(frozen=True, eq=False)
 class _RoundNumbers:
-    """What the page shows."""
-
     scenario: Scenario = field(repr=False)
     devices: _DeviceTable
     decision: Decision  # the optimum
@@ -220,8 +213,7 @@ def as_command(settings: RoundSettings, places: Places) -> str:
     return f"{line} <<'END'\n{table.csv()}\nEND\n"
 
 
-def draw(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    """Cards of the page."""
+def _draw(settings: RoundSettings, found: _RoundNumbers) -> Markup:
     worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
     return fragment(
         [
@@ -280,7 +272,6 @@ def _timeline(found: _RoundNumbers) -> Markup:
 
 
 def _edited(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    """The devices as they were drawn or edited, before one of them moves."""
     devices = settings.devices(found.scenario, moved=False)
     columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
     rows = []
@@ -335,6 +326,6 @@ VIEW = PageView(
     about="Devices draft, share an uplink, and wait for one server. Turn a knob and see the best decision change.",
     settings=RoundSettings,
     compute=compute,
-    draw=draw,
+    draw=_draw,
     as_command=as_command,
 )

@@ -38,16 +38,22 @@ VIEWS = Registry(
 """By the path of the page, in the order of its menu."""
 
 
+def _view(name: str) -> PageView:
+    check_name("view", name, VIEWS.names())
+    view: PageView = VIEWS.load(name)
+    return view
+
+
 def answer(name: str, query: str, places: Places) -> dict[str, Any]:
     """``html``, ``link``, ``python``, ``command`` and ``kept`` of a view for a query; or why not, as ``said`` alone."""
     try:
-        check_name("view", name, VIEWS.names())
-        view: PageView = VIEWS.load(name)
+        view = _view(name)
         settings = _view_settings(view, query, places)
+        link = f"/{name}?{settings.query()}"
         return {
             "html": view.draw(settings, view.compute(settings, places)),
-            "link": f"/{name}?{settings.query()}",
-            "python": as_python(name, settings, places),
+            "link": link,
+            "python": _as_python(link, places),
             "command": view.as_command(settings, places),
             "kept": settings.kept(places),
         }
@@ -56,31 +62,15 @@ def answer(name: str, query: str, places: Places) -> dict[str, Any]:
 
 
 def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
-    """Return the numbers that the page shows for a link.
-
-    Parameters
-    ----------
-    link
-        Path and query, as "/landscape?num_users=8".
-    scenario_file
-        File that the link may name as its scenario.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a bad link.
-    """
+    """Return the numbers that the page shows for a link, as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
     parts = urlsplit(link)
-    name = parts.path.strip("/")
-    check_name("view", name, VIEWS.names())
-    view: PageView = VIEWS.load(name)
+    view = _view(parts.path.strip("/"))
     places = Places(None if scenario_file is None else Path(scenario_file))
     return view.compute(_view_settings(view, parts.query, places), places)
 
 
-def as_python(name: str, settings: SystemSettings, places: Places) -> str:
-    """Python that computes and prints what a view shows."""
-    given = [f"/{name}?{settings.query()}", *([] if places.scenario_file is None else [str(places.scenario_file)])]
+def _as_python(link: str, places: Places) -> str:
+    given = [link, *([] if places.scenario_file is None else [str(places.scenario_file)])]
     return f"""from pprint import pprint
 
 from multispin_env.apps.explore.page import view_numbers
@@ -91,7 +81,6 @@ pprint(numbers, compact=True, sort_dicts=False)
 
 
 def _view_settings(view: PageView, query: str, places: Places) -> SystemSettings:
-    """Settings of a link, or the start of the view; a bad query is refused in one sentence."""
     if not query:
         return view.settings.start(places)
     settings = view.settings.from_query(query)
@@ -101,8 +90,7 @@ def _view_settings(view: PageView, query: str, places: Places) -> SystemSettings
 
 def whole_page(name: str, query: str, places: Places) -> str:
     """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it."""
-    check_name("view", name, VIEWS.names())
-    view: PageView = VIEWS.load(name)
+    view = _view(name)
     found = answer(name, query, places)
     said = found.get("said", "")
     if said:
@@ -159,7 +147,6 @@ def _copied(name: str, title: str, text: str) -> Markup:
 
 
 def _control(name: str, control: Control, settings: SystemSettings, places: Places, kept: Mapping[str, str]) -> Markup:
-    """One control with its label and value."""
     value = getattr(settings, name)
     if isinstance(control, Kept):
         return element("input", type="hidden", name=name, value=value, data_good=value)

@@ -42,7 +42,7 @@ def run_server(app: ASGIApp, at: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        http=Impatient,
+        http=_Impatient,
         timeout_graceful_shutdown=1,
         lifespan="off",
         ws="none",
@@ -50,28 +50,25 @@ def run_server(app: ASGIApp, at: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[at])
 
 
-class Impatient(H11Protocol):
+class _Impatient(H11Protocol):
     """HTTP for a connection that is closed where no whole request comes, so that idle ones leave room for others."""
 
     closing: asyncio.TimerHandle | None = None  # None while a request is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
         super().connection_made(transport)
         self._wait()
-        idle = [(one.closing.when(), one) for one in self.connections if isinstance(one, Impatient) and one.closing]
+        idle = [(one.closing.when(), one) for one in self.connections if isinstance(one, _Impatient) and one.closing]
         if len(idle) > MOST_IDLE:
             _, oldest = min(idle, key=itemgetter(0))
             self.connections.discard(oldest)  # at once: many may come before its end is told
             oldest.transport.abort()
 
     def handle_events(self) -> None:
-        """Read what has come."""
         super().handle_events()
         self._wait()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
         super().on_response_complete()
         self._wait()
 

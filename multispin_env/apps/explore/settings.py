@@ -1,6 +1,5 @@
 """Settings of a view: what its controls say, checked, as the query of a link, and as a system; files it may read."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -180,10 +179,7 @@ class SystemSettings:
 
     @classmethod
     def start(cls, places: Places) -> Self:
-        """What a page begins with: the user's own scenario file as it is, or the defaults.
-
-        A bad file is refused, or one with more devices or bandwidth than a page shows.
-        """
+        """What a page begins with: the user's own scenario file, if the page can show it as it is, or the defaults."""
         if places.scenario_file is None:
             return cls()
         own = places.scenario(str(places.scenario_file))
@@ -203,7 +199,6 @@ class SystemSettings:
         return wanted | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
 
     def _spread(self, base: Scenario) -> dict[str, float]:
-        """Draft times and mean gains further from their means, or nearer."""
         mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
         half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
         return {
@@ -216,11 +211,6 @@ class SystemSettings:
         """The scenario with all of it; refused where the page may not read it, or values do not go together."""
         base = places.scenario(self.scenario)
         return base.replace(**self.overrides(base))
-
-    def print_command(self, view: str, places: Places) -> str:
-        """The command that prints the numbers of a view."""
-        file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
-        return shlex.join(["multispin", "explore", *file, "--print", f"/{view}?{self.query()}"]) + "\n"
 
     def option_words(self, places: Places, *without: str) -> list[str]:
         """Options of a command that make `system`, without some fields."""

@@ -32,10 +32,7 @@ def opened(config: EnvConfig, episodes: int, seed: int) -> Any:
 def play(
     config: EnvConfig, rule: Callable[[ContinuousState], ContinuousDecision], name: str, episodes: int, seed: int
 ) -> PlayedEpisodes:
-    """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
-
-    The rule is a controller, whose uplink the environment gets.
-    """
+    """Play episodes with seeds from ``seed`` on, as `play_episodes`; the environment gets the uplink of the rule."""
     suited = config.for_contender(rule)
     engine = opened(suited, episodes, seed)
     keys, traces = config.variant.comparison.info, Traces(suited, 1)  # of the first copy alone

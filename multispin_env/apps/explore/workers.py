@@ -64,8 +64,6 @@ class Workers:
 
 
 class _Worker:
-    """A process that does one thing after the other."""
-
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
         self.connection, theirs = context.Pipe()
@@ -74,7 +72,6 @@ class _Worker:
         theirs.close()
 
     def ask(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Wait for what the function returns."""
         try:
             self.connection.send((function, arguments))
             return self.connection.recv()
@@ -87,7 +84,6 @@ class _Worker:
 
 
 def _work(questions: Connection) -> None:
-    """Answer until the parent has gone or asks no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent ends this one
     end_with_parent()
     for name in VIEWS.names():

@@ -1,10 +1,7 @@
-"""Rounds of real models whose devices draft ahead, without loss (ours).
+"""Rounds of real models whose devices draft ahead, without loss (ours): see docs/evidence/drafting-ahead.md.
 
-A device's chain is what it drafted behind its text: the draft that it sends, a guess at the server's token behind it,
-and what it drafts while it waits. Each of its tokens is argmin_x E_x / law(x), a draw from the law, with exponential
-variables E that belong to the place of the text. The chain stays only where the whole draft is accepted and the
-server's token is the guess. It is then what the device would draft anew, so that no text depends on how far anybody
-drafts ahead. docs/evidence/drafting-ahead.md has the argument and what tests of it found.
+A device's chain is what it drafted behind its text. Each token is argmin_x E_x / law(x), with exponential variables E
+of its place, so a chain that stays is what the device would draft anew: no text depends on how far it drafts ahead.
 """
 
 import numpy as np
@@ -53,7 +50,6 @@ class ChainPlayer(Player):
         return drafted, law
 
     def _grow(self, size: IntArray) -> None:
-        """Draft until each chain has its size (K,)."""
         kept, texts, chains = self.devices.draft, self.devices.texts, self.chains
         while True:
             rows = np.flatnonzero(size > [len(chain) for chain in chains])
@@ -74,17 +70,7 @@ class ChainPlayer(Player):
         return int((law / exponential).argmax())
 
     @override
-    def _verify(
-        self,
-        target: th.Tensor,
-        draft: th.Tensor,
-        drafted: IntArray,
-        length: IntArray,
-        uniform: FloatArray,
-        last: FloatArray,
-    ) -> Verified:
-        """Answer the drafts, and keep the chains of those whose guess was right."""
-        found = super()._verify(target, draft, drafted, length, uniform, last)
+    def _answer(self, target: th.Tensor, found: Verified, length: IntArray) -> Verified:
         token = found.token.copy()
         self._hit = np.zeros(len(length), dtype=bool)
         for device, chain in enumerate(self.chains):

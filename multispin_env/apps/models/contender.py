@@ -1,13 +1,9 @@
 """Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised.
 
-If a request accepts each drafted token with the same probability α, independently, then the first l are all accepted
-with probability α^l. So a round of L drafted tokens gives E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts] (ours),
-given the counts of the request so far. With a prior Beta(a, b), A accepted tokens and F refusals the posterior is
-Beta(a + A, b + F), and E[α^l | counts] = Π_{i<l} (a + A + i) / (a + b + A + F + i). Without a spread it is α^l, and the
-sum is [MS] (12). A request that gets at most R more tokens gives E[min(N, R)]: the sum ends at l = R − 1.
-
-Where devices draft ahead, chains grow by the scenario's clock, with its law of verification: so what is drafted and
-decided follows from the seed, whatever else this machine does.
+A round of L drafted tokens gives E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts] (ours, see
+docs/evidence/your-own-models.md), given the counts of the request so far. One that gets at most R more tokens gives
+E[min(N, R)]: the sum ends at l = R − 1. Where devices draft ahead, chains grow by the scenario's clock, with its law of
+verification: so what is drafted and decided follows from the seed, whatever else this machine does.
 """
 
 from collections.abc import Callable
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
 
 
 class _Air(NamedTuple):
-    """The same for everybody who plays it."""
-
     draft_time: FloatArray  # T_k (K,), s/token
     efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
 
@@ -120,8 +114,6 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
 
 
 class _Chains(NamedTuple):
-    """Chains of a round of K devices that draft ahead."""
-
     head_start: FloatArray  # A_k, (K,) tokens
     hit: BoolArray  # whether all of the draft is accepted and the server's token is the chain's next one, (K,)
     predicted: FloatArray  # its probability by the mean acceptance of the task, (K,)
@@ -135,18 +127,13 @@ class LiveRound:
     bandwidth: FloatArray  # B_k, (K,) Hz
     request: IntArray  # number of each device's request, (K,)
     age: IntArray  # rounds that it was old, (K,)
-    accepted: IntArray  # drafted tokens that were accepted, (K,)
-    gained: IntArray  # tokens of the requests, (K,)
     predicted: FloatArray  # tokens expected before the round, (K,)
     drafting: FloatArray  # L_k T_k, (K,), or (L_k − A_k)^+ T_k
     uploading: FloatArray  # L_k Q / (B_k r_k), (K,)
     round_trip: float
     predicted_pass: float  # by the scenario's law, of K drafts as long as the longest, as the server pads them
-    measured_pass: float
-    accepting: float  # seconds on this machine between the pass and the texts
-    drafting_here: float  # seconds of drafting on this machine, for all devices in one batch
-    prompts_here: float  # seconds in which prompts of new requests were read behind the round
     deciding: float  # seconds of the processor for ``decide``
+    played: "RoundResult"  # what the models did
     chains: "_Chains | None" = None  # where devices draft ahead
 
     @property
@@ -162,7 +149,7 @@ class LiveRound:
     @property
     def measured_time(self) -> float:
         """Of the whole round, with the pass that was measured."""
-        return self.access + self.measured_pass + self.round_trip
+        return self.access + self.played.pass_time + self.round_trip
 
 
 class LiveContender:
@@ -219,18 +206,13 @@ class LiveContender:
                 bandwidth=decision.bandwidth,
                 request=request,
                 age=age,
-                accepted=played.accepted,
-                gained=played.gained,
                 predicted=predicted,
                 drafting=drafting,
                 uploading=uploading,
                 round_trip=scenario.round_trip_time,
                 predicted_pass=predicted_pass,
-                measured_pass=played.pass_time,
-                accepting=played.accepting_time,
-                drafting_here=played.drafting_time,
-                prompts_here=played.prompt_time,
                 deciding=deciding,
+                played=played,
                 chains=chains,
             )
         )

@@ -30,11 +30,8 @@ _DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
 )
 _LENGTH, STEPS = _SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
 
-UNLIKELY = 0.01
-"""Probability below which rates by position are said not to fall geometrically."""
-
-LARGEST_COUNT = 2.0**53
-"""Largest value of a metric: whole numbers up to it are exact."""
+UNLIKELY = 0.01  # probability below which rates by position are said not to fall geometrically
+LARGEST_COUNT = 2.0**53  # largest value of a metric: whole numbers up to it are exact
 
 _LINE = re.compile(r"([\w:]+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")  # name, labels, value, and a time
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -86,11 +83,6 @@ class EngineCounts:
         return low, high
 
     @property
-    def lengths_differ(self) -> bool:
-        """Whether drafts are shorter than the positions that are counted, by more than 1 % on average."""
-        return self.drafted < 0.99 * len(self.accepted)
-
-    @property
     def surprise(self) -> float:
         """Probability of rates by position that differ so much, if each token has one rate.
 
@@ -115,7 +107,7 @@ class EngineCounts:
         """Sentences on what the rate does not say."""
         if not self.drafts:
             return [f"{self.task}: no interval, as a mean without a count of drafts does not say how sure it is"]
-        if self.lengths_differ:
+        if self.drafted < 0.99 * len(self.accepted):  # drafts differ in length
             return [
                 f"{self.task}: drafts have {self.drafted:.2f} tokens on average and up to {len(self.accepted)}; α is "
                 "that of drafts of the mean length, somewhat too low, and rates by position can't be compared"
@@ -179,7 +171,6 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
 
 
 def _series(text: str) -> _Series:
-    """The series of both engines; others are not read."""
     series: dict[str, list[tuple[dict[str, str], float]]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.startswith((*_VLLM, *_SGLANG)):

@@ -1,8 +1,7 @@
-"""Acceptance rates: of a server's log of counts, and of a record.
+"""Acceptance rates: of a server's log of counts, and of a record; docs/reference/real-models.md says what they mean.
 
-A round of L drafted tokens that accepts a has the likelihood α^a (1 − α)^{[a < L]}: a run that reaches the end of its
-draft is censored. So the accepted tokens A and the rounds with a refusal F say all that the log knows of one rate, and
-the likeliest is A / (A + F) (ours).
+The accepted tokens A and the rounds with a refusal F say all that a log knows of one rate, whose likeliest value is
+A / (A + F) (ours): a run that reaches the end of its draft is censored.
 """
 
 import csv
@@ -29,8 +28,7 @@ from multispin_env.scenario import Task
 
 _COLUMNS = ("request", "task", "drafted", "accepted")
 
-LARGEST_FILE = 32 * MIB
-"""Bytes of a file of counts."""
+LARGEST_FILE = 32 * MIB  # bytes of a file of counts
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,8 @@ class RateEstimate(NamedTuple):
 def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
     """Read a log of counts, of tasks in the order in which they come first.
 
-    It is a ``.csv`` file with a header and the columns ``request`` (any name), ``task`` (any name), ``drafted`` and
-    ``accepted`` (tokens, accepted ≤ drafted), a row for each round; others are not read. Rounds without a draft say
-    nothing. ``ValueError`` for a file that cannot be read or holds anything else, or a task without a drafted token; it
-    names the line, counted from 1 with the header, and the field.
+    A ``.csv`` file with the columns ``request``, ``task``, ``drafted`` and ``accepted`` (tokens), a row for each round.
+    Rounds without a draft say nothing. ``ValueError`` names the line, counted from 1 with the header, and the field.
     """
     try:
         content = read_file(path, LARGEST_FILE, ".csv")
@@ -80,21 +76,18 @@ def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
 
 def _by_task(text: io.StringIO) -> list[TaskCounts]:
     tasks: dict[str, dict[str, list[int]]] = {}
-    totals: dict[str, list[int]] = {}
     for request, task, drafted, accepted in _rows(text):
-        counts = tasks.setdefault(task, {}).setdefault(request, [0, 0])
-        total = totals.setdefault(task, [0, 0])
-        for sums, (first, second) in ((counts, (accepted, int(accepted < drafted))), (total, (1, drafted))):
-            sums[0], sums[1] = sums[0] + first, sums[1] + second
+        sums = tasks.setdefault(task, {}).setdefault(request, [0] * 4)
+        for index, number in enumerate((1, drafted, accepted, int(accepted < drafted))):
+            sums[index] += number
     if not tasks or len(tasks) > MOST_TASKS:
         raise ValueError(f"task: expected 1 to {MOST_TASKS} different ones, got {len(tasks)}")
-    for task, (rounds, drafted) in totals.items():
-        if not drafted:
-            raise ValueError(f"drafted: expected a drafted token of task {shown(task)}, got none in {rounds} rounds")
     made = []
     for task, requests in tasks.items():
-        hits, misses = np.array(list(requests.values())).T
-        rounds, drafted = totals[task]
+        counts = np.array(list(requests.values()))
+        (rounds, drafted), (hits, misses) = counts.sum(0)[:2].tolist(), counts[:, 2:].T
+        if not drafted:
+            raise ValueError(f"drafted: expected a drafted token of task {shown(task)}, got none in {rounds} rounds")
         made.append(TaskCounts(task, rounds, drafted, hits, misses))
     return made
 
@@ -232,52 +225,42 @@ def texts_of(line: str) -> RecordedTexts:
     return texts
 
 
-ALL = "all"
-"""Row of all tasks together."""
+ALL = "all"  # row of all tasks together
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 """Of the tasks in a picture, which shows no more of them, and of batch sizes."""
 
-_SUMMARY_COLUMNS = 3
-"""Panels in a row."""
+_SUMMARY_COLUMNS = 3  # panels in a row
 
 
 @dataclass(frozen=True)
 class _RoundTokens:
-    """Tokens a round of one draft length, means over the prompts of a task."""
-
     draft_length: int
     replayed: float  # along the record, with β for what each round gains
     formula: float  # E[N | L] of [MS] (12) at each prompt's rate
 
     @property
     def off(self) -> float:
-        """Formula over replay, minus 1."""
         return self.formula / self.replayed - 1.0
 
 
 @dataclass(frozen=True)
 class _TaskSummary:
-    """One task of a record, or all of them."""
-
     task: str
     prompts: int
     places: int
     mean_probability: float  # mean of β over places
     token_std: float  # its standard deviation between places
     overlap: float | None  # mean of Σ min(p, q); ``None`` where the record does not say it
-    rate: float
-    """α of the i.i.d. formula, mean over prompts (see `prompt_rates`)."""
+    rate: float  # α of the i.i.d. formula, mean over prompts (see `prompt_rates`)
     prompt_std: float  # standard deviation of α between prompts
     rounds: tuple[_RoundTokens, ...]  # for L = 1..16
 
     @property
     def worst(self) -> _RoundTokens:
-        """Where the formula is off most."""
         return max(self.rounds, key=lambda one: abs(one.off))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
         return asdict(self) | {"rounds": [asdict(one) | {"off": one.off} for one in self.rounds]}
 
 
@@ -311,11 +294,12 @@ def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: B
 
 def tasks_of(rows: Sequence[_TaskSummary]) -> tuple[Task, ...]:
     """Tasks of a scenario: α, and its standard deviation between prompts."""
-    return tuple(Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in of_tasks(rows))
+    return tuple(
+        Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in _of_tasks(rows)
+    )
 
 
-def of_tasks(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
-    """The rows of single tasks."""
+def _of_tasks(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
     return rows[:-1] if len(rows) > 1 else rows
 
 
@@ -352,7 +336,7 @@ def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
 
 def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> None:
     """Write ``stem.png``: for each task the tokens a round against the formula; then β by place, and α by prompt."""
-    shown = of_tasks(rows)[: len(COLOURS)]
+    shown = _of_tasks(rows)[: len(COLOURS)]
     panels = len(shown) + 2
     height = -(-panels // _SUMMARY_COLUMNS)
 
@@ -382,7 +366,6 @@ def _draw_rounds(axes: Any, row: _TaskSummary) -> None:
 
 
 def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:
-    """How many places have at most each β."""
     for index, row in enumerate(rows):
         beta = np.sort(records.probability[records.task[records.prompt] == index])
         share = np.arange(1, len(beta) + 1) / len(beta)
@@ -395,7 +378,6 @@ def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Record
 
 
 def _draw_rates(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:
-    """α of each prompt, with mean and standard deviation of its task."""
     rates = prompt_rates(records)
     for index, row in enumerate(rows):
         mine = rates[records.task == index]

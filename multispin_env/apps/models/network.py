@@ -23,8 +23,7 @@ from multispin_env.apps.models import DTYPES
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_name, require, shown
 
-GROUP = 32
-"""Weights of a row that share a scale, as in the formats of 4 bits that servers read."""
+GROUP = 32  # weights of a row that share a scale, as in the formats of 4 bits that servers read
 
 
 def round_weights(network: Any, bits: int) -> None:
@@ -138,12 +137,10 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
 
 
 def _cause(error: Exception) -> str:
-    """First line of an error's message; its class where it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
-    """Where ``transformers`` finds it, and how."""
     path = Path(name)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
@@ -160,8 +157,8 @@ def _check_device(device: str) -> None:
     try:
         th.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"device: expected one that torch can use here, as cpu, got {device!r} ({reason})") from None
+        got = f"{device!r} ({_cause(error)})"
+        raise ValueError(f"device: expected one that torch can use here, as cpu, got {got}") from None
 
 
 @contextmanager
@@ -275,11 +272,8 @@ def verify(
     return Verified(accepted, pick_tokens(p, last))
 
 
-PART = 256
-"""Most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded."""
-
-GROWTH = 128
-"""Columns by which a cache grows at least."""
+PART = 256  # most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded
+GROWTH = 128  # columns by which a cache grows at least
 
 
 class _PassPlaces:
@@ -322,8 +316,7 @@ class Sequences:
 
     def __init__(self, model: Model, rows: int, vocabulary_size: int) -> None:
         self.model, self.vocabulary_size = model, vocabulary_size
-        self.length: IntArray = np.zeros(rows, dtype=np.int64)
-        """Tokens of each row that have been read, (rows,)."""
+        self.length: IntArray = np.zeros(rows, dtype=np.int64)  # tokens of each row that have been read, (rows,)
         self._places = _PassPlaces()
         layers = [_PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
         self._cache = Cache(layers=layers)
@@ -374,7 +367,6 @@ class Sequences:
 
     @th.inference_mode()
     def _pass(self, rows: IntArray, ids: IntArray, begin: int, wanted: int) -> th.Tensor | None:
-        """One pass of the network; logits of the last ``wanted`` columns."""
         device = self.model.device
         columns = self.length[rows][:, None] + begin + np.arange(ids.shape[1])
         places = self._places

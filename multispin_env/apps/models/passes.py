@@ -21,8 +21,7 @@ from multispin_env.checks import check_integer, check_name, check_real, shown
 from multispin_env.files import MIB, named, parse_json, read_bytes, write_text
 from multispin_env.server import line_time
 
-_SLACK = 1e-8
-"""Of the largest error where the mean error is reduced: what a solver may be off."""
+_SLACK = 1e-8  # of the largest error where the mean error is reduced: what a solver may be off
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,35 +61,25 @@ def fit_law(tokens: FloatArray, times: FloatArray, pieces: int, drafts: FloatArr
     return Fit(per_draft, lines, law_times(per_draft, lines, counts, tokens) / times - 1.0)
 
 
-def fit_cells(drafts: FloatArray, tokens: FloatArray, times: FloatArray, pieces: int | None = None) -> Fit:
-    """The law of measured cells, K drafts, n tokens and T > 0 of each, (m,).
-
-    It has 1 or 2 ``pieces``, by default 2 where they halve a largest error of one that is above 1 %. ``ValueError`` for
-    too few cells: two batch sizes and two lengths are needed to tell a draft from a token, and one cell more than a law
-    has numbers for an error that means something.
-    """
-    check_cells(drafts, tokens, pieces)
-    return fit_pieces(tokens, times, pieces, drafts)
+def fit_cells(drafts: FloatArray, tokens: FloatArray, times: FloatArray) -> Fit:
+    """The law of measured cells, K drafts, n tokens and T > 0 of each, (m,); ``ValueError`` as of `check_cells`."""
+    check_cells(drafts, tokens)
+    return fit_pieces(tokens, times, drafts)
 
 
-def fit_pieces(
-    tokens: FloatArray, times: FloatArray, pieces: int | None = None, drafts: FloatArray | None = None
-) -> Fit:
-    """`fit_law` of so many ``pieces``, by default 1, or 2 where they halve a largest error of one above 1 %."""
-    first = fit_law(tokens, times, pieces or 1, drafts)
-    if pieces is not None or first.error <= 0.01 or len(times) < 6:
+def fit_pieces(tokens: FloatArray, times: FloatArray, drafts: FloatArray | None = None) -> Fit:
+    """`fit_law` of one piece, or of two (flat while weights are read, then a slope) where they halve an error > 1 %."""
+    first = fit_law(tokens, times, 1, drafts)
+    if first.error <= 0.01 or len(times) < 6:
         return first
     second = fit_law(tokens, times, 2, drafts)
     return second if second.error <= 0.5 * first.error else first
 
 
-def check_cells(drafts: FloatArray, tokens: FloatArray, pieces: int | None = None) -> None:
-    """``ValueError`` where `fit_cells` has too few cells, or no such number of pieces."""
-    if pieces is not None:
-        check_integer("pieces", pieces, 1, 2)  # flat while weights are read, then a slope
-    needed = 2 * (pieces or 1) + 2
-    if len(tokens) < needed:
-        raise ValueError(f"cells: expected at least {needed} for {pieces or 1} pieces, got {len(tokens)}")
+def check_cells(drafts: FloatArray, tokens: FloatArray) -> None:
+    """``ValueError`` for too few cells: they must tell a draft's time from a token's, and one more gives the error."""
+    if len(tokens) < 4:
+        raise ValueError(f"cells: expected at least 4 for 1 pieces, got {len(tokens)}")
     if np.linalg.matrix_rank(np.stack([np.ones_like(tokens), drafts, tokens])) < 3:
         batches, passes = (sorted({int(number) for number in one}) for one in (drafts, tokens))
         raise ValueError(
@@ -139,8 +128,7 @@ class _Program:
         return float(answer.fun), answer.x[: self.numbers]
 
 
-LARGEST = 256 * MIB
-"""Bytes of a file: the largest record needs fewer, also a prompt at a time."""
+LARGEST = 256 * MIB  # bytes of a file: the largest record needs fewer, also a prompt at a time
 
 T = TypeVar("T")
 
@@ -206,8 +194,7 @@ class Journal(Generic[T]):
         return part
 
 
-VERIFY, DRAFT = "verify", "draft"
-"""A pass of the target over a batch; tokens of the draft model, one after the other."""
+VERIFY, DRAFT = "verify", "draft"  # A pass of the target over a batch; tokens of the draft model, one after the other
 
 HEADER = "what,batch,length,seconds"
 
@@ -225,8 +212,7 @@ class PassCell(NamedTuple):
         return self.batch * (self.length + 1)
 
 
-Setting = Mapping[str, str | int]
-"""All that the time of a cell depends on, by name."""
+Setting = Mapping[str, str | int]  # all that the time of a cell depends on, by name
 
 
 class Passes:
@@ -253,7 +239,6 @@ class Passes:
 
 
 def _pass(line: str) -> tuple[PassCell, float]:
-    """What a line says; ``ValueError`` for anything that `Passes.add` does not write."""
     parts = line.split(",")
     if len(parts) != 4:
         raise ValueError(f"passes: expected {HEADER!r}, got {shown(line)}")

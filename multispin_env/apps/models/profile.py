@@ -15,8 +15,7 @@ from multispin_env.evaluation.statistics import Cells
 from multispin_env.server import Server
 from multispin_env.units import MS
 
-DRAFTED = PassCell(DRAFT, 1, 8)
-"""How drafting is measured: so many tokens, one after the other."""
+DRAFTED = PassCell(DRAFT, 1, 8)  # how drafting is measured: so many tokens, one after the other
 
 HEADER: Cells = ("batch", "length", "tokens", "pass (ms)", "spread (ms)", "fit (ms)", "error")
 
@@ -28,6 +27,7 @@ class Profile:
     server: Server
     cells: Sequence[PassCell]  # verifications that were measured, by batch and length
     passes: Passes  # of these and of `DRAFTED`
+    context: int = 0  # tokens of each draft in the cells, where the law has a time for them
 
     @cached_property
     def measured(self) -> FloatArray:
@@ -43,7 +43,7 @@ class Profile:
     @property
     def time_per_draft(self) -> float:
         """Seconds that each draft of a cell adds besides its tokens."""
-        return self.server.time_per_draft
+        return self.server.time_per_draft + self.server.context_time * self.context
 
     @property
     def errors(self) -> FloatArray:
@@ -63,12 +63,10 @@ class Profile:
         )
 
 
-def make_profile(
-    name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, pieces: int | None = None
-) -> Profile:
+def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting) -> Profile:
     """Fit the law and describe the server; the cells and `DRAFTED` must have been measured."""
     drafts, tokens = sizes_of(cells)
-    found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]), pieces)
+    found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]))
     least = min(passes.count(cell) for cell in cells)
     same = setting["target"] == setting["draft"]
     law = server_of(
@@ -141,15 +139,11 @@ def law_in_words(profile: Profile) -> str:
     )
 
 
-SIZE = (7.0, 4.6)
-"""Of the picture of a profile, in inches."""
+SIZE = (7.0, 4.6)  # of the picture of a profile, in inches
 
 
 def draw_profile(profile: Profile, figure: Any) -> None:
-    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size.
-
-    Axes are logarithmic where tokens span more than three powers of ten, as in profiles from tables.
-    """
+    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size."""
     axes = figure.subplots()
     sizes = [cell.tokens for cell in profile.cells]
     batches = sorted({cell.batch for cell in profile.cells})
@@ -166,7 +160,7 @@ def draw_profile(profile: Profile, figure: Any) -> None:
     axes.plot([], [], color=BLACK, linewidth=1.2, label="the law")
     axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")
     axes.set_ylabel("verification (ms)")
-    if max(sizes) > 1_000 * min(sizes):
+    if max(sizes) > 1_000 * min(sizes):  # as in profiles from tables
         axes.set(xscale="log", yscale="log")
     else:
         axes.set_ylim(bottom=0.0)

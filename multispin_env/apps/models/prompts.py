@@ -1,7 +1,6 @@
 """Prompts of the user, from a file of lines or of JSON rows."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,14 +12,9 @@ from multispin_env.files import MIB, parse_json, read_bytes
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Model
 
-LARGEST_FILE = 16 * MIB
-"""Bytes of a file of prompts."""
-
-MOST_TASKS = 128
-"""Of a file: so many numbers has the type that a record keeps them in."""
-
-NO_TASK = "all"
-"""Name of the task of prompts that say none."""
+LARGEST_FILE = 16 * MIB  # bytes of a file of prompts
+MOST_TASKS = 128  # of a file: so many numbers has the type that a record keeps them in
+NO_TASK = "all"  # name of the task of prompts that say none
 
 
 @dataclass(frozen=True)
@@ -35,10 +29,7 @@ class Prompts:
     digest: str  # SHA-256 of the file, in hexadecimal digits
 
     def encode(self, model: "Model", room: int, raw: bool = False, context: int | None = None) -> list[list[int]]:
-        """Tokens of each prompt, after which so many as ``room`` still fit in the context (default: the model's).
-
-        ``ValueError`` for a prompt without a token or with too many; it names the line.
-        """
+        """Tokens of each prompt; ``ValueError``, with its line, unless ``room`` more fit in the context."""
         limit = (model.context if context is None else context) - room
         encoded = []
         for text, line in zip(self.texts, self.lines, strict=True):
@@ -56,11 +47,10 @@ class Prompts:
 
 
 def read_prompts(path: str | PathLike[str]) -> Prompts:
-    """Read prompts.
+    """Read prompts: a ``.txt`` file has one on each line, a ``.jsonl`` file a row with ``prompt``, perhaps ``task``.
 
-    From a ``.txt`` file with a prompt on each line, or a ``.jsonl`` file with a row ``{"prompt": TEXT}`` on each line,
-    which may have a ``"task"``; other keys are not read. Both in UTF-8. Empty lines at the end do not count.
-    ``ValueError`` if the file can't be read, holds no prompt, an empty one, or a bad row; it names the line.
+    Empty lines at the end do not count. ``ValueError`` if the file can't be read, has no prompt, an empty one, or a bad
+    row; it names the line.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -76,13 +66,17 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
         raise ValueError(f"prompts: expected at least one prompt, got none in {str(path)!r}")
     try:
         rows = [_row(line.removesuffix("\r"), suffix, number) for number, line in enumerate(lines, start=1)]
-        return _prompts(rows, str(path), hashlib.sha256(content).hexdigest())
+        texts, names = zip(*rows, strict=True)
+        tasks = tuple(dict.fromkeys(names))
+        if len(tasks) > MOST_TASKS:
+            raise ValueError(f"task: expected at most {MOST_TASKS} different ones, got {len(tasks)}")
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from None
+    numbers, digest = range(1, len(rows) + 1), hashlib.sha256(content).hexdigest()
+    return Prompts(texts, tasks, tuple(map(tasks.index, names)), tuple(numbers), str(path), digest)
 
 
 def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
-    """Prompt and task of a line."""
     row: Any = {"prompt": line}
     if suffix == ".jsonl" and line.strip():
         try:
@@ -95,12 +89,3 @@ def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
         if name in row and not (isinstance(row[name], str) and row[name].strip()):
             raise ValueError(f"line {number}, {name}: expected a text that is not empty, got {shown(row[name])}")
     return row["prompt"], check_label(f"line {number}, task", row.get("task", NO_TASK))
-
-
-def _prompts(rows: Sequence[tuple[str, str]], file: str, digest: str) -> Prompts:
-    texts, names = zip(*rows, strict=True)
-    tasks = tuple(dict.fromkeys(names))
-    if len(tasks) > MOST_TASKS:
-        raise ValueError(f"task: expected at most {MOST_TASKS} different ones, got {len(tasks)}")
-    index = {name: number for number, name in enumerate(tasks)}
-    return Prompts(texts, tasks, tuple(index[name] for name in names), tuple(range(1, len(rows) + 1)), file, digest)

@@ -69,14 +69,10 @@ class EmulatedDevices:
         self._prompts, self._task, self._order = prompts, task, order
         self._most_tokens, self._room = most_tokens, pair.context - longest
         self.texts: list[list[int]] = [[] for _ in range(num_users)]
-        self.number: IntArray = np.full(num_users, -1)
-        """Request of each device, (K,), counted from 0."""
-        self.age: IntArray = np.zeros(num_users, dtype=np.int64)
-        """Rounds that it is old, (K,)."""
-        self.task: IntArray = np.zeros(num_users, dtype=np.int64)
-        """Its task, (K,)."""
-        self.left: IntArray = np.zeros(num_users, dtype=np.int64)
-        """Tokens that it may still get, (K,)."""
+        self.number: IntArray = np.full(num_users, -1)  # request of each device, (K,), counted from 0
+        self.age: IntArray = np.zeros(num_users, dtype=np.int64)  # rounds that it is old, (K,)
+        self.task: IntArray = np.zeros(num_users, dtype=np.int64)  # its task, (K,)
+        self.left: IntArray = np.zeros(num_users, dtype=np.int64)  # tokens that it may still get, (K,)
         self.begin(np.arange(num_users))
 
     def unread(self, kept: Sequences, device: int) -> list[int]:
@@ -250,7 +246,8 @@ class Player:
         logits = devices.target.read(np.arange(users), texts)
         end = _now(devices.pair.target)
         with memory_for(f"the laws of a batch of {users} with {longest + 1} tokens each"):
-            found = self._verify(self._law(devices.target, logits), law, drafted, length, accepting, last)
+            target = self._law(devices.target, logits)
+            found = self._answer(target, verify(target, law, drafted, length, accepting, last), length)
         accepting_time = perf_counter() - end  # its results are in the main memory, so the device is done
         gained, ended = devices.take(drafted, found.accepted, found.token)
         begun = perf_counter()
@@ -276,23 +273,14 @@ class Player:
         return probabilities(logits, self.temperature, read.model.name)
 
     def _blank(self, users: int, longest: int) -> tuple[IntArray, th.Tensor]:
-        """Filling for drafts and their laws."""
         pair = self.devices.pair
         with memory_for(f"the laws of a batch of {users} with {longest} drafted tokens each"):
             law = th.ones((users, longest, pair.vocabulary_size), dtype=th.float64, device=pair.target.device)
         return np.zeros((users, longest), dtype=np.int64), law
 
-    def _verify(
-        self,
-        target: th.Tensor,
-        draft: th.Tensor,
-        drafted: IntArray,
-        length: IntArray,
-        uniform: FloatArray,
-        last: FloatArray,
-    ) -> Verified:
-        """Answer the drafts, see `verify`."""
-        return verify(target, draft, drafted, length, uniform, last)
+    def _answer(self, target: th.Tensor, found: Verified, length: IntArray) -> Verified:
+        """What the server sends; where devices draft ahead, another token behind a draft that is accepted whole."""
+        return found
 
 
 def _now(model: Model) -> float:

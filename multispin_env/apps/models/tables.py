@@ -6,9 +6,8 @@ the kernels of a step of K (L + 1) sequences, but it reads the context of K sequ
 
     step(K (L + 1), no context) + step(K, context) − step(K, no context).
 
-The package has an option for several tokens at a time, ``nextn``. It is for models with heads that predict them: it
-adds layers, and reads the context once for each token, so that passes of long drafts come out up to twice as long.
-Layers with a state instead of a context (Qwen3.5) are charged for each token, here as there.
+The package's own option for several tokens, ``nextn``, reads the context once for each of them: passes of long drafts
+would come out up to twice as long. Layers with a state instead of a context (Qwen3.5) are charged for each token.
 """
 
 import logging
@@ -28,23 +27,18 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
 from multispin_env.units import MS
 
-_PACKAGE, _BACKEND = "aiconfigurator-core", "vllm"
-"""What has the tables, and whose kernels they are of."""
+_PACKAGE, _BACKEND = "aiconfigurator-core", "vllm"  # what has the tables, and whose kernels they are of
 
 BATCHES, LENGTHS, CONTEXT = (1, 2, 4, 8, 16, 32, 64, 128, 256), (0, 1, 2, 4, 8, 16), 1024
 """What laws are fitted to by default."""
 
-_LEAST_CONTEXT = 128
-"""With less, what a draft adds besides would be taken for what its context adds."""
+_LEAST_CONTEXT = 128  # with less, what a draft adds besides would be taken for what its context adds
 
 T = TypeVar("T")
 
 
 def systems_and_models() -> tuple[list[str], list[str]]:
-    """Names of GPUs with tables, and of models, of which a GPU may lack some.
-
-    ``ImportError`` names the extra where the package is missing.
-    """
+    """Names of GPUs with tables, and of models, of which a GPU may lack some."""
     common, database = _sdk("common"), _sdk("perf_database")
     found = database.get_supported_databases()
     return sorted(system for system in found if found[system].get(_BACKEND)), sorted(common.DefaultHFModels)
@@ -70,10 +64,7 @@ class Machine(NamedTuple):
 
 
 class StepTimes:
-    """Times of a model's steps on a machine.
-
-    ``ValueError`` for an unknown machine or model, with the nearest name, or where the tables lack this model there.
-    """
+    """Times of a model's steps on a machine; ``ValueError`` for an unknown one of them, or without tables of both."""
 
     def __init__(self, machine: Machine, model: str) -> None:
         systems, models = systems_and_models()
@@ -99,28 +90,18 @@ class StepTimes:
         self.estimates |= {self._engine.last_provenance()} - {None}
         return float(milliseconds) * MS
 
-    def reading(self, batch: int, context: int) -> float:
-        """Seconds that the context of so many sequences adds."""
-        return self.step(batch, context) - self.step(batch, 1)
-
     def seconds(self, cell: PassCell, context: int) -> float:
         """Seconds of a verification, or of a drafted token for each text of a batch."""
         if cell.what == DRAFT:
             return self.step(cell.batch, context)
-        return self.step(cell.tokens, 1) + self.reading(cell.batch, context)
+        return self.step(cell.tokens, 1) + self.step(cell.batch, context) - self.step(cell.batch, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class TableProfile(Profile):
     """A server from tables."""
 
-    drafting: Fit | None  # T_srv by requests
-    context: int  # tokens of each draft in the cells
-
-    @property
-    @override
-    def time_per_draft(self) -> float:
-        return self.server.context_time * self.context
+    drafting: Fit | None = None  # T_srv by requests
 
     @override
     def in_words(self) -> str:
@@ -144,7 +125,6 @@ def table_profile(
     draft: str | None,
     cells: Sequence[PassCell],
     context: int = CONTEXT,
-    pieces: int | None = None,
 ) -> TableProfile:
     """Look up passes, keep them in a ``file`` as `Passes` does, and fit the laws.
 
@@ -168,7 +148,7 @@ def table_profile(
             passes.add(cell, seconds)
     (drafts, tokens), without = sizes_of(cells), np.array([target.seconds(cell, 1) for cell in cells])
     read = np.concatenate([drafts, context * drafts])
-    found = fit_cells(read, np.tile(tokens, 2), np.concatenate([without, _medians(passes, cells)]), pieces)
+    found = fit_cells(read, np.tile(tokens, 2), np.concatenate([without, _medians(passes, cells)]))
     drafting = fit_pieces(np.array(batches, dtype=np.float64), _medians(passes, drafted)) if draft else None
     parts = [f"{len(cells)} cells of batch and length for each, within {_errors(found)}"]
     parts += [] if drafting is None else [f"draft times after {context} tokens within {_errors(drafting)}"]
@@ -182,7 +162,7 @@ def table_profile(
         by="context_time",
         draft_pieces=() if drafting is None else drafting.pieces,
     )
-    return TableProfile(server, cells, passes, drafting, context)
+    return TableProfile(server, cells, passes, context, drafting)
 
 
 def _package() -> str:

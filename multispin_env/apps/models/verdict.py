@@ -18,8 +18,7 @@ from multispin_env.units import MS
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
 """Quantities: tokens of a device, the server's pass, the whole round, and tokens of all devices over time."""
 
-_COLUMNS = 7
-"""Numbers of a round, see `_numbers`."""
+_COLUMNS = 7  # numbers of a round, see `_numbers`
 
 _DIGITS = {TOKENS: 3, PASS: 1, ROUND: 1, GOODPUT: 2}
 
@@ -36,7 +35,6 @@ class _Line:
     ratio: Interval  # realised / predicted, paired
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
         found: dict[str, Any] = {"contender": self.contender, "quantity": self.quantity}
         return found | {
             name: getattr(self, name)._asdict() for name in ("predicted", "realised", "difference", "ratio")
@@ -79,9 +77,9 @@ def _numbers(rounds: Sequence[LiveRound]) -> FloatArray:
             (
                 1.0,
                 one.predicted.sum(),
-                one.gained.sum(),
+                one.played.gained.sum(),
                 one.predicted_pass,
-                one.measured_pass,
+                one.played.pass_time,
                 one.predicted_time,
                 one.measured_time,
             )
@@ -157,17 +155,13 @@ def hit_cells(lines: Sequence[_HitLine]) -> tuple[Cells, list[Cells]]:
     ]
 
 
-_SHOWN = 6
-"""First rounds of the timeline, of the slower contender; the other's in the same time."""
-
-_MOST_SHOWN = 60
-"""Rounds of a contender, lest a picture have more cells than anybody can see."""
+_SHOWN = 6  # first rounds of the timeline, of the slower contender; the other's in the same time
+_MOST_SHOWN = 60  # rounds of a contender, lest a picture have more cells than anybody can see
 
 _BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
 """Place of a legend, where it covers no data."""
 
-_GOODPUT_HEIGHT = 2.6
-"""Of the panel of goodput, in inches."""
+_GOODPUT_HEIGHT = 2.6  # of the panel of goodput, in inches
 
 _ACCEPTED_TOKEN, _REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 
@@ -194,7 +188,6 @@ def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title:
 
 
 def _begun_before(end: float, rounds: Sequence[LiveRound]) -> Sequence[LiveRound]:
-    """Rounds that begin in the first seconds up to ``end``."""
     begun = np.cumsum([0.0, *(one.measured_time for one in rounds[:-1])])
     return rounds[: min(int((begun < end).sum()), _MOST_SHOWN)]
 
@@ -204,7 +197,6 @@ def _colour(rgb: tuple[int, int, int]) -> tuple[float, ...]:
 
 
 def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
-    """Bars of each device: a cell for each drafted token, then upload, waiting and the server's pass."""
     users = len(rounds[0].draft_length)
     cells: dict[str, list[tuple[float, float, int]]] = {
         name: [] for name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN, "uploading", "waiting", "verifying")
@@ -212,7 +204,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
     begin = 0.0
     for one in rounds:
         for device in range(users):
-            length, accepted = int(one.draft_length[device]), int(one.accepted[device])
+            length, accepted = int(one.draft_length[device]), int(one.played.accepted[device])
             each = one.drafting[device] / max(length, 1)
             for place in range(length):
                 name = _ACCEPTED_TOKEN if place < accepted else _REFUSED_TOKEN
@@ -221,7 +213,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
             ready = drafted + one.uploading[device]
             cells["uploading"].append((drafted, one.uploading[device], device))
             cells["waiting"].append((ready, begin + one.access - ready, device))
-            cells["verifying"].append((begin + one.access, one.measured_pass, device))
+            cells["verifying"].append((begin + one.access, one.played.pass_time, device))
         begin += one.measured_time
         axes.axvline(begin / MS, color=_colour(GREY), linewidth=0.6)
     colours = (ACCEPTED, REFUSED, UPLOADING, WAITING, VERIFYING)
@@ -243,12 +235,11 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
 
 
 def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
-    """Tokens so far over time so far, behind each round."""
     for contender, colour in zip(contenders, (BLUE, RED), strict=False):
         rounds = contender.rounds
         number = np.arange(1, len(rounds) + 1)
         for label, line, tokens, times in (
-            ("realised", "-", [one.gained.sum() for one in rounds], [one.measured_time for one in rounds]),
+            ("realised", "-", [one.played.gained.sum() for one in rounds], [one.measured_time for one in rounds]),
             ("predicted", "--", [one.predicted.sum() for one in rounds], [one.predicted_time for one in rounds]),
         ):
             running = np.cumsum(tokens) / np.cumsum(times)

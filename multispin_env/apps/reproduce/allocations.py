@@ -17,8 +17,6 @@ _CASES = ("homogeneous", "heterogeneous")
 
 @dataclass(frozen=True)
 class _AllocationRow:
-    """One device of one state in one case."""
-
     preset: str
     case: str
     state: int
@@ -53,7 +51,6 @@ def _group(row: _AllocationRow) -> float:
 
 
 def _name_devices(axes: Any, points: Sequence[_AllocationRow]) -> None:
-    """Channels at the ticks, acceptance once for each group of devices below them."""
     axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
     rates = [_group(row) for row in points]
     for rate in sorted(set(rates)):
@@ -65,7 +62,6 @@ def _name_devices(axes: Any, points: Sequence[_AllocationRow]) -> None:
 
 
 def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
-    """Bars by device, sorted by acceptance, then channel."""
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):
         for case, colour, offset in zip(_CASES, (ORANGE, BLUE), (-0.2, 0.2), strict=True):
@@ -106,7 +102,6 @@ def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[
 
 
 def _draw_remark_2(rows: Sequence[_AllocationRow], figure: Any) -> None:
-    """Share against channel, and against acceptance; a row of panels for each preset."""
     panels = figure.subplots(len(PRESETS), 2, sharey=True)
     for (left, right), preset in zip(panels, PRESETS, strict=True):
         chosen = [row for row in rows if row.preset == preset]

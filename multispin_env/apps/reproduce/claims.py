@@ -194,11 +194,9 @@ def _closed_form(scale: Scale) -> list[_ClaimRow]:
 
 
 PARTS = (_over_fixed, _over_p2p, _order, _uniform_over_homogeneous, _level, _remark_2, _closed_form)
-"""Claims, from the top of the table to the bottom."""
 
 
 def _claim_rows(scale: Scale, part: Callable[[Scale], list[_ClaimRow]]) -> list[_ClaimRow]:
-    """Claims of a part."""
     return part(scale)
 
 

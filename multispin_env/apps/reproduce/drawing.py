@@ -128,7 +128,6 @@ def markdown_table(header: Cells, lines: Sequence[Cells]) -> str:
 
 
 def _html_table(header: Cells, lines: Sequence[Cells]) -> str:
-    """Strings as an HTML table."""
     cells = [("th", header), *(("td", line) for line in lines)]
     rows = ("<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) + "</tr>" for tag, line in cells)
     return "\n".join(["<table>", *rows, "</table>"])

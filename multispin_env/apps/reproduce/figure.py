@@ -45,40 +45,19 @@ class Scale:
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """One figure: a table, a picture of it, and a sentence under it.
-
-    Parameters
-    ----------
-    title
-        Heading.
-    caption
-        What is to be seen, in a sentence or two.
-    settings
-        What rows are computed for at a scale, each by itself.
-    rows
-        Rows of one setting, dataclasses of one class that hold texts and numbers only; everything random follows from
-        the scale. A function of a module, which can be pickled, so that processes can share the settings.
-    draw
-        Draws the rows of all settings, in their order, on an empty matplotlib figure.
-    size
-        Width and height in inches.
-    cells
-        Header and lines of a table to show under the picture, if there is one.
-    printed
-        How many of its columns the terminal shows too; ``None`` for all.
-    seconds
-        Of CPU that the full rows take, more or less: for the time left.
-    """
+    """One figure: a table, a picture of it, and a sentence under it."""
 
     title: str
-    caption: str
-    settings: Callable[[Scale], Sequence[Any]]
+    caption: str  # what is to be seen, in a sentence or two
+    settings: Callable[[Scale], Sequence[Any]]  # what rows are computed for at a scale, each by itself
     rows: Callable[[Scale, Any], list[Any]]
-    draw: Callable[[Sequence[Any], Any], None]
-    size: tuple[float, float] = (9.0, 4.2)
-    cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None
-    printed: int | None = None
-    seconds: float = 1.0
+    """Rows of one setting, dataclasses of one class that hold texts and numbers only; everything random follows from
+    the scale. A function of a module, which can be pickled, so that processes can share the settings."""
+    draw: Callable[[Sequence[Any], Any], None]  # the rows of all settings, in their order, on an empty figure
+    size: tuple[float, float] = (9.0, 4.2)  # inches
+    cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None  # of a table under the picture
+    printed: int | None = None  # how many of its columns the terminal shows too; ``None`` for all
+    seconds: float = 1.0  # of CPU that the full rows take, more or less: for the time left
 
     def compute(self, scale: Scale) -> list[Any]:
         """Rows of all settings, one after the other."""
@@ -96,12 +75,8 @@ def states_of(scale: Scale, scenario: Scenario) -> States:
     return States.draw(scenario, scale.states, scale.seed)
 
 
+@lru_cache(maxsize=128)
 def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
     """Goodput (n,) in tokens/s of the six systems of `LABELS`; the optimum is certified. Computed once a run."""
-    return dict(_scores(scale.seed, scale.states, scenario))
-
-
-@lru_cache(maxsize=128)
-def _scores(seed: int, size: int, scenario: Scenario) -> dict[str, FloatArray]:
-    states = States.draw(scenario, size, seed)
+    states = states_of(scale, scenario)
     return {name: states.values(name) for name in LABELS}

@@ -30,8 +30,6 @@ _LOSSES = (
 
 @dataclass(frozen=True)
 class _StateRow:
-    """One state: the proven optimum, its gap, and the share of it that each rule loses."""
-
     preset: str
     state: int
     optimum: float  # tokens/s
@@ -44,7 +42,6 @@ class _StateRow:
 
 
 def _certificate_rows(scale: Scale, preset: str) -> list[_StateRow]:
-    """Certified optimum and regrets on common states."""
     scenario = Scenario.preset(preset)
     states = states_of(scale, scenario)
     best = Optimal(scenario, certify=CERTIFICATE)(states.state)
@@ -62,7 +59,6 @@ def _distribution(values: Sequence[float]) -> tuple[FloatArray, FloatArray]:
 
 
 def _draw_certificate(rows: Sequence[_StateRow], figure: Any) -> None:
-    """Distributions over states."""
     panels = figure.subplots(1, len(PRESETS), sharey=True)
     for axes, preset in zip(panels, PRESETS, strict=True):
         points = [row for row in rows if row.preset == preset]
@@ -101,8 +97,6 @@ _LINES = (
 
 @dataclass(frozen=True)
 class _SurfaceRow:
-    """One pair of the two numbers."""
-
     preset: str
     draft_time_ms: float  # T̄
     snr_db: float  # p / N0 at unit gain
@@ -149,7 +143,6 @@ def _surface(rows: Sequence[_SurfaceRow], column: str) -> tuple[FloatArray, Floa
 
 
 def _draw_calibration(rows: Sequence[_SurfaceRow], figure: Any) -> None:
-    """Goodput as colour; a line for each claim; a star at the calibrated pair."""
     panels = figure.subplots(1, len(PRESETS), sharey=True)
     for axes, preset in zip(panels, PRESETS, strict=True):
         chosen = [row for row in rows if row.preset == preset]

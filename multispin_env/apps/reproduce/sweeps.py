@@ -21,8 +21,6 @@ from multispin_env.solver.equalization import common_latency
 
 @dataclass(frozen=True)
 class _SweepRow:
-    """Mean goodput of one system in one setting."""
-
     preset: str
     system: str
     num_users: int
@@ -84,8 +82,6 @@ BANDWIDTH = FigureSpec(
 
 @dataclass(frozen=True)
 class _LengthRow:
-    """One common length at one common acceptance rate."""
-
     preset: str
     acceptance_rate: float
     draft_length: int
@@ -140,8 +136,6 @@ TASKS = ("code", "mathematics", "chat", "reading")
 
 @dataclass(frozen=True)
 class _RecordedRow:
-    """One draft length on the prompts of one task."""
-
     task: str
     draft_length: int
     prompts: int
@@ -204,8 +198,6 @@ RECORDED = FigureSpec(
 
 @dataclass(frozen=True)
 class _BatchRow:
-    """One batch size of one model."""
-
     preset: str
     batch: int
     verification_ms: float
@@ -219,7 +211,6 @@ def _verification_rows(scale: Scale, preset: str) -> list[_BatchRow]:
 
 
 def _draw_verification(rows: Sequence[_BatchRow], figure: Any) -> None:
-    """Latency of the batch, and for each draft in it."""
     panels = figure.subplots(1, 2)
     values = {"verification_ms": "of the batch", "per_draft_ms": "per draft"}
     for axes, (value, what) in zip(panels, values.items(), strict=True):

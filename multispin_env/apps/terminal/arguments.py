@@ -39,10 +39,7 @@ COMMON = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all but the las
 
 
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
-    """``--env --scenario --server --num-users --total-bandwidth --set``; ``None`` where not given.
-
-    ``settings`` is the help of ``--set``, ``defaults`` what the command takes where an option is not given.
-    """
+    """``--env --scenario --server --num-users --total-bandwidth --set``; ``settings`` is the help of ``--set``."""
     names = ", ".join(ENVIRONMENTS.names())
     parser.add_argument("--env", metavar="ID", help=f"environment id: {names} (default {defaults['env']})")
     add_scenario_options(parser, defaults)
@@ -70,10 +67,7 @@ def add_set_option(parser: ArgumentParser, settings: str = "fields of the scenar
 
 
 def separated(arguments: Iterable[str]) -> list[str]:
-    """Arguments with ``--set`` before each NAME=VALUE of several, so that what follows them, as a file, is none.
-
-    Raises as `parse_settings`, for what follows ``--set``.
-    """
+    """Arguments with ``--set`` before each NAME=VALUE of several, so that what follows them, as a file, is none."""
     found: list[str] = []
     for text in arguments:
         name, equals, _ = text.partition("=")
@@ -226,10 +220,7 @@ def add_executor_options(parser: ArgumentParser, tasks: str, parts: bool = True)
 
 
 def executor_of(options: Namespace, packages: tuple[str, ...] = ("multispin_env",)) -> Executor:
-    """Who does the tasks; ``ValueError`` for fewer than one worker.
-
-    ``packages`` are those of the tasks' code, for nodes that have it not installed.
-    """
+    """Who does the tasks; ``packages`` are those of the tasks' code, for nodes that have it not installed."""
     if options.ray is not None:
         return Cluster(options.ray, packages)
     return Serial() if options.workers is None else Processes(options.workers)

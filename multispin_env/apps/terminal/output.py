@@ -23,11 +23,8 @@ from multispin_env.files import write_text
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance, ReadableBuffer
 
-_LINE = 79
-"""Letters of a line that is written over: a longer one would wrap."""
-
-PATIENCE = 5.0
-"""Seconds between two lines of a log about the same part."""
+_LINE = 79  # letters of a line that is written over: a longer one would wrap
+PATIENCE = 5.0  # seconds between two lines of a log about the same part
 
 
 class _Line:
@@ -65,7 +62,6 @@ class Progress(_Line):
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
-        """Say that all is done, unless an error says otherwise, and leave the line."""
         if self._begun:
             if error is None:
                 self._show(1.0)
@@ -112,7 +108,6 @@ class Tally(_Line):
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Leave the line."""
         self._leave()
 
     def add(self, name: str, failed: bool = False) -> None:
@@ -128,8 +123,7 @@ class Tally(_Line):
         self._print(ended / self.total if self.total else 1.0, f"{said}  {name}".rstrip())
 
 
-REFUSED = 2
-"""Exit status for wrong use."""
+REFUSED = 2  # exit status for wrong use
 
 
 def sentence(error: BaseException, extra: str = "") -> str:
@@ -192,31 +186,27 @@ def exit_status(program: str, run: Callable[[], int | None], extra: str = "") ->
     of contenders and of standard output one sentence and 1.
     """
     with on_signals(stop), _standard_streams():
-        return _exit_status(program, run, extra)
-
-
-def _exit_status(program: str, run: Callable[[], int | None], extra: str) -> int:
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ
-    try:
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ
         try:
-            return run() or 0
-        finally:
-            sys.stdout.flush()  # the help too, after which argparse exits
-    except (BrokenPipeError, _UnwritableError) as error:  # nothing more, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # say nothing more to a reader that has gone
-            return 128 + 13
-        said, status = str(error), 1
-    except KeyboardInterrupt as stopped:
-        number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
-        said, status = f"stopped by {signal.Signals(number).name}", 128 + number
-    except ContenderError as error:
-        said, status = str(error), 1
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        said, status = sentence(error, extra), REFUSED
-    print(f"{program}: {said}", file=sys.stderr)
-    return status
+            try:
+                return run() or 0
+            finally:
+                sys.stdout.flush()  # the help too, after which argparse exits
+        except (BrokenPipeError, _UnwritableError) as error:  # nothing more, not even at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):  # say nothing more to a reader that has gone
+                return 128 + 13
+            said, status = str(error), 1
+        except KeyboardInterrupt as stopped:
+            number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+            said, status = f"stopped by {signal.Signals(number).name}", 128 + number
+        except ContenderError as error:
+            said, status = str(error), 1
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+            said, status = sentence(error, extra), REFUSED
+        print(f"{program}: {said}", file=sys.stderr)
+        return status
 
 
 def print_errors(options: Namespace, errors: Sequence[ContenderError]) -> int | None:
@@ -226,8 +216,7 @@ def print_errors(options: Namespace, errors: Sequence[ContenderError]) -> int | 
     return 1 if errors else None
 
 
-STDOUT = Path("-")
-"""Stands for standard output where the name of a file may stand."""
+STDOUT = Path("-")  # stands for standard output where the name of a file may stand
 
 
 def add_table_options(parser: ArgumentParser) -> None:
@@ -251,12 +240,14 @@ def is_quiet(options: Namespace) -> bool:
     return STDOUT in (options.json, options.csv)
 
 
-def write_tables(options: Namespace, rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> None:
-    """Write what `add_table_options` asks for; ``about`` is for JSON."""
+def write_tables(options: Namespace, rows: "Sequence[DataclassInstance]", about: Mapping[str, Any], shown: str) -> None:
+    """Write what `add_table_options` asks for, ``about`` to JSON; print what is ``shown`` unless `is_quiet`."""
     if options.json is not None:
         write_output(f"{to_json(rows, about)}\n", options.json)
     if options.csv is not None:
         write_output(to_csv(rows), options.csv)
+    if not is_quiet(options):
+        print(shown)
 
 
 def write_output(text: str, file: Path) -> None:

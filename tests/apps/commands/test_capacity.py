@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.apps.commands.capacity import CapacityRow, capacity_cells
+from multispin_env.apps.commands.capacity import CapacityRow, _capacity_cells
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.executors import Stopped
 from multispin_env.simulation.capacity import Capacity, LoadPoint, _by_simulation
@@ -70,7 +70,7 @@ NONE = SimpleNamespace(in_time=np.zeros(1), missed=np.ones(1))
 
 def test_limits_that_no_load_meets_are_a_line_of_zero():
     found = CapacityRow.of("greedy", Capacity(0.0, 0.0, 0.0, 90.0, "users", (LoadPoint(1.0, NONE),), None))
-    (line,) = capacity_cells([found])[1]
+    (line,) = _capacity_cells([found])[1]
     assert (found.capacity, found.tokens_in_time, line) == (0.0, 0.0, ("greedy", "0", *[""] * 5))
 
 

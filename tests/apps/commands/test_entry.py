@@ -286,7 +286,7 @@ def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, 
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
-    monkeypatch.setitem(entry.COMMANDS, "export", entry.CommandEntry("agents.nowhere", ""))
+    monkeypatch.setitem(entry.COMMANDS, "export", entry._Entry("agents.nowhere", ""))
     assert entry.main(["export"]) == 2
     assert capsys.readouterr().err == f"multispin export: the module 'agents.nowhere' is missing; {AGAIN}\n"
 

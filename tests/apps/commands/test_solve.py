@@ -16,7 +16,7 @@ import multispin_env as ms
 from multispin_env.apps.commands import devices
 from multispin_env.apps.commands.devices import Devices, read_devices
 from multispin_env.apps.commands.main import main
-from multispin_env.apps.commands.solve import rival_cells, solve, summary, to_record
+from multispin_env.apps.commands.solve import _rival_cells, solve, summary, to_record
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "devices.csv"
@@ -322,7 +322,7 @@ def test_a_tpot_is_kept_and_those_that_miss_it_come_last():
     assert [row.name for row in found.rivals] == ["optimal", "uniform-bandwidth", "fixed"]
     assert found.rivals[1].goodput > found.goodput
     assert summary(found).splitlines()[2] == f"slowest device  a token every {1e3 * found.token_time:.2f} ms"
-    header, lines = rival_cells(found.rivals, "optimal", weighted=False)
+    header, lines = _rival_cells(found.rivals, "optimal", weighted=False)
     assert header[-1] == "slowest device (ms a token)"
     assert [line[-1] for line in lines] == [f"{1e3 * row.token_time:.2f}" for row in found.rivals]
 

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from multispin_env.apps.explore import app, serving, workers
-from multispin_env.apps.explore.serving import Impatient
+from multispin_env.apps.explore.serving import _Impatient
 from multispin_env.apps.explore.settings import Places
 from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
 from tests.apps.explore.browser import served
@@ -229,7 +229,7 @@ def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
     async def talk():
         config = uvicorn.Config(answer, lifespan="off", timeout_keep_alive=60, ws="none")
         state = ServerState()
-        server = await asyncio.get_running_loop().create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(lambda: _Impatient(config, state, {}), "127.0.0.1", 0)
         async with server, asyncio.timeout(30.0):
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(sent)

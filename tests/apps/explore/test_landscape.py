@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.apps.explore.landscape import BUDGETS, USERS, WINNERS, LandscapeSettings, compute, draw
+from multispin_env.apps.explore.landscape import BUDGETS, USERS, VIEW, WINNERS, LandscapeSettings, compute
 from multispin_env.apps.explore.settings import MOST_DEVICES, Places
 
 HERE = Places()
@@ -62,6 +62,6 @@ def test_numbers_are_those_of_one_system_after_the_other(found):
 
 
 def test_cells_of_the_map_have_the_colour_of_the_winner(found):
-    shown = re.findall(r'background:(rgb[^;"]+)[^>]*title="best: ([^"]+)"', draw(SETTINGS, found))
+    shown = re.findall(r'background:(rgb[^;"]+)[^>]*title="best: ([^"]+)"', VIEW.draw(SETTINGS, found))
     assert [winner for _, winner in shown] == [cell.winner for cell in found.pay]
     assert all(colour == WINNERS[winner] for colour, winner in shown)

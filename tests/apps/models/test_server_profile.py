@@ -16,14 +16,14 @@ def law(cell):
     return 0.0005 * cell.batch + max(0.020, 0.005 + 0.0005 * cell.tokens)
 
 
-def profile_of(tmp_path, passes_of, pieces=None, setting=SETTING, cells=CELLS):
+def profile_of(tmp_path, passes_of, setting=SETTING, cells=CELLS):
     passes = Passes(tmp_path / "mine.csv", setting)
     for cell in cells:
         for seconds in passes_of(cell):
             passes.add(cell, seconds)
     for seconds in (0.08, 0.016, 0.024):
         passes.add(DRAFTED, seconds)
-    return make_profile("mine", cells, passes, setting, pieces)
+    return make_profile("mine", cells, passes, setting)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_table_and_words(profile):
 def test_errors_are_those_of_the_written_law(tmp_path):
     rng = np.random.default_rng(0)
     noise = {cell: np.exp(0.1 * rng.normal()) for cell in CELLS}
-    profile = profile_of(tmp_path, lambda cell: (law(cell) * noise[cell],), 1, SETTING | {"draft": "large"})
+    profile = profile_of(tmp_path, lambda cell: (law(cell) * noise[cell],), SETTING | {"draft": "large"})
     server = profile.server
     assert len(server.pieces) == 1
     assert server.model == "large in float32, drafts by itself"

@@ -29,18 +29,13 @@ def made(number, gained=(2, 3), predicted=(2.5, 2.5), measured=0.2, request=(0, 
         bandwidth=np.array([1e6, 0.0]),
         request=np.array(request),
         age=np.array([number, number]),
-        accepted=np.array([1, 0]),
-        gained=np.array(gained),
         predicted=np.array(predicted),
         drafting=np.array([0.2, 0.0]),
         uploading=np.array([0.1, 0.0]),
         round_trip=0.1,
         predicted_pass=0.1,
-        measured_pass=measured,
-        accepting=0.01,
-        drafting_here=0.05,
-        prompts_here=0.0,
         deciding=0.001,
+        played=SimpleNamespace(accepted=np.array([1, 0]), gained=np.array(gained), pass_time=measured),
     )
 
 
@@ -62,12 +57,12 @@ def test_each_quantity_is_what_it_says():
         ("a / b", "goodput"),
     ]
     rounds = contenders[0].rounds
-    gained = sum(one.gained.sum() for one in rounds)
-    seconds = sum(one.measured_pass + 0.3 + 0.1 for one in rounds)
+    gained = sum(one.played.gained.sum() for one in rounds)
+    seconds = sum(one.played.pass_time + 0.3 + 0.1 for one in rounds)
     tokens, passes, whole, goodput = lines[:4]
     assert tokens.realised.mean == pytest.approx(gained / 24)
     assert tokens.predicted.mean == pytest.approx(2.5)
-    assert passes.realised.mean == pytest.approx(1e3 * sum(one.measured_pass for one in rounds) / 12)
+    assert passes.realised.mean == pytest.approx(1e3 * sum(one.played.pass_time for one in rounds) / 12)
     assert (passes.predicted.mean, whole.predicted.mean) == pytest.approx((100.0, 500.0))
     assert whole.realised.mean == pytest.approx(1e3 * seconds / 12)
     assert goodput.realised.mean == pytest.approx(gained / seconds)
