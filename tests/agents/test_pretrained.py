@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -89,18 +88,6 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
     for fresh, kept in ((own, recorded["agent"]), (difference, recorded["minus_best_plug_in"])):
         error = spread_of(kept, recorded["size"]) * np.sqrt(1.0 / recorded["size"] + 1.0 / cases.size)
         assert abs(fresh.mean() - kept["mean"]) < 4.0 * error + 1e-9
-
-
-@pytest.mark.parametrize("env_id", IDS)
-def test_any_number_of_users(env_id, loaded):
-    agent = loaded[env_id]
-    env = gym.make_vec(env_id, num_envs=3, num_users=5, vectorization_mode="vector_entry_point", **agent.arguments)
-    observation, _ = env.reset(seed=0)
-    action = agent.act(observation)
-    assert env.action_space.contains(action)
-    env.step(action)
-    one = {key: array[0] for key, array in observation.items()}
-    np.testing.assert_allclose(agent.act(one), action[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("env_id", STATES_ONLY)

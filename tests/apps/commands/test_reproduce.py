@@ -131,12 +131,3 @@ def test_a_run_of_another_kind_or_behind_a_whole_one_begins_anew(begun, other, t
     begun[:] = [""]
     assert main([*BOTH, str(tmp_path), *other]) == 0
     assert begun == ["", "first", "first", "second", "second"]
-
-
-def test_own_figure_joins(tmp_path):
-    FIGURES.register("mine", FIGURES.load("verification"))
-    try:
-        assert main(["reproduce", "--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
-    finally:
-        FIGURES.unregister("mine")
-    assert (tmp_path / "mine.png").exists()

@@ -80,18 +80,6 @@ def test_the_barrier_earns_what_rounds_do(preset):
     assert rate.mean(1) == pytest.approx([rate.mean()] * 2, rel=0.02)
 
 
-@pytest.mark.parametrize("law", ["independent", "gauss-markov", "static"])
-@pytest.mark.parametrize("discipline", ["serial", "shared", "reserved"])
-def test_every_law_and_discipline_plays(law, discipline):
-    env = gym.make(ID, num_users=3, action="plain", channel=law, discipline=discipline, rho=90.0)
-    env.reset(seed=0)
-    channels = []
-    for _ in range(30):
-        observation, *_ = env.step(np.zeros((3, 3), np.float32))
-        channels.append(observation["channel"])
-    assert (np.ptp(channels, 0) == 0.0).all() == (law == "static")
-
-
 def test_coherence_time_is_that_of_the_channel():
     spread = []
     for seconds in (1e6, 1e-6):
@@ -151,13 +139,6 @@ def test_patience_bounds_the_wait():
     sizes = [info["batch_size"] for *_, info in play(env, 0, 20, wait)]
     assert min(sizes) >= 1
     assert np.mean(delays[0.0]) <= np.mean(delays[0.05]) < np.mean(delays[None])
-
-
-def test_there_are_no_slopes():
-    env = gym.make_vec(ID, num_envs=2, num_users=3, rho=90.0)
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"^reward_slopes: expected an environment whose reward has derivatives"):
-        env.unwrapped.reward_slopes(np.zeros((2, 3, 3)))
 
 
 @pytest.mark.parametrize("env_id", BOTH)

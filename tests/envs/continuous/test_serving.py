@@ -12,7 +12,7 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.serving import ServingEnv
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
-from multispin_env.registry import ARRIVALS, ENVIRONMENTS, LENGTHS
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.simulation.reference import reference_rate
 
 ID = "MultiSpin/Serving-v0"
@@ -140,16 +140,6 @@ def test_every_contender_gets_the_same_requests():
     assert barrier.discipline == "reserved"
     assert barrier.workload(scenario) == variant.workload(scenario)
     assert barrier.objective(scenario) == variant.objective(scenario)
-
-
-@pytest.mark.parametrize("arrivals", ARRIVALS.names())
-@pytest.mark.parametrize("lengths", [None, *LENGTHS.names()])
-def test_every_arrival_process_with_every_length(arrivals, lengths):
-    env = gym.make(ID, action="plain", arrivals=arrivals, lengths=lengths, **SMALL)
-    env.reset(seed=0)
-    action = np.full((3, 4), -0.2, np.float32)
-    steps = [env.step(action)[-1] for _ in range(20)]
-    assert sum(info["tokens"].sum() for info in steps) > 0.0
 
 
 @pytest.mark.parametrize("context", [0, 9000])
