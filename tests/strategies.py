@@ -3,6 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
+import multispin_env as ms
+from multispin_env.physics.continuous.types import Demand, Phase
 from multispin_env.solver.problem import make_problem
 from tests.hostile import hostile_instance, hostile_law
 
@@ -41,12 +43,6 @@ class Numbers:
 
 
 @st.composite
-def numbers(draw):
-    """A source of numbers for whoever takes a generator of NumPy."""
-    return Numbers(draw)
-
-
-@st.composite
 def instances(draw, kind="paper", users=None, most=250):
     """Scenario, state and weights over many decades, with at most about so many decisions."""
     rng = Numbers(draw)
@@ -58,3 +54,31 @@ def instances(draw, kind="paper", users=None, most=250):
 def problems(kind="paper", most=250):
     """Those as a problem of the solver."""
     return instances(kind, most=most).map(lambda case: make_problem(*case))
+
+
+@st.composite
+def states(draw, users):
+    """Any state with requests that the door of controllers lets in, some of it far from what a core would reach."""
+    rng = Numbers(draw)
+    shape = (draw(st.integers(1, 3)), users)
+    phase = rng.choice(draw(st.sampled_from([(0, 1, 2, 3, 4), (4,), (0,), (3, 4), (0, 4)])), shape)
+    has, under_way = phase != Phase.IDLE, (phase != Phase.IDLE) & (phase != Phase.FREE)
+    output = rng.integers(1, 300, shape) * has
+    wanted = np.where(rng.random(shape) < 0.5, output, (output * rng.random(shape)).astype(int).clip(1)) * has
+    time = rng.random(shape[0]) * 100.0
+    due = np.where(has & (rng.random(shape) < 0.8), time[:, None] + rng.uniform(-10.0, 10.0, shape), np.inf)
+    drafted = rng.integers(0, 9, shape)
+    first_due = np.where(rng.random(shape) < 0.5, due - 1.0, np.inf)
+    demand = Demand(
+        *(wanted, output, rng.integers(0, 99, shape) * has, time[:, None] * has * 0.5, first_due, due),
+        *(rng.integers(0, 3, shape) * has, drafted, (drafted * rng.random(shape)).astype(int)),
+    )
+    alpha = rng.choice([0.0, 0.3, 0.9, 1.0], shape) if draw(st.booleans()) else rng.random(shape)
+    work = rng.choice([0.0, 0.01, 3.0], (2, *shape))
+    return ms.ContinuousState(
+        rng.choice([1e-3, 0.01, 10.0], shape),
+        rng.choice([1e-4, 0.5, 8.0], shape),
+        *(alpha, phase, rng.integers(1, 26, shape) * under_way),
+        *(work[0] * (phase == Phase.DRAFTING), work[1] * under_way * (phase != Phase.READY), np.zeros(shape)),
+        *(np.zeros(shape, dtype=np.int64), rng.integers(0, 2, shape[0]), time, demand),
+    )
