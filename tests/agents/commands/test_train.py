@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -173,21 +172,6 @@ def test_unwritable_folder_is_said_before_training(tmp_path, refused):
     (tmp_path / "file").write_text("", encoding="utf-8")
     folder = str(tmp_path / "file" / "run")
     assert f"folder: expected a folder that can be written, got {folder!r} (" in refused("train", ["--name", folder])
-
-
-@pytest.mark.parametrize(
-    ("package", "words"),
-    [("stable_baselines3", 'pip install "multispin_env[train]"'), ("numpy", 'pip install -e ".[train]"')],
-    ids=["extra", "anything"],
-)
-def test_missing_extra_says_the_command(package, words, tmp_path):
-    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('no', name={package!r})", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, str(ROOT / "train.py"), "--minutes", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert done.returncode == 2
-    assert f"train.py: the package {package!r} is missing; install it with: {words}\n" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
