@@ -15,6 +15,7 @@ from multispin_env.physics.continuous.types import Demand, Join, Phase
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import CONTROLLERS, made_class
+from tests.alike import equal
 from tests.controllers.continuous.states import LAWS, hostile, visited
 from tests.envs.continuous.played import states_of
 from tests.strategies import states
@@ -22,12 +23,6 @@ from tests.strategies import states
 NAMES = ("optimal", *ms.controller_names("continuous"))
 OURS = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
 """The others are of these kinds."""
-
-
-def equal(one, other):
-    if not isinstance(one, ms.ContinuousState | ms.ContinuousDecision | ms.Demand):
-        return np.array_equal(one, other)
-    return all(equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
 
 
 @pytest.mark.parametrize("name", [*NAMES, "greedy+deadlines"])
