@@ -8,7 +8,6 @@ import pytest
 
 import multispin_env as ms
 from agents import evolution
-from agents.checkpoints import load_checkpoint
 from agents.evolution import EvolutionSettings
 from agents.runs import load_config, usual_choice
 from multispin_env.apps.commands.main import main
@@ -71,31 +70,6 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
         points = list(csv.DictReader(file))
     key = "return" if env_id == FAIR else "share_of_reference"
     assert all(float(point[key]) > 0.0 for point in points)
-
-
-def test_evolution_in_rounds_that_remember(tmp_path):
-    folder = tmp_path / "run"
-    given = ["--env", "MultiSpin/DraftAhead-v0", "--agent", "evolution", "--action", "lengths", "--set", "rho=90"]
-    assert main(["train", "--name", str(folder), *TINY, *given]) == 0
-    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    assert "evolution (lengths)" in {row["name"] for row in table["rows"]}
-    assert load_checkpoint(folder).num_timesteps >= 3000
-
-
-def test_a_run_where_the_family_without_the_barrier_hides(tmp_path, capsys):
-    env_id = "MultiSpin/Continuous-v0"
-    folder, hidden = tmp_path / "run", ["acceptance_visible=False", "channel_report=old"]
-    given = ["--env", env_id, "--name", str(folder), *TINY, *SHORT[env_id], *hidden]
-    assert main(["train", *given]) == 0
-    config, _ = load_config(folder)
-    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    comparison = config.env.variant.comparison
-    assert {row["name"] for row in table["rows"]} == {*comparison.contenders, "evolution (tuned)"}
-    assert table["about"]["reference"] == comparison.reference
-    capsys.readouterr()
-    assert main(["evaluate", str(folder), "--num-users", "4", "--episodes", "2"]) == 0
-    (title,) = (line for line in capsys.readouterr().out.splitlines() if "K = 4" in line)
-    assert all(argument in title for argument in hidden)
 
 
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):

@@ -72,7 +72,7 @@ def paces(scenario, state, weights, fixed=None):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(data=st.data(), part=st.sampled_from([0.02, 0.3, 0.6, 0.9, 1.1]))
 def test_certified_in_time_equals_brute_force(kind, data, part):
     scenario, state, weights = data.draw(cases(kind))
@@ -83,7 +83,7 @@ def test_certified_in_time_equals_brute_force(kind, data, part):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_fixed_lengths_in_time(kind, data):
     scenario, state, weights = data.draw(cases(kind))

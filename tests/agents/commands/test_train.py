@@ -10,7 +10,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-import torch as th
 
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
@@ -75,14 +74,6 @@ def test_evaluate_under_a_law_of_the_other_kind_says_why_not(trained, refused):
     said = refused("evaluate", [str(trained[0]), "--server", "a100-32b"])
     assert said.startswith("multispin evaluate: server: expected a law of verification that charges drafts alone")
     assert "'llama2 on a100-32b', which charges tokens too" in said
-
-
-def test_same_seed_same_weights(trained, tmp_path):
-    folder, _ = trained
-    assert main(["train", "--name", str(tmp_path / "again"), "--timesteps", "6000", *TINY]) == 0
-    for name in (CHECKPOINT, MODEL):  # the last model and the best
-        first, second = (load_checkpoint(path, name).parameters["policy"] for path in (folder, tmp_path / "again"))
-        assert all(th.equal(first[key], second[key]) for key in first)
 
 
 def test_resume_goes_on(trained, tmp_path):
