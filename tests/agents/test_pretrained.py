@@ -105,14 +105,6 @@ def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
     assert agent.on(scenario)(state).draft_length.tolist() == decision.draft_length.tolist()
 
 
-def test_unknown_ids_suggest_the_nearest():
-    with pytest.raises(
-        ValueError,
-        match=r"pretrained agent: expected .*, got .*-v0'; did you mean 'MultiSpin/Heterogeneous-v0'",
-    ):
-        agents.load("MultiSpin/Heterogenous-v0")
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", SCORE])
 def test_nothing_is_executed(name, tmp_path, evil):
     pickled, trace = evil

@@ -44,16 +44,6 @@ def test_worker_processes_write_the_same_bytes(written, tmp_path):
         assert (folder / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
-def test_page_shows_captions_commands_and_claims(written):
-    text = (written[0] / "index.html").read_text(encoding="utf-8")
-    for name in CHEAP:
-        assert FIGURES.load(name).title.split("'")[0] in text
-        assert f"multispin reproduce --only {name} --quick --seed 5" in text
-        assert f'src="{name}.png"' in text
-    assert "Uni-BW above Homo" in text
-    assert "http" not in text
-
-
 def test_the_table_of_claims_is_printed(written):
     folder, printed = written
     table = (folder / "claims.md").read_text(encoding="utf-8").splitlines()

@@ -159,14 +159,6 @@ def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
     assert sum(float(row["bandwidth"]) for row in rows) == pytest.approx(10e6)
 
 
-def test_the_page_shows_what_is_printed(monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    assert main(["solve", "--scenario", "llama2", "examples/devices.csv"]) == 0
-    printed = capsys.readouterr()
-    assert printed.err == ""
-    assert f"```text\n{printed.out}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-
-
 def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
     command = [sys.executable, "-m", "multispin_env", "solve", "-"]
     from_pipe = subprocess.run(command, input=EXAMPLE.read_bytes(), capture_output=True, check=False, cwd=ROOT)
