@@ -4,13 +4,6 @@ import contextlib
 import json
 import re
 
-OF_A_POLICY = ["Task", "Measured", "How it was made", "How to load it", "Limits", "Licence"]
-OF_DATA = ["Source", "Licence", "Fields", "How to make it anew", "Limits"]
-
-
-def headings(text):
-    return re.findall(r"^## (.*)", text, re.MULTILINE)
-
 
 def card_of(text):
     """Fields of the header, which is JSON within YAML."""
@@ -19,8 +12,7 @@ def card_of(text):
 
 
 def check_card(text, folder):
-    """A card of a policy has its parts, and its code loads the policy and plays."""
-    assert headings(text) == OF_A_POLICY
+    """A card of a policy has its fields, and its code loads the policy and plays."""
     assert set(card_of(text)) >= {"license", "library_name", "tags"}
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}

@@ -9,7 +9,6 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import A2C
 
 import multispin_env as ms
@@ -299,7 +298,6 @@ def test_modifiers(name):
 
 @pytest.mark.parametrize("env_id", [*registry.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
-    check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
     assert play(env_id)[registry.ENVIRONMENTS.load(env_id)().comparison.info.time] > 0.0
     env = make_episode_env(EnvConfig.of(env_id, num_users=3), 2, max_episode_steps=2)
     assert (play_episodes(env, contenders_of(env.unwrapped.config)[0]).goodput > 0.0).all()

@@ -91,10 +91,6 @@ def test_options_of_parts(name):
     assert {field.name for field in fields(KINDS[name]) if field.init} - inherited <= explained
 
 
-def test_most_parts_state_defaults():
-    assert sum(defaults_hold(kind, parameters(kind))[1] for kind in KINDS.values()) > 15
-
-
 def test_assumptions_are_the_defaults_of_the_parts():
     made = Assumptions.of(ms.Scenario.preset("llama2"))
     channel, acceptance = ms.registry.CHANNELS.load("gauss-markov"), ms.registry.ACCEPTANCES.load("by-request")

@@ -2,14 +2,12 @@
 
 import csv
 import json
-import shutil
 
 import gymnasium as gym
 import pytest
 
 import multispin_env as ms
 from agents import evolution
-from agents.checkpoints import load_checkpoint
 from agents.evolution import EvolutionSettings
 from agents.runs import load_config, usual_choice
 from multispin_env.apps.commands.main import main
@@ -76,46 +74,6 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     assert all(float(point[key]) > 0.0 for point in points)
 
 
-def test_evolution_in_rounds_that_remember(tmp_path):
-    folder = tmp_path / "run"
-    given = ["--env", "MultiSpin/DraftAhead-v0", "--agent", "evolution", "--action", "lengths", "--set", "rho=90"]
-    assert main(["train", "--name", str(folder), *TINY, *given]) == 0
-    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    assert "evolution (lengths)" in {row["name"] for row in table["rows"]}
-    assert load_checkpoint(folder).num_timesteps >= 3000
-
-
-def test_a_run_where_the_family_without_the_barrier_hides(tmp_path, capsys):
-    env_id = "MultiSpin/Continuous-v0"
-    folder, hidden = tmp_path / "run", ["acceptance_visible=False", "channel_report=old"]
-    given = ["--env", env_id, "--name", str(folder), *TINY, *SHORT[env_id], *hidden]
-    assert main(["train", *given]) == 0
-    config, _ = load_config(folder)
-    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    comparison = config.env.variant.comparison
-    assert {row["name"] for row in table["rows"]} == {*comparison.contenders, "evolution (tuned)"}
-    assert table["about"]["reference"] == comparison.reference
-    capsys.readouterr()
-    assert main(["evaluate", str(folder), "--num-users", "4", "--episodes", "2"]) == 0
-    (title,) = (line for line in capsys.readouterr().out.splitlines() if "K = 4" in line)
-    assert all(argument in title for argument in hidden)
-
-
-@pytest.mark.parametrize("env_id", [FAIR, "MultiSpin/Continuous-v0"])
-def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys):
-    folder = tmp_path / "copy"
-    shutil.copytree(runs(env_id), folder)
-    capsys.readouterr()  # of the run, if it was made just now
-    more = 2 * load_checkpoint(folder).num_timesteps
-    assert main(["train", "--resume", str(folder), "--timesteps", str(more)]) == 0
-    assert load_checkpoint(folder).num_timesteps >= more
-    printed = capsys.readouterr().out
-    assert ("Jain's index" in printed) == (env_id == FAIR)  # how users share is told where fairness counts
-    assert main(["evaluate", str(folder), "--out", str(tmp_path / "again")]) == 0
-    assert capsys.readouterr().out.split() == printed.split()
-    assert (tmp_path / "again" / "table.csv").read_bytes() == (folder / "table.csv").read_bytes()
-
-
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     folder = tmp_path / "run"
     chosen = ["--set", "spread=0.2", "mean_rounds=8", "history=False", "--action", "lengths", "--agent", "sac"]
@@ -130,21 +88,6 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     assert main(["evaluate", str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
     message = refused("train", ["--resume", str(folder), "--set", "spread=0.1"])
     assert f"variant: expected the values of the run {str(folder)!r}, or none, got others" in message
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["spread=-1"], "spread: expected a finite number in [0, inf), got -1"),
-        (["spreed=0.1"], f"set: expected an argument of {HIDDEN} or a field of the scenario, got 'spreed'; did you"),
-        (["action=lengths"], "'action', 'reward', 'optimum', 'render_mode'], got 'action'"),
-        (["num_users=4"], "set: expected 'num_users' once, got --num-users too"),
-    ],
-)
-def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, refused):
-    given = ["--env", HIDDEN, "--name", str(tmp_path / "run"), *TINY, "--set", *arguments]
-    assert message in refused("train", given)
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

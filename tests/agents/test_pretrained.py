@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -92,18 +91,6 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
         assert abs(fresh.mean() - kept["mean"]) < 4.0 * error + 1e-9
 
 
-@pytest.mark.parametrize("env_id", IDS)
-def test_any_number_of_users(env_id, loaded):
-    agent = loaded[env_id]
-    env = gym.make_vec(env_id, num_envs=3, num_users=5, vectorization_mode="vector_entry_point", **agent.arguments)
-    observation, _ = env.reset(seed=0)
-    action = agent.act(observation)
-    assert env.action_space.contains(action)
-    env.step(action)
-    one = {key: array[0] for key, array in observation.items()}
-    np.testing.assert_allclose(agent.act(one), action[0], atol=1e-5)
-
-
 @pytest.mark.parametrize("env_id", STATES_ONLY)
 @pytest.mark.parametrize("users", [3, 30])
 def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
@@ -117,14 +104,6 @@ def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
     assert (share > 0.97).all()
     assert share.mean() > 0.99
     assert agent.on(scenario)(state).draft_length.tolist() == decision.draft_length.tolist()
-
-
-def test_unknown_ids_suggest_the_nearest():
-    with pytest.raises(
-        ValueError,
-        match=r"pretrained agent: expected .*, got .*-v0'; did you mean 'MultiSpin/Heterogeneous-v0'",
-    ):
-        agents.load("MultiSpin/Heterogenous-v0")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", SCORE])

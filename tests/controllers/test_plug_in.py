@@ -38,18 +38,6 @@ def test_with_everything_known_it_is_the_controller(base, rng):
         assert same(ms.make_controller(f"{base}+{channel}", scenario, assumptions=certain)(observed), plain)
 
 
-@pytest.mark.parametrize("base", ms.controller_names("rounds"))
-@pytest.mark.parametrize("acceptance", ["task-mean", "beta", "filter"])
-def test_every_base_takes_estimates(base, acceptance, rng):
-    scenario = system()
-    options = {"phi_points": 8, "lambda_points": 8} if base == "algorithm1" else {}
-    plug_in = ms.make_controller(f"{base}+{acceptance}+quantile", scenario, **options)
-    for observed in history(rng, 3, 2):
-        decision = plug_in(observed)
-        assert decision.draft_length.shape == (2, 5)
-        assert (decision.bandwidth.sum(-1) <= scenario.total_bandwidth * (1 + 1e-9)).all()
-
-
 def test_estimates_reach_the_controller(rng):
     scenario = system()
     plug_in = ms.make_controller("optimal+filter+mmse", scenario, assumptions=Assumptions.of(scenario), moment=3.0)
@@ -126,23 +114,6 @@ def test_reset_of_all_lets_the_number_change(rng):
         plug_in.reset(np.zeros(3, dtype=bool))
 
 
-def test_plays_a_single_environment(rng):
-    env = gym.make("MultiSpin/HiddenAcceptance-v0", num_users=4)
-    vector = gym.make_vec(
-        "MultiSpin/HiddenAcceptance-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=4
-    )
-    base, base_vector = env.unwrapped, vector.unwrapped
-    one, many = (ms.make_controller("optimal+filter", base.scenario, base.assumptions) for _ in "ab")
-    observation, observations = env.reset(seed=1)[0], vector.reset(seed=0)[0]
-    for _ in range(10):
-        decision = one(base.decode_observation(observation))
-        decisions = many(base_vector.decode_observation(observations))
-        assert decision.draft_length.shape == (4,)
-        assert same(decision, decisions[1])
-        observation = env.step(base.encode_action(decision))[0]
-        observations = vector.step(base_vector.encode_action(decisions))[0]
-
-
 SCENARIO = ms.Scenario.preset("llama2", num_users=4)
 
 
@@ -150,39 +121,6 @@ def vector_of(num_envs=8, **options):
     env = gym.make_vec("MultiSpin/Continuous-v0", num_envs=num_envs, num_users=4, rho=90.0, action="full", **options)
     env.reset(seed=0)
     return env.unwrapped
-
-
-def mean_error(name, steps=60):
-    """Mean distance of the estimate from the truth, over all decisions."""
-    env = vector_of(acceptance_visible=False, channel="static")
-    plug_in = ms.make_controller(name, env.scenario, env.assumptions, groups=2)
-    base, errors = plug_in.base, []
-
-    def spied(state):
-        errors.append(np.abs(state.acceptance_rate - env.state.acceptance_rate).mean())
-        return base(state)
-
-    plug_in.base = spied
-    spied.scenario = env.scenario
-    for _ in range(steps):
-        env.step(env.encode_action(plug_in(env.observed)))
-    return np.mean(errors)
-
-
-def test_counts_are_worth_something():
-    assert mean_error("groups+filter") < 0.8 * mean_error("groups+task-mean")
-
-
-def test_it_does_not_see_acceptance():
-    env = vector_of(2, acceptance_visible=False)
-    controller = ms.make_controller("groups+filter", env.scenario, env.assumptions, groups=2)
-    observed = env.observed
-    first = controller(observed)
-    controller.reset()
-    again = controller(
-        dataclasses.replace(observed, state=observed.state.changed(acceptance_rate=np.full((2, 4), 0.1)))
-    )
-    assert (first.draft_length == again.draft_length).all()
 
 
 def test_the_channel_is_estimated_only_where_it_may_be_old():

@@ -133,15 +133,10 @@ def test_results_of_the_readme_are_rows_of_the_page_of_agents():
     assert [line for line in table(DOCS / "evidence" / "agents.md", head) if line in shown] == shown
 
 
-def test_the_readme_is_short():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 130
-    assert len(text.split()) <= 1_000
-
-
 def test_pages_are_short():
     words = {path: len(path.read_text(encoding="utf-8").split()) for path in (ROOT / "README.md", *DOCS.rglob("*.md"))}
     assert {path.stem: count for path, count in words.items() if path.parent.name == "evidence" and count > 1_500} == {}
+    assert words[ROOT / "README.md"] <= 1_000
     assert sum(words.values()) <= 57_000
 
 
@@ -211,15 +206,6 @@ ARCHITECTURE = DOCS / "reference" / "architecture.md"
 WHERE = [
     [cell.strip(" `") for cell in line.strip("|").split("|")] for line in table(ARCHITECTURE, "| where is | file |")[2:]
 ]
-PLACES = (
-    *("Objective", "RoundsCodec", "Acceptance", "oracle", "MultiSpinVectorEnv", "register_environment", "rate_bound"),
-    *("PPOSettings", "Score", "VerificationLaw", "Renderer", "capacity"),
-)
-
-
-def test_the_page_of_the_architecture_begins_with_where_what_is():
-    assert re.findall(r"^## (.*)", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)[0] == "Where is ..."
-    assert {name for _, _, name in WHERE} >= set(PLACES)
 
 
 @pytest.mark.parametrize(("_", "file", "name"), WHERE, ids=[row[0] for row in WHERE])
@@ -266,11 +252,6 @@ def test_stored_reference_scores(path):
     assert about["metric"] == cases.metric
     quick = QUICK.get(about["env"], "fixed")
     assert cases.values(quick).mean() == pytest.approx(rows[quick]["mean"], rel=1e-9)
-
-
-def test_citation_has_the_version():
-    assert f"\nversion: {ms.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"version = {{{ms.__version__}}}" in (DOCS / "reference" / "cite.md").read_text(encoding="utf-8")
 
 
 def test_check_finds_what_is_broken(tmp_path):
@@ -340,11 +321,6 @@ def test_blocks_run_and_print_what_is_shown(language, code, shown, tmp_path, mon
         for number, decimal in zip(DECIMAL.findall(printed), DECIMAL.findall(expected), strict=True):
             unit = 10.0 ** -len(decimal.partition(".")[2])
             assert float(number) == pytest.approx(float(decimal), rel=0.0, abs=1.01 * unit), printed
-
-
-def test_the_loop_of_the_readme_is_short():
-    loop = next(code for language, code, _ in BLOCKS["README.md"] if language == "python")
-    assert len([line for line in loop.splitlines() if line.strip()]) <= 8
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)

@@ -1,7 +1,6 @@
-"""The tables of the environments' docstrings are their spaces, fields are explained, and arguments are checked."""
+"""The tables of the environments' docstrings are their spaces, and arguments are checked."""
 
 import inspect
-import pydoc
 import re
 from dataclasses import fields, is_dataclass
 
@@ -58,16 +57,6 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
             assert bound.min() == bound.max()
             _, _, decimals = number.partition(".")
             assert float(number) == round(float(bound[0]), len(decimals)), entry
-
-
-@pytest.mark.parametrize("env_id", IDS)
-def test_help_begins_with_the_page_and_has_it_once(env_id):
-    page = inspect.getdoc(CLASSES[env_id])
-    text = pydoc.plain(pydoc.render_doc(gym.make(env_id).unwrapped))
-    text = "\n".join(line.removeprefix(" |").removeprefix("  ") for line in text.splitlines())
-    assert page in text.partition("Method resolution order:")[0]
-    assert text.count("## Description") == 1
-    assert "{observation}" not in page
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -92,15 +92,6 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
             assert found.episode_values(name)[copy] == infos[-1][name], name
 
 
-def test_every_contender_serves_the_same_requests():
-    cases = Episodes(EnvConfig.of(SERVING, num_users=3, horizon=3.0, warm_up=0.0, rho=30.0), 3, seed=7)
-    rows = cases.table({name: name for name in cases.contenders})
-    assert {row.name for row in rows} == set(ms.registry.ENVIRONMENTS.load(SERVING)().comparison.contenders)
-    assert cases.reference == "greedy+deadlines"
-    assert cases.metric == "tokens_in_time"
-    assert min(row.details["request_goodput"] for row in rows) > 0.0
-
-
 @pytest.mark.parametrize(
     ("env_id", "hidden"), [(WITHOUT, NO_RATE), (WITHOUT, LATE), (WITHOUT, NO_RATE | LATE), (SERVING, NO_RATE | LATE)]
 )
@@ -216,15 +207,6 @@ def test_names_and_options():
     assert ContenderName.parse("greedy+deadlines").knows_truth
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'moments'"):
         make_contender("optimal+filter", env, {"moments": 1.0})
-
-
-def test_defaults_can_be_played_everywhere():
-    for env_id in ENVIRONMENTS.names():
-        env = vector(env_id, copies=2, max_episode_steps=2)
-        names = contenders_of(env.unwrapped.config)
-        assert len(names) >= 2
-        for name in {*names, env.unwrapped.variant.comparison.reference}:
-            assert np.isfinite(play_episodes(env, name).returns).all()
 
 
 def test_environments_of_episodes():

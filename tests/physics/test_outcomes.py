@@ -115,14 +115,6 @@ def test_by_hand(two, state):
     assert outcome.verification_time == two.verification_time
 
 
-def test_sampled_mean_is_the_expectation(two, state):
-    many = ms.SystemState(*(np.tile(x, (20_000, 1)) for x in (T, R, A)))
-    decision = decide([3, 3], [5e5, 5e5])
-    drawn = ms.sampled_outcome(two, many, decision, np.random.default_rng(0)).goodput
-    exact = ms.expected_outcome(two, state, decision).goodput
-    assert abs(drawn.mean() - exact) < 4 * drawn.std() / np.sqrt(len(drawn))
-
-
 @pytest.mark.parametrize(
     ("length", "bandwidth", "message"),
     [

@@ -354,14 +354,3 @@ def test_bad_workloads(fields, message):
     with pytest.raises(ValueError, match=f"^{message}") as caught:
         ms.Workload(**parts | fields).open(np.random.default_rng(0), 3)
     assert "\n" not in str(caught.value)
-
-
-def test_unknown_names():
-    with pytest.raises(ValueError, match=r"^arrivals: expected one of .*, got 'poison'; did you mean 'poisson'\?"):
-        ms.make_arrivals("poison")
-    with pytest.raises(ValueError, match=r"^lengths: expected one of .*, got 'lognormal'; did you mean 'log-normal'\?"):
-        ms.make_lengths("lognormal")
-    with pytest.raises(TypeError, match=r"^arrivals 'gamma': got an unexpected .* 'burstines',.*'burstiness'\?"):
-        ms.make_arrivals("gamma", burstines=1.0)
-    with pytest.raises(TypeError, match=r"^lengths 'geometric': .*'mean_outputs',.*'mean_output'\?"):
-        ms.make_lengths("geometric", mean_outputs=1.0)

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import equal_latency as root
 from scipy.optimize import minimize
 
@@ -15,13 +17,7 @@ from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import Ray, ray_lengths, relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.stationary import charged_omega, omega_below, wright_omega
-from tests.hostile import hostile_instance
-
-
-def problems(count=24):
-    for seed in range(count):
-        scenario, state, weights = hostile_instance(np.random.default_rng(seed), max_decisions=2000)
-        yield make_problem(scenario, state, weights)
+from tests.strategies import problems
 
 
 def test_wright_omega():
@@ -76,36 +72,36 @@ def test_nothing_near_the_relaxed_optimum_is_better(bandwidth):
         assert at.value[i] == pytest.approx(-loss(at.length[i]), rel=1e-9)
 
 
-def test_the_relaxed_optimum_bounds_the_integers():
-    for problem in problems():
-        relaxed = relaxed_optimum(problem).value
-        integers = problem.value(fast_lengths(problem)[0][:, None])[:, 0]
-        assert (relaxed >= integers * (1.0 - 1e-9)).all()
+@settings(max_examples=30)
+@given(problem=problems(most=2000))
+def test_the_relaxed_optimum_bounds_the_integers(problem):
+    integers = problem.value(fast_lengths(problem)[0][:, None])[:, 0]
+    assert (relaxed_optimum(problem).value >= integers * (1.0 - 1e-9)).all()
 
 
-@pytest.mark.parametrize("charge", [0.0, 0.2])
-def test_lengths_on_a_ray_are_the_best_for_their_price(charge):
-    rng, looked_at = np.random.default_rng(0), 0
-    for problem in problems():
-        low = problem.latency(problem.low[:, None])[:, 0]
-        high = problem.latency(problem.high[:, None])[:, 0]
-        phi = low + (high - low) * rng.uniform(0.05, 1.0) + 1e-9
-        price = np.exp(rng.uniform(-6.0, 3.0, 1))
-        ray = Ray(phi, price, np.array([charge]), np.array([0.4]), np.array([0.15]), 9)
-        assert ray.latencies == pytest.approx(phi * (0.4 + 0.15 * np.arange(9.0))[:, None], rel=1e-14)
-        for i, found in enumerate(ray_lengths(problem, ray, problem.low)[:, 0]):
-            latency, worth_of_share = ray.latencies[i, 0], price[0] * ray.latencies[i, 0] / phi[0]
-            for k in range(found.size):
-                lengths = np.arange(problem.low[0, k], problem.high[0, k] + 1)
-                room = latency - lengths * problem.draft_time[0, k]
-                share = problem.token_time[0, k] * lengths / np.where(room > 0.0, room, np.nan)
-                tokens = problem.weights[0, k] * expected_tokens(lengths, problem.acceptance_rate[0, k])
-                worth = tokens - charge * lengths - worth_of_share * share
-                mine = worth[int(found[k]) - problem.low[0, k]]
-                if not np.isnan(worth[0]):
-                    assert mine >= np.nanmax(worth) - 1e-9 * (1.0 + abs(np.nanmax(worth)))
-                    looked_at += len(lengths) > 1
-    assert looked_at > 150
+@settings(max_examples=60)
+@given(
+    problem=problems(most=2000),
+    charge=st.sampled_from([0.0, 0.2]),
+    place=st.floats(0.05, 1.0),
+    log_price=st.floats(-6.0, 3.0),
+)
+def test_lengths_on_a_ray_are_the_best_for_their_price(problem, charge, place, log_price):
+    low, high = (problem.latency(ends[:, None])[:, 0] for ends in (problem.low, problem.high))
+    phi, price = low + (high - low) * place + 1e-9, np.exp([log_price])
+    ray = Ray(phi, price, np.array([charge]), np.array([0.4]), np.array([0.15]), 9)
+    assert ray.latencies == pytest.approx(phi * (0.4 + 0.15 * np.arange(9.0))[:, None], rel=1e-14)
+    for i, found in enumerate(ray_lengths(problem, ray, problem.low)[:, 0]):
+        latency, worth_of_share = ray.latencies[i, 0], price[0] * ray.latencies[i, 0] / phi[0]
+        for k in range(found.size):
+            lengths = np.arange(problem.low[0, k], problem.high[0, k] + 1)
+            room = latency - lengths * problem.draft_time[0, k]
+            share = problem.token_time[0, k] * lengths / np.where(room > 0.0, room, np.nan)
+            tokens = problem.weights[0, k] * expected_tokens(lengths, problem.acceptance_rate[0, k])
+            worth = tokens - charge * lengths - worth_of_share * share
+            mine = worth[int(found[k]) - problem.low[0, k]]
+            if not np.isnan(worth[0]):
+                assert mine >= np.nanmax(worth) - 1e-9 * (1.0 + abs(np.nanmax(worth)))
 
 
 def test_of_long_ranges_a_window_of_lengths_is_told_apart():

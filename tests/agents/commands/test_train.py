@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -11,7 +10,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-import torch as th
 
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
@@ -76,14 +74,6 @@ def test_evaluate_under_a_law_of_the_other_kind_says_why_not(trained, refused):
     said = refused("evaluate", [str(trained[0]), "--server", "a100-32b"])
     assert said.startswith("multispin evaluate: server: expected a law of verification that charges drafts alone")
     assert "'llama2 on a100-32b', which charges tokens too" in said
-
-
-def test_same_seed_same_weights(trained, tmp_path):
-    folder, _ = trained
-    assert main(["train", "--name", str(tmp_path / "again"), "--timesteps", "6000", *TINY]) == 0
-    for name in (CHECKPOINT, MODEL):  # the last model and the best
-        first, second = (load_checkpoint(path, name).parameters["policy"] for path in (folder, tmp_path / "again"))
-        assert all(th.equal(first[key], second[key]) for key in first)
 
 
 def test_resume_goes_on(trained, tmp_path):
@@ -174,22 +164,6 @@ def test_unwritable_folder_is_said_before_training(tmp_path, refused):
     (tmp_path / "file").write_text("", encoding="utf-8")
     folder = str(tmp_path / "file" / "run")
     assert f"folder: expected a folder that can be written, got {folder!r} (" in refused("train", ["--name", folder])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("package", "words"),
-    [("stable_baselines3", 'pip install "multispin_env[train]"'), ("numpy", 'pip install -e ".[train]"')],
-    ids=["extra", "anything"],
-)
-def test_missing_extra_says_the_command(package, words, tmp_path):
-    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('no', name={package!r})", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, str(ROOT / "train.py"), "--minutes", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert done.returncode == 2
-    assert f"train.py: the package {package!r} is missing; install it with: {words}\n" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])

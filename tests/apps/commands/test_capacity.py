@@ -98,23 +98,3 @@ def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, 
     assert [row["controller"], so_far["controller"], so_far["capacity"]] == ["autoregressive", "greedy", 0.5]
     assert so_far["verdict"].startswith("All loads up to 0.5 requests/s meet")
     assert re.search(rf"^autoregressive +{row['capacity']:.3f} ", capsys.readouterr().out, re.M)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "level: expected a limit of ttft, tpot or e2el at least, got none"),
-        (["--ttft", "0"], "ttft: .*0.0"),
-        ([*LIMITS, "--percent", "0.95"], "percent: .* got 0.95; did you mean 95"),
-        ([*LIMITS, "--controllers", "greedy+deadline"], "did you mean 'deadlines'"),
-        ([*LIMITS, "--arrivals", "poison"], "did you mean 'poisson'"),
-        ([*LIMITS, "--arrivals", "gamma", "burst=1"], "got an unexpected keyword argument 'burst'"),
-        ([*LIMITS, "--rate-per-user", "0"], "rate_per_user: .*0.0"),
-        ([*LIMITS, "--channel", "fading"], "channel: expected one of"),
-        ([*LIMITS, "--seed", "-1"], "seed: .*-1"),
-    ],
-)
-def test_bad_questions_are_one_sentence(arguments, words, refused):
-    said = refused("capacity", [*SMALL, *arguments])
-    assert said.startswith("multispin capacity: ")
-    assert re.search(words, said)

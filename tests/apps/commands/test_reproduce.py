@@ -45,16 +45,6 @@ def test_worker_processes_write_the_same_bytes(written, tmp_path):
         assert (folder / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
-def test_page_shows_captions_commands_and_claims(written):
-    text = (written[0] / "index.html").read_text(encoding="utf-8")
-    for name in CHEAP:
-        assert FIGURES.load(name).title.split("'")[0] in text
-        assert f"multispin reproduce --only {name} --quick --seed 5" in text
-        assert f'src="{name}.png"' in text
-    assert "Uni-BW above Homo" in text
-    assert "http" not in text
-
-
 def test_the_table_of_claims_is_printed(written):
     folder, printed = written
     table = (folder / "claims.md").read_text(encoding="utf-8").splitlines()
@@ -132,12 +122,3 @@ def test_a_run_of_another_kind_or_behind_a_whole_one_begins_anew(begun, other, t
     begun[:] = [""]
     assert main([*BOTH, str(tmp_path), *other]) == 0
     assert begun == ["", "first", "first", "second", "second"]
-
-
-def test_own_figure_joins(tmp_path):
-    FIGURES.register("mine", FIGURES.load("verification"))
-    try:
-        assert main(["reproduce", "--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
-    finally:
-        FIGURES.unregister("mine")
-    assert (tmp_path / "mine.png").exists()

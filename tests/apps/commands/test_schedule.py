@@ -118,7 +118,3 @@ def test_json_and_table(capsys):
 )
 def test_bad_questions_are_one_sentence(arguments, words, refused):
     assert re.search(words, refused("schedule", [*QWEN, *arguments]))
-
-
-def test_the_heading_says_what_was_set(capsys):
-    assert ", max_draft_length=3, draft time" in printed(capsys, "--max-batch", "2", "--set", "max_draft_length=3")

@@ -149,14 +149,6 @@ def test_a_tpot_is_in_seconds_and_says_whether_it_binds(capsys):
         assert words in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ms.controller_names("rounds"))
-def test_every_controller_decides(name, capsys):
-    assert main(["solve", str(EXAMPLE), "--controller", name]) == 0
-    printed = capsys.readouterr().out
-    assert f"decided by {name}\n" in printed
-    assert f"of {name}" in printed
-
-
 def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
     assert main(["solve", str(EXAMPLE), "--csv", str(tmp_path / "out.csv")]) == 0
     assert "goodput" in capsys.readouterr().out
@@ -165,14 +157,6 @@ def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
     assert text == (tmp_path / "out.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert sum(float(row["bandwidth"]) for row in rows) == pytest.approx(10e6)
-
-
-def test_the_page_shows_what_is_printed(monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    assert main(["solve", "--scenario", "llama2", "examples/devices.csv"]) == 0
-    printed = capsys.readouterr()
-    assert printed.err == ""
-    assert f"```text\n{printed.out}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
 def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
@@ -362,8 +346,3 @@ def test_ends_of_columns(column, good, bad, write):
     for cell in bad:
         with pytest.raises(ValueError, match=rf"row 2, {column}: expected a finite number in .*, got {float(cell)}$"):
             read_devices(write(table(["1", cell])))
-
-
-def test_the_heading_says_what_was_set(capsys):
-    assert main(["solve", str(EXAMPLE), "--set", "max_draft_length=3"]) == 0
-    assert capsys.readouterr().out.startswith("llama2, max_draft_length=3, K = ")

@@ -1,6 +1,5 @@
 """The page in a browser without a screen: one browser and one server for all of it."""
 
-import io
 import json
 import re
 import subprocess
@@ -13,17 +12,14 @@ from pathlib import Path
 from pprint import pformat
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
-from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from multispin_env.apps.explore import no_barrier
 from multispin_env.apps.explore.one_round import RoundSettings, compute
 from multispin_env.apps.explore.page import VIEWS, view_numbers
-from multispin_env.apps.explore.settings import AS_IS, OWN_LAW, Places
+from multispin_env.apps.explore.settings import Places
 from multispin_env.envs.rendering.charts import round_up
-from multispin_env.scenario import Scenario
 from tests.apps.explore.browser import CHROMEDRIVER, CHROMIUM, browser, redraw, resize, served, visit
 
 installed = CHROMIUM.exists() and CHROMEDRIVER.exists()
@@ -184,37 +180,6 @@ def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address
         assert f"Requests: {in_time} in time, " in said
         doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
         assert sum(doing) == 3
-
-
-def test_choices_that_keep_a_value_of_the_scenario_say_it(driver, address):
-    """Also when another scenario is chosen."""
-    visit(driver, f"{address}/one-round?num_users=2")
-    for scenario in ("llama2", "qwen3.5"):
-        if scenario != "llama2":
-            redraw(driver, "scenario", scenario)
-        shown = [text(driver, f"#{name} option") for name in ("server", "payload", "shortest")]
-        own = Scenario.preset(scenario)
-        law = f"{1e3 * own.verification_fixed_time:.4g} ms + {1e3 * own.verification_time_per_draft:.4g} ms K"
-        kept = law, own.payload, own.min_draft_length
-        assert shown == [f"{name}: {value}" for name, value in zip((OWN_LAW, AS_IS, AS_IS), kept, strict=True)]
-    assert driver.execute_script("return document.getElementById('server').value") == OWN_LAW
-
-
-def test_a_panel_that_scrolls_inside_itself_has_a_shadow_where_more_is(driver, address):
-    resize(driver, 400, 800)
-    visit(driver, f"{address}/one-round?num_users=2")
-    panel = driver.find_element("id", "controls")
-
-    def edges():
-        """Darkness of the panel's upper and lower edge, left of the controls."""
-        picture = np.array(Image.open(io.BytesIO(panel.screenshot_as_png)).convert("L"))
-        return [255 - int(picture[row, 10]) for row in (3, -4)]
-
-    top, bottom = edges()
-    assert top == 0 < bottom
-    driver.execute_script("arguments[0].scrollTop = arguments[0].scrollHeight", panel)
-    top, bottom = edges()
-    assert top > 0 == bottom
 
 
 def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):

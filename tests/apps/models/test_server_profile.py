@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from multispin_env.apps.models.passes import VERIFY, PassCell, Passes
-from multispin_env.apps.models.profile import DRAFTED, draw_profile, make_profile, table_lines
-from multispin_env.apps.models.tables import BATCHES, LENGTHS
+from multispin_env.apps.models.profile import DRAFTED, make_profile, table_lines
 from multispin_env.scenario import Scenario
 
 SETTING = {"target": "large", "draft": "small", "device": "cpu with 1 thread", "dtype": "float32", "context": 128}
@@ -78,12 +77,3 @@ def test_errors_are_those_of_the_written_law(tmp_path):
     assert f"off by {np.abs(errors).max():.1%} at most and by {np.median(np.abs(errors)):.1%} in the median" in words
     assert "takes 1.00 times the shortest (median of the cells).\n" in words
     assert table_lines(profile)[3][-1] == f"{errors[3]:+.1%}"
-
-
-@pytest.mark.parametrize(("batches", "scale"), [((1, 2, 4, 8), "linear"), (BATCHES, "log")])
-def test_axes_are_logarithmic_for_the_sizes_of_tables(batches, scale, tmp_path):
-    figure = pytest.importorskip("matplotlib.figure").Figure()
-    cells = [PassCell(VERIFY, batch, length) for batch in batches for length in LENGTHS]
-    draw_profile(profile_of(tmp_path, lambda cell: (law(cell),), cells=cells), figure)
-    (axes,) = figure.axes
-    assert (axes.get_xscale(), axes.get_yscale()) == (scale, scale)

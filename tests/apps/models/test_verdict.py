@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import multispin_env as ms
 from multispin_env.apps.models.contender import LiveRound
@@ -15,7 +14,6 @@ from multispin_env.apps.models.verdict import (
     TOKENS,
     _begun_before,
     block_of,
-    save_timeline,
     verdict_cells,
     verdict_lines,
 )
@@ -84,13 +82,6 @@ def test_each_quantity_is_what_it_says():
 def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expected):
     rounds = [made(k, request=number) for k in range(count)]
     assert block_of([contender("a", rounds)]) == expected
-
-
-def test_a_picture_is_drawn(tmp_path):
-    save_timeline(two(), tmp_path / "mine", "small drafts for large")
-    picture = np.asarray(Image.open(tmp_path / "mine.png").convert("RGB"))
-    for colour in ((0, 114, 178), (213, 94, 0), (230, 159, 0), (208, 208, 208), (0, 158, 115)):
-        assert (picture == colour).all(-1).sum() > 100, colour
 
 
 def test_the_timeline_ends_with_the_window():

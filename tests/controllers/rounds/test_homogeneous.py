@@ -33,15 +33,6 @@ def test_controller_equals_closed_form_for_common_acceptance(scenario, rng):
     assert (decision.draft_length == closed[:, None]).all()
 
 
-def test_best_of_all_common_lengths(scenario, rng):
-    state = ms.sample_state(scenario, rng, 20)
-    decision = ms.make_controller("homogeneous", scenario)(state)
-    found = ms.expected_outcome(scenario, state, decision).goodput
-    for length in range(1, 26):  # ϑ*, hence the bandwidth, is the same for every common length
-        other = ms.Decision(np.full_like(decision.draft_length, length), decision.bandwidth)
-        assert (ms.expected_outcome(scenario, state, other).goodput <= found * (1 + 1e-12)).all()
-
-
 def test_excess_of_many_at_once():
     """Those that are done early do not end it for the others."""
     u = np.array([0.0, 1e-12, 1e-3, 0.5, 3.0, 40.0, 600.0, 1e3, 1e6, 1e300])

@@ -48,7 +48,3 @@ def make(env_id, num_envs=6, **options):
 
 def anything(env, rng):
     return rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)

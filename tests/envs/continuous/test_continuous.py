@@ -6,7 +6,6 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.registry import SCENARIOS
 from multispin_env.simulation.reference import reference_rate
 from tests.envs.continuous.played import AHEAD, BOTH, anything, make
 
@@ -54,42 +53,6 @@ def test_episodes_end_with_simulated_time_whatever_the_number_of_steps():
             assert ends == [False] * (len(ends) - 1) + [True]
         assert gym.spec(env_id).max_episode_steps is None
     assert gym.make_vec(ID, num_envs=2, num_users=2, rho=50.0).unwrapped.max_episode_steps == -1
-
-
-@pytest.mark.parametrize("preset", SCENARIOS.names())
-def test_the_barrier_earns_what_rounds_do(preset):
-    """In the mean: the same decisions for the same law of states; the standard error is about a per cent."""
-    options = {"scenario": preset, "num_users": 4}
-    env = gym.make_vec(ID, num_envs=60, action="full", discipline="reserved", rho=90.0, **options)
-    rounds = gym.make_vec(ROUNDS, num_envs=60, vectorization_mode="vector_entry_point", **options)
-    scenario = env.unwrapped.scenario
-    barrier, optimal = ms.make_controller("optimal", scenario), ms.make_controller("optimal", scenario)
-    env.reset(seed=0)
-    rounds.reset(seed=0)
-    assert (env.unwrapped.state.draft_time == rounds.unwrapped.state.draft_time).all()  # the same devices
-    tokens, time = np.zeros((2, 60)), np.zeros((2, 60))
-    for _ in range(25):
-        *_, info = env.step(env.unwrapped.encode_action(barrier(env.unwrapped.state)))
-        *_, other = rounds.step(rounds.unwrapped.encode_action(optimal(rounds.unwrapped.state)))
-        assert (info["batch_size"] == 4).all()
-        tokens += [info["tokens"].sum(-1), other["accepted_tokens"].sum(-1)]
-        time += [info["duration"], other["round_latency"]]
-    rate = tokens / time
-    difference = rate[0] - rate[1]
-    assert abs(difference.mean()) < 4.0 * difference.std() / np.sqrt(60)
-    assert rate.mean(1) == pytest.approx([rate.mean()] * 2, rel=0.02)
-
-
-@pytest.mark.parametrize("law", ["independent", "gauss-markov", "static"])
-@pytest.mark.parametrize("discipline", ["serial", "shared", "reserved"])
-def test_every_law_and_discipline_plays(law, discipline):
-    env = gym.make(ID, num_users=3, action="plain", channel=law, discipline=discipline, rho=90.0)
-    env.reset(seed=0)
-    channels = []
-    for _ in range(30):
-        observation, *_ = env.step(np.zeros((3, 3), np.float32))
-        channels.append(observation["channel"])
-    assert (np.ptp(channels, 0) == 0.0).all() == (law == "static")
 
 
 def test_coherence_time_is_that_of_the_channel():
@@ -151,13 +114,6 @@ def test_patience_bounds_the_wait():
     sizes = [info["batch_size"] for *_, info in play(env, 0, 20, wait)]
     assert min(sizes) >= 1
     assert np.mean(delays[0.0]) <= np.mean(delays[0.05]) < np.mean(delays[None])
-
-
-def test_there_are_no_slopes():
-    env = gym.make_vec(ID, num_envs=2, num_users=3, rho=90.0)
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"^reward_slopes: expected an environment whose reward has derivatives"):
-        env.unwrapped.reward_slopes(np.zeros((2, 3, 3)))
 
 
 @pytest.mark.parametrize("env_id", BOTH)

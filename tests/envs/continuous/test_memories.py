@@ -7,7 +7,8 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.radio import spectral_efficiency
-from tests.envs.continuous.played import AHEAD, BLIND, BOTH, ENDLESS, HIDDEN, OLD, anything, make, same
+from tests.alike import equal
+from tests.envs.continuous.played import AHEAD, BLIND, BOTH, ENDLESS, HIDDEN, OLD, anything, make
 
 
 @pytest.mark.parametrize("env_id", BOTH)
@@ -46,7 +47,7 @@ def test_acceptance_is_seen_in_tokens_alone(env_id, action):
     envs = [make(env_id, 12, action=action, **HIDDEN) for _ in range(2)]
     core = envs[1]._engine._core
     core.system = replace(core.system, acceptance=replace(core.system.acceptance, mean=(0.6, 0.5, 0.55, 0.4)))
-    assert same(*(env.reset(seed=3)[0] for env in envs))
+    assert equal(*(env.reset(seed=3)[0] for env in envs))
     assert (envs[0].state.acceptance_rate != envs[1].state.acceptance_rate).all()
     rng, alike = np.random.default_rng(0), np.ones(12, dtype=bool)
     for step in range(25):
@@ -112,7 +113,7 @@ def test_observed_is_what_the_observation_shows(env_id, hidden, ahead):
         assert one is None or other == pytest.approx(one, rel=1e-5), name
     for name in ("spectral_efficiency", "acceptance_rate", "phase", "draft_length", "drafting_left", "age"):
         assert getattr(shown.state, name) == pytest.approx(getattr(known.state, name), rel=1e-5, abs=1e-6), name
-    assert same(env._engine.observations.encode(known), observation)
+    assert equal(env._engine.observations.encode(known), observation)
     hides = "acceptance_visible" in hidden
     assert (known.state.acceptance_rate != env.state.acceptance_rate).all() == hides
     assert (known.system.acceptance_rate is None) == hides

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.serving import ServingEnv
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
-from multispin_env.registry import ARRIVALS, ENVIRONMENTS, LENGTHS
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.simulation.reference import reference_rate
 
 ID = "MultiSpin/Serving-v0"
@@ -132,26 +131,6 @@ def test_the_limit_of_both_presets_is_that_of_the_page():
         assert f"{1000 * limit:.0f} ms" in page
 
 
-def test_every_contender_gets_the_same_requests():
-    """Also where its uplink is another one."""
-    config = EnvConfig.of(ID, num_users=4)
-    scenario, variant = config.scenario, config.variant
-    barrier = config.for_contender(ms.make_controller("optimal", scenario)).variant
-    assert barrier.discipline == "reserved"
-    assert barrier.workload(scenario) == variant.workload(scenario)
-    assert barrier.objective(scenario) == variant.objective(scenario)
-
-
-@pytest.mark.parametrize("arrivals", ARRIVALS.names())
-@pytest.mark.parametrize("lengths", [None, *LENGTHS.names()])
-def test_every_arrival_process_with_every_length(arrivals, lengths):
-    env = gym.make(ID, action="plain", arrivals=arrivals, lengths=lengths, **SMALL)
-    env.reset(seed=0)
-    action = np.full((3, 4), -0.2, np.float32)
-    steps = [env.step(action)[-1] for _ in range(20)]
-    assert sum(info["tokens"].sum() for info in steps) > 0.0
-
-
 @pytest.mark.parametrize("context", [0, 9000])
 def test_a_pass_takes_longer_as_the_answer_grows(context):
     """One device: by what came since the pass before, and not by the context that plans are made with."""
@@ -174,18 +153,6 @@ def test_parts_may_be_handed_in():
     workload = env.variant.workload(env.scenario)
     assert workload.arrivals is arrivals
     assert workload.mean_output == 9.0
-
-
-def test_load_is_drawn_for_each_episode():
-    """With a pair, episodes of one environment differ in how many requests come; the mean is in between."""
-    counts = {}
-    for load in (0.2, 2.0, (0.2, 2.0)):
-        env = gym.make_vec(ID, num_envs=60, action="plain", load=load, num_users=3, horizon=9.0, rho=40.0)
-        env.reset(seed=0)
-        queues = env.unwrapped._engine._core.queues
-        counts[load] = (queues._time[:, :16] < 30.0).reshape(60, 3, 16).sum((-1, -2))
-    assert counts[0.2].mean() < 0.6 * counts[0.2, 2.0].mean() < 0.9 * counts[2.0].mean()
-    assert counts[0.2, 2.0].std() > 1.3 * max(counts[0.2].std(), 1.0)
 
 
 def test_the_reference_earns_about_nothing_at_its_own_price():

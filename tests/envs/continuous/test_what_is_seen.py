@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -95,19 +94,3 @@ def test_shared_numbers_of_requests_by_hand():
     waiting = state.demand.queue.sum(-1)
     assert waiting.max() > 0
     assert shared[:, 7] == pytest.approx(waiting / (waiting + 4.0))
-
-
-def test_observations_with_endless_requests_are_as_they_were():
-    """Numbers of version 0, kept."""
-    env = gym.make("MultiSpin/Continuous-v0", num_users=2, rho=80.0)
-    observation, _ = env.reset(seed=0)
-    entries = ("phase", "compute", "channel", "acceptance", "draft", "ready", "cycle", "aim", "shared")
-    assert list(observation) == sorted(entries)
-    for _ in range(3):
-        observation, *_ = env.step(np.full((2, 3), 0.1, np.float32))
-    kept = [
-        *(0.739, 0.7393, -0.2, 0.0, 1.2370058, 1.1960572, 1.1328813, 0.9449012, 0.7149712, 0.5696179, 0.0, 0.28),
-        *(1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.2790821),
-        *(0.6031443, 0.30103, -1.0765364, 0.469822, 0.2843856, 0.057656),
-    ]
-    assert np.concatenate([observation[key] for key in sorted(observation)]).tolist() == pytest.approx(kept, abs=1e-6)

@@ -184,21 +184,6 @@ def test_encodings_turn_back_with_head_starts(encoding):
     assert seen > 100
 
 
-def test_the_equal_latency_encodings_know_head_starts():
-    """Devices that upload at once finish with those that have to draft."""
-    for encoding in ("residual", "lengths"):
-        env = vector(num_envs=64, num_users=4, action=encoding, scenario="qwen3.5")
-        env.reset(seed=2)
-        for _ in range(3):
-            env.step(np.full(env.action_space.shape, -0.2, dtype=np.float32))
-        state, decision = env.state, env.decode_action(np.zeros(env.action_space.shape, dtype=np.float32))
-        drafting = np.maximum(decision.draft_length - state.head_start, 0.0) * state.draft_time
-        bits = decision.draft_length * env.scenario.bits_per_token
-        latency = drafting + bits / (decision.bandwidth * state.spectral_efficiency)
-        assert (state.head_start > 0.0).any()
-        assert latency == pytest.approx(np.broadcast_to(latency[:, :1], latency.shape), rel=1e-9)
-
-
 def test_a_new_episode_begins_without_chains():
     env = vector(num_envs=6, num_users=5, max_episode_steps=4, action="shares")
     env.reset(seed=0)

@@ -208,11 +208,3 @@ def test_bad_orders_are_one_sentence_and_change_nothing(discipline):
             core.step(decision)
         assert core.state is before
     core.step(order(drop=np.zeros((2, 3), dtype=bool)))
-
-
-def test_unknown_names():
-    scenario = ms.Scenario.preset("llama2")
-    with pytest.raises(ValueError, match=r"^discipline: expected one of \['serial', .*\], got 'seriell'"):
-        ContinuousSystem.of(scenario, discipline="seriell")
-    with pytest.raises(ValueError, match=r"^coherence_time: expected a finite number in \(0, inf\), got 0$"):
-        ContinuousSystem.of(scenario.replace(channel="gauss-markov"), coherence_time=0)
