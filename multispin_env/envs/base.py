@@ -36,7 +36,6 @@ class BaseEnv:
     metadata: dict[str, Any]
 
     def _start(self, config: EnvConfig, render_mode: str | None, num_copies: int | None = None) -> None:
-        """Make the engine of a single environment, or of so many copies."""
         self.config, self.scenario, self.variant = config, config.scenario, config.variant
         self._batch = () if num_copies is None else (num_copies,)
         copies = 1 if num_copies is None else num_copies
@@ -51,17 +50,14 @@ class BaseEnv:
             self._renderer = self.renderers[render_mode](family.recorder(config, copies), family.drawing())
 
     def _own(self, batched: Any) -> Any:
-        """What is handed out of the arrays (n, ...) of all copies."""
         return batched if self._batch else batched[0]
 
     def _check_seeded(self, what: str) -> None:
-        """``RuntimeError`` before `reset`."""
         if self._unseeded:
             missing = f"the reset of copies {sorted(self._unseeded)[:5]}" if self._batch else "it"
             raise RuntimeError(f"{what}: expected reset() first, got a call before {missing}")
 
     def _check_shape(self, action: NDArray[Any]) -> None:
-        """``ValueError`` for an action of another shape."""
         self._engine.actions.check_shape(action, *self._batch, self.scenario.num_users)
 
     @property
@@ -409,7 +405,6 @@ def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
 
 
 def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
-    """One seed for each copy; ``ValueError`` for a wrong number of them, or a bad one."""
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, int | np.integer):
@@ -420,7 +415,6 @@ def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
 
 
 def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
-    """Copies (n,) to reset, by default all; ``ValueError`` for a mask that is none."""
     mask: Any = None if options is None else options.get("reset_mask")
     if mask is None:
         return np.ones(num_envs, dtype=bool)
@@ -430,7 +424,6 @@ def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
 
 
 def _infos(info: Mapping[str, NDArray[Any]], given: BoolArray) -> dict[str, Any]:
-    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them."""
     return {**info, **{f"_{key}": given for key in info}}
 
 

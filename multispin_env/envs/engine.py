@@ -229,7 +229,6 @@ class Engine(ABC, Generic[State, Chosen]):
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
 
     def _observe(self) -> Observation:
-        """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
         fields, seen = self._look(), self._seen
         for key, name in self._entries:
             field = fields[name]

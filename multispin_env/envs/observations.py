@@ -64,7 +64,6 @@ def _both_signs(codec: "ObservationCodec") -> tuple[float, float]:
 
 
 def _efficiency(field: str) -> Entry:
-    """Spectral efficiency over r̄."""
     return Entry(
         field,
         lambda codec, x: x / codec.reference_efficiency,
@@ -74,7 +73,6 @@ def _efficiency(field: str) -> Entry:
 
 
 def _tokens(field: str) -> Entry:
-    """Tokens of one draft over L_max."""
     return Entry(
         field,
         lambda codec, x: x / codec.scenario.max_draft_length,
@@ -92,7 +90,6 @@ def _count(field: str, half: float) -> Entry:
 
 
 def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
-    """For each user as many numbers as there are values, with a 1 at its own."""
     return Entry(
         field,
         lambda codec, x: (x[..., None] == np.arange(size(codec))).reshape(*x.shape[:-1], -1),
@@ -102,8 +99,6 @@ def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
 
 
 def _time(field: str) -> Entry:
-    """x / (x + T_ver) of a time x ≥ 0."""
-
     def decode(codec: "ObservationCodec", x: FloatArray) -> FloatArray:
         time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, 1e-300, _NEARLY_ONE) - 1.0)
         return np.where(x > 0.0, time, 0.0)
@@ -115,8 +110,6 @@ def _time(field: str) -> Entry:
 
 
 def _until(field: str) -> Entry:
-    """x / (|x| + 16 T_ver) of a time x, which may be infinite."""
-
     def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
         half = SLACK * codec.scenario.verification_time
         return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 where it is infinite
@@ -216,33 +209,28 @@ class _Shared:
 
 
 def _over_draft_time(codec: "ObservationCodec", *passes: tuple[int, int]) -> list[float]:
-    """Times of passes of so many drafts and tokens, each with the way there and back, over T̄."""
     scenario = codec.scenario
     times = (float(scenario.pass_time(*one)) + scenario.round_trip_time for one in passes)
     return [time / scenario.mean_draft_time for time in times]
 
 
 def _longer_passes(codec: "ObservationCodec") -> list[float]:
-    """The same of all users with longer drafts, where that makes a difference."""
     scenario = codec.scenario
     lengths = (MIDDLE, scenario.max_draft_length) if scenario.verification_pieces else ()
     return _over_draft_time(codec, *((scenario.num_users, scenario.num_users * (length + 1)) for length in lengths))
 
 
 def _of_system(codec: "ObservationCodec") -> list[float]:
-    """T_ver / T̄, K, K Q / (B r̄ T̄)."""
     scenario, users = codec.scenario, codec.scenario.num_users
     upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
     return [*_over_draft_time(codec, (users, users)), users, upload / scenario.mean_draft_time]
 
 
 def _price(codec: "ObservationCodec") -> float:
-    """ρ T_ver / K."""
     return float(codec.rho * codec.scenario.verification_time / codec.scenario.num_users)
 
 
 def _with_price(codec: "ObservationCodec") -> list[float]:
-    """Those of the system, V(1) / T̄, ρ T_ver / K."""
     return [*_of_system(codec), *_over_draft_time(codec, (1, 1)), _price(codec), *_longer_passes(codec)]
 
 
@@ -452,7 +440,6 @@ class ObservationCodec:
 
 
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:
-    """State (..., K) of the fields that `fields_of` makes of it."""
     phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
     upload = length * full_share_token_time(scenario, fields["spectral_efficiency"])
     drafting = phase == Phase.DRAFTING

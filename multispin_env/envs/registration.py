@@ -62,7 +62,6 @@ def register_packaged_environments() -> None:
 
 
 def _register(env_id: str, classes: str, max_episode_steps: int | None = None, /, **kwargs: Any) -> None:
-    """Register the classes ``{classes}Env`` and ``{classes}VectorEnv`` under an id of `ENVIRONMENTS`."""
     steps = ENVIRONMENTS.load(env_id).family.max_episode_steps if max_episode_steps is None else max_episode_steps
     gym.register(
         env_id,

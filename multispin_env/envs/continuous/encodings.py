@@ -119,19 +119,16 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
 
 
 def _dropped_by(decision: ContinuousDecision, state: ContinuousState) -> BoolArray:
-    """Who gives up a request, (..., K)."""
     return np.zeros(state.phase.shape, dtype=np.bool_) if decision.drop is None else decision.drop
 
 
 def _join_of(x: FloatArray) -> IntArray:
-    """Thirds of [-1, 1]: leave, take, wait; where a copy would leave everybody, it takes everybody."""
     join = np.minimum((0.5 * _JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
     somebody = join.any(-1, keepdims=True)
     return join if somebody.all() else np.where(somebody, join, Join.TAKE)
 
 
 def _join_column(join: IntArray) -> FloatArray:
-    """Middles of the thirds."""
     return np.asarray((2.0 / _JOINS) * (join - 1.0))
 
 
@@ -143,12 +140,10 @@ def _rank_column(priority: FloatArray) -> FloatArray:
 
 
 def _next_batch(state: ContinuousState) -> IntArray:
-    """Number of the next batch, (..., 1), to be compared with aims (..., K)."""
     return np.asarray(state.batch)[..., None]
 
 
 def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
-    """Arrays with one batch axis, of those with any number."""
     array = np.asarray(value)
     if array.shape[: len(batch)] != batch:
         return array  # wrong, and refused
@@ -241,7 +236,6 @@ class FullCodec(ContinuousCodec):
 
 
 def _patience_of(x: FloatArray) -> FloatArray:
-    """Seconds, (...) of (...)."""
     inside = np.exp(_LOG_LONGEST / _INSIDE * np.clip(x, -_INSIDE, _INSIDE))
     beyond = 0.5 * (1.0 + _INSIDE)
     return np.where(x > beyond, np.inf, np.where(x < -beyond, 0.0, inside))
@@ -316,7 +310,6 @@ def _moved_join(
 
 
 def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state: ContinuousState) -> FloatArray:
-    """The shift if there is one, else what leads to the decision's join."""
     shift = np.sign(_aim(decision, state, decision.drop) - _aim(rule, state, decision.drop))
     wanted = np.where(decision.join == Join.TAKE, _ASIDE, np.where(decision.join == Join.WAIT, _EARLIER, _LATER))
     same = np.where(decision.join == rule.join, _OWN, wanted)

@@ -103,7 +103,6 @@ class ServiceAccount(TokenAccount):
         self._closed[ending] = True
 
     def _latencies(self, ended: IntArray) -> _Info:
-        """Quantiles of the copies that end, and 0 of the others."""
         told = {name: np.zeros(len(self._closed)) for name in _LATENCY_NAMES}
         if ended.size:
             latency = self._log.result(ended).latency

@@ -240,7 +240,6 @@ class Serving(ContinuousVariant):
         return Workload.at_load(tokens_per_second, arrivals=arrivals, lengths=lengths, level=level)
 
     def _parts(self) -> tuple[Any, Any]:
-        """Arrivals and lengths; ``ValueError`` for an unknown name, or an option that neither of them has."""
         options = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
         given = {name: getattr(self, name) for name in options if getattr(self, name) is not None}
         arrivals = _part(ARRIVALS, self.arrivals, given)
@@ -253,7 +252,6 @@ class Serving(ContinuousVariant):
         return arrivals, lengths
 
     def _level(self, scenario: Scenario) -> ServiceLevel:
-        """Limits of requests."""
         pace = self.e2el_per_token
         if pace is None:
             # twice the time for which a device waits for a token where all always have a request
@@ -268,7 +266,6 @@ class Serving(ContinuousVariant):
         return replace(self, discipline="serial")._endless(scenario)
 
     def _price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else what the reference rule reaches at the mean load."""
         if self.rho is not None:
             return self.rho
         workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
@@ -296,7 +293,6 @@ def _checked_load(load: Any) -> float | tuple[float, float]:
 
 
 def _part(table: Registry, part: Any, given: Mapping[str, Any]) -> Any:
-    """A part from its name, with those options that it has; what is no name is the part itself."""
     if not isinstance(part, str):
         return part
     names = option_names(table.load(part))

@@ -174,21 +174,17 @@ class ContinuousVariant(Variant):
 
     @property
     def _request_cycles(self) -> float:
-        """Cycles of its device that a request lasts on average, unless it ends with its last token: for ever."""
         return math.inf
 
     @property
     def _hidden_acceptance(self) -> ByRequest:
-        """Law of acceptance where it is hidden."""
         return ByRequest(self.spread, self._request_cycles)
 
     def _endless(self, scenario: Scenario) -> ContinuousSystem:
-        """The system with requests that never end."""
         system = ContinuousSystem.of(scenario, self.discipline, self.coherence_time)
         return system if self.acceptance_visible else replace(system, acceptance=self._hidden_acceptance)
 
     def _price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""
         return reference_rate(self.system(scenario)) if self.rho is None else self.rho
 
 
