@@ -166,7 +166,6 @@ def compare_episodes(all_stats: Mapping[str, EpisodeStats], reference: str, metr
 
 
 def _stats_details(stats: EpisodeStats) -> dict[str, float]:
-    """Means over episodes of all that they hold, and quantiles of users' throughputs over users and episodes."""
     quantiles = np.percentile(stats.user_throughput, QUANTILES)
     return {
         "goodput": float(stats.goodput.mean()),

@@ -100,7 +100,6 @@ class EpisodeStats:
 
 
 def _of(playing: BoolArray, values: NDArray[Any]) -> NDArray[Any]:
-    """Values (n,) or (n, K) with 0 where nobody plays any more."""
     return np.where(playing if values.ndim == 1 else playing[:, None], values, 0)
 
 

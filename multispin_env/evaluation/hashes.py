@@ -58,7 +58,6 @@ def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
 
 
 def _ends(name: str, space: spaces.Space[Any]) -> dict[str, NDArray[Any]]:
-    """Ends of the boxes that a space is made of, by name and type of number."""
     if isinstance(space, spaces.Dict):
         return {key: end for entry, own in space.items() for key, end in _ends(f"{name}.{entry}", own).items()}
     assert isinstance(space, spaces.Box)

@@ -227,7 +227,6 @@ class OnnxNetwork:
 
 
 def _network(session: Any, path: Path) -> Network:
-    """Network of a `Policy` that onnxruntime runs."""
     options = onnx_runtime().RunOptions()
     options.log_severity_level = _SILENT
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}

@@ -170,7 +170,6 @@ def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
 
 
 def _check_policy(task_name: str, policy: Any) -> None:
-    """``ValueError`` for what is neither a folder of the entry nor a rule of the package."""
     if not isinstance(policy, dict) or len(policy) != 1 or not isinstance(next(iter(policy.values())), str):
         expected = '{"folder": NAME} or {"rule": NAME}'
         raise ValueError(f"policies of {task_name}: policy: expected {expected}, got {shown(policy)}")
@@ -181,7 +180,6 @@ def _check_policy(task_name: str, policy: Any) -> None:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Folder of an entry by its name; ``ValueError`` for one that leads elsewhere."""
     try:
         path = (folder / name).resolve()
         if path.is_dir() and path != folder.resolve() and path.is_relative_to(folder.resolve()):

@@ -60,7 +60,6 @@ class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class be
         return seen, *gained, info
 
     def episodes(self) -> Iterator[dict[str, Any]]:
-        """What each copy saw, did and gained until its episode ended, as Minari names it."""
         seen = {key: np.stack([one[key] for one in self._seen], 1) for key in self._seen[0]}
         actions, rewards, terminations, truncations = (np.stack(one, 1) for one in zip(*self._steps, strict=True))
         last = (terminations | truncations).argmax(1)
@@ -170,7 +169,6 @@ def record(
 
 
 def _minari() -> Any:
-    """Minari; ``ImportError`` names the extra where it, or what it stores files with, is missing."""
     try:
         for needed in ("h5py", "PIL"):  # Minari imports the last one, and does not ask for it
             import_module(needed)
@@ -181,7 +179,6 @@ def _minari() -> Any:
 
 
 def _free_path(dataset_id: str) -> Path:
-    """Return the folder of a new data set; ``ValueError`` for an id that is bad or taken."""
     try:
         import_module("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
     except (ValueError, TypeError):
@@ -200,7 +197,6 @@ def _check_room(folder: Path, episodes: Sequence[dict[str, Any]]) -> None:
 
 
 def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: int) -> Contender:
-    """Make what plays in the copies; random actions are other ones for each seed."""
     if by == RANDOM_ACTIONS:
         env.action_space.seed(seed)
         return lambda observation: env.action_space.sample()
@@ -212,6 +208,5 @@ def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: in
 
 
 def _mean_return(task: SuiteTask, by: Any, episodes: int, seed: int, begin: BeginPart) -> float:
-    """Mean return over the first episodes of a data set."""
     env = task.make_vec(episodes)
     return float(play_episodes(env, _contender(task, by, env, seed), seed, begin(name_of(by))).returns.mean())

@@ -67,7 +67,6 @@ class Score:
 
 
 def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
-    """Weights (resamples, size) of bootstrap samples."""
     weights: FloatArray = rng.multinomial(size, np.full(size, 1.0 / size), RESAMPLES) / size
     return weights
 
@@ -89,12 +88,10 @@ _Scores = Sequence[FloatArray]
 
 
 def _all_scores(performances: Sequence[Performance]) -> FloatArray:
-    """Normalised scores (runs,) of all tasks together."""
     return np.concatenate([performance.mean_scores for performance in performances])
 
 
 def _resampled_scores(performances: Sequence[Performance]) -> _Scores:
-    """Normalised scores (resamples, seeds) of each task: cases and seeds drawn anew."""
     rng, drawn = np.random.default_rng(BOOTSTRAP_SEED), []
     for performance in performances:
         scores = performance.scores(_weights_of(performance.size, rng))

@@ -198,7 +198,6 @@ CHOSEN = ("reference", "patience", "plan_quantile", "history")
 
 
 def _read_by(contender: Any, part: Episodes) -> Episodes:
-    """Return the same episodes as a policy reads them, with the arguments that are its own choice."""
     if not isinstance(contender, Policy):
         return part
     own, part_arguments = contender.config.arguments, part.config.arguments

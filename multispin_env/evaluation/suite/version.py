@@ -53,7 +53,6 @@ def _task(name: str, table: Any) -> SuiteTask:
 
 
 def _with_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with ``None`` for `_NONE`, in tables of the table too."""
     return {
         name: _with_none(value) if isinstance(value, dict) else None if value == _NONE else value
         for name, value in table.items()
