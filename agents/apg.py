@@ -178,13 +178,11 @@ class AnalyticPolicyGradient(DirectLearner):
 
     @property
     def _stage(self) -> tuple[float, float]:
-        """How much of the derivatives is of rounded lengths, and the window, by what is left of the budget."""
         done = 1.0 - self.remaining(self._current_progress_remaining)
         return min(1.0, max(0.0, (done - _REAL) / _CHANGE)), WIDE if done < _NARROW else WINDOW
 
     @cached_property
     def _plays(self) -> list[Play]:
-        """Its own environment, then the others, all with about as many users in total."""
         own = self.env
         assert isinstance(own, NativeVecEnv)
         total = own.num_envs * own.env.scenario.num_users

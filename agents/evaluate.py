@@ -36,7 +36,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
-    """How many cases to compare on; ``None`` for as many as tables have."""
     for name in _SIZES:
         given = getattr(options, name)
         if given is not None and name != noun:

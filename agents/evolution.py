@@ -112,12 +112,10 @@ class Evolution(DirectLearner):
 
     @cached_property
     def _actor(self) -> nn.Module:
-        """Features to actions; of the policy, what decides."""
         return nn.Sequential(self.policy.mlp_extractor.policy_net, self.policy.action_net)
 
     @cached_property
     def _copies(self) -> MultiSpinVectorEnv:
-        """Its environment, with a copy for each case of each network."""
         own = self.env
         assert isinstance(own, NativeVecEnv)
         config = own.env.config

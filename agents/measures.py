@@ -156,7 +156,6 @@ class Measure:
 
 
 def _below(cases: Cases, rows: list[Row], label: str) -> str:
-    """What stands below the table."""
     if isinstance(cases, States):
         spread = next(row for row in rows if row.name == label).details
         return (

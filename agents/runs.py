@@ -310,7 +310,6 @@ def command_of(folder: Path) -> str:
 
 
 def _changed_arguments(env: EnvConfig) -> list[str]:
-    """Arguments that are not what training takes if it is told none, in the words of ``--set``."""
     usual = {field.name: field.default for field in fields(env.variant)} | own_arguments(type(env.variant))
     saved = env.to_dict()["arguments"]  # files by the names that they have beside the configuration
     return [f"{name}={value}" for name, value in saved.items() if value != usual[name]]

@@ -89,7 +89,6 @@ _Make = Callable[..., BaseAlgorithm]
 
 
 def _method_of(name: str) -> AgentSettings | _Make:
-    """Agent of a name, or what makes a model, as ``stable_baselines3:PPO``; ``ValueError`` if it names neither."""
     if is_outside(name):
         found = imported("agent", name)
         if not hasattr(found, "build"):
@@ -112,7 +111,6 @@ class _FixedPolicy(nn.Module):
         self.policy = policy
 
     def deterministic(self, observations: dict[str, th.Tensor]) -> Any:
-        """Most likely actions, flat (batch, K · columns)."""
         flat = isinstance(self.policy.observation_space, spaces.Box)
         seen: Any = th.cat(list(observations.values()), -1) if flat else observations
         return self.policy._predict(seen, deterministic=True).flatten(1)
@@ -288,7 +286,6 @@ class Cell:
 
 
 def _own_config(one: SuiteTask) -> EnvConfig:
-    """Environment of a task as agents of ours read it: with an encoding and arguments of their own choice."""
     config = one.config
     own = own_arguments(type(config.variant), _OWN_CHOICE)
     return with_start(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
@@ -308,7 +305,6 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _saved(cell: Cell, folder: Path) -> _Content | None:
-    """What the file of a cell holds, if it is there; ``ValueError`` if it is of another training."""
     path = folder / cell.name / CELL
     if not path.is_file():
         return None
@@ -341,7 +337,6 @@ def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
 
 
 def _policies_of(by_task: Mapping[str, Sequence[Cell]], seeds: Sequence[int]) -> _Content:
-    """Policies of an entry with these cells."""
     random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
     return {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
 
@@ -362,11 +357,9 @@ class _Results:
 
     @property
     def played(self) -> Played:
-        """Values at the end."""
         return {name: self.curve(name)[-1] for name in self.cells}
 
     def write(self, folder: Path, agent: str) -> None:
-        """Write ``entry.json``, ``scores.json`` and ``curves.json``; what the user has put in by hand is kept."""
         of_all = [content for cells in self.cells.values() for _, content in cells]
         method = agent if is_outside(agent) else f"{agent} (ours, own encodings)"
         entry = SuiteEntry(
