@@ -118,7 +118,6 @@ def _parser(kind: str, path: Path) -> Callable[[str], Any]:
 
 
 def _line_of(message: str, text: str) -> str:
-    """Which line a message about a field is about, if there is one."""
     named = [name for name in re.findall(r"\w+", message) if len(name) > 2]
     for name in named:
         found = re.search(rf"^[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*[=:]", text, re.MULTILINE)
@@ -137,7 +136,6 @@ def write_fields(kind: str, path: str | PathLike[str], fields: Mapping[str, Any]
 
 
 def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
-    """Plain values first, then lists of tables, as TOML wants it."""
     plain = [(name, _value(value)) for name, value in fields.items() if not _is_tables(value)]
     width = max((size for name, value in plain if (size := len(f"{name} = {value}")) <= _WIDEST), default=0)
     lines = [f"{f'{name} = {value}':{width}s}  # {meanings[name]}" for name, value in plain]

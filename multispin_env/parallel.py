@@ -118,7 +118,6 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         return dict(zip(self.possible_agents, self._encode(self._seen), strict=True))
 
     def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Of each device its own numbers, and those of all."""
         common = {key: value for key, value in info.items() if np.ndim(value) == 0}
         own = {key: value for key, value in info.items() if np.ndim(value)}
         return {

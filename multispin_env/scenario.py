@@ -190,7 +190,6 @@ class Scenario:
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
 
     def _check_verification(self) -> None:
-        """Refuse a law that is not convex and rising, takes no time, or has the name of a server with another."""
         for field in ("verification_fixed_time", "verification_time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
         check_real("round_trip_time", self.round_trip_time, 0.0)
@@ -374,7 +373,6 @@ GUESSES = ("greedy", "shared-seed", "independent")  # How the server's next toke
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:
-    """Tasks from what JSON or TOML says of them."""
     if not isinstance(tables, list | tuple) or not all(isinstance(table, dict) for table in tables):
         raise ValueError(f"tasks: expected a list of tables, one for each task, got {shown(tables)}")
     for table in tables:

@@ -205,7 +205,6 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatAr
 
 
 def _find_server(name: Any) -> Server:
-    """A server by its name in `SERVERS`, or read from the file of that name."""
     return Server.load(name) if is_file_name(name) else SERVERS.load(name)
 
 

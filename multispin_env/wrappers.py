@@ -181,7 +181,6 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         return self._encode(observation).reshape(self.num_envs, -1)
 
     def _spread(self, infos: dict[str, Any]) -> dict[str, Any]:
-        """Infos of rows: the devices' own numbers, and those of their copy."""
         if self.num_agents == 1 and "final_obs" not in infos:
             return infos
         return {key: self._of_rows(key, value) for key, value in infos.items()}
