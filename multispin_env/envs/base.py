@@ -64,10 +64,7 @@ class BaseEnv:
     def state(self) -> Any:
         """What prices the next action, arrays (K,) or (n, K) in physical units; parts of it may be hidden from agents.
 
-        Raises
-        ------
-        RuntimeError
-            Before `reset` of all copies.
+        ``RuntimeError`` before `reset` of all copies.
         """
         self._check_seeded("state")
         return self._own(self._engine.state).copy()
@@ -76,12 +73,8 @@ class BaseEnv:
     def observed(self) -> Any:
         """What plug-ins may know before the next action: what the observation shows, but not rounded.
 
-        `Observed`, arrays (K,) or (n, K), and without the barrier a `ContinuousObserved`.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset` of all copies.
+        `Observed`, arrays (K,) or (n, K), and without the barrier a `ContinuousObserved`. ``RuntimeError`` as of
+        `state`.
         """
         self._check_seeded("observed")
         return self._own(self._engine.observed).copy()
@@ -162,12 +155,8 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one step; ``max_episode_steps`` of ``gym.make`` truncates episodes besides.
 
-        Raises
-        ------
-        RuntimeError
-            Before `reset`.
-        ValueError
-            For a wrong shape, NaN or an entry outside [-1, 1]; nothing has changed then.
+        ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1], which
+        changes nothing.
         """
         self._check_seeded("step")
         self._check_shape(action)
@@ -277,21 +266,11 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         known here: averaged over all that looks alike to an agent, these are the derivatives of what it can expect.
         Nothing is played. Where the server waits for several devices alike, it is taken to wait for the first.
 
-        Parameters
-        ----------
-        action
-            In [-1, 1].
-        worth
-            What a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
-        window
-            0 for real lengths. Else lengths are rounded, as they are when they are played, and the derivative is that
-            of the mean over many rounds: a length within window / 2 tokens of the middle between two whole ones has
-            the difference of their rewards divided by the window, any other length has 0. At most 1.
-
-        Raises
-        ------
-        ValueError
-            For bad actions, a worth of another shape, a window that is not in [0, 1], or a reward without derivatives.
+        ``worth`` is what a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
+        With a ``window`` above 0, at most 1, lengths are rounded, as they are when they are played, and the derivative
+        is that of the mean over many rounds: a length within window / 2 tokens of the middle between two whole ones has
+        the difference of their rewards divided by the window, any other length has 0. ``ValueError`` for bad actions, a
+        worth of another shape, a bad window, or a reward without derivatives.
         """
         shape = self._engine.state.draft_time.shape
         if worth is not None and np.shape(worth) != shape:
@@ -303,19 +282,10 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start new episodes.
+        """Start new episodes; ``ValueError`` for a wrong number of seeds, a bad seed or mask.
 
-        Parameters
-        ----------
-        seed
-            One for each copy, or s for s, s + 1, ..., s + n − 1. Copies without go on with their streams.
-        options
-            ``{"reset_mask": array of bool (n,)}`` resets only these copies.
-
-        Raises
-        ------
-        ValueError
-            For a wrong number of seeds, a bad seed or mask.
+        ``seed`` is one for each copy, or s for s, s + 1, ..., s + n − 1; copies without go on with their streams. The
+        option ``"reset_mask"``, an array of bool (n,), resets only these copies.
         """
         seeds = _checked_seeds(seed, self.num_envs)
         mask = _checked_mask(options, self.num_envs)
@@ -336,12 +306,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play one step in every copy.
 
-        Raises
-        ------
-        RuntimeError
-            Before `reset`; for a copy that is over, if nothing restarts it.
-        ValueError
-            For a wrong shape, NaN or an entry outside [-1, 1], naming the row; nothing has changed then.
+        ``RuntimeError`` before `reset`, or for a copy that is over if nothing restarts it; ``ValueError`` for a wrong
+        shape, NaN or an entry outside [-1, 1], naming the row, which changes nothing.
         """
         self._check_seeded("step")
         over = self._over

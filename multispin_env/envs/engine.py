@@ -38,20 +38,14 @@ class ActionCodec(ABC, Generic[State, Chosen]):
     def decode(self, action: NDArray[Any], state: State) -> Chosen:
         """Decision (..., K) of an action (..., K, columns) in a state (..., K).
 
-        Raises
-        ------
-        ValueError
-            For NaN, or an entry outside [-1, 1]; shapes are for `check_shape`.
+        ``ValueError`` for NaN, or an entry outside [-1, 1]; shapes are for `check_shape`.
         """
 
     @abstractmethod
     def encode(self, decision: Chosen, state: State) -> NDArray[np.float32]:
         """Action (..., K, columns) that decodes to this decision (..., K) in this state, as far as it can say.
 
-        Raises
-        ------
-        ValueError
-            For a bad decision, or one that the environment does not allow.
+        ``ValueError`` for a bad decision, or one that the environment does not allow.
         """
 
     @abstractmethod
@@ -206,14 +200,9 @@ class Engine(ABC, Generic[State, Chosen]):
         return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
-        """Play actions (n, K, columns). A bad entry raises and changes nothing.
+        """Play actions (n, K, columns) in [-1, 1]; a bad entry raises and changes nothing.
 
-        Parameters
-        ----------
-        action
-            In [-1, 1].
-        over
-            Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
+        Copies ``over`` (n,) start a new episode instead: their action is not read, their reward and info are 0.
         """
         if over is None or not np.count_nonzero(over):
             return self._play(self.actions.decode(action, self.planned), None)
