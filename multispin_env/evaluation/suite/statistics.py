@@ -47,18 +47,10 @@ class Performance:
 
 @dataclass(frozen=True)
 class Score:
-    """What one policy reaches in one task, with 95 % intervals over the held-out cases.
+    """What one policy reaches in one task, with 95 % intervals over the held-out cases."""
 
-    Parameters
-    ----------
-    value
-        Mean of the metric.
-    score
-        0 for random actions and 1 for the reference; the cases are those that these played too.
-    """
-
-    value: Interval
-    score: Interval
+    value: Interval  # mean of the metric
+    score: Interval  # 0 for random actions and 1 for the reference, in the same cases
 
     @classmethod
     def of(cls, played: Performance) -> "Score":

@@ -79,16 +79,6 @@ def tasks() -> tuple[SuiteTask, ...]:
 def task(name: str) -> SuiteTask:
     """Return a task of the suite; ``ValueError`` for an unknown name suggests the nearest.
 
-    Parameters
-    ----------
-    name
-        As ``"late"``.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name.
-
     Examples
     --------
     >>> import multispin_env as ms
