@@ -40,14 +40,6 @@ def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th
 
     They depend on features (n, K, F). Noise (n, K, columns) is how far they are from their means, in standard
     deviations; returns are (n,).
-
-    Examples
-    --------
-    >>> draw = th.Generator().manual_seed(0)
-    >>> features, noise = th.ones(500, 2, 1), th.randn(500, 2, 1, generator=draw)
-    >>> found, explained = gains(features, noise, returns=noise[:, 0, 0] - noise[:, 1, 0] + 7.0)
-    >>> explained > 0.99
-    True
     """
     state, actions = _of_states(features), _of_actions(features, noise)
     known = th.cat([state, actions.sum(1)], dim=-1).double()
