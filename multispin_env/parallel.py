@@ -60,13 +60,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         return self.action_spaces[agent]
 
     def state(self) -> DeviceArray:
-        """What all devices see together, (numbers,), for central critics.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset`.
-        """
+        """What all devices see together, (numbers,), for central critics; ``RuntimeError`` before `reset`."""
         if self._seen is None:
             raise RuntimeError("state: expected reset() first, got a call before it")
         return self._join(self._seen)[0]
@@ -86,10 +80,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
     ) -> tuple[dict[str, DeviceArray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Play one step; all devices earn the same reward, and end together.
 
-        Raises
-        ------
-        ValueError
-            If an agent has no action, or an action is bad.
+        ``RuntimeError`` before `reset`; ``ValueError`` if an agent has no action, or an action is bad.
         """
         if not self.agents:
             raise RuntimeError("step: expected reset() first, got a call while no agent is there")

@@ -209,20 +209,9 @@ class Scenario:
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
-        """One of the named scenarios, with any field replaced.
+        """One of the named scenarios of `SCENARIOS`, with any field replaced.
 
-        Parameters
-        ----------
-        name
-            ``"llama2"``, ``"qwen3.5"``, ``"qwen2.5"``, ``"r1"``, or one registered by the user in
-            ``multispin_env.SCENARIOS``.
-        **overrides
-            Any field of `Scenario` by its name.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown preset or field name (the nearest is suggested) or a bad value.
+        ``ValueError`` or ``TypeError`` for an unknown preset or field (the nearest is suggested), or a bad value.
         """
         return SCENARIOS.load(name).replace(**overrides)
 
@@ -248,12 +237,8 @@ class Scenario:
         """Read a scenario from a TOML or JSON file, as `save` writes it.
 
         A file may name a ``preset``; then it holds only what differs. ``server`` names a profile of `SERVERS`, as in
-        `replace`, or the file of one in the same folder.
-
-        Raises
-        ------
-        ValueError
-            If the file can't be read or a field is unknown or bad; it names the file and the line.
+        `replace`, or the file of one in the same folder. ``ValueError`` if the file can't be read or a field is unknown
+        or bad; it names the file and the line.
 
         Examples
         --------
@@ -317,14 +302,8 @@ class Scenario:
     ) -> FloatArray | float:
         """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own, by the `law`.
 
-        T_fix + K T_lin ([MS] 7), the largest a_j + b_j n of the pieces, and K ``context`` times ``context_time``.
-
-        Parameters
-        ----------
-        num_drafts
-            K; for means also a number that is not whole.
-        num_tokens
-            n, a number or an array of any shape, which the result has too.
+        T_fix + K T_lin ([MS] 7), the largest a_j + b_j n of the pieces, and K ``context`` times ``context_time``. For
+        means K may be no whole number; n is a number or an array of any shape, which the result has too.
         """
         return self.law.time(num_drafts, num_tokens)
 

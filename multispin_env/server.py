@@ -149,10 +149,7 @@ class Server:
     def load(cls, path: str | PathLike[str]) -> "Server":
         """Read a server from a TOML or JSON file, as `save` and ``multispin profile`` write it.
 
-        Raises
-        ------
-        ValueError
-            If the file can't be read or a field is unknown or bad; it names the file and the line.
+        ``ValueError`` if the file can't be read or a field is unknown or bad; it names the file and the line.
 
         Examples
         --------

@@ -33,15 +33,7 @@ Act = Callable[[NDArray[np.float32]], Array]
 
 
 class UserRows:
-    """The entries of an observation one behind the other: one row of all, or one for each user with what all share.
-
-    Parameters
-    ----------
-    space
-        Of one observation.
-    rows
-        1, or K.
-    """
+    """The entries of an observation one behind the other: one row of all, or one for each user with what all share."""
 
     def __init__(self, space: spaces.Space[Any], rows: int) -> None:
         assert isinstance(space, spaces.Dict)  # as all environments have it
@@ -93,27 +85,15 @@ class Measurable:
     def policy(self, act: Act) -> Policy:
         """Return a function of arrays as a policy, which every comparison of this package takes.
 
-        Parameters
-        ----------
-        act
-            From observations (m, numbers) to actions (m, columns), both as they are here.
+        ``act`` goes from observations (m, numbers) to actions (m, columns), both as they are here.
         """
         return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act, self._scale))
 
     def share_of_best(self, act: Act, size: int = 200) -> float:
-        """Return what a function of arrays reaches on held-out cases, as a share of the best that is known.
+        """Return what a function, as in `policy`, reaches on held-out cases, as a share of the best that is known.
 
-        Parameters
-        ----------
-        act
-            As in `policy`.
-        size
-            Held-out states, or episodes where rounds depend on each other.
-
-        Raises
-        ------
-        ValueError
-            For an environment whose metric has no meaningful ratio.
+        Cases are ``size`` states, or episodes where rounds depend on each other. ``ValueError`` for an environment
+        whose metric has no meaningful ratio.
         """
         base, size = self._base, check_integer("size", size, 1)
         cases = held_out(base.config, size)
