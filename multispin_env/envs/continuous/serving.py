@@ -9,10 +9,8 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import UNITS, check_name, check_real, shown
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
-from multispin_env.envs.continuous.encodings import (
-    ContinuousCodec,
-)
+from multispin_env.envs.base import MultiSpinEnv, vector_of
+from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
 from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
@@ -155,10 +153,7 @@ class ServingEnv(MultiSpinEnv):
     env_id = "MultiSpin/Serving-v0"
 
 
-class ServingVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `ServingEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = ServingEnv.env_id
+ServingVectorEnv = vector_of(ServingEnv)
 
 
 @dataclass(frozen=True, kw_only=True)
