@@ -32,7 +32,6 @@ class BaseEnv:
     env_id: str
     """Id of the environments of a class."""
     renderers: ClassVar[Mapping[str, type[Renderer]]]
-    """By render mode."""
     metadata: dict[str, Any]
 
     def _start(self, config: EnvConfig, render_mode: str | None, num_copies: int | None = None) -> None:
@@ -201,6 +200,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     Copy i equals a single environment reset with its seed, bit for bit; every argument of the single environment
     is taken too.
 
+    ``TypeError`` or ``ValueError`` for a bad argument, naming it, what is expected and its value.
+
     Parameters
     ----------
     num_envs
@@ -214,11 +215,6 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     copy
         Whether observations are copies. Without, arrays are shared between steps: reading and keeping them is
         safe, writing into them is not.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a bad argument, naming it, what is expected and its value.
     """
 
     renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one copy

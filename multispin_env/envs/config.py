@@ -31,6 +31,8 @@ class EnvConfig:
 
     `of` makes one from the arguments that ``gymnasium.make`` takes.
 
+    ``ValueError`` or ``TypeError`` for a bad argument, naming it, what is expected and its value.
+
     Parameters
     ----------
     env_id
@@ -45,11 +47,6 @@ class EnvConfig:
         One of the variant's ``rewards``; ``None`` for the first.
     optimum
         Whether ``info`` has the optimum and the regret.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a bad argument, naming it, what is expected and its value.
 
     Examples
     --------

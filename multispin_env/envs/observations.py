@@ -30,7 +30,6 @@ _ROUNDING = 1e-6
 """Slack of the bounds for the rounding to float32."""
 
 SHARED = "shared"
-"""Entry of what all users share."""
 
 ROUNDS, TOKENS = 16.0, 64.0
 """Steps of a request, and tokens of one, that count as one half."""
@@ -181,7 +180,6 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "queue": _count("queue", _REQUESTS),
     }
 )
-"""Entries beside ``shared``."""
 
 ROUND_STATE = ("compute", "channel", "acceptance")
 """Entries of rounds where everything is known."""
@@ -268,7 +266,6 @@ _SHARED_WITH_REQUESTS = replace(
 
 
 _Seen = Observed | SystemState | ContinuousState | ContinuousObserved
-"""What an observation may be made of."""
 
 
 def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:

@@ -153,9 +153,8 @@ def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
 class PlainCodec(ContinuousCodec):
     """``"plain"``, (K, 3): log-scale draft length; leave, take or wait in thirds; priority or log share.
 
-    Where requests can be dropped, one column more: above 0 for that.
-    A decision's patience is that of the environment, and it waits for no number of drafts; what it says of these, and
-    of the batches that drafts aim at, is lost. Of priorities, the order is kept.
+    A decision's patience is that of the environment; drafts to wait for and batches aimed at are lost. Of priorities,
+    the order is kept.
     """
 
     own_columns = 3
@@ -194,8 +193,8 @@ _INSIDE = 0.99
 class FullCodec(ContinuousCodec):
     """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
 
-    The last two are for all: means over users are read; drops, where there are any, come behind them. Of priorities the
-    order is kept; numbers are kept to the precision of float32. Every controller can play with it.
+    Of the last two, means over users are read. Numbers are kept to the precision of float32. Every controller can play
+    with it.
     """
 
     own_columns: ClassVar[int] = 6
@@ -259,10 +258,9 @@ _NEVER = np.iinfo(np.int64).max
 class ContinuousResidualCodec(ContinuousCodec):
     """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
 
-    Zero is the reference rule, with the environment's patience where the rule has none. The second column
-    puts a device aside (the batch takes it if it is there, its upload comes last), or lets it aim at the batch before
-    or after the rule's: the batch waits for all that aim at it. Where requests can be dropped, the last
-    column is the rule's own in the middle third, keep below it and drop above. What else a decision may say is lost.
+    Zero is the reference rule, with the environment's patience where the rule has none. A device aside is taken by the
+    batch if it is there, and its upload comes last; a batch waits for all that aim at it. What else a decision may say
+    is lost.
     """
 
     own_columns = 3
@@ -319,8 +317,8 @@ def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state:
 class TunedCodec(ContinuousCodec):
     """``"tuned"``, (K, options): the reference controller, with options read from the action.
 
-    Zero is the controller as it is. Of options that all devices share, the mean over users is read. What a controller
-    can't be told by its options is lost; drops, where requests end, are the controller's own.
+    Zero is the controller as it is. What a controller can't be told by its options is lost; drops, where requests end,
+    are the controller's own.
     """
 
     own_columns: ClassVar[int] = 0

@@ -25,7 +25,6 @@ from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
 
 _Info = dict[str, NDArray[Any]]
-"""Entries of ``info``, arrays (n,) and (n, K)."""
 
 _LATENCIES = ("ttft", "tpot", "e2el")
 """Of which ``info`` has p50, p95 and p99."""

@@ -29,7 +29,6 @@ from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _BARRIER = "optimal"
-"""What waits for all."""
 
 _REPORTS = ("fresh", "old")
 """Whether the channel shown of a device that starts a draft is that of the new cycle, or of the last one."""
@@ -58,7 +57,6 @@ class ContinuousVariant(Variant):
         film=TraceFilm,
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(CONTINUOUS_STATE, ""))
-    """Entries where nothing is hidden."""
 
     discipline: str = "serial"
     coherence_time: float = GaussMarkov.coherence_time
@@ -152,7 +150,6 @@ class ContinuousVariant(Variant):
 
     @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """The whole state, or what may be known of it."""
         wanted = set(self.entries)
         if not self.acceptance_visible:
             wanted = wanted - {"acceptance"} | set(COUNTED)

@@ -180,7 +180,6 @@ def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
 
 
 IN_TIME, LATE, DROPPED, ARRIVED = "in time", "late", "dropped", "arrived"
-"""What happens to a request."""
 
 
 class Mark(NamedTuple):
@@ -271,7 +270,6 @@ class Axes(NamedTuple):
 
 
 _FILLS = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
-"""Colours of what a device does, in the order of `_Doing`."""
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
@@ -361,7 +359,6 @@ def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: fl
 
 
 _MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
-"""Names in the legend."""
 
 
 class TracePicture(Sheet):
@@ -373,7 +370,6 @@ class TracePicture(Sheet):
 
     @override
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
-        """Draw traces at a time in simulated seconds; ``None`` for their end."""
         axes = Axes.of(*views) if self._axes is None else self._axes
         ahead = any(view.scenario.draft_ahead for view in views)
         legend = LEGEND + MORE_LEGEND * (views[0].serving + ahead)

@@ -44,7 +44,6 @@ _TIMES: tuple[tuple[str, Colour], ...] = (
     ("waiting", style.WAITING),
     ("server verifying", style.VERIFYING),
 )
-"""Of the timeline."""
 
 
 class Sheet(ABC):
@@ -105,7 +104,6 @@ class Picture(Sheet):
 
     @override
     def draw(self, views: Sequence[View], clock: float | None = None) -> None:
-        """Draw views beside each other, ``clock`` seconds into their rounds; ``None`` for rounds that are over."""
         ahead = any(view.scenario.draft_ahead for view in views)
         legend = LEGEND + MORE_LEGEND * ahead
         for area, view in self._panels(views, legend):
@@ -233,7 +231,6 @@ class _WindowRenderer(Renderer):
 
 
 RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Renderer, "human": _WindowRenderer})
-"""By render mode."""
 
 
 class Window:

@@ -20,7 +20,6 @@ from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import reference_rate
 
 _PRICE_RULE = "ahead-price"
-"""Controller whose rate is the price of a second."""
 
 
 class DraftAheadEnv(MultiSpinEnv):

@@ -120,7 +120,6 @@ class DelayedChannel(RoundsVariant):
 
     @override
     def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
-        """With the quantile of what the gain may be by now, if one is chosen."""
         if self.plan_quantile is None:
             return reported
         gain = channel_gain(scenario, reported.spectral_efficiency)

@@ -84,13 +84,11 @@ class RoundsVariant(Variant):
 
     @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Entries that are always there, and those whose argument is set."""
         shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
         return ObservationCodec(scenario, tuple(shown))
 
     @override
     def assumptions(self, scenario: Scenario) -> Assumptions:
-        """Mean and spread of acceptance by task, and how old reports are."""
         dynamics = self.dynamics(scenario)
         prior = dynamics.acceptance.prior(scenario)
         return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
