@@ -132,9 +132,8 @@ def play_episodes(
     Copies are seeded with ``seed``, ``seed + 1``, ..., and what is random there does not depend on the actions: entry i
     of two results with one seed and one environment is the same episode, so their difference is paired.
 
-    A contender's ``reset()``, if there is one, is called first. Numbers to report come from `EPISODE_SEED` and above
-    it, tuning and training use `TUNING_SEED`. ``progress`` is called after each round; where episodes have no
-    number of rounds, with seconds of simulated time, the mean over episodes.
+    A contender's ``reset()``, if there is one, is called first. ``progress`` is called after each round; where episodes
+    have no number of rounds, with seconds of simulated time, the mean over episodes.
     """
     base = native(env)
     rounds = _rounds_of(base)

@@ -146,6 +146,8 @@ def compare(
 def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
     """Play whole episodes with a policy, a controller or a model, beside the best that is known.
 
+    Errors are those of `compare`.
+
     Parameters
     ----------
     policy
@@ -161,11 +163,6 @@ def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
         ``mean`` of the metric over episodes, with its 95 % interval ``low`` to ``high``; ``share``, the mean over that
         of the reference (``None`` where a ratio says nothing); ``difference`` to the reference in the same episodes,
         with ``difference_low`` and ``difference_high``; ``details``, means of all else that is told.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `compare`.
 
     Examples
     --------

@@ -78,38 +78,17 @@ def record(
 ) -> Any:
     """Write a Minari data set of episodes to learn in, with actions in the task's encoding, whole or not at all.
 
-    Rewards are those of the stored actions. The metadata say who played which task, and have the value of its metric;
-    a `minari.get_normalized_score` of 0 is that of uniformly random actions, 1 that of the task's reference.
+    Rewards are those of the stored actions. The metadata say who played which task, and have the value of its metric; a
+    `minari.get_normalized_score` of 0 is that of uniformly random actions, 1 that of the task's reference.
 
-    Parameters
-    ----------
-    task
-        A task.
-    by
-        Whoever plays, as `SuiteTask.score` takes it: a name, a model with ``predict``, a function, ...
-    episodes
-        How many.
-    seed
-        Of the first one; they lie below those of the held-out episodes.
-    out
-        Id of the data set; ``None`` for ``multispin/TASK/NAME-v0``. Minari keeps it in ``MINARI_DATASETS_PATH``, or
-        else in ``~/.minari/datasets``.
-    begin
-        Is called with the name of what plays next.
+    ``by`` is whoever plays, as `SuiteTask.score` takes it: a name, a model with ``predict``, a function, ... ``seed``
+    is that of the first episode; all lie below those of the held-out episodes. ``out`` is the id of the data set;
+    ``None`` for ``multispin/TASK/NAME-v0``. Minari keeps it in ``MINARI_DATASETS_PATH``, or else in
+    ``~/.minari/datasets``. ``begin`` is called with the name of what plays next.
 
-    Returns
-    -------
-    minari.MinariDataset
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an id that is bad or taken, a bad seed, what can't decide there, or a controller whose decisions the actions
-        of the task can't express.
-    OSError
-        For a data set that can't be written, as on a full disk.
-    ImportError
-        Without the extra ``offline``.
+    Returns a ``minari.MinariDataset``. ``ValueError`` or ``TypeError`` for an id that is bad or taken, a bad seed, what
+    can't decide there, or a controller whose decisions the actions of the task can't express; ``OSError`` for a data
+    set that can't be written, as on a full disk; ``ImportError`` without the extra ``offline``.
 
     Examples
     --------

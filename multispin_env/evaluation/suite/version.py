@@ -20,7 +20,6 @@ _OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")
 """Fields of a task that its configuration of the environment takes."""
 
 _FIELDS = (*_OF_CONFIG, *(entry.name for entry in fields(SuiteTask) if entry.name not in ("name", "config")))
-"""Fields of a task in the file."""
 
 
 def read_tasks(text: str) -> dict[str, SuiteTask]:
