@@ -208,7 +208,6 @@ class APGSettings(AnyEnvironment):
 
     @override
     def check(self, config: EnvConfig) -> None:
-        """Only where the reward has derivatives."""
         if not config.variant.learning.slopes:
             raise ValueError(
                 "agent: expected an environment whose reward has derivatives for 'apg', "

@@ -39,7 +39,6 @@ _UNREADABLE = (
     AttributeError,
     OverflowError,
 )
-"""What a foreign or damaged file can raise."""
 
 _Tensors = dict[str, th.Tensor]
 

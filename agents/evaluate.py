@@ -19,7 +19,6 @@ from multispin_env.files import make_folder
 from multispin_env.registry import ENVIRONMENTS, import_own
 
 _SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
-"""Options that say how many cases to compare on, and their defaults."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

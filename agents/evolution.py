@@ -150,7 +150,6 @@ class EvolutionSettings(AnyEnvironment):
 
     @override
     def check(self, config: EnvConfig) -> None:
-        """Only where a decision changes what later ones earn."""
         if not config.variant.learning.discount:
             raise ValueError(
                 "agent: expected an environment in which decisions change later rewards for 'evolution', "

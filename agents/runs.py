@@ -224,7 +224,6 @@ SETTINGS = (
 """Help of ``--set``."""
 
 ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
-"""What ``--action`` takes, in rounds and without the barrier."""
 
 _OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
 """Arguments of environments that are no part of what ``--set`` chooses here."""

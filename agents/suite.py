@@ -82,10 +82,8 @@ _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "
 """Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
 
 _LSTM = "MlpLstmPolicy"
-"""Policy of methods that remember."""
 
 _Make = Callable[..., BaseAlgorithm]
-"""Makes a model of a policy's name and an environment, as the classes of Stable-Baselines3 do."""
 
 
 def _method_of(name: str) -> AgentSettings | _Make:

@@ -36,7 +36,6 @@ _TOLERANCE = 1e-4
 """Largest difference of an action, in an interval of length 2."""
 
 _Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
-"""Entries of the observation, in their order, to actions."""
 
 
 class TracedNetwork(nn.Module):
@@ -166,7 +165,6 @@ class Format(NamedTuple):
 
 
 FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(_torch_export_of, _read_torch_export)}
-"""By file."""
 
 
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
