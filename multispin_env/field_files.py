@@ -15,7 +15,6 @@ from multispin_env.files import MIB, parse_json, parse_toml, read_bytes, write_t
 Made = TypeVar("Made")
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
-"""What reads the text of a file, by the end of its name."""
 
 LARGEST = MIB  # Bytes of a file: hundreds of times what a scenario takes
 _WIDEST = 80  # Letters of a line up to which the comments behind all such lines stand below one another

@@ -44,9 +44,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
         self.state_space = self._join.space
-        """Space of `state`."""
         self.places = self._encode.places
-        """Where each entry is in an observation."""
         self._seen: dict[str, DeviceArray] | None = None
 
     @override
@@ -69,7 +67,6 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, DeviceArray], dict[str, dict[str, Any]]]:
-        """Draw new devices and their first channels."""
         self._seen, info = self._env.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         return self._observations(), self._infos(info)
@@ -120,6 +117,9 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
 def parallel_env(env_id: str, **arguments: Any) -> DevicesEnv:
     """Make a PettingZoo environment of a registered id: each device is an agent.
 
+    The import raises ``ModuleNotFoundError`` if PettingZoo is missing (extra ``marl``); other errors are those of
+    ``gymnasium.make``.
+
     Parameters
     ----------
     env_id
@@ -133,13 +133,6 @@ def parallel_env(env_id: str, **arguments: Any) -> DevicesEnv:
         Agents ``user_0``, ... A device sees its own numbers of each entry of the observation and what is shared, and
         decides its own row of the action. All earn the reward of the environment, and end together. ``state()`` is what
         all see together.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        At the import, if PettingZoo is missing (extra ``marl``).
-    TypeError, ValueError
-        As ``gymnasium.make``.
 
     Examples
     --------

@@ -64,6 +64,8 @@ class Scenario:
     Pieces, padding, context and servers, the round trip, the payload of ids, drafts of no tokens, drafting ahead and
     T_srv are additions (ours).
 
+    ``ValueError`` for a value out of range, naming the field, what is expected and the value.
+
     Parameters
     ----------
     name
@@ -127,11 +129,6 @@ class Scenario:
     guess
         How a device that drafts ahead guesses the server's token behind a draft that is accepted whole: ``"greedy"``,
         ``"shared-seed"`` or ``"independent"``.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, naming the field, what is expected and the value.
     """
 
     name: str

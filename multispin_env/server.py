@@ -22,10 +22,8 @@ LAW = (
     "padded_verification",
     "context_time",
 )
-"""Fields of the law of verification."""
 
 DRAFTING = ("server_draft_time", "server_draft_pieces")
-"""Fields that say how fast a server drafts."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,8 @@ class VerificationLaw:
 class Server:
     """A law of verification that was measured: how long a pass takes, and how it is known.
 
+    ``ValueError`` for a value out of range, and for a law in which a pass takes no time.
+
     Parameters
     ----------
     name
@@ -97,11 +97,6 @@ class Server:
     draft_pieces
         (a_j, b_j) in seconds a token and seconds a token and request, where T_srv was measured by batch: it is the
         largest a_j + b_j n for n requests.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, and for a law in which a pass takes no time.
     """
 
     name: str

@@ -45,7 +45,6 @@ class UserRows:
         self._numbers = ends[-1]
         low, high = (self({key: getattr(box, end) for key, box in space.items()})[0] for end in ("low", "high"))
         self.space = spaces.Box(low, high, dtype=np.float32)
-        """Space of a row."""
 
     def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
         """Rows (..., rows, numbers) of entries (..., size)."""
@@ -80,7 +79,6 @@ class Measurable:
     _encode: UserRows
     _scale: float
     _base: Any
-    """The environment inside, single or vector."""
 
     def policy(self, act: Act) -> Policy:
         """Return a function of arrays as a policy, which every comparison of this package takes.
@@ -123,7 +121,6 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.state_space = self._join.space
-        """Space of the state of one copy."""
         self.places = self._encode.places
         """Where each entry is in an observation."""
         self._seen: ArraysByEntry | None = None
@@ -183,6 +180,8 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> Array
 
     It is ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector`` at once for all copies.
 
+    ``ValueError`` for a bad scale, or environments of another kind.
+
     Parameters
     ----------
     envs
@@ -197,11 +196,6 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> Array
     ArrayVector
         Observations (n, numbers), the entries one behind the other in the order of their space; ``places`` says where
         each of them is. Actions (n, K · columns), one user behind the other. ``final_obs`` of the infos are arrays too.
-
-    Raises
-    ------
-    ValueError
-        For a bad scale, or environments of another kind.
 
     Examples
     --------
@@ -220,6 +214,8 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     This is the vector form of `multispin_env.parallel.parallel_env`. A learner of single agents trains one policy for
     all devices on it. One of many agents takes ``observation.reshape(n, K, -1)``, which copies nothing.
 
+    ``ValueError`` for a bad scale, or environments of another kind.
+
     Parameters
     ----------
     envs
@@ -233,11 +229,6 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
         n · K copies, device k of copy i at i · K + k. Observations (n · K, numbers): its own numbers of each entry and
         what is shared; ``places`` says where. Actions (n · K, columns), rewards (n · K,). ``state()`` is what all
         devices of a copy see together, (n, numbers).
-
-    Raises
-    ------
-    ValueError
-        For a bad scale, or environments of another kind.
 
     Examples
     --------
