@@ -161,7 +161,6 @@ class Engine(ABC, Generic[State, Chosen]):
         self.actions: ActionCodec[State, Chosen] = actions
         self.observations = observations
         self.objective = objective
-        self.num_copies = num_copies
         self._never = np.zeros(num_copies, dtype=bool)
         self._entries = [(key, entry.field) for key, entry in observations.entries.items()]
         self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(observations.space, (None, None))
@@ -223,6 +222,6 @@ class Engine(ABC, Generic[State, Chosen]):
             field = fields[name]
             if seen[key][0] is not field:
                 seen[key] = field, self.observations.encode_entry(key, field)
-        if self.observations.shared.changing or seen[SHARED][1] is None:
+        if self.observations.changing or seen[SHARED][1] is None:
             seen[SHARED] = None, self.observations.encode_shared(self.planned)
         return {key: entry for key, (_, entry) in seen.items()}

@@ -1,7 +1,4 @@
-"""Encodings of actions without the barrier: lengths, batches and uplink; where requests can be dropped, a last column.
-
-Some have a rule inside. What the reference rule earns, which is the price of a second, is measured here too.
-"""
+"""Encodings of actions without the barrier: lengths, batches, uplink, and drops where requests end."""
 
 import math
 from dataclasses import dataclass
