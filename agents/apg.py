@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from agents.base import AnyEnvironment, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
 from agents.policies import UserEncoder, UserFeatures, UserHead
-from agents.vec_env import NativeVecEnv, checked_native
+from agents.vec_env import NativeVecEnv, checked_native, first_seed, make_vec_env
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation, ObservationCodec
@@ -186,10 +186,11 @@ class AnalyticPolicyGradient(DirectLearner):
         own = self.env
         assert isinstance(own, NativeVecEnv)
         total = own.num_envs * own.env.scenario.num_users
-        others = [
-            own.like(scenario, -(-total // scenario.num_users), self.seed or 0, index)
-            for index, scenario in enumerate(self.others)
-        ]
+        others = []
+        for index, scenario in enumerate(self.others):
+            config, copies = replace(own.env.config, scenario=scenario), -(-total // scenario.num_users)
+            seed = first_seed(self.seed or 0, index, copies)
+            others.append(make_vec_env(config, copies, own.env.max_episode_steps, seed))
         return [Play(env, self.foresight) for env in (own, *others)]
 
 

@@ -188,10 +188,7 @@ class Episodes:
         return tuple(SYSTEMS) if self.config.variant.comparison.states else ()
 
     def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
-        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
-
-        For the name of a system see `play_system`.
-        """
+        """Let a contender, or what has a name, play every episode; see `play_episodes` and `play_system`."""
         if isinstance(contender, str) and contender in SYSTEMS:
             return play_system(self.env(), contender, self.seed, progress)
         chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender

@@ -124,8 +124,6 @@ METRICS = {
     "return": Metric("return", lambda stats: stats.returns, False, 3, user_cells),
     "utility": Metric("Σ ln throughput", lambda stats: stats.utility, False, 3, user_cells),
 }
-"""By name: mean goodput over rounds, tokens over time, tokens/s and requests/s of requests in time, sum of rewards, and
-Σ ln of the users' throughputs."""
 
 
 def compare_values(
