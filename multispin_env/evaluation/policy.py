@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import cut
+from multispin_env.checks import cut, missing_package
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.files import MIB, read_bytes, read_json
@@ -249,11 +249,7 @@ def onnx_runtime() -> Any:
         import onnx  # noqa: F401
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"exported policy: the package {error.name!r} is missing; "
-            'install it with: pip install "multispin_env[onnx]"',
-            name=error.name,
-        ) from None
+        raise missing_package(str(error.name), "onnx") from None
     return onnxruntime
 
 

@@ -160,9 +160,8 @@ def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
     Returns
     -------
     Row
-        ``mean`` of the metric over episodes, with its 95 % interval ``low`` to ``high``; ``share``, the mean over that
-        of the reference (``None`` where a ratio says nothing); ``difference`` to the reference in the same episodes,
-        with ``difference_low`` and ``difference_high``; ``details``, means of all else that is told.
+        ``mean`` of the metric with its 95 % interval; ``share`` of the reference's (``None`` where a ratio says
+        nothing); ``difference`` to the reference in the same episodes; ``details``, means of all else that is told.
 
     Examples
     --------
