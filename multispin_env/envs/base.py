@@ -366,11 +366,8 @@ class CustomVectorEnv(MultiSpinVectorEnv):
 
 
 def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        modes = [mode.value for mode in AutoresetMode]
-        raise ValueError(f"autoreset_mode: expected one of {modes}, got {mode!r}") from None
+    check_name("autoreset_mode", getattr(mode, "value", mode), [mode.value for mode in AutoresetMode])
+    return AutoresetMode(mode)
 
 
 def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:

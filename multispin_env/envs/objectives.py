@@ -107,11 +107,18 @@ class TokensMinusTime(Objective):
 
     Its mean is 0 exactly for policies that make ρ tokens/s, and more for those that make more, however long their steps
     are. With tokens alone a policy would be paid for a step, and wait for everybody.
+
+    Parameters
+    ----------
+    rho
+        Price of a second in tokens.
+    scale
+        Tokens that count as one.
     """
 
     metric: ClassVar[str] = "token_goodput"
-    rho: float  # price of a second in tokens
-    scale: float  # tokens that count as one
+    rho: float
+    scale: float
 
     @override
     def reward(self, outcome: Any) -> FloatArray:
@@ -125,7 +132,13 @@ class TokensMinusTime(Objective):
 
 @dataclass(frozen=True)
 class TokensInTimeMinusTime(TokensMinusTime):
-    """The same with the tokens of requests that were within all limits; they count when their request finishes."""
+    """The same with the tokens of requests that were within all limits; they count when their request finishes.
+
+    Parameters
+    ----------
+    rho, scale
+        As there.
+    """
 
     metric: ClassVar[str] = "tokens_in_time"
 

@@ -352,8 +352,6 @@ def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound
 
 
 class _CellRow(NamedTuple):
-    """Places for the tokens of a draft and the server's, and for their number."""
-
     cells: list[Area]
     right: float
     middle: float

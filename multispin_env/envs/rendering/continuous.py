@@ -141,8 +141,6 @@ class Traces(Recorder):
 
 
 class _Doing(IntEnum):
-    """What fills a piece of a row."""
-
     DRAFTING = 0
     UPLOADING = 1
     WAITING = 2  # its draft waits at the server
