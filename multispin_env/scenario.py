@@ -76,12 +76,10 @@ class Scenario:
         T_fix and T_lin in seconds: one verification of K drafts takes T_fix + K T_lin ([MS] 7).
     verification_pieces
         Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition.
-        None by default, as in the paper.
     padded_verification
         Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1).
     context_time
-        Seconds that each token of a draft's context adds to a pass, which reads what is before the draft. 0 by
-        default, as in the paper.
+        Seconds that each token of a draft's context adds to a pass, which reads what is before the draft.
     context
         Tokens of context that each device has, which ``context_time`` is paid for. Of requests that end, a pass reads
         their own: the prompt and the tokens that came; then plans alone take this number.
@@ -118,7 +116,7 @@ class Scenario:
         ``server_draft_pieces``.
     server_draft_pieces
         Pairs (a_j, b_j) in seconds a token and seconds a token and request: where the server drafts for n requests at a
-        time, T_srv is the largest a_j + b_j n. None by default: ``server_draft_time`` whatever n.
+        time, T_srv is the largest a_j + b_j n; without any, ``server_draft_time`` whatever n.
     channel
         Law of gains: ``"independent"``, drawn for each round, or for each cycle of a device without the barrier;
         ``"gauss-markov"``, correlated; ``"static"``, drawn once; or another one of `CHANNELS`.

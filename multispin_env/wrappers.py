@@ -218,9 +218,7 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
 
     Parameters
     ----------
-    envs
-        What ``gymnasium.make_vec`` made.
-    scale
+    envs, scale
         As in `flat_vector`.
 
     Returns

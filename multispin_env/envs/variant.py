@@ -55,14 +55,13 @@ class Comparison:
     info
         What is added up.
     contenders
-        What is played if nothing else is asked for; empty for all controllers. The first is the best that is known
-        where there is no optimum.
+        What is played by default; empty for all controllers. Without an optimum the first is the best that is known.
     optimum
         Controller that is optimal where the state is known; ``None`` if none is.
     baseline
         What the best known is shown beside, if nothing else is asked for.
     states
-        Whether rounds have nothing to do with each other, so that states are compared instead of whole episodes.
+        Whether rounds are independent, so that states are compared instead of whole episodes.
     seconds
         Of an episode; ``None`` where it has so many rounds.
     has_bound
