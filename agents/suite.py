@@ -203,14 +203,6 @@ class Training:
 
 
 @dataclass(frozen=True)
-class _Trained:
-    """What came of a cell: content of its JSON file, and the files of its policy by name."""
-
-    content: _Content
-    files: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
 class Cell:
     """One training: a method in a task with a seed, for so many environment steps."""
 
@@ -241,8 +233,11 @@ class Cell:
         fixed = resized and self.training().network().users is not None
         return "its network has one number of devices" if fixed else ""
 
-    def play(self) -> _Trained:
-        """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does."""
+    def play(self) -> tuple[_Content, Mapping[str, bytes]]:
+        """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does.
+
+        Returns the content of the cell's JSON file, and the files of its policy by name.
+        """
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
         one, training = task(self.task), self.training()
@@ -262,7 +257,7 @@ class Cell:
             _write(Path(folder), files)
             curve.append(one.values(load_policy(folder)))
         spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
-        return _Trained({**spent, "values": [values.tolist() for values in curve]}, files)
+        return {**spent, "values": [values.tolist() for values in curve]}, files
 
     def training(self) -> Training:
         """Build what is trained."""
@@ -327,8 +322,8 @@ def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
                     _write(errors.parent, {errors.name: result.error.encode()})
                     failed.append(name)
                 else:
-                    content = {"spec": cell.spec, **result.value.content}
-                    _write(folder / name, {**result.value.files, CELL: json.dumps(content).encode()})
+                    content, files = result.value
+                    _write(folder / name, {**files, CELL: json.dumps({"spec": cell.spec, **content}).encode()})
                     errors.unlink(missing_ok=True)
                 tally.add(name, failed=bool(result.error))
     return failed
