@@ -9,25 +9,11 @@ __all__ = ["AGENTS", "PRETRAINED", "load"]
 
 
 def load(env_id: str) -> Any:
-    """Load the pretrained agent of an environment; any number of users will do.
+    """Load the pretrained agent of an environment, one of `PRETRAINED`; any number of users will do.
 
-    Parameters
-    ----------
-    env_id
-        One of `PRETRAINED`.
-
-    Returns
-    -------
-    Pretrained
-        Its ``act`` answers observations with actions; see `multispin_env.evaluation.policy.Policy`. For environments
-        that show the whole state it may be called with a state, as controllers are.
-
-    Raises
-    ------
-    ValueError
-        For an unknown id; the nearest is suggested.
-    ModuleNotFoundError
-        If a package of the extra ``train`` is missing.
+    Its ``act`` answers observations with actions; see `multispin_env.evaluation.policy.Policy`. For environments that
+    show the whole state it may be called with a state, as controllers are. ``ValueError`` for an unknown id, which
+    suggests the nearest; ``ModuleNotFoundError`` if a package of the extra ``train`` is missing.
     """
     try:
         from agents.models import load_pretrained  # torch is only imported when something is loaded

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from agents.base import AnyEnvironment, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
 from agents.policies import UserEncoder, UserFeatures, UserHead
-from agents.vec_env import NativeVecEnv, checked_native
+from agents.vec_env import NativeVecEnv, checked_native, first_seed, make_vec_env
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation, ObservationCodec
@@ -178,20 +178,19 @@ class AnalyticPolicyGradient(DirectLearner):
 
     @property
     def _stage(self) -> tuple[float, float]:
-        """How much of the derivatives is of rounded lengths, and the window, by what is left of the budget."""
         done = 1.0 - self.remaining(self._current_progress_remaining)
         return min(1.0, max(0.0, (done - _REAL) / _CHANGE)), WIDE if done < _NARROW else WINDOW
 
     @cached_property
     def _plays(self) -> list[Play]:
-        """Its own environment, then the others, all with about as many users in total."""
         own = self.env
         assert isinstance(own, NativeVecEnv)
         total = own.num_envs * own.env.scenario.num_users
-        others = [
-            own.like(scenario, -(-total // scenario.num_users), self.seed or 0, index)
-            for index, scenario in enumerate(self.others)
-        ]
+        others = []
+        for index, scenario in enumerate(self.others):
+            config, copies = replace(own.env.config, scenario=scenario), -(-total // scenario.num_users)
+            seed = first_seed(self.seed or 0, index, copies)
+            others.append(make_vec_env(config, copies, own.env.max_episode_steps, seed))
         return [Play(env, self.foresight) for env in (own, *others)]
 
 
@@ -210,7 +209,6 @@ class APGSettings(AnyEnvironment):
 
     @override
     def check(self, config: EnvConfig) -> None:
-        """Only where the reward has derivatives."""
         if not config.variant.learning.slopes:
             raise ValueError(
                 "agent: expected an environment whose reward has derivatives for 'apg', "

@@ -189,7 +189,6 @@ class DirectLearner(BaseAlgorithm):
         return self
 
     def _improve(self) -> int:
-        """One step of the optimiser; returns the number of cases."""
         optimizer = self.policy.optimizer
         self._update_learning_rate(optimizer)
         loss, cases = self.loss()

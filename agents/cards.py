@@ -126,7 +126,6 @@ def _header(config: RunConfig, licence: str, measured: Measured | None) -> str:
 
 
 def _table(measured: Measured) -> str:
-    """Means with their intervals, in Markdown."""
     of = METRICS[measured.metric]
     lines = [(name, *(f"{value:.{of.digits}f}" for value in interval)) for name, interval in measured.rows.items()]
     return f"On {measured.cases}:\n\n{markdown(('decided by', of.header, '95 % interval from', 'to'), lines)}"
@@ -163,7 +162,6 @@ def is_foreign(path: Path) -> bool:
 
 
 def _of_table(folder: Path, config: RunConfig) -> Measured | None:
-    """Measurement in the table of a run; ``None`` if it has none, or one of another system or another model."""
     measure = Measure(config.env)
     cases = measure.compared()
     about = measure.about(cases, load_checkpoint(folder, MODEL).num_timesteps)

@@ -39,7 +39,6 @@ _UNREADABLE = (
     AttributeError,
     OverflowError,
 )
-"""What a foreign or damaged file can raise."""
 
 _Tensors = dict[str, th.Tensor]
 
@@ -117,7 +116,6 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
 
 
 def _about(metadata: Mapping[str, str] | None) -> dict[str, Any]:
-    """What the header says beside tensors."""
     about: Any = parse_json(metadata[_ABOUT]) if metadata is not None and list(metadata) == [_ABOUT] else None
     if not isinstance(about, dict) or about.get("kind") != KIND:
         raise ValueError("it was made by something else")
@@ -139,7 +137,6 @@ def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[_Tensors, dict[s
 
 
 def _nested(tensors: _Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
-    """Inverse of `_flat`."""
     owned: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
     for name, tensor in tensors.items():
         owner, _, key = name.partition("/")
@@ -152,7 +149,6 @@ def _nested(tensors: _Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any,
 
 
 def _checksum(tensors: _Tensors) -> str:
-    """SHA-256 of names, types, shapes and numbers."""
     sha256 = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -19,7 +19,6 @@ from multispin_env.files import make_folder
 from multispin_env.registry import ENVIRONMENTS, import_own
 
 _SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
-"""Options that say how many cases to compare on, and their defaults."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +35,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
-    """How many cases to compare on; ``None`` for as many as tables have."""
     for name in _SIZES:
         given = getattr(options, name)
         if given is not None and name != noun:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch as th
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
@@ -24,27 +25,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What policies are compared on in one step of learning."""
-
-    pairs: int  # perturbed networks θ + σ ε, each with its opposite
-    cases: int  # systems that all of them play
-    noise: float  # σ
-    warm_up: float  # simulated seconds of a case that do not count,
-    seconds: float  # and that do
-
-    @property
-    def end(self) -> float:
-        """Seconds of a case."""
-        return self.warm_up + self.seconds
-
-    @property
-    def copies(self) -> int:
-        """Of the environment."""
-        return 2 * self.pairs * self.cases
+from multispin_env.evaluation.contenders import native
 
 
 class Population:
@@ -69,7 +50,7 @@ class Population:
 class Evolution(DirectLearner):
     """Learns by comparing whole policies in trials."""
 
-    def __init__(self, env: NativeVecEnv, trial: Trial, **common: Any) -> None:
+    def __init__(self, env: NativeVecEnv, trial: "EvolutionSettings", **common: Any) -> None:
         self.trial = trial
         super().__init__(env, **common)
 
@@ -112,18 +93,17 @@ class Evolution(DirectLearner):
 
     @cached_property
     def _actor(self) -> nn.Module:
-        """Features to actions; of the policy, what decides."""
         return nn.Sequential(self.policy.mlp_extractor.policy_net, self.policy.action_net)
 
     @cached_property
     def _copies(self) -> MultiSpinVectorEnv:
-        """Its environment, with a copy for each case of each network."""
         own = self.env
         assert isinstance(own, NativeVecEnv)
         config = own.env.config
         if config.variant.comparison.seconds is not None:  # a case of rounds goes on with the next episode
             config = config.replace(horizon=max(config.arguments["horizon"], self.trial.end))
-        return own.stepwise(config, self.trial.copies)
+        options = {"max_episode_steps": own.env.max_episode_steps, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        return native(config.make_vec(self.trial.copies, copy=False, **options))  # info has all of every step
 
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
@@ -136,7 +116,7 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class EvolutionSettings(AnyEnvironment):
-    """Hyperparameters; the last five are those of a `Trial`."""
+    """Hyperparameters; the last five say what policies are compared on in a step of learning."""
 
     num_envs: int = 1  # of the vector that gives the spaces; trials make their own
     timesteps: int = 200_000
@@ -144,15 +124,24 @@ class EvolutionSettings(AnyEnvironment):
     max_grad_norm: float = 10.0
     width: int = 16
     last_std: float = 0.01  # standard deviation of the first weights of the actor's last layer
-    pairs: int = 8
-    cases: int = 6
-    noise: float = 0.1
-    warm_up: float = 1.0
-    seconds: float = 5.0
+    pairs: int = 8  # perturbed networks θ + σ ε, each with its opposite
+    cases: int = 6  # systems that all of them play
+    noise: float = 0.1  # σ
+    warm_up: float = 1.0  # simulated seconds of a case that do not count,
+    seconds: float = 5.0  # and that do
+
+    @property
+    def end(self) -> float:
+        """Seconds of a case."""
+        return self.warm_up + self.seconds
+
+    @property
+    def copies(self) -> int:
+        """Of the environment."""
+        return 2 * self.pairs * self.cases
 
     @override
     def check(self, config: EnvConfig) -> None:
-        """Only where a decision changes what later ones earn."""
         if not config.variant.learning.discount:
             raise ValueError(
                 "agent: expected an environment in which decisions change later rewards for 'evolution', "
@@ -168,12 +157,12 @@ class EvolutionSettings(AnyEnvironment):
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> Evolution:
         """Build the untrained model; ``ValueError`` for other environments."""
-        native = checked_native(env, "durations")
-        config = native.env.config
+        own = checked_native(env, "durations")
+        config = own.env.config
         self.check(config)
         return Evolution(
-            native,
-            Trial(self.pairs, self.cases, self.noise, self.warm_up, self.seconds),
+            own,
+            self,
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={"width": self.width, "last_std": self.last_std},

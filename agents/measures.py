@@ -156,7 +156,6 @@ class Measure:
 
 
 def _below(cases: Cases, rows: list[Row], label: str) -> str:
-    """What stands below the table."""
     if isinstance(cases, States):
         spread = next(row for row in rows if row.name == label).details
         return (
@@ -169,7 +168,6 @@ def _below(cases: Cases, rows: list[Row], label: str) -> str:
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 AGENT, _OTHERS, _OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
-"""Colours of bars: the agent, what decides otherwise, and other systems."""
 
 
 def agent_label(config: RunConfig) -> str:

@@ -35,7 +35,6 @@ def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
 
 
 def _check_same_entries(trained: EnvConfig, wanted: EnvConfig) -> None:
-    """``ValueError`` unless the network of one environment can read the other's observations."""
     own, other = (list(config.observations.space.spaces) for config in (trained, wanted))
     if own != other:
         raise ValueError(

@@ -46,12 +46,10 @@ def _count(saturated: th.Tensor, scale: float) -> th.Tensor:
 
 
 def _relative(channel: th.Tensor) -> list[th.Tensor]:
-    """A relative spectral efficiency."""
     return [channel - 1.0, th.log(channel + 1e-3)]
 
 
 def _odds(hits: th.Tensor, misses: th.Tensor) -> list[th.Tensor]:
-    """Smoothed log odds of acceptance since the request began, and how much has been seen."""
     accepted, refused = _count(hits, TOKENS), _count(misses, ROUNDS)
     odds = [
         th.log(accepted / (tokens * _PRIOR_RATE) + 1.0) - th.log(refused / (tokens * (1.0 - _PRIOR_RATE)) + 1.0)
@@ -61,7 +59,6 @@ def _odds(hits: th.Tensor, misses: th.Tensor) -> list[th.Tensor]:
 
 
 def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list[th.Tensor]:
-    """The last round, if it was of the present request: its tokens, and whether all were accepted."""
     same = (age > 0.0).float()
     return [4.0 * same * drafted, 4.0 * same * accepted, same * (accepted >= drafted).float(), 2.0 * age - 1.0]
 
@@ -119,7 +116,6 @@ class UserFeatures(BaseFeaturesExtractor):
 
 
 def _by_user(chosen: Sequence[Feature], numbers: Mapping[str, int], observations: dict[str, th.Tensor]) -> th.Tensor:
-    """Features (batch, K, columns) of entries with so many numbers of each user."""
     users = observations["compute"].shape[-1]
     own: list[th.Tensor] = []
     for feature in chosen:
@@ -243,7 +239,6 @@ class _EquivariantExtractor(nn.Module):
         return self.policy_net(features)
 
     def forward_critic(self, features: th.Tensor) -> th.Tensor:
-        """Codes for the critic."""
         return self.value_net(features)
 
 

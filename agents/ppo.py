@@ -40,14 +40,6 @@ def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th
 
     They depend on features (n, K, F). Noise (n, K, columns) is how far they are from their means, in standard
     deviations; returns are (n,).
-
-    Examples
-    --------
-    >>> draw = th.Generator().manual_seed(0)
-    >>> features, noise = th.ones(500, 2, 1), th.randn(500, 2, 1, generator=draw)
-    >>> found, explained = gains(features, noise, returns=noise[:, 0, 0] - noise[:, 1, 0] + 7.0)
-    >>> explained > 0.99
-    True
     """
     state, actions = _of_states(features), _of_actions(features, noise)
     known = th.cat([state, actions.sum(1)], dim=-1).double()
@@ -107,11 +99,9 @@ class _Steps(VecEnvWrapper):
         return observation, rewards, dones, infos
 
     def _played(self, rewards: NDArray[Any]) -> FloatArray:
-        """Discounts (n,) of a step that gave these rewards."""
         return np.full(self.num_envs, self._gamma)
 
     def _values(self, observations: list[Observation]) -> FloatArray:
-        """Of single observations, all at once."""
         entries = {key: np.stack([one[key] for one in observations]) for key in observations[0]}
         with th.no_grad():
             tensors, _ = self._policy.obs_to_tensor(entries)
@@ -198,7 +188,6 @@ class Rollout:
         return loss, [policy_loss.item(), value_loss, divergence.item(), outside.item()]
 
     def _noise(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """How far actions (n, K, columns) are from their present means, in present standard deviations."""
         return (actions - self._policy.means(features)) * (-self._policy.log_std).exp()
 
     def _log_prob(self, noise: th.Tensor) -> th.Tensor:
@@ -427,7 +416,6 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 
 def _cases(config: EnvConfig) -> Iterator[str]:
-    """Yield the keys of `CHANGES` that hold in an environment."""
     variant, residual = config.variant, config.action == "residual"
     if variant.learning.discount_of == "second":
         yield from ("verifications", "residual verifications") if residual else ("verifications",)

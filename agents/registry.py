@@ -36,7 +36,6 @@ PRETRAINED = {
 
 
 OPTION = f"{FORM}, an agent of your own"
-"""How helps name what stands for an agent from outside."""
 
 
 def admit(name: str) -> None:

@@ -224,7 +224,6 @@ SETTINGS = (
 """Help of ``--set``."""
 
 ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
-"""What ``--action`` takes, in rounds and without the barrier."""
 
 _OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
 """Arguments of environments that are no part of what ``--set`` chooses here."""
@@ -310,7 +309,6 @@ def command_of(folder: Path) -> str:
 
 
 def _changed_arguments(env: EnvConfig) -> list[str]:
-    """Arguments that are not what training takes if it is told none, in the words of ``--set``."""
     usual = {field.name: field.default for field in fields(env.variant)} | own_arguments(type(env.variant))
     saved = env.to_dict()["arguments"]  # files by the names that they have beside the configuration
     return [f"{name}={value}" for name, value in saved.items() if value != usual[name]]

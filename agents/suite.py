@@ -82,14 +82,11 @@ _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "
 """Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
 
 _LSTM = "MlpLstmPolicy"
-"""Policy of methods that remember."""
 
 _Make = Callable[..., BaseAlgorithm]
-"""Makes a model of a policy's name and an environment, as the classes of Stable-Baselines3 do."""
 
 
 def _method_of(name: str) -> AgentSettings | _Make:
-    """Agent of a name, or what makes a model, as ``stable_baselines3:PPO``; ``ValueError`` if it names neither."""
     if is_outside(name):
         found = imported("agent", name)
         if not hasattr(found, "build"):
@@ -112,7 +109,6 @@ class _FixedPolicy(nn.Module):
         self.policy = policy
 
     def deterministic(self, observations: dict[str, th.Tensor]) -> Any:
-        """Most likely actions, flat (batch, K · columns)."""
         flat = isinstance(self.policy.observation_space, spaces.Box)
         seen: Any = th.cat(list(observations.values()), -1) if flat else observations
         return self.policy._predict(seen, deterministic=True).flatten(1)
@@ -207,14 +203,6 @@ class Training:
 
 
 @dataclass(frozen=True)
-class _Trained:
-    """What came of a cell: content of its JSON file, and the files of its policy by name."""
-
-    content: _Content
-    files: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
 class Cell:
     """One training: a method in a task with a seed, for so many environment steps."""
 
@@ -245,8 +233,11 @@ class Cell:
         fixed = resized and self.training().network().users is not None
         return "its network has one number of devices" if fixed else ""
 
-    def play(self) -> _Trained:
-        """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does."""
+    def play(self) -> tuple[_Content, Mapping[str, bytes]]:
+        """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does.
+
+        Returns the content of the cell's JSON file, and the files of its policy by name.
+        """
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
         one, training = task(self.task), self.training()
@@ -266,7 +257,7 @@ class Cell:
             _write(Path(folder), files)
             curve.append(one.values(load_policy(folder)))
         spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
-        return _Trained({**spent, "values": [values.tolist() for values in curve]}, files)
+        return {**spent, "values": [values.tolist() for values in curve]}, files
 
     def training(self) -> Training:
         """Build what is trained."""
@@ -288,7 +279,6 @@ class Cell:
 
 
 def _own_config(one: SuiteTask) -> EnvConfig:
-    """Environment of a task as agents of ours read it: with an encoding and arguments of their own choice."""
     config = one.config
     own = own_arguments(type(config.variant), _OWN_CHOICE)
     return with_start(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
@@ -308,7 +298,6 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _saved(cell: Cell, folder: Path) -> _Content | None:
-    """What the file of a cell holds, if it is there; ``ValueError`` if it is of another training."""
     path = folder / cell.name / CELL
     if not path.is_file():
         return None
@@ -333,15 +322,14 @@ def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
                     _write(errors.parent, {errors.name: result.error.encode()})
                     failed.append(name)
                 else:
-                    content = {"spec": cell.spec, **result.value.content}
-                    _write(folder / name, {**result.value.files, CELL: json.dumps(content).encode()})
+                    content, files = result.value
+                    _write(folder / name, {**files, CELL: json.dumps({"spec": cell.spec, **content}).encode()})
                     errors.unlink(missing_ok=True)
                 tally.add(name, failed=bool(result.error))
     return failed
 
 
 def _policies_of(by_task: Mapping[str, Sequence[Cell]], seeds: Sequence[int]) -> _Content:
-    """Policies of an entry with these cells."""
     random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
     return {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
 
@@ -362,11 +350,9 @@ class _Results:
 
     @property
     def played(self) -> Played:
-        """Values at the end."""
         return {name: self.curve(name)[-1] for name in self.cells}
 
     def write(self, folder: Path, agent: str) -> None:
-        """Write ``entry.json``, ``scores.json`` and ``curves.json``; what the user has put in by hand is kept."""
         of_all = [content for cells in self.cells.values() for _, content in cells]
         method = agent if is_outside(agent) else f"{agent} (ours, own encodings)"
         entry = SuiteEntry(

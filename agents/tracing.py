@@ -36,7 +36,6 @@ _TOLERANCE = 1e-4
 """Largest difference of an action, in an interval of length 2."""
 
 _Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
-"""Entries of the observation, in their order, to actions."""
 
 
 class TracedNetwork(nn.Module):
@@ -90,7 +89,6 @@ def _boxes(config: EnvConfig, users: int) -> list[spaces.Box]:
 
 
 def _program_of(network: TracedNetwork, config: EnvConfig) -> th.export.ExportedProgram:
-    """Trace a network for any number of observations, and of users if it plays with any."""
     batch, users = th.export.Dim("batch", min=1), th.export.Dim("users", min=1)
     sizes = zip(_boxes(config, 1), _boxes(config, 2), strict=True)
     per_user = [two.shape[0] - one.shape[0] if network.users is None else 0 for one, two in sizes]
@@ -134,7 +132,6 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
 
 
 def _torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
-    """Trace a network, as ``torch.export.save`` writes it."""
     file = io.BytesIO()
     th.export.save(_program_of(network, config), file)
     return file.getvalue()
@@ -168,7 +165,6 @@ class Format(NamedTuple):
 
 
 FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(_torch_export_of, _read_torch_export)}
-"""By file."""
 
 
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:

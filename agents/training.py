@@ -189,7 +189,6 @@ class TrainingMonitor(BaseCallback):
 
 
 def _check_device(name: str) -> None:
-    """``ValueError`` unless it is a device that torch can use here, or ``auto``."""
     try:
         th.empty(1, device=None if name == "auto" else name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not built for, not there

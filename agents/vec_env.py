@@ -1,7 +1,6 @@
 """The native vector environment as a Stable-Baselines3 ``VecEnv``."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
-from multispin_env.scenario import Scenario
 
 RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))
 """Seeds of the states and episodes that agents are watched and measured on."""
@@ -39,20 +37,6 @@ class NativeVecEnv(VecEnv):
         self._told: dict[str, Any] = {}  # of the last step
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.seed(seed)
-
-    def like(self, scenario: Scenario, num_envs: int, seed: int, index: int) -> "NativeVecEnv":
-        """Vector of so many copies for another scenario; ``index`` tells apart those of a ``seed``."""
-        config = replace(self.env.config, scenario=scenario)
-        native = _native(config, num_envs, self.env.max_episode_steps)
-        return NativeVecEnv(native, first_seed(seed, index, num_envs))
-
-    def stepwise(self, config: EnvConfig, num_envs: int) -> MultiSpinVectorEnv:
-        """Native vector of so many copies of another environment, which restarts copies with the step after their last.
-
-        So all that is in ``info`` is there for every step.
-        """
-        mode = AutoresetMode.NEXT_STEP
-        return _native(config, num_envs, self.env.max_episode_steps, mode)
 
     @override
     def reset(self) -> Any:
@@ -130,14 +114,6 @@ def apart(first: int, copies: int) -> int:
 
 def make_vec_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None, seed: int) -> NativeVecEnv:
     """Make the native vector of an environment, ready for Stable-Baselines3."""
-    return NativeVecEnv(_native(config, num_envs, max_episode_steps), seed)
-
-
-def _native(
-    config: EnvConfig,
-    num_envs: int,
-    max_episode_steps: int | None,
-    autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
-) -> MultiSpinVectorEnv:
-    options = {"max_episode_steps": max_episode_steps, "autoreset_mode": autoreset_mode}
-    return native(config.make_vec(num_envs, copy=False, **options))  # Stable-Baselines3 never writes into observations
+    options = {"max_episode_steps": max_episode_steps, "autoreset_mode": AutoresetMode.SAME_STEP}
+    env = config.make_vec(num_envs, copy=False, **options)  # Stable-Baselines3 never writes into observations
+    return NativeVecEnv(native(env), seed)

@@ -177,7 +177,6 @@ UNITS: Mapping[str, _Unit] = MappingProxyType(
         "percent": _Unit("percent", low=1.0, factor=100.0),
     }
 )
-"""By the names of arguments."""
 
 
 def check_plausible(arguments: Mapping[str, Any]) -> None:

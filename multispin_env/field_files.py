@@ -15,7 +15,6 @@ from multispin_env.files import MIB, parse_json, parse_toml, read_bytes, write_t
 Made = TypeVar("Made")
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
-"""What reads the text of a file, by the end of its name."""
 
 LARGEST = MIB  # Bytes of a file: hundreds of times what a scenario takes
 _WIDEST = 80  # Letters of a line up to which the comments behind all such lines stand below one another
@@ -118,7 +117,6 @@ def _parser(kind: str, path: Path) -> Callable[[str], Any]:
 
 
 def _line_of(message: str, text: str) -> str:
-    """Which line a message about a field is about, if there is one."""
     named = [name for name in re.findall(r"\w+", message) if len(name) > 2]
     for name in named:
         found = re.search(rf"^[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*[=:]", text, re.MULTILINE)
@@ -137,7 +135,6 @@ def write_fields(kind: str, path: str | PathLike[str], fields: Mapping[str, Any]
 
 
 def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
-    """Plain values first, then lists of tables, as TOML wants it."""
     plain = [(name, _value(value)) for name, value in fields.items() if not _is_tables(value)]
     width = max((size for name, value in plain if (size := len(f"{name} = {value}")) <= _WIDEST), default=0)
     lines = [f"{f'{name} = {value}':{width}s}  # {meanings[name]}" for name, value in plain]

@@ -95,7 +95,6 @@ def _opened(content: bytes) -> zipfile.ZipFile:
 
 
 def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> NDArray[Any]:
-    """One array of an archive, its sizes and type checked before its numbers are unpacked."""
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     if name not in members:
         names = shown(sorted(members))

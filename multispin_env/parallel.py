@@ -44,9 +44,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
         self.state_space = self._join.space
-        """Space of `state`."""
         self.places = self._encode.places
-        """Where each entry is in an observation."""
         self._seen: dict[str, DeviceArray] | None = None
 
     @override
@@ -60,13 +58,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         return self.action_spaces[agent]
 
     def state(self) -> DeviceArray:
-        """What all devices see together, (numbers,), for central critics.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset`.
-        """
+        """What all devices see together, (numbers,), for central critics; ``RuntimeError`` before `reset`."""
         if self._seen is None:
             raise RuntimeError("state: expected reset() first, got a call before it")
         return self._join(self._seen)[0]
@@ -75,7 +67,6 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, DeviceArray], dict[str, dict[str, Any]]]:
-        """Draw new devices and their first channels."""
         self._seen, info = self._env.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         return self._observations(), self._infos(info)
@@ -86,10 +77,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
     ) -> tuple[dict[str, DeviceArray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Play one step; all devices earn the same reward, and end together.
 
-        Raises
-        ------
-        ValueError
-            If an agent has no action, or an action is bad.
+        ``RuntimeError`` before `reset`; ``ValueError`` if an agent has no action, or an action is bad.
         """
         if not self.agents:
             raise RuntimeError("step: expected reset() first, got a call while no agent is there")
@@ -118,7 +106,6 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         return dict(zip(self.possible_agents, self._encode(self._seen), strict=True))
 
     def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Of each device its own numbers, and those of all."""
         common = {key: value for key, value in info.items() if np.ndim(value) == 0}
         own = {key: value for key, value in info.items() if np.ndim(value)}
         return {
@@ -129,6 +116,9 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
 
 def parallel_env(env_id: str, **arguments: Any) -> DevicesEnv:
     """Make a PettingZoo environment of a registered id: each device is an agent.
+
+    The import raises ``ModuleNotFoundError`` if PettingZoo is missing (extra ``marl``); other errors are those of
+    ``gymnasium.make``.
 
     Parameters
     ----------
@@ -143,13 +133,6 @@ def parallel_env(env_id: str, **arguments: Any) -> DevicesEnv:
         Agents ``user_0``, ... A device sees its own numbers of each entry of the observation and what is shared, and
         decides its own row of the action. All earn the reward of the environment, and end together. ``state()`` is what
         all see together.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        At the import, if PettingZoo is missing (extra ``marl``).
-    TypeError, ValueError
-        As ``gymnasium.make``.
 
     Examples
     --------

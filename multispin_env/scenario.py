@@ -64,6 +64,8 @@ class Scenario:
     Pieces, padding, context and servers, the round trip, the payload of ids, drafts of no tokens, drafting ahead and
     T_srv are additions (ours).
 
+    ``ValueError`` for a value out of range, naming the field, what is expected and the value.
+
     Parameters
     ----------
     name
@@ -74,12 +76,10 @@ class Scenario:
         T_fix and T_lin in seconds: one verification of K drafts takes T_fix + K T_lin ([MS] 7).
     verification_pieces
         Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition.
-        None by default, as in the paper.
     padded_verification
         Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1).
     context_time
-        Seconds that each token of a draft's context adds to a pass, which reads what is before the draft. 0 by
-        default, as in the paper.
+        Seconds that each token of a draft's context adds to a pass, which reads what is before the draft.
     context
         Tokens of context that each device has, which ``context_time`` is paid for. Of requests that end, a pass reads
         their own: the prompt and the tokens that came; then plans alone take this number.
@@ -116,7 +116,7 @@ class Scenario:
         ``server_draft_pieces``.
     server_draft_pieces
         Pairs (a_j, b_j) in seconds a token and seconds a token and request: where the server drafts for n requests at a
-        time, T_srv is the largest a_j + b_j n. None by default: ``server_draft_time`` whatever n.
+        time, T_srv is the largest a_j + b_j n; without any, ``server_draft_time`` whatever n.
     channel
         Law of gains: ``"independent"``, drawn for each round, or for each cycle of a device without the barrier;
         ``"gauss-markov"``, correlated; ``"static"``, drawn once; or another one of `CHANNELS`.
@@ -127,11 +127,6 @@ class Scenario:
     guess
         How a device that drafts ahead guesses the server's token behind a draft that is accepted whole: ``"greedy"``,
         ``"shared-seed"`` or ``"independent"``.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, naming the field, what is expected and the value.
     """
 
     name: str
@@ -190,7 +185,6 @@ class Scenario:
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
 
     def _check_verification(self) -> None:
-        """Refuse a law that is not convex and rising, takes no time, or has the name of a server with another."""
         for field in ("verification_fixed_time", "verification_time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
         check_real("round_trip_time", self.round_trip_time, 0.0)
@@ -210,20 +204,9 @@ class Scenario:
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
-        """One of the named scenarios, with any field replaced.
+        """One of the named scenarios of `SCENARIOS`, with any field replaced.
 
-        Parameters
-        ----------
-        name
-            ``"llama2"``, ``"qwen3.5"``, ``"qwen2.5"``, ``"r1"``, or one registered by the user in
-            ``multispin_env.SCENARIOS``.
-        **overrides
-            Any field of `Scenario` by its name.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown preset or field name (the nearest is suggested) or a bad value.
+        ``ValueError`` or ``TypeError`` for an unknown preset or field (the nearest is suggested), or a bad value.
         """
         return SCENARIOS.load(name).replace(**overrides)
 
@@ -249,12 +232,8 @@ class Scenario:
         """Read a scenario from a TOML or JSON file, as `save` writes it.
 
         A file may name a ``preset``; then it holds only what differs. ``server`` names a profile of `SERVERS`, as in
-        `replace`, or the file of one in the same folder.
-
-        Raises
-        ------
-        ValueError
-            If the file can't be read or a field is unknown or bad; it names the file and the line.
+        `replace`, or the file of one in the same folder. ``ValueError`` if the file can't be read or a field is unknown
+        or bad; it names the file and the line.
 
         Examples
         --------
@@ -318,14 +297,8 @@ class Scenario:
     ) -> FloatArray | float:
         """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own, by the `law`.
 
-        T_fix + K T_lin ([MS] 7), the largest a_j + b_j n of the pieces, and K ``context`` times ``context_time``.
-
-        Parameters
-        ----------
-        num_drafts
-            K; for means also a number that is not whole.
-        num_tokens
-            n, a number or an array of any shape, which the result has too.
+        T_fix + K T_lin ([MS] 7), the largest a_j + b_j n of the pieces, and K ``context`` times ``context_time``. For
+        means K may be no whole number; n is a number or an array of any shape, which the result has too.
         """
         return self.law.time(num_drafts, num_tokens)
 
@@ -374,7 +347,6 @@ GUESSES = ("greedy", "shared-seed", "independent")  # How the server's next toke
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:
-    """Tasks from what JSON or TOML says of them."""
     if not isinstance(tables, list | tuple) or not all(isinstance(table, dict) for table in tables):
         raise ValueError(f"tasks: expected a list of tables, one for each task, got {shown(tables)}")
     for table in tables:

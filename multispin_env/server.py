@@ -22,10 +22,8 @@ LAW = (
     "padded_verification",
     "context_time",
 )
-"""Fields of the law of verification."""
 
 DRAFTING = ("server_draft_time", "server_draft_pieces")
-"""Fields that say how fast a server drafts."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,8 @@ class VerificationLaw:
 class Server:
     """A law of verification that was measured: how long a pass takes, and how it is known.
 
+    ``ValueError`` for a value out of range, and for a law in which a pass takes no time.
+
     Parameters
     ----------
     name
@@ -97,11 +97,6 @@ class Server:
     draft_pieces
         (a_j, b_j) in seconds a token and seconds a token and request, where T_srv was measured by batch: it is the
         largest a_j + b_j n for n requests.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range, and for a law in which a pass takes no time.
     """
 
     name: str
@@ -149,10 +144,7 @@ class Server:
     def load(cls, path: str | PathLike[str]) -> "Server":
         """Read a server from a TOML or JSON file, as `save` and ``multispin profile`` write it.
 
-        Raises
-        ------
-        ValueError
-            If the file can't be read or a field is unknown or bad; it names the file and the line.
+        ``ValueError`` if the file can't be read or a field is unknown or bad; it names the file and the line.
 
         Examples
         --------
@@ -205,7 +197,6 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatAr
 
 
 def _find_server(name: Any) -> Server:
-    """A server by its name in `SERVERS`, or read from the file of that name."""
     return Server.load(name) if is_file_name(name) else SERVERS.load(name)
 
 

@@ -33,15 +33,7 @@ Act = Callable[[NDArray[np.float32]], Array]
 
 
 class UserRows:
-    """The entries of an observation one behind the other: one row of all, or one for each user with what all share.
-
-    Parameters
-    ----------
-    space
-        Of one observation.
-    rows
-        1, or K.
-    """
+    """The entries of an observation one behind the other: one row of all, or one for each user with what all share."""
 
     def __init__(self, space: spaces.Space[Any], rows: int) -> None:
         assert isinstance(space, spaces.Dict)  # as all environments have it
@@ -53,7 +45,6 @@ class UserRows:
         self._numbers = ends[-1]
         low, high = (self({key: getattr(box, end) for key, box in space.items()})[0] for end in ("low", "high"))
         self.space = spaces.Box(low, high, dtype=np.float32)
-        """Space of a row."""
 
     def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
         """Rows (..., rows, numbers) of entries (..., size)."""
@@ -88,32 +79,19 @@ class Measurable:
     _encode: UserRows
     _scale: float
     _base: Any
-    """The environment inside, single or vector."""
 
     def policy(self, act: Act) -> Policy:
         """Return a function of arrays as a policy, which every comparison of this package takes.
 
-        Parameters
-        ----------
-        act
-            From observations (m, numbers) to actions (m, columns), both as they are here.
+        ``act`` goes from observations (m, numbers) to actions (m, columns), both as they are here.
         """
         return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act, self._scale))
 
     def share_of_best(self, act: Act, size: int = 200) -> float:
-        """Return what a function of arrays reaches on held-out cases, as a share of the best that is known.
+        """Return what a function, as in `policy`, reaches on held-out cases, as a share of the best that is known.
 
-        Parameters
-        ----------
-        act
-            As in `policy`.
-        size
-            Held-out states, or episodes where rounds depend on each other.
-
-        Raises
-        ------
-        ValueError
-            For an environment whose metric has no meaningful ratio.
+        Cases are ``size`` states, or episodes where rounds depend on each other. ``ValueError`` for an environment
+        whose metric has no meaningful ratio.
         """
         base, size = self._base, check_integer("size", size, 1)
         cases = held_out(base.config, size)
@@ -143,7 +121,6 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.state_space = self._join.space
-        """Space of the state of one copy."""
         self.places = self._encode.places
         """Where each entry is in an observation."""
         self._seen: ArraysByEntry | None = None
@@ -181,7 +158,6 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         return self._encode(observation).reshape(self.num_envs, -1)
 
     def _spread(self, infos: dict[str, Any]) -> dict[str, Any]:
-        """Infos of rows: the devices' own numbers, and those of their copy."""
         if self.num_agents == 1 and "final_obs" not in infos:
             return infos
         return {key: self._of_rows(key, value) for key, value in infos.items()}
@@ -204,6 +180,8 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> Array
 
     It is ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector`` at once for all copies.
 
+    ``ValueError`` for a bad scale, or environments of another kind.
+
     Parameters
     ----------
     envs
@@ -218,11 +196,6 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> Array
     ArrayVector
         Observations (n, numbers), the entries one behind the other in the order of their space; ``places`` says where
         each of them is. Actions (n, K · columns), one user behind the other. ``final_obs`` of the infos are arrays too.
-
-    Raises
-    ------
-    ValueError
-        For a bad scale, or environments of another kind.
 
     Examples
     --------
@@ -241,11 +214,11 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     This is the vector form of `multispin_env.parallel.parallel_env`. A learner of single agents trains one policy for
     all devices on it. One of many agents takes ``observation.reshape(n, K, -1)``, which copies nothing.
 
+    ``ValueError`` for a bad scale, or environments of another kind.
+
     Parameters
     ----------
-    envs
-        What ``gymnasium.make_vec`` made.
-    scale
+    envs, scale
         As in `flat_vector`.
 
     Returns
@@ -254,11 +227,6 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
         n · K copies, device k of copy i at i · K + k. Observations (n · K, numbers): its own numbers of each entry and
         what is shared; ``places`` says where. Actions (n · K, columns), rewards (n · K,). ``state()`` is what all
         devices of a copy see together, (n, numbers).
-
-    Raises
-    ------
-    ValueError
-        For a bad scale, or environments of another kind.
 
     Examples
     --------

@@ -16,9 +16,9 @@ from agents import training
 from agents.checkpoints import load_checkpoint
 from agents.models import read_policy
 from multispin_env.apps.commands.main import main
-from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import read_entry, values_of
+from tools.hashes import steps_hash
 
 pytest.importorskip("onnxruntime")
 

@@ -7,7 +7,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from agents.registry import PRETRAINED
 from agents.runs import CONFIG, command_of, load_config, run_folder
 from multispin_env.apps.terminal.output import Progress, exit_status
 from multispin_env.arrays import FloatArray
+from multispin_env.baselines.systems import SYSTEMS
+from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.cases import Cases, held_out, listed_contenders
-from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json, write_atomically
 from tools.cards import packed_card
@@ -50,6 +51,15 @@ def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
         "reference": {"name": reference, **interval(others[reference])},
         "minus_reference": interval(own - others[reference]),
     }
+
+
+def best_plug_in(values: Mapping[str, FloatArray]) -> str:
+    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself.
+
+    Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
+    """
+    names = [name for name in values if name not in SYSTEMS and name != ContenderName.parse(name).as_clairvoyant]
+    return max(names, key=lambda name: float(values[name].mean()))
 
 
 def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:

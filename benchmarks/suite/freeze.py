@@ -14,18 +14,18 @@ import numpy as np
 
 from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
-from multispin_env.bounds.rate import rate_bound
+from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.registration import register_environment, unregister_environment
 from multispin_env.envs.rounds.ahead import DraftAhead
-from multispin_env.evaluation.cases import CERTIFICATE, Episodes, bounds_of
+from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender, native
-from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.evaluation.suite.frozen import DATA, PLAYED, VERSION, frozen_content
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import write_atomically
+from tools.hashes import steps_hash
 
 Content = dict[str, Any]
 
@@ -98,6 +98,22 @@ def _bound(one: SuiteTask, reference: FloatArray) -> FloatArray | None:
     if one.bound == "rate_bound":
         return np.array([_rate_bound(part) for part in one.cases])
     return _proven(one, one.bound)
+
+
+def bounds_of(episodes: Episodes) -> FloatArray | None:
+    """`rate_bound` of the system of each episode, (n,) tokens/s; ``None`` for environments that it does not bound.
+
+    An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
+    """
+    config = episodes.config.for_any_decision
+    channel = config.scenario.channel
+    if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
+        return None
+    env = episodes.env(config.replace(channel_report="old"))  # shows the mean gains, and draws the same devices
+    env.reset(seed=episodes.seed)
+    base = native(env)
+    gain = base.observed.system.mean_gain if channel == "independent" else None
+    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)
 
 
 def _rate_bound(part: Episodes) -> FloatArray:

@@ -32,11 +32,9 @@ class BaseEnv:
     env_id: str
     """Id of the environments of a class."""
     renderers: ClassVar[Mapping[str, type[Renderer]]]
-    """By render mode."""
     metadata: dict[str, Any]
 
     def _start(self, config: EnvConfig, render_mode: str | None, num_copies: int | None = None) -> None:
-        """Make the engine of a single environment, or of so many copies."""
         self.config, self.scenario, self.variant = config, config.scenario, config.variant
         self._batch = () if num_copies is None else (num_copies,)
         copies = 1 if num_copies is None else num_copies
@@ -51,27 +49,21 @@ class BaseEnv:
             self._renderer = self.renderers[render_mode](family.recorder(config, copies), family.drawing())
 
     def _own(self, batched: Any) -> Any:
-        """What is handed out of the arrays (n, ...) of all copies."""
         return batched if self._batch else batched[0]
 
     def _check_seeded(self, what: str) -> None:
-        """``RuntimeError`` before `reset`."""
         if self._unseeded:
             missing = f"the reset of copies {sorted(self._unseeded)[:5]}" if self._batch else "it"
             raise RuntimeError(f"{what}: expected reset() first, got a call before {missing}")
 
     def _check_shape(self, action: NDArray[Any]) -> None:
-        """``ValueError`` for an action of another shape."""
         self._engine.actions.check_shape(action, *self._batch, self.scenario.num_users)
 
     @property
     def state(self) -> Any:
         """What prices the next action, arrays (K,) or (n, K) in physical units; parts of it may be hidden from agents.
 
-        Raises
-        ------
-        RuntimeError
-            Before `reset` of all copies.
+        ``RuntimeError`` before `reset` of all copies.
         """
         self._check_seeded("state")
         return self._own(self._engine.state).copy()
@@ -80,12 +72,8 @@ class BaseEnv:
     def observed(self) -> Any:
         """What plug-ins may know before the next action: what the observation shows, but not rounded.
 
-        `Observed`, arrays (K,) or (n, K), and without the barrier a `ContinuousObserved`.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset` of all copies.
+        `Observed`, arrays (K,) or (n, K), and without the barrier a `ContinuousObserved`. ``RuntimeError`` as of
+        `state`.
         """
         self._check_seeded("observed")
         return self._own(self._engine.observed).copy()
@@ -166,12 +154,8 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one step; ``max_episode_steps`` of ``gym.make`` truncates episodes besides.
 
-        Raises
-        ------
-        RuntimeError
-            Before `reset`.
-        ValueError
-            For a wrong shape, NaN or an entry outside [-1, 1]; nothing has changed then.
+        ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1], which
+        changes nothing.
         """
         self._check_seeded("step")
         self._check_shape(action)
@@ -216,6 +200,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     Copy i equals a single environment reset with its seed, bit for bit; every argument of the single environment
     is taken too.
 
+    ``TypeError`` or ``ValueError`` for a bad argument, naming it, what is expected and its value.
+
     Parameters
     ----------
     num_envs
@@ -229,11 +215,6 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     copy
         Whether observations are copies. Without, arrays are shared between steps: reading and keeping them is
         safe, writing into them is not.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a bad argument, naming it, what is expected and its value.
     """
 
     renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one copy
@@ -281,21 +262,11 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         known here: averaged over all that looks alike to an agent, these are the derivatives of what it can expect.
         Nothing is played. Where the server waits for several devices alike, it is taken to wait for the first.
 
-        Parameters
-        ----------
-        action
-            In [-1, 1].
-        worth
-            What a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
-        window
-            0 for real lengths. Else lengths are rounded, as they are when they are played, and the derivative is that
-            of the mean over many rounds: a length within window / 2 tokens of the middle between two whole ones has
-            the difference of their rewards divided by the window, any other length has 0. At most 1.
-
-        Raises
-        ------
-        ValueError
-            For bad actions, a worth of another shape, a window that is not in [0, 1], or a reward without derivatives.
+        ``worth`` is what a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
+        With a ``window`` above 0, at most 1, lengths are rounded, as they are when they are played, and the derivative
+        is that of the mean over many rounds: a length within window / 2 tokens of the middle between two whole ones has
+        the difference of their rewards divided by the window, any other length has 0. ``ValueError`` for bad actions, a
+        worth of another shape, a bad window, or a reward without derivatives.
         """
         shape = self._engine.state.draft_time.shape
         if worth is not None and np.shape(worth) != shape:
@@ -307,19 +278,10 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start new episodes.
+        """Start new episodes; ``ValueError`` for a wrong number of seeds, a bad seed or mask.
 
-        Parameters
-        ----------
-        seed
-            One for each copy, or s for s, s + 1, ..., s + n − 1. Copies without go on with their streams.
-        options
-            ``{"reset_mask": array of bool (n,)}`` resets only these copies.
-
-        Raises
-        ------
-        ValueError
-            For a wrong number of seeds, a bad seed or mask.
+        ``seed`` is one for each copy, or s for s, s + 1, ..., s + n − 1; copies without go on with their streams. The
+        option ``"reset_mask"``, an array of bool (n,), resets only these copies.
         """
         seeds = _checked_seeds(seed, self.num_envs)
         mask = _checked_mask(options, self.num_envs)
@@ -340,12 +302,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play one step in every copy.
 
-        Raises
-        ------
-        RuntimeError
-            Before `reset`; for a copy that is over, if nothing restarts it.
-        ValueError
-            For a wrong shape, NaN or an entry outside [-1, 1], naming the row; nothing has changed then.
+        ``RuntimeError`` before `reset`, or for a copy that is over if nothing restarts it; ``ValueError`` for a wrong
+        shape, NaN or an entry outside [-1, 1], naming the row, which changes nothing.
         """
         self._check_seeded("step")
         over = self._over
@@ -392,6 +350,13 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
 
 
+def vector_of(single: type[MultiSpinEnv]) -> type[MultiSpinVectorEnv]:
+    """Make the class of the native vector of an environment, for the module of its single environment."""
+    about = f"Native vector of `{single.__name__}`; `MultiSpinVectorEnv` explains its arguments."
+    fields = {"env_id": single.env_id, "__doc__": about, "__module__": single.__module__}  # so that it can be pickled
+    return type(f"{single.__name__.removesuffix('Env')}VectorEnv", (MultiSpinVectorEnv,), fields)
+
+
 class CustomVectorEnv(MultiSpinVectorEnv):
     """Vector environment of an id that `register_environment` added; its ``variant`` says what it is."""
 
@@ -401,15 +366,11 @@ class CustomVectorEnv(MultiSpinVectorEnv):
 
 
 def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        modes = [mode.value for mode in AutoresetMode]
-        raise ValueError(f"autoreset_mode: expected one of {modes}, got {mode!r}") from None
+    check_name("autoreset_mode", getattr(mode, "value", mode), [mode.value for mode in AutoresetMode])
+    return AutoresetMode(mode)
 
 
 def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
-    """One seed for each copy; ``ValueError`` for a wrong number of them, or a bad one."""
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, int | np.integer):
@@ -420,7 +381,6 @@ def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
 
 
 def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
-    """Copies (n,) to reset, by default all; ``ValueError`` for a mask that is none."""
     mask: Any = None if options is None else options.get("reset_mask")
     if mask is None:
         return np.ones(num_envs, dtype=bool)
@@ -430,7 +390,6 @@ def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
 
 
 def _infos(info: Mapping[str, NDArray[Any]], given: BoolArray) -> dict[str, Any]:
-    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them."""
     return {**info, **{f"_{key}": given for key in info}}
 
 

@@ -31,6 +31,8 @@ class EnvConfig:
 
     `of` makes one from the arguments that ``gymnasium.make`` takes.
 
+    ``ValueError`` or ``TypeError`` for a bad argument, naming it, what is expected and its value.
+
     Parameters
     ----------
     env_id
@@ -45,11 +47,6 @@ class EnvConfig:
         One of the variant's ``rewards``; ``None`` for the first.
     optimum
         Whether ``info`` has the optimum and the regret.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a bad argument, naming it, what is expected and its value.
 
     Examples
     --------
@@ -93,25 +90,11 @@ class EnvConfig:
         allowed: tuple[str, ...] = (),
         **arguments: Any,
     ) -> Self:
-        """Make the configuration from the arguments of ``gymnasium.make``.
+        """Make the configuration from the arguments of ``gymnasium.make``: fields of the variant and of the scenario.
 
-        Parameters
-        ----------
-        env_id
-            A registered id.
-        scenario
-            A preset, a file, a `Scenario`, or a table of its fields.
-        action, reward, optimum
-            As of the class.
-        allowed
-            Other keyword arguments of the caller, which an error about an unknown one suggests.
-        **arguments
-            Fields of the variant and of the scenario.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown id or argument (the nearest is suggested), or a bad value.
+        ``scenario`` is a preset, a file, a `Scenario`, or a table of its fields. ``allowed`` are other keyword
+        arguments of the caller, which an error about an unknown one suggests. Errors are those of the class, also for
+        an unknown id.
         """
         check_name("env", env_id, ENVIRONMENTS.names())
         kind: type[Variant] = ENVIRONMENTS.load(env_id)
@@ -205,21 +188,11 @@ class EnvConfig:
     def from_dict(
         cls, values: Mapping[str, Any], folder: Path = Path(), given: Mapping[str, Any] | None = None
     ) -> Self:
-        """Read the configuration that `to_dict` wrote, which may come from a stranger.
+        """Read the configuration that `to_dict` wrote, which may come from a stranger; other entries are ignored.
 
-        Parameters
-        ----------
-        values
-            What was written; other entries are ignored.
-        folder
-            The folder of the file, where its copies of files are.
-        given
-            Arguments that the user gave himself, which may be any path; ``None`` where he can't.
-
-        Raises
-        ------
-        ValueError, TypeError, KeyError
-            For what is no configuration, or names a file outside the folder.
+        Copies of files are in ``folder``. Arguments ``given`` by the user himself may be any path; ``None`` where he
+        can't give any. ``ValueError``, ``TypeError`` or ``KeyError`` for what is no configuration, or names a file
+        outside.
         """
         arguments = values["arguments"]
         if not isinstance(arguments, Mapping):

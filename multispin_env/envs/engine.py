@@ -38,20 +38,14 @@ class ActionCodec(ABC, Generic[State, Chosen]):
     def decode(self, action: NDArray[Any], state: State) -> Chosen:
         """Decision (..., K) of an action (..., K, columns) in a state (..., K).
 
-        Raises
-        ------
-        ValueError
-            For NaN, or an entry outside [-1, 1]; shapes are for `check_shape`.
+        ``ValueError`` for NaN, or an entry outside [-1, 1]; shapes are for `check_shape`.
         """
 
     @abstractmethod
     def encode(self, decision: Chosen, state: State) -> NDArray[np.float32]:
         """Action (..., K, columns) that decodes to this decision (..., K) in this state, as far as it can say.
 
-        Raises
-        ------
-        ValueError
-            For a bad decision, or one that the environment does not allow.
+        ``ValueError`` for a bad decision, or one that the environment does not allow.
         """
 
     @abstractmethod
@@ -167,7 +161,6 @@ class Engine(ABC, Generic[State, Chosen]):
         self.actions: ActionCodec[State, Chosen] = actions
         self.observations = observations
         self.objective = objective
-        self.num_copies = num_copies
         self._never = np.zeros(num_copies, dtype=bool)
         self._entries = [(key, entry.field) for key, entry in observations.entries.items()]
         self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(observations.space, (None, None))
@@ -206,14 +199,9 @@ class Engine(ABC, Generic[State, Chosen]):
         return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
-        """Play actions (n, K, columns). A bad entry raises and changes nothing.
+        """Play actions (n, K, columns) in [-1, 1]; a bad entry raises and changes nothing.
 
-        Parameters
-        ----------
-        action
-            In [-1, 1].
-        over
-            Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
+        Copies ``over`` (n,) start a new episode instead: their action is not read, their reward and info are 0.
         """
         if over is None or not np.count_nonzero(over):
             return self._play(self.actions.decode(action, self.planned), None)
@@ -229,12 +217,11 @@ class Engine(ABC, Generic[State, Chosen]):
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
 
     def _observe(self) -> Observation:
-        """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
         fields, seen = self._look(), self._seen
         for key, name in self._entries:
             field = fields[name]
             if seen[key][0] is not field:
                 seen[key] = field, self.observations.encode_entry(key, field)
-        if self.observations.shared.changing or seen[SHARED][1] is None:
+        if self.observations.changing or seen[SHARED][1] is None:
             seen[SHARED] = None, self.observations.encode_shared(self.planned)
         return {key: entry for key, (_, entry) in seen.items()}

@@ -32,10 +32,7 @@ class Objective(ABC):
         """Take in a step; returns its reward, (n,)."""
 
     def weights(self, outcome: Outcome) -> FloatArray | float:
-        """Derivatives of the reward by the rates N_k / T_e2e of a round, (n, K) or one number for all.
-
-        ``ValueError`` where there are none.
-        """
+        """Derivatives of the reward by the rates N_k / T_e2e, (n, K) or one for all; ``ValueError`` without any."""
         raise ValueError(f"reward_slopes: expected a reward that has derivatives, got {type(self).__name__}")
 
     def fields(self) -> dict[str, NDArray[Any]]:

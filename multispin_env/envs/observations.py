@@ -1,7 +1,7 @@
 """Observations of both families: the table of their entries, and the codec that scales them to order one and back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -30,7 +30,6 @@ _ROUNDING = 1e-6
 """Slack of the bounds for the rounding to float32."""
 
 SHARED = "shared"
-"""Entry of what all users share."""
 
 ROUNDS, TOKENS = 16.0, 64.0
 """Steps of a request, and tokens of one, that count as one half."""
@@ -64,7 +63,6 @@ def _both_signs(codec: "ObservationCodec") -> tuple[float, float]:
 
 
 def _efficiency(field: str) -> Entry:
-    """Spectral efficiency over r̄."""
     return Entry(
         field,
         lambda codec, x: x / codec.reference_efficiency,
@@ -74,7 +72,6 @@ def _efficiency(field: str) -> Entry:
 
 
 def _tokens(field: str) -> Entry:
-    """Tokens of one draft over L_max."""
     return Entry(
         field,
         lambda codec, x: x / codec.scenario.max_draft_length,
@@ -92,7 +89,6 @@ def _count(field: str, half: float) -> Entry:
 
 
 def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
-    """For each user as many numbers as there are values, with a 1 at its own."""
     return Entry(
         field,
         lambda codec, x: (x[..., None] == np.arange(size(codec))).reshape(*x.shape[:-1], -1),
@@ -102,8 +98,6 @@ def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
 
 
 def _time(field: str) -> Entry:
-    """x / (x + T_ver) of a time x ≥ 0."""
-
     def decode(codec: "ObservationCodec", x: FloatArray) -> FloatArray:
         time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, 1e-300, _NEARLY_ONE) - 1.0)
         return np.where(x > 0.0, time, 0.0)
@@ -115,8 +109,6 @@ def _time(field: str) -> Entry:
 
 
 def _until(field: str) -> Entry:
-    """x / (|x| + 16 T_ver) of a time x, which may be infinite."""
-
     def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
         half = SLACK * codec.scenario.verification_time
         return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 where it is infinite
@@ -188,7 +180,6 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "queue": _count("queue", _REQUESTS),
     }
 )
-"""Entries beside ``shared``."""
 
 ROUND_STATE = ("compute", "channel", "acceptance")
 """Entries of rounds where everything is known."""
@@ -206,46 +197,6 @@ COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
 """Entries in the place of ``acceptance`` where that is hidden."""
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """Numbers of the entry ``shared``: logarithms of those that stay, then those that change from step to step."""
-
-    quantities: str  # of ``constants``, before the logarithm
-    constants: Callable[["ObservationCodec"], list[float]]
-    changing: tuple[Callable[["ObservationCodec", Any], FloatArray], ...] = ()
-
-
-def _over_draft_time(codec: "ObservationCodec", *passes: tuple[int, int]) -> list[float]:
-    """Times of passes of so many drafts and tokens, each with the way there and back, over T̄."""
-    scenario = codec.scenario
-    times = (float(scenario.pass_time(*one)) + scenario.round_trip_time for one in passes)
-    return [time / scenario.mean_draft_time for time in times]
-
-
-def _longer_passes(codec: "ObservationCodec") -> list[float]:
-    """The same of all users with longer drafts, where that makes a difference."""
-    scenario = codec.scenario
-    lengths = (MIDDLE, scenario.max_draft_length) if scenario.verification_pieces else ()
-    return _over_draft_time(codec, *((scenario.num_users, scenario.num_users * (length + 1)) for length in lengths))
-
-
-def _of_system(codec: "ObservationCodec") -> list[float]:
-    """T_ver / T̄, K, K Q / (B r̄ T̄)."""
-    scenario, users = codec.scenario, codec.scenario.num_users
-    upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
-    return [*_over_draft_time(codec, (users, users)), users, upload / scenario.mean_draft_time]
-
-
-def _price(codec: "ObservationCodec") -> float:
-    """ρ T_ver / K."""
-    return float(codec.rho * codec.scenario.verification_time / codec.scenario.num_users)
-
-
-def _with_price(codec: "ObservationCodec") -> list[float]:
-    """Those of the system, V(1) / T̄, ρ T_ver / K."""
-    return [*_of_system(codec), *_over_draft_time(codec, (1, 1)), _price(codec), *_longer_passes(codec)]
-
-
 def _pending(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
     pending = np.add.reduce(state.air_left, -1)
     return np.asarray(pending / (pending + codec.scenario.verification_time))
@@ -260,27 +211,26 @@ def _waiting(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
     return np.asarray(waiting / (waiting + codec.scenario.num_users))
 
 
-_SHARED_OF_ROUNDS = _Shared(
-    "T_ver/T̄, K, K Q/(B r̄ T̄)",
-    lambda codec: [*_of_system(codec), *_longer_passes(codec)],
-)
-_SHARED_AHEAD = _Shared(
-    "T_ver/T̄, K, K Q/(B r̄ T̄), ρ T_ver/K",
-    lambda codec: [*_of_system(codec), _price(codec), *_longer_passes(codec)],
-)
-_SHARED_WITHOUT_BARRIER = _Shared(
-    "T_ver/T̄, K, K Q/(B r̄ T̄), V(1)/T̄, ρ T_ver/K",
-    _with_price,
-    (_pending,),
-)
-_SHARED_WITH_REQUESTS = replace(
-    _SHARED_WITHOUT_BARRIER,
-    changing=(_pending, _busy, _waiting),
-)
+def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
+    """Numbers of ``shared`` that do not change, by what they are, before the logarithm."""
+    scenario, users, shown = codec.scenario, codec.scenario.num_users, codec.shown
+
+    def pass_time(drafts: int, tokens: int) -> float:  # with the way there and back, over T̄
+        return (float(scenario.pass_time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
+
+    upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
+    numbers = {"T_ver/T̄": pass_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}
+    if "phase" in shown:
+        numbers["V(1)/T̄"] = pass_time(1, 1)
+    if "phase" in shown or "head_start" in shown:
+        numbers["ρ T_ver/K"] = float(codec.rho * scenario.verification_time / users)
+    if scenario.verification_pieces:  # where the length of drafts makes a difference
+        for name, length in (("T_ver(4)/T̄", MIDDLE), ("T_ver(L_max)/T̄", scenario.max_draft_length)):
+            numbers[name] = pass_time(users, users * (length + 1))
+    return numbers
 
 
 _Seen = Observed | SystemState | ContinuousState | ContinuousObserved
-"""What an observation may be made of."""
 
 
 def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:
@@ -329,7 +279,7 @@ class ObservationCodec:
 
     def __post_init__(self) -> None:
         if not (np.abs(self.constants) < _SHARED_BOUND).all():
-            quantities = f"log10 of {self.shared.quantities}"
+            quantities = f"log10 of {', '.join(_shared_numbers(self))}"
             raise ValueError(
                 f"scenario: expected magnitudes below {_SHARED_BOUND:g} of {quantities}, got {self.constants.tolist()}"
             )
@@ -339,19 +289,17 @@ class ObservationCodec:
         return type(self), (self.scenario, self.shown, self.rho, self.belief)
 
     @cached_property
-    def shared(self) -> _Shared:
-        """Numbers of ``shared``."""
-        if "wanted" in self.shown:
-            return _SHARED_WITH_REQUESTS
-        if "phase" in self.shown:
-            return _SHARED_WITHOUT_BARRIER
-        return _SHARED_AHEAD if "head_start" in self.shown else _SHARED_OF_ROUNDS
+    def changing(self) -> tuple[Callable[["ObservationCodec", Any], FloatArray], ...]:
+        """Numbers of ``shared`` that change from step to step."""
+        if "phase" not in self.shown:
+            return ()
+        return (_pending, _busy, _waiting) if "wanted" in self.shown else (_pending,)
 
     @cached_property  # read at every step
     def entries(self) -> dict[str, Entry]:
         """Entries beside ``shared``."""
         entries = {key: ENTRIES[key] for key in self.shown}
-        if self.shared is _SHARED_WITH_REQUESTS:
+        if "wanted" in self.shown:
             entries["phase"] = _PHASE_OR_IDLE
         return entries
 
@@ -390,7 +338,7 @@ class ObservationCodec:
     @cached_property  # read at every step, and the same at all of them
     def constants(self) -> FloatArray:
         """Numbers of ``shared`` that do not change."""
-        return np.log10(self.shared.constants(self))
+        return np.log10(list(_shared_numbers(self).values()))
 
     @property
     def space(self) -> spaces.Dict:
@@ -400,7 +348,7 @@ class ObservationCodec:
             key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
             for key, entry in self.entries.items()
         }
-        size = len(self.constants) + len(self.shared.changing)
+        size = len(self.constants) + len(self.changing)
         return spaces.Dict({**boxes, SHARED: spaces.Box(-_SHARED_BOUND, _SHARED_BOUND, (size,), np.float32)})
 
     def encode(self, seen: _Seen) -> Observation:
@@ -416,7 +364,7 @@ class ObservationCodec:
 
     def encode_shared(self, state: Observed | SystemState | ContinuousState) -> NDArray[np.float32]:
         """What all users share in a state (..., K), (..., numbers)."""
-        constants, changing = self.constants, self.shared.changing
+        constants, changing = self.constants, self.changing
         shared = np.empty((*state.draft_time.shape[:-1], len(constants) + len(changing)), dtype=np.float32)
         shared[..., : len(constants)] = constants
         for place, number in enumerate(changing, start=len(constants)):
@@ -452,7 +400,6 @@ class ObservationCodec:
 
 
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:
-    """State (..., K) of the fields that `fields_of` makes of it."""
     phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
     upload = length * full_share_token_time(scenario, fields["spectral_efficiency"])
     drafting = phase == Phase.DRAFTING

@@ -11,6 +11,8 @@ from multispin_env.registry import ENVIRONMENTS
 def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int | None = None) -> None:
     """Register your own environment for ``gym.make``, ``gym.make_vec`` and everything that lists environments.
 
+    ``ValueError`` if the id is taken.
+
     Parameters
     ----------
     env_id
@@ -19,11 +21,6 @@ def register_environment(env_id: str, variant: type[Variant], max_episode_steps:
         A frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
     max_episode_steps
         Steps after which ``gym.make`` truncates an episode; ``None`` for what the variant says.
-
-    Raises
-    ------
-    ValueError
-        If the id is taken.
 
     Examples
     --------
@@ -62,7 +59,6 @@ def register_packaged_environments() -> None:
 
 
 def _register(env_id: str, classes: str, max_episode_steps: int | None = None, /, **kwargs: Any) -> None:
-    """Register the classes ``{classes}Env`` and ``{classes}VectorEnv`` under an id of `ENVIRONMENTS`."""
     steps = ENVIRONMENTS.load(env_id).family.max_episode_steps if max_episode_steps is None else max_episode_steps
     gym.register(
         env_id,

@@ -55,14 +55,13 @@ class Comparison:
     info
         What is added up.
     contenders
-        What is played if nothing else is asked for; empty for all controllers. The first is the best that is known
-        where there is no optimum.
+        What is played by default; empty for all controllers. Without an optimum the first is the best that is known.
     optimum
         Controller that is optimal where the state is known; ``None`` if none is.
     baseline
         What the best known is shown beside, if nothing else is asked for.
     states
-        Whether rounds have nothing to do with each other, so that states are compared instead of whole episodes.
+        Whether rounds are independent, so that states are compared instead of whole episodes.
     seconds
         Of an episode; ``None`` where it has so many rounds.
     has_bound
@@ -89,33 +88,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Learning:
-    """How agents learn in an environment.
+    """How agents learn in an environment."""
 
-    Parameters
-    ----------
-    rewards
-        Values of ``reward``; the first is the default.
-    slopes
-        Whether rewards have derivatives by actions.
-    discount
-        γ that suits: 0 where a decision has no influence on what later ones earn.
-    discount_of
-        What γ is of: a ``"step"``, or a ``"second"`` where steps take times that depend on what is decided.
-    starts
-        Rules worth starting from, by the encodings whose action 0 is a rule; the first is usual.
-    sees_state
-        Whether an observation is the state, no less and no more, so that a policy can decide for states.
-    held_out
-        Where agents that learnt here are measured; ``None`` for here, unless they could learn by heart what the
-        environment is made of.
-    """
-
-    rewards: tuple[str, ...] = ("expected", "sampled")
-    slopes: bool = True
-    discount: float = 0.0
+    rewards: tuple[str, ...] = ("expected", "sampled")  # values of ``reward``; the first is the default
+    slopes: bool = True  # whether rewards have derivatives by actions
+    discount: float = 0.0  # γ that suits: 0 where a decision has no influence on what later ones earn
+    # what γ is of: a "step", or a "second" where steps take times that depend on what is decided
     discount_of: str = "step"
+    # rules worth starting from, by the encodings whose action 0 is a rule; the first is usual
     starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # whether an observation is the state, no less and no more, so that a policy can decide for states
     sees_state: bool = False
+    # where agents are measured; None for here, unless they could learn by heart what it is made of
     held_out: "Variant | None" = None
 
 

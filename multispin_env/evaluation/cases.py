@@ -10,7 +10,6 @@ from gymnasium.vector import VectorEnv
 
 from multispin_env.arrays import FloatArray
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
 from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller, RoundsController
 from multispin_env.controllers.names import ContenderName, controller_names, make_controller
@@ -189,10 +188,7 @@ class Episodes:
         return tuple(SYSTEMS) if self.config.variant.comparison.states else ()
 
     def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
-        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
-
-        For the name of a system see `play_system`.
-        """
+        """Let a contender, or what has a name, play every episode; see `play_episodes` and `play_system`."""
         if isinstance(contender, str) and contender in SYSTEMS:
             return play_system(self.env(), contender, self.seed, progress)
         chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender
@@ -297,19 +293,3 @@ def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> S
     best = ContenderName.parse(config.variant.comparison.reference).controller
     names = contenders_of(config)
     return States.draw(config.scenario, size, seed, reference=best, contenders=names, certify=certify)
-
-
-def bounds_of(episodes: Episodes) -> FloatArray | None:
-    """`rate_bound` of the system of each episode, (n,) tokens/s; ``None`` for environments that it does not bound.
-
-    An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
-    """
-    config = episodes.config.for_any_decision
-    channel = config.scenario.channel
-    if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
-        return None
-    env = episodes.env(config.replace(channel_report="old"))  # shows the mean gains, and draws the same devices
-    env.reset(seed=episodes.seed)
-    base = native(env)
-    gain = base.observed.system.mean_gain if channel == "independent" else None
-    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)

@@ -9,7 +9,6 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_name
-from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import Cells, mean_interval
 
@@ -125,8 +124,6 @@ METRICS = {
     "return": Metric("return", lambda stats: stats.returns, False, 3, user_cells),
     "utility": Metric("Σ ln throughput", lambda stats: stats.utility, False, 3, user_cells),
 }
-"""By name: mean goodput over rounds, tokens over time, tokens/s and requests/s of requests in time, sum of rewards, and
-Σ ln of the users' throughputs."""
 
 
 def compare_values(
@@ -166,7 +163,6 @@ def compare_episodes(all_stats: Mapping[str, EpisodeStats], reference: str, metr
 
 
 def _stats_details(stats: EpisodeStats) -> dict[str, float]:
-    """Means over episodes of all that they hold, and quantiles of users' throughputs over users and episodes."""
     quantiles = np.percentile(stats.user_throughput, QUANTILES)
     return {
         "goodput": float(stats.goodput.mean()),
@@ -205,12 +201,3 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
     if first_other < len(rows):
         lines[first_other:first_other] = [(text, *[""] * (len(header) - 1)) for text in ("", OTHER_SYSTEMS)]
     return header, lines
-
-
-def best_plug_in(values: Mapping[str, FloatArray]) -> str:
-    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself.
-
-    Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
-    """
-    names = [name for name in values if name not in SYSTEMS and name != ContenderName.parse(name).as_clairvoyant]
-    return max(names, key=lambda name: float(values[name].mean()))

@@ -24,7 +24,6 @@ _Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
 _Named = Controller[Any, Any] | PlugIn
-"""A thing with a name."""
 
 Contender = _Named | Policy | _Agent
 """Controllers see the true state, plug-ins what may be observed, all others the observations."""

@@ -100,7 +100,6 @@ class EpisodeStats:
 
 
 def _of(playing: BoolArray, values: NDArray[Any]) -> NDArray[Any]:
-    """Values (n,) or (n, K) with 0 where nobody plays any more."""
     return np.where(playing if values.ndim == 1 else playing[:, None], values, 0)
 
 
@@ -128,16 +127,17 @@ def play_episodes(
     seed: int = EPISODE_SEED,
     progress: ReportProgress | None = None,
 ) -> EpisodeStats:
-    """Play one episode in each copy of a vector environment.
+    """Play one episode in each copy of a vector environment; ``ValueError`` unless copies restart with the next step.
 
     Copies are seeded with ``seed``, ``seed + 1``, ..., and what is random there does not depend on the actions: entry i
     of two results with one seed and one environment is the same episode, so their difference is paired.
 
-    A contender's ``reset()``, if there is one, is called first. Numbers to report come from `EPISODE_SEED` and above
-    it, tuning and training use `TUNING_SEED`. ``progress`` is called after each round; where episodes have no
-    number of rounds, with seconds of simulated time, the mean over episodes.
+    A contender's ``reset()``, if there is one, is called first. ``progress`` is called after each round; where episodes
+    have no number of rounds, with seconds of simulated time, the mean over episodes.
     """
     base = native(env)
+    if base.autoreset_mode is not AutoresetMode.NEXT_STEP:
+        raise ValueError(f"autoreset_mode: expected 'NextStep', got {base.autoreset_mode.value!r}")
     rounds = _rounds_of(base)
     keys = base.variant.comparison.info
     chosen = make_contender(contender, env) if isinstance(contender, str) else contender
@@ -149,11 +149,8 @@ def play_episodes(
     played = 0
     while playing.any():
         observation, reward, terminated, truncated, info = env.step(decide(observation))
-        stats.add(reward, _told(info, keys), keys, playing)
-        ended = terminated | truncated
-        playing &= ~ended
-        if base.autoreset_mode is AutoresetMode.DISABLED and ended.any() and playing.any():
-            observation, _ = env.reset(options={"reset_mask": ended})
+        stats.add(reward, info, keys, playing)
+        playing &= ~(terminated | truncated)
         played += 1
         if progress is not None:
             if rounds is not None:
@@ -207,18 +204,3 @@ def _rounds_of(base: MultiSpinVectorEnv) -> int | None:
     if base.max_episode_steps == -1 and base.variant.family.max_episode_steps is None:
         return None
     return check_integer("max_episode_steps", base.max_episode_steps, 1)
-
-
-def _told(info: Mapping[str, Any], keys: InfoKeys) -> Mapping[str, Any]:
-    """What a step tells of all copies: with autoreset in the same step, those that ended have theirs elsewhere."""
-    final = info.get("final_info")
-    if final is None:
-        return info
-    ended = info["_final_info"]
-    steps = (keys.tokens, keys.drafted, keys.time, keys.goodput)
-    names = [name for name in (*steps, *keys.episode) if name is not None]
-    return {name: _merged(ended, final[name], info[name]) for name in names}
-
-
-def _merged(ended: BoolArray, final: NDArray[Any], going: NDArray[Any]) -> NDArray[Any]:
-    return np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), final, going)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import cut
+from multispin_env.checks import cut, missing_package
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.files import MIB, read_bytes, read_json
@@ -30,19 +30,12 @@ Network = Callable[[Entries], NDArray[np.float32]]
 class Policy:
     """Deterministic decisions of a network, through the observation and action codecs of its environment.
 
-    `act` answers observations of any environment of this project. Called with a state, the policy is a controller;
-    this needs an environment that shows the whole state. Any number of users will do.
-
-    Parameters
-    ----------
-    config
-        Configuration of the environment that it decides for.
-    network
-        From observations to actions; one that remembers has ``reset()``, as `Recurrent`.
+    `act` answers observations of any environment of this project. Called with a state, the policy is a controller; this
+    needs an environment that shows the whole state. Any number of users will do.
     """
 
-    config: EnvConfig
-    network: Network
+    config: EnvConfig  # of the environment that it decides for
+    network: Network  # one that remembers has ``reset()``, as `Recurrent`
 
     def __repr__(self) -> str:
         scenario, variant = self.config.scenario, type(self.config.variant).__name__
@@ -55,13 +48,7 @@ class Policy:
         return {"action": self.config.action, **self.config.arguments}
 
     def on(self, scenario: Scenario) -> Self:
-        """Return the same policy for another scenario.
-
-        Raises
-        ------
-        ValueError
-            For a scenario in which other numbers are observed than the network reads.
-        """
+        """Return the same policy for another scenario; ``ValueError`` for one in which other numbers are observed."""
         own = self.config.scenario
         if bool(own.verification_pieces) != bool(scenario.verification_pieces):
             law = "depends" if own.verification_pieces else "does not depend"
@@ -80,13 +67,7 @@ class Policy:
             forget()
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
-        """Actions (..., K, columns) for observations (..., entries).
-
-        Raises
-        ------
-        ValueError
-            If entries are missing.
-        """
+        """Actions (..., K, columns) for observations (..., entries); ``ValueError`` if entries are missing."""
         wanted = self._wanted
         if not set(wanted) <= set(observation):
             raise ValueError(f"observation: expected the entries {wanted}, got {sorted(observation)}")
@@ -98,10 +79,7 @@ class Policy:
     def __call__(self, state: Any) -> Any:
         """Decide for one state (K,) or a batch (..., K); K may differ from the scenario's.
 
-        Raises
-        ------
-        ValueError
-            For a bad state, or where the environment does not show the whole state.
+        ``ValueError`` for a bad state, or where the environment does not show the whole state.
         """
         if not self.config.variant.learning.sees_state:
             raise ValueError(
@@ -134,30 +112,11 @@ _LARGEST_MEMORY = 65_536
 
 @dataclass(eq=False)
 class Recurrent:
-    """Network of a `Policy` that remembers from one step of n copies to the next, until `reset`.
+    """Network of a `Policy` that remembers from one step of n copies to the next, until `reset`."""
 
-    Parameters
-    ----------
-    step
-        Entries, `MEMORY` among them, to actions and the next memory.
-    size
-        Numbers that are remembered of a copy.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.evaluation.policy import MEMORY, Recurrent
-    >>> count = Recurrent(lambda entries: (entries[MEMORY], entries[MEMORY] + 1), 1)
-    >>> seen = {"shared": np.zeros((2, 3), np.float32)}
-    >>> [count(seen).tolist() for _ in range(2)]
-    [[[0.0], [0.0]], [[1.0], [1.0]]]
-    >>> count.reset()
-    >>> count(seen).tolist()
-    [[0.0], [0.0]]
-    """
-
+    # entries, `MEMORY` among them, to actions and the next memory
     step: Callable[[Entries], tuple[NDArray[np.float32], NDArray[np.float32]]]
-    size: int
+    size: int  # numbers that are remembered of a copy
     _memory: NDArray[np.float32] | None = None
 
     def reset(self) -> None:
@@ -192,12 +151,8 @@ OUTPUT = "action"
 def load_policy(folder: Path | str) -> Policy:
     """Read ``policy.json`` and ``policy.onnx`` of a folder; nothing in them is executed but the network.
 
-    Raises
-    ------
-    ValueError
-        If a file is missing, damaged, of another version, or not one of this project.
-    ModuleNotFoundError
-        Without onnxruntime or onnx.
+    ``ValueError`` if a file is missing, damaged, of another version, or not one of this project;
+    ``ModuleNotFoundError`` without onnxruntime or onnx.
     """
     folder = Path(folder)
     about = read_about(folder)
@@ -227,7 +182,6 @@ class OnnxNetwork:
 
 
 def _network(session: Any, path: Path) -> Network:
-    """Network of a `Policy` that onnxruntime runs."""
     options = onnx_runtime().RunOptions()
     options.log_severity_level = _SILENT
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}
@@ -295,11 +249,7 @@ def onnx_runtime() -> Any:
         import onnx  # noqa: F401
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"exported policy: the package {error.name!r} is missing; "
-            'install it with: pip install "multispin_env[onnx]"',
-            name=error.name,
-        ) from None
+        raise missing_package(str(error.name), "onnx") from None
     return onnxruntime
 
 

@@ -146,6 +146,8 @@ def compare(
 def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
     """Play whole episodes with a policy, a controller or a model, beside the best that is known.
 
+    Errors are those of `compare`.
+
     Parameters
     ----------
     policy
@@ -158,14 +160,8 @@ def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
     Returns
     -------
     Row
-        ``mean`` of the metric over episodes, with its 95 % interval ``low`` to ``high``; ``share``, the mean over that
-        of the reference (``None`` where a ratio says nothing); ``difference`` to the reference in the same episodes,
-        with ``difference_low`` and ``difference_high``; ``details``, means of all else that is told.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `compare`.
+        ``mean`` of the metric with its 95 % interval; ``share`` of the reference's (``None`` where a ratio says
+        nothing); ``difference`` to the reference in the same episodes; ``details``, means of all else that is told.
 
     Examples
     --------
@@ -199,11 +195,9 @@ class _Predictor:
     memory: Any = None
 
     def reset(self) -> None:
-        """Begin new episodes."""
         self.memory = None
 
     def __call__(self, observation: Observation) -> NDArray[Any]:
-        """Actions (n, K, columns) for observations of n copies."""
         taken = signature(self.model.predict).parameters
         options = {"state": self.memory, "deterministic": True}
         answer = self.model.predict(observation, **{name: value for name, value in options.items() if name in taken})
@@ -217,7 +211,6 @@ def name_of(contender: Any) -> str:
 
 
 def _by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """Contenders by their names, each once; ``ValueError`` if two have one name."""
     if isinstance(contenders, Mapping):
         return dict(contenders)
     named: dict[str, Any] = {}
@@ -245,7 +238,6 @@ def as_contender(contender: Any, env: Any) -> Contender:
 
 
 def _own_policy(name: str) -> Any | None:
-    """Make the policy of a class that ``module:ATTRIBUTE`` names; ``None`` for names of controllers."""
     found = imported(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
     return found() if isinstance(found, type) and not issubclass(found, Controller) else None
 
@@ -272,7 +264,6 @@ def with_reference(
 
 
 def _same(wanted: str, entries: Mapping[str, Any]) -> str | None:
-    """Name of the entry that means the same as a name."""
     parsed = ContenderName.parse(wanted)
     names = (name for name, one in entries.items() if isinstance(one, str) and ContenderName.parse(one) == parsed)
     return next(names, None)

@@ -52,11 +52,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) -> Interval:
-    """Mean of at least two values (n,) with the 95 % percentile bootstrap interval over them.
-
-    Without a generator for the resamples it is one of `BOOTSTRAP_SEED`, so that the interval repeats to the bit.
-    """
+def mean_interval(values: FloatArray) -> Interval:
+    """Mean of at least two values (n,) with the 95 % percentile bootstrap interval over them."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values: expected shape (n,) with n ≥ 2, got {values.shape}")
@@ -69,7 +66,7 @@ def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) ->
         confidence_level=LEVEL,
         method="percentile",
         batch=100,
-        rng=np.random.default_rng(BOOTSTRAP_SEED) if rng is None else rng,
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
     ).confidence_interval
     return Interval(float(values.mean()), float(limits.low), float(limits.high))
 
@@ -78,7 +75,6 @@ def block_intervals(
     numbers: FloatArray,
     statistic: Callable[[FloatArray], FloatArray],
     block: int,
-    rng: np.random.Generator | None = None,
 ) -> list[Interval]:
     """Statistics of sums over successive rounds, with 95 % intervals by the circular block bootstrap.
 
@@ -98,7 +94,7 @@ def block_intervals(
         raise ValueError(f"numbers: expected shape (n, c) with n ≥ 2, got {numbers.shape}")
     count = len(numbers)
     check_integer("block", block, 1, count // 2)
-    generator = np.random.default_rng(BOOTSTRAP_SEED) if rng is None else rng
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
     begun = np.arange(count)[:, None]
     sums = numbers[(begun + np.arange(block)) % count].sum(1)  # (n, c) of the block that begins there
     drawn = generator.integers(0, count, (RESAMPLES, round(count / block)))

@@ -9,7 +9,7 @@ import torch as th
 from torch import nn
 
 import multispin_env as ms
-from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
+from agents.evolution import EvolutionSettings, Population, centred_ranks
 from agents.policies import policy_of
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.envs.config import EnvConfig
@@ -140,7 +140,7 @@ def masked(forward):
 def test_a_case_without_time_that_counts_is_the_worst():
     """Not a number that is none, which would spoil all weights."""
     model = model_of()
-    model.trial = Trial(3, 2, 0.1, warm_up=1e-6, seconds=1e-6)
+    model.trial = EvolutionSettings(pairs=3, cases=2, warm_up=1e-6, seconds=1e-6)
     loss, _ = model.loss()
     loss.backward()
     assert all((parameter.grad == 0.0).all() for parameter in model._actor.parameters())

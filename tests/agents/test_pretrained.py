@@ -18,7 +18,7 @@ from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS
 from tests.cards import card_of, check_card
 from tools.cards import packed_card
-from tools.pack import main
+from tools.pack import best_plug_in, main
 
 IDS = ENVIRONMENTS.names()  # each has one
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -138,3 +138,9 @@ def test_what_is_no_commit_is_refused(commit, tmp_path, capsys):
     assert printed.startswith("python -m tools.pack: commit: expected 40 hexadecimal digits")
     assert printed.endswith(f", got {commit!r}\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_best_plug_in_is_not_told_what_is_hidden():
+    values = {"optimal+clairvoyant": np.full(2, 3.0), "optimal+filter": np.full(2, 2.0), "optimal+beta": np.ones(2)}
+    assert best_plug_in(values) == "optimal+filter"
+    assert best_plug_in({"fixed": np.ones(2), "optimal": np.full(2, 2.0), "colocated": np.full(2, 3.0)}) == "optimal"

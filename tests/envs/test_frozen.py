@@ -13,8 +13,8 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.rounds.variants import Heterogeneous
-from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.registry import ENVIRONMENTS
+from tools.hashes import steps_hash
 
 PAGE = Path(__file__).parents[2] / "docs" / "versions.md"
 IDS = ENVIRONMENTS.names()

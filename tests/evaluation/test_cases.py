@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from benchmarks.suite.freeze import bounds_of
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import (
     Episodes,
     States,
-    bounds_of,
     cases_of,
     heading,
     held_out,

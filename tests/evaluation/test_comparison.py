@@ -10,7 +10,6 @@ from multispin_env.apps.terminal.output import check_outputs, write_output
 from multispin_env.evaluation.comparison import (
     METRICS,
     Row,
-    best_plug_in,
     compare_episodes,
     compare_values,
     comparison_cells,
@@ -88,12 +87,6 @@ def test_nothing_is_a_share_of_nothing():
     assert [row.share for row in rows] == [None, None]
     header, lines = comparison_cells(rows, "goodput")
     assert [len(line) for line in lines] == [len(header)] * 2
-
-
-def test_the_best_plug_in_is_not_told_what_is_hidden():
-    values = {"optimal+clairvoyant": np.full(2, 3.0), "optimal+filter": np.full(2, 2.0), "optimal+beta": np.ones(2)}
-    assert best_plug_in(values) == "optimal+filter"
-    assert best_plug_in({"fixed": np.ones(2), "optimal": np.full(2, 2.0), "colocated": np.full(2, 3.0)}) == "optimal"
 
 
 def test_other_systems_stand_below_what_decides():

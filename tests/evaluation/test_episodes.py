@@ -39,13 +39,9 @@ def single_episodes(name, seeds, env_id, **arguments):
         yield rewards, infos
 
 
-MODES = pytest.mark.parametrize("autoreset_mode", ["NextStep", "SameStep", "Disabled"])
-
-
-@MODES
-def test_episodes_are_those_of_single_environments(autoreset_mode):
+def test_episodes_are_those_of_single_environments():
     shown = []
-    env = vector(autoreset_mode=autoreset_mode)
+    env = vector()
     found = play_episodes(env, "optimal", seed=7, progress=lambda *pair: shown.append(pair))
     assert shown == [(played, 5) for played in range(1, 6)]
     singles = single_episodes("optimal", (7, 8, 9), HETEROGENEOUS, num_users=4, max_episode_steps=5)
@@ -59,10 +55,9 @@ def test_episodes_are_those_of_single_environments(autoreset_mode):
     np.testing.assert_allclose(found.user_throughput.sum(-1), found.throughput, rtol=1e-12)
 
 
-@MODES
-def test_episodes_of_simulated_time_end_each_for_itself(autoreset_mode):
+def test_episodes_of_simulated_time_end_each_for_itself():
     arguments = {"num_users": 3, "horizon": 0.6, "action": "full", "rho": 90.0}
-    env = gym.make_vec(WITHOUT, num_envs=4, autoreset_mode=autoreset_mode, **arguments)
+    env = gym.make_vec(WITHOUT, num_envs=4, **arguments)
     shown = []
     found = play_episodes(env, "groups", seed=7, progress=lambda *pair: shown.append(pair))
     for copy, (rewards, infos) in enumerate(single_episodes("groups", (7, 8, 9, 10), WITHOUT, **arguments)):
@@ -81,10 +76,9 @@ def test_episodes_of_simulated_time_end_each_for_itself(autoreset_mode):
     assert shown[-1] == (pytest.approx(0.6, rel=1e-12), 0.6)
 
 
-@MODES
-def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
+def test_what_is_told_of_episodes_is_that_of_their_last_step():
     arguments = {"num_users": 3, "horizon": 5.0, "warm_up": 1.0, "action": "full", "rho": 30.0, "mean_output": 9.0}
-    env = gym.make_vec(SERVING, num_envs=3, autoreset_mode=autoreset_mode, **arguments)
+    env = gym.make_vec(SERVING, num_envs=3, **arguments)
     found = play_episodes(env, "greedy+deadlines", seed=7)
     for copy, (_, infos) in enumerate(single_episodes("greedy+deadlines", (7, 8, 9), SERVING, **arguments)):
         assert infos[-1]["e2el_p99"] > 0.0
@@ -223,3 +217,5 @@ def test_environments_of_episodes():
             make_episode_env(EnvConfig.of(HETEROGENEOUS), episodes, **options)
     with pytest.raises(ValueError, match=r"env: expected a vector environment .*, got CartPoleVectorEnv"):
         play_episodes(gym.make_vec("CartPole-v1"), "optimal")
+    with pytest.raises(ValueError, match=r"^autoreset_mode: expected 'NextStep', got 'SameStep'$"):
+        play_episodes(vector(autoreset_mode="SameStep"), "optimal")

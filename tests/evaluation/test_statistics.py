@@ -68,7 +68,7 @@ def test_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(80):
-        found = mean_interval(rng.normal(3.0, 1.0, 80), rng)
+        found = mean_interval(rng.normal(3.0, 1.0, 80))
         hits += found.low <= 3.0 <= found.high
     assert 70 <= hits < 80
 

@@ -7,11 +7,11 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.evaluation.contenders import native
-from multispin_env.evaluation.hashes import steps_hash
 from multispin_env.evaluation.suite.frozen import DATA
 from multispin_env.evaluation.suite.statistics import Performance, aggregate, median_task, worst_task
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import read_tasks
+from tools.hashes import steps_hash
 
 TASKS = {task.name: task for task in ms.suite.tasks()}
 

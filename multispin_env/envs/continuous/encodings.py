@@ -1,7 +1,4 @@
-"""Encodings of actions without the barrier: lengths, batches and uplink; where requests can be dropped, a last column.
-
-Some have a rule inside. What the reference rule earns, which is the price of a second, is measured here too.
-"""
+"""Encodings of actions without the barrier: lengths, batches, uplink, and drops where requests end."""
 
 import math
 from dataclasses import dataclass
@@ -119,19 +116,16 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
 
 
 def _dropped_by(decision: ContinuousDecision, state: ContinuousState) -> BoolArray:
-    """Who gives up a request, (..., K)."""
     return np.zeros(state.phase.shape, dtype=np.bool_) if decision.drop is None else decision.drop
 
 
 def _join_of(x: FloatArray) -> IntArray:
-    """Thirds of [-1, 1]: leave, take, wait; where a copy would leave everybody, it takes everybody."""
     join = np.minimum((0.5 * _JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
     somebody = join.any(-1, keepdims=True)
     return join if somebody.all() else np.where(somebody, join, Join.TAKE)
 
 
 def _join_column(join: IntArray) -> FloatArray:
-    """Middles of the thirds."""
     return np.asarray((2.0 / _JOINS) * (join - 1.0))
 
 
@@ -143,12 +137,10 @@ def _rank_column(priority: FloatArray) -> FloatArray:
 
 
 def _next_batch(state: ContinuousState) -> IntArray:
-    """Number of the next batch, (..., 1), to be compared with aims (..., K)."""
     return np.asarray(state.batch)[..., None]
 
 
 def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
-    """Arrays with one batch axis, of those with any number."""
     array = np.asarray(value)
     if array.shape[: len(batch)] != batch:
         return array  # wrong, and refused
@@ -158,9 +150,8 @@ def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
 class PlainCodec(ContinuousCodec):
     """``"plain"``, (K, 3): log-scale draft length; leave, take or wait in thirds; priority or log share.
 
-    Where requests can be dropped, one column more: above 0 for that.
-    A decision's patience is that of the environment, and it waits for no number of drafts; what it says of these, and
-    of the batches that drafts aim at, is lost. Of priorities, the order is kept.
+    A decision's patience is that of the environment; drafts to wait for and batches aimed at are lost. Of priorities,
+    the order is kept.
     """
 
     own_columns = 3
@@ -199,8 +190,8 @@ _INSIDE = 0.99
 class FullCodec(ContinuousCodec):
     """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
 
-    The last two are for all: means over users are read; drops, where there are any, come behind them. Of priorities the
-    order is kept; numbers are kept to the precision of float32. Every controller can play with it.
+    Of the last two, means over users are read. Numbers are kept to the precision of float32. Every controller can play
+    with it.
     """
 
     own_columns: ClassVar[int] = 6
@@ -241,7 +232,6 @@ class FullCodec(ContinuousCodec):
 
 
 def _patience_of(x: FloatArray) -> FloatArray:
-    """Seconds, (...) of (...)."""
     inside = np.exp(_LOG_LONGEST / _INSIDE * np.clip(x, -_INSIDE, _INSIDE))
     beyond = 0.5 * (1.0 + _INSIDE)
     return np.where(x > beyond, np.inf, np.where(x < -beyond, 0.0, inside))
@@ -265,10 +255,9 @@ _NEVER = np.iinfo(np.int64).max
 class ContinuousResidualCodec(ContinuousCodec):
     """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
 
-    Zero is the reference rule, with the environment's patience where the rule has none. The second column
-    puts a device aside (the batch takes it if it is there, its upload comes last), or lets it aim at the batch before
-    or after the rule's: the batch waits for all that aim at it. Where requests can be dropped, the last
-    column is the rule's own in the middle third, keep below it and drop above. What else a decision may say is lost.
+    Zero is the reference rule, with the environment's patience where the rule has none. A device aside is taken by the
+    batch if it is there, and its upload comes last; a batch waits for all that aim at it. What else a decision may say
+    is lost.
     """
 
     own_columns = 3
@@ -316,7 +305,6 @@ def _moved_join(
 
 
 def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state: ContinuousState) -> FloatArray:
-    """The shift if there is one, else what leads to the decision's join."""
     shift = np.sign(_aim(decision, state, decision.drop) - _aim(rule, state, decision.drop))
     wanted = np.where(decision.join == Join.TAKE, _ASIDE, np.where(decision.join == Join.WAIT, _EARLIER, _LATER))
     same = np.where(decision.join == rule.join, _OWN, wanted)
@@ -326,8 +314,8 @@ def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state:
 class TunedCodec(ContinuousCodec):
     """``"tuned"``, (K, options): the reference controller, with options read from the action.
 
-    Zero is the controller as it is. Of options that all devices share, the mean over users is read. What a controller
-    can't be told by its options is lost; drops, where requests end, are the controller's own.
+    Zero is the controller as it is. What a controller can't be told by its options is lost; drops, where requests end,
+    are the controller's own.
     """
 
     own_columns: ClassVar[int] = 0

@@ -25,7 +25,6 @@ from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
 
 _Info = dict[str, NDArray[Any]]
-"""Entries of ``info``, arrays (n,) and (n, K)."""
 
 _LATENCIES = ("ttft", "tpot", "e2el")
 """Of which ``info`` has p50, p95 and p99."""
@@ -103,7 +102,6 @@ class ServiceAccount(TokenAccount):
         self._closed[ending] = True
 
     def _latencies(self, ended: IntArray) -> _Info:
-        """Quantiles of the copies that end, and 0 of the others."""
         told = {name: np.zeros(len(self._closed)) for name in _LATENCY_NAMES}
         if ended.size:
             latency = self._log.result(ended).latency

@@ -9,10 +9,8 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import UNITS, check_name, check_real, shown
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
-from multispin_env.envs.continuous.encodings import (
-    ContinuousCodec,
-)
+from multispin_env.envs.base import MultiSpinEnv, vector_of
+from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
 from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
@@ -155,10 +153,7 @@ class ServingEnv(MultiSpinEnv):
     env_id = "MultiSpin/Serving-v0"
 
 
-class ServingVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `ServingEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = ServingEnv.env_id
+ServingVectorEnv = vector_of(ServingEnv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +235,6 @@ class Serving(ContinuousVariant):
         return Workload.at_load(tokens_per_second, arrivals=arrivals, lengths=lengths, level=level)
 
     def _parts(self) -> tuple[Any, Any]:
-        """Arrivals and lengths; ``ValueError`` for an unknown name, or an option that neither of them has."""
         options = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
         given = {name: getattr(self, name) for name in options if getattr(self, name) is not None}
         arrivals = _part(ARRIVALS, self.arrivals, given)
@@ -253,7 +247,6 @@ class Serving(ContinuousVariant):
         return arrivals, lengths
 
     def _level(self, scenario: Scenario) -> ServiceLevel:
-        """Limits of requests."""
         pace = self.e2el_per_token
         if pace is None:
             # twice the time for which a device waits for a token where all always have a request
@@ -268,7 +261,6 @@ class Serving(ContinuousVariant):
         return replace(self, discipline="serial")._endless(scenario)
 
     def _price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else what the reference rule reaches at the mean load."""
         if self.rho is not None:
             return self.rho
         workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
@@ -296,7 +288,6 @@ def _checked_load(load: Any) -> float | tuple[float, float]:
 
 
 def _part(table: Registry, part: Any, given: Mapping[str, Any]) -> Any:
-    """A part from its name, with those options that it has; what is no name is the part itself."""
     if not isinstance(part, str):
         return part
     names = option_names(table.load(part))

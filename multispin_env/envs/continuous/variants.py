@@ -12,7 +12,7 @@ from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import MultiSpinEnv, vector_of
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
@@ -29,7 +29,6 @@ from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _BARRIER = "optimal"
-"""What waits for all."""
 
 _REPORTS = ("fresh", "old")
 """Whether the channel shown of a device that starts a draft is that of the new cycle, or of the last one."""
@@ -58,7 +57,6 @@ class ContinuousVariant(Variant):
         film=TraceFilm,
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(CONTINUOUS_STATE, ""))
-    """Entries where nothing is hidden."""
 
     discipline: str = "serial"
     coherence_time: float = GaussMarkov.coherence_time
@@ -152,7 +150,6 @@ class ContinuousVariant(Variant):
 
     @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """The whole state, or what may be known of it."""
         wanted = set(self.entries)
         if not self.acceptance_visible:
             wanted = wanted - {"acceptance"} | set(COUNTED)
@@ -174,21 +171,17 @@ class ContinuousVariant(Variant):
 
     @property
     def _request_cycles(self) -> float:
-        """Cycles of its device that a request lasts on average, unless it ends with its last token: for ever."""
         return math.inf
 
     @property
     def _hidden_acceptance(self) -> ByRequest:
-        """Law of acceptance where it is hidden."""
         return ByRequest(self.spread, self._request_cycles)
 
     def _endless(self, scenario: Scenario) -> ContinuousSystem:
-        """The system with requests that never end."""
         system = ContinuousSystem.of(scenario, self.discipline, self.coherence_time)
         return system if self.acceptance_visible else replace(system, acceptance=self._hidden_acceptance)
 
     def _price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""
         return reference_rate(self.system(scenario)) if self.rho is None else self.rho
 
 
@@ -333,10 +326,7 @@ class ContinuousEnv(MultiSpinEnv):
     env_id = "MultiSpin/Continuous-v0"
 
 
-class ContinuousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `ContinuousEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = ContinuousEnv.env_id
+ContinuousVectorEnv = vector_of(ContinuousEnv)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,6 @@ class History:
 
 
 def _append_to_mean(means: list[float], value: float, count: float) -> None:
-    """Append the mean of all values so far, which together weigh ``count`` times as much as the last."""
     means.append(means[-1] + (value - means[-1]) / count if means else value)
 
 
@@ -307,7 +306,6 @@ def _curve(area: Area, points: Sequence[tuple[float, float]], top: float) -> lis
 
 
 def _dashes(curve: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Cut a curve into dashes of equal width."""
     dashes = []
     for (x, y), (x_end, y_end) in pairwise(curve):
         slope = (y_end - y) / (x_end - x)
@@ -354,8 +352,6 @@ def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound
 
 
 class _CellRow(NamedTuple):
-    """Places for the tokens of a draft and the server's, and for their number."""
-
     cells: list[Area]
     right: float
     middle: float
@@ -384,7 +380,6 @@ def draw_judged_row(canvas: Canvas, row: _CellRow, gained: float, drawn: bool, *
 
 
 def _drafted(last: Round, now: float) -> FloatArray:
-    """Tokens (K,) of the drafts of a round that are there at a time, with the part of one that is being drafted."""
     length, draft_time = last.decision.draft_length, last.outcome.draft_time
     before = np.minimum(last.chain.head_start, length)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -118,7 +118,6 @@ class Trace:
 
 
 def _cells_of(outcome: ContinuousOutcome) -> IntArray:
-    """Tokens (K,) of a draft, the server's, and those drafted ahead."""
     count: IntArray = outcome.draft_length + 1 + np.ceil(outcome.drafted_ahead).astype(np.int64)
     return count
 
@@ -142,8 +141,6 @@ class Traces(Recorder):
 
 
 class _Doing(IntEnum):
-    """What fills a piece of a row."""
-
     DRAFTING = 0
     UPLOADING = 1
     WAITING = 2  # its draft waits at the server
@@ -181,7 +178,6 @@ def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
 
 
 IN_TIME, LATE, DROPPED, ARRIVED = "in time", "late", "dropped", "arrived"
-"""What happens to a request."""
 
 
 class Mark(NamedTuple):
@@ -214,7 +210,6 @@ def marks_of(trace: Trace, start: float, clock: float) -> list[Mark]:
 def _draw_requests(
     canvas: Canvas, times: Area, trace: Trace, start: float, clock: float, window: float, row: float
 ) -> None:
-    """Draw bars of those that wait, and marks; times are from ``start`` on, and ``window`` seconds wide."""
     scale = times.width / window
     for begin, outcome, queue in trace.queues(start, clock):
         left, right = max(begin, start), min(begin + float(outcome.duration), clock)
@@ -228,7 +223,6 @@ def _draw_requests(
 
 
 def _draw_mark(canvas: Canvas, kind: str, x: float, y: float, row: float) -> None:
-    """Draw a mark around a place: a tick on a disc, a cross on one, a crossed box, or a short line above it."""
     size = max(3.0, min(5.0, 0.5 * row - 2.0))
     if kind == ARRIVED:
         canvas.line([(x, y - 0.5 * row + 1.0), (x, y)], style.INK, 2)
@@ -274,7 +268,6 @@ class Axes(NamedTuple):
 
 
 _FILLS = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
-"""Colours of what a device does, in the order of `_Doing`."""
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
@@ -314,7 +307,6 @@ def _news(trace: Trace, clock: float) -> str:
 
 
 def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None:
-    """Draw a line at every half second, or more where many would fit, and label them."""
     step = 0.5 * max(1, round(window / 2.0))
     for number in range(int(np.ceil(start / step)), int((start + window) / step) + 1):
         x = times.x + (number * step - start) / window * times.width
@@ -348,7 +340,6 @@ def _fill(canvas: Canvas, times: Area, stretch: Stretch, start: float, window: f
 
 
 def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: float, row: float) -> None:
-    """Draw the tokens of each device's last verified draft."""
     over = trace.over(clock)
     step = every_nth(row, 11.0)
     for user in range(trace.scenario.num_users):
@@ -366,7 +357,6 @@ def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: fl
 
 
 _MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
-"""Names in the legend."""
 
 
 class TracePicture(Sheet):
@@ -378,7 +368,6 @@ class TracePicture(Sheet):
 
     @override
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
-        """Draw traces at a time in simulated seconds; ``None`` for their end."""
         axes = Axes.of(*views) if self._axes is None else self._axes
         ahead = any(view.scenario.draft_ahead for view in views)
         legend = LEGEND + MORE_LEGEND * (views[0].serving + ahead)
@@ -392,7 +381,6 @@ class TracePicture(Sheet):
             self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND - MORE_LEGEND * views[0].serving)
 
     def _draw_marks(self) -> None:
-        """The legend's line of requests."""
         x, y = MARGIN, self.canvas.height - 0.5 * MORE_LEGEND - 4.0
         for kind, text in _MARKS.items():
             _draw_mark(self.canvas, kind, x + 5.5, y, 14.0)

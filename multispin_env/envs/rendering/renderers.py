@@ -44,7 +44,6 @@ _TIMES: tuple[tuple[str, Colour], ...] = (
     ("waiting", style.WAITING),
     ("server verifying", style.VERIFYING),
 )
-"""Of the timeline."""
 
 
 class Sheet(ABC):
@@ -58,7 +57,6 @@ class Sheet(ABC):
         """Draw views of one or two environments at a time; ``None`` for the end of all that they show."""
 
     def _panels(self, views: Sequence[V], legend: float = LEGEND) -> Iterator[tuple[Area, V]]:
-        """Begin a picture; then each view with its area above a ``legend`` so high, and lines between them."""
         canvas = self.canvas
         canvas.fill(style.PAPER)
         width = (canvas.width - 2 * MARGIN - (len(views) - 1) * _BETWEEN) / len(views)
@@ -84,7 +82,6 @@ class Sheet(ABC):
             self._entry(x, y, "not yet judged", style.DRAFTED)
 
     def _draw_chain_legend(self, y: float) -> None:
-        """Draw what marks of drafting ahead mean."""
         canvas, x = self.canvas, MARGIN
         canvas.rectangle(x, y + 1.0, 11.0, 4.0, style.DRAFTING)
         x = self._name(x, y, "drafting ahead")
@@ -95,7 +92,6 @@ class Sheet(ABC):
         self._name(x, y, "lost")
 
     def _entry(self, x: float, y: float, text: str, colour: Colour) -> float:
-        """Draw a colour and its name; returns where the next entry begins."""
         self.canvas.rectangle(*_swatch(x, y), colour)
         return self._name(x, y, text)
 
@@ -108,7 +104,6 @@ class Picture(Sheet):
 
     @override
     def draw(self, views: Sequence[View], clock: float | None = None) -> None:
-        """Draw views beside each other, ``clock`` seconds into their rounds; ``None`` for rounds that are over."""
         ahead = any(view.scenario.draft_ahead for view in views)
         legend = LEGEND + MORE_LEGEND * ahead
         for area, view in self._panels(views, legend):
@@ -123,7 +118,6 @@ def _swatch(x: float, y: float) -> Area:
 
 
 def _draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = None) -> None:
-    """Draw a view, so many seconds after its round began; ``None`` once it is over."""
     layout, last = Layout.of(area), view.last
     now = clock if last is None or clock is None or clock < float(last.outcome.round_latency) else None
     gained = "tokens gained" if view.drawn else "tokens, expected"
@@ -218,21 +212,17 @@ class _WindowRenderer(Renderer):
         self._window = Window("multispin_env", RENDER_FPS)
 
     def begin(self, copies: IntArray) -> None:
-        """Take in a reset, and show it."""
         super().begin(copies)
         self._show()
 
     def add(self, step: Step, over: BoolArray | None = None) -> None:
-        """Take in a step, and show it."""
         super().add(step, over)
         self._show()
 
     def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
-        """Nothing: it is in the window."""
         return None
 
     def close(self) -> None:
-        """Close the window."""
         self._window.close()
 
     def _show(self) -> None:
@@ -241,7 +231,6 @@ class _WindowRenderer(Renderer):
 
 
 RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Renderer, "human": _WindowRenderer})
-"""By render mode."""
 
 
 class Window:

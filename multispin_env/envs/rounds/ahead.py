@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from multispin_env.checks import check_real
 from multispin_env.controllers.rounds.ahead import most_rounds
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import MultiSpinEnv, vector_of
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
 from multispin_env.envs.rounds.variants import RoundsVariant
@@ -20,7 +20,6 @@ from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import reference_rate
 
 _PRICE_RULE = "ahead-price"
-"""Controller whose rate is the price of a second."""
 
 
 class DraftAheadEnv(MultiSpinEnv):
@@ -110,10 +109,7 @@ class DraftAheadEnv(MultiSpinEnv):
     env_id = "MultiSpin/DraftAhead-v0"
 
 
-class DraftAheadVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `DraftAheadEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = DraftAheadEnv.env_id
+DraftAheadVectorEnv = vector_of(DraftAheadEnv)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,6 @@ class RoundsEngine(Engine[SystemState, Decision]):
         return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:
-        """Fields of `Observed`, arrays (n, K), shown or not."""
         reported = self._core.reported
         fields = {
             "draft_time": reported.draft_time,

@@ -11,7 +11,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.base import Assumptions
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import MultiSpinEnv, vector_of
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.envs.variant import Learning
 from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
@@ -80,10 +80,7 @@ class DelayedChannelEnv(MultiSpinEnv):
     env_id = "MultiSpin/DelayedChannel-v0"
 
 
-class DelayedChannelVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `DelayedChannelEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = DelayedChannelEnv.env_id
+DelayedChannelVectorEnv = vector_of(DelayedChannelEnv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +120,6 @@ class DelayedChannel(RoundsVariant):
 
     @override
     def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
-        """With the quantile of what the gain may be by now, if one is chosen."""
         if self.plan_quantile is None:
             return reported
         gain = channel_gain(scenario, reported.spectral_efficiency)
@@ -227,10 +223,7 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
     env_id = "MultiSpin/HiddenAcceptance-v0"
 
 
-class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HiddenAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = HiddenAcceptanceEnv.env_id
+HiddenAcceptanceVectorEnv = vector_of(HiddenAcceptanceEnv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,10 +304,7 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     env_id = "MultiSpin/RecordedAcceptance-v0"
 
 
-class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `RecordedAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = RecordedAcceptanceEnv.env_id
+RecordedAcceptanceVectorEnv = vector_of(RecordedAcceptanceEnv)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,7 +196,6 @@ def _whole_length_slopes(
     """Derivatives (n, K) of Σ_k ω_k N_k / T_e2e by the real lengths of an action, rounded, in a window of tokens."""
 
     def value(rows: IntArray | slice, whole: IntArray, tokens: FloatArray) -> FloatArray:
-        """Σ_k ω_k N_k / T_e2e (m,) of whole lengths (m, K) in these copies."""
         decision = Decision(whole, codec.bandwidth(x[rows], whole.astype(np.float64), planned[rows]))
         outcome = price(core.scenario, core.state[rows], decision, tokens)
         weight = weights[rows] if isinstance(weights, np.ndarray) else weights

@@ -10,7 +10,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import Assumptions
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import MultiSpinEnv, vector_of
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
@@ -84,13 +84,11 @@ class RoundsVariant(Variant):
 
     @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Entries that are always there, and those whose argument is set."""
         shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
         return ObservationCodec(scenario, tuple(shown))
 
     @override
     def assumptions(self, scenario: Scenario) -> Assumptions:
-        """Mean and spread of acceptance by task, and how old reports are."""
         dynamics = self.dynamics(scenario)
         prior = dynamics.acceptance.prior(scenario)
         return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
@@ -175,10 +173,7 @@ class HeterogeneousEnv(MultiSpinEnv):
     env_id = "MultiSpin/Heterogeneous-v0"
 
 
-class HeterogeneousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HeterogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = HeterogeneousEnv.env_id
+HeterogeneousVectorEnv = vector_of(HeterogeneousEnv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,10 +215,7 @@ class HomogeneousEnv(MultiSpinEnv):
     env_id = "MultiSpin/Homogeneous-v0"
 
 
-class HomogeneousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HomogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = HomogeneousEnv.env_id
+HomogeneousVectorEnv = vector_of(HomogeneousEnv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,10 +280,7 @@ class FairEnv(MultiSpinEnv):
     env_id = "MultiSpin/Fair-v0"
 
 
-class FairVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `FairEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = FairEnv.env_id
+FairVectorEnv = vector_of(FairEnv)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,34 +48,18 @@ Played = dict[str, FloatArray]
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteEntry:
-    """What ``entry.json`` says of a method; every field is needed.
+    """What ``entry.json`` says of a method; every field is needed."""
 
-    Parameters
-    ----------
-    kind, version
-        What the file is, and the version of the suite.
-    method, authors, link
-        Name, who made it, and where its code is.
-    steps
-        Environment steps of each training.
-    seconds, cpu_seconds
-        What a training took, mean over tasks and seeds.
-    seeds
-        Of the trainings.
-    policies
-        For each task one policy for each seed: ``{"folder": NAME}`` of an exported policy (`load_policy`) or a run of
-        our agents in the entry, or ``{"rule": NAME}`` of a controller or a plug-in of the package.
-    """
-
-    kind: str
-    version: str
+    kind: str  # `KIND`
+    version: str  # of the suite
     method: str
-    authors: str
-    link: str
-    steps: int
-    seconds: float
+    authors: str  # who made it
+    link: str  # where its code is
+    steps: int  # environment steps of each training
+    seconds: float  # of a training, mean over tasks and seeds
     cpu_seconds: float
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  # of the trainings
+    # by task, of each seed {"folder": NAME} in the entry (`load_policy`, or a run of ours) or {"rule": NAME}
     policies: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -170,7 +154,6 @@ def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
 
 
 def _check_policy(task_name: str, policy: Any) -> None:
-    """``ValueError`` for what is neither a folder of the entry nor a rule of the package."""
     if not isinstance(policy, dict) or len(policy) != 1 or not isinstance(next(iter(policy.values())), str):
         expected = '{"folder": NAME} or {"rule": NAME}'
         raise ValueError(f"policies of {task_name}: policy: expected {expected}, got {shown(policy)}")
@@ -181,7 +164,6 @@ def _check_policy(task_name: str, policy: Any) -> None:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Folder of an entry by its name; ``ValueError`` for one that leads elsewhere."""
     try:
         path = (folder / name).resolve()
         if path.is_dir() and path != folder.resolve() and path.is_relative_to(folder.resolve()):

@@ -60,7 +60,6 @@ class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class be
         return seen, *gained, info
 
     def episodes(self) -> Iterator[dict[str, Any]]:
-        """What each copy saw, did and gained until its episode ended, as Minari names it."""
         seen = {key: np.stack([one[key] for one in self._seen], 1) for key in self._seen[0]}
         actions, rewards, terminations, truncations = (np.stack(one, 1) for one in zip(*self._steps, strict=True))
         last = (terminations | truncations).argmax(1)
@@ -79,38 +78,17 @@ def record(
 ) -> Any:
     """Write a Minari data set of episodes to learn in, with actions in the task's encoding, whole or not at all.
 
-    Rewards are those of the stored actions. The metadata say who played which task, and have the value of its metric;
-    a `minari.get_normalized_score` of 0 is that of uniformly random actions, 1 that of the task's reference.
+    Rewards are those of the stored actions. The metadata say who played which task, and have the value of its metric; a
+    `minari.get_normalized_score` of 0 is that of uniformly random actions, 1 that of the task's reference.
 
-    Parameters
-    ----------
-    task
-        A task.
-    by
-        Whoever plays, as `SuiteTask.score` takes it: a name, a model with ``predict``, a function, ...
-    episodes
-        How many.
-    seed
-        Of the first one; they lie below those of the held-out episodes.
-    out
-        Id of the data set; ``None`` for ``multispin/TASK/NAME-v0``. Minari keeps it in ``MINARI_DATASETS_PATH``, or
-        else in ``~/.minari/datasets``.
-    begin
-        Is called with the name of what plays next.
+    ``by`` is whoever plays, as `SuiteTask.score` takes it: a name, a model with ``predict``, a function, ... ``seed``
+    is that of the first episode; all lie below those of the held-out episodes. ``out`` is the id of the data set;
+    ``None`` for ``multispin/TASK/NAME-v0``. Minari keeps it in ``MINARI_DATASETS_PATH``, or else in
+    ``~/.minari/datasets``. ``begin`` is called with the name of what plays next.
 
-    Returns
-    -------
-    minari.MinariDataset
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an id that is bad or taken, a bad seed, what can't decide there, or a controller whose decisions the actions
-        of the task can't express.
-    OSError
-        For a data set that can't be written, as on a full disk.
-    ImportError
-        Without the extra ``offline``.
+    Returns a ``minari.MinariDataset``. ``ValueError`` or ``TypeError`` for an id that is bad or taken, a bad seed, what
+    can't decide there, or a controller whose decisions the actions of the task can't express; ``OSError`` for a data
+    set that can't be written, as on a full disk; ``ImportError`` without the extra ``offline``.
 
     Examples
     --------
@@ -170,7 +148,6 @@ def record(
 
 
 def _minari() -> Any:
-    """Minari; ``ImportError`` names the extra where it, or what it stores files with, is missing."""
     try:
         for needed in ("h5py", "PIL"):  # Minari imports the last one, and does not ask for it
             import_module(needed)
@@ -181,7 +158,6 @@ def _minari() -> Any:
 
 
 def _free_path(dataset_id: str) -> Path:
-    """Return the folder of a new data set; ``ValueError`` for an id that is bad or taken."""
     try:
         import_module("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
     except (ValueError, TypeError):
@@ -200,7 +176,6 @@ def _check_room(folder: Path, episodes: Sequence[dict[str, Any]]) -> None:
 
 
 def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: int) -> Contender:
-    """Make what plays in the copies; random actions are other ones for each seed."""
     if by == RANDOM_ACTIONS:
         env.action_space.seed(seed)
         return lambda observation: env.action_space.sample()
@@ -212,6 +187,5 @@ def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: in
 
 
 def _mean_return(task: SuiteTask, by: Any, episodes: int, seed: int, begin: BeginPart) -> float:
-    """Mean return over the first episodes of a data set."""
     env = task.make_vec(episodes)
     return float(play_episodes(env, _contender(task, by, env, seed), seed, begin(name_of(by))).returns.mean())

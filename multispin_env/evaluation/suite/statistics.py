@@ -47,18 +47,10 @@ class Performance:
 
 @dataclass(frozen=True)
 class Score:
-    """What one policy reaches in one task, with 95 % intervals over the held-out cases.
+    """What one policy reaches in one task, with 95 % intervals over the held-out cases."""
 
-    Parameters
-    ----------
-    value
-        Mean of the metric.
-    score
-        0 for random actions and 1 for the reference; the cases are those that these played too.
-    """
-
-    value: Interval
-    score: Interval
+    value: Interval  # mean of the metric
+    score: Interval  # 0 for random actions and 1 for the reference, in the same cases
 
     @classmethod
     def of(cls, played: Performance) -> "Score":
@@ -67,7 +59,6 @@ class Score:
 
 
 def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
-    """Weights (resamples, size) of bootstrap samples."""
     weights: FloatArray = rng.multinomial(size, np.full(size, 1.0 / size), RESAMPLES) / size
     return weights
 
@@ -89,12 +80,10 @@ _Scores = Sequence[FloatArray]
 
 
 def _all_scores(performances: Sequence[Performance]) -> FloatArray:
-    """Normalised scores (runs,) of all tasks together."""
     return np.concatenate([performance.mean_scores for performance in performances])
 
 
 def _resampled_scores(performances: Sequence[Performance]) -> _Scores:
-    """Normalised scores (resamples, seeds) of each task: cases and seeds drawn anew."""
     rng, drawn = np.random.default_rng(BOOTSTRAP_SEED), []
     for performance in performances:
         scores = performance.scores(_weights_of(performance.size, rng))

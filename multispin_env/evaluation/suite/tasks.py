@@ -51,30 +51,6 @@ class RandomActions:
 class SuiteTask:
     """One task: where methods learn, where they are measured, and what the best is that is known.
 
-    Parameters
-    ----------
-    name
-        As ``"late"``.
-    hard
-        What is hard, in a line.
-    config
-        The environment to learn in.
-    rounds
-        Of an episode; ``None`` where the environment ends its episodes by itself.
-    metric
-        What is measured, one of `METRICS`.
-    budget
-        Environment steps of training, at most.
-    reference
-        Controller or plug-in whose value is a score of 1.
-    bound
-        What no policy exceeds on average: ``"reference"``, a controller that knows the truth, or ``"rate_bound"``;
-        ``None`` where nothing is known.
-    seed, size
-        Seed of the first held-out episode, and how many there are in each part.
-    held_out
-        Arguments that differ there from training, one table for each part.
-
     Examples
     --------
     >>> import multispin_env as ms
@@ -85,16 +61,17 @@ class SuiteTask:
     """
 
     name: str
-    hard: str
-    config: EnvConfig
-    rounds: int | None
-    metric: str
-    budget: int
-    reference: str
+    hard: str  # what is hard, in a line
+    config: EnvConfig  # environment to learn in
+    rounds: int | None  # of an episode; None where the environment ends its episodes by itself
+    metric: str  # one of `METRICS`
+    budget: int  # environment steps of training, at most
+    reference: str  # controller or plug-in whose value is a score of 1
+    # what no policy exceeds on average: "reference", a controller that knows the truth, or "rate_bound"
     bound: str | None
-    seed: int
-    size: int
-    held_out: tuple[Mapping[str, Any], ...]
+    seed: int  # of the first held-out episode
+    size: int  # held-out episodes of each part
+    held_out: tuple[Mapping[str, Any], ...]  # arguments that differ from training, of each part
 
     def __post_init__(self) -> None:
         check_label("hard", self.hard)
@@ -113,17 +90,7 @@ class SuiteTask:
     def make_vec(self, num_envs: int, seed: int | None = None) -> VectorEnv[Any, Any, Any]:
         """Make copies of the environment to learn in, the i-th of which is seeded with ``seed`` + i if there is one.
 
-        Parameters
-        ----------
-        num_envs
-            How many.
-        seed
-            Of the first one, below that of the held-out episodes.
-
-        Raises
-        ------
-        ValueError
-            For a seed that could be that of a held-out episode.
+        ``ValueError`` for a seed that could be that of a held-out episode.
         """
         env = self.config.make_vec(num_envs, **self._options)
         if seed is not None:
@@ -156,24 +123,9 @@ class SuiteTask:
         return as_contender(contender, cases.env())
 
     def score(self, contender: Any) -> Score:
-        """Play the held-out episodes and compare with what was frozen.
+        """Play the held-out episodes of a contender, as of `values`, and compare with what was frozen.
 
-        Parameters
-        ----------
-        contender
-            What `multispin_env.compare` takes: a name, a controller, a model with ``predict``, a policy, or a function
-            from the observations of n copies to actions (n, K, columns); or ``"random-actions"``.
-
-        Returns
-        -------
-        Score
-            ``value``, the mean of the metric, and ``score``, 0 for random actions and 1 for the reference, each with
-            its 95 % interval.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For what can't decide there.
+        Errors are those of `multispin_env.compare`.
 
         Examples
         --------
@@ -198,7 +150,6 @@ CHOSEN = ("reference", "patience", "plan_quantile", "history")
 
 
 def _read_by(contender: Any, part: Episodes) -> Episodes:
-    """Return the same episodes as a policy reads them, with the arguments that are its own choice."""
     if not isinstance(contender, Policy):
         return part
     own, part_arguments = contender.config.arguments, part.config.arguments

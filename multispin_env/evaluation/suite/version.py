@@ -20,7 +20,6 @@ _OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")
 """Fields of a task that its configuration of the environment takes."""
 
 _FIELDS = (*_OF_CONFIG, *(entry.name for entry in fields(SuiteTask) if entry.name not in ("name", "config")))
-"""Fields of a task in the file."""
 
 
 def read_tasks(text: str) -> dict[str, SuiteTask]:
@@ -53,7 +52,6 @@ def _task(name: str, table: Any) -> SuiteTask:
 
 
 def _with_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with ``None`` for `_NONE`, in tables of the table too."""
     return {
         name: _with_none(value) if isinstance(value, dict) else None if value == _NONE else value
         for name, value in table.items()
@@ -79,16 +77,6 @@ def tasks() -> tuple[SuiteTask, ...]:
 
 def task(name: str) -> SuiteTask:
     """Return a task of the suite; ``ValueError`` for an unknown name suggests the nearest.
-
-    Parameters
-    ----------
-    name
-        As ``"late"``.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name.
 
     Examples
     --------

@@ -198,14 +198,14 @@ def test_a_flat_network_is_exported_as_its_library_plays_it():
     ],
 )
 def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
-    found = Cell(name, task, 0, steps).play().content
+    found, _ = Cell(name, task, 0, steps).play()
     assert 0.5 * steps < found["steps"] <= steps
     assert len(found["values"]) == 3
 
 
 def test_a_method_that_ends_early_has_a_whole_curve():
     """After that it is what it was at the end."""
-    found = Cell(SHORT.replace("short", "brief"), "fair", 0, 5000).play().content
+    found, _ = Cell(SHORT.replace("short", "brief"), "fair", 0, 5000).play()
     _, second, last = map(np.array, found["values"])
     assert found["steps"] == 64
     np.testing.assert_allclose(second, last, rtol=1e-3)

@@ -19,24 +19,9 @@ _SIZES = (1.0, 0.1)
 def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
     """SHA-256 of the spaces of an environment, and of what random actions see, gain and are told in it.
 
-    Numbers count to six digits, since processors and libraries differ in the last bits of exponentials and logarithms.
-    They count times π: tokens expected at rates like 0.965 would lie exactly between two numbers of six digits.
-
-    Parameters
-    ----------
-    env
-        Copies of an environment of this package.
-    seed
-        Of the first copy.
-
-    Examples
-    --------
-    >>> import gymnasium as gym
-    >>> from multispin_env.evaluation.hashes import steps_hash
-    >>> def made(**arguments):
-    ...     return gym.make_vec("MultiSpin/Fair-v0", 2, "vector_entry_point", num_users=3, **arguments)
-    >>> steps_hash(made(), 0) == steps_hash(made(), 0), steps_hash(made(), 0) == steps_hash(made(window=33.0), 0)
-    (True, False)
+    The first of its copies has this seed. Numbers count to six digits, since processors and libraries differ in the
+    last bits of exponentials and logarithms. They count times π: tokens expected at rates like 0.965 would lie exactly
+    between two numbers of six digits.
     """
     sha256 = hashlib.sha256()
 
@@ -58,7 +43,6 @@ def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
 
 
 def _ends(name: str, space: spaces.Space[Any]) -> dict[str, NDArray[Any]]:
-    """Ends of the boxes that a space is made of, by name and type of number."""
     if isinstance(space, spaces.Dict):
         return {key: end for entry, own in space.items() for key, end in _ends(f"{name}.{entry}", own).items()}
     assert isinstance(space, spaces.Box)
