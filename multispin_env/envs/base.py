@@ -350,13 +350,6 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
 
 
-def vector_of(single: type[MultiSpinEnv]) -> type[MultiSpinVectorEnv]:
-    """Make the class of the native vector of an environment, for the module of its single environment."""
-    about = f"Native vector of `{single.__name__}`; `MultiSpinVectorEnv` explains its arguments."
-    fields = {"env_id": single.env_id, "__doc__": about, "__module__": single.__module__}  # so that it can be pickled
-    return type(f"{single.__name__.removesuffix('Env')}VectorEnv", (MultiSpinVectorEnv,), fields)
-
-
 class CustomVectorEnv(MultiSpinVectorEnv):
     """Vector environment of an id that `register_environment` added; its ``variant`` says what it is."""
 

@@ -9,8 +9,10 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import UNITS, check_name, check_real, shown
-from multispin_env.envs.base import MultiSpinEnv, vector_of
-from multispin_env.envs.continuous.encodings import ContinuousCodec
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.continuous.encodings import (
+    ContinuousCodec,
+)
 from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
 from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
@@ -153,7 +155,10 @@ class ServingEnv(MultiSpinEnv):
     env_id = "MultiSpin/Serving-v0"
 
 
-ServingVectorEnv = vector_of(ServingEnv)
+class ServingVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `ServingEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = ServingEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)

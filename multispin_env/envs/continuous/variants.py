@@ -12,7 +12,7 @@ from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
-from multispin_env.envs.base import MultiSpinEnv, vector_of
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
@@ -326,7 +326,10 @@ class ContinuousEnv(MultiSpinEnv):
     env_id = "MultiSpin/Continuous-v0"
 
 
-ContinuousVectorEnv = vector_of(ContinuousEnv)
+class ContinuousVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `ContinuousEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = ContinuousEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)

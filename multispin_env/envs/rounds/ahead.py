@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from multispin_env.checks import check_real
 from multispin_env.controllers.rounds.ahead import most_rounds
-from multispin_env.envs.base import MultiSpinEnv, vector_of
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
 from multispin_env.envs.rounds.variants import RoundsVariant
@@ -109,7 +109,10 @@ class DraftAheadEnv(MultiSpinEnv):
     env_id = "MultiSpin/DraftAhead-v0"
 
 
-DraftAheadVectorEnv = vector_of(DraftAheadEnv)
+class DraftAheadVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `DraftAheadEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = DraftAheadEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)

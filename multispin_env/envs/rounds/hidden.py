@@ -11,7 +11,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.base import Assumptions
-from multispin_env.envs.base import MultiSpinEnv, vector_of
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.envs.variant import Learning
 from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
@@ -80,7 +80,10 @@ class DelayedChannelEnv(MultiSpinEnv):
     env_id = "MultiSpin/DelayedChannel-v0"
 
 
-DelayedChannelVectorEnv = vector_of(DelayedChannelEnv)
+class DelayedChannelVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `DelayedChannelEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = DelayedChannelEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +226,10 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
     env_id = "MultiSpin/HiddenAcceptance-v0"
 
 
-HiddenAcceptanceVectorEnv = vector_of(HiddenAcceptanceEnv)
+class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `HiddenAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = HiddenAcceptanceEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +310,10 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     env_id = "MultiSpin/RecordedAcceptance-v0"
 
 
-RecordedAcceptanceVectorEnv = vector_of(RecordedAcceptanceEnv)
+class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `RecordedAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = RecordedAcceptanceEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import Assumptions
-from multispin_env.envs.base import MultiSpinEnv, vector_of
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
@@ -173,7 +173,10 @@ class HeterogeneousEnv(MultiSpinEnv):
     env_id = "MultiSpin/Heterogeneous-v0"
 
 
-HeterogeneousVectorEnv = vector_of(HeterogeneousEnv)
+class HeterogeneousVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `HeterogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = HeterogeneousEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +218,10 @@ class HomogeneousEnv(MultiSpinEnv):
     env_id = "MultiSpin/Homogeneous-v0"
 
 
-HomogeneousVectorEnv = vector_of(HomogeneousEnv)
+class HomogeneousVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `HomogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = HomogeneousEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +286,10 @@ class FairEnv(MultiSpinEnv):
     env_id = "MultiSpin/Fair-v0"
 
 
-FairVectorEnv = vector_of(FairEnv)
+class FairVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `FairEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = FairEnv.env_id
 
 
 @dataclass(frozen=True, kw_only=True)
