@@ -78,6 +78,11 @@ class Controller(ABC, Generic[State, Chosen]):
 
     Derive from `RoundsController` or from `ContinuousController`; add options as dataclass fields and implement
     `decide`.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     scenario: Scenario
@@ -125,6 +130,11 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     """Base of the controllers without the barrier: decides whenever a verification ends, until the next one ends.
 
     It is a function of the state alone, which also has what must be remembered, such as the batch a draft aims at.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     @override
@@ -148,6 +158,11 @@ class RoundsController(Controller[SystemState, Decision]):
     Every batch then has the lengths and the shares of the uplink of one round, and what it gains and takes is what
     `expected_outcome` says. Devices without a request count for nothing there and get next to no bandwidth, but the
     time of the pass is still that of all.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     discipline: ClassVar[str] = "reserved"
@@ -216,6 +231,8 @@ class Modifier(ContinuousController):
 
     Parameters
     ----------
+    scenario
+        The system that it decides for.
     base
         The other one.
     """

@@ -45,6 +45,11 @@ class RequestTrace:
     output
         Tokens of the answers (n,), ≥ 1.
 
+    Attributes
+    ----------
+    digest
+        SHA-256 of all numbers, by which traces are equal.
+
     Examples
     --------
     >>> import multispin_env as ms
@@ -56,7 +61,7 @@ class RequestTrace:
     arrived_at: FloatArray = field(compare=False, repr=False)
     prompt: IntArray = field(compare=False, repr=False)
     output: IntArray = field(compare=False, repr=False)
-    digest: str = field(init=False)  # SHA-256 of all numbers
+    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         arrived_at, prompt, output = (_numbers(name, getattr(self, name)) for name in _COLUMNS)

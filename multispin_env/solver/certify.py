@@ -19,6 +19,10 @@ class CertifiedDecision(Decision):
 
     Parameters
     ----------
+    draft_length
+        Tokens L_k to draft, (..., K).
+    bandwidth
+        Uplink bandwidth B_k, Σ B_k ≤ B, (..., K) Hz.
     value
         Goodput Σ ω_k E[N_k] / T_e2e of this decision, (...) tokens/s; 0 if it is late for a device.
     bound

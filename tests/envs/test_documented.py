@@ -230,7 +230,6 @@ def named_parts(kind):
     return {name for name in parts if not name.startswith("_")} | {name for name in dir(kind) if name.isupper()}
 
 
-@pytest.mark.slow
 def test_help_explains_every_field():
     unexplained = {}
     for kind in filter(named_parts, seen_by_users()):

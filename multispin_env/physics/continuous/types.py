@@ -14,10 +14,20 @@ from multispin_env.physics.types import Batched, Observed, SystemState, fill_hea
 class Phase:
     """What a device does at the end of a verification.
 
-    It starts a draft now (``FREE``), drafts, uploads its draft, its draft waits at the server (``READY``), or it has no
-    request (``IDLE``, never where requests are endless).
-
     Plain numbers: NumPy asks an ``Enum`` for attributes that it lacks, and drops a Ctrl-C that comes meanwhile.
+
+    Attributes
+    ----------
+    FREE
+        It starts a draft now.
+    DRAFTING
+        It drafts.
+    UPLOADING
+        It uploads its draft.
+    READY
+        Its draft waits at the server.
+    IDLE
+        It has no request; where requests are endless, no device is ever idle.
     """
 
     FREE = 0
@@ -28,7 +38,17 @@ class Phase:
 
 
 class Join:
-    """What the next batch does: leave the draft for a later one, take it if it is there, or wait for it."""
+    """What the next batch does with a device.
+
+    Attributes
+    ----------
+    LEAVE
+        It leaves the draft for a later batch.
+    TAKE
+        It takes the draft if it is there.
+    WAIT
+        It waits for the draft.
+    """
 
     LEAVE = 0
     TAKE = 1
