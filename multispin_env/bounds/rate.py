@@ -1,6 +1,6 @@
 """Bound in tokens/s on every policy without the barrier, and what its time is worth (ours; docs/evidence/bound.md).
 
-`rate_bound` solves the program of `bound_program`. Here are what it adds for some systems: a fading channel as a few
+`rate_bound` solves the program of `rate_program`. Here are what it adds for some systems: a fading channel as a few
 states that no policy finds worse, rows for a server whose passes take longer for every token, rows for devices that
 draft ahead, and, for a tight bound in static channels, rows about the batches that a device sits out.
 """

@@ -12,7 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-from multispin_env.checks import check_bool, check_keywords, check_name, shown
+from multispin_env.checks import check_bool, check_instance, check_keywords, check_name, shown
 from multispin_env.controllers.base import Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -68,6 +68,9 @@ class EnvConfig:
     optimum: bool = False
 
     def __post_init__(self) -> None:
+        check_name("env", self.env_id, ENVIRONMENTS.names())
+        check_instance("scenario", self.scenario, Scenario)
+        check_instance("variant", self.variant, ENVIRONMENTS.load(self.env_id), f"arguments of {self.env_id}")
         if self.reward is None:
             object.__setattr__(self, "reward", self.variant.learning.rewards[0])
         check_name("action", self.action, self.variant.family.encodings.names())
@@ -139,8 +142,8 @@ class EnvConfig:
         system = {name: value for name, value in changes.items() if name not in top and name not in own}
         if variant:
             chosen["variant"] = replace(chosen.get("variant", self.variant), **variant)
-        if system:
-            chosen["scenario"] = chosen.get("scenario", self.scenario).replace(**system)
+        if system or "scenario" in chosen:
+            chosen["scenario"] = Scenario.resolve(chosen.get("scenario", self.scenario)).replace(**system)
         return replace(self, **chosen)
 
     @property

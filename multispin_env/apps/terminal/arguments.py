@@ -185,6 +185,7 @@ class Command:
             description=self.description,
             epilog=f"examples:\n{lines}",
             formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # the beginning of a name may mean another option one day
         )
         self.add_options(parser)
         return parser
