@@ -341,15 +341,27 @@ def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: in
 def _climb(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
     best = _value(copy, queue, lengths) + _LEAST_GAIN
     _mark(queue, notes)
+    hope = _gain(copy, lengths) - _cheapest(copy, lengths)
     order, first, last, change = 0, 0, 0, 0
     for sign in (1, -1):
-        value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
-        if end > 0:
-            best, order, first, last, change = value, where, begin, end, sign
+        if sign > 0 or hope > best:  # else even the cheapest token costs more than the delay
+            value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
+            if end > 0:
+                best, order, first, last, change = value, where, begin, end, sign
     for device in notes.orders[order, first:last]:
         if _possible(copy, lengths[device] + change):
             lengths[device] += change
     return last > 0
+
+
+@njit()
+def _cheapest(copy: _Copy, lengths: IntArray) -> float:
+    """What a token less costs where it costs least, as long as it brings nothing."""
+    cheapest = np.inf
+    for device, now in enumerate(lengths):
+        if now > copy.least:
+            cheapest = min(cheapest, copy.gain[device, now] - copy.gain[device, now - 1])
+    return cheapest if cheapest > 0.0 else -np.inf
 
 
 @njit()
