@@ -46,6 +46,9 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     """As `equal_latency`, for drafting times L_k T_k, or less with head starts, and upload times c_k L_k (..., K) s."""
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
+    if len(drafting) == 1 and drafting.ndim == 2:
+        one = _solve_one(drafting[0], uploading[0])
+        return _EqualLatency(np.array([one.latency]), one.share[None])
     shape, users = drafting.shape, drafting.shape[-1]
     drafting, uploading = drafting.reshape(-1, users), uploading.reshape(-1, users)
     latency, share = np.empty(len(drafting)), np.empty(drafting.shape)

@@ -8,6 +8,7 @@ if and only if its shares at φ = E(L)/G − T_ver(L) sum to less than one. How 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ _ROUNDING = 1e-13  # Relative improvement that may be rounding
 
 
 class _Moves(NamedTuple):
+    """Effects of moves, arrays (m, n); a move that is not allowed wins −∞ tokens."""
+
     tokens: FloatArray  # ΔE
     share: FloatArray  # ΔS at φ
     slope: FloatArray  # ΔP at φ
@@ -64,7 +67,8 @@ def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
 
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
-    size = max(1, BLOCK // (2 * lengths.shape[-1] + _MOVERS * (_MOVERS - 1) // 2))
+    """The best move for each instance, and whether it improves; in blocks."""
+    size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
     if len(lengths) <= size:
         return _block_round(problem, lengths, phi)
     blocks = [slice(start, start + size) for start in range(0, len(lengths), size)]
@@ -86,7 +90,7 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
     movers = _largest(alone, min(_MOVERS, 2 * num_users))  # of least estimated loss, which are also tried in pairs
-    first, second = np.triu_indices(len(movers), 1)
+    first, second = _pairs(len(movers))
     columns = np.arange(len(lengths))
     chosen = _Moves(*(effect[movers, columns] for effect in singles))
     pair = _Moves(*(effect[first] + effect[second] for effect in chosen))
@@ -108,7 +112,14 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
     return _best_moves(candidates, row, np.where(better, gain[move, row], -np.inf), lengths)
 
 
+@lru_cache
+def _pairs(count: int) -> tuple[IntArray, IntArray]:
+    """The first and the second of all pairs of so many."""
+    return np.triu_indices(count, 1)
+
+
 def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
+    """The `_FINALISTS` moves (m, n) of each instance with the largest gains, of those above ``least`` (n,)."""
     hopeful: BoolArray = gain > least
     crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > _FINALISTS)
     if len(crowded):
@@ -120,6 +131,7 @@ def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
 def _best_moves(
     candidates: FloatArray, row: IntArray, gain: FloatArray, lengths: FloatArray
 ) -> tuple[FloatArray, BoolArray]:
+    """Lengths (n, K) with the candidate (j, K) of each row that gains most, if any gains; and which rows have one."""
     order = np.lexsort((-gain, row))
     order = order[gain[order] > -np.inf]
     moved, first = np.unique(row[order], return_index=True)
@@ -128,8 +140,13 @@ def _best_moves(
     return lengths, better
 
 
-def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., FloatArray]:
-    """How much longer a pass takes by single moves (m, n or 1), or by the given pairs of them, in s."""
+def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., FloatArray | float]:
+    """How much longer a pass takes by single moves (m, n or 1), or by the given pairs of them, in s.
+
+    By a flat law it takes no longer, and nothing is counted, which would take a tenth of the time of all moves.
+    """
+    if problem.flat:
+        return lambda *_: 0.0
     x = lengths.sum(-1)
     longer = line_time(problem.lines, x + np.arange(-2.0, 3.0)[:, None]) - line_time(problem.lines, x)
 
@@ -142,12 +159,14 @@ def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., Float
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:
+    """Positions (count, n) of the largest entries of each column (m, n), in any order."""
     if count == len(score):
         return np.broadcast_to(np.arange(count)[:, None], score.shape)
     return np.argpartition(-score.T, count - 1, -1)[:, :count].T
 
 
 def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_Moves, FloatArray]:
+    """Add a token to each user, then drop one of each: (2K, n); and P (n,)."""
     draft, token = problem.draft_time, problem.token_time
     gain = problem.gain(lengths)
     room = phi - lengths * draft
