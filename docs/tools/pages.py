@@ -48,7 +48,8 @@ def list_of_environments(pages: list[Page]) -> str:
 
 def _environment(env_id: str, stage: Path, animations: bool) -> Page:
     variant = ms.registry.ENVIRONMENTS.load(env_id)
-    summary, _, rest = inspect.getdoc(load_env_creator(gym.spec(env_id).entry_point)).partition("\n")
+    page = inspect.getdoc(load_env_creator(str(gym.spec(env_id).entry_point))) or ""
+    summary, _, rest = page.partition("\n")
     picture = ""
     if animations:
         name = f"{slug(env_id)}.gif"
