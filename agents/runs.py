@@ -25,7 +25,6 @@ from multispin_env.evaluation.policy import checksum
 from multispin_env.evaluation.statistics import TUNING_SEED
 from multispin_env.files import locked, make_folder, read_json, write_atomically
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
-from multispin_env.scenario import Scenario
 
 
 @dataclass
@@ -292,11 +291,7 @@ def command_of(folder: Path) -> str:
     env = config.env
     usual = usual_choice(env.env_id)
     given = {name: value for name, value in config.choice.items() if usual[name] != value}
-    preset = Scenario.preset(env.scenario.name).replace(**env.variant.scenario_defaults)
-    if env.scenario.server:
-        preset = preset.replace(server=env.scenario.server)
-    own = {name: getattr(env.scenario, name) for name in Scenario.field_names()}
-    others = {name: value for name, value in own.items() if value != getattr(preset, name)}
+    others = env.changed_fields
     given |= {name: others.pop(name) for name in ("num_users", "total_bandwidth") if name in others}
     if env.scenario.name != DEFAULT_SCENARIO:
         given["scenario"] = env.scenario.name

@@ -23,6 +23,7 @@ from multispin_env.field_files import is_file_name
 from multispin_env.files import beside
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 from multispin_env.scenario import Scenario
+from multispin_env.server import DRAFTING, LAW
 
 
 @dataclass(frozen=True)
@@ -161,14 +162,19 @@ class EnvConfig:
     def changes(self) -> dict[str, Any]:
         """Fields of the scenario, arguments and reward that are not the defaults, but for what headings say anyway."""
         scenario = self.scenario
-        others = [name for name in Scenario.field_names() if name not in ("num_users", "total_bandwidth", "server")]
-        changes: dict[str, Any] = {}
-        if scenario.name in SCENARIOS.names():
-            usual = Scenario.preset(scenario.name).replace(server=scenario.server, **self.variant.scenario_defaults)
-            pairs = ((name, getattr(scenario, name), getattr(usual, name)) for name in others)
-            changes = {name: value for name, value, default in pairs if value != default}
+        law = (*LAW, *DRAFTING) if scenario.verification_pieces and not scenario.server else ()  # "a server of its own"
+        said = ("num_users", "total_bandwidth", *law)
+        system = self.changed_fields if scenario.name in SCENARIOS.names() else {}
         reward = {} if self.reward == self.variant.learning.rewards[0] else {"reward": self.reward}
-        return {**changes, **self.chosen_arguments, **reward}
+        return {name: value for name, value in system.items() if name not in said} | self.chosen_arguments | reward
+
+    @property
+    def changed_fields(self) -> dict[str, Any]:
+        """Fields of the scenario that are not those of its preset with its server; ``ValueError`` if it has none."""
+        scenario = self.scenario
+        usual = Scenario.preset(scenario.name).replace(server=scenario.server, **self.variant.scenario_defaults)
+        pairs = ((name, getattr(scenario, name), getattr(usual, name)) for name in Scenario.field_names())
+        return {name: value for name, value, default in pairs if value != default}
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -178,13 +184,12 @@ class EnvConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON can hold it; files by the names of their copies beside it (`files`)."""
-        copies = {name: copy for name, copy in self._copies.items() if isinstance(self.arguments[name], str | PathLike)}
         return {
             "env": self.env_id,
             "scenario": self.scenario.to_dict(),
             "action": self.action,
             "reward": self.reward,
-            "arguments": {**self.arguments, **copies},
+            "arguments": {**self.arguments, **self._copies},
         }
 
     @classmethod
@@ -211,13 +216,14 @@ class EnvConfig:
 
     @property
     def _copies(self) -> dict[str, str]:
-        return _file_names(type(self.variant))
+        """Arguments that name files, each with the name of its copy."""
+        names = _file_names(type(self.variant))
+        return {name: copy for name, copy in names.items() if isinstance(self.arguments[name], str | PathLike)}
 
     @property
     def files(self) -> dict[str, Path]:
         """Files that arguments name, each by the name that its copy has beside a stored configuration."""
-        named = {copy: self.arguments[name] for name, copy in self._copies.items()}
-        return {copy: Path(value) for copy, value in named.items() if isinstance(value, str | PathLike)}
+        return {copy: Path(self.arguments[name]) for name, copy in self._copies.items()}
 
     def with_same_files(self, other: Self) -> Self:
         """Return the configuration with the paths of another where the same bytes are there."""

@@ -20,10 +20,10 @@ from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, 
 from multispin_env.evaluation.contenders import (
     Contender,
     Decide,
-    attributed,
     contenders_of,
     make_contender,
     native,
+    results_by_name,
 )
 from multispin_env.evaluation.episodes import (
     BeginPart,
@@ -99,10 +99,7 @@ class States:
 
     def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by goodput; details are about the share of the reference in each state."""
-        values = {}
-        for name, contender in contenders.items():
-            with attributed(name):
-                values[name] = self.values(contender, begin(name))
+        values = results_by_name(contenders, lambda name, contender: self.values(contender, begin(name)))
         check_name("reference", self.reference, values)
         shares = {name: own / values[self.reference] for name, own in values.items()}
         return compare_values(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
@@ -207,10 +204,7 @@ class Episodes:
 
     def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = unseen) -> list[Row]:
         """Compare by the metric; details are all that the statistics hold."""
-        played = {}
-        for name, contender in contenders.items():
-            with attributed(name):
-                played[name] = self.play(contender, begin(name))
+        played = results_by_name(contenders, lambda name, contender: self.play(contender, begin(name)))
         return compare_episodes(played, self.reference, self.metric)
 
     @property

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ Contender = _Named | Policy | _Agent
 Decide = Callable[[SystemState], Decision]
 """Decides for states (n, K), as controllers and policies do."""
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 SLOW = ("algorithm1",)
 """Minutes for a table; compared only by request."""
 
@@ -53,6 +56,15 @@ def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt) and pressed:
             raise
         raise ContenderError(f"{name}: {reason(error)}") from error
+
+
+def results_by_name(contenders: Mapping[str, T], result_of: Callable[[str, T], R]) -> dict[str, R]:
+    """Return the result of each contender, by name; an error of one is `attributed` to it."""
+    results = {}
+    for name, contender in contenders.items():
+        with attributed(name):
+            results[name] = result_of(name, contender)
+    return results
 
 
 def native(env: Any) -> MultiSpinVectorEnv:

@@ -16,7 +16,7 @@ from multispin_env.envs.observations import Observation
 from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
-from multispin_env.evaluation.contenders import Contender, attributed, make_contender, native
+from multispin_env.evaluation.contenders import Contender, attributed, make_contender, native, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
 from multispin_env.registry import CONTROLLERS, imported, is_outside
@@ -136,10 +136,7 @@ def compare(
     cases = Episodes(config, episodes, seed, steps)
     shown = chosen_metric(cases, metric)
     plays, reference = with_reference(cases, contenders, against)
-    ledgers = {}
-    for name, contender in plays.items():
-        with attributed(name):
-            ledgers[name] = cases.play(contender)
+    ledgers = results_by_name(plays, lambda _, contender: cases.play(contender))
     return compared(cases, ledgers, reference, shown)
 
 

@@ -42,3 +42,9 @@ def test_changes_go_to_the_scenario_or_to_the_arguments():
 def test_what_is_no_environment_is_refused(changes, words):
     with pytest.raises((ValueError, TypeError), match=words):
         ms.EnvConfig.of(SERVING, num_users=2).replace(**changes)
+
+
+def test_a_server_of_ones_own_is_said_once(tmp_path):
+    file = tmp_path / "mine.toml"
+    ms.registry.SERVERS.load("a100-8b").save(file)
+    assert ms.EnvConfig.of(SERVING, server=str(file), num_users=2, context=2048).changes == {"context": 2048}
