@@ -60,8 +60,8 @@ def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
         if shapes[0] == shapes[1]:
             scenarios.append(preset)
             if own.verification_pieces:
-                places = itertools.product(SERVERS.names(), PAYLOADS)
-                scenarios += [preset.replace(server=server, payload=payload) for server, payload in places]
+                positions = itertools.product(SERVERS.names(), PAYLOADS)
+                scenarios += [preset.replace(server=server, payload=payload) for server, payload in positions]
     return tuple(dict.fromkeys(scenarios))
 
 

@@ -202,16 +202,16 @@ def draw_report(report: Report, label: str, folder: Path) -> None:
 def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
     shown = report.rows[::-1]  # other systems come last in the table, so they are at the bottom, below a gap
     systems = sum(not bar.decides for bar in shown)
-    places = [index - (not bar.decides) for index, bar in enumerate(shown)]
+    positions = [index - (not bar.decides) for index, bar in enumerate(shown)]
     values = [bar.mean for bar in shown]
     errors = [[bar.mean - bar.low for bar in shown], [bar.high - bar.mean for bar in shown]]
     colours = [(AGENT if bar.name == label else _OTHERS) if bar.decides else _OF_SYSTEMS for bar in shown]
-    axes.barh(places, values, xerr=errors, color=colours, capsize=3)
-    axes.set_yticks(places, [bar.name for bar in shown])
+    axes.barh(positions, values, xerr=errors, color=colours, capsize=3)
+    axes.set_yticks(positions, [bar.name for bar in shown])
     if systems:
         axes.text(0.0, systems - 1, f" {OTHER_SYSTEMS}", va="center", color="#666666")
-    for place, bar in zip(places, shown, strict=True):
-        axes.text(max(bar.high, 0.0), place, f"  {bar.headline:.4f}", va="center", fontsize="small")
+    for position, bar in zip(positions, shown, strict=True):
+        axes.text(max(bar.high, 0.0), position, f"  {bar.headline:.4f}", va="center", fontsize="small")
     axes.set_xlim(1.12 * min(0.0, *(bar.low for bar in shown)), 1.12 * max(0.0, *(bar.high for bar in shown)))
     beside = "" if report.headline.axis == report.axis else f"; beside it the {report.headline.axis}"
     axes.set_xlabel(f"{report.axis}, mean and 95 % interval{beside}")

@@ -78,7 +78,7 @@ _OWN_ENCODINGS = {
 }
 """Action encodings that agents of ours are made for, where they are not ``lengths``."""
 
-_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "patience"}
+_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "timeout"}
 """Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
 
 _LSTM = "MlpLstmPolicy"

@@ -39,7 +39,7 @@ class Slowest(ms.RoundsVariant):
         names = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
         return replace(super().comparison, contenders=names, optimum=None, states=False)
 
-    def objective(self, scenario: ms.Scenario, num_copies: int) -> ms.Objective:
+    def objective(self, scenario: ms.Scenario, num_envs: int) -> ms.Objective:
         """The slowest user's rate."""
         return SlowestUser()
 

@@ -44,7 +44,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
         self.state_space = self._join.space
-        self.places = self._encode.places
+        self.positions = self._encode.positions
         self._seen: dict[str, DeviceArray] | None = None
 
     @override

@@ -21,7 +21,7 @@ FORM = "module:ATTRIBUTE"  # How the name of a part from outside this package is
 
 
 class Registry:
-    """Names of one ``kind`` of part, as errors call it ("controller"), each with the place it is loaded from.
+    """Names of one ``kind`` of part, as errors call it ("controller"), each with the position it is loaded from.
 
     ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are objects of it, or ``classes`` derived from
     it, or what makes objects of these (`made_class`); what has all the names of a protocol need not be derived.

@@ -273,7 +273,7 @@ class Scenario:
         """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the nearest.
 
         ``server`` names a profile of `SERVERS` or a file with one (`Server.load`), whose law of verification takes the
-        place of the present one; fields of the law that are given beside it count more. A law that is not that of a
+        position of the present one; fields of the law that are given beside it count more. A law that is not that of a
         profile of `SERVERS` has no name.
         """
         check_keywords("Scenario", overrides, self.field_names())

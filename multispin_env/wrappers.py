@@ -40,7 +40,7 @@ class UserRows:
         self._rows = rows
         sizes = {key: box.shape[0] // (1 if key == SHARED else rows) for key, box in space.items()}  # type: ignore[index]
         ends = np.cumsum(list(sizes.values())).tolist()
-        self.places = {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
+        self.positions = {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
         """Where each entry is in a row."""
         self._numbers = ends[-1]
         low, high = (self({key: getattr(box, end) for key, box in space.items()})[0] for end in ("low", "high"))
@@ -49,12 +49,12 @@ class UserRows:
     def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
         """Rows (..., rows, numbers) of entries (..., size)."""
         if self._rows == 1:  # faster
-            return np.concatenate([observation[key] for key in self.places], -1)[..., None, :]
+            return np.concatenate([observation[key] for key in self.positions], -1)[..., None, :]
         batch = observation[SHARED].shape[:-1]
         rows = np.empty((*batch, self._rows, self._numbers), np.float32)
-        for key, place in self.places.items():
+        for key, position in self.positions.items():
             entry = observation[key]
-            rows[..., place] = entry[..., None, :] if key == SHARED else entry.reshape(*batch, self._rows, -1)
+            rows[..., position] = entry[..., None, :] if key == SHARED else entry.reshape(*batch, self._rows, -1)
         return rows
 
 
@@ -121,7 +121,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.state_space = self._join.space
-        self.places = self._encode.places
+        self.positions = self._encode.positions
         """Where each entry is in an observation."""
         self._seen: ArraysByEntry | None = None
 
@@ -194,16 +194,18 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> Array
     Returns
     -------
     ArrayVector
-        Observations (n, numbers), the entries one behind the other in the order of their space; ``places`` says where
-        each of them is. Actions (n, K · columns), one user behind the other. ``final_obs`` of the infos are arrays too.
+        Observations (n, numbers), the entries concatenated in the order of their space; ``positions`` holds their
+        slices. Actions (n, K · columns), user after user. ``final_obs`` of the infos are arrays too.
 
     Examples
     --------
     >>> import gymnasium as gym, multispin_env
     >>> from multispin_env.wrappers import flat_vector
     >>> envs = flat_vector(gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=3, num_users=4), scale=0.08)
-    >>> envs.reset(seed=0)[0].shape, envs.action_space.shape, float(envs.action_space.high.max()), envs.places["shared"]
-    ((3, 15), (3, 8), 12.5, slice(12, 15, None))
+    >>> envs.reset(seed=0)[0].shape, envs.action_space.shape, float(envs.action_space.high.max())
+    ((3, 15), (3, 8), 12.5)
+    >>> envs.positions["shared"]
+    slice(12, 15, None)
     """
     return ArrayVector(envs, 1, scale)
 
@@ -225,7 +227,7 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     -------
     ArrayVector
         n · K copies, device k of copy i at i · K + k. Observations (n · K, numbers): its own numbers of each entry and
-        what is shared; ``places`` says where. Actions (n · K, columns), rewards (n · K,). ``state()`` is what all
+        what is shared; ``positions`` says where. Actions (n · K, columns), rewards (n · K,). ``state()`` is what all
         devices of a copy see together, (n, numbers).
 
     Examples

@@ -142,7 +142,7 @@ class Doubled(RoundsVariant):
 
     factor: float = 2.0
 
-    def objective(self, scenario, num_copies):
+    def objective(self, scenario, num_envs):
         factor = self.factor
 
         class Twice(Goodput):
@@ -356,18 +356,18 @@ ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/.]+)` +\| `(\w+)` +\|")
 
 
 def edits():
-    """Table of `docs/reference/parts.md`: kind of part, its place, table of its line."""
+    """Table of `docs/reference/parts.md`: kind of part, its position, table of its line."""
     return ROW.findall((ROOT / "docs" / "reference" / "parts.md").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", dict.fromkeys(row[2] for row in edits()))
 def test_a_part_is_where_the_page_says(name):
-    places = tuple(place for _, place, table in edits() if table == name)
+    positions = tuple(position for _, position, table in edits() if table == name)
     for target in (TABLES[name].target(part) for part in TABLES[name].names()):
         if isinstance(target, str):  # not one from outside
             module, _, *file = target.split(":")
             path = f"multispin_env/data/{file[0]}" if file else f"{module.replace('.', '/')}.py"
-            assert path.startswith(places)
+            assert path.startswith(positions)
 
 
 def test_every_kind_of_part_has_its_edits_and_one_from_outside():

@@ -192,8 +192,8 @@ def test_a_scenario_file_names_a_server_file_beside_it(tmp_path):
     file = tmp_path / "scenario.toml"
     file.write_text('preset = "llama2"\nserver = "mine.toml"\n', encoding="utf-8")
     assert ms.Scenario.load(file) == ms.Scenario.preset("llama2", server=str(tmp_path / "mine.toml"))
-    for place, name in (("inside", "../mine.toml"), ("inside", str(tmp_path / "mine.toml")), (".", "none.toml")):
-        file = tmp_path / place / "other.toml"
+    for position, name in (("inside", "../mine.toml"), ("inside", str(tmp_path / "mine.toml")), (".", "none.toml")):
+        file = tmp_path / position / "other.toml"
         file.write_text(f'preset = "llama2"\nserver = "{name}"\n', encoding="utf-8")
         with pytest.raises(ValueError, match=r"line 2: server: expected a profile's name, or a file beside the"):
             ms.Scenario.load(file)

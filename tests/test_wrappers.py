@@ -101,7 +101,7 @@ def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
     for _ in range(2):
         assert envs.observation_space.contains(seen)
         assert (envs.state() == np.concatenate(list(observation.values()), -1)).all()
-        assert all((seen[5, envs.places[key]] == own(observation, key, 1, 1)).all() for key in observation)
+        assert all((seen[5, envs.positions[key]] == own(observation, key, 1, 1)).all() for key in observation)
         played = actions(rng, envs.action_space)
         seen, reward, terminated, truncated, infos = envs.step(played)
         observation, other, *ends, told = twin.step(played.reshape(twin.action_space.shape))
@@ -114,7 +114,7 @@ def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
     assert truncated.all()
     if mode is AutoresetMode.SAME_STEP:
         last = told["final_obs"][1]
-        assert all((infos["final_obs"][5][envs.places[key]] == own(last, key, 1)).all() for key in last)
+        assert all((infos["final_obs"][5][envs.positions[key]] == own(last, key, 1)).all() for key in last)
         assert (infos["final_info"][length].reshape(3, 4) == told["final_info"][length]).all()
     elif mode is AutoresetMode.DISABLED:
         fresh, _ = envs.reset(options={"reset_mask": truncated})

@@ -65,7 +65,7 @@ def best_plug_in(values: Mapping[str, FloatArray]) -> str:
 def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     """Write the three files of a run and its card; returns their folder.
 
-    ``ValueError`` if the commit is no hash, the run can't be read, or its environment has no place for a pretrained
+    ``ValueError`` if the commit is no hash, the run can't be read, or its environment has no position for a pretrained
     agent.
     """
     if not _COMMIT.fullmatch(commit):

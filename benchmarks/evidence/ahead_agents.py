@@ -121,7 +121,7 @@ def run(options: Namespace) -> None:
     named = {f"ppo-{discount:g}": Discounted(discount=discount) for discount in DISCOUNTS}
     for name, agent in named.items():
         AGENTS.register(name, agent)
-    rows = (row(*place, options.devices, options.instances, options.timesteps) for place in PLACES)
+    rows = (row(*position, options.devices, options.instances, options.timesteps) for position in PLACES)
     try:
         show(f"{options.devices} devices: parts of the optimum, mean and lowest", rows)
     finally:

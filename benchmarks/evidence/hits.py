@@ -1,7 +1,7 @@
 """Hits of drafts along a record, over what independent tokens of one rate say.
 
-For each task: the share of places from which L + 1 tokens in a row are accepted, as a hit of greedy guesses needs, over
-α^(L+1), α the share of accepted places. Windows overlap; intervals of 95 % are a bootstrap over texts.
+For each task: the share of positions from which L + 1 tokens in a row are accepted, as a greedy hit needs, over
+α^(L+1), α the share of accepted positions. Windows overlap; intervals of 95 % are a bootstrap over texts.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -30,21 +30,21 @@ def rows(records: Records) -> Iterator[Row]:
             reached = [np.add.reduceat(runs >= size, records.start)[texts] for size in (1, length + 1)]
             sums = np.stack([records.length[texts], *reached], -1).astype(np.float64)  # (texts, 3)
             low, high = np.quantile(_over(sums[drawn].sum(1), length), [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
-            places, ones, hits = sums.sum(0)
+            positions, ones, hits = sums.sum(0)
             yield {
                 "task": TASKS[index] if index < len(TASKS) else index,
                 "L": length,
-                "α": f"{ones / places:.3f}",
-                "hits": f"{hits / places:.3f}",
+                "α": f"{ones / positions:.3f}",
+                "hits": f"{hits / positions:.3f}",
                 "over α^(L+1)": f"{_over(sums.sum(0), length):.2f}",
                 "95 %": f"{low:.2f} to {high:.2f}",
             }
 
 
 def _over(sums: FloatArray, length: int) -> FloatArray:
-    """Share of hits over α^(L+1) of sums (..., 3): places, accepted ones, those with L + 1 accepted in a row."""
-    places, ones, hits = np.moveaxis(sums, -1, 0)
-    over: FloatArray = hits / places / (ones / places) ** (length + 1)
+    """Share of hits over α^(L+1) of sums (..., 3): positions, accepted ones, those with L + 1 accepted in a row."""
+    positions, ones, hits = np.moveaxis(sums, -1, 0)
+    over: FloatArray = hits / positions / (ones / positions) ** (length + 1)
     return over
 
 

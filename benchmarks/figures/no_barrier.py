@@ -145,16 +145,16 @@ _PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("ve
 
 def _barrier_bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
     """For each controller, what devices do, stacked, and how busy server and uplink are, as marks."""
-    places = np.arange(len(rows))
+    positions = np.arange(len(rows))
     left = np.zeros(len(rows))
     for phase, colour in _PHASES:
         widths = np.array([getattr(row, phase) for row in rows])
-        axes.barh(places, widths, left=left, color=colour, label=f"devices {phase}")
+        axes.barh(positions, widths, left=left, color=colour, label=f"devices {phase}")
         left += widths
     server, uplink = ([getattr(row, name) for row in rows] for name in ("server_busy", "uplink_busy"))
-    axes.plot(server, places, "k|", markersize=14, markeredgewidth=2.5, label="server busy")
-    axes.plot(uplink, places, color=SKY, linestyle="", marker="d", markeredgecolor="k", label="uplink busy")
-    axes.set_yticks(places, [row.controller for row in rows])
+    axes.plot(server, positions, "k|", markersize=14, markeredgewidth=2.5, label="server busy")
+    axes.plot(uplink, positions, color=SKY, linestyle="", marker="d", markeredgecolor="k", label="uplink busy")
+    axes.set_yticks(positions, [row.controller for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.02)
     axes.grid(False)

@@ -263,14 +263,16 @@ def _draw_capacity(rows: Sequence[_CapacityFigureRow], figure: Any) -> None:
 
 
 def _capacity_bars(axes: Any, rows: Sequence[_CapacityFigureRow]) -> None:
-    places, values = np.arange(len(rows)), np.array([row.capacity for row in rows])
+    positions, values = np.arange(len(rows)), np.array([row.capacity for row in rows])
     ends = np.array([[row.low, row.high] for row in rows]).T
     errors = np.maximum(np.abs(ends - values), 0.0)
-    axes.barh(places, values, color=[_COLOURS[row.system] for row in rows], xerr=errors, ecolor="#606060", capsize=2.5)
-    for place, row in zip(places, rows, strict=True):
+    axes.barh(
+        positions, values, color=[_COLOURS[row.system] for row in rows], xerr=errors, ecolor="#606060", capsize=2.5
+    )
+    for position, row in zip(positions, rows, strict=True):
         text = f" {row.capacity:.0f}{' or more' if row.more else ''}"
-        axes.text(max(row.high, row.capacity), place, text, va="center")
-    axes.set_yticks(places, [row.system for row in rows])
+        axes.text(max(row.high, row.capacity), position, text, va="center")
+    axes.set_yticks(positions, [row.system for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.2 * max(*(row.high for row in rows), 1.0))
     axes.set_title(f"{rows[0].preset}, {rows[0].server}: {FIRST:g} s + {1e3 * rows[0].per_token:g} ms a token")

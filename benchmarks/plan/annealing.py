@@ -134,7 +134,7 @@ def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> I
 
 
 def _swap(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """Two devices change places."""
+    """Two devices change positions."""
     copies = np.arange(len(table))
     one, other = (_integers(table.shape[2], len(table), rng) for _ in range(2))
     first, second = table[copies, :, one], table[copies, :, other]

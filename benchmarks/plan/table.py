@@ -132,8 +132,8 @@ def _later_work(
     time = np.minimum(np.take_along_axis(release, order, -1), end[:, None])
     begun = np.take_along_axis(release, order, -1) <= end[:, None]
     work = np.take_along_axis(air, order, -1) * begun
-    place = np.take_along_axis(ahead, order, -1)
-    counted = work.T[..., None] * (place.T[..., None] <= np.arange(batches))
+    position = np.take_along_axis(ahead, order, -1)
+    counted = work.T[..., None] * (position.T[..., None] <= np.arange(batches))
     begins = np.ascontiguousarray(time.T)[..., None]
     done = np.cumsum(waiting, -1)
     for j in range(len(counted)):

@@ -74,10 +74,10 @@ class Tetris(ContinuousController):
 
 def _survival(state: ContinuousState, low: int, high: int) -> FloatArray:
     """Probability (n, K, high − low) that tokens low + 1..high of a draft are accepted; 0 where nobody wants them."""
-    places = np.arange(low + 1, high + 1)
-    alive = state.acceptance_rate[..., None] ** places
+    positions = np.arange(low + 1, high + 1)
+    alive = state.acceptance_rate[..., None] ** positions
     wanted = np.where(state.demand.wanted > 0, state.demand.wanted, high + 1)
-    return np.where(places < wanted[..., None], alive, 0.0)
+    return np.where(positions < wanted[..., None], alive, 0.0)
 
 
 def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
@@ -86,16 +86,16 @@ def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> Int
     Survival (n, K, J) does not rise from token to token; tokens of none are never taken. The devices that are
     ``counted`` (n, K) share the budget; others get what is as likely to survive as the last token taken.
     """
-    copies, users, places = alive.shape
-    if not places:
+    copies, users, positions = alive.shape
+    if not positions:
         return np.zeros((copies, budgets.shape[1], users), dtype=np.int64)
     shared = np.where(counted[..., None], alive, -1.0).reshape(copies, -1)
     order = np.argsort(-shared, -1, kind="stable")  # of equals, the first device is served first
     rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(users * places), -1)
+    np.put_along_axis(rank, order, np.arange(users * positions), -1)
     last = np.take_along_axis(np.take_along_axis(shared, order, -1), np.maximum(budgets - 1, 0), -1)
     least = np.where(budgets > 0, last, np.inf)[..., None, None]
-    inside = rank.reshape(copies, 1, users, places) < budgets[..., None, None]
+    inside = rank.reshape(copies, 1, users, positions) < budgets[..., None, None]
     taken = np.where(counted[:, None, :, None], inside, alive[:, None] >= least) & (alive[:, None] > 0.0)
     count: IntArray = taken.sum(-1)
     return count

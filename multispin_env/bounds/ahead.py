@@ -63,8 +63,8 @@ class AheadOptimum:
 
     def lengths(self, head_start: FloatArray) -> IntArray:
         """Lengths (..., K) of the policy for head starts (..., K) in tokens, each moved to the nearest of the grid."""
-        places = np.rint(head_start / self.head_start[1]).astype(np.int64)
-        lengths: IntArray = self.draft_length[tuple(np.moveaxis(places, -1, 0))]
+        positions = np.rint(head_start / self.head_start[1]).astype(np.int64)
+        lengths: IntArray = self.draft_length[tuple(np.moveaxis(positions, -1, 0))]
         return lengths
 
 

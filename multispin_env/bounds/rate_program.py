@@ -262,14 +262,14 @@ def add_times(rates: Rates) -> None:
 def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
     """Rows 5 of one set (K,) of devices: whoever uploads first for a batch waits for the others. Returns its row."""
     program, size = rates.program, int(member.sum())
-    places, knots = system.sizes[:size], _knots(system)
+    positions, knots = system.sizes[:size], _knots(system)
     together = program.rows(at_most=float(size))
-    place, knot = program.rows(size), program.rows(len(knots))
-    seconds = knots[:, None] * places
+    position, knot = program.rows(size), program.rows(len(knots))
+    seconds = knots[:, None] * positions
     most = 2.0 / (system.shortest_pass[0] + seconds / size)  # each is ≤ half of it by its batches and by row `together`
     uploads = program.variables(len(knots), size, most=most, group=np.arange(size))
-    program.put(place, uploads, 1.0)
-    program.put(place[:, None], rates.batches, np.where(system.sizes >= places[:, None], -1.0, 0.0))
+    program.put(position, uploads, 1.0)
+    program.put(position[:, None], rates.batches, np.where(system.sizes >= positions[:, None], -1.0, 0.0))
     program.put(knot[:, None], uploads, -1.0)
     program.put(together, uploads, seconds)
     cycles = rates.cycles[member]
@@ -283,7 +283,7 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
 
 
 def _knots(system: System) -> FloatArray:
-    """Upload times between which a place in a batch is shared; a longer upload counts as the last, which is valid."""
+    """Upload times between which a batch position is interpolated; a longer upload counts as the last (valid)."""
     longest = 2.0 * (system.shortest_pass[-1] + system.drafting.max())
     last = min(float(system.air.max()), longest)
     return np.concatenate([[0.0], last * np.logspace(-3.0, 0.0, 47)])

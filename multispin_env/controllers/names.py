@@ -145,7 +145,7 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
         ``(scenario, **options)``; then `MODIFIERS` that change what it decides without the barrier, then
         `ESTIMATORS` of what is hidden, joined by ``+``, at most one estimator for each part: ``"optimal"``,
         ``"greedy+deadlines"``, ``"optimal+filter"``, ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` in the
-        place of estimators says that it knows the truth, as it does without.
+        position of estimators says that it knows the truth, as it does without.
     scenario
         The system that it controls.
     assumptions

@@ -284,9 +284,9 @@ class EnvConfig:
             raise ValueError(f"controller: expected one of rounds, of {list(controller_names('rounds'))}, got {name!r}")
         return made
 
-    def engine(self, num_copies: int) -> Engine[Any, Any]:
+    def engine(self, num_envs: int) -> Engine[Any, Any]:
         """Make the engine of n copies of the environment."""
-        return self.variant.engine(self, num_copies)
+        return self.variant.engine(self, num_envs)
 
 
 def _file_names(variant: type[Variant]) -> dict[str, str]:

@@ -117,8 +117,8 @@ class Step:
 class Counts:
     """Tokens drafted and accepted, of n copies: in the last step, and since the present request began."""
 
-    def __init__(self, num_copies: int, num_users: int) -> None:
-        nothing = np.zeros((num_copies, num_users), dtype=np.int64)
+    def __init__(self, num_envs: int, num_users: int) -> None:
+        nothing = np.zeros((num_envs, num_users), dtype=np.int64)
         names = ("drafted", "accepted", "age", "hits", "misses")
         self.fields: dict[str, IntArray] = dict.fromkeys(names, nothing)
         """Fields of `Observed`, arrays (n, K), replaced by every step."""
@@ -155,13 +155,13 @@ class Engine(ABC, Generic[State, Chosen]):
         actions: ActionCodec[State, Chosen],
         observations: ObservationCodec,
         objective: Objective,
-        num_copies: int,
+        num_envs: int,
     ) -> None:
         self.scenario = actions.scenario
         self.actions: ActionCodec[State, Chosen] = actions
         self.observations = observations
         self.objective = objective
-        self._never = np.zeros(num_copies, dtype=bool)
+        self._never = np.zeros(num_envs, dtype=bool)
         self._entries = [(key, entry.field) for key, entry in observations.entries.items()]
         self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(observations.space, (None, None))
         """The field and the entry made of it, in the order of the space; ``shared`` is made of none."""

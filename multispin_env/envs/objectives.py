@@ -70,8 +70,8 @@ class ProportionalFairness(Objective):
 
     metric = "return"
 
-    def __init__(self, scenario: Scenario, window: float, num_copies: int) -> None:
-        self._initial = initial_throughput(scenario, num_copies)
+    def __init__(self, scenario: Scenario, window: float, num_envs: int) -> None:
+        self._initial = initial_throughput(scenario, num_envs)
         self.remembered_rounds = window
         self.throughput = self._initial  # (n, K) tokens/s
 

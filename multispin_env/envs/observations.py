@@ -194,7 +194,7 @@ SERVING_STATE = (*CONTINUOUS_STATE, "wanted", "answer", "prompt", "waited", "fir
 """The same where requests end."""
 
 COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
-"""Entries in the place of ``acceptance`` where that is hidden."""
+"""Entries in the position of ``acceptance`` where that is hidden."""
 
 
 def _pending(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
@@ -367,8 +367,8 @@ class ObservationCodec:
         constants, changing = self.constants, self.changing
         shared = np.empty((*state.draft_time.shape[:-1], len(constants) + len(changing)), dtype=np.float32)
         shared[..., : len(constants)] = constants
-        for place, number in enumerate(changing, start=len(constants)):
-            shared[..., place] = number(self, state)
+        for position, number in enumerate(changing, start=len(constants)):
+            shared[..., position] = number(self, state)
         return shared
 
     def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> _Seen:

@@ -133,7 +133,7 @@ class Variant(ABC):
         """How agents learn."""
 
     @abstractmethod
-    def engine(self, config: Any, num_copies: int) -> Engine[Any, Any]:
+    def engine(self, config: Any, num_envs: int) -> Engine[Any, Any]:
         """Engine of n copies of an `EnvConfig`; ``ValueError`` where the scenario does not allow it."""
 
     def with_uplink(self, discipline: str) -> "Variant":

@@ -30,9 +30,9 @@ from multispin_env.evaluation.episodes import (
     EpisodeStats,
     ReportProgress,
     make_episode_env,
+    no_progress,
     play_episodes,
     play_system,
-    unseen,
 )
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, TUNING_SEED, VALIDATION_SEED
@@ -97,7 +97,7 @@ class States:
             return goodput
         return self.play(contender, progress).goodput
 
-    def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = unseen) -> list[Row]:
+    def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = no_progress) -> list[Row]:
         """Compare by goodput; details are about the share of the reference in each state."""
         values = results_by_name(contenders, lambda name, contender: self.values(contender, begin(name)))
         check_name("reference", self.reference, values)
@@ -202,7 +202,7 @@ class Episodes:
         """The metric (n,) of a contender, or of the one of a name."""
         return METRICS[self.metric].values(self.play(contender, progress))
 
-    def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = unseen) -> list[Row]:
+    def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = no_progress) -> list[Row]:
         """Compare by the metric; details are all that the statistics hold."""
         played = results_by_name(contenders, lambda name, contender: self.play(contender, begin(name)))
         return compare_episodes(played, self.reference, self.metric)

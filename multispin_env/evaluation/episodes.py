@@ -110,7 +110,7 @@ BeginPart = Callable[[str], ReportProgress | None]
 """Called with the name of what plays next; returns what is to be told how far it is."""
 
 
-def unseen(name: str) -> None:
+def no_progress(name: str) -> None:
     """Begin a part that nobody watches."""
 
 

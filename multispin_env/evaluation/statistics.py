@@ -79,7 +79,7 @@ def block_intervals(
     """Statistics of sums over successive rounds, with 95 % intervals by the circular block bootstrap.
 
     Rounds of one request depend on each other. So whole blocks of successive rounds are drawn with replacement, each
-    place equally likely to begin one; the first round follows the last. Statistics of the same draw are paired. Few
+    position equally likely to begin one; the first round follows the last. Statistics of the same draw are paired. Few
     blocks differ less from each other than those of more rounds would: percentiles of m = n / block blocks are
     stretched by sqrt(m / (m − 1)) and by Student's t over the normal quantile.
 

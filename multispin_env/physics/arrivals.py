@@ -324,8 +324,8 @@ class _Replay:
     device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # their devices
 
     def __call__(self, rows: int) -> Arriving:
-        gap, place = self._give(rows)
-        return Arriving(gap, self.trace.prompt[place], self.trace.output[place])
+        gap, position = self._give(rows)
+        return Arriving(gap, self.trace.prompt[position], self.trace.output[position])
 
     def gaps(self, rows: int) -> FloatArray:
         return self._give(rows)[0]
@@ -338,10 +338,10 @@ class _Replay:
         left = np.ones(len(self.request), bool)
         left[given] = False
         self.request, self.device = self.request[left], self.device[left]
-        whole, place = np.divmod(request, len(self.trace.output))
-        times = np.concatenate([self.last[None], self._times(whole, place)])
+        whole, position = np.divmod(request, len(self.trace.output))
+        times = np.concatenate([self.last[None], self._times(whole, position)])
         self.last = times[-1]
-        return np.diff(times, axis=0), place
+        return np.diff(times, axis=0), position
 
     def _read(self, rows: int) -> IntArray:
         users = len(self.rate)
@@ -357,7 +357,7 @@ class _Replay:
             self.request = np.concatenate([self.request, np.arange(self.next, self.next + more)])
             self.next += more
 
-    def _times(self, whole: IntArray, place: IntArray) -> FloatArray:
+    def _times(self, whole: IntArray, position: IntArray) -> FloatArray:
         """Times on the clock of the episode in s; whole microseconds where nothing is stretched."""
-        recorded = whole * self.trace.period + (self.trace.arrived_at[place] - self.begin)
+        recorded = whole * self.trace.period + (self.trace.arrived_at[position] - self.begin)
         return recorded * (self.trace.rate / self.rate.sum())

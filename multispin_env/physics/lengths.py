@@ -121,8 +121,8 @@ class LogNormal(Lengths):
         # 1 + Σ_n P(X > n + ½) over n ≥ 1
         over = special.ndtr(np.log(median / (np.arange(1, SUMMED) + 0.5)) / sigma)
         # the rest of the sum is the integral of P(X > x) from here on, which is E[(X − x)⁺]
-        place = np.log(median / SUMMED) / sigma
-        beyond = median * np.exp(sigma**2 / 2.0) * special.ndtr(place + sigma) - SUMMED * special.ndtr(place)
+        position = np.log(median / SUMMED) / sigma
+        beyond = median * np.exp(sigma**2 / 2.0) * special.ndtr(position + sigma) - SUMMED * special.ndtr(position)
         return float(1.0 + over.sum() + beyond)
 
     @override
@@ -166,5 +166,5 @@ class TraceLengths(Lengths):
     @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
         record = self.record
-        place = (rng.random((rows, num_users)) * len(record.output)).astype(np.int64)
-        return record.prompt[place], record.output[place]
+        position = (rng.random((rows, num_users)) * len(record.output)).astype(np.int64)
+        return record.prompt[position], record.output[position]

@@ -49,7 +49,7 @@ def upload_time(
 
 
 class Channel(Protocol):
-    """Law of power gains; each has a file or a place here, and a line in `CHANNELS`.
+    """Law of power gains; each has a file or a position here, and a line in `CHANNELS`.
 
     Gains and their means are arrays (..., K). Fresh variables are (..., K), or (..., m, K) where a gain needs m.
     """

@@ -1,6 +1,6 @@
 """Rounds: how states are drawn, what a decision brings, and how fair it is.
 
-`price` is the one place where a decision is priced.
+`price` is the one position where a decision is priced.
 """
 
 from dataclasses import dataclass

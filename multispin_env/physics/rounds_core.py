@@ -25,9 +25,9 @@ from multispin_env.scenario import Scenario
 ALL = slice(None)
 
 
-def _streams(draw: Draw, num_copies: int, most_rows: int = MOST_ROWS) -> CopyStreams:
+def _streams(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> CopyStreams:
     numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
-    return CopyStreams(draw, num_copies, min(most_rows, rows_ahead(num_copies * max(numbers, 1))))
+    return CopyStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
 
 
 class RoundsCore:
@@ -40,24 +40,24 @@ class RoundsCore:
     drawn if ``sampled``; if ``drawn``, tokens are drawn although they are not priced.
     """
 
-    def __init__(self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, sampled: bool, drawn: bool) -> None:
+    def __init__(self, scenario: Scenario, dynamics: Dynamics, num_envs: int, *, sampled: bool, drawn: bool) -> None:
         dynamics.acceptance.prior(scenario)  # refuses a scenario that it can't serve
         self.scenario = scenario
         self.dynamics = dynamics
-        self.num_copies = num_copies
+        self.num_envs = num_envs
         self._sampled = sampled
         self._drawn = sampled or drawn
-        self._chains = np.zeros((num_copies, scenario.num_users))
+        self._chains = np.zeros((num_envs, scenario.num_users))
         self.chain_round = ChainRound(self._chains, self._chains, self._chains > 0.0)
         """Chains of the last round, all zeros where nobody drafts ahead."""
         num_users = scenario.num_users
         uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
-        self._devices = _streams(device_rows, num_copies, EPISODES)
-        self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_copies)
-        self._tokens = _streams(partial(user_exponentials, num_users=num_users), num_copies)
-        self._renewals = _streams(uniform_rows, num_copies)
-        ones, zeros = np.ones((num_copies, num_users)), np.zeros((num_copies, num_users), dtype=np.int64)
+        self._devices = _streams(device_rows, num_envs, EPISODES)
+        self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_envs)
+        self._tokens = _streams(partial(user_exponentials, num_users=num_users), num_envs)
+        self._renewals = _streams(uniform_rows, num_envs)
+        ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self.mean_gain = ones
         self.requests = Requests(zeros, ones, zeros, zeros)
         self._expectation: Callable[[IntArray], FloatArray] | None = None  # of these requests, once it was asked for
@@ -88,19 +88,19 @@ class RoundsCore:
         Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void. Returns the
         outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
         """
-        luck = self._read_luck(over) if self._drawn or self.scenario.draft_ahead else None
+        noise = self._read_noise(over) if self._drawn or self.scenario.draft_ahead else None
         drawn = None
-        if luck is not None and self._drawn:
-            drawn = self.dynamics.acceptance.sampled_tokens(self.requests, decision.draft_length, luck)
+        if noise is not None and self._drawn:
+            drawn = self.dynamics.acceptance.sampled_tokens(self.requests, decision.draft_length, noise)
         if drawn is None or not self._sampled:
             outcome = self.expected(decision)
         else:
             outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
-        if luck is not None and self.scenario.draft_ahead:
+        if noise is not None and self.scenario.draft_ahead:
             length, duration = decision.draft_length, outcome.round_latency[:, None]
             ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
-            hit = drawn_hits(hit_probability(self.scenario, length, self.requests.rate), luck)
+            hit = drawn_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
             self.chain_round = ChainRound(self._chains, ahead, hit)
         self._go_on(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:
@@ -125,13 +125,13 @@ class RoundsCore:
             self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
         return self._expectation(draft_length)
 
-    def _read_luck(self, over: BoolArray | None) -> FloatArray:
+    def _read_noise(self, over: BoolArray | None) -> FloatArray:
         if over is None:
             return self._tokens.read()
         playing = np.flatnonzero(~over)
-        luck = np.zeros((self.num_copies, self.scenario.num_users))
-        luck[playing] = self._tokens.read(playing)
-        return luck
+        noise = np.zeros((self.num_envs, self.scenario.num_users))
+        noise[playing] = self._tokens.read(playing)
+        return noise
 
     def _go_on(self, tokens: FloatArray, ended: IntArray | None) -> None:
         acceptance, channel = self.dynamics.acceptance, self.dynamics.channel

@@ -40,14 +40,14 @@ class CopyStreams:
     at once.
     """
 
-    def __init__(self, draw: Draw, num_copies: int, block: int, apart: bool = False) -> None:
+    def __init__(self, draw: Draw, num_envs: int, block: int, apart: bool = False) -> None:
         self._draw = draw
         self._block = block
         self._apart = apart
-        self._generators: list[np.random.Generator | None] = [None] * num_copies
-        sizes = (num_copies, block) if apart else (block, num_copies)
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        sizes = (num_envs, block) if apart else (block, num_envs)
         self._rows = np.empty((*sizes, 0))  # (*sizes, *shape) from the first draw on
-        self._next = np.full(num_copies, block, dtype=np.int64)  # row each copy reads next, unless it is common
+        self._next = np.full(num_envs, block, dtype=np.int64)  # row each copy reads next, unless it is common
         self._common: int | None = block  # row that all copies read next
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
@@ -70,12 +70,12 @@ class CopyStreams:
                 return common
         chosen = np.arange(len(self._next)) if copies is None else copies
         self._part()
-        place = self._next.take(chosen)
-        if (read := place == self._block).any():
+        position = self._next.take(chosen)
+        if (read := position == self._block).any():
             self._refill(chosen[read])
-            place[read] = 0
-        self._next[chosen] = place + 1
-        at = chosen * self._block + place if self._apart else place * len(self._next) + chosen
+            position[read] = 0
+        self._next[chosen] = position + 1
+        at = chosen * self._block + position if self._apart else position * len(self._next) + chosen
         as_they_lie = self._rows.reshape(self._block * len(self._next), *self._rows.shape[2:])
         rows: FloatArray = as_they_lie.take(at, 0)  # in half the time of two indices
         return rows

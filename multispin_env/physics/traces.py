@@ -194,11 +194,11 @@ def _csv_rows(text: io.StringIO) -> Iterator[list[float]]:
     for name in _COLUMNS:
         if header.count(name) != 1:
             raise ValueError(f"header: expected the columns {list(_COLUMNS)}, each once, got {shown(header)}")
-    places = [header.index(name) for name in _COLUMNS]
+    positions = [header.index(name) for name in _COLUMNS]
     for row, line in enumerate(lines, start=1):
         if row > MOST_NUMBERS:
             raise ValueError(f"rows: expected at most {MOST_NUMBERS}, got more")
-        yield [_cell(row, header[place], line[place] if place < len(line) else "") for place in places]
+        yield [_cell(row, header[position], line[position] if position < len(line) else "") for position in positions]
 
 
 def _cell(row: int, name: str, text: str) -> float:

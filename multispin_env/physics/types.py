@@ -41,10 +41,10 @@ class Batched:
 
     def changed(self, **values: Any) -> Self:
         """Return the same with other values of these fields: `dataclasses.replace`, without its checks and its time."""
-        read, places = _reader(type(self))  # type: ignore[arg-type]  # mypy takes no class for hashable
+        read, positions = _reader(type(self))  # type: ignore[arg-type]  # mypy takes no class for hashable
         own = [*read(self)]
         for name, value in values.items():
-            own[places[name]] = value
+            own[positions[name]] = value
         return type(self)(*own)
 
     def mapped(self, function: Callable[[Any], Any]) -> Self:
@@ -66,9 +66,9 @@ def _fields(kind: type[Batched]) -> tuple[tuple[str, bool], ...]:
 
 @cache
 def _reader(kind: type[Batched]) -> tuple[Callable[[Batched], tuple[Any, ...]], dict[str, int]]:
-    """Read all fields at once, in a fraction of the time of one after the other; and the place of each."""
+    """Read all fields at once, in a fraction of the time of one after the other; and the position of each."""
     names = [name for name, _ in _fields(kind)]  # type: ignore[arg-type]
-    return attrgetter(*names), {name: place for place, name in enumerate(names)}
+    return attrgetter(*names), {name: position for position, name in enumerate(names)}
 
 
 def fill_head_start(state: Any) -> None:

@@ -224,7 +224,7 @@ def _checked_shares(shares: Any) -> tuple[float, ...]:
         raise ValueError(f"shares: expected a tuple of one number for each device, got {shown(shares)}")
     checked = tuple(check_real(f"shares[{k}]", share, 0.0, open_low=True) for k, share in enumerate(shares))
     if max(checked) > _MOST_UNEQUAL * min(checked):
-        place = checked.index(min(checked))
+        position = checked.index(min(checked))
         least = f"at least 1/{_MOST_UNEQUAL:.0f} of the largest, {max(checked)!r}"
-        raise ValueError(f"shares[{place}]: expected {least}, got {checked[place]!r}")
+        raise ValueError(f"shares[{position}]: expected {least}, got {checked[position]!r}")
     return checked

@@ -170,7 +170,7 @@ def capacity(
     With ``tpot``, the most devices K for which every device gets a token each ``tpot`` seconds, in 95 % of random
     states: 0 if not even one can be served, and 4096 at most. A round of T seconds is in time if T ≤ TPOT E[N_k | L_k]
     for each device k (`pace`). The states of fewer devices are those of more with some left out, so that K counts more
-    or less, not luck.
+    or less, not noise.
 
     With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
     Every load is tried with the same seeds, from an estimate by formulas on, until the capacity is known to 2 % or one
@@ -324,7 +324,7 @@ class _Trial:
     requests: float  # of a copy at least
     horizon: float
     by_users: bool
-    place: int = 0  # of the best candidate, from where that of the next load is looked for
+    position: int = 0  # of the best candidate, from where that of the next load is looked for
     near: int = 0  # copies of loads that are near the capacity, the same for all
 
     @property
@@ -339,8 +339,8 @@ class _Trial:
         users = MOST_USERS if self.by_users else self.scenario.num_users
         each = self.candidates(self.scenario.replace(num_users=users))
         tokens = [estimated_tokens(controller, self.workload) for controller in each]
-        self.place = int(np.argmax(tokens))
-        requests = tokens[self.place] / self.workload.mean_output
+        self.position = int(np.argmax(tokens))
+        requests = tokens[self.position] / self.workload.mean_output
         if self.by_users:
             return float(np.clip(np.round(requests / self.rate * self.scenario.num_users), *self.loads))
         return float(np.clip(requests / 2.0, *self.loads))  # half: requests of few devices queue
@@ -353,18 +353,18 @@ class _Trial:
         workload, horizon = replace(self.workload, rate=rate), max(self.horizon, self.requests / rate)
         candidates, found = self.candidates(scenario), dict[int, LoadPoint]()
 
-        def rank(place: int) -> tuple[float, float]:
-            if place not in found:
-                found[place] = self._played(load, candidates[place], workload, rate * horizon, horizon)
-            return found[place].rank
+        def rank(position: int) -> tuple[float, float]:
+            if position not in found:
+                found[position] = self._played(load, candidates[position], workload, rate * horizon, horizon)
+            return found[position].rank
 
         best = -1
-        while best != self.place:
-            best = self.place
+        while best != self.position:
+            best = self.position
             if rank(best)[0] >= self.share:
                 break
-            near = (place for place in (best, best - 1, best + 1, 0) if 0 <= place < len(candidates))
-            self.place = max(near, key=rank)
+            near = (position for position in (best, best - 1, best + 1, 0) if 0 <= position < len(candidates))
+            self.position = max(near, key=rank)
         return found[best]
 
     def _played(

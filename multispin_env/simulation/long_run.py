@@ -100,7 +100,7 @@ def serve(
     """What becomes of requests under a controller, in copies of its system.
 
     Steps count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
-    happens to requests in them. A copy has the same devices, requests, channels and luck under every controller, so
+    happens to requests in them. A copy has the same devices, requests, channels and noise under every controller, so
     runs of one seed can be compared copy by copy. ``ValueError`` for a number out of range, a bad state, a decision
     that a batch never starts under, or more requests than can be kept.
 

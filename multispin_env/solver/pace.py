@@ -75,10 +75,10 @@ def _least_pace(problem: Problem, enough: float) -> _Pace:
 
 
 def _offer(
-    problem: Problem, ladder: FloatArray, needs: FloatArray, best: _Pace, rows: IntArray, place: IntArray
+    problem: Problem, ladder: FloatArray, needs: FloatArray, best: _Pace, rows: IntArray, position: IntArray
 ) -> FloatArray:
-    """T (m,) of the least lengths for the numbers at ``place`` (m,) of ``rows`` (m,); ``best`` takes the better."""
-    wanted = needs[rows, place]
+    """T (m,) of the least lengths for the numbers at ``position`` (m,) of ``rows`` (m,); ``best`` takes the better."""
+    wanted = needs[rows, position]
     part = problem.rows(rows)
     length = (part.low + steps_to(ladder, rows, wanted)).astype(np.float64)
     time = part.round_time(length)

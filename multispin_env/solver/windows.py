@@ -259,10 +259,10 @@ def ends_of(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
     Where there is none, they are 0 and W − 1.
     """
     kind = np.uint8 if len(wins) <= 255 else np.int64  # small numbers are compared many at once
-    place = np.arange(len(wins), dtype=kind)[:, None, None]
+    position = np.arange(len(wins), dtype=kind)[:, None, None]
     some: BoolArray = np.logical_or.reduce(wins, 0)
-    first = np.where(wins, place, kind(len(wins) - 1)).min(0)
-    last = np.where(wins, place, kind(0)).max(0)
+    first = np.where(wins, position, kind(len(wins) - 1)).min(0)
+    last = np.where(wins, position, kind(0)).max(0)
     return np.where(some, first, 0.0), np.where(some, last, len(wins) - 1.0), some
 
 

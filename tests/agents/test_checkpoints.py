@@ -57,9 +57,9 @@ def test_other_safetensors_are_refused(copied, refused):
 
 def flips(content):
     """The content with one bit flipped, another one in each second byte."""
-    for place in range(0, len(content), 2):
+    for position in range(0, len(content), 2):
         flipped = bytearray(content)
-        flipped[place] ^= 1 << (place * 5) % 8
+        flipped[position] ^= 1 << (position * 5) % 8
         yield bytes(flipped)
 
 

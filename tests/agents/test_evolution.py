@@ -99,7 +99,7 @@ def test_it_moves_towards_what_earns_more(monkeypatch):
     """With earnings that are a weight, the step raises that weight."""
     model = model_of(agent=EvolutionSettings(pairs=200, cases=2, width=8))
     own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
-    place = len(own) - 1
+    position = len(own) - 1
 
     def play(env, population):
         last = list(population._weights.values())[-1]
@@ -109,8 +109,8 @@ def test_it_moves_towards_what_earns_more(monkeypatch):
     loss, _ = model.loss()
     loss.backward()
     gradient = th.cat([parameter.grad.flatten() for parameter in model._actor.parameters()])
-    assert gradient[place] < 0.0  # the optimiser goes down
-    assert gradient[place].abs() == gradient.abs().max()
+    assert gradient[position] < 0.0  # the optimiser goes down
+    assert gradient[position].abs() == gradient.abs().max()
 
 
 def test_wrong_prices_change_nothing():

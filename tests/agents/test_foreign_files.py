@@ -149,7 +149,7 @@ def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path,
     assert json.loads((folder / CONFIG).read_text(encoding="utf-8"))["arguments"]["records"] == "records.npz"
     assert (folder / "records.npz").read_bytes() == record.read_bytes()
 
-    monkeypatch.chdir(folder)  # neither the place nor the first file matters from here on
+    monkeypatch.chdir(folder)  # neither the position nor the first file matters from here on
     for given in ([], ["--set", "records=../own.npz"], ["--set", f"records={own}"]):
         assert main(["train", "--resume", str(folder), *given]) == 128 + STOPPED
         assert untrained[-1].env.variant.records == str(folder / "records.npz")

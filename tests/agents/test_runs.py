@@ -170,9 +170,9 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved):
     """What still loads says the same, as 1E-10 for 1e-10 does."""
     content, refusals = (saved / CONFIG).read_bytes(), 0
     wanted = json.loads(content)
-    for place in range(0, len(content), 3):
+    for position in range(0, len(content), 3):
         flipped = bytearray(content)
-        flipped[place] ^= 1 << (place * 5) % 8
+        flipped[position] ^= 1 << (position * 5) % 8
         (saved / CONFIG).write_bytes(flipped)
         try:
             load_config(saved)

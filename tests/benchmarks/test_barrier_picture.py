@@ -10,8 +10,8 @@ from benchmarks.figures.no_barrier import BARRIER_STYLES, BOUND, BarrierRow, dra
 
 SETTINGS = [("", 4, 10.0), ("", 20, 10.0), ("", 30, 10.0), ("", 20, 2.5), ("a100-7b-gemm", 20, 10.0), ("", 4, 20.0)]
 SHARES = {
-    name: np.array([0.1, 0.2, 0.3, 0.4]) + 0.01 * place * np.array([1, -1, 1, -1])
-    for place, name in enumerate(BARRIER_STYLES)
+    name: np.array([0.1, 0.2, 0.3, 0.4]) + 0.01 * position * np.array([1, -1, 1, -1])
+    for position, name in enumerate(BARRIER_STYLES)
 }
 
 

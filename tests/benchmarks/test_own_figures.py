@@ -43,7 +43,7 @@ def test_the_map_has_the_rates_of_each_system():
     alphas = state.acceptance_rate
     passes = [0.02735 + 5 * (length + 1) * 0.0001526 for length in range(26)]
     step = max(start + 5 * slope for start, slope in SERVERS.load("a100-8b").draft_pieces)
-    tokens = [sum(alphas**place for place in range(length + 1)).sum(-1) for length in range(26)]
+    tokens = [sum(alphas**position for position in range(length + 1)).sum(-1) for length in range(26)]
     drafted = np.max([tokens[length] / (length * step + passes[length]) for length in range(26)], axis=0)
     found = {row.system: row for row in rows}
     assert found["autoregressive"].rate == pytest.approx(5 / passes[0])

@@ -180,9 +180,9 @@ def written_again(scenario, state):
     for r in range(len(knots)):
         shares = [(name, np.interp(air[name[1]] * name[3], knots, np.arange(len(knots)) == r)) for name in every]
         row(shares + [(("v", r, j), -1.0) for j in sizes])
-    places = [(("v", r, j), knots[r] * j) for r, j in itertools.product(range(len(knots)), sizes)]
+    positions = [(("v", r, j), knots[r] * j) for r, j in itertools.product(range(len(knots)), sizes)]
     waits = [(("y", k, n), verify[n]) for k in range(users) for n in sizes]
-    row([(name, own(name)) for name in every] + places + waits, float(users))  # 5'
+    row([(name, own(name)) for name in every] + positions + waits, float(users))  # 5'
     gain = np.zeros(len(names))
     for name in every:
         gain[at[name]] = expected_tokens(name[3], alpha[name[1]])

@@ -151,7 +151,7 @@ def test_server_uplink_devices_and_batches(barrier):
     program.check(rates.program)
 
 
-def places(program, cycles, inside, first, wait, wait_time):
+def positions(program, cycles, inside, first, wait, wait_time):
     """Rows 5 of a set of devices."""
     longest = max(upload(k, b, max(LENGTHS)) for k in USERS for b in (0, 1))
     last = min(longest, 2.0 * (PASS[3] + DELAY + max(LENGTHS) * max(PACE)))
@@ -181,7 +181,7 @@ def test_sets_of_devices(inside):
     program.row([], 1.0)  # of the server
     for k in USERS:
         program.row(own[k], 1.0)
-    places(program, cycles, inside, first, "y", PASS.get)
+    positions(program, cycles, inside, first, "y", PASS.get)
     program.check(rates.program)
 
 
@@ -217,7 +217,7 @@ def test_passes_that_take_longer_for_every_token():
     for k in USERS:
         drafted = [(name, name[-1]) for name in cycles if name[1] == k]
         program.row(drafted + [(("q", k, n), -1.0) for n in SIZES])
-    places(program, cycles, (0, 1), sets, "s", lambda _: 1.0)
+    positions(program, cycles, (0, 1), sets, "s", lambda _: 1.0)
     program.check(rates.program)
 
 

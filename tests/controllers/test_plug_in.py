@@ -186,7 +186,7 @@ def test_bad_names_and_options(name, options, error, message):
 
 
 @pytest.mark.parametrize(
-    ("changes", "place"),
+    ("changes", "position"),
     [
         ({"acceptance_rate": None}, "acceptance_rate"),
         ({"task": np.full((4, 5), 4)}, r"task\[0, 0\]"),
@@ -196,7 +196,7 @@ def test_bad_names_and_options(name, options, error, message):
         ({"mean_gain": np.full((4, 5), -1.0)}, r"mean_gain\[0, 0\]"),
     ],
 )
-def test_bad_observations(changes, place, rng):
+def test_bad_observations(changes, position, rng):
     _, observed = known_state(rng, system())
-    with pytest.raises(ValueError, match=f"^{place}: expected .*, got "):
+    with pytest.raises(ValueError, match=f"^{position}: expected .*, got "):
         PlugIn(ms.make_controller("fixed", system()))(dataclasses.replace(observed, **changes))

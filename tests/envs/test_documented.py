@@ -106,7 +106,7 @@ CONTINUOUS = {
     "coherence_time": ("long", None, 0.0, INF),
     "horizon": ("long", None, 0.0),
     "rho": ("high", 0.0, NAN),
-    "patience": ("long", -0.1),
+    "timeout": ("long", -0.1),
     "reference": ("group", 3),
     "acceptance_visible": FLAGS,
     "channel_report": ("late", None),

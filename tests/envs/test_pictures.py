@@ -173,7 +173,7 @@ def settings_of(env_id, scenario):
 
 
 def test_copies_have_episodes_of_their_own_and_views_stay_as_they_are():
-    histories = Histories(settings_of("MultiSpin/Heterogeneous-v0", TWO), num_copies=2)
+    histories = Histories(settings_of("MultiSpin/Heterogeneous-v0", TWO), num_envs=2)
     step = step_of([[1.0, 2.0], [3.0, 4.0]], [5.0, 8.0])
     histories.add(step)
     view = histories.view()

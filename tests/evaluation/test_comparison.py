@@ -25,7 +25,7 @@ def stats(goodput, tokens, served=False):
     goodput, tokens = np.array(goodput), np.array(tokens)
     names = ("tokens_in_time", "request_goodput", "share_missed", "least_served", "gap_p99")
     latencies = (f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99))
-    told = {name: place + goodput for place, name in enumerate((*names, *latencies))}
+    told = {name: position + goodput for position, name in enumerate((*names, *latencies))}
     return EpisodeStats(
         2, 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput, told if served else {}
     )

@@ -54,9 +54,9 @@ def test_nothing_has_changed(task):
     ],
 )
 def test_one_part_of_the_system_in_ten_thousand_is_noticed(name, changed, monkeypatch):
-    place, _, part = f"multispin_env.{changed}".rpartition(".")
-    old = pkgutil.resolve_name(f"{place}.{part}")
-    monkeypatch.setattr(f"{place}.{part}", lambda *given: 1.0001 * old(*given))
+    position, _, part = f"multispin_env.{changed}".rpartition(".")
+    old = pkgutil.resolve_name(f"{position}.{part}")
+    monkeypatch.setattr(f"{position}.{part}", lambda *given: 1.0001 * old(*given))
     assert hash_of(TASKS[name]) != TASKS[name].frozen.steps
 
 
@@ -105,8 +105,8 @@ def test_tasks_are_learnt_and_measured_apart():
 
 def test_nothing_is_measured_at_the_start(monkeypatch):
     """Prices and loads are numbers of the task, not what a controller reaches today."""
-    for place in ("continuous.variants", "continuous.serving", "rounds.ahead"):
-        monkeypatch.setattr(f"multispin_env.envs.{place}.reference_rate", None)
+    for position in ("continuous.variants", "continuous.serving", "rounds.ahead"):
+        monkeypatch.setattr(f"multispin_env.envs.{position}.reference_rate", None)
     monkeypatch.setattr("multispin_env.envs.continuous.serving.reference_tokens_in_time", None)
     for task in TASKS.values():
         task.make_vec(2, seed=0)

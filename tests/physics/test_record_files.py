@@ -19,8 +19,8 @@ def with_damage(whole, rng, count=60):
     """Contents of a file with one to three bytes changed, each time others."""
     for _ in range(count):
         content = bytearray(whole)
-        for place in rng.integers(len(content), size=rng.integers(1, 4)):
-            content[place] = rng.integers(256)
+        for position in rng.integers(len(content), size=rng.integers(1, 4)):
+            content[position] = rng.integers(256)
         yield bytes(content)
 
 
@@ -76,8 +76,8 @@ def test_own_record(write):
         ({"accepted": np.ones(27)}, "accepted: expected .* booleans, got float64"),
         ({"accept_probability": np.full(27, np.nan)}, r"accept_probability\[0\]: .* \[0, 1\], got nan"),
         ({"accept_probability": np.full(27, 1.5)}, r"accept_probability\[0\]: .* \[0, 1\], got 1\.5"),
-        ({"accept_probability": np.ones(26)}, "accept_probability: expected 27 places, the sum of length, got 26"),
-        ({"accepted": np.ones(28, bool)}, "accepted: expected 27 places, the sum of length, got 28"),
+        ({"accept_probability": np.ones(26)}, "accept_probability: expected 27 positions, the sum of length, got 26"),
+        ({"accepted": np.ones(28, bool)}, "accepted: expected 27 positions, the sum of length, got 28"),
         ({"length": np.array([8, 12, 7])}, r"length\[2\]: expected integers ≥ 8, got 7"),
         ({"length": np.array([8, 19])}, r"length: expected as many prompts as task has \(3\), at least 1, got 2"),
         ({"task": np.array([], int), "length": np.array([], int)}, r"length: expected as many .* at least 1, got 0"),
@@ -266,10 +266,10 @@ def test_a_directory_that_lies_is_refused(tmp_path, sizes, message):
         compression=zipfile.ZIP_DEFLATED if bomb else zipfile.ZIP_STORED,
     )
     archive = bytearray(path.read_bytes())
-    place = archive.rindex(b"PK\x01\x02")
+    position = archive.rindex(b"PK\x01\x02")
     for at, size in zip((20, 24), sizes, strict=True):
         if size is not None:
-            archive[place + at : place + at + 4] = size.to_bytes(4, "little")
+            archive[position + at : position + at + 4] = size.to_bytes(4, "little")
     path.write_bytes(archive)
     with little_memory(), pytest.raises(ValueError, match=message):
         load_records(path)
@@ -290,9 +290,9 @@ def test_halves_share_out_the_texts_of_each_task():
             texts = np.flatnonzero(whole.task == task)[which::2]
             own = np.flatnonzero(half.task == task)
             for old, new in zip(texts, own, strict=True):
-                places = [slice(r.start[p], r.start[p] + r.length[p]) for r, p in ((whole, old), (half, new))]
-                assert (whole.probability[places[0]] == half.probability[places[1]]).all()
-                assert (whole.accepted[places[0]] == half.accepted[places[1]]).all()
+                positions = [slice(r.start[p], r.start[p] + r.length[p]) for r, p in ((whole, old), (half, new))]
+                assert (whole.probability[positions[0]] == half.probability[positions[1]]).all()
+                assert (whole.accepted[positions[0]] == half.accepted[positions[1]]).all()
     with pytest.raises(ValueError, match=r"half: expected an integer in 0\.\.1, got 2"):
         whole.half(2)
     single = Records(np.array([0, 0, 1]), np.array([8, 8, 8]), np.full(24, 0.5), np.ones(24, dtype=bool))
@@ -330,7 +330,7 @@ def test_a_written_record_is_read_back(tmp_path):
     path.write_bytes(record_file(long))  # its length takes more bytes
     assert load_records(path).length.tolist() == [40_000]
     assert load_overlap(path, long) is None
-    for bad, message in ((np.ones(26), ": expected 27 places, .*, got 26"), (np.full(27, 2.0), r"\[0\]: .*, got 2")):
+    for bad, message in ((np.ones(26), ": expected 27 positions, .*, got 26"), (np.full(27, 2.0), r"\[0\]: .*, got 2")):
         np.savez(path, overlap=bad)
         with pytest.raises(ValueError, match=rf"mine.npz: overlap{message}"):
             load_overlap(path, records)

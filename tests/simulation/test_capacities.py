@@ -117,7 +117,7 @@ def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly()
     def served(users):
         step = max(0.003, 0.001 + 0.0001 * users)
         rounds = ((length * step + start + slope * users * (length + 1), length) for length in range(6))
-        return any(time <= 0.04 * sum(0.8**place for place in range(length + 1)) for time, length in rounds)
+        return any(time <= 0.04 * sum(0.8**position for position in range(length + 1)) for time, length in rounds)
 
     most = ms.capacity(scenario, tpot=0.04, system="colocated", states=1)
     assert [served(users) for users in (most, most + 1)] == [True, False]
@@ -314,7 +314,7 @@ class Dip(_Trial):
 
 def test_a_load_below_the_answer_is_in_time_too():
     tries = sorted(_searched(Dip(), None), key=lambda point: point.load)
-    late = next(place for place, point in enumerate(tries) if point.share < 0.95)
+    late = next(position for position, point in enumerate(tries) if point.share < 0.95)
     assert (tries[late - 1].load, tries[late].load) == (39.0, 40.0)
 
 

@@ -219,10 +219,10 @@ def test_ends_of_what_wins():
         wins[:, 0] = False
         first, last, some = ends_of(wins)
         for m, k in np.ndindex(5, 4):
-            places = np.flatnonzero(wins[:, m, k])
-            assert some[m, k] == (len(places) > 0)
-            assert first[m, k] == (places[0] if len(places) else 0)
-            assert last[m, k] == (places[-1] if len(places) else width - 1)
+            positions = np.flatnonzero(wins[:, m, k])
+            assert some[m, k] == (len(positions) > 0)
+            assert first[m, k] == (positions[0] if len(positions) else 0)
+            assert last[m, k] == (positions[-1] if len(positions) else width - 1)
 
 
 def small_problem(seed, users=4, count=1, longest=5):

@@ -83,12 +83,12 @@ def test_the_relaxed_optimum_bounds_the_integers(problem):
 @given(
     problem=problems(most=2000),
     charge=st.sampled_from([0.0, 0.2]),
-    place=st.floats(0.05, 1.0),
+    position=st.floats(0.05, 1.0),
     log_price=st.floats(-6.0, 3.0),
 )
-def test_lengths_on_a_ray_are_the_best_for_their_price(problem, charge, place, log_price):
+def test_lengths_on_a_ray_are_the_best_for_their_price(problem, charge, position, log_price):
     low, high = (problem.latency(ends[:, None])[:, 0] for ends in (problem.low, problem.high))
-    phi, price = low + (high - low) * place + 1e-9, np.exp([log_price])
+    phi, price = low + (high - low) * position + 1e-9, np.exp([log_price])
     ray = Ray(phi, price, np.array([charge]), np.array([0.4]), np.array([0.15]), 9)
     assert ray.latencies == pytest.approx(phi * (0.4 + 0.15 * np.arange(9.0))[:, None], rel=1e-14)
     for i, found in enumerate(ray_lengths(problem, ray, problem.low)[:, 0]):

@@ -156,8 +156,8 @@ def _line(row: CapacityRow) -> Cells:
     digits = 0 if row.unit == UNITS["users"] else 3
     value, low, high = (f"{number:.{digits}f}" for number in (row.capacity, row.low, row.high))
     ttft, tpot, e2el = (
-        " / ".join(f"{getattr(row, f'{name}_{part}') * scale:.{places}f}" for part in ("p50", "p95", "p99"))
-        for name, scale, places in (("ttft", 1.0, 2), ("tpot", 1e3, 0), ("e2el", 1.0, 2))
+        " / ".join(f"{getattr(row, f'{name}_{part}') * scale:.{positions}f}" for part in ("p50", "p95", "p99"))
+        for name, scale, positions in (("ttft", 1.0, 2), ("tpot", 1e3, 0), ("e2el", 1.0, 2))
     )
     return row.controller, value, f"{low} to {high}", f"{row.tokens_in_time:.1f}", ttft, tpot, e2el
 

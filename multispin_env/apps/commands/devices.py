@@ -149,27 +149,27 @@ def _check_columns(names: Iterable[str], where: str) -> None:
 
 def _devices(records: list[_Record], where: str) -> Devices:
     numbered = [(record, f"{where}, row {row}") for row, record in enumerate(records, start=1)]
-    needed = [np.array([_needed(record, group, place) for record, place in numbered]) for group in _NEEDED]
+    needed = [np.array([_needed(record, group, position) for record, position in numbered]) for group in _NEEDED]
     names = tuple(
-        check_label(f"{place}, name", record.get("name", str(row)))
-        for row, (record, place) in enumerate(numbered, start=1)
+        check_label(f"{position}, name", record.get("name", str(row)))
+        for row, (record, position) in enumerate(numbered, start=1)
     )
     weights = None
     if any("weight" in record for record in records):
-        weights = np.array([_checked(record.get("weight", 1.0), "weight", place) for record, place in numbered])
+        weights = np.array([_checked(record.get("weight", 1.0), "weight", position) for record, position in numbered])
         if not weights.any():
             raise ValueError(f"{where}, weight: expected at least one number > 0, got only zeros")
     return Devices(names, SystemState(*needed), weights)
 
 
-def _needed(record: _Record, group: tuple[str, ...], place: str) -> float:
+def _needed(record: _Record, group: tuple[str, ...], position: str) -> float:
     for name in group:
         if name in record:
-            return _checked(record[name], name, place)
-    raise ValueError(f"{place}, {' or '.join(group)}: expected a number, got nothing")
+            return _checked(record[name], name, position)
+    raise ValueError(f"{position}, {' or '.join(group)}: expected a number, got nothing")
 
 
-def _checked(value: Any, name: str, place: str) -> float:
+def _checked(value: Any, name: str, position: str) -> float:
     column = _COLUMNS[name]
-    number = check_real(f"{place}, {name}", value, column.low, column.high, open_low=column.open_low)
+    number = check_real(f"{position}, {name}", value, column.low, column.high, open_low=column.open_low)
     return column.convert(number)

@@ -29,13 +29,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
 
 
-def _serve_page(options: argparse.Namespace, places: Places) -> None:
+def _serve_page(options: argparse.Namespace, positions: Places) -> None:
     from multispin_env.apps.explore.app import make_app
     from multispin_env.apps.explore.serving import is_loopback, listening, run_server
 
     with listening(options.host, options.port) as at:
         port = at.getsockname()[1]
-        app = make_app(places, options.host, port)
+        app = make_app(positions, options.host, port)
         shown = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{shown}:{port}/"
         print(f"{options.program}: {address} (Ctrl-C ends it)", flush=True)

@@ -54,14 +54,16 @@ def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) 
 def _computed(
     specs: Mapping[str, FigureSpec], scale: Scale, executor: Executor, progress: Progress
 ) -> Iterator[tuple[str, list[Any]]]:
-    places = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
-    left = Counter(name for name, _ in places)
+    positions = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
+    left = Counter(name for name, _ in positions)
     costs = {name: scale.pick(1.0, _QUICK_PART) * spec.seconds / left[name] for name, spec in specs.items()}
     report, done = progress.begin(f"{len(specs)} figures"), 0.0
-    total = sum(costs[name] for name, _ in places) + _DRAWN * len(specs)
+    total = sum(costs[name] for name, _ in positions) + _DRAWN * len(specs)
     found: dict[str, dict[int, list[Any]]] = {name: {} for name in specs}
-    for result in executor.results(partial(_rows_of, scale), [(specs[name].rows, setting) for name, setting in places]):
-        name, _ = places[result.index]
+    for result in executor.results(
+        partial(_rows_of, scale), [(specs[name].rows, setting) for name, setting in positions]
+    ):
+        name, _ = positions[result.index]
         if result.error:
             raise ValueError(f"{name}: {result.error.strip().splitlines()[-1]}")
         found[name][result.index] = result.value

@@ -69,10 +69,10 @@ def _opens(headers: Headers) -> bool:
 _ASSETS = files("multispin_env.apps.explore") / "assets"
 
 
-def make_app(places: Places, host: str, port: int) -> ASGIApp:
-    """The page for these places, at this address; ``ValueError`` for a scenario file that it can't begin with."""
+def make_app(positions: Places, host: str, port: int) -> ASGIApp:
+    """The page for these positions, at this address; ``ValueError`` for a scenario file that it can't begin with."""
     first = VIEWS.names()[0]
-    VIEWS.load(first).settings.start(places)
+    VIEWS.load(first).settings.start(positions)
     workers = Workers()
 
     async def page(request: Request) -> Response:
@@ -92,7 +92,7 @@ def make_app(places: Places, host: str, port: int) -> ASGIApp:
         refuse: Callable[..., Response],
     ) -> Response:
         """What the function returns; it ends when whoever asked has gone."""
-        work = asyncio.create_task(workers.answer(function, name, request.url.query, places))
+        work = asyncio.create_task(workers.answer(function, name, request.url.query, positions))
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -71,9 +71,9 @@ class _LandscapeNumbers:
     pay: tuple[_PayCell, ...]  # by MAP_USERS, then MAP_BUDGETS
 
 
-def compute(settings: LandscapeSettings, places: Places) -> _LandscapeNumbers:
+def compute(settings: LandscapeSettings, positions: Places) -> _LandscapeNumbers:
     """All numbers of the page."""
-    scenario = settings.system(places)
+    scenario = settings.system(positions)
     seed, states = settings.seed, settings.states
     here = scenario.total_bandwidth / MHZ
     anywhere = scenario.replace(total_bandwidth=MHZ)  # what does not depend on B or K is kept when these sliders move
@@ -147,8 +147,8 @@ def _pay(scenario: Scenario, seed: int, states: int) -> tuple[_PayCell, ...]:
     return tuple(cells)
 
 
-def _as_command(settings: LandscapeSettings, places: Places) -> str:
-    file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
+def _as_command(settings: LandscapeSettings, positions: Places) -> str:
+    file = [] if positions.scenario_file is None else ["--scenario", str(positions.scenario_file)]
     return shlex.join(["multispin", "explore", *file, "--print", f"/landscape?{settings.query()}"]) + "\n"
 
 
@@ -182,10 +182,10 @@ def _over_length(found: _LandscapeNumbers) -> Markup:
 
 
 def _over(
-    curve: _CurvePoints, places: tuple[float, ...], present: float, title: str, found: _LandscapeNumbers
+    curve: _CurvePoints, positions: tuple[float, ...], present: float, title: str, found: _LandscapeNumbers
 ) -> Markup:
     lines = {
-        name: sorted({*zip(map(float, places), curve[name], strict=True), (float(present), found.here[name])})
+        name: sorted({*zip(map(float, positions), curve[name], strict=True), (float(present), found.here[name])})
         for name in _PLOTTED
     }
     marks = {name: (float(present), found.here[name]) for name in _PLOTTED}

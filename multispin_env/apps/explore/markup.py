@@ -140,18 +140,18 @@ def line_chart(
     step = _ceiling(most / 4.0)
     top = step * ceil(most / step)
 
-    def place(point: tuple[float, float]) -> tuple[float, float]:
+    def position(point: tuple[float, float]) -> tuple[float, float]:
         across = _LEFT + point[0] / width * (_WIDTH - _LEFT - _RIGHT)
         return across, _HEIGHT - _BOTTOM - point[1] / top * (_HEIGHT - _TOP - _BOTTOM)
 
-    parts = [*_y_axis(top, step, y), *_x_axis(width, x, place)]
+    parts = [*_y_axis(top, step, y), *_x_axis(width, x, position)]
     for (title, line), colour, dash in zip(lines.items(), _LINES, _DASHES, strict=False):
-        path = " ".join(f"{across:.1f},{up:.1f}" for across, up in map(place, line))
+        path = " ".join(f"{across:.1f},{up:.1f}" for across, up in map(position, line))
         parts.append(
             element("polyline", points=path, fill="none", stroke=colour, stroke_width=2, stroke_dasharray=dash or None)
         )
         if title in marks:
-            across, up = place(marks[title])
+            across, up = position(marks[title])
             parts.append(element("circle", cx=f"{across:.1f}", cy=f"{up:.1f}", r=5, fill=colour, stroke=_INK))
     drawn = element("svg", *parts, viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}", class_="chart", role="img", aria_label=name)
     return element("figure", _legend(lines), drawn, element("figcaption", below, class_="about") if below else None)
@@ -173,11 +173,11 @@ def _y_axis(top: float, step: float, title: str) -> list[Markup]:
     return parts
 
 
-def _x_axis(width: float, title: str, place: Callable[[tuple[float, float]], tuple[float, float]]) -> list[Markup]:
+def _x_axis(width: float, title: str, position: Callable[[tuple[float, float]], tuple[float, float]]) -> list[Markup]:
     parts = []
     step = _ceiling(width / 6.0)
     for number in range(int(width / step) + 1):
-        across, up = place((number * step, 0.0))
+        across, up = position((number * step, 0.0))
         parts.append(element("text", f"{number * step:g}", x=f"{across:.1f}", y=up + 16, text_anchor="middle"))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2.0
     parts.append(element("text", title, x=middle, y=_HEIGHT - 6, text_anchor="middle"))

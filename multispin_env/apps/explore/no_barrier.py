@@ -115,9 +115,9 @@ class _NoBarrierNumbers:
     once), ``colours``, ``serving``, ``bound``, and ``sides``, of each its ``name`` and what `timeline` says."""
 
 
-def compute(settings: NoBarrierSettings, places: Places) -> _NoBarrierNumbers:
+def compute(settings: NoBarrierSettings, positions: Places) -> _NoBarrierNumbers:
     """Play both controllers."""
-    scenario = settings.system(places)
+    scenario = settings.system(positions)
     config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
     with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
         devices = opened(config, 1, settings.seed).state.system
@@ -154,11 +154,11 @@ def _facts(played: PlayedEpisodes) -> dict[str, float]:
     return facts | {name: float(played.stats.episode[name][0]) for name in SERVED if name in played.stats.episode}
 
 
-def as_command(settings: NoBarrierSettings, places: Places) -> str:
+def as_command(settings: NoBarrierSettings, positions: Places) -> str:
     """A command that prints the tables of the page."""
-    arguments = settings.arguments(settings.system(places))
+    arguments = settings.arguments(settings.system(positions))
     words = [
-        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(places)),
+        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(positions)),
         *("--controllers", settings.left, settings.right, "--reference", settings.right),
         *("--episodes", str(settings.episodes), "--seed", str(settings.seed)),
         *("--set", *(f"{name}={value}" for name, value in arguments.items())),
@@ -195,7 +195,8 @@ def _first(found: _NoBarrierNumbers) -> Markup:
 
 def _means(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
     tables = [
-        scrolling(cell_table(f"means-{place}", header, lines)) for place, (header, lines) in enumerate(found.tables)
+        scrolling(cell_table(f"means-{position}", header, lines))
+        for position, (header, lines) in enumerate(found.tables)
     ]
     return card(
         "Means",

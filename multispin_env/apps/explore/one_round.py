@@ -76,8 +76,8 @@ def read_edits(text: str) -> _Edits:
     """Edits from their text, as ``3.snr_db=12.5;4.acceptance=0.7``; any other is refused, or a value out of range."""
     edits: _Edits = {}
     for part in filter(None, text.split(";")):
-        place, _, value = part.partition("=")
-        device, _, name = place.partition(".")
+        position, _, value = part.partition("=")
+        device, _, name = position.partition(".")
         if not device.isdecimal():
             raise ValueError(f"device: expected a number from 1 to {MOST_DEVICES}, got {shown(device)}")
         number = check_integer("device", int(device[:9]), 1, MOST_DEVICES)
@@ -161,9 +161,9 @@ def _optimum(scenario: Scenario, table: _DeviceTable) -> tuple[CertifiedDecision
     return decision, expected_outcome(scenario, state, decision)
 
 
-def compute(settings: RoundSettings, places: Places) -> _RoundNumbers:
+def compute(settings: RoundSettings, positions: Places) -> _RoundNumbers:
     """All numbers of the page."""
-    scenario = settings.system(places)
+    scenario = settings.system(positions)
     table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
     state = table.state()
     decision, outcome = _optimum(scenario, table)
@@ -205,10 +205,10 @@ def _rate(value: FloatArray | float) -> str:
     return f"{float(value):.3g} tokens/s"
 
 
-def as_command(settings: RoundSettings, places: Places) -> str:
+def as_command(settings: RoundSettings, positions: Places) -> str:
     """A command that prints the decision of the page, its tokens and goodput, the bound and the gap."""
-    table = settings.devices(settings.system(places))
-    options = settings.option_words(places, "num_users")
+    table = settings.devices(settings.system(positions))
+    options = settings.option_words(positions, "num_users")
     line = shlex.join(["multispin", "solve", *options, "--certify", "1e-06", "-"])
     return f"{line} <<'END'\n{table.csv()}\nEND\n"
 

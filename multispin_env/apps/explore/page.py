@@ -44,18 +44,18 @@ def _view(name: str) -> PageView:
     return view
 
 
-def answer(name: str, query: str, places: Places) -> dict[str, Any]:
+def answer(name: str, query: str, positions: Places) -> dict[str, Any]:
     """``html``, ``link``, ``python``, ``command`` and ``kept`` of a view for a query; or why not, as ``said`` alone."""
     try:
         view = _view(name)
-        settings = _view_settings(view, query, places)
+        settings = _view_settings(view, query, positions)
         link = f"/{name}?{settings.query()}"
         return {
-            "html": view.draw(settings, view.compute(settings, places)),
+            "html": view.draw(settings, view.compute(settings, positions)),
             "link": link,
-            "python": _as_python(link, places),
-            "command": view.as_command(settings, places),
-            "kept": settings.kept(places),
+            "python": _as_python(link, positions),
+            "command": view.as_command(settings, positions),
+            "kept": settings.kept(positions),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return {"said": sentence(error)}
@@ -65,12 +65,12 @@ def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
     """Return the numbers that the page shows for a link, as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
     parts = urlsplit(link)
     view = _view(parts.path.strip("/"))
-    places = Places(None if scenario_file is None else Path(scenario_file))
-    return view.compute(_view_settings(view, parts.query, places), places)
+    positions = Places(None if scenario_file is None else Path(scenario_file))
+    return view.compute(_view_settings(view, parts.query, positions), positions)
 
 
-def _as_python(link: str, places: Places) -> str:
-    given = [link, *([] if places.scenario_file is None else [str(places.scenario_file)])]
+def _as_python(link: str, positions: Places) -> str:
+    given = [link, *([] if positions.scenario_file is None else [str(positions.scenario_file)])]
     return f"""from pprint import pprint
 
 from multispin_env.apps.explore.page import view_numbers
@@ -80,29 +80,29 @@ pprint(numbers, compact=True, sort_dicts=False)
 """
 
 
-def _view_settings(view: PageView, query: str, places: Places) -> SystemSettings:
+def _view_settings(view: PageView, query: str, positions: Places) -> SystemSettings:
     if not query:
-        return view.settings.start(places)
+        return view.settings.start(positions)
     settings = view.settings.from_query(query)
-    settings.look_up(places)
+    settings.look_up(positions)
     return settings
 
 
-def whole_page(name: str, query: str, places: Places) -> str:
+def whole_page(name: str, query: str, positions: Places) -> str:
     """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it."""
     view = _view(name)
-    found = answer(name, query, places)
+    found = answer(name, query, positions)
     said = found.get("said", "")
     if said:
         query = ""
-        found = answer(name, query, places)
-    settings = _view_settings(view, query, places)
+        found = answer(name, query, positions)
+    settings = _view_settings(view, query, positions)
     menu = [
         element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
         for other in VIEWS.names()
     ]
-    kept = settings.kept(places)
-    controls = [_control(entry.name, control, settings, places, kept) for entry, control in view.settings.controls()]
+    kept = settings.kept(positions)
+    controls = [_control(entry.name, control, settings, positions, kept) for entry, control in view.settings.controls()]
     body = [
         element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
         element(
@@ -146,13 +146,15 @@ def _copied(name: str, title: str, text: str) -> Markup:
     return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
 
 
-def _control(name: str, control: Control, settings: SystemSettings, places: Places, kept: Mapping[str, str]) -> Markup:
+def _control(
+    name: str, control: Control, settings: SystemSettings, positions: Places, kept: Mapping[str, str]
+) -> Markup:
     value = getattr(settings, name)
     if isinstance(control, Kept):
         return element("input", type="hidden", name=name, value=value, data_good=value)
     label = element("label", control.label, for_=name)
     if isinstance(control, Choice):
-        names = control.names(places)
+        names = control.names(positions)
         texts = [kept[name], *names[1:]] if name in kept else names
         options = [
             element("option", text, value=option, selected=option == value)

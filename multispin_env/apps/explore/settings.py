@@ -81,9 +81,9 @@ class Choice(Control):
     options: Callable[[Places], Sequence[str]] | Sequence[str] = ()
     kept: Callable[[Scenario], Any] | None = None  # the scenario's own value, where the first option keeps it
 
-    def names(self, places: Places) -> Sequence[str]:
+    def names(self, positions: Places) -> Sequence[str]:
         """What can be chosen."""
-        return self.options(places) if callable(self.options) else self.options
+        return self.options(positions) if callable(self.options) else self.options
 
     @override
     def check(self, name: str, value: Any, default: Any) -> None:
@@ -135,7 +135,7 @@ class SystemSettings:
     snr_shift: float = controlled(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
     spread: float = controlled(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
     draft_factor: float = controlled(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
-    server: str = controlled(OWN_LAW, Choice("server", lambda places: (OWN_LAW, *SERVERS.names()), own_law))
+    server: str = controlled(OWN_LAW, Choice("server", lambda positions: (OWN_LAW, *SERVERS.names()), own_law))
     payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda own: own.payload))
     shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1"), lambda own: own.min_draft_length))
 
@@ -160,30 +160,30 @@ class SystemSettings:
         check_keywords("link", dict(pairs), known)
         return cls(**{name: known[name][1].read(name, text, known[name][0].default) for name, text in pairs})
 
-    def look_up(self, places: Places) -> None:
+    def look_up(self, positions: Places) -> None:
         """``ValueError`` for a name that cannot be chosen here, as that of a file."""
         for entry, control in self.controls():
             if isinstance(control, Choice):
-                check_name(entry.name, getattr(self, entry.name), control.names(places))
+                check_name(entry.name, getattr(self, entry.name), control.names(positions))
 
     def query(self) -> str:
         """What `from_query` reads: the scenario, and the settings that are not the default."""
         values = [(entry.name, getattr(self, entry.name), entry.default) for entry, _ in self.controls()]
         return urlencode({name: value for name, value, default in values if value != default or name == "scenario"})
 
-    def kept(self, places: Places) -> dict[str, str]:
+    def kept(self, positions: Places) -> dict[str, str]:
         """Options that keep a value of the scenario, with this value, by the name of the setting."""
-        base = places.scenario(self.scenario)
+        base = positions.scenario(self.scenario)
         choices = ((entry, control) for entry, control in self.controls() if isinstance(control, Choice))
         return {entry.name: f"{entry.default}: {control.kept(base)}" for entry, control in choices if control.kept}
 
     @classmethod
-    def start(cls, places: Places) -> Self:
+    def start(cls, positions: Places) -> Self:
         """What a page begins with: the user's own scenario file, if the page can show it as it is, or the defaults."""
-        if places.scenario_file is None:
+        if positions.scenario_file is None:
             return cls()
-        own = places.scenario(str(places.scenario_file))
-        return cls(scenario=str(places.scenario_file), num_users=own.num_users, megahertz=own.total_bandwidth / MHZ)
+        own = positions.scenario(str(positions.scenario_file))
+        return cls(scenario=str(positions.scenario_file), num_users=own.num_users, megahertz=own.total_bandwidth / MHZ)
 
     def overrides(self, base: Scenario) -> dict[str, Any]:
         """Fields of the scenario that the settings change."""
@@ -207,15 +207,15 @@ class SystemSettings:
             "mean_gain_high": round(mean + half, 9),
         }
 
-    def system(self, places: Places) -> Scenario:
+    def system(self, positions: Places) -> Scenario:
         """The scenario with all of it; refused where the page may not read it, or values do not go together."""
-        base = places.scenario(self.scenario)
+        base = positions.scenario(self.scenario)
         return base.replace(**self.overrides(base))
 
-    def option_words(self, places: Places, *without: str) -> list[str]:
+    def option_words(self, positions: Places, *without: str) -> list[str]:
         """Options of a command that make `system`, without some fields."""
         words, last = ["--scenario", self.scenario], []
-        for name, value in self.overrides(places.scenario(self.scenario)).items():
+        for name, value in self.overrides(positions.scenario(self.scenario)).items():
             if name in ("total_bandwidth", "num_users", "server") and name not in without:
                 words += [f"--{name.replace('_', '-')}", f"{value}"]
             elif name not in without:

@@ -55,7 +55,7 @@ def timeline(trace: Trace) -> dict[str, Any]:
     """All that is drawn of a trace; times are whole ticks, and lists of stretches are flat.
 
     ``shown``: end of what is in here. ``devices``: for each device, of each stretch what it does, the ticks since the
-    end of the one before, and its own. ``server``: the same with drafts in the place of what it does. ``ends``,
+    end of the one before, and its own. ``server``: the same with drafts in the position of what it does. ``ends``,
     ``gained``: the end of each step, and tokens until then (where requests end, those in time). Where requests end
     also ``waiting`` (requests that wait at the end of each step, all devices together), ``marks`` (of each, time,
     device and what it is) and ``answers`` (of each, time, whether it is in time, TTFT, time per token and E2EL).

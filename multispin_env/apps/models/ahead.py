@@ -1,7 +1,7 @@
 """Rounds of real models whose devices draft ahead, without loss (ours): see docs/evidence/drafting-ahead.md.
 
 A device's chain is what it drafted behind its text. Each token is argmin_x E_x / law(x), with exponential variables E
-of its place, so a chain that stays is what the device would draft anew: no text depends on how far it drafts ahead.
+of its position, so a chain that stays is what the device would draft anew: no text depends on how far it drafts ahead.
 """
 
 import numpy as np
@@ -45,8 +45,8 @@ class ChainPlayer(Player):
         self._grow(length + 1 + self._ahead)
         drafted, law = self._blank(*uniform.shape)
         for device, size in enumerate(length.tolist()):
-            for place, (token, q) in enumerate(self.chains[device][:size]):
-                drafted[device, place], law[device, place] = token, q
+            for position, (token, q) in enumerate(self.chains[device][:size]):
+                drafted[device, position], law[device, position] = token, q
         return drafted, law
 
     def _grow(self, size: IntArray) -> None:
@@ -63,9 +63,9 @@ class ChainPlayer(Player):
             for row, text, q in zip(rows.tolist(), known, laws, strict=True):
                 chains[row].append((self._draw(q, DEVICE, row, len(text)), q))
 
-    def _draw(self, law: th.Tensor, who: int, device: int, place: int) -> int:
-        """Token of a law (V,) at a place of a device's text, by somebody's exponential variables of this place."""
-        rng = np.random.default_rng([self._seed, who, device, int(self.devices.number[device]), place])
+    def _draw(self, law: th.Tensor, who: int, device: int, position: int) -> int:
+        """Draw the token at a position of a device's text from the law (V,)."""
+        rng = np.random.default_rng([self._seed, who, device, int(self.devices.number[device]), position])
         exponential = th.as_tensor(rng.standard_exponential(len(law)), device=law.device)
         return int((law / exponential).argmax())
 

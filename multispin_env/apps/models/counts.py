@@ -98,7 +98,7 @@ def _rows(text: io.StringIO) -> Iterator[tuple[str, str, int, int]]:
     for name in _COLUMNS:
         if header.count(name) != 1:
             raise ValueError(f"header: expected the columns {list(_COLUMNS)}, each once, got {shown(header)}")
-    places = [header.index(name) for name in _COLUMNS]
+    positions = [header.index(name) for name in _COLUMNS]
     read = 0
     for cells in reader:
         if not any(cell.strip() for cell in cells):
@@ -107,7 +107,9 @@ def _rows(text: io.StringIO) -> Iterator[tuple[str, str, int, int]]:
         if read > MOST_NUMBERS:
             raise ValueError(f"rows: expected at most {MOST_NUMBERS}, got more")
         line = reader.line_num
-        request, task, drafted, accepted = (cells[place].strip() if place < len(cells) else "" for place in places)
+        request, task, drafted, accepted = (
+            cells[position].strip() if position < len(cells) else "" for position in positions
+        )
         for name, value in (("request", request), ("task", task)):
             if not value:
                 raise ValueError(f"line {line}, {name}: expected a text that is not empty, got {value!r}")
@@ -207,8 +209,8 @@ _KINDS = {"length": INTEGERS, "probability": FLOATS, "accepted": BOOLEANS, "over
 class RecordedTexts(NamedTuple):
     """Texts of some prompts, one behind the other."""
 
-    length: IntArray  # places of each, (P,)
-    probability: FloatArray  # β at each place, (N,), in float16
+    length: IntArray  # positions of each, (P,)
+    probability: FloatArray  # β at each position, (N,), in float16
     accepted: BoolArray  # (N,)
     overlap: FloatArray  # (N,), in float16
 
@@ -221,7 +223,7 @@ def texts_of(line: str) -> RecordedTexts:
     """Texts of a line; ``ValueError`` for one that says no texts."""
     texts = RecordedTexts(**read_arrays(b64decode(line, validate=True), _KINDS))
     if any(len(one) != texts.length.sum() for one in texts[1:]) or min(texts.length, default=0) < 0:
-        raise ValueError(f"length: expected {len(texts.accepted)} places in all, got {texts.length.sum()}")
+        raise ValueError(f"length: expected {len(texts.accepted)} positions in all, got {texts.length.sum()}")
     return texts
 
 
@@ -248,9 +250,9 @@ class _RoundTokens:
 class _TaskSummary:
     task: str
     prompts: int
-    places: int
-    mean_probability: float  # mean of β over places
-    token_std: float  # its standard deviation between places
+    positions: int
+    mean_probability: float  # mean of β over positions
+    token_std: float  # its standard deviation between positions
     overlap: float | None  # mean of Σ min(p, q); ``None`` where the record does not say it
     rate: float  # α of the i.i.d. formula, mean over prompts (see `prompt_rates`)
     prompt_std: float  # standard deviation of α between prompts
@@ -267,7 +269,7 @@ class _TaskSummary:
 def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]) -> list[_TaskSummary]:
     """A row for each task of a record, and behind them one for all if there are several.
 
-    ``overlap`` is Σ min(p, q) at each place, (N,), or ``None``.
+    ``overlap`` is Σ min(p, q) at each position, (N,), or ``None``.
     """
     check_integer("tasks", len(names), records.num_tasks, records.num_tasks)
     rows = [_summary(records, overlap, name, records.task == index) for index, name in enumerate(names)]
@@ -275,17 +277,17 @@ def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]
 
 
 def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: BoolArray) -> _TaskSummary:
-    places = prompts[records.prompt]
-    beta, rate = records.probability[places], prompt_rates(records)[prompts]
+    positions = prompts[records.prompt]
+    beta, rate = records.probability[positions], prompt_rates(records)[prompts]
     replayed = replayed_expectations(records)[:, prompts].mean(1)
     formula = expected_tokens(FITTED_LENGTHS[:, None], rate).mean(1)
     return _TaskSummary(
         task=name,
         prompts=int(prompts.sum()),
-        places=len(beta),
+        positions=len(beta),
         mean_probability=float(beta.mean()),
         token_std=float(beta.std()),
-        overlap=None if overlap is None else float(overlap[places].mean()),
+        overlap=None if overlap is None else float(overlap[positions].mean()),
         rate=float(rate.mean()),
         prompt_std=float(rate.std()),
         rounds=tuple(map(_RoundTokens, FITTED_LENGTHS.tolist(), replayed.tolist(), formula.tolist())),
@@ -305,12 +307,12 @@ def _of_tasks(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
 
 def task_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of rates."""
-    header = ("task", "prompts", "places", "mean β", "± tokens", "overlap", "α", "± prompts", "formula off", "at L")
+    header = ("task", "prompts", "positions", "mean β", "± tokens", "overlap", "α", "± prompts", "formula off", "at L")
     lines: list[Cells] = [
         (
             row.task,
             str(row.prompts),
-            str(row.places),
+            str(row.positions),
             f"{row.mean_probability:.3f}",
             f"{row.token_std:.3f}",
             "" if row.overlap is None else f"{row.overlap:.3f}",
@@ -335,7 +337,7 @@ def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
 
 
 def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> None:
-    """Write ``stem.png``: for each task the tokens a round against the formula; then β by place, and α by prompt."""
+    """Write ``stem.png``: for each task the tokens a round against the formula; then β by position, and α by prompt."""
     shown = _of_tasks(rows)[: len(COLOURS)]
     panels = len(shown) + 2
     height = -(-panels // _SUMMARY_COLUMNS)
@@ -370,9 +372,9 @@ def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Record
         beta = np.sort(records.probability[records.task[records.prompt] == index])
         share = np.arange(1, len(beta) + 1) / len(beta)
         axes.step(beta, share, where="post", color=COLOURS[index], linewidth=1.3, label=row.task)
-    axes.set_title("β at the places of the texts")
+    axes.set_title("β at the positions of the texts")
     axes.set_xlabel("β")
-    axes.set_ylabel("share of places up to β")
+    axes.set_ylabel("share of positions up to β")
     axes.set_ylim(0.0, 1.0)
     axes.legend(frameon=False, fontsize="small")
 

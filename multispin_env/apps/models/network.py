@@ -1,8 +1,8 @@
 """Language models of the user: loaded, rounded, read in ragged batches, and sampled without loss.
 
-Column s of a row's cache belongs to the token at place s of its text. A pass writes keys and values of its tokens at
-their own places, and a token sees the places up to its own. So to forget rejected tokens is to set the row's length
-back: what stands behind it is seen by nobody, and is written over by the next tokens. Rows of a pass may have unequal
+Column s of a row's cache belongs to the token at position s of its text. A pass writes keys and values of its tokens at
+their own positions, and a token sees the positions up to its own. Rejected tokens are forgotten by setting the row's
+length back: later columns are masked, and the next tokens overwrite them. Rows of a pass may have unequal
 numbers of tokens: shorter ones are filled up, and what the filling writes stands behind their lengths. Speculative
 sampling is that of Leviathan et al. (ICML 2023), with random numbers passed in.
 """
@@ -247,7 +247,7 @@ class Verified(NamedTuple):
     """What a pass of the server says of drafts of several lengths."""
 
     accepted: IntArray  # drafted tokens that are accepted, (b,)
-    token: IntArray  # the token behind them, (b,): in the place of a refused one, or one more
+    token: IntArray  # the token behind them, (b,): in the position of a refused one, or one more
 
 
 def verify(
@@ -265,10 +265,10 @@ def verify(
     accepted = np.cumprod(good, axis=1).sum(1).astype(np.int64)
     refused = th.as_tensor(accepted < length, device=target.device)[:, None]
     at = th.arange(rows, device=target.device)
-    place = th.as_tensor(accepted, device=target.device)
-    p = target[at, place]
+    position = th.as_tensor(accepted, device=target.device)
+    p = target[at, position]
     if longest:
-        p = th.where(refused, residual(p, draft[at, place.clamp_max(longest - 1)]), p)
+        p = th.where(refused, residual(p, draft[at, position.clamp_max(longest - 1)]), p)
     return Verified(accepted, pick_tokens(p, last))
 
 
@@ -285,27 +285,27 @@ class _PassPlaces:
 
 
 class _PlacedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of a layer, (rows, heads, columns, width of a head); all layers share ``places``."""
+    """Keys and values of a layer, (rows, heads, columns, width of a head); all layers share ``positions``."""
 
-    def __init__(self, places: _PassPlaces, rows: int) -> None:
+    def __init__(self, positions: _PassPlaces, rows: int) -> None:
         super().__init__()
-        self.places, self.count = places, rows
+        self.positions, self.count = positions, rows
 
     def update(self, key_states: th.Tensor, value_states: th.Tensor, *_: Any, **__: Any) -> tuple[th.Tensor, th.Tensor]:
-        """Write new keys and values (b, heads, q, d) at their places; return the rows' up to the last column."""
+        """Write new keys and values (b, heads, q, d) at their positions; return the rows' up to the last column."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = (one.new_zeros(self._shape(one, 0)) for one in (key_states, value_states))
-        places = self.places
-        if places.width > self.keys.shape[2]:
-            extra = max(places.width - self.keys.shape[2], GROWTH)
+        positions = self.positions
+        if positions.width > self.keys.shape[2]:
+            extra = max(positions.width - self.keys.shape[2], GROWTH)
             self.keys, self.values = (
                 th.cat([one, one.new_zeros(self._shape(one, extra))], 2) for one in (self.keys, self.values)
             )
-        at = (places.rows[:, None], slice(None), places.columns)
+        at = (positions.rows[:, None], slice(None), positions.columns)
         self.keys[at] = key_states.transpose(1, 2)
         self.values[at] = value_states.transpose(1, 2)
-        return self.keys[places.rows, :, : places.width], self.values[places.rows, :, : places.width]
+        return self.keys[positions.rows, :, : positions.width], self.values[positions.rows, :, : positions.width]
 
     def _shape(self, states: th.Tensor, columns: int) -> tuple[int, ...]:
         return (self.count, states.shape[1], columns, states.shape[3])
@@ -369,20 +369,20 @@ class Sequences:
     def _pass(self, rows: IntArray, ids: IntArray, begin: int, wanted: int) -> th.Tensor | None:
         device = self.model.device
         columns = self.length[rows][:, None] + begin + np.arange(ids.shape[1])
-        places = self._places
-        places.width = int(columns.max()) + 1
-        places.rows, places.columns = (th.as_tensor(one, device=device) for one in (rows, columns))
-        unseen = th.arange(places.width, device=device) > places.columns[:, None, :, None]  # (b, 1, q, width)
+        positions = self._places
+        positions.width = int(columns.max()) + 1
+        positions.rows, positions.columns = (th.as_tensor(one, device=device) for one in (rows, columns))
+        unseen = th.arange(positions.width, device=device) > positions.columns[:, None, :, None]  # (b, 1, q, width)
         dtype = self.model.network.dtype
         arguments: dict[str, Any] = {
             "input_ids": th.as_tensor(ids, device=device),
-            "position_ids": places.columns,
+            "position_ids": positions.columns,
             "attention_mask": th.zeros_like(unseen, dtype=dtype).masked_fill(unseen, th.finfo(dtype).min),  # is added
             self.model.cache_argument: self._cache,
             "use_cache": True,
             "logits_to_keep": max(wanted, 1),
         }
-        batch = f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {places.width} with those before"
+        batch = f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {positions.width} with those before"
         try:
             with memory_for(batch):
                 logits: th.Tensor = self.model.network(**arguments).logits

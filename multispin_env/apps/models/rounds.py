@@ -27,7 +27,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 class PromptOrder:
     """Which prompt each request of each device has: all prompts in random order, then all in another one, and so on.
 
-    Request j of device k takes place j K + k of that endless list. So it depends on nothing but the seed: whoever
+    Request j of device k takes position j K + k of that endless list. So it depends on nothing but the seed: whoever
     decides, and however fast requests end, device k gets the same requests. There are P ``prompts``.
     """
 
@@ -36,9 +36,9 @@ class PromptOrder:
 
     def prompt(self, device: int, number: int) -> int:
         """Index of the prompt of a device's request, both counted from 0."""
-        cycle, place = divmod(number * self._users + device, self._prompts)
+        cycle, position = divmod(number * self._users + device, self._prompts)
         stream = [self._seed, 1, cycle]  # the 1 so that nothing else is drawn from it
-        return int(np.random.default_rng(stream).permutation(self._prompts)[place])
+        return int(np.random.default_rng(stream).permutation(self._prompts)[position])
 
 
 class EmulatedDevices:
@@ -94,7 +94,7 @@ class EmulatedDevices:
         ended = np.zeros(len(self.texts), dtype=bool)
         for device, text in enumerate(self.texts):
             new = [*drafted[device, : accepted[device]].tolist(), int(token[device])][: self.left[device]]
-            last = next((place for place, one in enumerate(new) if one in self.pair.target.ends), None)
+            last = next((position for position, one in enumerate(new) if one in self.pair.target.ends), None)
             text += new if last is None else new[: last + 1]
             gained[device] = len(text) - before[device]
             ended[device] = last is not None or gained[device] == self.left[device]
@@ -259,14 +259,15 @@ class Player:
         """Drafted tokens (K, L) and the laws (K, L, V) that they are drawn from; behind a row's length is filling."""
         devices, kept = self.devices, self.devices.draft
         drafted, law = self._blank(*uniform.shape)
-        for place in range(uniform.shape[1]):
-            rows = np.flatnonzero(length > place)
+        for position in range(uniform.shape[1]):
+            rows = np.flatnonzero(length > position)
             texts = [
-                devices.unread(kept, row) if place == 0 else [int(drafted[row, place - 1])] for row in rows.tolist()
+                devices.unread(kept, row) if position == 0 else [int(drafted[row, position - 1])]
+                for row in rows.tolist()
             ]
             q = self._law(kept, kept.read(rows, texts, last=1)[:, 0])
-            drafted[rows, place] = pick_tokens(q, uniform[rows, place])
-            law[rows, place] = q.to(law.device)
+            drafted[rows, position] = pick_tokens(q, uniform[rows, position])
+            law[rows, position] = q.to(law.device)
         return drafted, law
 
     def _law(self, read: Sequences, logits: th.Tensor) -> th.Tensor:
@@ -290,10 +291,10 @@ def _now(model: Model) -> float:
 
 
 class _Text(NamedTuple):
-    """What was recorded along a text of n places, or at a place of n texts."""
+    """What was recorded along a text of n places, or at a position of n texts."""
 
     token: IntArray  # the text, (n,)
-    probability: FloatArray  # β of the token that was proposed at each place, (n,)
+    probability: FloatArray  # β of the token that was proposed at each position, (n,)
     accepted: BoolArray  # whether it was accepted, (n,)
     overlap: FloatArray  # Σ_x min(p, q), (n,)
 
@@ -325,24 +326,24 @@ def record_texts(
     while True:
         with memory_for(f"the probabilities of a batch of {len(rows)}"):
             laws = [probabilities(one, temperature, model.name) for one, model in zip(logits, models, strict=True)]
-            place = _place(laws, np.array([rngs[row].random(3) for row in rows]))
-        for row, *numbers in zip(rows, *(part.tolist() for part in place), strict=True):
+            position = _place(laws, np.array([rngs[row].random(3) for row in rows]))
+        for row, *numbers in zip(rows, *(part.tolist() for part in position), strict=True):
             places[row].append(tuple(numbers))
         report(max(map(len, places)))
         going = [
             len(places[row]) < tokens
             and token not in pair.target.ends
             and len(prompts[row]) + len(places[row]) <= pair.context
-            for row, token in zip(rows.tolist(), place.token.tolist(), strict=True)
+            for row, token in zip(rows.tolist(), position.token.tolist(), strict=True)
         ]
-        rows, last = rows[going], place.token[going]
+        rows, last = rows[going], position.token[going]
         if not len(rows):
             return [_Text(*map(np.array, zip(*one, strict=True))) for one in places]
         logits = [one.read(rows, last[:, None].tolist(), 1)[:, -1] for one in readers]
 
 
 def _place(laws: Sequence[th.Tensor], uniform: FloatArray) -> _Text:
-    """One place of b texts: ``laws`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
+    """One position of b texts: ``laws`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
     p, q = laws[0], laws[-1]
     proposed = pick_tokens(q, uniform[:, 0])
     beta = acceptance(p, q, proposed)

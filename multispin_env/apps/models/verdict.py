@@ -206,9 +206,9 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
         for device in range(users):
             length, accepted = int(one.draft_length[device]), int(one.played.accepted[device])
             each = one.drafting[device] / max(length, 1)
-            for place in range(length):
-                name = _ACCEPTED_TOKEN if place < accepted else _REFUSED_TOKEN
-                cells[name].append((begin + place * each, each, device))
+            for position in range(length):
+                name = _ACCEPTED_TOKEN if position < accepted else _REFUSED_TOKEN
+                cells[name].append((begin + position * each, each, device))
             drafted = begin + one.drafting[device]
             ready = drafted + one.uploading[device]
             cells["uploading"].append((drafted, one.uploading[device], device))

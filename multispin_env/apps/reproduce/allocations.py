@@ -118,8 +118,8 @@ def _draw_remark_2(rows: Sequence[_AllocationRow], figure: Any) -> None:
             medians = [
                 np.median([s for s, row in zip(share, points, strict=True) if _group(row) == rate]) for rate in rates
             ]
-            places, label = [rate + offset for rate in rates], f"{case}, line: median"
-            right.plot(places, medians, color=colour, linewidth=2.0, marker=marker, label=label)
+            positions, label = [rate + offset for rate in rates], f"{case}, line: median"
+            right.plot(positions, medians, color=colour, linewidth=2.0, marker=marker, label=label)
         left.set_ylabel(f"{preset}: bandwidth share (%)")
         left.set_yscale("log")
         left.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])

@@ -33,13 +33,13 @@ class Series(NamedTuple):
         colour, marker, line = self.style
         fitting = (row for row in rows if all(getattr(row, name) == wanted for name, wanted in self.where.items()))
         points = sorted(fitting, key=attrgetter(x))
-        places = [getattr(row, x) for row in points]
+        positions = [getattr(row, x) for row in points]
         if self.band:
             low, high = [row.low for row in points], [row.high for row in points]
-            axes.fill_between(places, low, high, color=colour, alpha=0.25)
+            axes.fill_between(positions, low, high, color=colour, alpha=0.25)
         size, values = 9 if marker == "*" else 4, [getattr(row, self.value) for row in points]
         look = {"color": colour, "marker": marker, "ls": line, "markersize": size, "linewidth": 1.3}
-        axes.plot(places, values, label=self.label, **look)
+        axes.plot(positions, values, label=self.label, **look)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sweep:
     series: Sequence[Series]
     y: str = "goodput (tokens/s)"  # of the vertical axis, which begins at 0
     heading: Callable[[Any], str] = attrgetter("preset")  # of the panel of a row
-    ticks: Sequence[float] = ()  # places that are named on an axis that is then logarithmic
+    ticks: Sequence[float] = ()  # positions that are named on an axis that is then logarithmic
 
     def draw(self, rows: Sequence[Any], figure: Any) -> None:
         """Draw rows on an empty figure."""
@@ -65,7 +65,7 @@ class Sweep:
             axes.set_ylim(bottom=0.0)
             if named := sorted({getattr(row, self.x) for row in own} & set(self.ticks)):
                 axes.set_xscale("log")
-                axes.set_xticks(named, [f"{place:g}" for place in named])
+                axes.set_xticks(named, [f"{position:g}" for position in named])
                 axes.minorticks_off()
         legend_below(figure, panels[0], min(len(self.series), 6))
 

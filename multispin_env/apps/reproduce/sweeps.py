@@ -68,7 +68,7 @@ _BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
 BANDWIDTH = FigureSpec(
     title="Goodput against total bandwidth",
     caption="With 20 devices the heterogeneous optimum is best and Fixed BW&L last of the four controllers at every "
-    "budget; Homo and Uni-BW come closer to the optimum as bandwidth ceases to be scarce, and change places between "
+    "budget; Homo and Uni-BW come closer to the optimum as bandwidth ceases to be scarce, and change positions between "
     "the presets. P2P-SPIN and Cen-SPIN serve one prompt at a time and hardly depend on it. Means over states with "
     "95 % bands.",
     settings=lambda scale: [
@@ -147,14 +147,14 @@ class _RecordedRow:
 
 
 def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> FloatArray:
-    """Tokens a round of each prompt, (P,): the mean over rounds that begin at every place and read on."""
+    """Tokens a round of each prompt, (P,): the mean over rounds that begin at every position and read on."""
     runs = accepted_runs(records)
-    place: IntArray = np.arange(len(runs))
-    total = np.zeros(len(place))
+    position: IntArray = np.arange(len(runs))
+    total = np.zeros(len(position))
     for _ in range(rounds):
-        tokens = np.minimum(runs[place], draft_length) + 1
+        tokens = np.minimum(runs[position], draft_length) + 1
         total += tokens
-        place = advance(records, place, tokens)
+        position = advance(records, position, tokens)
     mean: FloatArray = np.add.reduceat(total, records.start) / (rounds * records.length)
     return mean
 

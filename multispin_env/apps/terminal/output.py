@@ -79,7 +79,7 @@ class Progress(_Line):
             self._show(done / of)
 
     def say(self, line: str) -> None:
-        """Print a line of results, in the place of the bar, which comes back with the next report."""
+        """Print a line of results, in the position of the bar, which comes back with the next report."""
         if self._terminal:
             print(f"\r{'':{_LINE}}\r", end="", file=sys.stderr, flush=True)
         print(line, flush=True)
@@ -160,7 +160,7 @@ class _UnwritableError(Exception):
 def _standard_streams() -> Iterator[None]:
     """Stand in for the standard streams of the process, unless they have been replaced, until the end of the block.
 
-    Those that are closed take place again, so that no file gets their number, and refuse what is written.
+    Those that are closed take a place again, so that no file gets their number, and refuse what is written.
     """
     for number in range(3):
         try:

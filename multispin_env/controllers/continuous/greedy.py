@@ -161,7 +161,7 @@ class Deadlines(Modifier):
 
     The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
     first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads
-    that the decision puts in different places, such as those of different batches, its own priority counts more. On an
+    that the decision puts in different positions, as those of different batches, its own priority counts more. On an
     uplink that is not serial nothing goes first, so requests are dropped only.
 
     Parameters
@@ -196,8 +196,8 @@ class Deadlines(Modifier):
             drop = drop | decision.drop
         if decision.share is not None:
             return decision.changed(drop=drop)
-        place = 0.0 if decision.priority is None else 2.0 * NO_HURRY * dense_rank(decision.priority)
-        return decision.changed(priority=place + left, drop=drop)
+        position = 0.0 if decision.priority is None else 2.0 * NO_HURRY * dense_rank(decision.priority)
+        return decision.changed(priority=position + left, drop=drop)
 
 
 def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:

@@ -103,14 +103,14 @@ class Groups(ContinuousController):
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
         rho = rho * per_copy("delay_weight", self.delay_weight, len(rho))
-        place = aim - state.batch[:, None]
+        position = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
         weight = None
         if self.weights is not None:
             flat = np.asarray(self.weights, dtype=np.float64)
             weight = checked_weights(flat if flat.ndim < 2 else flat.reshape(-1, flat.shape[-1]), state.phase.shape)
         length = start_drafts(
-            state, work, free, faded, place, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
+            state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
         return decision_of_batches(state, length_for_idle(scenario, state, length), aim, faded)
 
@@ -142,14 +142,14 @@ def start_drafts(
     work: Background,
     free: BoolArray,
     faded: BoolArray,
-    place: IntArray,
+    position: IntArray,
     rho: FloatArray,
     *,
     air_price: float,
     weight: FloatArray | None = None,
     by_ratio: bool = False,
 ) -> IntArray:
-    """Lengths (n, K) of drafts that start for batches in these places (n, K), fitted batch by batch.
+    """Lengths (n, K) of drafts that start for batches in these positions (n, K), fitted batch by batch.
 
     A device that is not free keeps its length; one in a deep fade drafts as little as it may.
     """
@@ -157,8 +157,8 @@ def start_drafts(
 
     low = work.scenario.min_draft_length
     length, starts = np.where(free, low, state.draft_length), free & ~faded
-    for batch in range(int(np.where(starts, place, -1).max()) + 1):
-        begin = starts & (place == batch)
+    for batch in range(int(np.where(starts, position, -1).max()) + 1):
+        begin = starts & (position == batch)
         rows = np.flatnonzero(begin.any(-1))
         if rows.size:
             some, now = work[rows], begin[rows]

@@ -175,7 +175,7 @@ def _by_price(launch: Launch) -> IntArray:
 
 
 def _paying(launch: Launch) -> IntArray:
-    """The longest drafts (n, X, K) of which every token brings what its air and its place in the pass cost."""
+    """The longest drafts (n, X, K) of which every token brings what its air and its position in the pass cost."""
     scenario, rho = launch.scenario, launch.delay_price[:, None]
     parts = np.array([0.0, 0.3, 0.6, 1.0])  # prices of an air second; beyond ρ nobody would pay
     air = (launch.air_price + rho * parts)[..., None] * launch.token_time[:, None]

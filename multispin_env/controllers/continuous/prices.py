@@ -139,10 +139,10 @@ class Prices(ContinuousController):
         rho = price_of_delay(self.scenario, state, self.rho, groups)
         picked = self._picked(state, work, free & ~faded, rho)
         turn = np.arange(self.scenario.num_users) % groups  # batches that devices aim at when everything starts
-        place = np.where(state.batch[:, None] == 0, turn, picked)
-        aim = np.where(free | idle, state.batch[:, None] + np.where(free, place, 1), state.aim)
+        position = np.where(state.batch[:, None] == 0, turn, picked)
+        aim = np.where(free | idle, state.batch[:, None] + np.where(free, position, 1), state.aim)
         price = rho * per_copy("delay_weight", self.delay_weight, len(rho))
-        length = start_drafts(state, work, free, faded, place, price, air_price=self.air_price)
+        length = start_drafts(state, work, free, faded, position, price, air_price=self.air_price)
         return decision_of_batches(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _common(self, name: str, state: ContinuousState) -> FloatArray:
@@ -156,7 +156,7 @@ class Prices(ContinuousController):
         tariff = _Tariff(scenario, usual * scenario.num_users, penalty, queue, self.air_price)
         server_price = per_copy("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
         sends, gain, own = tariff.drafts(state, server_price)
-        inside = [work.place == place for place in range(self.ahead + 1)]
+        inside = [work.position == position for position in range(self.ahead + 1)]
         market = Market(
             *tariff.sizes(server_price),
             sends,
@@ -164,7 +164,7 @@ class Prices(ContinuousController):
             own,
             scenario.min_draft_length,
             rho,
-            np.stack([work.sent(place) for place in range(self.ahead + 1)], -1),
+            np.stack([work.sent(position) for position in range(self.ahead + 1)], -1),
             np.stack([among.sum(-1) for among in inside], -1),
             np.stack([ordered_sum(own * among) for among in inside], -1),
         )

@@ -42,7 +42,7 @@ class Terms(NamedTuple):
 
     starts: BoolArray  # (n, K), who starts a draft for the batch
     first: IntArray  # (n + 1,) where devices of each copy begin among all that start
-    who: IntArray  # (S,) their places among the K
+    who: IntArray  # (S,) their positions among the K
     gain: FloatArray  # (S, L_max + 1) tokens of drafts of length 0, 1 .., less the price of their air
     ends: FloatArray  # (S, L_max + 2) s, when drafts of these lengths end
     token_time: FloatArray  # (S,) s of the whole band a token
@@ -90,8 +90,8 @@ class _Queue(NamedTuple):
 
 
 class _Notes(NamedTuple):
-    behind: FloatArray  # (m + 1,) s of work in a queue from each place on, and behind the last one
-    before: FloatArray  # (m + 1,) s, when all is sent because of the uploads before this place
+    behind: FloatArray  # (m + 1,) s of work in a queue from each position on, and behind the last one
+    before: FloatArray  # (m + 1,) s, when all is sent because of the uploads before this position
     after: FloatArray  # (m + 1,) s, when all is sent because of those from it on
     orders: IntArray  # (4, S) devices in four orders, see `_sort`
     keys: FloatArray  # (4, S) by which they are sorted
@@ -117,29 +117,31 @@ def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray
 
     It changes the sizes of the market.
     """
-    places = np.zeros(order.shape, np.int64)
+    positions = np.zeros(order.shape, np.int64)
     for copy in range(len(order)):
         size, owned = market.size[copy], market.owned[copy]
         for device in order[copy, : starting[copy]]:
             sends, own = market.sends[copy, device], market.own_price[copy, device]
             best, due, length = -np.inf, 0.0, market.least
-            for place in range(len(size)):
-                if place > 0:
-                    server = market.early[size[0]] if place == 1 else market.server[copy, size[place - 1]]
-                    due = max(due, market.sent[copy, place - 1]) + server
+            for position in range(len(size)):
+                if position > 0:
+                    server = market.early[size[0]] if position == 1 else market.server[copy, size[position - 1]]
+                    due = max(due, market.sent[copy, position - 1]) + server
                 while length + 1 < len(sends) and sends[length + 1] <= due:
                     length += 1
-                after = size[place] + 1
+                after = size[position] + 1
                 worth = (
-                    market.gain[copy, device, length] - market.fee[copy, after] - market.one_more[copy] * owned[place]
+                    market.gain[copy, device, length]
+                    - market.fee[copy, after]
+                    - market.one_more[copy] * owned[position]
                 )
                 worth -= own * (due + market.server[copy, after])
                 worth -= market.price[copy] * max(sends[length] - due, 0.0)
                 if worth > best:
-                    best, places[copy, device] = worth, place
-            size[places[copy, device]] += 1
-            owned[places[copy, device]] += own
-    return places
+                    best, positions[copy, device] = worth, position
+            size[positions[copy, device]] += 1
+            owned[positions[copy, device]] += own
+    return positions
 
 
 @kept
@@ -207,22 +209,22 @@ def _queue(terms: Terms, number: int, starters: int) -> _Queue:
     for user in range(len(air)):
         count += not starts[user] and (release[user] > 0.0 or air[user] > 0.0)
     queue = _Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
-    place = 0
+    position = 0
     for user in range(len(air)):
         if not starts[user] and (release[user] > 0.0 or air[user] > 0.0):
-            _put(queue, place, -1, release[user], air[user])
-            place += 1
+            _put(queue, position, -1, release[user], air[user])
+            position += 1
     for device in range(starters):
-        queue.device[place + device] = device
+        queue.device[position + device] = device
     return queue
 
 
 @njit()
-def _notes(places: int, starters: int) -> _Notes:
+def _notes(positions: int, starters: int) -> _Notes:
     return _Notes(
-        np.empty(places),
-        np.empty(places),
-        np.empty(places),
+        np.empty(positions),
+        np.empty(positions),
+        np.empty(positions),
         np.empty((4, starters), np.int64),
         np.empty((4, starters)),
         np.empty(starters, np.int64),
@@ -230,51 +232,51 @@ def _notes(places: int, starters: int) -> _Notes:
 
 
 @njit()
-def _put(queue: _Queue, place: int, device: int, release: float, work: float) -> None:
-    """Put an upload among those before a place, which are in order; the one in that place is lost."""
-    while place > 0 and queue.release[place - 1] > release:
-        queue.device[place] = queue.device[place - 1]
-        queue.release[place] = queue.release[place - 1]
-        queue.work[place] = queue.work[place - 1]
-        place -= 1
-    queue.device[place], queue.release[place], queue.work[place] = device, release, work
+def _put(queue: _Queue, position: int, device: int, release: float, work: float) -> None:
+    """Put an upload among those before a position, which are in order; the one in that position is lost."""
+    while position > 0 and queue.release[position - 1] > release:
+        queue.device[position] = queue.device[position - 1]
+        queue.release[position] = queue.release[position - 1]
+        queue.work[position] = queue.work[position - 1]
+        position -= 1
+    queue.device[position], queue.release[position], queue.work[position] = device, release, work
 
 
 @njit()
 def _arrange(copy: _Copy, queue: _Queue, lengths: IntArray) -> None:
-    for place, device in enumerate(queue.device):
+    for position, device in enumerate(queue.device):
         if device < 0:
-            _put(queue, place, device, queue.release[place], queue.work[place])
+            _put(queue, position, device, queue.release[position], queue.work[position])
         else:
             length = lengths[device]
-            _put(queue, place, device, copy.ends[device, length], length * copy.token_time[device])
+            _put(queue, position, device, copy.ends[device, length], length * copy.token_time[device])
 
 
 @njit()
 def _place(queue: _Queue, device: int) -> int:
-    place = 0
-    while queue.device[place] != device:
-        place += 1
-    return place
+    position = 0
+    while queue.device[position] != device:
+        position += 1
+    return position
 
 
 @njit()
 def _move(copy: _Copy, queue: _Queue, device: int, length: int) -> None:
     release, work = copy.ends[device, length], length * copy.token_time[device]
-    place = _place(queue, device)
-    while place + 1 < len(queue.device) and queue.release[place + 1] < release:
-        _put(queue, place, queue.device[place + 1], queue.release[place + 1], queue.work[place + 1])
-        place += 1
-    _put(queue, place, device, release, work)
+    position = _place(queue, device)
+    while position + 1 < len(queue.device) and queue.release[position + 1] < release:
+        _put(queue, position, queue.device[position + 1], queue.release[position + 1], queue.work[position + 1])
+        position += 1
+    _put(queue, position, device, release, work)
 
 
 @njit()
 def _end(queue: _Queue) -> float:
     """When all is sent: the latest of the starts of uploads, plus the work that starts then or later."""
     end, work = 0.0, 0.0
-    for place in range(len(queue.device) - 1, -1, -1):
-        work += queue.work[place]
-        end = max(end, queue.release[place] + work)
+    for position in range(len(queue.device) - 1, -1, -1):
+        work += queue.work[position]
+        end = max(end, queue.release[position] + work)
     return end
 
 
@@ -312,19 +314,19 @@ def _value(copy: _Copy, queue: _Queue, lengths: IntArray) -> float:
 def _mark(queue: _Queue, notes: _Notes) -> None:
     count = len(queue.device)
     notes.behind[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
-    for place in range(count - 1, -1, -1):
-        notes.behind[place] = notes.behind[place + 1] + queue.work[place]
-        notes.after[place] = max(notes.after[place + 1], queue.release[place] + notes.behind[place])
-    for place in range(count):
-        notes.before[place + 1] = max(notes.before[place], queue.release[place] + notes.behind[place])
+    for position in range(count - 1, -1, -1):
+        notes.behind[position] = notes.behind[position + 1] + queue.work[position]
+        notes.after[position] = max(notes.after[position + 1], queue.release[position] + notes.behind[position])
+    for position in range(count):
+        notes.before[position + 1] = max(notes.before[position], queue.release[position] + notes.behind[position])
 
 
 @njit()
 def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: int) -> float:
-    place = _place(queue, device)
-    old = queue.work[place]
+    position = _place(queue, device)
+    old = queue.work[position]
     release, work = copy.ends[device, length], length * copy.token_time[device]
-    first = after = place
+    first = after = position
     end = -np.inf
     while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # it starts behind these now
         after += 1
@@ -332,7 +334,7 @@ def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: in
     while first > 0 and queue.release[first - 1] > release:  # and before these
         first -= 1
         end = max(end, queue.release[first] + notes.behind[first] - old)
-    behind = notes.behind[after + 1] if after > place or first == place else notes.behind[first] - old
+    behind = notes.behind[after + 1] if after > position or first == position else notes.behind[first] - old
     end = max(end, notes.before[first] + (work - old), release + work + behind)
     return max(end, notes.after[after + 1])
 
@@ -372,7 +374,7 @@ def _best_step(
     order = 0 if change > 0 else 2
     _sort(copy, notes, lengths, order)
     which, first, last = order, 0, 0
-    for place, device in enumerate(notes.orders[order]):
+    for position, device in enumerate(notes.orders[order]):
         now = lengths[device]
         if _possible(copy, now + change):
             lengths[device] = now + change
@@ -380,7 +382,7 @@ def _best_step(
             if gain > best:
                 value = gain - _cost(copy, lengths, _end_with(copy, queue, notes, device, now + change))
                 if value > best:
-                    best, first, last = value, place, place + 1
+                    best, first, last = value, position, position + 1
             lengths[device] = now
     for each in (order, order + 1):
         value, count = _run(copy, queue, notes, lengths, each, change, best)
@@ -412,11 +414,11 @@ def _sort(copy: _Copy, notes: _Notes, lengths: IntArray, first: int) -> None:
             less = gain[now - 1] - gain[now] if now > copy.least else -np.inf
             keys = (-less / air, -there)
         for order, key in enumerate(keys):
-            place, row, by = device, notes.orders[first + order], notes.keys[first + order]
-            while place > 0 and by[place - 1] > key:
-                by[place], row[place] = by[place - 1], row[place - 1]
-                place -= 1
-            by[place], row[place] = key, device
+            position, row, by = device, notes.orders[first + order], notes.keys[first + order]
+            while position > 0 and by[position - 1] > key:
+                by[position], row[position] = by[position - 1], row[position - 1]
+                position -= 1
+            by[position], row[position] = key, device
 
 
 @njit()
@@ -427,15 +429,15 @@ def _run(
     tried, count = notes.tried, 0
     for device, length in enumerate(lengths):
         tried[device] = length
-    for place, device in enumerate(notes.orders[order]):
+    for position, device in enumerate(notes.orders[order]):
         if _possible(copy, tried[device] + change):
             tried[device] += change
             _move(copy, queue, device, tried[device])
             gain = _gain(copy, tried)
-            if gain > best and place > 0:
+            if gain > best and position > 0:
                 value = gain - _cost(copy, tried, _end(queue))
                 if value > best:
-                    best, count = value, place + 1
+                    best, count = value, position + 1
             elif gain <= best and change < 0:
                 break  # fewer tokens gain no more
     _arrange(copy, queue, lengths)

@@ -34,39 +34,39 @@ class Background:
     length: IntArray  # (n, K) tokens
     release: FloatArray  # (n, K) s until drafts end
     air: FloatArray  # (n, K) s of the whole band
-    place: IntArray  # (n, K), batches before the one a draft aims at; negative for drafts that no batch waits for
+    position: IntArray  # (n, K), batches before the one a draft aims at; negative for drafts that no batch waits for
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:
         """All that is under way in a state (n, K), except for devices that are ``ignored``."""
         out = ignored | (state.phase == Phase.FREE)
-        place = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
-        return cls(scenario, state.draft_length, state.drafting_left, state.air_left, place)
+        position = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
+        return cls(scenario, state.draft_length, state.drafting_left, state.air_left, position)
 
     def __getitem__(self, rows: IntArray) -> Self:
-        return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.place[rows])
+        return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.position[rows])
 
-    def up_to(self, place: int) -> tuple[FloatArray, FloatArray]:
-        """Release and air times (n, K) of all that must be sent for the batch in this place; 0 for others."""
-        counts = (self.place >= 0) & (self.place <= place)
+    def up_to(self, position: int) -> tuple[FloatArray, FloatArray]:
+        """Release and air times (n, K) of all that must be sent for the batch in this position; 0 for others."""
+        counts = (self.position >= 0) & (self.position <= position)
         return self.release * counts, self.air * counts
 
-    def sent(self, place: int) -> FloatArray:
-        """When all that must be sent for the batch in this place has been, (n,) s."""
+    def sent(self, position: int) -> FloatArray:
+        """When all that must be sent for the batch in this position has been, (n,) s."""
         from multispin_env.controllers.continuous.search import all_sent  # late: Numba takes long to import
 
-        return np.asarray(all_sent(*self.up_to(place)))
+        return np.asarray(all_sent(*self.up_to(position)))
 
-    def due(self, place: int) -> FloatArray:
-        """When the server is free for the batch in this place, (n,) s, if those before wait for all their devices."""
-        due = np.zeros(len(self.place))
-        for earlier in range(place):
-            inside = self.place == earlier
+    def due(self, position: int) -> FloatArray:
+        """Time (n,) s when the server is free for the batch in this position, if earlier ones wait for all devices."""
+        due = np.zeros(len(self.position))
+        for earlier in range(position):
+            inside = self.position == earlier
             time = verification_time(self.scenario, self.length, inside) * inside.any(-1)
             due = np.maximum(due, self.sent(earlier)) + time
         return due
 
-    def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, place: IntArray | int) -> Self:
+    def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, position: IntArray | int) -> Self:
         """With drafts that start now, (n, K)."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         ends = self.scenario.round_trip_time + drafting_time(self.scenario, length, state.draft_time, state.head_start)
@@ -75,5 +75,5 @@ class Background:
             np.where(starts, length, self.length),
             np.where(starts, ends, self.release),
             np.where(starts, length * token_time, self.air),
-            np.where(starts, place, self.place),
+            np.where(starts, position, self.position),
         )

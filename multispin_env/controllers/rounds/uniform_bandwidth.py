@@ -24,7 +24,7 @@ class _Tokens(NamedTuple):
     ready: FloatArray  # (n, m) s; from here on a round may hold the token
     gain: FloatArray  # (n, m)
     number: IntArray  # (n, m) which token of its device it is, l
-    order: IntArray  # (n, m) its place in (K, l)
+    order: IntArray  # (n, m) its position in (K, l)
     shortest: FloatArray  # (n,) s, no round is shorter
     base: FloatArray  # (n,) tokens of the shortest drafts
 

@@ -34,7 +34,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
     """Columns of the encoding, without that of drops."""
 
     uplink: UplinkDiscipline  # a serial one reads priorities, the others shares
-    patience: float | None = None  # s that decisions wait at most where an action does not say it; None for ever
+    timeout: float | None = None  # s that decisions wait at most where an action does not say it; None for ever
     drops: bool = False  # whether requests end, so that by one more column a device gives up its own
     reference: str = REFERENCE  # controller that encodings with a rule inside start from
 
@@ -71,11 +71,11 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
 
     def waits(self, batch: tuple[int, ...]) -> FloatArray | None:
         """Patience of decisions (*batch) whose actions do not say it."""
-        return None if self.patience is None else np.full(batch, self.patience)
+        return None if self.timeout is None else np.full(batch, self.timeout)
 
-    def patience_of(self, rule: ContinuousDecision, state: ContinuousState) -> FloatArray | None:
-        """A rule's own patience, else that of the environment."""
-        return self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
+    def timeout_of(self, rule: ContinuousDecision, state: ContinuousState) -> FloatArray | None:
+        """A rule's own timeout, else that of the environment."""
+        return self.waits(state.phase.shape[:-1]) if rule.timeout is None else rule.timeout
 
     def drop_field(self, x: FloatArray, state: ContinuousState, rule: BoolArray | None = None) -> BoolArray | None:
         """Who gives up a request, by the last column of actions x (..., K, columns); ``None`` without such a column.
@@ -150,7 +150,7 @@ def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
 class PlainCodec(ContinuousCodec):
     """``"plain"``, (K, 3): log-scale draft length; leave, take or wait in thirds; priority or log share.
 
-    A decision's patience is that of the environment; drafts to wait for and batches aimed at are lost. Of priorities,
+    A decision's timeout is that of the environment; drafts to wait for and batches aimed at are lost. Of priorities,
     the order is kept.
     """
 
@@ -164,7 +164,7 @@ class PlainCodec(ContinuousCodec):
             self.length(length),
             _join_of(join),
             *self.uplink_fields(key),
-            patience=self.waits(x.shape[:-2]),
+            timeout=self.waits(x.shape[:-2]),
             drop=self.drop_field(x, state),
         )
 
@@ -179,16 +179,16 @@ _FARTHEST = 63
 """Batches after the next that a draft can aim at."""
 
 LONGEST = 1e4
-"""Seconds, the longest patience but for ever; the shortest is its inverse, or none at all."""
+"""Seconds, the longest timeout but for ever; the shortest is its inverse, or none at all."""
 
 _LOG_LONGEST = math.log(LONGEST)
 
 _INSIDE = 0.99
-"""Entries of patience up to it are on a logarithmic scale; -1 is none, 1 is for ever."""
+"""Entries of timeout up to it are on a logarithmic scale; -1 is none, 1 is for ever."""
 
 
 class FullCodec(ContinuousCodec):
-    """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
+    """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, timeout, and drafts to wait for.
 
     Of the last two, means over users are read. Numbers are kept to the precision of float32. Every controller can play
     with it.
@@ -200,25 +200,25 @@ class FullCodec(ContinuousCodec):
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         length, join, key, aim = (x[..., column] for column in range(4))
-        patience, fewest = (x[..., column].mean(-1) for column in (4, 5))
+        timeout, fewest = (x[..., column].mean(-1) for column in (4, 5))
         return ContinuousDecision(
             self.length(length),
             _join_of(join),
             *self.uplink_fields(key),
-            patience=_patience_of(patience),
+            timeout=_timeout_of(timeout),
             least_batch=np.rint(1.0 + 0.5 * (fewest + 1.0) * (self.scenario.num_users - 1)).astype(np.int64),
             aim=_next_batch(state) + np.rint(0.5 * _FARTHEST * (aim + 1.0)).astype(np.int64),
             drop=self.drop_field(x, state),
         )
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
-        """Inverse of `decode`; without an aim, the next batch; without patience, for ever."""
+        """Inverse of `decode`; without an aim, the next batch; without timeout, for ever."""
         shape, users = state.phase.shape, self.scenario.num_users
         decision = self.checked_decision(decision, shape)
         aim = np.broadcast_to(_next_batch(state), shape) if decision.aim is None else decision.aim
         fewest = np.ones(shape[:-1]) if decision.least_batch is None else decision.least_batch
-        patience = np.full(shape[:-1], np.inf) if decision.patience is None else decision.patience
-        common = [_patience_column(patience), 2.0 * (fewest - 1.0) / max(users - 1, 1) - 1.0]
+        timeout = np.full(shape[:-1], np.inf) if decision.timeout is None else decision.timeout
+        common = [_timeout_column(timeout), 2.0 * (fewest - 1.0) / max(users - 1, 1) - 1.0]
         return columns_stacked(
             [
                 self.length_column(decision.draft_length),
@@ -231,15 +231,15 @@ class FullCodec(ContinuousCodec):
         )
 
 
-def _patience_of(x: FloatArray) -> FloatArray:
+def _timeout_of(x: FloatArray) -> FloatArray:
     inside = np.exp(_LOG_LONGEST / _INSIDE * np.clip(x, -_INSIDE, _INSIDE))
     beyond = 0.5 * (1.0 + _INSIDE)
     return np.where(x > beyond, np.inf, np.where(x < -beyond, 0.0, inside))
 
 
-def _patience_column(patience: FloatArray) -> FloatArray:
-    log = np.log(np.clip(patience, 1.0 / LONGEST, LONGEST)) * (_INSIDE / _LOG_LONGEST)
-    return np.where(patience > LONGEST, 1.0, np.where(patience < 0.5 / LONGEST, -1.0, log))
+def _timeout_column(timeout: FloatArray) -> FloatArray:
+    log = np.log(np.clip(timeout, 1.0 / LONGEST, LONGEST)) * (_INSIDE / _LOG_LONGEST)
+    return np.where(timeout > LONGEST, 1.0, np.where(timeout < 0.5 / LONGEST, -1.0, log))
 
 
 _ENDS = (-0.6, -0.2, 0.2)
@@ -255,7 +255,7 @@ _NEVER = np.iinfo(np.int64).max
 class ContinuousResidualCodec(ContinuousCodec):
     """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
 
-    Zero is the reference rule, with the environment's patience where the rule has none. A device aside is taken by the
+    Zero is the reference rule, with the environment's timeout where the rule has none. A device aside is taken by the
     batch if it is there, and its upload comes last; a batch waits for all that aim at it. What else a decision may say
     is lost.
     """
@@ -267,17 +267,17 @@ class ContinuousResidualCodec(ContinuousCodec):
         x = self.checked(action)
         rule = self.ruled(self.rule, state)
         length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
-        place = np.digitize(x[..., 1], _ENDS)  # aside, earlier, own, later
-        aside, shift = place == 0, np.where(place == 0, 0, place - 2)
+        position = np.digitize(x[..., 1], _ENDS)  # aside, earlier, own, later
+        aside, shift = position == 0, np.where(position == 0, 0, position - 2)
         drop = self.drop_field(x, state, _dropped_by(rule, state))
         aim = _aim(rule, state, drop)
         join = _moved_join(rule, aside, shift, aim, state)
         key = self.uplink_column(rule) + 2.0 * x[..., 2]
         # all keys are within ±3
         fields = self.uplink_fields(key + 6.0 * aside if self.uplink is serial else key)
-        patience = self.patience_of(rule, state)
+        timeout = self.timeout_of(rule, state)
         aim = np.maximum(aim + shift, _next_batch(state))
-        return ContinuousDecision(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
+        return ContinuousDecision(self.length(length), join, *fields, timeout, rule.least_batch, aim, drop)
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """The differences; those that are too large are cut."""
@@ -337,7 +337,7 @@ class TunedCodec(ContinuousCodec):
             entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
         decision = self.ruled(self.rule.tuned(options), state)
-        return decision.changed(patience=self.patience_of(decision, state))
+        return decision.changed(timeout=self.timeout_of(decision, state))
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """Zero, the rule as it is."""

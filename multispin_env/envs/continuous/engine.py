@@ -44,7 +44,7 @@ class TokenAccount:
     """Sums of the episodes of n copies, told in ``info``: tokens, and tokens over time."""
 
     def __init__(self, core: ContinuousCore) -> None:
-        self._tokens = np.zeros(core.num_copies)
+        self._tokens = np.zeros(core.num_envs)
 
     def reset(self, rows: Rows) -> None:
         """Forget the episodes of these copies."""
@@ -66,8 +66,8 @@ class ServiceAccount(TokenAccount):
         super().__init__(core)
         self._core = core
         self._users = core.system.scenario.num_users
-        self._log = ServiceLog(core.num_copies, self._users, warm_up)
-        self._closed = np.zeros(core.num_copies, dtype=np.bool_)
+        self._log = ServiceLog(core.num_envs, self._users, warm_up)
+        self._closed = np.zeros(core.num_envs, dtype=np.bool_)
 
     @override
     def reset(self, rows: Rows) -> None:
@@ -105,7 +105,9 @@ class ServiceAccount(TokenAccount):
         told = {name: np.zeros(len(self._closed)) for name in _LATENCY_NAMES}
         if ended.size:
             latency = self._log.result(ended).latency
-            quantiles = [getattr(latency, name)[:, place] for name in _LATENCIES for place in range(len(_PERCENTS))]
+            quantiles = [
+                getattr(latency, name)[:, position] for name in _LATENCIES for position in range(len(_PERCENTS))
+            ]
             for array, values in zip(told.values(), [*quantiles, latency.gap[:, -1]], strict=True):
                 array[ended] = values
         return told
@@ -119,7 +121,7 @@ class BeliefTracker:
         self._observations = observations
         shown = observations.shown
         self._knows_task, self._late = "task" in shown, "mean_channel" in shown
-        self._counts = Counts(core.num_copies, core.system.scenario.num_users)
+        self._counts = Counts(core.num_envs, core.system.scenario.num_users)
         self._report = core.state.spectral_efficiency
 
     def add(self, before: ContinuousState, outcome: ContinuousOutcome) -> None:
@@ -169,7 +171,7 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
     def __init__(
         self, config: EnvConfig, objective: Objective, core: ContinuousCore, account: TokenAccount, horizon: float
     ) -> None:
-        super().__init__(config.actions, config.observations, objective, core.num_copies)
+        super().__init__(config.actions, config.observations, objective, core.num_envs)
         self._core, self._horizon = core, horizon
         self._prices_expected = config.drawn and not config.sampled
         self._tracker = BeliefTracker(self._core, self.observations) if self.observations.hides else None

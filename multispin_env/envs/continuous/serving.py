@@ -50,7 +50,7 @@ class ServingEnv(MultiSpinEnv):
     |------------------------|---------|-----------------------------------------------------------------------------|
     | `"residual"` (default) | 4       | how the decision differs from that of a controller, which is 0               |
     | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop       |
-    | `"full"`               | 7       | the same; batch aimed at; patience, drafts to wait for (means); drop        |
+    | `"full"`               | 7       | the same; batch aimed at; timeout, drafts to wait for (means); drop        |
     | `"tuned"`              | 5       | options of a controller: at 0 its own, at ±1 their ends                      |
 
     The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
@@ -107,7 +107,7 @@ class ServingEnv(MultiSpinEnv):
 
     ## Arguments
 
-    - `scenario`, any field of `Scenario`, such as `draft_ahead`, `discipline`, `coherence_time`, `patience`,
+    - `scenario`, any field of `Scenario`, such as `draft_ahead`, `discipline`, `coherence_time`, `timeout`,
       `action`: as for `Continuous-v0`.
     - `reference`: controller that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
       `"own-pace+deadlines"`, which is `load-aware`, for `"tuned"`.

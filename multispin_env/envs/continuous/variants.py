@@ -62,7 +62,7 @@ class ContinuousVariant(Variant):
     coherence_time: float = GaussMarkov.coherence_time
     horizon: float = 20.0
     rho: float | None = None
-    patience: float | None = 2.0
+    timeout: float | None = 2.0
     reference: str | None = None
     acceptance_visible: bool = True
     task_visible: bool = True
@@ -75,8 +75,8 @@ class ContinuousVariant(Variant):
         check_real("horizon", self.horizon, 0.0, open_low=True)
         if self.rho is not None:
             check_real("rho", self.rho, 0.0, open_low=True)
-        if self.patience is not None:
-            check_real("patience", self.patience, 0.0)
+        if self.timeout is not None:
+            check_real("timeout", self.timeout, 0.0)
         if self.reference is not None:
             check_controller_name("reference", self.reference)
         check_bool("acceptance_visible", self.acceptance_visible)
@@ -130,12 +130,12 @@ class ContinuousVariant(Variant):
         return TokenAccount(core)
 
     @override
-    def engine(self, config: EnvConfig, num_copies: int) -> ContinuousEngine:
+    def engine(self, config: EnvConfig, num_envs: int) -> ContinuousEngine:
         scenario = config.scenario
         shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
         if self.horizon < shortest:
             raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self.horizon!r}")
-        core = ContinuousCore(self.system(scenario), num_copies, drawn=config.drawn)
+        core = ContinuousCore(self.system(scenario), num_envs, drawn=config.drawn)
         return ContinuousEngine(config, self.objective(scenario), core, self.account(core), self.horizon)
 
     @override
@@ -146,7 +146,7 @@ class ContinuousVariant(Variant):
     def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
         reference = self.reference or self.learning.starts.get(encoding, (REFERENCE,))[0]
         cls = CONTINUOUS_ENCODINGS.load(encoding)
-        return cls(scenario, discipline_of(self.discipline), self.patience, reference=reference)
+        return cls(scenario, discipline_of(self.discipline), self.timeout, reference=reference)
 
     @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
@@ -227,7 +227,7 @@ class ContinuousEnv(MultiSpinEnv):
     |------------------------|---------|-----------------------------------------------------------------------------|
     | `"residual"` (default) | 3       | how the decision differs from that of `reference`, which is 0               |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
-    | `"full"`               | 6       | the same; batch aimed at; patience, drafts to wait for (means over users)   |
+    | `"full"`               | 6       | the same; batch aimed at; timeout, drafts to wait for (means over users)   |
     | `"tuned"`              | 5       | options of the controller `reference`: at 0 its own, at ±1 their ends        |
 
     `"residual"`: the length around the rule's, on a log scale; aside (below -0.6), a batch earlier (to -0.2), the
@@ -291,13 +291,13 @@ class ContinuousEnv(MultiSpinEnv):
     - `coherence_time`: τ of `"gauss-markov"` in seconds, > 0, default 0.5.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 20.
     - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the controller `groups` in this scenario, measured once.
-    - `patience`: seconds that a batch waits at most in encodings that do not say it, ≥ 0, default 2; `None` for ever.
+    - `timeout`: seconds that a batch waits at most in encodings that do not say it, ≥ 0, default 2; `None` for ever.
       A device in a deep fade then holds nobody up for longer. Somebody is always waited for.
     - `reference`: controller that action 0 is; default `None`, `"groups"` for `"residual"` and `"prices"` for
       `"tuned"`.
     - `action`, `reward`: see above.
     - `acceptance_visible`: whether acceptance is observed, default true. If not, requests have rates of their own, as
-      in `MultiSpin/HiddenAcceptance-v0`. In the place of `acceptance` there are its `task`, `drafted`, `accepted`,
+      in `MultiSpin/HiddenAcceptance-v0`. In the position of `acceptance` there are its `task`, `drafted`, `accepted`,
       `age`, `hits` and `misses`, of verifications: a device that was not in the last one has 0 in `drafted` and
       `accepted`. Tokens are then drawn also with `reward="expected"`; only the reward takes their expectation.
     - `task_visible`: whether the task is then observed, default true.

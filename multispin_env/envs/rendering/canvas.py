@@ -1,4 +1,4 @@
-"""Canvas: a surface of pygame with the few strokes that pictures need, and the places of a picture's parts.
+"""Canvas: a surface of pygame with the few strokes that pictures need, and the positions of a picture's parts.
 
 pygame is imported with the first canvas.
 """

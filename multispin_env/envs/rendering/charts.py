@@ -122,9 +122,9 @@ def _append_to_mean(means: list[float], value: float, count: float) -> None:
 class Recorder(ABC):
     """Episodes of n copies, as far as pictures need them."""
 
-    def __init__(self, config: Any, num_copies: int) -> None:
+    def __init__(self, config: Any, num_envs: int) -> None:
         self._config = config
-        self._episodes = [self._episode() for _ in range(num_copies)]
+        self._episodes = [self._episode() for _ in range(num_envs)]
 
     def begin(self, copies: IntArray) -> None:
         """Forget the episodes of these copies."""
@@ -191,7 +191,7 @@ _DASH = 5.0
 
 
 def every_nth(space: float, needed: float) -> int:
-    """Return n so that labels at every nth place do not touch."""
+    """Return n so that labels at every nth position do not touch."""
     return max(1, math.ceil(needed / space))
 
 
@@ -330,8 +330,8 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
         row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
         if drafted is not None:
-            for place, cell in enumerate(row.cells[: math.ceil(drafted[user])]):
-                part = min(float(drafted[user]) - place, 1.0)
+            for position, cell in enumerate(row.cells[: math.ceil(drafted[user])]):
+                part = min(float(drafted[user]) - position, 1.0)
                 canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED)
         else:
             draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
@@ -342,11 +342,11 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
 
 def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound, user: int) -> None:
     """Mark what of a draft was there before the round, and draw behind it what was drafted ahead, kept or lost."""
-    for place, cell in enumerate(cells[:length]):
-        part = min(max(float(chain.head_start[user]) - place, 0.0), 1.0)
+    for position, cell in enumerate(cells[:length]):
+        part = min(max(float(chain.head_start[user]) - position, 0.0), 1.0)
         canvas.rectangle(cell.x, cell.bottom - 0.25 * cell.height, part * cell.width, 0.25 * cell.height, style.INK)
-    for place, cell in enumerate(cells[length + 1 :]):
-        part = min(float(chain.drafted_ahead[user]) - place, 1.0)
+    for position, cell in enumerate(cells[length + 1 :]):
+        part = min(float(chain.drafted_ahead[user]) - position, 1.0)
         draw = canvas.rectangle if chain.hit[user] else canvas.outline
         draw(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED if chain.hit[user] else style.GREY)
 
@@ -362,14 +362,14 @@ def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -
     numbers = 28.0  # width of their column
     pitch = min(16.0, (area.width - numbers) / most)
     width, height = pitch - (1.0 if pitch >= 4.0 else 0.0), max(1.0, min(16.0, 0.8 * rows))
-    cells = [Area(area.x + place * pitch, middle - 0.5 * height, width, height) for place in range(count)]
+    cells = [Area(area.x + position * pitch, middle - 0.5 * height, width, height) for position in range(count)]
     return _CellRow(cells, area.x + pitch * most + numbers, middle)
 
 
 def draw_judged_row(canvas: Canvas, row: _CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
     """Draw what the server made of a draft; the number of tokens, one of them its own, is written if ``counted``."""
-    for place, cell in enumerate(row.cells[:-1]):
-        part = min(max(gained - 1.0 - place, 0.0), 1.0)
+    for position, cell in enumerate(row.cells[:-1]):
+        part = min(max(gained - 1.0 - position, 0.0), 1.0)
         if part < 1.0:
             draw_refused(canvas, cell, crossed=drawn)
         canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.ACCEPTED)

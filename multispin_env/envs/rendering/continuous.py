@@ -348,8 +348,8 @@ def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: fl
             continue
         middle = area.y + (user + 0.5) * row
         length = int(last.draft_length[user])
-        places = place_cells(area, middle, cells, row, length + 1)
-        draw_judged_row(canvas, places, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
+        positions = place_cells(area, middle, cells, row, length + 1)
+        draw_judged_row(canvas, positions, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
         if trace.scenario.draft_ahead:
             chain = ChainRound(*(getattr(last, name) for name in ChainRound._fields))
             every = place_cells(area, middle, cells, row, int(_cells_of(last)[user]))
@@ -371,8 +371,8 @@ class TracePicture(Sheet):
         axes = Axes.of(*views) if self._axes is None else self._axes
         ahead = any(view.scenario.draft_ahead for view in views)
         legend = LEGEND + MORE_LEGEND * (views[0].serving + ahead)
-        for place, (area, view) in enumerate(self._panels(views, legend)):
-            other = views[1 - place] if len(views) > 1 else None
+        for position, (area, view) in enumerate(self._panels(views, legend)):
+            other = views[1 - position] if len(views) > 1 else None
             draw_trace(self.canvas, area, view, other, axes, view.duration if clock is None else clock)
         self._draw_legend(views[0].drawn, animated=False, legend=legend)
         if views[0].serving:

@@ -60,10 +60,10 @@ class Sheet(ABC):
         canvas = self.canvas
         canvas.fill(style.PAPER)
         width = (canvas.width - 2 * MARGIN - (len(views) - 1) * _BETWEEN) / len(views)
-        for place, view in enumerate(views):
-            x = MARGIN + place * (width + _BETWEEN)
+        for position, view in enumerate(views):
+            x = MARGIN + position * (width + _BETWEEN)
             yield Area(x, 4.0, width, canvas.height - legend - 8.0), view
-            if place:
+            if position:
                 middle = x - 0.5 * _BETWEEN
                 canvas.line([(middle, 6.0), (middle, canvas.height - legend - 6.0)], style.FAINT)
 

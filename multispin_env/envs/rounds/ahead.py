@@ -146,7 +146,7 @@ class DraftAhead(RoundsVariant):
         return Learning(slopes=False, discount=0.9, sees_state=True)
 
     @override
-    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
         return TokensMinusTime(self._price(scenario), scale=float(scenario.num_users))
 
     @override

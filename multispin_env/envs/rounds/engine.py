@@ -28,13 +28,11 @@ class RoundsEngine(Engine[SystemState, Decision]):
     actions: RoundsCodec
     _core: RoundsCore
 
-    def __init__(
-        self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: _Plan, num_copies: int
-    ) -> None:
-        super().__init__(config.actions, config.observations, objective, num_copies)
+    def __init__(self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: _Plan, num_envs: int) -> None:
+        super().__init__(config.actions, config.observations, objective, num_envs)
         self._has_slopes, self._plan = config.variant.learning.slopes, plan
-        self._core = RoundsCore(self.scenario, dynamics, num_copies, sampled=config.sampled, drawn=config.drawn)
-        self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
+        self._core = RoundsCore(self.scenario, dynamics, num_envs, sampled=config.sampled, drawn=config.drawn)
+        self._counts = Counts(num_envs, self.scenario.num_users) if self.observations.shows_counts else None
         self._tells_hidden = config.arguments.get("privileged", False)
         self._best = config.best_controller if config.optimum else None
         self.planned = self._core.reported

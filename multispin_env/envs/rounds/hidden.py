@@ -258,9 +258,9 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
 
     ## Description
 
-    As `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random place. A round of L drafted
-    tokens gains the run of accepted tokens from the place, at most L, plus one, and the next round starts behind them.
-    Acceptance is then not independent from token to token, as the closed form takes it to be. `optimal+clairvoyant`
+    As `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random position. A round of L
+    drafted tokens yields the run of accepted tokens from the position, at most L, plus one; the next round starts after
+    them. Acceptance is then not independent from token to token, as the closed form assumes. `optimal+clairvoyant`
     knows the rate of each text, not the tokens that come: it is a strong reference here, no bound. What is not
     described here is as there.
 
@@ -281,11 +281,11 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     ## Rewards
 
     As `MultiSpin/Heterogeneous-v0`. `reward="expected"` averages over what the draft model could have had accepted at
-    the place, given the recorded probabilities; `"sampled"` takes what was accepted.
+    the position, given the recorded probabilities; `"sampled"` takes what was accepted.
 
     ## Starting State
 
-    As `MultiSpin/Heterogeneous-v0`, with a text of its task and a place in it for each device.
+    As `MultiSpin/Heterogeneous-v0`, with a text of its task and a position in it for each device.
 
     ## Arguments
 

@@ -64,7 +64,7 @@ class RoundsVariant(Variant):
         """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
         return Dynamics.of(scenario)
 
-    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
         """What the rounds of n copies are rewarded for."""
         return Goodput(scenario)
 
@@ -73,10 +73,10 @@ class RoundsVariant(Variant):
         return reported
 
     @override
-    def engine(self, config: EnvConfig, num_copies: int) -> RoundsEngine:
+    def engine(self, config: EnvConfig, num_envs: int) -> RoundsEngine:
         scenario = config.scenario
-        objective = self.objective(scenario, num_copies)
-        return RoundsEngine(config, objective, self.dynamics(scenario), self.planned, num_copies)
+        objective = self.objective(scenario, num_envs)
+        return RoundsEngine(config, objective, self.dynamics(scenario), self.planned, num_envs)
 
     @override
     def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
@@ -317,8 +317,8 @@ class Fair(RoundsVariant):
         return replace(super().comparison, optimum=None)
 
     @override
-    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
-        return ProportionalFairness(scenario, self.window, num_copies)
+    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
+        return ProportionalFairness(scenario, self.window, num_envs)
 
     @override
     def dynamics(self, scenario: Scenario) -> Dynamics:

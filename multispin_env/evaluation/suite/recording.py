@@ -21,7 +21,7 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import Contender
-from multispin_env.evaluation.episodes import BeginPart, play_episodes, unseen
+from multispin_env.evaluation.episodes import BeginPart, no_progress, play_episodes
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender, name_of
 from multispin_env.evaluation.suite.frozen import VERSION
@@ -74,7 +74,7 @@ class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class be
 
 
 def record(
-    task: SuiteTask, by: Any, episodes: int, seed: int = 0, out: str | None = None, begin: BeginPart = unseen
+    task: SuiteTask, by: Any, episodes: int, seed: int = 0, out: str | None = None, begin: BeginPart = no_progress
 ) -> Any:
     """Write a Minari data set of episodes to learn in, with actions in the task's encoding, whole or not at all.
 

@@ -145,7 +145,7 @@ class SuiteTask:
         return frozen_of(self.name)
 
 
-CHOSEN = ("reference", "patience", "plan_quantile", "history")
+CHOSEN = ("reference", "timeout", "plan_quantile", "history")
 """Arguments that a policy brings itself: how its actions are read, and what it is shown of all that it has seen."""
 
 

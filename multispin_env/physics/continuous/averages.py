@@ -54,7 +54,7 @@ class LongRun(Batched):
 
 
 def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool) -> ContinuousCore:
-    """Copies of a system, copy i with the same luck in every call."""
+    """Copies of a system, copy i with the same noise in every call."""
     core = ContinuousCore(system, copies, drawn=drawn)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
         core.seed(copy, generator)
@@ -62,11 +62,11 @@ def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool
 
 
 class _Totals:
-    def __init__(self, num_copies: int, num_users: int) -> None:
+    def __init__(self, num_envs: int, num_users: int) -> None:
         self._users = num_users
-        self.time = np.zeros(num_copies)  # s
-        self._tokens = np.zeros((num_copies, num_users))
-        self._seconds = np.zeros((6, num_copies))  # of the server, the uplink, and four phases of all devices
+        self.time = np.zeros(num_envs)  # s
+        self._tokens = np.zeros((num_envs, num_users))
+        self._seconds = np.zeros((6, num_envs))  # of the server, the uplink, and four phases of all devices
 
     def add(self, outcome: ContinuousOutcome, counted: BoolArray) -> None:
         span = outcome.duration[:, None]
@@ -103,8 +103,8 @@ def long_run_averages(
     flat = state.mapped(lambda array: array.reshape(-1, shape[-1]))
     core = seeded_core(system, len(flat.draft_time), seed, drawn=False)
     core.hold(flat)
-    begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
-    totals = _Totals(core.num_copies, shape[-1])
+    begun, ended = core.state.time >= warm_up, np.zeros(core.num_envs, dtype=np.bool_)
+    totals = _Totals(core.num_envs, shape[-1])
     for step in count(1):
         outcome = core.step(decide(core.state))
         totals.add(outcome, begun & ~ended)

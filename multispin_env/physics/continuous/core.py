@@ -69,29 +69,29 @@ class ContinuousCore:
     Hits of devices that draft ahead are always drawn.
     """
 
-    def __init__(self, system: ContinuousSystem, num_copies: int, *, drawn: bool) -> None:
+    def __init__(self, system: ContinuousSystem, num_envs: int, *, drawn: bool) -> None:
         scenario = system.scenario
         if system.workload is not None and not drawn:
             raise ValueError("drawn: expected True where requests end, since a request has a whole number of tokens")
         system.acceptance.prior(scenario)  # refuses a scenario that it can't serve
         self.system = system
-        self.num_copies = num_copies
+        self.num_envs = num_envs
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
-        self._devices = CopyStreams(device_rows, num_copies, EPISODES)
-        by_cycle = partial(CopyStreams, num_copies=num_copies * scenario.num_users, block=_CYCLES, apart=True)
+        self._devices = CopyStreams(device_rows, num_envs, EPISODES)
+        by_cycle = partial(CopyStreams, num_envs=num_envs * scenario.num_users, block=_CYCLES, apart=True)
         self._fading = by_cycle(partial(system.channel.draw, num_users=1))
         self._drawn = drawn
-        self._luck = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None
+        self._noise = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None
         columns = system.acceptance.columns
         self._renewals = by_cycle(partial(user_uniforms, columns=columns, num_users=1)) if columns else None
-        shape = (num_copies, scenario.num_users)
+        shape = (num_envs, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
         self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # and when it was drawn
         self._expectation: Callable[[IntArray], FloatArray] | None = None
         self._expectation_of: Requests | None = None
-        self.queues = None if system.workload is None else Queues(system.workload, num_copies, scenario.num_users)
+        self.queues = None if system.workload is None else Queues(system.workload, num_envs, scenario.num_users)
         """Requests that arrive and end; ``None`` where they are endless."""
         self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
         """What the next decision may depend on, arrays (n, K)."""
@@ -103,7 +103,7 @@ class ContinuousCore:
         if self.queues is not None:
             self.queues.seed(copy, requests)
         users = self.system.scenario.num_users
-        for stream, child in zip((self._fading, self._luck, self._renewals), others, strict=True):
+        for stream, child in zip((self._fading, self._noise, self._renewals), others, strict=True):
             if stream is not None:
                 for user, own in enumerate(child.spawn(users)):
                     stream.seed(copy * users + user, own)
@@ -111,7 +111,7 @@ class ContinuousCore:
     def reset(self, copies: IntArray | None = None) -> None:
         """New devices, all of them free, for these copies (default all)."""
         self.state = self.state.copy().changed(demand=self.state.demand)  # what was handed out keeps its numbers
-        self._begin_anew(np.arange(self.num_copies) if copies is None else copies)
+        self._begin_anew(np.arange(self.num_envs) if copies is None else copies)
 
     def _begin_anew(self, chosen: IntArray) -> None:
         """New devices in a state whose arrays nobody else has, but for those of its demand."""
@@ -148,7 +148,7 @@ class ContinuousCore:
         self._gain_at = np.zeros(zeros.shape)
         if self.queues is not None:
             state = state.changed(head_start=np.zeros(zeros.shape))
-        self.state = self._requests_anew(free_state(state), np.arange(self.num_copies))
+        self.state = self._requests_anew(free_state(state), np.arange(self.num_envs))
 
     def _requests_anew(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
         if self.queues is None:
@@ -164,7 +164,7 @@ class ContinuousCore:
         Copies ``over`` (n,) start anew instead, by default none; what is returned for them is void. ``ValueError`` for
         a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has changed then.
         """
-        checked = checked_continuous_decision(self.system.scenario, self.system.uplink, decision, self.num_copies)
+        checked = checked_continuous_decision(self.system.scenario, self.system.uplink, decision, self.num_envs)
         check_drop(checked, self.state, over)
         return self.advance(checked, over)
 
@@ -301,19 +301,19 @@ class ContinuousCore:
         )
 
     def _judged(self, draft_length: IntArray, verified: BoolArray) -> tuple[FloatArray, BoolArray]:
-        scenario, luck, hit = self.system.scenario, None, np.zeros(verified.shape, dtype=np.bool_)
-        if self._luck is not None:
+        scenario, noise, hit = self.system.scenario, None, np.zeros(verified.shape, dtype=np.bool_)
+        if self._noise is not None:
             cells = np.flatnonzero(verified)
-            variable = self._luck.read(cells)[:, 0]
+            variable = self._noise.read(cells)[:, 0]
             if self._drawn:
-                luck = np.zeros(verified.shape)
-                put(luck, cells, variable)
+                noise = np.zeros(verified.shape)
+                put(noise, cells, variable)
             if scenario.draft_ahead:
                 probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
                 put(hit, cells, drawn_hits(probability, variable))
         acceptance = self.system.acceptance
-        if luck is not None:
-            return acceptance.sampled_tokens(self.requests, draft_length, luck) * verified, hit
+        if noise is not None:
+            return acceptance.sampled_tokens(self.requests, draft_length, noise) * verified, hit
         if self._expectation is None or self._expectation_of is not self.requests:
             self._expectation_of = self.requests
             self._expectation = acceptance.expectation(scenario, self.requests)

@@ -81,7 +81,7 @@ def next_pass(
 
     Between the two nothing is decided, so everything follows from the checked decision (ours): when
     uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
-    for are there, and as many as it needs, or when its patience ends; in any case with one device at least. ``begun``
+    for are there, and as many as it needs, or when its timeout ends; in any case with one device at least. ``begun``
     is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are as of
     `verification_time`. ``ValueError`` for a decision under which a batch never starts.
     """
@@ -115,8 +115,8 @@ def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
         fewest = np.clip(decision.least_batch, 1, (decision.join >= Join.TAKE).sum(-1).clip(1))
         nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]
         start = np.maximum(start, nth)
-    if decision.patience is not None:
-        start = np.minimum(start, np.maximum(decision.patience, first))
+    if decision.timeout is not None:
+        start = np.minimum(start, np.maximum(decision.timeout, first))
     return start
 
 
@@ -186,16 +186,16 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
     by_release = np.argsort(release, -1, kind="stable") + first
     start, work, key = (array.take(by_release) for array in (release, air, priority))
     by_priority = np.lexsort((work, key)) + first  # of those sorted by release
-    place = np.empty_like(cells)
-    put(place, by_priority, cells - first)
-    periods = _Periods(start, work, place) if release.shape[1] >= MANY else None
+    position = np.empty_like(cells)
+    put(position, by_priority, cells - first)
+    periods = _Periods(start, work, position) if release.shape[1] >= MANY else None
     ends = np.empty_like(release)
     if periods is not None and 2 * periods.size.max(initial=1) <= release.shape[1]:
         put(ends, by_release, periods.ends())
         order, waiting_at = by_release, periods.left
     else:
         by_user = start.T.copy()
-        finish = _busy_until(by_user, work.T, place.T)
+        finish = _busy_until(by_user, work.T, position.T)
         put(ends, by_release, np.where(work == 0.0, start, _first_idle(by_user, finish).T))
         order = by_release.take(by_priority)
 
@@ -214,13 +214,13 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
     return _Uploads(ends, left_at)
 
 
-def _busy_until(start: FloatArray, work: FloatArray, place: IntArray) -> FloatArray:
-    """When the work is done that devices up to k by place, and up to j by release, bring: (K of j, K of k, n).
+def _busy_until(start: FloatArray, work: FloatArray, position: IntArray) -> FloatArray:
+    """When the work is done that devices up to k by position, and up to j by release, bring: (K of j, K of k, n).
 
     All arrays have users first, (K, n), so that loops run over long rows. The sum goes row by row, since NumPy
     accumulates along a first axis entry by entry, which takes ten times as long.
     """
-    before = place.astype(np.int32, order="C")  # half the numbers to compare
+    before = position.astype(np.int32, order="C")  # half the numbers to compare
     done = np.multiply(before[:, None] <= before, np.ascontiguousarray(work)[:, None])
     done[0] += start[0]
     later = np.empty(start.shape)
@@ -241,8 +241,8 @@ def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
 class _Periods:
     """Busy periods of the band, (n, K) devices by release; those without work are in none."""
 
-    def __init__(self, start: FloatArray, work: FloatArray, place: IntArray) -> None:
-        self.start, self.work, self.place = start, work, place
+    def __init__(self, start: FloatArray, work: FloatArray, position: IntArray) -> None:
+        self.start, self.work, self.position = start, work, position
         total = np.add.accumulate(work, -1)
         busy = total + np.maximum.accumulate(start - (total - work), -1)
         begins = np.ones(start.shape, dtype=np.bool_)  # with a margin for rounding: two periods may count as one
@@ -253,23 +253,23 @@ class _Periods:
         self.size = np.diff(self.first, append=len(self.cells))
 
     def table(self, chosen: IntArray) -> tuple[IntArray, BoolArray, FloatArray, FloatArray, IntArray]:
-        """Cells, which of them count, and start, work and place of the chosen periods (m,), each (m, most devices)."""
+        """Cells, which of them count, start, work and position of the chosen periods (m,), each (m, most devices)."""
         size = self.size.take(chosen)[:, None]
         column = np.arange(size.max(initial=1))
         counts = column < size
         cells = self.cells.take(self.first.take(chosen)[:, None] + np.minimum(column, size - 1))
         start = np.where(counts, self.start.take(cells), np.inf)
-        place = np.where(counts, self.place.take(cells), self.place.size)
-        return cells, counts, start, np.where(counts, self.work.take(cells), 0.0), place
+        position = np.where(counts, self.position.take(cells), self.position.size)
+        return cells, counts, start, np.where(counts, self.work.take(cells), 0.0), position
 
     def ends(self) -> FloatArray:
         ends = self.start + self.work
         width = 2
         while width < 2 * self.size.max(initial=1):  # periods of about the same size at a time
             chosen = np.flatnonzero((2 * self.size > width) & (self.size <= width))
-            cells, counts, start, work, place = self.table(chosen)
+            cells, counts, start, work, position = self.table(chosen)
             by_user = start.T.copy()
-            found = _first_idle(by_user, _busy_until(by_user, work.T, place.T)).T
+            found = _first_idle(by_user, _busy_until(by_user, work.T, position.T)).T
             put(ends, cells[counts], found[counts])
             width *= 2
         return ends
@@ -282,9 +282,9 @@ class _Periods:
         last = begun[np.diff(copy, append=-1) != 0]  # upload of each copy that has one
         copy = self.cells.take(last) // self.start.shape[1]
         chosen = np.searchsorted(self.first, last, side="right") - 1
-        cells, counts, start, work, place = self.table(chosen)
-        finish = _busy_until(start.T.copy(), work.T, place.T)
-        by_place = np.argsort(place, -1)
+        cells, counts, start, work, position = self.table(chosen)
+        finish = _busy_until(start.T.copy(), work.T, position.T)
+        by_place = np.argsort(position, -1)
         rows = np.arange(len(last))
         until = finish[last - self.first.take(chosen), :, rows]
         waiting = np.take_along_axis(np.maximum(until - now[copy, None], 0.0), by_place, -1)

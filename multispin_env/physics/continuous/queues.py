@@ -37,16 +37,16 @@ class _QueueHeads:
 class Queues:
     """The queues of n copies with K devices each, of requests that a workload gives.
 
-    A queue is a table of requests in the order in which they arrive, with two places in it: how many have ended, and
+    A queue is a table of requests in the order in which they arrive, with two positions in it: how many have ended, and
     how many have arrived. The next to end is at the head, and is served as soon as it has arrived.
     """
 
-    def __init__(self, workload: Workload, num_copies: int, num_users: int) -> None:
+    def __init__(self, workload: Workload, num_envs: int, num_users: int) -> None:
         self.workload = workload
-        self._shape = num_copies, num_users
-        cells = num_copies * num_users
-        self._generators: list[np.random.Generator | None] = [None] * num_copies
-        self._sources: list[Source | None] = [None] * num_copies
+        self._shape = num_envs, num_users
+        cells = num_envs * num_users
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._sources: list[Source | None] = [None] * num_envs
         self._gap, self._time = (np.zeros((cells, _ROWS)) for _ in range(2))  # of closed arrivals, and of open ones
         self._prompt, self._output = (np.zeros((cells, _ROWS), dtype=np.int64) for _ in range(2))
         self._ended, self._came = (np.zeros(cells, dtype=np.int64) for _ in range(2))
@@ -96,10 +96,10 @@ class Queues:
                 self._fill(copy, rows, 2 * rows)
 
     def _load(self, cells: IntArray, arrived: FloatArray) -> None:
-        level, heads, place = self.workload.level, self.heads, self._ended[cells]
-        output = self._output[cells, place]
+        level, heads, position = self.workload.level, self.heads, self._ended[cells]
+        output = self._output[cells, position]
         heads.output[cells], heads.wanted[cells] = output, output
-        heads.prompt[cells] = self._prompt[cells, place]
+        heads.prompt[cells] = self._prompt[cells, position]
         heads.arrived[cells] = arrived
         heads.first_due[cells] = level.first_due(arrived)
         heads.due[cells] = level.due(arrived, output)

@@ -101,13 +101,13 @@ class ServiceLog:
     request that ends in it.
     """
 
-    def __init__(self, num_copies: int, num_users: int, warm_up: float = 0.0) -> None:
+    def __init__(self, num_envs: int, num_users: int, warm_up: float = 0.0) -> None:
         self._warm_up = warm_up
-        self._time = np.zeros(num_copies)
-        self._tokens, self._timely_tokens = (np.zeros((num_copies, num_users)) for _ in range(2))
-        self._counts = np.zeros((5, num_copies, num_users), dtype=np.int64)
+        self._time = np.zeros(num_envs)
+        self._tokens, self._timely_tokens = (np.zeros((num_envs, num_users)) for _ in range(2))
+        self._counts = np.zeros((5, num_envs, num_users), dtype=np.int64)
         self._arrivals, self._finished, self._in_time, self._dropped, self._overdue = self._counts  # views
-        self._requests, self._gaps = _CopyLists(4, num_copies), _CopyLists(1, num_copies)
+        self._requests, self._gaps = _CopyLists(4, num_envs), _CopyLists(1, num_envs)
 
     def reset(self, copies: IntArray | None = None) -> None:
         """Forget all of these copies (default all)."""
@@ -162,9 +162,9 @@ class ServiceLog:
 
 
 class _CopyLists:
-    def __init__(self, num_fields: int, num_copies: int) -> None:
-        self._table = np.zeros((num_fields, num_copies, 64))
-        self.length = np.zeros(num_copies, dtype=np.int64)
+    def __init__(self, num_fields: int, num_envs: int) -> None:
+        self._table = np.zeros((num_fields, num_envs, 64))
+        self.length = np.zeros(num_envs, dtype=np.int64)
 
     def append(self, chosen: BoolArray, *fields: FloatArray) -> None:
         cells = np.flatnonzero(chosen)
@@ -172,12 +172,12 @@ class _CopyLists:
             return
         copies = cells // chosen.shape[1]
         more = np.bincount(copies, minlength=len(self.length))
-        places = np.arange(cells.size) - (np.add.accumulate(more) - more - self.length).take(copies)
+        positions = np.arange(cells.size) - (np.add.accumulate(more) - more - self.length).take(copies)
         self.length += more
         while self.length.max() > self._table.shape[-1]:
             self._table = np.concatenate([self._table, np.zeros_like(self._table)], -1)
         for row, field in zip(self._table, fields, strict=True):
-            row[copies, places] = field.take(cells)
+            row[copies, positions] = field.take(cells)
 
     def rows(self, copies: IntArray) -> FloatArray:
         """Numbers by field and copy, (fields, n, m), infinite behind the end of a list."""
@@ -193,8 +193,8 @@ def _quantiles(rows: FloatArray) -> FloatArray:
         return np.zeros((*rows.shape[:-1], len(QUANTILES)))
     in_order = np.sort(rows, -1)
     in_order[np.isinf(in_order)] = 0.0
-    place = np.multiply.outer(np.maximum(count - 1, 0), QUANTILES)
-    low = np.floor(place).astype(np.int64)
+    position = np.multiply.outer(np.maximum(count - 1, 0), QUANTILES)
+    low = np.floor(position).astype(np.int64)
     high = np.minimum(low + 1, np.maximum(count - 1, 0)[..., None])
     below, above = (np.take_along_axis(in_order, each[None], -1) for each in (low, high))
-    return np.asarray(below + (place - low) * (above - below))
+    return np.asarray(below + (position - low) * (above - below))

@@ -212,7 +212,7 @@ class ContinuousDecision(Batched):
         Place on a serial uplink, (..., K): the smaller, the earlier; ties go to the shorter upload. None: all alike.
     share
         Share of the band on a reserved uplink (sum ≤ 1), weight on a shared one, (..., K). None: all alike.
-    patience
+    timeout
         Time after which the batch starts with what is there, (...) s. None: never.
     least_batch
         Drafts that the batch waits for besides, (...). None: 1.
@@ -225,7 +225,7 @@ class ContinuousDecision(Batched):
     --------
     >>> import numpy as np, multispin_env as ms
     >>> decision = ms.ContinuousDecision(np.array([4, 6]), join=np.array([2, 1]))  # waits for the first device alone
-    >>> decision.patience is None, decision.join.tolist()
+    >>> decision.timeout is None, decision.join.tolist()
     (True, [2, 1])
     """
 
@@ -233,7 +233,7 @@ class ContinuousDecision(Batched):
     join: IntArray
     priority: FloatArray | None = None
     share: FloatArray | None = None
-    patience: FloatArray | None = None
+    timeout: FloatArray | None = None
     least_batch: IntArray | None = None
     aim: IntArray | None = None
     drop: BoolArray | None = None

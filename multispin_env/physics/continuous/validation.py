@@ -12,29 +12,29 @@ from multispin_env.scenario import Scenario
 
 
 def checked_continuous_decision(
-    scenario: Scenario, uplink: UplinkDiscipline, decision: ContinuousDecision, num_copies: int
+    scenario: Scenario, uplink: UplinkDiscipline, decision: ContinuousDecision, num_envs: int
 ) -> ContinuousDecision:
     """Return the decision as arrays (n, K) and (n,), with either priorities or shares, as the uplink needs them.
 
     ``ValueError`` for NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a
-    patience below zero, or a batch that takes nobody.
+    timeout below zero, or a batch that takes nobody.
     """
     check_instance("decision", decision, ContinuousDecision)
-    shape, copies = (num_copies, scenario.num_users), (num_copies,)
+    shape, copies = (num_envs, scenario.num_users), (num_envs,)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
     require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for one device at least")
     priority = _key(decision.priority, shape) if uplink is serial else None
     share = None if uplink is serial else _shares(decision.share, shape)
-    patience = decision.patience
-    if patience is not None:
-        patience = _array("patience", patience, copies)
-        require("patience", patience, patience >= 0.0, "seconds ≥ 0")
+    timeout = decision.timeout
+    if timeout is not None:
+        timeout = _array("timeout", timeout, copies)
+        require("timeout", timeout, timeout >= 0.0, "seconds ≥ 0")
     fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, copies, 1, shape[1])
     aim = None if decision.aim is None else _array("aim", decision.aim, shape).astype(np.int64)
     drop = None if decision.drop is None else _whole("drop", decision.drop, shape, 0, 1).astype(np.bool_)
-    return ContinuousDecision(length, join, priority, share, patience, fewest, aim, drop)
+    return ContinuousDecision(length, join, priority, share, timeout, fewest, aim, drop)
 
 
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:

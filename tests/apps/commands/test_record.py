@@ -201,7 +201,7 @@ GOOD = [*MODEL, "--out", "m"]
         (GOOD, "prompts: expected a file that can be read, got 'x.txt'"),
         (
             [*GOOD, "--prompts", "prompts.jsonl", "--tokens", 1_000_000],
-            "tokens: expected at most 166666 for 6 prompts, as a record has 1000000 places at most, got 1000000",
+            "tokens: expected at most 166666 for 6 prompts, as a record has 1000000 positions at most, got 1000000",
         ),
     ],
 )

@@ -166,8 +166,8 @@ def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address
     query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
     visit(driver, f"{address}/no-barrier?{query}")
     found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), Places())
-    for place, (name, facts) in enumerate(found.first.items(), start=1):
-        shown = texts(driver, f"[data-table=first] tbody tr:nth-child({place}) td")
+    for position, (name, facts) in enumerate(found.first.items(), start=1):
+        shown = texts(driver, f"[data-table=first] tbody tr:nth-child({position}) td")
         assert shown == [name, *(f"{value:.3f}" for value in facts.values())]
     driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
     for side, said in zip(found.record["sides"], texts(driver, ".player-news"), strict=True):

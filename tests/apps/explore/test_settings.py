@@ -81,10 +81,10 @@ def test_a_scenario_file_begins_as_it_is(settings, tmp_path):
     file = tmp_path / "mine.toml"
     own = Scenario.preset("qwen3.5", num_users=7, total_bandwidth=3e6, transmit_snr_db=20.0)
     own.save(file)
-    places = Places(file)
-    start = settings.start(places)
-    assert start.system(places) == own
-    assert settings.from_query(start.query()).system(places) == own
+    positions = Places(file)
+    start = settings.start(positions)
+    assert start.system(positions) == own
+    assert settings.from_query(start.query()).system(positions) == own
 
 
 def test_options_make_the_same_system(tmp_path, monkeypatch):
@@ -93,10 +93,10 @@ def test_options_make_the_same_system(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     Scenario.preset("r1", num_users=4).save("own.json")
-    for places, name in ((HERE, "llama2"), (Places(tmp_path / "own.json"), str(tmp_path / "own.json"))):
+    for positions, name in ((HERE, "llama2"), (Places(tmp_path / "own.json"), str(tmp_path / "own.json"))):
         settings = SystemSettings(name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0")
-        options = COMMAND.parser("x").parse_args([*settings.option_words(places, "num_users"), "-"])
-        assert _scenario(options, 3) == settings.system(places)
+        options = COMMAND.parser("x").parse_args([*settings.option_words(positions, "num_users"), "-"])
+        assert _scenario(options, 3) == settings.system(positions)
 
 
 OUTSIDE = (
@@ -110,7 +110,7 @@ def test_no_other_file_is_a_scenario(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for file in ("mine.toml", "other.toml"):
         Scenario.preset("r1").save(file)
-    places = Places(tmp_path / "mine.toml")
-    assert places.scenario(str(tmp_path / "mine.toml")).name == "r1"
+    positions = Places(tmp_path / "mine.toml")
+    assert positions.scenario(str(tmp_path / "mine.toml")).name == "r1"
     with pytest.raises(ValueError, match="scenario: expected one of"):
-        places.scenario(name)
+        positions.scenario(name)

@@ -113,8 +113,8 @@ def test_greedy_texts_are_the_likeliest_path():
             assert text[begun:] == law(devices.pair.target, text).argmax(-1)[begun - 1 : -1].tolist()
 
 
-def drawn(q, seed, who, device, number, place):
-    exponential = np.random.default_rng([seed, who, device, number, place]).standard_exponential(len(q))
+def drawn(q, seed, who, device, number, position):
+    exponential = np.random.default_rng([seed, who, device, number, position]).standard_exponential(len(q))
     return int((q / exponential).argmax())
 
 
@@ -137,11 +137,14 @@ def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
         for device, text in enumerate(texts):
             size, new, laws = int(length[device]), [], []
             numbers = generators[device].random(2 * size + 1)[size:]
-            for place in range(size + 1):
+            for position in range(size + 1):
                 laws.append(law(small, text + new, temperature)[-1])
-                new.append(drawn(laws[-1], 7, DEVICE, device, number[device], len(text) + place))
+                new.append(drawn(laws[-1], 7, DEVICE, device, number[device], len(text) + position))
             p = law(devices.pair.target, text + new[:size], temperature)[len(text) - 1 :]
-            good = [numbers[place] < p[place][new[place]] / laws[place][new[place]] for place in range(size)]
+            good = [
+                numbers[position] < p[position][new[position]] / laws[position][new[position]]
+                for position in range(size)
+            ]
             accepted = good.index(False) if False in good else size
             if accepted < size:
                 rest = th.as_tensor((p[accepted] - laws[accepted]).clip(0.0))

@@ -154,7 +154,7 @@ def rows(records):
 
 
 def slow_rounds(probability, accepted, length, rounds=16):
-    """Mean gain of rounds that begin at every place of a text and read on, place by place."""
+    """Mean gain of rounds that begin at every position of a text and read on, position by position."""
     size, gained = len(accepted), []
     for begin in range(size):
         at = begin
@@ -176,9 +176,9 @@ def slow_formula(length, rate):
 
 
 def test_numbers_of_the_record_of_the_package(rows):
-    """As its README says them; overlap is β without the luck of the draw."""
+    """As its README says them; overlap is β without the noise of the draw."""
     assert [round(row.mean_probability, 3) for row in rows] == [0.924, 0.912, 0.662, 0.750, 0.851]
-    assert [(row.task, row.prompts, row.places) for row in rows[-2:]] == [("reading", 12, 363), (ALL, 48, 4331)]
+    assert [(row.task, row.prompts, row.positions) for row in rows[-2:]] == [("reading", 12, 363), (ALL, 48, 4331)]
     assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in _of_tasks(rows))
     assert all(abs(row.overlap - row.mean_probability) < 0.01 for row in rows)
 
@@ -187,8 +187,8 @@ def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
     row = rows[3]
     rates, replayed = [], []
     for prompt in np.flatnonzero(records.task == 3):
-        places = slice(records.start[prompt], records.start[prompt] + records.length[prompt])
-        text = records.probability[places].tolist(), records.accepted[places].tolist()
+        positions = slice(records.start[prompt], records.start[prompt] + records.length[prompt])
+        text = records.probability[positions].tolist(), records.accepted[positions].tolist()
         gains = [slow_rounds(*text, length) for length in LENGTHS]
         ratio = lambda rate, gains=gains: np.mean(  # noqa: E731
             [slow_formula(length, rate) / gain for length, gain in zip(LENGTHS, gains, strict=True)]

@@ -218,13 +218,13 @@ def test_draws_follow_the_law():
 
 @pytest.mark.parametrize("length", [0, 1, 3])
 def test_verified_tokens_have_the_law_of_the_target(length):
-    """Every place has its own p and q here, so the first token of a round must have p at place 0, and so on."""
+    """Every position has its own p and q here, so the first token of a round must have p at position 0, and so on."""
     size, words = 60_000, 5
     p, q = laws(3, length + 1, words), laws(4, max(length, 1), words)[:length]
     rng = np.random.default_rng(5)
     drafted = np.zeros((size, length), int)
-    for place in range(length):
-        drafted[:, place] = network.pick_tokens(q[place].expand(size, -1), rng.random(size))
+    for position in range(length):
+        drafted[:, position] = network.pick_tokens(q[position].expand(size, -1), rng.random(size))
     many = lambda law: law.expand(size, *law.shape)  # noqa: E731
     got = network.verify(many(p), many(q), drafted, np.full(size, length), rng.random((size, length)), rng.random(size))
     first = np.where(got.accepted > 0, drafted[:, 0], got.token) if length else got.token

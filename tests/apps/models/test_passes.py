@@ -152,14 +152,14 @@ def test_too_little_memory_says_where_and_keeps_the_rest(file):
     assert Passes(file, SETTING).seconds.keys() == set(CELLS[:3])
 
 
-def places(seed, *length):
+def positions(seed, *length):
     rng = np.random.default_rng(seed)
     numbers = rng.random((2, sum(length))).astype(np.float16)
     return RecordedTexts(np.array(length), numbers[0], rng.random(sum(length)) < 0.5, numbers[1])
 
 
 def test_what_is_kept_comes_back(tmp_path):
-    groups = [places(0, 8, 3), places(1, 9)]
+    groups = [positions(0, 8, 3), positions(1, 9)]
     passes = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
     for group in groups:
         passes.add(group.line())
@@ -169,10 +169,10 @@ def test_what_is_kept_comes_back(tmp_path):
 
 
 def test_what_says_no_texts_is_refused():
-    line = places(0, 8, 3).line()
+    line = positions(0, 8, 3).line()
     assert texts_of(line).length.tolist() == [8, 3]
-    wrong = places(0, 8)._replace(length=np.array([7])).line()
-    below = places(0, 8)._replace(length=np.array([9, -1])).line()
+    wrong = positions(0, 8)._replace(length=np.array([7])).line()
+    below = positions(0, 8)._replace(length=np.array([9, -1])).line()
     for bad in ("", "nonsense", "ä", line[:40], line.replace("c", "d"), wrong, below):
         with pytest.raises(ValueError, match=r"expected|base64|ASCII|padding"):
             texts_of(bad)

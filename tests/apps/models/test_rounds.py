@@ -14,7 +14,7 @@ from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrde
 from tests.apps.models.tiny import WORDS, tiny_model
 
 LONGEST = 4
-PROMPTS = [np.random.default_rng(place).integers(2, WORDS, 1 + place % 5).tolist() for place in range(40)]
+PROMPTS = [np.random.default_rng(position).integers(2, WORDS, 1 + position % 5).tolist() for position in range(40)]
 
 
 class Kept(EmulatedDevices):
@@ -86,7 +86,7 @@ def test_texts_have_the_law_of_the_target():
 
 
 def test_a_wrong_rule_is_found(monkeypatch):
-    """The token in the place of a refused one is drawn from p itself: almost right, and not lossless."""
+    """The token in the position of a refused one is drawn from p itself: almost right, and not lossless."""
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
     assert p_values(played())[1] < 1e-6
 
@@ -106,14 +106,14 @@ def slow_text(pair, text, drafts, temperature, generator):
     size = drafts
     numbers = generator.random(2 * size + 1)
     new, q = [], []
-    for place in range(size):
+    for position in range(size):
         q.append(th.as_tensor(law(pair.draft, text + new, temperature)[-1]))
-        new.append(int(network.pick_tokens(q[-1][None], numbers[place : place + 1])[0]))
+        new.append(int(network.pick_tokens(q[-1][None], numbers[position : position + 1])[0]))
     p = th.as_tensor(law(pair.target, text + new, temperature)[len(text) - 1 :])
-    for place, token in enumerate(new):
-        if numbers[size + place] >= float(p[place][token] / q[place][token]):
-            rest = (p[place] - q[place]).clamp_min(0.0)
-            return [*new[:place], int(network.pick_tokens(rest[None], numbers[-1:])[0])], place
+    for position, token in enumerate(new):
+        if numbers[size + position] >= float(p[position][token] / q[position][token]):
+            rest = (p[position] - q[position]).clamp_min(0.0)
+            return [*new[:position], int(network.pick_tokens(rest[None], numbers[-1:])[0])], position
     return [*new, int(network.pick_tokens(p[size][None], numbers[-1:])[0])], size
 
 
@@ -133,7 +133,7 @@ def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
         for device in range(users):
             before = len(texts[device])
             new, accepted = slow_text(devices.pair, texts[device], int(length[device]), temperature, generators[device])
-            ended = next((place + 1 for place, token in enumerate(new) if token == 0), None)
+            ended = next((position + 1 for position, token in enumerate(new) if token == 0), None)
             new = new[: min(begun[device] + 15 - before, ended or len(new))]
             texts[device] += new
             assert (found.accepted[device], found.gained[device]) == (accepted, len(new))
@@ -195,11 +195,11 @@ def test_requests_end_with_their_tokens_and_with_the_context():
 
 def test_every_prompt_comes_once_before_any_comes_again_and_players_share_them():
     order = PromptOrder(7, 3, seed=4)
-    first = [order.prompt(place % 3, place // 3) for place in range(14)]
+    first = [order.prompt(position % 3, position // 3) for position in range(14)]
     assert sorted(first[:7]) == sorted(first[7:]) == list(range(7))
     assert first[:7] != first[7:]
-    assert first == [PromptOrder(7, 3, seed=4).prompt(place % 3, place // 3) for place in range(14)]
-    assert first != [PromptOrder(7, 3, seed=5).prompt(place % 3, place // 3) for place in range(14)]
+    assert first == [PromptOrder(7, 3, seed=4).prompt(position % 3, position // 3) for position in range(14)]
+    assert first != [PromptOrder(7, 3, seed=5).prompt(position % 3, position // 3) for position in range(14)]
 
 
 def test_too_little_memory_says_batch_and_length(monkeypatch):
@@ -232,16 +232,16 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
     refused = 0
     for prompt, text in zip(TEXTS, texts, strict=True):
         assert len(text.token) <= 40
-        for place, token in enumerate(text.token):
-            before = [*prompt, *text.token[:place]]
+        for position, token in enumerate(text.token):
+            before = [*prompt, *text.token[:position]]
             p, q = (law(model, before, temperature)[-1] for model in (pair.target, pair.draft))
-            assert text.overlap[place] == pytest.approx(np.minimum(p, q).sum(), abs=1e-5)
-            if text.accepted[place]:  # then the text holds what was proposed
-                assert text.probability[place] == pytest.approx(min(1.0, p[token] / q[token]), abs=1e-5)
+            assert text.overlap[position] == pytest.approx(np.minimum(p, q).sum(), abs=1e-5)
+            if text.accepted[position]:  # then the text holds what was proposed
+                assert text.probability[position] == pytest.approx(min(1.0, p[token] / q[token]), abs=1e-5)
             else:
                 refused += 1
                 assert p[token] > q[token] - 1e-6  # a draw from max(0, p - q)
-                assert text.probability[place] < 1.0
+                assert text.probability[position] < 1.0
     assert 5 < refused < sum(len(text.token) for text in texts) - 5
 
 
@@ -263,10 +263,10 @@ def test_recorded_texts_have_the_law_of_the_target(pair):
     for token in range(WORDS):
         if token not in pair.target.ends:
             expected[1] += first[token] * law(pair.target, [*prompt, token])[-1]
-    for place in range(2):
-        found = np.bincount([one.token[place] for one in texts if len(one.token) > place], minlength=WORDS)
-        assert found.sum() == pytest.approx(count * expected[place].sum(), abs=4 * count**0.5)
-        share = expected[place] / expected[place].sum() * found.sum()
+    for position in range(2):
+        found = np.bincount([one.token[position] for one in texts if len(one.token) > position], minlength=WORDS)
+        assert found.sum() == pytest.approx(count * expected[position].sum(), abs=4 * count**0.5)
+        share = expected[position] / expected[position].sum() * found.sum()
         assert chisquare(*merged(found, share)).pvalue > 1e-3
     assert not all(one.accepted[0] for one in texts)
 

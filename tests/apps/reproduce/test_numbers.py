@@ -87,13 +87,13 @@ def test_tokens_of_replayed_rounds():
         expected = []
         for start, size in ((0, 8), (8, 10)):
             total = 0
-            for place in range(size):
+            for position in range(size):
                 for _ in range(3):
                     run = 0
-                    while run < length and accepted[start + (place + run) % size]:
+                    while run < length and accepted[start + (position + run) % size]:
                         run += 1
                     total += run + 1
-                    place = (place + run + 1) % size
+                    position = (position + run + 1) % size
             expected.append(total / (3 * size))
         assert replayed_tokens(records, length, 3) == pytest.approx(expected)
 

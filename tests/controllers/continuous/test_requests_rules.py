@@ -106,8 +106,8 @@ def test_what_is_dropped_does_not_depend_on_the_rule_but_for_what_that_drops():
 
 def test_no_laxity_counts_more_than_the_place_of_a_batch():
     state, base = visited(), ms.make_controller("groups", SCENARIO, groups=2)
-    place = base(state).priority
-    first = place == place.min(-1, keepdims=True)
+    position = base(state).priority
+    first = position == position.min(-1, keepdims=True)
     due = np.where(first, np.inf, -1e9)  # those of the first batch have all the time, and others none
     state = state.changed(demand=state.demand.changed(due=due, first_due=np.full(due.shape, np.inf)))
     priority = Deadlines(SCENARIO, base, need=0.05)(state).priority

@@ -285,7 +285,7 @@ def test_colocated_by_plain_python(rng):
         step = max(start + slope * users for start, slope in server.server_draft_pieces)
         in_turn, at_once = [], []
         for length in range(server.max_draft_length + 1):
-            tokens = sum(sum(alpha**place for place in range(length + 1)) for alpha in state.acceptance_rate)
+            tokens = sum(sum(alpha**position for position in range(length + 1)) for alpha in state.acceptance_rate)
             drafting, verifying = length * step, server.pass_time(users, users * (length + 1))
             in_turn.append(tokens / (drafting + verifying))
             at_once.append(tokens / max(drafting, verifying))

@@ -103,13 +103,13 @@ def test_groups_earns_about_nothing_at_its_own_price():
         assert reward == pytest.approx((rate - rho) / 4.0, rel=1e-9)
 
 
-def test_patience_bounds_the_wait():
+def test_timeout_bounds_the_wait():
     wait = np.zeros((3, 3), np.float32)
     wait[:, 0], wait[:, 1] = 1.0, 1.0
     delays = {}
-    for patience in (None, 0.05, 0.0):
-        env = gym.make(ID, num_users=3, action="plain", total_bandwidth=1e5, rho=90.0, patience=patience)
-        delays[patience] = [info["start_delay"] for *_, info in play(env, 0, 20, wait)]
+    for timeout in (None, 0.05, 0.0):
+        env = gym.make(ID, num_users=3, action="plain", total_bandwidth=1e5, rho=90.0, timeout=timeout)
+        delays[timeout] = [info["start_delay"] for *_, info in play(env, 0, 20, wait)]
     assert min(delays[None]) > 1.0
     sizes = [info["batch_size"] for *_, info in play(env, 0, 20, wait)]
     assert min(sizes) >= 1

@@ -17,8 +17,8 @@ FIELDS = ("draft_length", "join", "priority")
 DEADLINES = {"drops": True, "reference": "greedy+deadlines"}
 
 
-def codec_of(name, scenario, uplink=serial, patience=None, **options):
-    return CONTINUOUS_ENCODINGS.load(name)(scenario, uplink, patience, **options)
+def codec_of(name, scenario, uplink=serial, timeout=None, **options):
+    return CONTINUOUS_ENCODINGS.load(name)(scenario, uplink, timeout, **options)
 
 
 def random_orders(scenario, rng, copies, by_priority=True):
@@ -64,13 +64,13 @@ def test_full_says_everything(rng):
     (*_, state) = states_of(scenario, 6, 4)
     decision = replace(
         random_orders(scenario, rng, 6),
-        patience=np.array([0.0, 1e-4, 0.02, 3.0, 1e4, np.inf]),
+        timeout=np.array([0.0, 1e-4, 0.02, 3.0, 1e4, np.inf]),
         least_batch=np.array([1, 2, 3, 4, 5, 1]),
         aim=state.batch[:, None] + rng.integers(0, 64, (6, 5)),
     )
     again = codec.decode(codec.encode(decision, state), state)
-    assert again.patience == pytest.approx(decision.patience, rel=1e-5)
-    assert again.patience[[0, 5]].tolist() == [0.0, np.inf]
+    assert again.timeout == pytest.approx(decision.timeout, rel=1e-5)
+    assert again.timeout[[0, 5]].tolist() == [0.0, np.inf]
     assert (again.least_batch == decision.least_batch).all()
     assert (again.aim == decision.aim).all()
 
@@ -94,7 +94,7 @@ def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
             assert (decoded.draft_length == decision.draft_length).all()
             assert (decoded.join == decision.join).all()
             assert same_ranking(decoded.priority, decision.priority)
-            assert np.array_equal(decoded.patience, decision.patience)
+            assert np.array_equal(decoded.timeout, decision.timeout)
             assert np.array_equal(decoded.drop, decision.drop)
             if decision.aim is not None:
                 assert (decoded.aim[state.starting] == decision.aim[state.starting]).all()
@@ -105,7 +105,7 @@ def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
 
 def test_residual_moves_what_it_says():
     scenario = ms.Scenario.preset("llama2", num_users=6)
-    codec, rule = codec_of("residual", scenario, patience=0.7), ms.make_controller("groups", scenario)
+    codec, rule = codec_of("residual", scenario, timeout=0.7), ms.make_controller("groups", scenario)
     (*_, state) = (one for one in states_of(scenario, steps=6) if (one.phase[:, 0] == ms.Phase.FREE).any())
     decision = rule(state)
     nothing = np.zeros((6, 6, 3), np.float32)
@@ -115,7 +115,7 @@ def test_residual_moves_what_it_says():
         action[:, device, column] = value
         return codec.decode(action, state)
 
-    assert (codec.decode(nothing, state).patience == 0.7).all()
+    assert (codec.decode(nothing, state).timeout == 0.7).all()
     assert (moved(0, 1.0).draft_length[:, 0] == scenario.max_draft_length).all()
     assert (moved(0, -1.0).draft_length[:, 0] == scenario.min_draft_length).all()
     assert (moved(0, 0.2).draft_length[:, 1:] == decision.draft_length[:, 1:]).all()

@@ -43,7 +43,7 @@ def test_counts_are_those_of_an_independent_count(env_id):
 @pytest.mark.parametrize("action", ["residual", "tuned", "full"])
 @pytest.mark.parametrize("env_id", BOTH)
 def test_acceptance_is_seen_in_tokens_alone(env_id, action):
-    """Copies with other rates and the same luck are the same to the bit, until one gains other tokens."""
+    """Copies with other rates and the same noise are the same to the bit, until one gains other tokens."""
     envs = [make(env_id, 12, action=action, **HIDDEN) for _ in range(2)]
     core = envs[1]._engine._core
     core.system = replace(core.system, acceptance=replace(core.system.acceptance, mean=(0.6, 0.5, 0.55, 0.4)))

@@ -72,9 +72,9 @@ def test_what_is_told_is_what_a_log_of_the_same_passages_says():
         run.missed.sum() + late.sum()
     )
     for name in ("ttft", "tpot", "e2el"):
-        for place, percent in enumerate((50, 95, 99)):
-            assert QUANTILES[place] == pytest.approx(percent / 100.0)
-            assert last[f"{name}_p{percent}"] == pytest.approx(getattr(run.latency, name)[0, place], rel=1e-12)
+        for position, percent in enumerate((50, 95, 99)):
+            assert QUANTILES[position] == pytest.approx(percent / 100.0)
+            assert last[f"{name}_p{percent}"] == pytest.approx(getattr(run.latency, name)[0, position], rel=1e-12)
     assert last["gap_p99"] == pytest.approx(run.latency.gap[0, 2], rel=1e-12)
     assert last["e2el_p95"] > last["ttft_p95"] > 0.0
 
@@ -233,7 +233,7 @@ def test_making_an_environment_plays_few_passes(env_id, num_users, server, most,
     passes, step = [0], ContinuousCore.step
 
     def counted(core, decision):
-        passes[0] += core.num_copies * core.system.scenario.num_users
+        passes[0] += core.num_envs * core.system.scenario.num_users
         assert passes[0] <= most
         return step(core, decision)
 

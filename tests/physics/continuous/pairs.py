@@ -38,12 +38,12 @@ class Fixed:
 
     def open(self, rng, num_users):
         assert len(self.rows) == num_users
-        place = 0
+        position = 0
 
         def source(count):
-            nonlocal place
-            rows = [[(own[place:] + [NEVER] * count)[i] for own in self.rows] for i in range(count)]
-            place += count
+            nonlocal position
+            rows = [[(own[position:] + [NEVER] * count)[i] for own in self.rows] for i in range(count)]
+            position += count
             gap, prompt, output = (np.array(rows)[..., column] for column in range(3))
             return Arriving(gap, prompt.astype(np.int64), output.astype(np.int64))
 
@@ -64,14 +64,14 @@ class Pair:
         _, fading, tokens, renewals = np.random.default_rng(seed).spawn(4)
         fades = [numbers(rng, law == "gauss-markov") for rng in fading.spawn(users)]
         draws = drawn or scenario.draft_ahead
-        luck = [numbers(rng, False) if draws else None for rng in tokens.spawn(users)]
+        noise = [numbers(rng, False) if draws else None for rng in tokens.spawn(users)]
         if held is None:
             self.core.reset()
         else:
             self.core.hold(held)
         mean = self.core.users.mean_gain[0].tolist()
         state = self.core.state[0]
-        columns = (state.draft_time.tolist(), mean, state.acceptance_rate.tolist(), fades, luck, [not drawn] * users)
+        columns = (state.draft_time.tolist(), mean, state.acceptance_rate.tolist(), fades, noise, [not drawn] * users)
         self.slow = Slow(scenario, discipline, law, [Device(*row) for row in zip(*columns, strict=True)])
         if held is None:
             self.slow.first_gains()
@@ -202,7 +202,7 @@ def acceptance_rates(scenario, task, rng):
     )
 
 
-ORDER = ("draft_length", "join", "priority", "share", "patience", "least_batch", "aim", "drop")
+ORDER = ("draft_length", "join", "priority", "share", "timeout", "least_batch", "aim", "drop")
 
 
 def fields(decision):
@@ -225,7 +225,7 @@ def random_order(scenario, discipline, rng, dyadic=False):
     elif rng.random() < 0.8:
         decision["share"] = rng.dirichlet(np.ones(users)).tolist()
     if rng.random() < 0.5:
-        decision["patience"] = rng.integers(8) / 32.0 if dyadic else float(rng.exponential(0.1))
+        decision["timeout"] = rng.integers(8) / 32.0 if dyadic else float(rng.exponential(0.1))
     if rng.random() < 0.2:
         decision["aim"] = rng.integers(0, 100, users).tolist()
     if rng.random() < 0.5:

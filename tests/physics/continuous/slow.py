@@ -103,7 +103,7 @@ class Device:
     mean_gain: float
     acceptance: float
     fading: object  # iterator of numbers
-    luck: object  # iterator of exponential variables; None where nothing is drawn
+    noise: object  # iterator of exponential variables; None where nothing is drawn
     expects: bool = False  # whether tokens are expected, and only hits are drawn
     rates: object = None  # iterator of acceptance rates, one for each request; None if all are alike
     gain: float = 0.0
@@ -181,7 +181,7 @@ class Slow:
     def play(self, decision):
         """Until the next verification ends."""
         self.epoch = epoch = self.now
-        decision = {"priority": None, "share": None, "patience": math.inf, "least_batch": 1} | decision
+        decision = {"priority": None, "share": None, "timeout": math.inf, "least_batch": 1} | decision
         self.decision, self.outcome = (
             decision,
             ContinuousOutcome(air=[0.0] * len(self.devices), tokens=[0.0] * len(self.devices)),
@@ -197,7 +197,7 @@ class Slow:
         self._share_out()
         self.patient, self.busy = True, False
         heapq.heappush(self.heap, (epoch, ORDER_IS_GIVEN, 0, 0))
-        heapq.heappush(self.heap, (epoch + decision["patience"], PATIENCE_ENDS, 0, 0))
+        heapq.heappush(self.heap, (epoch + decision["timeout"], PATIENCE_ENDS, 0, 0))
         while True:
             self._forget_old_rates()
             time, kind, k, _ = heapq.heappop(self.heap)
@@ -303,11 +303,11 @@ class Slow:
         self.batch += 1
         for k in self.outcome.verified:
             device = self.devices[k]
-            luck = next(device.luck) if device.luck else None
-            self.outcome.tokens[k] = self._tokens(device, luck)
+            noise = next(device.noise) if device.noise else None
+            self.outcome.tokens[k] = self._tokens(device, noise)
             if self.scenario.draft_ahead:
                 self.outcome.head_start[k] = device.head_start
-                self.outcome.chain[k], self.outcome.hit[k] = self._chain(device), self._is_hit(device, luck)
+                self.outcome.chain[k], self.outcome.hit[k] = self._chain(device), self._is_hit(device, noise)
                 device.head_start = self.outcome.chain[k] if self.outcome.hit[k] else 0.0
             device.gain = self._next_gain(device, self.now - device.gain_drawn)
             device.gain_drawn = self.now
@@ -317,11 +317,11 @@ class Slow:
         self._take_up()
         return self.outcome
 
-    def _is_hit(self, device, luck):
+    def _is_hit(self, device, noise):
         """Whether all tokens are accepted, and then the server's next one is that of the chain."""
         alpha = device.acceptance
         guessed = {"greedy": alpha, "shared-seed": alpha / (2.0 - alpha), "independent": alpha**2}[self.scenario.guess]
-        return luck >= -device.length * math.log(alpha) - math.log(guessed)
+        return noise >= -device.length * math.log(alpha) - math.log(guessed)
 
     def _chain(self, device):
         """Tokens behind the draft and the guessed one; they are drafted one by one from the start of the cycle on."""

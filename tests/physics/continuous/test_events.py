@@ -81,7 +81,7 @@ def order_with_drops(pair, rng, dyadic=False):
     more = [len(device.line.waiting) > 0 or len(device.line.rows) > 1 for device in devices]
     lively = np.flatnonzero((serving & ~drop) | more)
     if lively.size < len(devices):
-        decision.setdefault("patience", 0.0625)
+        decision.setdefault("timeout", 0.0625)
     if lively.size == 0:
         return None
     decision["join"][rng.choice(lively)] = int(rng.integers(1, 3))

@@ -59,7 +59,7 @@ def served_core(scenario, workload, copies=1, law="independent", **others):
 
 def decisions(core, rng, discipline="serial"):
     """One decision (n, K), with drops."""
-    many = [random_order(core.system.scenario, discipline, rng) for _ in range(core.num_copies)]
+    many = [random_order(core.system.scenario, discipline, rng) for _ in range(core.num_envs)]
     serving = core.state.demand.output > 0
     drop = serving & (rng.random(serving.shape) < 0.3) & (rng.random() < 0.5)
     return replace(orders_of(many), drop=drop)
@@ -105,7 +105,7 @@ def check_passage(decision, before, outcome, state):
     assert ((outcome.tokens >= 1.0) == outcome.verified).all()
     assert (outcome.tokens <= outcome.draft_length + 1.0).all()
     awaited = (decision.join == ms.Join.WAIT) & had & ~decision.drop
-    if decision.patience is None:
+    if decision.timeout is None:
         assert outcome.verified[awaited].all()
         needed = np.minimum(1 if decision.least_batch is None else decision.least_batch, (decision.join > 0).sum(-1))
         assert (outcome.batch_size >= needed).all()
