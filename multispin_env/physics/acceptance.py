@@ -14,7 +14,7 @@ from multispin_env.checks import as_float, check_real, shown
 from multispin_env.physics.tokens import TokenLaw, expected_tokens, tokens_from_exponential
 from multispin_env.scenario import Scenario
 
-_END, TASK = 0, 1  # Columns of the uniform variables that `renewed` reads
+_END, TASK = 0, 1  # Columns of the uniform variables that `renew_requests` reads
 
 
 class Requests(NamedTuple):
@@ -55,7 +55,9 @@ def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
     return (uniform * count).astype(np.int64)
 
 
-def renewed(requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray) -> tuple[BoolArray, Requests]:
+def renew_requests(
+    requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray
+) -> tuple[BoolArray, Requests]:
     """End some requests (..., K) behind a round, and name the task of those that follow (ours).
 
     A request ends with probability 1 / ``mean_rounds``, whatever its age, so it lasts a geometric number of rounds ≥ 1;
@@ -218,7 +220,7 @@ class ByRequest(Acceptance):
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
-        new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
+        new, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
         mean, spread = self.prior(scenario)
         task, rate = requests.task[new], requests.rate.copy()
         rate[new] = beta_quantile(mean[task], spread[task], fresh[..., _QUANTILE, :][new])

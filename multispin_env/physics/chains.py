@@ -61,22 +61,22 @@ def sending_time(
     scenario: Scenario,
     draft_length: IntArray | FloatArray | int,
     draft_time: FloatArray,
-    token_air: FloatArray,
+    token_time: FloatArray,
     head_start: FloatArray,
 ) -> FloatArray:
     """Seconds (L − A)^+ T + L u until L tokens are drafted and sent, each in u seconds; all broadcast together."""
     if not scenario.draft_ahead:
-        return np.asarray(draft_length * (draft_time + token_air))
-    return drafting_time(scenario, draft_length, draft_time, head_start) + draft_length * token_air
+        return np.asarray(draft_length * (draft_time + token_time))
+    return drafting_time(scenario, draft_length, draft_time, head_start) + draft_length * token_time
 
 
 def longest_sent(
-    scenario: Scenario, time: FloatArray, draft_time: FloatArray, token_air: FloatArray, head_start: FloatArray
+    scenario: Scenario, time: FloatArray, draft_time: FloatArray, token_time: FloatArray, head_start: FloatArray
 ) -> FloatArray:
     """The most tokens L, not whole ones, with a `sending_time` within ``time``."""
     if not scenario.draft_ahead:
-        return time / (draft_time + token_air)
-    most: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_air), time / token_air)
+        return time / (draft_time + token_time)
+    most: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_time), time / token_time)
     return most
 
 
@@ -86,7 +86,7 @@ def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acc
     return probability
 
 
-def drawn_hits(hit: FloatArray, exponential: FloatArray) -> BoolArray:
+def draw_hits(hit: FloatArray, exponential: FloatArray) -> BoolArray:
     """Hits with these probabilities, from the standard exponential variables that tokens are drawn from.
 
     `tokens_from_exponential` accepts n tokens where x ≥ n |ln α|, so that x ≥ |ln h| for h = g α^L is a hit only where

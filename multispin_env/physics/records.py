@@ -34,7 +34,7 @@ from multispin_env.physics.acceptance import (
     Requests,
     check_mean_rounds,
     new_requests,
-    renewed,
+    renew_requests,
     uniform_index,
 )
 from multispin_env.physics.tokens import expected_tokens
@@ -43,9 +43,9 @@ from multispin_env.scenario import Scenario
 _PACKAGED = "data/records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
-MIN_PLACES = 8  # Fewest places of a prompt: a shorter text would mostly repeat itself
-MOST_PLACES = MOST_NUMBERS  # Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB
-LARGEST_FILE = 16 * MOST_PLACES  # Bytes of a record's file: so many places as float64 and boolean take 9 each
+MIN_POSITIONS = 8  # Fewest places of a prompt: a shorter text would mostly repeat itself
+MAX_POSITIONS = MOST_NUMBERS  # Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB
+LARGEST_FILE = 16 * MAX_POSITIONS  # Bytes of a record's file: so many places as float64 and boolean take 9 each
 _OVERLAP = "overlap"  # Array of a file that a replay does not need
 
 _KINDS = {"task": INTEGERS, "length": INTEGERS, "accept_probability": FLOATS, "accepted": BOOLEANS}
@@ -65,7 +65,7 @@ class Records:
     task
         Task index of each prompt (P,); every index from 0 to the largest has a prompt.
     length
-        Places of each prompt (P,), at least `MIN_PLACES`.
+        Places of each prompt (P,), at least `MIN_POSITIONS`.
     probability
         β in [0, 1], (N,): probability that the proposed token is accepted ([MS] 4).
     accepted
@@ -133,7 +133,7 @@ def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
     if len(task) == 0 or len(task) != len(length):
         raise ValueError(f"length: expected as many prompts as task has ({len(task)}), at least 1, got {len(length)}")
     require("task", task, task >= 0, "integers ≥ 0")
-    require("length", length, length >= MIN_PLACES, f"integers ≥ {MIN_PLACES}")
+    require("length", length, length >= MIN_POSITIONS, f"integers ≥ {MIN_POSITIONS}")
     # their sum can then not run over, as 2⁶² + 2⁶² + 2⁶² + 2⁶² + N would, which is N to numpy
     require("length", length, length <= places, f"integers ≤ {places}, the places in accept_probability")
     tasks = np.unique(task)
@@ -144,7 +144,7 @@ def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
 
 def _check_count(field: str, places: int, count: int) -> None:
     if count != places:
-        raise ValueError(f"{field}: expected {places} places, the sum of length, got {count}")
+        raise ValueError(f"{field}: expected {places} positions, the sum of length, got {count}")
 
 
 def _check_probabilities(field: str, places: int, values: FloatArray) -> None:
@@ -169,7 +169,7 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
         - ``accepted``, booleans (N,): the outcome there.
 
         Other arrays, such as ``overlap`` (β averaged over what could have been proposed), are not read. An array may
-        have `MOST_PLACES` numbers at most, and the file `LARGEST_FILE` bytes. Sizes are checked before anything is
+        have `MAX_POSITIONS` numbers at most, and the file `LARGEST_FILE` bytes. Sizes are checked before anything is
         unpacked.
 
     Examples
@@ -336,7 +336,7 @@ class Recorded(Acceptance):
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
         self._check_tasks(scenario)
-        new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
+        new, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
         place = advance(self.records, requests.position, tokens)
         place[new] = self._random_place(requests.task[new], fresh[..., _PROMPT, :][new], fresh[..., _PLACE, :][new])
         return requests._replace(rate=self._rates(place), position=place)

@@ -7,14 +7,14 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.physics.acceptance import Requests
-from multispin_env.physics.chains import ChainRound, chain_left, drawn_hits, hit_probability
+from multispin_env.physics.chains import ChainRound, chain_left, draw_hits, hit_probability
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, users_from_uniforms
 from multispin_env.physics.streams import (
     EPISODES,
     MOST_ROWS,
-    CopyStreams,
     Draw,
+    EnvStreams,
     rows_ahead,
     user_exponentials,
     user_uniforms,
@@ -25,9 +25,9 @@ from multispin_env.scenario import Scenario
 ALL = slice(None)
 
 
-def _streams(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> CopyStreams:
+def _streams(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> EnvStreams:
     numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
-    return CopyStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
+    return EnvStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
 
 
 class RoundsCore:
@@ -100,7 +100,7 @@ class RoundsCore:
         if noise is not None and self.scenario.draft_ahead:
             length, duration = decision.draft_length, outcome.round_latency[:, None]
             ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
-            hit = drawn_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
+            hit = draw_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
             self.chain_round = ChainRound(self._chains, ahead, hit)
         self._go_on(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:

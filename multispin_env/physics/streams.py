@@ -29,7 +29,7 @@ def rows_ahead(numbers_per_row: int) -> int:
     return int(np.clip(MOST_NUMBERS // numbers_per_row, 8, MOST_ROWS))
 
 
-class CopyStreams:
+class EnvStreams:
     """One row of random numbers for every copy and call, drawn ahead in blocks.
 
     Copy i reads only its own generator, so its rows do not depend on how many other copies there are, when they

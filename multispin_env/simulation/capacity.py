@@ -34,14 +34,15 @@ from multispin_env.simulation.long_run import serve
 from multispin_env.solver.pace import least_pace
 from multispin_env.solver.problem import ROUNDING, make_problem
 
-PERCENT = 95.0  # of the requests, or of random states, that have to be within all limits
-COPIES = 64  # of a system; the time of a run grows by less than their number
-MOST_USERS, MOST_COMPUTED = 512, 4096  # devices beyond which none is looked for, by simulation and by formulas
-_ENOUGH, MANY = 700, 6000  # requests with which a load may be clearly in time or not, and beyond which no copy is added
-_FEWEST = 8  # copies that an interval needs, of those asked for
-FINE = 1.02  # ratio of two loads between which a capacity is not looked for any more
-STEP = 1.3  # from the first load to the next; each step after is the square of the one before
-_LOWER = 0.3  # part of the load found that has to be in time too: a share may fall, and rise again with larger batches
+PERCENT = 95.0  # Of the requests, or of random states, that must be within all limits
+COPIES = 64  # Of a system; the time of a run grows more slowly than their number
+MAX_USERS, MAX_COMPUTED = 512, 4096  # Largest numbers of devices that are tried, by simulation and by formulas
+_MIN_REQUESTS = 700  # From this number on, a load may count as clearly in time or clearly late
+_MAX_REQUESTS = 6000  # From this number on, no copy is added
+_MIN_COPIES = 8  # Needed for an interval, unless the user asks for fewer
+CLOSE_RATIO = 1.02  # Two loads with this ratio or less end the search
+FIRST_RATIO = 1.3  # Between the first two loads; each later ratio is the square of the last
+_LOWER_RATIO = 0.3  # A load this much smaller must be in time too: the share may fall, then rise with larger batches
 UNITS = {"rate": "requests/s", "users": "devices"}  # what a capacity counts, by what is searched
 
 _Rule = str | Callable[[Scenario], Controller[Any, Any]]
@@ -84,7 +85,7 @@ class LoadPoint:
         waiting = max(float((self.run.arrivals - self.run.finished - self.run.dropped).sum()), 0.0)
         least = float(self.run.in_time.sum()) / max(ended + waiting, 1.0)
         margin = 6.0 * float(np.sqrt(share * (1.0 - share) / max(ended, 1.0)))
-        return ended >= _ENOUGH and (self.share < share - margin or least > share + margin)
+        return ended >= _MIN_REQUESTS and (self.share < share - margin or least > share + margin)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -263,11 +264,13 @@ def _by_simulation(
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
     run = partial(serve, warm_up=warm_up, channel=channel, seed=seed)
-    choices, share = candidates_of(controller), percent / 100.0
+    choices, share = make_candidates(controller), percent / 100.0
     trial = _Trial(choices, scenario, workload, run, share, copies, requests / copies, horizon, by == "users")
     points = _searched(trial, report)
-    while np.isinf((found := capacity_of(points, percent, by, seed)).high) and found.tries[-1].load < trial.loads[1]:
-        points.append(trial(trial.beyond(found.tries[-1].load, STEP)))
+    while (
+        np.isinf((found := estimate_capacity(points, percent, by, seed)).high) and found.tries[-1].load < trial.loads[1]
+    ):
+        points.append(trial(trial.beyond(found.tries[-1].load, FIRST_RATIO)))
         if report is not None:
             report(points[-1])
     return found
@@ -296,7 +299,7 @@ def rule_names() -> tuple[str, ...]:
     return (*controller_names(), *SERVER_ONLY)
 
 
-def candidates_of(rule: _Rule) -> _Candidates:
+def make_candidates(rule: _Rule) -> _Candidates:
     """What a rule stands for; ``ValueError`` for an unknown name suggests the nearest."""
     if not isinstance(rule, str):
         if isinstance(rule, Controller) or not callable(rule):
@@ -333,10 +336,10 @@ class _Trial:
 
     @property
     def loads(self) -> tuple[float, float]:
-        return (1.0, float(MOST_USERS)) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
+        return (1.0, float(MAX_USERS)) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
 
     def first(self) -> float:
-        users = MOST_USERS if self.by_users else self.scenario.num_users
+        users = MAX_USERS if self.by_users else self.scenario.num_users
         each = self.candidates(self.scenario.replace(num_users=users))
         tokens = [estimated_tokens(controller, self.workload) for controller in each]
         self.position = int(np.argmax(tokens))
@@ -373,13 +376,13 @@ class _Trial:
         def clear(run: ServiceRun) -> bool:
             return LoadPoint(load, run).clear(self.share)
 
-        few = max(2, int(np.ceil(1.5 * _ENOUGH / requests)))
+        few = max(2, int(np.ceil(1.5 * _MIN_REQUESTS / requests)))
         if 4 * few <= self.copies:  # it pays
             point = LoadPoint(load, self.run(controller, workload, copies=few, horizon=horizon, enough=clear))
             if point.clear(self.share):
                 return point
         if not self.near:
-            self.near = min(self.copies, max(_FEWEST, int(np.ceil(MANY / requests))))
+            self.near = min(self.copies, max(_MIN_COPIES, int(np.ceil(_MAX_REQUESTS / requests))))
         return LoadPoint(load, self.run(controller, workload, copies=self.near, horizon=horizon, enough=clear))
 
     def beyond(self, load: float, factor: float) -> float:
@@ -391,8 +394,8 @@ class _Trial:
 
     def between(self, below: LoadPoint, above: LoadPoint, halve: bool) -> float | None:
         """A load to try next, in the middle or where the line between these shares crosses; ``None``: close enough."""
-        low, high, fine = below.load, above.load, FINE * (1.0 - ROUNDING)
-        if high / low <= FINE or (self.by_users and high - low <= 1.0):
+        low, high, fine = below.load, above.load, CLOSE_RATIO * (1.0 - ROUNDING)
+        if high / low <= CLOSE_RATIO or (self.by_users and high - low <= 1.0):
             return None
         part = 0.5 if halve or high / low < fine**2 else (below.share - self.share) / (below.share - above.share)
         load = low * (high / low) ** part
@@ -430,7 +433,7 @@ def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list
         return points[load].share >= trial.share
 
     low, high = _bracket(trial, meets, trial.first())
-    if low > 0.0 and not meets(lower := trial.beyond(low, _LOWER)):
+    if low > 0.0 and not meets(lower := trial.beyond(low, _LOWER_RATIO)):
         low, high = _bracket(trial, meets, lower)
     wide = np.inf  # ratio of the two before
     while np.isfinite(high) and low > 0.0:
@@ -443,7 +446,7 @@ def _searched(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list
 
 def _bracket(trial: _Trial, meets: Callable[[float], bool], load: float) -> tuple[float, float]:
     """From a load on, the largest that is known to meet the share, or 0, and the next that does not, or infinity."""
-    step = STEP
+    step = FIRST_RATIO
     up = meets(load)
     end = trial.loads[up]
     while load != end:
@@ -454,7 +457,7 @@ def _bracket(trial: _Trial, meets: Callable[[float], bool], load: float) -> tupl
     return (load, np.inf) if up else (0.0, load)
 
 
-def capacity_of(points: Sequence[LoadPoint], percent: float, by: str, seed: int) -> Capacity:
+def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed: int) -> Capacity:
     """The capacity by these loads; of a search that has not ended, what is known so far."""
     share, tries = percent / 100.0, tuple(sorted(points, key=lambda point: point.load))
     meeting = [point.run for point in tries if point.share >= share]
@@ -521,12 +524,12 @@ def _by_formulas(
         return point.share >= PERCENT / 100.0
 
     low, high = 0, 1
-    while high <= MOST_COMPUTED and serves(high):
+    while high <= MAX_COMPUTED and serves(high):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if serves(middle) else (low, middle)
-    return min(low, MOST_COMPUTED)
+    return min(low, MAX_COMPUTED)
 
 
 class _Devices:

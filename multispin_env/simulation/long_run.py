@@ -158,10 +158,10 @@ def serve(
         expected = copies, controller.scenario.num_users
         if state.draft_time.shape != expected:
             raise ValueError(f"state: expected shape {expected}, copies and devices, got {state.draft_time.shape}")
-    return serve_in(system, controller, copies, warm_up, horizon, seed, state, enough)
+    return simulate_service(system, controller, copies, warm_up, horizon, seed, state, enough)
 
 
-def serve_in(
+def simulate_service(
     system: ContinuousSystem,
     controller: Controller[Any, Any],
     copies: int,

@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 
 from multispin_env.controllers.names import make_controller
-from multispin_env.physics.continuous.averages import PASSES, affordable
+from multispin_env.physics.continuous.averages import PASSES, measurement_size
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.simulation.long_run import serve_in
+from multispin_env.simulation.long_run import simulate_service
 
 REFERENCE = "groups"
 """Controller that ``"residual"`` plays at zero, and whose rate is the price of a second unless it is chosen."""
@@ -31,7 +31,7 @@ SEED = 1_500_000_000
 @lru_cache(maxsize=256)
 def reference_rate(system: ContinuousSystem, name: str = REFERENCE, most: int = PASSES) -> float:
     """Tokens a second of a rule in a system, with random numbers of its own and ``most`` passes: always the same."""
-    copies, passes = affordable(system.scenario, COPIES)
+    copies, passes = measurement_size(system.scenario, COPIES)
     passes = min(passes, most)
     core = ContinuousCore(system, copies, drawn=False)
     for copy in range(copies):
@@ -54,8 +54,8 @@ def reference_rate(system: ContinuousSystem, name: str = REFERENCE, most: int = 
 def reference_tokens_in_time(system: ContinuousSystem) -> float:
     """Tokens a second, of requests in time, of the reference rule where requests end: always the same number."""
     rule = make_controller(WITH_REQUESTS, system.scenario)
-    copies, passes = affordable(system.scenario, SERVED_COPIES)
-    run = serve_in(system, rule, copies, SERVED_WARM_UP, SERVED, SEED, passes=passes)
+    copies, passes = measurement_size(system.scenario, SERVED_COPIES)
+    run = simulate_service(system, rule, copies, SERVED_WARM_UP, SERVED, SEED, passes=passes)
     if run.time.max() < 0.5 * SERVED:  # too short for long requests to end
         in_time, missed = int(run.in_time.sum()), int(run.missed.sum())
         return float(run.tokens.sum() / run.time.sum()) * (1.0 - missed / max(missed + in_time, 1))

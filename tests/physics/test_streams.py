@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multispin_env.physics.streams import CopyStreams, rows_ahead
+from multispin_env.physics.streams import EnvStreams, rows_ahead
 
 
 def draw(rng, rows):
@@ -13,7 +13,7 @@ def draw(rng, rows):
 @pytest.mark.parametrize("copies", [1, 3])
 @pytest.mark.parametrize("block", [1, 4])
 def test_rows_are_those_of_generators_read_one_by_one(copies, block):
-    streams = CopyStreams(draw, copies, block)
+    streams = EnvStreams(draw, copies, block)
     own = [None] * copies
     choice = np.random.default_rng(0)
 
@@ -33,7 +33,7 @@ def test_rows_are_those_of_generators_read_one_by_one(copies, block):
 
 
 def test_copies_are_seeded_first():
-    streams = CopyStreams(draw, 2, 4)
+    streams = EnvStreams(draw, 2, 4)
     streams.seed(0, np.random.default_rng(0))
     assert streams.read(np.array([0])).shape == (1, 2)
     with pytest.raises(RuntimeError, match="copy 1: read before it was seeded"):

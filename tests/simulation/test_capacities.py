@@ -14,12 +14,12 @@ from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.simulation.capacity import (
     FEASIBLE,
-    MOST_COMPUTED,
+    MAX_COMPUTED,
     LoadPoint,
     _Devices,
     _searched,
     _Trial,
-    capacity_of,
+    estimate_capacity,
     rule_names,
 )
 from multispin_env.solver import pace
@@ -105,7 +105,7 @@ def test_capacities_of_a_server_alone():
     assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0
     drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=20)
     assert drafts >= ms.capacity(SERVED, tpot=0.04, system="autoregressive")
-    assert ms.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == MOST_COMPUTED
+    assert ms.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == MAX_COMPUTED
 
 
 def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly():
@@ -136,7 +136,7 @@ def greedy(scenario):
 @pytest.fixture
 def coarse(monkeypatch):
     """Half the loads, for what does not depend on how near they come."""
-    monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 1.2)
+    monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.2)
 
 
 def served(found, scenario, asked):
@@ -332,6 +332,6 @@ def test_an_interval_ends_below_a_load_that_was_tried(coarse):
     """Some draws of copies are in time at the load that is too large for all; there the interval is open."""
     found = ms.capacity(SCENARIO, workload=workload(**LIMITS), controller=greedy, percent=85.0, **FEW)
     assert found.value < found.high < found.tries[-1].load
-    ended = capacity_of(found.tries[:-1], 85.0, "rate", 0)
+    ended = estimate_capacity(found.tries[:-1], 85.0, "rate", 0)
     assert (ended.value, ended.low, ended.high) == (found.value, found.low, np.inf)
     assert ended.verdict.endswith("to inf).")

@@ -16,7 +16,7 @@ PASSES = 900  # verifications of a copy at most in a short measurement
 LARGE = 32  # devices from which on fewer copies are played, and fewer passes: rules take time for pairs of devices
 
 
-def affordable(scenario: Scenario, copies: int) -> tuple[int, int]:
+def measurement_size(scenario: Scenario, copies: int) -> tuple[int, int]:
     """Return copies and verifications of a measurement that takes about a second, at most ``copies`` of them."""
     users = scenario.num_users
     passes = 800 * PASSES // (users * min(users, LARGE))

@@ -8,8 +8,14 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance import Acceptance, Requests
-from multispin_env.physics.chains import chain_left, drawn_hits, hit_probability
-from multispin_env.physics.continuous.passes import UplinkDiscipline, discipline_of, next_pass, started, without_drafts
+from multispin_env.physics.chains import chain_left, draw_hits, hit_probability
+from multispin_env.physics.continuous.passes import (
+    UplinkDiscipline,
+    clear_drafts,
+    discipline_of,
+    next_pass,
+    start_drafts,
+)
 from multispin_env.physics.continuous.queues import Queues
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -23,7 +29,7 @@ from multispin_env.physics.continuous.types import (
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.radio import Channel, GaussMarkov, channel_gain, spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, users_from_uniforms
-from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentials, user_uniforms
+from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
@@ -77,8 +83,8 @@ class ContinuousCore:
         self.system = system
         self.num_envs = num_envs
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
-        self._devices = CopyStreams(device_rows, num_envs, EPISODES)
-        by_cycle = partial(CopyStreams, num_envs=num_envs * scenario.num_users, block=_CYCLES, apart=True)
+        self._devices = EnvStreams(device_rows, num_envs, EPISODES)
+        by_cycle = partial(EnvStreams, num_envs=num_envs * scenario.num_users, block=_CYCLES, apart=True)
         self._fading = by_cycle(partial(system.channel.draw, num_users=1))
         self._drawn = drawn
         self._noise = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None
@@ -191,7 +197,7 @@ class ContinuousCore:
         It is the fast path of `_serving` for requests that never end: nothing arrives, and nobody is idle. So a step of
         one copy takes half the time, 0.16 ms in place of 0.29 ms.
         """
-        begun = started(self.system.scenario, self.state, decision)
+        begun = start_drafts(self.system.scenario, self.state, decision)
         outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over)
         tokens, hit = self._judged(begun.draft_length, outcome.verified)
         if self.system.acceptance.changes:
@@ -213,10 +219,10 @@ class ContinuousCore:
             dropped, put_back = decision.drop if over is None else decision.drop & ~over[:, None], queues.kept()
             since = np.where(dropped, now[:, None] - queues.shaped("arrived"), 0.0)
             arrivals = queues.end(dropped, now)
-            state = without_drafts(state, dropped, queues.idle)
+            state = clear_drafts(state, dropped, queues.idle)
         idle, arrived = queues.idle, queues.shaped("arrived")
         wait = np.where(idle, arrived - now[:, None], 0.0)
-        begun = started(scenario, state, decision, wait, queues.shaped("wanted") - 1)
+        begun = start_drafts(scenario, state, decision, wait, queues.shaped("wanted") - 1)
         joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
         # they are uploaded and verified
         try:
@@ -245,7 +251,7 @@ class ContinuousCore:
         demand = queues.demand(outcome.draft_length.copy(), accepted)
         if scenario.draft_ahead:
             outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
-        state = without_drafts(state, absent, queues.idle).changed(demand=demand)
+        state = clear_drafts(state, absent, queues.idle).changed(demand=demand)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
             tokens=gained,
@@ -310,7 +316,7 @@ class ContinuousCore:
                 put(noise, cells, variable)
             if scenario.draft_ahead:
                 probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
-                put(hit, cells, drawn_hits(probability, variable))
+                put(hit, cells, draw_hits(probability, variable))
         acceptance = self.system.acceptance
         if noise is not None:
             return acceptance.sampled_tokens(self.requests, draft_length, noise) * verified, hit

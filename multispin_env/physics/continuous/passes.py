@@ -38,7 +38,7 @@ UplinkDiscipline = Callable[[FloatArray, FloatArray, FloatArray], _Uploads]
 """Release times (n, K) ≥ 0, air times (n, K) ≥ 0, and priorities or shares (n, K), to `_Uploads`."""
 
 
-def started(
+def start_drafts(
     scenario: Scenario,
     state: ContinuousState,
     decision: ContinuousDecision,
@@ -82,8 +82,8 @@ def next_pass(
     Between the two nothing is decided, so everything follows from the checked decision (ours): when
     uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
     for are there, and as many as it needs, or when its timeout ends; in any case with one device at least. ``begun``
-    is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are as of
-    `verification_time`. ``ValueError`` for a decision under which a batch never starts.
+    is a result of `start_drafts`; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are
+    those of `verification_time`. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
     assert key is not None  # a checked decision has one of them
@@ -139,7 +139,7 @@ def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatA
     )
 
 
-def without_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> ContinuousState:
+def clear_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> ContinuousState:
     """State (n, K) in which devices whose draft is ``gone`` are free, and ``idle`` ones have no request."""
     kept, waits = ~gone, ~(gone | idle)
     return state.changed(

@@ -155,7 +155,7 @@ class Slow:
     def efficiency(self, device):
         return math.log1p(10.0 ** (self.scenario.transmit_snr_db / 10.0) * device.gain) / math.log(2.0)
 
-    def token_air(self, device):
+    def token_time(self, device):
         return self.scenario.bits_per_token / (self.scenario.total_bandwidth * self.efficiency(device))
 
     def first_gains(self):
@@ -223,7 +223,7 @@ class Slow:
         device.aim = self.decision["aim"][k] if "aim" in self.decision else self.batch
         missing = max(length - device.head_start, 0.0)
         device.draft_ends = self.now + self.scenario.round_trip_time + missing * device.draft_time
-        device.left = length * self.token_air(device)
+        device.left = length * self.token_time(device)
         self.air_of_drafts += device.left
         heapq.heappush(self.heap, (device.draft_ends, DRAFT_ENDS, k, 0))
 
