@@ -92,7 +92,7 @@ class GapArrivals(Arrivals):
     @override
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
         if lengths is None:
-            raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
+            raise ValueError("lengths: expected a length law, since these arrivals have no lengths, got None")
         times, sizes = rng.spawn(2)
         return _WithLengths(self.gaps(times, rate), lengths, sizes, len(rate))
 
@@ -200,7 +200,7 @@ class Ramp(GapArrivals):
         return _RampGaps(rng, rate, self, phase * self.period)
 
     def integrated(self, time: FloatArray) -> FloatArray:
-        """Return M(t) in s, the expected requests until t of a device with rate 1; t (...) ≥ 0 counts from a period start."""
+        """Return M(t) in s: expected requests of a device with rate 1 until t (...) s after the start of a period."""
         whole, inside = np.divmod(time, self.period)
         half = self.period / 2.0
         short, (start, slope) = np.minimum(inside, self.period - inside), self._line

@@ -81,7 +81,7 @@ def longest_sent(
 
 
 def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:
-    """Return the probability h = g α^L of a hit: all L tokens are accepted, and the chain has the server's token next."""
+    """Return the probability h = g α^L of a hit: all L tokens are accepted, and the chain predicts the next token."""
     probability: FloatArray = _GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length
     return probability
 

@@ -59,7 +59,7 @@ class Channel(Protocol):
         """Whether gains can change; if not, nothing needs to be drawn after the first gain."""
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
-        """Draw fresh variables (rows, K) or (rows, m, K), a row for each change; drawing 1 + 1 rows equals drawing 2."""
+        """Draw fresh variables (rows, K) or (rows, m, K), a row per change; 1 + 1 rows equal 2 rows."""
 
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
         """Return gains H from the stationary law with means H̄."""

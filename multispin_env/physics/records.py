@@ -277,7 +277,7 @@ def prompt_rates(records: Records) -> FloatArray:
 
 @lru_cache(maxsize=8)
 def replayed_expectations(records: Records) -> FloatArray:
-    """Return the mean expected tokens of a replayed round for each of `FITTED_LENGTHS` and each prompt, (lengths, P)."""
+    """Return the mean expected tokens of replayed rounds for each of `FITTED_LENGTHS` and each prompt, (lengths, P)."""
     table, runs = _expected_table(records, int(FITTED_LENGTHS[-1])), accepted_runs(records)
     lengths = FITTED_LENGTHS[:, None]
     position = np.broadcast_to(np.arange(len(runs)), (len(lengths), len(runs)))

@@ -172,7 +172,7 @@ def initial_throughput(scenario: Scenario, num_envs: int) -> FloatArray:
 
 
 def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: float) -> FloatArray:
-    """Return R_k + (N_k / T_e2e − R_k) / window, arrays (..., K) in tokens/s (ours, as in proportional fair scheduling).
+    """Return R_k + (N_k / T_e2e − R_k) / window, (..., K) in tokens/s (ours, as in proportional fair scheduling).
 
     ``window``: time constant of the average in rounds, ≥ 1.
     """

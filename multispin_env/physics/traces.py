@@ -84,7 +84,9 @@ class RequestTrace:
         """
         last = float(self.arrived_at[-1])
         if last == 0.0:
-            raise ValueError(f"arrived_at: expected at least two different times, got {len(self.arrived_at)} equal times")
+            raise ValueError(
+                f"arrived_at: expected at least two different times, got {len(self.arrived_at)} equal times"
+            )
         return last + max(round(last * 1e6 / (len(self.arrived_at) - 1)), 1) / 1e6
 
     @property

@@ -144,7 +144,7 @@ def test_bad_options(options, message):
 
 def test_spread_that_no_beta_law_has(scenario):
     uncertain = scenario.replace(tasks=(ms.Task(name="sure", acceptance_rate=0.99, acceptance_std=0.2),))
-    message = r"of task 'sure': expected 0 or a number below 0\.0994987, .*mean 0\.99 can have, got 0\.2"
+    message = r"of task 'sure': expected 0 or a number below 0\.0994987, .*mean 0\.99, got 0\.2"
     with pytest.raises(ValueError, match=f"^acceptance_std {message}"):
         ByRequest(None).prior(uncertain)
     with pytest.raises(ValueError, match=f"^spread {message}"):
@@ -306,7 +306,7 @@ def test_prior_is_that_of_the_prompts(process, llama):
 
 def test_scenario_with_more_tasks_than_the_record(llama):
     process = Recorded(make(np.ones(8), np.ones(8)))
-    message = "tasks of the scenario: expected at most 1, the tasks of the record, got 4"
+    message = "tasks of the scenario: expected at most 1, as in the record, got 4"
     requests = process.first(llama.replace(tasks=llama.tasks[:1]), np.zeros(3, int), fresh(Recorded, (3,)))
     for ask in (
         lambda: process.first(llama, np.zeros(3, int), fresh(Recorded, (3,))),
@@ -315,5 +315,5 @@ def test_scenario_with_more_tasks_than_the_record(llama):
     ):
         with pytest.raises(ValueError, match=message):
             ask()
-    with pytest.raises(ValueError, match=r"records: expected Records, as load_records returns them, got 'mine\.npz'"):
+    with pytest.raises(ValueError, match=r"records: expected Records, as load_records returns, got 'mine\.npz'"):
         Recorded("mine.npz")

@@ -122,7 +122,7 @@ def test_by_hand(two, state):
         ([1, 1.5], [5e5, 5e5], r"draft_length\[1\]: expected integers in 1\.\.25, got 1\.5"),
         ([1, 1], [5e5, 0.0], r"bandwidth\[1\]: expected numbers > 0 Hz, got 0\.0"),
         ([1, 1], [5e5, 5e5 * (1 + 2.1e-6)], r"sum of bandwidth: expected at most 1e\+06 Hz, got 1000001\."),
-        ([1, 1, 1], [5e5, 5e5], r"draft_length: expected shape \(\.\.\., 2\), one entry a user, got \(3,\)"),
+        ([1, 1, 1], [5e5, 5e5], r"draft_length: expected shape \(\.\.\., 2\), one entry per user, got \(3,\)"),
     ],
 )
 def test_bad_decision(two, state, length, bandwidth, message):
@@ -151,7 +151,7 @@ def test_who_drafts_nothing_may_have_bandwidth_or_none(state):
         ("draft_time", [0.0, 0.1], r"draft_time\[0\]: expected numbers > 0, got 0\.0"),
         ("spectral_efficiency", [1.0, 0.0], r"spectral_efficiency\[1\]: expected numbers > 0, got 0\.0"),
         ("acceptance_rate", [1.1, 0.0], r"acceptance_rate\[0\]: expected numbers in \[0, 1\], got 1\.1"),
-        ("acceptance_rate", [0.5], r"acceptance_rate: expected shape \(\.\.\., 2\), one entry a user, got \(1,\)"),
+        ("acceptance_rate", [0.5], r"acceptance_rate: expected shape \(\.\.\., 2\), one entry per user, got \(1,\)"),
     ],
 )
 def test_bad_state(two, state, field, value, message):

@@ -296,7 +296,7 @@ def test_halves_share_out_the_texts_of_each_task():
     with pytest.raises(ValueError, match=r"half: expected an integer in 0\.\.1, got 2"):
         whole.half(2)
     single = Records(np.array([0, 0, 1]), np.array([8, 8, 8]), np.full(24, 0.5), np.ones(24, dtype=bool))
-    with pytest.raises(ValueError, match="task: expected at least 2 prompts of each for halves, got 1 of task 1"):
+    with pytest.raises(ValueError, match="task: expected at least 2 prompts of each task, got 1 of task 1"):
         single.half(0)
 
 
@@ -395,7 +395,7 @@ def test_microseconds_survive_large_clocks():
         ("arrived_at,prompt,output\n1,2,3\nnan,2,3\n", "row 2, arrived_at: expected a finite number of .*, got nan"),
         (
             "arrived_at,prompt,output\n1,2,3\n2,2,3\n1.5,2,3\n",
-            r"row 3, arrived_at: expected a time no earlier than that of the row before, got 1\.5",
+            r"row 3, arrived_at: expected a time no earlier than in the previous row, got 1\.5",
         ),
         ("arrived_at,prompt,output\n0,2,3\n1e10,2,3\n", r"row 2, arrived_at: expected at most 1e\+09 s after"),
         ("arrived_at,prompt,output\n1,-2,3\n", r"row 1, prompt: expected an integer in 0\.\.1000000000, got -2"),
@@ -427,7 +427,7 @@ def test_bad_csv(tmp_path, text, message, monkeypatch):
         ({"gap_us": np.array([0.0, 1.0, 2.0])}, "gap_us: expected a one-dimensional array of integers, got float64"),
         ({"gap_us": np.array([0, -5, 2])}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got -5"),
         ({"gap_us": np.array([0, 2**63, 2], np.uint64)}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got 9\.2"),
-        ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0, as nothing comes before, got 7"),
+        ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0 in the first row, got 7"),
         ({"output": np.array([1, 1])}, r"requests: expected as many numbers in each of .*, ≥ 1, got \[3, 3, 2\]"),
         ({name: array[:0] for name, array in TRACE.items()}, r"requests: expected as many .*, ≥ 1, got \[0, 0, 0\]"),
         ({"output": np.array([1, None, 2])}, "output: expected a plain array without objects, got unreadable data"),

@@ -36,6 +36,6 @@ def test_copies_are_seeded_first():
     streams = EnvStreams(draw, 2, 4)
     streams.seed(0, np.random.default_rng(0))
     assert streams.read(np.array([0])).shape == (1, 2)
-    with pytest.raises(RuntimeError, match="copy 1: read before it was seeded"):
+    with pytest.raises(RuntimeError, match="environment 1: expected a seed before the first step"):
         streams.read()
     assert [rows_ahead(numbers) for numbers in (1, 250_001, 1_000_000, 10**9)] == [64, 63, 16, 8]  # few of long ones

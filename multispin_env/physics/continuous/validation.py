@@ -1,4 +1,4 @@
-"""The door for decisions: they are checked once, here; code behind works on clean arrays."""
+"""Checks of decisions and states without the barrier, made once for each call."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +14,31 @@ from multispin_env.scenario import Scenario
 def checked_continuous_decision(
     scenario: Scenario, uplink: UplinkDiscipline, decision: ContinuousDecision, num_envs: int
 ) -> ContinuousDecision:
-    """Return the decision as arrays (n, K) and (n,), with either priorities or shares, as the uplink needs them.
+    """Return the decision as arrays (n, K) and (n,), with priorities or shares as the uplink requires.
 
     ``ValueError`` for NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a
-    timeout below zero, or a batch that takes nobody.
+    negative timeout, or a batch without devices.
     """
     check_instance("decision", decision, ContinuousDecision)
-    shape, copies = (num_envs, scenario.num_users), (num_envs,)
+    shape, batch = (num_envs, scenario.num_users), (num_envs,)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
-    require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for one device at least")
+    require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for at least one device")
     priority = _key(decision.priority, shape) if uplink is serial else None
     share = None if uplink is serial else _shares(decision.share, shape)
     timeout = decision.timeout
     if timeout is not None:
-        timeout = _array("timeout", timeout, copies)
+        timeout = _array("timeout", timeout, batch)
         require("timeout", timeout, timeout >= 0.0, "seconds ≥ 0")
-    fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, copies, 1, shape[1])
+    fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, batch, 1, shape[1])
     aim = None if decision.aim is None else _array("aim", decision.aim, shape).astype(np.int64)
     drop = None if decision.drop is None else _whole("drop", decision.drop, shape, 0, 1).astype(np.bool_)
     return ContinuousDecision(length, join, priority, share, timeout, fewest, aim, drop)
 
 
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
-    """``ValueError`` where a decision (n, K) gives up a request that isn't there; copies ``over`` don't matter."""
+    """``ValueError`` if a decision (n, K) drops a request that does not exist; environments ``over`` are ignored."""
     if decision.drop is None:
         return
     allowed = state.busy & ~state.demand.never_ends
@@ -80,7 +80,7 @@ def _whole(field: str, value: object, shape: tuple[int, ...], low: int, high: in
 
 
 def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> ContinuousState:
-    """Return the state as arrays of one shape (..., K) and (...); ``ValueError`` for a bad entry or shape."""
+    """Return the state as arrays (..., K) and (...) of one shape; ``ValueError`` for a bad entry or shape."""
     system = checked_state(scenario, state.system)
     shape = system.draft_time.shape
     phase = _whole("phase", state.phase, shape, Phase.FREE, Phase.IDLE)

@@ -176,7 +176,7 @@ BAD = [
     (order(draft_length=np.full((2, 2), 4)), r"draft_length: expected shape \(2, 3\), got \(2, 2\)"),
     (order(draft_length=np.full((2, 3), 2.5)), r"draft_length\[0, 0\]: expected integers in 1..25, got 2.5"),
     (order(join=np.full((2, 3), 3)), r"join\[0, 0\]: expected integers in 0..2, got 3.0"),
-    (order(join=np.array([[1, 1, 1], [0, 0, 0]])), r"join\[1, 0\]: expected 1 or 2 for one device at least, got 0"),
+    (order(join=np.array([[1, 1, 1], [0, 0, 0]])), r"join\[1, 0\]: expected 1 or 2 for at least one device, got 0"),
     (order(timeout=np.array([0.1, -0.1])), r"timeout\[1\]: expected seconds ≥ 0, got -0.1"),
     (order(timeout=np.array([0.1])), r"timeout: expected shape \(2,\), got \(1,\)"),
     (order(least_batch=np.array([1, 4])), r"least_batch\[1\]: expected integers in 1..3, got 4.0"),
@@ -193,7 +193,7 @@ BAD_ON = {
         (order(share=np.full((2, 3), 0.4)), r"sum of share\[0\]: expected at most 1, got 1.2\d*"),
         (
             order(share=np.array([[0.0, 0.5, 0.5], [0.3, 0.3, 0.4]]), join=np.array([[2, 0, 0], [1, 1, 1]])),
-            r"decision\[0\]: expected one under which a batch starts, got one that waits for ever",
+            r"decision\[0\]: expected a batch that starts, got one that waits without limit",
         ),
     ],
 }

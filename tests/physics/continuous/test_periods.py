@@ -18,9 +18,9 @@ def test_periods_by_themselves_change_no_bit(monkeypatch, rng, digits):
         release[rng.random(shape) < 0.3] += 5.0
         release[rng.random(shape) < 0.05] = np.inf
         priority = rng.integers(0, 3, shape).astype(float)
-        monkeypatch.setattr(passes, "MANY", 1000)
+        monkeypatch.setattr(passes, "MIN_USERS_FOR_PERIODS", 1000)
         one = passes.serial(release, air, priority)
-        monkeypatch.setattr(passes, "MANY", 1)
+        monkeypatch.setattr(passes, "MIN_USERS_FOR_PERIODS", 1)
         each = passes.serial(release, air, priority)
         assert (one.ends == each.ends).all()
         times = np.concatenate([release.ravel(), one.ends.ravel(), rng.exponential(2.0, 4)])

@@ -231,7 +231,7 @@ def test_a_refusal_changes_nothing(closed, monkeypatch):
     for step in range(60):
         before, most, serving = tried.state, queues.MOST_REQUESTS, tried.state.demand.output > 0
         decision, kept = replace(good, drop=serving & [True, False, False] & (step % 3 > 0)), tried.state.copy()
-        with pytest.raises(ValueError, match="waits for ever"):  # without a share no upload ends
+        with pytest.raises(ValueError, match="waits without limit"):  # without a share no upload ends
             tried.step(replace(good, share=np.zeros((1, 3)), drop=serving))
         monkeypatch.setattr(queues, "MOST_REQUESTS", 0)  # no more than the first ones, and those that were drawn since
         try:
