@@ -36,7 +36,7 @@ def long_run_rate(
     Parameters
     ----------
     state
-        Devices (n, K) or (K,). With a fading ``channel`` the gains of the state are the mean gains H̄.
+        Devices (n, K) or (K,). Their gains are constant or, with a fading ``channel``, the mean gains H̄.
     warm_up, horizon
         Simulated seconds.
     channel

@@ -17,7 +17,7 @@ from multispin_env.simulation.capacity import (
     MAX_COMPUTED,
     LoadPoint,
     _Devices,
-    _searched,
+    _search,
     _Trial,
     estimate_capacity,
     rule_names,
@@ -212,11 +212,11 @@ def test_a_load_is_clear_only_if_the_queue_does_not_grow():
             1.0, SimpleNamespace(arrivals=np.array(arrivals), **{k: np.array(v) for k, v in counts.items()})
         )
 
-    assert point(2000, 0).clear(0.95)
-    assert point(1000, 1000).clear(0.95)
-    assert not point(2000, 0, waiting=200).clear(0.95)  # they may all be late
-    assert not point(1940, 60).clear(0.95)  # too near
-    assert not point(400, 0).clear(0.5)  # too few
+    assert point(2000, 0).is_clear(0.95)
+    assert point(1000, 1000).is_clear(0.95)
+    assert not point(2000, 0, waiting=200).is_clear(0.95)  # they may all be late
+    assert not point(1940, 60).is_clear(0.95)  # too near
+    assert not point(400, 0).is_clear(0.5)  # too few
 
 
 def test_of_a_server_alone_the_pass_decides():
@@ -256,7 +256,7 @@ def test_every_load_is_reported_and_waiting_for_all_has_less(coarse):
     assert set(rule_names()) == {*ms.controller_names(), "autoregressive", "colocated"}
     seen, found = [], {}
     for rule in ("optimal", "greedy+deadlines", "autoregressive+deadlines"):
-        seen.clear()
+        seen.is_clear()
         asked = {"workload": workload(**LIMITS), "controller": rule, "percent": 85.0, "report": seen.append}
         found[rule] = ms.capacity(SCENARIO, **asked, **{**FEW, "copies": 2, "requests": 20})
         assert sorted(point.load for point in seen) == [point.load for point in found[rule].tries]
@@ -275,8 +275,8 @@ ASKED = {"workload": workload(**LIMITS), "controller": "greedy", **FEW}
         ({"tpot": 0.04, "system": "multi"}, "did you mean 'multi-spin'"),
         ({"tpot": 0.04, "states": 0}, "states: .*0"),
         ({"tpot": 0.04, "seed": -1}, "seed: .*-1"),
-        ({}, "tpot: expected a time or a workload, one of them, got "),
-        ({"tpot": 0.04, "workload": workload(**LIMITS)}, "tpot: expected a time or a workload, one of them, got "),
+        ({}, "tpot: expected either tpot or workload, got "),
+        ({"tpot": 0.04, "workload": workload(**LIMITS)}, "tpot: expected either tpot or workload, got "),
         ({**ASKED, "percent": 0.0}, r"percent: expected a finite number in \(0, 100\), got 0.0"),
         ({**ASKED, "percent": 100.0}, r"percent: expected a finite number in \(0, 100\), got 100.0"),
         ({**ASKED, "by": "user"}, "did you mean 'users'"),
@@ -284,8 +284,11 @@ ASKED = {"workload": workload(**LIMITS), "controller": "greedy", **FEW}
         ({**ASKED, "requests": 0}, "requests: expected an integer ≥ 1, got 0"),
         ({**ASKED, "controller": "gredy"}, "did you mean 'greedy'"),
         ({**ASKED, "controller": "greedy+deadline"}, "did you mean 'deadlines'"),
-        ({**ASKED, "workload": workload()}, "level: expected a limit of ttft, tpot or e2el at least, got none"),
-        ({**ASKED, "workload": replace(workload(**LIMITS), shares=(1.0,) * 4), "by": "users"}, "shares: expected None"),
+        ({**ASKED, "workload": workload()}, "level: expected a limit of ttft, tpot or e2el, got none"),
+        (
+            {**ASKED, "workload": replace(workload(**LIMITS), shares=(1.0,) * 4), "by": "users"},
+            "shares: expected None",
+        ),
     ],
 )
 def test_bad_questions_are_refused(bad, words):
@@ -313,7 +316,7 @@ class Dip(_Trial):
 
 
 def test_a_load_below_the_answer_is_in_time_too():
-    tries = sorted(_searched(Dip(), None), key=lambda point: point.load)
+    tries = sorted(_search(Dip(), None), key=lambda point: point.load)
     late = next(position for position, point in enumerate(tries) if point.share < 0.95)
     assert (tries[late - 1].load, tries[late].load) == (39.0, 40.0)
 

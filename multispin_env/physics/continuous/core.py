@@ -59,7 +59,7 @@ class ContinuousSystem:
         coherence_time: float = GaussMarkov.coherence_time,
         workload: Workload | None = None,
     ) -> "ContinuousSystem":
-        """Make a system from names, with the coherence time in s of Gauss-Markov fading; ``ValueError`` for a bad name."""
+        """Make a system from names; ``coherence_time`` in s is for Gauss-Markov fading. ``ValueError`` for bad names."""
         name = scenario.channel
         channel: Channel = GaussMarkov(coherence_time=coherence_time) if name == "gauss-markov" else CHANNELS.load(name)
         return cls(scenario, channel, discipline_of(discipline), ACCEPTANCES.load(scenario.acceptance), workload)
