@@ -87,9 +87,7 @@ class Acceptance(Protocol):
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Return the first requests of devices with these tasks (..., K)."""
 
-    def next(
-        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
-    ) -> Requests:
+    def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
         """Return the requests after a round with ``tokens``, whole numbers (..., K) in 1..L + 1."""
 
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
@@ -120,9 +118,7 @@ class ByTask(Acceptance):
         return new_requests(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))
 
     @override
-    def next(
-        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
-    ) -> Requests:
+    def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
         return requests  # requests never end, so their age is not counted
 
     @override
@@ -217,9 +213,7 @@ class ByRequest(Acceptance):
         return new_requests(task, rate, np.zeros(task.shape, dtype=np.int64))
 
     @override
-    def next(
-        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
-    ) -> Requests:
+    def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
         new, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
         mean, spread = self.prior(scenario)
         task, rate = requests.task[new], requests.rate.copy()

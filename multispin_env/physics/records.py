@@ -14,20 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from multispin_env import npz
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, require
-from multispin_env.npz import (
-    BOOLEANS,
-    FLOATS,
-    INTEGERS,
-    MOST_NUMBERS,
-    archive_of,
-    check_type,
-    has_array,
-    packaged,
-    read_arrays,
-    read_file,
-)
 from multispin_env.physics.acceptance import (
     Acceptance,
     Prior,
@@ -44,11 +33,11 @@ _PACKAGED = "data/records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
 MIN_POSITIONS = 8  # Of a prompt: a shorter text would mostly repeat itself
-MAX_POSITIONS = MOST_NUMBERS  # Of a record; a replay takes about 600 bytes per position, 0.6 GB in total
+MAX_POSITIONS = npz.MOST_NUMBERS  # Of a record; a replay takes about 600 bytes per position, 0.6 GB in total
 LARGEST_FILE = 16 * MAX_POSITIONS  # Bytes of a file of records; a position takes 9, as float64 and boolean
 _OVERLAP = "overlap"  # Optional array of a file, not used by a replay
 
-_KINDS = {"task": INTEGERS, "length": INTEGERS, "accept_probability": FLOATS, "accepted": BOOLEANS}
+_KINDS = {"task": npz.INTEGERS, "length": npz.INTEGERS, "accept_probability": npz.FLOATS, "accepted": npz.BOOLEANS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +70,7 @@ class Records:
             if not isinstance(array, np.ndarray):
                 expected = f"a one-dimensional array of {kind.numbers}"
                 raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
-            check_type(name, array.dtype, array.shape, kind)
+            npz.check_type(name, array.dtype, array.shape, kind)
         for name, dtype in (("task", np.int64), ("length", np.int64), ("probability", np.float64), ("accepted", bool)):
             array = np.array(getattr(self, name), dtype=dtype)
             array.setflags(write=False)
@@ -178,7 +167,7 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
     (48, 4331, 4)
     """
     with _file(path) as content:
-        return Records(*read_arrays(content, _KINDS).values())
+        return Records(*npz.read_arrays(content, _KINDS).values())
 
 
 def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArray | None:
@@ -187,16 +176,16 @@ def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArr
     ``None`` for a file without overlap; ``ValueError`` for a wrong type, count or value.
     """
     with _file(path) as content:
-        if not has_array(content, _OVERLAP):
+        if not npz.has_array(content, _OVERLAP):
             return None
-        overlap = np.asarray(read_arrays(content, {_OVERLAP: FLOATS})[_OVERLAP], dtype=np.float64)
+        overlap = np.asarray(npz.read_arrays(content, {_OVERLAP: npz.FLOATS})[_OVERLAP], dtype=np.float64)
         _check_probabilities(_OVERLAP, len(records.probability), overlap)
         return overlap
 
 
 @contextmanager
 def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
-    content = packaged(_PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
+    content = npz.packaged(_PACKAGED, PACKAGED_SHA256) if path is None else npz.read_file(path, LARGEST_FILE)
     try:
         yield content
     except ValueError as error:
@@ -214,7 +203,7 @@ def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
         "accept_probability": records.probability.astype(np.float16),
         "accepted": records.accepted,
     }
-    return archive_of(arrays if overlap is None else arrays | {_OVERLAP: overlap.astype(np.float16)})
+    return npz.archive_of(arrays if overlap is None else arrays | {_OVERLAP: overlap.astype(np.float16)})
 
 
 ENDLESS = np.iinfo(np.int64).max  # Accepted run in a prompt without rejections
@@ -328,9 +317,7 @@ class Recorded(Acceptance):
         return new_requests(task, self._rates(position), position)
 
     @override
-    def next(
-        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
-    ) -> Requests:
+    def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
         self._check_tasks(scenario)
         new, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
         position = advance(self.records, requests.position, tokens)

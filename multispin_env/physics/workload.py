@@ -51,24 +51,24 @@ class ServiceLevel:
         """Return the due time of the first token of requests (...), in s on the clock of the arrivals."""
         return np.asarray(arrived + self.ttft)[()]
 
-    def due(self, arrived: FloatArray | float, output: IntArray | int) -> FloatArray:
-        """Return the due time of the last of ``output`` tokens if the first arrives when due, (...) s."""
-        return self._last(self.first_due(arrived), arrived, output)
+    def due(
+        self, arrived: FloatArray | float, output: IntArray | int, first: FloatArray | float | None = None
+    ) -> FloatArray:
+        """Return the due time (...) s of the last of ``output`` tokens.
 
-    def due_after_first(self, first: FloatArray, arrived: FloatArray, output: IntArray) -> FloatArray:
-        """Return the due time of the last token, (...) s, after the first at ``first``; if late, that of the first."""
-        late = first > self.first_due(arrived)
-        return np.where(late, self.first_due(arrived), self._last(first, arrived, output))
+        ``first``: time of the first token in s, by default when due; if late, the last token was due with the first.
+        """
+        first_due = self.first_due(arrived)
+        first = first_due if first is None else first
+        after = np.maximum(np.subtract(output, 1), 0)
+        paced = first + (self.tpot * after if self.tpot < np.inf else np.where(after > 0, np.inf, 0.0))
+        last = np.minimum(paced, arrived + (self.e2el + self.e2el_per_token * np.asarray(output)))
+        return np.where(first > first_due, first_due, last)[()]
 
     def met(self, ttft: FloatArray, tpot: FloatArray, e2el: FloatArray, output: IntArray) -> BoolArray:
         """Return whether requests (...) with these latencies are within all limits."""
         limit = self.e2el + self.e2el_per_token * output
         return (ttft <= self.ttft) & (tpot <= self.tpot) & (e2el <= limit)
-
-    def _last(self, first: FloatArray, arrived: FloatArray | float, output: IntArray | int) -> FloatArray:
-        after = np.maximum(np.subtract(output, 1), 0)
-        paced = first + (self.tpot * after if self.tpot < np.inf else np.where(after > 0, np.inf, 0.0))
-        return np.minimum(paced, arrived + (self.e2el + self.e2el_per_token * np.asarray(output)))
 
 
 @dataclass(frozen=True, kw_only=True)

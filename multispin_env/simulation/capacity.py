@@ -1,7 +1,7 @@
 """Capacity: the largest number of devices, or load, that a system serves in time (ours)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from typing import Any, overload
 
@@ -265,15 +265,13 @@ def _by_simulation(
     check_real("horizon", horizon, 0.0, open_low=True)
     run = partial(serve, warm_up=warm_up, channel=channel, seed=seed)
     choices, share = make_candidates(controller), percent / 100.0
-    trial = _Trial(choices, scenario, workload, run, share, copies, requests / copies, horizon, by == "users")
-    points = _search(trial, report)
-    while (
-        np.isinf((found := estimate_capacity(points, percent, by, seed)).high) and found.tries[-1].load < trial.loads[1]
-    ):
-        points.append(trial(trial.beyond(found.tries[-1].load, FIRST_RATIO)))
-        if report is not None:
-            report(points[-1])
-    return found
+    trial = _Trial(choices, scenario, workload, run, share, copies, requests / copies, horizon, by == "users", report)
+    _search(trial)
+    result = estimate_capacity([*trial.points.values()], percent, by, seed)
+    while np.isinf(result.high) and result.tries[-1].load < trial.loads[1]:
+        trial.meets(trial.beyond(result.tries[-1].load, FIRST_RATIO))
+        result = estimate_capacity([*trial.points.values()], percent, by, seed)
+    return result
 
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
@@ -328,6 +326,8 @@ class _Trial:
     requests: float  # least number in a copy
     horizon: float
     by_users: bool
+    report: Callable[[LoadPoint], None] | None
+    points: dict[float, LoadPoint] = field(default_factory=dict)
     position: int = 0  # of the best candidate, where the search at the next load begins
     near: int = 0  # copies at all loads near the capacity
 
@@ -348,6 +348,13 @@ class _Trial:
         if self.by_users:
             return float(np.clip(np.round(requests / self.rate * self.scenario.num_users), *self.loads))
         return float(np.clip(requests / 2.0, *self.loads))  # half, since requests of few devices queue
+
+    def meets(self, load: float) -> bool:
+        if load not in self.points:
+            self.points[load] = self(load)
+            if self.report is not None:
+                self.report(self.points[load])
+        return self.points[load].share >= self.share
 
     def __call__(self, load: float) -> LoadPoint:
         scenario, rate = self.scenario, load
@@ -423,36 +430,26 @@ def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> fl
     return float(rates[in_time].max() if in_time.any() else rates[0])
 
 
-def _search(trial: _Trial, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
-    points: dict[float, LoadPoint] = {}
-
-    def meets(load: float) -> bool:
-        if load not in points:
-            points[load] = trial(load)
-            if report is not None:
-                report(points[load])
-        return points[load].share >= trial.share
-
-    low, high = _bracket(trial, meets, trial.first())
-    if low > 0.0 and not meets(lower := trial.beyond(low, _LOWER_RATIO)):
-        low, high = _bracket(trial, meets, lower)
+def _search(trial: _Trial) -> None:
+    low, high = _bracket(trial, trial.first())
+    if low > 0.0 and not trial.meets(lower := trial.beyond(low, _LOWER_RATIO)):
+        low, high = _bracket(trial, lower)
     wide = np.inf  # previous ratio of the two loads
     while np.isfinite(high) and low > 0.0:
         halve, wide = (high / low) ** 2 > wide, high / low  # if the line did not halve the interval
-        if (middle := trial.between(points[low], points[high], halve)) is None:
+        if (middle := trial.between(trial.points[low], trial.points[high], halve)) is None:
             break
-        low, high = (middle, high) if meets(middle) else (low, middle)
-    return list(points.values())
+        low, high = (middle, high) if trial.meets(middle) else (low, middle)
 
 
-def _bracket(trial: _Trial, meets: Callable[[float], bool], load: float) -> tuple[float, float]:
+def _bracket(trial: _Trial, load: float) -> tuple[float, float]:
     """Return the largest load known to meet the share (0 if none) and the next one that does not (inf if none)."""
     step = FIRST_RATIO
-    up = meets(load)
+    up = trial.meets(load)
     end = trial.loads[up]
     while load != end:
         following = trial.beyond(load, step if up else 1.0 / step)
-        if meets(following) != up:
+        if trial.meets(following) != up:
             return (load, following) if up else (following, load)
         load, step = following, step**2
     return (load, np.inf) if up else (0.0, load)

@@ -9,23 +9,12 @@ from multispin_env.physics.continuous.averages import PASSES, measurement_size
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.simulation.long_run import simulate_service
 
-REFERENCE = "groups"
-"""Controller that ``"residual"`` plays at action zero; its rate is the default price of a second."""
+REFERENCE = "groups"  # Action zero of ``"residual"``; its rate is the default price of a second
+WITH_REQUESTS = "greedy+deadlines"  # Reference controller if requests end
 
-WITH_REQUESTS = "greedy+deadlines"
-"""Reference controller if requests end."""
-
-COPIES, SERVED_COPIES = 8, 32
-"""Copies of the system without and with requests that end; such requests are long and few."""
-
-WARM_UP, MEASURED = 1.0, 5.0
-"""Seconds of warm-up and of measurement."""
-
-SERVED_WARM_UP, SERVED = 5.0, 20.0
-"""Seconds of warm-up and of measurement if requests end."""
-
-SEED = 1_500_000_000
-"""Seed of the first copy, not used by any episode of training, tuning or evaluation."""
+COPIES, WARM_UP, MEASURED = 8, 1.0, 5.0  # Copies of the system, seconds of warm-up and of measurement
+SERVED_COPIES, SERVED_WARM_UP, SERVED = 32, 5.0, 20.0  # If requests end, which are long and few
+SEED = 1_500_000_000  # Of the first copy; no episode of training, tuning or evaluation has it
 
 
 @lru_cache(maxsize=256)

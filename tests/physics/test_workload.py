@@ -324,7 +324,7 @@ def test_levels():
     assert level.first_due(10.0) == 11.0
     assert level.due(10.0, 21) == pytest.approx(13.0)
     assert level.due(10.0, 101) == 15.0
-    due = level.due_after_first(np.array([10.5, 12.0]), np.array([10.0, 10.0]), np.array([21, 21]))
+    due = level.due(np.array([10.0, 10.0]), np.array([21, 21]), np.array([10.5, 12.0]))
     assert due == pytest.approx([12.5, 11.0])  # the second was late, and it was over at 11
     met = level.met(np.array([1.0, 1.1, 0.5, 0.5]), np.array([0.1, 0.1, 0.11, 0.1]), np.full(4, 4.9), np.full(4, 9))
     assert met.tolist() == [True, False, False, True]

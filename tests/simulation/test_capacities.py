@@ -306,7 +306,7 @@ class Dip(_Trial):
     """Loads whose share is below the limit from 40 to 170 devices, and from 232 on; the search begins at 200."""
 
     def __init__(self):
-        self.share, self.by_users = 0.95, True
+        self.share, self.by_users, self.report, self.points = 0.95, True, None, {}
 
     def first(self):
         return 200.0
@@ -316,7 +316,9 @@ class Dip(_Trial):
 
 
 def test_a_load_below_the_answer_is_in_time_too():
-    tries = sorted(_search(Dip(), None), key=lambda point: point.load)
+    dip = Dip()
+    _search(dip)
+    tries = sorted(dip.points.values(), key=lambda point: point.load)
     late = next(position for position, point in enumerate(tries) if point.share < 0.95)
     assert (tries[late - 1].load, tries[late].load) == (39.0, 40.0)
 

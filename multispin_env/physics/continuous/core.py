@@ -59,7 +59,7 @@ class ContinuousSystem:
         coherence_time: float = GaussMarkov.coherence_time,
         workload: Workload | None = None,
     ) -> "ContinuousSystem":
-        """Make a system from names; ``coherence_time`` in s is for Gauss-Markov fading. ``ValueError`` for bad names."""
+        """Make a system from names; ``coherence_time`` in s is for Gauss-Markov. ``ValueError`` for an unknown name."""
         name = scenario.channel
         channel: Channel = GaussMarkov(coherence_time=coherence_time) if name == "gauss-markov" else CHANNELS.load(name)
         return cls(scenario, channel, discipline_of(discipline), ACCEPTANCES.load(scenario.acceptance), workload)
@@ -77,9 +77,7 @@ class ContinuousCore:
     def __init__(self, system: ContinuousSystem, num_envs: int, *, drawn: bool) -> None:
         scenario = system.scenario
         if system.workload is not None and not drawn:
-            raise ValueError(
-                "drawn: expected True with a workload, as requests have whole numbers of tokens, got False"
-            )
+            raise ValueError("drawn: expected True with a workload, since requests have whole tokens, got False")
         system.acceptance.prior(scenario)  # raises for an unsuitable scenario
         self.system = system
         self.num_envs = num_envs
@@ -128,17 +126,15 @@ class ContinuousCore:
         cells = envs[:, None] * scenario.num_users + np.arange(scenario.num_users)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
-        self.requests = Requests._make(
-            replaced(old, envs, new) for old, new in zip(self.requests, requests, strict=True)
-        )
+        updated = (replaced(old, envs, new) for old, new in zip(self.requests, requests, strict=True))
+        self.requests = Requests._make(updated)
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[envs] = replaced(self._gain, envs, gain), 0.0
         state = self.state
-        for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
+        drafts = state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim
+        for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0
-        state.batch[envs] = 0
-        state.time[envs] = 0.0
         state = state.changed(
             draft_time=replaced(state.draft_time, envs, drawn.draft_time),
             spectral_efficiency=replaced(state.spectral_efficiency, envs, spectral_efficiency(scenario, gain)),

@@ -28,11 +28,6 @@ class _QueueHeads:
     first_at: FloatArray  # times of its first and latest token, 0 before
     last_at: FloatArray
 
-    @classmethod
-    def empty(cls, cells: int) -> "_QueueHeads":
-        output, prompt, wanted = (np.zeros(cells, dtype=np.int64) for _ in range(3))
-        return cls(output, prompt, wanted, *(np.zeros(cells) for _ in range(5)))
-
 
 class Queues:
     """Queues of n environments with K devices each, for the requests of a workload.
@@ -51,7 +46,8 @@ class Queues:
         self._prompt, self._output = (np.zeros((cells, _ROWS), dtype=np.int64) for _ in range(2))
         self._ended, self._arrived = (np.zeros(cells, dtype=np.int64) for _ in range(2))
         self._next_at = np.zeros(cells)  # time of the next arrival
-        self.heads = _QueueHeads.empty(cells)
+        output, prompt, wanted = (np.zeros(cells, dtype=np.int64) for _ in range(3))
+        self.heads = _QueueHeads(output, prompt, wanted, *(np.zeros(cells) for _ in range(5)))
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set the generator of one environment."""
@@ -178,7 +174,7 @@ class Queues:
         heads, clock = self.heads, now.repeat(self._shape[1])
         new = cells[heads.first_at[cells] == 0.0]
         heads.first_at[new] = clock[new]
-        heads.due[new] = self.workload.level.due_after_first(clock[new], heads.arrived[new], heads.output[new])
+        heads.due[new] = self.workload.level.due(heads.arrived[new], heads.output[new], clock[new])
         heads.first_due[new] = np.inf
         heads.last_at[cells] = clock[cells]
         heads.wanted[cells] -= gained.take(cells).astype(np.int64)

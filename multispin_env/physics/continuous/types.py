@@ -15,19 +15,8 @@ class Phase:
     """Phases of a device at the end of a verification.
 
     Plain integers, since NumPy looks up missing attributes of an ``Enum`` and loses a Ctrl-C that arrives meanwhile.
-
-    Attributes
-    ----------
-    FREE
-        The device starts a draft now.
-    DRAFTING
-        The device drafts.
-    UPLOADING
-        The device uploads its draft.
-    READY
-        The draft waits at the server.
-    IDLE
-        The device has no request; this does not occur if requests never end.
+    A ``FREE`` device starts a draft now, the draft of a ``READY`` device waits at the server, and an ``IDLE`` device
+    has no request.
     """
 
     FREE = 0
@@ -40,14 +29,8 @@ class Phase:
 class Join:
     """Membership of a device in the next batch.
 
-    Attributes
-    ----------
-    LEAVE
-        The draft is left for a later batch.
-    TAKE
-        The draft is taken if it has arrived.
-    WAIT
-        The batch waits for the draft.
+    ``LEAVE``: a later batch takes the draft. ``TAKE``: the batch takes the draft if it has arrived. ``WAIT``: the batch
+    waits for the draft.
     """
 
     LEAVE = 0

@@ -25,8 +25,18 @@ def checked_continuous_decision(
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
     require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for at least one device")
-    priority = _key(decision.priority, shape) if uplink is serial else None
-    share = None if uplink is serial else _shares(decision.share, shape)
+    priority = share = None
+    if uplink is serial and decision.priority is None:
+        priority = np.zeros(shape)
+    elif uplink is serial:
+        priority = _array("priority", decision.priority, shape)
+        require("priority", priority, np.isfinite(priority), "finite numbers")
+    elif decision.share is None:
+        share = np.full(shape, 1.0 / shape[1])
+    else:
+        share = _array("share", decision.share, shape)
+        require("share", share, share >= 0.0, "numbers ≥ 0")
+        require("sum of share", total := share.sum(-1), total <= 1.0 + BUDGET_TOLERANCE, "at most 1")
     timeout = decision.timeout
     if timeout is not None:
         timeout = _array("timeout", timeout, batch)
@@ -45,24 +55,6 @@ def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolA
     if over is not None:
         allowed = allowed | over[:, None]
     require("drop", decision.drop, allowed | ~decision.drop, "False for a device without a request that can end")
-
-
-def _key(priority: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
-    if priority is None:
-        return np.zeros(shape)
-    array = _array("priority", priority, shape)
-    require("priority", array, np.isfinite(array), "finite numbers")
-    return array
-
-
-def _shares(share: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
-    if share is None:
-        return np.full(shape, 1.0 / shape[1])
-    array = _array("share", share, shape)
-    require("share", array, array >= 0.0, "numbers ≥ 0")
-    total = array.sum(-1)
-    require("sum of share", total, total <= 1.0 + BUDGET_TOLERANCE, "at most 1")
-    return array
 
 
 def _array(field: str, value: object, shape: tuple[int, ...]) -> FloatArray:
