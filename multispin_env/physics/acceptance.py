@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import as_float, check_real, shown
+from multispin_env.checks import check_real, shown
 from multispin_env.physics.tokens import TokenLaw, expected_tokens, tokens_from_exponential
 from multispin_env.scenario import Scenario
 
@@ -33,21 +33,15 @@ class Prior(NamedTuple):
     spread: FloatArray  # standard deviation
 
 
-def check_mean_rounds(value: float, field: str = "mean_rounds") -> float:
-    """Return a mean lifetime in rounds as float; ``ValueError`` unless it is a number ≥ 1 or infinite."""
-    if isinstance(value, Real) and not isinstance(value, bool) and value >= 1.0:
-        return as_float(value)
-    raise ValueError(f"{field}: expected a number ≥ 1 or infinity, got {shown(value)}")
+def check_mean_rounds(value: float, field: str = "mean_rounds") -> None:
+    """``ValueError`` unless a mean lifetime in rounds is a number ≥ 1 or infinite."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not value >= 1.0:
+        raise ValueError(f"{field}: expected a number ≥ 1 or infinity, got {shown(value)}")
 
 
 def task_means(scenario: Scenario) -> FloatArray:
     """Return the mean acceptance rate of each task, (num_tasks,) ([MS] Table I)."""
     return np.array([task.acceptance_rate for task in scenario.tasks])
-
-
-def new_requests(task: IntArray, rate: FloatArray, position: IntArray) -> Requests:
-    """Return requests of age 0, arrays (..., K)."""
-    return Requests(task=task, rate=rate, age=np.zeros(task.shape, dtype=np.int64), position=position)
 
 
 def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
@@ -91,10 +85,9 @@ class Acceptance(Protocol):
         """Return the requests after a round with ``tokens``, whole numbers (..., K) in 1..L + 1."""
 
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        """Return a function from draft lengths L (..., K), up to L_max, to E[N] (..., K) for these requests.
+        """Return a function from draft lengths L (..., K) ≤ L_max to E[N] (..., K), called for each decision.
 
-        It is requested once for the same requests and called for each decision. By default tokens are accepted
-        independently at the rates of the requests ([MS] 10–12); `sampled_tokens` draws from the same law.
+        By default tokens are accepted independently at the rates of the requests ([MS] 10–12), as in `sampled_tokens`.
         """
         return TokenLaw.of(requests.rate).expected
 
@@ -115,7 +108,8 @@ class ByTask(Acceptance):
 
     @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
-        return new_requests(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))
+        zeros = np.zeros(task.shape, dtype=np.int64)
+        return Requests(task, task_means(scenario)[task], zeros, zeros)
 
     @override
     def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
@@ -210,7 +204,8 @@ class ByRequest(Acceptance):
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         mean, spread = self.prior(scenario)
         rate = beta_quantile(mean[task], spread[task], fresh[..., _QUANTILE, :])
-        return new_requests(task, rate, np.zeros(task.shape, dtype=np.int64))
+        zeros = np.zeros(task.shape, dtype=np.int64)
+        return Requests(task, rate, zeros, zeros)
 
     @override
     def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:

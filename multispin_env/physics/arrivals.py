@@ -91,8 +91,7 @@ class GapArrivals(Arrivals):
 
     @override
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
-        if lengths is None:
-            raise ValueError("lengths: expected a length law, since these arrivals have no lengths, got None")
+        assert lengths is not None  # as `own_output` is None
         times, sizes = rng.spawn(2)
         return _WithLengths(self.gaps(times, rate), lengths, sizes, len(rate))
 
@@ -129,7 +128,10 @@ class Gamma(GapArrivals):
 
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
-        return _GammaGaps(rng, rate, self.burstiness)
+        # the gap around a fixed time has a size-biased law, and that time is uniform in it
+        users = len(rate)
+        first = rng.random((1, users)) * rng.standard_gamma(self.burstiness + 1.0, (1, users))
+        return _GammaGaps(rng, rate, self.burstiness, first)
 
 
 @dataclass
@@ -137,12 +139,7 @@ class _GammaGaps:
     rng: np.random.Generator
     rate: FloatArray
     shape: float
-    first: FloatArray = field(init=False)  # (1, K), later (0, K)
-
-    def __post_init__(self) -> None:
-        # the gap around a fixed time has a size-biased law, and that time is uniform in it
-        users = len(self.rate)
-        self.first = self.rng.random((1, users)) * self.rng.standard_gamma(self.shape + 1.0, (1, users))
+    first: FloatArray  # (1, K), later (0, K)
 
     def __call__(self, rows: int) -> FloatArray:
         first, self.first = self.first[:rows], self.first[rows:]
@@ -197,13 +194,14 @@ class Ramp(GapArrivals):
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
         phase = rng.random() if self.phase is None else self.phase
-        return _RampGaps(rng, rate, self, phase * self.period)
+        begin = np.full(len(rate), phase * self.period)
+        return _RampGaps(rng, rate, self, self.integrated(begin), begin)
 
     def integrated(self, time: FloatArray) -> FloatArray:
         """Return M(t) in s: expected requests of a device with rate 1 until t (...) s after the start of a period."""
         whole, inside = np.divmod(time, self.period)
         half = self.period / 2.0
-        short, (start, slope) = np.minimum(inside, self.period - inside), self._line
+        short, (start, slope) = np.minimum(inside, self.period - inside), self._start_and_slope
         up = start * short + slope * short**2 / 2.0
         return whole * self.period + np.where(inside <= half, up, self.period - up)
 
@@ -211,15 +209,14 @@ class Ramp(GapArrivals):
         """Return the time t (...) with M(t) = ``area``."""
         whole, inside = np.divmod(area, self.period)
         below = np.minimum(inside, self.period - inside)
-        start, slope = self._line
+        start, slope = self._start_and_slope
         # root of start · t + slope · t² / 2 = below, in a form without cancellation
         root = start + np.sqrt(start**2 + 2.0 * slope * below)
         up = 2.0 * below / np.where(root > 0.0, root, 1.0)
         return whole * self.period + np.where(inside <= self.period / 2.0, up, self.period - up)
 
     @property
-    def _line(self) -> tuple[float, float]:
-        """Value of m at the start of a period, and its slope per second."""
+    def _start_and_slope(self) -> tuple[float, float]:
         centre = (self.low + self.high) / 2.0
         return self.low / centre, (self.high - self.low) / centre / (self.period / 2.0)
 
@@ -229,13 +226,8 @@ class _RampGaps:
     rng: np.random.Generator
     rate: FloatArray
     ramp: Ramp
-    begin: float  # s from the start of a period
-    used: FloatArray = field(init=False)  # M at the last request of each device
-    last: FloatArray = field(init=False)  # time of that request in s
-
-    def __post_init__(self) -> None:
-        self.last = np.full(len(self.rate), self.begin)
-        self.used = self.ramp.integrated(self.last)
+    used: FloatArray  # M at the last request of each device
+    last: FloatArray  # time of that request, in s from the start of a period
 
     def __call__(self, rows: int) -> FloatArray:
         steps = self.rng.standard_exponential((rows, len(self.rate))) / self.rate
@@ -332,11 +324,10 @@ class _Replay:
         order = np.argsort(self.device, kind="stable")
         returned = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
         request = self.request[returned]
-        left = np.ones(len(self.request), bool)
-        left[returned] = False
-        self.request, self.device = self.request[left], self.device[left]
+        self.request, self.device = np.delete(self.request, returned), np.delete(self.device, returned)
         whole, position = np.divmod(request, len(self.trace.output))
-        times = np.concatenate([self.last[None], self._times(whole, position)])
+        recorded = whole * self.trace.period + (self.trace.arrived_at[position] - self.begin)
+        times = np.concatenate([self.last[None], recorded * (self.trace.rate / self.rate.sum())])
         self.last = times[-1]
         return np.diff(times, axis=0), position
 
@@ -353,7 +344,3 @@ class _Replay:
             self.device = np.concatenate([self.device, device])
             self.request = np.concatenate([self.request, np.arange(self.next, self.next + more)])
             self.next += more
-
-    def _times(self, whole: IntArray, position: IntArray) -> FloatArray:
-        recorded = whole * self.trace.period + (self.trace.arrived_at[position] - self.begin)
-        return recorded * (self.trace.rate / self.rate.sum())

@@ -8,7 +8,6 @@ docs/evidence/drafting-ahead.md has the derivation and shows that the law of the
 """
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +16,11 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
-_GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
-    {
-        "greedy": lambda alpha: alpha,
-        "shared-seed": lambda alpha: alpha / (2.0 - alpha),
-        "independent": lambda alpha: alpha * alpha,
-    }
-)
+_GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "greedy": lambda alpha: alpha,
+    "shared-seed": lambda alpha: alpha / (2.0 - alpha),
+    "independent": lambda alpha: alpha * alpha,
+}
 """Probability g, as a function of α, that the server's token equals the next token of the chain.
 
 Greedy tokens agree if the drafted token would be accepted. With a seed shared by device and server, both take

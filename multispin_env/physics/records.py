@@ -22,7 +22,6 @@ from multispin_env.physics.acceptance import (
     Prior,
     Requests,
     check_mean_rounds,
-    new_requests,
     renew_requests,
     uniform_index,
 )
@@ -86,10 +85,7 @@ class Records:
         return int(self.task.max()) + 1
 
     def half(self, which: int) -> "Records":
-        """Return every second prompt of each task, starting from its first (0) or its second (1).
-
-        ``ValueError`` for another number, or if a task has a single prompt.
-        """
+        """Return every second prompt of each task from its first (0) or second (1); ``ValueError`` if it has one."""
         check_integer("half", which, 0, 1)
         order, counts, first = self.prompts_by_task
         if counts.min() < 2:
@@ -171,10 +167,7 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
 
 
 def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArray | None:
-    """Load the overlap Σ_x min(p, q) at each position of a record, (N,): β averaged over all possible proposals.
-
-    ``None`` for a file without overlap; ``ValueError`` for a wrong type, count or value.
-    """
+    """Load the overlap Σ_x min(p, q), β averaged over all proposals, (N,); ``None`` if the file has none."""
     with _file(path) as content:
         if not npz.has_array(content, _OVERLAP):
             return None
@@ -193,10 +186,7 @@ def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
 
 
 def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
-    """Return the content of a file for `load_records` and `load_overlap`, with probabilities rounded to float16.
-
-    Equal numbers give equal bytes.
-    """
+    """Return the bytes of a file for `load_records` and `load_overlap`, reproducible; probabilities are float16."""
     arrays: dict[str, NDArray[Any]] = {
         "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
         "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),
@@ -285,11 +275,10 @@ class Recorded(Acceptance):
     """Replay of a record: a request is a prompt of its task, read cyclically from a random position (ours).
 
     A round with length L gains the run of accepted tokens from the position, at most L, plus one token, and the
-    position moves forward by these tokens: after a rejection to the next token, after a full draft past the extra
-    token. So the position determines the gain, but an agent that observes only counts cannot predict it. The
-    expectation at a position averages over the outcomes by β. ``rate`` is the rate of `prompt_rates`, within 2 % of the
-    replay for L up to 16 on average over the prompts of the package's record. ``ValueError`` for a bad lifetime, or a
-    scenario with more tasks than the record.
+    position moves forward by these tokens. So the position determines the gain, but an agent that observes only counts
+    cannot predict it. The expectation at a position averages over the outcomes by β. ``rate`` is the rate of
+    `prompt_rates`, within 2 % of the replay for L up to 16 on average over the prompts of the package's record.
+    ``ValueError`` for a bad lifetime, or a scenario with more tasks than the record.
 
     Parameters
     ----------
@@ -314,7 +303,7 @@ class Recorded(Acceptance):
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         self._check_tasks(scenario)
         position = self._random_position(task, fresh[..., _PROMPT, :], fresh[..., _POSITION, :])
-        return new_requests(task, self._rates(position), position)
+        return Requests(task, self._rates(position), np.zeros(task.shape, dtype=np.int64), position)
 
     @override
     def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:

@@ -48,8 +48,7 @@ class RoundsCore:
         self._sampled = sampled
         self._drawn = sampled or drawn
         self._chains = np.zeros((num_envs, scenario.num_users))
-        self.chain_round = ChainRound(self._chains, self._chains, self._chains > 0.0)
-        """Chains of the last round; all zeros without drafting ahead."""
+        self.chain_round = ChainRound(self._chains, self._chains, self._chains > 0.0)  # zeros without drafting ahead
         num_users = scenario.num_users
         uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
@@ -174,8 +173,6 @@ class RoundsCore:
 
     def _name_states(self) -> None:
         self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)
-        """Current state, arrays (n, K)."""
-        self.reported = self.state
-        """`state` with the spectral efficiency of the last report, arrays (n, K)."""
+        self.reported = self.state  # with the spectral efficiency of the last report
         if self.dynamics.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])

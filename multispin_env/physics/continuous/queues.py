@@ -141,10 +141,8 @@ class Queues:
         return count.reshape(self._shape)
 
     def reach(self, now: FloatArray) -> None:
-        """Draw all requests that a step until ``now`` (n,) s and a drop after it can need: two may end per device.
-
-        ``ValueError`` if they need too much memory; the queues are then unchanged.
-        """
+        """Draw all requests that a step until ``now`` (n,) s and a drop can need; ``ValueError`` for too many."""
+        # two requests of a device may end: one in the step and one by the drop after it
         until = np.repeat(now, self._shape[1])
         while (self._ended + 2 >= self._gap.shape[1] if self.workload.closed else self._time[:, -1] <= until).any():
             self._grow()

@@ -20,10 +20,8 @@ class Latencies(Batched):
     ----------
     ttft, e2el
         Time to the first and to the last token of finished requests, (..., 3) s.
-    tpot
-        Time per token after the first, (..., 3) s/token.
-    per_token
-        Time to the last token divided by the number of tokens, (..., 3) s/token.
+    tpot, per_token
+        Time per token after the first, and time to the last token divided by all tokens, (..., 3) s/token.
     gap
         Time between successive deliveries of a request, (..., 3) s.
     """

@@ -47,18 +47,15 @@ class Demand(Batched):
 
     Parameters
     ----------
-    wanted
-        Tokens still to be delivered, (..., K); 0 without a request, `ENDLESS` for a request that never ends.
-    output
-        Tokens of the whole answer, (..., K); 0 without a request.
+    wanted, output
+        Tokens still to be delivered, and of the whole answer, (..., K); 0 without a request, `ENDLESS` without end.
     prompt
         Prompt tokens in the next verification, (..., K); 0 after the first verification.
     arrived
         Arrival time at the device on the clock of the state's time, (..., K) s; 0 without a request.
-    first_due
-        Due time of the first token, (..., K) s; infinite without such a limit, and after the first token.
-    due
-        Due time of the last token, (..., K) s; the due time of the first if the first was late. Infinite without limit.
+    first_due, due
+        Due times of the first and the last token, (..., K) s, infinite without such a limit; the first is infinite
+        after that token, the last is the due time of the first if that was late.
     queue
         Further requests in the queue, first come, first served, (..., K).
     drafted, accepted
@@ -112,18 +109,14 @@ class ContinuousState(Batched):
         Phase of each device, one of `Phase`, (..., K).
     draft_length
         Tokens of the current draft, (..., K); 0 for a free device.
-    drafting_left
-        Remaining drafting time, (..., K) s.
-    air_left
-        Remaining upload time with the whole band, (..., K) s.
+    drafting_left, air_left
+        Remaining drafting time, and remaining upload time with the whole band, (..., K) s.
     age
         Time since the start of the current cycle, (..., K) s; for a free device, of the last cycle.
     aim
         Index of the batch at which the draft aims, (..., K); used by controllers only.
-    batch
-        Index of the next batch, from 0, (...).
-    time
-        Time since the start, (...) s.
+    batch, time
+        Index of the next batch, from 0, and time since the start in s, (...).
     demand
         Requests of the devices, `Demand.endless` if requests never end.
     head_start
@@ -228,18 +221,14 @@ class Served(Batched):
     ----------
     arrivals
         Requests that arrived at the device, on the clock of the state's time in (begin, end], (..., K).
-    dropped
-        Whether the request was dropped at the beginning of the step, (..., K).
-    dropped_after
-        Time from arrival to drop, (..., K) s; 0 without a drop.
+    dropped, dropped_after
+        Whether the request was dropped at the beginning of the step, and time from arrival to drop in s or 0, (..., K).
     finished, in_time
         Whether the request finished, and whether it was within all limits, (..., K).
     output
         Tokens of the finished request, (..., K); else 0.
-    ttft, e2el
-        Time to the first and to the last token of the finished request, (..., K) s; else 0.
-    tpot
-        Time per token after the first of the finished request, (..., K) s/token; else 0.
+    ttft, tpot, e2el
+        Time to the first token, per token after it, and to the last token of the finished request, (..., K) s; else 0.
     gap
         Time since the previous tokens of the same request, (..., K) s; 0 without previous or new tokens.
     idle_time
@@ -278,18 +267,12 @@ class ContinuousOutcome(Batched):
         Tokens of the draft, (..., K); 0 for a device outside the batch.
     verified
         Whether the device was in the batch, (..., K).
-    drafted_at
-        Time when the draft ends, or 0, (..., K) s.
-    uploaded_at
-        Time when the upload ends, or 0, (..., K) s; possibly after the step.
+    drafted_at, uploaded_at
+        Times when the draft and the upload end, or 0, (..., K) s; possibly after the step.
     air_time
         Time of the whole band used by the device, (..., K) s.
-    start_delay
-        Time when the batch starts, (...) s; the server is idle until then.
-    verification_time
-        Time T_ver of the batch, (...) s.
-    duration
-        Time of the whole step, (...) s.
+    start_delay, verification_time, duration
+        Idle time of the server before the batch starts, time T_ver of the batch, and time of the step, (...) s.
     served
         Service of requests, `Served.nothing` if they never end.
     head_start, drafted_ahead

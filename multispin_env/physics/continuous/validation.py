@@ -80,9 +80,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     aim = _array("aim", state.aim, shape).astype(np.int64)
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
     time = _array("time", state.time, shape[:-1])
-    left = _seconds("drafting_left", state.drafting_left, shape)
-    air = _seconds("air_left", state.air_left, shape)
-    age = _seconds("age", state.age, shape)
+    left, air, age = (_seconds(name, getattr(state, name), shape) for name in ("drafting_left", "air_left", "age"))
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
     demand = _checked_demand(state.demand, shape)
     return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand, system.head_start)
