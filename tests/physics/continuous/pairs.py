@@ -82,7 +82,10 @@ class Pair:
         """Play a decision (K,) in both and compare."""
         second = self.slow.play({name: value for name, value in decision.items() if value is not None})
         assert self.slow.now < NEVER[0]
+        before, copied = self.core.state, self.core.state.copy()
         first = self.core.step(joined([decision]))[0]
+        same(before, copied)  # old states do not change
+        assert (first.uploaded_at >= first.drafted_at).all()
         self._compare_passages(first, second)
         self._compare_states()
         return first

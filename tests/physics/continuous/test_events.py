@@ -37,6 +37,7 @@ LEVELS = (
     ServiceLevel(ttft=0.6, tpot=0.05),
     ServiceLevel(tpot=0.08),
     ServiceLevel(e2el=0.5, e2el_per_token=0.08),
+    ServiceLevel(ttft=1e-9, e2el=1e-9),
 )
 
 
@@ -46,6 +47,8 @@ def gaps(rng, kind, count):
         return rng.integers(0, 2 ** rng.integers(1, 7), count) / 32.0
     if kind == "bursts":
         return rng.exponential(1.0, count) * (rng.random(count) < 0.3)
+    if kind == "extreme":
+        return rng.exponential(1e4, count) * (rng.random(count) < 0.1)
     return rng.exponential({"dense": 0.03, "sparse": 1.5, "long": 60.0}[kind], count)
 
 
@@ -56,6 +59,8 @@ def requests_of(rng, users, kind, closed, level, most=40):
         count = int(rng.integers(0, most))
         output = rng.geometric(1.0 / rng.integers(1, 30), count)
         prompt = rng.integers(0, 400, count) * rng.integers(0, 2, count)
+        if kind == "extreme":
+            output, prompt = 10 ** rng.integers(0, 7, count), 100_000 * rng.integers(0, 2, count)
         rows.append(list(zip(gaps(rng, kind, count).tolist(), prompt.tolist(), output.tolist(), strict=True)))
     return Fixed(rows, closed, level)
 
@@ -123,10 +128,10 @@ def test_random_orders(discipline, law):
     for seed, users in enumerate((1, 2, 5, 13, 20)):
         played(Pair(scenario_of(users), discipline, law, seed, drawn=seed % 2 == 1), rng, 20)
     ended = np.zeros(2, dtype=int)
-    kinds = ("dense", "sparse", "bursts", "long")
+    kinds = ("dense", "sparse", "bursts", "long", "extreme")
     for seed, users in enumerate((1, 2, 3, 5, 8)):
         for closed in (False, True):
-            requests = requests_of(rng, users, kinds[(seed + closed) % 4], closed, LEVELS[seed % 5])
+            requests = requests_of(rng, users, kinds[(seed + closed) % 5], closed, LEVELS[seed % 6])
             acceptance = ("by-task", "by-request")[seed // 2 % 2]
             scenario = scenario_of(users, acceptance=acceptance).replace(min_draft_length=seed % 2)
             pair = Pair(scenario, discipline, law, seed, True, requests=requests)
