@@ -151,7 +151,6 @@ def make(probability, accepted, task=None, length=None):
 
 
 def slow_run(records, position, length):
-    """Tokens accepted in a walk along the text, and the next position."""
     prompt = records.prompt[position]
     start, size = records.start[prompt], records.length[prompt]
     run = 0

@@ -62,13 +62,11 @@ def test_logarithms_are_normal_and_the_mean_does_not_depend_on_the_end_of_the_su
 
 
 def gaps_of(arrivals, rate, users, rows, seed=0):
-    """Gaps (rows, K) of devices with the same requests/s each."""
     lengths = ms.make_lengths("geometric")
     return arrivals.open(np.random.default_rng(seed), np.full(users, rate), lengths)(rows).gap
 
 
 def counts_until(gap, times):
-    """Requests of each device until each of the times, (times, K)."""
     arrived = np.cumsum(gap, axis=0)
     assert arrived[-1].min() > max(times)
     return np.array([(arrived <= time).sum(0) for time in times])

@@ -79,7 +79,6 @@ class Pair:
             self._compare_states()
 
     def play(self, decision):
-        """Play a decision (K,) in both and compare."""
         second = self.slow.play({name: value for name, value in decision.items() if value is not None})
         assert self.slow.now < NEVER[0]
         before, copied = self.core.state, self.core.state.copy()
@@ -175,7 +174,6 @@ def same(first, second):
 
 
 def acceptance_rates(scenario, task, rng):
-    """Iterator of the rates of one device's requests; None if they never change."""
     acceptance = ACCEPTANCES.load(scenario.acceptance)
     if not acceptance.columns:
         return None
@@ -192,7 +190,6 @@ def joined(dictionaries):
 
 
 def random_order(scenario, discipline, rng, dyadic=False):
-    """Random valid decision, mostly one that no controller would make."""
     users = scenario.num_users
     low, high = scenario.min_draft_length, scenario.max_draft_length
     decision = {

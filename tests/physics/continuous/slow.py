@@ -3,7 +3,8 @@
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,8 @@ class Level:
         if request.first is not None and request.first > first_due:
             return first_due
         whole = request.arrived + (self.e2el + self.e2el_per_token * request.output)
-        if request.output == 1:
-            return min(first_due if request.first is None else request.first, whole)
-        return min((first_due if request.first is None else request.first) + self.tpot * (request.output - 1), whole)
+        first = first_due if request.first is None else request.first
+        return min(first + (self.tpot * (request.output - 1) if request.output > 1 else 0.0), whole)
 
     def met(self, request):
         whole = self.e2el + self.e2el_per_token * request.output
@@ -69,20 +69,7 @@ class Line:
         self.waiting.append(self.arrived[-1])
 
 
-@dataclass
-class Served:
-    """Service of requests in a step, by device."""
-
-    arrivals: dict = field(default_factory=dict)
-    dropped: dict = field(default_factory=dict)  # times since the arrival
-    finished: dict = field(default_factory=dict)  # the requests
-    gaps: dict = field(default_factory=dict)
-    drafts: dict = field(default_factory=dict)  # tokens drafted and accepted
-
-
 FREE, DRAFTING, UPLOADING, READY, IDLE = range(5)
-
-
 # order of events at one instant; a request that arrives when a verification ends finds a device without a draft
 DRAFT_ENDS, UPLOAD_ENDS, VERIFICATION_ENDS, REQUEST_ARRIVES, DECISION_MADE, TIMEOUT_ENDS = range(6)
 
@@ -95,36 +82,23 @@ class Device:
     mean_gain: float
     acceptance: float
     fading: object  # iterator of numbers
-    noise: object  # iterator of exponential variables; None where nothing is drawn
+    noise: object  # iterator of exponential variables; None if nothing is drawn
     expects: bool = False  # whether tokens are expected and only hits drawn
     rates: object = None  # iterator of acceptance rates of requests; None if constant
-    gain: float = 0.0
-    phase: int = FREE
-    length: int = 0
-    draft_ends: float = 0.0
-    left: float = 0.0
-    aim: int = 0
-    began: float = 0.0
-    gain_drawn: float = 0.0
-    head_start: float = 0.0  # tokens of its chain when its cycle began
     line: Line | None = None  # None for endless requests
     request: Request | None = None
 
+    def __post_init__(self):
+        self.phase, self.length, self.aim = FREE, 0, 0
+        self.gain = self.draft_ends = self.left = self.began = self.gain_drawn = self.head_start = 0.0
 
-@dataclass
-class ContinuousOutcome:
-    start: float = 0.0
-    duration: float = 0.0
-    verified: list = field(default_factory=list)
-    tokens: list = field(default_factory=list)
-    drafted_at: dict = field(default_factory=dict)  # of those that end in the step
-    uploaded_at: dict = field(default_factory=dict)
-    air: list = field(default_factory=list)
-    lengths: dict = field(default_factory=dict)  # of the drafts in the batch
-    head_start: dict = field(default_factory=dict)  # of those in the batch that draft ahead
-    chain: dict = field(default_factory=dict)
-    hit: dict = field(default_factory=dict)
-    served: Served = field(default_factory=Served)
+
+def empty_outcome(users):
+    """Outcome of a step: lists by device, and dictionaries of the devices that take part."""
+    served = SimpleNamespace(arrivals={}, dropped={}, finished={}, gaps={}, drafts={})
+    batch = {"verified": [], "lengths": {}, "head_start": {}, "chain": {}, "hit": {}}
+    uploads = {"drafted_at": {}, "uploaded_at": {}, "air": [0.0] * users}
+    return SimpleNamespace(start=0.0, duration=0.0, tokens=[0.0] * users, served=served, **batch, **uploads)
 
 
 class Slow:
@@ -133,7 +107,7 @@ class Slow:
     def __init__(self, scenario, discipline, law, devices, coherence_time=0.5):
         self.scenario, self.discipline, self.law, self.tau = scenario, discipline, law, coherence_time
         self.devices, self.level = devices, Level()
-        self.now, self.epoch, self.outcome = 0.0, 0.0, ContinuousOutcome()
+        self.now, self.epoch, self.outcome = 0.0, 0.0, empty_outcome(len(devices))
         self.heap, self.rates, self.version, self.batch = [], {}, 0, 0
         self.air_of_drafts = self.air_dropped = 0.0
 
@@ -169,8 +143,7 @@ class Slow:
     def play(self, decision):
         self.epoch = epoch = self.now
         decision = {"priority": None, "share": None, "timeout": math.inf, "least_batch": 1} | decision
-        zeros = [0.0] * len(self.devices)
-        self.decision, self.outcome = decision, ContinuousOutcome(air=zeros, tokens=[*zeros])
+        self.decision, self.outcome = decision, empty_outcome(len(self.devices))
         if any(decision.get("drop", ())):
             self._drop([k for k, dropped in enumerate(decision["drop"]) if dropped])
         self.keys = [None] * len(self.devices)

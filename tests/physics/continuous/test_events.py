@@ -42,7 +42,6 @@ LEVELS = (
 
 
 def gaps(rng, kind, count):
-    """Gaps in s; some bring several requests in one step, others leave all devices idle."""
     if kind == "dyadic":
         return rng.integers(0, 2 ** rng.integers(1, 7), count) / 32.0
     if kind == "bursts":
@@ -53,7 +52,6 @@ def gaps(rng, kind, count):
 
 
 def requests_of(rng, users, kind, closed, level, most=40):
-    """A `Fixed` with mostly short answers."""
     rows = []
     for _ in range(users):
         count = int(rng.integers(0, most))
@@ -108,7 +106,6 @@ def check_accounts(pair, outcomes):
 
 
 def played(pair, rng, steps, dyadic=False, changed=None):
-    """Outcomes of at most so many steps."""
     outcomes = []
     for _ in range(steps):
         if pair.requests is None:
@@ -156,7 +153,6 @@ def test_laws_of_the_server(discipline, server):
 @pytest.mark.parametrize("guess", GUESSES)
 @pytest.mark.parametrize("discipline", DISCIPLINES)
 def test_drafting_ahead(discipline, guess):
-    """The event simulator drafts chains token by token; requests end, are dropped, or arrive meanwhile."""
     rng, seed = np.random.default_rng(7), GUESSES.index(guess)
     hits = misses = 0
     for users in (1, 2, 5, 13, 20):
@@ -207,7 +203,6 @@ def test_simultaneous_events(discipline, equal):
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("discipline", DISCIPLINES)
 def test_requests_at_one_instant(discipline, closed):
-    """Requests arrive when drafts, uploads and verifications end, and several together."""
     rng = np.random.default_rng(13)
     most = 2 if discipline == "shared" else 9
     at_ends = from_idle = 0
