@@ -141,13 +141,8 @@ def llama():
 
 
 def make(probability, accepted, task=None, length=None):
-    count = len(accepted)
-    return Records(
-        np.array([0] if task is None else task),
-        np.array([count] if length is None else length),
-        np.asarray(probability, dtype=float),
-        np.asarray(accepted, dtype=bool),
-    )
+    prompts = np.array([0] if task is None else task), np.array([len(accepted)] if length is None else length)
+    return Records(*prompts, np.asarray(probability, dtype=float), np.asarray(accepted, dtype=bool))
 
 
 def slow_run(records, position, length):
@@ -267,14 +262,11 @@ def test_prior_is_that_of_the_prompts(process, llama):
 
 def test_scenario_with_more_tasks_than_the_record(llama):
     process = Recorded(make(np.ones(8), np.ones(8)))
-    message = "tasks of the scenario: expected at most 1, as in the record, got 4"
-    requests = process.first(llama.replace(tasks=llama.tasks[:1]), np.zeros(3, int), fresh(Recorded, (3,)))
-    for ask in (
-        lambda: process.first(llama, np.zeros(3, int), fresh(Recorded, (3,))),
-        lambda: process.next(llama, requests, np.ones(3), fresh(Recorded, (3,))),
-        lambda: process.prior(llama),
-    ):
-        with pytest.raises(ValueError, match=message):
-            ask()
+    zeros, uniforms = np.zeros(3, dtype=np.int64), fresh(Recorded, (3,))
+    requests = process.first(llama.replace(tasks=llama.tasks[:1]), zeros, uniforms)
+    calls = (process.first, zeros, uniforms), (process.next, requests, np.ones(3), uniforms), (process.prior,)
+    for method, *arguments in calls:
+        with pytest.raises(ValueError, match="tasks of the scenario: expected at most 1, as in the record, got 4"):
+            method(llama, *arguments)
     with pytest.raises(ValueError, match=r"records: expected Records, as load_records returns, got 'mine\.npz'"):
         Recorded("mine.npz")

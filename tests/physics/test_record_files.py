@@ -15,7 +15,6 @@ from multispin_env.physics.records import Records, load_overlap, load_records, r
 
 
 def with_damage(whole, rng, count=60):
-    """Contents of a file with one to three random bytes changed."""
     for _ in range(count):
         content = bytearray(whole)
         for position in rng.integers(len(content), size=rng.integers(1, 4)):
@@ -175,7 +174,6 @@ def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
 
 
 def npy(dtype, shape, numbers=b"", header=None, version=b"\x01\x00"):
-    """File of an array with any header and any bytes."""
     text = (header or f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}}}").encode() + b"\n"
     return b"\x93NUMPY" + version + len(text).to_bytes(2 if version == b"\x01\x00" else 4, "little") + text + numbers
 

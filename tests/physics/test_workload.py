@@ -170,10 +170,9 @@ def test_a_trace_goes_round_at_the_rate_of_the_workload():
 
 def test_an_episode_begins_at_any_time_of_the_trace():
     arrivals = ms.make_arrivals("trace", trace=SMALL)
-    counts = np.array(
-        [counts_until(gaps_of(arrivals, 1.5, 2, 40, seed), (0.2, 1.0, 3.0)).sum(1) for seed in range(1500)]
-    )
-    expected = 3.0 * np.array([0.2, 1.0, 3.0])
+    times = np.array([0.2, 1.0, 3.0])
+    counts = np.array([counts_until(gaps_of(arrivals, 1.5, 2, 40, seed), times).sum(1) for seed in range(1500)])
+    expected = 3.0 * times
     assert (np.abs(counts.mean(0) - expected) < 5.0 * counts.std(0) / np.sqrt(len(counts))).all()
 
 

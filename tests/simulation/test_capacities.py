@@ -50,20 +50,16 @@ def test_blocks_do_not_change_what_is_feasible(monkeypatch, rng):
 
 def test_capacity_is_the_last_that_is_served():
     scenario = SERVED.replace(total_bandwidth=1e6)
-    tpot = 0.03
-    most = ms.capacity(scenario, tpot=tpot, states=40)
+    most, devices = ms.capacity(scenario, tpot=0.03, states=40), _Devices(scenario, 40, 0)
     assert most > 0
     for users, enough in ((most, True), (most + 1, False)):
-        state = _Devices(scenario, 40, 0).first(users)
-        part = FEASIBLE["multi-spin"](scenario.replace(num_users=users), state, tpot).mean()
-        assert (part >= 0.95) == enough
-    devices = _Devices(scenario, 40, 0)
+        feasible = FEASIBLE["multi-spin"](scenario.replace(num_users=users), devices.first(users), 0.03)
+        assert (feasible.mean() >= 0.95) == enough
     assert (devices.first(most + 1).draft_time[:, :most] == devices.first(most).draft_time).all()
 
 
 def test_capacities_of_a_server_alone():
-    server = SERVERS.load("a100-32b")
-    ((start, slope),) = server.pieces
+    ((start, slope),) = SERVERS.load("a100-32b").pieces
     assert ms.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)
     assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0
     drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=20)
@@ -90,7 +86,6 @@ def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly()
 SCENARIO = ms.Scenario.preset("llama2", num_users=4)
 WORKLOAD = workload(**LIMITS)
 FEW = {"copies": 4, "warm_up": 1.0, "horizon": 8.0, "requests": 40, "channel": "static"}
-PLAYED = {"copies": 4, "warm_up": 1.0, "channel": "static"}
 
 
 def greedy(scenario):
@@ -105,7 +100,9 @@ def coarse(monkeypatch):
 
 def meets_level(result, load):
     horizon = max(FEW["horizon"], FEW["requests"] / FEW["copies"] / load.rate)
-    share = LoadPoint(0.0, ms.serve(greedy(SCENARIO), load, horizon=horizon, **PLAYED)).share
+    share = LoadPoint(
+        0.0, ms.serve(greedy(SCENARIO), load, horizon=horizon, copies=4, warm_up=1.0, channel="static")
+    ).share
     tried = {point.load: point.share for point in result.tries}
     assert tried.get(load.rate, share) == share
     return share >= 0.85
@@ -128,10 +125,8 @@ def test_load_is_that_of_a_slow_scan(coarse):
 def test_a_long_run_of_other_copies_agrees_with_the_interval():
     result = ms.capacity(SCENARIO, workload=WORKLOAD, controller="greedy", percent=90.0, copies=32)
     controller, window = ms.make_controller("greedy", SCENARIO), {"warm_up": 50.0, "horizon": 100.0}
-    below, above = (
-        LoadPoint(load, ms.serve(controller, replace(WORKLOAD, rate=load), copies=96, seed=1, **window)).share
-        for load in (result.low / 1.03, result.high * 1.03)
-    )
+    loads = [replace(WORKLOAD, rate=rate) for rate in (result.low / 1.03, result.high * 1.03)]
+    below, above = (LoadPoint(0.0, ms.serve(controller, load, copies=96, seed=1, **window)).share for load in loads)
     assert above < 0.9 < below
     assert 1.0 < result.high / result.low < 1.4
 

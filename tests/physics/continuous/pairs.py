@@ -177,10 +177,8 @@ def acceptance_rates(scenario, task, rng):
     acceptance = ACCEPTANCES.load(scenario.acceptance)
     if not acceptance.columns:
         return None
-    return (
-        float(acceptance.first(scenario, np.array([task]), rng.random((acceptance.columns, 1))).rate[0])
-        for _ in itertools.count()
-    )
+    draws = (rng.random((acceptance.columns, 1)) for _ in itertools.count())
+    return (float(acceptance.first(scenario, np.array([task]), fresh).rate[0]) for fresh in draws)
 
 
 def joined(dictionaries):

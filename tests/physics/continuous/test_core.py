@@ -1,4 +1,4 @@
-"""The barrier as a special case, common random numbers, and bad decisions."""
+"""Rounds as a special case, common random numbers, parallel environments, and bad decisions."""
 
 from dataclasses import replace
 
@@ -7,21 +7,22 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.acceptance import ByRequest
+from multispin_env.physics.continuous import queues
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.radio import GaussMarkov
+from multispin_env.physics.workload import ServiceLevel
 from multispin_env.registry import SCENARIOS
-from tests.physics.continuous.pairs import DISCIPLINES, joined, random_order, same
+from tests.controllers.continuous.states import workload as make_workload
+from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, joined, random_order, same
 
 SERVERS = [None, *ms.registry.SERVERS.names()]
 
 
-def core_of(
-    scenario, num_envs=1, law="independent", discipline="serial", drawn=False, seed=0, workload=None, acceptance=None
-):
-    system = ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=workload)
-    system = system if acceptance is None else replace(system, acceptance=acceptance)
-    core = ContinuousCore(system, num_envs, drawn=drawn)
+def core_of(scenario, num_envs=1, law="independent", discipline="serial", drawn=False, seed=0, **parts):
+    """A core after a reset; tokens are drawn if there is a workload."""
+    system = replace(ContinuousSystem.of(scenario.replace(channel=law), discipline), **parts)
+    core = ContinuousCore(system, num_envs, drawn=drawn or system.workload is not None)
     for env in range(num_envs):
         core.seed(env, np.random.default_rng(seed + env))
     core.reset()
@@ -43,9 +44,8 @@ def test_a_batch_of_all_devices_is_a_round(preset, server, ahead):
         round_decision = optimal(state)
         expected = ms.expected_outcome(scenario, state, round_decision)
         share = round_decision.bandwidth / scenario.total_bandwidth
-        outcome = core.step(
-            ms.ContinuousDecision(round_decision.draft_length, np.full((8, 6), ms.Join.WAIT), share=share)
-        )
+        together = ms.ContinuousDecision(round_decision.draft_length, np.full((8, 6), ms.Join.WAIT), share=share)
+        outcome = core.step(together)
         np.testing.assert_allclose(outcome.tokens, expected.tokens, rtol=1e-12)
         np.testing.assert_allclose(outcome.duration, expected.round_latency, rtol=1e-12)
         assert outcome.verified.all()
@@ -53,17 +53,14 @@ def test_a_batch_of_all_devices_is_a_round(preset, server, ahead):
         assert (core.state.spectral_efficiency != state.spectral_efficiency).all()  # a new channel each round
 
 
-WORKLOAD = ms.Workload.at_load(90.0, arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"))
+WORKLOAD = make_workload(rate=3.0, ttft=0.5, tpot=0.1)
 
 
 @pytest.mark.parametrize("workload", [None, WORKLOAD])
 def test_without_hits_drafting_ahead_changes_no_bit(workload):
     never = (ms.Task(name="never accepted", acceptance_rate=0.0),)
     scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, tasks=never)
-    plain, ahead = (
-        core_of(scenario.replace(draft_ahead=ahead), 4, drawn=workload is not None, workload=workload)
-        for ahead in (False, True)
-    )
+    plain, ahead = (core_of(scenario.replace(draft_ahead=ahead), 4, workload=workload) for ahead in (False, True))
     rng = np.random.default_rng(3)
     for _ in range(30):
         decision = joined([random_order(scenario, "serial", rng) for _ in range(4)])
@@ -88,7 +85,7 @@ def test_head_starts_of_new_requests_and_of_held_states():
         held = core.state.system.changed(head_start=chains)
         core.hold(held)
         assert (core.state.head_start == chains).all()
-    serving = core_of(scenario, 4, drawn=True, workload=WORKLOAD)
+    serving = core_of(scenario, 4, workload=WORKLOAD)
     serving.hold(held)  # no device has a request
     assert not serving.state.head_start.any()
     state = core.state.changed(head_start=chains)
@@ -115,27 +112,56 @@ def test_endless_requests_share_their_arrays():
     same(ms.ContinuousState.joined([core.state[:1], core.state[1:]]), core.state)
 
 
-def cycles_of(core, rng, steps):
-    """Channels of each device in its cycles, then tokens."""
-    scenario, users = core.system.scenario, core.system.scenario.num_users
-    channels, tokens = [[float(r)] for r in core.state.spectral_efficiency[0]], [[] for _ in range(users)]
-    for _ in range(steps):
-        decision = random_order(scenario, "serial", rng) | {"draft_length": [scenario.max_draft_length] * users}
-        outcome = core.step(joined([decision]))
-        for k in np.flatnonzero(outcome.verified[0]):
-            channels[k].append(float(core.state.spectral_efficiency[0, k]))
-            tokens[k].append(float(outcome.tokens[0, k]))
-    return channels + tokens
+def decisions(core, rng, discipline="serial"):
+    """Random decision (n, K), with drops if requests end."""
+    decision = joined([random_order(core.system.scenario, discipline, rng) for _ in range(core.num_envs)])
+    if core.queues is None:
+        return decision
+    serving = core.state.demand.output > 0
+    return replace(decision, drop=serving & (rng.random(serving.shape) < 0.3) & (rng.random() < 0.5))
 
 
-def test_random_numbers_do_not_depend_on_decisions():
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    first, second = (cycles_of(core_of(scenario, drawn=True), np.random.default_rng(s), 60) for s in (1, 2))
+def numbers_of(workload, seed):
+    """Channels and tokens of each device by cycle, or lengths of its requests by arrival time."""
+    core = core_of(ms.Scenario.preset("llama2", num_users=4), drawn=True, workload=workload)
+    rng, devices = np.random.default_rng(seed), [{} for _ in range(4)]
+    for _ in range(80):
+        outcome = core.step(replace(decisions(core, rng), draft_length=np.full((1, 4), 25)))[0]
+        state = core.state[0]
+        for k in np.flatnonzero(outcome.verified if workload is None else state.demand.output):
+            if workload is None:
+                devices[k][len(devices[k])] = state.spectral_efficiency[k], outcome.tokens[k]
+            else:
+                devices[k][state.demand.arrived[k]] = state.demand.output[k]
+    return devices
+
+
+@pytest.mark.parametrize("workload", [None, WORKLOAD])
+def test_random_numbers_do_not_depend_on_decisions(workload):
+    first, second = (numbers_of(workload, seed) for seed in (1, 2))
+    assert first != second
     for one, other in zip(first, second, strict=True):
-        common = min(len(one), len(other))
-        assert common >= 3
-        assert one[:common] == other[:common]
-    assert [*map(len, first)] != [*map(len, second)]
+        common = one.keys() & other.keys()
+        assert len(common) >= 3
+        assert all(one[key] == other[key] for key in common)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("workload", [None, WORKLOAD, make_workload("think", 3.0)], ids=["endless", "open", "closed"])
+def test_parallel_environments_equal_single_ones(workload, law):
+    """Also with resets in the middle."""
+    scenario, rng = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request"), np.random.default_rng(3)
+    sizes = ((3, 10), (1, 10), (1, 11), (1, 12))
+    parallel, *singles = (core_of(scenario, size, law, seed=seed, workload=workload) for size, seed in sizes)
+    for step in range(40):
+        decision, over = decisions(parallel, rng), np.array([step == 11, False, step % 10 == 9])
+        outcome = parallel.step(decision, over)
+        for env, core in enumerate(singles):
+            if over[env]:
+                core.reset()
+            else:
+                same(core.step(decision[env : env + 1])[0], outcome[env])
+            same(core.state[0], parallel.state[env])
 
 
 def test_gauss_markov_forgets_with_time():
@@ -189,3 +215,40 @@ def test_bad_decisions_change_nothing(discipline):
             core.step(decision)
         assert core.state is before
     core.step(order(drop=np.zeros((2, 3), dtype=bool)))
+
+
+def test_an_idle_device_has_nothing_to_drop():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    rows = [[(0.1, 0, 500)], [], [(0.0, 0, 500)]]
+    core = core_of(scenario, 2, workload=Fixed([row + [(1e9, 0, 1)] * 300 for row in rows], False, ServiceLevel()))
+    core.step(GOOD)
+    drop = np.arange(6).reshape(2, 3) == 4
+    with pytest.raises(ValueError, match=r"^drop\[1, 1\]: expected .*, got "):
+        core.step(replace(GOOD, drop=drop))
+    core.step(replace(GOOD, drop=np.roll(drop, 1, -1)))
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "think"])
+def test_a_refusal_changes_nothing(arrivals, monkeypatch):
+    scenario, workload = ms.Scenario.preset("llama2", num_users=3), make_workload(arrivals, 300.0)
+    tried, other = (core_of(scenario, discipline="reserved", workload=workload) for _ in range(2))
+    good = replace(GOOD, draft_length=GOOD.draft_length[:1], join=GOOD.join[:1])
+    refused, most = 0, queues.MOST_REQUESTS
+    for step in range(60):
+        before, copied, serving = tried.state, tried.state.copy(), tried.state.demand.output > 0
+        decision = replace(good, drop=serving & [True, False, False] & (step % 3 > 0))
+        with pytest.raises(ValueError, match="waits without limit"):  # without a share no upload ends
+            tried.step(replace(good, share=np.zeros((1, 3)), drop=serving))
+        monkeypatch.setattr(queues, "MOST_REQUESTS", 0)  # no more than the requests drawn so far
+        try:
+            outcome = tried.step(decision)
+        except ValueError as error:
+            assert "requests: expected at most" in str(error)  # noqa: PT017  (most steps need no more)
+            refused += 1
+            same(tried.state, copied)
+        monkeypatch.setattr(queues, "MOST_REQUESTS", most)
+        if tried.state is before:
+            outcome = tried.step(decision)
+        same(outcome, other.step(decision))
+        same(tried.state, other.state)
+    assert refused

@@ -12,9 +12,8 @@ def test_periods_by_themselves_change_no_bit(monkeypatch, rng, digits):
     monkeypatch.setattr(passes._Periods, "ends", lambda periods: apart.append(periods) or ends(periods))
     for _ in range(300):
         shape = rng.integers(1, 5), rng.integers(1, 30)
-        release, air = (
-            np.round(rng.exponential(1.0, shape) * rng.choice([0.0, 0.1, 0.5], shape), digits) for _ in "ra"
-        )
+        times = rng.exponential(1.0, (2, *shape)) * rng.choice([0.0, 0.1, 0.5], (2, *shape))
+        release, air = np.round(times, digits)
         release[rng.random(shape) < 0.3] += 5.0
         release[rng.random(shape) < 0.05] = np.inf
         priority = rng.integers(0, 3, shape).astype(float)

@@ -7,19 +7,19 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
-from multispin_env.physics.workload import ServiceLevel
+from tests.controllers.continuous.states import workload
 from tests.physics.continuous.pairs import same
-from tests.physics.continuous.test_requests import Wild, served_core
+from tests.physics.continuous.test_core import core_of
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
-WORKLOAD = Wild(level=ServiceLevel(e2el=0.5, e2el_per_token=0.05), gap=1.0, together=0.0, output=40)
+WORKLOAD = workload(rate=3.0, e2el=0.5, e2el_per_token=0.05)
 ONES = np.ones((5, 3), dtype=np.int64)
 
 
 @pytest.fixture(scope="module")
 def course():
     """Outcomes with the times when their steps begin, and the core at the end."""
-    core = served_core(SCENARIO, WORKLOAD, 5, "static")
+    core = core_of(SCENARIO, 5, "static", workload=WORKLOAD)
     outcomes = []
     for _ in range(150):
         demand, begun = core.state.demand, core.state.time
