@@ -171,7 +171,7 @@ def test_expected_tokens_are_the_sum_of_products(process, llama):
     records = process.records
     requests = process.first(llama, tasks((300,)), fresh(Recorded, (300,)))
     length = np.random.default_rng(2).integers(0, 70, 300)
-    expected = process.expected_tokens(requests, length)
+    expected = process.expectation(llama, requests)(length)
     for user in range(300):
         prompt = records.prompt[requests.position[user]]
         start, size = records.start[prompt], records.length[prompt]

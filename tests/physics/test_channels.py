@@ -1,3 +1,4 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 from scipy import stats
@@ -83,3 +84,10 @@ def test_a_static_gain_stays(elapsed):
     assert (gain == INDEPENDENT.first_gain(MEAN, INDEPENDENT.draw(np.random.default_rng(0), 1, 3)[0])).all()
     assert (STATIC.next_gain(gain, MEAN, fresh[1], elapsed) == gain).all()
     assert (INDEPENDENT.next_gain(gain, MEAN, fresh[1], elapsed) != gain).all()
+
+
+def test_a_static_channel_of_rounds_lasts_for_the_episode():
+    env = gym.make("MultiSpin/Heterogeneous-v0", num_users=3, channel="static")
+    first = env.reset(seed=0)[0]["channel"]
+    assert all((env.step(env.action_space.sample())[0]["channel"] == first).all() for _ in range(5))
+    assert (env.reset()[0]["channel"] != first).all()

@@ -102,7 +102,7 @@ class Pair:
 
     def _compare_passages(self, first, second):
         close = self._close
-        assert np.flatnonzero(first.verified).tolist() == second.verified
+        assert (np.flatnonzero(first.verified).tolist(), first.batch_size) == (second.verified, len(second.verified))
         assert first.draft_length.tolist() == self._by_device(second.lengths)
         close(first.tokens, second.tokens)
         close([first.start_delay, first.duration], [second.start, second.duration])
