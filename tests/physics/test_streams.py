@@ -15,7 +15,7 @@ def draw(rng, rows):
 def test_rows_are_those_of_generators_read_one_by_one(num_envs, block):
     streams, generators, rng = EnvStreams(draw, num_envs, block), [None] * num_envs, np.random.default_rng(0)
     for turn in range(200):
-        for env in range(num_envs) if turn == 0 else rng.integers(num_envs, size=turn % 17 == 5):
+        for env in range(num_envs) if turn == 0 else rng.integers(num_envs, size=int(turn % 17 == 5)):
             streams.seed(env, np.random.default_rng(1000 * turn + env))
             generators[env] = np.random.default_rng(1000 * turn + env)
         envs = None if rng.random() < 0.6 else np.flatnonzero(rng.random(num_envs) < 0.6)
