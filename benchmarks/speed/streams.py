@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N
 from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.streams import CopyStreams
+from multispin_env.physics.streams import EnvStreams
 
 UIntArray = NDArray[np.uint64]
 
@@ -56,8 +56,8 @@ def run(options: Namespace) -> None:
     positions = [counter.state for counter in counters]
     generators = [np.random.Generator(counter) for counter in counters]
 
-    def ahead(block: int) -> CopyStreams:
-        read = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, users)), copies, block)
+    def ahead(block: int) -> EnvStreams:
+        read = EnvStreams(lambda rng, rows: rng.standard_exponential((rows, users)), copies, block)
         for copy in range(copies):
             read.seed(copy, np.random.default_rng(copy))
         return read

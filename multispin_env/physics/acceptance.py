@@ -1,4 +1,4 @@
-"""Laws of acceptance: where the acceptance rate of every device comes from, and how requests end."""
+"""Acceptance processes: the acceptance rate of each request, and when requests end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,123 +10,115 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import as_float, check_real, shown
+from multispin_env.checks import check_real, shown
 from multispin_env.physics.tokens import TokenLaw, expected_tokens, tokens_from_exponential
 from multispin_env.scenario import Scenario
 
-_END, TASK = 0, 1  # Columns of the uniform variables that `renewed` reads
+_END, _TASK = 0, 1  # Columns of the uniform variables that `renew_requests` reads
 
 
 class Requests(NamedTuple):
-    """What the devices are busy with, arrays (..., K)."""
+    """Current request of each device, arrays (..., K)."""
 
     task: IntArray  # index into scenario.tasks
     rate: FloatArray  # α_k, the i.i.d. acceptance rate of this request
     age: IntArray  # rounds since it started
-    position: IntArray  # place in a record, 0 where there is none
+    position: IntArray  # in a record; 0 without a record
 
 
 class Prior(NamedTuple):
-    """What past data tell about a request of each task, arrays (num_tasks,)."""
+    """Distribution of the rate of a request, for each task, arrays (num_tasks,)."""
 
-    mean: FloatArray  # of the rate
-    spread: FloatArray  # its standard deviation
+    mean: FloatArray
+    spread: FloatArray  # standard deviation
 
 
-def check_mean_rounds(value: float, field: str = "mean_rounds") -> float:
-    """Return a mean lifetime in rounds, or ``ValueError`` unless it is a number ≥ 1 or infinite."""
-    if isinstance(value, Real) and not isinstance(value, bool) and value >= 1.0:
-        return as_float(value)
-    raise ValueError(f"{field}: expected a number ≥ 1 or infinity, got {shown(value)}")
+def check_mean_rounds(value: float, field: str = "mean_rounds") -> None:
+    """``ValueError`` unless a mean lifetime in rounds is a number ≥ 1 or infinite."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not value >= 1.0:
+        raise ValueError(f"{field}: expected a number ≥ 1 or infinity, got {shown(value)}")
 
 
 def task_means(scenario: Scenario) -> FloatArray:
-    """Mean acceptance rate of each task, (num_tasks,) ([MS] Table I)."""
+    """Return the mean acceptance rate of each task, (num_tasks,) ([MS] Table I)."""
     return np.array([task.acceptance_rate for task in scenario.tasks])
 
 
-def new_requests(task: IntArray, rate: FloatArray, position: IntArray) -> Requests:
-    """Requests of age 0, arrays (..., K)."""
-    return Requests(task=task, rate=rate, age=np.zeros(task.shape, dtype=np.int64), position=position)
-
-
 def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
-    """An index in 0..count − 1, each equally likely, from a uniform variable in [0, 1)."""
+    """Map uniform variables in [0, 1) to indices in 0..count − 1, all equally likely."""
     return (uniform * count).astype(np.int64)
 
 
-def renewed(requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray) -> tuple[BoolArray, Requests]:
-    """End some requests (..., K) behind a round, and name the task of those that follow (ours).
+def renew_requests(
+    requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray
+) -> tuple[BoolArray, Requests]:
+    """End requests (..., K) at random after a round and draw the task of the requests that follow (ours).
 
-    A request ends with probability 1 / ``mean_rounds``, whatever its age, so it lasts a geometric number of rounds ≥ 1;
-    the next one is of any task with equal probability. ``fresh`` are uniform variables (..., columns ≥ 2, K), of which
-    `_END` and `TASK` are read. Returned are which requests are new, and all of them, with their old rate and place.
+    A request ends with probability 1 / ``mean_rounds`` at any age, so that its lifetime is geometric and at least 1.
+    All tasks are equally likely. ``fresh`` holds uniform variables (..., columns ≥ 2, K); columns `_END` and `_TASK`
+    are read. Returns a mask of the new requests and all requests; rates and positions are unchanged.
     """
     new: BoolArray = fresh[..., _END, :] < 1.0 / mean_rounds
-    task = np.where(new, uniform_index(fresh[..., TASK, :], num_tasks), requests.task)
+    task = np.where(new, uniform_index(fresh[..., _TASK, :], num_tasks), requests.task)
     age = np.where(new, 0, requests.age + 1)
     return new, requests._replace(task=task, age=age)
 
 
 class Acceptance(Protocol):
-    """What the devices ask for, how that changes, and what a draft gains them; users last, batches lead.
+    """Acceptance process: requests of the devices, their changes and the tokens of a draft; arrays (..., K).
 
-    Randomness comes in as ``fresh``, uniform variables (..., columns, K) in [0, 1), new for every call.
+    Random numbers are passed as ``fresh``, uniform variables (..., columns, K) in [0, 1), new for every call.
     """
 
     @property
     def columns(self) -> int:
-        """Uniform variables that a user needs in a round, ≥ 0."""
+        """Uniform variables per user and round, ≥ 0."""
 
     @property
     def changes(self) -> bool:
-        """Whether requests ever change behind a round; if not, `next` is not called."""
+        """Whether requests can change after a round; if not, `next` is not called."""
 
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
-        """Requests of devices that were drawn with these tasks (..., K)."""
+        """Return the first requests of devices with these tasks (..., K)."""
 
-    def next(
-        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
-    ) -> Requests:
-        """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1."""
+    def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
+        """Return the requests after a round with ``tokens``, whole numbers (..., K) in 1..L + 1."""
 
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        """E[N] (..., K) as a function of the drafts' L (..., K) up to L_max, given all that the process knows now.
+        """Return a function from draft lengths L (..., K) ≤ L_max to E[N] (..., K), called for each decision.
 
-        It is asked for once for the same requests, and called for every draft of theirs. By default tokens are accepted
-        independently of each other, at the rates of the requests ([MS] 10–12); so they are drawn.
+        By default tokens are accepted independently at the rates of the requests ([MS] 10–12), as in `sampled_tokens`.
         """
         return TokenLaw.of(requests.rate).expected
 
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
-        """N, whole numbers (..., K) in 1..L + 1, from standard exponential variables (..., K) where it is random."""
+        """Return N, whole numbers (..., K) in 1..L + 1; ``exponential`` (..., K) are standard exponential variables."""
         return tokens_from_exponential(draft_length, requests.rate, exponential)
 
     def prior(self, scenario: Scenario) -> Prior:
-        """What an engineer may know of the tasks from past data."""
+        """Return the distribution of rates for each task, as known from past data."""
 
 
 @dataclass(frozen=True)
 class ByTask(Acceptance):
-    """α_k is the mean of the device's task, as the paper's control assumes ([MS] Table I); requests never end."""
+    """Acceptance rate α_k equal to the mean of the task, as in the paper ([MS] Table I); requests never end."""
 
     columns: ClassVar[int] = 0
     changes: ClassVar[bool] = False
 
     @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
-        return new_requests(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))
+        zeros = np.zeros(task.shape, dtype=np.int64)
+        return Requests(task, task_means(scenario)[task], zeros, zeros)
 
     @override
-    def next(
-        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
-    ) -> Requests:
-        return requests  # their age, which would never end, is not counted
+    def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
+        return requests  # requests never end, so their age is not counted
 
     @override
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
         means, table = _table(tuple(task.acceptance_rate for task in scenario.tasks), scenario.max_draft_length)
-        if np.count_nonzero(means.take(requests.task) != requests.rate):  # of a state that was put in
+        if np.count_nonzero(means.take(requests.task) != requests.rate):  # rates set by a caller
             return super().expectation(scenario, requests)
         return partial(_read, table, requests.task * (scenario.max_draft_length + 1))
 
@@ -142,7 +134,7 @@ def _read(table: FloatArray, row: IntArray, draft_length: IntArray) -> FloatArra
 
 @lru_cache(maxsize=32)
 def _table(rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArray]:
-    """Rates (m,), and E[N | L] of each for L up to ``longest``, one rate behind the other; to be read only."""
+    """Return rates (m,) and the flat table of E[N | L] (m × (longest + 1),); callers must not write to them."""
     means = np.array(rates)
     return means, expected_tokens(np.arange(longest + 1), means[:, None]).ravel()
 
@@ -150,18 +142,18 @@ def _table(rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArr
 BY_TASK = ByTask()
 
 
-_QUANTILE = 2  # Column of the uniform variable that gives a new request its rate
+_QUANTILE = 2  # Column of the uniform variable from which the rate of a new request is drawn
 
 
 def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
-    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform``, of one shape.
+    """Return quantiles at level ``uniform`` of Beta laws with these means and standard deviations, all of one shape.
 
-    Its shapes are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the law piles up at 0 or 1, a
-    rate may be one of these numbers exactly.
+    The shape parameters are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the density
+    diverges at 0 or 1, a quantile may be exactly 0 or 1.
     """
-    from scipy import special  # late: it takes as long to import as all of this package
+    from scipy import special  # imported late: it takes as long to import as this package
 
-    random = spread >= 1e-6  # the inverse of a narrower Beta law is lost in rounding
+    random = spread >= 1e-6  # rounding destroys the inverse of a narrower Beta law
     middle, width = np.where(random, mean, 0.5), np.where(random, spread, 0.1)
     shape = middle * (1.0 - middle) / width**2 - 1.0
     return np.where(random, special.betaincinv(middle * shape, (1.0 - middle) * shape, uniform), mean)
@@ -169,21 +161,21 @@ def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> 
 
 @dataclass(frozen=True)
 class ByRequest(Acceptance):
-    """Every request has a rate of its own, from a Beta law round the mean of its task (ours).
+    """Acceptance rate drawn for each request from a Beta law with the mean of its task (ours).
 
-    ``ValueError`` for a value out of range; a spread that no Beta law with the mean of a task has is not clipped, and
-    found when a scenario is first used.
+    ``ValueError`` for a value out of range. A spread too large for a Beta law with the mean of a task is an error when
+    a scenario is first used.
 
     Parameters
     ----------
     spread
-        Standard deviation of the rate over the requests of a task, ≥ 0: one number for all tasks, one for each, or
-        ``None`` for the ± that the scenario's tasks state. That ± is mostly the spread between tokens, so it makes
-        requests differ far more than recorded ones do. 0 is the mean itself; the default is 0.08.
+        Standard deviation of the rate among requests of a task, ≥ 0: one number for all tasks, a tuple with one number
+        for each task, or ``None`` for the standard deviations of the scenario's tasks. The latter are mostly
+        differences between tokens, so that requests differ far more than recorded requests do. Default 0.08.
     mean_rounds
-        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end; default 16.
+        Mean number of rounds of a request, ≥ 1; infinite: requests never end. Default 16.
     mean
-        Mean rate of the requests of each task, in [0, 1]; ``None`` for those of the scenario's tasks.
+        Mean rate for each task, in [0, 1]; ``None`` for the means of the scenario's tasks.
     """
 
     spread: float | tuple[float, ...] | None = 0.08
@@ -195,7 +187,7 @@ class ByRequest(Acceptance):
         for index, value in enumerate(self.mean or ()):
             check_real(f"mean[{index}]", value, 0.0, 1.0)
         if isinstance(self.spread, (tuple, list)):
-            object.__setattr__(self, "spread", tuple(self.spread))  # a list would not hash
+            object.__setattr__(self, "spread", tuple(self.spread))  # lists cannot be hashed
             for index, value in enumerate(self.spread):
                 check_real(f"spread[{index}]", value, 0.0)
         elif self.spread is not None:
@@ -212,13 +204,12 @@ class ByRequest(Acceptance):
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         mean, spread = self.prior(scenario)
         rate = beta_quantile(mean[task], spread[task], fresh[..., _QUANTILE, :])
-        return new_requests(task, rate, np.zeros(task.shape, dtype=np.int64))
+        zeros = np.zeros(task.shape, dtype=np.int64)
+        return Requests(task, rate, zeros, zeros)
 
     @override
-    def next(
-        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
-    ) -> Requests:
-        new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
+    def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
+        new, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
         mean, spread = self.prior(scenario)
         task, rate = requests.task[new], requests.rate.copy()
         rate[new] = beta_quantile(mean[task], spread[task], fresh[..., _QUANTILE, :][new])
@@ -226,7 +217,7 @@ class ByRequest(Acceptance):
 
     @override
     def prior(self, scenario: Scenario) -> Prior:
-        """Mean and standard deviation of the Beta law of each task; ``ValueError`` where there is no such law."""
+        """Return the mean and standard deviation for each task; ``ValueError`` if no Beta law has them."""
         mean = task_means(scenario) if self.mean is None else self._by_task("mean", self.mean, scenario)
         if self.spread is None:
             spread = np.array([task.acceptance_std for task in scenario.tasks])
@@ -240,7 +231,7 @@ class ByRequest(Acceptance):
                 field = "acceptance_std" if self.spread is None else "spread"
                 raise ValueError(
                     f"{field} of task {task.name!r}: expected 0 or a number below {limit:.6g}, "
-                    f"the most that a Beta law with mean {middle!r} can have, got {value!r}"
+                    f"the largest for a Beta law with mean {middle!r}, got {value!r}"
                 )
         return Prior(mean, spread)
 

@@ -1,4 +1,4 @@
-"""Arrivals of requests: when they come."""
+"""Arrival processes of requests."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -20,35 +20,35 @@ from multispin_env.registry import ARRIVALS, make_part
 class Arriving(NamedTuple):
     """The next requests of each device, arrays (rows, K)."""
 
-    gap: FloatArray  # s since the device's request before arrived or, of closed arrivals, since it ended; ≥ 0
+    gap: FloatArray  # s ≥ 0 since the previous request of the device arrived or, if closed, ended
     prompt: IntArray  # tokens ≥ 0
     output: IntArray  # tokens ≥ 1
 
 
 Source = Callable[[int], Arriving]
-"""Gives the next rows of one episode; asking for a + b rows equals asking for a, then for b."""
+"""Returns the next rows of one episode; a + b rows equal a rows followed by b rows."""
 
 
 @runtime_checkable
 class Arrivals(Protocol):
-    """When requests arrive; hashable. One that is gaps alone derives from `GapArrivals`."""
+    """Arrival process; hashable. Derive from `GapArrivals` if gaps alone define it."""
 
     @property
     def closed(self) -> bool:
-        """Whether the gap to the next request of a device starts when its last one ends (a person waits and asks)."""
+        """Whether the gap to the next request of a device starts when the last request ends (closed loop)."""
 
     @property
     def own_rate(self) -> float | None:
-        """Requests/s of all devices at a pace of its own; None if it has none."""
+        """Requests/s of all devices together by default; None if a rate must be given."""
 
     @property
     def own_output(self) -> float | None:
-        """Mean tokens of an answer, if it knows the lengths of its requests; None if not."""
+        """Mean tokens of an answer if the process defines lengths; None otherwise."""
 
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
-        """Requests of one episode, for devices with these mean requests/s (K,); ``lengths`` ``None``: its own.
+        """Return the source of one episode for devices with these mean requests/s (K,).
 
-        The source reads ``rng``, or children spawned from it, as it is asked.
+        ``lengths`` ``None``: lengths of the process. The source reads ``rng``, or children spawned from it, on demand.
         """
 
 
@@ -62,7 +62,7 @@ def make_arrivals(name: str, **options: Any) -> Arrivals:
     name
         One of ``ARRIVALS.names()``: ``"poisson"``, ``"gamma"``, ``"think"``, ``"ramp"`` or ``"trace"``.
     **options
-        Fields of its class, e.g. ``burstiness=0.25`` for ``"gamma"``.
+        Fields of the class, e.g. ``burstiness=0.25`` for ``"gamma"``.
 
     Examples
     --------
@@ -74,12 +74,12 @@ def make_arrivals(name: str, **options: Any) -> Arrivals:
 
 
 _GapSource = Callable[[int], FloatArray]
-"""Gives the next rows of gaps (rows, K) in s; asking for a + b rows equals asking for a, then for b."""
+"""Returns the next rows of gaps (rows, K) in s; a + b rows equal a rows followed by b rows."""
 
 
 @dataclass(frozen=True)
 class GapArrivals(Arrivals):
-    """An arrival process that is gaps alone: derive, and write `gaps`."""
+    """Base class of arrival processes that gaps alone define; derived classes implement `gaps`."""
 
     closed: ClassVar[bool] = False
     own_rate: ClassVar[float | None] = None
@@ -87,12 +87,11 @@ class GapArrivals(Arrivals):
 
     @abstractmethod
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
-        """Gaps of one episode, as an object that can be copied, for devices with these requests/s (K,)."""
+        """Return the gaps of one episode, a copyable object, for devices with these requests/s (K,)."""
 
     @override
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
-        if lengths is None:
-            raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
+        assert lengths is not None  # as `own_output` is None
         times, sizes = rng.spawn(2)
         return _WithLengths(self.gaps(times, rate), lengths, sizes, len(rate))
 
@@ -110,26 +109,29 @@ class _WithLengths:
 
 @dataclass(frozen=True)
 class Gamma(GapArrivals):
-    """Gaps follow a gamma law, as in the benchmark of vLLM.
+    """Gamma-distributed gaps, as in the benchmark of vLLM.
 
-    Its shape changes the variation of the gaps, std / mean = 1 / sqrt(shape), and not their mean. Time 0 is any time
-    of the process, not one of a request: the first gap is what is left of one, so that the expected number of
-    requests until t is rate · t for every t.
+    The shape sets the variation of the gaps, std / mean = 1 / sqrt(shape), and leaves the mean unchanged. Time 0 is a
+    random time of the stationary process: the first gap is the rest of a gap, so that the expected number of requests
+    until t is rate · t for every t.
 
     Parameters
     ----------
     burstiness
-        Shape of the law, ≥ 0.001, in the word of vLLM: 1 is `Poisson`, smaller is burstier; default 0.25.
+        Shape of the law, ≥ 0.001, as named in vLLM: 1 is `Poisson`, less is burstier; default 0.25.
     """
 
     burstiness: float = 0.25
 
     def __post_init__(self) -> None:
-        check_real("burstiness", self.burstiness, 1e-3, 1e6)  # with less, nearly all gaps are 0 in float64
+        check_real("burstiness", self.burstiness, 1e-3, 1e6)  # below, nearly all gaps are 0 in float64
 
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
-        return _GammaGaps(rng, rate, self.burstiness)
+        # the gap around a fixed time has a size-biased law, and that time is uniform in it
+        users = len(rate)
+        first = rng.random((1, users)) * rng.standard_gamma(self.burstiness + 1.0, (1, users))
+        return _GammaGaps(rng, rate, self.burstiness, first)
 
 
 @dataclass
@@ -137,22 +139,17 @@ class _GammaGaps:
     rng: np.random.Generator
     rate: FloatArray
     shape: float
-    first: list[FloatArray] = field(init=False)  # empty once it has been given
-
-    def __post_init__(self) -> None:
-        # a gap that holds a given time is longer in proportion to itself, and that time lies anywhere in it
-        users = len(self.rate)
-        self.first = [self.rng.random(users) * self.rng.standard_gamma(self.shape + 1.0, users)]
+    first: FloatArray  # (1, K), later (0, K)
 
     def __call__(self, rows: int) -> FloatArray:
-        head = [self.first.pop()] if self.first and rows else []
-        drawn = self.rng.standard_gamma(self.shape, (rows - len(head), len(self.rate)))
-        return np.concatenate([*([row] for row in head), drawn]) / (self.shape * self.rate)
+        first, self.first = self.first[:rows], self.first[rows:]
+        drawn = self.rng.standard_gamma(self.shape, (rows - len(first), len(self.rate)))
+        return np.concatenate([first, drawn]) / (self.shape * self.rate)
 
 
 @dataclass(frozen=True)
 class Poisson(GapArrivals):
-    """Requests come independently of each other: gaps are exponential."""
+    """Poisson arrivals: independent requests with exponential gaps."""
 
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
@@ -165,22 +162,21 @@ def _exponential(rng: np.random.Generator, rate: FloatArray, rows: int) -> Float
 
 @dataclass(frozen=True)
 class Ramp(GapArrivals):
-    """Poisson arrivals whose rate goes up in a line, and down again, in every period (ours).
+    """Poisson arrivals with a rate that rises and falls linearly in every period (ours).
 
-    The rate of a device is rate · m(t), where m goes from ``low`` / c to ``high`` / c in half a period and back in the
-    other half. c = (``low`` + ``high``) / 2 makes its mean 1, so the mean rate of whole periods is that of the
-    workload. Times are exact: those of a Poisson process of rate 1, through the inverse of M(t) = ∫ m.
+    The rate of a device is rate · m(t); m rises from ``low`` / c to ``high`` / c in half a period and falls back in the
+    other half. With c = (``low`` + ``high``) / 2 the mean of m is 1, so that the mean rate is that of the workload.
+    Times are exact: those of a Poisson process of rate 1, mapped by the inverse of M(t) = ∫ m.
 
     Parameters
     ----------
     low, high
-        Least and largest rate, relative to each other and, if their mean is 1, to the mean rate: 0 ≤ low ≤ high,
-        high > 0; default 0.5 and 1.5.
+        Lowest and highest rate, relative to their mean: 0 ≤ low ≤ high, high > 0; default 0.5 and 1.5.
     period
-        Seconds up and down; default 60.
+        Length of a rise and a fall in seconds; default 60.
     phase
-        Where in its period an episode begins, in [0, 1): 0, the default, at ``low`` on the way up, 0.5 at ``high``.
-        ``None``: drawn uniformly for each episode.
+        Start of an episode within a period, in [0, 1): 0, the default, is at ``low``, 0.5 at ``high``. ``None``: drawn
+        uniformly for each episode.
     """
 
     low: float = 0.5
@@ -198,29 +194,29 @@ class Ramp(GapArrivals):
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
         phase = rng.random() if self.phase is None else self.phase
-        return _RampGaps(rng, rate, self, phase * self.period)
+        begin = np.full(len(rate), phase * self.period)
+        return _RampGaps(rng, rate, self, self.integrated(begin), begin)
 
     def integrated(self, time: FloatArray) -> FloatArray:
-        """M(t) in s: requests until t of a device with rate 1, for t (...) from the start of a period on."""
+        """Return M(t) in s: expected requests of a device with rate 1 until t (...) s after the start of a period."""
         whole, inside = np.divmod(time, self.period)
         half = self.period / 2.0
-        short, (start, slope) = np.minimum(inside, self.period - inside), self._line
+        short, (start, slope) = np.minimum(inside, self.period - inside), self._start_and_slope
         up = start * short + slope * short**2 / 2.0
         return whole * self.period + np.where(inside <= half, up, self.period - up)
 
     def inverse(self, area: FloatArray) -> FloatArray:
-        """The time t (...) with M(t) = ``area``; the same down as up, from the other end."""
+        """Return the time t (...) with M(t) = ``area``."""
         whole, inside = np.divmod(area, self.period)
         below = np.minimum(inside, self.period - inside)
-        start, slope = self._line
-        # the root of start · t + slope · t² / 2 = below, written so that nothing cancels
+        start, slope = self._start_and_slope
+        # root of start · t + slope · t² / 2 = below, in a form without cancellation
         root = start + np.sqrt(start**2 + 2.0 * slope * below)
         up = 2.0 * below / np.where(root > 0.0, root, 1.0)
         return whole * self.period + np.where(inside <= self.period / 2.0, up, self.period - up)
 
     @property
-    def _line(self) -> tuple[float, float]:
-        """m at the start of a period, and how it rises a second."""
+    def _start_and_slope(self) -> tuple[float, float]:
         centre = (self.low + self.high) / 2.0
         return self.low / centre, (self.high - self.low) / centre / (self.period / 2.0)
 
@@ -230,28 +226,23 @@ class _RampGaps:
     rng: np.random.Generator
     rate: FloatArray
     ramp: Ramp
-    begin: float  # s from the start of a period
-    used: FloatArray = field(init=False)  # M at the last request of each device
-    last: FloatArray = field(init=False)  # its time in s
-
-    def __post_init__(self) -> None:
-        self.last = np.full(len(self.rate), self.begin)
-        self.used = self.ramp.integrated(self.last)
+    used: FloatArray  # M at the last request of each device
+    last: FloatArray  # time of that request, in s from the start of a period
 
     def __call__(self, rows: int) -> FloatArray:
         steps = self.rng.standard_exponential((rows, len(self.rate))) / self.rate
         used = np.cumsum(np.concatenate([self.used[None], steps]), axis=0)
         times = np.concatenate([self.last[None], self.ramp.inverse(used[1:])])
         self.used, self.last = used[-1], times[-1]
-        return np.maximum(np.diff(times, axis=0), 0.0)  # the inverse of neighbours may fall by rounding
+        return np.maximum(np.diff(times, axis=0), 0.0)  # rounding may give negative gaps
 
 
 @dataclass(frozen=True)
 class Think(Poisson):
-    """A closed loop: when a request of a device ends, a person thinks for an exponential time and asks again.
+    """Closed loop: after the end of a request the user thinks for an exponential time, then sends the next request.
 
-    The mean time is 1 / rate of the device. So the rate is what would come if answers took no time, and less comes
-    the longer they take: such a system is never overrun.
+    The mean think time is 1 / rate of the device. So ``rate`` is the rate for instant answers; slower answers reduce
+    the arrivals, and the system is never overloaded.
     """
 
     closed: ClassVar[bool] = True
@@ -259,19 +250,19 @@ class Think(Poisson):
 
 @dataclass(frozen=True)
 class TraceArrivals(Arrivals):
-    """Recorded requests, each at exactly one device, drawn by the shares of the devices (ours).
+    """Recorded requests, each assigned to one device at random by the shares of the devices (ours).
 
-    All times are stretched by one factor, so that the rate is that of the workload; without a rate there, the trace
-    keeps its own pace. It goes round: a mean gap after its last request comes the first again. If the workload has no
-    lengths, requests have their own.
+    All times are scaled by one factor to match the rate of the workload; without a rate they are unchanged. The trace
+    repeats: the first request follows a mean gap after the last. Without lengths in the workload, recorded lengths are
+    used.
 
     Parameters
     ----------
     trace
         As for `load_trace`; kept as a `RequestTrace`. Default ``"azure-chat"``.
     start
-        Number of the request, from 0, that comes at time 0: with 0 the file is replayed from its beginning.
-        ``None``, the default: an episode begins at a time of the record that is drawn uniformly.
+        Index of the request that arrives at time 0; 0 replays the file from its beginning. ``None``, the default: an
+        episode begins at a uniformly drawn time of the record.
     """
 
     closed: ClassVar[bool] = False
@@ -287,7 +278,7 @@ class TraceArrivals(Arrivals):
 
     @property
     def record(self) -> RequestTrace:
-        """The requests."""
+        """Recorded requests."""
         return load_trace(self.trace)
 
     @property
@@ -312,16 +303,14 @@ class TraceArrivals(Arrivals):
 
 @dataclass
 class _Replay:
-    """Reads on in the trace until every device has its requests; what others got meanwhile waits."""
-
     rng: np.random.Generator
     trace: RequestTrace
     rate: FloatArray  # (K,)
-    next: int  # number of the next request to read, on and on where the trace goes round
+    next: int  # index of the next request to read; continues to count when the trace repeats
     begin: float  # s
     last: FloatArray  # time of the last request of each device, in s
-    request: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # read, and not given yet
-    device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # their devices
+    request: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # read, not yet returned
+    device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # of these requests
 
     def __call__(self, rows: int) -> Arriving:
         gap, position = self._give(rows)
@@ -333,13 +322,12 @@ class _Replay:
     def _give(self, rows: int) -> tuple[FloatArray, IntArray]:
         count = self._read(rows)
         order = np.argsort(self.device, kind="stable")
-        given = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
-        request = self.request[given]
-        left = np.ones(len(self.request), bool)
-        left[given] = False
-        self.request, self.device = self.request[left], self.device[left]
+        returned = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
+        request = self.request[returned]
+        self.request, self.device = np.delete(self.request, returned), np.delete(self.device, returned)
         whole, position = np.divmod(request, len(self.trace.output))
-        times = np.concatenate([self.last[None], self._times(whole, position)])
+        recorded = whole * self.trace.period + (self.trace.arrived_at[position] - self.begin)
+        times = np.concatenate([self.last[None], recorded * (self.trace.rate / self.rate.sum())])
         self.last = times[-1]
         return np.diff(times, axis=0), position
 
@@ -348,7 +336,7 @@ class _Replay:
         bounds = np.cumsum(self.rate)
         while True:
             count = np.bincount(self.device, minlength=users)
-            short = float((np.maximum(rows - count, 0) / self.rate).max()) * bounds[-1]  # read in the mean until then
+            short = float((np.maximum(rows - count, 0) / self.rate).max()) * bounds[-1]  # expected reads
             if short == 0.0:
                 return count
             more = min(int(1.5 * short) + users, 1_000_000)
@@ -356,8 +344,3 @@ class _Replay:
             self.device = np.concatenate([self.device, device])
             self.request = np.concatenate([self.request, np.arange(self.next, self.next + more)])
             self.next += more
-
-    def _times(self, whole: IntArray, position: IntArray) -> FloatArray:
-        """Times on the clock of the episode in s; whole microseconds where nothing is stretched."""
-        recorded = whole * self.trace.period + (self.trace.arrived_at[position] - self.begin)
-        return recorded * (self.trace.rate / self.rate.sum())

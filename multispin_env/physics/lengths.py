@@ -1,4 +1,4 @@
-"""Lengths of requests: tokens of prompts and answers."""
+"""Length laws of requests: tokens of prompts and answers."""
 
 from dataclasses import dataclass
 from os import PathLike
@@ -17,18 +17,18 @@ _MOST_MEAN = 1e6  # Tokens of a mean or median length
 
 @runtime_checkable
 class Lengths(Protocol):
-    """How many tokens prompts and answers have; hashable."""
+    """Law of the lengths of prompts and answers; hashable."""
 
     @property
     def mean_output(self) -> float:
         """Mean tokens of an answer."""
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
-        """Tokens of prompts ≥ 0 and of answers ≥ 1, (rows, K); drawing a + b rows equals drawing a, then b."""
+        """Draw tokens of prompts ≥ 0 and of answers ≥ 1, (rows, K); a + b rows equal a rows followed by b rows."""
 
 
 def make_lengths(name: str, **options: Any) -> Lengths:
-    """Make a law of the lengths of requests from its name (ours).
+    """Make a length law from its name (ours).
 
     ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
 
@@ -37,7 +37,7 @@ def make_lengths(name: str, **options: Any) -> Lengths:
     name
         One of ``LENGTHS.names()``: ``"geometric"``, ``"log-normal"`` or ``"trace"``.
     **options
-        Fields of its class, e.g. ``mean_output=100.0`` for ``"geometric"``.
+        Fields of the class, e.g. ``mean_output=100.0`` for ``"geometric"``.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def make_lengths(name: str, **options: Any) -> Lengths:
 
 @dataclass(frozen=True)
 class Geometric(Lengths):
-    """Every token is the last with the same probability (ours).
+    """Geometric lengths: every token is the last with the same probability (ours).
 
     Parameters
     ----------
@@ -76,27 +76,26 @@ class Geometric(Lengths):
 
 
 def _geometric(mean: float, exponential: FloatArray) -> IntArray:
-    """From 1 on: a geometric variable is an exponential one in steps."""
-    with np.errstate(divide="ignore"):  # a mean of 1 is always 1
+    with np.errstate(divide="ignore"):  # a mean of 1 gives 1
         step = -np.log1p(-1.0 / mean)
     return 1 + np.floor(exponential / step).astype(np.int64)
 
 
-SUMMED = 20_000  # Tokens up to which the mean is a sum; behind, an integral differs by less than rounding
+SUMMED = 20_000  # Tokens up to which the mean is a sum; beyond, an integral is as exact
 
 
 @dataclass(frozen=True)
 class LogNormal(Lengths):
-    """The logarithms of prompts and answers are normal and independent; rounded, at least 1 token (ours).
+    """Log-normal lengths, independent for prompts and answers, rounded to at least 1 token (ours).
 
-    The defaults are those of recorded chats (Azure LLM inference trace 2023).
+    The defaults are fitted to recorded chats (Azure LLM inference trace 2023).
 
     Parameters
     ----------
     median_output, sigma_output
-        Median tokens of an answer, > 0, and standard deviation of its natural logarithm, in [0, 3].
+        Median tokens of an answer, > 0, and standard deviation of the natural logarithm, in [0, 3].
     median_prompt, sigma_prompt
-        The same of a prompt; a median of 0 for no prompts.
+        Likewise for a prompt; a median of 0 for no prompts.
     """
 
     median_output: float = 129.0
@@ -107,7 +106,7 @@ class LogNormal(Lengths):
     def __post_init__(self) -> None:
         check_real("median_output", self.median_output, 0.0, _MOST_MEAN, open_low=True)
         check_real("median_prompt", self.median_prompt, 0.0, _MOST_MEAN)
-        check_real("sigma_output", self.sigma_output, 0.0, 3.0)  # so lengths stay whole numbers that arrays hold
+        check_real("sigma_output", self.sigma_output, 0.0, 3.0)  # so that lengths fit into int64
         check_real("sigma_prompt", self.sigma_prompt, 0.0, 3.0)
 
     @property
@@ -116,11 +115,11 @@ class LogNormal(Lengths):
         median, sigma = self.median_output, self.sigma_output
         if sigma == 0.0:
             return float(_rounded(np.asarray(median)))
-        from scipy import special  # late: it takes as long to import as all of this package
+        from scipy import special  # imported late: it takes as long to import as this package
 
         # 1 + Σ_n P(X > n + ½) over n ≥ 1
         over = special.ndtr(np.log(median / (np.arange(1, SUMMED) + 0.5)) / sigma)
-        # the rest of the sum is the integral of P(X > x) from here on, which is E[(X − x)⁺]
+        # the rest of the sum is the integral of P(X > x), which is E[(X − x)⁺]
         position = np.log(median / SUMMED) / sigma
         beyond = median * np.exp(sigma**2 / 2.0) * special.ndtr(position + sigma) - SUMMED * special.ndtr(position)
         return float(1.0 + over.sum() + beyond)
@@ -140,7 +139,7 @@ def _rounded(tokens: FloatArray) -> IntArray:
 
 @dataclass(frozen=True)
 class TraceLengths(Lengths):
-    """Each request is as long as one of a record, its prompt and its answer together, drawn with replacement (ours).
+    """Recorded lengths: pairs of prompt and answer, drawn with replacement (ours).
 
     Parameters
     ----------
@@ -155,7 +154,7 @@ class TraceLengths(Lengths):
 
     @property
     def record(self) -> RequestTrace:
-        """The requests."""
+        """Recorded requests."""
         return load_trace(self.trace)
 
     @property

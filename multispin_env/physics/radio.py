@@ -1,7 +1,7 @@
-"""Radio: the time of an upload on the shared OFDMA uplink, laws of fading, and what an old gain tells.
+"""Radio: upload times on the shared OFDMA uplink, laws of fading, and prediction from old gains.
 
-A gain holds for a round ([MS] §VI), or without the barrier for a cycle of its device. The laws other than independent
-gains are ours, and so is what is known of them.
+A gain is constant during a round ([MS] §VI) or, without the barrier, during a cycle of its device. All laws except
+independent gains, and all predictions, are ours.
 """
 
 from dataclasses import dataclass
@@ -15,64 +15,64 @@ from multispin_env.checks import check_array, check_real, require
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 
-SMALL_SNR = 1e-2  # Below it, 1 + snr has lost too many digits of the snr
+SMALL_SNR = 1e-2  # Below this value, 1 + snr loses too many digits of the snr
 
 
 def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatArray:
-    """r = log2(1 + p H / N0) in bit/s/Hz for power gains H ([MS] 8), to 1e-13 also where it is small."""
+    """Return r = log2(1 + p H / N0) in bit/s/Hz for power gains H ([MS] 8), with relative error below 1e-13."""
     snr = np.asarray(scenario.transmit_snr * channel_gain)
-    efficiency = np.asarray(np.log2(1.0 + snr))  # without AVX-512 half the time of log1p
+    efficiency = np.asarray(np.log2(1.0 + snr))  # half the time of log1p without AVX-512
     small = snr < SMALL_SNR
-    if np.count_nonzero(small):  # few are
+    if np.count_nonzero(small):  # rarely
         efficiency[small] = np.log1p(snr[small]) * BITS_PER_NAT
     return efficiency
 
 
 def channel_gain(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
-    """H = (2^r − 1) N0 / p, the power gain with this r in bit/s/Hz: the inverse of [MS] (8), exact for small r too."""
+    """Return the power gain H = (2^r − 1) N0 / p for r in bit/s/Hz, the inverse of [MS] (8); exact for small r too."""
     return np.expm1(spectral_efficiency * np.log(2.0)) / scenario.transmit_snr
 
 
 def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
-    """c_k = Q / (B r_k): seconds to upload one token with the whole budget (ours; unit of the solvers)."""
+    """Return the token time Q / (B r_k): seconds to upload one token with the whole bandwidth (ours)."""
     return (scenario.bits_per_token / scenario.total_bandwidth) / spectral_efficiency
 
 
 def upload_time(
     scenario: Scenario, draft_length: FloatArray | IntArray, spectral_efficiency: FloatArray, bandwidth: FloatArray
 ) -> FloatArray:
-    """L_k Q / (B_k r_k) in seconds ([MS] 9); 0 for a device that drafts nothing."""
+    """Return L_k Q / (B_k r_k) in seconds ([MS] 9); 0 for a device that drafts nothing."""
     rate = bandwidth * spectral_efficiency
     if scenario.min_draft_length == 0:
         rate = np.where(draft_length == 0, 1.0, rate)
-    return draft_length * float(scenario.bits_per_token) / rate  # whole numbers would run over
+    return draft_length * float(scenario.bits_per_token) / rate  # as float: integers could overflow
 
 
 class Channel(Protocol):
-    """Law of power gains; each has a file or a position here, and a line in `CHANNELS`.
+    """Law of power gains; a class in this module or in a file of its own, with a line in `CHANNELS`.
 
-    Gains and their means are arrays (..., K). Fresh variables are (..., K), or (..., m, K) where a gain needs m.
+    Gains and their means are arrays (..., K). Fresh random variables are (..., K), or (..., m, K) with m for each gain.
     """
 
     @property
     def changes(self) -> bool:
-        """Whether gains ever change; if not, nothing need be drawn after the first."""
+        """Whether gains can change; if not, nothing needs to be drawn after the first gain."""
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
-        """Fresh variables (rows, K) or (rows, m, K), a row for each change; drawing 1 + 1 rows equals drawing 2."""
+        """Draw fresh variables (rows, K) or (rows, m, K), a row per change; 1 + 1 rows equal 2 rows."""
 
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
-        """Gains H from the stationary law with means H̄."""
+        """Return gains H from the stationary law with means H̄."""
 
     def next_gain(
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
-        """Gains after H: those of the next round, or those ``elapsed`` seconds (..., K) later."""
+        """Return the gains of the next round, or the gains ``elapsed`` seconds (..., K) later."""
 
 
 @dataclass(frozen=True)
 class Independent(Channel):
-    """Rayleigh fading, drawn anew each time: H = |h|², h ~ CN(0, H̄), exponential with mean H̄ ([MS] §VI)."""
+    """Independent Rayleigh fading: H = |h|² with h ~ CN(0, H̄), exponential with mean H̄ ([MS] §VI)."""
 
     changes: ClassVar[bool] = True
 
@@ -96,7 +96,7 @@ INDEPENDENT = Independent()
 
 @dataclass(frozen=True)
 class _Static(Independent):
-    """Rayleigh fading, drawn once; the gain then stays as it is."""
+    """Rayleigh fading, drawn once and then constant."""
 
     changes: ClassVar[bool] = False
 
@@ -112,19 +112,19 @@ STATIC = _Static()
 
 @dataclass(frozen=True)
 class GaussMarkov(Channel):
-    """h' = ρ h + sqrt(1 − ρ²) w with w ~ CN(0, H̄), started in its stationary law h ~ CN(0, H̄) (ours).
+    """Gauss-Markov fading h' = ρ h + sqrt(1 − ρ²) w, w ~ CN(0, H̄), started in the stationary law h ~ CN(0, H̄) (ours).
 
-    Only the power gain H = |h|² is kept: turning h and w by the phase of h makes h the real number sqrt(H) and does not
-    change the circular law of w. So H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² is the step of a Markov
-    chain. The correlation of gains is ρ², after d rounds ρ^{2d}. ``ValueError`` for a number out of range.
+    Only the power gain H = |h|² is stored: a rotation of h and w by the phase of h makes h the real number sqrt(H) and
+    does not change the circular law of w. So H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² is a step of a
+    Markov chain. The correlation of gains is ρ², after d rounds ρ^{2d}. ``ValueError`` for a number out of range.
 
     Parameters
     ----------
     correlation
-        ρ in [0, 1], of h between rounds: 0 is `Independent`, 1 a gain that never changes; default 0.9. In Clarke's ring
-        of scatterers it is J0(2π v f_c τ / c) at speed v and carrier f_c after τ seconds.
+        Correlation ρ of h between rounds, in [0, 1]: 0 is `Independent`, 1 a constant gain; default 0.9. In Clarke's
+        model of scatterers it is J0(2π v f_c τ / c) at speed v and carrier f_c after τ seconds.
     coherence_time
-        τ in seconds, > 0, without the barrier: ρ = exp(−Δt / τ) between gains Δt apart; default 0.5.
+        Time τ in seconds, > 0, without the barrier: ρ = exp(−Δt / τ) after Δt seconds; default 0.5.
     """
 
     changes: ClassVar[bool] = True
@@ -148,7 +148,7 @@ class GaussMarkov(Channel):
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
         if elapsed is None and self.correlation == 1.0:
-            return gain  # squaring the root would drift by rounding
+            return gain  # the square of the root would drift by rounding
         correlation = self.correlation if elapsed is None else np.exp(-elapsed / self.coherence_time)
         noise = np.sqrt((1.0 - correlation) * (1.0 + correlation) * mean_gain / 2.0)
         real, imaginary = fresh[..., 0, :], fresh[..., 1, :]
@@ -161,12 +161,12 @@ GAUSS_MARKOV = GaussMarkov()
 def predictive_mean(
     gain: FloatArray, mean_gain: FloatArray, correlation: FloatArray | float, rounds: IntArray | int
 ) -> FloatArray:
-    """E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄), (..., K).
+    """Return E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄), (..., K).
 
-    ``gain``, ``mean_gain``: H_t and H̄, (..., K); ``correlation``: ρ in [0, 1]; ``rounds``: d ≥ 0, how old H_t is.
+    ``gain``, ``mean_gain``: H_t and H̄, (..., K); ``correlation``: ρ in [0, 1]; ``rounds``: age d ≥ 0 of H_t.
     """
-    kept = np.asarray(correlation, dtype=np.float64) ** (2 * np.asarray(rounds))
-    return mean_gain + kept * (gain - mean_gain)
+    power = np.asarray(correlation, dtype=np.float64) ** (2 * np.asarray(rounds))
+    return mean_gain + power * (gain - mean_gain)
 
 
 def predictive_quantile(
@@ -176,19 +176,19 @@ def predictive_quantile(
     correlation: FloatArray | float,
     rounds: IntArray | int,
 ) -> FloatArray:
-    """The gain (..., K), finite, that H_{t+d} stays below with a probability in (0, 1), given H_t.
+    """Return the quantile (..., K) of H_{t+d} given H_t at ``probability`` in (0, 1); always finite.
 
     With s² = 1 − ρ^{2d}, H_{t+d} / (s² H̄ / 2) is noncentral chi-squared with 2 degrees of freedom and
-    noncentrality 2 ρ^{2d} H_t / (s² H̄): the squared length of a plane Gaussian vector round ρ^d h_t.
-    Parameters are those of `predictive_mean`; at ρ = 1 or d = 0 the quantile is H_t itself.
+    noncentrality 2 ρ^{2d} H_t / (s² H̄): the squared length of a plane Gaussian vector with mean ρ^d h_t.
+    The other parameters are those of `predictive_mean`; at ρ = 1 or d = 0 the quantile is H_t.
     """
     level = check_array("probability", probability)
     require("probability", level, (level > 0.0) & (level < 1.0), "numbers in (0, 1)")
-    with np.errstate(divide="ignore", invalid="ignore"):  # ln 0 = −∞ and 0 · −∞ are meant
-        log_kept = np.where(np.asarray(rounds) == 0, 0.0, 2.0 * np.asarray(rounds) * np.log(correlation))
-    scale = -np.expm1(log_kept) * mean_gain / 2.0
-    centre = np.exp(log_kept) * gain
-    known = scale <= np.finfo(np.float64).tiny * np.maximum(centre, 1.0)  # nothing new since the report
+    with np.errstate(divide="ignore", invalid="ignore"):  # ln 0 = −∞ and 0 · −∞ are intended
+        log_power = np.where(np.asarray(rounds) == 0, 0.0, 2.0 * np.asarray(rounds) * np.log(correlation))
+    scale = -np.expm1(log_power) * mean_gain / 2.0
+    centre = np.exp(log_power) * gain
+    known = scale <= np.finfo(np.float64).tiny * np.maximum(centre, 1.0)  # no noise since the report
     unit = np.where(known, 1.0, scale)
     return np.where(known, centre, unit * _chi_squared_quantile(level, np.where(known, 0.0, centre / unit)))
 
@@ -196,9 +196,9 @@ def predictive_quantile(
 def _chi_squared_quantile(probability: FloatArray, noncentrality: FloatArray) -> FloatArray:
     from scipy import special
 
-    large = noncentrality > 1e4  # where scipy's inversion and its expansion agree to about 1e-7
+    large = noncentrality > 1e4  # from here on the expansion agrees with scipy's inverse to about 1e-7
     exact = special.chndtrix(probability, 2.0, np.where(large, 0.0, noncentrality))
-    # X = (a + n₁)² + n₂² with a = √λ: expanding √X in 1/a leaves an error of order a⁻³
+    # X = (a + n₁)² + n₂² with a = √λ: the expansion of √X in 1/a has an error of order a⁻³
     root = np.sqrt(np.where(large, noncentrality, 1.0))
     normal = special.ndtri(probability)
     expanded = (root + normal + 0.5 / root - normal / (4.0 * root**2)) ** 2

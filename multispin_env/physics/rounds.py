@@ -1,6 +1,6 @@
-"""Rounds: how states are drawn, what a decision brings, and how fair it is.
+"""Rounds: random states, outcomes of decisions and fairness.
 
-`price` is the one position where a decision is priced.
+`price` is the only function that computes the outcome of a decision.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from multispin_env.scenario import Scenario
 
 
 def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_time: FloatArray | float) -> FloatArray:
-    """G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13), from tokens expected, drawn or weighted, and times in s."""
+    """Return G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13) from tokens and times in s."""
     return total_tokens / (access_latency + verification_time)
 
 
 def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
-    """Outcome of a round in which device k gains ``tokens[k]``; nothing is checked here.
+    """Return the outcome of a round in which device k gains ``tokens[k]``; arguments are not checked.
 
-    The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26), with (L_k − A_k)^+ T_k
-    where there are head starts. A round lasts T_ma + T_ver + T_rtt; the paper has no round trip.
+    The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26); head starts A_k reduce
+    the drafting time to (L_k − A_k)^+ T_k. A round lasts T_ma + T_ver + T_rtt; the paper has no round trip.
     """
     draft_length = np.asarray(decision.draft_length, dtype=np.float64)
     draft = drafting_time(scenario, draft_length, state.draft_time, state.head_start)
@@ -37,20 +37,20 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
     access_latency = np.maximum.reduce(latency, -1)
     if draft_length.shape != latency.shape:
         draft_length = np.broadcast_to(draft_length, latency.shape)
-    verified = verification_time(scenario, draft_length)
-    rest = verified + scenario.round_trip_time if scenario.round_trip_time else verified
+    verifying = verification_time(scenario, draft_length)
+    rest = verifying + scenario.round_trip_time if scenario.round_trip_time else verifying
     return Outcome(
         goodput=goodput(np.add.reduce(tokens, -1), access_latency, rest),
         tokens=tokens,
         round_latency=access_latency + rest,
         draft_time=draft,
         upload_time=upload,
-        verification_time=verified,
+        verification_time=verifying,
     )
 
 
 def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision) -> Outcome:
-    """Price a decision with expected tokens E[N_k | L_k] ([MS] 12, 13).
+    """Return the outcome of a decision with expected tokens E[N_k | L_k] ([MS] 12, 13).
 
     Arrays (..., K) of state and decision are broadcast together. ``ValueError`` for a bad state or decision.
 
@@ -68,7 +68,7 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
 
 
 def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: Rng) -> Outcome:
-    """Price a decision as `expected_outcome` does, with tokens drawn from [MS] (11) by ``rng``, a generator or a seed.
+    """Return the outcome of a decision with tokens drawn from [MS] (11); ``rng`` is a generator or a seed.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tupl
     return state, decision
 
 
-UNIFORMS_PER_USER = 3  # Uniform variables that make one device: draft time, mean gain, task
+UNIFORMS_PER_USER = 3  # Uniform variables of a device: draft time, mean gain, task
 
 
 class Users(NamedTuple):
@@ -108,7 +108,7 @@ class Users(NamedTuple):
 
 
 def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
-    """Devices from uniform variables (..., 3, K) in [0, 1): T̄ U(1 ± spread), U(H̄ low, high), any task."""
+    """Map uniform variables (..., 3, K) in [0, 1) to devices: T̄ U(1 ± spread), U(H̄ low, high), any task."""
     draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
     spread = scenario.draft_time_spread
     return Users(
@@ -120,7 +120,7 @@ def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What changes between rounds, and how old the reports of it are: channel reports by ``delay`` ≥ 0 rounds."""
+    """Processes that change between rounds; channel reports are ``delay`` ≥ 0 rounds old."""
 
     channel: Channel
     acceptance: Acceptance
@@ -128,21 +128,21 @@ class Dynamics:
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """What the scenario names, with fresh reports."""
+        """Make the dynamics that a scenario names, without delay."""
         return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
 
 
 def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:
-    """Draw independent states: new devices with their first round of fading ([MS] §VI).
+    """Draw independent random states: new devices in their first round of fading ([MS] §VI).
 
-    Arrays are (size, K), or (K,). ``ValueError`` for an argument of another kind.
+    Arrays are (size, K), or (K,). ``ValueError`` for an argument of a wrong type.
 
     Parameters
     ----------
     rng
-        A ``numpy.random.Generator``, which is read on, or a seed, as ``numpy.random.default_rng`` takes it.
+        A ``numpy.random.Generator`` or a seed for ``numpy.random.default_rng``.
     size
-        Number of states; ``None`` gives one without a batch axis.
+        Number of states; ``None`` for one state without a batch axis.
 
     Examples
     --------
@@ -166,27 +166,27 @@ def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> Syste
     return state[0] if size is None else state
 
 
-def initial_throughput(scenario: Scenario, copies: int) -> FloatArray:
-    """Throughput (n, K) that an episode begins with: a token for each user and verification, in tokens/s."""
-    return np.full((copies, scenario.num_users), 1.0 / scenario.verification_time)
+def initial_throughput(scenario: Scenario, num_envs: int) -> FloatArray:
+    """Return the throughput (n, K) in tokens/s at the start of an episode: one token per user and verification."""
+    return np.full((num_envs, scenario.num_users), 1.0 / scenario.verification_time)
 
 
 def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: float) -> FloatArray:
-    """R_k ← R_k + (N_k / T_e2e − R_k) / window, arrays (..., K) in tokens/s (ours; as proportional fair scheduling).
+    """Return R_k + (N_k / T_e2e − R_k) / window, (..., K) in tokens/s (ours, as in proportional fair scheduling).
 
-    ``window``: rounds ≥ 1 over which the past is forgotten.
+    ``window``: time constant of the average in rounds, ≥ 1.
     """
     rate = outcome.tokens / outcome.round_latency[..., None]
     return throughput + (rate - throughput) / window
 
 
 def utility(throughput: FloatArray) -> FloatArray:
-    """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one."""
+    """Return Σ_k ln R_k (...) for R in tokens/s; its maximum is the proportionally fair solution."""
     return np.log(throughput).sum(-1)
 
 
 def jain_index(throughput: FloatArray) -> FloatArray:
-    """Return Jain's index (Σ R_k)² / (K Σ R_k²), (...): 1 if all are equal, 1/K if one has all (Jain et al. 1984).
+    """Return Jain's index (Σ R_k)² / (K Σ R_k²), (...): 1 for equal rates, 1/K if one user has all (Jain et al. 1984).
 
     Parameters
     ----------

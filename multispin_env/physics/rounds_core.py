@@ -1,4 +1,4 @@
-"""Copies of the system of rounds, stepped together from round to round."""
+"""Batched simulation of rounds: parallel environments with one system, stepped together."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,14 +7,14 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.physics.acceptance import Requests
-from multispin_env.physics.chains import ChainRound, chain_left, drawn_hits, hit_probability
+from multispin_env.physics.chains import ChainRound, chain_left, draw_hits, hit_probability
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, users_from_uniforms
 from multispin_env.physics.streams import (
     EPISODES,
     MOST_ROWS,
-    CopyStreams,
     Draw,
+    EnvStreams,
     rows_ahead,
     user_exponentials,
     user_uniforms,
@@ -25,31 +25,30 @@ from multispin_env.scenario import Scenario
 ALL = slice(None)
 
 
-def _streams(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> CopyStreams:
-    numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
-    return CopyStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
+def _streams(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> EnvStreams:
+    numbers = draw(np.random.default_rng(0), 1).size  # of a row
+    return EnvStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
 
 
 class RoundsCore:
-    """Copies of one system, stepped together.
+    """Parallel environments with one system, stepped together.
 
-    Every copy has four random streams of its own, spawned from its generator: devices (read at a reset), fading and
-    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So what one
-    copy sees depends on nothing but its seed, and the fading does not depend on whether tokens are drawn. Arrays
-    that change are replaced, never written into: one that was handed out keeps its numbers. Tokens that are priced are
-    drawn if ``sampled``; if ``drawn``, tokens are drawn although they are not priced.
+    Every environment has four random streams, spawned from its generator: devices (read at a reset), fading and
+    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So the states of
+    an environment depend on its seed only, and the fading does not depend on whether tokens are drawn. Arrays are
+    replaced, never modified, so that callers may keep them. With ``sampled``, outcomes have drawn tokens; with
+    ``drawn``, tokens are drawn even if outcomes have expected tokens.
     """
 
     def __init__(self, scenario: Scenario, dynamics: Dynamics, num_envs: int, *, sampled: bool, drawn: bool) -> None:
-        dynamics.acceptance.prior(scenario)  # refuses a scenario that it can't serve
+        dynamics.acceptance.prior(scenario)  # raises for an unsuitable scenario
         self.scenario = scenario
         self.dynamics = dynamics
         self.num_envs = num_envs
         self._sampled = sampled
         self._drawn = sampled or drawn
         self._chains = np.zeros((num_envs, scenario.num_users))
-        self.chain_round = ChainRound(self._chains, self._chains, self._chains > 0.0)
-        """Chains of the last round, all zeros where nobody drafts ahead."""
+        self.chain_round = ChainRound(self._chains, self._chains, self._chains > 0.0)  # zeros without drafting ahead
         num_users = scenario.num_users
         uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
@@ -60,33 +59,33 @@ class RoundsCore:
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self.mean_gain = ones
         self.requests = Requests(zeros, ones, zeros, zeros)
-        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of these requests, once it was asked for
+        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of the current requests, made on demand
         self._draft_time = ones
         self._gain = ones
-        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiency, the oldest first, the present one last
+        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current
         self._name_states()
 
-    def seed(self, copy: int, generator: np.random.Generator) -> None:
-        """Give a copy fresh streams, spawned from ``generator``."""
+    def seed(self, env: int, generator: np.random.Generator) -> None:
+        """Set new random streams of one environment, spawned from ``generator``."""
         streams = (self._devices, self._fading, self._tokens, self._renewals)
         for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
-            stream.seed(copy, child)
+            stream.seed(env, child)
 
-    def reset(self, copies: IntArray | None = None) -> None:
-        """New devices, a first round of fading and first requests for these copies (default all)."""
-        rows: Rows = ALL if copies is None else copies
-        users = self._new_users(rows, copies)
-        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
-        self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
-        self._outwait_delay(rows, copies)
+    def reset(self, envs: IntArray | None = None) -> None:
+        """Draw new devices, their first gains and first requests in these environments (default all)."""
+        rows: Rows = ALL if envs is None else envs
+        users = self._new_users(rows, envs)
+        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(envs)))
+        self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(envs)))
+        self._skip_delay(rows, envs)
         self._chains = replaced(self._chains, rows, np.zeros_like(self._chains[rows]))
         self._name_states()
 
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
-        """Price a decision (n, K) with the current state, then go on to the next round.
+        """Play a decision (n, K) and advance to the next round.
 
-        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void. Returns the
-        outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
+        Environments with ``over`` (n,), by default none, are reset instead; their outcome has no meaning. Returns the
+        outcome and the tokens (n, K) of the draft: drawn tokens if any are drawn, else expected tokens.
         """
         noise = self._read_noise(over) if self._drawn or self.scenario.draft_ahead else None
         drawn = None
@@ -100,27 +99,27 @@ class RoundsCore:
         if noise is not None and self.scenario.draft_ahead:
             length, duration = decision.draft_length, outcome.round_latency[:, None]
             ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
-            hit = drawn_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
+            hit = draw_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
             self.chain_round = ChainRound(self._chains, ahead, hit)
         self._go_on(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:
-            kept = self.chain_round.hit & ~self.renewed
-            self._chains = self.chain_round.drafted_ahead * (kept if over is None else kept & ~over[:, None])
+            valid = self.chain_round.hit & ~self.renewed
+            self._chains = self.chain_round.drafted_ahead * (valid if over is None else valid & ~over[:, None])
         self._name_states()
         return outcome, tokens
 
     @property
     def renewed(self) -> BoolArray:
-        """Devices (n, K) whose request is another one than in the round before."""
+        """Devices (n, K) whose request differs from that of the previous round."""
         changes = self.dynamics.acceptance.changes
         return self.requests.age == 0 if changes else np.zeros(self.requests.age.shape, dtype=np.bool_)
 
     def expected(self, decision: Decision) -> Outcome:
-        """Price a decision (n, K) with expected tokens in the current state."""
+        """Return the outcome of a decision (n, K) with expected tokens in the current state."""
         return price(self.scenario, self.state, decision, self.expected_tokens(decision.draft_length))
 
     def expected_tokens(self, draft_length: IntArray) -> FloatArray:
-        """Expected tokens (n, K) of whole lengths in the present requests."""
+        """Return the expected tokens (n, K) of draft lengths for the current requests."""
         if self._expectation is None:
             self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
         return self._expectation(draft_length)
@@ -147,17 +146,17 @@ class RoundsCore:
         fresh = self._renewals.read(ended) if fresh is None else fresh[ended]
         self._renew(ended, acceptance.first(self.scenario, users.task, fresh))
         self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
-        self._outwait_delay(ended, ended)
+        self._skip_delay(ended, ended)
 
-    def _new_users(self, rows: Rows, copies: IntArray | None) -> Users:
-        users = users_from_uniforms(self.scenario, self._devices.read(copies))
+    def _new_users(self, rows: Rows, envs: IntArray | None) -> Users:
+        users = users_from_uniforms(self.scenario, self._devices.read(envs))
         self._draft_time = replaced(self._draft_time, rows, users.draft_time)
         self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
         return users
 
-    def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
+    def _skip_delay(self, rows: Rows, envs: IntArray | None) -> None:
         for _ in range(self.dynamics.delay):
-            fading = self._fading.read(copies)
+            fading = self._fading.read(envs)
             self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
 
     def _renew(self, rows: Rows, requests: Requests) -> None:
@@ -167,7 +166,6 @@ class RoundsCore:
         self._expectation = None
 
     def _report(self, rows: Rows, gain: FloatArray) -> None:
-        """Let a round pass: ``gain`` is the present one, and every report is a round older."""
         self._gain = replaced(self._gain, rows, gain)
         efficiency = spectral_efficiency(self.scenario, gain)
         later = [report[rows] for report in self._reports[1:]] + [efficiency]
@@ -175,8 +173,6 @@ class RoundsCore:
 
     def _name_states(self) -> None:
         self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)
-        """What prices the next decision, arrays (n, K)."""
-        self.reported = self.state
-        """`state` with the spectral efficiency of the last report, arrays (n, K)."""
+        self.reported = self.state  # with the spectral efficiency of the last report
         if self.dynamics.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])

@@ -1,4 +1,4 @@
-"""Random rows for many copies of an environment, each copy from a generator of its own."""
+"""Random rows for parallel environments, one generator for each environment."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,36 +8,35 @@ from multispin_env.arrays import FloatArray, IntArray
 
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
-MOST_ROWS = 64  # Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds
-
-MOST_NUMBERS = 16_000_000  # Of a stream kept for all copies together, 128 MB, unless a copy got fewer than 8 rows
+MOST_ROWS = 64  # Rows drawn ahead for each environment; the Python loop over environments runs once per block
+MOST_NUMBERS = 16_000_000  # Of one stream for all environments, 128 MB; each environment has at least 8 rows
 EPISODES = 8  # Episodes for which devices are drawn ahead
 
 
 def user_uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
-    """Uniform variables (rows, columns, K) in [0, 1)."""
+    """Draw uniform variables (rows, columns, K) in [0, 1)."""
     return rng.random((rows, columns, num_users))
 
 
 def user_exponentials(rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
-    """Standard exponential variables (rows, K)."""
+    """Draw standard exponential variables (rows, K)."""
     return rng.standard_exponential((rows, num_users))
 
 
 def rows_ahead(numbers_per_row: int) -> int:
-    """How many rows to draw ahead; the numbers of a copy do not depend on it."""
+    """Return the number of rows to draw ahead; it does not change the random numbers."""
     return int(np.clip(MOST_NUMBERS // numbers_per_row, 8, MOST_ROWS))
 
 
-class CopyStreams:
-    """One row of random numbers for every copy and call, drawn ahead in blocks.
+class EnvStreams:
+    """Rows of random numbers for parallel environments, drawn ahead in blocks.
 
-    Copy i reads only its own generator, so its rows do not depend on how many other copies there are, when they
-    reset, or how large a block is: a vector of environments equals single ones bit for bit.
+    Environment i reads generator i only, so that its rows do not depend on the number of environments, their resets or
+    the block size: a vector environment equals single environments bit for bit.
 
-    ``draw(rng, rows)`` gives (rows, *shape), and a + b rows as a, then b. Where copies mostly read each at their own
-    time, ``apart``, the rows of a copy lie together in memory, so that they are written fast; else those that all read
-    at once.
+    ``draw(rng, rows)`` returns (rows, *shape); a + b rows equal a rows followed by b rows. With ``apart``, for
+    environments that mostly read at different times, the rows of one environment are contiguous in memory, which makes
+    writing fast; otherwise the rows that all environments read together are contiguous.
     """
 
     def __init__(self, draw: Draw, num_envs: int, block: int, apart: bool = False) -> None:
@@ -47,18 +46,18 @@ class CopyStreams:
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         sizes = (num_envs, block) if apart else (block, num_envs)
         self._rows = np.empty((*sizes, 0))  # (*sizes, *shape) from the first draw on
-        self._next = np.full(num_envs, block, dtype=np.int64)  # row each copy reads next, unless it is common
-        self._common: int | None = block  # row that all copies read next
+        self._next = np.full(num_envs, block, dtype=np.int64)  # next row of each environment, unless it is common
+        self._common: int | None = block  # next row of all environments, if equal
 
-    def seed(self, copy: int, generator: np.random.Generator) -> None:
-        """Give a copy its generator and forget what was drawn ahead for it."""
+    def seed(self, env: int, generator: np.random.Generator) -> None:
+        """Set the generator of one environment and discard its rows drawn ahead."""
         self._part()
-        self._generators[copy] = generator
-        self._next[copy] = self._block
+        self._generators[env] = generator
+        self._next[env] = self._block
 
-    def read(self, copies: IntArray | None = None) -> FloatArray:
-        """Next row of each of these copies (default all), (copies, *shape); valid until the next call."""
-        if copies is None:
+    def read(self, envs: IntArray | None = None) -> FloatArray:
+        """Return the next row of each of these environments (default all), (n, *shape), valid until the next call."""
+        if envs is None:
             if self._common is None and (self._next == self._next[0]).all():
                 self._common = int(self._next[0])
             if self._common is not None:
@@ -68,16 +67,16 @@ class CopyStreams:
                 self._common += 1
                 common: FloatArray = self._rows[(slice(None), self._common - 1) if self._apart else self._common - 1]
                 return common
-        chosen = np.arange(len(self._next)) if copies is None else copies
+        envs = np.arange(len(self._next)) if envs is None else envs
         self._part()
-        position = self._next.take(chosen)
-        if (read := position == self._block).any():
-            self._refill(chosen[read])
-            position[read] = 0
-        self._next[chosen] = position + 1
-        at = chosen * self._block + position if self._apart else position * len(self._next) + chosen
-        as_they_lie = self._rows.reshape(self._block * len(self._next), *self._rows.shape[2:])
-        rows: FloatArray = as_they_lie.take(at, 0)  # in half the time of two indices
+        position = self._next.take(envs)
+        if (used_up := position == self._block).any():
+            self._refill(envs[used_up])
+            position[used_up] = 0
+        self._next[envs] = position + 1
+        index = envs * self._block + position if self._apart else position * len(self._next) + envs
+        flat = self._rows.reshape(self._block * len(self._next), *self._rows.shape[2:])
+        rows: FloatArray = flat.take(index, 0)  # half the time of two indices
         return rows
 
     def _part(self) -> None:
@@ -85,13 +84,13 @@ class CopyStreams:
             self._next[:] = self._common
             self._common = None
 
-    def _refill(self, copies: Iterable[int]) -> None:
-        for copy in copies:
-            generator = self._generators[copy]
+    def _refill(self, envs: Iterable[int]) -> None:
+        for env in envs:
+            generator = self._generators[env]
             if generator is None:
-                raise RuntimeError(f"copy {copy}: read before it was seeded; call reset first")
+                raise RuntimeError(f"environment {env}: expected a seed before the first step; call reset first")
             drawn = self._draw(generator, self._block)
             if self._rows.shape[2:] != drawn.shape[1:]:
                 self._rows = np.empty((*self._rows.shape[:2], *drawn.shape[1:]))
-            self._rows[copy if self._apart else (slice(None), copy)] = drawn
-            self._next[copy] = 0
+            self._rows[env if self._apart else (slice(None), env)] = drawn
+            self._next[env] = 0

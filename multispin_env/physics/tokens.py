@@ -1,4 +1,4 @@
-"""Tokens that a draft brings a device, and the time T_ver that a pass takes to verify drafts."""
+"""Tokens gained with a draft, and the verification time T_ver of a pass of the server."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,13 +10,13 @@ from multispin_env.scenario import Scenario
 
 
 def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:
-    with np.errstate(divide="ignore"):  # ln 0 = −∞ is meant
+    with np.errstate(divide="ignore"):  # ln 0 = −∞ is intended
         return np.log(acceptance_rate)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenLaw:
-    """Acceptance rates α, made ready to price many drafts: what E[N | L] needs of them, worked out once."""
+    """Terms of E[N | L] that depend on the acceptance rates α alone, computed once for many drafts."""
 
     log_acceptance: FloatArray  # ln α
     minus_miss: FloatArray  # α − 1, and −1 where α = 1
@@ -24,7 +24,7 @@ class TokenLaw:
 
     @classmethod
     def of(cls, acceptance_rate: FloatArray) -> Self:
-        """Law of rates α in [0, 1], of any shape."""
+        """Make the law of rates α in [0, 1], of any shape."""
         alpha = np.asarray(acceptance_rate, dtype=np.float64)
         minus_miss = alpha - 1.0
         certain = minus_miss == 0.0
@@ -33,12 +33,12 @@ class TokenLaw:
         return cls(_log_acceptance(alpha), np.where(certain, -1.0, minus_miss), certain)
 
     def rows(self, rows: IntArray | BoolArray) -> "TokenLaw":
-        """The law of some of the rows."""
+        """Return the law of these rows."""
         certain = None if self.certain is None else self.certain[rows]
         return TokenLaw(self.log_acceptance[rows], self.minus_miss[rows], certain)
 
     def expected(self, draft_length: FloatArray | IntArray) -> FloatArray:
-        """`expected_tokens` of drafts of L tokens, broadcast against α."""
+        """Return `expected_tokens` of drafts of L tokens, broadcast against α."""
         count = np.add(draft_length, 1.0)
         # expm1 keeps all digits where α^{L+1} is close to 1
         tokens: FloatArray = np.expm1(count * self.log_acceptance) / self.minus_miss
@@ -53,7 +53,7 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
     draft_length
         L ≥ 0 in tokens, integer or real, broadcast against α.
     acceptance_rate
-        α in [0, 1]; both ends and their neighbours are exact to rounding.
+        α in [0, 1]; exact to rounding at and near both ends.
 
     Examples
     --------
@@ -66,13 +66,13 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
 
 
 def tokens_from_exponential(draft_length: IntArray, acceptance_rate: FloatArray, exponential: FloatArray) -> FloatArray:
-    """Tokens N of [MS] (11) from a standard exponential variable: N − 1 = min(L, ⌊x / |ln α|⌋).
+    """Return tokens N of [MS] (11) from standard exponential variables: N − 1 = min(L, ⌊x / |ln α|⌋).
 
     P(⌊x / |ln α|⌋ ≥ n) = P(x ≥ n |ln α|) = α^n, the probability that n drafted tokens in a row are accepted.
     """
     alpha = np.asarray(acceptance_rate, dtype=np.float64)
     rate = -_log_acceptance(alpha)
-    with np.errstate(divide="ignore", over="ignore"):  # α = 1 or next to it: accepts everything
+    with np.errstate(divide="ignore", over="ignore"):  # α at or near 1: all tokens are accepted
         run = np.where(alpha == 1.0, np.inf, exponential / np.where(alpha == 1.0, 1.0, rate))
     return np.minimum(np.floor(run), draft_length) + 1.0
 
@@ -99,7 +99,7 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
 
 
 def pass_tokens(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray | IntArray:
-    """Tokens n (...) of the pass that verifies drafts (..., K): one more than each draft, padded or not."""
+    """Return the tokens n (...) of the pass that verifies drafts (..., K): one more per draft, with any padding."""
     return scenario.law.tokens(draft_length, draft_length.shape[-1])
 
 
@@ -110,14 +110,15 @@ def verification_time(
     prompt: IntArray | None = None,
     context: IntArray | None = None,
 ) -> FloatArray:
-    """T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law.
+    """Return T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law.
 
-    It may hold only some of them, those ``verified`` (..., K). Then ``prompt`` (..., K) are tokens that it holds for
-    them besides, never padded, and ``context`` (..., K) those that it reads for them, by default the scenario's.
+    With a mask ``verified`` (..., K) the pass holds those drafts only. Then ``prompt`` (..., K) are additional tokens
+    of these devices, never padded, and ``context`` (..., K) the tokens whose cache the pass reads for them, by default
+    the scenario's ``context``.
     """
     law, time = scenario.law, np.empty(draft_length.shape[:-1])
     drafts = draft_length.shape[-1] if verified is None else np.add.reduce(verified, -1)
-    if law.flat:  # nothing is counted, which takes longer
+    if law.flat:  # a short cut: counting tokens takes longer
         time[...] = law.time_of_drafts(drafts) + law.start
     else:
         tokens = law.tokens(draft_length if verified is None else np.where(verified, draft_length, 0), drafts)

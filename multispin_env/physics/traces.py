@@ -1,4 +1,4 @@
-"""Recorded requests, when they came and how long they were: the files, their checks, two hours in the package."""
+"""Recorded requests, their arrival times and lengths: files, checks and two traces of one hour in the package."""
 
 import csv
 import hashlib
@@ -20,11 +20,10 @@ from multispin_env.npz import INTEGERS, MOST_NUMBERS, packaged, read_arrays, rea
 _PACKAGED = "data/records/requests.npz"
 PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db615"
 
-TRACES = {"azure-chat": "conv_", "azure-code": "code_"}
-"""Traces of the package, and how the names of their arrays begin in its file."""
+TRACES = {"azure-chat": "conv_", "azure-code": "code_"}  # Prefixes of the arrays in the file
 
-LARGEST_FILE = 32 * MIB  # Bytes of a file of requests: a million rows
-_LONGEST_TIME = 1e9  # Seconds from the first request to the last, 31 years: so microseconds stay exact in float64
+LARGEST_FILE = 32 * MIB  # Bytes of a file of requests, a million rows
+_LONGEST_TIME = 1e9  # Seconds from the first to the last request, 31 years; microseconds stay exact in float64
 _MOST_TOKENS = 1e9  # Of a prompt or an answer
 
 _COLUMNS = ("arrived_at", "prompt", "output")
@@ -32,23 +31,19 @@ _COLUMNS = ("arrived_at", "prompt", "output")
 
 @dataclass(frozen=True)
 class RequestTrace:
-    """Requests as they came, n of them (ours); two are equal if all their numbers are.
+    """Recorded requests, n ≥ 1 of them (ours).
 
-    ``ValueError`` for no request, or a bad number; the message names the row, counted from 1.
+    Two traces are equal if all their numbers are equal, compared by ``digest``, their SHA-256. ``ValueError`` for no
+    request or a bad number; the message names the row, counted from 1.
 
     Parameters
     ----------
     arrived_at
-        Times (n,) in s, on any clock, which never fall. They are kept to the microsecond, from the first on.
+        Arrival times (n,) in s on any clock, not decreasing; stored as times since the first, to the microsecond.
     prompt
         Tokens of the prompts (n,), ≥ 0.
     output
         Tokens of the answers (n,), ≥ 1.
-
-    Attributes
-    ----------
-    digest
-        SHA-256 of all numbers, by which traces are equal.
 
     Examples
     --------
@@ -68,23 +63,22 @@ class RequestTrace:
         if len({len(arrived_at), len(prompt), len(output)}) != 1 or not len(arrived_at):
             lengths = [len(arrived_at), len(prompt), len(output)]
             raise ValueError(f"requests: expected as many numbers in each of {list(_COLUMNS)}, ≥ 1, got {lengths}")
-        kept = {"arrived_at": _times(arrived_at), "prompt": _tokens("prompt", prompt, 0)}
-        kept["output"] = _tokens("output", output, 1)
-        for name, array in kept.items():
+        arrays = {"arrived_at": _times(arrived_at), "prompt": _tokens("prompt", prompt, 0)}
+        arrays["output"] = _tokens("output", output, 1)
+        for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        digest = hashlib.sha256(b"".join(array.tobytes() for array in kept.values())).hexdigest()
+        digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
         object.__setattr__(self, "digest", digest)
 
     @property
     def period(self) -> float:
-        """Seconds until the first request comes again, if the trace goes round: its mean gap lies behind the last.
-
-        ``ValueError`` where all requests come at one time, so that they have no rate.
-        """
+        """Period in s if the trace repeats, with a mean gap after the last request; ``ValueError`` without gaps."""
         last = float(self.arrived_at[-1])
         if last == 0.0:
-            raise ValueError(f"arrived_at: expected requests at two times at least, got {len(self.arrived_at)} at one")
+            raise ValueError(
+                f"arrived_at: expected at least two different times, got {len(self.arrived_at)} equal times"
+            )
         return last + max(round(last * 1e6 / (len(self.arrived_at) - 1)), 1) / 1e6
 
     @property
@@ -103,19 +97,19 @@ def _numbers(name: str, values: Any) -> FloatArray:
     return array
 
 
-def _times(given: FloatArray) -> FloatArray:
-    _check_rows("arrived_at", given, np.isfinite(given), "a finite number of seconds")
-    before = np.concatenate([given[:1], given[:-1]])
-    _check_rows("arrived_at", given, given >= before, "a time no earlier than that of the row before")
-    times = given - given[0]
-    _check_rows("arrived_at", given, times <= _LONGEST_TIME, f"at most {_LONGEST_TIME:g} s after the first row")
+def _times(arrived_at: FloatArray) -> FloatArray:
+    _check_rows("arrived_at", arrived_at, np.isfinite(arrived_at), "a finite number of seconds")
+    in_order = np.diff(arrived_at, prepend=arrived_at[0]) >= 0.0
+    _check_rows("arrived_at", arrived_at, in_order, "a time no earlier than in the previous row")
+    times = arrived_at - arrived_at[0]
+    _check_rows("arrived_at", arrived_at, times <= _LONGEST_TIME, f"at most {_LONGEST_TIME:g} s after the first row")
     return np.rint(times * 1e6) / 1e6
 
 
-def _tokens(name: str, given: FloatArray, low: int) -> IntArray:
-    whole = (given >= low) & (given <= _MOST_TOKENS) & (given == np.floor(given))
-    _check_rows(name, given, whole, f"an integer in {low}..{_MOST_TOKENS:.0f}")
-    return given.astype(np.int64)
+def _tokens(name: str, tokens: FloatArray, low: int) -> IntArray:
+    whole = (tokens >= low) & (tokens <= _MOST_TOKENS) & (tokens == np.floor(tokens))
+    _check_rows(name, tokens, whole, f"an integer in {low}..{_MOST_TOKENS:.0f}")
+    return tokens.astype(np.int64)
 
 
 def _check_rows(name: str, array: FloatArray, good: BoolArray, expected: str) -> None:
@@ -125,10 +119,10 @@ def _check_rows(name: str, array: FloatArray, good: BoolArray, expected: str) ->
 
 
 def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
-    """Return recorded requests.
+    """Load recorded requests.
 
-    ``ValueError`` for an unknown name (the nearest is suggested), or a file that cannot be read or holds anything else.
-    The message names the file and the row, counted from 1 without the header.
+    ``ValueError`` for an unknown name (the nearest is suggested), an unreadable file or bad content. The message names
+    the file and the row, counted from 1 without the header.
 
     Parameters
     ----------
@@ -138,10 +132,10 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
         - ``"azure-chat"`` or ``"azure-code"``: an hour of a chat and of a code completion service, from the Azure LLM
           inference trace 2023 (P. Patel et al., "Splitwise", ISCA 2024; CC-BY 4.0);
         - the path of a ``.csv`` file with a header and the columns ``arrived_at`` (s, on any clock), ``prompt`` and
-          ``output`` (tokens); others are not read;
-        - the path of an ``.npz`` file with the integers ``gap_us`` (microseconds since the request before; the first
-          is 0), ``prompt`` and ``output``;
-        - a `RequestTrace`, which is returned as it is.
+          ``output`` (tokens); other columns are ignored;
+        - the path of an ``.npz`` file with the integers ``gap_us`` (microseconds since the previous request; the
+          first is 0), ``prompt`` and ``output``;
+        - a `RequestTrace`, which is returned unchanged.
 
     Examples
     --------
@@ -172,9 +166,9 @@ def _packaged(name: str) -> RequestTrace:
 def _from_npz(content: bytes, prefix: str = "") -> RequestTrace:
     names = [f"{prefix}{name}" for name in ("gap_us", "prompt", "output")]
     gap, prompt, output = read_arrays(content, dict.fromkeys(names, INTEGERS)).values()
-    longest = int(_LONGEST_TIME * 1e6) // MOST_NUMBERS  # so that their sum can not run over
+    longest = int(_LONGEST_TIME * 1e6) // MOST_NUMBERS  # so that the sum cannot overflow
     _check_rows(names[0], gap, (gap >= 0) & (gap <= longest), f"microseconds in 0..{longest}")
-    _check_rows(names[0], gap[:1], gap[:1] == 0, "0, as nothing comes before")
+    _check_rows(names[0], gap[:1], gap[:1] == 0, "0 in the first row")
     return RequestTrace(np.cumsum(gap.astype(np.int64)) / 1e6, prompt, output)
 
 

@@ -1,4 +1,4 @@
-"""State, decision and outcome of a round, and the checks of what users hand in; batch axes (...) lead, users K last."""
+"""State, decision and outcome of a round, and checks of arguments; batch axes (...) first, users K last."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -15,40 +15,40 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batched:
-    """Base of what is made of arrays with the same leading batch axes; where a field is ``None``, it stays so."""
+    """Base class of dataclasses of arrays with common leading batch axes; a field may be ``None``."""
 
-    unbatched: ClassVar[tuple[str, ...]] = ()
-    """Fields without batch axes: one value for the whole batch."""
+    unbatched: ClassVar[tuple[str, ...]] = ()  # fields with one value for the whole batch
 
     def __getitem__(self, index: Any) -> Self:
         return self.mapped(lambda array: array[index])
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Return batches (n_1, ...), (n_2, ...), ... as one, (n_1 + n_2 + ..., ...); other fields are the first's."""
+        """Concatenate batches (n_1, ...), (n_2, ...), ...; fields without batch axes are those of the first."""
         values: list[Any] = []
         for name, batched in _fields(cls):  # type: ignore[arg-type]  # mypy takes no class for hashable
-            own = [getattr(part, name) for part in parts]
-            if not batched or own[0] is None:
-                values.append(own[0])
+            arrays = [getattr(part, name) for part in parts]
+            if not batched or arrays[0] is None:
+                values.append(arrays[0])
             else:
-                values.append(type(own[0]).joined(own) if isinstance(own[0], Batched) else np.concatenate(own))
+                join = type(arrays[0]).joined if isinstance(arrays[0], Batched) else np.concatenate
+                values.append(join(arrays))
         return cls(*values)
 
     def copy(self) -> Self:
-        """Return the same numbers in memory of their own."""
+        """Return a copy; no array shares memory with the original."""
         return self.mapped(lambda array: array.copy())
 
     def changed(self, **values: Any) -> Self:
-        """Return the same with other values of these fields: `dataclasses.replace`, without its checks and its time."""
+        """Return a copy with new values of these fields; faster than `dataclasses.replace`."""
         read, positions = _reader(type(self))  # type: ignore[arg-type]  # mypy takes no class for hashable
-        own = [*read(self)]
+        arguments = [*read(self)]
         for name, value in values.items():
-            own[positions[name]] = value
-        return type(self)(*own)
+            arguments[positions[name]] = value
+        return type(self)(*arguments)
 
     def mapped(self, function: Callable[[Any], Any]) -> Self:
-        """Return what a function makes of each array that has batch axes, in parts too that are made of arrays."""
+        """Apply a function to each array with batch axes, also in nested dataclasses."""
         values = []
         for name, batched in _fields(type(self)):  # type: ignore[arg-type]  # mypy takes no class for hashable
             value = getattr(self, name)
@@ -58,39 +58,37 @@ class Batched:
         return type(self)(*values)
 
 
-@cache
+@cache  # `dataclasses.fields` is slow
 def _fields(kind: type[Batched]) -> tuple[tuple[str, bool], ...]:
-    """Names of the fields, and whether each has batch axes; kept, because `dataclasses.fields` takes its time."""
     return tuple((field.name, field.name not in kind.unbatched) for field in fields(kind))
 
 
-@cache
+@cache  # one `attrgetter` is faster than a `getattr` for each field
 def _reader(kind: type[Batched]) -> tuple[Callable[[Batched], tuple[Any, ...]], dict[str, int]]:
-    """Read all fields at once, in a fraction of the time of one after the other; and the position of each."""
     names = [name for name, _ in _fields(kind)]  # type: ignore[arg-type]
     return attrgetter(*names), {name: position for position, name in enumerate(names)}
 
 
 def fill_head_start(state: Any) -> None:
-    """Replace a field ``head_start`` that was not given by zeros of the shape of ``draft_time``."""
+    """Set a missing field ``head_start`` to zeros with the shape of ``draft_time``."""
     if state.head_start is None:
         object.__setattr__(state, "head_start", np.zeros(np.shape(state.draft_time)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SystemState(Batched):
-    """All that a round depends on besides the decision.
+    """State of the devices in a round.
 
     Parameters
     ----------
     draft_time
         SLM time per drafted token T_k, (..., K) s/token.
     spectral_efficiency
-        Uplink bits per second and hertz r_k, (..., K) bit/s/Hz.
+        Uplink spectral efficiency r_k, (..., K) bit/s/Hz.
     acceptance_rate
         Probability α_k that a drafted token is accepted, (..., K).
     head_start
-        Tokens A_k that its chain holds already, (..., K), not whole numbers; by default zeros.
+        Tokens A_k already in the chain of the device, real numbers (..., K); default zeros.
     """
 
     draft_time: FloatArray
@@ -104,33 +102,33 @@ class SystemState(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed(Batched):
-    """What an agent may see before a round, of n copies or of one, in physical units; ``None`` is hidden (ours).
+    """Observation before a round in physical units, with or without a batch axis; ``None``: hidden (ours).
 
     Parameters
     ----------
     draft_time
         SLM time per drafted token T_k, (n, K) s/token.
     spectral_efficiency
-        Uplink bits per second and hertz r_k as last reported, possibly some rounds old, (n, K) bit/s/Hz.
+        Last reported uplink spectral efficiency r_k, possibly some rounds old, (n, K) bit/s/Hz.
     acceptance_rate
         Probability α_k that a drafted token is accepted, (n, K).
     task
         Index into ``scenario.tasks``, (n, K).
     drafted, accepted
-        Tokens drafted in the last round, and of them accepted, (n, K); the server's own token is not among the
-        accepted. Both are 0 before any round.
+        Tokens drafted in the last round and tokens accepted of them, without the server's token, (n, K). Both are 0
+        before the first round.
     age
-        Rounds that the present request is old, (n, K); at 0 it is new, and the counts above are the previous one's.
+        Age of the current request in rounds, (n, K); at 0 it is new, and the counts above belong to the previous one.
     mean_gain
         Mean power gain H̄_k, (n, K).
     throughput
-        Discounted throughput so far, (n, K) tokens/s.
+        Discounted average of the throughput, (n, K) tokens/s.
     hits, misses
-        Tokens accepted, and rounds that ended with a refusal, since the present request began, (n, K).
+        Tokens accepted and rounds with a rejection since the current request began, (n, K).
     planned_efficiency
-        Uplink bits per second and hertz that the encoding of actions plans with, (n, K) bit/s/Hz.
+        Spectral efficiency with which the action encoding plans, (n, K) bit/s/Hz.
     head_start
-        Tokens A_k that its chain holds already, (n, K); by default zeros.
+        Tokens A_k already in the chain of the device, (n, K); default zeros.
     """
 
     draft_time: FloatArray
@@ -153,7 +151,7 @@ class Observed(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision(Batched):
-    """What the controller chooses in every round.
+    """Decision of a controller for one round.
 
     Parameters
     ----------
@@ -177,18 +175,18 @@ class RealDecision:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome(Batched):
-    """What a round gives.
+    """Outcome of one round.
 
     Parameters
     ----------
     goodput
         Sum token goodput G ([MS] 13), (...) tokens/s.
     tokens
-        Tokens N_k gained, expected or drawn, (..., K).
+        Tokens N_k, expected or drawn, (..., K).
     round_latency
         Time of the round, T_e2e = T_ma + T_ver + T_rtt, (...) s.
     draft_time, upload_time
-        Time of drafting, L_k T_k, and of uploading, L_k Q / (B_k r_k), (..., K) s.
+        Times of drafting, L_k T_k, and of uploading, L_k Q / (B_k r_k), (..., K) s.
     verification_time
         Time T_ver of the whole batch, (...) s.
     """
@@ -202,16 +200,16 @@ class Outcome(Batched):
 
     @property
     def duration(self) -> FloatArray:
-        """Time of the round by the name that it has without the barrier, (...) s."""
+        """Alias of `round_latency`, (...) s; outcomes without the barrier have this name."""
         return self.round_latency
 
 
-BUDGET_TOLERANCE = 1e-6  # Relative amount by which bandwidths may exceed the budget, for rounding
+BUDGET_TOLERANCE = 1e-6  # Relative tolerance of the sum of bandwidths, for rounding
 
 
 def _users_last(field: str, array: FloatArray, num_users: int) -> None:
     if array.ndim == 0 or array.shape[-1] != num_users:
-        raise ValueError(f"{field}: expected shape (..., {num_users}), one entry a user, got {array.shape}")
+        raise ValueError(f"{field}: expected shape (..., {num_users}), one entry per user, got {array.shape}")
 
 
 def _common_shape(arrays: dict[str, FloatArray]) -> tuple[int, ...]:
@@ -225,8 +223,7 @@ def _common_shape(arrays: dict[str, FloatArray]) -> tuple[int, ...]:
 def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     """Return the state as float64 arrays of one common shape (..., K).
 
-    ``ValueError`` for NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the
-    value.
+    ``ValueError`` for a wrong shape, or an entry that is NaN, infinite or out of range.
     """
     check_instance("scenario", scenario, Scenario)
     check_instance("state", state, SystemState)
@@ -241,12 +238,12 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     expected = f"numbers in [0, {most}]" if scenario.draft_ahead else "zeros where draft_ahead is False"
     require("head_start", chain, (chain >= 0.0) & (chain <= most), expected)
     shape = _common_shape(arrays)
-    found = (array if array.shape == shape else np.broadcast_to(array, shape) for array in arrays.values())
-    return SystemState(*map(np.ascontiguousarray, found))
+    broadcast = (array if array.shape == shape else np.broadcast_to(array, shape) for array in arrays.values())
+    return SystemState(*map(np.ascontiguousarray, broadcast))
 
 
 def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | None:
-    """Return weights ω ≥ 0 of shape (..., K), broadcast to ``shape``; ``None`` stays ``None``, meaning 1."""
+    """Return weights ω ≥ 0 (..., K), broadcast to ``shape``; ``None``, weights of 1, is returned unchanged."""
     if weights is None:
         return None
     array = check_array("weights", weights)
@@ -260,8 +257,8 @@ def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | Non
 def checked_decision(scenario: Scenario, decision: Decision) -> Decision:
     """Return the decision as int64 and float64 arrays of one common shape (..., K).
 
-    ``ValueError`` for lengths that are no integers in the range of the scenario, bandwidths that are not above zero
-    (zero is allowed for a device that drafts nothing) or exceed the budget by more than `BUDGET_TOLERANCE`.
+    ``ValueError`` for lengths that are not integers in the range of the scenario, bandwidths that are not positive
+    (zero is allowed for a device that drafts nothing), or a sum above the budget by more than `BUDGET_TOLERANCE`.
     """
     check_instance("decision", decision, Decision)
     length = check_array("draft_length", decision.draft_length)

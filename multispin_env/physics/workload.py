@@ -1,6 +1,6 @@
-"""Requests that arrive, how long they are, and when their tokens are due (ours; docs/evidence/serving.md)."""
+"""Workloads: arrivals, lengths and service levels of requests (ours; docs/evidence/serving.md)."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,22 +11,22 @@ from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
 _SLOWEST, _FASTEST = 1e-9, 1e9  # Requests/s of all devices
-_MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead
+_MOST_UNEQUAL = 1e3  # Largest over smallest share; it limits how far ahead a trace is read for the rarest device
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceLevel:
-    """Limits that a request is within or not, in the words of vLLM and DistServe; infinite means no limit.
+    """Latency limits of a request, with the terms of vLLM and DistServe; infinite: no limit.
 
     TTFT, the time to first token, counts from the arrival at the device. TPOT is the time per token after the first,
-    (E2EL − TTFT) / (n − 1) of n tokens, 0 where n = 1. E2EL, the end-to-end latency, is the time to the last token.
+    (E2EL − TTFT) / (n − 1) for n tokens and 0 for n = 1. E2EL, the end-to-end latency, is the time to the last token.
 
     Parameters
     ----------
     ttft, tpot, e2el
         Limits in seconds, > 0.
     e2el_per_token
-        Seconds ≥ 0 that each token of the answer adds to the limit of E2EL.
+        Seconds ≥ 0 added to the limit of E2EL for each token of the answer.
 
     Examples
     --------
@@ -42,60 +42,58 @@ class ServiceLevel:
     e2el_per_token: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in (own.name for own in fields(self)):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if value != np.inf or name == "e2el_per_token":
                 check_real(name, value, 0.0, open_low=name != "e2el_per_token")
         check_plausible(vars(self))
 
     def first_due(self, arrived: FloatArray | float) -> FloatArray:
-        """When the first token of requests (...) is due, in s on the clock of the arrivals."""
+        """Return the due time of the first token of requests (...), in s on the clock of the arrivals."""
         return np.asarray(arrived + self.ttft)[()]
 
-    def due(self, arrived: FloatArray | float, output: IntArray | int) -> FloatArray:
-        """When the last of ``output`` tokens is due, if the first comes when it is due, (...) s."""
-        return self._last(self.first_due(arrived), arrived, output)
+    def due(
+        self, arrived: FloatArray | float, output: IntArray | int, first: FloatArray | float | None = None
+    ) -> FloatArray:
+        """Return the due time (...) s of the last of ``output`` tokens.
 
-    def due_after_first(self, first: FloatArray, arrived: FloatArray, output: IntArray) -> FloatArray:
-        """When the last token is due, (...) s, if the first came at ``first``; if that was late, when it was due."""
-        late = first > self.first_due(arrived)
-        return np.where(late, self.first_due(arrived), self._last(first, arrived, output))
-
-    def met(self, ttft: FloatArray, tpot: FloatArray, e2el: FloatArray, output: IntArray) -> BoolArray:
-        """Whether requests (...) with these times were within all limits."""
-        limit = self.e2el + self.e2el_per_token * output
-        return (ttft <= self.ttft) & (tpot <= self.tpot) & (e2el <= limit)
-
-    def _last(self, first: FloatArray, arrived: FloatArray | float, output: IntArray | int) -> FloatArray:
+        ``first``: time of the first token in s, by default when due; if late, the last token was due with the first.
+        """
+        first_due = self.first_due(arrived)
+        first = first_due if first is None else first
         after = np.maximum(np.subtract(output, 1), 0)
         paced = first + (self.tpot * after if self.tpot < np.inf else np.where(after > 0, np.inf, 0.0))
-        return np.minimum(paced, arrived + (self.e2el + self.e2el_per_token * np.asarray(output)))
+        last = np.minimum(paced, arrived + (self.e2el + self.e2el_per_token * np.asarray(output)))
+        return np.where(first > first_due, first_due, last)[()]
+
+    def met(self, ttft: FloatArray, tpot: FloatArray, e2el: FloatArray, output: IntArray) -> BoolArray:
+        """Return whether requests (...) with these latencies are within all limits."""
+        limit = self.e2el + self.e2el_per_token * output
+        return (ttft <= self.ttft) & (tpot <= self.tpot) & (e2el <= limit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """Who asks for how much, and when.
+    """Workload: arrivals and lengths of requests, and their service level.
 
     ``ValueError`` for a value out of range.
 
     Parameters
     ----------
     arrivals
-        When requests come; `make_arrivals` makes it from a name.
+        Arrival process, made from a name by `make_arrivals`.
     rate
-        Requests/s of all devices together, > 0. A pair (low, high): each episode draws one uniformly. None: the pace
-        that the arrivals have themselves, as a trace does.
+        Requests/s of all devices together, > 0. A pair (low, high): drawn uniformly for each episode. None: the rate of
+        the arrivals, e.g. of a trace.
     level
-        When tokens are due; by default never.
+        Latency limits; default none.
     lengths
-        Tokens of prompts and answers; `make_lengths` makes it from a name. None: those that the arrivals have
-        themselves, as a trace does.
+        Length law, made from a name by `make_lengths`. None: the lengths of the arrivals, e.g. of a trace.
     shares
-        Relative rates of the devices, K numbers > 0, of which none is more than 1,000 times another. None: all alike.
+        Relative rates of the devices, K numbers > 0, the largest at most 1,000 times the smallest. None: equal rates.
     thins_after
-        Seconds > 0 after which each gap of a device is doubled once more than the one before, so that in a time T about
-        log2(T) requests come: a batch that waits for one still starts, and they take no memory. Closed arrivals, of
-        which there are never many, stay as they are.
+        Seconds > 0 after which the gaps of a device grow: each is doubled once more than the previous one, so that
+        about log2(T) requests arrive in a time T. They take no memory, but a batch that waits for one still starts.
+        Closed arrivals, which are few, are unchanged.
 
     Examples
     --------
@@ -108,8 +106,8 @@ class Workload:
     ... )
     >>> workload.tokens_per_second
     60.0
-    >>> more = workload.open(np.random.default_rng(0), num_users=8)  # one episode
-    >>> more(16).gap.shape
+    >>> source = workload.open(np.random.default_rng(0), num_users=8)  # one episode
+    >>> source(16).gap.shape
     (16, 8)
     """
 
@@ -121,12 +119,12 @@ class Workload:
     thins_after: float = np.inf
 
     def __post_init__(self) -> None:
-        check_instance("arrivals", self.arrivals, Arrivals, "an object that make_arrivals makes")
+        check_instance("arrivals", self.arrivals, Arrivals, "an object made by make_arrivals")
         check_instance("level", self.level, ServiceLevel)
         if self.lengths is not None:
-            check_instance("lengths", self.lengths, Lengths, "an object that make_lengths makes, or None")
+            check_instance("lengths", self.lengths, Lengths, "an object made by make_lengths, or None")
         elif self.arrivals.own_output is None:
-            raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
+            raise ValueError("lengths: expected a length law, since these arrivals have no lengths, got None")
         object.__setattr__(self, "rate", self._checked_rate())
         if self.shares is not None:
             object.__setattr__(self, "shares", _checked_shares(self.shares))
@@ -135,9 +133,9 @@ class Workload:
 
     @classmethod
     def at_load(cls, tokens_per_second: float | tuple[float, float], **parts: Any) -> Self:
-        """Make a workload of so many requested tokens/s of all devices together: rate = tokens/s over mean tokens.
+        """Make a workload from the requested tokens/s of all devices together; rate = tokens/s over mean tokens.
 
-        ``tokens_per_second``: a number, or a pair (low, high) as for ``rate``; ``parts``: fields other than ``rate``.
+        ``tokens_per_second``: a number, or a pair (low, high) as for ``rate``; ``parts``: the other fields.
 
         Examples
         --------
@@ -152,29 +150,29 @@ class Workload:
 
     @property
     def closed(self) -> bool:
-        """Whether a device's next request waits for the end of its last."""
+        """Whether the next request of a device follows the end of its last request."""
         return self.arrivals.closed
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Least and largest requests/s of all devices together, among episodes."""
-        own = self.rate if self.rate is not None else self.arrivals.own_rate
-        low, high = own if isinstance(own, tuple) else (own, own)
-        return float(low), float(high)  # type: ignore[arg-type]  # one of both rates is there
+        """Lowest and highest requests/s of all devices together, among episodes."""
+        rate = self.rate if self.rate is not None else self.arrivals.own_rate
+        low, high = rate if isinstance(rate, tuple) else (rate, rate)
+        return float(low), float(high)  # type: ignore[arg-type]  # one of the rates is not None
 
     @property
     def mean_output(self) -> float:
         """Mean tokens of an answer."""
-        known = self.arrivals.own_output if self.lengths is None else self.lengths.mean_output
-        return float(known)  # type: ignore[arg-type]  # as above
+        mean = self.arrivals.own_output if self.lengths is None else self.lengths.mean_output
+        return float(mean)  # type: ignore[arg-type]  # as above
 
     @property
     def tokens_per_second(self) -> float:
-        """Mean tokens/s that all devices together ask for; where arrivals are closed, if answers took no time."""
+        """Mean requested tokens/s of all devices together; for closed arrivals, with instant answers."""
         return sum(self.rates) / 2.0 * self.mean_output
 
     def open(self, rng: Rng, num_users: int) -> Source:
-        """Begin an episode with its own generator or a seed; ``ValueError`` if there are not K shares, but some."""
+        """Return the source of one episode from a generator or a seed; ``ValueError`` for a wrong number of shares."""
         rng = check_rng("rng", rng)
         if self.shares is not None and len(self.shares) != num_users:
             raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
@@ -193,8 +191,7 @@ class Workload:
     def _checked_rate(self) -> float | tuple[float, float] | None:
         if self.rate is None:
             if self.arrivals.own_rate is None:
-                expected = "requests/s, as these arrivals have no pace of their own"
-                raise ValueError(f"rate: expected {expected}, got None")
+                raise ValueError("rate: expected requests/s, since these arrivals have no rate, got None")
             return None
         if not isinstance(self.rate, tuple | list):
             return check_real("rate", self.rate, _SLOWEST, _FASTEST)
@@ -208,8 +205,8 @@ class Workload:
 class _Thinning:
     source: Source
     after: float
-    last: FloatArray  # (K,) s, when the last request came, if no gap were doubled
-    doubled: IntArray  # (K,) requests since then
+    last: FloatArray  # (K,) s, time of the last request without doubled gaps
+    doubled: IntArray  # (K,) requests with doubled gaps
 
     def __call__(self, rows: int) -> Arriving:
         gap, prompt, output = self.source(rows)

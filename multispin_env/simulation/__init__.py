@@ -1,1 +1,1 @@
-"""Simulations of controllers over long times, without Gymnasium."""
+"""Long simulations of controllers, without Gymnasium."""

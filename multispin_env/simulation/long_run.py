@@ -1,4 +1,4 @@
-"""Long runs by simulation: rates of a controller, and what requests get (ours; docs/evidence/serving.md)."""
+"""Long simulations: rates of a controller and service of requests (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
 from itertools import count
@@ -27,22 +27,22 @@ def long_run_rate(
     channel: str = "static",
     seed: int = 0,
 ) -> FloatArray:
-    """Expected tokens/s of all devices together under a controller, in the long run (ours).
+    """Return the long-run rate of a controller: expected tokens/s of all devices together, (n,) or () (ours).
 
-    Tokens are counted from the end of a batch to the end of a batch, so that none is counted in part: the first that
-    ends after ``warm_up``, and the first that ends ``horizon`` later. (n,) or (). ``ValueError`` for a bad state, a
-    time that is not above zero, or a decision that a batch never starts under.
+    Only whole batches count: from the end of the first batch after ``warm_up`` to the end of the first batch
+    ``horizon`` later. ``ValueError`` for a bad state, a time out of range, or a decision under which a batch never
+    starts.
 
     Parameters
     ----------
     state
-        Devices (n, K) or (K,); its channels hold for ever, or, with a fading ``channel``, are those of mean gains H̄.
+        Devices (n, K) or (K,). Their gains are constant or, with a fading ``channel``, the mean gains H̄.
     warm_up, horizon
         Simulated seconds.
     channel
         Law of gains, one of `CHANNELS`: ``"static"``, ``"independent"``, ``"gauss-markov"``.
     seed
-        Of the fading; copy i of a batch has the same in every call, so that controllers can be compared.
+        Seed of the fading. State i has the same fading in every call, so that controllers can be compared.
 
     Examples
     --------
@@ -65,15 +65,15 @@ def long_run(
     channel: str = "static",
     seed: int = 0,
 ) -> LongRun:
-    """As `long_run_rate`, with what everybody does meanwhile.
+    """Return the long-run rate and utilisation of a controller, with the parameters of `long_run_rate`.
 
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> found = ms.long_run(ms.make_controller("greedy", scenario), state, horizon=5.0)
-    >>> bool(0.0 < found.uplink < 1.0)
+    >>> run = ms.long_run(ms.make_controller("greedy", scenario), state, horizon=5.0)
+    >>> bool(0.0 < run.uplink < 1.0)
     True
     """
     check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
@@ -97,30 +97,30 @@ def serve(
     seed: int = 0,
     enough: Callable[[ServiceRun], bool] | None = None,
 ) -> ServiceRun:
-    """What becomes of requests under a controller, in copies of its system.
+    """Simulate the service of requests under a controller in independent copies of a system.
 
-    Steps count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
-    happens to requests in them. A copy has the same devices, requests, channels and noise under every controller, so
-    runs of one seed can be compared copy by copy. ``ValueError`` for a number out of range, a bad state, a decision
-    that a batch never starts under, or more requests than can be kept.
+    Steps that begin at or after ``warm_up``, and within ``horizon`` seconds from then, count as a whole. A copy has the
+    same devices, requests, channels and noise under every controller, so that runs with one seed can be compared copy
+    by copy. ``ValueError`` for a number out of range, a bad state, a decision under which a batch never starts, or too
+    many requests for the memory.
 
     Parameters
     ----------
     copies
-        n.
+        Number n of copies.
     warm_up, horizon
         Simulated seconds.
     channel
-        Law of gains, one of `CHANNELS`; ``None`` means that of the scenario.
+        Law of gains, one of `CHANNELS`; ``None`` for that of the scenario.
     coherence_time
-        Seconds > 0, of ``"gauss-markov"``.
+        Coherence time of ``"gauss-markov"`` in seconds, > 0.
     state
-        Devices (n, K), with their first channels; with a fading ``channel``, these are the mean gains too. By default
-        each copy draws its own.
+        Devices (n, K) with their first channels; with a fading ``channel``, these are also the mean gains. By default
+        each copy draws its devices.
     seed
-        Of everything that is drawn.
+        Seed of all random numbers.
     enough
-        Told the counts so far now and then; says whether the run may end before its time.
+        Function that receives the counts from time to time and returns whether the run may end early.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def serve(
     ...     level=ms.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
     ... )
     >>> barrier, greedy = (ms.make_controller(name, scenario) for name in ("optimal", "greedy"))
-    >>> slow, fast = (ms.serve(each, workload, copies=4, horizon=20.0) for each in (barrier, greedy))
+    >>> slow, fast = (ms.serve(rule, workload, copies=4, horizon=20.0) for rule in (barrier, greedy))
     >>> bool(slow.share_missed.mean() > fast.share_missed.mean())
     True
     >>> bool(slow.pooled.ttft[0] > fast.pooled.ttft[0])  # the median
@@ -146,7 +146,7 @@ def serve(
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
     rate, most = workload.rates[1], MOST_REQUESTS / (copies * (warm_up + horizon))
-    if rate > most and not workload.closed:  # devices of a closed one ask only when they have answers
+    if rate > most and not workload.closed:  # closed arrivals wait for answers
         raise ValueError(
             f"rate: expected at most {most:.4g} requests/s, so that {copies} copies of {warm_up + horizon:g} s have at "
             f"most {MOST_REQUESTS:,} requests, got {rate:g}"
@@ -157,11 +157,11 @@ def serve(
         state = checked_state(controller.scenario, state)
         expected = copies, controller.scenario.num_users
         if state.draft_time.shape != expected:
-            raise ValueError(f"state: expected shape {expected}, copies and devices, got {state.draft_time.shape}")
-    return serve_in(system, controller, copies, warm_up, horizon, seed, state, enough)
+            raise ValueError(f"state: expected shape {expected} (copies, devices), got {state.draft_time.shape}")
+    return simulate_service(system, controller, copies, warm_up, horizon, seed, state, enough)
 
 
-def serve_in(
+def simulate_service(
     system: ContinuousSystem,
     controller: Controller[Any, Any],
     copies: int,
@@ -172,9 +172,9 @@ def serve_in(
     enough: Callable[[ServiceRun], bool] | None = None,
     passes: float = np.inf,
 ) -> ServiceRun:
-    """As `serve`, in a system with a workload that is there; what it takes has been checked.
+    """Simulate service as in `serve`, in a prepared system with a workload; arguments are not checked again.
 
-    After ``passes`` the run ends, and after a quarter of them all count, if its time is not over before.
+    The run also ends after ``passes``, and the warm-up after a quarter of them.
     """
     core = seeded_core(system, copies, seed, drawn=True)
     if state is None:

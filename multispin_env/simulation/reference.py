@@ -1,38 +1,27 @@
-"""Rates of reference rules, measured by short simulations: prices of a second, and full loads."""
+"""Rates of reference controllers from short simulations, used as prices of time and as full loads."""
 
 from functools import lru_cache
 
 import numpy as np
 
 from multispin_env.controllers.names import make_controller
-from multispin_env.physics.continuous.averages import PASSES, affordable
+from multispin_env.physics.continuous.averages import PASSES, measurement_size
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.simulation.long_run import serve_in
+from multispin_env.simulation.long_run import simulate_service
 
-REFERENCE = "groups"
-"""Controller that ``"residual"`` plays at zero, and whose rate is the price of a second unless it is chosen."""
+REFERENCE = "groups"  # Action zero of ``"residual"``; its rate is the default price of a second
+WITH_REQUESTS = "greedy+deadlines"  # Reference controller if requests end
 
-WITH_REQUESTS = "greedy+deadlines"
-"""The same where requests end."""
-
-COPIES, SERVED_COPIES = 8, 32
-"""Copies that are played to measure it; the second where requests end, which are long and few."""
-
-WARM_UP, MEASURED = 1.0, 5.0
-"""Seconds of each that do not count, and that do."""
-
-SERVED_WARM_UP, SERVED = 5.0, 20.0
-"""The same where requests end."""
-
-SEED = 1_500_000_000
-"""Of the first copy: no episode that is trained, tuned or measured on has it."""
+COPIES, WARM_UP, MEASURED = 8, 1.0, 5.0  # Copies of the system, seconds of warm-up and of measurement
+SERVED_COPIES, SERVED_WARM_UP, SERVED = 32, 5.0, 20.0  # If requests end, which are long and few
+SEED = 1_500_000_000  # Of the first copy; no episode of training, tuning or evaluation has it
 
 
 @lru_cache(maxsize=256)
-def reference_rate(system: ContinuousSystem, name: str = REFERENCE, most: int = PASSES) -> float:
-    """Tokens a second of a rule in a system, with random numbers of its own and ``most`` passes: always the same."""
-    copies, passes = affordable(system.scenario, COPIES)
-    passes = min(passes, most)
+def reference_rate(system: ContinuousSystem, name: str = REFERENCE, max_passes: int = PASSES) -> float:
+    """Return the tokens/s of a controller in a system, from a simulation with fixed seeds."""
+    copies, passes = measurement_size(system.scenario, COPIES)
+    passes = min(passes, max_passes)
     core = ContinuousCore(system, copies, drawn=False)
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(SEED + copy))
@@ -40,10 +29,10 @@ def reference_rate(system: ContinuousSystem, name: str = REFERENCE, most: int = 
     rule = make_controller(name, system.scenario)
     tokens, time = np.zeros(copies), np.zeros(copies)
     for step in range(passes):
-        open_ = (core.state.time < WARM_UP + MEASURED) | (time == 0.0)  # one step may take longer
-        if not open_.any():
+        running = (core.state.time < WARM_UP + MEASURED) | (time == 0.0)  # a single step may take longer
+        if not running.any():
             break
-        counted = ((core.state.time >= WARM_UP) | (step >= passes / 4)) & open_
+        counted = ((core.state.time >= WARM_UP) | (step >= passes / 4)) & running
         outcome = core.step(rule(core.state))
         tokens += counted * outcome.tokens.sum(-1)
         time += counted * outcome.duration
@@ -52,11 +41,11 @@ def reference_rate(system: ContinuousSystem, name: str = REFERENCE, most: int = 
 
 @lru_cache(maxsize=256)
 def reference_tokens_in_time(system: ContinuousSystem) -> float:
-    """Tokens a second, of requests in time, of the reference rule where requests end: always the same number."""
+    """Return the tokens/s of requests in time under `WITH_REQUESTS` in a system, from a simulation with fixed seeds."""
     rule = make_controller(WITH_REQUESTS, system.scenario)
-    copies, passes = affordable(system.scenario, SERVED_COPIES)
-    run = serve_in(system, rule, copies, SERVED_WARM_UP, SERVED, SEED, passes=passes)
-    if run.time.max() < 0.5 * SERVED:  # too short for long requests to end
+    copies, passes = measurement_size(system.scenario, SERVED_COPIES)
+    run = simulate_service(system, rule, copies, SERVED_WARM_UP, SERVED, SEED, passes=passes)
+    if run.time.max() < 0.5 * SERVED:  # too few passes for long requests to end
         in_time, missed = int(run.in_time.sum()), int(run.missed.sum())
         return float(run.tokens.sum() / run.time.sum()) * (1.0 - missed / max(missed + in_time, 1))
     return float(run.timely_tokens.sum() / run.time.sum())

@@ -3,28 +3,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from multispin_env.physics.radio import (
-    INDEPENDENT,
-    STATIC,
-    GaussMarkov,
-    predictive_mean,
-    predictive_quantile,
-)
+from multispin_env.physics.radio import INDEPENDENT, STATIC, GaussMarkov, predictive_mean, predictive_quantile
 
 MEAN = np.array([0.2, 0.35, 0.5])
-
-
-def path(channel, rounds, mean=MEAN, seed=0):
-    """Gains (rounds, K) of one stationary run."""
-    fresh = channel.draw(np.random.default_rng(seed), rounds, mean.shape[-1])
-    gain = [channel.first_gain(mean, fresh[0])]
-    for row in fresh[1:]:
-        gain.append(channel.next_gain(gain[-1], mean, row))
-    return np.array(gain)
-
-
-def many(channel, rounds, users=40_000, seed=1):
-    return path(channel, rounds, np.full(users, 0.3), seed)
 
 
 @pytest.mark.parametrize("channel", [INDEPENDENT, GaussMarkov(0.9)], ids=["independent", "gauss-markov"])
@@ -37,7 +18,12 @@ def test_drawing_ahead_changes_nothing(channel):
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95, 1.0])
 def test_gain_is_exponential_in_every_round(correlation):
     """And the correlation of powers is that of the complex field, squared."""
-    gain = many(GaussMarkov(correlation), 5, 100_000)
+    channel, mean = GaussMarkov(correlation), np.full(100_000, 0.3)
+    fresh = channel.draw(np.random.default_rng(1), 5, 100_000)
+    gain = [channel.first_gain(mean, fresh[0])]
+    for row in fresh[1:]:
+        gain.append(channel.next_gain(gain[-1], mean, row))
+    gain = np.array(gain)
     for row in gain[[0, 3]]:
         assert stats.kstest(row / 0.3, "expon").pvalue > 1e-3
     if correlation == 1.0:
@@ -45,23 +31,6 @@ def test_gain_is_exponential_in_every_round(correlation):
     for ahead in range(1, 5):
         measured = np.corrcoef(gain[0], gain[ahead])[0, 1]
         assert measured == pytest.approx(correlation ** (2 * ahead), abs=0.015)
-
-
-@pytest.mark.parametrize("ahead", [1, 3])
-def test_law_is_that_of_the_complex_field(ahead):
-    correlation, users = 0.85, 40_000
-    rng = np.random.default_rng(5)
-
-    def noise():
-        return np.sqrt(0.15) * (rng.standard_normal(users) + 1j * rng.standard_normal(users))
-
-    field = [noise()]
-    for _ in range(ahead):
-        field.append(correlation * field[-1] + np.sqrt(1 - correlation**2) * noise())
-    direct = np.abs(np.array(field)) ** 2
-    ours = many(GaussMarkov(correlation), ahead + 1)
-    for view in (lambda h: h[-1], lambda h: h[-1] + h[0], lambda h: h[-1] / h[0], lambda h: h[-1] - h[-2]):
-        assert stats.ks_2samp(view(direct), view(ours)).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
@@ -87,25 +56,17 @@ def test_quantile_is_that_of_scipy_stats():
     assert predictive_quantile(level, gain, np.array(0.35), correlation, 2) == pytest.approx(expected, rel=1e-7)
 
 
-def test_quantile_is_smooth_where_its_expansion_begins():
-    gain = 0.3 * np.linspace(0.99, 1.01, 41)
-    correlation = np.sqrt(1e4 / (1e4 + 2))
-    steps = np.diff(predictive_quantile(0.1, gain, np.array(0.3), correlation, 1))
-    assert steps == pytest.approx(np.full(40, steps.mean()), rel=1e-3)
-
-
 @pytest.mark.parametrize("correlation", [0.0, 1e-300, 0.5, 1 - 1e-9, 1 - 2**-53, 1.0])
 def test_quantile_is_finite_and_in_order_everywhere(correlation):
     gain = np.array([0.0, 5e-324, 1e-300, 1e-12, 0.3, 1e6])
     level = np.array([1e-12, 0.1, 0.5, 0.9, 1 - 1e-12])[:, None]
     for rounds in (0, 1, 7, 10**6):
-        found = predictive_quantile(level, gain, np.array(0.3), correlation, rounds)
-        assert found.shape == (5, 6)
-        assert np.isfinite(found).all()
-        assert (found >= 0).all()
-        assert (np.diff(found, axis=0) >= 0).all()
+        quantile = predictive_quantile(level, gain, np.array(0.3), correlation, rounds)
+        assert quantile.shape == (5, 6)
+        assert (np.isfinite(quantile) & (quantile >= 0)).all()
+        assert (np.diff(quantile, axis=0) >= 0).all()
         if correlation == 1.0 or rounds == 0:
-            assert (found == gain).all()
+            assert (quantile == gain).all()
     dwarfed = predictive_quantile(0.5, np.array([1e10, 1.0]), np.array([1e-300, 1e-300]), 0.9, 1)
     assert dwarfed == pytest.approx([0.81e10, 0.81], rel=1e-12)
 

@@ -1,4 +1,4 @@
-"""States, tokens, times and outcomes of rounds, and checks of what users hand in."""
+"""States, tokens, times and outcomes of rounds, and checks of arguments."""
 
 import math
 import pickle
@@ -6,19 +6,12 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from mpmath import mp, mpf
 from scipy.stats import chisquare, kstest
 
 import multispin_env as ms
 from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency, upload_time
-from multispin_env.physics.rounds import (
-    discounted_throughput,
-    initial_throughput,
-    jain_index,
-    utility,
-)
+from multispin_env.physics.rounds import discounted_throughput, initial_throughput, jain_index, utility
 from multispin_env.physics.tokens import expected_tokens, pass_tokens, sample_tokens, verification_time
 from multispin_env.physics.types import Outcome, checked_weights
 
@@ -39,22 +32,11 @@ ALPHAS = [0.0, 5e-324, 1e-300, 1e-16, 1e-6, 0.3, 0.5, 0.9, 0.999, 1 - 1e-9, 1 - 
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("length", [0, 1, 2, 8, 25, 200])
-def test_expectation_is_exact_at_both_ends_and_near_them(alpha, length):
+def test_expectation_is_exact_at_both_ends_and_near_them(alpha):
+    lengths = [0, 1, 2, 8, 25, 200]
     with mp.workdps(60):
-        exact = float(sum(mpf(alpha) ** i for i in range(length + 1)))
-    assert expected_tokens(np.array(length), np.array(alpha)) == pytest.approx(exact, rel=1e-14)
-
-
-@given(alpha=st.floats(0, 1), higher=st.floats(0, 1), length=st.integers(0, 200))
-def test_expectation_rises_with_acceptance_and_length(alpha, higher, length):
-    low, high = sorted((alpha, higher))
-    slack = 1 - 1e-13
-    at = expected_tokens(np.array(length), np.array(low))
-    assert at * (1 + 1e-14) >= 1
-    assert at * slack <= length + 1
-    assert expected_tokens(np.array(length), np.array(high)) >= at * slack
-    assert expected_tokens(np.array(length + 1), np.array(low)) >= at * slack
+        exact = [float(sum(mpf(alpha) ** i for i in range(length + 1))) for length in lengths]
+    assert expected_tokens(np.array(lengths), np.array(alpha)) == pytest.approx(exact, rel=1e-14)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.2, 0.7, 0.95, 1.0])
@@ -64,15 +46,13 @@ def test_sampled_tokens_have_the_stated_distribution(alpha, length):
     tokens = sample_tokens(np.full(draws, length), np.full(draws, alpha), np.random.default_rng(3))
     probability = np.array([alpha ** (n - 1) * (1 - alpha) for n in range(1, length + 1)] + [alpha**length])
     counts = np.array([(tokens == n).sum() for n in range(1, length + 2)])
-    assert counts.sum() == draws
-    possible = probability > 0
-    assert counts[~possible].sum() == 0
-    if possible.sum() > 1:
-        assert chisquare(counts[possible], draws * probability[possible]).pvalue > 1e-3
+    assert counts[probability > 0].sum() == draws
+    if 0.0 < alpha < 1.0:
+        assert chisquare(counts, draws * probability).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("bits", [2**59, 2**62, 2**90])  # an int64 holds the first for a token, but not for a draft
-def test_uploads_beyond_whole_numbers_take_their_time(bits):
+@pytest.mark.parametrize("bits", [2**59, 2**62, 2**90])  # the first overflows int64 only for a draft
+def test_uploads_of_more_bits_than_int64_holds(bits):
     large = ms.Scenario.preset("llama2", kept_probabilities=2**30, bits_per_probability=bits // 2**30)
     time = upload_time(large, np.array([25, 1]), np.array([4.0, 2.0]), np.array([5e5, 5e5]))
     assert time == pytest.approx([25 * bits / 2e6, bits / 1e6])
@@ -81,9 +61,9 @@ def test_uploads_beyond_whole_numbers_take_their_time(bits):
 def test_the_logarithm_keeps_its_digits_for_every_snr():
     snr = np.concatenate([np.logspace(-30, 30, 500), SMALL_SNR * (1.0 + np.linspace(-1e-3, 1e-3, 101))])
     unit = ms.Scenario.preset("llama2", transmit_snr_db=0.0)
-    found = spectral_efficiency(unit, snr)
-    assert found == pytest.approx([math.log1p(x) / math.log(2.0) for x in snr], rel=1e-13)
-    assert [float(spectral_efficiency(unit, np.array(x))) for x in snr] == found.tolist()
+    efficiency = spectral_efficiency(unit, snr)
+    assert efficiency == pytest.approx([math.log1p(x) / math.log(2.0) for x in snr], rel=1e-13)
+    assert [float(spectral_efficiency(unit, np.array(x))) for x in snr] == efficiency.tolist()
 
 
 T, R, A = [0.010, 0.020], [4.0, 2.0], [0.5, 1.0]
@@ -122,7 +102,7 @@ def test_by_hand(two, state):
         ([1, 1.5], [5e5, 5e5], r"draft_length\[1\]: expected integers in 1\.\.25, got 1\.5"),
         ([1, 1], [5e5, 0.0], r"bandwidth\[1\]: expected numbers > 0 Hz, got 0\.0"),
         ([1, 1], [5e5, 5e5 * (1 + 2.1e-6)], r"sum of bandwidth: expected at most 1e\+06 Hz, got 1000001\."),
-        ([1, 1, 1], [5e5, 5e5], r"draft_length: expected shape \(\.\.\., 2\), one entry a user, got \(3,\)"),
+        ([1, 1, 1], [5e5, 5e5], r"draft_length: expected shape \(\.\.\., 2\), one entry per user, got \(3,\)"),
     ],
 )
 def test_bad_decision(two, state, length, bandwidth, message):
@@ -131,18 +111,17 @@ def test_bad_decision(two, state, length, bandwidth, message):
     ms.expected_outcome(two, state, decide([1, 1], [5e5, 5e5 * (1 + 1.9e-6)]))  # a budget allows for rounding
 
 
-def test_who_drafts_nothing_may_have_bandwidth_or_none(state):
+def test_a_device_without_a_draft_may_have_bandwidth_or_none(state):
     scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0, total_bandwidth=1e6)
-    nobody = ms.expected_outcome(scenario, state, decide([0, 0], [0.0, 0.0]))
-    assert nobody.goodput == pytest.approx(scenario.autoregressive_goodput)  # one server token each
+    outcome = ms.expected_outcome(scenario, state, decide([0, 0], [0.0, 0.0]))
+    assert outcome.goodput == pytest.approx(scenario.autoregressive_goodput)  # one server token each
     for bandwidth in ([0.0, 1e6], [5e5, 5e5]):
         outcome = ms.expected_outcome(scenario, state, decide([0, 1], bandwidth))
         assert outcome.upload_time == pytest.approx([0.0, 31_744 / (bandwidth[1] * 2.0)])
         assert outcome.tokens == pytest.approx([1.0, 2.0])
-    with pytest.raises(ValueError, match=r"bandwidth\[0\]: expected numbers > 0 Hz, got -1\.0"):
-        ms.expected_outcome(scenario, state, decide([0, 1], [-1.0, 5e5]))
-    with pytest.raises(ValueError, match=r"bandwidth\[1\]: expected numbers > 0 Hz, got 0\.0"):
-        ms.expected_outcome(scenario, state, decide([0, 1], [5e5, 0.0]))
+    for bandwidth, message in (([-1.0, 5e5], r"\[0\]: .* got -1\.0"), ([5e5, 0.0], r"\[1\]: .* got 0\.0")):
+        with pytest.raises(ValueError, match=f"bandwidth{message}"):
+            ms.expected_outcome(scenario, state, decide([0, 1], bandwidth))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +130,7 @@ def test_who_drafts_nothing_may_have_bandwidth_or_none(state):
         ("draft_time", [0.0, 0.1], r"draft_time\[0\]: expected numbers > 0, got 0\.0"),
         ("spectral_efficiency", [1.0, 0.0], r"spectral_efficiency\[1\]: expected numbers > 0, got 0\.0"),
         ("acceptance_rate", [1.1, 0.0], r"acceptance_rate\[0\]: expected numbers in \[0, 1\], got 1\.1"),
-        ("acceptance_rate", [0.5], r"acceptance_rate: expected shape \(\.\.\., 2\), one entry a user, got \(1,\)"),
+        ("acceptance_rate", [0.5], r"acceptance_rate: expected shape \(\.\.\., 2\), one entry per user, got \(1,\)"),
     ],
 )
 def test_bad_state(two, state, field, value, message):
@@ -163,10 +142,8 @@ def test_bad_state(two, state, field, value, message):
 def test_shapes_that_do_not_broadcast(two, state):
     with pytest.raises(ValueError, match="shapes: expected shapes that broadcast together, got draft_length"):
         ms.expected_outcome(two, state, decide(np.ones((3, 2)), np.full((2, 2), 1e5)))
-    batch = ms.SystemState(*(np.tile(x, (3, 1)) for x in (T, R, A)))
-    with pytest.raises(
-        ValueError, match=r"decision: expected a shape that broadcasts with the state's \(3, 2\), got \(2, 2\)"
-    ):
+    batch, message = ms.SystemState(*(np.tile(x, (3, 1)) for x in (T, R, A))), r"state's \(3, 2\), got \(2, 2\)"
+    with pytest.raises(ValueError, match=f"decision: expected a shape that broadcasts with the {message}"):
         ms.expected_outcome(two, batch, decide(np.ones((2, 2)), np.full((2, 2), 1e5)))
 
 
@@ -191,27 +168,20 @@ def test_the_largest_piece_counts(padded):
     assert [float(verification_time(scenario, row)) for row in LENGTHS] == pytest.approx(expected, rel=1e-14)
 
 
-def test_a_round_has_its_round_trip():
-    scenario = law()
-    state = ms.sample_state(scenario, np.random.default_rng(0), 4)
-    decision = ms.Decision(np.full((4, 3), 2), np.full((4, 3), scenario.total_bandwidth / 3))
-    here, far = (ms.expected_outcome(one, state, decision) for one in (scenario, scenario.replace(round_trip_time=0.1)))
-    assert far.round_latency == pytest.approx(here.round_latency + 0.1, rel=1e-12)
-    assert (far.verification_time == here.verification_time).all()
-    assert far.goodput == pytest.approx(here.tokens.sum(-1) / (here.round_latency + 0.1), rel=1e-12)
-    access = (here.draft_time + here.upload_time).max(-1)
-    assert here.round_latency == pytest.approx(access + here.verification_time, rel=1e-12)
-
-
 @pytest.mark.parametrize("pieces", [PIECES, ()])
-def test_a_round_reads_the_context_of_each_device(pieces):
+def test_a_round_has_a_round_trip_and_reads_contexts(pieces):
     scenario = law(pieces, verification_fixed_time=0.02, verification_time_per_draft=0.001)
     state = ms.sample_state(scenario, np.random.default_rng(0), 4)
     decision = ms.Decision(np.full((4, 3), 2), np.full((4, 3), scenario.total_bandwidth / 3))
-    reading = scenario.replace(context_time=2e-6, context=5000)
-    without, outcome = (ms.expected_outcome(one, state, decision) for one in (scenario, reading))
-    assert outcome.round_latency == pytest.approx(without.round_latency + 3 * 5000 * 2e-6, rel=1e-12)
-    assert outcome.verification_time == pytest.approx(without.verification_time + 0.03, rel=1e-12)
+    near = ms.expected_outcome(scenario, state, decision)
+    access = (near.draft_time + near.upload_time).max(-1)
+    assert near.round_latency == pytest.approx(access + near.verification_time, rel=1e-12)
+    far = ms.expected_outcome(scenario.replace(round_trip_time=0.1), state, decision)
+    reading = ms.expected_outcome(scenario.replace(context_time=2e-6, context=5000), state, decision)
+    for outcome, seconds, verifying in ((far, 0.1, 0.0), (reading, 0.03, 0.03)):
+        assert outcome.round_latency == pytest.approx(near.round_latency + seconds, rel=1e-12)
+        assert outcome.verification_time == pytest.approx(near.verification_time + verifying, rel=1e-12)
+        assert outcome.goodput == pytest.approx(near.tokens.sum(-1) / (near.round_latency + seconds), rel=1e-12)
     assert (verification_time(scenario.replace(context=5000), LENGTHS) == verification_time(scenario, LENGTHS)).all()
 
 
@@ -254,28 +224,18 @@ WHOLES = [
 ]
 
 
-def arrays(whole):
-    """Its fields, without those that a batch has one of, or none."""
-    return {field.name: value for field in fields(whole) if isinstance(value := getattr(whole, field.name), np.ndarray)}
-
-
-@pytest.mark.parametrize("index", [1, slice(1, None), np.array([2, 0]), None, ()], ids=str)
 @pytest.mark.parametrize("whole", WHOLES, ids=lambda whole: type(whole).__name__)
-def test_an_index_selects_along_the_batch_in_every_array(whole, index):
-    part = whole[index]
-    assert type(part) is type(whole)
-    for field in fields(whole):
-        value = getattr(whole, field.name)
-        expected = value[index] if field.name in arrays(whole) else value
-        assert np.array_equal(getattr(part, field.name), expected)
-
-
-@pytest.mark.parametrize("whole", WHOLES, ids=lambda whole: type(whole).__name__)
-def test_a_copy_has_memory_of_its_own(whole):
-    copy = whole.copy()
-    for name, array in arrays(whole).items():
-        assert np.array_equal(getattr(copy, name), array)
-        assert not np.shares_memory(getattr(copy, name), array)
+def test_parts_and_copies_of_a_batch(whole):
+    values = {field.name: getattr(whole, field.name) for field in fields(whole)}
+    for index in (1, slice(1, None), np.array([2, 0]), None, ()):
+        part = whole[index]
+        assert type(part) is type(whole)
+        for name, value in values.items():
+            assert np.array_equal(getattr(part, name), value[index] if isinstance(value, np.ndarray) else value)
+    for name, value in values.items():
+        copied = getattr(whole.copy(), name)
+        assert np.array_equal(copied, value)
+        assert not (isinstance(value, np.ndarray) and np.shares_memory(copied, value))
 
 
 @pytest.mark.parametrize("arrays", [(T, R, A), np.ones((3, 4, 2)), ([0.1, 0.2], [1.0, 1.0], [0.5, 0.5])])

@@ -1,11 +1,10 @@
-"""Files of recorded acceptance and of recorded requests: what is read, and what is refused in one sentence."""
+"""Files of recorded acceptance and of recorded requests: contents and errors."""
 
 import os
 import pickle
 import tracemalloc
 import zipfile
 from contextlib import contextmanager, suppress
-from importlib import resources
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from multispin_env.physics.records import Records, load_overlap, load_records, r
 
 
 def with_damage(whole, rng, count=60):
-    """Contents of a file with one to three bytes changed, each time others."""
     for _ in range(count):
         content = bytearray(whole)
         for position in rng.integers(len(content), size=rng.integers(1, 4)):
@@ -42,18 +40,13 @@ def write(tmp_path):
     return written
 
 
-def test_record_of_the_package():
-    records = load_records()
-    assert records.task.shape == records.length.shape == (48,)
-    assert records.probability.shape == records.accepted.shape == (4331,)
-    assert records.num_tasks == 4
-    assert records.length.min() == 14
-    means = [records.probability[records.task[records.prompt] == task].mean() for task in range(4)]
+def test_records(write):
+    packaged = load_records()
+    assert packaged.task.shape == packaged.length.shape == (48,)
+    assert packaged.probability.shape == packaged.accepted.shape == (4331,)
+    assert (packaged.num_tasks, packaged.length.min()) == (4, 14)
+    means = [packaged.probability[packaged.task[packaged.prompt] == task].mean() for task in range(4)]
     assert means == pytest.approx([0.924, 0.912, 0.662, 0.750], abs=1e-3)
-    assert (resources.files("multispin_env") / "data" / "records" / "README.md").is_file()
-
-
-def test_own_record(write):
     records = load_records(write(overlap=np.ones(27)))
     assert (records.task == GOOD["task"]).all()
     assert records.probability.dtype == np.float64
@@ -97,10 +90,6 @@ class Trap:
         return (pytest.fail, ("a pickle was loaded",))
 
 
-def pickled_inside(path):
-    np.savez(path, **(GOOD | {"accepted": np.array([Trap()], dtype=object)}), allow_pickle=True)
-
-
 def damaged(path):
     np.savez(path, **GOOD)
     content = bytearray(path.read_bytes())
@@ -113,33 +102,34 @@ def raw_member(path):
         file.writestr("task", b"0")
 
 
-def terabyte(path):
-    with path.open("wb") as file:
-        file.truncate(2**40)
-
-
-NO_ARCHIVE, NO_PLAIN_ARRAY = (
-    r"file: expected an \.npz archive, got b'",
-    "expected a plain array without objects, got unread",
-)
+NO_ARCHIVE = r"file: expected an \.npz archive, got b'"
+UNREADABLE = "expected a plain array without objects, got unreadable data "
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda path: path.write_bytes(pickle.dumps(Trap())), NO_ARCHIVE),
-        (pickled_inside, f"accepted: {NO_PLAIN_ARRAY}"),
+        (lambda path: np.savez(path, **GOOD | {"accepted": np.array([Trap()])}, allow_pickle=True), UNREADABLE),
         (lambda path: path.write_bytes(npy("<f8", (3,), bytes(24))), NO_ARCHIVE),
-        (damaged, f"task: {NO_PLAIN_ARRAY}"),
-        (raw_member, f"task: {NO_PLAIN_ARRAY}"),
+        (damaged, f"task: {UNREADABLE}"),
+        (raw_member, f"task: {UNREADABLE}"),
         (lambda path: path.write_bytes(b""), NO_ARCHIVE),
+        (
+            lambda path: with_accepted(path, npy("|b1", (27,), bytes(27)), compression=zipfile.ZIP_BZIP2),
+            f"task: {UNREADABLE}.it is packed in another way than by numpy",
+        ),
     ],
 )
 def test_bad_file(tmp_path, make, message):
-    path = tmp_path / "mine.npz"
-    make(path)
+    make(tmp_path / "mine.npz")
     with pytest.raises(ValueError, match=message):
-        load_records(path)
+        load_records(tmp_path / "mine.npz")
+
+
+def terabyte(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)
 
 
 @pytest.mark.parametrize(("load", "suffix"), [(load_records, "npz"), (ms.load_trace, "npz"), (ms.load_trace, "csv")])
@@ -149,7 +139,7 @@ def test_bad_file(tmp_path, make, message):
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "no plain file"),
         (os.mkfifo, "no plain file"),
-        (terabyte, r"size: expected at most \d+ bytes, got more"),  # of nothing, and refused unread
+        (terabyte, r"size: expected at most \d+ bytes, got more"),  # of zeros, not read
     ],
 )
 def test_unreadable_files(tmp_path, load, suffix, make, message):
@@ -159,21 +149,17 @@ def test_unreadable_files(tmp_path, load, suffix, make, message):
 
 
 @pytest.mark.parametrize("path", [3, b"\0", "a\0b", "/dev/zero"])
-def test_paths_that_are_none(path):
+def test_bad_paths(path):
     with pytest.raises(ValueError, match=r"path: expected a readable \.npz file, got "):
         load_records(path)
 
 
-@pytest.mark.parametrize(
-    ("module", "load"),
-    [(records, load_records), (traces, lambda: ms.load_trace("azure-chat"))],
-    ids=["records", "traces"],
-)
-def test_changed_files_of_the_package(module, load, monkeypatch):
-    monkeypatch.setattr(module, "PACKAGED_SHA256", "0" * 64)
+def test_changed_files_of_the_package(monkeypatch):
     traces._packaged.cache_clear()
-    with pytest.raises(ValueError, match=r"records/\w+\.npz: expected the file with SHA-256 0{64}, got a changed one"):
-        load()
+    for module, load in ((records, load_records), (traces, lambda: ms.load_trace("azure-chat"))):
+        monkeypatch.setattr(module, "PACKAGED_SHA256", "0" * 64)
+        with pytest.raises(ValueError, match=r"records/\w+\.npz: expected the file with SHA-256 0{64}, got a changed"):
+            load()
 
 
 def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
@@ -188,13 +174,12 @@ def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
 
 
 def npy(dtype, shape, numbers=b"", header=None, version=b"\x01\x00"):
-    """An array's file with any header before any bytes."""
     text = (header or f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}}}").encode() + b"\n"
     return b"\x93NUMPY" + version + len(text).to_bytes(2 if version == b"\x01\x00" else 4, "little") + text + numbers
 
 
 def with_accepted(path, content, **changes):
-    """A good record, but for the bytes of its last array, packed so well that millions take few."""
+    """Write a record with any bytes as its last array, compressed."""
     good = {name: npy(array.dtype.str, array.shape, array.tobytes()) for name, array in GOOD.items()}
     with zipfile.ZipFile(path, "w", **{"compression": zipfile.ZIP_DEFLATED} | changes) as file:
         for name, array in {**good, "accepted": content}.items():
@@ -203,16 +188,12 @@ def with_accepted(path, content, **changes):
 
 @contextmanager
 def little_memory():
-    """At no time is there more than a part of what the file would like to have."""
     tracemalloc.start()
     try:
         yield
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-
-
-UNREADABLE = "accepted: expected a plain array without objects, got unreadable data "
 
 
 @pytest.mark.parametrize(
@@ -224,12 +205,12 @@ UNREADABLE = "accepted: expected a plain array without objects, got unreadable d
         (npy("|b1", (10**6 + 1,), bytes(10**6 + 1)), UNREADABLE + ".*with more than 1000000 numbers"),
         (npy("|b1", (10**6,), bytes(27)), UNREADABLE + ".its header declares 1000000 bytes, and it has 27"),
         (npy("|b1", (27,), bytes(28)), UNREADABLE + ".its header declares 27 bytes, and it has 28"),
-        (npy("|b1", (27,), bytes(20_000_000)), "accepted: expected at most 16065536 bytes, got 20000067"),
+        (npy("|b1", (27,), bytes(20_000_000)), "expected at most 16065536 bytes, got 20000067"),
         (npy("|O", (27,), b"x"), UNREADABLE + ".it holds objects"),
-        (npy("<U2000000", (2,), bytes(16_000_000)), "accepted: expected .* booleans, got <U2000000 of shape .2,."),
-        (npy("|V0", (27,)), r"accepted: expected .* booleans, got \|V0 of shape"),
-        (npy([("a", "|b1")], (27,), bytes(27)), "accepted: expected .* booleans, got .* of shape .27,."),
-        (npy("|b1", (), bytes(1)), r"accepted: expected a one-dimensional array of booleans, got bool of shape \(\)"),
+        (npy("<U2000000", (2,), bytes(16_000_000)), "expected .* booleans, got <U2000000 of shape .2,."),
+        (npy("|V0", (27,)), r"expected .* booleans, got \|V0 of shape"),
+        (npy([("a", "|b1")], (27,), bytes(27)), "expected .* booleans, got .* of shape .27,."),
+        (npy("|b1", (), bytes(1)), r"expected a one-dimensional array of booleans, got bool of shape \(\)"),
         (npy("", "", header="-" * 9000), UNREADABLE),  # Python's parser fails without a ValueError
         (npy("", "", header="{'descr': ("), UNREADABLE),
         (npy("", "", header=" " * 15_000_000, version=b"\x02\x00"), UNREADABLE + r".version \(2, 0\)"),
@@ -242,7 +223,7 @@ def test_an_array_is_refused_from_its_header(tmp_path, content, message):
     path = tmp_path / "mine.npz"
     with_accepted(path, content)
     assert path.stat().st_size < 200_000
-    with little_memory(), pytest.raises(ValueError, match=message) as caught:
+    with little_memory(), pytest.raises(ValueError, match=f"accepted: {message}") as caught:
         load_records(path)
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
@@ -251,7 +232,7 @@ def test_an_array_is_refused_from_its_header(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((2**32 - 2, 2**32 - 2), "accepted: expected at most 16065536 bytes, got 4294967294"),
+        ((2**32 - 2, 2**32 - 2), "expected at most 16065536 bytes, got 4294967294"),
         ((94, 2**20), UNREADABLE + ".its header declares 27 bytes, and it has 1048509"),
         ((80, 94), UNREADABLE),
         ((None, 94), UNREADABLE + ".Bad CRC-32"),  # a bomb is unpacked no further than its directory says
@@ -260,57 +241,45 @@ def test_an_array_is_refused_from_its_header(tmp_path, content, message):
 def test_a_directory_that_lies_is_refused(tmp_path, sizes, message):
     """Of the sizes of the last array, packed and unpacked."""
     path, bomb = tmp_path / "mine.npz", sizes[0] is None
-    with_accepted(
-        path,
-        npy("|b1", (27,), bytes(10_000_000 if bomb else 27)),
-        compression=zipfile.ZIP_DEFLATED if bomb else zipfile.ZIP_STORED,
-    )
+    compression = zipfile.ZIP_DEFLATED if bomb else zipfile.ZIP_STORED
+    with_accepted(path, npy("|b1", (27,), bytes(10_000_000 if bomb else 27)), compression=compression)
     archive = bytearray(path.read_bytes())
     position = archive.rindex(b"PK\x01\x02")
     for at, size in zip((20, 24), sizes, strict=True):
         if size is not None:
             archive[position + at : position + at + 4] = size.to_bytes(4, "little")
     path.write_bytes(archive)
-    with little_memory(), pytest.raises(ValueError, match=message):
+    with little_memory(), pytest.raises(ValueError, match=f"accepted: {message}"):
         load_records(path)
 
 
-def test_other_ways_to_pack_are_refused(tmp_path):
-    with_accepted(tmp_path / "mine.npz", npy("|b1", (27,), bytes(27)), compression=zipfile.ZIP_BZIP2)
-    with pytest.raises(ValueError, match=r"task: .*unreadable data .it is packed in another way than by numpy"):
-        load_records(tmp_path / "mine.npz")
-
-
-def test_halves_share_out_the_texts_of_each_task():
+def test_halves_have_every_second_prompt_of_each_task():
     whole = load_records()
-    halves = [whole.half(which) for which in (0, 1)]
-    assert [np.bincount(half.task).tolist() for half in halves] == [[6, 6, 6, 6]] * 2
-    for which, half in enumerate(halves):
+    for which in (0, 1):
+        half = whole.half(which)
+        assert np.bincount(half.task).tolist() == [6, 6, 6, 6]
         for task in range(4):
-            texts = np.flatnonzero(whole.task == task)[which::2]
-            own = np.flatnonzero(half.task == task)
-            for old, new in zip(texts, own, strict=True):
-                positions = [slice(r.start[p], r.start[p] + r.length[p]) for r, p in ((whole, old), (half, new))]
-                assert (whole.probability[positions[0]] == half.probability[positions[1]]).all()
-                assert (whole.accepted[positions[0]] == half.accepted[positions[1]]).all()
+            prompts = zip(np.flatnonzero(whole.task == task)[which::2], np.flatnonzero(half.task == task), strict=True)
+            for old, new in prompts:
+                before, after = (slice(r.start[p], r.start[p] + r.length[p]) for r, p in ((whole, old), (half, new)))
+                assert (whole.probability[before] == half.probability[after]).all()
+                assert (whole.accepted[before] == half.accepted[after]).all()
     with pytest.raises(ValueError, match=r"half: expected an integer in 0\.\.1, got 2"):
         whole.half(2)
     single = Records(np.array([0, 0, 1]), np.array([8, 8, 8]), np.full(24, 0.5), np.ones(24, dtype=bool))
-    with pytest.raises(ValueError, match="task: expected at least 2 prompts of each for halves, got 1 of task 1"):
+    with pytest.raises(ValueError, match="task: expected at least 2 prompts of each task, got 1 of task 1"):
         single.half(0)
 
 
 def test_a_record_keeps_numbers_of_its_own():
-    given = [GOOD["task"].astype(np.int64), np.array([8, 10, 9]), np.linspace(0.0, 1.0, 27), GOOD["accepted"].copy()]
-    records = Records(*given)
-    for array in given:
+    arrays = [GOOD["task"].astype(np.int64), np.array([8, 10, 9]), np.linspace(0.0, 1.0, 27), GOOD["accepted"].copy()]
+    records = Records(*arrays)
+    for array in arrays:
         array[:] = 0  # it has not been made read-only
-    assert records.task.tolist() == [1, 0, 1]
-    assert records.length.tolist() == [8, 10, 9]
-    assert records.probability[-1] == 1.0
-    assert records.accepted.sum() == 18
+    assert [records.task.tolist(), records.length.tolist()] == [[1, 0, 1], [8, 10, 9]]
+    assert (records.probability[-1], records.accepted.sum()) == (1.0, 18)
     with pytest.raises(ValueError, match="task: expected a one-dimensional array of integers, got list"):
-        Records([0], *given[1:])
+        Records([0], *arrays[1:])
 
 
 def test_a_written_record_is_read_back(tmp_path):
@@ -327,7 +296,7 @@ def test_a_written_record_is_read_back(tmp_path):
     assert kinds == {"task": "|i1", "length": "<i2", "accept_probability": "<f2", "accepted": "|b1", "overlap": "<f2"}
     assert record_file(again, overlap) == path.read_bytes()
     long = Records(np.zeros(1, int), np.array([40_000]), np.ones(40_000), np.ones(40_000, bool))
-    path.write_bytes(record_file(long))  # its length takes more bytes
+    path.write_bytes(record_file(long))  # its length needs int64
     assert load_records(path).length.tolist() == [40_000]
     assert load_overlap(path, long) is None
     for bad, message in ((np.ones(26), ": expected 27 positions, .*, got 26"), (np.full(27, 2.0), r"\[0\]: .*, got 2")):
@@ -344,21 +313,18 @@ TRACE = {
 
 
 SAME = ms.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
+PACKAGED = {
+    "azure-chat": (19366, 5.53, [[181, 1020, 4083], [41, 129, 451]]),
+    "azure-code": (8819, 2.57, [[75, 1469, 7303], [6, 13, 90]]),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "requests", "rate", "prompt", "output"),
-    [
-        ("azure-chat", 19366, 5.53, [181, 1020, 4083], [41, 129, 451]),
-        ("azure-code", 8819, 2.57, [75, 1469, 7303], [6, 13, 90]),
-    ],
-)
-def test_traces_of_the_package(name, requests, rate, prompt, output):
-    trace = ms.load_trace(name)
-    assert len(trace.output) == requests
-    assert trace.rate == pytest.approx(rate, abs=0.005)
-    assert np.quantile(trace.prompt, [0.05, 0.5, 0.95]) == pytest.approx(prompt, abs=1.0)
-    assert np.quantile(trace.output, [0.05, 0.5, 0.95]) == pytest.approx(output, abs=1.0)
+@pytest.mark.parametrize("name", PACKAGED)
+def test_traces_of_the_package(name):
+    trace, (requests, rate, quantiles) = ms.load_trace(name), PACKAGED[name]
+    assert (len(trace.output), round(trace.rate, 2)) == (requests, rate)
+    measured = [np.quantile(tokens, [0.05, 0.5, 0.95]) for tokens in (trace.prompt, trace.output)]
+    assert np.array(measured) == pytest.approx(np.array(quantiles), abs=1.0)
     assert ms.load_trace(name) is trace
     with pytest.raises(ValueError, match="read-only"):
         trace.output[0] = 1
@@ -366,9 +332,8 @@ def test_traces_of_the_package(name, requests, rate, prompt, output):
 
 def test_one_trace_in_every_form(tmp_path):
     np.savez(tmp_path / "mine.npz", other=np.ones(2), **TRACE)
-    (tmp_path / "mine.csv").write_text(
-        "id, output ,arrived_at,prompt\na,1,5,0\n\nb,60,6.5,20\n c ,3.0,7.0,5\n", encoding="utf-8"
-    )
+    rows = "id, output ,arrived_at,prompt\na,1,5,0\n\nb,60,6.5,20\n c ,3.0,7.0,5\n"
+    (tmp_path / "mine.csv").write_text(rows, encoding="utf-8")
     assert ms.load_trace(tmp_path / "mine.npz") == SAME
     assert ms.load_trace(str(tmp_path / "mine.csv")) == SAME
     assert ms.load_trace(SAME) is SAME
@@ -379,10 +344,12 @@ def test_one_trace_in_every_form(tmp_path):
 def test_microseconds_survive_large_clocks():
     trace = ms.RequestTrace(1.7e9 + np.arange(1000) * 0.123456, np.zeros(1000), np.ones(1000))
     assert np.abs(trace.arrived_at - np.arange(1000) * 0.123456).max() < 1.1e-6
-    with pytest.raises(ValueError, match=r"^arrived_at: expected one number for each request, got \[\[0\.0\]\]"):
-        ms.RequestTrace([[0.0]], [0], [1])
-    with pytest.raises(ValueError, match=r"^arrived_at: expected one number for each request, got \['a'\]"):
-        ms.RequestTrace(["a"], [0], [1])
+    for bad in ([[0.0]], ["a"]):
+        with pytest.raises(ValueError, match=r"^arrived_at: expected one number for each request, got \["):
+            ms.RequestTrace(bad, [0], [1])
+
+
+HEADER = "arrived_at,prompt,output\n"
 
 
 @pytest.mark.parametrize(
@@ -390,20 +357,17 @@ def test_microseconds_survive_large_clocks():
     [
         ("", r"header: expected the columns \['arrived_at', 'prompt', 'output'\], each once, got \[\]"),
         ("arrived_at,prompt\n1,2\n", r"header: expected the columns .*, got \['arrived_at', 'prompt'\]"),
-        ("arrived_at,prompt,output\n", r"requests: expected as many numbers in each of .*, ≥ 1, got \[0, 0, 0\]"),
-        ("arrived_at,prompt,output\n1,2,3\n2,x,3\n", "row 2, prompt: expected a number, got 'x'"),
-        ("arrived_at,prompt,output\n1,2,3\nnan,2,3\n", "row 2, arrived_at: expected a finite number of .*, got nan"),
-        (
-            "arrived_at,prompt,output\n1,2,3\n2,2,3\n1.5,2,3\n",
-            r"row 3, arrived_at: expected a time no earlier than that of the row before, got 1\.5",
-        ),
-        ("arrived_at,prompt,output\n0,2,3\n1e10,2,3\n", r"row 2, arrived_at: expected at most 1e\+09 s after"),
-        ("arrived_at,prompt,output\n1,-2,3\n", r"row 1, prompt: expected an integer in 0\.\.1000000000, got -2"),
-        ("arrived_at,prompt,output\n1,2,3\n1,2,0\n", r"row 2, output: expected an integer in 1\.\.1000000000, got 0"),
-        ("arrived_at,prompt,output\n1,2,2.5\n", r"row 1, output: expected an integer in .*, got 2\.5"),
-        ('arrived_at,prompt,output\n1,2,"3\n', "expected CSV with commas and a header, got broken CSV"),
-        ("arrived_at,prompt,output\n1,2," + "3" * 200_000, "expected CSV with commas and a header, got broken CSV"),
-        (b"arrived_at,prompt,output\n1,2,\xff", "expected text in UTF-8, got the byte 0xff"),
+        (HEADER, r"requests: expected as many numbers in each of .*, ≥ 1, got \[0, 0, 0\]"),
+        (HEADER + "1,2,3\n2,x,3\n", "row 2, prompt: expected a number, got 'x'"),
+        (HEADER + "1,2,3\nnan,2,3\n", "row 2, arrived_at: expected a finite number of .*, got nan"),
+        (HEADER + "1,2,3\n2,2,3\n1.5,2,3\n", r"row 3, arrived_at: expected a time no earlier than .*, got 1\.5"),
+        (HEADER + "0,2,3\n1e10,2,3\n", r"row 2, arrived_at: expected at most 1e\+09 s after"),
+        (HEADER + "1,-2,3\n", r"row 1, prompt: expected an integer in 0\.\.1000000000, got -2"),
+        (HEADER + "1,2,3\n1,2,0\n", r"row 2, output: expected an integer in 1\.\.1000000000, got 0"),
+        (HEADER + "1,2,2.5\n", r"row 1, output: expected an integer in .*, got 2\.5"),
+        (HEADER + '1,2,"3\n', "expected CSV with commas and a header, got broken CSV"),
+        (HEADER + "1,2," + "3" * 200_000, "expected CSV with commas and a header, got broken CSV"),
+        (HEADER.encode() + b"1,2,\xff", "expected text in UTF-8, got the byte 0xff"),
     ],
     ids=lambda value: repr(value)[-30:],
 )
@@ -414,7 +378,7 @@ def test_bad_csv(tmp_path, text, message, monkeypatch):
         ms.load_trace(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
-    path.write_text("arrived_at,prompt,output\n" + "1,2,3\n" * 3, encoding="utf-8")
+    path.write_text(HEADER + "1,2,3\n" * 3, encoding="utf-8")
     monkeypatch.setattr(traces, "MOST_NUMBERS", 2)
     with pytest.raises(ValueError, match=r"mine\.csv: rows: expected at most 2, got more"):
         ms.load_trace(path)
@@ -427,10 +391,8 @@ def test_bad_csv(tmp_path, text, message, monkeypatch):
         ({"gap_us": np.array([0.0, 1.0, 2.0])}, "gap_us: expected a one-dimensional array of integers, got float64"),
         ({"gap_us": np.array([0, -5, 2])}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got -5"),
         ({"gap_us": np.array([0, 2**63, 2], np.uint64)}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got 9\.2"),
-        ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0, as nothing comes before, got 7"),
+        ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0 in the first row, got 7"),
         ({"output": np.array([1, 1])}, r"requests: expected as many numbers in each of .*, ≥ 1, got \[3, 3, 2\]"),
-        ({name: array[:0] for name, array in TRACE.items()}, r"requests: expected as many .*, ≥ 1, got \[0, 0, 0\]"),
-        ({"output": np.array([1, None, 2])}, "output: expected a plain array without objects, got unreadable data"),
     ],
 )
 def test_bad_npz(tmp_path, changes, message):

@@ -1,4 +1,4 @@
-"""Long runs against formulas, and copy by copy against each other."""
+"""Long runs against formulas and against each other."""
 
 import sys
 
@@ -14,7 +14,7 @@ from tests.controllers.continuous.states import LIMITS, workload
 
 @pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.0, 0.001), (0.01, 0.0)), "round_trip_time": 0.01}])
 @pytest.mark.parametrize("preset", ["llama2", "qwen3.5"])
-def test_the_barrier_has_the_goodput_of_a_round(preset, law):
+def test_the_rate_of_rounds_is_their_goodput(preset, law):
     scenario = ms.Scenario.preset(preset, num_users=7, **law)
     state = ms.sample_state(scenario, np.random.default_rng(0), 3)
     decision = ms.make_controller("optimal", scenario)(state)
@@ -24,25 +24,19 @@ def test_the_barrier_has_the_goodput_of_a_round(preset, law):
 
 
 def test_a_rate_counts_whole_batches():
-    """So it does not depend on where the window of a periodic schedule begins and ends."""
+    """So it does not depend on the window in a periodic schedule."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    state = ms.sample_state(scenario, np.random.default_rng(1))
-    controller = ms.make_controller("synchronous", scenario)
-    rates = [
-        ms.long_run_rate(controller, state, warm_up=w, horizon=h) for w, h in ((0.0, 0.1), (0.33, 1.0), (1.0, 0.7))
-    ]
+    state, controller = ms.sample_state(scenario, 1), ms.make_controller("synchronous", scenario)
+    windows = ((0.0, 0.1), (0.33, 1.0), (1.0, 0.7))
+    rates = [ms.long_run_rate(controller, state, warm_up=warm_up, horizon=horizon) for warm_up, horizon in windows]
     assert np.shape(rates[0]) == ()
     assert rates == pytest.approx([rates[0]] * 3, rel=1e-12)
 
 
-def test_fading_repeats_and_depends_on_the_seed():
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    state = ms.sample_state(scenario, np.random.default_rng(1), 2)
-    controller = ms.make_controller("greedy", scenario, draft_length=5)
-    rates = [
-        ms.long_run_rate(controller, state, warm_up=0.0, horizon=2.0, channel="independent", seed=seed)
-        for seed in (0, 0, 1)
-    ]
+def test_fading_depends_on_the_seed_only():
+    controller, state = ms.make_controller("greedy", SCENARIO, draft_length=5), ms.sample_state(SCENARIO, 1, 2)
+    window = {"warm_up": 0.0, "horizon": 2.0, "channel": "independent"}
+    rates = [ms.long_run_rate(controller, state, seed=seed, **window) for seed in (0, 0, 1)]
     assert (rates[0] == rates[1]).all()
     assert (rates[0] != rates[2]).all()
 
@@ -50,54 +44,43 @@ def test_fading_repeats_and_depends_on_the_seed():
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 GREEDY = ms.make_controller("greedy", SCENARIO, draft_length=4)
 SHORT = {"warm_up": 2.0, "horizon": 6.0}
-
-
-ASKED = workload(**LIMITS)
+WORKLOAD = workload(**LIMITS)
 FIELDS = ("time", "tokens", "timely_tokens", "arrivals", "finished", "in_time", "dropped", "missed")
 
 
-def test_a_copy_is_the_same_whatever_others_there_are():
-    few, many = (ms.serve(GREEDY, ASKED, copies=copies, **SHORT) for copies in (2, 5))
-    other = ms.serve(GREEDY, ASKED, copies=2, seed=1, **SHORT)
+def test_a_copy_does_not_depend_on_the_others_but_on_the_seed():
+    few, many = (ms.serve(GREEDY, WORKLOAD, copies=copies, **SHORT) for copies in (2, 5))
+    other = ms.serve(GREEDY, WORKLOAD, copies=2, seed=1, **SHORT)
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(few, name), getattr(many, name)[:2])
     np.testing.assert_array_equal(few.latency.e2el, many.latency.e2el[:2])
     assert (few.tokens != other.tokens).any()
 
 
-def test_requests_are_the_same_for_every_scheduler():
-    """Those that ask for next to nothing are served at once, so the last step ends with the last arrival."""
-    asked = workload(mean_output=1.0, **LIMITS)
-    runs = [
-        ms.serve(controller, asked, copies=4, warm_up=0.0, horizon=20.0)
-        for controller in (GREEDY, ms.make_controller("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0])
-    ]
-    for run in runs[1:]:
-        assert (np.abs(run.arrivals - runs[0].arrivals) <= 1).all()  # one that came in the very last step
-    assert runs[0].arrivals.sum() > 100
+def test_requests_do_not_depend_on_the_controller():
+    """Short answers are served at once, so that the last step ends with the last arrival."""
+    short = workload(mean_output=1.0, **LIMITS)
+    controllers = GREEDY, ms.make_controller("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0]
+    first, *others = (ms.serve(rule, short, copies=4, warm_up=0.0, horizon=20.0).arrivals for rule in controllers)
+    assert first.sum() > 100
+    for arrivals in others:
+        assert (np.abs(arrivals - first) <= 1).all()  # one request of the last step
 
 
-def test_the_window_is_that_which_was_asked_for():
-    longest = 1.0  # s, more than a step with work
+def test_window_and_held_devices():
     run = ms.serve(GREEDY, workload(rate=20.0, **LIMITS), copies=4, **SHORT)
-    assert (run.time > SHORT["horizon"] - longest).all()
-    assert (run.time < SHORT["horizon"] + longest).all()
-
-
-def test_held_devices_are_those_that_were_handed_in():
-    states = ms.sample_state(SCENARIO, np.random.default_rng(3), 2)
-    first = ms.serve(GREEDY, ASKED, copies=2, channel="static", state=states, **SHORT)
-    slow = ms.SystemState(10.0 * states.draft_time, states.spectral_efficiency, states.acceptance_rate)
-    second = ms.serve(GREEDY, ASKED, copies=2, channel="static", state=slow, **SHORT)
+    assert (np.abs(run.time - SHORT["horizon"]) < 1.0).all()  # more than a step with work
+    state = ms.sample_state(SCENARIO, np.random.default_rng(3), 2)
+    slow = state.changed(draft_time=10.0 * state.draft_time)
+    first, second = (ms.serve(GREEDY, WORKLOAD, copies=2, channel="static", state=s, **SHORT) for s in (state, slow))
     assert (second.pooled.ttft > first.pooled.ttft).all()
 
 
-ENDLESS = workload("think", rate=3e3, mean_output=1e6, ttft=60.0)
-"""All devices ask at once, and for ever."""
+ENDLESS = workload("think", rate=3e3, mean_output=1e6, ttft=60.0)  # All devices have a request from the start on
 
 
 @pytest.mark.parametrize("server", ["", "a100-32b"])
-def test_the_server_alone_makes_what_the_formula_says(server):
+def test_rate_of_the_server_alone(server):
     scenario = SCENARIO.replace(server=server, num_users=5) if server else SCENARIO
     (alone,) = SERVER_ONLY["autoregressive"](scenario)
     run = ms.serve(alone, ENDLESS, copies=2, warm_up=1.0, horizon=3.0)
@@ -113,7 +96,7 @@ def test_the_server_alone_makes_what_the_formula_says(server):
         (3, {"server": "", "server_draft_pieces": ((0.009, 0.0), (0.001, 0.0007))}, 0.009),
     ],
 )
-def test_a_server_that_drafts_makes_what_the_formula_says(length, fields, drafting):
+def test_rate_of_a_server_that_drafts(length, fields, drafting):
     scenario = SCENARIO.replace(**{"server": "a100-32b", "num_users": 5, **fields})
     drafts = SERVER_ONLY["colocated"](scenario)[length]
     alpha = np.array([[0.6, 0.7, 0.8, 0.9, 0.3]])
@@ -124,17 +107,15 @@ def test_a_server_that_drafts_makes_what_the_formula_says(length, fields, drafti
     np.testing.assert_allclose(run.pooled.gap, step, rtol=1e-9)
 
 
-def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypatch):
+def test_too_large_rates_are_refused_before_anything_is_drawn(monkeypatch):
     monkeypatch.setattr(ContinuousCore, "seed", None)
-    for options in ({"rate": 1e9}, {"rate": 4.2e6}, {"rate": (1.0, 1e9)}):
-        with pytest.raises(
-            ValueError, match=r"rate: expected at most 4.194e\+06 requests/s, .* 67,108,864 requests, got"
-        ):
-            ms.serve(GREEDY, workload(**options, **LIMITS), copies=2, **SHORT)
+    message = r"rate: expected at most 4.194e\+06 requests/s, .* 67,108,864 requests, got"
+    for rate in (1e9, 4.2e6, (1.0, 1e9)):
+        with pytest.raises(ValueError, match=message):
+            ms.serve(GREEDY, workload(rate=rate, **LIMITS), copies=2, **SHORT)
     monkeypatch.undo()
-    assert ms.serve(
-        GREEDY, workload("think", rate=1e9, **LIMITS), copies=2, **SHORT
-    ).tokens.any()  # devices wait for answers
+    closed = workload("think", rate=1e9, **LIMITS)  # devices wait for answers
+    assert ms.serve(GREEDY, closed, copies=2, **SHORT).tokens.any()
 
 
 @pytest.mark.parametrize(
@@ -148,9 +129,9 @@ def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypat
         ({"state": ms.sample_state(SCENARIO, np.random.default_rng(0), 3)}, r"state: expected shape \(2, 3\)"),
     ],
 )
-def test_bad_arguments_are_one_sentence(bad, message):
+def test_bad_arguments(bad, message):
     with pytest.raises(ValueError, match=message):
-        ms.serve(GREEDY, ASKED, **{"copies": 2, **SHORT, **bad})
+        ms.serve(GREEDY, WORKLOAD, **{"copies": 2, **SHORT, **bad})
     if bad.keys() <= {"horizon", "warm_up", "channel"}:
         with pytest.raises(ValueError, match=message):
             ms.long_run_rate(GREEDY, ms.sample_state(SCENARIO, np.random.default_rng(1)), **bad)
@@ -158,26 +139,26 @@ def test_bad_arguments_are_one_sentence(bad, message):
 
 @pytest.mark.parametrize("name", ["load-aware", "greedy+deadlines"])
 def test_no_function_of_a_run_loses_an_interrupt(name):
-    """Ctrl-C comes between two lines of Python anywhere, also where NumPy calls back and drops what is raised."""
+    """Ctrl-C may come at any call, also where NumPy calls back and drops exceptions."""
     controller = ms.make_controller(name, SCENARIO)
     reached = set()
 
-    def run(wanted=None):
+    def run(interrupted=None):
         def interrupt(frame, event, _):
             if event == "call":
                 reached.add(frame.f_code)
-                if frame.f_code is wanted:
+                if frame.f_code is interrupted:
                     raise KeyboardInterrupt
 
         sys.setprofile(interrupt)
         try:
-            ms.serve(controller, ASKED, copies=2, warm_up=0.2, horizon=0.5)
+            ms.serve(controller, WORKLOAD, copies=2, warm_up=0.2, horizon=0.5)
         finally:
             sys.setprofile(None)
 
-    run()  # what is kept is made now
+    run()  # fills caches
     reached.clear()
     run()
-    for wanted in sorted(reached, key=repr):
+    for code in sorted(reached, key=repr):
         with pytest.raises(KeyboardInterrupt):
-            run(wanted)
+            run(code)

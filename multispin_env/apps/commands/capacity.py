@@ -40,10 +40,10 @@ from multispin_env.simulation.capacity import (
     UNITS,
     Capacity,
     LoadPoint,
-    candidates_of,
     capacity,
-    capacity_of,
     check_question,
+    estimate_capacity,
+    make_candidates,
     rule_names,
 )
 
@@ -201,7 +201,7 @@ def _search(
     names = list(dict.fromkeys(options.controllers))
     check_question(workload, by, options.percent, options.copies)
     for name in names:
-        candidates_of(name)(scenario)  # refuses an unknown one before anything is played
+        make_candidates(name)(scenario)  # refuses an unknown one before anything is played
     if not is_quiet(options):
         print(_title(scenario, options))
     errors = []
@@ -216,7 +216,7 @@ def _search(
                 errors.append(error)
                 continue
             except KeyboardInterrupt:
-                if (so_far := capacity_of(tried, options.percent, by, options.seed)).run is not None:
+                if (so_far := estimate_capacity(tried, options.percent, by, options.seed)).run is not None:
                     found[name] = so_far
                 raise
             if not is_quiet(options):

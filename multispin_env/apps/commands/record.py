@@ -45,8 +45,8 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
 from multispin_env.files import write_atomically
 from multispin_env.physics.records import (
-    MIN_PLACES,
-    MOST_PLACES,
+    MAX_POSITIONS,
+    MIN_POSITIONS,
     Records,
     load_overlap,
     load_records,
@@ -85,7 +85,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=64,
         metavar="N",
-        help=f"most of a text, at least {MIN_PLACES} (default 64)",
+        help=f"most of a text, at least {MIN_POSITIONS} (default 64)",
     )
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="prompts that are read at a time (default 8)")
     parser.add_argument(
@@ -134,7 +134,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.out is None and options.read is None:
         raise ValueError("out: expected a name for the files to write, got none")
     check_model_options(options)
-    check_integer("tokens", options.tokens, MIN_PLACES)
+    check_integer("tokens", options.tokens, MIN_POSITIONS)
     check_integer("batch", options.batch, 1)
     if options.drafted is not None or options.acceptance_length is not None:
         check_integer("drafted", options.drafted, 1)
@@ -176,10 +176,10 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
 def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     prompts = read_prompts(options.prompts)
     count = len(prompts.texts)
-    if count * options.tokens > MOST_PLACES:
-        most = MOST_PLACES // count
+    if count * options.tokens > MAX_POSITIONS:
+        most = MAX_POSITIONS // count
         raise ValueError(
-            f"tokens: expected at most {most} for {count} prompts, as a record has {MOST_PLACES} places at most, "
+            f"tokens: expected at most {most} for {count} prompts, as a record has {MAX_POSITIONS} places at most, "
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
@@ -187,7 +187,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     try:
         with on_signals(stop):
             pair = load_pair(options)
-            encoded = prompts.encode(pair.target, MIN_PLACES, options.raw, pair.context)
+            encoded = prompts.encode(pair.target, MIN_POSITIONS, options.raw, pair.context)
             _record_groups(pair, encoded, options, journal, groups)
     except Stopped as stopped:
         done = len(journal.parts)
@@ -248,16 +248,16 @@ def _record_groups(
 
 def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]:
     """The record of the texts that are long enough to be replayed, and its overlap; says how many are left out."""
-    long = places.length >= MIN_PLACES
+    long = places.length >= MIN_POSITIONS
     task = np.array(prompts.task)
     for index, name in enumerate(prompts.tasks):
         if not long[task == index].any():
             raise ValueError(
-                f"prompts: expected a text of at least {MIN_PLACES} tokens for task {name!r}, "
+                f"prompts: expected a text of at least {MIN_POSITIONS} tokens for task {name!r}, "
                 f"got {int(places.length[task == index].max())} in the longest"
             )
     if not long.all():
-        print(f"left out, as they have fewer than {MIN_PLACES} tokens: {int((~long).sum())} of {len(long)} texts\n")
+        print(f"left out, as they have fewer than {MIN_POSITIONS} tokens: {int((~long).sum())} of {len(long)} texts\n")
     chosen = np.repeat(long, places.length)
     records = Records(task[long], places.length[long], places.probability[chosen], places.accepted[chosen])
     return records, places.overlap[chosen].astype(np.float64)

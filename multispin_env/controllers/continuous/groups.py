@@ -13,7 +13,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.under_way import Background, aside
-from multispin_env.physics.continuous.averages import affordable, long_run_averages
+from multispin_env.physics.continuous.averages import long_run_averages, measurement_size
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -128,7 +128,7 @@ def usual_groups(scenario: Scenario) -> int:
     It runs once for a scenario. For devices of your own compare `long_run_rate` of both. Where devices draft ahead, one
     group is tried too: nobody is idle then while all are verified.
     """
-    copies, passes = affordable(scenario, 4)
+    copies, passes = measurement_size(scenario, 4)
     state = sample_state(scenario, np.random.default_rng(10**9), copies)  # no table uses this seed
     tried = (2, 3, 1) if scenario.draft_ahead else (2, 3)
     system = ContinuousSystem.of(scenario.replace(channel="static"), Groups.discipline)

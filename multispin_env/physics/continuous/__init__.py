@@ -1,1 +1,1 @@
-"""Verification without the barrier: time passes from one verification to the next (ours)."""
+"""Model without the barrier: time advances from one verification to the next (ours)."""

@@ -1,4 +1,4 @@
-"""Averages of a system without the barrier over a long simulated time."""
+"""Long-run averages of a system without the barrier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 from multispin_env.physics.types import Batched, SystemState
 from multispin_env.scenario import Scenario
 
-PASSES = 900  # verifications of a copy at most in a short measurement
-LARGE = 32  # devices from which on fewer copies are played, and fewer passes: rules take time for pairs of devices
+PASSES = 900  # Most verifications of a copy in a short measurement
+LARGE = 32  # From this number of devices on, copies and passes are reduced: some rules compare pairs of devices
 
 
-def affordable(scenario: Scenario, copies: int) -> tuple[int, int]:
-    """Return copies and verifications of a measurement that takes about a second, at most ``copies`` of them."""
+def measurement_size(scenario: Scenario, copies: int) -> tuple[int, int]:
+    """Return the number of copies, at most ``copies``, and of verifications for a measurement of about a second."""
     users = scenario.num_users
     passes = 800 * PASSES // (users * min(users, LARGE))
     return max(1, copies * LARGE // max(users, LARGE)), min(max(passes, 16), PASSES)
@@ -25,7 +25,7 @@ def affordable(scenario: Scenario, copies: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LongRun(Batched):
-    """What a controller makes of a system, and what everybody does meanwhile; shares are of the time.
+    """Long-run rates and utilisation of a system under a controller; shares are fractions of the time.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class LongRun(Batched):
     server
         Share in which the server verifies, (...).
     uplink
-        Share of the band that is used, (...).
+        Used share of the bandwidth, (...).
     drafting, uploading, ready, verifying
-        Shares in which devices draft, upload, are ready and are in verification, means over devices, (...).
+        Mean shares in which devices draft, upload, wait at the server and are in verification, (...).
     """
 
     device_rate: FloatArray
@@ -54,7 +54,7 @@ class LongRun(Batched):
 
 
 def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool) -> ContinuousCore:
-    """Copies of a system, copy i with the same noise in every call."""
+    """Make a core whose copy i has the same random numbers in every call with this seed."""
     core = ContinuousCore(system, copies, drawn=drawn)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
         core.seed(copy, generator)
@@ -66,7 +66,7 @@ class _Totals:
         self._users = num_users
         self.time = np.zeros(num_envs)  # s
         self._tokens = np.zeros((num_envs, num_users))
-        self._seconds = np.zeros((6, num_envs))  # of the server, the uplink, and four phases of all devices
+        self._seconds = np.zeros((6, num_envs))  # server, uplink and four phases, summed over devices
 
     def add(self, outcome: ContinuousOutcome, counted: BoolArray) -> None:
         span = outcome.duration[:, None]
@@ -74,7 +74,7 @@ class _Totals:
         uploaded = np.minimum(outcome.uploaded_at, span) - drafted
         verifying = outcome.verification_time[:, None] * outcome.verified
         ready = span - drafted - uploaded - verifying
-        phases = (each.sum(-1) for each in (outcome.air_time, drafted, uploaded, ready, verifying))
+        phases = (times.sum(-1) for times in (outcome.air_time, drafted, uploaded, ready, verifying))
         self.time += counted * outcome.duration
         self._tokens += counted[:, None] * outcome.tokens
         self._seconds += counted * np.stack([outcome.verification_time, *phases])
@@ -94,10 +94,10 @@ def long_run_averages(
     passes: float = np.inf,
     seed: int = 0,
 ) -> LongRun:
-    """Simulate devices (..., K) under decisions, from the end of a batch to the end of a batch; expected tokens count.
+    """Simulate devices (..., K) under decisions and return averages with expected tokens; arguments are not checked.
 
-    The first batch that ends after ``warm_up`` seconds begins the count, and the first that ends ``horizon`` seconds
-    later ends it; after ``passes`` it ends at once, and a quarter of them is warm-up at most. Nothing is checked.
+    Averages begin with the end of the first batch after ``warm_up`` seconds and stop with the end of the first batch
+    ``horizon`` seconds later, or after ``passes``, of which at most a quarter is warm-up.
     """
     shape = state.draft_time.shape
     flat = state.mapped(lambda array: array.reshape(-1, shape[-1]))

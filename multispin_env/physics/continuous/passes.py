@@ -1,10 +1,8 @@
-"""Between two passes of the server: drafts start, uploads share the band, a batch starts, and what is left behind it.
+"""One pass of the server: drafts start, uploads share the band, and a batch starts and is verified.
 
-Nothing is decided in between, so everything follows from one decision, and no events are played (ours;
-docs/evidence/continuous.md).
-
-An upload needs w seconds of the whole band. The three ways to share it serve at most one second of
-it a second; `UplinkDiscipline` says when each upload ends, and how much of it is left at any time.
+No decision is made in between, so that one decision determines the whole pass, and no events are simulated (ours;
+docs/evidence/continuous.md). An upload needs w seconds of the whole band. An `UplinkDiscipline` returns the end of each
+upload and the work left at any time.
 """
 
 from collections.abc import Callable
@@ -30,25 +28,25 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, eq=False)
 class _Uploads:
-    ends: FloatArray  # (n, K) s from the decision on, infinite where an upload never ends
-    left_at: Callable[[FloatArray], FloatArray]  # times (n,) to air time left (n, K)
+    ends: FloatArray  # (n, K) s after the decision, infinite if an upload never ends
+    left_at: Callable[[FloatArray], FloatArray]  # from times (n,) to remaining air times (n, K)
 
 
 UplinkDiscipline = Callable[[FloatArray, FloatArray, FloatArray], _Uploads]
-"""Release times (n, K) ≥ 0, air times (n, K) ≥ 0, and priorities or shares (n, K), to `_Uploads`."""
+"""Function from release times (n, K) ≥ 0, air times (n, K) ≥ 0 and priorities or shares (n, K) to `_Uploads`."""
 
 
-def started(
+def start_drafts(
     scenario: Scenario,
     state: ContinuousState,
     decision: ContinuousDecision,
     wait: FloatArray | None = None,
     longest: IntArray | None = None,
 ) -> ContinuousState:
-    """State (n, K) in which free devices have begun the drafts that a checked decision (n, K) names for them.
+    """Return the state (n, K) after free devices have started the drafts of a checked decision (n, K).
 
-    Idle ones start after ``wait`` (n, K) s, so that their drafts have a negative age until then; ``None``: nobody is
-    idle. A draft beyond ``longest`` (n, K) tokens is of no use to the request; ``None``: no limit.
+    Idle devices start after ``wait`` (n, K) s, and the age of their drafts is negative until then; ``None``: no device
+    is idle. Drafts are cut to ``longest`` (n, K) tokens; ``None``: no limit.
     """
     starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
     length = decision.draft_length
@@ -77,16 +75,15 @@ def next_pass(
     prompt: IntArray | None = None,
     context: IntArray | None = None,
 ) -> tuple[ContinuousOutcome, ContinuousState]:
-    """What happens until the next verification ends, without any tokens yet, and the state (n, K) behind it.
+    """Return the outcome until the end of the next verification, without tokens, and the state (n, K) after it (ours).
 
-    Between the two nothing is decided, so everything follows from the checked decision (ours): when
-    uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
-    for are there, and as many as it needs, or when its timeout ends; in any case with one device at least. ``begun``
-    is as `started` gives it; nothing of copies ``over`` (n,) is verified; ``prompt`` and ``context`` (n, K) are as of
-    `verification_time`. ``ValueError`` for a decision under which a batch never starts.
+    The batch starts when the uploads of the devices that it waits for have ended and it has the least size, or at the
+    timeout; always with at least one device. ``begun`` is a state after `start_drafts`; environments with ``over``
+    (n,) verify nothing; ``prompt`` and ``context`` (n, K) are those of `verification_time`. ``ValueError`` for a
+    decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
-    assert key is not None  # a checked decision has one of them
+    assert key is not None  # a checked decision has priorities or shares
     uploads = discipline(begun.drafting_left, begun.air_left, key)
     start = _batch_start(uploads.ends, decision)
     verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
@@ -94,8 +91,8 @@ def next_pass(
     duration = start + time
     ends = np.isfinite(duration)
     if not (ends if over is None else ends | over).all():
-        copy = int(np.flatnonzero(~ends if over is None else ~(ends | over))[0])
-        raise ValueError(f"decision[{copy}]: expected one under which a batch starts, got one that waits for ever")
+        env = int(np.flatnonzero(~ends if over is None else ~(ends | over))[0])
+        raise ValueError(f"decision[{env}]: expected a batch that starts, got one that waits without limit")
     air_left = uploads.left_at(np.where(ends, duration, 0.0))
     if over is not None:
         verified[over] = False
@@ -103,28 +100,24 @@ def next_pass(
     times = begun.drafting_left, uploads.ends, begun.air_left - air_left, start, time, duration
     rest = Served.nothing(shape), zeros, zeros, np.zeros(shape, dtype=np.bool_)
     outcome = ContinuousOutcome(zeros, begun.draft_length * verified, verified, *times, *rest)
-    return outcome, _behind(begun, outcome, air_left)
+    return outcome, _state_after(begun, outcome, air_left)
 
 
 def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
-    """When the batch starts, (n,) s; infinite where it never does."""
-    there = np.where(decision.join >= Join.TAKE, ends, np.inf)
-    first = np.minimum.reduce(there, -1)
+    usable = np.where(decision.join >= Join.TAKE, ends, np.inf)
+    first = np.minimum.reduce(usable, -1)
     start = np.maximum(np.maximum.reduce(np.where(decision.join == Join.WAIT, ends, 0.0), -1), first)
     if decision.least_batch is not None:
         fewest = np.clip(decision.least_batch, 1, (decision.join >= Join.TAKE).sum(-1).clip(1))
-        nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]
+        nth = np.take_along_axis(np.sort(usable, -1), (fewest - 1)[:, None], -1)[:, 0]
         start = np.maximum(start, nth)
     if decision.timeout is not None:
         start = np.minimum(start, np.maximum(decision.timeout, first))
     return start
 
 
-def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatArray) -> ContinuousState:
-    """State (n, K) at the end of the verification: the batch is free, the others have gone on.
-
-    Channels, acceptance and head starts of free devices are still those of the cycle that ended, and so is their age.
-    """
+def _state_after(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatArray) -> ContinuousState:
+    # channel, acceptance, head start and age of free devices are still those of the cycle that ended
     span, going = outcome.duration[:, None], ~outcome.verified
     drafting = np.maximum(begun.drafting_left - span, 0.0)
     uploading = np.where(outcome.uploaded_at > span, Phase.UPLOADING, Phase.READY)
@@ -139,23 +132,23 @@ def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatA
     )
 
 
-def without_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> ContinuousState:
-    """State (n, K) in which devices whose draft is ``gone`` are free, and ``idle`` ones have no request."""
-    kept, waits = ~gone, ~(gone | idle)
+def clear_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> ContinuousState:
+    """Return the state (n, K) without the drafts ``gone``; their devices are free, or ``idle`` without a request."""
+    drafts, cycles = ~gone, ~(gone | idle)
     return state.changed(
         phase=np.where(idle, Phase.IDLE, np.where(gone, Phase.FREE, state.phase)),
-        draft_length=state.draft_length * kept,
-        drafting_left=state.drafting_left * kept,
-        air_left=state.air_left * kept,
-        age=state.age * waits,
-        head_start=state.head_start * waits,
+        draft_length=state.draft_length * drafts,
+        drafting_left=state.drafting_left * drafts,
+        air_left=state.air_left * drafts,
+        age=state.age * cycles,
+        head_start=state.head_start * cycles,
     )
 
 
 def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> _Uploads:
-    """Every device has its share of the band, and nobody else uses it: the paper's uplink ([MS] 9).
+    """Uplink with a reserved share of the band for each device, as in the paper ([MS] 9).
 
-    Shares sum to one at most; with none, an upload never ends.
+    The sum of shares is at most 1; with a share of 0 an upload never ends.
     """
     nothing = air == 0.0
     with np.errstate(divide="ignore"):
@@ -168,18 +161,16 @@ def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> _Upload
     return _Uploads(ends, left_at)
 
 
-MANY = 64  # devices with which it pays to look for busy periods first
+MIN_USERS_FOR_PERIODS = 64  # Busy periods pay from here on; with 256 devices `serial` is 2 to 3 times as fast
 
 
 def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploads:
-    """The whole band to one upload after the other: the smallest priority first, the shorter one where these are equal.
+    """Uplink that serves one upload at a time with the whole band, the smallest priority first, ties by shorter work.
 
-    An upload that comes first interrupts another. No events are needed: with the devices that come before device k and
-    with k itself alone, the band is busy in periods, whoever is served in them; the upload of k ends with the period in
-    which it begins. What is left of it is the work left of these devices less that of the devices before k.
-
-    This takes a table of K × K. Where devices are many and most come at different times, each busy period of the band
-    has one of its own: what happens in one does not change another, so the numbers are the same to the bit.
+    Service is preemptive. No events are simulated: with device k and the devices before it in priority alone, the band
+    has busy periods that do not depend on the order of service, and the upload of k ends with the busy period in which
+    it begins. The work left of k is the work left of these devices minus that of the devices before k. This takes a
+    K × K table; with many devices, one table for each busy period of the whole band gives the same bits in less time.
     """
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
@@ -188,7 +179,7 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
     by_priority = np.lexsort((work, key)) + first  # of those sorted by release
     position = np.empty_like(cells)
     put(position, by_priority, cells - first)
-    periods = _Periods(start, work, position) if release.shape[1] >= MANY else None
+    periods = _Periods(start, work, position) if release.shape[1] >= MIN_USERS_FOR_PERIODS else None
     ends = np.empty_like(release)
     if periods is not None and 2 * periods.size.max(initial=1) <= release.shape[1]:
         put(ends, by_release, periods.ends())
@@ -200,7 +191,7 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
         order = by_release.take(by_priority)
 
         def waiting_at(now: FloatArray) -> FloatArray:
-            begun = np.maximum((start <= now[:, None]).sum(-1) - 1, 0)  # the last upload that began
+            begun = np.maximum((start <= now[:, None]).sum(-1) - 1, 0)  # last upload that has begun
             waiting = np.maximum(finish[begun, :, np.arange(len(now))] - now[:, None], 0.0).take(by_priority)
             waiting[:, 1:] -= waiting[:, :-1].copy()
             return waiting
@@ -215,12 +206,12 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
 
 
 def _busy_until(start: FloatArray, work: FloatArray, position: IntArray) -> FloatArray:
-    """When the work is done that devices up to k by position, and up to j by release, bring: (K of j, K of k, n).
+    """Return the time when all work of devices up to k by position and up to j by release is done, (K of j, K of k, n).
 
-    All arrays have users first, (K, n), so that loops run over long rows. The sum goes row by row, since NumPy
-    accumulates along a first axis entry by entry, which takes ten times as long.
+    Users are the first axis, (K, n), so that loops run over long rows. The rows are added one by one: NumPy accumulates
+    along a first axis entry by entry, which takes ten times as long.
     """
-    before = position.astype(np.int32, order="C")  # half the numbers to compare
+    before = position.astype(np.int32, order="C")  # half the memory to compare
     done = np.multiply(before[:, None] <= before, np.ascontiguousarray(work)[:, None])
     done[0] += start[0]
     later = np.empty(start.shape)
@@ -230,7 +221,7 @@ def _busy_until(start: FloatArray, work: FloatArray, position: IntArray) -> Floa
 
 
 def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
-    """The end of the busy period in which each upload begins, (K, n): the first from j = k on without work left."""
+    """Return the end of the busy period in which each upload begins, (K, n): the first j ≥ k without work left."""
     ends = finish[-1].copy()
     idle = finish[:-1] <= start[1:, None]
     for j in range(len(start) - 2, -1, -1):
@@ -239,65 +230,64 @@ def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
 
 
 class _Periods:
-    """Busy periods of the band, (n, K) devices by release; those without work are in none."""
+    """Busy periods of the band for devices sorted by release, (n, K); devices without work are in no period."""
 
     def __init__(self, start: FloatArray, work: FloatArray, position: IntArray) -> None:
         self.start, self.work, self.position = start, work, position
         total = np.add.accumulate(work, -1)
         busy = total + np.maximum.accumulate(start - (total - work), -1)
-        begins = np.ones(start.shape, dtype=np.bool_)  # with a margin for rounding: two periods may count as one
+        begins = np.ones(start.shape, dtype=np.bool_)  # with a margin for rounding, two periods may count as one
         begins[:, 1:] = busy[:, :-1] < (1.0 - 1e-9) * start[:, 1:] - 1e-9 * total[:, -1:]
         self.cells = np.flatnonzero(work > 0.0)
         period = np.add.accumulate(begins.ravel()).take(self.cells)
-        self.first = np.flatnonzero(np.diff(period, prepend=0))  # of each period, in the cells
+        self.first = np.flatnonzero(np.diff(period, prepend=0))  # first cell of each period
         self.size = np.diff(self.first, append=len(self.cells))
 
-    def table(self, chosen: IntArray) -> tuple[IntArray, BoolArray, FloatArray, FloatArray, IntArray]:
-        """Cells, which of them count, start, work and position of the chosen periods (m,), each (m, most devices)."""
-        size = self.size.take(chosen)[:, None]
+    def table(self, periods: IntArray) -> tuple[IntArray, BoolArray, FloatArray, FloatArray, IntArray]:
+        """Return cells, mask of valid cells, start, work and position in these periods (m,), each (m, largest size)."""
+        size = self.size.take(periods)[:, None]
         column = np.arange(size.max(initial=1))
-        counts = column < size
-        cells = self.cells.take(self.first.take(chosen)[:, None] + np.minimum(column, size - 1))
-        start = np.where(counts, self.start.take(cells), np.inf)
-        position = np.where(counts, self.position.take(cells), self.position.size)
-        return cells, counts, start, np.where(counts, self.work.take(cells), 0.0), position
+        valid = column < size
+        cells = self.cells.take(self.first.take(periods)[:, None] + np.minimum(column, size - 1))
+        start = np.where(valid, self.start.take(cells), np.inf)
+        position = np.where(valid, self.position.take(cells), self.position.size)
+        return cells, valid, start, np.where(valid, self.work.take(cells), 0.0), position
 
     def ends(self) -> FloatArray:
         ends = self.start + self.work
         width = 2
-        while width < 2 * self.size.max(initial=1):  # periods of about the same size at a time
-            chosen = np.flatnonzero((2 * self.size > width) & (self.size <= width))
-            cells, counts, start, work, position = self.table(chosen)
+        while width < 2 * self.size.max(initial=1):  # together: periods of about the same size
+            periods = np.flatnonzero((2 * self.size > width) & (self.size <= width))
+            cells, valid, start, work, position = self.table(periods)
             by_user = start.T.copy()
-            found = _first_idle(by_user, _busy_until(by_user, work.T, position.T)).T
-            put(ends, cells[counts], found[counts])
+            idle = _first_idle(by_user, _busy_until(by_user, work.T, position.T)).T
+            put(ends, cells[valid], idle[valid])
             width *= 2
         return ends
 
     def left(self, now: FloatArray) -> FloatArray:
-        """What is left at ``now`` (n,) of uploads (n, K) in the last period that began until then; else 0."""
+        """Return the work left at ``now`` (n,) of uploads (n, K) in the last period begun; 0 for other uploads."""
         left = np.zeros(self.start.shape)
         begun = np.flatnonzero((self.start <= now[:, None]).take(self.cells))
-        copy = self.cells.take(begun) // self.start.shape[1]
-        last = begun[np.diff(copy, append=-1) != 0]  # upload of each copy that has one
-        copy = self.cells.take(last) // self.start.shape[1]
-        chosen = np.searchsorted(self.first, last, side="right") - 1
-        cells, counts, start, work, position = self.table(chosen)
+        env = self.cells.take(begun) // self.start.shape[1]
+        last = begun[np.diff(env, append=-1) != 0]  # last upload begun in each environment
+        env = self.cells.take(last) // self.start.shape[1]
+        periods = np.searchsorted(self.first, last, side="right") - 1
+        cells, valid, start, work, position = self.table(periods)
         finish = _busy_until(start.T.copy(), work.T, position.T)
-        by_place = np.argsort(position, -1)
-        rows = np.arange(len(last))
-        until = finish[last - self.first.take(chosen), :, rows]
-        waiting = np.take_along_axis(np.maximum(until - now[copy, None], 0.0), by_place, -1)
+        order = np.argsort(position, -1)
+        until = finish[last - self.first.take(periods), :, np.arange(len(last))]
+        waiting = np.take_along_axis(np.maximum(until - now[env, None], 0.0), order, -1)
         waiting[:, 1:] -= waiting[:, :-1].copy()
-        there = np.take_along_axis(counts, by_place, -1)
-        put(left, np.take_along_axis(cells, by_place, -1)[there], waiting[there])
+        valid = np.take_along_axis(valid, order, -1)
+        put(left, np.take_along_axis(cells, order, -1)[valid], waiting[valid])
         return left
 
 
 def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> _Uploads:
-    """The band is divided among those who upload now, in proportion to weights; without any, an upload never ends.
+    """Uplink divided among the current uploads in proportion to weights; with a weight of 0 an upload never ends.
 
-    The rates change with every start and end of an upload, so this one goes from event to event, all copies together.
+    The rates change with every start and end of an upload; events are simulated for all environments together.
     """
     times, amounts = _shared_course(release, air, weight)
     ended = amounts <= 0.0
@@ -319,7 +309,7 @@ def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> _Uploads
 
 
 def _shared_course(release: FloatArray, air: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Times (e, n) of starts and ends of uploads, and what is left at each, (e, n, K)."""
+    """Return the times (e, n) of starts and ends of uploads, and the work left at each, (e, n, K)."""
     now, left = np.zeros(len(release)), air.copy()
     times, amounts = [now], [left]
     for _ in range(2 * release.shape[-1]):
@@ -343,7 +333,6 @@ def _shared_course(release: FloatArray, air: FloatArray, weight: FloatArray) -> 
 
 
 DISCIPLINES: dict[str, UplinkDiscipline] = {"serial": serial, "shared": shared, "reserved": reserved}
-"""The ways to share the uplink."""
 
 
 def discipline_of(name: str) -> UplinkDiscipline:

@@ -12,22 +12,11 @@ from multispin_env.physics.types import Batched, Observed, SystemState, fill_hea
 
 
 class Phase:
-    """What a device does at the end of a verification.
+    """Phases of a device at the end of a verification.
 
-    Plain numbers: NumPy asks an ``Enum`` for attributes that it lacks, and drops a Ctrl-C that comes meanwhile.
-
-    Attributes
-    ----------
-    FREE
-        It starts a draft now.
-    DRAFTING
-        It drafts.
-    UPLOADING
-        It uploads its draft.
-    READY
-        Its draft waits at the server.
-    IDLE
-        It has no request; where requests are endless, no device is ever idle.
+    Plain integers, since NumPy looks up missing attributes of an ``Enum`` and loses a Ctrl-C that arrives meanwhile.
+    A ``FREE`` device starts a draft now, the draft of a ``READY`` device waits at the server, and an ``IDLE`` device
+    has no request.
     """
 
     FREE = 0
@@ -38,16 +27,10 @@ class Phase:
 
 
 class Join:
-    """What the next batch does with a device.
+    """Membership of a device in the next batch.
 
-    Attributes
-    ----------
-    LEAVE
-        It leaves the draft for a later batch.
-    TAKE
-        It takes the draft if it is there.
-    WAIT
-        It waits for the draft.
+    ``LEAVE``: a later batch takes the draft. ``TAKE``: the batch takes the draft if it has arrived. ``WAIT``: the batch
+    waits for the draft.
     """
 
     LEAVE = 0
@@ -55,34 +38,29 @@ class Join:
     WAIT = 2
 
 
-ENDLESS = 2**53  # Tokens of a request that never ends; no other has as many
+ENDLESS = 2**53  # Tokens of a request that never ends; other requests have fewer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand(Batched):
-    """The request that each device serves, and how many wait behind it.
-
-    Where requests never end, it is `Demand.endless`.
+    """Current request of each device and the length of its queue; `Demand.endless` if requests never end.
 
     Parameters
     ----------
-    wanted
-        Tokens still to come, (..., K); 0 for a device without a request, `ENDLESS` of a request that never ends.
-    output
-        Tokens of the whole answer, (..., K); 0 without a request.
+    wanted, output
+        Tokens still to be delivered, and of the whole answer, (..., K); 0 without a request, `ENDLESS` without end.
     prompt
-        Prompt tokens that the next verification holds besides, (..., K); 0 once the first verification has ended.
+        Prompt tokens in the next verification, (..., K); 0 after the first verification.
     arrived
-        When it arrived at the device, on the clock of the state's time, (..., K) s; 0 without a request.
-    first_due
-        When the first token is due, (..., K) s; infinite without such a limit, and once that token has come.
-    due
-        When the last token is due, (..., K) s; if the first came too late, when that was due. Infinite without a limit.
+        Arrival time at the device on the clock of the state's time, (..., K) s; 0 without a request.
+    first_due, due
+        Due times of the first and the last token, (..., K) s, infinite without such a limit; the first is infinite
+        after that token, the last is the due time of the first if that was late.
     queue
-        Requests that wait behind it, first come, first served, (..., K).
+        Further requests in the queue, first come, first served, (..., K).
     drafted, accepted
-        Tokens of its draft in the last verification, and of these, accepted, (..., K); 0 if it was not in it,
-        or the request never ends.
+        Tokens drafted and accepted in the last verification, (..., K); 0 if the device was not in it, or the request
+        never ends.
     """
 
     wanted: IntArray
@@ -98,55 +76,51 @@ class Demand(Batched):
     @classmethod
     @lru_cache(maxsize=64)
     def endless(cls, shape: tuple[int, ...]) -> "Demand":
-        """Requests (..., K) that never end and are never due: the same arrays at each call, not to be written to."""
+        """Return requests (..., K) that never end and are never due; shared read-only arrays."""
         tokens, none, never = constant(shape, ENDLESS), constant(shape, 0), constant(shape, np.inf)
         return cls(tokens, tokens, none, constant(shape, 0.0), never, never, none, none, none)
 
     @property
     def never_ends(self) -> BoolArray:
-        """Requests (..., K) without end."""
+        """Mask (..., K) of requests that never end."""
         return self.wanted == ENDLESS
 
     def mapped(self, function: Callable[[Any], Any]) -> "Demand":
-        """As of any `Batched`; the arrays of `endless` stay those."""
+        """Apply a function to each array, as in `Batched`; `endless` stays `endless`."""
         if self is Demand.endless(self.wanted.shape):
             return Demand.endless(function(self.wanted).shape)
-        return Batched.mapped(self, function)  # `super` finds no class where it has slots
+        return Batched.mapped(self, function)  # `super()` fails in a dataclass with slots
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousState(Batched):
-    """All that a decision may depend on, at the end of a verification.
+    """State of the system at the end of a verification.
 
     Parameters
     ----------
     draft_time
         SLM time per drafted token T_k, (..., K) s/token.
     spectral_efficiency
-        Uplink bits per second and hertz r_k of the cycle under way, (..., K) bit/s/Hz; of a free device, of the cycle
-        that starts now.
+        Uplink spectral efficiency r_k in the current cycle of the device, (..., K) bit/s/Hz; for a free device, in the
+        cycle that starts now.
     acceptance_rate
         Probability α_k that a drafted token is accepted, (..., K).
     phase
-        What each device does, one of `Phase`, (..., K).
+        Phase of each device, one of `Phase`, (..., K).
     draft_length
-        Tokens of the draft under way, (..., K); 0 for a free device.
-    drafting_left
-        Time until its draft ends, (..., K) s; 0 where it has ended.
-    air_left
-        Time that its upload still takes with the whole band, (..., K) s.
+        Tokens of the current draft, (..., K); 0 for a free device.
+    drafting_left, air_left
+        Remaining drafting time, and remaining upload time with the whole band, (..., K) s.
     age
-        Time since its cycle started, (..., K) s; of a free device, since the one that ended did.
+        Time since the start of the current cycle, (..., K) s; for a free device, of the last cycle.
     aim
-        Number of the batch that its draft aims at, (..., K); for the controller alone, nothing else reads it.
-    batch
-        Number of the next batch, from 0, (...).
-    time
-        Time since the start, (...) s.
+        Index of the batch at which the draft aims, (..., K); used by controllers only.
+    batch, time
+        Index of the next batch, from 0, and time since the start in s, (...).
     demand
-        What devices serve, `Demand.endless` where requests never end.
+        Requests of the devices, `Demand.endless` if requests never end.
     head_start
-        Tokens A_k that its chain held when its cycle started, (..., K), of a free device, holds now; by default zeros.
+        Tokens A_k in the chain at the start of the cycle, (..., K); for a free device, now. Default zeros.
     """
 
     draft_time: FloatArray
@@ -168,30 +142,30 @@ class ContinuousState(Batched):
 
     @property
     def system(self) -> SystemState:
-        """Draft times, channels, acceptance and head starts, as the other family knows them."""
+        """Draft times, channels, acceptance and head starts as a `SystemState` of rounds."""
         return SystemState(self.draft_time, self.spectral_efficiency, self.acceptance_rate, self.head_start)
 
     @property
     def busy(self) -> BoolArray:
-        """Devices (..., K) with a request; with endless requests, all."""
+        """Mask (..., K) of devices with a request."""
         return self.phase != Phase.IDLE
 
     @property
     def starting(self) -> BoolArray:
-        """Devices (..., K) whose next draft starts now, or as soon as a request arrives."""
+        """Mask (..., K) of devices whose next draft starts now or at the next arrival."""
         return (self.phase == Phase.FREE) | (self.phase == Phase.IDLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousObserved(Batched):
-    """What may be known of the system at the end of a verification, where parts of it are hidden.
+    """Observation at the end of a verification if parts of the state are hidden.
 
     Parameters
     ----------
     state
-        The state with what stands in for its hidden parts: old channels, and acceptance as counts let one believe.
+        State with substitutes for hidden parts: old channels, and acceptance rates estimated from counts.
     system
-        What was seen of the devices, hidden parts ``None``; rounds are verifications, and counts those of the last one.
+        Observed values of the devices, hidden parts ``None``; rounds are verifications, counts those of the last one.
     """
 
     state: ContinuousState
@@ -200,31 +174,31 @@ class ContinuousObserved(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousDecision(Batched):
-    """A decision: it holds from the end of one verification to the end of the next.
+    """Decision from the end of one verification to the end of the next.
 
     Parameters
     ----------
     draft_length
-        Tokens L_k of a draft that starts now, or when a request arrives, (..., K); cut to what the request needs.
+        Tokens L_k of drafts that start now or at the next arrival, (..., K); cut to the need of the request.
     join
-        What the next batch does with the device, one of `Join`, (..., K).
+        Membership in the next batch, one of `Join`, (..., K).
     priority
-        Place on a serial uplink, (..., K): the smaller, the earlier; ties go to the shorter upload. None: all alike.
+        Priority on a serial uplink, (..., K): the smallest is first, ties by shorter upload. None: equal.
     share
-        Share of the band on a reserved uplink (sum ≤ 1), weight on a shared one, (..., K). None: all alike.
+        Share of the band on a reserved uplink (sum ≤ 1), weight on a shared uplink, (..., K). None: equal.
     timeout
-        Time after which the batch starts with what is there, (...) s. None: never.
+        Time after which the batch starts with the drafts that have arrived, (...) s. None: no timeout.
     least_batch
-        Drafts that the batch waits for besides, (...). None: 1.
+        Smallest number of drafts with which the batch starts before the timeout, (...). None: 1.
     aim
-        Number of the batch that a draft that starts now aims at, (..., K); kept in the state. None: the next.
+        Index of the batch at which drafts that start now aim, (..., K); stored in the state. None: the next batch.
     drop
-        Whether the device gives up its request, and its draft, (..., K). None: nobody does.
+        Whether the device drops its request and its draft, (..., K). None: no drops.
 
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> decision = ms.ContinuousDecision(np.array([4, 6]), join=np.array([2, 1]))  # waits for the first device alone
+    >>> decision = ms.ContinuousDecision(np.array([4, 6]), join=np.array([2, 1]))  # waits for the first device
     >>> decision.timeout is None, decision.join.tolist()
     (True, [2, 1])
     """
@@ -241,28 +215,24 @@ class ContinuousDecision(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served(Batched):
-    """What becomes of requests in a step; a token counts when it is delivered, at the end of the verification.
+    """Service of requests in a step; tokens are delivered at the end of the verification.
 
     Parameters
     ----------
     arrivals
         Requests that arrived at the device, on the clock of the state's time in (begin, end], (..., K).
-    dropped
-        Whether its request was dropped when the step began, (..., K).
-    dropped_after
-        How long after its arrival that was, (..., K) s; 0 where none was dropped.
+    dropped, dropped_after
+        Whether the request was dropped at the beginning of the step, and time from arrival to drop in s or 0, (..., K).
     finished, in_time
-        Whether the last token of its request came, and whether the request was within all limits, (..., K).
+        Whether the request finished, and whether it was within all limits, (..., K).
     output
-        Tokens of a request that finished, (..., K); else 0.
-    ttft, e2el
-        Its time to the first token and to the last one, (..., K) s; else 0.
-    tpot
-        Its time per token after the first, (..., K) s/token; else 0.
+        Tokens of the finished request, (..., K); else 0.
+    ttft, tpot, e2el
+        Time to the first token, per token after it, and to the last token of the finished request, (..., K) s; else 0.
     gap
-        Time since the same request's tokens before, (..., K) s; 0 where there are none or nothing came.
+        Time since the previous tokens of the same request, (..., K) s; 0 without previous or new tokens.
     idle_time
-        Time from the beginning of the step for which it had no request, (..., K) s.
+        Time without a request from the beginning of the step, (..., K) s.
     """
 
     arrivals: IntArray
@@ -280,42 +250,36 @@ class Served(Batched):
     @classmethod
     @lru_cache(maxsize=64)
     def nothing(cls, shape: tuple[int, ...]) -> "Served":
-        """Of requests (..., K) that never end: the same arrays at each call, not to be written to."""
+        """Return the service (..., K) of requests that never end; shared read-only arrays."""
         count, no, time = (constant(shape, zero) for zero in (0, False, 0.0))
         return cls(count, no, time, no, no, count, *[time] * 5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousOutcome(Batched):
-    """What happens between two ends of verifications; all times are counted from the first.
+    """Outcome of one step, between the ends of two verifications; times count from the first.
 
     Parameters
     ----------
     tokens
-        Tokens N_k gained, expected or drawn, (..., K); 0 for a device that was not in the batch.
+        Tokens N_k, expected or drawn, (..., K); 0 for a device outside the batch.
     draft_length
-        Tokens of its draft, (..., K); 0 for a device that was not in the batch.
+        Tokens of the draft, (..., K); 0 for a device outside the batch.
     verified
-        Whether a device was in the batch, (..., K).
-    drafted_at
-        Time when its draft ends, or 0, (..., K) s.
-    uploaded_at
-        Time when its upload ends, or 0, (..., K) s; perhaps after the step.
+        Whether the device was in the batch, (..., K).
+    drafted_at, uploaded_at
+        Times when the draft and the upload end, or 0, (..., K) s; possibly after the step.
     air_time
-        Air time of the whole band that it got, (..., K) s.
-    start_delay
-        Time when the batch starts, (...) s: how long the server was idle.
-    verification_time
-        How long the server verifies, (...) s.
-    duration
-        Time of the whole step, (...) s.
+        Time of the whole band used by the device, (..., K) s.
+    start_delay, verification_time, duration
+        Idle time of the server before the batch starts, time T_ver of the batch, and time of the step, (...) s.
     served
-        What becomes of requests, `Served.nothing` where they never end.
+        Service of requests, `Served.nothing` if they never end.
     head_start, drafted_ahead
-        Tokens of its chain when its cycle began, and at the end behind the server's token, (..., K); 0 for a device
-        that was not in the batch or does not draft ahead.
+        Tokens of the chain at the start of the cycle, and after the server's token at its end, (..., K); 0 for a device
+        outside the batch or without drafting ahead.
     hit
-        Whether the latter are kept, (..., K).
+        Whether the latter remain useful, (..., K).
     """
 
     tokens: FloatArray

@@ -1,4 +1,4 @@
-"""The door for decisions: they are checked once, here; code behind works on clean arrays."""
+"""Checks of decisions and states without the barrier, made once for each call."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,55 +14,47 @@ from multispin_env.scenario import Scenario
 def checked_continuous_decision(
     scenario: Scenario, uplink: UplinkDiscipline, decision: ContinuousDecision, num_envs: int
 ) -> ContinuousDecision:
-    """Return the decision as arrays (n, K) and (n,), with either priorities or shares, as the uplink needs them.
+    """Return the decision as arrays (n, K) and (n,), with priorities or shares as the uplink requires.
 
     ``ValueError`` for NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a
-    timeout below zero, or a batch that takes nobody.
+    negative timeout, or a batch without devices.
     """
     check_instance("decision", decision, ContinuousDecision)
-    shape, copies = (num_envs, scenario.num_users), (num_envs,)
+    shape, batch = (num_envs, scenario.num_users), (num_envs,)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
-    require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for one device at least")
-    priority = _key(decision.priority, shape) if uplink is serial else None
-    share = None if uplink is serial else _shares(decision.share, shape)
+    require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for at least one device")
+    priority = share = None
+    if uplink is serial and decision.priority is None:
+        priority = np.zeros(shape)
+    elif uplink is serial:
+        priority = _array("priority", decision.priority, shape)
+        require("priority", priority, np.isfinite(priority), "finite numbers")
+    elif decision.share is None:
+        share = np.full(shape, 1.0 / shape[1])
+    else:
+        share = _array("share", decision.share, shape)
+        require("share", share, share >= 0.0, "numbers ≥ 0")
+        require("sum of share", total := share.sum(-1), total <= 1.0 + BUDGET_TOLERANCE, "at most 1")
     timeout = decision.timeout
     if timeout is not None:
-        timeout = _array("timeout", timeout, copies)
+        timeout = _array("timeout", timeout, batch)
         require("timeout", timeout, timeout >= 0.0, "seconds ≥ 0")
-    fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, copies, 1, shape[1])
+    fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, batch, 1, shape[1])
     aim = None if decision.aim is None else _array("aim", decision.aim, shape).astype(np.int64)
     drop = None if decision.drop is None else _whole("drop", decision.drop, shape, 0, 1).astype(np.bool_)
     return ContinuousDecision(length, join, priority, share, timeout, fewest, aim, drop)
 
 
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
-    """``ValueError`` where a decision (n, K) gives up a request that isn't there; copies ``over`` don't matter."""
+    """``ValueError`` if a decision (n, K) drops a request that does not exist; environments ``over`` are ignored."""
     if decision.drop is None:
         return
     allowed = state.busy & ~state.demand.never_ends
     if over is not None:
         allowed = allowed | over[:, None]
     require("drop", decision.drop, allowed | ~decision.drop, "False for a device without a request that can end")
-
-
-def _key(priority: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
-    if priority is None:
-        return np.zeros(shape)
-    array = _array("priority", priority, shape)
-    require("priority", array, np.isfinite(array), "finite numbers")
-    return array
-
-
-def _shares(share: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
-    if share is None:
-        return np.full(shape, 1.0 / shape[1])
-    array = _array("share", share, shape)
-    require("share", array, array >= 0.0, "numbers ≥ 0")
-    total = array.sum(-1)
-    require("sum of share", total, total <= 1.0 + BUDGET_TOLERANCE, "at most 1")
-    return array
 
 
 def _array(field: str, value: object, shape: tuple[int, ...]) -> FloatArray:
@@ -80,7 +72,7 @@ def _whole(field: str, value: object, shape: tuple[int, ...], low: int, high: in
 
 
 def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> ContinuousState:
-    """Return the state as arrays of one shape (..., K) and (...); ``ValueError`` for a bad entry or shape."""
+    """Return the state as arrays (..., K) and (...) of one shape; ``ValueError`` for a bad entry or shape."""
     system = checked_state(scenario, state.system)
     shape = system.draft_time.shape
     phase = _whole("phase", state.phase, shape, Phase.FREE, Phase.IDLE)
@@ -88,9 +80,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     aim = _array("aim", state.aim, shape).astype(np.int64)
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
     time = _array("time", state.time, shape[:-1])
-    left = _seconds("drafting_left", state.drafting_left, shape)
-    air = _seconds("air_left", state.air_left, shape)
-    age = _seconds("age", state.age, shape)
+    left, air, age = (_seconds(name, getattr(state, name), shape) for name in ("drafting_left", "air_left", "age"))
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
     demand = _checked_demand(state.demand, shape)
     return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand, system.head_start)

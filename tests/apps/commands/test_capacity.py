@@ -22,7 +22,7 @@ QUICK = [*SMALL, "--controllers", "autoregressive"]
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Runs that hold next to nothing: here only what is made of them counts."""
-    monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 1.5)
+    monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.5)
     monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
 
 

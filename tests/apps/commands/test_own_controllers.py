@@ -165,7 +165,7 @@ def test_watch(arguments, module):
 
 
 def test_capacity(capsys, monkeypatch):
-    monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 4.0)
+    monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 4.0)
     monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
     system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
     assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0

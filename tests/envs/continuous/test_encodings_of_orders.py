@@ -227,7 +227,7 @@ def test_where_all_are_left_all_are_taken():
 def test_bad_orders_are_one_sentence(name):
     env = gym.make(ID, num_users=3, action=name, rho=100.0).unwrapped
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"^join\[0, 0\]: expected 1 or 2 for one device at least, got 0$"):
+    with pytest.raises(ValueError, match=r"^join\[0, 0\]: expected 1 or 2 for at least one device, got 0$"):
         env.encode_action(ms.ContinuousDecision(np.full(3, 4), np.zeros(3, int)))
     with pytest.raises(ValueError, match=r"^draft_length: expected shape \(1, 3\), got \(1, 2\)$"):
         env.encode_action(ms.ContinuousDecision(np.full(2, 4), np.ones(3, int)))

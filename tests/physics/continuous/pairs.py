@@ -1,9 +1,8 @@
-"""The engine's core and the slow simulator, with the same devices and random numbers."""
+"""The core and the slow simulator, with the same devices and random numbers."""
 
 import itertools
 import math
-from dataclasses import astuple, dataclass
-from dataclasses import fields as fields_of
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from multispin_env.physics.arrivals import Arriving
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.workload import ServiceLevel
 from multispin_env.registry import ACCEPTANCES
+from tests.alike import equal
 from tests.physics.continuous.slow import DRAFTING, FREE, IDLE, READY, UPLOADING, Device, Slow
 
 LAWS = ("independent", "gauss-markov", "static")
@@ -19,13 +19,11 @@ DISCIPLINES = ("serial", "reserved", "shared")
 
 
 def numbers(rng, normal):
-    """One variable after the other, for ever."""
     while True:
         yield rng.standard_normal() if normal else rng.standard_exponential()
 
 
-NEVER = (1e9, 0, 1)
-"""The row behind the last one of a list."""
+NEVER = (1e9, 0, 1)  # The row after the last row of a list
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Fixed:
 
         def source(count):
             nonlocal position
-            rows = [[(own[position:] + [NEVER] * count)[i] for own in self.rows] for i in range(count)]
+            rows = [[(device[position:] + [NEVER] * count)[i] for device in self.rows] for i in range(count)]
             position += count
             gap, prompt, output = (np.array(rows)[..., column] for column in range(3))
             return Arriving(gap, prompt.astype(np.int64), output.astype(np.int64))
@@ -51,61 +49,51 @@ class Fixed:
 
 
 class Pair:
-    """One copy twice; with requests (a `Fixed`), those are served, else endless ones."""
+    """One system simulated twice; ``requests`` are a `Fixed`, or None for endless requests."""
 
     def __init__(self, scenario, discipline, law, seed=0, drawn=False, held=None, requests=None):
         self.scenario, self.discipline, self.requests = scenario, discipline, requests
-        workload = {} if requests is None else {"workload": requests}
-        self.core = ContinuousCore(
-            ContinuousSystem.of(scenario.replace(channel=law), discipline, **workload), 1, drawn=drawn
-        )
+        system = ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=requests)
+        self.core = ContinuousCore(system, 1, drawn=drawn)
         self.core.seed(0, np.random.default_rng(seed))
         users = scenario.num_users
         _, fading, tokens, renewals = np.random.default_rng(seed).spawn(4)
         fades = [numbers(rng, law == "gauss-markov") for rng in fading.spawn(users)]
         draws = drawn or scenario.draft_ahead
         noise = [numbers(rng, False) if draws else None for rng in tokens.spawn(users)]
-        if held is None:
-            self.core.reset()
-        else:
-            self.core.hold(held)
+        _ = self.core.reset() if held is None else self.core.hold(held)
         mean = self.core.users.mean_gain[0].tolist()
         state = self.core.state[0]
         columns = (state.draft_time.tolist(), mean, state.acceptance_rate.tolist(), fades, noise, [not drawn] * users)
         self.slow = Slow(scenario, discipline, law, [Device(*row) for row in zip(*columns, strict=True)])
-        if held is None:
-            self.slow.first_gains()
-        for device, mean_gain in zip(self.slow.devices, mean, strict=True):
-            device.gain = mean_gain if held is not None else device.gain
+        for device in self.slow.devices:
+            device.gain = self.slow.fresh_gain(device) if held is None else device.mean_gain
         if requests is not None:
-            self._serve(requests, renewals.spawn(users))
+            for device, task, rng in zip(
+                self.slow.devices, self.core.users.task[0], renewals.spawn(users), strict=True
+            ):
+                device.rates = acceptance_rates(scenario, task, rng)
+                assert not device.rates or next(device.rates) == device.acceptance  # drawn by the reset
+            self.slow.serve([[*rows, NEVER] for rows in requests.rows], requests.closed, astuple(requests.level))
         if held is None:
             self._compare_states()
 
-    def _serve(self, requests, renewals):
-        for device, task, rng in zip(self.slow.devices, self.core.users.task[0], renewals, strict=True):
-            device.rates = acceptance_rates(self.scenario, task, rng)
-            if device.rates:
-                assert next(device.rates) == device.acceptance  # what a reset draws
-        self.slow.serve([[*own, NEVER] for own in requests.rows], requests.closed, astuple(requests.level))
-
     def play(self, decision):
-        """Both play a decision (K,), and are compared."""
         second = self.slow.play({name: value for name, value in decision.items() if value is not None})
         assert self.slow.now < NEVER[0]
-        first = self.core.step(
-            ms.ContinuousDecision(*(None if x is None else np.asarray(x)[None] for x in fields(decision)))
-        )[0]
+        before, copied = self.core.state, self.core.state.copy()
+        first = self.core.step(joined([decision]))[0]
+        same(before, copied)  # old states do not change
+        assert (first.uploaded_at >= first.drafted_at).all()
         self._compare_passages(first, second)
         self._compare_states()
         return first
 
     def _by_device(self, values):
-        """A list (K,) with 0 where nothing is."""
         return [values.get(k, 0) for k in range(self.scenario.num_users)]
 
     def _close(self, ours, theirs):
-        """To 1e-12 s, or of the clock, whose differences times are; NumPy's own check takes longer than a step."""
+        # to 1e-12, relative to the clock for times, which are differences; NumPy's own check takes longer than a step
         ours, theirs = np.asarray(ours), np.asarray(theirs)
         assert ours.shape == theirs.shape
         with np.errstate(invalid="ignore"):  # inf − inf
@@ -114,7 +102,7 @@ class Pair:
 
     def _compare_passages(self, first, second):
         close = self._close
-        assert np.flatnonzero(first.verified).tolist() == second.verified
+        assert (np.flatnonzero(first.verified).tolist(), first.batch_size) == (second.verified, len(second.verified))
         assert first.draft_length.tolist() == self._by_device(second.lengths)
         close(first.tokens, second.tokens)
         close([first.start_delay, first.duration], [second.start, second.duration])
@@ -141,12 +129,11 @@ class Pair:
         assert first.arrivals.tolist() == of(second.arrivals)
         assert np.flatnonzero(first.dropped).tolist() == sorted(second.dropped)
         assert np.flatnonzero(first.finished).tolist() == sorted(finished)
-        assert first.in_time.tolist() == of({k: self.slow.level.met(one) for k, one in finished.items()})
-        assert first.output.tolist() == of({k: one.output for k, one in finished.items()})
+        assert first.in_time.tolist() == of({k: self.slow.level.met(request) for k, request in finished.items()})
         self._close(first.dropped_after, of(second.dropped))
         self._close(first.gap, of(second.gaps))
-        for name in ("ttft", "tpot", "e2el"):
-            self._close(getattr(first, name), of({k: getattr(one, name) for k, one in finished.items()}))
+        for name in ("output", "ttft", "tpot", "e2el"):
+            self._close(getattr(first, name), of({k: getattr(request, name) for k, request in finished.items()}))
 
     def _compare_states(self):
         state, devices, now, close = self.core.state[0], self.slow.devices, self.slow.now, self._close
@@ -175,42 +162,32 @@ class Pair:
         assert np.stack([demand.wanted, demand.output, demand.prompt], -1).tolist() == list(map(list, counts))
         assert demand.queue.tolist() == [len(device.line.waiting) for device in self.slow.devices]
         assert demand.drafted.tolist() == self._by_device({k: length for k, (length, _) in drafts.items()})
-        assert demand.accepted.tolist() == self._by_device({k: one for k, (_, one) in drafts.items()})
+        assert demand.accepted.tolist() == self._by_device({k: accepted for k, (_, accepted) in drafts.items()})
         self._close(demand.arrived, [r.arrived if r else 0.0 for r in requests])
         self._close(demand.first_due, [level.first_due(r) if r else math.inf for r in requests])
         self._close(demand.due, [level.due(r) if r else math.inf for r in requests])
 
 
-def same(one, other):
-    """Two that are made of arrays are equal to the bit."""
-    for field in fields_of(one):
-        first, second = getattr(one, field.name), getattr(other, field.name)
-        if hasattr(first, "__dataclass_fields__"):
-            same(first, second)
-        else:
-            assert np.array_equal(first, second), field.name
+def same(first, second):
+    """Dataclasses of arrays are equal bit for bit."""
+    assert all(equal(getattr(first, field.name), getattr(second, field.name)) for field in fields(first))
 
 
 def acceptance_rates(scenario, task, rng):
-    """Rates of one device's requests, one after the other; None where they never change."""
     acceptance = ACCEPTANCES.load(scenario.acceptance)
     if not acceptance.columns:
         return None
-    return (
-        float(acceptance.first(scenario, np.array([task]), rng.random((acceptance.columns, 1))).rate[0])
-        for _ in itertools.count()
-    )
+    draws = (rng.random((acceptance.columns, 1)) for _ in itertools.count())
+    return (float(acceptance.first(scenario, np.array([task]), fresh).rate[0]) for fresh in draws)
 
 
-ORDER = ("draft_length", "join", "priority", "share", "timeout", "least_batch", "aim", "drop")
-
-
-def fields(decision):
-    return [decision.get(name) for name in ORDER]
+def joined(dictionaries):
+    """Decision (n, K) of several as `random_order` returns, with the fields that all of them have."""
+    rows = {field.name: [d.get(field.name) for d in dictionaries] for field in fields(ms.ContinuousDecision)}
+    return ms.ContinuousDecision(**{name: None if None in row else np.asarray(row) for name, row in rows.items()})
 
 
 def random_order(scenario, discipline, rng, dyadic=False):
-    """What a controller could say, and much that none would."""
     users = scenario.num_users
     low, high = scenario.min_draft_length, scenario.max_draft_length
     decision = {

@@ -1,50 +1,43 @@
-"""One copy of the system without the barrier, event by event, in plain Python; no code of the package."""
+"""One system without the barrier, simulated event by event in plain Python without code of the package."""
 
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 
 @dataclass(frozen=True)
 class Level:
-    """Limits in seconds."""
-
     ttft: float = math.inf
     tpot: float = math.inf
     e2el: float = math.inf
     e2el_per_token: float = 0.0
 
     def first_due(self, request):
-        """When the first token is due; never, once it has come."""
         return request.arrived + self.ttft if request.first is None else math.inf
 
     def due(self, request):
-        """When the last one is due; if the first one came late, when that was due."""
         first_due = request.arrived + self.ttft
         if request.first is not None and request.first > first_due:
             return first_due
         whole = request.arrived + (self.e2el + self.e2el_per_token * request.output)
-        if request.output == 1:
-            return min(first_due if request.first is None else request.first, whole)
-        return min((first_due if request.first is None else request.first) + self.tpot * (request.output - 1), whole)
+        first = first_due if request.first is None else request.first
+        return min(first + (self.tpot * (request.output - 1) if request.output > 1 else 0.0), whole)
 
     def met(self, request):
-        """Whether a finished request was within all of them."""
         whole = self.e2el + self.e2el_per_token * request.output
         return request.ttft <= self.ttft and request.tpot <= self.tpot and request.e2el <= whole
 
 
 @dataclass
 class Request:
-    """Its times are on the clock of the simulation."""
-
     arrived: float
     prompt: int
     output: int
     wanted: int
-    first: float | None = None  # when its first tokens came
-    last: float | None = None  # when its last ones so far came
+    first: float | None = None  # time of its first tokens
+    last: float | None = None  # time of its latest tokens
     fate: str = "unfinished"
 
     @property
@@ -61,14 +54,13 @@ class Request:
 
 
 class Line:
-    """One device's requests, from rows (gap, prompt tokens, output tokens); first come, first served."""
+    """Queue of one device, from rows (gap, prompt tokens, output tokens)."""
 
     def __init__(self, rows, closed):
         self.rows, self.closed = deque(rows), closed
-        self.waiting, self.arrived = deque(), []  # the second holds all that ever came
+        self.waiting, self.arrived = deque(), []  # the second holds all requests that arrived
 
     def next_after(self, time):
-        """When the next one comes, if the one before came, or ended, at this time."""
         return time + self.rows[0][0] if self.rows else math.inf
 
     def arrive(self, now):
@@ -77,22 +69,9 @@ class Line:
         self.waiting.append(self.arrived[-1])
 
 
-@dataclass
-class Served:
-    """What becomes of requests in a step; by device, those alone to whom it happens."""
-
-    arrivals: dict = field(default_factory=dict)
-    dropped: dict = field(default_factory=dict)  # how long after they had arrived
-    finished: dict = field(default_factory=dict)  # the requests
-    gaps: dict = field(default_factory=dict)
-    drafts: dict = field(default_factory=dict)  # tokens drafted and accepted
-
-
 FREE, DRAFTING, UPLOADING, READY, IDLE = range(5)
-
-
-# what comes first at one instant; a request that arrives when a verification ends finds a device without a draft
-DRAFT_ENDS, UPLOAD_ENDS, VERIFICATION_ENDS, REQUEST_ARRIVES, ORDER_IS_GIVEN, PATIENCE_ENDS = range(6)
+# order of events at one instant; a request that arrives when a verification ends finds a device without a draft
+DRAFT_ENDS, UPLOAD_ENDS, VERIFICATION_ENDS, REQUEST_ARRIVES, DECISION_MADE, TIMEOUT_ENDS = range(6)
 
 
 @dataclass
@@ -103,36 +82,23 @@ class Device:
     mean_gain: float
     acceptance: float
     fading: object  # iterator of numbers
-    noise: object  # iterator of exponential variables; None where nothing is drawn
-    expects: bool = False  # whether tokens are expected, and only hits are drawn
-    rates: object = None  # iterator of acceptance rates, one for each request; None if all are alike
-    gain: float = 0.0
-    phase: int = FREE
-    length: int = 0
-    draft_ends: float = 0.0
-    left: float = 0.0
-    aim: int = 0
-    began: float = 0.0
-    gain_drawn: float = 0.0
-    head_start: float = 0.0  # tokens of its chain when its cycle began
+    noise: object  # iterator of exponential variables; None if nothing is drawn
+    expects: bool = False  # whether tokens are expected and only hits drawn
+    rates: object = None  # iterator of acceptance rates of requests; None if constant
     line: Line | None = None  # None for endless requests
     request: Request | None = None
 
+    def __post_init__(self):
+        self.phase, self.length, self.aim = FREE, 0, 0
+        self.gain = self.draft_ends = self.left = self.began = self.gain_drawn = self.head_start = 0.0
 
-@dataclass
-class ContinuousOutcome:
-    start: float = 0.0
-    duration: float = 0.0
-    verified: list = field(default_factory=list)
-    tokens: list = field(default_factory=list)
-    drafted_at: dict = field(default_factory=dict)  # of those that end in it
-    uploaded_at: dict = field(default_factory=dict)
-    air: list = field(default_factory=list)
-    lengths: dict = field(default_factory=dict)  # of the drafts in the batch
-    head_start: dict = field(default_factory=dict)  # of those in the batch that draft ahead
-    chain: dict = field(default_factory=dict)
-    hit: dict = field(default_factory=dict)
-    served: Served = field(default_factory=Served)
+
+def empty_outcome(users):
+    """Outcome of a step: lists by device, and dictionaries of the devices that take part."""
+    served = SimpleNamespace(arrivals={}, dropped={}, finished={}, gaps={}, drafts={})
+    batch = {"verified": [], "lengths": {}, "head_start": {}, "chain": {}, "hit": {}}
+    uploads = {"drafted_at": {}, "uploaded_at": {}, "air": [0.0] * users}
+    return SimpleNamespace(start=0.0, duration=0.0, tokens=[0.0] * users, served=served, **batch, **uploads)
 
 
 class Slow:
@@ -141,7 +107,7 @@ class Slow:
     def __init__(self, scenario, discipline, law, devices, coherence_time=0.5):
         self.scenario, self.discipline, self.law, self.tau = scenario, discipline, law, coherence_time
         self.devices, self.level = devices, Level()
-        self.now, self.epoch, self.outcome = 0.0, 0.0, ContinuousOutcome()
+        self.now, self.epoch, self.outcome = 0.0, 0.0, empty_outcome(len(devices))
         self.heap, self.rates, self.version, self.batch = [], {}, 0, 0
         self.air_of_drafts = self.air_dropped = 0.0
 
@@ -155,14 +121,10 @@ class Slow:
     def efficiency(self, device):
         return math.log1p(10.0 ** (self.scenario.transmit_snr_db / 10.0) * device.gain) / math.log(2.0)
 
-    def token_air(self, device):
+    def token_time(self, device):
         return self.scenario.bits_per_token / (self.scenario.total_bandwidth * self.efficiency(device))
 
-    def first_gains(self):
-        for device in self.devices:
-            device.gain = self._fresh_gain(device)
-
-    def _fresh_gain(self, device):
+    def fresh_gain(self, device):
         if self.law != "gauss-markov":
             return device.mean_gain * next(device.fading)
         real, imaginary = next(device.fading), next(device.fading)
@@ -172,20 +134,16 @@ class Slow:
         if self.law == "static":
             return device.gain
         if self.law == "independent":
-            return self._fresh_gain(device)
+            return self.fresh_gain(device)
         kept = math.exp(-elapsed / self.tau)
         scale = math.sqrt((1.0 - kept**2) * device.mean_gain / 2.0)
         amplitude = complex(kept * math.sqrt(device.gain)) + scale * complex(next(device.fading), next(device.fading))
         return abs(amplitude) ** 2
 
     def play(self, decision):
-        """Until the next verification ends."""
         self.epoch = epoch = self.now
         decision = {"priority": None, "share": None, "timeout": math.inf, "least_batch": 1} | decision
-        self.decision, self.outcome = (
-            decision,
-            ContinuousOutcome(air=[0.0] * len(self.devices), tokens=[0.0] * len(self.devices)),
-        )
+        self.decision, self.outcome = decision, empty_outcome(len(self.devices))
         if any(decision.get("drop", ())):
             self._drop([k for k, dropped in enumerate(decision["drop"]) if dropped])
         self.keys = [None] * len(self.devices)
@@ -195,9 +153,9 @@ class Slow:
             self.keys[k] = self._key(k, device)
         self.awaited = [k for k, d in enumerate(self.devices) if decision["join"][k] == 2 and d.phase != IDLE]
         self._share_out()
-        self.patient, self.busy = True, False
-        heapq.heappush(self.heap, (epoch, ORDER_IS_GIVEN, 0, 0))
-        heapq.heappush(self.heap, (epoch + decision["timeout"], PATIENCE_ENDS, 0, 0))
+        self.waiting, self.busy = True, False
+        heapq.heappush(self.heap, (epoch, DECISION_MADE, 0, 0))
+        heapq.heappush(self.heap, (epoch + decision["timeout"], TIMEOUT_ENDS, 0, 0))
         while True:
             self._forget_old_rates()
             time, kind, k, _ = heapq.heappop(self.heap)
@@ -215,7 +173,6 @@ class Slow:
             heapq.heappop(self.heap)
 
     def _begin(self, k, device):
-        """A draft, now; no longer than what is wanted, since the server adds a token of its own."""
         length = self.decision["draft_length"][k]
         if device.request:
             length = min(length, max(self.scenario.min_draft_length, device.request.wanted - 1))
@@ -223,7 +180,7 @@ class Slow:
         device.aim = self.decision["aim"][k] if "aim" in self.decision else self.batch
         missing = max(length - device.head_start, 0.0)
         device.draft_ends = self.now + self.scenario.round_trip_time + missing * device.draft_time
-        device.left = length * self.token_air(device)
+        device.left = length * self.token_time(device)
         self.air_of_drafts += device.left
         heapq.heappush(self.heap, (device.draft_ends, DRAFT_ENDS, k, 0))
 
@@ -239,7 +196,6 @@ class Slow:
         self.now = time
 
     def _share_out(self):
-        """New rates, and the ends that they lead to."""
         sending = [k for k, device in enumerate(self.devices) if device.phase == UPLOADING]
         share = self.decision["share"] or [1.0 / len(self.devices)] * len(self.devices)
         if self.discipline == "serial":
@@ -254,8 +210,8 @@ class Slow:
             heapq.heappush(self.heap, (self.now + self.devices[k].left / rate, UPLOAD_ENDS, k, self.version))
 
     def _happen(self, kind, k):
-        if kind >= ORDER_IS_GIVEN:
-            self.patient &= kind != PATIENCE_ENDS
+        if kind >= DECISION_MADE:
+            self.waiting &= kind != TIMEOUT_ENDS
             return
         if kind == REQUEST_ARRIVES:
             self._arrive(k)
@@ -264,7 +220,7 @@ class Slow:
                 self._begin(k, self.devices[k])
                 self.keys[k] = self._key(k, self.devices[k])
             return
-        ended = [j for j in self.rates if self._ends_now(j)]  # at this very instant: new rates are nothing to them
+        ended = [j for j in self.rates if self._ends_now(j)]  # at this instant, whatever the new rates are
         if kind == DRAFT_ENDS:
             self.outcome.drafted_at[k] = self.now - self.epoch
             self.devices[k].phase = UPLOADING
@@ -279,25 +235,24 @@ class Slow:
 
     def _perhaps_start(self):
         join, scenario = self.decision["join"], self.scenario
-        there = [k for k, d in enumerate(self.devices) if join[k] >= 1 and d.phase == READY]
-        wanted = any(self.devices[k].phase != READY for k in self.awaited)
-        enough = len(there) >= min(self.decision["least_batch"], sum(j >= 1 for j in join))
-        if not there or (self.patient and (wanted or not enough)):
+        ready = [k for k, d in enumerate(self.devices) if join[k] >= 1 and d.phase == READY]
+        missing = any(self.devices[k].phase != READY for k in self.awaited)
+        enough = len(ready) >= min(self.decision["least_batch"], sum(j >= 1 for j in join))
+        if not ready or (self.waiting and (missing or not enough)):
             return
         self.busy = True
-        self.outcome.start, self.outcome.verified = self.now - self.epoch, there
-        lengths = [self.devices[k].length for k in there]
-        self.outcome.lengths = dict(zip(there, lengths, strict=True))
-        tokens = len(there) * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + len(there)
-        tokens += sum(r.prompt for r in (self.devices[k].request for k in there) if r and r.first is None)
-        time = scenario.verification_fixed_time + len(there) * scenario.verification_time_per_draft
+        self.outcome.start, self.outcome.verified = self.now - self.epoch, ready
+        lengths, requests = [self.devices[k].length for k in ready], [self.devices[k].request for k in ready]
+        self.outcome.lengths = dict(zip(ready, lengths, strict=True))
+        tokens = len(ready) * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + len(ready)
+        tokens += sum(r.prompt for r in requests if r and r.first is None)
+        time = scenario.verification_fixed_time + len(ready) * scenario.verification_time_per_draft
         time += max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
-        requests = [self.devices[k].request for k in there]
         time += scenario.context_time * sum(r.prompt + r.output - r.wanted if r else scenario.context for r in requests)
         heapq.heappush(self.heap, (self.now + time, VERIFICATION_ENDS, 0, 0))
 
     def _finish(self):
-        self.heap = [event for event in self.heap if event[1] != PATIENCE_ENDS]
+        self.heap = [event for event in self.heap if event[1] != TIMEOUT_ENDS]
         heapq.heapify(self.heap)
         self.outcome.duration = self.now - self.epoch
         self.batch += 1
@@ -318,20 +273,19 @@ class Slow:
         return self.outcome
 
     def _is_hit(self, device, noise):
-        """Whether all tokens are accepted, and then the server's next one is that of the chain."""
         alpha = device.acceptance
         guessed = {"greedy": alpha, "shared-seed": alpha / (2.0 - alpha), "independent": alpha**2}[self.scenario.guess]
         return noise >= -device.length * math.log(alpha) - math.log(guessed)
 
     def _chain(self, device):
-        """Tokens behind the draft and the guessed one; they are drafted one by one from the start of the cycle on."""
-        there = math.floor(device.head_start)
+        # tokens after the draft and the predicted token; they are drafted one by one from the start of the cycle
+        count = math.floor(device.head_start)
         left = self.now - device.began - self.scenario.round_trip_time
-        left += (device.head_start - there) * device.draft_time  # what was done of the token under way
+        left += (device.head_start - count) * device.draft_time  # done part of the current token
         while left >= device.draft_time:
-            there, left = there + 1, left - device.draft_time
-        behind = there - device.length - 1 + left / device.draft_time
-        return min(max(behind, 0.0), self.scenario.max_draft_length)
+            count, left = count + 1, left - device.draft_time
+        ahead = count - device.length - 1 + left / device.draft_time
+        return min(max(ahead, 0.0), self.scenario.max_draft_length)
 
     def _tokens(self, device, variable):
         if variable is None or device.expects:
@@ -341,13 +295,10 @@ class Slow:
             gained += 1
         return float(gained)
 
-    # requests that end
-
     def _await_request(self, k):
         heapq.heappush(self.heap, (self.devices[k].line.next_after(self.now), REQUEST_ARRIVES, k, 0))
 
     def _arrive(self, k):
-        """The line of a device grows."""
         line, count = self.devices[k].line, self.outcome.served.arrivals
         line.arrive(self.now)
         count[k] = count.get(k, 0) + 1
@@ -355,7 +306,7 @@ class Slow:
             self._await_request(k)
 
     def _take_up(self):
-        """Devices without a request take the next one in line, with all that arrive at this very instant."""
+        # devices without a request take the next one, also of those that arrive at this instant
         self._forget_old_rates()
         while self.heap and self.heap[0][:2] == (self.now, REQUEST_ARRIVES):
             self._arrive(heapq.heappop(self.heap)[2])
@@ -387,7 +338,6 @@ class Slow:
             self._end(k, device, "finished")
 
     def _drop(self, dropped):
-        """Their drafts are lost, whatever they do; what was sent of these was sent in vain."""
         for k in dropped:
             device = self.devices[k]
             self.outcome.served.dropped[k] = self.now - device.request.arrived

@@ -1,4 +1,4 @@
-"""The barrier as a special case, common random numbers, and bad decisions."""
+"""Rounds as a special case, common random numbers, parallel environments, and bad decisions."""
 
 from dataclasses import replace
 
@@ -7,50 +7,45 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.acceptance import ByRequest
+from multispin_env.physics.continuous import queues
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.radio import GaussMarkov
+from multispin_env.physics.workload import ServiceLevel
 from multispin_env.registry import SCENARIOS
-from tests.physics.continuous.pairs import DISCIPLINES, fields, random_order, same
+from tests.controllers.continuous.states import workload as make_workload
+from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, joined, random_order, same
 
 SERVERS = [None, *ms.registry.SERVERS.names()]
 
 
-def core_of(
-    scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0, workload=None, acceptance=None
-):
-    system = ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=workload)
-    system = system if acceptance is None else replace(system, acceptance=acceptance)
-    core = ContinuousCore(system, copies, drawn=drawn)
-    for copy in range(copies):
-        core.seed(copy, np.random.default_rng(seed + copy))
+def core_of(scenario, num_envs=1, law="independent", discipline="serial", drawn=False, seed=0, **parts):
+    """A core after a reset; tokens are drawn if there is a workload."""
+    system = replace(ContinuousSystem.of(scenario.replace(channel=law), discipline), **parts)
+    core = ContinuousCore(system, num_envs, drawn=drawn or system.workload is not None)
+    for env in range(num_envs):
+        core.seed(env, np.random.default_rng(seed + env))
     core.reset()
     return core
-
-
-def orders_of(dictionaries):
-    """One decision (n, K) of several as `random_order` gives them, those fields alone that all of them have."""
-    rows = zip(*(fields(one) for one in dictionaries), strict=True)
-    return ms.ContinuousDecision(*(None if None in row else np.asarray(row) for row in rows))
 
 
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("preset", SCENARIOS.names())
-def test_waiting_for_everybody_is_a_round(preset, server, ahead):
+def test_a_batch_of_all_devices_is_a_round(preset, server, ahead):
     named = {} if server is None else {"server": server, "min_draft_length": 0, "payload": "ids"}
     scenario = ms.Scenario.preset(preset, num_users=6, round_trip_time=0.005, draft_ahead=ahead, **named)
-    core = core_of(scenario, copies=8, discipline="reserved")
+    core = core_of(scenario, 8, discipline="reserved")
     if ahead:
         core.hold(core.state.system.changed(head_start=np.random.default_rng(5).uniform(0.0, 9.0, (8, 6))))
     optimal = ms.make_controller("optimal", scenario)
-    everybody = np.full((8, 6), ms.Join.WAIT)
     for _ in range(4):
         state = core.state.system
         round_decision = optimal(state)
         expected = ms.expected_outcome(scenario, state, round_decision)
         share = round_decision.bandwidth / scenario.total_bandwidth
-        outcome = core.step(ms.ContinuousDecision(round_decision.draft_length, everybody, share=share))
+        together = ms.ContinuousDecision(round_decision.draft_length, np.full((8, 6), ms.Join.WAIT), share=share)
+        outcome = core.step(together)
         np.testing.assert_allclose(outcome.tokens, expected.tokens, rtol=1e-12)
         np.testing.assert_allclose(outcome.duration, expected.round_latency, rtol=1e-12)
         assert outcome.verified.all()
@@ -58,65 +53,52 @@ def test_waiting_for_everybody_is_a_round(preset, server, ahead):
         assert (core.state.spectral_efficiency != state.spectral_efficiency).all()  # a new channel each round
 
 
-WORKLOAD = ms.Workload.at_load(90.0, arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"))
+WORKLOAD = make_workload(rate=3.0, ttft=0.5, tpot=0.1)
 
 
 @pytest.mark.parametrize("workload", [None, WORKLOAD])
-def test_where_no_chain_is_ever_kept_nothing_changes_to_the_bit(workload):
+def test_without_hits_drafting_ahead_changes_no_bit(workload):
     never = (ms.Task(name="never accepted", acceptance_rate=0.0),)
     scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, tasks=never)
-    plain, ahead = (
-        core_of(one, 4, drawn=workload is not None, workload=workload)
-        for one in (scenario, scenario.replace(draft_ahead=True))
-    )
+    plain, ahead = (core_of(scenario.replace(draft_ahead=ahead), 4, workload=workload) for ahead in (False, True))
     rng = np.random.default_rng(3)
     for _ in range(30):
-        decision = orders_of([random_order(scenario, "serial", rng) for _ in range(4)])
-        one, other = plain.step(decision), ahead.step(decision)
-        assert not other.hit.any()
-        same(one, other.changed(drafted_ahead=one.drafted_ahead))
+        decision = joined([random_order(scenario, "serial", rng) for _ in range(4)])
+        first, second = plain.step(decision), ahead.step(decision)
+        assert not second.hit.any()
+        same(first, second.changed(drafted_ahead=first.drafted_ahead))
         same(plain.state, ahead.state)
 
 
-def test_new_requests_begin_without_a_chain():
+def test_head_starts_of_new_requests_and_of_held_states():
     scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, draft_ahead=True)
-    everybody = ms.ContinuousDecision(np.full((4, 5), 1), np.full((4, 5), ms.Join.WAIT))
+    decision = ms.ContinuousDecision(np.full((4, 5), 1), np.full((4, 5), ms.Join.WAIT))
     for mean_rounds in (1.0, np.inf):  # a request ends with each draft, or never
         core = core_of(scenario, 4, acceptance=ByRequest(0.0, mean_rounds))
-        core.step(everybody)
+        core.step(decision)
         assert core.state.head_start.any() == (mean_rounds > 1.0)
-        kept = core.state.head_start.copy()
-        core.step(everybody, np.array([True, False, False, False]))
+        chains = core.state.head_start + 1.0
+        core.step(decision, np.array([True, False, False, False]))
         assert not core.state.head_start[0].any()
         core.reset()
         assert not core.state.head_start.any()
-        held = core.state.system.changed(head_start=kept + 1.0)
+        held = core.state.system.changed(head_start=chains)
         core.hold(held)
-        assert (core.state.head_start == kept + 1.0).all()
-    serving = core_of(scenario, 4, drawn=True, workload=WORKLOAD)
-    serving.hold(held)  # nobody has a request
+        assert (core.state.head_start == chains).all()
+    serving = core_of(scenario, 4, workload=WORKLOAD)
+    serving.hold(held)  # no device has a request
     assert not serving.state.head_start.any()
-
-
-def test_states_that_are_handed_in_keep_their_head_starts():
-    scenario = ms.Scenario.preset("llama2", num_users=3, draft_ahead=True)
-    state = core_of(scenario, 2).state
-    chains = np.linspace(0.0, 5.0, 6).reshape(2, 3)
-    assert (checked_continuous_state(scenario, state.changed(head_start=chains)).head_start == chains).all()
-    for one, head_start, message in (
-        (scenario, chains - 1.0, r"head_start\[0, 0\]: expected numbers in \[0, 25\], got -1.0"),
-        (
-            scenario.replace(draft_ahead=False),
-            chains,
-            r"head_start\[0, 1\]: expected zeros where draft_ahead is False, got 1.0",
-        ),
+    state = core.state.changed(head_start=chains)
+    assert (checked_continuous_state(scenario, state).head_start == chains).all()
+    for changed, bad, message in (
+        (scenario, state.changed(head_start=chains - 9.0), r"numbers in \[0, 25\], got -\d"),
+        (scenario.replace(draft_ahead=False), state, "zeros where draft_ahead is False, got "),
     ):
-        with pytest.raises(ValueError, match=f"^{message}$"):
-            checked_continuous_state(one, state.changed(head_start=head_start))
+        with pytest.raises(ValueError, match=rf"^head_start\[0, 0\]: expected {message}"):
+            checked_continuous_state(changed, bad)
 
 
 def test_endless_requests_share_their_arrays():
-    """So that they take no time, and nobody can write to them."""
     core = core_of(ms.Scenario.preset("llama2", num_users=3), 2)
     core.step(GOOD, np.array([True, False]))
     core.reset(np.array([1]))
@@ -126,32 +108,60 @@ def test_endless_requests_share_their_arrays():
     assert core.step(GOOD).served is ms.Served.nothing((2, 3))
     with pytest.raises(ValueError, match="read-only"):
         demand.wanted[0] = 1
-    same(demand[0], demand.changed(queue=demand.queue)[0])  # selected as any other
+    same(demand[0], demand.changed(queue=demand.queue)[0])
     same(ms.ContinuousState.joined([core.state[:1], core.state[1:]]), core.state)
 
 
-def cycles_of(core, rng, steps):
-    """What each device sees in its cycles, one after the other: channels, and tokens if they are drawn."""
-    scenario, users = core.system.scenario, core.system.scenario.num_users
-    channels = [[float(r)] for r in core.state.spectral_efficiency[0]]
-    tokens = [[] for _ in range(users)]
-    for _ in range(steps):
-        decision = random_order(scenario, "serial", rng) | {"draft_length": [scenario.max_draft_length] * users}
-        outcome = core.step(orders_of([decision]))
-        for k in np.flatnonzero(outcome.verified[0]):
-            channels[k].append(float(core.state.spectral_efficiency[0, k]))
-            tokens[k].append(float(outcome.tokens[0, k]))
-    return channels, tokens
+def decisions(core, rng, discipline="serial"):
+    """Random decision (n, K), with drops if requests end."""
+    decision = joined([random_order(core.system.scenario, discipline, rng) for _ in range(core.num_envs)])
+    if core.queues is None:
+        return decision
+    serving = core.state.demand.output > 0
+    return replace(decision, drop=serving & (rng.random(serving.shape) < 0.3) & (rng.random() < 0.5))
 
 
-def test_what_a_device_sees_does_not_depend_on_the_orders():
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    first, second = (cycles_of(core_of(scenario, drawn=True), np.random.default_rng(s), 60) for s in (1, 2))
-    for one, other in zip((*first[0], *first[1]), (*second[0], *second[1]), strict=True):
-        common = min(len(one), len(other))
-        assert common >= 3
-        assert one[:common] == other[:common]
-    assert [len(one) for one in first[0]] != [len(other) for other in second[0]]
+def numbers_of(workload, seed):
+    """Channels and tokens of each device by cycle, or lengths of its requests by arrival time."""
+    core = core_of(ms.Scenario.preset("llama2", num_users=4), drawn=True, workload=workload)
+    rng, devices = np.random.default_rng(seed), [{} for _ in range(4)]
+    for _ in range(80):
+        outcome = core.step(replace(decisions(core, rng), draft_length=np.full((1, 4), 25)))[0]
+        state = core.state[0]
+        for k in np.flatnonzero(outcome.verified if workload is None else state.demand.output):
+            if workload is None:
+                devices[k][len(devices[k])] = state.spectral_efficiency[k], outcome.tokens[k]
+            else:
+                devices[k][state.demand.arrived[k]] = state.demand.output[k]
+    return devices
+
+
+@pytest.mark.parametrize("workload", [None, WORKLOAD])
+def test_random_numbers_do_not_depend_on_decisions(workload):
+    first, second = (numbers_of(workload, seed) for seed in (1, 2))
+    assert first != second
+    for one, other in zip(first, second, strict=True):
+        common = one.keys() & other.keys()
+        assert len(common) >= 3
+        assert all(one[key] == other[key] for key in common)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("workload", [None, WORKLOAD, make_workload("think", 3.0)], ids=["endless", "open", "closed"])
+def test_parallel_environments_equal_single_ones(workload, law):
+    """Also with resets in the middle."""
+    scenario, rng = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request"), np.random.default_rng(3)
+    sizes = ((3, 10), (1, 10), (1, 11), (1, 12))
+    parallel, *singles = (core_of(scenario, size, law, seed=seed, workload=workload) for size, seed in sizes)
+    for step in range(40):
+        decision, over = decisions(parallel, rng), np.array([step == 11, False, step % 10 == 9])
+        outcome = parallel.step(decision, over)
+        for env, core in enumerate(singles):
+            if over[env]:
+                core.reset()
+            else:
+                same(core.step(decision[env : env + 1])[0], outcome[env])
+            same(core.state[0], parallel.state[env])
 
 
 def test_gauss_markov_forgets_with_time():
@@ -160,8 +170,7 @@ def test_gauss_markov_forgets_with_time():
     for elapsed in (0.0, 0.1, 5.0):
         fresh = law.draw(rng, 1, gain.size)[0]
         later = law.next_gain(gain, np.ones_like(gain), fresh, np.full(gain.shape, elapsed))
-        found = np.corrcoef(gain, later)[0, 1]
-        assert found == pytest.approx(np.exp(-2.0 * elapsed / 0.2), abs=0.01)
+        assert np.corrcoef(gain, later)[0, 1] == pytest.approx(np.exp(-2.0 * elapsed / 0.2), abs=0.01)
         assert later.mean() == pytest.approx(1.0, abs=0.01)
 
 
@@ -172,11 +181,12 @@ def order(**change):
     return replace(GOOD, **change)
 
 
+NEVER_STARTS = r"decision\[0\]: expected a batch that starts, got one that waits without limit"
 BAD = [
     (order(draft_length=np.full((2, 2), 4)), r"draft_length: expected shape \(2, 3\), got \(2, 2\)"),
     (order(draft_length=np.full((2, 3), 2.5)), r"draft_length\[0, 0\]: expected integers in 1..25, got 2.5"),
     (order(join=np.full((2, 3), 3)), r"join\[0, 0\]: expected integers in 0..2, got 3.0"),
-    (order(join=np.array([[1, 1, 1], [0, 0, 0]])), r"join\[1, 0\]: expected 1 or 2 for one device at least, got 0"),
+    (order(join=np.array([[1, 1, 1], [0, 0, 0]])), r"join\[1, 0\]: expected 1 or 2 for at least one device, got 0"),
     (order(timeout=np.array([0.1, -0.1])), r"timeout\[1\]: expected seconds ≥ 0, got -0.1"),
     (order(timeout=np.array([0.1])), r"timeout: expected shape \(2,\), got \(1,\)"),
     (order(least_batch=np.array([1, 4])), r"least_batch\[1\]: expected integers in 1..3, got 4.0"),
@@ -191,16 +201,13 @@ BAD_ON = {
     "shared": [(order(share=np.full((2, 3), -0.1)), r"share\[0, 0\]: expected numbers ≥ 0, got -0.1")],
     "reserved": [
         (order(share=np.full((2, 3), 0.4)), r"sum of share\[0\]: expected at most 1, got 1.2\d*"),
-        (
-            order(share=np.array([[0.0, 0.5, 0.5], [0.3, 0.3, 0.4]]), join=np.array([[2, 0, 0], [1, 1, 1]])),
-            r"decision\[0\]: expected one under which a batch starts, got one that waits for ever",
-        ),
+        (order(share=np.array([[0.0, 0.5, 0.5]] * 2), join=np.array([[2, 0, 0], [1, 1, 1]])), NEVER_STARTS),
     ],
 }
 
 
 @pytest.mark.parametrize("discipline", DISCIPLINES)
-def test_bad_orders_are_one_sentence_and_change_nothing(discipline):
+def test_bad_decisions_change_nothing(discipline):
     core = core_of(ms.Scenario.preset("llama2", num_users=3), 2, discipline=discipline)
     for decision, message in BAD + BAD_ON[discipline]:
         before = core.state
@@ -208,3 +215,40 @@ def test_bad_orders_are_one_sentence_and_change_nothing(discipline):
             core.step(decision)
         assert core.state is before
     core.step(order(drop=np.zeros((2, 3), dtype=bool)))
+
+
+def test_an_idle_device_has_nothing_to_drop():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    rows = [[(0.1, 0, 500)], [], [(0.0, 0, 500)]]
+    core = core_of(scenario, 2, workload=Fixed([row + [(1e9, 0, 1)] * 300 for row in rows], False, ServiceLevel()))
+    core.step(GOOD)
+    drop = np.arange(6).reshape(2, 3) == 4
+    with pytest.raises(ValueError, match=r"^drop\[1, 1\]: expected .*, got "):
+        core.step(replace(GOOD, drop=drop))
+    core.step(replace(GOOD, drop=np.roll(drop, 1, -1)))
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "think"])
+def test_a_refusal_changes_nothing(arrivals, monkeypatch):
+    scenario, workload = ms.Scenario.preset("llama2", num_users=3), make_workload(arrivals, 300.0)
+    tried, other = (core_of(scenario, discipline="reserved", workload=workload) for _ in range(2))
+    good = replace(GOOD, draft_length=GOOD.draft_length[:1], join=GOOD.join[:1])
+    refused, most = 0, queues.MOST_REQUESTS
+    for step in range(60):
+        before, copied, serving = tried.state, tried.state.copy(), tried.state.demand.output > 0
+        decision = replace(good, drop=serving & [True, False, False] & (step % 3 > 0))
+        with pytest.raises(ValueError, match="waits without limit"):  # without a share no upload ends
+            tried.step(replace(good, share=np.zeros((1, 3)), drop=serving))
+        monkeypatch.setattr(queues, "MOST_REQUESTS", 0)  # no more than the requests drawn so far
+        try:
+            outcome = tried.step(decision)
+        except ValueError as error:
+            assert "requests: expected at most" in str(error)  # noqa: PT017  (most steps need no more)
+            refused += 1
+            same(tried.state, copied)
+        monkeypatch.setattr(queues, "MOST_REQUESTS", most)
+        if tried.state is before:
+            outcome = tried.step(decision)
+        same(outcome, other.step(decision))
+        same(tried.state, other.state)
+    assert refused

@@ -12,15 +12,14 @@ def test_periods_by_themselves_change_no_bit(monkeypatch, rng, digits):
     monkeypatch.setattr(passes._Periods, "ends", lambda periods: apart.append(periods) or ends(periods))
     for _ in range(300):
         shape = rng.integers(1, 5), rng.integers(1, 30)
-        release, air = (
-            np.round(rng.exponential(1.0, shape) * rng.choice([0.0, 0.1, 0.5], shape), digits) for _ in "ra"
-        )
+        times = rng.exponential(1.0, (2, *shape)) * rng.choice([0.0, 0.1, 0.5], (2, *shape))
+        release, air = np.round(times, digits)
         release[rng.random(shape) < 0.3] += 5.0
         release[rng.random(shape) < 0.05] = np.inf
         priority = rng.integers(0, 3, shape).astype(float)
-        monkeypatch.setattr(passes, "MANY", 1000)
+        monkeypatch.setattr(passes, "MIN_USERS_FOR_PERIODS", 1000)
         one = passes.serial(release, air, priority)
-        monkeypatch.setattr(passes, "MANY", 1)
+        monkeypatch.setattr(passes, "MIN_USERS_FOR_PERIODS", 1)
         each = passes.serial(release, air, priority)
         assert (one.ends == each.ends).all()
         times = np.concatenate([release.ravel(), one.ends.ravel(), rng.exponential(2.0, 4)])

@@ -1,4 +1,4 @@
-"""Every request is counted once; quantiles are NumPy's; copies are apart; what began before the warm-up is left out."""
+"""Counts, quantiles and warm-up of service statistics, and their separation by environment."""
 
 from dataclasses import replace
 
@@ -7,29 +7,25 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
-from multispin_env.physics.workload import ServiceLevel
+from tests.controllers.continuous.states import workload
 from tests.physics.continuous.pairs import same
-from tests.physics.continuous.test_requests import Wild, served_core
+from tests.physics.continuous.test_core import core_of
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
-LEVEL = ServiceLevel(e2el=0.5, e2el_per_token=0.05)
-EVERYBODY = np.ones((5, 3), dtype=np.int64)
-
-
-def played(steps=150):
-    """Steps with the times when they begin, and the core at the end."""
-    core = served_core(SCENARIO, Wild(level=LEVEL, gap=1.0, together=0.0, output=40), 5, "static")
-    outcomes = []
-    for _ in range(steps):
-        demand, begun = core.state.demand, core.state.time
-        late = (demand.due < begun[:, None]) & (demand.wanted > 0) & (np.arange(3) > 0)  # the first never drops
-        outcomes.append((core.step(ms.ContinuousDecision(6 * EVERYBODY, EVERYBODY, drop=late)), begun))
-    return outcomes, core
+WORKLOAD = workload(rate=3.0, e2el=0.5, e2el_per_token=0.05)
+ONES = np.ones((5, 3), dtype=np.int64)
 
 
 @pytest.fixture(scope="module")
 def course():
-    return played()
+    """Outcomes with the times when their steps begin, and the core at the end."""
+    core = core_of(SCENARIO, 5, "static", workload=WORKLOAD)
+    outcomes = []
+    for _ in range(150):
+        demand, begun = core.state.demand, core.state.time
+        late = (demand.due < begun[:, None]) & (demand.wanted > 0) & (np.arange(3) > 0)  # the first device never drops
+        outcomes.append((core.step(ms.ContinuousDecision(6 * ONES, ONES, drop=late)), begun))
+    return outcomes, core
 
 
 def logged(outcomes, warm_up=0.0):
@@ -43,14 +39,10 @@ def test_every_request_is_counted_once(course):
     outcomes, core = course
     log = logged(outcomes)
     late, demand = core.overdue(core.state.time), core.state.demand
-    cut = (demand.output > 0) + demand.queue - late
     log.close(np.ones(5, dtype=np.bool_), late)
     run = log.result()
-    assert run.dropped.sum() > 0
-    assert run.in_time.sum() > 0
-    assert (run.finished - run.in_time).sum() > 0
-    assert late.sum() > 0
-    np.testing.assert_array_equal(run.arrivals, run.finished + run.dropped + late + cut)
+    assert min(count.sum() for count in (run.dropped, run.in_time, run.finished - run.in_time, late)) > 0
+    np.testing.assert_array_equal(run.arrivals, run.finished + run.dropped + (demand.output > 0) + demand.queue)
     np.testing.assert_array_equal(run.in_time + run.missed, run.finished + run.dropped + late)
     np.testing.assert_array_equal(run.time, core.state.time)
     ended = run.in_time.sum(-1) + run.missed.sum(-1)
@@ -61,41 +53,37 @@ def test_every_request_is_counted_once(course):
     assert (run.timely_tokens <= run.tokens).all()
 
 
-def test_quantiles_are_those_of_the_requests(course):
+def test_quantiles_and_warm_up(course):
     outcomes, _ = course
-    run = logged(outcomes).result()
-    for copy in range(5):
-        served = [outcome.served[copy] for outcome, _ in outcomes]
-        finished, gaps = (np.array([getattr(each, name) for each in served]) for name in ("finished", "gap"))
-        np.testing.assert_allclose(run.latency.gap[copy], np.quantile(gaps[gaps > 0.0], QUANTILES))
+    run, steps = logged(outcomes).result(), ms.ContinuousOutcome.joined([outcome[None] for outcome, _ in outcomes])
+    served = steps.served
+    for env in range(5):
+        gaps, finished = served.gap[:, env], served.finished[:, env]
+        np.testing.assert_allclose(run.latency.gap[env], np.quantile(gaps[gaps > 0.0], QUANTILES))
         for name in ("e2el", "ttft"):
-            expected = np.quantile(np.array([getattr(each, name) for each in served])[finished], QUANTILES)
-            np.testing.assert_allclose(getattr(run.latency, name)[copy], expected)
-    per_token = np.concatenate(
-        [(p.served.e2el / np.maximum(p.served.output, 1))[p.served.finished] for p, _ in outcomes]
-    )
+            expected = np.quantile(getattr(served, name)[:, env][finished], QUANTILES)
+            np.testing.assert_allclose(getattr(run.latency, name)[env], expected)
+    per_token = (served.e2el / np.maximum(served.output, 1))[served.finished]
     np.testing.assert_allclose(run.pooled.per_token, np.quantile(per_token, QUANTILES))
-    warm = logged(outcomes, 4.0).result()  # what began before is left out
-    counted = [(one, begun >= 4.0) for one, begun in outcomes]
-    np.testing.assert_array_equal(warm.finished, sum(one.served.finished * late[:, None] for one, late in counted))
-    np.testing.assert_allclose(warm.time, sum(one.duration * late for one, late in counted))
-    nothing = ServiceLog(2, 3).result()
+    warm, counted = logged(outcomes, 4.0).result(), np.array([begun for _, begun in outcomes]) >= 4.0
+    np.testing.assert_array_equal(warm.finished, (served.finished * counted[..., None]).sum(0))
+    np.testing.assert_allclose(warm.time, (steps.duration * counted).sum(0))
+    empty = ServiceLog(2, 3).result()
     for name in ("tokens_in_time", "request_goodput", "share_missed", "least_served"):
-        assert (getattr(nothing, name) == 0.0).all()
-    assert (nothing.latency.e2el == 0.0).all()
-    assert (nothing.pooled.gap == 0.0).all()
+        assert (getattr(empty, name) == 0.0).all()
+    assert (empty.latency.e2el == 0.0).all()
+    assert (empty.pooled.gap == 0.0).all()
 
 
-def test_copies_are_apart(course):
+def test_environments_are_separate(course):
     outcomes, _ = course
     whole, log = logged(outcomes).result(), ServiceLog(5, 3)
     half = len(outcomes) // 2
     later = logged(outcomes[half:]).result()
-    for number, (outcome, begun) in enumerate(outcomes):
-        if number == half:
+    for step, (outcome, begun) in enumerate(outcomes):
+        if step == half:
             log.reset(np.array([1, 4]))
         log.add(outcome, begun, playing=np.array([True, True, False, True, True]))
-    pairs = [(log.result(np.array(own)), other[own]) for own, other in (([0, 3], whole), ([1, 4], later))]
-    for one, other in pairs:
-        same(replace(one, pooled=other.pooled), other)
+    for envs, expected in (([0, 3], whole[[0, 3]]), ([1, 4], later[[1, 4]])):
+        same(replace(log.result(np.array(envs)), pooled=expected.pooled), expected)
     assert log.result().time[2] == 0.0
