@@ -67,7 +67,7 @@ class Tetris(ContinuousController):
         has = state.busy
         sharing = has | ~has.any(-1, keepdims=True)  # all where nobody has a request
         budgets = np.rint(np.maximum(means - low, 0.0) * sharing.sum(-1, keepdims=True)).astype(np.int64)
-        lengths = low + by_survival(_survival(state, low, high), sharing, budgets)
+        lengths = low + lengths_by_survival(_survival(state, low, high), sharing, budgets)
         best = estimated_rates(self.scenario, state, lengths, present(state)).argmax(-1)
         return take_all(lengths[np.arange(len(best)), best])
 
@@ -80,7 +80,7 @@ def _survival(state: ContinuousState, low: int, high: int) -> FloatArray:
     return np.where(positions < wanted[..., None], alive, 0.0)
 
 
-def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
+def lengths_by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
     """How many tokens (n, C, K) each device gets of budgets (n, C): those of greatest survival, not more.
 
     Survival (n, K, J) does not rise from token to token; tokens of none are never taken. The devices that are

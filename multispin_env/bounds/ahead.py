@@ -44,9 +44,9 @@ class AheadOptimum:
         Long-run rate of the policy: it gains no less.
     bound
         Long-run rate that no policy exceeds on this grid.
-    ratio
+    myopic_rate
         Rate of the rule that takes the largest E N / τ of each round, given the head starts.
-    none
+    rate_without_ahead
         Best rate without drafting ahead.
     head_start
         The grid, (n,) tokens from 0 to L_max.
@@ -56,8 +56,8 @@ class AheadOptimum:
 
     rate: float
     bound: float
-    ratio: float
-    none: float
+    myopic_rate: float
+    rate_without_ahead: float
     head_start: FloatArray
     draft_length: IntArray
 
@@ -92,7 +92,7 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
     >>> best = ahead_optimum(scenario, state)
-    >>> bool(best.none < best.ratio < best.rate <= best.bound < best.rate + 1e-9)
+    >>> bool(best.rate_without_ahead < best.myopic_rate < best.rate <= best.bound < best.rate + 1e-9)
     True
     """
     users = scenario.num_users

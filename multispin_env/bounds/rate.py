@@ -18,7 +18,7 @@ from multispin_env.bounds.rate_program import (
     System,
     add_set,
     add_times,
-    rates_of,
+    make_rates,
     useful_sets,
 )
 from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
@@ -27,10 +27,10 @@ from multispin_env.physics.radio import full_share_token_time, spectral_efficien
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.problem import LONGEST, SHORTEST, user_times
+from multispin_env.solver.problem import MAX_TIME, MIN_TIME, user_times
 
 _STATES = 24  # m, states that stand for the fading law
-DEEPEST = 1e-3  # share of cycles in the deepest fades, which count as the best of them: their mean air time is infinite
+DEEP_FADES = 1e-3  # share of cycles in the deepest fades, counted as the best of them: their mean air time is infinite
 _LOOKS_BACK = 3  # batches whose idle time can lie in a window: cycles of longer gaps are one kind
 
 
@@ -40,7 +40,7 @@ def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray
     The first state is u = 0. A cycle between two states counts as a share of each, so that the mean of u stays. Deeper
     fades than the last state count as that state.
     """
-    levels = (1.0 - DEEPEST) * (1.0 - np.linspace(1.0, 0.0, _STATES)[1:] ** 2)  # P(x > x_i) of H / H̄
+    levels = (1.0 - DEEP_FADES) * (1.0 - np.linspace(1.0, 0.0, _STATES)[1:] ** 2)  # P(x > x_i) of H / H̄
     ends = -np.log(levels)  # falling
     times = _token_time(scenario, mean_gain, ends)
     above, heavy = np.polynomial.laguerre.laggauss(64)
@@ -63,10 +63,10 @@ def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray
 def _token_time(scenario: Scenario, mean_gain: FloatArray, gain: FloatArray) -> FloatArray:
     efficiency = spectral_efficiency(scenario, mean_gain[:, None] * gain)
     with np.errstate(over="ignore", divide="ignore"):
-        return np.clip(full_share_token_time(scenario, efficiency), SHORTEST, LONGEST)
+        return np.clip(full_share_token_time(scenario, efficiency), MIN_TIME, MAX_TIME)
 
 
-def with_token_times(rates: Rates, system: System) -> Rates:
+def add_token_times(rates: Rates, system: System) -> Rates:
     """Put the time of passes above every line of the law; tokens are counted by device and size of batch.
 
     They are counted once more in each batch that a device waits for.
@@ -154,7 +154,7 @@ class _Kinds:
         return len(self.skips)
 
 
-def kinds_of(system: System) -> _Kinds:
+def make_kinds(system: System) -> _Kinds:
     """No batch between, one of any class, two of any classes, more."""
     users = system.num_users
     label = np.arange(users) * min(users, 20) // users
@@ -422,10 +422,10 @@ def _priced(
 
 
 def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:
-    kinds = kinds_of(system)
-    rates = rates_of(system, len(kinds) if tight else system.drafting.shape[2])
+    kinds = make_kinds(system)
+    rates = make_rates(system, len(kinds) if tight else system.drafting.shape[2])
     if system.token_lines.size:
-        rates = with_token_times(rates, system)
+        rates = add_token_times(rates, system)
     add_times(rates)
     together = [(int(add_set(rates, system, member)), member.astype(np.float64)) for member in useful_sets(system)]
     if system.hit is not None:

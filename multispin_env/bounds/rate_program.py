@@ -1,6 +1,6 @@
 """Linear program of the bound: rows and variables, and a bound on its value that is valid whatever the prices (ours).
 
-`Program` is the solver. `rates_of` and the `add_...` functions give the rows that the rates of every policy keep, by
+`Program` is the solver. `make_rates` and the `add_...` functions give the rows that the rates of every policy keep, by
 server, uplink, devices, batches, channel and sets of devices; docs/evidence/bound.md numbers them.
 """
 
@@ -208,7 +208,7 @@ class Rates:
     waiting: Amount  # seconds (K, K) in which a device waits for the pass that it is in, by size of batch
 
 
-def rates_of(system: System, kinds: int = 1) -> Rates:
+def make_rates(system: System, kinds: int = 1) -> Rates:
     """Rows 1 to 4; cycles may be of several kinds, which other rows tell apart."""
     program, users = Program(), np.arange(system.num_users)
     drafting, air = system.drafting, system.air[:, :, None]  # (K, 1, 1 or G, L), (K, m, 1, L)

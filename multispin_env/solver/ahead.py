@@ -22,15 +22,15 @@ from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import Problem
 
 _WINDOWS, _FINER = 10, 16  # times φ that drafts may take; and of them between the neighbours of the best
-PARTS = (1.0, 0.4, 0.1)  # λ / (ρ' φ)
+_PRICES = (1.0, 0.4, 0.1)  # λ / (ρ' φ)
 _LATE = 1e9  # stands for the infinite share of a device that drafts too long
-COMMON = 24  # lengths for all that the goodput is estimated from
+NUM_COMMON_LENGTHS = 24  # lengths for all that the goodput is estimated from
 _LEAST_PART = 0.05  # of ρ that a second costs at least, in starts
 _CUT = 6  # starts of padded passes that are tried with every longest draft
 _MOVERS = 6  # single moves of an instance that are tried in pairs
 _MOST_STEPS = 60
 _LEAST_GAIN = 1e-12  # part by which a move has to improve
-ENTRIES = 60_000  # lengths of candidates that are priced together: their arrays stay in the cache
+MAX_ENTRIES = 60_000  # lengths of candidates that are priced together: their arrays stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class AheadRound:
     def by_goodput(cls, problem: Problem, scenario: Scenario, head_start: FloatArray) -> Self:
         """Rounds (n, K) that are worth their goodput; ρ is that of the best common length."""
         rounds = cls(scenario, problem, head_start, np.zeros(len(problem)), of_goodput=True)
-        common = np.unique(np.geomspace(1, scenario.max_draft_length + 1, COMMON).astype(int))[:, None] - 1
+        common = np.unique(np.geomspace(1, scenario.max_draft_length + 1, NUM_COMMON_LENGTHS).astype(int))[:, None] - 1
         lengths = np.clip(common, problem.low[:, None], problem.high[:, None])
         return replace(rounds, rho=rounds.value(lengths).max(-1))
 
@@ -68,15 +68,15 @@ class AheadRound:
         problem = self.problem
         drafting = drafting_time(self.scenario, lengths, problem.draft_time[:, None], self.head_start[:, None])
         latency = equal_finish(drafting, lengths * problem.token_time[:, None]).latency
-        time, tokens = latency + problem.server_time(lengths), problem.tokens(lengths)
+        time, tokens = latency + problem.verification_time(lengths), problem.tokens(lengths)
         if self.of_goodput:
             return tokens / time
         value = tokens - self.rho[:, None] * time
         if self.chain_weight:
-            value += np.add.reduce(self.chain_worth(lengths.swapaxes(0, 1), time.T), -1).T
+            value += np.add.reduce(self.chain_value(lengths.swapaxes(0, 1), time.T), -1).T
         return value
 
-    def chain_worth(self, lengths: IntArray, time: FloatArray) -> FloatArray:
+    def chain_value(self, lengths: IntArray, time: FloatArray) -> FloatArray:
         """Tokens β ρ / K T h A' (..., n, K) that the chains left are worth, after τ (..., n) s."""
         each = self.problem.draft_time
         left = chain_left(self.scenario, lengths, each, self.head_start, time[..., None])
@@ -88,17 +88,17 @@ class AheadRound:
 def best_lengths(rounds: AheadRound) -> IntArray:
     """Lengths (n, K) that are worth most, or nearly."""
     count, users = rounds.head_start.shape
-    rows = max(1, ENTRIES // (users * _WINDOWS * len(PARTS)))
+    rows = max(1, MAX_ENTRIES // (users * _WINDOWS * len(_PRICES)))
     parts = [_best_lengths(rounds.rows(slice(first, first + rows))) for first in range(0, count, rows)]
     return np.concatenate(parts) if parts else np.zeros((0, users), dtype=np.int64)
 
 
 def _best_lengths(rounds: AheadRound) -> IntArray:
     windows = _windows(rounds.problem)
-    parts = np.broadcast_to(PARTS, (len(windows[0]), len(PARTS))).T
+    parts = np.broadcast_to(_PRICES, (len(windows[0]), len(_PRICES))).T
     candidates = _starts(rounds, windows, parts)
     value = rounds.value(candidates)
-    row, (window, part) = np.arange(len(value)), np.divmod(value.argmax(-1) % (_WINDOWS * len(PARTS)), len(PARTS))
+    row, (window, part) = np.arange(len(value)), np.divmod(value.argmax(-1) % (_WINDOWS * len(_PRICES)), len(_PRICES))
     ends = windows[np.maximum(window - 1, 0), row], windows[np.minimum(window + 1, _WINDOWS - 1), row]
     finer = _starts(rounds, _between(*ends, _FINER), parts[part, row][None])
     candidates, value = np.concatenate([candidates, finer], 1), np.concatenate([value, rounds.value(finer)], 1)
@@ -116,7 +116,7 @@ def _starts(rounds: AheadRound, windows: FloatArray, parts: FloatArray) -> IntAr
     """
     problem = rounds.problem
     sent = np.clip(np.floor(rounds.head_start), problem.low, problem.high).astype(np.int64)
-    server = problem.server_time(sent[:, None])[:, 0]
+    server = problem.verification_time(sent[:, None])[:, 0]
     found = []
     for latency in windows:
         time = latency + server
@@ -149,7 +149,7 @@ def _best_alone(
     if not problem.padded:
         worth -= (second * problem.lines[-1, 1])[:, None] * lengths
     if rounds.chain_weight:
-        worth += rounds.chain_worth(lengths, np.broadcast_to(time, lengths.shape[:2]))
+        worth += rounds.chain_value(lengths, np.broadcast_to(time, lengths.shape[:2]))
     worth[(lengths < low) | (lengths > high)] = -np.inf
     return np.stack([(worth - each[:, None] * share).argmax(0) for each in price])
 

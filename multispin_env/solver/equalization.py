@@ -21,7 +21,7 @@ from multispin_env.arrays import FloatArray, IntArray
 _STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
 _SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
 
-BLOCK = 32_768
+BLOCK_ENTRIES = 32_768
 """Numbers of an array that are solved together: Newton's steps go over them again and again, in the core's cache."""
 
 _total = np.add.reduce
@@ -52,7 +52,7 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     shape, users = drafting.shape, drafting.shape[-1]
     drafting, uploading = drafting.reshape(-1, users), uploading.reshape(-1, users)
     latency, share = np.empty(len(drafting)), np.empty(drafting.shape)
-    count = max(1, BLOCK // users)
+    count = max(1, BLOCK_ENTRIES // users)
     for start in range(0, len(drafting), count):
         rows = slice(start, start + count)
         latency[rows], share[rows] = _solve(drafting[rows], uploading[rows])

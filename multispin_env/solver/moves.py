@@ -18,11 +18,11 @@ from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
 
 _MOVERS = 14  # Single moves of an instance that are tried in pairs
-BLOCK = 65_536  # Moves that are priced at once: their arrays stay in the core's cache
+BLOCK_ENTRIES = 65_536  # Moves that are priced at once: their arrays stay in the core's cache
 _FINALISTS = 16  # Moves that are tested exactly in a round
 
 _LEAST_DIVISOR = 1e-150
-"""Stands in for zero below a fraction bar; numerators reach 1e100 (`problem.HEAVIEST`), and quotients stay finite."""
+"""Stands in for zero below a fraction bar; numerators reach 1e100 (`problem.MAX_WEIGHT`), and quotients stay finite."""
 
 _ROUNDING = 1e-13  # Relative improvement that may be rounding
 
@@ -68,7 +68,7 @@ def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     """The best move for each instance, and whether it improves; in blocks."""
-    size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
+    size = max(1, BLOCK_ENTRIES // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
     if len(lengths) <= size:
         return _block_round(problem, lengths, phi)
     blocks = [slice(start, start + size) for start in range(0, len(lengths), size)]
@@ -79,7 +79,7 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
 def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     num_users = lengths.shape[-1]
     tokens = problem.tokens(lengths[:, None])[:, 0]
-    value = tokens / (phi + problem.server_time(lengths[:, None]))[:, 0]
+    value = tokens / (phi + problem.verification_time(lengths[:, None]))[:, 0]
     singles, slope = _singles(problem, lengths, phi)
     longer = _longer_passes(problem, lengths)
 
@@ -108,7 +108,7 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
     candidates, each = lengths[row], np.arange(len(row))
     candidates[each, one % num_users] += np.where(one < num_users, 1.0, -1.0)
     candidates[each, two % num_users] += np.where(single, 0.0, np.where(two < num_users, 1.0, -1.0))
-    better = pays(problem.rows(row), candidates[:, None], value[row][:, None])[:, 0]
+    better = is_better(problem.rows(row), candidates[:, None], value[row][:, None])[:, 0]
     return _best_moves(candidates, row, np.where(better, gain[move, row], -np.inf), lengths)
 
 
@@ -185,17 +185,17 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
     return _Moves(*effects), np.add.reduce(slope, -1)
 
 
-def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
+def is_better(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
     """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding, and in time."""
     round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + _ROUNDING), _LEAST_DIVISOR)
     if problem.tpot < np.inf:
         round_time = np.minimum(round_time, problem.longest_round(candidates) * (1.0 - _ROUNDING))
-    return ready(problem, candidates, round_time)
+    return is_ready(problem, candidates, round_time)
 
 
-def ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> BoolArray:
+def is_ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> BoolArray:
     """Whether rounds of candidates (n, m, K) need no longer than (n, m) s: their shares then sum to at most one."""
-    needed = round_time - problem.server_time(candidates)
+    needed = round_time - problem.verification_time(candidates)
     room = needed[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)
     share = problem.token_time[:, None] * candidates / np.where(room > 0.0, room, 1.0)

@@ -16,13 +16,13 @@ from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import ROUNDING, Problem, in_chunks
 from multispin_env.solver.windows import SAFETY, Nodes
 
-BLOCKS, PIECES = 64, 8
+NUM_BLOCKS, NUM_PIECES = 64, 8
 """Blocks of the numbers v that are looked at first, and pieces into which one that is still open is cut."""
 
-ENTRIES = 500_000  # Numbers of an array that are worked on at once
+MAX_ENTRIES = 500_000  # Numbers of an array that are worked on at once
 
 
-class _Pace(NamedTuple):
+class _LeastTpot(NamedTuple):
     tpot: FloatArray  # (n,) s
     length: FloatArray  # (n, K) tokens, that give it
 
@@ -39,7 +39,7 @@ def _useful_needs(ladder: FloatArray) -> FloatArray:
     return np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
 
 
-def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
+def count_shorter(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
     """How many of a device's lengths give fewer tokens than ``needs`` (m,), (m, K), in ``rows`` (m,) of the ladder."""
     bar = (needs * (1.0 - ROUNDING))[:, None]
     short = np.zeros((len(rows), ladder.shape[1]), dtype=np.int64)
@@ -48,21 +48,21 @@ def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
     return short
 
 
-def least_pace(problem: Problem, enough: float = 0.0) -> _Pace:
+def least_tpot(problem: Problem, enough: float = 0.0) -> _LeastTpot:
     """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough`` seconds."""
-    return _Pace(*in_chunks(lambda part: _least_pace(part, enough), problem))
+    return _LeastTpot(*in_chunks(lambda part: _least_tpot(part, enough), problem))
 
 
-def _least_pace(problem: Problem, enough: float) -> _Pace:
+def _least_tpot(problem: Problem, enough: float) -> _LeastTpot:
     n = len(problem)
     ladder = _expected_ladder(problem)
     needs = _useful_needs(ladder)
-    best = _Pace(np.full(n, np.inf), problem.low.astype(np.float64))
-    edges = np.linspace(0, needs.shape[1], BLOCKS + 1).astype(np.int64)
-    rows, block = (index.ravel() for index in np.indices((n, BLOCKS)))
+    best = _LeastTpot(np.full(n, np.inf), problem.low.astype(np.float64))
+    edges = np.linspace(0, needs.shape[1], NUM_BLOCKS + 1).astype(np.int64)
+    rows, block = (index.ravel() for index in np.indices((n, NUM_BLOCKS)))
     first, last = edges[block], edges[block + 1]
     while len(rows):
-        most = max(1, ENTRIES // problem.low.shape[1])
+        most = max(1, MAX_ENTRIES // problem.low.shape[1])
         time = np.concatenate(
             [
                 _offer(problem, ladder, needs, best, rows[i : i + most], first[i : i + most])
@@ -75,12 +75,12 @@ def _least_pace(problem: Problem, enough: float) -> _Pace:
 
 
 def _offer(
-    problem: Problem, ladder: FloatArray, needs: FloatArray, best: _Pace, rows: IntArray, position: IntArray
+    problem: Problem, ladder: FloatArray, needs: FloatArray, best: _LeastTpot, rows: IntArray, position: IntArray
 ) -> FloatArray:
     """T (m,) of the least lengths for the numbers at ``position`` (m,) of ``rows`` (m,); ``best`` takes the better."""
     wanted = needs[rows, position]
     part = problem.rows(rows)
-    length = (part.low + steps_to(ladder, rows, wanted)).astype(np.float64)
+    length = (part.low + count_shorter(ladder, rows, wanted)).astype(np.float64)
     time = part.round_time(length)
     order = np.lexsort((time / wanted, rows))
     winner = order[np.unique(rows[order], return_index=True)[1]]
@@ -91,7 +91,7 @@ def _offer(
 
 
 def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    bounds = first[:, None] + (last - first)[:, None] * np.arange(PIECES + 1) // PIECES
+    bounds = first[:, None] + (last - first)[:, None] * np.arange(NUM_PIECES + 1) // NUM_PIECES
     left, right = bounds[:, :-1], bounds[:, 1:]
     some = right > left
     return np.broadcast_to(rows[:, None], some.shape)[some], left[some], right[some]
@@ -116,10 +116,10 @@ def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
     longest = reach * problem.tpot * (1.0 + SAFETY)
     right = np.minimum(nodes.right, longest - nodes.law.shortest_time(low))
     nodes = replace(nodes, left=left, right=np.maximum(right, left), bound=np.where(right < left, 0.0, nodes.bound))
-    law, low, high, none = nodes.law.timely(nodes.low, nodes.high, longest - nodes.left)
+    law, low, high, none = nodes.law.trim(nodes.low, nodes.high, longest - nodes.left)
     return replace(nodes, low=low, high=high, law=law, bound=np.where(none, 0.0, nodes.bound))
 
 
-def in_time(problem: Problem, length: FloatArray) -> BoolArray:
+def is_in_time(problem: Problem, length: FloatArray) -> BoolArray:
     """Whether each device gets its tokens in time with lengths (n, K), (n,)."""
     return problem.round_time(length) <= problem.longest_round(length[:, None])[:, 0]

@@ -20,7 +20,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
 
-SHORTEST, LONGEST = 1e-130, 1e130
+MIN_TIME, MAX_TIME = 1e-130, 1e130
 """Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
 
 
@@ -28,7 +28,7 @@ def server_lines(scenario: Scenario) -> FloatArray:
     """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; one flat line for the paper's."""
     users = scenario.num_users
     lines: list[tuple[float, float]] = []
-    for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.law.lines):
+    for slope, start in sorted((_kept(slope), min(start, MAX_TIME)) for start, slope in scenario.law.lines):
         line = (start + users * slope, slope)
         while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
             lines.pop()
@@ -39,7 +39,7 @@ def server_lines(scenario: Scenario) -> FloatArray:
 
 
 def _kept(slope: float) -> float:
-    return 0.0 if slope < SHORTEST else min(slope, LONGEST)
+    return 0.0 if slope < MIN_TIME else min(slope, MAX_TIME)
 
 
 def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
@@ -52,7 +52,7 @@ def kinks(lines: FloatArray) -> FloatArray:
     return (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
 
 
-def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+def support_start(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
     """Start (...) of the highest line of this slope (...) below all of the law between x = low and x = high (...)."""
     start: FloatArray = np.minimum(line_time(lines, low) - slope * low, line_time(lines, high) - slope * high)
     for kink in kinks(lines):
@@ -61,11 +61,11 @@ def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatAr
     return start
 
 
-ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "verification_time")
+ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "constant_time")
 """Fields of a `Problem` with a row for each instance."""
 
 TINY = 1e-300  # Stands in for zero below a fraction bar or a logarithm
-_LIGHTEST, HEAVIEST = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
+_MIN_WEIGHT, MAX_WEIGHT = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
 ROUNDING = 1e-12  # Part of the tokens by which a round may be too short for them
 
 
@@ -83,7 +83,7 @@ class Problem:
     weights: FloatArray  # ω (n, K) ≥ 0
     low: IntArray  # (n, K) tokens
     high: IntArray  # (n, K) tokens
-    verification_time: FloatArray  # (n,) s, of every round: T_fix + K T_lin + T_rtt
+    constant_time: FloatArray  # (n,) s, of every round: T_fix + K T_lin + T_rtt
     lines: FloatArray = field(default_factory=lambda: np.zeros((1, 2)))  # (J, 2) s and s/token, by rising slope
     padded: bool = False  # lines are in K max L
     tpot: float = np.inf  # s, most that a round may last for each token of each device
@@ -106,11 +106,11 @@ class Problem:
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
         return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot)
 
-    def of_longest(self, longest: FloatArray | IntArray) -> "Problem":
+    def with_longest(self, longest: FloatArray | IntArray) -> "Problem":
         """The same with padded passes of K max L + K tokens whatever is drafted, for longest drafts max L (n,)."""
-        time = self.verification_time + line_time(self.lines, self.low.shape[-1] * longest)
+        time = self.constant_time + line_time(self.lines, self.low.shape[-1] * longest)
         high = np.minimum(self.high, longest[:, None])
-        return replace(self, high=high, verification_time=time, lines=np.zeros((1, 2)), padded=False)
+        return replace(self, high=high, constant_time=time, lines=np.zeros((1, 2)), padded=False)
 
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
         """What the last token of each draft earns, ω α^l, of whole lengths (..., n, K)."""
@@ -144,17 +144,17 @@ class Problem:
 
     def value(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Goodput with the best bandwidth of candidates (n, m, K), as (n, m) tokens/s."""
-        return goodput(self.tokens(lengths), self.latency(lengths), self.server_time(lengths))
+        return goodput(self.tokens(lengths), self.latency(lengths), self.verification_time(lengths))
 
-    def server_time(self, lengths: FloatArray | IntArray) -> FloatArray:
+    def verification_time(self, lengths: FloatArray | IntArray) -> FloatArray:
         """T_ver + T_rtt of candidates (n, m, K), as (n, m) s."""
         x = lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1)
-        return self.verification_time[:, None] + line_time(self.lines, x)
+        return self.constant_time[:, None] + line_time(self.lines, x)
 
     def round_time(self, length: FloatArray) -> FloatArray:
         """T_e2e of one decision (n, K) for each instance, (n,) s."""
         latency = equal_latency(length, self.draft_time, self.token_time).latency
-        return latency + self.server_time(length[:, None])[:, 0]
+        return latency + self.verification_time(length[:, None])[:, 0]
 
     def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Seconds (n, m) that a round of candidates (n, m, K) may last for every device to get its tokens in time."""
@@ -163,10 +163,10 @@ class Problem:
 
 
 def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
-    """T and c (..., K) of a checked state, kept within `SHORTEST` and `LONGEST`."""
+    """T and c (..., K) of a checked state, kept within `MIN_TIME` and `MAX_TIME`."""
     with np.errstate(over="ignore", divide="ignore", under="ignore"):
         token_time = full_share_token_time(scenario, state.spectral_efficiency)
-    return np.clip(state.draft_time, SHORTEST, LONGEST), np.clip(token_time, SHORTEST, LONGEST)
+    return np.clip(state.draft_time, MIN_TIME, MAX_TIME), np.clip(token_time, MIN_TIME, MAX_TIME)
 
 
 def make_problem(
@@ -192,13 +192,13 @@ def make_problem(
         draft_time=draft_time,
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
-        weights=np.where(weights < _LIGHTEST, 0.0, np.minimum(weights, HEAVIEST)).reshape(flat),
+        weights=np.where(weights < _MIN_WEIGHT, 0.0, np.minimum(weights, MAX_WEIGHT)).reshape(flat),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
-        verification_time=np.full(len(draft_time), constant),
+        constant_time=np.full(len(draft_time), constant),
         lines=lines,
         padded=scenario.law.padded and lines[-1, 1] > 0.0,
-        tpot=np.inf if tpot is None else min(max(tpot, SHORTEST), LONGEST),
+        tpot=np.inf if tpot is None else min(max(tpot, MIN_TIME), MAX_TIME),
     )
 
 

@@ -18,7 +18,14 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
-from multispin_env.solver.stationary import FINER, Charge, Stationary, bracketed_root, cut_point, stationary_point
+from multispin_env.solver.stationary import (
+    FINE_TOLERANCE,
+    Charge,
+    Stationary,
+    bracketed_root,
+    cut_point,
+    stationary_point,
+)
 
 _COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, whose stationary points are coarse
 _CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
@@ -47,7 +54,7 @@ def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    time = problem.server_time(at.length[:, None])[:, 0]
+    time = problem.verification_time(at.length[:, None])[:, 0]
     value = goodput(problem.expected(at.length).sum(-1), latency, time)
     return Relaxed(at.length, latency, np.exp(at.log_price), value, slope)
 
@@ -77,7 +84,7 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
     if problem.flat:
         return _on_line(problem, 0, tolerance)
     points, ends = _Points(problem), kinks(problem.lines)
-    rows = np.flatnonzero(~idle(problem))
+    rows = np.flatnonzero(~is_idle(problem))
     charge = np.zeros(len(rows))
     for j in range(len(problem.lines) if len(rows) else 0):
         part = problem.rows(rows)
@@ -98,13 +105,13 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
 def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
     start, slope = problem.lines[line]
     if slope == 0.0:
-        constant = Charge(None, None, problem.verification_time + start)
+        constant = Charge(None, None, problem.constant_time + start)
         return stationary_point(problem, tolerance, constant), np.zeros(len(problem))
     points, value, rows, part = _Points(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
     begin = None
     for step in range(30):  # about four are needed
         origin = part.low.sum(-1).astype(np.float64)
-        charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
+        charge = Charge(slope * value[rows], origin, part.constant_time + (start + slope * origin))
         at = stationary_point(part, max(tolerance, 1e-2) if step < _COARSE_STEPS else tolerance, charge, begin)
         time = charge.time + slope * (at.length.sum(-1) - origin)
         better = goodput(part.expected(at.length).sum(-1), np.exp(at.log_latency), time)
@@ -121,8 +128,8 @@ def _at_kink(
     problem: Problem, kink: float, low: FloatArray, high: FloatArray, tolerance: float
 ) -> tuple[Stationary, FloatArray]:
     """The optimum with exactly so many drafted tokens, by the charge between two (n,) that leads to them; and κ / G."""
-    tolerance = min(tolerance, FINER)
-    time = problem.verification_time + line_time(problem.lines, np.array(kink))
+    tolerance = min(tolerance, FINE_TOLERANCE)
+    time = problem.constant_time + line_time(problem.lines, np.array(kink))
     points = _Points(problem)
 
     def surplus(token: FloatArray, rows: IntArray) -> FloatArray:
@@ -205,7 +212,7 @@ def _common_length(problem: Problem) -> FloatArray:
     length = np.arange(float(problem.high.max(initial=0)) + 1.0)
     tokens = problem.expected(np.broadcast_to(length[:, None, None], (len(length), *problem.low.shape))).sum(-1)
     latency = common_latency(problem.draft_time, problem.token_time).latency
-    server = problem.verification_time + line_time(problem.lines, problem.low.shape[-1] * length)[:, None]
+    server = problem.constant_time + line_time(problem.lines, problem.low.shape[-1] * length)[:, None]
     return length[goodput(tokens, length[:, None] * latency, server).argmax(0)]
 
 
@@ -216,14 +223,14 @@ def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points 
     if near is not None:
         further = np.log(np.maximum(longest, 0.5) / np.maximum(near.slope, 0.5))
         start = near.at.log_latency + further, near.at.log_price
-    part = problem.of_longest(longest)
-    return cut_point(part, tolerance, part.verification_time, start)
+    part = problem.with_longest(longest)
+    return cut_point(part, tolerance, part.constant_time, start)
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _with_longest(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    return goodput(problem.expected(at.length).sum(-1), latency, problem.of_longest(longest).verification_time)
+    return goodput(problem.expected(at.length).sum(-1), latency, problem.with_longest(longest).constant_time)
 
 
 def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
@@ -231,7 +238,7 @@ def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArra
     users = problem.low.shape[-1]
     start, slope = problem.lines.T
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
-    time = problem.of_longest(longest).verification_time
+    time = problem.with_longest(longest).constant_time
     value = goodput(problem.expected(at.length).sum(-1), np.exp(at.log_latency), time)
     return _held_back(problem, at.length, value, longest) - value * users * steepest
 
@@ -248,7 +255,7 @@ def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest:
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def idle(problem: Problem) -> BoolArray:
+def is_idle(problem: Problem) -> BoolArray:
     """Which of the instances (n,) have their relaxed optimum, and so their best decision, where nobody drafts.
 
     φ(L) is homogeneous of degree 1 and E is concave, so that no draft is the best if and only if the first tokens of no
@@ -259,7 +266,7 @@ def idle(problem: Problem) -> BoolArray:
     if not free.any():
         return free
     start, slope = problem.lines[0]  # the highest at x = 0
-    value = problem.weights.sum(-1) / (problem.verification_time + start)
+    value = problem.weights.sum(-1) / (problem.constant_time + start)
     charge = value * slope
     decay = problem.decay
     gain = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay) - charge[:, None]

@@ -14,12 +14,13 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.solver.moves import improve
-from multispin_env.solver.pace import in_time, least_pace
+from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import TINY, Problem
 from multispin_env.solver.relaxed import Ray, Relaxed, ray_lengths, relaxed_longest, relaxed_optimum
 from multispin_env.solver.search import branch_and_bound
 
-NEAR = np.arange(-2, 3)  # Longest drafts of padded passes that are tried, from the best of the relaxed optima
+LONGEST_OFFSETS = np.arange(-2, 3)
+"""Longest drafts that are tried for padded passes, relative to that of the relaxed optimum."""
 _RUGGED = 0.4  # Largest T_k over the time left for its upload, from which on the search along the ray is thorough
 _RAY_ENTRIES = 65_536  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
 
@@ -70,12 +71,12 @@ def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> F
     ``length`` (n, K), good without the TPOT, stays where it is in time; ``relaxed`` knows no TPOT. Where it is late,
     the best in time lie at an end of what is feasible, where the goodput changes by jumps: a short search finds them.
     """
-    late = np.flatnonzero(~in_time(problem, length))
+    late = np.flatnonzero(~is_in_time(problem, length))
     if not len(late):
         return length
     length, part = length.copy(), problem.rows(late)
-    length[late] = least_pace(part, problem.tpot).length
-    rows = late[in_time(part, length[late])]
+    length[late] = least_tpot(part, problem.tpot).length
+    rows = late[is_in_time(part, length[late])]
     if len(rows):
         part = problem.rows(rows)
         start = improve(part, length[rows], part.latency(length[rows][:, None]))
@@ -94,9 +95,9 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     longest, relaxed = relaxed_longest(problem, 1e-4)  # neighbours are about equally good
     relaxed = _numbers(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
-    near = np.clip(longest[:, None] + NEAR, ends[0][:, None], ends[1][:, None])
+    near = np.clip(longest[:, None] + LONGEST_OFFSETS, ends[0][:, None], ends[1][:, None])
     many = np.repeat(np.arange(len(problem)), near.shape[1])
-    part = problem.rows(many).of_longest(near.ravel().astype(np.int64))
+    part = problem.rows(many).with_longest(near.ravel().astype(np.int64))
     from_relaxed = Relaxed(*(array[many] for array in relaxed))
     lengths = _integer_lengths(part, from_relaxed, _thorough(problem)).reshape(*near.shape, -1)
     lengths = np.concatenate([lengths, problem.low[:, None]], 1)
@@ -155,7 +156,7 @@ def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
     part, one = problem.rows(idle), np.eye(lengths.shape[-1])
     latency = np.where(part.high > 0, part.draft_time + part.token_time, np.inf)
     tokens = part.weights.sum(-1, keepdims=True) + part.weights * part.acceptance_rate
-    value = goodput(tokens, latency, part.server_time(one[None, :1]))
+    value = goodput(tokens, latency, part.verification_time(one[None, :1]))
     better = value.max(-1) > part.value(lengths[idle][:, None])[:, 0]
     if better.any():
         user = value.argmax(-1)[better]
@@ -165,10 +166,10 @@ def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
 
 def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
     low, first = problem.low, lengths[:, :1]
-    found = goodput(problem.tokens(first), latency[:, :1], problem.server_time(first))[:, 0]
+    found = goodput(problem.tokens(first), latency[:, :1], problem.verification_time(first))[:, 0]
     most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # tokens at most
     least = np.add.reduce(problem.token_time * low, -1)  # φ at least
-    rows = np.flatnonzero(goodput(most, least, problem.server_time(low[:, None])[:, 0]) > found)
+    rows = np.flatnonzero(goodput(most, least, problem.verification_time(low[:, None])[:, 0]) > found)
     if len(rows):
         part = problem.rows(rows)
         better = part.value(part.low[:, None])[:, 0] > found[rows]
@@ -241,7 +242,7 @@ def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) ->
         latency = latency + used * (used - 1.0) / np.maximum(np.add.reduce(share, -1), TINY)
     latency = np.where(used > 0.0, np.maximum(latency, least), 0.0)
     tokens = np.add.reduce(problem.expected(candidates), -1)
-    value = goodput(tokens, latency, problem.server_time(candidates.swapaxes(0, 1)).T)
+    value = goodput(tokens, latency, problem.verification_time(candidates.swapaxes(0, 1)).T)
     return np.where(np.isnan(value), -np.inf, value)
 
 

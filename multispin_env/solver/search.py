@@ -15,9 +15,9 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.moves import pays
-from multispin_env.solver.pace import in_time, timely_windows
-from multispin_env.solver.problem import Problem, support
+from multispin_env.solver.moves import is_better
+from multispin_env.solver.pace import is_in_time, timely_windows
+from multispin_env.solver.problem import Problem, support_start
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.windows import (
     SAFETY,
@@ -25,15 +25,15 @@ from multispin_env.solver.windows import (
     FixedPass,
     Nodes,
     bound_nodes,
-    ends_of,
-    joined_nodes,
-    laws_of,
+    find_ends,
+    join_nodes,
+    make_laws,
     slope_range,
 )
 
 _LISTED = 32  # Parts with at most this many decisions are listed
 _BREADTH = 64  # Parts of an instance that are split in a round
-BLOCK = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
+BLOCK_ENTRIES = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
 
 
 class Listing(NamedTuple):
@@ -57,10 +57,10 @@ class _Incumbent:
         self.lengths = lengths.copy()
         self.value = problem.value(lengths[:, None])[:, 0]
         if problem.tpot < np.inf:
-            self.value[~in_time(problem, lengths)] = 0.0
+            self.value[~is_in_time(problem, lengths)] = 0.0
 
     def offer(self, listing: Listing) -> None:
-        best = improvements(self.problem, listing, self.value)
+        best = best_improvements(self.problem, listing, self.value)
         if len(best.instance):
             self.lengths[best.instance] = best.lengths
             part = self.problem.rows(best.instance)
@@ -80,12 +80,12 @@ def branch_and_bound(
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
-        waiting = waiting.rows(np.asarray(in_time(problem, lengths))[waiting.instance])
+        waiting = waiting.rows(np.asarray(is_in_time(problem, lengths))[waiting.instance])
     for _ in range(rounds):
         if not len(waiting):
             break
         chosen = _most_promising(waiting)
-        waiting = joined_nodes(waiting.rows(~chosen), _expand(incumbent, waiting.rows(chosen), tolerance))
+        waiting = join_nodes(waiting.rows(~chosen), _expand(incumbent, waiting.rows(chosen), tolerance))
         waiting = waiting.rows(waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance])
         if monotonic() > deadline:
             break
@@ -106,8 +106,8 @@ def _most_promising(nodes: Nodes) -> BoolArray:
 def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     before = nodes.bound
     nodes, candidate, critical = _bounded(incumbent, nodes, tolerance)
-    few = few_decisions(nodes)
-    incumbent.offer(decisions_of(nodes.rows(few & (nodes.bound > 0.0))))
+    few = has_few_decisions(nodes)
+    incumbent.offer(list_decisions(nodes.rows(few & (nodes.bound > 0.0))))
     incumbent.offer(Listing(nodes.instance[~few], candidate[~few]))
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     rest = np.flatnonzero(~few & (nodes.bound > target))
@@ -124,7 +124,7 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
         nodes = timely_windows(part, nodes)
     at = _evaluate_by_width(part, nodes, target)
     bound = np.where(at.bound > target, np.minimum(at.bound, nodes.bound), 0.0)
-    law = nodes.law.steered(at.candidate, slope_range(incumbent.problem))
+    law = nodes.law.steer(at.candidate, slope_range(incumbent.problem))
     nodes = replace(nodes, low=at.low, high=at.high, left=at.left, right=at.right, bound=bound, law=law)
     return nodes, at.candidate, at.critical
 
@@ -132,10 +132,10 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
 def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     """`bound_nodes`, narrow nodes first, in blocks: a table is as wide as its widest node."""
     width = np.maximum.reduce(nodes.high - nodes.low, -1) + 1.0
-    if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK:
+    if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK_ENTRIES:
         return bound_nodes(problem, nodes, target)
     order = np.argsort(width, kind="stable")
-    blocks = (width[order].cumsum() * problem.low.shape[-1] // BLOCK).astype(np.int64)
+    blocks = (width[order].cumsum() * problem.low.shape[-1] // BLOCK_ENTRIES).astype(np.int64)
     groups = np.split(order, np.flatnonzero(np.diff(blocks)) + 1)
     parts = [bound_nodes(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
     back = np.argsort(order, kind="stable")
@@ -145,14 +145,14 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
 def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     if problem.padded:
         every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
-        return joined_nodes(*(_of_longest(problem, relaxed, target, longest) for longest in every))
+        return join_nodes(*(_with_longest_draft(problem, relaxed, target, longest) for longest in every))
     whole, _ = _root(problem, relaxed, target)
-    return joined_nodes(*(replace(whole, law=law) for law in laws_of(problem, relaxed.slope)))
+    return join_nodes(*(replace(whole, law=law) for law in make_laws(problem, relaxed.slope)))
 
 
-def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
+def _with_longest_draft(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
     rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
-    part = problem.rows(rows).of_longest(np.full(len(rows), longest))
+    part = problem.rows(rows).with_longest(np.full(len(rows), longest))
     nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
     return replace(nodes, instance=rows).rows(wins)
 
@@ -162,7 +162,7 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes
     low, high, wins = _linear_windows(problem, relaxed, target)
     shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
     longest = equal_latency(high, problem.draft_time, problem.token_time).latency
-    left, right, law = shortest * (1.0 - 1e-12), longest * (1.0 + 1e-12), FixedPass(problem.verification_time)
+    left, right, law = shortest * (1.0 - 1e-12), longest * (1.0 + 1e-12), FixedPass(problem.constant_time)
     every, no_bound, no_split = np.arange(len(problem)), np.full(len(problem), np.inf), np.zeros(len(problem), bool)
     return Nodes(every, left, right, low, high, no_bound, no_split, law), wins
 
@@ -177,7 +177,7 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     """
     gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
     ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
-    time = problem.verification_time + support(problem.lines, relaxed.slope, *ends)
+    time = problem.constant_time + support_start(problem.lines, relaxed.slope, *ends)
     width = int((problem.high - problem.low).max()) + 1
     length = problem.low + np.arange(width)[:, None, None]
     tokens = problem.expected(np.minimum(length, problem.high))
@@ -186,18 +186,18 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     best = worth.max(0)
     slack = best.sum(-1) - target * time
     wins = worth >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
-    low, high, some = ends_of(wins)
+    low, high, some = find_ends(wins)
     high = np.minimum(problem.low + high, problem.high)  # where nothing wins the range stays as it is
     return problem.low + low, high, np.logical_or.reduce(some, -1)
 
 
-def few_decisions(nodes: Nodes) -> BoolArray:
+def has_few_decisions(nodes: Nodes) -> BoolArray:
     """Whether the windows of each node (m,) hold at most `_LISTED` decisions."""
     digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
     return digits <= np.log2(_LISTED) + 1e-9
 
 
-def decisions_of(nodes: Nodes) -> Listing:
+def list_decisions(nodes: Nodes) -> Listing:
     """Every decision of every node, by counting in mixed radix."""
     size = (nodes.high - nodes.low + 1.0).astype(np.int64)
     stride = np.cumprod(size, -1)
@@ -208,10 +208,10 @@ def decisions_of(nodes: Nodes) -> Listing:
     return Listing(nodes.instance[node], nodes.low[node] + digits)
 
 
-def improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
+def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
     """The best decision of each instance among those listed, where it is better than ``value`` (n,)."""
     part = problem.rows(listing.instance)
-    better = pays(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
+    better = is_better(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
     instance, lengths = listing.instance[better], listing.lengths[better]
     values = problem.rows(instance).value(lengths[:, None])[:, 0]
     order = np.lexsort((-values, instance))
@@ -245,10 +245,10 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
 
     A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.
     """
-    rows, verification_time = np.arange(len(nodes)), nodes.law.start  # about
+    rows, constant_time = np.arange(len(nodes)), nodes.law.start  # about
     # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
-    rounds = np.sqrt(nodes.left + verification_time) * np.sqrt(nodes.right + verification_time)
-    middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
+    rounds = np.sqrt(nodes.left + constant_time) * np.sqrt(nodes.right + constant_time)
+    middle = np.clip(rounds - constant_time, nodes.left, nodes.right)
     stuck = (middle <= nodes.left) | (middle >= nodes.right)
     middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
     by_pass = by_pass & ~by_user
@@ -260,8 +260,8 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
     shorter[rows, critical] = np.where(by_user, cut, high_end)
     longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
     nodes = replace(nodes, by_user=by_user)
-    smaller, larger = nodes.law.halves(by_pass)
-    return joined_nodes(
+    smaller, larger = nodes.law.halve(by_pass)
+    return join_nodes(
         replace(nodes, right=middle, high=shorter, law=smaller),
         replace(nodes, left=np.where(whole, nodes.left, middle), low=longer, law=larger),
     )

@@ -77,7 +77,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     shape = state.draft_time.shape
     problem = checked_problem(scenario, state, weights)
     goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
-    total = latency + problem.server_time(length[:, None])[:, 0]
+    total = latency + problem.verification_time(length[:, None])[:, 0]
     tokens = pass_tokens(scenario, length)
     worth = (goodput / (total * pull))[:, None]  # of one share of the budget
     efficiency = state.spectral_efficiency.reshape(length.shape)

@@ -16,13 +16,13 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.problem import SHORTEST, TINY, Problem
+from multispin_env.solver.problem import MIN_TIME, TINY, Problem
 
 _FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
 _WIDEST = 650.0  # Largest |ln λ|; e to this power still multiplies without overflow
 _LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
 _COARSE = 1e-2  # Tolerance of λ while φ is not known
-FINER = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
+FINE_TOLERANCE = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
 _CLOSE = 1e-9  # Finest tolerance of a nested search after an end: below it are the digits that φ − end has lost
 _ROUNDING = 1e-14  # of φ, in residuals after an end
 _total = np.add.reduce  # `numpy.sum` without its wrapper
@@ -110,7 +110,7 @@ def cut_point(
     if len(fixed):
         part = problem.rows(fixed)
         latency = equal_latency(part.high, part.draft_time, part.token_time).latency
-        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, SHORTEST)), -_WIDEST, True
+        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, MIN_TIME)), -_WIDEST, True
     rows = np.flatnonzero(~done)
     if len(rows):
         part, of_part = problem.rows(rows), terms.rows(rows)
@@ -127,8 +127,8 @@ def _completed(
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
         used, _ = _excess(problem.rows(open_rows), terms.rows(open_rows), p[open_rows], q[open_rows])
         loose = open_rows[used > tolerance]
-        if len(loose) and tolerance > FINER:
-            p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), FINER)
+        if len(loose) and tolerance > FINE_TOLERANCE:
+            p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), FINE_TOLERANCE)
     return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
 
 
@@ -277,7 +277,7 @@ def _newton(
         enough: FloatArray | float = tolerance
         if end is not None:
             beyond = -np.expm1(np.log(end[active]) - p[active])  # (φ − end) / φ
-            enough = np.maximum(tolerance, np.minimum(_ROUNDING / beyond, FINER))
+            enough = np.maximum(tolerance, np.minimum(_ROUNDING / beyond, FINE_TOLERANCE))
         good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= enough
         determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
         determinant = np.where(np.abs(determinant) < _FLAT, _FLAT, determinant)

@@ -26,7 +26,7 @@ class _PricedPass(NamedTuple):
     empty: BoolArray | bool  # (m,) no decision of the part belongs to the segment
 
 
-class _Timely(NamedTuple):
+class _TrimmedPart(NamedTuple):
     law: "_Law"
     low: FloatArray  # (m, K) shortest lengths
     high: FloatArray  # (m, K) longest
@@ -47,19 +47,19 @@ class FixedPass:
         """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
         return self.start
 
-    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
+    def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
         """Tokens (W, m, K) as they are."""
         return _PricedPass(tokens, 0.0, self.start, False)
 
-    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _Timely:
+    def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
         """All of the part: that the pass is too long is seen without it."""
-        return _Timely(self, low, high, np.zeros(len(low), dtype=bool))
+        return _TrimmedPart(self, low, high, np.zeros(len(low), dtype=bool))
 
-    def halves(self, rows: BoolArray) -> tuple["FixedPass", "FixedPass"]:
+    def halve(self, rows: BoolArray) -> tuple["FixedPass", "FixedPass"]:
         """The same twice."""
         return self, self
 
-    def steered(self, lengths: FloatArray, slopes: tuple[float, float]) -> "FixedPass":
+    def steer(self, lengths: FloatArray, slopes: tuple[float, float]) -> "FixedPass":
         """The same."""
         return self
 
@@ -93,7 +93,7 @@ class Segment:
         """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
         return self.start + self.rise * np.maximum(self.fewest, low.sum(-1))
 
-    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
+    def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
         """Charge windows (m, K) by the line of `slope` through an end of what is left of the segment.
 
         A token costs the time of the line at the goodput ``target`` (m,).
@@ -107,7 +107,7 @@ class Segment:
         tokens = tokens - charge[:, None] * np.arange(len(tokens))[:, None, None]
         return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
 
-    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _Timely:
+    def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
         """Windows (m, K) and segment without passes of more than ``longest`` (m,) seconds."""
         left = longest - self.start
         room = np.where(
@@ -121,15 +121,15 @@ class Segment:
         high = np.minimum(high, law.most[:, None] - (fewest[:, None] - low))
         none = (law.fewest > law.most) | (least > high).any(-1)
         low = np.minimum(least, ends)  # where none is left, any lengths in range will do
-        return _Timely(law, low, np.maximum(high, low), none)
+        return _TrimmedPart(law, low, np.maximum(high, low), none)
 
-    def halves(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
+    def halve(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
         """Cut in the middle of its x where ``rows`` (m,) says so; elsewhere both are the whole."""
         middle = np.floor(0.5 * (np.where(rows, self.fewest, 0.0) + np.where(rows, self.most, 0.0)))
         below = replace(self, most=np.where(rows, middle, self.most))
         return below, replace(self, fewest=np.where(rows, middle + 1.0, self.fewest))
 
-    def steered(self, lengths: FloatArray, slopes: tuple[float, float]) -> "Segment":
+    def steer(self, lengths: FloatArray, slopes: tuple[float, float]) -> "Segment":
         """Change slopes, within two ends, by the tokens of the best lengths (m, K)."""
         x, size = lengths.sum(-1), np.abs(self.step)
         tight = ((x == self.most) & (self.slope >= self.rise)) | ((x == self.fewest) & (self.slope <= self.rise))
@@ -153,20 +153,20 @@ def slope_range(problem: Problem) -> tuple[float, float]:
     return float(problem.lines[0, 1]), float(problem.lines[-1, 1])
 
 
-def laws_of(problem: Problem, slope: FloatArray) -> list[_Law]:
+def make_laws(problem: Problem, slope: FloatArray) -> list[_Law]:
     """One segment for each line of the law, of all n instances, with the slope (n,) of their relaxed optimum.
 
     A flat law needs none: a bound costs a few more operations with a segment.
     """
     if problem.flat:
-        return [FixedPass(problem.verification_time + problem.lines[0, 0])]
+        return [FixedPass(problem.constant_time + problem.lines[0, 0])]
     ends = kinks(problem.lines)
     fewest, most = np.concatenate([[-np.inf], np.ceil(ends)]), np.concatenate([np.floor(ends), [np.inf]])
     flattest, steepest = slope_range(problem)
     step = 0.25 * (steepest - flattest)
     even = np.ones(len(problem))
     return [
-        Segment(problem.verification_time + start, rise * even, first * even, last * even, slope, step * even)
+        Segment(problem.constant_time + start, rise * even, first * even, last * even, slope, step * even)
         for (start, rise), first, last in zip(problem.lines, fewest, most, strict=True)
     ]
 
@@ -193,7 +193,7 @@ class Nodes:
         return Nodes(**fields, law=self.law.rows(rows))
 
 
-def joined_nodes(*parts: Nodes) -> Nodes:
+def join_nodes(*parts: Nodes) -> Nodes:
     """All nodes of several sets."""
     names = [name for name in vars(parts[0]) if name != "law"]
     fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in names}
@@ -230,7 +230,7 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     They keep every length of every decision that is better than the goodput to beat, ``target`` (m,).
     """
     table = _tabulate(problem, nodes)
-    tokens, charged, server, empty = nodes.law.priced(table.tokens, nodes.low, nodes.high, target)
+    tokens, charged, server, empty = nodes.law.price(table.tokens, nodes.low, nodes.high, target)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
     price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ is a bound; a larger one cancels digits
     dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
@@ -246,14 +246,14 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     slack_right, slack_left = most_right - target * time_right, most_left - target * time_left
     wins = right >= best_right - slack_right[:, None]
     wins |= left >= best_left - slack_left[:, None]
-    low, high, some = ends_of(wins)
+    low, high, some = find_ends(wins)
     low, high = nodes.low + low, np.minimum(nodes.low + high, nodes.high)
     dead |= ~some.all(-1)
     ends = _winning(nodes, slack_left, slack_right)
     return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical, *ends)
 
 
-def ends_of(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+def find_ends(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
     """The first and the last true entry of each column (m, K) of an array (W, m, K), and whether there is any.
 
     Where there is none, they are 0 and W − 1.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.baselines.related_work import by_survival
+from multispin_env.baselines.related_work import lengths_by_survival
 from multispin_env.controllers.continuous.greedy import estimated_rates, present
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.types import Phase
@@ -234,7 +234,7 @@ def test_the_budget_goes_to_the_likeliest_tokens(seed, budget):
     alive = alpha[:, None] ** np.arange(1, 7)
     counted = rng.random(5) < 0.8
     counted[0] = True
-    lengths = by_survival(alive[None], counted[None], np.array([[budget]]))[0, 0]
+    lengths = lengths_by_survival(alive[None], counted[None], np.array([[budget]]))[0, 0]
     slow, least = [0] * 5, np.inf
     for _ in range(budget):
         next_ones = [(alive[k, slow[k]], -k, k) for k in range(5) if counted[k] and slow[k] < 6]

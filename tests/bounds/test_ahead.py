@@ -101,8 +101,8 @@ CELLS = [  # the paper's server with drafts of 0 tokens is a little faster than 
 @pytest.mark.parametrize(("pair", "server", "alpha", "least", "none", "rate", "ratio"), CELLS)
 def test_one_device_has_the_stated_optimum(pair, server, alpha, least, none, rate, ratio):
     best = ahead_optimum(*system(pair, server, [alpha], least), step=0.125)
-    assert [best.none, best.rate] == pytest.approx([none, rate], abs=0.051)
-    assert best.ratio / best.rate == pytest.approx(ratio, abs=0.0006)
+    assert [best.rate_without_ahead, best.rate] == pytest.approx([none, rate], abs=0.051)
+    assert best.myopic_rate / best.rate == pytest.approx(ratio, abs=0.0006)
     assert 0.0 <= best.bound - best.rate + 1e-12 <= 1e-9
 
 
@@ -151,7 +151,7 @@ def test_a_case_solved_by_hand():
     hits = 0.7 / (1.0 - 0.343)  # rounds with a head start of 2, for each one without
     assert best.rate == pytest.approx((1.0 + 2.19 * hits) / (1.0 + hits) / 0.03, abs=1e-6)
     assert best.lengths(np.array([[0.0], [2.0]])).tolist() == [[0], [2]]
-    assert best.none == pytest.approx(2.19 / 0.05, abs=1e-6)
+    assert best.rate_without_ahead == pytest.approx(2.19 / 0.05, abs=1e-6)
     always_two = ms.make_controller("fixed", scenario, draft_length=2)
     assert ahead_rate(scenario, state, always_two) == pytest.approx(2.19 / (0.657 * 0.05 + 0.343 * 0.03), abs=1e-6)
 
@@ -167,11 +167,13 @@ TWO = [
 @pytest.mark.parametrize(("pair", "server", "alphas", "factors", "least", "none", "rate"), TWO)
 def test_two_devices(pair, server, alphas, factors, least, none, rate):
     best = ahead_optimum(*system(pair, server, alphas, least, factors), step=1.0)
-    assert best.none == pytest.approx(none, abs=0.051)
+    assert best.rate_without_ahead == pytest.approx(none, abs=0.051)
     assert best.rate == pytest.approx(rate, rel=0.02)
-    assert best.ratio <= best.rate <= best.bound + 1e-12 <= best.rate + 2e-9
+    assert best.myopic_rate <= best.rate <= best.bound + 1e-12 <= best.rate + 2e-9
     other = ahead_optimum(*system(pair, server, alphas[::-1], least, factors[::-1]), step=1.0)
-    assert [other.rate, other.ratio, other.none] == pytest.approx([best.rate, best.ratio, best.none], rel=1e-9)
+    assert [other.rate, other.myopic_rate, other.rate_without_ahead] == pytest.approx(
+        [best.rate, best.myopic_rate, best.rate_without_ahead], rel=1e-9
+    )
 
 
 def test_the_package_plays_it_to_the_same_rate():
@@ -203,13 +205,13 @@ def test_random_systems():
         state = ms.SystemState(rng.uniform(0.001, 0.05, 1), rng.uniform(0.1, 8.0, 1), rng.uniform(0.0, 0.999, 1))
         best = ahead_optimum(scenario, state)
         slack = 1.0 + 1e-10
-        assert max(best.none, best.ratio) <= best.rate * slack
+        assert max(best.rate_without_ahead, best.myopic_rate) <= best.rate * slack
         assert best.rate <= best.bound * slack <= best.rate * slack**2
         drafts = ms.make_controller("fixed", scenario, draft_length=int(rng.integers(1, scenario.max_draft_length + 1)))
         assert ahead_rate(scenario, state, drafts) <= best.bound * slack
         without = scenario.replace(draft_ahead=False)
         decision = ms.make_controller("optimal", without, certify=1e-9)(state)
-        assert best.none == pytest.approx(float(decision.value), rel=1e-8)
+        assert best.rate_without_ahead == pytest.approx(float(decision.value), rel=1e-8)
 
 
 def test_many_systems_at_once():
@@ -240,5 +242,5 @@ def test_three_devices_need_a_coarse_grid():
     with pytest.raises(ValueError, match=r"num_users: .* 3 with .* step larger than 0\.5"):
         ahead_optimum(scenario, state)
     best = ahead_optimum(scenario.replace(max_draft_length=3), state, step=1.0)
-    assert best.none < best.ratio <= best.rate
+    assert best.rate_without_ahead < best.myopic_rate <= best.rate
     assert best.draft_length.shape == (4, 4, 4, 3)

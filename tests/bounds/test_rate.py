@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, optimize
 
 import multispin_env as ms
-from multispin_env.bounds.rate import DEEPEST, fading_states
+from multispin_env.bounds.rate import DEEP_FADES, fading_states
 from multispin_env.bounds.rate_program import Program
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.problem import user_times
@@ -179,7 +179,7 @@ def fading_alone(scenario, state, mean_gain):
     log_gain = np.linspace(np.log(1e-12), np.log(40.0), 40_001)
     gain = np.exp(log_gain)
     bits = scenario.bits_per_token / scenario.total_bandwidth
-    air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * np.maximum(gain, -np.log1p(-DEEPEST)))
+    air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * np.maximum(gain, -np.log1p(-DEEP_FADES)))
     cycle = lengths * (state.draft_time + air)[:, None] + scenario.pass_time(1, 0)
 
     def surplus(rate):
@@ -209,7 +209,7 @@ def test_states_of_the_channel_keep_the_mean():
             air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * gain)
             return min(air, times[k, -1]) * gain * np.exp(-gain)
 
-        mean = integrate.quad(capped, -40.0, 4.0, limit=500, points=[np.log(DEEPEST)], epsabs=1e-14)[0]
+        mean = integrate.quad(capped, -40.0, 4.0, limit=500, points=[np.log(DEEP_FADES)], epsabs=1e-14)[0]
         assert (times * probability)[k].sum() == pytest.approx(mean, rel=1e-7)
 
 

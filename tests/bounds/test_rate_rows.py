@@ -12,10 +12,10 @@ from multispin_env.bounds.rate import (
     add_chains,
     add_idle,
     add_skips,
-    kinds_of,
-    with_token_times,
+    add_token_times,
+    make_kinds,
 )
-from multispin_env.bounds.rate_program import System, add_set, add_times, rates_of
+from multispin_env.bounds.rate_program import System, add_set, add_times, make_rates
 
 USERS, SIZES, DELAY = range(3), (1, 2, 3), 0.3
 LENGTHS, MISS = (1, 2, 4), {1: 0.4, 2: 0.7, 4: 0.9}
@@ -144,7 +144,7 @@ def size_of(rates):
 
 @pytest.mark.parametrize("barrier", [False, True])
 def test_server_uplink_devices_and_batches(barrier):
-    rates = rates_of(system(barrier=barrier))
+    rates = make_rates(system(barrier=barrier))
     add_times(rates)
     program, _, own = plain(rates, barrier=barrier)
     with_passes(program, own)
@@ -173,7 +173,7 @@ def positions(program, cycles, inside, first, wait, wait_time):
 
 @pytest.mark.parametrize("inside", [(0, 2), (0, 1, 2), (1,)])
 def test_sets_of_devices(inside):
-    rates = rates_of(system())
+    rates = make_rates(system())
     first = size_of(rates)
     row = add_set(rates, system(), np.isin(USERS, inside))
     assert np.concatenate(rates.program.limits)[row] == len(inside)
@@ -186,9 +186,9 @@ def test_sets_of_devices(inside):
 
 
 def test_passes_that_take_longer_for_every_token():
-    before = rates_of(system(lines=True))
+    before = make_rates(system(lines=True))
     first = size_of(before)
-    rates = with_token_times(before, system(lines=True))
+    rates = add_token_times(before, system(lines=True))
     sets = size_of(rates)
     add_times(rates)
     add_set(rates, system(lines=True), np.array([True, True, False]))
@@ -223,7 +223,7 @@ def test_passes_that_take_longer_for_every_token():
 
 def test_devices_that_draft_ahead():
     one = system(hit=True)
-    rates = rates_of(one, 2)
+    rates = make_rates(one, 2)
     first = size_of(rates)
     rows = add_chains(rates, one, one.hit)
     assert (np.concatenate(rates.program.limits)[rows] == 1.0).all()
@@ -254,9 +254,9 @@ KINDS = [((), n) for n in SIZES] + [((n,), n) for n in SIZES] + [((a, b), b) for
 
 def test_batches_that_devices_sit_out():
     one = system(states=1)
-    kinds = kinds_of(one)
+    kinds = make_kinds(one)
     assert len(kinds) == len(KINDS)
-    rates = rates_of(one, len(kinds))
+    rates = make_rates(one, len(kinds))
     add_skips(rates, kinds)
     first = size_of(rates)
     slack = add_idle(rates, one, kinds)
@@ -311,7 +311,7 @@ def test_many_sizes_are_put_into_classes():
         None,
         False,
     )
-    kinds = kinds_of(one)
+    kinds = make_kinds(one)
     classes = [np.flatnonzero(sizes).tolist() for sizes in kinds.sizes]
     assert [*itertools.chain(*classes)] == [*range(25)]
     assert {len(each) for each in classes} == {1, 2}

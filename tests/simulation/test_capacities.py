@@ -36,7 +36,7 @@ SERVED = ms.Scenario.preset(
 def test_least_length_by_trying(rng):
     tokens = expected_tokens(np.arange(26), np.array([0.0, 1e-9, 0.3, 0.9, 1.0 - 1e-9, 1.0])[None, :, None])
     for wanted in (0.5, 1.0, 1.7, 3.1, 9.0, 30.0, *rng.uniform(1.0, 12.0, 20), *tokens[0, 3]):
-        found = pace.steps_to(tokens, np.array([0]), np.array([wanted]))[0]
+        found = pace.count_shorter(tokens, np.array([0]), np.array([wanted]))[0]
         for user in range(6):
             enough = np.flatnonzero(tokens[0, user] >= wanted * (1.0 - 1e-12))
             assert found[user] == (enough[0] if len(enough) else 26)
@@ -76,9 +76,9 @@ def test_blocks_do_not_change_what_is_feasible(monkeypatch, rng):
     scenario = SERVED.replace(num_users=20, max_draft_length=25, total_bandwidth=3e5)
     state = ms.sample_state(scenario, rng, 40)
     found = [FEASIBLE["multi-spin"](scenario, state, tpot) for tpot in (0.02, 0.025, 0.03)]
-    monkeypatch.setattr(pace, "BLOCKS", 1)
-    monkeypatch.setattr(pace, "PIECES", 3)
-    monkeypatch.setattr(pace, "ENTRIES", 10**4)
+    monkeypatch.setattr(pace, "NUM_BLOCKS", 1)
+    monkeypatch.setattr(pace, "NUM_PIECES", 3)
+    monkeypatch.setattr(pace, "MAX_ENTRIES", 10**4)
     again = [FEASIBLE["multi-spin"](scenario, state, tpot) for tpot in (0.02, 0.025, 0.03)]
     assert [one.tolist() for one in found] == [one.tolist() for one in again]
     assert 0 < sum(one.sum() for one in found) < 120

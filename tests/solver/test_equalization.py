@@ -63,7 +63,7 @@ def test_a_row_does_not_depend_on_its_batch(users, rng, monkeypatch):
     token_time = np.exp(rng.uniform(-16, 3, (30, users)))
     token_time[10:, 2:] *= 1e-6  # some rows need more steps than all take
     batch = equal_latency(lengths, draft_time, token_time)
-    monkeypatch.setattr("multispin_env.solver.equalization.BLOCK", 4 * users)
+    monkeypatch.setattr("multispin_env.solver.equalization.BLOCK_ENTRIES", 4 * users)
     middle = [array[:, None] for array in (lengths, draft_time, token_time)]
     for other in (equal_latency(lengths, draft_time, token_time), equal_latency(*middle)):
         assert (other.latency.ravel() == batch.latency).all()

@@ -15,7 +15,7 @@ from multispin_env.registry import SERVERS
 from multispin_env.solver import relaxed
 from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.relaxed import idle, relaxed_optimum
+from multispin_env.solver.relaxed import is_idle, relaxed_optimum
 from tests.hostile import extreme_instance, hostile_instance, hostile_law
 from tests.strategies import KINDS, instances, problems
 
@@ -138,7 +138,7 @@ def test_nobody_drafts_exactly_where_the_relaxed_optimum_says_so(case):
     at_zero = problem.value(np.zeros((1, 1, 2)))[0, 0]
     steps = 1e-6 * np.array([[a, 1.0 - a] for a in np.linspace(0.0, 1.0, 41)])
     drafting = problem.value(steps[None])[0].max() > at_zero * (1.0 + 1e-13)
-    assert bool(idle(problem)[0]) == (not drafting)
+    assert bool(is_idle(problem)[0]) == (not drafting)
     if not drafting:
         assert not ms.make_controller("optimal", scenario, weights=weights)(state).draft_length.any()
 
@@ -204,7 +204,7 @@ def test_the_longest_draft_of_padded_passes_is_the_best_of_all(kind, data):
         one = data.draw(problems(kind))
     found, at = relaxed.relaxed_longest(one, 1e-6)
     every = np.arange(one.low.max(), one.high.max() + 1)
-    part = one.rows(np.zeros(len(every), dtype=int)).of_longest(every)
+    part = one.rows(np.zeros(len(every), dtype=int)).with_longest(every)
     best = relaxed.relaxed_optimum(part, 1e-6).value  # each M by itself, by another search
     assert best.max() <= best[every == found[0]][0] * (1.0 + 1e-6)
     assert at.value[0] >= best.max() * (1.0 - 1e-6)

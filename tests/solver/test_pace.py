@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from reference import equal_latency, expected_tokens, server_time
 
 import multispin_env as ms
-from multispin_env.solver.pace import least_pace, timely_windows
+from multispin_env.solver.pace import least_tpot, timely_windows
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.windows import FixedPass, Nodes, laws_of
+from multispin_env.solver.windows import FixedPass, Nodes, make_laws
 from tests.solver.test_optimum import weighted
 from tests.strategies import KINDS, instances
 
@@ -101,7 +101,7 @@ def test_the_least_time_for_a_token(kind, data):
     scenario, state, _ = data.draw(cases(kind))
     tokens, times = every_round(scenario, state)
     least = (times / tokens.min(-1)).min()
-    assert least_pace(make_problem(scenario, state)).tpot[0] == pytest.approx(least, rel=1e-9)
+    assert least_tpot(make_problem(scenario, state)).tpot[0] == pytest.approx(least, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["paper", "one piece", "two pieces"])
@@ -112,12 +112,12 @@ def test_parts_keep_what_is_in_time(kind, data):
     ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
     lengths = np.array(list(product(*ranges)), dtype=float)
     latency = problem.latency(lengths[None])[0]
-    time = latency + problem.server_time(lengths[None])[0]
+    time = latency + problem.verification_time(lengths[None])[0]
     waits = time / problem.longest_round(lengths[None])[0]
     problem = replace(problem, tpot=float(np.quantile(waits, 0.3)))
     ends = [np.array([np.quantile(latency, part)]) for part in (0.2, 0.9)]
     shape = problem.low.astype(float), problem.high.astype(float)
-    for law in laws_of(problem, np.zeros(1)):
+    for law in make_laws(problem, np.zeros(1)):
         left = timely_windows(problem, Nodes(np.array([0]), *ends, *shape, np.array([np.inf]), np.array([False]), law))
         x = lengths.sum(-1)
         held = (ends[0] <= latency) & (latency <= ends[1]) & (waits <= problem.tpot)
@@ -136,7 +136,7 @@ def test_twenty_devices_in_time():
         scenario = ms.Scenario.preset("qwen3.5", **law)
         state = ms.sample_state(scenario, np.random.default_rng(1), 4)
         free = ms.upper_bound(scenario, state)
-        least = least_pace(make_problem(scenario, state)).tpot
+        least = least_tpot(make_problem(scenario, state)).tpot
         tpot = float(np.median(least))
         found = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state)
         assert found.certified.all()

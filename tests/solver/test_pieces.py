@@ -13,7 +13,7 @@ import multispin_env as ms
 from multispin_env.physics.tokens import verification_time
 from multispin_env.server import line_time
 from multispin_env.solver import search
-from multispin_env.solver.moves import improve, pays
+from multispin_env.solver.moves import improve, is_better
 from multispin_env.solver.problem import (
     ARRAYS,
     Problem,
@@ -22,19 +22,19 @@ from multispin_env.solver.problem import (
     lengths_in_chunks,
     make_problem,
     server_lines,
-    support,
+    support_start,
 )
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.search import (
     Listing,
+    best_improvements,
     branch_and_bound,
-    decisions_of,
-    few_decisions,
-    improvements,
+    has_few_decisions,
+    list_decisions,
     split,
 )
 from multispin_env.solver.stationary import bracketed_root
-from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, ends_of, joined_nodes, laws_of
+from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, find_ends, join_nodes, make_laws
 from tests.hostile import hostile_instance, hostile_law
 from tests.strategies import problems
 
@@ -62,7 +62,7 @@ def test_lines_give_the_time_of_the_law_and_each_is_somewhere_the_largest(seed):
     assert (np.diff(kinks(lines)) > 0.0).all()
     assert (kinks(lines) > 0.0).all()
     for slope in (lines[0, 1], 0.5 * (lines[0, 1] + lines[-1, 1]), lines[-1, 1]):
-        start = support(lines, np.array(slope), np.array(0.0), np.array(300.0))
+        start = support_start(lines, np.array(slope), np.array(0.0), np.array(300.0))
         slack = line_time(lines, x[:301]) - (start + slope * x[:301])
         assert slack.min() >= -1e-12
         assert slack.min() <= 0.1 + 1e-12  # a kink between two whole numbers
@@ -75,7 +75,7 @@ def test_a_problem_prices_lengths_as_the_server_does(padded, rng):
         problem = make_problem(scenario, ms.sample_state(scenario, rng, 4))
         lengths = rng.integers(0, 26, (4, 7, USERS)).astype(float)
         expected = verification_time(scenario, lengths) + 0.25
-        assert np.broadcast_to(problem.server_time(lengths), (4, 7)) == pytest.approx(expected, rel=1e-13)
+        assert np.broadcast_to(problem.verification_time(lengths), (4, 7)) == pytest.approx(expected, rel=1e-13)
 
 
 def test_roots_within_brackets():
@@ -148,7 +148,7 @@ def test_bounds_of_laws_by_tokens_hold_for_the_decisions_of_their_segment():
         left, right = latency.min(), np.quantile(latency, rng.uniform(0.2, 1.0))
         slope = np.array([rng.uniform(problem.lines[0, 1], problem.lines[-1, 1])])  # none of them breaks a bound
         found, covered = [], np.zeros(len(lengths), dtype=bool)
-        for law in laws_of(problem, slope):
+        for law in make_laws(problem, slope):
             low, high = problem.low.astype(float), problem.high.astype(float)
             node = Nodes(*map(np.array, ([0], [left], [right])), low, high, np.array([np.inf]), np.array([False]), law)
             drafted = lengths.sum(-1)
@@ -179,9 +179,9 @@ def test_halves_hold_what_the_whole_holds(part, by_user):
     problem, node, lengths, _ = part
     at = bound_nodes(problem, node, np.zeros(1))
     assume(not by_user or node.high[0, at.critical[0]] > node.low[0, at.critical[0]])
-    halves = split(node, at.candidate, at.critical, np.array([by_user]), np.array([False]))
+    parts = split(node, at.candidate, at.critical, np.array([by_user]), np.array([False]))
     held = np.zeros(len(lengths), dtype=bool)
-    for half in (halves.rows(np.array([0])), halves.rows(np.array([1]))):
+    for half in (parts.rows(np.array([0])), parts.rows(np.array([1]))):
         latency = problem.latency(lengths[None])[0]
         inside = (half.left[0] * (1 - 1e-12) <= latency) & (latency <= half.right[0] * (1 + 1e-12))
         held |= inside & (half.low[0] <= lengths).all(-1) & (lengths <= half.high[0]).all(-1)
@@ -191,10 +191,10 @@ def test_halves_hold_what_the_whole_holds(part, by_user):
 def test_listing_is_complete():
     problem = small_problem(3, users=3)
     node = nodes_of(problem, 0.1, 0.2)
-    two = joined_nodes(node, node)
+    two = join_nodes(node, node)
     low, high = two.low[0], two.high[0]
     expected = sorted(product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True))))
-    found = decisions_of(two)
+    found = list_decisions(two)
     assert sorted(map(tuple, found.lengths[: len(expected)])) == expected
     assert len(found.lengths) == 2 * len(expected)
 
@@ -207,7 +207,7 @@ def test_bounds_do_not_depend_on_the_blocks_of_parts(monkeypatch):
     nodes = nodes_of(many, 0.7 * shortest + 0.3 * longest, 0.2 * shortest + 0.8 * longest)
     target = many.value(many.low[:, None])[:, 0]
     whole = search._evaluate_by_width(many, nodes, target)
-    monkeypatch.setattr(search, "BLOCK", 40)
+    monkeypatch.setattr(search, "BLOCK_ENTRIES", 40)
     for one, other in zip(whole, search._evaluate_by_width(many, nodes, target), strict=True):
         assert (one == other).all()
 
@@ -217,7 +217,7 @@ def test_ends_of_what_wins():
     for width in (1, 3, 300):
         wins = rng.random((width, 5, 4)) < 0.3
         wins[:, 0] = False
-        first, last, some = ends_of(wins)
+        first, last, some = find_ends(wins)
         for m, k in np.ndindex(5, 4):
             positions = np.flatnonzero(wins[:, m, k])
             assert some[m, k] == (len(positions) > 0)
@@ -235,7 +235,7 @@ def small_problem(seed, users=4, count=1, longest=5):
         weights=rng.uniform(0.5, 2.0, shape),
         low=np.ones(shape, dtype=np.int64),
         high=np.full(shape, longest),
-        verification_time=np.full(count, 0.1),
+        constant_time=np.full(count, 0.1),
     )
 
 
@@ -264,9 +264,9 @@ def test_what_pays_is_better_than_the_goodput_to_beat():
     candidates = np.array([list(product(range(6), repeat=3))] * 2, dtype=float)
     values = problem.value(candidates)
     goal = np.quantile(values, 0.7, axis=-1)[:, None]
-    assert (pays(problem, candidates, goal) == (values > goal)).all()
+    assert (is_better(problem, candidates, goal) == (values > goal)).all()
     best = values.max(-1, keepdims=True)
-    assert not pays(problem, candidates, best).any()  # more than rounding
+    assert not is_better(problem, candidates, best).any()  # more than rounding
 
 
 def nodes_of(problem, left, right, **fields):
@@ -279,7 +279,7 @@ def nodes_of(problem, left, right, **fields):
         "high": problem.high.astype(float),
         "bound": np.full(m, np.inf),
         "by_user": np.zeros(m, dtype=bool),
-        "law": FixedPass(np.broadcast_to(problem.verification_time, m)),
+        "law": FixedPass(np.broadcast_to(problem.constant_time, m)),
     }
     return Nodes(**own | fields)
 
@@ -315,7 +315,7 @@ def slow_bounds(problem, left, right, target):
         [(tokens(k, n) - price * share(k, n), tokens(k, n) - price * tangent(k, n)) for n in fits[k]] for k in users
     ]
     most = [price + sum(max(term[side] for term in row) for row in terms) for side in (0, 1)]
-    times = (right + problem.verification_time, left + problem.verification_time)
+    times = (right + problem.constant_time, left + problem.constant_time)
     slack = [most[side] - target * times[side] for side in (0, 1)]
     wins = [
         [
@@ -329,13 +329,13 @@ def slow_bounds(problem, left, right, target):
     return bound, [w[0] for w in wins], [w[-1] for w in wins], whole, critical
 
 
-@pytest.mark.parametrize(("width", "verification_time"), [(0.0, 0.1), (0.02, 0.1), (0.02, 2.0)])
-def test_bounds_and_windows_are_those_of_a_loop(width, verification_time):
+@pytest.mark.parametrize(("width", "constant_time"), [(0.0, 0.1), (0.02, 0.1), (0.02, 2.0)])
+def test_bounds_and_windows_are_those_of_a_loop(width, constant_time):
     """A long verification makes the right end of an interval the better one."""
     narrowed = 0
     for seed in range(25):
         highest = np.random.default_rng(seed).integers(2, 6, (1, 3))
-        problem = replace(small_problem(seed, users=3), high=highest, verification_time=verification_time)
+        problem = replace(small_problem(seed, users=3), high=highest, constant_time=constant_time)
         middle = 0.5 * (problem.latency(problem.low[:, None]) + problem.latency(problem.high[:, None]))[0, 0]
         left, right = middle - width, middle + width
         target = 0.97 * slow_bounds(problem, left, right, 0.0)[0]
@@ -361,7 +361,7 @@ def test_the_best_of_those_listed():
     lengths = np.array(list(product(range(1, 6), repeat=2)), dtype=float)
     listing = Listing(np.repeat([2, 0, 1], 25), np.tile(lengths, (3, 1)))
     values = problem.value(np.repeat(lengths[None], 3, 0))
-    found = improvements(problem, listing, np.array([0.0, 1e9, 0.999 * values[2].max()]))
+    found = best_improvements(problem, listing, np.array([0.0, 1e9, 0.999 * values[2].max()]))
     assert found.instance.tolist() == [0, 2]
     assert found.lengths.tolist() == [lengths[values[row].argmax()].tolist() for row in (0, 2)]
 
@@ -472,4 +472,4 @@ def test_moves_end_where_no_pair_of_tokens_improves(end):
 def test_few_decisions():
     highs = np.array([(4.0, 7.0), (4.0, 8.0), (33.0, 0.0)])
     nodes = nodes_of(small_problem(0, users=2, count=3), 1.0, 4.0, low=np.tile([1.0, 0.0], (3, 1)), high=highs)
-    assert few_decisions(nodes).tolist() == [True, False, False]
+    assert has_few_decisions(nodes).tolist() == [True, False, False]

@@ -64,7 +64,7 @@ def test_nothing_near_the_relaxed_optimum_is_better(bandwidth):
 
         def loss(x, part=part):
             tokens = (part.weights[0] * expected_tokens(x, part.acceptance_rate[0])).sum()
-            return -tokens / (root(x, part.draft_time[0], part.token_time[0]) + part.verification_time)
+            return -tokens / (root(x, part.draft_time[0], part.token_time[0]) + part.constant_time)
 
         bounds = list(zip(part.low[0], part.high[0], strict=True))
         best = minimize(loss, np.full(5, 6.0), bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-15})
@@ -128,9 +128,9 @@ def test_both_equations_hold_at_the_relaxed_optimum(bandwidth):
     inner = ((at.length > 1.0) & (at.length < 200.0)).all(-1)
     assert inner.mean() > 0.5
     np.testing.assert_allclose(share.sum(-1), 1.0, rtol=1e-9)
-    worth = at.price * (share / room).sum(-1) * (at.latency + problem.verification_time)
+    worth = at.price * (share / room).sum(-1) * (at.latency + problem.constant_time)
     np.testing.assert_allclose(worth[inner], tokens[inner], rtol=1e-9)
-    np.testing.assert_allclose(at.value, tokens / (at.latency + problem.verification_time), rtol=1e-12)
+    np.testing.assert_allclose(at.value, tokens / (at.latency + problem.constant_time), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
@@ -147,7 +147,7 @@ def test_one_equation_alone_is_no_solution(monkeypatch):
     scenario = Scenario.preset("llama2", num_users=4)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(5), 6))
     at = relaxed_optimum(problem)
-    terms = stationary._terms(problem, stationary.Charge(None, None, problem.verification_time), 5)
+    terms = stationary._terms(problem, stationary.Charge(None, None, problem.constant_time), 5)
     p = np.log(1.5 * at.latency)
     low, high = np.full(6, -40.0), np.full(6, 40.0)
     for _ in range(200):  # more than bits of a number
@@ -169,7 +169,7 @@ def test_the_optimum_is_found_where_uploads_take_a_millionth_of_the_round(longes
         weights=np.ones((1, 2)),
         low=np.ones((1, 2), dtype=np.int64),
         high=np.full((1, 2), longest),
-        verification_time=np.array([0.0107]),
+        constant_time=np.array([0.0107]),
     )
     best = problem.value(np.array([[[longest, 1.0]]]))[0, 0]
     assert relaxed_optimum(problem).value[0] == pytest.approx(best, rel=1e-5)
