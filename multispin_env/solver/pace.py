@@ -1,8 +1,7 @@
 """Rounds in which every device gets its tokens in time (ours; docs/reference/derivations.md, 8).
 
-The least TPOT of all lengths is the smallest T(L(v)) / v over the numbers v = E[N_k | l], where L(v) are the least
-lengths that reach v. T grows with v, so that the ends of a block of them bound the ratios inside, and most blocks are
-ruled out at once.
+The least TPOT is the minimum of T(L(v)) / v over the values v = E[N_k | l], where L(v) are the shortest lengths that
+reach v. As T increases with v, the ends of a block of values bound its ratios, which excludes most blocks at once.
 """
 
 from dataclasses import replace
@@ -17,14 +16,14 @@ from multispin_env.solver.problem import ROUNDING, Problem, in_chunks
 from multispin_env.solver.windows import SAFETY, Nodes
 
 NUM_BLOCKS, NUM_PIECES = 64, 8
-"""Blocks of the numbers v that are looked at first, and pieces into which one that is still open is cut."""
+"""Blocks of values v that are evaluated first, and pieces into which a remaining block is divided."""
 
-MAX_ENTRIES = 500_000  # Numbers of an array that are worked on at once
+MAX_ENTRIES = 500_000  # Entries of an array that are processed at once
 
 
 class _LeastTpot(NamedTuple):
     tpot: FloatArray  # (n,) s
-    length: FloatArray  # (n, K) tokens, that give it
+    length: FloatArray  # (n, K) tokens that achieve it
 
 
 def _expected_ladder(problem: Problem) -> FloatArray:
@@ -34,13 +33,13 @@ def _expected_ladder(problem: Problem) -> FloatArray:
 
 
 def _useful_needs(ladder: FloatArray) -> FloatArray:
-    """All numbers v of the ladder (n, K, W) that every device can reach, rising, (n, K W); the largest is repeated."""
+    """Return all values v of the ladder (n, K, W) that every device reaches, sorted, (n, K W); the largest repeats."""
     reach = np.where(np.isfinite(ladder), ladder, 0.0).max(-1).min(-1)
     return np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
 
 
 def count_shorter(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
-    """How many of a device's lengths give fewer tokens than ``needs`` (m,), (m, K), in ``rows`` (m,) of the ladder."""
+    """Count lengths of each device with fewer tokens than ``needs`` (m,), (m, K), in ``rows`` (m,) of the ladder."""
     bar = (needs * (1.0 - ROUNDING))[:, None]
     short = np.zeros((len(rows), ladder.shape[1]), dtype=np.int64)
     for column in np.moveaxis(ladder, -1, 0):  # over lengths
@@ -49,7 +48,7 @@ def count_shorter(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntA
 
 
 def least_tpot(problem: Problem, enough: float = 0.0) -> _LeastTpot:
-    """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough`` seconds."""
+    """Return the shortest TPOT that any lengths give to all devices, or the first one ≤ ``enough`` seconds."""
     return _LeastTpot(*in_chunks(lambda part: _least_tpot(part, enough), problem))
 
 
@@ -77,15 +76,15 @@ def _least_tpot(problem: Problem, enough: float) -> _LeastTpot:
 def _offer(
     problem: Problem, ladder: FloatArray, needs: FloatArray, best: _LeastTpot, rows: IntArray, position: IntArray
 ) -> FloatArray:
-    """T (m,) of the least lengths for the numbers at ``position`` (m,) of ``rows`` (m,); ``best`` takes the better."""
-    wanted = needs[rows, position]
+    """Return T (m,) of the shortest lengths for values at ``position`` (m,) of ``rows`` (m,), and update ``best``."""
+    required = needs[rows, position]
     part = problem.rows(rows)
-    length = (part.low + count_shorter(ladder, rows, wanted)).astype(np.float64)
+    length = (part.low + count_shorter(ladder, rows, required)).astype(np.float64)
     time = part.round_time(length)
-    order = np.lexsort((time / wanted, rows))
+    order = np.lexsort((time / required, rows))
     winner = order[np.unique(rows[order], return_index=True)[1]]
-    winner = winner[time[winner] < best.tpot[rows[winner]] * wanted[winner]]
-    best.tpot[rows[winner]] = time[winner] / wanted[winner]
+    winner = winner[time[winner] < best.tpot[rows[winner]] * required[winner]]
+    best.tpot[rows[winner]] = time[winner] / required[winner]
     best.length[rows[winner]] = length[winner]
     return time
 
@@ -98,10 +97,10 @@ def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, Int
 
 
 def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
-    """Parts, with a row of the problem each, without latencies and lengths that are in time for no decision inside.
+    """Remove latencies and lengths with which no decision of a part is in time; parts have a row of the problem each.
 
-    The shortest round of a part asks for a least length of every device, and no round lasts longer than the longest
-    lengths allow. Where nothing is left the bound becomes 0.
+    The shortest round of a part requires a shortest length of every device, and the longest lengths limit the round.
+    Where nothing is left the bound becomes 0.
     """
     length = nodes.low[..., None] + np.arange(int((nodes.high - nodes.low).max(initial=0)) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])
