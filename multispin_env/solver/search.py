@@ -1,10 +1,10 @@
-"""Branch and bound over latency and lengths, all instances of a batch in step (ours).
+"""Branch and bound over latency and lengths, for all instances of a batch at once (ours).
 
-An instance starts as one part, which holds every latency between those of the shortest and the longest lengths, and for
-each user the lengths that a linear bound leaves; laws by tokens start with a part for each of their lines, and padded
-passes with one for each longest draft. Parts are bounded (`windows`), then split, or listed once few decisions are left
-in them; the decisions met on the way replace the incumbent. Every instance works on its most promising parts first and
-never sees the others of the batch, so that its result is the same in any batch.
+An instance starts as one part: all latencies between those of the shortest and the longest lengths, and for each user
+the lengths that a linear bound leaves. Laws by tokens start with a part for each of their lines, and padded passes with
+one for each longest draft. Parts are bounded (`windows`), then split, or enumerated once they hold few decisions;
+better decisions replace the incumbent. Every instance processes its most promising parts first and does not depend on
+the others of the batch, so that its result is the same in any batch.
 """
 
 from dataclasses import replace
@@ -31,20 +31,20 @@ from multispin_env.solver.windows import (
     slope_range,
 )
 
-_LISTED = 32  # Parts with at most this many decisions are listed
+_LISTED = 32  # Parts with at most this many decisions are enumerated
 _BREADTH = 64  # Parts of an instance that are split in a round
-BLOCK_ENTRIES = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
+BLOCK_ENTRIES = 32_768  # Entries of a table of lengths that are processed together: they stay in the core's cache
 
 
 class Listing(NamedTuple):
-    """Decisions, and the instance each belongs to."""
+    """Decisions, and the instance of each."""
 
     instance: IntArray  # (j,)
     lengths: FloatArray  # (j, K)
 
 
 class Search(NamedTuple):
-    """The best decision of a search, and what no decision exceeds."""
+    """Best decision of a search, and an upper bound on every decision."""
 
     lengths: FloatArray  # (n, K)
     value: FloatArray  # (n,) tokens/s
@@ -70,12 +70,12 @@ class _Incumbent:
 def branch_and_bound(
     problem: Problem, lengths: FloatArray, relaxed: Relaxed, tolerance: float, rounds: int, deadline: float = np.inf
 ) -> Search:
-    """Close the gap between the best decision and the bound to ``tolerance``, or as far as the effort goes.
+    """Search until the gap between the best decision and the bound is ≤ ``tolerance``, or the effort is used up.
 
-    Of n instances, only how well the search starts depends on their ``relaxed`` optimum. It starts from whole
-    ``lengths`` (n, K), in time wherever any are. The gap is relative, at least `windows.SAFETY`, and closed where bound
-    ≤ (1 + tolerance) value. Each of the ``rounds``, at most, splits up to `_BREADTH` parts of an instance; after
-    `time.monotonic()` = ``deadline`` the search stops, but one round is always played, so that there is a bound.
+    The search starts from integer ``lengths`` (n, K), which are in time if any are; the ``relaxed`` optima affect only
+    its speed. The gap is relative, at least `windows.SAFETY`, and closed when bound ≤ (1 + tolerance) value. At most
+    ``rounds`` rounds each split up to `_BREADTH` parts of an instance. After `time.monotonic()` = ``deadline`` the
+    search stops, but it always completes one round, so that there is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
@@ -84,8 +84,8 @@ def branch_and_bound(
     for _ in range(rounds):
         if not len(waiting):
             break
-        chosen = _most_promising(waiting)
-        waiting = join_nodes(waiting.rows(~chosen), _expand(incumbent, waiting.rows(chosen), tolerance))
+        selected = _most_promising(waiting)
+        waiting = join_nodes(waiting.rows(~selected), _expand(incumbent, waiting.rows(selected), tolerance))
         waiting = waiting.rows(waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance])
         if monotonic() > deadline:
             break
@@ -98,9 +98,9 @@ def _most_promising(nodes: Nodes) -> BoolArray:
     order = np.lexsort((-nodes.bound, nodes.instance))
     instance = nodes.instance[order]
     first = np.searchsorted(instance, instance, side="left")
-    chosen = np.empty(len(nodes), dtype=bool)
-    chosen[order] = np.arange(len(nodes)) - first < _BREADTH
-    return chosen
+    selected = np.empty(len(nodes), dtype=bool)
+    selected[order] = np.arange(len(nodes)) - first < _BREADTH
+    return selected
 
 
 def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
@@ -130,7 +130,7 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
 
 
 def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """`bound_nodes`, narrow nodes first, in blocks: a table is as wide as its widest node."""
+    """Apply `bound_nodes` in blocks, narrow nodes first: a table is as wide as its widest node."""
     width = np.maximum.reduce(nodes.high - nodes.low, -1) + 1.0
     if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK_ENTRIES:
         return bound_nodes(problem, nodes, target)
@@ -158,7 +158,7 @@ def _with_longest_draft(problem: Problem, relaxed: Relaxed, target: FloatArray, 
 
 
 def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
-    """One part for each instance: all latencies, and the windows a linear bound leaves; whether it leaves any, (n,)."""
+    """Return one part for each instance (all latencies, windows of a linear bound), and whether any is left."""
     low, high, wins = _linear_windows(problem, relaxed, target)
     shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
     longest = equal_latency(high, problem.draft_time, problem.token_time).latency
@@ -167,13 +167,13 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes
     return Nodes(every, left, right, low, high, no_bound, no_split, law), wins
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) that have any.
+    """Return the lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) with any.
 
-    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
-    Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
-    The law lies above a line of any slope, which is added to the gradient.
+    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L exceeds G only if Σ (ω e(L_k) − G a_k
+    L_k) ≥ G T_ver: the terms are separate, and each may be below its maximum by at most the slack of their sum. The law
+    lies above a line of any slope, which is added to the gradient.
     """
     gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
     ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
@@ -181,13 +181,13 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     width = int((problem.high - problem.low).max()) + 1
     length = problem.low + np.arange(width)[:, None, None]
     tokens = problem.expected(np.minimum(length, problem.high))
-    worth = tokens - (target[:, None] * gradient) * length
-    worth = np.where(length <= problem.high, worth, -np.inf)
-    best = worth.max(0)
+    net = tokens - (target[:, None] * gradient) * length
+    net = np.where(length <= problem.high, net, -np.inf)
+    best = net.max(0)
     slack = best.sum(-1) - target * time
-    wins = worth >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
+    wins = net >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
     low, high, some = find_ends(wins)
-    high = np.minimum(problem.low + high, problem.high)  # where nothing wins the range stays as it is
+    high = np.minimum(problem.low + high, problem.high)  # without a winner the range does not change
     return problem.low + low, high, np.logical_or.reduce(some, -1)
 
 
@@ -198,7 +198,7 @@ def has_few_decisions(nodes: Nodes) -> BoolArray:
 
 
 def list_decisions(nodes: Nodes) -> Listing:
-    """Every decision of every node, by counting in mixed radix."""
+    """Return every decision of every node, by counting in mixed radix."""
     size = (nodes.high - nodes.low + 1.0).astype(np.int64)
     stride = np.cumprod(size, -1)
     count = stride[:, -1]
@@ -209,7 +209,7 @@ def list_decisions(nodes: Nodes) -> Listing:
 
 
 def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
-    """The best decision of each instance among those listed, where it is better than ``value`` (n,)."""
+    """Return the best listed decision of each instance, where it is better than ``value`` (n,)."""
     part = problem.rows(listing.instance)
     better = is_better(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
     instance, lengths = listing.instance[better], listing.lengths[better]
@@ -220,9 +220,9 @@ def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> 
 
 
 def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
-    """Whether to split a window: keep to the kind of split that worked, change from one that did not.
+    """Whether to split a window: repeat a kind of split that worked, else change it.
 
-    ``before``: bounds (m,) of the nodes they come from; ``target``: goodput to beat (m,); ``critical``: users (m,).
+    ``before``: bounds (m,) of the parent nodes; ``target``: goodput to exceed (m,); ``critical``: users (m,).
     """
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))
@@ -241,12 +241,13 @@ def _branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
 
 
 def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, by_pass: BoolArray) -> Nodes:
-    """Halve m nodes, to 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
+    """Split m nodes into 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
 
-    A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.
+    A window is split above the length of ``candidate`` (m, K). ``by_pass`` (m,) has effect where ``by_user`` (m,) is
+    False.
     """
-    rows, constant_time = np.arange(len(nodes)), nodes.law.start  # about
-    # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
+    rows, constant_time = np.arange(len(nodes)), nodes.law.start  # approximately
+    # geometric mean of the round's latency, by which the goodput is divided, over any number of decades
     rounds = np.sqrt(nodes.left + constant_time) * np.sqrt(nodes.right + constant_time)
     middle = np.clip(rounds - constant_time, nodes.left, nodes.right)
     stuck = (middle <= nodes.left) | (middle >= nodes.right)
