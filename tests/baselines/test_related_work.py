@@ -153,13 +153,13 @@ def test_without_counts_lengths_rest_where_the_walk_would(alpha):
     rest = int(tiers(core.state).draft_length[0, 0])
     mean = sum(alpha**j for j in range(1, rest + 1))
     tier = np.array(tiers.tiers.index(rest))
-    assert tiers.moved(tier, np.array(mean)) == tier
+    assert tiers.next_tier(tier, np.array(mean)) == tier
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ema-tiers", {"tiers": (3, 3)}, "tiers: expected rising lengths ≥ 1"),
+        ("ema-tiers", {"tiers": (3, 3)}, "tiers: expected increasing lengths ≥ 1"),
         ("ema-tiers", {"down": 1.0}, "down: expected a finite number in"),
         ("ema-tiers", {"first": 4}, r"first: expected an integer in 0\.\.3, got 4"),
         ("plus-two-minus-one", {"start": 0}, r"start: expected an integer in 1\.\.25, got 0"),
