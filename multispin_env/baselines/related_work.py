@@ -76,8 +76,8 @@ def _survival(state: ContinuousState, low: int, high: int) -> FloatArray:
     """Return the probability (n, K, high − low) that tokens low + 1..high survive; 0 after the end of a request."""
     positions = np.arange(low + 1, high + 1)
     alive = state.acceptance_rate[..., None] ** positions
-    wanted = np.where(state.demand.wanted > 0, state.demand.wanted, high + 1)
-    return np.where(positions < wanted[..., None], alive, 0.0)
+    remaining = np.where(state.demand.wanted > 0, state.demand.wanted, high + 1)
+    return np.where(positions < remaining[..., None], alive, 0.0)
 
 
 def lengths_by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
