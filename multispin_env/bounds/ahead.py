@@ -14,7 +14,7 @@ no longer round is better, although chains grow meanwhile.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
 from multispin_env.physics.chains import chain_cycle, drafting_time
 from multispin_env.physics.rounds import price
-from multispin_env.physics.types import Decision, SystemState, checked_state
+from multispin_env.physics.types import Batched, Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import user_times
@@ -114,7 +114,7 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
         if rates and bound - rates[-1] <= _TOLERANCE * bound:
             break
         policy = lengths[best]
-        values, rate = rounds.rows(np.arange(points) * choices + best).long_run(values)
+        values, rate = rounds[np.arange(points) * choices + best].long_run(values)
         rates.append(rate)
     return AheadOptimum(rates[-1], bound, rates[0], without_ahead, grid, policy.reshape(*(len(grid),) * users, users))
 
@@ -185,7 +185,8 @@ def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> 
     return grid, SystemState(*(np.broadcast_to(array, chain.shape) for array in arrays))
 
 
-class _Rounds(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Rounds(Batched):
     begun: NDArray[np.int32]  # (m,) grid point at the start
     tokens: FloatArray  # (m,) expected
     duration: FloatArray  # (m,) s
@@ -216,9 +217,6 @@ class _Rounds(NamedTuple):
             ended = (ended[:, :, None] * len(grid) + ends[:, None]).reshape(len(duration), -1)
             chance = (chance[:, :, None] * odds[:, None]).reshape(len(duration), -1)
         return cls(start, cycle.tokens.sum(-1), duration, ended, chance)
-
-    def rows(self, rows: IntArray) -> "_Rounds":
-        return _Rounds(self.begun[rows], self.tokens[rows], self.duration[rows], self.ended[rows], self.chance[rows])
 
     def rates(self, values: FloatArray) -> FloatArray:
         """Return q (m,) in tokens/s of the rounds, for values W of the grid points in tokens."""

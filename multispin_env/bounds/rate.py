@@ -150,9 +150,6 @@ class _Kinds:
     before: IntArray  # (G,) class of the last batch before the one that verifies; −1: unknown
     skipped_time: FloatArray  # W (G,) upper bound in s of skipped passes; infinite if unknown
 
-    def __len__(self) -> int:
-        return len(self.skips)
-
 
 def make_kinds(system: System) -> _Kinds:
     """Return the kinds with no batch between, one of any class, two of any classes, and more."""
@@ -424,7 +421,7 @@ def _priced(
 
 def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:
     kinds = make_kinds(system)
-    rates = make_rates(system, len(kinds) if tight else system.drafting.shape[2])
+    rates = make_rates(system, len(kinds.skips) if tight else system.drafting.shape[2])
     if system.token_lines.size:
         rates = add_token_times(rates, system)
     add_times(rates)

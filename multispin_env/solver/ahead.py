@@ -11,12 +11,13 @@ best start is improved by moves: one token more or less for a device, for two, o
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
+from multispin_env.physics.types import Batched
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import Problem
@@ -34,8 +35,10 @@ MAX_ENTRIES = 60_000  # lengths of candidates that are evaluated together: their
 
 
 @dataclass(frozen=True, eq=False)
-class AheadRound:
+class AheadRound(Batched):
     """Rounds (n,) of K devices that have head starts."""
+
+    unbatched: ClassVar[tuple[str, ...]] = ("scenario", "chain_weight", "of_goodput")
 
     scenario: Scenario
     problem: Problem  # the same rounds without head starts
@@ -51,11 +54,6 @@ class AheadRound:
         common = np.unique(np.geomspace(1, scenario.max_draft_length + 1, NUM_COMMON_LENGTHS).astype(int))[:, None] - 1
         lengths = np.clip(common, problem.low[:, None], problem.high[:, None])
         return replace(rounds, rho=rounds.value(lengths).max(-1))
-
-    def rows(self, rows: IntArray | BoolArray | slice) -> Self:
-        """Return some of the rounds."""
-        parts = self.problem.rows(rows), self.head_start[rows], self.rho[rows]
-        return type(self)(self.scenario, *parts, self.chain_weight, self.of_goodput)
 
     @cached_property
     def hits(self) -> Problem:
@@ -88,7 +86,7 @@ def best_lengths(rounds: AheadRound) -> IntArray:
     """Return integer lengths (n, K) with the largest objective, or close to it."""
     count, users = rounds.head_start.shape
     rows = max(1, MAX_ENTRIES // (users * _WINDOWS * len(_PRICES)))
-    parts = [_best_lengths(rounds.rows(slice(first, first + rows))) for first in range(0, count, rows)]
+    parts = [_best_lengths(rounds[first : first + rows]) for first in range(0, count, rows)]
     return np.concatenate(parts) if parts else np.zeros((0, users), dtype=np.int64)
 
 
@@ -181,7 +179,7 @@ def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
         better = values[best] > value + _LEAST_GAIN * np.abs(value)
         if not better.any():
             break
-        rows, value, rounds = rows[better], values[best][better], rounds.rows(better)
+        rows, value, rounds = rows[better], values[best][better], rounds[better]
         lengths[rows] = moved[best][better]
     return lengths
 

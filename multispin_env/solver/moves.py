@@ -15,7 +15,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.server import line_time
-from multispin_env.solver.problem import Problem
+from multispin_env.solver.problem import Problem, in_blocks
 
 _MOVERS = 14  # Single moves of an instance that are also tried in pairs
 BLOCK_ENTRIES = 65_536  # Moves that are evaluated at once: their arrays stay in the core's cache
@@ -45,13 +45,14 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: 
     lengths = lengths.copy()
     active = np.arange(len(lengths))
     for _ in range(60):  # each improves the goodput; presets need about three
-        moved, better = _round(problem, lengths[active], latency)
+        size = max(1, BLOCK_ENTRIES // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
+        moved, better = in_blocks(_round, size, problem, lengths[active], latency)
         lengths[active[better]] = moved[better]
         if starts > 1:
             better[better] = _apart(lengths, active[better], starts)
         if not better.any():
             break
-        active, problem = active[better], problem.rows(better)
+        active, problem = active[better], problem[better]
         latency = problem.latency(lengths[active][:, None])
     return lengths
 
@@ -67,15 +68,6 @@ def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
 
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
-    size = max(1, BLOCK_ENTRIES // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
-    if len(lengths) <= size:
-        return _block_round(problem, lengths, phi)
-    blocks = [slice(start, start + size) for start in range(0, len(lengths), size)]
-    moved, better = zip(*(_block_round(problem.rows(i), lengths[i], phi[i]) for i in blocks), strict=True)
-    return np.concatenate(moved), np.concatenate(better)
-
-
-def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     num_users = lengths.shape[-1]
     tokens = problem.tokens(lengths[:, None])[:, 0]
     value = tokens / (phi + problem.verification_time(lengths[:, None]))[:, 0]
@@ -107,7 +99,7 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
     candidates, at = lengths[row], np.arange(len(row))
     candidates[at, first_move % num_users] += np.where(first_move < num_users, 1.0, -1.0)
     candidates[at, second_move % num_users] += np.where(single, 0.0, np.where(second_move < num_users, 1.0, -1.0))
-    better = is_better(problem.rows(row), candidates[:, None], value[row][:, None])[:, 0]
+    better = is_better(problem[row], candidates[:, None], value[row][:, None])[:, 0]
     return _best_moves(candidates, row, np.where(better, gain[move, row], -np.inf), lengths)
 
 

@@ -78,7 +78,7 @@ def _offer(
 ) -> FloatArray:
     """Return T (m,) of the shortest lengths for values at ``position`` (m,) of ``rows`` (m,), and update ``best``."""
     required = needs[rows, position]
-    part = problem.rows(rows)
+    part = problem[rows]
     length = (part.low + count_shorter(ladder, rows, required)).astype(np.float64)
     time = part.round_time(length)
     order = np.lexsort((time / required, rows))

@@ -7,16 +7,16 @@ are left out.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.physics.types import SystemState, checked_weights
+from multispin_env.physics.types import Batched, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
@@ -62,21 +62,20 @@ def support_start(lines: FloatArray, slope: FloatArray, low: FloatArray, high: F
     return start
 
 
-ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "constant_time")
-"""Fields of a `Problem` with one row for each instance."""
-
 TINY = 1e-300  # Replaces zero in denominators and logarithms
 _MIN_WEIGHT, MAX_WEIGHT = 1e-150, 1e100  # Range of weights; smaller ones count as zero
 ROUNDING = 1e-12  # Relative tolerance of the tokens that a TPOT requires in a round
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Batched):
     """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver(L)) over low ≤ L ≤ high, n instances of K users.
 
     T_ver(L) is a constant plus the maximum of a few lines in Σ L, or in K max L (`verification_time`); the paper's law
     has one flat line. With a TPOT, only rounds in which every device gets its tokens in time are feasible (`pace`).
     """
+
+    unbatched: ClassVar[tuple[str, ...]] = ("lines", "padded", "tpot")
 
     draft_time: FloatArray  # T (n, K) s/token
     token_time: FloatArray  # c (n, K) s/token with the whole budget
@@ -101,11 +100,6 @@ class Problem:
     def decay(self) -> FloatArray:
         """|ln α| (n, K), clipped away from 0 and ∞; the relaxed optimum is the same to rounding."""
         return -np.log(np.clip(self.acceptance_rate, TINY, 1.0 - 1e-12))
-
-    def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
-        """Return some of the instances."""
-        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot)
 
     def with_longest(self, longest: FloatArray | IntArray) -> "Problem":
         """Return the problem of padded passes whose longest draft is given, max L (n,): T_ver is constant."""
@@ -272,8 +266,14 @@ def in_chunks(
         return tuple(array[:0] for array in solve(example))
     num_parts = (parts or int(problem.high.max()) + 1) if problem.padded else 1
     rows = max(1, SOLVER_ENTRIES // (num_users * num_parts))
-    if len(problem) <= rows:
-        return tuple(solve(problem))
-    starts = range(0, len(problem), rows)
-    solved = [solve(problem.rows(slice(start, start + rows))) for start in starts]
+    return in_blocks(solve, rows, problem)
+
+
+def in_blocks(solve: Callable[..., tuple[Any, ...]], rows: int, *parts: Any) -> tuple[Any, ...]:
+    """Apply ``solve`` to blocks of at most ``rows`` rows of its arguments, and join its arrays."""
+    count = len(parts[0])
+    if count <= rows:
+        return tuple(solve(*parts))
+    blocks = [slice(start, start + rows) for start in range(0, count, rows)]
+    solved = [solve(*(part[block] for part in parts)) for block in blocks]
     return tuple(np.concatenate(arrays) for arrays in zip(*solved, strict=True))

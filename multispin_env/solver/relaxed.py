@@ -9,12 +9,14 @@ gain more than the pass costs.
 """
 
 from copy import copy
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
+from multispin_env.physics.types import Batched
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
@@ -34,7 +36,8 @@ _LEAST_FACTOR = 0.05  # Smallest factor of the origin's latency on a ray
 _WINDOW = 64  # Number of lengths of a device that are distinguished around those of the origin
 
 
-class Relaxed(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Relaxed(Batched):
     """Optimum over real lengths of n instances."""
 
     length: FloatArray  # L (n, K) tokens
@@ -87,14 +90,14 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
     rows = np.flatnonzero(~is_idle(problem))
     charge = np.zeros(len(rows))
     for j in range(len(problem.lines) if len(rows) else 0):
-        part = problem.rows(rows)
+        part = problem[rows]
         at, cost = _on_line(part, j, tolerance)
         x = at.length.sum(-1)
         before = x < ends[j - 1] if j else np.zeros(len(rows), dtype=bool)
         points.keep(rows, at, np.full(len(rows), problem.lines[j, 1]))
         if before.any():
             bracket = charge[before], cost[before]
-            points.keep(rows[before], *_at_kink(part.rows(before), float(ends[j - 1]), *bracket, tolerance))
+            points.keep(rows[before], *_at_kink(part[before], float(ends[j - 1]), *bracket, tolerance))
         beyond = x > ends[j] if j < len(ends) else np.zeros(len(rows), dtype=bool)
         rows, charge = rows[beyond], cost[beyond]
         if not len(rows):
@@ -118,7 +121,7 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
         points.keep(rows, at, slope * value[rows])
         going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < _COARSE_STEPS)
         value[rows] = better
-        rows, part, begin = rows[going], part.rows(going), (at.log_latency[going], at.log_price[going])
+        rows, part, begin = rows[going], part[going], (at.log_latency[going], at.log_price[going])
         if not len(rows):
             break
     return points.at, points.slope
@@ -133,7 +136,7 @@ def _at_kink(
     points = _Points(problem)
 
     def surplus(token: FloatArray, rows: IntArray) -> FloatArray:
-        part = problem.rows(rows)
+        part = problem[rows]
         charge = Charge(token, np.full(len(rows), kink), time[rows])
         at = stationary_point(part, tolerance, charge)
         net = charge.net(part.expected(at.length).sum(-1), at.length)
@@ -152,7 +155,7 @@ def _padded(problem: Problem, tolerance: float) -> Relaxed:
     points.keep(np.arange(len(problem)), Stationary(near.length, np.log(near.latency), np.log(near.price)), whole)
 
     def excess(longest: FloatArray, rows: IntArray) -> FloatArray:
-        part = problem.rows(rows)
+        part = problem[rows]
         at = _cut(part, longest, tolerance, points.rows(rows))
         points.keep(rows, at, longest)
         return _surplus(part, longest, at)
@@ -178,7 +181,7 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
     constant = np.zeros(len(problem))
     near, corner = _priced(problem, at, constant), _priced(problem, at._replace(length=moved), constant)
     better = corner.value > near.value
-    pairs = zip(near, corner, strict=True)
+    pairs = zip(vars(near).values(), vars(corner).values(), strict=True)
     return Relaxed(*(np.where(better if a.ndim == 1 else better[:, None], b, a) for a, b in pairs))
 
 
@@ -196,7 +199,7 @@ def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Rel
     while len(rows := rows[high[rows] > low[rows]]):
         shorter = np.minimum(middle[rows], high[rows] - 1.0)
         twice, both = np.tile(rows, 2), np.concatenate([shorter, shorter + 1.0])
-        part = problem.rows(twice)
+        part = problem[twice]
         at = _cut(part, both, tolerance, points.rows(twice))
         rises = np.greater(*_with_longest(part, both, at).reshape(2, -1)[::-1])
         better = np.arange(len(rows)) + np.where(rises, len(rows), 0)

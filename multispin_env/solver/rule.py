@@ -7,6 +7,7 @@ those instances get a longer ray with more points, and several starts.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.solver.moves import improve
 from multispin_env.solver.pace import is_in_time, least_tpot
-from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.problem import TINY, Problem, in_blocks
 from multispin_env.solver.relaxed import Ray, Relaxed, ray_lengths, relaxed_longest, relaxed_optimum
 from multispin_env.solver.search import branch_and_bound
 
@@ -74,14 +75,13 @@ def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> F
     late = np.flatnonzero(~is_in_time(problem, length))
     if not len(late):
         return length
-    length, part = length.copy(), problem.rows(late)
+    length, part = length.copy(), problem[late]
     length[late] = least_tpot(part, problem.tpot).length
     rows = late[is_in_time(part, length[late])]
     if len(rows):
-        part = problem.rows(rows)
+        part = problem[rows]
         start = improve(part, length[rows], part.latency(length[rows][:, None]))
-        relaxed = Relaxed(*(array[rows] for array in relaxed))
-        length[rows] = branch_and_bound(part, start, relaxed, tolerance=5e-4, rounds=32).lengths
+        length[rows] = branch_and_bound(part, start, relaxed[rows], tolerance=5e-4, rounds=32).lengths
     return length
 
 
@@ -97,9 +97,8 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     ends = problem.low.max(-1), problem.high.max(-1)
     near = np.clip(longest[:, None] + LONGEST_OFFSETS, ends[0][:, None], ends[1][:, None])
     repeated = np.repeat(np.arange(len(problem)), near.shape[1])
-    part = problem.rows(repeated).with_longest(near.ravel().astype(np.int64))
-    from_relaxed = Relaxed(*(array[repeated] for array in relaxed))
-    lengths = _integer_lengths(part, from_relaxed, _thorough(problem)).reshape(*near.shape, -1)
+    part = problem[repeated].with_longest(near.ravel().astype(np.int64))
+    lengths = _integer_lengths(part, relaxed[repeated], _thorough(problem)).reshape(*near.shape, -1)
     lengths = np.concatenate([lengths, problem.low[:, None]], 1)
     rows = np.arange(len(problem))
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
@@ -115,13 +114,12 @@ def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: _Effort) -> F
         if rows.all():
             return _search_ray(problem, relaxed, room, effort)
         if rows.any():
-            part = Relaxed(*(array[rows] for array in relaxed))
-            lengths[rows] = _search_ray(problem.rows(rows), part, room[rows], effort)
+            lengths[rows] = _search_ray(problem[rows], relaxed[rows], room[rows], effort)
     return lengths
 
 
 def _finite(problem: Problem, relaxed: Relaxed) -> Relaxed:
-    if all(np.isfinite(array).all() for array in relaxed):
+    if all(np.isfinite(array).all() for array in vars(relaxed).values()):
         return relaxed
     length = np.where(np.isfinite(relaxed.length), relaxed.length, problem.low)
     latency = problem.latency(length[:, None])[:, 0]
@@ -132,17 +130,12 @@ def _finite(problem: Problem, relaxed: Relaxed) -> Relaxed:
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort) -> FloatArray:
     size = max(1, _RAY_ENTRIES // (effort.points * problem.low.shape[1]))
-    if len(problem) <= size:
-        lengths, latency = _best_on_ray(problem, relaxed, room, effort)
-    else:
-        blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
-        starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
-        lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+    lengths, latency = in_blocks(partial(_best_on_ray, effort=effort), size, problem, relaxed, room)
     _or_shortest(problem, lengths, latency)
     if effort.starts == 1:
         return _or_first_token(problem, improve(problem, lengths[:, 0], latency))
     rows = np.repeat(np.arange(len(problem)), effort.starts)
-    ends = improve(problem.rows(rows), lengths.reshape(len(rows), -1), latency.reshape(-1, 1), effort.starts)
+    ends = improve(problem[rows], lengths.reshape(len(rows), -1), latency.reshape(-1, 1), effort.starts)
     ends = ends.reshape(lengths.shape)
     return _or_first_token(problem, ends[np.arange(len(problem)), problem.value(ends).argmax(-1)])
 
@@ -152,14 +145,14 @@ def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
     idle = np.flatnonzero(~lengths.any(-1))
     if not len(idle):
         return lengths
-    part, token = problem.rows(idle), np.eye(lengths.shape[-1])
+    part, token = problem[idle], np.eye(lengths.shape[-1])
     latency = np.where(part.high > 0, part.draft_time + part.token_time, np.inf)
     tokens = part.weights.sum(-1, keepdims=True) + part.weights * part.acceptance_rate
     value = goodput(tokens, latency, part.verification_time(token[None, :1]))
     better = value.max(-1) > part.value(lengths[idle][:, None])[:, 0]
     if better.any():
         user = value.argmax(-1)[better]
-        lengths[idle[better]] = improve(part.rows(better), token[user], latency[better, user][:, None])
+        lengths[idle[better]] = improve(part[better], token[user], latency[better, user][:, None])
     return lengths
 
 
@@ -170,9 +163,9 @@ def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> 
     least = np.add.reduce(problem.token_time * low, -1)  # lower bound of φ
     rows = np.flatnonzero(goodput(most, least, problem.verification_time(low[:, None])[:, 0]) > value)
     if len(rows):
-        part = problem.rows(rows)
+        part = problem[rows]
         better = part.value(part.low[:, None])[:, 0] > value[rows]
-        rows, part = rows[better], part.rows(better)
+        rows, part = rows[better], part[better]
         lengths[rows, -1], latency[rows, -1] = part.low, part.latency(part.low[:, None])[:, 0]
 
 

@@ -26,7 +26,6 @@ from multispin_env.solver.windows import (
     Nodes,
     bound_nodes,
     find_ends,
-    join_nodes,
     make_laws,
     slope_range,
 )
@@ -63,7 +62,7 @@ class _Incumbent:
         best = best_improvements(self.problem, listing, self.value)
         if len(best.instance):
             self.lengths[best.instance] = best.lengths
-            part = self.problem.rows(best.instance)
+            part = self.problem[best.instance]
             self.value[best.instance] = part.value(best.lengths[:, None])[:, 0]
 
 
@@ -80,13 +79,13 @@ def branch_and_bound(
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
-        waiting = waiting.rows(np.asarray(is_in_time(problem, lengths))[waiting.instance])
+        waiting = waiting[np.asarray(is_in_time(problem, lengths))[waiting.instance]]
     for _ in range(rounds):
         if not len(waiting):
             break
         selected = _most_promising(waiting)
-        waiting = join_nodes(waiting.rows(~selected), _expand(incumbent, waiting.rows(selected), tolerance))
-        waiting = waiting.rows(waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance])
+        waiting = Nodes.joined([waiting[~selected], _expand(incumbent, waiting[selected], tolerance)])
+        waiting = waiting[waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance]]
         if monotonic() > deadline:
             break
     bound = incumbent.value * (1.0 + tolerance)
@@ -107,19 +106,19 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     before = nodes.bound
     nodes, candidate, critical = _bounded(incumbent, nodes, tolerance)
     few = has_few_decisions(nodes)
-    incumbent.offer(list_decisions(nodes.rows(few & (nodes.bound > 0.0))))
+    incumbent.offer(list_decisions(nodes[few & (nodes.bound > 0.0)]))
     incumbent.offer(Listing(nodes.instance[~few], candidate[~few]))
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     rest = np.flatnonzero(~few & (nodes.bound > target))
-    nodes, critical = nodes.rows(rest), critical[rest]
+    nodes, critical = nodes[rest], critical[rest]
     by_user = _branch_on_user(nodes, before[rest], target[rest], critical)
-    by_pass = _branch_on_pass(incumbent.problem.rows(nodes.instance), nodes)
+    by_pass = _branch_on_pass(incumbent.problem[nodes.instance], nodes)
     return split(nodes, candidate[rest], critical, by_user, by_pass)
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
-    part = incumbent.problem.rows(nodes.instance)
+    part = incumbent.problem[nodes.instance]
     if part.tpot < np.inf:
         nodes = timely_windows(part, nodes)
     at = _evaluate_by_width(part, nodes, target)
@@ -137,7 +136,7 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
     order = np.argsort(width, kind="stable")
     blocks = (width[order].cumsum() * problem.low.shape[-1] // BLOCK_ENTRIES).astype(np.int64)
     groups = np.split(order, np.flatnonzero(np.diff(blocks)) + 1)
-    parts = [bound_nodes(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
+    parts = [bound_nodes(problem[rows], nodes[rows], target[rows]) for rows in groups]
     back = np.argsort(order, kind="stable")
     return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))
 
@@ -145,16 +144,16 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
 def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     if problem.padded:
         every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
-        return join_nodes(*(_with_longest_draft(problem, relaxed, target, longest) for longest in every))
+        return Nodes.joined([_with_longest_draft(problem, relaxed, target, longest) for longest in every])
     whole, _ = _root(problem, relaxed, target)
-    return join_nodes(*(replace(whole, law=law) for law in make_laws(problem, relaxed.slope)))
+    return Nodes.joined([replace(whole, law=law) for law in make_laws(problem, relaxed.slope)])
 
 
 def _with_longest_draft(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
     rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
-    part = problem.rows(rows).with_longest(np.full(len(rows), longest))
-    nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
-    return replace(nodes, instance=rows).rows(wins)
+    part = problem[rows].with_longest(np.full(len(rows), longest))
+    nodes, wins = _root(part, relaxed[rows], target[rows])
+    return replace(nodes, instance=rows)[wins]
 
 
 def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
@@ -210,10 +209,10 @@ def list_decisions(nodes: Nodes) -> Listing:
 
 def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
     """Return the best listed decision of each instance, where it is better than ``value`` (n,)."""
-    part = problem.rows(listing.instance)
+    part = problem[listing.instance]
     better = is_better(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
     instance, lengths = listing.instance[better], listing.lengths[better]
-    values = problem.rows(instance).value(lengths[:, None])[:, 0]
+    values = problem[instance].value(lengths[:, None])[:, 0]
     order = np.lexsort((-values, instance))
     instance, first = np.unique(instance[order], return_index=True)
     return Listing(instance, lengths[order][first])
@@ -262,7 +261,8 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
     longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
     nodes = replace(nodes, by_user=by_user)
     smaller, larger = nodes.law.halve(by_pass)
-    return join_nodes(
+    parts = [
         replace(nodes, right=middle, high=shorter, law=smaller),
         replace(nodes, left=np.where(whole, nodes.left, middle), low=longer, law=larger),
-    )
+    ]
+    return Nodes.joined(parts)

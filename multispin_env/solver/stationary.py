@@ -10,12 +10,14 @@ have one term less.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import TokenLaw
+from multispin_env.physics.types import Batched
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import MIN_TIME, TINY, Problem
 
@@ -37,7 +39,8 @@ class Stationary(NamedTuple):
     log_price: FloatArray  # ln λ (n,)
 
 
-class Charge(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Charge(Batched):
     """Cost of a drafted token in the pass, in tokens, and the time of the pass at the origin."""
 
     token: FloatArray | None  # κ (n,) tokens; None is 0
@@ -49,10 +52,6 @@ class Charge(NamedTuple):
         if self.token is None or self.origin is None:
             return tokens
         return tokens - self.token * (_total(length, -1) - self.origin)
-
-    def rows(self, rows: IntArray | BoolArray) -> "Charge":
-        """Return some of the instances."""
-        return Charge(*(None if array is None else array[rows] for array in self))  # type: ignore[arg-type]
 
 
 class _Terms(NamedTuple):
@@ -67,7 +66,7 @@ class _Terms(NamedTuple):
     def rows(self, rows: IntArray | BoolArray) -> "_Terms":
         scarcity = None if self.scarcity is None else self.scarcity[rows]
         arrays = self.decay_rate[rows], self.decay[rows], self.constant[rows]
-        return _Terms(*arrays, scarcity, self.law.rows(rows), self.charge.rows(rows), self.steps)
+        return _Terms(*arrays, scarcity, self.law.rows(rows), self.charge[rows], self.steps)
 
 
 class _Point(NamedTuple):
@@ -109,12 +108,12 @@ def cut_point(
     p, q, done = _newton(problem, terms, p, q, tolerance, None if start is None else _last_end(problem, p))
     fixed = np.flatnonzero((problem.low == problem.high).all(-1))
     if len(fixed):
-        part = problem.rows(fixed)
+        part = problem[fixed]
         latency = equal_latency(part.high, part.draft_time, part.token_time).latency
         p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, MIN_TIME)), -_WIDEST, True
     rows = np.flatnonzero(~done)
     if len(rows):
-        part, of_part = problem.rows(rows), terms.rows(rows)
+        part, of_part = problem[rows], terms.rows(rows)
         after = _after_an_end(part, of_part, _start(part, of_part.law, of_part.charge.time)[1])
         p[rows], q[rows], done[rows] = _newton(part, of_part, *after, tolerance, _last_end(part, after[0]))
     return _completed(problem, terms, p, q, done, max(tolerance, _CLOSE))
@@ -125,11 +124,11 @@ def _completed(
 ) -> Stationary:
     open_rows = np.flatnonzero(~done)
     if len(open_rows):
-        p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
-        used, _ = _excess(problem.rows(open_rows), terms.rows(open_rows), p[open_rows], q[open_rows])
+        p[open_rows], q[open_rows] = _nested(problem[open_rows], terms.rows(open_rows), tolerance)
+        used, _ = _excess(problem[open_rows], terms.rows(open_rows), p[open_rows], q[open_rows])
         loose = open_rows[used > tolerance]
         if len(loose) and tolerance > FINE_TOLERANCE:
-            p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), FINE_TOLERANCE)
+            p[loose], q[loose] = _nested(problem[loose], terms.rows(loose), FINE_TOLERANCE)
     return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
 
 
@@ -296,7 +295,7 @@ def _newton(
             active = active[~good]
             if not len(active):
                 break
-            problem, terms = problem.rows(~good), terms.rows(~good)
+            problem, terms = problem[~good], terms.rows(~good)
     return p, q, done
 
 

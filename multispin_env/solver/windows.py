@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.types import Batched
 from multispin_env.solver.problem import TINY, Problem, kinks
 
 SAFETY = 1e-11  # Relative margin added to every bound, above the rounding error of its sums
@@ -34,14 +35,10 @@ class _TrimmedPart(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class FixedPass:
+class FixedPass(Batched):
     """Passes of m parts that take the same time for all decisions inside."""
 
     start: FloatArray  # (m,) s
-
-    def rows(self, rows: IntArray | BoolArray) -> "FixedPass":
-        """Return some of the parts."""
-        return FixedPass(self.start[rows])
 
     def shortest_time(self, low: FloatArray) -> FloatArray:
         """Return the least time (m,) in s of a pass of lengths ≥ ``low`` (m, K)."""
@@ -65,7 +62,7 @@ class FixedPass:
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
+class Segment(Batched):
     """Line of the law that holds for each of m parts, and the slope of its bound."""
 
     start: FloatArray  # (m,) s at x = 0, constant times included
@@ -74,10 +71,6 @@ class Segment:
     most: FloatArray  # (m,) largest
     slope: FloatArray  # (m,) s for each x, of the bounding line
     step: FloatArray  # (m,) next change of the slope, with the sign of the last one
-
-    def rows(self, rows: IntArray | BoolArray) -> "Segment":
-        """Return some of the parts."""
-        return Segment(**{name: array[rows] for name, array in vars(self).items()})
 
     @property
     def longest_time(self) -> FloatArray:
@@ -172,7 +165,7 @@ def make_laws(problem: Problem, slope: FloatArray) -> list[_Law]:
 
 
 @dataclass(frozen=True, eq=False)
-class Nodes:
+class Nodes(Batched):
     """Parts (m,) of the problem: an interval of latency and a window of lengths for each user."""
 
     instance: IntArray  # (m,) row of the problem
@@ -186,20 +179,6 @@ class Nodes:
 
     def __len__(self) -> int:
         return len(self.instance)
-
-    def rows(self, rows: IntArray | BoolArray) -> "Nodes":
-        """Return some of the nodes."""
-        fields = {name: array[rows] for name, array in vars(self).items() if name != "law"}
-        return Nodes(**fields, law=self.law.rows(rows))
-
-
-def join_nodes(*parts: Nodes) -> Nodes:
-    """Return the nodes of several sets as one."""
-    names = [name for name in vars(parts[0]) if name != "law"]
-    fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in names}
-    laws = [vars(part.law) for part in parts]
-    law = type(parts[0].law)(**{name: np.concatenate([arrays[name] for arrays in laws]) for name in laws[0]})
-    return Nodes(**fields, law=law)
 
 
 class Bounds(NamedTuple):

@@ -239,7 +239,7 @@ def test_refusals(function):
 
 def test_three_devices_need_a_coarse_grid():
     scenario, state = system("llama2", "a100-32b", [0.7] * 3)
-    with pytest.raises(ValueError, match=r"num_users: .* 3 with .* step larger than 0\.5"):
+    with pytest.raises(ValueError, match=r"num_users: .* 3 devices with .* step larger than 0\.5"):
         ahead_optimum(scenario, state)
     best = ahead_optimum(scenario.replace(max_draft_length=3), state, step=1.0)
     assert best.rate_without_ahead < best.myopic_rate <= best.rate

@@ -255,8 +255,8 @@ KINDS = [((), n) for n in SIZES] + [((n,), n) for n in SIZES] + [((a, b), b) for
 def test_batches_that_devices_sit_out():
     one = system(states=1)
     kinds = make_kinds(one)
-    assert len(kinds) == len(KINDS)
-    rates = make_rates(one, len(kinds))
+    assert len(kinds.skips) == len(KINDS)
+    rates = make_rates(one, len(kinds.skips))
     add_skips(rates, kinds)
     first = size_of(rates)
     slack = add_idle(rates, one, kinds)

@@ -86,7 +86,7 @@ def test_no_lengths_nearby_are_much_better(law: str, weight: float | None, rate:
 def test_a_batch_decides_as_its_states_do_alone() -> None:
     scenario, state = drawn("tokens", 5, 30, 25)
     rounds = rounds_of(scenario, state, 0.5, 1.5)
-    alone = np.concatenate([best_lengths(rounds.rows(slice(i, i + 1))) for i in range(30)])
+    alone = np.concatenate([best_lengths(rounds[i : i + 1]) for i in range(30)])
     np.testing.assert_array_equal(best_lengths(rounds), alone)
 
 

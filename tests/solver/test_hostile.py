@@ -61,7 +61,7 @@ def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
     scenario = Scenario.preset("llama2", num_users=2)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
     nan = np.full(2, np.nan)
-    found = rule._numbers(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
+    found = rule._finite(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
     assert found.length.tolist() == [[1.0, 3.0], [2.0, 1.0]]
     assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
     assert (found.price.tolist(), found.value.tolist()) == ([1.0, 1.0], [0.0, 0.0])

@@ -204,7 +204,7 @@ def test_the_longest_draft_of_padded_passes_is_the_best_of_all(kind, data):
         one = data.draw(problems(kind))
     found, at = relaxed.relaxed_longest(one, 1e-6)
     every = np.arange(one.low.max(), one.high.max() + 1)
-    part = one.rows(np.zeros(len(every), dtype=int)).with_longest(every)
+    part = one[np.zeros(len(every), dtype=int)].with_longest(every)
     best = relaxed.relaxed_optimum(part, 1e-6).value  # each M by itself, by another search
     assert best.max() <= best[every == found[0]][0] * (1.0 + 1e-6)
     assert at.value[0] >= best.max() * (1.0 - 1e-6)
@@ -307,7 +307,7 @@ def test_starts_of_one_instance_end_at_the_same_best_together_and_apart(rng):
     problem = make_problem(scenario, ms.sample_state(scenario, rng, 40))
     starts = rng.integers(0, 6, (40, 3, 6)).astype(float)
     starts[:20, 1] = starts[:20, 0]  # the same from the beginning
-    part, flat = problem.rows(np.repeat(np.arange(40), 3)), starts.reshape(120, 6)
+    part, flat = problem[np.repeat(np.arange(40), 3)], starts.reshape(120, 6)
     latency = part.latency(flat[:, None])
     apart = improve(part, flat, latency).reshape(starts.shape)
     together = improve(part, flat, latency, 3).reshape(starts.shape)

@@ -15,7 +15,6 @@ from multispin_env.server import line_time
 from multispin_env.solver import search
 from multispin_env.solver.moves import improve, is_better
 from multispin_env.solver.problem import (
-    ARRAYS,
     Problem,
     in_chunks,
     kinks,
@@ -34,7 +33,7 @@ from multispin_env.solver.search import (
     split,
 )
 from multispin_env.solver.stationary import bracketed_root
-from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, find_ends, join_nodes, make_laws
+from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, find_ends, make_laws
 from tests.hostile import hostile_instance, hostile_law
 from tests.strategies import problems
 
@@ -181,7 +180,7 @@ def test_halves_hold_what_the_whole_holds(part, by_user):
     assume(not by_user or node.high[0, at.critical[0]] > node.low[0, at.critical[0]])
     parts = split(node, at.candidate, at.critical, np.array([by_user]), np.array([False]))
     held = np.zeros(len(lengths), dtype=bool)
-    for half in (parts.rows(np.array([0])), parts.rows(np.array([1]))):
+    for half in (parts[np.array([0])], parts[np.array([1])]):
         latency = problem.latency(lengths[None])[0]
         inside = (half.left[0] * (1 - 1e-12) <= latency) & (latency <= half.right[0] * (1 + 1e-12))
         held |= inside & (half.low[0] <= lengths).all(-1) & (lengths <= half.high[0]).all(-1)
@@ -191,7 +190,7 @@ def test_halves_hold_what_the_whole_holds(part, by_user):
 def test_listing_is_complete():
     problem = small_problem(3, users=3)
     node = nodes_of(problem, 0.1, 0.2)
-    two = join_nodes(node, node)
+    two = Nodes.joined([node, node])
     low, high = two.low[0], two.high[0]
     expected = sorted(product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True))))
     found = list_decisions(two)
@@ -202,7 +201,7 @@ def test_listing_is_complete():
 def test_bounds_do_not_depend_on_the_blocks_of_parts(monkeypatch):
     """Tables are as wide as the widest part of a block, and narrow parts come first."""
     problems = [small_problem(seed, users=3, longest=2 + seed) for seed in range(9)]
-    many = Problem(*(np.concatenate([getattr(problem, name) for problem in problems]) for name in ARRAYS))
+    many = Problem.joined(problems)
     shortest, longest = (many.latency(ends[:, None])[:, 0] for ends in (many.low, many.high))
     nodes = nodes_of(many, 0.7 * shortest + 0.3 * longest, 0.2 * shortest + 0.8 * longest)
     target = many.value(many.low[:, None])[:, 0]
@@ -388,9 +387,9 @@ def test_long_batches_go_in_pieces(monkeypatch):
     assert (found[0] == problem.draft_time).all()
     assert (found[1] == problem.weights.sum(-1)).all()
     sizes.clear()
-    in_chunks(lambda part: (sizes.append(len(part)) or part.draft_time,), problem.rows(slice(0, 4)))
+    in_chunks(lambda part: (sizes.append(len(part)) or part.draft_time,), problem[0:4])
     assert sizes == [2, 2]
-    empty = in_chunks(lambda part: (part.draft_time, part.weights.sum(-1)), problem.rows(slice(0, 0)))
+    empty = in_chunks(lambda part: (part.draft_time, part.weights.sum(-1)), problem[0:0])
     assert [array.shape for array in empty] == [(0, 4), (0,)]
 
 
@@ -457,7 +456,7 @@ def test_moves_end_where_no_pair_of_tokens_improves(end):
     assert (start == getattr(problem, end)).all()  # not written into
     lonely = 0
     for row in range(60):
-        one = problem.rows(slice(row, row + 1))
+        one = problem[row : row + 1]
         value = one.value(found[None, row : row + 1])[0, 0]
         near = np.array(list(neighbours(found[row], 2, one.low[0], one.high[0])))
         assert one.value(near[None])[0].max() <= value * (1.0 + 1e-12)

@@ -60,7 +60,7 @@ def test_nothing_near_the_relaxed_optimum_is_better(bandwidth):
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 4))
     at = relaxed_optimum(problem)
     for i in range(len(problem)):
-        part = problem.rows(slice(i, i + 1))
+        part = problem[i : i + 1]
 
         def loss(x, part=part):
             tokens = (part.weights[0] * expected_tokens(x, part.acceptance_rate[0])).sum()
