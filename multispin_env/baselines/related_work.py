@@ -73,7 +73,6 @@ class Tetris(ContinuousController):
 
 
 def _survival(state: ContinuousState, low: int, high: int) -> FloatArray:
-    """Return the probability (n, K, high − low) that tokens low + 1..high survive; 0 after the end of a request."""
     positions = np.arange(low + 1, high + 1)
     alive = state.acceptance_rate[..., None] ** positions
     remaining = np.where(state.demand.wanted > 0, state.demand.wanted, high + 1)

@@ -6,7 +6,6 @@ ahead, and, for a tight bound in static channels, rows about the batches that a 
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -91,7 +90,6 @@ def add_token_times(rates: Rates, system: System) -> Rates:
 
 
 def _token_rows(rates: Rates, system: System, tokens: IntArray, batch_tokens: IntArray) -> None:
-    """Relate the counts (K, K) by device and size to the cycles, to each other, and to batches without the device."""
     program, users, sizes = rates.program, system.num_users, system.sizes
     shortest, longest = system.lengths[[0, -1]]
     drafted = program.rows(users)
@@ -343,8 +341,7 @@ def rate_prices(
     draft_time, token_time = user_times(scenario, state)
     shape, users = draft_time.shape[:-1], scenario.num_users
     flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
-    priced = partial(_priced, scenario, fading=channel == "independent", tight=tight, barrier=barrier)
-    results = [priced(*row) for row in zip(*flat, strict=True)]
+    results = [_priced(scenario, channel == "independent", tight, barrier, *row) for row in zip(*flat, strict=True)]
     bound, server, uplink, device = map(np.array, zip(*results, strict=True)) if results else [np.empty(0)] * 4
     server, uplink = server.reshape(shape), uplink.reshape(shape)
     return RatePrices(bound.reshape(shape), server, uplink, device.reshape(*shape, users))
@@ -384,14 +381,13 @@ def _checked_gains(mean_gain: FloatArray | None, channel: str, shape: tuple[int,
 
 def _priced(
     scenario: Scenario,
+    fading: bool,
+    tight: bool,
+    barrier: bool,
     draft_time: FloatArray,
     token_time: FloatArray,
     acceptance_rate: FloatArray,
     mean_gain: FloatArray,
-    *,
-    fading: bool,
-    tight: bool,
-    barrier: bool,
 ) -> tuple[float, float, float, FloatArray]:
     air, probability = token_time[:, None], np.ones((len(token_time), 1))
     if fading:
@@ -436,14 +432,11 @@ def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatAr
 
 
 def _law(scenario: Scenario, lengths: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return the least time (K, L) of a pass of 1..K drafts by the length of one, and its lines (K, J, 2).
-
-    There are no lines if tokens cost no time: they would make the program larger without effect.
-    """
+    """Return the least time (K, L) of a pass of 1..K drafts by the length of one, and its lines (K, J, 2)."""
     sizes = np.arange(1, scenario.num_users + 1)[:, None]
     least = scenario.law.time(sizes, sizes + (sizes - 1) * lengths[0] + lengths) + np.zeros(len(lengths))
     if scenario.law.flat:
-        return least, np.empty((len(sizes), 0, 2))
+        return least, np.empty((len(sizes), 0, 2))  # lines would make the program larger without effect
     start, slope = np.array(scenario.law.lines).T
     starts = scenario.law.time_of_drafts(sizes) + start + sizes * slope
     return least, np.stack(np.broadcast_arrays(starts, slope), axis=-1)

@@ -91,10 +91,14 @@ class _Shares:
     group: IntArray
 
     def solve(self, active: BoolArray) -> Solution:
+        from scipy.optimize import linprog
+
+        bounds = np.stack([np.where(self.free, -np.inf, 0.0), np.full(len(self.free), np.inf)], -1)
         nothing = np.zeros(len(self.limits))
         best = Solution(self._bound(nothing), nothing, np.zeros(len(self.gain)), active)
         for _ in range(60):
-            result = self._prices(active)
+            rows, gain = -self.matrix[active], -self.gain[active]
+            result: Any = linprog(self.limits, rows, gain, bounds=bounds, method="highs-ds")
             if result.x is None:  # the bound of the last prices is valid
                 break
             prices = np.where(self.free, result.x, np.maximum(result.x, 0.0))
@@ -117,12 +121,6 @@ class _Shares:
         profits = np.zeros(self.group[-1] + 1)
         np.maximum.at(profits, self.group, self._profit(prices))
         return float(self.limits @ prices + profits.sum())
-
-    def _prices(self, active: BoolArray) -> Any:  # scipy's OptimizeResult
-        from scipy.optimize import linprog
-
-        bounds = np.stack([np.where(self.free, -np.inf, 0.0), np.full(len(self.free), np.inf)], -1)
-        return linprog(self.limits, -self.matrix[active], -self.gain[active], bounds=bounds, method="highs-ds")
 
 
 def _largest(values: FloatArray, count: int, above: float = -np.inf) -> BoolArray:
@@ -273,7 +271,9 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
     program.put(knot[:, None], uploads, -1.0)
     program.put(together, uploads, seconds)
     cycles = rates.cycles[member]
-    below, share = _between(knots, system.air[member])
+    times = np.minimum(system.air[member], knots[-1])
+    below = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, len(knots) - 2)
+    share = (times - knots[below]) / (knots[below + 1] - knots[below])
     program.put(knot[below][:, :, None], cycles, 1.0 - share[:, :, None])
     program.put(knot[below + 1][:, :, None], cycles, share[:, :, None])
     program.put(together, cycles, system.drafting[member])
@@ -287,12 +287,6 @@ def _knots(system: System) -> FloatArray:
     longest = 2.0 * (system.shortest_pass[-1] + system.drafting.max())
     last = min(float(system.air.max()), longest)
     return np.concatenate([[0.0], last * np.logspace(-3.0, 0.0, 47)])
-
-
-def _between(knots: FloatArray, times: FloatArray) -> tuple[IntArray, FloatArray]:
-    bounded = np.minimum(times, knots[-1])
-    below = np.clip(np.searchsorted(knots, bounded, side="right") - 1, 0, len(knots) - 2)
-    return below, (bounded - knots[below]) / (knots[below + 1] - knots[below])
 
 
 def useful_sets(system: System) -> list[BoolArray]:

@@ -107,10 +107,7 @@ def _best_lengths(rounds: AheadRound) -> IntArray:
 
 
 def _starts(rounds: AheadRound, windows: FloatArray, parts: FloatArray) -> IntArray:
-    """Return candidates (n, m, K): best lengths of each device alone, for price factors (p, n) at latencies (w, n).
-
-    The last two are the whole head starts, and the shortest drafts.
-    """
+    """Return candidates (n, m, K): for price factors (p, n) at latencies (w, n), head starts, and shortest drafts."""
     problem = rounds.problem
     sent = np.clip(np.floor(rounds.head_start), problem.low, problem.high).astype(np.int64)
     server = problem.verification_time(sent[:, None])[:, 0]
@@ -152,7 +149,6 @@ def _best_alone(
 
 
 def _windows(problem: Problem) -> FloatArray:
-    """Return a geometric grid of latencies (_WINDOWS, n) s, from part of a token to the longest drafts of all."""
     together = problem.token_time.sum(-1)
     first = 0.02 * problem.draft_time.min(-1) + 0.2 * together
     last = problem.high.max(-1) * (problem.draft_time.max(-1) + together)
@@ -195,17 +191,13 @@ def _singles(users: int) -> IntArray:
 
 
 def _several(value: FloatArray) -> IntArray:
-    """Return changes (n, m, K) of several devices, from the values (n, 2 K) of single ones.
-
-    They are pairs of the best single moves; a token more, or one less, for the devices that gain most from it; and the
-    better of both for each device.
-    """
     users = value.shape[-1] // 2
     singles, movers = _singles(users), np.argsort(-value, -1, kind="stable")[:, :_MOVERS]
     first, second = np.triu_indices(movers.shape[-1], 1)
-    changes = [singles[movers[:, first]] + singles[movers[:, second]]]
+    changes = [singles[movers[:, first]] + singles[movers[:, second]]]  # pairs of the best single moves
     more, less = value[:, :users], value[:, users:]
     counts = np.unique(np.geomspace(min(2, users), users, 3).astype(int))[:, None]
+    # a token more, one less, or the better of both, for the devices that gain most from it
     for sign, gain in ((1, more), (-1, less), (np.where(more > less, 1, -1)[:, None], np.maximum(more, less))):
         rank = np.argsort(np.argsort(-gain, -1, kind="stable"), -1)
         changes.append(sign * (rank[:, None] < counts))
@@ -213,7 +205,6 @@ def _several(value: FloatArray) -> IntArray:
 
 
 def _cut(rounds: AheadRound, candidates: IntArray) -> IntArray:
-    """Return candidates (n, m, K) cut to every longest draft, (n, m (longest + 1), K)."""
     longest = np.arange(int(rounds.problem.high.max()) + 1)[:, None, None, None]
     cut = np.maximum(np.minimum(candidates, longest), rounds.problem.low[:, None])
     return np.concatenate(list(cut), 1)

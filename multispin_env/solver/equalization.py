@@ -129,10 +129,7 @@ def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 
 
 def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Continue Newton's steps, users first (K, n), until each row has converged; converged rows do not change.
-
-    Return δ (n,) and the shares (K, n).
-    """
+    """Continue Newton's steps, users first (K, n), until all rows have converged; return δ (n,) and shares (K, n)."""
     if alone := len(delta) == 1:  # as a batch of two, so that sums add in the same order
         delta, lead, uploading = (np.repeat(array, 2, -1) for array in (delta, lead, uploading))
     share, decline = np.empty_like(uploading), np.empty_like(uploading)

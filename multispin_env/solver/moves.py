@@ -121,7 +121,6 @@ def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
 def _best_moves(
     candidates: FloatArray, row: IntArray, gain: FloatArray, lengths: FloatArray
 ) -> tuple[FloatArray, BoolArray]:
-    """Return lengths (n, K) with the best candidate (j, K) of each row, and which rows have one with a finite gain."""
     order = np.lexsort((-gain, row))
     order = order[gain[order] > -np.inf]
     moved, first = np.unique(row[order], return_index=True)
@@ -131,12 +130,9 @@ def _best_moves(
 
 
 def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., FloatArray | float]:
-    """Return a function for the extra seconds of a pass after single moves (m, n or 1), or given pairs of them.
-
-    For a flat law it returns 0 without counting tokens, which would take a tenth of the time of all moves.
-    """
+    """Return a function for the extra seconds of a pass after single moves (m, n or 1), or given pairs of them."""
     if problem.flat:
-        return lambda *_: 0.0
+        return lambda *_: 0.0  # counting tokens would take a tenth of the time of all moves
     x = lengths.sum(-1)
     longer = line_time(problem.lines, x + np.arange(-2.0, 3.0)[:, None]) - line_time(problem.lines, x)
 
@@ -149,7 +145,6 @@ def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., Float
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:
-    """Return positions (count, n) of the largest entries of each column (m, n), in any order."""
     if count == len(score):
         return np.broadcast_to(np.arange(count)[:, None], score.shape)
     return np.argpartition(-score.T, count - 1, -1)[:, :count].T

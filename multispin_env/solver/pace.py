@@ -5,6 +5,7 @@ reach v. As T increases with v, the ends of a block of values bound its ratios, 
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.problem import ROUNDING, Problem, in_chunks
+from multispin_env.solver.problem import ROUNDING, Problem, in_blocks, in_chunks
 from multispin_env.solver.windows import SAFETY, Nodes
 
 NUM_BLOCKS, NUM_PIECES = 64, 8
@@ -24,18 +25,6 @@ MAX_ENTRIES = 500_000  # Entries of an array that are processed at once
 class _LeastTpot(NamedTuple):
     tpot: FloatArray  # (n,) s
     length: FloatArray  # (n, K) tokens that achieve it
-
-
-def _expected_ladder(problem: Problem) -> FloatArray:
-    length = problem.low[..., None] + np.arange(int((problem.high - problem.low).max()) + 1)
-    tokens = expected_tokens(length, problem.acceptance_rate[..., None])
-    return np.where(length <= problem.high[..., None], tokens, np.inf)
-
-
-def _useful_needs(ladder: FloatArray) -> FloatArray:
-    """Return all values v of the ladder (n, K, W) that every device reaches, sorted, (n, K W); the largest repeats."""
-    reach = np.where(np.isfinite(ladder), ladder, 0.0).max(-1).min(-1)
-    return np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
 
 
 def count_shorter(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
@@ -53,29 +42,30 @@ def least_tpot(problem: Problem, enough: float = 0.0) -> _LeastTpot:
 
 
 def _least_tpot(problem: Problem, enough: float) -> _LeastTpot:
-    n = len(problem)
-    ladder = _expected_ladder(problem)
-    needs = _useful_needs(ladder)
-    best = _LeastTpot(np.full(n, np.inf), problem.low.astype(np.float64))
+    length = problem.low[..., None] + np.arange(int((problem.high - problem.low).max()) + 1)
+    tokens = expected_tokens(length, problem.acceptance_rate[..., None])
+    inside = length <= problem.high[..., None]
+    ladder, reach = np.where(inside, tokens, np.inf), np.where(inside, tokens, 0.0).max(-1).min(-1)
+    needs = np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))  # values v that every device reaches
+    best = _LeastTpot(np.full(len(problem), np.inf), problem.low.astype(np.float64))
     edges = np.linspace(0, needs.shape[1], NUM_BLOCKS + 1).astype(np.int64)
-    rows, block = (index.ravel() for index in np.indices((n, NUM_BLOCKS)))
+    rows, block = (index.ravel() for index in np.indices((len(problem), NUM_BLOCKS)))
     first, last = edges[block], edges[block + 1]
     while len(rows):
-        most = max(1, MAX_ENTRIES // problem.low.shape[1])
-        time = np.concatenate(
-            [
-                _offer(problem, ladder, needs, best, rows[i : i + most], first[i : i + most])
-                for i in range(0, len(rows), most)
-            ]
-        )
+        offer = partial(_offer, problem, ladder, needs, best)
+        (time,) = in_blocks(offer, max(1, MAX_ENTRIES // problem.low.shape[1]), rows, first)
         hopeful = (time < best.tpot[rows] * needs[rows, last - 1]) & (last - first > 1) & (best.tpot[rows] > enough)
-        rows, first, last = _cut(rows[hopeful], first[hopeful] + 1, last[hopeful])
+        rows, first, last = rows[hopeful], first[hopeful] + 1, last[hopeful]
+        bounds = first[:, None] + (last - first)[:, None] * np.arange(NUM_PIECES + 1) // NUM_PIECES
+        first, last = bounds[:, :-1], bounds[:, 1:]
+        some = last > first
+        rows, first, last = np.broadcast_to(rows[:, None], some.shape)[some], first[some], last[some]
     return best
 
 
 def _offer(
     problem: Problem, ladder: FloatArray, needs: FloatArray, best: _LeastTpot, rows: IntArray, position: IntArray
-) -> FloatArray:
+) -> tuple[FloatArray]:
     """Return T (m,) of the shortest lengths for values at ``position`` (m,) of ``rows`` (m,), and update ``best``."""
     required = needs[rows, position]
     part = problem[rows]
@@ -86,14 +76,7 @@ def _offer(
     winner = winner[time[winner] < best.tpot[rows[winner]] * required[winner]]
     best.tpot[rows[winner]] = time[winner] / required[winner]
     best.length[rows[winner]] = length[winner]
-    return time
-
-
-def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    bounds = first[:, None] + (last - first)[:, None] * np.arange(NUM_PIECES + 1) // NUM_PIECES
-    left, right = bounds[:, :-1], bounds[:, 1:]
-    some = right > left
-    return np.broadcast_to(rows[:, None], some.shape)[some], left[some], right[some]
+    return (time,)
 
 
 def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:

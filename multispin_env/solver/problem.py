@@ -29,7 +29,8 @@ def server_lines(scenario: Scenario) -> FloatArray:
     """Return lines (J, 2) of the law by rising slope: start in s and slope in s per unit of x; the paper's has one."""
     users = scenario.num_users
     lines: list[tuple[float, float]] = []
-    for slope, start in sorted((_clipped_slope(slope), min(start, MAX_TIME)) for start, slope in scenario.law.lines):
+    pieces = ((0.0 if slope < MIN_TIME else min(slope, MAX_TIME), start) for start, slope in scenario.law.lines)
+    for slope, start in sorted((slope, min(start, MAX_TIME)) for slope, start in pieces):
         line = (start + users * slope, slope)
         while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
             lines.pop()
@@ -37,10 +38,6 @@ def server_lines(scenario: Scenario) -> FloatArray:
             lines.pop()
         lines.append(line)
     return np.array(lines)
-
-
-def _clipped_slope(slope: float) -> float:
-    return 0.0 if slope < MIN_TIME else min(slope, MAX_TIME)
 
 
 def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:

@@ -8,9 +8,8 @@ single peak in the longest draft M, here a real number: it increases while longe
 gain more than the pass costs.
 """
 
-from copy import copy
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -20,14 +19,7 @@ from multispin_env.physics.types import Batched
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
-from multispin_env.solver.stationary import (
-    FINE_TOLERANCE,
-    Charge,
-    Stationary,
-    bracketed_root,
-    cut_point,
-    stationary_point,
-)
+from multispin_env.solver.stationary import FINE_TOL, Charge, Stationary, bracketed_root, cut_point, stationary_point
 
 _COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, with coarse stationary points
 _CORNER = 1e-6  # Relative distance at which the search may miss an end of its range
@@ -62,21 +54,20 @@ def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
     return Relaxed(at.length, latency, np.exp(at.log_price), value, slope)
 
 
-class _Points:
-    def __init__(self, problem: Problem) -> None:
+@dataclass(frozen=True, eq=False)
+class _Points(Batched):
+    at: Stationary
+    slope: FloatArray
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
         n = len(problem)
         no_price = np.full(n, -np.inf)  # where no device drafts
-        self.at = Stationary(np.zeros(problem.low.shape), np.zeros(n), no_price)
-        self.slope = np.zeros(n)
+        return cls(Stationary(np.zeros(problem.low.shape), np.zeros(n), no_price), np.zeros(n))
 
     def keep(self, rows: IntArray, at: Stationary, slope: FloatArray) -> None:
-        for whole, part in zip((*self.at, self.slope), (*at, slope), strict=True):
+        for whole, part in zip((*vars(self.at).values(), self.slope), (*vars(at).values(), slope), strict=True):
             whole[rows] = part
-
-    def rows(self, rows: IntArray) -> "_Points":
-        some = copy(self)
-        some.at, some.slope = Stationary(*(array[rows] for array in self.at)), self.slope[rows]
-        return some
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
@@ -86,7 +77,7 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
     """
     if problem.flat:
         return _on_line(problem, 0, tolerance)
-    points, ends = _Points(problem), kinks(problem.lines)
+    points, ends = _Points.of(problem), kinks(problem.lines)
     rows = np.flatnonzero(~is_idle(problem))
     charge = np.zeros(len(rows))
     for j in range(len(problem.lines) if len(rows) else 0):
@@ -110,7 +101,7 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
     if slope == 0.0:
         constant = Charge(None, None, problem.constant_time + start)
         return stationary_point(problem, tolerance, constant), np.zeros(len(problem))
-    points, value, rows, part = _Points(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
+    points, value, rows, part = _Points.of(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
     begin = None
     for step in range(30):  # about four are needed
         origin = part.low.sum(-1).astype(np.float64)
@@ -130,10 +121,9 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
 def _at_kink(
     problem: Problem, kink: float, low: FloatArray, high: FloatArray, tolerance: float
 ) -> tuple[Stationary, FloatArray]:
-    """Return the optimum with ``kink`` drafted tokens, by a charge in [low, high] (n,), and its κ / G."""
-    tolerance = min(tolerance, FINE_TOLERANCE)
+    tolerance = min(tolerance, FINE_TOL)
     time = problem.constant_time + line_time(problem.lines, np.array(kink))
-    points = _Points(problem)
+    points = _Points.of(problem)
 
     def surplus(token: FloatArray, rows: IntArray) -> FloatArray:
         part = problem[rows]
@@ -151,12 +141,12 @@ def _at_kink(
 
 def _padded(problem: Problem, tolerance: float) -> Relaxed:
     whole, near = relaxed_longest(problem, tolerance)
-    points = _Points(problem)
+    points = _Points.of(problem)
     points.keep(np.arange(len(problem)), Stationary(near.length, np.log(near.latency), np.log(near.price)), whole)
 
     def excess(longest: FloatArray, rows: IntArray) -> FloatArray:
         part = problem[rows]
-        at = _cut(part, longest, tolerance, points.rows(rows))
+        at = _cut(part, longest, tolerance, points[rows])
         points.keep(rows, at, longest)
         return _surplus(part, longest, at)
 
@@ -179,7 +169,7 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
     moved = np.where(at.length - low <= _CORNER * high, low, at.length)
     moved = np.where(high - at.length <= _CORNER * high, high, moved)
     constant = np.zeros(len(problem))
-    near, corner = _priced(problem, at, constant), _priced(problem, at._replace(length=moved), constant)
+    near, corner = _priced(problem, at, constant), _priced(problem, replace(at, length=moved), constant)
     better = corner.value > near.value
     pairs = zip(vars(near).values(), vars(corner).values(), strict=True)
     return Relaxed(*(np.where(better if a.ndim == 1 else better[:, None], b, a) for a, b in pairs))
@@ -194,16 +184,16 @@ def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Rel
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
     middle, stride = np.clip(_common_length(problem), low, high), 1.0
     first = np.minimum(np.maximum(middle, 1.0), high)  # a start without drafts helps no other M
-    points, rows = _Points(problem), np.arange(len(problem))
+    points, rows = _Points.of(problem), np.arange(len(problem))
     points.keep(rows, _cut(problem, first, tolerance), first)
     while len(rows := rows[high[rows] > low[rows]]):
         shorter = np.minimum(middle[rows], high[rows] - 1.0)
         twice, both = np.tile(rows, 2), np.concatenate([shorter, shorter + 1.0])
         part = problem[twice]
-        at = _cut(part, both, tolerance, points.rows(twice))
+        at = _cut(part, both, tolerance, points[twice])
         rises = np.greater(*_with_longest(part, both, at).reshape(2, -1)[::-1])
         better = np.arange(len(rows)) + np.where(rises, len(rows), 0)
-        points.keep(rows, Stationary(*(x[better] for x in at)), both[better])
+        points.keep(rows, at[better], both[better])
         low[rows], high[rows] = np.where(rises, shorter + 1.0, low[rows]), np.where(rises, high[rows], shorter)
         half = np.floor(0.5 * (low + high))[rows]
         middle[rows] = np.where(rises, np.minimum(shorter + stride, half), np.maximum(shorter - stride, half))
@@ -248,7 +238,6 @@ def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArra
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest: FloatArray) -> FloatArray:
-    """Return the gain less cost of longer drafts of the devices limited by M, Σ (ω e'(L) − G ∂φ/∂L)⁺, (n,)."""
     decay = problem.decay
     value_of_token = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
     # nearly as long counts as limited; a draft that is not has no positive gain

@@ -67,11 +67,8 @@ def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 
 def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
-    """Return near-optimal lengths (n, K) that are in time; if none are, those with the shortest time per output token.
-
-    Rows of ``length``, near-optimal without the TPOT, that are in time stay. For the others, the best lengths in time
-    are at the boundary of the feasible set, where the goodput changes by jumps: a short search finds them.
-    """
+    # lengths in time stay; else the best ones are at the boundary of the feasible set, where the goodput changes by
+    # jumps: a short search finds them
     late = np.flatnonzero(~is_in_time(problem, length))
     if not len(late):
         return length

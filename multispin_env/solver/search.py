@@ -219,10 +219,7 @@ def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> 
 
 
 def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
-    """Whether to split a window: repeat a kind of split that worked, else change it.
-
-    ``before``: bounds (m,) of the parent nodes; ``target``: goodput to exceed (m,); ``critical``: users (m,).
-    """
+    """Whether to split a window: repeat a kind of split that tightened the bounds ``before`` (m,), else change it."""
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))
     possible = nodes.high[rows, critical] > nodes.low[rows, critical]

@@ -25,13 +25,14 @@ _FLAT = 1e-30  # Slopes and determinants below this one are treated as zero
 _WIDEST = 650.0  # Largest |ln λ|; its exponential still multiplies without overflow
 _LONGEST_STEP = 2.0  # Largest change of ln λ in a Newton step (of ln φ: a quarter of it)
 _COARSE = 1e-2  # Tolerance of λ while φ is not known
-FINE_TOLERANCE = 1e-5  # Tolerance next to a jump of the shares, and at a kink, where lengths change fast
+FINE_TOL = 1e-5  # Tolerance next to a jump of the shares, and at a kink, where lengths change fast
 _CLOSE = 1e-9  # Finest tolerance of a nested search after an end, where φ − end has lost the digits below
 _ROUNDING = 1e-14  # relative to φ, in residuals after an end
 _total = np.add.reduce  # `numpy.sum` without its wrapper
 
 
-class Stationary(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Stationary(Batched):
     """Optimum over real lengths of n instances."""
 
     length: FloatArray  # L (n, K) tokens
@@ -127,13 +128,12 @@ def _completed(
         p[open_rows], q[open_rows] = _nested(problem[open_rows], terms.rows(open_rows), tolerance)
         used, _ = _excess(problem[open_rows], terms.rows(open_rows), p[open_rows], q[open_rows])
         loose = open_rows[used > tolerance]
-        if len(loose) and tolerance > FINE_TOLERANCE:
-            p[loose], q[loose] = _nested(problem[loose], terms.rows(loose), FINE_TOLERANCE)
+        if len(loose) and tolerance > FINE_TOL:
+            p[loose], q[loose] = _nested(problem[loose], terms.rows(loose), FINE_TOL)
     return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
 
 
 def _last_end(problem: Problem, p: FloatArray) -> FloatArray:
-    """Return the last L_max T (n,) before φ = e^p; 0 before the first."""
     ends = problem.high * problem.draft_time
     return np.where(ends < np.exp(p)[:, None], ends, 0.0).max(-1)
 
@@ -175,8 +175,7 @@ def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
 
 
 def _start(problem: Problem, law: TokenLaw, time: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return (ln φ, ln λ) of a common length of five tokens, clipped to each range."""
-    length = np.minimum(np.maximum(5.0, problem.low), problem.high)
+    length = np.minimum(np.maximum(5.0, problem.low), problem.high)  # a common length, clipped to each range
     drafting = length * problem.draft_time
     uploading = length * problem.token_time
     mean = _total(drafting, -1) / drafting.shape[-1]
@@ -278,7 +277,7 @@ def _newton(
         tolerances: FloatArray | float = tolerance
         if end is not None:
             beyond = -np.expm1(np.log(end[active]) - p[active])  # (φ − end) / φ
-            tolerances = np.maximum(tolerance, np.minimum(_ROUNDING / beyond, FINE_TOLERANCE))
+            tolerances = np.maximum(tolerance, np.minimum(_ROUNDING / beyond, FINE_TOL))
         good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= tolerances
         determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
         determinant = np.where(np.abs(determinant) < _FLAT, _FLAT, determinant)
@@ -323,7 +322,6 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
 
 
 def _price(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float) -> FloatArray:
-    """Return ln λ (n,) at which the shares sum to one at φ = e^p, from ln λ = ``q``."""
     widest = np.full_like(p, _WIDEST)
     return _falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, tolerance)
 
