@@ -10,16 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.bounds.rate_program import (
-    Amount,
-    Rates,
-    Solution,
-    System,
-    add_set,
-    add_times,
-    make_rates,
-    useful_sets,
-)
+from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, add_times, make_rates, useful_sets
 from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
 from multispin_env.physics.chains import hit_probability
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
@@ -71,8 +62,8 @@ def add_token_times(rates: Rates, system: System) -> Rates:
     They are counted again in each batch that a device waits for.
     """
     program, users = rates.program, np.arange(system.num_users)
-    passes = Amount(program.variables(len(users), most=1.0, group=0), 1.0)
-    waiting = Amount(program.variables(len(users), len(users), most=1.0, group=users[:, None]), 1.0)
+    passes = program.variables(len(users), most=1.0, group=0)
+    waiting = program.variables(len(users), len(users), most=1.0, group=users[:, None])
     most = system.lengths[-1] / system.shortest_pass
     tokens = program.variables(len(users), len(users), most=most)
     batch_tokens = program.variables(len(users), len(users), most=system.sizes * most)
@@ -81,12 +72,12 @@ def add_token_times(rates: Rates, system: System) -> Rates:
     line = program.rows(*start.shape)
     program.put(line, rates.batches[:, None], start)
     program.put(line, tokens[..., None], slope)
-    program.put(line, passes.variable[:, None], -1.0)
+    program.put(line, passes[:, None], -1.0)
     line = program.rows(len(users), *start.shape)
     program.put(line, rates.members[..., None], start)
     program.put(line, batch_tokens[..., None], slope)
-    program.put(line, waiting.variable[..., None], -1.0)
-    return replace(rates, passes=passes, waiting=waiting)
+    program.put(line, waiting[..., None], -1.0)
+    return replace(rates, passes=(passes, 1.0), waiting=(waiting, 1.0))
 
 
 def _token_rows(rates: Rates, system: System, tokens: IntArray, batch_tokens: IntArray) -> None:

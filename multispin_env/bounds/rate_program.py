@@ -184,11 +184,7 @@ class System:
         return np.arange(1, self.num_users + 1)
 
 
-class Amount(NamedTuple):
-    """Seconds of a resource: variables, and the seconds of each of them."""
-
-    variable: IntArray
-    seconds: FloatArray | float
+_Seconds = tuple[IntArray, FloatArray | float]  # variables, and the seconds of each of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +198,8 @@ class Rates:
     server: IntArray  # row
     uplink: IntArray  # row
     device: IntArray  # rows (K,)
-    passes: Amount  # seconds (K,) of the server by size of batch
-    waiting: Amount  # seconds (K, K) in which a device waits for its own pass, by size of batch
+    passes: _Seconds  # seconds (K,) of the server by size of batch
+    waiting: _Seconds  # seconds (K, K) in which a device waits for its own pass, by size of batch
 
 
 def make_rates(system: System, kinds: int = 1) -> Rates:
@@ -229,8 +225,8 @@ def make_rates(system: System, kinds: int = 1) -> Rates:
         server=program.rows(at_most=1.0),
         uplink=program.rows(at_most=1.0),
         device=program.rows(system.num_users, at_most=1.0),
-        passes=Amount(batches, least),
-        waiting=Amount(members, least),
+        passes=(batches, least),
+        waiting=(members, least),
     )
     program.put(rates.uplink, cycles, air)
     program.put(rates.device[:, None, None, None], cycles, drafting + air)
@@ -277,8 +273,8 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
     program.put(knot[below][:, :, None], cycles, 1.0 - share[:, :, None])
     program.put(knot[below + 1][:, :, None], cycles, share[:, :, None])
     program.put(together, cycles, system.drafting[member])
-    waiting = np.broadcast_to(rates.waiting.seconds, rates.waiting.variable.shape)
-    program.put(together, rates.waiting.variable[member], waiting[member])
+    variables, waiting = np.broadcast_arrays(*rates.waiting)
+    program.put(together, variables[member], waiting[member])
     return together
 
 

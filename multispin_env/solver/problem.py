@@ -240,11 +240,8 @@ def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemSta
     num_users = shape[-1]
     flat = state.mapped(lambda array: array.reshape(-1, num_users))
     rows = max(1, CHUNK_ENTRIES // entries_per_state)
-    lengths = np.empty((len(flat.draft_time), num_users), dtype=np.int64)
-    for start in range(0, len(lengths), rows):
-        part = slice(start, start + rows)
-        lengths[part] = solve(flat[part])
-    return lengths.reshape(shape)
+    lengths = [solve(flat[start : start + rows]) for start in range(0, len(flat.draft_time), rows)]
+    return np.concatenate([np.empty((0, num_users), dtype=np.int64), *lengths]).reshape(shape)
 
 
 def in_chunks(

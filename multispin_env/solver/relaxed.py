@@ -191,7 +191,7 @@ def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Rel
         twice, both = np.tile(rows, 2), np.concatenate([shorter, shorter + 1.0])
         part = problem[twice]
         at = _cut(part, both, tolerance, points[twice])
-        rises = np.greater(*_with_longest(part, both, at).reshape(2, -1)[::-1])
+        rises = np.greater(*_priced(part.with_longest(both), at, both).value.reshape(2, -1)[::-1])
         better = np.arange(len(rows)) + np.where(rises, len(rows), 0)
         points.keep(rows, at[better], both[better])
         low[rows], high[rows] = np.where(rises, shorter + 1.0, low[rows]), np.where(rises, high[rows], shorter)
@@ -218,12 +218,6 @@ def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points 
         start = near.at.log_latency + further, near.at.log_price
     part = problem.with_longest(longest)
     return cut_point(part, tolerance, part.constant_time, start)
-
-
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
-def _with_longest(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
-    latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    return goodput(problem.expected(at.length).sum(-1), latency, problem.with_longest(longest).constant_time)
 
 
 def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:

@@ -231,8 +231,9 @@ def _branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
     law = nodes.law
     if problem.tpot == np.inf or isinstance(law, FixedPass):
         return np.zeros(len(nodes), dtype=bool)
-    wide = law.spread > nodes.right - nodes.left
-    late: BoolArray = nodes.right + law.longest_time > problem.longest_round(nodes.low[:, None])[:, 0]
+    spread = np.where(law.most > law.fewest, law.rise * (law.most - law.fewest), 0.0)
+    wide = spread > nodes.right - nodes.left
+    late: BoolArray = nodes.right + (law.start + law.rise * law.most) > problem.longest_round(nodes.low[:, None])[:, 0]
     return wide & late
 
 

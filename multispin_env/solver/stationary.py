@@ -168,9 +168,7 @@ def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
     # ω e'(L) = ω d α^{L+1} / (1 − α); with a weight of zero no token is drafted
     token_gain = np.maximum(problem.weights, TINY) * (decay / -np.expm1(-decay))
     constant = np.log(problem.token_time) + decay - np.log(token_gain) + 2.0 * np.log(half_rate)
-    scarcity = None
-    if charge.token is not None:
-        scarcity = np.log(charge.token)[:, None] + decay - np.log(token_gain)
+    scarcity = None if charge.token is None else np.log(charge.token)[:, None] + decay - np.log(token_gain)
     return _Terms(2.0 * half_rate, decay, constant, scarcity, TokenLaw.of(problem.acceptance_rate), charge, steps)
 
 

@@ -27,11 +27,7 @@ class _PricedPass(NamedTuple):
     empty: BoolArray | bool  # (m,) whether no decision of the part belongs to the segment
 
 
-class _TrimmedPart(NamedTuple):
-    law: "_Law"
-    low: FloatArray  # (m, K) shortest lengths
-    high: FloatArray  # (m, K) longest
-    none: BoolArray  # (m,) whether nothing is left
+_TrimmedPart = tuple["FixedPass | Segment", FloatArray, FloatArray, BoolArray]  # law, low, high, whether it is empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +46,7 @@ class FixedPass(Batched):
 
     def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
         """Return the whole part; latencies alone exclude passes that are too long."""
-        return _TrimmedPart(self, low, high, np.zeros(len(low), dtype=bool))
+        return self, low, high, np.zeros(len(low), dtype=bool)
 
     def halve(self, rows: BoolArray) -> tuple["FixedPass", "FixedPass"]:
         """Return the passes twice."""
@@ -71,16 +67,6 @@ class Segment(Batched):
     most: FloatArray  # (m,) largest
     slope: FloatArray  # (m,) s for each x, of the bounding line
     step: FloatArray  # (m,) next change of the slope, with the sign of the last one
-
-    @property
-    def longest_time(self) -> FloatArray:
-        """Upper bound (m,) in s of the time of a pass."""
-        return self.start + self.rise * self.most
-
-    @property
-    def spread(self) -> FloatArray:
-        """Difference (m,) in s of the longest and the shortest pass."""
-        return np.where(self.most > self.fewest, self.rise * (self.most - self.fewest), 0.0)
 
     def shortest_time(self, low: FloatArray) -> FloatArray:
         """Return the least time (m,) in s of a pass of lengths ≥ ``low`` (m, K)."""
@@ -114,7 +100,7 @@ class Segment(Batched):
         high = np.minimum(high, law.most[:, None] - (fewest[:, None] - low))
         none = (law.fewest > law.most) | (least > high).any(-1)
         low = np.minimum(least, ends)  # any lengths in range will do where none is left
-        return _TrimmedPart(law, low, np.maximum(high, low), none)
+        return law, low, np.maximum(high, low), none
 
     def halve(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
         """Split at the middle of x where ``rows`` (m,) is True; elsewhere both are the whole segment."""
