@@ -1,5 +1,7 @@
 """Equal latency against a bracketing root finder, and its invariants."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -11,25 +13,27 @@ from multispin_env.solver.equalization import common_latency, equal_latency
 BITS = 31_744
 
 
-@pytest.mark.parametrize("users", [1, 2, 20, 200])
-@pytest.mark.parametrize("bandwidth", [1e5, 1e7, 2e8])
-@pytest.mark.parametrize("slow", [1.0, 1000.0])
-def test_roots_agree_with_brentq(users, bandwidth, slow):
-    """Rates from 1e-3 to 20 bit/s/Hz, and one device up to 1,000 times slower."""
-    rng = np.random.default_rng(users)
-    for _ in range(5):
-        lengths, draft_time = rng.integers(1, 26, users), rng.uniform(5e-3, 2e-2, users)
+def hostile_instances():
+    """K = 1 to 200, rates from 1e-3 to 20 bit/s/Hz, bandwidths from 0.1 to 200 MHz, one device 1,000 times slower."""
+    rng = np.random.default_rng(5)
+    for users, bandwidth, slow in 5 * list(itertools.product((1, 2, 20, 200), (1e5, 1e7, 2e8), (1.0, 1000.0))):
+        draft_time = rng.uniform(5e-3, 2e-2, users)
         draft_time[0] *= slow
-        token_time = BITS / (bandwidth * np.exp(rng.uniform(np.log(1e-3), np.log(20), users)))
-        for length, (latency, share) in (
-            (lengths, equal_latency(lengths, draft_time, token_time)),
-            (np.ones_like(lengths), common_latency(draft_time, token_time)),
-        ):
-            assert latency == pytest.approx(reference.equal_latency(length, draft_time, token_time), rel=1e-10)
-            assert share.sum() == pytest.approx(1.0, rel=1e-12)
-            assert (share > 0).all()
-            finish = length * (draft_time + token_time / share)
-            assert finish == pytest.approx(np.full(users, latency), rel=1e-9)
+        rate = np.exp(rng.uniform(np.log(1e-3), np.log(20), users))
+        yield rng.integers(1, 26, users), draft_time, BITS / (bandwidth * rate)
+
+
+@pytest.mark.parametrize("case", list(hostile_instances()), ids=lambda case: f"K{len(case[0])}")
+def test_roots_agree_with_brentq(case):
+    lengths, draft_time, token_time = case
+    for length, (latency, share) in (
+        (lengths, equal_latency(lengths, draft_time, token_time)),
+        (np.ones_like(lengths), common_latency(draft_time, token_time)),
+    ):
+        assert latency == pytest.approx(reference.equal_latency(length, draft_time, token_time), rel=1e-10)
+        assert share.sum() == pytest.approx(1.0, rel=1e-12)
+        assert (share > 0).all()
+        assert length * (draft_time + token_time / share) == pytest.approx(np.full(len(length), latency), rel=1e-9)
 
 
 positive = st.floats(1e-6, 1e6)
