@@ -134,21 +134,23 @@ def test_more_of_anything_is_not_worse():
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e3])
-def test_time_has_no_scale(factor):
-    scenario = ms.Scenario.preset("llama2", num_users=4)
+@pytest.mark.parametrize("draft_ahead", [False, True])
+def test_time_has_no_scale(factor, draft_ahead):
+    scenario = ms.Scenario.preset("llama2", num_users=4, draft_ahead=draft_ahead)
     state = ms.sample_state(scenario, np.random.default_rng(3))
     slower = scenario.replace(
         verification_fixed_time=scenario.verification_fixed_time * factor,
         verification_time_per_draft=scenario.verification_time_per_draft * factor,
         total_bandwidth=scenario.total_bandwidth / factor,
     )
-    stretched = ms.SystemState(state.draft_time * factor, state.spectral_efficiency, state.acceptance_rate)
     expected = ms.rate_bound(scenario, state) / factor
+    stretched = state.changed(draft_time=state.draft_time * factor)
     assert ms.rate_bound(slower, stretched) == pytest.approx(expected, rel=1e-6)
 
 
-def test_prices_add_up_to_the_bound():
-    scenario = ms.Scenario.preset("qwen3.5", num_users=6, total_bandwidth=1e6)
+@pytest.mark.parametrize("draft_ahead", [False, True])
+def test_prices_add_up_to_the_bound(draft_ahead):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=6, total_bandwidth=1e6, draft_ahead=draft_ahead)
     state = ms.sample_state(scenario, np.random.default_rng(4), size=3)
     prices = ms.rate_prices(scenario, state)
     total = prices.server + prices.uplink + prices.device.sum(-1)

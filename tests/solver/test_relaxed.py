@@ -114,22 +114,6 @@ def test_newton_alone_solves_the_presets(name, bandwidth, monkeypatch):
     relaxed_optimum(make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 100)))
 
 
-def test_one_equation_alone_is_no_solution(monkeypatch):
-    scenario = Scenario.preset("llama2", num_users=4)
-    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(5), 6))
-    at = relaxed_optimum(problem)
-    terms = stationary._terms(problem, stationary.Charge(None, None, problem.constant_time), 5)
-    p = np.log(1.5 * at.latency)
-    low, high = np.full(6, -40.0), np.full(6, 40.0)
-    for _ in range(200):  # more than bits of a number
-        q = 0.5 * (low + high)
-        wide = stationary._evaluate(problem, terms, p, q).excess > 0.0
-        low, high = np.where(wide, q, low), np.where(wide, high, q)
-    assert np.abs(stationary._evaluate(problem, terms, p, q).excess).max() < 1e-12
-    monkeypatch.setattr(stationary, "_start", lambda problem, law, time: (p, q))
-    np.testing.assert_allclose(relaxed_optimum(problem).latency, at.latency, rtol=1e-9)
-
-
 @pytest.mark.parametrize("longest", range(1, 13))
 def test_the_optimum_is_found_where_uploads_take_a_millionth_of_the_round(longest):
     # one device needs longer for a token than the other for twelve

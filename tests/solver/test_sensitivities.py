@@ -58,14 +58,6 @@ def slope(up, down, step):
     return (up.goodput - down.goodput) / (2.0 * step)
 
 
-def test_bandwidth_and_verification_time(case):
-    scenario, state, of = case
-    for field, name in (("total_bandwidth", "total_bandwidth"), ("verification_fixed_time", "verification_time")):
-        value = getattr(scenario, field)
-        up, down = (of(scenario.replace(**{field: value * (1.0 + part)}), state) for part in (1e-4, -1e-4))
-        np.testing.assert_allclose(getattr(of(scenario, state), name), slope(up, down, 1e-4 * value), rtol=1e-4)
-
-
 def test_each_device(case):
     scenario, state, of = case
     at, snr = of(scenario, state), 2.0**state.spectral_efficiency - 1.0
