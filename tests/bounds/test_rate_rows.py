@@ -132,15 +132,6 @@ def size_of(rates):
     return sum(map(len, rates.program.most))
 
 
-@pytest.mark.parametrize("barrier", [False, True])
-def test_server_uplink_devices_and_batches(barrier):
-    rates = make_rates(system(barrier=barrier))
-    add_times(rates)
-    program, _, own = plain(rates, barrier=barrier)
-    with_passes(program, own)
-    program.check(rates.program)
-
-
 def positions(program, cycles, inside, first, wait, wait_time):
     """Add rows 5 of a set of devices."""
     longest = max(upload(k, b, max(LENGTHS)) for k in USERS for b in (0, 1))
@@ -161,16 +152,16 @@ def positions(program, cycles, inside, first, wait, wait_time):
     program.row(terms + [((wait, k, n), wait_time(n)) for k in inside for n in SIZES], float(size))
 
 
+@pytest.mark.parametrize("barrier", [False, True])
 @pytest.mark.parametrize("inside", [(0, 2), (0, 1, 2), (1,)])
-def test_sets_of_devices(inside):
-    rates = make_rates(system())
+def test_server_uplink_devices_batches_and_sets(inside, barrier):
+    rates = make_rates(system(barrier=barrier))
     first = size_of(rates)
+    add_times(rates)
     row = add_set(rates, system(), np.isin(USERS, inside))
     assert np.concatenate(rates.program.limits)[row] == len(inside)
-    program, cycles, own = plain(rates)
-    program.row([], 1.0)  # of the server
-    for k in USERS:
-        program.row(own[k], 1.0)
+    program, cycles, own = plain(rates, barrier=barrier)
+    with_passes(program, own)
     positions(program, cycles, inside, first, "y", PASS.get)
     program.check(rates.program)
 

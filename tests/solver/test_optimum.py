@@ -196,6 +196,7 @@ def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, state):
     ("option", "value", "message"),
     [
         *(("certify", bad, r"certify: expected a finite number in \[1e-10, 1\), got") for bad in (0, 0.99e-10, 1.0)),
+        *(("tpot", bad, "tpot: expected a finite number") for bad in (0.0, -1.0, np.nan, "slow")),
         ("time_limit", -1, r"time_limit: expected a finite number in \[0, inf\), got -1"),
         ("fixed_length", [26] + [-1] * 19, r"fixed_length\[0\]: expected integers in 1\.\.25, or -1 .*, got 26"),
         ("fixed_length", [1.5] * 20, r"fixed_length\[0\]: expected integers .*, got 1\.5"),

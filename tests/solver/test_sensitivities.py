@@ -71,13 +71,12 @@ def test_each_device(case):
         np.testing.assert_allclose(at.draft_time[:, k], change, rtol=1e-3, atol=1e-3)
 
 
-def test_the_relaxed_optimum_is_above_the_integers(case):
+def test_weights_scale_the_goodput(case):
     scenario, state, of = case
-    goodput = of(scenario, state).goodput
-    assert (goodput * (1.0 + 2e-6) >= upper_bound(scenario, state, of.keywords["weights"])).all()
-    if of.keywords["weights"] is not None:
-        assert sensitivities(scenario, state, 2.0 * of.keywords["weights"]).goodput == pytest.approx(2.0 * goodput)
-        assert (abs(sensitivities(scenario, state).goodput / goodput - 1.0) > 0.01).all()
+    goodput, weights = of(scenario, state).goodput, of.keywords["weights"]
+    assert (goodput * (1.0 + 2e-6) >= upper_bound(scenario, state, weights)).all()
+    if weights is not None:
+        assert sensitivities(scenario, state, 2.0 * weights).goodput == pytest.approx(2.0 * goodput)
 
 
 FAST = {"verification_fixed_time": 1e-6, "verification_time_per_draft": 1e-9}
