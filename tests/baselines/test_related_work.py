@@ -129,7 +129,6 @@ def test_memory_ends_with_an_episode_another_batch_or_reset(name):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.74, 0.9, 0.97, 1.0])
 def test_lengths_without_counts_are_fixed_points(alpha):
-    """No mean change by +2 and −1, and a tier that does not change at the mean number of accepted tokens."""
     scenario = ms.Scenario.preset("llama2", num_users=1)
     state = ms.sample_state(scenario, np.random.default_rng(0), 1)
     core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), 1, drawn=False)

@@ -8,6 +8,7 @@ import pytest
 from reference import equal_latency, expected_tokens, server_time
 
 import multispin_env as ms
+from benchmarks.evidence.bound_ahead import drawn_system
 from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
 
 
@@ -139,21 +140,13 @@ def test_the_package_plays_it_to_the_same_rate():
 
 @pytest.mark.parametrize("seed", range(60))
 def test_random_systems(seed):
-    rng = np.random.default_rng(seed)
-    fields = {
-        "min_draft_length": int(rng.integers(0, 2)),
-        "max_draft_length": int(rng.integers(1, 12)),
-        "round_trip_time": float(rng.choice([0.0, 0.03])),
-        "guess": str(rng.choice(["greedy", "shared-seed", "independent"])),
-        "server": str(rng.choice(["", "a100-32b"])),
-        "payload": str(rng.choice(["ids", "distributions"])),
-    }
-    scenario = ms.Scenario.preset(str(rng.choice(["llama2", "qwen3.5"])), num_users=1, draft_ahead=True, **fields)
-    state = ms.SystemState(rng.uniform(0.001, 0.05, 1), rng.uniform(0.1, 8.0, 1), rng.uniform(0.0, 0.999, 1))
+    scenario, state = drawn_system(seed)
+    scenario = scenario.replace(num_users=1, max_draft_length=1 + seed % 12)
+    state = state.mapped(lambda array: array[:1])
     best, slack = ahead_optimum(scenario, state), 1.0 + 1e-10
     assert max(best.rate_without_ahead, best.myopic_rate) <= best.rate * slack
     assert best.rate <= best.bound * slack <= best.rate * slack**2
-    drafts = ms.make_controller("fixed", scenario, draft_length=int(rng.integers(1, scenario.max_draft_length + 1)))
+    drafts = ms.make_controller("fixed", scenario, draft_length=1 + seed % scenario.max_draft_length)
     assert ahead_rate(scenario, state, drafts) <= best.bound * slack
     decision = ms.make_controller("optimal", scenario.replace(draft_ahead=False), certify=1e-9)(state)
     assert best.rate_without_ahead == pytest.approx(float(decision.value), rel=1e-8)

@@ -25,7 +25,6 @@ ROUNDING = 1.0 + 1e-9
 
 
 def tiny(seed, users, longest, **law):
-    """Return a system of a few unequal devices, and its state."""
     rng = np.random.default_rng(seed)
     scenario = ms.Scenario.preset(
         ("llama2", "qwen3.5")[seed % 2],

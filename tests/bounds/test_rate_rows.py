@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -94,7 +94,6 @@ def drafting(k, kind, length):
 
 
 def plain(rates, kinds=("plain",), states=2, barrier=False):
-    """Return rows 1 to 4 without the times of passes."""
     program = Written()
     cycles = [("x", k, b, kind, length) for k in USERS for b in range(states) for kind in kinds for length in LENGTHS]
     program.name([("z", n) for n in SIZES], rates.batches[0])
@@ -122,7 +121,6 @@ def plain(rates, kinds=("plain",), states=2, barrier=False):
 
 
 def with_passes(program, own, server="z", device="y"):
-    """Add rows 1 and 3: the server, and the time of each device; some variables are in seconds."""
     program.row([((server, n), PASS[n] if server == "z" else 1.0) for n in SIZES], 1.0)
     for k in USERS:
         program.row(own[k] + [((device, k, n), PASS[n] if device == "y" else 1.0) for n in SIZES], 1.0)
@@ -133,7 +131,6 @@ def size_of(rates):
 
 
 def positions(program, cycles, inside, first, wait, wait_time):
-    """Add rows 5 of a set of devices."""
     longest = max(upload(k, b, max(LENGTHS)) for k in USERS for b in (0, 1))
     last = min(longest, 2.0 * (PASS[3] + DELAY + max(LENGTHS) * max(PACE)))
     knots = np.array([0.0, *(last * 10.0 ** (-3.0 * (46 - i) / 46) for i in range(47))])
@@ -273,13 +270,8 @@ def test_batches_that_devices_skip():
 
 
 def test_many_sizes_are_grouped_into_classes():
-    times, ones = np.linspace(1.0, 3.0, 25), np.ones(25)
-    column = ones[:, None]
-    many = System(
-        *(0.0, ones, column, column, ones, np.array([1]), column),
-        *(times[:, None], np.empty((25, 0, 2)), None, False),
-    )
-    kinds = make_kinds(many)
+    times = np.linspace(1.0, 3.0, 25)
+    kinds = make_kinds(replace(system(), draft_time=np.ones(25), pass_time=times[:, None]))
     classes = [np.flatnonzero(sizes).tolist() for sizes in kinds.sizes]
     assert [*itertools.chain(*classes)] == [*range(25)]
     assert {len(group) for group in classes} == {1, 2}

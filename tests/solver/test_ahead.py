@@ -72,18 +72,12 @@ def test_no_lengths_nearby_are_much_better(law: str, weight: float | None, rate:
     assert ((value - value_of(rounds, best)) / scale).max() < 0.02
 
 
-def test_a_batch_decides_as_its_states_do_alone() -> None:
-    scenario, state = drawn("tokens", 5, 30, 25)
+@pytest.mark.parametrize(("law", "users", "longest"), [("tokens", 5, 25), ("flat", 2, 300)])
+def test_a_batch_decides_as_its_states_do_alone(law: str, users: int, longest: int) -> None:
+    scenario, state = drawn(law, users, 20, longest)
     rounds = rounds_of(scenario, state, 0.5, 1.5)
-    alone = np.concatenate([best_lengths(rounds[i : i + 1]) for i in range(30)])
-    np.testing.assert_array_equal(best_lengths(rounds), alone)
-
-
-def test_long_drafts() -> None:
-    scenario, state = drawn("flat", 2, 3, 300)
-    rounds = rounds_of(scenario, state, 0.5, 1.2)
     best = best_lengths(rounds)
-    assert best.min() >= 0
+    np.testing.assert_array_equal(best, np.concatenate([best_lengths(rounds[i : i + 1]) for i in range(20)]))
     assert (value_of(rounds, best) >= value_of(rounds, np.zeros_like(best))).all()
 
 

@@ -5,10 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multispin_env.controllers.names import make_controller
-from multispin_env.physics.rounds import sample_state
-from multispin_env.physics.types import SystemState, checked_decision
-from multispin_env.scenario import Scenario
+import multispin_env as ms
+from multispin_env.physics.types import checked_decision
 from multispin_env.solver import rule
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import Relaxed
@@ -30,7 +28,7 @@ def test_any_numbers(options, data):
         np.array(data.draw(st.lists(kind, min_size=num_users, max_size=num_users)))
         for kind in (POSITIVE, POSITIVE, RATE, WEIGHT)
     ]
-    scenario = Scenario.preset(
+    scenario = ms.Scenario.preset(
         "llama2",
         num_users=num_users,
         min_draft_length=data.draw(st.integers(0, 1)),
@@ -39,8 +37,8 @@ def test_any_numbers(options, data):
         padded_verification=data.draw(st.booleans()),
     )
     tpot = data.draw(st.sampled_from([None, None, 5e-324, 1e-9, 1.0, 1e308]))
-    controller = make_controller("optimal", scenario, weights=arrays[3], tpot=tpot, **options)
-    decision = controller(SystemState(*arrays[:3]))
+    controller = ms.make_controller("optimal", scenario, weights=arrays[3], tpot=tpot, **options)
+    decision = controller(ms.SystemState(*arrays[:3]))
     checked_decision(scenario, decision)
     if options:
         assert np.isfinite(decision.value)
@@ -52,16 +50,16 @@ def test_any_numbers(options, data):
 @pytest.mark.parametrize(("users", "low", "longest"), [(2, 0, 200), (3, 1, 25), (4, 0, 2), (4, 1, 200), (3, 0, 25)])
 def test_the_rule_is_never_below_the_shortest_lengths(users, low, longest):
     rng = np.random.default_rng(users + longest)
-    scenario = Scenario.preset("llama2", num_users=users, min_draft_length=low, max_draft_length=longest)
+    scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=low, max_draft_length=longest)
     *state, weights = (rng.choice(values, (100, users)) for values in (POSITIVES, POSITIVES, RATES, WEIGHTS))
-    problem = make_problem(scenario, SystemState(*state), weights)
+    problem = make_problem(scenario, ms.SystemState(*state), weights)
     value = problem.value(rule.fast_lengths(problem)[0][:, None])
     assert (value >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
 
 
 def test_numbers_that_are_not_finite_are_replaced():
-    scenario = Scenario.preset("llama2", num_users=2)
-    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(0), 2))
     nan = np.full(2, np.nan)
     start = rule._finite(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
     assert start.length.tolist() == [[1.0, 3.0], [2.0, 1.0]]

@@ -179,12 +179,8 @@ LOST = [24, 831, 1997, 3588, 5372, 5723, 6453, 6500, 6816, 9419, 10261, 10410, 1
 """Seeds of instances for which an earlier rule lost more than 1 %."""
 
 
-@pytest.fixture
-def state(scenario, rng):
-    return ms.sample_state(scenario, rng, 30)
-
-
-def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, state):
+def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, rng):
+    state = ms.sample_state(scenario, rng, 30)
     decision = ms.make_controller("optimal", scenario, certify=1e-9, time_limit=0.0)(state)
     assert (decision.certified == (decision.gap <= 1e-9)).all()
     assert not decision.certified.all()
@@ -204,7 +200,8 @@ def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, state):
         ("weights", [np.nan] * 20, r"weights\[0\]: expected finite numbers, got nan"),
     ],
 )
-def test_bad_options(scenario, state, option, value, message):
+def test_bad_options(scenario, rng, option, value, message):
+    state = ms.sample_state(scenario, rng, 30)
     with pytest.raises(ValueError, match=message):
         ms.make_controller("optimal", scenario, **{option: value})(state)
 

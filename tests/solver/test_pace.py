@@ -34,7 +34,6 @@ def every_round(scenario, state, fixed=None):
 
 
 def waits(scenario, state, decision):
-    """Return the longest time per token of a device."""
     outcome = ms.expected_outcome(scenario, state, decision)
     return float((outcome.round_latency / outcome.tokens).max())
 

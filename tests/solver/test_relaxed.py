@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import wrightomega
 
-from multispin_env.physics.rounds import sample_state
+import multispin_env as ms
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.scenario import Scenario
 from multispin_env.solver import stationary
 from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import Ray, ray_lengths, relaxed_optimum
@@ -37,8 +36,8 @@ def test_omega_of_large_arguments_by_the_difference(scarcity):
 @pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.02, 1e4),)}], ids=["paper", "tokens"])
 def test_drafting_far_shorter_than_uploads_has_no_effect(law):
     air = {"total_bandwidth": 1e3, "bits_per_probability": 31_000_000}
-    scenario = Scenario.preset("llama2", num_users=4, **air, **law)
-    state = sample_state(scenario, np.random.default_rng(0), 10)
+    scenario = ms.Scenario.preset("llama2", num_users=4, **air, **law)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 10)
     slow, fast = (
         relaxed_optimum(replace(make_problem(scenario, state), draft_time=np.full((10, 4), time)), 1e-3)
         for time in (1e2, 1e-12)
@@ -79,8 +78,8 @@ def test_lengths_on_a_ray_are_the_best_for_their_price(problem, charge, position
 
 
 def test_of_long_ranges_a_window_of_lengths_is_told_apart():
-    scenario = Scenario.preset("qwen3.5", num_users=6, max_draft_length=400)
-    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(2), 3))
+    scenario = ms.Scenario.preset("qwen3.5", num_users=6, max_draft_length=400)
+    problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(2), 3))
     at = relaxed_optimum(problem)
     ray = Ray(at.latency, at.price, np.zeros(3), np.full(3, 0.9), np.full(3, 0.05), 5)
     found, moved = (ray_lengths(problem, ray, at.length + shift) for shift in (0.0, 7.0))
@@ -92,8 +91,8 @@ def test_of_long_ranges_a_window_of_lengths_is_told_apart():
 @pytest.mark.parametrize("bandwidth", [2e6, 2e7, 2e8])
 def test_both_equations_hold_at_the_relaxed_optimum(bandwidth):
     # shares sum to one, and λ Σ c L / (φ − L T)² (φ + T_ver) = Σ E away from the ends of ranges
-    scenario = Scenario.preset("qwen3.5", num_users=6, total_bandwidth=bandwidth, max_draft_length=200)
-    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(2), 50))
+    scenario = ms.Scenario.preset("qwen3.5", num_users=6, total_bandwidth=bandwidth, max_draft_length=200)
+    problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(2), 50))
     at = relaxed_optimum(problem)
     room = at.latency[:, None] - at.length * problem.draft_time
     share = problem.token_time * at.length / room
@@ -110,8 +109,8 @@ def test_both_equations_hold_at_the_relaxed_optimum(bandwidth):
 @pytest.mark.parametrize("bandwidth", [2e6, 1e7, 5e7])
 def test_newton_alone_solves_the_presets(name, bandwidth, monkeypatch):
     monkeypatch.setattr(stationary, "_nested", lambda *_: pytest.fail("Newton's steps were not enough"))
-    scenario = Scenario.preset(name, total_bandwidth=bandwidth)
-    relaxed_optimum(make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 100)))
+    scenario = ms.Scenario.preset(name, total_bandwidth=bandwidth)
+    relaxed_optimum(make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(0), 100)))
 
 
 @pytest.mark.parametrize("longest", range(1, 13))

@@ -6,21 +6,18 @@ from itertools import product
 import numpy as np
 import pytest
 
-from multispin_env.bounds.round import upper_bound
-from multispin_env.physics.rounds import sample_state
+import multispin_env as ms
 from multispin_env.physics.tokens import pass_tokens
-from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.sensitivities import sensitivities
 from tests.hostile import hostile_instance
 
 
 @pytest.fixture(params=[("llama2", 4, 5e6, False), ("qwen3.5", 8, 1e7, True), ("llama2", 20, 5e7, False)])
 def case(request):
     name, num_users, bandwidth, weighted = request.param
-    scenario = Scenario.preset(name, num_users=num_users, total_bandwidth=bandwidth)
+    scenario = ms.Scenario.preset(name, num_users=num_users, total_bandwidth=bandwidth)
     weights = np.linspace(0.5, 2.0, num_users) if weighted else None
-    return scenario, sample_state(scenario, np.random.default_rng(0), 6), partial(sensitivities, weights=weights)
+    return scenario, ms.sample_state(scenario, np.random.default_rng(0), 6), partial(ms.sensitivities, weights=weights)
 
 
 LAWS = {
@@ -34,9 +31,9 @@ LAWS = {
 @pytest.mark.parametrize("law", LAWS)
 def test_time_of_a_token_and_bandwidth_under_each_law(law):
     fields, pieces = LAWS[law]
-    scenario = Scenario.preset("qwen3.5", num_users=4, total_bandwidth=5e6, min_draft_length=0).replace(**fields)
-    state = sample_state(scenario, np.random.default_rng(0), 6)
-    at = sensitivities(scenario, state)
+    scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=5e6, min_draft_length=0).replace(**fields)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 6)
+    at = ms.sensitivities(scenario, state)
     tokens = pass_tokens(scenario, at.draft_length)
     if pieces == 2:
         assert tokens == pytest.approx(np.full(6, 30.0), rel=1e-6)
@@ -45,7 +42,7 @@ def test_time_of_a_token_and_bandwidth_under_each_law(law):
         law = scenario.verification_pieces or ((0.0, 0.0),)
         law = tuple((a, b + seconds) for a, b in law)
         other = scenario.replace(verification_pieces=law, total_bandwidth=scenario.total_bandwidth + hertz)
-        return sensitivities(other, state)
+        return ms.sensitivities(other, state)
 
     back = 0.0 if law == "paper" else -1e-6  # no slope is negative
     change = (moved(1e-6).goodput - moved(back).goodput) / (1e-6 - back)
@@ -74,9 +71,9 @@ def test_each_device(case):
 def test_weights_scale_the_goodput(case):
     scenario, state, of = case
     goodput, weights = of(scenario, state).goodput, of.keywords["weights"]
-    assert (goodput * (1.0 + 2e-6) >= upper_bound(scenario, state, weights)).all()
+    assert (goodput * (1.0 + 2e-6) >= ms.upper_bound(scenario, state, weights)).all()
     if weights is not None:
-        assert sensitivities(scenario, state, 2.0 * weights).goodput == pytest.approx(2.0 * goodput)
+        assert ms.sensitivities(scenario, state, 2.0 * weights).goodput == pytest.approx(2.0 * goodput)
 
 
 FAST = {"verification_fixed_time": 1e-6, "verification_time_per_draft": 1e-9}
@@ -86,9 +83,9 @@ FAST = {"verification_fixed_time": 1e-6, "verification_time_per_draft": 1e-9}
     ("users", "alpha", "law"), [(1, 0.0, FAST), (3, 0.0, FAST), (3, 0.7, {"server": "a100-7b-gemm"})]
 )
 def test_derivatives_are_zero_where_no_device_drafts(users, alpha, law):
-    scenario = Scenario.preset("llama2", num_users=users, min_draft_length=0, **law)
-    state = sample_state(scenario, np.random.default_rng(0), 4)
-    at = sensitivities(scenario, state.changed(acceptance_rate=np.full((4, users), alpha)))
+    scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=0, **law)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 4)
+    at = ms.sensitivities(scenario, state.changed(acceptance_rate=np.full((4, users), alpha)))
     assert at.goodput == pytest.approx(np.full(4, scenario.autoregressive_goodput))
     for derivative in (at.draft_length, at.bandwidth_price, at.total_bandwidth, at.snr_db, at.draft_time):
         assert (derivative == 0.0).all()
@@ -103,4 +100,4 @@ def test_no_whole_lengths_are_better(seed):
     problem = make_problem(scenario, state, weights)
     ranges = (range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True))
     best = problem.value(np.array([list(product(*ranges))])).max()
-    assert sensitivities(scenario, state, weights).goodput >= best * (1.0 - 1e-12)
+    assert ms.sensitivities(scenario, state, weights).goodput >= best * (1.0 - 1e-12)
