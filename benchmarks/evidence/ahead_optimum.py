@@ -42,7 +42,7 @@ def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float
     start = process_time()
     best = ahead_optimum(scenario, state, step=STEPS[users])
     seconds = process_time() - start
-    parts = {"ratio": best.ratio / best.rate}
+    parts = {"ratio": best.myopic_rate / best.rate}
     for title, (name, tried) in RULES.items():
         rules = (make_controller(name, scenario, **options) for options in tried)
         parts[title] = max(ahead_rate(scenario, state, rule, step=STEPS[users]) for rule in rules) / best.rate
@@ -51,9 +51,9 @@ def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float
         "α": " ".join(f"{alpha:g}" for alpha in alphas),
         "T ×": " ".join(f"{factor:g}" for factor in factors),
         "least": str(least),
-        "none": f"{best.none:.1f}",
+        "none": f"{best.rate_without_ahead:.1f}",
         "optimum": f"{best.rate:.1f}",
-        "gain": f"{best.rate / best.none - 1.0:+.1%}",
+        "gain": f"{best.rate / best.rate_without_ahead - 1.0:+.1%}",
         **{title: f"{part:.3f}" for title, part in parts.items()},
         "gap": f"{max(best.bound - best.rate, 0.0):.0e}",
         "seconds": f"{seconds:.2f}",

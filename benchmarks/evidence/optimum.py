@@ -137,7 +137,7 @@ def wide_problem(rng: np.random.Generator, users: int) -> Problem:
         weights=np.ones((1, users)),
         low=np.ones((1, users), dtype=np.int64),
         high=np.full((1, users), 25),
-        verification_time=decades(3e-3, 5.0, 1),
+        constant_time=decades(3e-3, 5.0, 1),
     )
 
 

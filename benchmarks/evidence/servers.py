@@ -19,7 +19,7 @@ from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
-from multispin_env.solver.pace import least_pace
+from multispin_env.solver.pace import least_tpot
 from multispin_env.solver.problem import make_problem
 from multispin_env.units import MHZ
 
@@ -38,7 +38,7 @@ def halfway(scenario: Scenario, instances: int) -> float:
     state = sample_state(scenario, np.random.default_rng(1), instances)
     free = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     waits = (free.round_latency[:, None] / free.tokens).max(-1)
-    return float(np.median(0.5 * (least_pace(make_problem(scenario, state)).tpot + waits)))
+    return float(np.median(0.5 * (least_tpot(make_problem(scenario, state)).tpot + waits)))
 
 
 def any_numbers(instances: int) -> Row:

@@ -1,1 +1,1 @@
-"""Systems and rules of others, for comparison."""
+"""Baselines: systems and rules from other work."""

@@ -1,4 +1,4 @@
-"""Systems in which the server serves requests alone, with drafts of its own or without."""
+"""Baselines in which the server serves requests without devices, with or without drafts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,7 +16,7 @@ from multispin_env.server import VerificationLaw
 
 @dataclass(frozen=True, eq=False)
 class AtServer(ContinuousController):
-    """One length for all, and every pass takes all requests that are there when it starts."""
+    """Server that drafts with one length for all, and takes all waiting requests into every pass."""
 
     draft_length: int  # L, 0 for no drafts
 
@@ -27,17 +27,17 @@ class AtServer(ContinuousController):
 
 
 def autoregressive(scenario: Scenario) -> tuple[ContinuousController, ...]:
-    """The server alone: a token for each request in every pass, as with continuous batching.
+    """Return the controller of a server alone: a token for each request in every pass, as with continuous batching.
 
-    A pass holds all requests that are there, T_ver(n, n), and the prompts of new ones.
+    A pass holds all present requests, T_ver(n, n), and the prompts of new ones.
     """
     return (_at_server(scenario, 0),)
 
 
 def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
-    """A server that drafts for all requests that are there, in batches, and verifies them.
+    """Return controllers of a server that drafts for all present requests in batches and verifies, one for each L ≥ 0.
 
-    One step takes L T_srv(n) + T_ver(n, n (L + 1)), as in `colocated_goodput`. One controller for each L from 0.
+    A step takes L T_srv(n) + T_ver(n, n (L + 1)), as in `colocated_goodput`.
     """
     return tuple(_at_server(scenario, length) for length in range(scenario.max_draft_length + 1))
 
@@ -58,11 +58,11 @@ class _DraftingServer(Scenario):
 
 def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
     at_server = scenario.replace(
-        mean_draft_time=1e-12,  # a scenario has to have some
+        mean_draft_time=1e-12,  # a scenario requires a positive value
         total_bandwidth=1e30,
         round_trip_time=0.0,
         min_draft_length=0,
-        draft_ahead=False,  # as devices do
+        draft_ahead=False,  # that is for devices
     )
     same = {field.name: getattr(at_server, field.name) for field in fields(Scenario)}
     return AtServer(_DraftingServer(**same, drafted=draft_length), draft_length)
@@ -72,4 +72,4 @@ SERVER_ONLY: Mapping[str, Callable[[Scenario], tuple[ContinuousController, ...]]
     "autoregressive": autoregressive,
     "colocated": colocated,
 }
-"""By name; where there are several, in order, the best for a load is meant."""
+"""Controllers by name; of several, the best for the load is meant."""

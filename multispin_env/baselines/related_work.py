@@ -1,4 +1,4 @@
-"""Rules of production servers and of other papers; docstrings have the sources, and where ours differ from theirs."""
+"""Rules of production servers and other papers; docstrings give the sources and the differences."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from multispin_env.physics.tokens import expected_tokens
 
 @dataclass(frozen=True, eq=False)
 class TurboSpec(ContinuousController):
-    """All drafts have the length with the greatest estimated goodput at the load of now (TurboSpec, arXiv 2406.14066).
+    """One draft length for all, with the largest estimated goodput at the current load (TurboSpec, arXiv 2406.14066).
 
-    TurboSpec, once SmartSpec, predicts the tokens that are accepted in a second for each length from the batch, from
-    what acceptance was before and from profiled times, and takes the best length. Here α and the law of verification
-    are known, and its goodput of a step is that of `estimated_rates`, because drafts and uploads of some go on while
-    others are verified. The batch is the devices that have a request now. The server takes whatever is there. With
-    endless requests it is `Greedy`.
+    TurboSpec, formerly SmartSpec, predicts the accepted tokens per second for each length from the batch, from past
+    acceptance and from profiled times, and selects the best length. Here α and the verification law are known, and the
+    goodput of a step is that of `estimated_rates`, because some devices draft and upload while others are verified. The
+    batch is the devices with a request now. The server verifies all waiting drafts. With endless requests it is
+    `Greedy`.
     """
 
     @override
@@ -37,21 +37,21 @@ class TurboSpec(ContinuousController):
 
 @dataclass(frozen=True, eq=False)
 class Tetris(ContinuousController):
-    """Of all that devices could draft, the tokens of greatest survival are drafted, up to a budget (arXiv 2502.15197).
+    """Draft lengths that hold the tokens most likely to be accepted, within a budget (TETRIS, arXiv 2502.15197).
 
-    The j-th token of a draft survives with probability α^j, if all before it are accepted too. TETRIS takes, of the
-    tokens that were drafted for a batch, those of greatest survival, as many as the server has room for; adaptive
-    verification in vLLM (pull request 47808) takes as many as maximise the accepted tokens in a second, by a measured
-    table of times. Both cut drafts that exist: what is left out was drafted and is not verified.
+    The j-th token of a draft survives with probability α^j, if all before it are accepted too. Of the tokens drafted
+    for a batch, TETRIS verifies those most likely to survive, up to the capacity of the server; adaptive verification
+    in vLLM (pull request 47808) verifies the number that maximises accepted tokens per second, by a measured table of
+    times. Both truncate existing drafts: the other tokens were drafted but are not verified.
 
-    Here a draft is uploaded whole and verified whole, so the budget sets lengths when drafts start, by the survival
-    that α gives. It is shared as if all devices with a request started now, and is the one with the greatest goodput by
-    `estimated_rates`. Tokens beyond what a request wants don't survive. The server takes whatever is there.
+    Here a draft is uploaded and verified as a whole, so the budget sets lengths when drafts start, by the survival
+    that follows from α. It is divided as if all devices with a request started now, and has the largest goodput by
+    `estimated_rates`. Tokens after the end of a request do not survive. The server verifies all waiting drafts.
 
     Parameters
     ----------
     budget
-        Tokens that are drafted for each device with a request, in the mean; ``None``: the best.
+        Mean number of drafted tokens per device with a request; ``None``: the best.
     """
 
     budget: float | None = None
@@ -65,135 +65,134 @@ class Tetris(ContinuousController):
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         means = np.arange(low, high + 1) if self.budget is None else np.array([self.budget])
         has = state.busy
-        sharing = has | ~has.any(-1, keepdims=True)  # all where nobody has a request
+        sharing = has | ~has.any(-1, keepdims=True)  # all devices if none has a request
         budgets = np.rint(np.maximum(means - low, 0.0) * sharing.sum(-1, keepdims=True)).astype(np.int64)
-        lengths = low + by_survival(_survival(state, low, high), sharing, budgets)
+        lengths = low + lengths_by_survival(_survival(state, low, high), sharing, budgets)
         best = estimated_rates(self.scenario, state, lengths, present(state)).argmax(-1)
         return take_all(lengths[np.arange(len(best)), best])
 
 
 def _survival(state: ContinuousState, low: int, high: int) -> FloatArray:
-    """Probability (n, K, high − low) that tokens low + 1..high of a draft are accepted; 0 where nobody wants them."""
     positions = np.arange(low + 1, high + 1)
     alive = state.acceptance_rate[..., None] ** positions
-    wanted = np.where(state.demand.wanted > 0, state.demand.wanted, high + 1)
-    return np.where(positions < wanted[..., None], alive, 0.0)
+    remaining = np.where(state.demand.wanted > 0, state.demand.wanted, high + 1)
+    return np.where(positions < remaining[..., None], alive, 0.0)
 
 
-def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
-    """How many tokens (n, C, K) each device gets of budgets (n, C): those of greatest survival, not more.
+def lengths_by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
+    """Return draft lengths (n, C, K) for budgets (n, C) of tokens, with the tokens most likely to survive.
 
-    Survival (n, K, J) does not rise from token to token; tokens of none are never taken. The devices that are
-    ``counted`` (n, K) share the budget; others get what is as likely to survive as the last token taken.
+    Survival (n, K, J) does not increase from token to token; tokens with survival 0 are never drafted. The devices that
+    are ``counted`` (n, K) share the budget; others get the tokens at least as likely to survive as the last one of
+    these.
     """
-    copies, users, positions = alive.shape
+    num_envs, users, positions = alive.shape
     if not positions:
-        return np.zeros((copies, budgets.shape[1], users), dtype=np.int64)
-    shared = np.where(counted[..., None], alive, -1.0).reshape(copies, -1)
-    order = np.argsort(-shared, -1, kind="stable")  # of equals, the first device is served first
+        return np.zeros((num_envs, budgets.shape[1], users), dtype=np.int64)
+    shared = np.where(counted[..., None], alive, -1.0).reshape(num_envs, -1)
+    order = np.argsort(-shared, -1, kind="stable")  # of equals, the first device comes first
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(users * positions), -1)
     last = np.take_along_axis(np.take_along_axis(shared, order, -1), np.maximum(budgets - 1, 0), -1)
     least = np.where(budgets > 0, last, np.inf)[..., None, None]
-    inside = rank.reshape(copies, 1, users, positions) < budgets[..., None, None]
+    inside = rank.reshape(num_envs, 1, users, positions) < budgets[..., None, None]
     taken = np.where(counted[:, None, :, None], inside, alive[:, None] >= least) & (alive[:, None] > 0.0)
-    count: IntArray = taken.sum(-1)
-    return count
+    return np.asarray(taken.sum(-1))
 
 
 MINE_DRAFT = partial(Groups, groups=2)
 """Half of the devices draft while the drafts of the others are verified (MineDraft, arXiv 2603.18016).
 
-Theirs drafts a whole batch on a GPU beside the server's.
+In MineDraft a second GPU drafts a whole batch.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class EarliestDeadline(Greedy):
-    """`Greedy` whose uplink goes to the request that is due first (Liu and Layland 1973, earliest deadline first).
+    """`Greedy` with the uplink for the request with the earliest deadline (EDF, Liu and Layland 1973).
 
-    Until the first token has come, a request is due when that token is, if this is earlier. Theirs is for one processor
-    that each job needs once; here only the uplink goes by deadline. With endless requests it is `Greedy`.
+    Until the first token has arrived, the deadline of that token counts too. The original is for one processor that
+    each job needs once; here only the uplink is ordered by deadline. With endless requests it is `Greedy`.
     """
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         due = np.minimum(state.demand.first_due, state.demand.due)  # the first token that may be late
-        return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # else behind all
+        return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # else last
 
 
 _RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
 
 
 @dataclass(frozen=True, eq=False)
-class _Remembering(ContinuousController):
-    """A controller that keeps arrays of each device of each copy: to be called exactly once a verification.
+class _CountingController(ContinuousController):
+    """Controller that learns from the counts of each verification; to be called exactly once per verification.
 
-    It learns from the counts of the last verification (`Demand`). Endless requests have none; `untold` decides then,
-    from the state alone. What is remembered of a copy is forgotten when its state is new (``batch == 0``), and all of
-    it with a batch of another size, or with `reset`. A device keeps what was learned when its request ends.
+    Endless requests have no counts (`Demand`); `decide_without_counts` then decides from the state alone. The memory of
+    an environment is reset when its state is new (``batch == 0``), and all of it for a batch of another size, or by
+    `reset`. A device keeps its memory when its request ends.
     """
 
-    _kept: dict[str, _RuleMemory] = field(default_factory=dict, init=False, repr=False)
+    _memory: dict[str, _RuleMemory] = field(default_factory=dict, init=False, repr=False)
 
     @override
     def reset(self) -> None:
-        self._kept.clear()
+        self._memory.clear()
 
     @property
     def shortest(self) -> int:
-        """The shortest draft that it chooses: without a token there is nothing to learn."""
+        """Shortest draft of the rule: without a token there are no counts."""
         return max(1, self.scenario.min_draft_length)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         if state.demand.never_ends.all():
-            return self.untold(state)
-        fresh = self.fresh(state)
-        kept = self._kept.get("memory", fresh)
-        memory = self.learned(kept if kept[0].shape == fresh[0].shape else fresh, state.demand)
+            return self.decide_without_counts(state)
+        initial = self.initial_memory(state)
+        last = self._memory.get("last", initial)
+        memory = self.update(last if last[0].shape == initial[0].shape else initial, state.demand)
         new = state.batch[:, None] == 0
-        memory = tuple(np.where(new, begun, array) for begun, array in zip(fresh, memory, strict=True))
-        self._kept["memory"] = memory
-        return self.told(state, memory)
+        memory = tuple(np.where(new, start, array) for start, array in zip(initial, memory, strict=True))
+        self._memory["last"] = memory
+        return self.decide_from_memory(state, memory)
 
     @abstractmethod
-    def fresh(self, state: ContinuousState) -> _RuleMemory:
-        """Memory of copies that nothing is known of, arrays (n, K)."""
+    def initial_memory(self, state: ContinuousState) -> _RuleMemory:
+        """Return the memory of new environments, arrays (n, K)."""
 
     @abstractmethod
-    def learned(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
-        """Memory after one more verification; new arrays."""
+    def update(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
+        """Return the memory after another verification, as new arrays."""
 
     @abstractmethod
-    def told(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
-        """Decision for states (n, K) from what is remembered."""
+    def decide_from_memory(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
+        """Return the decision for states (n, K) with counts."""
 
     @abstractmethod
-    def untold(self, state: ContinuousState) -> ContinuousDecision:
-        """Decision for states (n, K) without counts."""
+    def decide_without_counts(self, state: ContinuousState) -> ContinuousDecision:
+        """Return the decision for states (n, K) without counts."""
 
 
 @dataclass(frozen=True, eq=False)
-class EmaTiers(_Remembering):
-    """Drafts have one of a few lengths, which follows a moving average of accepted tokens (SGLang).
+class EmaTiers(_CountingController):
+    """Draft lengths from a few tiers, selected by a moving average of accepted tokens (SGLang).
 
-    It is SGLang's adaptive speculative decoding (pull requests 21599 and 24055), its rule ``ema``: with A the average,
-    a tier rises where A > L − 1/2 + ``up``, and falls to the length l below where A ≤ l − 1/2 + ``down``; A begins at L
-    − 1. Theirs has one average and one length for a batch; its lengths, (1, 3, 5, 7) for small batches, depend on the
-    size of the batch, and a large one ends speculation. Here each device has its own average and length, and moves by
-    one tier at a time. The lengths here are of a longer list that was tried there (pull request 23629); all else is as
-    there. The server takes whatever is there.
+    This is the rule ``ema`` of SGLang's adaptive speculative decoding (pull requests 21599 and 24055). With A the
+    average, the tier increases if A > L − 1/2 + ``up``, and decreases to the length l below if A ≤ l − 1/2 + ``down``;
+    A starts at L − 1. SGLang has one average and one length for a batch; its lengths, (1, 3, 5, 7) for small batches,
+    depend on the size of the batch, and a large batch disables speculation. Here each device has its own average and
+    length, and moves by one tier at a time. The lengths here are those of a longer list that SGLang tried (pull request
+    23629); all else is the same. The server verifies all waiting drafts.
 
-    With endless requests a device has the tier where it would come to rest if A were the tokens that are accepted in
-    the mean, from the first tier.
+    With endless requests a device has the tier that the rule reaches from the first tier if A is the mean number of
+    accepted tokens.
 
     Parameters
     ----------
     tiers
-        Lengths L ≥ 1, rising; cut to the scenario's range.
+        Increasing lengths L ≥ 1; clipped to the scenario's range.
     first
-        Which of them a device begins with, from 0. ``None``: the middle one.
+        Index of a device's first tier, from 0. ``None``: the middle one.
     smoothing
         Weight in (0, 1] of the latest count in A.
     up, down
@@ -201,7 +200,7 @@ class EmaTiers(_Remembering):
     interval
         Verifications of the device from one change to the next.
     warm_up
-        Verifications of the device before the first.
+        Verifications of the device before the first change.
     """
 
     tiers: tuple[int, ...] = (1, 3, 7, 15)
@@ -214,7 +213,7 @@ class EmaTiers(_Remembering):
 
     def __post_init__(self) -> None:
         if not self.tiers or self.tiers[0] < 1 or list(self.tiers) != sorted(set(self.tiers)):
-            raise ValueError(f"tiers: expected rising lengths ≥ 1, got {self.tiers}")
+            raise ValueError(f"tiers: expected increasing lengths ≥ 1, got {self.tiers}")
         if self.first is not None:
             check_integer("first", self.first, 0, len(self.tiers) - 1)
         check_real("smoothing", self.smoothing, 0.0, 1.0, open_low=True)
@@ -225,51 +224,50 @@ class EmaTiers(_Remembering):
 
     @property
     def lengths(self) -> IntArray:
-        """L of each tier, (tiers,)."""
+        """Draft length of each tier, (tiers,)."""
         return np.clip(np.array(self.tiers), self.shortest, self.scenario.max_draft_length)
 
     @override
-    def fresh(self, state: ContinuousState) -> _RuleMemory:
+    def initial_memory(self, state: ContinuousState) -> _RuleMemory:
         shape = state.phase.shape
         tier = np.full(shape, len(self.tiers) // 2 if self.first is None else self.first)
         return tier, self.lengths[tier] - 1.0, np.zeros(shape, dtype=np.int64)
 
     @override
-    def learned(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
+    def update(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
         tier, average, count = memory
         seen = demand.drafted > 0
         average = np.where(seen, average + self.smoothing * (demand.accepted - average), average)
         count = count + seen
         due = seen & (count > self.warm_up) & ((count - self.warm_up) % self.interval == 0)
-        return np.where(due, self.moved(tier, average), tier), average, count
+        return np.where(due, self.next_tier(tier, average), tier), average, count
 
-    def moved(self, tier: IntArray, average: FloatArray) -> IntArray:
-        """The tier (...) after one move at most, for averages (...)."""
+    def next_tier(self, tier: IntArray, average: FloatArray) -> IntArray:
+        """Return the tier (...) after at most one move, for averages (...)."""
         lengths = self.lengths
         falls = (tier > 0) & (average <= lengths[np.maximum(tier - 1, 0)] - 0.5 + self.down)
         rises = (tier < len(lengths) - 1) & (average > lengths[tier] - 0.5 + self.up)
         return tier + np.where(falls, -1, rises * 1)
 
     @override
-    def told(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
+    def decide_from_memory(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
         return take_all(self.lengths[memory[0]])
 
     @override
-    def untold(self, state: ContinuousState) -> ContinuousDecision:
-        tier = self.fresh(state)[0]
+    def decide_without_counts(self, state: ContinuousState) -> ContinuousDecision:
+        tier = self.initial_memory(state)[0]
         for _ in range(len(self.tiers)):
-            tier = self.moved(tier, expected_tokens(self.lengths[tier], state.acceptance_rate) - 1.0)
+            tier = self.next_tier(tier, expected_tokens(self.lengths[tier], state.acceptance_rate) - 1.0)
         return take_all(self.lengths[tier])
 
 
 @dataclass(frozen=True, eq=False)
-class PlusTwoMinusOne(_Remembering):
-    """A draft is two tokens longer than the last if all of that was accepted, else one shorter.
+class PlusTwoMinusOne(_CountingController):
+    """Draft length that increases by two tokens if the last draft was fully accepted, and else decreases by one.
 
-    It is the schedule ``"heuristic"`` of assisted generation in Hugging Face Transformers, and was that of llama.cpp
-    (pull request 3006). Theirs serve one prompt at a time; here each device has a length of its own, and the server
-    takes whatever is there. With endless requests the length is the longest at which the walk would not fall in the
-    mean, α^L ≥ 1/3.
+    This is the schedule ``"heuristic"`` of assisted generation in Hugging Face Transformers, and was that of llama.cpp
+    (pull request 3006). Both serve one prompt at a time; here each device has its own length, and the server verifies
+    all waiting drafts. With endless requests the length is the longest whose mean change is not negative, α^L ≥ 1/3.
 
     Parameters
     ----------
@@ -284,21 +282,21 @@ class PlusTwoMinusOne(_Remembering):
             check_integer("start", self.start, self.shortest, self.scenario.max_draft_length)
 
     @override
-    def fresh(self, state: ContinuousState) -> _RuleMemory:
+    def initial_memory(self, state: ContinuousState) -> _RuleMemory:
         start = min(5, self.scenario.max_draft_length) if self.start is None else self.start
         return (np.full(state.phase.shape, start),)
 
     @override
-    def learned(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
+    def update(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
         (length,) = memory
         change = np.where(demand.accepted >= demand.drafted, 2, -1) * (demand.drafted > 0)
         return (np.clip(length + change, self.shortest, self.scenario.max_draft_length),)
 
     @override
-    def told(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
+    def decide_from_memory(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
         return take_all(memory[0])
 
     @override
-    def untold(self, state: ContinuousState) -> ContinuousDecision:
+    def decide_without_counts(self, state: ContinuousState) -> ContinuousDecision:
         price: FloatArray = np.full(state.phase.shape, 1 / 3)
         return take_all(np.maximum(longest_paying(self.scenario, state.acceptance_rate, price), self.shortest))

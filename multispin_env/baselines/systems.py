@@ -1,4 +1,4 @@
-"""Systems of other kinds, each a goodput beside the controllers ([MS] §VI, ours), and draft lengths by batch size."""
+"""Goodput of other systems, for comparison with controllers ([MS] §VI, ours), and draft lengths by batch size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from multispin_env.scenario import Scenario
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Goodput of P2P-SPIN: one device alone uses all of B, in a batch of one, with its best length ([MS] §VI).
+    """Return the goodput of P2P-SPIN: one device uses all of B, in a batch of one, with its best length ([MS] §VI).
 
     It is the mean over the devices, (...) tokens/s for states (..., K).
 
@@ -33,10 +33,10 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Goodput of Cen-SPIN: the server drafts and verifies one prompt at a time ([MS] §VI).
+    """Return the goodput of Cen-SPIN: the server drafts and verifies one prompt at a time ([MS] §VI).
 
-    Its goodput is E[N] / (L T_srv + T_fix + T_lin) with the best L, and T_srv the paper's constant
-    (``server_draft_time``). The result is as for `p2p_goodput`; only the acceptance rates matter.
+    It is E[N] / (L T_srv + T_fix + T_lin) with the best L, and T_srv the paper's constant (``server_draft_time``), as a
+    mean over the devices, (...) tokens/s for states (..., K). Only the acceptance rates of the state are used.
 
     Examples
     --------
@@ -51,9 +51,9 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
-    """Goodput K / T_ver(K, K) (...) in tokens/s of the server alone: a token a device and pass, and no drafts.
+    """Return the goodput K / T_ver(K, K), (...) tokens/s, of the server without drafts: one token per device and pass.
 
-    Of ``state``, arrays (..., K), only the shape matters; ``None`` gives one number.
+    Only the shape (..., K) of ``state`` is used; ``None`` returns one number.
 
     Examples
     --------
@@ -68,10 +68,10 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
 
 
 def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Goodput of a server that hosts both models and drafts for all devices in batches.
+    """Return the goodput of a server that hosts both models and drafts for all devices in batches, without uploads.
 
-    It is Σ_k E[N_k | L] / (L T_srv(K) + T_ver(K, K (L + 1))) with the best common L ≥ 0. Nothing is uploaded.
-    The result is as for `p2p_goodput`; only the acceptance rates matter.
+    It is Σ_k E[N_k | L] / (L T_srv(K) + T_ver(K, K (L + 1))) with the best common L ≥ 0, (...) tokens/s for states
+    (..., K). Only the acceptance rates of the state are used.
 
     Examples
     --------
@@ -86,11 +86,11 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Goodput of such a server whose draft model has a device of its own, and drafts while the server verifies.
+    """Return the goodput of a server with a second device that drafts while the server verifies.
 
-    It is Σ_k E[N_k | L] / max(L T_srv(K), T_ver(K, K (L + 1))) with the best common L ≥ 0: no less than such a server
-    makes, as no token that it drafts before it knows the last verification's result is taken to be in vain. The
-    result is as for `p2p_goodput`; only the acceptance rates matter.
+    It is Σ_k E[N_k | L] / max(L T_srv(K), T_ver(K, K (L + 1))) with the best common L ≥ 0, (...) tokens/s for states
+    (..., K): an upper bound, because it assumes that no token drafted during a verification is wasted. Only the
+    acceptance rates of the state are used.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray)
 
 
 def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
-    """L T_srv(n) + T_ver(n, n (L + 1)) in seconds of common lengths (l,): a server drafts for a batch and verifies."""
+    """Return L T_srv(n) + T_ver(n, n (L + 1)) in s, the time to draft and verify a batch, for lengths (l,)."""
     drafting = scenario.draft_step_time(batch) * np.asarray(draft_length, dtype=np.float64)
     return drafting + scenario.pass_time(batch, batch * (draft_length + 1))
 
@@ -132,31 +132,31 @@ SYSTEMS: dict[str, Callable[[Scenario, SystemState], FloatArray]] = {
     "autoregressive": autoregressive_goodput,
     "colocated": colocated_goodput,
 }
-"""What tables show beside the controllers, by name."""
+"""Goodput functions of the systems that tables compare with controllers, by name."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Batch sizes that are served best with one draft length."""
+    """Range of batch sizes with the same best draft length."""
 
     first: int
     last: int
-    draft_length: int  # tokens; 0 where drafting does not pay
-    goodput: float  # tokens/s at the last of these sizes
-    speed_up: float  # goodput over that of no drafting, at the last of these sizes
+    draft_length: int  # tokens; 0 if drafting does not pay
+    goodput: float  # tokens/s at the last size
+    speed_up: float  # goodput relative to no drafting, at the last size
 
 
 def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
-    """Best draft length for every batch size up to a largest, as spans of sizes with the same length.
+    """Return the best draft length for every batch size up to a maximum, as spans of sizes with the same length.
 
     For a batch of n requests it is argmax_L n E[N | L] / (L T_srv(n) + T_ver(n, n (L + 1))) over L = 0..L_max, with
-    E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` for acceptance rates that
-    are not known one by one.
+    E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` without the acceptance rate
+    of each device.
 
     Parameters
     ----------
     scenario
-        Law of verification, T_srv (`Scenario.draft_step_time`), tasks and L_max; the number of users does not matter.
+        Law of verification, T_srv (`Scenario.draft_step_time`), tasks and L_max; the number of users is not used.
     max_batch
         Largest batch, ≥ 1, else ``ValueError``.
 

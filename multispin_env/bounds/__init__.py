@@ -1,1 +1,1 @@
-"""Bounds that no policy exceeds."""
+"""Upper bounds on the goodput of every policy."""

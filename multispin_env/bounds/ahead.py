@@ -1,20 +1,20 @@
 """Exact optimum of rounds in which one or two devices draft ahead: a small, slow reference (ours).
 
-Rounds then have a memory, the head starts A, so that the best N / τ of each round is not the optimum any more: it is
-that of a semi-Markov decision process, the largest long-run ΣN / Στ. Head starts stand on a grid; a chain that ends
-between two of its points becomes one of them at random, with the same mean.
+These rounds have a memory, the head starts A, so that the best N / τ of each round is no longer optimal. The optimum is
+that of a semi-Markov decision process, the largest long-run ΣN / Στ. Head starts are on a grid; a chain that ends
+between two grid points becomes one of them at random, with the same mean.
 
-For any numbers W(A), and q = (E N + E W(A') − W(A)) / τ of head starts and lengths: no policy gains more than the
-largest q, for it gains at most q τ − (E W(A') − W(A)) in each round, and what W changes by adds up to nothing in the
-long run. Likewise no policy gains less than the smallest q of its own lengths. Howard's policy iteration brings the two
-together. Bandwidth is that of equal latency, the shortest round with these lengths; docs/reference/derivations.md
-says why no longer one is better, though chains grow meanwhile.
+Let q = (E N + E W(A') − W(A)) / τ of head starts and lengths, for any numbers W(A). No policy gains more than the
+largest q: it gains at most q τ − (E W(A') − W(A)) in each round, and the changes of W cancel in the long run. Likewise
+no policy gains less than the smallest q of its own lengths. Howard's policy iteration closes the gap between the two.
+Bandwidth is that of equal latency, the shortest round with these lengths; docs/reference/derivations.md explains why
+no longer round is better, although chains grow meanwhile.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,67 +23,66 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
 from multispin_env.physics.chains import chain_cycle, drafting_time
 from multispin_env.physics.rounds import price
-from multispin_env.physics.types import Decision, SystemState, checked_state
+from multispin_env.physics.types import Batched, Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import user_times
 
 _MOST_OUTCOMES = 20_000_000
-"""Head starts times lengths times ways a round may end that fit into memory, 1 GB or so."""
-_TOLERANCE = 5e-12  # Relative distance of the rate from the bound
-_HIGHEST_ACCEPTANCE = 0.9999  # Values settle in about 1 / (1 − α) steps
+"""Largest number of head starts times lengths times outcomes of a round; they need about 1 GB of memory."""
+_TOLERANCE = 5e-12  # Relative gap between rate and bound
+_HIGHEST_ACCEPTANCE = 0.9999  # Values converge in about 1 / (1 − α) steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AheadOptimum:
-    """The best policy of K devices that draft ahead in rounds, and what it is compared with; rates in tokens/s.
+    """Best policy of K devices that draft ahead in rounds, and reference rates; all rates in tokens/s.
 
     Parameters
     ----------
     rate
-        Long-run rate of the policy: it gains no less.
+        Long-run rate of the policy, a lower bound.
     bound
         Long-run rate that no policy exceeds on this grid.
-    ratio
-        Rate of the rule that takes the largest E N / τ of each round, given the head starts.
-    none
+    myopic_rate
+        Rate of the rule that maximises E N / τ of each round, given the head starts.
+    rate_without_ahead
         Best rate without drafting ahead.
     head_start
-        The grid, (n,) tokens from 0 to L_max.
+        Grid of head starts, (n,) tokens from 0 to L_max.
     draft_length
-        L_k of the policy for each pair of head starts, (n, ..., n, K): one axis for each device, then devices.
+        L_k of the policy for each combination of head starts, (n, ..., n, K): one axis per device, then devices.
     """
 
     rate: float
     bound: float
-    ratio: float
-    none: float
+    myopic_rate: float
+    rate_without_ahead: float
     head_start: FloatArray
     draft_length: IntArray
 
     def lengths(self, head_start: FloatArray) -> IntArray:
-        """Lengths (..., K) of the policy for head starts (..., K) in tokens, each moved to the nearest of the grid."""
+        """Return lengths (..., K) of the policy for head starts (..., K) in tokens, rounded to the grid."""
         positions = np.rint(head_start / self.head_start[1]).astype(np.int64)
-        lengths: IntArray = self.draft_length[tuple(np.moveaxis(positions, -1, 0))]
-        return lengths
+        return np.asarray(self.draft_length[tuple(np.moveaxis(positions, -1, 0))])
 
 
 def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> AheadOptimum:
-    """Best long-run rate of barrier rounds in which devices draft ahead, by policy iteration with a proof.
+    """Return the best long-run rate of barrier rounds in which devices draft ahead, by policy iteration with a proof.
 
-    It maximises ΣN / Στ over all policies that choose lengths from the head starts (and from anything that happened
-    before), for channels and acceptance rates that stay. The proof is for the process on the grid. Rate and bound are
-    the same to 5e-12 of them. ``ValueError`` for a bad state, α above .9999, devices that do not draft ahead, or too
-    many for the grid.
+    It maximises ΣN / Στ over all policies that choose lengths from the head starts and the history, for constant
+    channels and acceptance rates. The proof is for the process on the grid; the relative gap between rate and bound is
+    at most 5e-12. ``ValueError`` for a bad state, α above 0.9999, devices that do not draft ahead, or too many devices
+    for the grid.
 
     Parameters
     ----------
     scenario
-        The system; its devices draft ahead. K is 1 or 2; 3 with a coarse grid and a small ``max_draft_length``.
+        System of 1 or 2 devices that draft ahead; 3 with a coarse grid and a small ``max_draft_length``.
     state
-        Devices (K,). Where their chains begin makes no difference.
+        Devices (K,); their head starts have no effect.
     step
-        Tokens between neighbours of the grid of head starts, in (0, 1]; moved so that it divides L_max.
+        Grid spacing of head starts in tokens, in (0, 1]; adjusted to divide L_max.
 
     Examples
     --------
@@ -92,7 +91,7 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
     >>> best = ahead_optimum(scenario, state)
-    >>> bool(best.none < best.ratio < best.rate <= best.bound < best.rate + 1e-9)
+    >>> bool(best.rate_without_ahead < best.myopic_rate < best.rate <= best.bound < best.rate + 1e-9)
     True
     """
     users = scenario.num_users
@@ -108,20 +107,22 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     rounds = _Rounds.of(scenario, pairs, Decision(length, share * scenario.total_bandwidth), grid)
     values = np.zeros(points)
     rates: list[float] = []
-    none = float(rounds.worth(values)[:choices].max())  # the first point of the grid is A = 0
+    without_ahead = float(rounds.rates(values)[:choices].max())  # the first point of the grid is A = 0
     while True:
-        worth = rounds.worth(values).reshape(points, choices)
-        chosen, bound = worth.argmax(1), float(worth.max())
+        candidates = rounds.rates(values).reshape(points, choices)
+        best, bound = candidates.argmax(1), float(candidates.max())
         if rates and bound - rates[-1] <= _TOLERANCE * bound:
             break
-        policy = lengths[chosen]
-        values, rate = rounds.rows(np.arange(points) * choices + chosen).long_run(values)
+        policy = lengths[best]
+        values, rate = rounds[np.arange(points) * choices + best].long_run(values)
         rates.append(rate)
-    return AheadOptimum(rates[-1], bound, rates[0], none, grid, policy.reshape(*(len(grid),) * users, users))
+    return AheadOptimum(rates[-1], bound, rates[0], without_ahead, grid, policy.reshape(*(len(grid),) * users, users))
 
 
 def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> FloatArray:
-    """Best long-run rates of `ahead_optimum`, (n,) or () tokens/s, for devices (n, K) or (K,); all else is as there.
+    """Return the best long-run rates of `ahead_optimum`, (...) tokens/s, for devices (..., K).
+
+    Other arguments and errors are those of `ahead_optimum`.
 
     Examples
     --------
@@ -142,10 +143,10 @@ def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -
 def ahead_rate(
     scenario: Scenario, state: SystemState, rule: Callable[[SystemState], Decision], *, step: float = 0.5
 ) -> float:
-    """Long-run rate in tokens/s of a given rule, to 5e-12 of it, in the process that `ahead_optimum` is the optimum of.
+    """Return the long-run rate in tokens/s of a rule in the process of `ahead_optimum`, to a relative 5e-12.
 
-    ``rule`` is any controller of rounds, or a function like one; it is asked once, for all head starts (n, K) of the
-    grid. All else is as there.
+    ``rule`` is any controller of rounds, or a function with the same signature; it is called once, for all head starts
+    (n, K) of the grid. Other arguments and errors are those of `ahead_optimum`.
 
     Examples
     --------
@@ -163,20 +164,20 @@ def ahead_rate(
 
 def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> tuple[FloatArray, SystemState]:
     if not scenario.draft_ahead:
-        raise ValueError("draft_ahead: expected True, for devices that draft ahead, got False")
+        raise ValueError("draft_ahead: expected True, got False")
     check_real("step", step, 0.0, 1.0, open_low=True)
     state = checked_state(scenario, state)
     users, longest = scenario.num_users, scenario.max_draft_length
     if state.draft_time.ndim != 1:
-        raise ValueError(f"state: expected one system, arrays ({users},), got shape {state.draft_time.shape}")
+        raise ValueError(f"state: expected one system, of shape ({users},), got shape {state.draft_time.shape}")
     alpha = state.acceptance_rate
     require("acceptance_rate", alpha, alpha <= _HIGHEST_ACCEPTANCE, f"numbers in [0, {_HIGHEST_ACCEPTANCE}]")
     points = round(longest / step) + 1
     outcomes = choices * (3 * points) ** users
     if outcomes > _MOST_OUTCOMES:
         raise ValueError(
-            f"num_users: expected few enough devices for {_MOST_OUTCOMES:,} outcomes of a round, got {users} with "
-            f"{outcomes:.3g}; with a step larger than {step:g} or a smaller max_draft_length there are fewer"
+            f"num_users: expected at most {_MOST_OUTCOMES:,} outcomes of a round, got {users} devices with "
+            f"{outcomes:.3g}; use a step larger than {step:g} or a smaller max_draft_length"
         )
     grid = np.linspace(0.0, longest, points)
     chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
@@ -184,11 +185,12 @@ def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> 
     return grid, SystemState(*(np.broadcast_to(array, chain.shape) for array in arrays))
 
 
-class _Rounds(NamedTuple):
-    begun: NDArray[np.int32]  # (m,) point of the grid that it begins at
+@dataclass(frozen=True, eq=False)
+class _Rounds(Batched):
+    begun: NDArray[np.int32]  # (m,) grid point at the start
     tokens: FloatArray  # (m,) expected
     duration: FloatArray  # (m,) s
-    ended: NDArray[np.int32]  # (m, 3^K) points of the grid
+    ended: NDArray[np.int32]  # (m, 3^K) grid points at the end
     chance: FloatArray  # (m, 3^K)
 
     @classmethod
@@ -208,7 +210,7 @@ class _Rounds(NamedTuple):
         above = left - below
         start, ended = np.zeros(len(duration), np.int32), np.zeros((len(duration), 1), np.int32)
         chance = np.ones((len(duration), 1))
-        for k, hit in enumerate(cycle.hit.T):  # a miss, or a hit with a chain rounded down or up
+        for k, hit in enumerate(cycle.hit.T):  # a miss, or a hit with its chain rounded down or up
             start = start * len(grid) + begins[:, k]
             ends = np.stack([np.zeros_like(start), below[:, k], below[:, k] + 1], -1)
             odds = np.stack([1.0 - hit, hit * (1.0 - above[:, k]), hit * above[:, k]], -1)
@@ -216,19 +218,16 @@ class _Rounds(NamedTuple):
             chance = (chance[:, :, None] * odds[:, None]).reshape(len(duration), -1)
         return cls(start, cycle.tokens.sum(-1), duration, ended, chance)
 
-    def rows(self, rows: IntArray) -> "_Rounds":
-        return _Rounds(self.begun[rows], self.tokens[rows], self.duration[rows], self.ended[rows], self.chance[rows])
-
-    def worth(self, values: FloatArray) -> FloatArray:
-        """Worth q (m,) of the rounds in tokens/s, for values W of the points of the grid in tokens."""
+    def rates(self, values: FloatArray) -> FloatArray:
+        """Return q (m,) in tokens/s of the rounds, for values W of the grid points in tokens."""
         later = np.einsum("ij,ij->i", self.chance, values[self.ended])
         return (self.tokens + later - values[self.begun]) / self.duration
 
     def long_run(self, values: FloatArray) -> tuple[FloatArray, float]:
-        """Values and rate of the policy whose rounds these are, one for each point of the grid, from a first guess."""
-        pace = 0.9 * self.duration.min()  # below all durations, so that no cycle of head starts swings for ever
+        """Return values and rate of the policy with these rounds, one for each grid point, from initial values."""
+        pace = 0.9 * self.duration.min()  # below all durations, so that no cycle of head starts oscillates
         while True:
-            worth = self.worth(values)
-            if np.ptp(worth) <= 0.1 * _TOLERANCE * worth[0]:
-                return values, float(worth.min())
-            values = values + pace * (worth - worth[0])
+            rates = self.rates(values)
+            if np.ptp(rates) <= 0.1 * _TOLERANCE * rates[0]:
+                return values, float(rates.min())
+            values = values + pace * (rates - rates[0])

@@ -1,7 +1,7 @@
-"""Linear program of the bound: rows and variables, and a bound on its value that is valid whatever the prices (ours).
+"""Linear program of the bound on rates: rows and variables, and a bound that is valid for any prices (ours).
 
-`Program` is the solver. `rates_of` and the `add_...` functions give the rows that the rates of every policy keep, by
-server, uplink, devices, batches, channel and sets of devices; docs/evidence/bound.md numbers them.
+`Program` is the solver. `make_rates` and the `add_...` functions give the rows that the rates of every policy satisfy,
+by server, uplink, devices, batches, channel and sets of devices; docs/evidence/bound.md numbers them.
 """
 
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Solution(NamedTuple):
-    """What the program found."""
+    """Solution of a program."""
 
-    bound: float  # no feasible x is worth more
+    bound: float  # upper bound on g x of every feasible x
     prices: FloatArray  # of the rows
     amounts: FloatArray  # x of all variables
-    near: BoolArray  # variables that are worth nearly what they cost
+    near: BoolArray  # variables whose cost is close to their gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Program:
     """Maximise g x over x ≥ 0 with A x ≤ b, or = b in some rows.
 
     It is given row by row and solved in the prices p of its rows: minimise b p over p ≥ 0 with A'p ≥ g. A feasible x
-    needs x ≤ ``most`` for each variable, and for each ``group`` of variables Σ x / most ≤ 1. Then for any prices
-    g x ≤ b p + Σ_groups max (g − A'p)⁺ most, which is the bound: what a variable still seems to win counts as won.
+    satisfies x ≤ ``most`` for each variable, and Σ x / most ≤ 1 for each ``group`` of variables. Then for any prices
+    g x ≤ b p + Σ_groups max (g − A'p)⁺ most, which is the bound: it adds the profit that variables still have.
     """
 
     limits: list[FloatArray] = field(default_factory=list)
@@ -41,10 +41,10 @@ class Program:
     entries: list[tuple[IntArray, IntArray, FloatArray]] = field(default_factory=list)
 
     def rows(self, *shape: int, at_most: FloatArray | float = 0.0, equal: bool = False) -> IntArray:
-        """Make new rows A x ≤ b, or A x = b, and return their numbers."""
+        """Add rows A x ≤ b, or A x = b, and return their indices."""
         self.limits.append(_flat(at_most, shape))
         self.free.append(np.full(shape, equal).ravel())
-        return _numbers(self.limits, shape)
+        return _indices(self.limits, shape)
 
     def variables(
         self,
@@ -53,24 +53,24 @@ class Program:
         gain: FloatArray | float = 0.0,
         group: IntArray | int | None = None,
     ) -> IntArray:
-        """Make new variables, each alone in its group unless groups 0, 1, ... are given; return their numbers."""
+        """Add variables, each alone in its group unless groups 0, 1, ... are given; return their indices."""
         self.most.append(_flat(most, shape))
         self.gain.append(_flat(gain, shape))
-        found = _numbers(self.most, shape)
-        own = found - found.flat[0] if group is None else np.broadcast_to(group, shape)
+        index = _indices(self.most, shape)
+        groups = index - index.flat[0] if group is None else np.broadcast_to(group, shape)
         first = self.group[-1].max() + 1 if self.group else 0
-        self.group.append(first + own.ravel())
-        return found
+        self.group.append(first + groups.ravel())
+        return index
 
     def put(self, row: IntArray, variable: IntArray, value: FloatArray | IntArray | float) -> None:
         """Add value · variable to a row; the three are broadcast together."""
-        at, of, amount = np.broadcast_arrays(row, variable, np.asarray(value, dtype=np.float64))
-        used = amount != 0.0
-        self.entries.append((at[used], of[used], amount[used]))
+        rows, columns, values = np.broadcast_arrays(row, variable, np.asarray(value, dtype=np.float64))
+        used = values != 0.0
+        self.entries.append((rows[used], columns[used], values[used]))
 
     def solve(self, start: BoolArray | None = None) -> Solution:
-        """Find prices. Only the variables ``start`` are there at first, and those that would win come in."""
-        from scipy import sparse  # late, as below: most processes need no program, and this takes long
+        """Find prices, with the variables ``start`` at first; further variables enter while they have a profit."""
+        from scipy import sparse  # here and below, as this import is slow and most processes need no program
 
         rows, columns, values = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
         most, limits = np.concatenate(self.most), np.concatenate(self.limits)
@@ -78,8 +78,8 @@ class Program:
         shares = _Shares(
             matrix, np.concatenate(self.gain) * most, limits, np.concatenate(self.free), np.concatenate(self.group)
         )
-        found = shares.solve(np.ones(len(most), dtype=bool) if start is None else start.copy())
-        return found._replace(amounts=found.amounts * most)
+        solution = shares.solve(np.ones(len(most), dtype=bool) if start is None else start.copy())
+        return solution._replace(amounts=solution.amounts * most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,38 +91,36 @@ class _Shares:
     group: IntArray
 
     def solve(self, active: BoolArray) -> Solution:
+        from scipy.optimize import linprog
+
+        bounds = np.stack([np.where(self.free, -np.inf, 0.0), np.full(len(self.free), np.inf)], -1)
         nothing = np.zeros(len(self.limits))
         best = Solution(self._bound(nothing), nothing, np.zeros(len(self.gain)), active)
         for _ in range(60):
-            found = self._prices(active)
-            if found.x is None:  # the bound of the prices so far is valid
+            rows, gain = -self.matrix[active], -self.gain[active]
+            result: Any = linprog(self.limits, rows, gain, bounds=bounds, method="highs-ds")
+            if result.x is None:  # the bound of the last prices is valid
                 break
-            prices = np.where(self.free, found.x, np.maximum(found.x, 0.0))
+            prices = np.where(self.free, result.x, np.maximum(result.x, 0.0))
             bound = self._bound(prices)
             if bound < best.bound:
                 best = best._replace(bound=bound, prices=prices)
             amounts, profit = np.zeros(len(self.gain)), self._profit(prices)
-            amounts[active] = -found.ineqlin.marginals
+            amounts[active] = -result.ineqlin.marginals
             best = best._replace(amounts=amounts, near=_largest(profit, 4 * len(prices)))
-            wanted = _largest(np.where(active, 0.0, profit), 3000, 0.0)
-            if best.bound - found.fun <= 3e-5 * abs(best.bound) or not wanted.any():
+            entering = _largest(np.where(active, 0.0, profit), 3000, 0.0)
+            if best.bound - result.fun <= 3e-5 * abs(best.bound) or not entering.any():
                 break
-            active = active | wanted
+            active = active | entering
         return best
 
     def _profit(self, prices: FloatArray) -> FloatArray:
         return np.asarray(self.gain - self.matrix @ prices)
 
     def _bound(self, prices: FloatArray) -> float:
-        won = np.zeros(self.group[-1] + 1)
-        np.maximum.at(won, self.group, self._profit(prices))
-        return float(self.limits @ prices + won.sum())
-
-    def _prices(self, active: BoolArray) -> Any:  # scipy's OptimizeResult
-        from scipy.optimize import linprog
-
-        bounds = np.stack([np.where(self.free, -np.inf, 0.0), np.full(len(self.free), np.inf)], -1)
-        return linprog(self.limits, -self.matrix[active], -self.gain[active], bounds=bounds, method="highs-ds")
+        profits = np.zeros(self.group[-1] + 1)
+        np.maximum.at(profits, self.group, self._profit(prices))
+        return float(self.limits @ prices + profits.sum())
 
 
 def _largest(values: FloatArray, count: int, above: float = -np.inf) -> BoolArray:
@@ -135,42 +133,42 @@ def _flat(value: FloatArray | float, shape: tuple[int, ...]) -> FloatArray:
     return np.broadcast_to(np.asarray(value, dtype=np.float64), shape).ravel()
 
 
-def _numbers(parts: list[FloatArray], shape: tuple[int, ...]) -> IntArray:
+def _indices(parts: list[FloatArray], shape: tuple[int, ...]) -> IntArray:
     last = sum(map(len, parts))
     return np.arange(last - len(parts[-1]), last).reshape(shape)
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """One instance as the bound sees it: K devices, whose channel has m states."""
+    """One instance of the bound: K devices, whose channel has m states."""
 
     delay: float  # s of each cycle before its draft: the round trip
     draft_time: FloatArray  # T (K,) s/token
     token_time: FloatArray  # u (K, m) s/token with the whole band
-    probability: FloatArray  # p (K, m), each row 1 in all
+    probability: FloatArray  # p (K, m), each row sums to 1
     acceptance_rate: FloatArray  # α (K,)
-    lengths: IntArray  # l (L,), the tokens that may be drafted
+    lengths: IntArray  # l (L,), possible draft lengths
     tokens: FloatArray  # E[N | l] (K, L)
-    pass_time: FloatArray  # V (K, L) s, the least time of a pass of 1..K drafts, one of them of l tokens
-    token_lines: FloatArray  # (K, J, 2) s and s for each drafted token: lines of a pass of 1..K drafts; J = 0: none
-    hit: FloatArray | None  # h (K, L), probability that a chain is kept; None: nobody drafts ahead
+    pass_time: FloatArray  # V (K, L) s, least time of a pass of 1..K drafts, one of them of l tokens
+    token_lines: FloatArray  # (K, J, 2) s and s per drafted token: lines of a pass of 1..K drafts; J = 0: none
+    hit: FloatArray | None  # h (K, L), probability that a chain is kept; None: no drafting ahead
     barrier: bool  # whether every batch has a draft of each device
 
     @property
     def num_users(self) -> int:
-        """K."""
+        """Number of devices K."""
         return len(self.draft_time)
 
     @property
     def shortest_pass(self) -> FloatArray:
-        """V (K,) in s, the least time of a pass of 1..K drafts."""
+        """Least time V (K,) in s of a pass of 1..K drafts."""
         return self.pass_time[:, 0]
 
     @property
     def drafting(self) -> FloatArray:
         """Seconds (K, 1, 1, L) from the start of a cycle to the end of its draft: l T and the round trip.
 
-        Where devices draft ahead (K, 1, 2, L), at least: behind them, of cycles whose draft begins with a head start.
+        Where devices draft ahead (K, 1, 2, L), at least: the second entry is for drafts that begin with a head start.
         """
         whole = self.delay + (self.draft_time[:, None] * self.lengths)[:, None, None]
         return whole if self.hit is None else np.concatenate([whole, np.full_like(whole, self.delay)], axis=2)
@@ -186,16 +184,12 @@ class System:
         return np.arange(1, self.num_users + 1)
 
 
-class Amount(NamedTuple):
-    """Seconds of something: variables, and the seconds of one."""
-
-    variable: IntArray
-    seconds: FloatArray | float
+_Seconds = tuple[IntArray, FloatArray | float]  # variables, and the seconds of each of them
 
 
 @dataclass(frozen=True, eq=False)
 class Rates:
-    """The program, with the variables and rows that other rows are about."""
+    """Program with the variables and rows that other rows refer to."""
 
     program: Program
     batches: IntArray  # z (K,), batches/s of sizes 1..K
@@ -204,12 +198,12 @@ class Rates:
     server: IntArray  # row
     uplink: IntArray  # row
     device: IntArray  # rows (K,)
-    passes: Amount  # seconds (K,) of the server by size of batch
-    waiting: Amount  # seconds (K, K) in which a device waits for the pass that it is in, by size of batch
+    passes: _Seconds  # seconds (K,) of the server by size of batch
+    waiting: _Seconds  # seconds (K, K) in which a device waits for its own pass, by size of batch
 
 
-def rates_of(system: System, kinds: int = 1) -> Rates:
-    """Rows 1 to 4; cycles may be of several kinds, which other rows tell apart."""
+def make_rates(system: System, kinds: int = 1) -> Rates:
+    """Return a program with rows 1 to 4; cycles may be of several kinds, which other rows distinguish."""
     program, users = Program(), np.arange(system.num_users)
     drafting, air = system.drafting, system.air[:, :, None]  # (K, 1, 1 or G, L), (K, m, 1, L)
     shape = (*system.token_time.shape, kinds, len(system.lengths))
@@ -231,8 +225,8 @@ def rates_of(system: System, kinds: int = 1) -> Rates:
         server=program.rows(at_most=1.0),
         uplink=program.rows(at_most=1.0),
         device=program.rows(system.num_users, at_most=1.0),
-        passes=Amount(batches, least),
-        waiting=Amount(members, least),
+        passes=(batches, least),
+        waiting=(members, least),
     )
     program.put(rates.uplink, cycles, air)
     program.put(rates.device[:, None, None, None], cycles, drafting + air)
@@ -254,49 +248,45 @@ def _batch_rows(rates: Rates, system: System) -> None:
 
 
 def add_times(rates: Rates) -> None:
-    """Rows 1 and 3: seconds of the server, and of each device in the passes that it is in."""
+    """Add rows 1 and 3: seconds of the server, and of each device in its own passes."""
     rates.program.put(rates.server, *rates.passes)
     rates.program.put(rates.device[:, None], *rates.waiting)
 
 
 def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
-    """Rows 5 of one set (K,) of devices: whoever uploads first for a batch waits for the others. Returns its row."""
+    """Add rows 5 of one set (K,) of devices: the first to upload for a batch waits for the others; return its row."""
     program, size = rates.program, int(member.sum())
     positions, knots = system.sizes[:size], _knots(system)
     together = program.rows(at_most=float(size))
     position, knot = program.rows(size), program.rows(len(knots))
     seconds = knots[:, None] * positions
-    most = 2.0 / (system.shortest_pass[0] + seconds / size)  # each is ≤ half of it by its batches and by row `together`
+    most = 2.0 / (system.shortest_pass[0] + seconds / size)  # twice the limit by its batches and by row `together`
     uploads = program.variables(len(knots), size, most=most, group=np.arange(size))
     program.put(position, uploads, 1.0)
     program.put(position[:, None], rates.batches, np.where(system.sizes >= positions[:, None], -1.0, 0.0))
     program.put(knot[:, None], uploads, -1.0)
     program.put(together, uploads, seconds)
     cycles = rates.cycles[member]
-    below, share = _between(knots, system.air[member])
+    times = np.minimum(system.air[member], knots[-1])
+    below = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, len(knots) - 2)
+    share = (times - knots[below]) / (knots[below + 1] - knots[below])
     program.put(knot[below][:, :, None], cycles, 1.0 - share[:, :, None])
     program.put(knot[below + 1][:, :, None], cycles, share[:, :, None])
     program.put(together, cycles, system.drafting[member])
-    waiting = np.broadcast_to(rates.waiting.seconds, rates.waiting.variable.shape)
-    program.put(together, rates.waiting.variable[member], waiting[member])
+    variables, waiting = np.broadcast_arrays(*rates.waiting)
+    program.put(together, variables[member], waiting[member])
     return together
 
 
 def _knots(system: System) -> FloatArray:
-    """Upload times between which a batch position is interpolated; a longer upload counts as the last (valid)."""
+    """Return upload times between which a batch position is interpolated; longer ones count as the last (valid)."""
     longest = 2.0 * (system.shortest_pass[-1] + system.drafting.max())
     last = min(float(system.air.max()), longest)
     return np.concatenate([[0.0], last * np.logspace(-3.0, 0.0, 47)])
 
 
-def _between(knots: FloatArray, times: FloatArray) -> tuple[IntArray, FloatArray]:
-    bounded = np.minimum(times, knots[-1])
-    below = np.clip(np.searchsorted(knots, bounded, side="right") - 1, 0, len(knots) - 2)
-    return below, (bounded - knots[below]) / (knots[below + 1] - knots[below])
-
-
 def useful_sets(system: System) -> list[BoolArray]:
-    """All devices, those with α from each of a few levels on, and the faster half where T differs much."""
+    """Return all devices, those with α above each of a few levels, and the faster half if T differs much."""
     alpha, time = system.acceptance_rate, system.draft_time
     levels = np.unique(alpha)[1:]
     if len(levels) > 4:

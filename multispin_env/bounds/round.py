@@ -1,4 +1,4 @@
-"""Bound of the goodput of one round (ours)."""
+"""Upper bound on the goodput of one round (ours)."""
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import SystemState, checked_state
@@ -6,7 +6,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.problem import checked_problem
 
-_BOUND_TOLERANCE = 1e-6  # Relative distance to the optimum at which `upper_bound` stops refining
+_BOUND_TOLERANCE = 1e-6  # Relative gap at which `upper_bound` stops refining
 
 
 def upper_bound(
@@ -16,10 +16,10 @@ def upper_bound(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> FloatArray:
-    """Goodput that no decision exceeds, refined to within 1e-6 of the optimum.
+    """Return an upper bound on the goodput of all decisions, refined to within 1e-6 of the optimum.
 
     It bounds the best value (...) in tokens/s of the problem of `multispin_env.controllers.rounds.optimal.Optimal`, by
-    branch and bound, and is valid at every precision; 0 where no decision gives every device its tokens at the TPOT.
+    branch and bound, and is valid at every precision; 0 where no decision meets the TPOT of every device.
     ``ValueError`` for a bad argument.
 
     Parameters
@@ -27,9 +27,9 @@ def upper_bound(
     weights
         ω (..., K) ≥ 0; ``None`` means 1.
     fixed_length
-        Given lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
+        Fixed lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
     tpot
-        Most seconds that a device may wait for each of its tokens; ``None``: any.
+        Longest time per token of each device in seconds; ``None``: no limit.
 
     Examples
     --------

@@ -32,7 +32,7 @@ from multispin_env.physics.workload import Workload
 from multispin_env.registry import MODIFIERS
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.long_run import serve
-from multispin_env.solver.pace import least_pace
+from multispin_env.solver.pace import least_tpot
 from multispin_env.solver.problem import ROUNDING, make_problem
 
 PERCENT = 95.0  # Of the requests, or of random states, that must be within all limits
@@ -544,7 +544,7 @@ def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray
 
 FEASIBLE: Mapping[str, Callable[[Scenario, SystemState, float], BoolArray]] = {
     "multi-spin": lambda scenario, state, tpot: (
-        least_pace(make_problem(scenario, state), tpot).tpot <= tpot * (1.0 + ROUNDING)
+        least_tpot(make_problem(scenario, state), tpot).tpot <= tpot * (1.0 + ROUNDING)
     ),
     "autoregressive": lambda scenario, state, tpot: np.full(len(state.draft_time), scenario.verification_time <= tpot),
     "colocated": _colocated,

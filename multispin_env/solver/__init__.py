@@ -1,1 +1,1 @@
-"""The per-round optimum: one problem, its relaxation, the fast rule, and the search that proves it."""
+"""Optimum of one round: problem, relaxation, fast rule, and a search with a proof of optimality."""

@@ -1,4 +1,4 @@
-"""Decisions with a proof (ours)."""
+"""Decisions with a proof of optimality (ours)."""
 
 from dataclasses import dataclass
 from time import monotonic
@@ -15,7 +15,7 @@ from multispin_env.solver.search import Search, branch_and_bound
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CertifiedDecision(Decision):
-    """A `Decision`, what it is worth, and what no decision exceeds.
+    """A `Decision`, its value, and a bound on the value of every decision.
 
     Parameters
     ----------
@@ -24,14 +24,13 @@ class CertifiedDecision(Decision):
     bandwidth
         Uplink bandwidth B_k, Σ B_k ≤ B, (..., K) Hz.
     value
-        Goodput Σ ω_k E[N_k] / T_e2e of this decision, (...) tokens/s; 0 if it is late for a device.
+        Goodput Σ ω_k E[N_k] / T_e2e of this decision, (...) tokens/s; 0 if it misses the TPOT of a device.
     bound
         Goodput that no decision exceeds, (...) tokens/s.
     tolerance
-        Relative gap that was asked for.
+        Requested relative gap.
     feasible
-        Whether every device gets its tokens at the TPOT that was asked for, (...); where not, no decision gives them.
-        None: no TPOT.
+        Whether every device gets its tokens at the requested TPOT, (...); if not, no decision does. None: no TPOT.
     """
 
     unbatched: ClassVar[tuple[str, ...]] = ("tolerance",)
@@ -43,25 +42,25 @@ class CertifiedDecision(Decision):
 
     @property
     def gap(self) -> FloatArray:
-        """Relative gap (bound − value) / value that was proven, (...); 0 where nothing can be won at all."""
+        """Proven relative gap (bound − value) / value, (...); 0 where value and bound are 0."""
         positive = self.value > 0.0
         surplus = np.where(positive, self.bound - self.value, self.bound)
         return np.where(positive, surplus / np.where(positive, self.value, 1.0), np.where(surplus > 0.0, np.inf, 0.0))
 
     @property
     def certified(self) -> BoolArray:
-        """Whether the proof reached the tolerance, (...)."""
+        """Whether the proven gap is within the tolerance, (...)."""
         return self.gap <= self.tolerance
 
 
 def certified_lengths(problem: Problem, tolerance: float, time_limit: float | None = None) -> Search:
-    """The fast rule, then branch and bound, in pieces; ``time_limit``: seconds for the whole batch."""
+    """Run the fast rule, then branch and bound, in chunks; ``time_limit``: seconds for the whole batch."""
     deadline = np.inf if time_limit is None else monotonic() + time_limit
 
     def solve(part: Problem) -> Search:
         lengths, relaxed = fast_lengths(part)
-        # a little below the tolerance, so that rounding can't lift the gap above it; presets need about 15 rounds, very
-        # wide parameters up to about 60
+        # slightly below the tolerance, so that rounding can't lift the gap above it; presets need about 15 rounds,
+        # extreme parameters up to about 60
         return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, 400, deadline)
 
     return Search(*in_chunks(solve, problem))

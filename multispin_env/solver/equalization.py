@@ -1,15 +1,15 @@
 """Equal-latency roots: all devices finish drafting and uploading at the same moment.
 
-Method (ours; docs/reference/derivations.md, 1): Newton on 1/S, which is increasing and concave, in δ = φ − max_k L_k
-T_k, so that the shares of devices whose drafting nearly fills φ keep all digits. Started left of the root it climbs to
-it and never overshoots; two lower bounds give the start: the time of one device with the whole budget, and, as 1/(φ −
-a) is convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
+Newton's method on 1/S, which is increasing and concave, in δ = φ − max_k L_k T_k, so that the shares of devices whose
+drafting takes nearly all of φ keep all digits (ours; docs/reference/derivations.md, 1). From a start below the root it
+increases to the root and never overshoots. The start is the larger of two lower bounds: the time of one device with the
+whole band, and, as 1/(φ − a) is convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
 
-`_STEPS` steps are taken without asking. As |(1/S)''| δ <= 2 (1/S)', a relative step of ε leaves an error of about
-ε²; the few rows whose last step was larger go on alone. So no row depends on the others of its batch. The last step
-also corrects the shares, to first order in ε and so to all digits.
+All rows take `_STEPS` steps. As |(1/S)''| δ <= 2 (1/S)', a relative step of ε leaves an error of about ε²; the few rows
+whose last step was larger continue separately. So no row depends on the others of its batch. The last step also
+corrects the shares, to first order in ε and so to all digits.
 
-Users come first in here and rows last: sums then add whole rows of memory, in a quarter of the time.
+Arrays are transposed, users first and rows last: sums then add whole rows of memory, in a quarter of the time.
 """
 
 from typing import NamedTuple
@@ -18,41 +18,41 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 
-_STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
-_SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
+_STEPS = 5  # Steps of all rows: enough for 97 % of them even where uploads differ by a factor of 1e8
+_CONVERGED = 1e-8  # Largest last step relative to δ that leaves an error of rounding
 
-BLOCK = 32_768
-"""Numbers of an array that are solved together: Newton's steps go over them again and again, in the core's cache."""
+BLOCK_ENTRIES = 32_768
+"""Entries of an array that are solved together: Newton's steps reread them in the core's cache."""
 
 _total = np.add.reduce
-"""`numpy.sum` without its wrapper. Over the first axis of more than one row it adds one user after the other."""
+"""`numpy.sum` without its wrapper. Along the first axis of several columns it adds one user after the other."""
 
 
 class _EqualLatency(NamedTuple):
     latency: FloatArray  # φ (...) s
-    share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where nobody drafts
+    share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where no device drafts
 
 
 def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
     """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
 
-    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole budget. A device with
-    L = 0 needs nothing; φ = 0 if all have.
+    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole band. A device with L
+    = 0 gets no share; φ = 0 if all lengths are 0.
     """
     return equal_finish(draft_length * draft_time, draft_length * token_time)
 
 
 def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
-    """As `equal_latency`, for drafting times L_k T_k, or less with head starts, and upload times c_k L_k (..., K) s."""
+    """Return `equal_latency` of drafting times L_k T_k (less with head starts) and uploads c_k L_k, (..., K) s."""
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
     if len(drafting) == 1 and drafting.ndim == 2:
-        one = _solve_one(drafting[0], uploading[0])
-        return _EqualLatency(np.array([one.latency]), one.share[None])
+        latency, share = _solve_one(drafting[0], uploading[0])
+        return _EqualLatency(np.array([latency]), share[None])
     shape, users = drafting.shape, drafting.shape[-1]
     drafting, uploading = drafting.reshape(-1, users), uploading.reshape(-1, users)
     latency, share = np.empty(len(drafting)), np.empty(drafting.shape)
-    count = max(1, BLOCK // users)
+    count = max(1, BLOCK_ENTRIES // users)
     for start in range(0, len(drafting), count):
         rows = slice(start, start + count)
         latency[rows], share[rows] = _solve(drafting[rows], uploading[rows])
@@ -62,25 +62,25 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     if len(drafting) == 1:
         return _solve_one(drafting[0], uploading[0])
-    head_start, uploading = drafting.T.copy(), uploading.T.copy()
-    slowest = np.maximum.reduce(head_start, 0)
-    np.subtract(slowest, head_start, out=head_start)
+    lead, uploading = drafting.T.copy(), uploading.T.copy()
+    slowest = np.maximum.reduce(lead, 0)
+    np.subtract(slowest, lead, out=lead)
     total = _total(uploading, 0)
     idle = total == 0.0
-    if np.count_nonzero(idle):  # any uploads do for a row without any
+    if np.count_nonzero(idle):  # any positive uploads will do, the result is replaced below
         uploading[:, idle] = 1.0
         total = _total(uploading, 0)
-    share, decline = np.subtract(uploading, head_start), np.multiply(uploading, head_start)
+    share, decline = np.subtract(uploading, lead), np.multiply(uploading, lead)
     delta = np.maximum(np.maximum.reduce(share, 0), total - _total(decline, 0) / total)
     for _ in range(_STEPS):
-        step = _newton_step(delta, head_start, uploading, share, decline)
+        step = _newton_step(delta, lead, uploading, share, decline)
         delta = delta + step
-    unsettled = np.flatnonzero(step > _SETTLED * delta)
+    unconverged = np.flatnonzero(step > _CONVERGED * delta)
     np.multiply(decline, step, out=decline)
     np.subtract(share, decline, out=share)
-    if len(unsettled):
-        delta[unsettled], share[:, unsettled] = _settled(
-            delta[unsettled], head_start.take(unsettled, 1), uploading.take(unsettled, 1)
+    if len(unconverged):
+        delta[unconverged], share[:, unconverged] = _converge(
+            delta[unconverged], lead.take(unconverged, 1), uploading.take(unconverged, 1)
         )
     latency = slowest + delta
     if np.count_nonzero(idle):
@@ -89,10 +89,10 @@ def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 
 
 def _newton_step(
-    delta: FloatArray, head_start: FloatArray, uploading: FloatArray, share: FloatArray, decline: FloatArray
+    delta: FloatArray, lead: FloatArray, uploading: FloatArray, share: FloatArray, decline: FloatArray
 ) -> FloatArray:
-    """Newton's step of 1/S at δ, (n,), not negative up to rounding. Writes shares (K, n) and minus their slopes."""
-    np.add(head_start, delta, out=decline)
+    """Return Newton's step of 1/S at δ, (n,), ≥ 0 up to rounding; write shares (K, n) and minus their slopes."""
+    np.add(lead, delta, out=decline)
     np.divide(uploading, decline, out=share)
     np.divide(share, decline, out=decline)
     used = _total(share, 0)
@@ -100,54 +100,51 @@ def _newton_step(
 
 
 def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
-    """`_solve` for one row (K,), bit for bit: the same sums, with Python's numbers, in memory that is used again."""
+    """Return `_solve` for one row (K,), bit for bit: the same sums with Python floats, in memory that is reused."""
     slowest = np.maximum.reduce(drafting)
-    head_start = slowest - drafting
-    terms = np.empty((2, len(uploading)))  # what is summed; below the shares, and minus their slopes
+    lead = slowest - drafting
+    terms = np.empty((2, len(uploading)))  # terms of the sums; later shares, and minus their slopes
     terms[0] = uploading
     share, decline = terms
-    np.multiply(uploading, head_start, out=decline)
+    np.multiply(uploading, lead, out=decline)
     so_far = np.add.accumulate(terms, 1)  # one user after the other, as `_total` adds many rows
     sums = so_far[:, -1]
     total, weighted = sums.tolist()
     if total == 0.0:
         return _EqualLatency(np.zeros_like(slowest), np.zeros_like(uploading))
-    delta = max(float(np.maximum.reduce(uploading - head_start)), total - weighted / total)
+    delta = max(float(np.maximum.reduce(uploading - lead)), total - weighted / total)
     for _ in range(_STEPS):
-        np.add(head_start, delta, out=decline)
+        np.add(lead, delta, out=decline)
         np.divide(uploading, decline, out=share)
         np.divide(share, decline, out=decline)
         np.add.accumulate(terms, 1, None, so_far)
         used, declined = sums.tolist()
         step = used * (used - 1.0) / declined
         delta = delta + step
-    if step > _SETTLED * delta:
-        later, settled = _settled(np.array([delta]), head_start[:, None], uploading[:, None])
-        return _EqualLatency(slowest + later[0], settled[:, 0])
+    if step > _CONVERGED * delta:
+        later, converged = _converge(np.array([delta]), lead[:, None], uploading[:, None])
+        return _EqualLatency(slowest + later[0], converged[:, 0])
     np.multiply(decline, step, out=decline)
     return _EqualLatency(slowest + delta, share - decline)
 
 
-def _settled(delta: FloatArray, head_start: FloatArray, uploading: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Go on with Newton's steps, users first (K, n), until each row is settled; settled rows stay as they are.
-
-    Returns δ (n,) and the shares (K, n).
-    """
-    if alone := len(delta) == 1:  # in a batch, so that sums add in the same order
-        delta, head_start, uploading = (np.repeat(array, 2, -1) for array in (delta, head_start, uploading))
+def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Continue Newton's steps, users first (K, n), until all rows have converged; return δ (n,) and shares (K, n)."""
+    if alone := len(delta) == 1:  # as a batch of two, so that sums add in the same order
+        delta, lead, uploading = (np.repeat(array, 2, -1) for array in (delta, lead, uploading))
     share, decline = np.empty_like(uploading), np.empty_like(uploading)
     going = np.ones(delta.shape, dtype=bool)
-    for _ in range(200):  # at most 20 were ever needed on the hostile instances of the tests
-        step = _newton_step(delta, head_start, uploading, share, decline)
+    for _ in range(200):  # at most 20 are needed on the hostile instances of the tests
+        step = _newton_step(delta, lead, uploading, share, decline)
         delta = np.where(going, delta + step, delta)
-        going &= step > _SETTLED * delta
+        going &= step > _CONVERGED * delta
         if not np.count_nonzero(going):
             break
-    share = uploading / (head_start + delta)
+    share = uploading / (lead + delta)
     share /= _total(share, 0)
     return (delta[:1], share[:, :1]) if alone else (delta, share)
 
 
 def common_latency(draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
-    """ϑ*, the equal latency of one token for each device, and its shares ([MS] 20, 21); any common L has the same."""
+    """Return ϑ*, the equal latency of one token per device, and the shares for any common L ([MS] 20, 21)."""
     return equal_latency(np.ones_like(draft_time), draft_time, token_time)

@@ -1,10 +1,10 @@
-"""Moves of one and of two tokens that improve a decision (ours).
+"""Moves of one or two tokens that improve a decision (ours).
 
 A move changes the tokens by ΔE, the shares at the present latency by ΔS and their slope P = Σ c L / (φ − L T)² by ΔP.
-The new latency is the root of S = 1; since 1/S is increasing and concave, one step of Newton ends left of that root
-from wherever it starts, and so prices every move by a few numbers, never too low: a move that does not pay by this
-estimate does not pay. Those that may pay are tested exactly, and still without a root: the decision L is better than G
-if and only if its shares at φ = E(L)/G − T_ver(L) sum to less than one. How much longer a pass takes is known exactly.
+The new latency is the root of S = 1. As 1/S is increasing and concave, one Newton step from any point ends below that
+root: the estimated gain of a move is never too low, so a move with a negative estimate does not pay. The others are
+tested exactly, without a root: the decision L is better than G if and only if its shares at φ = E(L)/G − T_ver(L) sum
+to less than one. The change of T_ver is exact.
 """
 
 from collections.abc import Callable
@@ -15,86 +15,77 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.server import line_time
-from multispin_env.solver.problem import Problem
+from multispin_env.solver.problem import Problem, in_blocks
 
-_MOVERS = 14  # Single moves of an instance that are tried in pairs
-BLOCK = 65_536  # Moves that are priced at once: their arrays stay in the core's cache
-_FINALISTS = 16  # Moves that are tested exactly in a round
+_MOVERS = 14  # Single moves of an instance that are also tried in pairs
+BLOCK_ENTRIES = 65_536  # Moves that are evaluated at once: their arrays stay in the core's cache
+_FINALISTS = 16  # Moves of an instance that are tested exactly in a round
 
 _LEAST_DIVISOR = 1e-150
-"""Stands in for zero below a fraction bar; numerators reach 1e100 (`problem.HEAVIEST`), and quotients stay finite."""
+"""Replaces zero in denominators; numerators reach 1e100 (`problem.MAX_WEIGHT`), and quotients stay finite."""
 
-_ROUNDING = 1e-13  # Relative improvement that may be rounding
+_ROUNDING = 1e-13  # Relative improvement that may be rounding error
 
 
 class _Moves(NamedTuple):
-    """Effects of moves, arrays (m, n); a move that is not allowed wins −∞ tokens."""
+    """Effects of moves, arrays (m, n); a move that is not allowed has −∞ tokens."""
 
     tokens: FloatArray  # ΔE
     share: FloatArray  # ΔS at φ
     slope: FloatArray  # ΔP at φ
 
 
-@np.errstate(over="ignore", invalid="ignore")  # estimates of absurd moves; the exact test decides
+@np.errstate(over="ignore", invalid="ignore")  # estimates of extreme moves; the exact test decides
 def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: int = 1) -> FloatArray:
-    """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves.
+    """Apply the best move of one or two tokens to lengths (n, K) with latency φ (n, 1), until no move improves them.
 
-    Each ``starts`` rows are of one instance, whose best row counts: one that comes to where another is goes no further.
+    Blocks of ``starts`` rows belong to one instance, of which the best row counts: a row that reaches the lengths of
+    another row stops.
     """
     lengths = lengths.copy()
     active = np.arange(len(lengths))
     for _ in range(60):  # each improves the goodput; presets need about three
-        moved, better = _round(problem, lengths[active], latency)
+        size = max(1, BLOCK_ENTRIES // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
+        moved, better = in_blocks(_round, size, problem, lengths[active], latency)
         lengths[active[better]] = moved[better]
         if starts > 1:
             better[better] = _apart(lengths, active[better], starts)
         if not better.any():
             break
-        active, problem = active[better], problem.rows(better)
+        active, problem = active[better], problem[better]
         latency = problem.latency(lengths[active][:, None])
     return lengths
 
 
 def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
-    """Which active rows (m,) are where no row of their instance stopped, and no earlier one is."""
+    """Whether active rows (m,) differ from all stopped rows of their instance, and from earlier active ones."""
     going = np.zeros(len(lengths), dtype=bool)
     going[active] = True
     instance, start = np.divmod(active, starts)
     others = instance[:, None] * starts + np.arange(starts)
     same = (lengths[others] == lengths[active][:, None]).all(-1)
-    apart: BoolArray = ~(same & (~going[others] | (np.arange(starts) < start[:, None]))).any(-1)
-    return apart
+    return np.asarray(~(same & (~going[others] | (np.arange(starts) < start[:, None]))).any(-1))
 
 
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """The best move for each instance, and whether it improves; in blocks."""
-    size = max(1, BLOCK // (2 * lengths.shape[-1] + len(_pairs(_MOVERS)[0])))
-    if len(lengths) <= size:
-        return _block_round(problem, lengths, phi)
-    blocks = [slice(start, start + size) for start in range(0, len(lengths), size)]
-    moved, better = zip(*(_block_round(problem.rows(i), lengths[i], phi[i]) for i in blocks), strict=True)
-    return np.concatenate(moved), np.concatenate(better)
-
-
-def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     num_users = lengths.shape[-1]
     tokens = problem.tokens(lengths[:, None])[:, 0]
-    value = tokens / (phi + problem.server_time(lengths[:, None]))[:, 0]
+    value = tokens / (phi + problem.verification_time(lengths[:, None]))[:, 0]
     singles, slope = _singles(problem, lengths, phi)
     longer = _longer_passes(problem, lengths)
 
-    def estimate(moves: _Moves, *numbers: IntArray) -> FloatArray:
-        """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``numbers`` as for `_longer_passes`."""
+    def estimate(moves: _Moves, *index: IntArray) -> FloatArray:
+        # upper estimate of ΔE − G (Δφ + ΔT_ver) in tokens, positive if the move pays
         latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, _LEAST_DIVISOR)
-        return moves.tokens - value * (latency + longer(*numbers))
+        return moves.tokens - value * (latency + longer(*index))
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
-    movers = _largest(alone, min(_MOVERS, 2 * num_users))  # of least estimated loss, which are also tried in pairs
+    movers = _largest(alone, min(_MOVERS, 2 * num_users))
     first, second = _pairs(len(movers))
     columns = np.arange(len(lengths))
-    chosen = _Moves(*(effect[movers, columns] for effect in singles))
-    pair = _Moves(*(effect[first] + effect[second] for effect in chosen))
-    both = estimate(pair, movers, first, second)
+    selected = _Moves(*(effect[movers, columns] for effect in singles))
+    pairs = _Moves(*(effect[first] + effect[second] for effect in selected))
+    both = estimate(pairs, movers, first, second)
     users = movers % num_users
     both[users[first] == users[second]] = -np.inf
     gain = np.concatenate([alone, both])
@@ -102,24 +93,23 @@ def _block_round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tupl
     if not len(row):
         return lengths, np.zeros(len(lengths), dtype=bool)
     single = move < 2 * num_users
-    number = np.where(single, 0, move - 2 * num_users)
-    one = np.where(single, move, movers[first[number], row]) if len(first) else move
-    two = movers[second[number], row] if len(first) else move
-    candidates, each = lengths[row], np.arange(len(row))
-    candidates[each, one % num_users] += np.where(one < num_users, 1.0, -1.0)
-    candidates[each, two % num_users] += np.where(single, 0.0, np.where(two < num_users, 1.0, -1.0))
-    better = pays(problem.rows(row), candidates[:, None], value[row][:, None])[:, 0]
+    pair_index = np.where(single, 0, move - 2 * num_users)
+    first_move = np.where(single, move, movers[first[pair_index], row]) if len(first) else move
+    second_move = movers[second[pair_index], row] if len(first) else move
+    candidates, at = lengths[row], np.arange(len(row))
+    candidates[at, first_move % num_users] += np.where(first_move < num_users, 1.0, -1.0)
+    candidates[at, second_move % num_users] += np.where(single, 0.0, np.where(second_move < num_users, 1.0, -1.0))
+    better = is_better(problem[row], candidates[:, None], value[row][:, None])[:, 0]
     return _best_moves(candidates, row, np.where(better, gain[move, row], -np.inf), lengths)
 
 
 @lru_cache
 def _pairs(count: int) -> tuple[IntArray, IntArray]:
-    """The first and the second of all pairs of so many."""
     return np.triu_indices(count, 1)
 
 
 def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
-    """The `_FINALISTS` moves (m, n) of each instance with the largest gains, of those above ``least`` (n,)."""
+    """Whether moves (m, n) have one of the `_FINALISTS` largest gains of their instance, and above ``least`` (n,)."""
     hopeful: BoolArray = gain > least
     crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > _FINALISTS)
     if len(crowded):
@@ -131,7 +121,6 @@ def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
 def _best_moves(
     candidates: FloatArray, row: IntArray, gain: FloatArray, lengths: FloatArray
 ) -> tuple[FloatArray, BoolArray]:
-    """Lengths (n, K) with the candidate (j, K) of each row that gains most, if any gains; and which rows have one."""
     order = np.lexsort((-gain, row))
     order = order[gain[order] > -np.inf]
     moved, first = np.unique(row[order], return_index=True)
@@ -141,12 +130,9 @@ def _best_moves(
 
 
 def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., FloatArray | float]:
-    """How much longer a pass takes by single moves (m, n or 1), or by the given pairs of them, in s.
-
-    By a flat law it takes no longer, and nothing is counted, which would take a tenth of the time of all moves.
-    """
+    """Return a function for the extra seconds of a pass after single moves (m, n or 1), or given pairs of them."""
     if problem.flat:
-        return lambda *_: 0.0
+        return lambda *_: 0.0  # counting tokens would take a tenth of the time of all moves
     x = lengths.sum(-1)
     longer = line_time(problem.lines, x + np.arange(-2.0, 3.0)[:, None]) - line_time(problem.lines, x)
 
@@ -159,14 +145,13 @@ def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., Float
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:
-    """Positions (count, n) of the largest entries of each column (m, n), in any order."""
     if count == len(score):
         return np.broadcast_to(np.arange(count)[:, None], score.shape)
     return np.argpartition(-score.T, count - 1, -1)[:, :count].T
 
 
 def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_Moves, FloatArray]:
-    """Add a token to each user, then drop one of each: (2K, n); and P (n,)."""
+    """Return moves (2K, n) that add a token to each user, then remove one from each; and P (n,)."""
     draft, token = problem.draft_time, problem.token_time
     gain = problem.gain(lengths)
     room = phi - lengths * draft
@@ -185,18 +170,18 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
     return _Moves(*effects), np.add.reduce(slope, -1)
 
 
-def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
-    """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding, and in time."""
+def is_better(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
+    """Whether candidates (n, m, K) are in time and exceed the goodput (n, 1) by more than rounding."""
     round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + _ROUNDING), _LEAST_DIVISOR)
     if problem.tpot < np.inf:
         round_time = np.minimum(round_time, problem.longest_round(candidates) * (1.0 - _ROUNDING))
-    return ready(problem, candidates, round_time)
+    return is_ready(problem, candidates, round_time)
 
 
-def ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> BoolArray:
-    """Whether rounds of candidates (n, m, K) need no longer than (n, m) s: their shares then sum to at most one."""
-    needed = round_time - problem.server_time(candidates)
-    room = needed[..., None] - candidates * problem.draft_time[:, None]
+def is_ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> BoolArray:
+    """Whether candidates (n, m, K) fit into rounds of (n, m) s: their shares then sum to at most one."""
+    access_time = round_time - problem.verification_time(candidates)
+    room = access_time[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)
     share = problem.token_time[:, None] * candidates / np.where(room > 0.0, room, 1.0)
     return fits & (share.sum(-1) <= 1.0)

@@ -1,34 +1,36 @@
-"""Problem of one round in arrays: instances in units of one share of the budget, and long batches in pieces.
+"""Optimisation problem of one round as arrays, and helpers that solve large batches in chunks.
 
-A pass of K drafts holds Σ L_k + K tokens, or K max L + K of them where drafts are padded. In x = Σ L_k, or x = K max L,
-the line a + b n of the law is (a + b K) + b x. Lines that are nowhere the largest are left out.
+Bandwidths are shares of the total. A pass of K drafts holds Σ L_k + K tokens, or K max L + K if drafts are padded. With
+x = Σ L_k, or x = K max L, the line a + b n of the verification law is (a + b K) + b x. Lines that are never the largest
+are left out.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.physics.types import SystemState, checked_weights
+from multispin_env.physics.types import Batched, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
 
-SHORTEST, LONGEST = 1e-130, 1e130
-"""Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
+MIN_TIME, MAX_TIME = 1e-130, 1e130
+"""Times in s are clipped to this range, so that products of a few of them stay finite."""
 
 
 def server_lines(scenario: Scenario) -> FloatArray:
-    """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; one flat line for the paper's."""
+    """Return lines (J, 2) of the law by rising slope: start in s and slope in s per unit of x; the paper's has one."""
     users = scenario.num_users
     lines: list[tuple[float, float]] = []
-    for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.law.lines):
+    pieces = ((0.0 if slope < MIN_TIME else min(slope, MAX_TIME), start) for start, slope in scenario.law.lines)
+    for slope, start in sorted((slope, min(start, MAX_TIME)) for slope, start in pieces):
         line = (start + users * slope, slope)
         while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
             lines.pop()
@@ -38,22 +40,18 @@ def server_lines(scenario: Scenario) -> FloatArray:
     return np.array(lines)
 
 
-def _kept(slope: float) -> float:
-    return 0.0 if slope < SHORTEST else min(slope, LONGEST)
-
-
 def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
     return (flat[0] - steep[0]) / (steep[1] - flat[1])
 
 
 def kinks(lines: FloatArray) -> FloatArray:
-    """Where each line meets the next, x (J − 1,)."""
+    """Return x (J − 1,) where each line meets the next."""
     start, slope = lines.T
     return (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
 
 
-def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """Start (...) of the highest line of this slope (...) below all of the law between x = low and x = high (...)."""
+def support_start(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return the largest start (...) of a line with this slope (...) below the law on x = low to x = high (...)."""
     start: FloatArray = np.minimum(line_time(lines, low) - slope * low, line_time(lines, high) - slope * high)
     for kink in kinks(lines):
         x = np.clip(kink, low, high)
@@ -61,21 +59,20 @@ def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatAr
     return start
 
 
-ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "verification_time")
-"""Fields of a `Problem` with a row for each instance."""
-
-TINY = 1e-300  # Stands in for zero below a fraction bar or a logarithm
-_LIGHTEST, HEAVIEST = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
-ROUNDING = 1e-12  # Part of the tokens by which a round may be too short for them
+TINY = 1e-300  # Replaces zero in denominators and logarithms
+_MIN_WEIGHT, MAX_WEIGHT = 1e-150, 1e100  # Range of weights; smaller ones count as zero
+ROUNDING = 1e-12  # Relative tolerance of the tokens that a TPOT requires in a round
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Batched):
     """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver(L)) over low ≤ L ≤ high, n instances of K users.
 
-    T_ver(L) is a constant and the largest of a few lines in Σ L, or in K max L (`server`); the paper's law has one flat
-    line. With a TPOT only rounds count in which every device gets its tokens in time (`pace`).
+    T_ver(L) is a constant plus the maximum of a few lines in Σ L, or in K max L (`verification_time`); the paper's law
+    has one flat line. With a TPOT, only rounds in which every device gets its tokens in time are feasible (`pace`).
     """
+
+    unbatched: ClassVar[tuple[str, ...]] = ("lines", "padded", "tpot")
 
     draft_time: FloatArray  # T (n, K) s/token
     token_time: FloatArray  # c (n, K) s/token with the whole budget
@@ -83,90 +80,85 @@ class Problem:
     weights: FloatArray  # ω (n, K) ≥ 0
     low: IntArray  # (n, K) tokens
     high: IntArray  # (n, K) tokens
-    verification_time: FloatArray  # (n,) s, of every round: T_fix + K T_lin + T_rtt
+    constant_time: FloatArray  # (n,) s, same for all lengths: T_fix + K T_lin + T_rtt
     lines: FloatArray = field(default_factory=lambda: np.zeros((1, 2)))  # (J, 2) s and s/token, by rising slope
-    padded: bool = False  # lines are in K max L
-    tpot: float = np.inf  # s, most that a round may last for each token of each device
+    padded: bool = False  # lines are functions of K max L
+    tpot: float = np.inf  # s, longest round per token of each device
 
     def __len__(self) -> int:
         return len(self.draft_time)
 
     @property
     def flat(self) -> bool:
-        """Whether a pass takes as long whatever is drafted."""
+        """Whether the time of a pass is the same for all lengths."""
         return bool(self.lines[-1, 1] == 0.0)
 
     @property
     def decay(self) -> FloatArray:
-        """|ln α| (n, K), kept off 0 and ∞; to rounding, the relaxed optimum is the same."""
+        """|ln α| (n, K), clipped away from 0 and ∞; the relaxed optimum is the same to rounding."""
         return -np.log(np.clip(self.acceptance_rate, TINY, 1.0 - 1e-12))
 
-    def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
-        """Some of the instances."""
-        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot)
-
-    def of_longest(self, longest: FloatArray | IntArray) -> "Problem":
-        """The same with padded passes of K max L + K tokens whatever is drafted, for longest drafts max L (n,)."""
-        time = self.verification_time + line_time(self.lines, self.low.shape[-1] * longest)
+    def with_longest(self, longest: FloatArray | IntArray) -> "Problem":
+        """Return the problem of padded passes whose longest draft is given, max L (n,): T_ver is constant."""
+        time = self.constant_time + line_time(self.lines, self.low.shape[-1] * longest)
         high = np.minimum(self.high, longest[:, None])
-        return replace(self, high=high, verification_time=time, lines=np.zeros((1, 2)), padded=False)
+        return replace(self, high=high, constant_time=time, lines=np.zeros((1, 2)), padded=False)
 
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """What the last token of each draft earns, ω α^l, of whole lengths (..., n, K)."""
+        """Return the tokens that the last token of each draft adds, ω α^l, for whole lengths (..., n, K)."""
         with np.errstate(divide="ignore", invalid="ignore"):  # α = 0
             power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
         return self.weights * power
 
     def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """ω E[N | L] of lengths (..., n, K)."""
+        """Return ω E[N | L] for lengths (..., n, K)."""
         return self.weights * expected_tokens(lengths, self.acceptance_rate)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
+        """Return Σ_k ω_k E[N_k | L_k] (n, m) of candidates (n, m, K)."""
         return np.add.reduce(self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None]), -1)
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """φ of candidates (n, m, K), as (n, m)."""
+        """Return φ (n, m) in s of candidates (n, m, K)."""
         if lengths.shape[1] == 1:
             return equal_latency(lengths[:, 0], self.draft_time, self.token_time).latency[:, None]
         return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
 
     def latency_slopes(self, length: FloatArray) -> FloatArray:
-        """∂φ/∂L_k in s at real lengths (n, K); φ is homogeneous, so that φ = Σ L_k ∂φ/∂L_k."""
+        """Return ∂φ/∂L_k (n, K) in s at real lengths (n, K); φ = Σ L_k ∂φ/∂L_k, as φ is homogeneous."""
         latency, share = equal_latency(length, self.draft_time, self.token_time)
         uploading = self.token_time * length
-        # the shares keep the digits that φ − L T loses where drafting fills φ
+        # shares keep the digits that φ − L T loses where drafting takes nearly all of φ
         room = np.where(share > 0.0, uploading / np.where(share > 0.0, share, 1.0), np.maximum(latency, TINY)[:, None])
         pull = np.maximum((share / room).sum(-1, keepdims=True), TINY)
         slopes = self.token_time / room / pull * (latency[:, None] / room)
         return np.where(np.isfinite(slopes), slopes, 0.0)
 
     def value(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """Goodput with the best bandwidth of candidates (n, m, K), as (n, m) tokens/s."""
-        return goodput(self.tokens(lengths), self.latency(lengths), self.server_time(lengths))
+        """Return the goodput (n, m) in tokens/s of candidates (n, m, K) with the best bandwidth."""
+        return goodput(self.tokens(lengths), self.latency(lengths), self.verification_time(lengths))
 
-    def server_time(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """T_ver + T_rtt of candidates (n, m, K), as (n, m) s."""
+    def verification_time(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """Return T_ver + T_rtt (n, m) in s of candidates (n, m, K)."""
         x = lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1)
-        return self.verification_time[:, None] + line_time(self.lines, x)
+        return self.constant_time[:, None] + line_time(self.lines, x)
 
     def round_time(self, length: FloatArray) -> FloatArray:
-        """T_e2e of one decision (n, K) for each instance, (n,) s."""
+        """Return T_e2e (n,) in s of one decision (n, K) for each instance."""
         latency = equal_latency(length, self.draft_time, self.token_time).latency
-        return latency + self.server_time(length[:, None])[:, 0]
+        return latency + self.verification_time(length[:, None])[:, 0]
 
     def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """Seconds (n, m) that a round of candidates (n, m, K) may last for every device to get its tokens in time."""
+        """Return the longest round (n, m) in s in which candidates (n, m, K) meet the TPOT of every device."""
         tokens = expected_tokens(lengths, self.acceptance_rate[:, None])
         return self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
 
 
 def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
-    """T and c (..., K) of a checked state, kept within `SHORTEST` and `LONGEST`."""
+    """Return T and c (..., K) of a checked state, clipped to `MIN_TIME` and `MAX_TIME`."""
     with np.errstate(over="ignore", divide="ignore", under="ignore"):
         token_time = full_share_token_time(scenario, state.spectral_efficiency)
-    return np.clip(state.draft_time, SHORTEST, LONGEST), np.clip(token_time, SHORTEST, LONGEST)
+    return np.clip(state.draft_time, MIN_TIME, MAX_TIME), np.clip(token_time, MIN_TIME, MAX_TIME)
 
 
 def make_problem(
@@ -176,10 +168,10 @@ def make_problem(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> Problem:
-    """Flatten a checked state (..., K) into instances (n, K).
+    """Return a checked state (..., K) as a problem of instances (n, K).
 
-    Weights ω ≥ 0 (``None``: 1) and fixed lengths (negative or ``None``: free) have its shape; ``tpot`` in s, ``None``:
-    any.
+    Weights ω ≥ 0 (``None``: 1) and fixed lengths (negative or ``None``: free) have its shape; ``tpot`` in s (``None``:
+    no limit).
     """
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
@@ -192,13 +184,13 @@ def make_problem(
         draft_time=draft_time,
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
-        weights=np.where(weights < _LIGHTEST, 0.0, np.minimum(weights, HEAVIEST)).reshape(flat),
+        weights=np.where(weights < _MIN_WEIGHT, 0.0, np.minimum(weights, MAX_WEIGHT)).reshape(flat),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
-        verification_time=np.full(len(draft_time), constant),
+        constant_time=np.full(len(draft_time), constant),
         lines=lines,
         padded=scenario.law.padded and lines[-1, 1] > 0.0,
-        tpot=np.inf if tpot is None else min(max(tpot, SHORTEST), LONGEST),
+        tpot=np.inf if tpot is None else min(max(tpot, MIN_TIME), MAX_TIME),
     )
 
 
@@ -209,13 +201,13 @@ def checked_problem(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> Problem:
-    """`make_problem` with weights, fixed lengths and TPOT as users hand them in; ``ValueError`` for bad ones.
+    """Check weights, fixed lengths and TPOT of a user, and return `make_problem`; ``ValueError`` for bad ones.
 
-    No bound, certificate or sensitivity of a round knows of head starts: a state with them is refused.
+    Head starts other than zero are an error: bounds, certificates and sensitivities of a round do not include them.
     """
     shape = state.draft_time.shape
-    chain, expected = state.head_start, "zeros for certify, tpot, fixed_length, bounds and sensitivities"
-    require("head_start", chain, chain == 0.0, expected)
+    expected = "zeros for certify, tpot, fixed_length, bounds and sensitivities"
+    require("head_start", state.head_start, state.head_start == 0.0, expected)
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = _checked_fixed_length(scenario, fixed_length, shape)
@@ -239,38 +231,43 @@ def _checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple
 CHUNK_ENTRIES = 2_000_000  # Largest number of float64 entries of a working array (16 MB)
 
 SOLVER_ENTRIES = 20_000
-"""Instances times users that the solver works on at once: its arrays, 10 to 100 times as large, stay in the cache."""
+"""Instances times users that are solved at once: arrays 10 to 100 times as large stay in the cache."""
 
 
 def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemState, entries_per_state: int) -> IntArray:
-    """Apply ``solve`` to flat pieces (n, K) of a state (..., K); one takes so many entries at most."""
+    """Apply ``solve`` to chunks (n, K) of a state (..., K); ``entries_per_state`` limits their size."""
     shape = state.draft_time.shape
     num_users = shape[-1]
     flat = state.mapped(lambda array: array.reshape(-1, num_users))
     rows = max(1, CHUNK_ENTRIES // entries_per_state)
-    lengths = np.empty((len(flat.draft_time), num_users), dtype=np.int64)
-    for start in range(0, len(lengths), rows):
-        part = slice(start, start + rows)
-        lengths[part] = solve(flat[part])
-    return lengths.reshape(shape)
+    lengths = [solve(flat[start : start + rows]) for start in range(0, len(flat.draft_time), rows)]
+    return np.concatenate([np.empty((0, num_users), dtype=np.int64), *lengths]).reshape(shape)
 
 
 def in_chunks(
     solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem, parts: int | None = None
 ) -> tuple[FloatArray, ...]:
-    """Apply ``solve`` to pieces of a problem and join its arrays (n, ...) along the instances.
+    """Apply ``solve`` to chunks of a problem, and join its arrays (n, ...) along the instances.
 
-    ``parts``: in which it solves an instance of a padded law; ``None``: one for each longest draft.
+    ``parts``: number of parts into which ``solve`` divides an instance of a padded law; ``None``: one for each longest
+    draft.
     """
     num_users = problem.draft_time.shape[-1]
-    if not len(problem):  # the shapes of the answer are those for one instance
-        ones, one = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
-        example = Problem(ones, ones, ones, ones, one, one, ones[:, 0], problem.lines, problem.padded, problem.tpot)
+    if not len(problem):  # solve one instance for the shapes of the result
+        ones, lengths = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
+        arrays = ones, ones, ones, ones, lengths, lengths, ones[:, 0]
+        example = Problem(*arrays, problem.lines, problem.padded, problem.tpot)
         return tuple(array[:0] for array in solve(example))
-    parts_of_one = (parts or int(problem.high.max()) + 1) if problem.padded else 1
-    rows = max(1, SOLVER_ENTRIES // (num_users * parts_of_one))
-    if len(problem) <= rows:
-        return tuple(solve(problem))
-    pieces = range(0, len(problem), rows)
-    solved = [solve(problem.rows(slice(start, start + rows))) for start in pieces]
+    num_parts = (parts or int(problem.high.max()) + 1) if problem.padded else 1
+    rows = max(1, SOLVER_ENTRIES // (num_users * num_parts))
+    return in_blocks(solve, rows, problem)
+
+
+def in_blocks(solve: Callable[..., tuple[Any, ...]], rows: int, *parts: Any) -> tuple[Any, ...]:
+    """Apply ``solve`` to blocks of at most ``rows`` rows of its arguments, and join its arrays."""
+    count = len(parts[0])
+    if count <= rows:
+        return tuple(solve(*parts))
+    blocks = [slice(start, start + rows) for start in range(0, count, rows)]
+    solved = [solve(*(part[block] for part in parts)) for block in blocks]
     return tuple(np.concatenate(arrays) for arrays in zip(*solved, strict=True))

@@ -1,93 +1,94 @@
 """Relaxed optimum: the best real draft lengths for every law (ours; docs/reference/derivations.md, 2, 3, 7).
 
 For a flat line, as in the paper's law, it is one stationary point. For a line a + b n, Dinkelbach's iteration charges
-every token κ = b G at the goodput G found so far, which rises to the optimum and converges quadratically. Of several
-lines the optimum lies on one, between its kinks, or at a kink. There κ is what makes the best lengths fill the pass
-exactly up to the kink, and κ / G is between the slopes of the two lines. For padded passes the goodput has a single
-peak in the longest draft M, a real number here: it rises where longer drafts of the devices that M holds back earn
-more than the pass costs.
+every token κ = b G, where G is the best goodput so far; G increases to the optimum and converges quadratically. With
+several lines the optimum is on one of them, between its kinks, or at a kink. At a kink κ is the charge for which the
+best lengths reach the kink exactly, and κ / G is between the slopes of both lines. For padded passes the goodput has a
+single peak in the longest draft M, here a real number: it increases while longer drafts of the devices that M limits
+gain more than the pass costs.
 """
 
-from copy import copy
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
+from multispin_env.physics.types import Batched
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
-from multispin_env.solver.stationary import FINER, Charge, Stationary, bracketed_root, cut_point, stationary_point
+from multispin_env.solver.stationary import FINE_TOL, Charge, Stationary, bracketed_root, cut_point, stationary_point
 
-_COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, whose stationary points are coarse
-_CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
+_COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, with coarse stationary points
+_CORNER = 1e-6  # Relative distance at which the search may miss an end of its range
 
-_LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
-_WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
+_LEAST_FACTOR = 0.05  # Smallest factor of the origin's latency on a ray
+_WINDOW = 64  # Number of lengths of a device that are distinguished around those of the origin
 
 
-class Relaxed(NamedTuple):
-    """The optimum over real lengths of n instances."""
+@dataclass(frozen=True, eq=False)
+class Relaxed(Batched):
+    """Optimum over real lengths of n instances."""
 
     length: FloatArray  # L (n, K) tokens
     latency: FloatArray  # φ (n,) s
-    price: FloatArray  # λ (n,) tokens a round for the whole budget once more
+    price: FloatArray  # λ (n,) tokens per round for another total bandwidth
     value: FloatArray  # μ = G (n,) tokens/s
-    slope: FloatArray  # (n,) s a token, of the line that supports T_ver there; 0 for flat laws and padded passes
+    slope: FloatArray  # (n,) s/token, of the line that supports T_ver there; 0 for flat laws and padded passes
 
 
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
-    """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the value is feasible."""
+    """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the result is feasible."""
     if problem.padded:
         return _padded(problem, tolerance)
     return _priced(problem, *_on_lines(problem, tolerance))
 
 
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    time = problem.server_time(at.length[:, None])[:, 0]
+    time = problem.verification_time(at.length[:, None])[:, 0]
     value = goodput(problem.expected(at.length).sum(-1), latency, time)
     return Relaxed(at.length, latency, np.exp(at.log_price), value, slope)
 
 
-class _Points:
-    def __init__(self, problem: Problem) -> None:
+@dataclass(frozen=True, eq=False)
+class _Points(Batched):
+    at: Stationary
+    slope: FloatArray
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
         n = len(problem)
-        no_price = np.full(n, -np.inf)  # where nobody drafts
-        self.at = Stationary(np.zeros(problem.low.shape), np.zeros(n), no_price)
-        self.slope = np.zeros(n)
+        no_price = np.full(n, -np.inf)  # where no device drafts
+        return cls(Stationary(np.zeros(problem.low.shape), np.zeros(n), no_price), np.zeros(n))
 
     def keep(self, rows: IntArray, at: Stationary, slope: FloatArray) -> None:
-        for whole, part in zip((*self.at, self.slope), (*at, slope), strict=True):
+        for whole, part in zip((*vars(self.at).values(), self.slope), (*vars(at).values(), slope), strict=True):
             whole[rows] = part
-
-    def rows(self, rows: IntArray) -> "_Points":
-        some = copy(self)
-        some.at, some.slope = Stationary(*(array[rows] for array in self.at)), self.slope[rows]
-        return some
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """Lines in order of their slopes, until the optimum on one does not lie beyond the kink with the next.
+    """Try lines by rising slope, until the optimum on one is not above the kink with the next.
 
-    A flat law has no kink to look for, which saves a twentieth of the fast rule.
+    A flat law has no kinks; returning early saves a twentieth of the fast rule.
     """
     if problem.flat:
         return _on_line(problem, 0, tolerance)
-    points, ends = _Points(problem), kinks(problem.lines)
-    rows = np.flatnonzero(~idle(problem))
+    points, ends = _Points.of(problem), kinks(problem.lines)
+    rows = np.flatnonzero(~is_idle(problem))
     charge = np.zeros(len(rows))
     for j in range(len(problem.lines) if len(rows) else 0):
-        part = problem.rows(rows)
+        part = problem[rows]
         at, cost = _on_line(part, j, tolerance)
         x = at.length.sum(-1)
         before = x < ends[j - 1] if j else np.zeros(len(rows), dtype=bool)
         points.keep(rows, at, np.full(len(rows), problem.lines[j, 1]))
         if before.any():
             bracket = charge[before], cost[before]
-            points.keep(rows[before], *_at_kink(part.rows(before), float(ends[j - 1]), *bracket, tolerance))
+            points.keep(rows[before], *_at_kink(part[before], float(ends[j - 1]), *bracket, tolerance))
         beyond = x > ends[j] if j < len(ends) else np.zeros(len(rows), dtype=bool)
         rows, charge = rows[beyond], cost[beyond]
         if not len(rows):
@@ -98,20 +99,20 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
 def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
     start, slope = problem.lines[line]
     if slope == 0.0:
-        constant = Charge(None, None, problem.verification_time + start)
+        constant = Charge(None, None, problem.constant_time + start)
         return stationary_point(problem, tolerance, constant), np.zeros(len(problem))
-    points, value, rows, part = _Points(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
+    points, value, rows, part = _Points.of(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
     begin = None
     for step in range(30):  # about four are needed
         origin = part.low.sum(-1).astype(np.float64)
-        charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
+        charge = Charge(slope * value[rows], origin, part.constant_time + (start + slope * origin))
         at = stationary_point(part, max(tolerance, 1e-2) if step < _COARSE_STEPS else tolerance, charge, begin)
         time = charge.time + slope * (at.length.sum(-1) - origin)
         better = goodput(part.expected(at.length).sum(-1), np.exp(at.log_latency), time)
         points.keep(rows, at, slope * value[rows])
         going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < _COARSE_STEPS)
         value[rows] = better
-        rows, part, begin = rows[going], part.rows(going), (at.log_latency[going], at.log_price[going])
+        rows, part, begin = rows[going], part[going], (at.log_latency[going], at.log_price[going])
         if not len(rows):
             break
     return points.at, points.slope
@@ -120,13 +121,12 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
 def _at_kink(
     problem: Problem, kink: float, low: FloatArray, high: FloatArray, tolerance: float
 ) -> tuple[Stationary, FloatArray]:
-    """The optimum with exactly so many drafted tokens, by the charge between two (n,) that leads to them; and κ / G."""
-    tolerance = min(tolerance, FINER)
-    time = problem.verification_time + line_time(problem.lines, np.array(kink))
-    points = _Points(problem)
+    tolerance = min(tolerance, FINE_TOL)
+    time = problem.constant_time + line_time(problem.lines, np.array(kink))
+    points = _Points.of(problem)
 
     def surplus(token: FloatArray, rows: IntArray) -> FloatArray:
-        part = problem.rows(rows)
+        part = problem[rows]
         charge = Charge(token, np.full(len(rows), kink), time[rows])
         at = stationary_point(part, tolerance, charge)
         net = charge.net(part.expected(at.length).sum(-1), at.length)
@@ -141,27 +141,27 @@ def _at_kink(
 
 def _padded(problem: Problem, tolerance: float) -> Relaxed:
     whole, near = relaxed_longest(problem, tolerance)
-    points = _Points(problem)
+    points = _Points.of(problem)
     points.keep(np.arange(len(problem)), Stationary(near.length, np.log(near.latency), np.log(near.price)), whole)
 
-    def worth(longest: FloatArray, rows: IntArray) -> FloatArray:
-        part = problem.rows(rows)
-        at = _cut(part, longest, tolerance, points.rows(rows))
+    def excess(longest: FloatArray, rows: IntArray) -> FloatArray:
+        part = problem[rows]
+        at = _cut(part, longest, tolerance, points[rows])
         points.keep(rows, at, longest)
         return _surplus(part, longest, at)
 
     every = np.arange(len(problem))
     low, high = np.maximum(whole - 1.0, problem.low.max(-1)), np.minimum(whole + 1.0, problem.high.max(-1))
-    ends = worth(low, every), worth(high, every)
-    worth(bracketed_root(worth, low, high, ends, tolerance), every)
+    ends = excess(low, every), excess(high, every)
+    excess(bracketed_root(excess, low, high, ends, tolerance), every)
     return _cornered(problem, points.at, points.slope)
 
 
 def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
-    """Price lengths cut at M (n,), those that nearly reach an end of their range moved there if that is better.
+    """Evaluate lengths cut at M (n,), with lengths close to an end of their range moved there if that is better.
 
-    Where all lengths are at ends, one φ belongs to a whole range of λ, and close to it lengths change fast with φ: its
-    last digits decide some 1e-9 of a token.
+    Where all lengths are at ends, a range of λ has the same φ, and near it lengths change fast with φ: its last digits
+    change a length by about 1e-9 tokens.
     """
     whole = np.round(longest)
     longest = np.where(np.abs(longest - whole) <= _CORNER * whole, whole, longest)
@@ -169,31 +169,31 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
     moved = np.where(at.length - low <= _CORNER * high, low, at.length)
     moved = np.where(high - at.length <= _CORNER * high, high, moved)
     constant = np.zeros(len(problem))
-    one, two = _priced(problem, at, constant), _priced(problem, at._replace(length=moved), constant)
-    better = two.value > one.value
-    pairs = zip(one, two, strict=True)
+    near, corner = _priced(problem, at, constant), _priced(problem, replace(at, length=moved), constant)
+    better = corner.value > near.value
+    pairs = zip(vars(near).values(), vars(corner).values(), strict=True)
     return Relaxed(*(np.where(better if a.ndim == 1 else better[:, None], b, a) for a, b in pairs))
 
 
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:
-    """The whole number M (n,) with the best optimum of padded passes whose longest draft has M tokens; and that one.
+    """Return the integer M (n,) whose padded passes have the best optimum, and that optimum.
 
-    The goodput rises up to one M and falls from there. It is that of real lengths, so that a wrong λ does no harm. The
-    best common length is a good guess. From there steps double until the peak is passed, and then halve what is left.
+    The goodput increases up to one M and decreases after it. It is evaluated at real lengths, so that a wrong λ does no
+    harm. The search starts from the best common length. Steps double until the peak is passed, then bisection follows.
     """
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
     middle, stride = np.clip(_common_length(problem), low, high), 1.0
-    first = np.minimum(np.maximum(middle, 1.0), high)  # nothing near is found from where nobody drafts
-    points, rows = _Points(problem), np.arange(len(problem))
+    first = np.minimum(np.maximum(middle, 1.0), high)  # a start without drafts helps no other M
+    points, rows = _Points.of(problem), np.arange(len(problem))
     points.keep(rows, _cut(problem, first, tolerance), first)
     while len(rows := rows[high[rows] > low[rows]]):
         shorter = np.minimum(middle[rows], high[rows] - 1.0)
         twice, both = np.tile(rows, 2), np.concatenate([shorter, shorter + 1.0])
-        part = problem.rows(twice)
-        at = _cut(part, both, tolerance, points.rows(twice))
-        rises = np.greater(*_with_longest(part, both, at).reshape(2, -1)[::-1])
+        part = problem[twice]
+        at = _cut(part, both, tolerance, points[twice])
+        rises = np.greater(*_priced(part.with_longest(both), at, both).value.reshape(2, -1)[::-1])
         better = np.arange(len(rows)) + np.where(rises, len(rows), 0)
-        points.keep(rows, Stationary(*(x[better] for x in at)), both[better])
+        points.keep(rows, at[better], both[better])
         low[rows], high[rows] = np.where(rises, shorter + 1.0, low[rows]), np.where(rises, high[rows], shorter)
         half = np.floor(0.5 * (low + high))[rows]
         middle[rows] = np.where(rises, np.minimum(shorter + stride, half), np.maximum(shorter - stride, half))
@@ -205,72 +205,66 @@ def _common_length(problem: Problem) -> FloatArray:
     length = np.arange(float(problem.high.max(initial=0)) + 1.0)
     tokens = problem.expected(np.broadcast_to(length[:, None, None], (len(length), *problem.low.shape))).sum(-1)
     latency = common_latency(problem.draft_time, problem.token_time).latency
-    server = problem.verification_time + line_time(problem.lines, problem.low.shape[-1] * length)[:, None]
+    server = problem.constant_time + line_time(problem.lines, problem.low.shape[-1] * length)[:, None]
     return length[goodput(tokens, length[:, None] * latency, server).argmax(0)]
 
 
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points | None = None) -> Stationary:
-    """The optimum with a given M (n,), from that of one ``near`` it: latencies are about proportional to M."""
+    """Return the optimum with a given M (n,), started from ``near``: latencies are nearly proportional to M."""
     start = None
     if near is not None:
         further = np.log(np.maximum(longest, 0.5) / np.maximum(near.slope, 0.5))
         start = near.at.log_latency + further, near.at.log_price
-    part = problem.of_longest(longest)
-    return cut_point(part, tolerance, part.verification_time, start)
-
-
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def _with_longest(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
-    latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    return goodput(problem.expected(at.length).sum(-1), latency, problem.of_longest(longest).verification_time)
+    part = problem.with_longest(longest)
+    return cut_point(part, tolerance, part.constant_time, start)
 
 
 def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
-    """What a longer M than that of an optimum earns less its time, (n,) tokens for each token of M."""
+    """Return the gain of a longer M than that of an optimum, less its time, (n,) tokens per token of M."""
     users = problem.low.shape[-1]
     start, slope = problem.lines.T
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
-    time = problem.of_longest(longest).verification_time
+    time = problem.with_longest(longest).constant_time
     value = goodput(problem.expected(at.length).sum(-1), np.exp(at.log_latency), time)
     return _held_back(problem, at.length, value, longest) - value * users * steepest
 
 
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest: FloatArray) -> FloatArray:
-    """What a longer draft of each device at its longest would earn more than it costs, ω e'(L) − G ∂φ/∂L, (n,)."""
     decay = problem.decay
-    earns = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
-    # a draft nearly as long counts as held back; if it is not, it earns nothing more
+    value_of_token = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
+    # nearly as long counts as limited; a draft that is not has no positive gain
     held = (length >= 0.999 * longest[:, None]) & (problem.high > longest[:, None])
-    surplus = earns - value[:, None] * problem.latency_slopes(length)
+    surplus = value_of_token - value[:, None] * problem.latency_slopes(length)
     return np.where(held, np.maximum(surplus, 0.0), 0.0).sum(-1)
 
 
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def idle(problem: Problem) -> BoolArray:
-    """Which of the instances (n,) have their relaxed optimum, and so their best decision, where nobody drafts.
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
+def is_idle(problem: Problem) -> BoolArray:
+    """Whether the relaxed optimum of instances (n,), and so their best decision, is that no device drafts.
 
-    φ(L) is homogeneous of degree 1 and E is concave, so that no draft is the best if and only if the first tokens of no
-    mix of devices earn what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b and
-    G = Σ ω / T_ver(0).
+    φ(L) is homogeneous of degree 1 and E is concave, so that no draft is best if and only if the first tokens of no mix
+    of devices gain what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b and G = Σ ω /
+    T_ver(0).
     """
-    free: BoolArray = np.asarray((problem.low == 0).all(-1))
-    if not free.any():
-        return free
+    can_idle: BoolArray = np.asarray((problem.low == 0).all(-1))
+    if not can_idle.any():
+        return can_idle
     start, slope = problem.lines[0]  # the highest at x = 0
-    value = problem.weights.sum(-1) / (problem.verification_time + start)
+    value = problem.weights.sum(-1) / (problem.constant_time + start)
     charge = value * slope
     decay = problem.decay
     gain = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay) - charge[:, None]
-    return free & (_fastest_earnings(np.where(problem.high > 0, gain, 0.0), problem) <= value)
+    return can_idle & (_fastest_earnings(np.where(problem.high > 0, gain, 0.0), problem) <= value)
 
 
 def _fastest_earnings(gain: FloatArray, problem: Problem) -> FloatArray:
-    """Largest Σ g s / (c + s T) over shares, (n,): what a device drafts in a second is concave in its share.
+    """Return the largest Σ g s / (c + s T) over shares, (n,).
 
-    So the best shares leave g c / (c + s T)² = λ to all that have one. λ follows from Σ s = 1 for the first of the
-    devices in order of g / c, for as many of them as get a share.
+    The tokens that a device drafts per second are concave in its share, so that the best shares satisfy g c / (c + s
+    T)² = λ where they are positive. λ follows from Σ s = 1 over the first devices in order of g / c, as many as get a
+    share.
     """
     gain = np.maximum(gain, 0.0)
     order = np.argsort(-gain / problem.token_time, -1, kind="stable")
@@ -301,15 +295,15 @@ class Ray(NamedTuple):
         return self.latency * np.maximum(self.first + self.spacing * steps, _LEAST_FACTOR)
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # tokens that are never drafted, and absurd numbers
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # tokens that are never drafted, and extreme numbers
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
-    """Whole lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
+    """Return integer lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
     They differ from ``around`` (n, K) by less than half a `_WINDOW`. On the ray the l-th token is drafted from one
-    latency on, φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) with r = (λ / φ) c / (ω α^l − κ), or never if
-    r ≥ 1 (docs/reference/derivations.md, 3).
+    latency on, φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) with r = (λ / φ) c / (ω α^l − κ), or never if r ≥
+    1 (docs/reference/derivations.md, 3).
 
-    Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
+    Each token is counted at the first point of the ray that includes it; cumulative sums along the ray are the lengths.
     """
     width = min(int((problem.high - problem.low).max()), _WINDOW)
     start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)
@@ -335,8 +329,8 @@ def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     first[~taken if beyond is None else ~taken | beyond] = ray.points
     first *= start.size
     first += np.arange(float(start.size)).reshape(start.shape)
-    found = np.bincount(first.astype(np.intp).ravel(), minlength=(ray.points + 1) * start.size)
-    lengths = found[: ray.points * start.size].reshape(ray.points, *start.shape).astype(np.float64)
+    counts = np.bincount(first.astype(np.intp).ravel(), minlength=(ray.points + 1) * start.size)
+    lengths = counts[: ray.points * start.size].reshape(ray.points, *start.shape).astype(np.float64)
     lengths[0] += start
     for i in range(1, ray.points):
         lengths[i] += lengths[i - 1]

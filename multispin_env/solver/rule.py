@@ -1,12 +1,13 @@
-"""Fast rule for whole lengths: those on a ray through the relaxed optimum, then local moves (ours).
+"""Fast rule for integer lengths: the best point of a ray through the relaxed optimum, then local moves (ours).
 
 Rounding each relaxed length moves φ by about sd = sqrt(Σ (∂φ/∂L_k)² / 12), so the ray φ* + t sd, λ ∝ φ, is searched
 for t within a few units. Where drafting leaves less than about two tokens' time for the upload (a rich uplink), shares
-jump by large factors from token to token, φ sits just above some l T_k, and the goodput along the ray is rugged: those
-instances get a longer ray, more points on it and several starts.
+change by large factors from token to token, φ is slightly above some l T_k, and the goodput along the ray is rugged:
+those instances get a longer ray with more points, and several starts.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,42 +15,43 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.solver.moves import improve
-from multispin_env.solver.pace import in_time, least_pace
-from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.pace import is_in_time, least_tpot
+from multispin_env.solver.problem import TINY, Problem, in_blocks
 from multispin_env.solver.relaxed import Ray, Relaxed, ray_lengths, relaxed_longest, relaxed_optimum
 from multispin_env.solver.search import branch_and_bound
 
-NEAR = np.arange(-2, 3)  # Longest drafts of padded passes that are tried, from the best of the relaxed optima
-_RUGGED = 0.4  # Largest T_k over the time left for its upload, from which on the search along the ray is thorough
-_RAY_ENTRIES = 65_536  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
+LONGEST_OFFSETS = np.arange(-2, 3)
+"""Longest drafts that are tried for padded passes, relative to that of the relaxed optimum."""
+_RUGGED = 0.4  # Least T_k over the time left for its upload at which the search along the ray is thorough
+_RAY_ENTRIES = 65_536  # Entries of candidates that are evaluated at once: their arrays stay in the core's cache
 
 
 class _Effort(NamedTuple):
     reach: float  # largest |t|
-    points: int  # number of t
-    starts: int  # best distinct points that are improved by moves
-    tokens: float = 0.0  # of the slowest device, that the ray reaches at least
-    between: int = 0  # further points to both sides of the best ones, before the next of the first points
+    points: int  # number of coarse points
+    starts: int  # best distinct points that moves improve
+    tokens: float = 0.0  # least reach in tokens of the slowest device
+    between: int = 0  # extra points on each side of the best coarse points
 
 
 _QUICK = _Effort(reach=8.0, points=13, starts=1)
 _THOROUGH = _Effort(reach=20.0, points=129, starts=4, tokens=1.0)
 
 _WIDE = _Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
-"""For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
+"""For laws by tokens: with instant uploads, φ moves by whole tokens of a device."""
 
 _CROWDED = _Effort(reach=20.0, points=17, starts=1, tokens=2.0)
-"""Likewise for at least 256 users: a token of one of them is a smaller part of the round."""
+"""For laws by tokens and at least 256 users: a token of one of them is a smaller part of the round."""
 
 _LONG, _FARTHEST = 1.0, 4.0
-"""Reach of a ray, in units of its origin's φ, from which on only devices within their range count; and the most."""
+"""Reach of a ray, relative to φ of its origin, from which only devices within their range count; and the largest."""
 
 
-@np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
+@np.errstate(all="ignore")  # extreme numbers may overflow; results that are not finite are replaced below
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """Very good whole lengths (n, K), and the relaxed optimum to 1e-3, which knows no TPOT.
+    """Return near-optimal integer lengths (n, K), and the relaxed optimum without the TPOT, to 1e-3.
 
-    Where no lengths are in time, they are those with the shortest time per output token.
+    If no lengths are in time, return those with the shortest time per output token.
     """
     if problem.tpot == np.inf:
         return _fast_lengths(problem)
@@ -60,27 +62,23 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
-    relaxed = _numbers(problem, relaxed_optimum(problem, 1e-3))  # the ray is much longer
+    relaxed = _finite(problem, relaxed_optimum(problem, 1e-3))  # coarse, as the ray is much longer
     return _integer_lengths(problem, relaxed, _thorough(problem)), relaxed
 
 
 def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
-    """Very good lengths that are in time, (n, K); where none are, those of the shortest time per output token.
-
-    ``length`` (n, K), good without the TPOT, stays where it is in time; ``relaxed`` knows no TPOT. Where it is late,
-    the best in time lie at an end of what is feasible, where the goodput changes by jumps: a short search finds them.
-    """
-    late = np.flatnonzero(~in_time(problem, length))
+    # lengths in time stay; else the best ones are at the boundary of the feasible set, where the goodput changes by
+    # jumps: a short search finds them
+    late = np.flatnonzero(~is_in_time(problem, length))
     if not len(late):
         return length
-    length, part = length.copy(), problem.rows(late)
-    length[late] = least_pace(part, problem.tpot).length
-    rows = late[in_time(part, length[late])]
+    length, part = length.copy(), problem[late]
+    length[late] = least_tpot(part, problem.tpot).length
+    rows = late[is_in_time(part, length[late])]
     if len(rows):
-        part = problem.rows(rows)
+        part = problem[rows]
         start = improve(part, length[rows], part.latency(length[rows][:, None]))
-        relaxed = Relaxed(*(array[rows] for array in relaxed))
-        length[rows] = branch_and_bound(part, start, relaxed, tolerance=5e-4, rounds=32).lengths
+        length[rows] = branch_and_bound(part, start, relaxed[rows], tolerance=5e-4, rounds=32).lengths
     return length
 
 
@@ -92,13 +90,12 @@ def _thorough(problem: Problem) -> _Effort:
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     longest, relaxed = relaxed_longest(problem, 1e-4)  # neighbours are about equally good
-    relaxed = _numbers(problem, relaxed)
+    relaxed = _finite(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
-    near = np.clip(longest[:, None] + NEAR, ends[0][:, None], ends[1][:, None])
-    many = np.repeat(np.arange(len(problem)), near.shape[1])
-    part = problem.rows(many).of_longest(near.ravel().astype(np.int64))
-    from_relaxed = Relaxed(*(array[many] for array in relaxed))
-    lengths = _integer_lengths(part, from_relaxed, _thorough(problem)).reshape(*near.shape, -1)
+    near = np.clip(longest[:, None] + LONGEST_OFFSETS, ends[0][:, None], ends[1][:, None])
+    repeated = np.repeat(np.arange(len(problem)), near.shape[1])
+    part = problem[repeated].with_longest(near.ravel().astype(np.int64))
+    lengths = _integer_lengths(part, relaxed[repeated], _thorough(problem)).reshape(*near.shape, -1)
     lengths = np.concatenate([lengths, problem.low[:, None]], 1)
     rows = np.arange(len(problem))
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
@@ -106,7 +103,7 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: _Effort) -> FloatArray:
     phi = relaxed.latency[:, None]
-    room = np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)  # φ − L T, kept above zero
+    room = np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)  # φ − L T, but positive
     busy: BoolArray = np.logical_or.reduce(relaxed.length > 0.0, -1)
     rugged: BoolArray = np.logical_or.reduce(problem.draft_time > _RUGGED * room, -1)
     lengths = np.zeros_like(relaxed.length)
@@ -114,13 +111,12 @@ def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: _Effort) -> F
         if rows.all():
             return _search_ray(problem, relaxed, room, effort)
         if rows.any():
-            part = Relaxed(*(array[rows] for array in relaxed))
-            lengths[rows] = _search_ray(problem.rows(rows), part, room[rows], effort)
+            lengths[rows] = _search_ray(problem[rows], relaxed[rows], room[rows], effort)
     return lengths
 
 
-def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
-    if all(np.isfinite(array).all() for array in relaxed):
+def _finite(problem: Problem, relaxed: Relaxed) -> Relaxed:
+    if all(np.isfinite(array).all() for array in vars(relaxed).values()):
         return relaxed
     length = np.where(np.isfinite(relaxed.length), relaxed.length, problem.low)
     latency = problem.latency(length[:, None])[:, 0]
@@ -131,48 +127,42 @@ def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort) -> FloatArray:
     size = max(1, _RAY_ENTRIES // (effort.points * problem.low.shape[1]))
-    if len(problem) <= size:
-        lengths, latency = _best_on_ray(problem, relaxed, room, effort)
-    else:
-        blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
-        starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
-        lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+    lengths, latency = in_blocks(partial(_best_on_ray, effort=effort), size, problem, relaxed, room)
     _or_shortest(problem, lengths, latency)
     if effort.starts == 1:
         return _or_first_token(problem, improve(problem, lengths[:, 0], latency))
-    many = np.repeat(np.arange(len(problem)), effort.starts)
-    ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1), effort.starts)
+    rows = np.repeat(np.arange(len(problem)), effort.starts)
+    ends = improve(problem[rows], lengths.reshape(len(rows), -1), latency.reshape(-1, 1), effort.starts)
     ends = ends.reshape(lengths.shape)
-    chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
-    return _or_first_token(problem, chosen)
+    return _or_first_token(problem, ends[np.arange(len(problem)), problem.value(ends).argmax(-1)])
 
 
 def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
-    """Lengths (n, K), or where nobody drafts but a single token pays, what moves make of it: they need a φ above 0."""
+    """Where no device drafts but a single token pays, return what moves make of it: they need φ > 0."""
     idle = np.flatnonzero(~lengths.any(-1))
     if not len(idle):
         return lengths
-    part, one = problem.rows(idle), np.eye(lengths.shape[-1])
+    part, token = problem[idle], np.eye(lengths.shape[-1])
     latency = np.where(part.high > 0, part.draft_time + part.token_time, np.inf)
     tokens = part.weights.sum(-1, keepdims=True) + part.weights * part.acceptance_rate
-    value = goodput(tokens, latency, part.server_time(one[None, :1]))
+    value = goodput(tokens, latency, part.verification_time(token[None, :1]))
     better = value.max(-1) > part.value(lengths[idle][:, None])[:, 0]
     if better.any():
         user = value.argmax(-1)[better]
-        lengths[idle[better]] = improve(part.rows(better), one[user], latency[better, user][:, None])
+        lengths[idle[better]] = improve(part[better], token[user], latency[better, user][:, None])
     return lengths
 
 
 def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
     low, first = problem.low, lengths[:, :1]
-    found = goodput(problem.tokens(first), latency[:, :1], problem.server_time(first))[:, 0]
-    most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # tokens at most
-    least = np.add.reduce(problem.token_time * low, -1)  # φ at least
-    rows = np.flatnonzero(goodput(most, least, problem.server_time(low[:, None])[:, 0]) > found)
+    value = goodput(problem.tokens(first), latency[:, :1], problem.verification_time(first))[:, 0]
+    most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # upper bound of tokens
+    least = np.add.reduce(problem.token_time * low, -1)  # lower bound of φ
+    rows = np.flatnonzero(goodput(most, least, problem.verification_time(low[:, None])[:, 0]) > value)
     if len(rows):
-        part = problem.rows(rows)
-        better = part.value(part.low[:, None])[:, 0] > found[rows]
-        rows, part = rows[better], part.rows(better)
+        part = problem[rows]
+        better = part.value(part.low[:, None])[:, 0] > value[rows]
+        rows, part = rows[better], part[better]
         lengths[rows, -1], latency[rows, -1] = part.low, part.latency(part.low[:, None])[:, 0]
 
 
@@ -217,7 +207,7 @@ def _reach(
     moved: FloatArray | float,
     token: FloatArray | BoolArray,
 ) -> FloatArray:
-    """How far the ray reaches, (n,) φ, if rounding moves devices so far, in sd, and a token of each counts so much."""
+    """Return the reach (n,) relative to φ if rounding moves lengths by ``moved`` sd; ``token``: weight of a token."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
     pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
     per_token = per_token * moved
@@ -232,7 +222,7 @@ def _reach(
 def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) -> FloatArray:
     drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
     least = np.maximum.reduce(drafting + uploading, -1)
-    for _ in range(2):  # it starts close to them
+    for _ in range(2):  # two steps suffice from a start this close
         latency = np.maximum(latency, least)
         gap = latency[..., None] - drafting
         share = uploading / gap
@@ -241,17 +231,17 @@ def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) ->
         latency = latency + used * (used - 1.0) / np.maximum(np.add.reduce(share, -1), TINY)
     latency = np.where(used > 0.0, np.maximum(latency, least), 0.0)
     tokens = np.add.reduce(problem.expected(candidates), -1)
-    value = goodput(tokens, latency, problem.server_time(candidates.swapaxes(0, 1)).T)
+    value = goodput(tokens, latency, problem.verification_time(candidates.swapaxes(0, 1)).T)
     return np.where(np.isnan(value), -np.inf, value)
 
 
 def _distinct_best(value: FloatArray, tokens: FloatArray | None, count: int) -> IntArray:
-    """Positions (count, n) of the largest values (m, n), largest first, each with another number of tokens (m, n).
+    """Return positions (count, n) of the largest values (m, n) in descending order, with distinct numbers of tokens.
 
-    Lengths rise along the ray, so that points with equally many tokens have equal lengths.
+    Lengths increase along the ray, so that points with equally many tokens (m, n) have equal lengths.
     """
-    columns, found = np.arange(value.shape[1]), [value.argmax(0)]
-    while len(found) < count and tokens is not None:
-        value = np.where(tokens == tokens[found[-1], columns], -np.inf, value)
-        found.append(value.argmax(0))
-    return np.array(found)
+    columns, positions = np.arange(value.shape[1]), [value.argmax(0)]
+    while len(positions) < count and tokens is not None:
+        value = np.where(tokens == tokens[positions[-1], columns], -np.inf, value)
+        positions.append(value.argmax(0))
+    return np.array(positions)

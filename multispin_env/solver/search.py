@@ -1,10 +1,10 @@
-"""Branch and bound over latency and lengths, all instances of a batch in step (ours).
+"""Branch and bound over latency and lengths, for all instances of a batch at once (ours).
 
-An instance starts as one part, which holds every latency between those of the shortest and the longest lengths, and for
-each user the lengths that a linear bound leaves; laws by tokens start with a part for each of their lines, and padded
-passes with one for each longest draft. Parts are bounded (`windows`), then split, or listed once few decisions are left
-in them; the decisions met on the way replace the incumbent. Every instance works on its most promising parts first and
-never sees the others of the batch, so that its result is the same in any batch.
+An instance starts as one part: all latencies between those of the shortest and the longest lengths, and for each user
+the lengths that a linear bound leaves. Laws by tokens start with a part for each of their lines, and padded passes with
+one for each longest draft. Parts are bounded (`windows`), then split, or enumerated once they hold few decisions;
+better decisions replace the incumbent. Every instance processes its most promising parts first and does not depend on
+the others of the batch, so that its result is the same in any batch.
 """
 
 from dataclasses import replace
@@ -15,9 +15,9 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.moves import pays
-from multispin_env.solver.pace import in_time, timely_windows
-from multispin_env.solver.problem import Problem, support
+from multispin_env.solver.moves import is_better
+from multispin_env.solver.pace import is_in_time, timely_windows
+from multispin_env.solver.problem import Problem, support_start
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.windows import (
     SAFETY,
@@ -25,26 +25,25 @@ from multispin_env.solver.windows import (
     FixedPass,
     Nodes,
     bound_nodes,
-    ends_of,
-    joined_nodes,
-    laws_of,
+    find_ends,
+    make_laws,
     slope_range,
 )
 
-_LISTED = 32  # Parts with at most this many decisions are listed
+_LISTED = 32  # Parts with at most this many decisions are enumerated
 _BREADTH = 64  # Parts of an instance that are split in a round
-BLOCK = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
+BLOCK_ENTRIES = 32_768  # Entries of a table of lengths that are processed together: they stay in the core's cache
 
 
 class Listing(NamedTuple):
-    """Decisions, and the instance each belongs to."""
+    """Decisions, and the instance of each."""
 
     instance: IntArray  # (j,)
     lengths: FloatArray  # (j, K)
 
 
 class Search(NamedTuple):
-    """The best decision of a search, and what no decision exceeds."""
+    """Best decision of a search, and an upper bound on every decision."""
 
     lengths: FloatArray  # (n, K)
     value: FloatArray  # (n,) tokens/s
@@ -57,36 +56,36 @@ class _Incumbent:
         self.lengths = lengths.copy()
         self.value = problem.value(lengths[:, None])[:, 0]
         if problem.tpot < np.inf:
-            self.value[~in_time(problem, lengths)] = 0.0
+            self.value[~is_in_time(problem, lengths)] = 0.0
 
     def offer(self, listing: Listing) -> None:
-        best = improvements(self.problem, listing, self.value)
+        best = best_improvements(self.problem, listing, self.value)
         if len(best.instance):
             self.lengths[best.instance] = best.lengths
-            part = self.problem.rows(best.instance)
+            part = self.problem[best.instance]
             self.value[best.instance] = part.value(best.lengths[:, None])[:, 0]
 
 
 def branch_and_bound(
     problem: Problem, lengths: FloatArray, relaxed: Relaxed, tolerance: float, rounds: int, deadline: float = np.inf
 ) -> Search:
-    """Close the gap between the best decision and the bound to ``tolerance``, or as far as the effort goes.
+    """Search until the gap between the best decision and the bound is ≤ ``tolerance``, or the effort is used up.
 
-    Of n instances, only how well the search starts depends on their ``relaxed`` optimum. It starts from whole
-    ``lengths`` (n, K), in time wherever any are. The gap is relative, at least `windows.SAFETY`, and closed where bound
-    ≤ (1 + tolerance) value. Each of the ``rounds``, at most, splits up to `_BREADTH` parts of an instance; after
-    `time.monotonic()` = ``deadline`` the search stops, but one round is always played, so that there is a bound.
+    The search starts from integer ``lengths`` (n, K), which are in time if any are; the ``relaxed`` optima affect only
+    its speed. The gap is relative, at least `windows.SAFETY`, and closed when bound ≤ (1 + tolerance) value. At most
+    ``rounds`` rounds each split up to `_BREADTH` parts of an instance. After `time.monotonic()` = ``deadline`` the
+    search stops, but it always completes one round, so that there is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
-        waiting = waiting.rows(np.asarray(in_time(problem, lengths))[waiting.instance])
+        waiting = waiting[np.asarray(is_in_time(problem, lengths))[waiting.instance]]
     for _ in range(rounds):
         if not len(waiting):
             break
-        chosen = _most_promising(waiting)
-        waiting = joined_nodes(waiting.rows(~chosen), _expand(incumbent, waiting.rows(chosen), tolerance))
-        waiting = waiting.rows(waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance])
+        selected = _most_promising(waiting)
+        waiting = Nodes.joined([waiting[~selected], _expand(incumbent, waiting[selected], tolerance)])
+        waiting = waiting[waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance]]
         if monotonic() > deadline:
             break
     bound = incumbent.value * (1.0 + tolerance)
@@ -98,46 +97,46 @@ def _most_promising(nodes: Nodes) -> BoolArray:
     order = np.lexsort((-nodes.bound, nodes.instance))
     instance = nodes.instance[order]
     first = np.searchsorted(instance, instance, side="left")
-    chosen = np.empty(len(nodes), dtype=bool)
-    chosen[order] = np.arange(len(nodes)) - first < _BREADTH
-    return chosen
+    selected = np.empty(len(nodes), dtype=bool)
+    selected[order] = np.arange(len(nodes)) - first < _BREADTH
+    return selected
 
 
 def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     before = nodes.bound
     nodes, candidate, critical = _bounded(incumbent, nodes, tolerance)
-    few = few_decisions(nodes)
-    incumbent.offer(decisions_of(nodes.rows(few & (nodes.bound > 0.0))))
+    few = has_few_decisions(nodes)
+    incumbent.offer(list_decisions(nodes[few & (nodes.bound > 0.0)]))
     incumbent.offer(Listing(nodes.instance[~few], candidate[~few]))
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     rest = np.flatnonzero(~few & (nodes.bound > target))
-    nodes, critical = nodes.rows(rest), critical[rest]
+    nodes, critical = nodes[rest], critical[rest]
     by_user = _branch_on_user(nodes, before[rest], target[rest], critical)
-    by_pass = _branch_on_pass(incumbent.problem.rows(nodes.instance), nodes)
+    by_pass = _branch_on_pass(incumbent.problem[nodes.instance], nodes)
     return split(nodes, candidate[rest], critical, by_user, by_pass)
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
-    part = incumbent.problem.rows(nodes.instance)
+    part = incumbent.problem[nodes.instance]
     if part.tpot < np.inf:
         nodes = timely_windows(part, nodes)
     at = _evaluate_by_width(part, nodes, target)
     bound = np.where(at.bound > target, np.minimum(at.bound, nodes.bound), 0.0)
-    law = nodes.law.steered(at.candidate, slope_range(incumbent.problem))
+    law = nodes.law.steer(at.candidate, slope_range(incumbent.problem))
     nodes = replace(nodes, low=at.low, high=at.high, left=at.left, right=at.right, bound=bound, law=law)
     return nodes, at.candidate, at.critical
 
 
 def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """`bound_nodes`, narrow nodes first, in blocks: a table is as wide as its widest node."""
+    """Apply `bound_nodes` in blocks, narrow nodes first: a table is as wide as its widest node."""
     width = np.maximum.reduce(nodes.high - nodes.low, -1) + 1.0
-    if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK:
+    if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK_ENTRIES:
         return bound_nodes(problem, nodes, target)
     order = np.argsort(width, kind="stable")
-    blocks = (width[order].cumsum() * problem.low.shape[-1] // BLOCK).astype(np.int64)
+    blocks = (width[order].cumsum() * problem.low.shape[-1] // BLOCK_ENTRIES).astype(np.int64)
     groups = np.split(order, np.flatnonzero(np.diff(blocks)) + 1)
-    parts = [bound_nodes(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
+    parts = [bound_nodes(problem[rows], nodes[rows], target[rows]) for rows in groups]
     back = np.argsort(order, kind="stable")
     return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))
 
@@ -145,60 +144,60 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
 def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     if problem.padded:
         every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
-        return joined_nodes(*(_of_longest(problem, relaxed, target, longest) for longest in every))
+        return Nodes.joined([_with_longest_draft(problem, relaxed, target, longest) for longest in every])
     whole, _ = _root(problem, relaxed, target)
-    return joined_nodes(*(replace(whole, law=law) for law in laws_of(problem, relaxed.slope)))
+    return Nodes.joined([replace(whole, law=law) for law in make_laws(problem, relaxed.slope)])
 
 
-def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
+def _with_longest_draft(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
     rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
-    part = problem.rows(rows).of_longest(np.full(len(rows), longest))
-    nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
-    return replace(nodes, instance=rows).rows(wins)
+    part = problem[rows].with_longest(np.full(len(rows), longest))
+    nodes, wins = _root(part, relaxed[rows], target[rows])
+    return replace(nodes, instance=rows)[wins]
 
 
 def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
-    """One part for each instance: all latencies, and the windows a linear bound leaves; whether it leaves any, (n,)."""
+    """Return one part for each instance (all latencies, windows of a linear bound), and whether any is left."""
     low, high, wins = _linear_windows(problem, relaxed, target)
     shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
     longest = equal_latency(high, problem.draft_time, problem.token_time).latency
-    left, right, law = shortest * (1.0 - 1e-12), longest * (1.0 + 1e-12), FixedPass(problem.verification_time)
+    left, right, law = shortest * (1.0 - 1e-12), longest * (1.0 + 1e-12), FixedPass(problem.constant_time)
     every, no_bound, no_split = np.arange(len(problem)), np.full(len(problem), np.inf), np.zeros(len(problem), bool)
     return Nodes(every, left, right, low, high, no_bound, no_split, law), wins
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) that have any.
+    """Return the lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) with any.
 
-    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
-    Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
-    The law lies above a line of any slope, which is added to the gradient.
+    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L exceeds G only if Σ (ω e(L_k) − G a_k
+    L_k) ≥ G T_ver: the terms are separate, and each may be below its maximum by at most the slack of their sum. The law
+    lies above a line of any slope, which is added to the gradient.
     """
     gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
     ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
-    time = problem.verification_time + support(problem.lines, relaxed.slope, *ends)
+    time = problem.constant_time + support_start(problem.lines, relaxed.slope, *ends)
     width = int((problem.high - problem.low).max()) + 1
     length = problem.low + np.arange(width)[:, None, None]
     tokens = problem.expected(np.minimum(length, problem.high))
-    worth = tokens - (target[:, None] * gradient) * length
-    worth = np.where(length <= problem.high, worth, -np.inf)
-    best = worth.max(0)
+    net = tokens - (target[:, None] * gradient) * length
+    net = np.where(length <= problem.high, net, -np.inf)
+    best = net.max(0)
     slack = best.sum(-1) - target * time
-    wins = worth >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
-    low, high, some = ends_of(wins)
-    high = np.minimum(problem.low + high, problem.high)  # where nothing wins the range stays as it is
+    wins = net >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
+    low, high, some = find_ends(wins)
+    high = np.minimum(problem.low + high, problem.high)  # without a winner the range does not change
     return problem.low + low, high, np.logical_or.reduce(some, -1)
 
 
-def few_decisions(nodes: Nodes) -> BoolArray:
+def has_few_decisions(nodes: Nodes) -> BoolArray:
     """Whether the windows of each node (m,) hold at most `_LISTED` decisions."""
     digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
     return digits <= np.log2(_LISTED) + 1e-9
 
 
-def decisions_of(nodes: Nodes) -> Listing:
-    """Every decision of every node, by counting in mixed radix."""
+def list_decisions(nodes: Nodes) -> Listing:
+    """Return every decision of every node, by counting in mixed radix."""
     size = (nodes.high - nodes.low + 1.0).astype(np.int64)
     stride = np.cumprod(size, -1)
     count = stride[:, -1]
@@ -208,22 +207,19 @@ def decisions_of(nodes: Nodes) -> Listing:
     return Listing(nodes.instance[node], nodes.low[node] + digits)
 
 
-def improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
-    """The best decision of each instance among those listed, where it is better than ``value`` (n,)."""
-    part = problem.rows(listing.instance)
-    better = pays(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
+def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
+    """Return the best listed decision of each instance, where it is better than ``value`` (n,)."""
+    part = problem[listing.instance]
+    better = is_better(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
     instance, lengths = listing.instance[better], listing.lengths[better]
-    values = problem.rows(instance).value(lengths[:, None])[:, 0]
+    values = problem[instance].value(lengths[:, None])[:, 0]
     order = np.lexsort((-values, instance))
     instance, first = np.unique(instance[order], return_index=True)
     return Listing(instance, lengths[order][first])
 
 
 def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
-    """Whether to split a window: keep to the kind of split that worked, change from one that did not.
-
-    ``before``: bounds (m,) of the nodes they come from; ``target``: goodput to beat (m,); ``critical``: users (m,).
-    """
+    """Whether to split a window: repeat a kind of split that tightened the bounds ``before`` (m,), else change it."""
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))
     possible = nodes.high[rows, critical] > nodes.low[rows, critical]
@@ -235,20 +231,22 @@ def _branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
     law = nodes.law
     if problem.tpot == np.inf or isinstance(law, FixedPass):
         return np.zeros(len(nodes), dtype=bool)
-    wide = law.spread > nodes.right - nodes.left
-    late: BoolArray = nodes.right + law.longest_time > problem.longest_round(nodes.low[:, None])[:, 0]
+    spread = np.where(law.most > law.fewest, law.rise * (law.most - law.fewest), 0.0)
+    wide = spread > nodes.right - nodes.left
+    late: BoolArray = nodes.right + (law.start + law.rise * law.most) > problem.longest_round(nodes.low[:, None])[:, 0]
     return wide & late
 
 
 def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, by_pass: BoolArray) -> Nodes:
-    """Halve m nodes, to 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
+    """Split m nodes into 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
 
-    A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.
+    A window is split above the length of ``candidate`` (m, K). ``by_pass`` (m,) has effect where ``by_user`` (m,) is
+    False.
     """
-    rows, verification_time = np.arange(len(nodes)), nodes.law.start  # about
-    # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
-    rounds = np.sqrt(nodes.left + verification_time) * np.sqrt(nodes.right + verification_time)
-    middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
+    rows, constant_time = np.arange(len(nodes)), nodes.law.start  # approximately
+    # geometric mean of the round's latency, by which the goodput is divided, over any number of decades
+    rounds = np.sqrt(nodes.left + constant_time) * np.sqrt(nodes.right + constant_time)
+    middle = np.clip(rounds - constant_time, nodes.left, nodes.right)
     stuck = (middle <= nodes.left) | (middle >= nodes.right)
     middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
     by_pass = by_pass & ~by_user
@@ -260,8 +258,9 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
     shorter[rows, critical] = np.where(by_user, cut, high_end)
     longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
     nodes = replace(nodes, by_user=by_user)
-    smaller, larger = nodes.law.halves(by_pass)
-    return joined_nodes(
+    smaller, larger = nodes.law.halve(by_pass)
+    parts = [
         replace(nodes, right=middle, high=shorter, law=smaller),
         replace(nodes, left=np.where(whole, nodes.left, middle), low=longer, law=larger),
-    )
+    ]
+    return Nodes.joined(parts)

@@ -1,4 +1,4 @@
-"""Sensitivities: the worth of a little more of each resource (ours)."""
+"""Sensitivities: derivatives of the optimal goodput by each resource (ours)."""
 
 from dataclasses import dataclass
 
@@ -15,18 +15,18 @@ from multispin_env.solver.rule import fast_lengths
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sensitivities:
-    """The relaxed optimum and its derivatives; lengths are real numbers.
+    """Relaxed optimum and its derivatives; lengths are real numbers.
 
     Parameters
     ----------
     goodput
-        Relaxed optimum μ = G, (...) tokens/s: the worth of time is G tokens for each second saved in a round.
+        Relaxed optimum μ = G, (...) tokens/s: each second saved in a round gains G tokens.
     draft_length
         Real draft lengths, (..., K) tokens.
     access_latency
         Latency φ of the access, (...) s.
     bandwidth_price
-        Price λ of bandwidth, (...) tokens: tokens in a round for as much bandwidth once more, to first order.
+        Price λ of bandwidth, (...) tokens: gain per round from doubling the bandwidth, to first order.
     total_bandwidth
         ∂G / ∂B, (...) tokens/s/Hz.
     snr_db
@@ -34,7 +34,7 @@ class Sensitivities:
     verification_time
         ∂G / ∂T_ver, negative, (...) tokens/s/s.
     token_time
-        ∂G / ∂b, negative, (...) tokens/s/(s/token): as a pass takes longer for each of its tokens.
+        ∂G / ∂b, negative, (...) tokens/s/(s/token), where b is the time of a pass for each of its tokens.
     draft_time
         ∂G / ∂T_k, not positive, (..., K) tokens/s/s.
     """
@@ -51,15 +51,15 @@ class Sensitivities:
 
 
 def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | None = None) -> Sensitivities:
-    """Solve the relaxed problem, and return the derivatives of its optimum by the resources of the system.
+    """Return the relaxed optimum and its derivatives by the resources of the system.
 
     The relaxed problem is that of `multispin_env.controllers.rounds.optimal.Optimal` with weights ω (..., K) ≥ 0,
     ``None`` meaning 1, and real draft lengths L_k in [L_min, L_max].
 
     The derivatives follow from the envelope theorem, which holds the lengths constant. With c = Q / (B r), S(φ) = Σ c L
     / (φ − L T) = 1 and P = −S', a change of the shares by dS changes φ by dS / P, and a change of φ by dφ changes G by
-    −G dφ / (φ + T_ver + T_rtt). So does a change of T_ver, which is n db for a pass of n tokens, also at a kink, where
-    all pieces give the same time. All is in SI units: multiply by 1e6 for a megahertz, by 1e-3 for a millisecond.
+    −G dφ / (φ + T_ver + T_rtt). A change of T_ver, which is n db for a pass of n tokens, has the same effect, also at a
+    kink, where all pieces give the same time. Units are SI: multiply by 1e6 for a megahertz, by 1e-3 for a millisecond.
     ``ValueError`` for a bad state or bad weights.
 
     Examples
@@ -67,19 +67,19 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> worth = ms.sensitivities(scenario, state)
+    >>> rates = ms.sensitivities(scenario, state)
     >>> more = scenario.replace(total_bandwidth=scenario.total_bandwidth + 1e3)
-    >>> change = ms.sensitivities(more, state).goodput - worth.goodput
-    >>> bool(np.isclose(change, 1e3 * worth.total_bandwidth, rtol=1e-3))
+    >>> change = ms.sensitivities(more, state).goodput - rates.goodput
+    >>> bool(np.isclose(change, 1e3 * rates.total_bandwidth, rtol=1e-3))
     True
     """
     state = checked_state(scenario, state)
     shape = state.draft_time.shape
     problem = checked_problem(scenario, state, weights)
     goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
-    total = latency + problem.server_time(length[:, None])[:, 0]
+    total = latency + problem.verification_time(length[:, None])[:, 0]
     tokens = pass_tokens(scenario, length)
-    worth = (goodput / (total * pull))[:, None]  # of one share of the budget
+    share_value = (goodput / (total * pull))[:, None]  # gain per unit of share
     efficiency = state.spectral_efficiency.reshape(length.shape)
     per_db = -np.expm1(-efficiency * np.log(2.0)) * (np.log(10.0) / 10.0) / np.log(2.0)  # dr / d dB
     batch = shape[:-1]
@@ -88,19 +88,19 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
         draft_length=length.reshape(shape),
         access_latency=latency.reshape(batch),
         bandwidth_price=price.reshape(batch),
-        total_bandwidth=(worth[:, 0] * share.sum(-1) / scenario.total_bandwidth).reshape(batch),
-        snr_db=(worth * share * per_db / efficiency).reshape(shape),
+        total_bandwidth=(share_value[:, 0] * share.sum(-1) / scenario.total_bandwidth).reshape(batch),
+        snr_db=(share_value * share * per_db / efficiency).reshape(shape),
         verification_time=(-goodput / total).reshape(batch),
         token_time=(-goodput / total * tokens).reshape(batch),
-        draft_time=(-worth * slope * length).reshape(shape),
+        draft_time=(-share_value * slope * length).reshape(shape),
     )
 
 
 def _solve(problem: Problem) -> tuple[FloatArray, ...]:
-    """G, L, φ, λ; w and w / (φ − L T) of each user; P.
+    """Return G, L, φ, λ; w and w / (φ − L T) of each user; P.
 
-    The fast rule's whole lengths are priced too: next to the ends of the range, and where uploads take next to nothing
-    of a round, the relaxed optimum is known to few digits.
+    The fast rule's integer lengths are evaluated too: at the ends of the range, and where uploads take a tiny part of a
+    round, the relaxed optimum is known to few digits.
     """
     at = relaxed_optimum(problem)
     lengths = np.stack([at.length, fast_lengths(problem)[0]], 1)
@@ -115,5 +115,5 @@ def _solve(problem: Problem) -> tuple[FloatArray, ...]:
     pull = slope.sum(-1)
     goodput = np.where(whole, value[:, 1], at.value)
     drafts = pull > 0.0
-    pull = np.where(drafts, pull, np.inf)  # where nobody drafts, no resource of a draft changes anything
+    pull = np.where(drafts, pull, np.inf)  # where no device drafts, the resources of drafts have no effect
     return goodput, length, latency, np.where(whole | ~drafts, goodput / pull, at.price), share, slope, pull

@@ -1,57 +1,58 @@
-"""Stationary point of the relaxed problem, which no small change improves (ours; docs/reference/derivations.md, 2).
+"""Stationary point of the relaxed problem (ours; docs/reference/derivations.md, 2).
 
-For a latency φ and a price λ of the whole budget, y = d (φ − L T) / (2 T), d = |ln α|, of the best real L solves
-y + ln y = z with z = ½ (ln λ + ln φ + d φ / T + C): the Wright omega function, which does not overflow. Two equations
-remain, S = Σ c L / (φ − L T) = 1 and λ P (φ + T_ver) = ΣE with P = Σ c L / (φ − L T)².
+For a latency φ and a price λ of the total bandwidth, the best real L satisfies y + ln y = z with y = d (φ − L T) / (2
+T), d = |ln α| and z = ½ (ln λ + ln φ + d φ / T + C): y is the Wright omega function, which does not overflow. Two
+equations remain, S = Σ c L / (φ − L T) = 1 and λ P (φ + T_ver) = ΣE with P = Σ c L / (φ − L T)².
 
-A `Charge` takes κ tokens for every drafted one: E becomes E − κ (x − x₀), and a token must earn κ more. Then y solves
-exp(2 y) = κ' + exp(2 z) / y², which is concave in y: Newton climbs from the larger of the roots with one term less.
+A `Charge` costs κ tokens for every drafted one: E becomes E − κ (x − x₀), and a token must gain κ more. Then y solves
+exp(2 y) = κ' + exp(2 z) / y², which is concave in y: Newton's method increases from the larger of the two roots that
+have one term less.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import TokenLaw
+from multispin_env.physics.types import Batched
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.problem import SHORTEST, TINY, Problem
+from multispin_env.solver.problem import MIN_TIME, TINY, Problem
 
-_FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
-_WIDEST = 650.0  # Largest |ln λ|; e to this power still multiplies without overflow
-_LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
+_FLAT = 1e-30  # Slopes and determinants below this one are treated as zero
+_WIDEST = 650.0  # Largest |ln λ|; its exponential still multiplies without overflow
+_LONGEST_STEP = 2.0  # Largest change of ln λ in a Newton step (of ln φ: a quarter of it)
 _COARSE = 1e-2  # Tolerance of λ while φ is not known
-FINER = 1e-5  # Tolerance beside a jump of the shares, and at a kink, where lengths change fast
-_CLOSE = 1e-9  # Finest tolerance of a nested search after an end: below it are the digits that φ − end has lost
-_ROUNDING = 1e-14  # of φ, in residuals after an end
+FINE_TOL = 1e-5  # Tolerance next to a jump of the shares, and at a kink, where lengths change fast
+_CLOSE = 1e-9  # Finest tolerance of a nested search after an end, where φ − end has lost the digits below
+_ROUNDING = 1e-14  # relative to φ, in residuals after an end
 _total = np.add.reduce  # `numpy.sum` without its wrapper
 
 
-class Stationary(NamedTuple):
-    """The optimum over real lengths of n instances."""
+@dataclass(frozen=True, eq=False)
+class Stationary(Batched):
+    """Optimum over real lengths of n instances."""
 
     length: FloatArray  # L (n, K) tokens
     log_latency: FloatArray  # ln φ (n,)
     log_price: FloatArray  # ln λ (n,)
 
 
-class Charge(NamedTuple):
-    """What a drafted token costs in the pass, in tokens, and the time that the pass takes all the same."""
+@dataclass(frozen=True, eq=False)
+class Charge(Batched):
+    """Cost of a drafted token in the pass, in tokens, and the time of the pass at the origin."""
 
     token: FloatArray | None  # κ (n,) tokens; None is 0
-    origin: FloatArray | None  # x₀ (n,) drafted tokens that cost nothing
+    origin: FloatArray | None  # x₀ (n,) drafted tokens without cost
     time: FloatArray  # (n,) s, of the pass at the origin
 
     def net(self, tokens: FloatArray, length: FloatArray) -> FloatArray:
-        """What is left (n,) of these tokens with lengths (n, K)."""
+        """Return tokens (n,) less the cost of lengths (n, K)."""
         if self.token is None or self.origin is None:
             return tokens
         return tokens - self.token * (_total(length, -1) - self.origin)
-
-    def rows(self, rows: IntArray | BoolArray) -> "Charge":
-        """Some of the instances."""
-        return Charge(*(None if array is None else array[rows] for array in self))  # type: ignore[arg-type]
 
 
 class _Terms(NamedTuple):
@@ -66,7 +67,7 @@ class _Terms(NamedTuple):
     def rows(self, rows: IntArray | BoolArray) -> "_Terms":
         scarcity = None if self.scarcity is None else self.scarcity[rows]
         arrays = self.decay_rate[rows], self.decay[rows], self.constant[rows]
-        return _Terms(*arrays, scarcity, self.law.rows(rows), self.charge.rows(rows), self.steps)
+        return _Terms(*arrays, scarcity, self.law.rows(rows), self.charge[rows], self.steps)
 
 
 class _Point(NamedTuple):
@@ -79,13 +80,13 @@ class _Point(NamedTuple):
     tilt_q: FloatArray
 
 
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def stationary_point(
     problem: Problem, tolerance: float, charge: Charge, start: tuple[FloatArray, FloatArray] | None = None
 ) -> Stationary:
     """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths in range; the law of the problem is not used.
 
-    ``tolerance`` is of the residuals; ``start``: ln φ and ln λ (n,) to begin with.
+    ``tolerance`` is of the residuals; ``start``: first ln φ and ln λ (n,).
     """
     terms = _terms(problem, charge, 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, charge.time) if start is None else start
@@ -93,27 +94,27 @@ def stationary_point(
     return _completed(problem, terms, p, q, done, tolerance)
 
 
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def cut_point(
     problem: Problem, tolerance: float, time: FloatArray, start: tuple[FloatArray, FloatArray] | None = None
 ) -> Stationary:
-    """`stationary_point` where a pass takes ``time`` (n,) and many drafts are cut at their longest.
+    """Return `stationary_point` where a pass takes ``time`` (n,), for many drafts at their longest.
 
-    A draft is cut from φ = L_max T on, its end. Where uploads are short, its share then falls as 1 / (φ − L_max T), and
-    the solution is just after one of the ends: Newton's method takes ln(φ − end) in place of ln φ. ``start`` should be
-    after the same end.
+    A draft is at its longest from φ = L_max T on, its end. If uploads are short, its share then decreases as 1 / (φ −
+    L_max T), and the solution is just after one of the ends: Newton's method uses ln(φ − end) in place of ln φ.
+    ``start`` should be after the same end.
     """
     terms = _terms(problem, Charge(None, None, time), 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance, None if start is None else _last_end(problem, p))
     fixed = np.flatnonzero((problem.low == problem.high).all(-1))
     if len(fixed):
-        part = problem.rows(fixed)
+        part = problem[fixed]
         latency = equal_latency(part.high, part.draft_time, part.token_time).latency
-        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, SHORTEST)), -_WIDEST, True
+        p[fixed], q[fixed], done[fixed] = np.log(np.maximum(latency, MIN_TIME)), -_WIDEST, True
     rows = np.flatnonzero(~done)
     if len(rows):
-        part, of_part = problem.rows(rows), terms.rows(rows)
+        part, of_part = problem[rows], terms.rows(rows)
         after = _after_an_end(part, of_part, _start(part, of_part.law, of_part.charge.time)[1])
         p[rows], q[rows], done[rows] = _newton(part, of_part, *after, tolerance, _last_end(part, after[0]))
     return _completed(problem, terms, p, q, done, max(tolerance, _CLOSE))
@@ -124,22 +125,21 @@ def _completed(
 ) -> Stationary:
     open_rows = np.flatnonzero(~done)
     if len(open_rows):
-        p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
-        used, _ = _excess(problem.rows(open_rows), terms.rows(open_rows), p[open_rows], q[open_rows])
+        p[open_rows], q[open_rows] = _nested(problem[open_rows], terms.rows(open_rows), tolerance)
+        used, _ = _excess(problem[open_rows], terms.rows(open_rows), p[open_rows], q[open_rows])
         loose = open_rows[used > tolerance]
-        if len(loose) and tolerance > FINER:
-            p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), FINER)
+        if len(loose) and tolerance > FINE_TOL:
+            p[loose], q[loose] = _nested(problem[loose], terms.rows(loose), FINE_TOL)
     return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
 
 
 def _last_end(problem: Problem, p: FloatArray) -> FloatArray:
-    """The last L_max T (n,) before φ = e^p; 0 before the first."""
     ends = problem.high * problem.draft_time
     return np.where(ends < np.exp(p)[:, None], ends, 0.0).max(-1)
 
 
 def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(ln φ, ln λ) a little after the last end at which a longer φ earns more, by halving, from ln λ = ``q``."""
+    """Return (ln φ, ln λ) shortly after the last end at which a longer φ gains, by bisection from ln λ = ``q``."""
     ends = problem.high * problem.draft_time
     longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
     order, rows = np.argsort(ends, -1), np.arange(len(ends))
@@ -157,7 +157,7 @@ def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[Float
     end = np.where(first > 0, ends[rows, at], 0.0)
     after = np.where(first < ends.shape[-1], ends[rows, np.minimum(first, ends.shape[-1] - 1)], longest)
     device = order[rows, at]
-    upload = 4.0 * (problem.token_time * problem.high)[rows, device]  # with a quarter of the budget
+    upload = 4.0 * (problem.token_time * problem.high)[rows, device]  # with a quarter of the band
     p = np.log(end + np.minimum(upload, 0.5 * (np.minimum(after, longest) - end)))
     return p, _price(problem, terms, p, q, _COARSE)
 
@@ -165,18 +165,15 @@ def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[Float
 def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
     decay = problem.decay
     half_rate = decay / (2.0 * problem.draft_time)
-    # ω e'(L) = ω d α^{L+1} / (1 − α); a weight of zero never buys a token
-    worth = np.maximum(problem.weights, TINY) * (decay / -np.expm1(-decay))
-    constant = np.log(problem.token_time) + decay - np.log(worth) + 2.0 * np.log(half_rate)
-    scarcity = None
-    if charge.token is not None:
-        scarcity = np.log(charge.token)[:, None] + decay - np.log(worth)
+    # ω e'(L) = ω d α^{L+1} / (1 − α); with a weight of zero no token is drafted
+    token_gain = np.maximum(problem.weights, TINY) * (decay / -np.expm1(-decay))
+    constant = np.log(problem.token_time) + decay - np.log(token_gain) + 2.0 * np.log(half_rate)
+    scarcity = None if charge.token is None else np.log(charge.token)[:, None] + decay - np.log(token_gain)
     return _Terms(2.0 * half_rate, decay, constant, scarcity, TokenLaw.of(problem.acceptance_rate), charge, steps)
 
 
 def _start(problem: Problem, law: TokenLaw, time: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(ln φ, ln λ) of a common length of five tokens, moved into each range."""
-    length = np.minimum(np.maximum(5.0, problem.low), problem.high)
+    length = np.minimum(np.maximum(5.0, problem.low), problem.high)  # a common length, clipped to each range
     drafting = length * problem.draft_time
     uploading = length * problem.token_time
     mean = _total(drafting, -1) / drafting.shape[-1]
@@ -192,14 +189,14 @@ class _Draft(NamedTuple):
     length: FloatArray
     inside: BoolArray  # neither shortest nor longest
     rate_phi: FloatArray  # d φ / T
-    part: FloatArray | float  # of what a token must earn, what pays for bandwidth
-    damped: FloatArray  # −∂L/∂q, where the range does not hold L, over the part
-    per_token: FloatArray  # share for each token
+    part: FloatArray | float  # fraction of the required gain of a token that pays for bandwidth
+    damped: FloatArray  # −∂L/∂q / part, where L is not at an end of its range
+    per_token: FloatArray  # share per token
     room: FloatArray  # φ − L T in s
 
 
 def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column: FloatArray) -> _Draft:
-    """Lengths at (φ, λ) = (e^p, e^q); ``column`` (n, 1) is φ."""
+    """Return lengths at (φ, λ) = (e^p, e^q); ``column`` (n, 1) is φ."""
     rate_phi = terms.decay_rate * column
     z = 0.5 * ((p + q)[:, None] + rate_phi + terms.constant)
     part: FloatArray | float = 1.0
@@ -208,15 +205,15 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
     else:
         y, part = charged_omega(z, terms.scarcity + rate_phi, terms.steps)
     free = column / problem.draft_time - 2.0 * y / terms.decay
-    if (far := rate_phi > 1e7).any():  # L = φ / T − 2 y / d loses digits that matter
-        m = 0.5 * rate_phi[far]
-        s = np.log(m) - 0.5 * ((p + q)[:, None] + terms.constant)[far]
-        below, share = omega_below(m, s, None if terms.scarcity is None else terms.scarcity[far])
-        y[far], free[far] = m - below, 2.0 * below / terms.decay[far]
+    if (large := rate_phi > 1e7).any():  # L = φ / T − 2 y / d loses digits that matter
+        m = 0.5 * rate_phi[large]
+        s = np.log(m) - 0.5 * ((p + q)[:, None] + terms.constant)[large]
+        below, share = omega_below(m, s, None if terms.scarcity is None else terms.scarcity[large])
+        y[large], free[large] = m - below, 2.0 * below / terms.decay[large]
         if isinstance(part, np.ndarray):
-            part[far] = share
+            part[large] = share
     length = np.minimum(np.maximum(free, problem.low), problem.high)
-    room = np.maximum(column - length * problem.draft_time, 1e-9 * column)  # while the iteration is underway
+    room = np.maximum(column - length * problem.draft_time, 1e-9 * column)  # before the iteration has converged
     inside = length == free
     damped = inside * (y / ((part + y) * terms.decay))
     return _Draft(length, inside, rate_phi, part, damped, problem.token_time / room, room)
@@ -247,9 +244,9 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
     curve = 2.0 * slope / room
     pull_p = _total(per_token_slope * length_p - curve * room_p, -1)
     pull_q = -_total((per_token_slope + curve * draft) * damped, -1)
-    won = _total(problem.weights * terms.law.expected(length), -1)
-    tokens = np.maximum(terms.charge.net(won, length), TINY)
-    buys = np.exp(q) * phi / tokens  # times c ΔL / room² is ΔE / E
+    expected = _total(problem.weights * terms.law.expected(length), -1)
+    tokens = np.maximum(terms.charge.net(expected, length), TINY)
+    token_share = np.exp(q) * phi / tokens  # times c ΔL / room² it is ΔE / E
     total = phi + terms.charge.time
     return _Point(
         length,
@@ -257,28 +254,29 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
         q + np.log(pull) + np.log(total) - np.log(tokens),
         used_p / used,
         used_q / used,
-        pull_p / pull + phi / total - buys * _total(per_token_slope * length_p, -1),
-        1.0 + pull_q / pull + buys * _total(per_token_slope * damped, -1),
+        pull_p / pull + phi / total - token_share * _total(per_token_slope * length_p, -1),
+        1.0 + pull_q / pull + token_share * _total(per_token_slope * damped, -1),
     )
 
 
 def _newton(
     problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float, end: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Newton in both unknowns; rows that are done stay as they are. Returns p, q and which rows are done.
+    """Solve for both unknowns by Newton's method; converged rows do not change. Return p, q and which rows converged.
 
-    With ``end`` (n,) in s, which φ is kept above, in ln(φ − end) and ln λ. φ − end loses digits, and residuals with it.
+    With ``end`` (n,) in s, a lower bound of φ, the unknowns are ln(φ − end) and ln λ. φ − end loses digits, and so do
+    the residuals.
     """
     p, q = p.copy(), q.copy()
     done = np.zeros(len(p), dtype=bool)
     active = np.arange(len(p))
-    for _ in range(12):  # presets need 4 to 8; what is left goes to the nested search
+    for _ in range(12):  # presets need 4 to 8; other rows continue with the nested search
         at = _evaluate(problem, terms, p[active], q[active])
-        enough: FloatArray | float = tolerance
+        tolerances: FloatArray | float = tolerance
         if end is not None:
             beyond = -np.expm1(np.log(end[active]) - p[active])  # (φ − end) / φ
-            enough = np.maximum(tolerance, np.minimum(_ROUNDING / beyond, FINER))
-        good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= enough
+            tolerances = np.maximum(tolerance, np.minimum(_ROUNDING / beyond, FINE_TOL))
+        good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= tolerances
         determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
         determinant = np.where(np.abs(determinant) < _FLAT, _FLAT, determinant)
         step_p = (at.excess * at.tilt_q - at.tilt * at.excess_q) / determinant
@@ -294,12 +292,12 @@ def _newton(
             active = active[~good]
             if not len(active):
                 break
-            problem, terms = problem.rows(~good), terms.rows(~good)
+            problem, terms = problem[~good], terms.rows(~good)
     return p, q, done
 
 
 def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArray, FloatArray]:
-    """Root of the second equation in φ, with λ from the first for every φ: both fall through zero once."""
+    """Return the root of the second equation in φ, with λ from the first; both decrease through zero once."""
     q = np.zeros(len(problem))
 
     def price(p: FloatArray) -> FloatArray:
@@ -322,13 +320,12 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
 
 
 def _price(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float) -> FloatArray:
-    """Ln λ (n,) at which the shares sum to one at φ = e^p; ``q``: ln λ to begin with."""
     widest = np.full_like(p, _WIDEST)
     return _falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, tolerance)
 
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
-    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15."""
+    """Return y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15."""
     large = z > 1.0
     u = np.where(large, np.log(np.where(large, z, 1.0)), z)
     for _ in range(steps):
@@ -338,7 +335,7 @@ def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
 
 
 def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
-    """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term."""
+    """Return y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term."""
     y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z, steps)), TINY)
     for _ in range(steps):
         target, share = _logarithm(2.0 * (z - np.log(y)), scarcity)
@@ -347,7 +344,7 @@ def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[
 
 
 def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """U = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term.
+    """Return u = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term.
 
     It keeps the digits that y shares with m: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' = ``scarcity``. Each step
     divides the error by about m.
@@ -361,7 +358,7 @@ def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tu
 
 
 def _logarithm(last: FloatArray, scarcity: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """ln(κ' + e^last), and the share of the last term in the sum."""
+    """Return ln(κ' + e^last), and the share of the last term in the sum."""
     less = scarcity - last
     ratio = np.exp(-np.abs(less))
     sum_of_both = 1.0 + ratio
@@ -375,19 +372,19 @@ def bracketed_root(
     ends: tuple[FloatArray, FloatArray],
     tolerance: float,
 ) -> FloatArray:
-    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after slow steps.
+    """Return roots (n,) of functions that decrease through zero once, by the Illinois method with bisection.
 
-    ``function`` takes x and the rows (m,) it is asked for; ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and
-    ``high``. A row is done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to
-    ``ends``.
+    ``function`` takes x and their rows (m,); ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and ``high``. A row is
+    done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to ``ends``. Slow steps
+    are followed by a bisection.
     """
     low, high, x = low.copy(), high.copy(), high.copy()
     above, below = (np.array(end, dtype=np.float64) for end in ends)
-    enough = tolerance * np.maximum(above, -below)
+    tolerances = tolerance * np.maximum(above, -below)
     rows = np.flatnonzero((above > 0.0) & (below < 0.0))
     x[above <= 0.0] = low[above <= 0.0]
     slow, side, before = np.zeros(len(x), dtype=bool), np.zeros(len(x)), high - low
-    for step in range(1, 201):  # every fourth one at least halves a bracket
+    for step in range(1, 201):  # at least one step in four halves a bracket
         if not len(rows):
             break
         a, b = low[rows], high[rows]
@@ -396,7 +393,7 @@ def bracketed_root(
         value = function(middle, rows)
         up = value > 0.0
         low[rows], high[rows] = np.where(up, middle, a), np.where(up, b, middle)
-        # the value of an end that stays twice is halved, so that it moves too
+        # the value of an end that stays twice is halved, so that the end moves too
         above[rows] = np.where(up, value, np.where(side[rows] < 0.0, 0.5, 1.0) * above[rows])
         below[rows] = np.where(up, np.where(side[rows] > 0.0, 0.5, 1.0) * below[rows], value)
         side[rows] = np.where(up, 1.0, -1.0)
@@ -404,7 +401,7 @@ def bracketed_root(
         slow[rows] = False
         if step % 3 == 0:
             slow[rows], before[rows] = width > 0.5 * before[rows], width
-        done = (np.abs(value) <= enough[rows]) | (width <= tolerance * np.maximum(np.abs(a), np.abs(b)))
+        done = (np.abs(value) <= tolerances[rows]) | (width <= tolerance * np.maximum(np.abs(a), np.abs(b)))
         rows = rows[~done]
     return x
 
@@ -417,10 +414,10 @@ def _falling_root(
     tolerance: float,
 ) -> FloatArray:
     before = np.full_like(x, np.inf)
-    # where uploads take hardly any time, a step in the function may be narrower than an exact tolerance
+    # if uploads take almost no time, a step in the function may be narrower than an exact tolerance
     narrow = tolerance if tolerance >= 1e-6 else 1e-15
     done = high - low <= narrow
-    for _ in range(80):  # each at least halves a bracket where it is not faster
+    for _ in range(80):  # each bisects its bracket unless Newton's step is faster
         value, slope = function(x)
         low = np.where(value > 0.0, x, low)
         high = np.where(value > 0.0, high, x)

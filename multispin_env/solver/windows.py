@@ -1,10 +1,10 @@
 """Windows of draft lengths, and a bound on the goodput of each (ours; docs/reference/derivations.md, 5).
 
 The bound is N(φ) / (φ + T_ver) at the ends of the interval of latency; its error is of second order in the width. Where
-T_ver grows with the tokens, by a line of slope b, a token more costs G b tokens at the goodput G to beat. With ω e(l) −
-G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound wherever it
-exceeds G. Any line that stays below the law between two kinks may price a part (`Segment`): a steeper one through the
-right end, or a flatter one through the left. Too many tokens in the best lengths ask for a steeper one.
+T_ver grows with the tokens, by a line of slope b, another token costs G b tokens at the goodput G to exceed. With
+ω e(l) − G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound where
+it exceeds G. Any line below the law between two kinks may price a part (`Segment`): a steeper one through the right
+end, or a flatter one through the left. If the best lengths hold too many tokens, the slope is increased.
 """
 
 from dataclasses import dataclass, replace
@@ -13,88 +13,67 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.types import Batched
 from multispin_env.solver.problem import TINY, Problem, kinks
 
-SAFETY = 1e-11  # Relative amount added to every bound, above the rounding of its sums
-_ROUNDING = 1e-13  # Share of the terms of a time by which it is lowered, so that rounding can't lift it above the law
+SAFETY = 1e-11  # Relative margin added to every bound, above the rounding error of its sums
+_ROUNDING = 1e-13  # Relative margin subtracted from a time, so that rounding can't lift it above the law
 
 
 class _PricedPass(NamedTuple):
-    tokens: FloatArray  # (W, m, K) of every length of every window, less what it costs in the pass
-    charged: FloatArray | float  # (m,) tokens, most that the lengths of a part cost
-    time: FloatArray  # (m,) s, of the shortest lengths by the line; no decision inside has a shorter one
-    empty: BoolArray | bool  # (m,) no decision of the part belongs to the segment
+    tokens: FloatArray  # (W, m, K) of every length of every window, less its cost in the pass
+    charged: FloatArray | float  # (m,) tokens, largest cost of the lengths of a part
+    time: FloatArray  # (m,) s, of the shortest lengths by the line; a lower bound of every decision inside
+    empty: BoolArray | bool  # (m,) whether no decision of the part belongs to the segment
 
 
-class _Timely(NamedTuple):
-    law: "_Law"
-    low: FloatArray  # (m, K) shortest lengths
-    high: FloatArray  # (m, K) longest
-    none: BoolArray  # (m,) whether nothing is
+_TrimmedPart = tuple["FixedPass | Segment", FloatArray, FloatArray, BoolArray]  # law, low, high, whether it is empty
 
 
 @dataclass(frozen=True, eq=False)
-class FixedPass:
-    """Passes of m parts that take the same time for every decision inside."""
+class FixedPass(Batched):
+    """Passes of m parts that take the same time for all decisions inside."""
 
     start: FloatArray  # (m,) s
 
-    def rows(self, rows: IntArray | BoolArray) -> "FixedPass":
-        """Some of the parts."""
-        return FixedPass(self.start[rows])
-
     def shortest_time(self, low: FloatArray) -> FloatArray:
-        """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
+        """Return the least time (m,) in s of a pass of lengths ≥ ``low`` (m, K)."""
         return self.start
 
-    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
-        """Tokens (W, m, K) as they are."""
+    def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
+        """Return tokens (W, m, K) unchanged."""
         return _PricedPass(tokens, 0.0, self.start, False)
 
-    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _Timely:
-        """All of the part: that the pass is too long is seen without it."""
-        return _Timely(self, low, high, np.zeros(len(low), dtype=bool))
+    def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
+        """Return the whole part; latencies alone exclude passes that are too long."""
+        return self, low, high, np.zeros(len(low), dtype=bool)
 
-    def halves(self, rows: BoolArray) -> tuple["FixedPass", "FixedPass"]:
-        """The same twice."""
+    def halve(self, rows: BoolArray) -> tuple["FixedPass", "FixedPass"]:
+        """Return the passes twice."""
         return self, self
 
-    def steered(self, lengths: FloatArray, slopes: tuple[float, float]) -> "FixedPass":
-        """The same."""
+    def steer(self, lengths: FloatArray, slopes: tuple[float, float]) -> "FixedPass":
+        """Return the passes unchanged."""
         return self
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
-    """The line of the law that holds for each of m parts, and the slope its bound uses."""
+class Segment(Batched):
+    """Line of the law that holds for each of m parts, and the slope of its bound."""
 
     start: FloatArray  # (m,) s at x = 0, constant times included
     rise: FloatArray  # (m,) s for each x
-    fewest: FloatArray  # (m,) least x the part answers for
+    fewest: FloatArray  # (m,) least x of the part
     most: FloatArray  # (m,) largest
-    slope: FloatArray  # (m,) s for each x, of the line that bounds
-    step: FloatArray  # (m,) next change of the slope; its sign is that of the last one
-
-    def rows(self, rows: IntArray | BoolArray) -> "Segment":
-        """Some of the parts."""
-        return Segment(**{name: array[rows] for name, array in vars(self).items()})
-
-    @property
-    def longest_time(self) -> FloatArray:
-        """Seconds (m,) that no pass is longer than."""
-        return self.start + self.rise * self.most
-
-    @property
-    def spread(self) -> FloatArray:
-        """Seconds (m,) between the longest and the shortest pass."""
-        return np.where(self.most > self.fewest, self.rise * (self.most - self.fewest), 0.0)
+    slope: FloatArray  # (m,) s for each x, of the bounding line
+    step: FloatArray  # (m,) next change of the slope, with the sign of the last one
 
     def shortest_time(self, low: FloatArray) -> FloatArray:
-        """Seconds (m,) that no pass of lengths ≥ ``low`` (m, K) is shorter than."""
+        """Return the least time (m,) in s of a pass of lengths ≥ ``low`` (m, K)."""
         return self.start + self.rise * np.maximum(self.fewest, low.sum(-1))
 
-    def priced(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
-        """Charge windows (m, K) by the line of `slope` through an end of what is left of the segment.
+    def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
+        """Charge windows (m, K) by the line of `slope` through an end of the remaining segment.
 
         A token costs the time of the line at the goodput ``target`` (m,).
         """
@@ -107,8 +86,8 @@ class Segment:
         tokens = tokens - charge[:, None] * np.arange(len(tokens))[:, None, None]
         return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
 
-    def timely(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _Timely:
-        """Windows (m, K) and segment without passes of more than ``longest`` (m,) seconds."""
+    def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
+        """Return windows (m, K) and segment without passes longer than ``longest`` (m,) seconds."""
         left = longest - self.start
         room = np.where(
             self.rise > 0.0, left / np.where(self.rise > 0.0, self.rise, 1.0), np.where(left >= 0.0, np.inf, -np.inf)
@@ -116,27 +95,27 @@ class Segment:
         fewest, most = low.sum(-1), high.sum(-1)
         largest = np.minimum(most, np.floor(room * (1.0 + SAFETY) + SAFETY))
         law = replace(self, fewest=np.maximum(self.fewest, fewest), most=np.minimum(self.most, largest))
-        # what one device drafts, the others do not
+        # the tokens of one device limit those of the others
         ends, least = high, np.maximum(low, law.fewest[:, None] - (most[:, None] - high))
         high = np.minimum(high, law.most[:, None] - (fewest[:, None] - low))
         none = (law.fewest > law.most) | (least > high).any(-1)
-        low = np.minimum(least, ends)  # where none is left, any lengths in range will do
-        return _Timely(law, low, np.maximum(high, low), none)
+        low = np.minimum(least, ends)  # any lengths in range will do where none is left
+        return law, low, np.maximum(high, low), none
 
-    def halves(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
-        """Cut in the middle of its x where ``rows`` (m,) says so; elsewhere both are the whole."""
+    def halve(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
+        """Split at the middle of x where ``rows`` (m,) is True; elsewhere both are the whole segment."""
         middle = np.floor(0.5 * (np.where(rows, self.fewest, 0.0) + np.where(rows, self.most, 0.0)))
         below = replace(self, most=np.where(rows, middle, self.most))
         return below, replace(self, fewest=np.where(rows, middle + 1.0, self.fewest))
 
-    def steered(self, lengths: FloatArray, slopes: tuple[float, float]) -> "Segment":
-        """Change slopes, within two ends, by the tokens of the best lengths (m, K)."""
+    def steer(self, lengths: FloatArray, slopes: tuple[float, float]) -> "Segment":
+        """Adapt the slopes, within two limits, to the tokens of the best lengths (m, K)."""
         x, size = lengths.sum(-1), np.abs(self.step)
         tight = ((x == self.most) & (self.slope >= self.rise)) | ((x == self.fewest) & (self.slope <= self.rise))
         back = np.where(tight, 0.0, np.clip(self.rise - self.slope, -size, size))
         change = np.where(x > self.most, size, np.where(x < self.fewest, -size, back))
         slope = np.clip(self.slope + change, *slopes)
-        longer = np.where(change * self.step > 0.0, 1.3, 0.5) * size  # to the same side, or to the other
+        longer = np.where(change * self.step > 0.0, 1.3, 0.5) * size  # if the direction is the same; else shorter
         return replace(self, slope=slope, step=np.where(change == 0.0, self.step, np.copysign(longer, change)))
 
 
@@ -144,95 +123,81 @@ _Law = FixedPass | Segment
 
 
 def slope_range(problem: Problem) -> tuple[float, float]:
-    """The slopes that may give the least bound: those of the law, and any up to 8 times them for a TPOT.
+    """Return the slopes that can give the least bound: those of the law, or with a TPOT 0 to 8 times the steepest.
 
-    A round that may not last longer holds fewer tokens than are best, as if each of them took longer.
+    A shorter round than the best holds fewer tokens, as if each of them took longer.
     """
     if problem.tpot < np.inf:
         return 0.0, 8.0 * float(problem.lines[-1, 1])
     return float(problem.lines[0, 1]), float(problem.lines[-1, 1])
 
 
-def laws_of(problem: Problem, slope: FloatArray) -> list[_Law]:
-    """One segment for each line of the law, of all n instances, with the slope (n,) of their relaxed optimum.
+def make_laws(problem: Problem, slope: FloatArray) -> list[_Law]:
+    """Return one segment for each line of the law, of all n instances, with the slope (n,) of their relaxed optimum.
 
-    A flat law needs none: a bound costs a few more operations with a segment.
+    A flat law has one `FixedPass`: a bound costs a few more operations with a segment.
     """
     if problem.flat:
-        return [FixedPass(problem.verification_time + problem.lines[0, 0])]
+        return [FixedPass(problem.constant_time + problem.lines[0, 0])]
     ends = kinks(problem.lines)
     fewest, most = np.concatenate([[-np.inf], np.ceil(ends)]), np.concatenate([np.floor(ends), [np.inf]])
     flattest, steepest = slope_range(problem)
     step = 0.25 * (steepest - flattest)
     even = np.ones(len(problem))
     return [
-        Segment(problem.verification_time + start, rise * even, first * even, last * even, slope, step * even)
+        Segment(problem.constant_time + start, rise * even, first * even, last * even, slope, step * even)
         for (start, rise), first, last in zip(problem.lines, fewest, most, strict=True)
     ]
 
 
 @dataclass(frozen=True, eq=False)
-class Nodes:
-    """m parts of the problem: an interval of latency and a window of lengths for each user."""
+class Nodes(Batched):
+    """Parts (m,) of the problem: an interval of latency and a window of lengths for each user."""
 
     instance: IntArray  # (m,) row of the problem
     left: FloatArray  # φ₁ (m,) s
     right: FloatArray  # φ₂ (m,) s
-    low: FloatArray  # (m, K) shortest length that can win
+    low: FloatArray  # (m, K) shortest length that can be best
     high: FloatArray  # (m, K) longest
-    bound: FloatArray  # (m,) tokens/s, no decision inside is better
-    by_user: BoolArray  # (m,) the last split was of a window, not of the interval
-    law: _Law  # how the pass is priced
+    bound: FloatArray  # (m,) tokens/s, upper bound of the decisions inside
+    by_user: BoolArray  # (m,) whether the last split was of a window, not of the interval
+    law: _Law  # time of the pass
 
     def __len__(self) -> int:
         return len(self.instance)
 
-    def rows(self, rows: IntArray | BoolArray) -> "Nodes":
-        """Some of the nodes."""
-        fields = {name: array[rows] for name, array in vars(self).items() if name != "law"}
-        return Nodes(**fields, law=self.law.rows(rows))
-
-
-def joined_nodes(*parts: Nodes) -> Nodes:
-    """All nodes of several sets."""
-    names = [name for name in vars(parts[0]) if name != "law"]
-    fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in names}
-    laws = [vars(part.law) for part in parts]
-    law = type(parts[0].law)(**{name: np.concatenate([one[name] for one in laws]) for name in laws[0]})
-    return Nodes(**fields, law=law)
-
 
 class Bounds(NamedTuple):
-    """What one evaluation of a set of nodes tells."""
+    """Result of one evaluation of a set of nodes."""
 
     bound: FloatArray  # (m,) tokens/s; 0 where no decision is inside
-    low: FloatArray  # windows of the lengths that can win, (m, K)
+    low: FloatArray  # windows of the lengths that can be best, (m, K)
     high: FloatArray
     candidate: FloatArray  # lengths (m, K) that fit at φ₂
     critical: IntArray  # (m,) user whose next token no longer fits
-    left: FloatArray  # latencies (m,) s between which a decision can win
+    left: FloatArray  # latencies (m,) s between which a decision can be best
     right: FloatArray
 
 
 class _Table(NamedTuple):
-    """Every length of every window, (W, m, K) with the widest W; what is beyond a window is not ``inside``."""
+    """Every length of every window, (W, m, K) with the largest width W."""
 
     inside: BoolArray
-    tokens: FloatArray  # ω e(l), less what l costs in the pass
+    tokens: FloatArray  # ω e(l), less the cost of l in the pass
     share: FloatArray  # w(l; φ₂); 0 where not inside
     slope: FloatArray  # −∂w/∂φ there
 
 
-@np.errstate(over="ignore")  # −∞ is meant where a tangent is that steep
+@np.errstate(over="ignore")  # −∞ is intended where a tangent is that steep
 def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """Bound the goodput inside each of m nodes, with a row of the problem each, and narrow its windows.
+    """Bound the goodput inside each of m nodes, with a row of the problem each, and narrow their windows.
 
-    They keep every length of every decision that is better than the goodput to beat, ``target`` (m,).
+    Windows keep every length of every decision that exceeds ``target`` (m,), the goodput to exceed.
     """
     table = _tabulate(problem, nodes)
-    tokens, charged, server, empty = nodes.law.priced(table.tokens, nodes.low, nodes.high, target)
+    tokens, charged, server, empty = nodes.law.price(table.tokens, nodes.low, nodes.high, target)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
-    price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ is a bound; a larger one cancels digits
+    price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ ≥ 0 is valid; large ones lose digits
     dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
     right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)
     left = right - (price * (nodes.right - nodes.left))[:, None] * table.slope
@@ -246,19 +211,19 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     slack_right, slack_left = most_right - target * time_right, most_left - target * time_left
     wins = right >= best_right - slack_right[:, None]
     wins |= left >= best_left - slack_left[:, None]
-    low, high, some = ends_of(wins)
+    low, high, some = find_ends(wins)
     low, high = nodes.low + low, np.minimum(nodes.low + high, nodes.high)
     dead |= ~some.all(-1)
     ends = _winning(nodes, slack_left, slack_right)
     return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical, *ends)
 
 
-def ends_of(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """The first and the last true entry of each column (m, K) of an array (W, m, K), and whether there is any.
+def find_ends(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Return the first and last true position in each column (m, K) of (W, m, K), and whether there is any.
 
-    Where there is none, they are 0 and W − 1.
+    Without any, they are 0 and W − 1.
     """
-    kind = np.uint8 if len(wins) <= 255 else np.int64  # small numbers are compared many at once
+    kind = np.uint8 if len(wins) <= 255 else np.int64  # narrow integers are faster
     position = np.arange(len(wins), dtype=kind)[:, None, None]
     some: BoolArray = np.logical_or.reduce(wins, 0)
     first = np.where(wins, position, kind(len(wins) - 1)).min(0)
@@ -267,7 +232,7 @@ def ends_of(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
 
 
 def _winning(nodes: Nodes, slack_left: FloatArray, slack_right: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The latencies at which the slack may be positive: it is convex, so it stays below the chord between the ends."""
+    """Return the latencies at which the slack may be positive: it is convex, so below the chord between the ends."""
     width = nodes.right - nodes.left
     crosses = (slack_left > 0.0) != (slack_right > 0.0)
     part = slack_left / np.where(crosses, slack_left - slack_right, 1.0)
@@ -283,22 +248,22 @@ def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
     room = nodes.right[:, None] - length * problem.draft_time
     share = problem.token_time * length
     inside = length <= nodes.high
-    inside &= share <= room * (1.0 + SAFETY)  # a share above one fits in no decision
+    inside &= share <= room * (1.0 + SAFETY)  # no decision has a share above one
     room[~(inside & (room > 0.0))] = np.inf
     share /= room
     return _Table(inside, problem.expected(np.minimum(length, nodes.high)), share, share / room)
 
 
-def _price(table: _Table, low: FloatArray, dearest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
-    """λ of the best bound at φ₂: tokens in order of gain per share, up to the one that no longer fits."""
+def _price(table: _Table, low: FloatArray, highest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return λ of the best bound at φ₂: tokens in order of gain per share, up to the first that does not fit."""
     possible = table.inside[1:]
-    more, m, users = possible.shape
-    if not more:
+    extra_lengths, m, users = possible.shape
+    if not extra_lengths:
         return np.zeros(m), low, np.zeros(m, dtype=np.int64)
     extra = np.where(possible, table.share[1:] - table.share[:-1], 0.0)
     gain = table.tokens[1:] - table.tokens[:-1]
-    worth = np.where(possible, gain / np.where(extra > 0.0, extra, 1.0), -1.0)
-    by_node = worth.swapaxes(0, 1).reshape(m, -1)
+    rate = np.where(possible, gain / np.where(extra > 0.0, extra, 1.0), -1.0)
+    by_node = rate.swapaxes(0, 1).reshape(m, -1)
     order = np.argsort(-by_node, -1)
     used = np.take_along_axis(extra.swapaxes(0, 1).reshape(m, -1), order, -1).cumsum(-1)
     used += table.share[0].sum(-1)[:, None]
@@ -306,6 +271,6 @@ def _price(table: _Table, low: FloatArray, dearest: FloatArray) -> tuple[FloatAr
     rows = np.arange(m)
     last = by_node[rows, order[rows, first]]
     price = np.where(used[rows, first] > 1.0, np.maximum(last, 0.0), 0.0)
-    taken = np.add.reduce((worth > price[:, None]) & possible, 0, dtype=np.float64)
-    token = (by_node == last[:, None]).argmax(-1)  # the first of equal ones, whatever the sort makes of them
-    return np.minimum(price, dearest), low + taken, token % users
+    taken = np.add.reduce((rate > price[:, None]) & possible, 0, dtype=np.float64)
+    token = (by_node == last[:, None]).argmax(-1)  # the first of equal ones, independent of the sort
+    return np.minimum(price, highest), low + taken, token % users

@@ -1,4 +1,4 @@
-"""Rules that production servers use, as their authors describe them."""
+"""Rules of production servers and of other papers, against their descriptions."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.baselines.related_work import by_survival
+from multispin_env.baselines.related_work import lengths_by_survival
 from multispin_env.controllers.continuous.greedy import estimated_rates, present
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.types import Phase
@@ -18,29 +18,25 @@ RULES = ("earliest-deadline", "turbospec", "tetris", "ema-tiers", "plus-two-minu
 
 
 @pytest.mark.parametrize("name", ["ema-tiers", "plus-two-minus-one"])
-def test_what_one_copy_was_shown_does_not_reach_another(name):
+def test_environments_of_a_batch_are_independent(name):
     scenario = ms.Scenario.preset("qwen3.5", num_users=3, acceptance="by-request")
     core, batch = core_of(scenario, 3), ms.make_controller(name, scenario)
     alone, finished = [ms.make_controller(name, scenario) for _ in range(3)], 0
     for step in range(60):
         decision = batch(core.state)
-        for copy, controller in enumerate(alone):
-            own = controller(core.state[copy])
-            assert (own.draft_length == decision.draft_length[copy]).all()
-            assert (own.join == decision.join[copy]).all()
-        over = np.zeros(3, dtype=np.bool_)
-        over[1] = step == 30
-        finished += core.step(decision, over).served.finished.sum()
+        for env, controller in enumerate(alone):
+            single = controller(core.state[env])
+            assert (single.draft_length == decision.draft_length[env]).all()
+            assert (single.join == decision.join[env]).all()
+        finished += core.step(decision, np.array([False, step == 30, False])).served.finished.sum()
     assert finished > 5
 
 
-def test_minedraft_has_two_batches_that_take_turns():
+def test_minedraft_has_two_groups():
     scenario = ms.Scenario.preset("llama2", num_users=6)
-    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
     controller = ms.make_controller("minedraft", scenario)
-    groups = ms.make_controller("groups", scenario, groups=2)
-    rates = [ms.long_run_rate(each, state, warm_up=0.5, horizon=1.0) for each in (controller, groups)]
-    assert (rates[0] == rates[1]).all()
+    assert isinstance(controller, type(ms.make_controller("groups", scenario)))
+    assert controller.groups == 2
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'groups'"):
         ms.make_controller("minedraft", scenario, groups=3)
 
@@ -49,15 +45,14 @@ def test_the_uplink_goes_by_deadline():
     core = core_of(ms.Scenario.preset("llama2", num_users=4), 1)
     state = in_phase(core.state, np.array([[Phase.FREE, Phase.FREE, Phase.FREE, Phase.IDLE]]))
     due, first = np.array([[9.0, 7.0, 8.0, np.inf]]), np.array([[np.inf, np.inf, 1.0, np.inf]])
-    decision = ms.make_controller("earliest-deadline", core.system.scenario)(
-        state.changed(demand=state.demand.changed(due=due, first_due=first))
-    )
+    state = state.changed(demand=state.demand.changed(due=due, first_due=first))
+    decision = ms.make_controller("earliest-deadline", core.system.scenario)(state)
     assert decision.priority.argsort().tolist() == [[2, 1, 0, 3]]
 
 
 @pytest.mark.parametrize("longest", [1, 4])
 @pytest.mark.parametrize("name", RULES)
-def test_rules_play_where_drafts_are_short(name, longest):
+def test_rules_decide_with_short_drafts(name, longest):
     scenario = ms.Scenario.preset("llama2", num_users=3, max_draft_length=longest)
     core, controller = core_of(scenario, 2), ms.make_controller(name, scenario)
     for _ in range(3):
@@ -74,46 +69,39 @@ def test_two_more_or_one_less():
     expected = [(6, 3, 4), (8, 5, 4), (7, 5, 3)]
     for (drafted, accepted), lengths in zip(walk, expected, strict=True):
         assert (controller(shown(core, drafted, accepted, 1)).draft_length == lengths).all()
-    for full, end in ((True, 25), (False, 1)):
-        for _ in range(30):
-            decision = controller(shown(core, 5, 5 * full, 1))
-        assert (decision.draft_length == end).all()
+    for accepted, end in ((5, 25), (0, 1)):
+        decisions = [controller(shown(core, 5, accepted, 1)) for _ in range(30)]
+        assert (decisions[-1].draft_length == end).all()
 
 
 def slow_tier(controller, counts):
-    """The walk of one device through tiers, one verification after the other."""
-    lengths, tier, seen = list(controller.tiers), len(controller.tiers) // 2, 0
+    lengths, tier = list(controller.tiers), len(controller.tiers) // 2
     average = lengths[tier] - 1.0
-    for accepted in counts:
+    for seen, accepted in enumerate(counts, 1):
         average = (1 - controller.smoothing) * average + controller.smoothing * accepted
-        seen += 1
-        if seen <= controller.warm_up or (seen - controller.warm_up) % controller.interval:
-            continue
-        if tier > 0 and average <= lengths[tier - 1] - 0.5 + controller.down:
-            tier -= 1
-        elif tier < len(lengths) - 1 and average > lengths[tier] - 0.5 + controller.up:
-            tier += 1
+        if seen > controller.warm_up and (seen - controller.warm_up) % controller.interval == 0:
+            if tier > 0 and average <= lengths[tier - 1] - 0.5 + controller.down:
+                tier -= 1
+            elif tier < len(lengths) - 1 and average > lengths[tier] - 0.5 + controller.up:
+                tier += 1
     return lengths[tier]
 
 
 def test_tiers_against_a_slow_walk():
     core, rng = core_of(ms.Scenario.preset("llama2", num_users=6), 4), np.random.default_rng(0)
-    controller = ms.make_controller(
-        "ema-tiers", core.system.scenario, tiers=(2, 3, 5, 8), up=0.1, down=-0.3, interval=2, warm_up=3
-    )
-    counts = [[[] for _ in range(6)] for _ in range(4)]
+    options = {"tiers": (2, 3, 5, 8), "up": 0.1, "down": -0.3, "interval": 2, "warm_up": 3}
+    controller = ms.make_controller("ema-tiers", core.system.scenario, **options)
+    counts, visited = {index: [] for index in np.ndindex(4, 6)}, set()
     controller(shown(core, 0, 0, 0))
-    visited = set()
     for step in range(80):
-        high = step % 40 < 20
         drafted = rng.integers(0, 3, (4, 6)) * 4
-        accepted = np.minimum(rng.integers(2 if high else 0, 9 if high else 3, (4, 6)), 8) * (drafted > 0)
-        decision = controller(shown(core, drafted, accepted, 1))
-        for copy, user in np.ndindex(4, 6):
-            if drafted[copy, user]:
-                counts[copy][user].append(int(accepted[copy, user]))
-            assert decision.draft_length[copy, user] == slow_tier(controller, counts[copy][user])
-        visited |= set(decision.draft_length.ravel().tolist())
+        low, high = (2, 9) if step % 40 < 20 else (0, 3)
+        accepted = np.minimum(rng.integers(low, high, (4, 6)), 8) * (drafted > 0)
+        length = controller(shown(core, drafted, accepted, 1)).draft_length
+        for index, history in counts.items():
+            history += [int(accepted[index])] * int(drafted[index] > 0)
+            assert length[index] == slow_tier(controller, history)
+        visited |= set(length.ravel().tolist())
     assert visited == {2, 3, 5, 8}
 
 
@@ -140,8 +128,7 @@ def test_memory_ends_with_an_episode_another_batch_or_reset(name):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.74, 0.9, 0.97, 1.0])
-def test_without_counts_lengths_rest_where_the_walk_would(alpha):
-    """The middle of a long walk of +2 and −1, and a tier that does not move at the mean of what is accepted."""
+def test_lengths_without_counts_are_fixed_points(alpha):
     scenario = ms.Scenario.preset("llama2", num_users=1)
     state = ms.sample_state(scenario, np.random.default_rng(0), 1)
     core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), 1, drawn=False)
@@ -153,13 +140,13 @@ def test_without_counts_lengths_rest_where_the_walk_would(alpha):
     rest = int(tiers(core.state).draft_length[0, 0])
     mean = sum(alpha**j for j in range(1, rest + 1))
     tier = np.array(tiers.tiers.index(rest))
-    assert tiers.moved(tier, np.array(mean)) == tier
+    assert tiers.next_tier(tier, np.array(mean)) == tier
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ema-tiers", {"tiers": (3, 3)}, "tiers: expected rising lengths ≥ 1"),
+        ("ema-tiers", {"tiers": (3, 3)}, "tiers: expected increasing lengths ≥ 1"),
         ("ema-tiers", {"down": 1.0}, "down: expected a finite number in"),
         ("ema-tiers", {"first": 4}, r"first: expected an integer in 0\.\.3, got 4"),
         ("plus-two-minus-one", {"start": 0}, r"start: expected an integer in 1\.\.25, got 0"),
@@ -172,7 +159,6 @@ def test_bad_options(name, options, message):
 
 
 def slow_rate(scenario, pace, air, alpha, weight, lengths):
-    """The estimate for one copy and one choice of lengths, device by device."""
     users = range(len(pace))
     count = sum(weight)
     mean = sum(w * length for w, length in zip(weight, lengths, strict=True)) / count
@@ -181,8 +167,8 @@ def slow_rate(scenario, pace, air, alpha, weight, lengths):
     size, upload = count / 2, [lengths[k] * air[k] for k in users]
     for _ in range(100):
         server = float(scenario.pass_time(size, size * (drafted + 1)))
-        drafts = [length * each for length, each in zip(lengths, pace, strict=True)]
-        if scenario.draft_ahead:  # a hit leaves what is drafted in half of the wait and of the pass, but for a token
+        drafts = [length * time for length, time in zip(lengths, pace, strict=True)]
+        if scenario.draft_ahead:  # after a hit, the draft of half of the wait and of the pass less a token is left
             left = [max((upload[k] + 0.75 * server) / pace[k] - 1.0, 0.0) for k in users]
             saved = [alpha[k] ** (lengths[k] + 1) * min(left[k], lengths[k]) * pace[k] for k in users]
             drafts = [draft - less for draft, less in zip(drafts, saved, strict=True)]
@@ -204,57 +190,54 @@ def test_rates_against_a_slow_computation(law):
     weight = rng.integers(0, 2, (2, 5)) + np.array([1, 0, 0, 0, 0]) / 2
     rates = estimated_rates(scenario, core.state, lengths, weight)
     air = scenario.bits_per_token / (scenario.total_bandwidth * core.state.spectral_efficiency)
-    for copy in range(2):
-        pace, alpha = core.state.draft_time[copy], core.state.acceptance_rate[copy]
-        for case in range(3):
-            slow = slow_rate(scenario, pace, air[copy], alpha, weight[copy], lengths[copy, case])
-            assert rates[copy, case] == pytest.approx(slow, rel=1e-8)
+    for env, case in np.ndindex(2, 3):
+        arrays = core.state.draft_time[env], air[env], core.state.acceptance_rate[env], weight[env], lengths[env, case]
+        assert rates[env, case] == pytest.approx(slow_rate(scenario, *arrays), rel=1e-8)
 
 
-def test_turbospec_takes_the_best_length_for_who_is_there():
+def test_turbospec_takes_the_best_length_for_the_load():
     scenario = ms.Scenario.preset("llama2", num_users=6)
-    core, lengths = core_of(scenario, 1), np.arange(1, 26)
-    chosen = []
+    core, lengths, selected = core_of(scenario, 1), np.arange(1, 26), set()
     for idle in (0, 3, 5, 6):
         state = in_phase(core.state, np.where(np.arange(6) < idle, Phase.IDLE, Phase.FREE)[None])
         weight = present(state)
         assert weight.sum() == pytest.approx(max(6 - idle, 1))
         goodput = [estimated_rates(scenario, state, np.full((1, 1, 6), length), weight)[0, 0] for length in lengths]
-        chosen.append(ms.make_controller("turbospec", scenario)(state).draft_length)
-        assert (chosen[-1] == lengths[np.argmax(goodput)]).all()
-    assert len({int(length[0, 0]) for length in chosen}) > 1  # the load matters
+        best = int(lengths[np.argmax(goodput)])
+        assert (ms.make_controller("turbospec", scenario)(state).draft_length == best).all()
+        selected.add(best)
+    assert len(selected) > 1
 
 
 @given(seed=st.integers(0, 2**32), budget=st.integers(0, 30))
 @settings(max_examples=40, deadline=None)
-def test_the_budget_goes_to_the_likeliest_tokens(seed, budget):
-    """Against taking them one by one, as TETRIS does."""
+def test_the_budget_goes_to_the_tokens_most_likely_to_survive(seed, budget):
     rng = np.random.default_rng(seed)
     alpha = rng.choice([0.0, 0.5, 0.7, 0.9, 1.0, rng.random()], 5)
     alive = alpha[:, None] ** np.arange(1, 7)
     counted = rng.random(5) < 0.8
     counted[0] = True
-    lengths = by_survival(alive[None], counted[None], np.array([[budget]]))[0, 0]
+    lengths = lengths_by_survival(alive[None], counted[None], np.array([[budget]]))[0, 0]
     slow, least = [0] * 5, np.inf
-    for _ in range(budget):
-        next_ones = [(alive[k, slow[k]], -k, k) for k in range(5) if counted[k] and slow[k] < 6]
-        if not next_ones or max(next_ones)[0] == 0.0:
-            least = min(least, 0.0)
+    for _ in range(budget):  # one by one, as in TETRIS
+        options = [(alive[k, slow[k]], -k) for k in range(5) if counted[k] and slow[k] < 6]
+        survival, device = max(options, default=(0.0, 0))
+        least = min(least, survival)
+        if survival == 0.0:
             break
-        survival, _, best = max(next_ones)
-        slow[best], least = slow[best] + 1, survival
+        slow[-device] += 1
     assert lengths[counted].sum() == sum(slow)
-    taken = [alive[k, : lengths[k]].sum() for k in range(5) if counted[k]]
-    assert sum(taken) == pytest.approx(sum(alive[k, : slow[k]].sum() for k in range(5)), abs=1e-12)
-    outside = np.flatnonzero(~counted)
-    assert (lengths[outside] == ((alive[outside] >= least) & (alive[outside] > 0.0)).sum(-1)).all()
+    total, expected = (sum(alive[k, : count[k]].sum() for k in range(5) if counted[k]) for count in (lengths, slow))
+    assert total == pytest.approx(expected, abs=1e-12)
+    outside = alive[~counted]
+    assert (lengths[~counted] == ((outside >= least) & (outside > 0.0)).sum(-1)).all()
 
 
-def test_tetris_finds_the_best_budget_and_drafts_nothing_that_nobody_wants():
+def test_tetris_finds_the_best_budget_and_drafts_no_token_after_the_end():
     scenario = ms.Scenario.preset("llama2", num_users=4)
     state = in_phase(core_of(scenario, 1).state, np.zeros((1, 4), dtype=np.int64))
-    state = state.changed(acceptance_rate=np.array([[0.95, 0.5, 0.8, 0.95]]))
-    state = state.changed(demand=state.demand.changed(wanted=np.array([[100, 100, 100, 4]])))
+    demand = state.demand.changed(wanted=np.array([[100, 100, 100, 4]]))
+    state = state.changed(acceptance_rate=np.array([[0.95, 0.5, 0.8, 0.95]]), demand=demand)
     best = ms.make_controller("tetris", scenario)(state).draft_length
     assert best[0, 0] > best[0, 2] > best[0, 1]
     assert best[0, 3] == 3

@@ -1,21 +1,14 @@
-"""Rows and variables of the bound against a second writing of them, one number after the other."""
+"""Rows and variables of the bound against a second program, written one number after the other."""
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from multispin_env.bounds.rate import (
-    _add_uploads,
-    add_chains,
-    add_idle,
-    add_skips,
-    kinds_of,
-    with_token_times,
-)
-from multispin_env.bounds.rate_program import System, add_set, add_times, rates_of
+from multispin_env.bounds.rate import _add_uploads, add_chains, add_idle, add_skips, add_token_times, make_kinds
+from multispin_env.bounds.rate_program import System, add_set, add_times, make_rates
 
 USERS, SIZES, DELAY = range(3), (1, 2, 3), 0.3
 LENGTHS, MISS = (1, 2, 4), {1: 0.4, 2: 0.7, 4: 0.9}
@@ -55,14 +48,13 @@ def upload(k, state, length):
 
 @dataclass
 class Written:
-    """Rows Σ amount · variable ≤ or = limit, and what is known of variables, by name."""
+    """Rows Σ amount · variable ≤ or = limit, and bound, gain and group of variables, by name."""
 
     numbers: dict = field(default_factory=dict)
-    known: dict = field(default_factory=dict)  # the most, the gain and the group of a variable
+    known: dict = field(default_factory=dict)
     rows: list = field(default_factory=list)
 
     def name(self, names, first):
-        """Names of the variables from a number on."""
         self.numbers |= {name: first + i for i, name in enumerate(names)}
 
     def row(self, terms, limit=0.0, equal=False):
@@ -72,7 +64,6 @@ class Written:
         self.rows.append((amounts, limit, equal))
 
     def check(self, program):
-        """Each row is there once, no other is, and variables are as they are known."""
         most, gain, group = (np.concatenate(part) for part in (program.most, program.gain, program.group))
         limits, free = np.concatenate(program.limits), np.concatenate(program.free)
         assert sorted(self.numbers.values()) == [*range(len(most))]
@@ -99,12 +90,10 @@ class Written:
 
 
 def drafting(k, kind, length):
-    """Seconds until the draft of a cycle ends; behind a head start none are sure."""
     return DELAY if kind == "head start" else DELAY + length * PACE[k]
 
 
 def plain(rates, kinds=("plain",), states=2, barrier=False):
-    """Rows 1 to 4 without the times of passes."""
     program = Written()
     cycles = [("x", k, b, kind, length) for k in USERS for b in range(states) for kind in kinds for length in LENGTHS]
     program.name([("z", n) for n in SIZES], rates.batches[0])
@@ -132,7 +121,6 @@ def plain(rates, kinds=("plain",), states=2, barrier=False):
 
 
 def with_passes(program, own, server="z", device="y"):
-    """Rows 1 and 3: the server, and the time of each device; of some variables each is a second."""
     program.row([((server, n), PASS[n] if server == "z" else 1.0) for n in SIZES], 1.0)
     for k in USERS:
         program.row(own[k] + [((device, k, n), PASS[n] if device == "y" else 1.0) for n in SIZES], 1.0)
@@ -142,17 +130,7 @@ def size_of(rates):
     return sum(map(len, rates.program.most))
 
 
-@pytest.mark.parametrize("barrier", [False, True])
-def test_server_uplink_devices_and_batches(barrier):
-    rates = rates_of(system(barrier=barrier))
-    add_times(rates)
-    program, _, own = plain(rates, barrier=barrier)
-    with_passes(program, own)
-    program.check(rates.program)
-
-
 def positions(program, cycles, inside, first, wait, wait_time):
-    """Rows 5 of a set of devices."""
     longest = max(upload(k, b, max(LENGTHS)) for k in USERS for b in (0, 1))
     last = min(longest, 2.0 * (PASS[3] + DELAY + max(LENGTHS) * max(PACE)))
     knots = np.array([0.0, *(last * 10.0 ** (-3.0 * (46 - i) / 46) for i in range(47))])
@@ -171,24 +149,24 @@ def positions(program, cycles, inside, first, wait, wait_time):
     program.row(terms + [((wait, k, n), wait_time(n)) for k in inside for n in SIZES], float(size))
 
 
+@pytest.mark.parametrize("barrier", [False, True])
 @pytest.mark.parametrize("inside", [(0, 2), (0, 1, 2), (1,)])
-def test_sets_of_devices(inside):
-    rates = rates_of(system())
+def test_server_uplink_devices_batches_and_sets(inside, barrier):
+    rates = make_rates(system(barrier=barrier))
     first = size_of(rates)
+    add_times(rates)
     row = add_set(rates, system(), np.isin(USERS, inside))
     assert np.concatenate(rates.program.limits)[row] == len(inside)
-    program, cycles, own = plain(rates)
-    program.row([], 1.0)  # of the server
-    for k in USERS:
-        program.row(own[k], 1.0)
+    program, cycles, own = plain(rates, barrier=barrier)
+    with_passes(program, own)
     positions(program, cycles, inside, first, "y", PASS.get)
     program.check(rates.program)
 
 
 def test_passes_that_take_longer_for_every_token():
-    before = rates_of(system(lines=True))
+    before = make_rates(system(lines=True))
     first = size_of(before)
-    rates = with_token_times(before, system(lines=True))
+    rates = add_token_times(before, system(lines=True))
     sets = size_of(rates)
     add_times(rates)
     add_set(rates, system(lines=True), np.array([True, True, False]))
@@ -222,10 +200,10 @@ def test_passes_that_take_longer_for_every_token():
 
 
 def test_devices_that_draft_ahead():
-    one = system(hit=True)
-    rates = rates_of(one, 2)
+    ahead = system(hit=True)
+    rates = make_rates(ahead, 2)
     first = size_of(rates)
-    rows = add_chains(rates, one, one.hit)
+    rows = add_chains(rates, ahead, ahead.hit)
     assert (np.concatenate(rates.program.limits)[rows] == 1.0).all()
     program, cycles, own = plain(rates, ("none", "head start"))
     program.row([], 1.0)  # of the server
@@ -249,19 +227,19 @@ def test_devices_that_draft_ahead():
 
 
 KINDS = [((), n) for n in SIZES] + [((n,), n) for n in SIZES] + [((a, b), b) for a in SIZES for b in SIZES] + ["long"]
-"""Sizes of the batches that are sat out, and of the one before that of the cycle."""
+"""Sizes of the skipped batches, and of the last one before that of the cycle."""
 
 
-def test_batches_that_devices_sit_out():
-    one = system(states=1)
-    kinds = kinds_of(one)
-    assert len(kinds) == len(KINDS)
-    rates = rates_of(one, len(kinds))
+def test_batches_that_devices_skip():
+    static = system(states=1)
+    kinds = make_kinds(static)
+    assert len(kinds.skips) == len(KINDS)
+    rates = make_rates(static, len(kinds.skips))
     add_skips(rates, kinds)
     first = size_of(rates)
-    slack = add_idle(rates, one, kinds)
-    spare = np.maximum(kinds.skipped_time[:, None] - one.drafting[:, 0], 0.0)
-    _add_uploads(rates, one, kinds, slack, spare, 1, 0.9)
+    slack = add_idle(rates, static, kinds)
+    spare = np.maximum(kinds.skipped_time[:, None] - static.drafting[:, 0], 0.0)
+    _add_uploads(rates, static, kinds, slack, spare, 1, 0.9)
     program, cycles, own = plain(rates, KINDS, 1)
     program.row([], 1.0)  # of the server
     program.name([("J", n) for n in SIZES], first)
@@ -282,41 +260,23 @@ def test_batches_that_devices_sit_out():
             idle.append((name, max(drafting(k, "", length) + upload(k, 0, length) - window, 0.0)))
         program.row(idle + passes, 1.0)
     program.row([(("J", n), 1.0) for n in SIZES] + [(name, 3.0 * time) for name, time in passes], 3.0)
-    late = [
-        (name, upload(name[1], 0, name[-1]))
-        for name in cycles
-        if name[3] != "long"
-        and name[3][1] == 2
-        and sum(PASS[n] for n in name[3][0]) - drafting(name[1], "", name[-1]) <= 0.9
-    ]
+    late = []
+    for name in cycles:
+        _, k, _, sizes, length = name
+        if sizes != "long" and sizes[1] == 2 and sum(PASS[n] for n in sizes[0]) - drafting(k, "", length) <= 0.9:
+            late.append((name, upload(k, 0, length)))
     program.row([*late, (("z", 2), -0.9), (("J", 2), -1.0)])
     program.check(rates.program)
 
 
-def test_many_sizes_are_put_into_classes():
-    """Batches of a class count as the longest in it."""
-    lengths = np.array([1])
+def test_many_sizes_are_grouped_into_classes():
     times = np.linspace(1.0, 3.0, 25)
-    many = np.ones(25)
-    one = System(
-        0.0,
-        many,
-        many[:, None],
-        many[:, None],
-        many,
-        lengths,
-        many[:, None],
-        times[:, None],
-        np.empty((25, 0, 2)),
-        None,
-        False,
-    )
-    kinds = kinds_of(one)
+    kinds = make_kinds(replace(system(), draft_time=np.ones(25), pass_time=times[:, None]))
     classes = [np.flatnonzero(sizes).tolist() for sizes in kinds.sizes]
     assert [*itertools.chain(*classes)] == [*range(25)]
-    assert {len(each) for each in classes} == {1, 2}
+    assert {len(group) for group in classes} == {1, 2}
     assert len(classes) == 20
-    longest = np.array([times[each[-1]] for each in classes])
+    longest = np.array([times[group[-1]] for group in classes])
     np.testing.assert_array_equal(kinds.skipped_time[20:40], longest)
     for number in (40, 57, 211, 439):
         time = kinds.counts[:, number] @ longest

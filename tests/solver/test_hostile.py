@@ -1,14 +1,12 @@
-"""No NaN, no warning and no endless loop, whatever positive numbers come in."""
+"""Finite results without warnings for any positive numbers."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multispin_env.controllers.names import make_controller
-from multispin_env.physics.rounds import sample_state
-from multispin_env.physics.types import SystemState, checked_decision
-from multispin_env.scenario import Scenario
+import multispin_env as ms
+from multispin_env.physics.types import checked_decision
 from multispin_env.solver import rule
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import Relaxed
@@ -20,6 +18,7 @@ POSITIVE, RATE, WEIGHT = map(st.sampled_from, (POSITIVES, RATES, WEIGHTS))
 TIME = st.sampled_from([0.0, 5e-324, 1e-100, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300])
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("options", [{}, {"certify": 1e-6}])
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
@@ -29,7 +28,7 @@ def test_any_numbers(options, data):
         np.array(data.draw(st.lists(kind, min_size=num_users, max_size=num_users)))
         for kind in (POSITIVE, POSITIVE, RATE, WEIGHT)
     ]
-    scenario = Scenario.preset(
+    scenario = ms.Scenario.preset(
         "llama2",
         num_users=num_users,
         min_draft_length=data.draw(st.integers(0, 1)),
@@ -37,31 +36,32 @@ def test_any_numbers(options, data):
         verification_pieces=data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple)),
         padded_verification=data.draw(st.booleans()),
     )
-    found = make_controller("optimal", scenario, weights=arrays[3], **options)(SystemState(*arrays[:3]))
-    checked_decision(scenario, found)
+    tpot = data.draw(st.sampled_from([None, None, 5e-324, 1e-9, 1.0, 1e308]))
+    controller = ms.make_controller("optimal", scenario, weights=arrays[3], tpot=tpot, **options)
+    decision = controller(ms.SystemState(*arrays[:3]))
+    checked_decision(scenario, decision)
     if options:
-        assert np.isfinite(found.value)
-        assert np.isfinite(found.bound)
-        assert found.bound >= found.value
+        assert np.isfinite(decision.value)
+        assert np.isfinite(decision.bound)
+        assert decision.bound >= decision.value
+        assert tpot is None or decision.feasible or decision.value == 0.0
 
 
-def test_the_rule_is_never_below_the_shortest_lengths():
-    rng = np.random.default_rng(0)
-    for users, low, longest in ((2, 0, 200), (3, 1, 25), (4, 0, 2), (4, 1, 200), (3, 0, 25)):
-        scenario = Scenario.preset("llama2", num_users=users, min_draft_length=low, max_draft_length=longest)
-        draft_time, efficiency, rate, weights = (
-            rng.choice(values, (100, users)) for values in (POSITIVES, POSITIVES, RATES, WEIGHTS)
-        )
-        problem = make_problem(scenario, SystemState(draft_time, efficiency, rate), weights)
-        found = problem.value(rule.fast_lengths(problem)[0][:, None])
-        assert (found >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
+@pytest.mark.parametrize(("users", "low", "longest"), [(2, 0, 200), (3, 1, 25), (4, 0, 2), (4, 1, 200), (3, 0, 25)])
+def test_the_rule_is_never_below_the_shortest_lengths(users, low, longest):
+    rng = np.random.default_rng(users + longest)
+    scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=low, max_draft_length=longest)
+    *state, weights = (rng.choice(values, (100, users)) for values in (POSITIVES, POSITIVES, RATES, WEIGHTS))
+    problem = make_problem(scenario, ms.SystemState(*state), weights)
+    value = problem.value(rule.fast_lengths(problem)[0][:, None])
+    assert (value >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
 
 
-def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
-    scenario = Scenario.preset("llama2", num_users=2)
-    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
+def test_numbers_that_are_not_finite_are_replaced():
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(0), 2))
     nan = np.full(2, np.nan)
-    found = rule._numbers(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
-    assert found.length.tolist() == [[1.0, 3.0], [2.0, 1.0]]
-    assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
-    assert (found.price.tolist(), found.value.tolist()) == ([1.0, 1.0], [0.0, 0.0])
+    start = rule._finite(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
+    assert start.length.tolist() == [[1.0, 3.0], [2.0, 1.0]]
+    assert start.latency == pytest.approx(problem.latency(start.length[:, None])[:, 0], rel=1e-15)
+    assert (start.price.tolist(), start.value.tolist()) == ([1.0, 1.0], [0.0, 0.0])

@@ -14,9 +14,9 @@ from multispin_env.physics.types import Decision, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
-from multispin_env.solver.pace import in_time
+from multispin_env.solver.pace import is_in_time
 from multispin_env.solver.problem import checked_problem, in_chunks, make_problem
-from multispin_env.solver.rule import NEAR, fast_lengths
+from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class Optimal(WeightedController):
             return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
         if self.certify is None:
-            lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(NEAR))[0]
+            lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(LONGEST_OFFSETS))[0]
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
         proven = certified_lengths(problem, self.certify, self.time_limit)
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
@@ -103,7 +103,7 @@ class Optimal(WeightedController):
             proven.value.reshape(batch),
             proven.bound.reshape(batch),
             self.certify,
-            None if self.tpot is None else np.asarray(in_time(problem, proven.lengths)).reshape(batch),
+            None if self.tpot is None else np.asarray(is_in_time(problem, proven.lengths)).reshape(batch),
         )
 
 

@@ -245,8 +245,8 @@ def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
     sizes = []
     monkeypatch.setattr("multispin_env.solver.problem.CHUNK_ENTRIES", 4 * 18)
     monkeypatch.setattr("multispin_env.solver.problem.SOLVER_ENTRIES", 4 * 3)
-    problem_rows = Problem.rows
-    monkeypatch.setattr(Problem, "rows", lambda self, rows: sizes.append(rows) or problem_rows(self, rows))
+    item = Problem.__getitem__
+    monkeypatch.setattr(Problem, "__getitem__", lambda self, rows: sizes.append(rows) or item(self, rows))
     for controller, decision in zip(controllers, whole, strict=True):
         pieces = controller(state)
         assert (pieces.draft_length == decision.draft_length).all()
