@@ -27,7 +27,7 @@ class Tunable:
     high: float
     by_device: bool = False  # one number for each device, (..., K), or one for all of them, (...)
 
-    def moved(self, default: float, x: FloatArray) -> FloatArray:
+    def value_at(self, default: float, x: FloatArray) -> FloatArray:
         """Values at x in [-1, 1]: low at -1, the default at 0, high at 1, and lines between."""
         return np.asarray(default + np.where(x > 0.0, self.high - default, default - self.low) * x)
 
@@ -43,7 +43,7 @@ def check_option(field: str, value: Any, low: float, high: float = np.inf, *, op
     require(field, array, good, f"numbers in {ends}")
 
 
-def per_copy(field: str, value: Option, copies: int) -> FloatArray:
+def per_state(field: str, value: Option, copies: int) -> FloatArray:
     """An option (n,) of n states, from one number or one for each; ``ValueError`` for another count."""
     given = np.asarray(value, dtype=np.float64).reshape(-1)
     if given.size not in (1, copies):
@@ -62,10 +62,10 @@ def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
 
 
 State = TypeVar("State", SystemState, ContinuousState)
-Chosen = TypeVar("Chosen", Decision, ContinuousDecision)
+DecisionT = TypeVar("DecisionT", Decision, ContinuousDecision)
 
 
-def _checked(decision: Any, expected: type[Chosen], controller: object) -> Chosen:
+def _checked(decision: Any, expected: type[DecisionT], controller: object) -> DecisionT:
     if not isinstance(decision, expected):
         kind = type(controller).__name__
         raise ValueError(f"decision: expected a {expected.__name__} of {kind}.decide, got {shown(decision)}")
@@ -73,7 +73,7 @@ def _checked(decision: Any, expected: type[Chosen], controller: object) -> Chose
 
 
 @dataclass(frozen=True, eq=False)
-class Controller(ABC, Generic[State, Chosen]):
+class Controller(ABC, Generic[State, DecisionT]):
     """Base of the controllers of both families: maps states (..., K) to decisions (..., K).
 
     Derive from `RoundsController` or from `ContinuousController`; add options as dataclass fields and implement
@@ -94,11 +94,11 @@ class Controller(ABC, Generic[State, Chosen]):
     """Whether it is for devices that draft ahead alone."""
 
     @abstractmethod
-    def __call__(self, state: State) -> Chosen:
+    def __call__(self, state: State) -> DecisionT:
         """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
 
     @abstractmethod
-    def decide(self, state: State) -> Chosen:
+    def decide(self, state: State) -> DecisionT:
         """Decide for a state that has been checked: (..., K) of a round, (n, K) and (n,) without the barrier."""
 
     @abstractmethod
@@ -109,7 +109,7 @@ class Controller(ABC, Generic[State, Chosen]):
         """Value of an option of `tunable`."""
         return getattr(self, name)
 
-    def tuned(self, options: Mapping[str, Option]) -> "Controller[State, Chosen]":
+    def with_options(self, options: Mapping[str, Option]) -> "Controller[State, DecisionT]":
         """Return the same with other values of options of `tunable`, numbers or arrays as the states have them."""
         values: dict[str, Any] = dict(options)
         return replace(self, **values)
@@ -216,13 +216,13 @@ class WeightedController(RoundsController):
 
     weights: FloatArray | None = None
 
-    def weighing(self, weights: FloatArray) -> Self:
+    def scale_weights(self, weights: FloatArray) -> Self:
         """Return the same with its weights times these."""
         return replace(self, weights=weights if self.weights is None else weights * self.weights)
 
     @override
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
-        return self.weighing(counted.astype(np.float64)).decide(state)
+        return self.scale_weights(counted.astype(np.float64)).decide(state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,21 +248,21 @@ class Modifier(ContinuousController):
         return getattr(self, name) if name in type(self).tunable else self.base.option(name)
 
     @override
-    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
+    def with_options(self, options: Mapping[str, Option]) -> ContinuousController:
         own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
         others = {name: value for name, value in options.items() if name not in own}
-        return replace(self, base=self.base.tuned(others), **own)
+        return replace(self, base=self.base.with_options(others), **own)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        return self.changed(state, self.base.decide_continuous(state))
+        return self.modify(state, self.base.decide_continuous(state))
 
     @override
     def reset(self) -> None:
         self.base.reset()
 
     @abstractmethod
-    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+    def modify(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
         """The decision that takes the place of this one, arrays (n, K) and (n,)."""
 
 

@@ -27,8 +27,9 @@ Part = Literal["acceptance_rate", "spectral_efficiency", "weights"]
 class Estimator(ABC):
     """Estimates one part from what has been observed, for n copies at once (ours).
 
-    A subclass adds its options as dataclass fields, names its `part` and implements `estimate`; what it has to remember
-    it lists in `blank`. Nothing is random, and no copy depends on another: n copies equal n single ones bit for bit.
+    A subclass adds its options as dataclass fields, sets `part` and implements `estimate`; `initial_memory` returns the
+    arrays that it keeps between rounds. Nothing is random and the environments are independent: a batch of n gives the
+    same bits as n single environments.
     """
 
     part: ClassVar[Part]
@@ -42,18 +43,18 @@ class Estimator(ABC):
         if known != tasks:
             raise ValueError(f"acceptance_mean: expected one entry for each task ({tasks}), got {known}")
 
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
         """Memory (n, ...) of copies that have seen nothing."""
         return {}
 
     def start(self, n: int) -> None:
         """Begin with n new copies."""
         self.memory.clear()
-        self.memory.update(self.blank(n))
+        self.memory.update(self.initial_memory(n))
 
     def reset(self, mask: BoolArray) -> None:
         """Forget what the copies in ``mask`` (n,) have seen."""
-        for name, fresh in self.blank(len(mask)).items():
+        for name, fresh in self.initial_memory(len(mask)).items():
             self.memory[name][mask] = fresh[mask]
 
     @abstractmethod
@@ -94,12 +95,12 @@ class TaskMean(Estimator):
         return _prior_mean(self.assumptions, observed)
 
 
-def blank_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
+def initial_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
     """Counts (n, K) of requests that have seen no round."""
     return {"hits": np.zeros((n, num_users)), "misses": np.zeros((n, num_users))}
 
 
-def take_counts(
+def update_counts(
     estimator: str, memory: dict[str, NDArray[Any]], observed: Observed, decay: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
     """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K) (ours).
@@ -145,12 +146,12 @@ class Beta(Estimator):
         check_real("moment", self.moment, 1e-3, 1e3)
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        return blank_counts(n, self.scenario.num_users)
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+        return initial_counts(n, self.scenario.num_users)
 
     @override
     def estimate(self, observed: Observed) -> FloatArray:
-        hits, misses = take_counts("beta", self.memory, observed, self.decay)
+        hits, misses = update_counts("beta", self.memory, observed, self.decay)
         mean = _prior_mean(self.assumptions, observed)
         a, b = self.strength * mean + hits, self.strength * (1.0 - mean) + misses
         return np.minimum(np.exp(log_moment(a, b, self.moment) / self.moment), 1.0)
@@ -197,14 +198,16 @@ class Filter(Estimator):
         return mean * concentration, (1.0 - mean) * concentration
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        return blank_counts(n, self.scenario.num_users)
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+        return initial_counts(n, self.scenario.num_users)
 
     @override
     def estimate(self, observed: Observed) -> FloatArray:
-        return self.given(*take_counts("filter", self.memory, observed), observed.task)
+        return self.posterior_moment(*update_counts("filter", self.memory, observed), observed.task)
 
-    def given(self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None) -> FloatArray:
+    def posterior_moment(
+        self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None
+    ) -> FloatArray:
         """Moment of the posterior (..., K) from all that requests have shown since they began, without memory."""
         accepted, refused = (np.asarray(count, dtype=np.float64)[..., None] for count in (hits, misses))
         a, b = (array.ravel() if task is None else array[task] for array in self.components)  # (C,), or (..., K, C)
@@ -223,7 +226,7 @@ def _stirling_tail(x: FloatArray) -> FloatArray:
     return np.asarray((1.0 / x) * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0)))
 
 
-def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
+def log_pochhammer(x: FloatArray, steps: FloatArray | float) -> FloatArray:
     """ln Γ(x + m) − ln Γ(x), for x > 0 and m ≥ 0 broadcast together (ours).
 
     The difference of the two values of ln Γ loses all digits for large x; Stirling's series, subtracted term by term,
@@ -242,14 +245,14 @@ def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
 
 def log_likelihood(a: FloatArray, b: FloatArray, hits: FloatArray, misses: FloatArray) -> FloatArray:
     """ln E[α^A (1 − α)^F] under Beta(a, b), for a, b > 0: ln B(a + A, b + F) − ln B(a, b)."""
-    return log_rising(a, hits) + log_rising(b, misses) - log_rising(a + b, hits + misses)
+    return log_pochhammer(a, hits) + log_pochhammer(b, misses) - log_pochhammer(a + b, hits + misses)
 
 
 def log_moment(a: FloatArray, b: FloatArray, moment: float) -> FloatArray:
     """ln E[α^m] under Beta(a, b), for a, b > 0."""
     if moment == 1.0:
         return np.log(a / (a + b))
-    return log_rising(a, moment) - log_rising(a + b, moment)
+    return log_pochhammer(a, moment) - log_pochhammer(a + b, moment)
 
 
 def _log_sum_exp(terms: FloatArray) -> FloatArray:
@@ -291,7 +294,7 @@ class _ChannelEstimator(Estimator):
         check_real("mean_gain_strength", self.mean_gain_strength, 0.0, open_low=True)
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
         return {"gains": np.zeros((n, self.scenario.num_users)), "reports": np.zeros((n, 1))}
 
     @override
@@ -381,7 +384,7 @@ class RoundRobin(Estimator):
     part: ClassVar[Part] = "weights"
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
         return {"turn": np.zeros((n, 1), dtype=np.int64)}
 
     @override

@@ -45,17 +45,17 @@ class ContenderName:
         return cls(controller, () if others == (CLAIRVOYANT,) else others)
 
     @property
-    def knows_truth(self) -> bool:
+    def is_clairvoyant(self) -> bool:
         """Whether it sees the true state."""
         return not self.estimators
 
     @property
-    def as_clairvoyant(self) -> str:
+    def clairvoyant_name(self) -> str:
         """Name that says of its controller that it knows the truth."""
         return f"{self.controller}+{CLAIRVOYANT}"
 
 
-OWN_CONTROLLER = f"{FORM} of one of your own"
+CUSTOM_CONTROLLER = f"{FORM} of one of your own"
 """How helps name what stands for a controller from outside."""
 
 
@@ -65,7 +65,7 @@ def check_controller(name: str, ours: Iterable[str]) -> None:
         check_name(CONTROLLERS.kind, name, ours)
 
 
-def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
+def load_controller(name: str) -> Callable[..., Controller[Any, Any]]:
     """Return what makes the controller of a name of ours, or of an outside class or function, which is imported.
 
     ``ValueError`` for an unknown name (the nearest is suggested), or one that makes no controller.
@@ -173,14 +173,14 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     base, *changes = parsed.controller.split("+")
     for part in parsed.estimators:
         check_name("estimator", part, (*ESTIMATORS.names(), *MODIFIERS.names(), CLAIRVOYANT))
-    made_of: list[Any] = [controller_maker(base)]
+    made_of: list[Any] = [load_controller(base)]
     made_of += [*map(MODIFIERS.load, changes), *map(ESTIMATORS.load, parsed.estimators)]
-    besides = () if parsed.knows_truth else ("assumptions",)
+    besides = () if parsed.is_clairvoyant else ("assumptions",)
     own, *others = _options_by_part(f"controller {name!r}", made_of, options, *besides)
     controller = made_of[0](scenario, **own)
     for modifier, chosen in zip(made_of[1 : 1 + len(changes)], others, strict=False):
         controller = modifier(scenario, controller, **chosen)
-    if parsed.knows_truth:
+    if parsed.is_clairvoyant:
         return controller
     known = Assumptions.of(scenario) if assumptions is None else assumptions
     estimators = zip(made_of[1 + len(changes) :], others[len(changes) :], strict=True)

@@ -56,7 +56,7 @@ class PlugIn:
         if np.ndim(seen.draft_time) == 1:  # one copy without its axis
             return self(observed[None])[0]
         _check_observed(self.base.scenario, seen)
-        estimates = self.take(seen)
+        estimates = self.update_estimates(seen)
         channel, acceptance = (
             estimates.get("spectral_efficiency"),
             estimates.get("acceptance_rate", seen.acceptance_rate),
@@ -67,7 +67,7 @@ class PlugIn:
         base = self.base
         if "weights" in estimates:
             assert isinstance(base, WeightedController)  # as at construction
-            base = base.weighing(estimates["weights"])
+            base = base.scale_weights(estimates["weights"])
         if isinstance(observed, ContinuousObserved):
             state = observed.state
             if channel is not None:
@@ -81,7 +81,7 @@ class PlugIn:
         """What is estimated."""
         return [estimator.part for estimator in self.estimators]
 
-    def take(self, observed: Observed) -> dict[Part, FloatArray]:
+    def update_estimates(self, observed: Observed) -> dict[Part, FloatArray]:
         """Estimate each part, (n, K), from what copies have shown since the last call."""
         copies = len(observed.draft_time)
         if self._copies is None:

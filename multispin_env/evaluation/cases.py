@@ -50,7 +50,7 @@ class States:
 
     noun: ClassVar[str] = "states"
     default_size: ClassVar[int] = 500  # of a table
-    watched_size: ClassVar[int] = 200  # that a training run watches itself on
+    validation_size: ClassVar[int] = 200  # that a training run watches itself on
     metric: ClassVar[str] = "goodput"
     reference_title: ClassVar[str] = "optimum"
 
@@ -144,7 +144,7 @@ class Episodes:
 
     noun: ClassVar[str] = "episodes"
     default_size: ClassVar[int] = 200
-    watched_size: ClassVar[int] = 50
+    validation_size: ClassVar[int] = 50
     reference_title: ClassVar[str] = "reference"
 
     config: EnvConfig
@@ -270,12 +270,12 @@ def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cas
     return Episodes(measured, chosen, EPISODE_SEED + offset)
 
 
-def watched(config: EnvConfig) -> Cases:
+def validation_cases(config: EnvConfig) -> Cases:
     """Return cases that a training run watches itself on; the optimum is not certified, which takes less time."""
     kind = cases_of(config)
     if kind is States:
-        return _states(config, kind.watched_size, VALIDATION_SEED, None)
-    return Episodes(config, kind.watched_size, TUNING_SEED)
+        return _states(config, kind.validation_size, VALIDATION_SEED, None)
+    return Episodes(config, kind.validation_size, TUNING_SEED)
 
 
 def cases_of(config: EnvConfig) -> type[States] | type[Episodes]:

@@ -109,7 +109,7 @@ class Metric:
     has_share: bool = True  # whether a ratio of two means says something
     digits: int = 2  # shown after the point
     # header and lines of another table of the same rows, where one number does not say all
-    below: Callable[[Sequence[Row]], tuple[Cells, list[Cells]]] | None = None
+    second_table: Callable[[Sequence[Row]], tuple[Cells, list[Cells]]] | None = None
 
 
 def _told(name: str) -> Callable[[EpisodeStats], FloatArray]:
@@ -119,7 +119,7 @@ def _told(name: str) -> Callable[[EpisodeStats], FloatArray]:
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput),
     "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput),
-    "tokens_in_time": Metric("tokens in time/s", _told("tokens_in_time"), below=service_cells),
+    "tokens_in_time": Metric("tokens in time/s", _told("tokens_in_time"), second_table=service_cells),
     "request_goodput": Metric("request goodput (requests/s)", _told("request_goodput"), True, 3, service_cells),
     "return": Metric("return", lambda stats: stats.returns, False, 3, user_cells),
     "utility": Metric("Σ ln throughput", lambda stats: stats.utility, False, 3, user_cells),

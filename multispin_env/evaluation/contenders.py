@@ -43,7 +43,7 @@ class ContenderError(ValueError):
 
 
 @contextmanager
-def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
+def contender_errors(name: str, *but: type[Exception]) -> Iterator[None]:
     """Turn errors of a contender into `ContenderError`, all but some classes; Ctrl-C stays what it is."""
     untouched: tuple[type[Exception], ...] = (ContenderError, MemoryError, *but)
     try:
@@ -59,10 +59,10 @@ def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
 
 
 def results_by_name(contenders: Mapping[str, T], result_of: Callable[[str, T], R]) -> dict[str, R]:
-    """Return the result of each contender, by name; an error of one is `attributed` to it."""
+    """Return the result of each contender, by name; an error of one is `contender_errors` to it."""
     results = {}
     for name, contender in contenders.items():
-        with attributed(name):
+        with contender_errors(name):
             results[name] = result_of(name, contender)
     return results
 
@@ -104,7 +104,7 @@ def _can_play(name: str, config: EnvConfig) -> bool:
     return bool((length == length[:, :1]).all())
 
 
-def deciding(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
+def action_function(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
     """Observations to actions, by a contender; nothing but a controller gets at the state."""
     if isinstance(contender, Controller):
         return lambda observation: base.encode_action(contender(base.state))
@@ -113,7 +113,7 @@ def deciding(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
     return contender.act if isinstance(contender, Policy) else contender
 
 
-def start(contender: Contender) -> None:
+def reset_contender(contender: Contender) -> None:
     """Let a contender that remembers forget the last episodes."""
     reset = getattr(contender, "reset", None)
     if callable(reset):

@@ -14,7 +14,7 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.variant import InfoKeys
-from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
+from multispin_env.evaluation.contenders import Contender, action_function, make_contender, native, reset_contender
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.physics.rounds import jain_index, utility
 
@@ -141,8 +141,8 @@ def play_episodes(
     rounds = _rounds_of(base)
     keys = base.variant.comparison.info
     chosen = make_contender(contender, env) if isinstance(contender, str) else contender
-    decide = deciding(chosen, base)
-    start(chosen)
+    decide = action_function(chosen, base)
+    reset_contender(chosen)
     stats = EpisodeStats.empty(base.num_envs, base.scenario.num_users, keys.goodput is not None)
     observation, _ = env.reset(seed=seed)
     playing = np.ones(base.num_envs, dtype=bool)

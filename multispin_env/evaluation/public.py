@@ -16,7 +16,7 @@ from multispin_env.envs.observations import Observation
 from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
-from multispin_env.evaluation.contenders import Contender, attributed, make_contender, native, results_by_name
+from multispin_env.evaluation.contenders import Contender, contender_errors, make_contender, native, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
 from multispin_env.registry import CONTROLLERS, imported, is_outside
@@ -59,7 +59,7 @@ class ComparisonTable:
     @property
     def tables(self) -> list[tuple[Cells, list[Cells]]]:
         """Header and lines of each table."""
-        below = METRICS[self.fitting].below
+        below = METRICS[self.fitting].second_table
         first = comparison_cells(self.rows, self.metric)
         return [first] if below is None else [first, below(self.rows)]
 
@@ -134,10 +134,10 @@ def compare(
     steps = arguments.pop("max_episode_steps", None)
     config = EnvConfig.of(env_id, scenario, allowed=("max_episode_steps",), **arguments)
     cases = Episodes(config, episodes, seed, steps)
-    shown = chosen_metric(cases, metric)
+    shown = select_metric(cases, metric)
     plays, reference = with_reference(cases, contenders, against)
     ledgers = results_by_name(plays, lambda _, contender: cases.play(contender))
-    return compared(cases, ledgers, reference, shown)
+    return comparison_table(cases, ledgers, reference, shown)
 
 
 def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
@@ -171,14 +171,16 @@ def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
     return compare(env_id, {name: policy}, **question)[name]
 
 
-def chosen_metric(cases: Episodes, metric: str | None) -> str:
+def select_metric(cases: Episodes, metric: str | None) -> str:
     """What is shown: a metric that was asked for, else what fits; ``ValueError`` for an unknown one."""
     chosen = cases.metric if metric is None else metric
     check_name("metric", chosen, METRICS)
     return chosen
 
 
-def compared(cases: Episodes, ledgers: Mapping[str, EpisodeStats], reference: str, metric: str) -> ComparisonTable:
+def comparison_table(
+    cases: Episodes, ledgers: Mapping[str, EpisodeStats], reference: str, metric: str
+) -> ComparisonTable:
     """Compare what contenders earned in the episodes of these cases."""
     title = heading(cases.config, f"{cases.title}; reference: {reference}")
     return ComparisonTable(title, tuple(compare_episodes(ledgers, reference, metric)), metric, reference, cases.metric)
@@ -255,7 +257,7 @@ def with_reference(
         entries[wanted] = wanted
     plays: dict[str, Contender | str] = {}
     for name, one in entries.items():
-        with attributed(name, ValueError, TypeError, ImportError):
+        with contender_errors(name, ValueError, TypeError, ImportError):
             plays[name] = one if one in cases.systems else as_contender(one, cases.env())
     return plays, wanted if same is None else same
 

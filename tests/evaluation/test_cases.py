@@ -15,7 +15,7 @@ from multispin_env.evaluation.cases import (
     heading,
     held_out,
     listed_contenders,
-    watched,
+    validation_cases,
 )
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
@@ -125,8 +125,8 @@ def test_cases_of_every_environment(env_id):
     config = config_of(env_id, "residual")
     kind = cases_of(config)
     assert kind is (States if env_id in (FULL, COMMON) else Episodes)
-    cases, own = held_out(config, 3), watched(config)
-    assert (cases.size, own.size) == (3, kind.watched_size)
+    cases, own = held_out(config, 3), validation_cases(config)
+    assert (cases.size, own.size) == (3, kind.validation_size)
     assert held_out(config).size == kind.default_size
     assert held_out(config, 3, offset=5).seed == cases.seed + 5
     assert own.reference == cases.reference
@@ -140,7 +140,7 @@ def test_cases_of_every_environment(env_id):
 def test_what_learnt_from_a_model_is_measured_on_the_replay():
     config = config_of(RECORDED, half=0, modelled=True)
     assert held_out(config, 2).config.chosen_arguments == {"half": 1}
-    assert watched(config).config.chosen_arguments == {"half": 0, "modelled": True}
+    assert validation_cases(config).config.chosen_arguments == {"half": 0, "modelled": True}
 
 
 def test_a_heading_says_what_a_table_is_about():

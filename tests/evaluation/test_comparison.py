@@ -58,14 +58,17 @@ def test_rows_by_hand():
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_tables_of_every_metric(metric):
-    all_stats = SERVED if METRICS[metric].below is not None and METRICS[metric].has_share else PLAYED
+    all_stats = SERVED if METRICS[metric].second_table is not None and METRICS[metric].has_share else PLAYED
     rows = compare_episodes(all_stats, "best", metric)
     assert rows[1].mean == pytest.approx(METRICS[metric].values(all_stats["half"]).mean())
     assert (rows[1].share is None) != METRICS[metric].has_share
     header, lines = comparison_cells(rows, metric)
     assert {len(line) for line in lines} == {len(header)}
     assert METRICS[metric].header in aligned(header, lines)
-    assert markdown(*METRICS[metric].below(rows) if METRICS[metric].below else user_cells(rows)).count("\n") == 3
+    assert (
+        markdown(*METRICS[metric].second_table(rows) if METRICS[metric].second_table else user_cells(rows)).count("\n")
+        == 3
+    )
 
 
 def test_the_table_of_requests_by_hand():

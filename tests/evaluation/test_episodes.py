@@ -198,7 +198,7 @@ def test_names_and_options():
     assert (parsed.controller, parsed.estimators) == ("greedy+deadlines", ("filter", "mmse"))
     assert parsed == ContenderName.parse("greedy+filter+deadlines+mmse")
     assert ContenderName.parse("greedy+deadlines+clairvoyant") == ContenderName.parse("greedy+deadlines")
-    assert ContenderName.parse("greedy+deadlines").knows_truth
+    assert ContenderName.parse("greedy+deadlines").is_clairvoyant
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'moments'"):
         make_contender("optimal+filter", env, {"moments": 1.0})
 

@@ -9,7 +9,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.contenders import attributed
+from multispin_env.evaluation.contenders import contender_errors
 from multispin_env.evaluation.policy import (
     ONNX,
     POLICY,
@@ -191,7 +191,7 @@ def test_names_in_a_network_are_printed_with_escapes(kind, capfd):
         session = _session(model.SerializeToString(), ["shared"], Path(ONNX))
         _network(session, Path(ONNX))({"shared": np.zeros((2, 3), np.float32)})
 
-    with pytest.raises(ValueError, match=r"node\\x1b\[2J") as refused, attributed("mine"):
+    with pytest.raises(ValueError, match=r"node\\x1b\[2J") as refused, contender_errors("mine"):
         play()
     assert str(refused.value).isprintable()
     assert capfd.readouterr() == ("", "")

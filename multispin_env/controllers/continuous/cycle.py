@@ -17,9 +17,9 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
 
-USUAL = (3.0, 2.0)  # κ and m of a usual cycle: a device waits for one pass and is in the next
+TYPICAL_CYCLE = (3.0, 2.0)  # κ and m of a usual cycle: a device waits for one pass and is in the next
 _CHAIN_VALUE = 0.3  # tokens of a head start that are worth the time of one; more costs batches of the paper's server
-SHORTEST = (2.0, 1.0)  # of a cycle that is as short as can be hoped for: it comes just in time for the next pass
+SHORTEST_CYCLE = (2.0, 1.0)  # of a cycle that is as short as can be hoped for: it comes just in time for the next pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Cycle:
     passes: Option  # m, a number or (n, K)
 
     @classmethod
-    def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[Option, Option] = USUAL) -> Self:
+    def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[Option, Option] = TYPICAL_CYCLE) -> Self:
         """With as many devices busy as are in the state; ``kind`` has κ and m, numbers or (n, K)."""
         queue, passes = kind
         half = np.maximum(0.5 * state.busy.sum(-1, keepdims=True), 1.0)
@@ -80,7 +80,7 @@ class Cycle:
         return self.time(length) / TokenLaw.of(self.acceptance_rate).expected(length)
 
 
-def longest_paying(scenario: Scenario, acceptance_rate: FloatArray, price: FloatArray) -> IntArray:
+def longest_profitable(scenario: Scenario, acceptance_rate: FloatArray, price: FloatArray) -> IntArray:
     """The longest draft of which every token is accepted with a probability ≥ price: α^L ≥ price (...), L in range."""
     decay = np.minimum(np.log(np.maximum(acceptance_rate, 1e-300)), -1e-12)
     count = np.log(np.maximum(price, 1e-12)) / decay

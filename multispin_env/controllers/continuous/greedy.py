@@ -13,7 +13,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
-from multispin_env.controllers.continuous.cycle import SHORTEST, USUAL, Cycle, longest_paying
+from multispin_env.controllers.continuous.cycle import SHORTEST_CYCLE, TYPICAL_CYCLE, Cycle, longest_profitable
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -143,7 +143,7 @@ class Greedy(ContinuousController):
         air = 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
         room = budget * scenario.verification_time
         most = np.floor(longest_sent(scenario, room, state.draft_time, air, state.head_start)).astype(np.int64)
-        likely = longest_paying(scenario, state.acceptance_rate, np.full(air.shape, 0.1))
+        likely = longest_profitable(scenario, state.acceptance_rate, np.full(air.shape, 0.1))
         return np.clip(most, scenario.min_draft_length, likely)
 
 
@@ -152,17 +152,17 @@ def take_all(length: IntArray) -> ContinuousDecision:
     return ContinuousDecision(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))
 
 
-NO_HURRY = 1e6  # seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ
+MAX_LAXITY = 1e6  # seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ
 
 
 @dataclass(frozen=True, eq=False)
 class Deadlines(Modifier):
     """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/evidence/serving.md).
 
-    The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
-    first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads
-    that the decision puts in different positions, as those of different batches, its own priority counts more. On an
-    uplink that is not serial nothing goes first, so requests are dropped only.
+    The laxity of a request is the time until it is due minus the time that its tokens need. Before the first token it
+    is at most the time until that token is due minus the shortest time in which it can arrive (`min_time_to_tokens`).
+    Where the decision gives uploads different priorities, such as those of different batches, these come first. An
+    uplink that is not serial has no order, so requests are only dropped.
 
     Parameters
     ----------
@@ -186,21 +186,21 @@ class Deadlines(Modifier):
         check_option("haste", self.haste, 0.0, open_low=True)
 
     @override
-    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        cycle = Cycle.of(self.scenario, state, SHORTEST)
+    def modify(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        cycle = Cycle.of(self.scenario, state, SHORTEST_CYCLE)
         need = cycle.time_per_token(decision.draft_length) if self.need is None else self.need
         each = need * per_device("haste", self.haste, state.phase.shape)
-        left = _laxity(state, each, soonest(self.scenario, state))
+        left = _laxity(state, each, min_time_to_tokens(self.scenario, state))
         drop = state.busy & (left < 0.0)
         if decision.drop is not None:
             drop = drop | decision.drop
         if decision.share is not None:
             return decision.changed(drop=drop)
-        position = 0.0 if decision.priority is None else 2.0 * NO_HURRY * dense_rank(decision.priority)
+        position = 0.0 if decision.priority is None else 2.0 * MAX_LAXITY * dense_rank(decision.priority)
         return decision.changed(priority=position + left, drop=drop)
 
 
-def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
+def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray:
     """Seconds (n, K) until the next tokens can come, if the device had the band and the server for itself."""
     low = scenario.min_draft_length
     begun = state.busy & (state.phase != Phase.FREE)
@@ -209,13 +209,13 @@ def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
 
 
 def _laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) -> FloatArray:
-    """Seconds (n, K) that requests have more than they need; `NO_HURRY` where nothing is due.
+    """Seconds (n, K) that requests have more than they need; `MAX_LAXITY` where nothing is due.
 
     They need ``each`` seconds a token, and ``first`` seconds (n, K) until the first token can come.
     """
     now, demand = state.time[:, None], state.demand
     last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first
-    return np.clip(np.minimum(last_token, first_token), -NO_HURRY, NO_HURRY)
+    return np.clip(np.minimum(last_token, first_token), -MAX_LAXITY, MAX_LAXITY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,8 +245,8 @@ class OwnPace(ContinuousController):
         "value_weight": Tunable(0.0, 2.0, by_device=True),
     }
 
-    queue: Option = USUAL[0]
-    passes: Option = USUAL[1]
+    queue: Option = TYPICAL_CYCLE[0]
+    passes: Option = TYPICAL_CYCLE[1]
     air_price: Option = 0.0
     value_weight: Option = 0.0
 

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
+from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.under_way import Background, aside
+from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
 from multispin_env.physics.continuous.averages import affordable, long_run_averages
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
@@ -49,7 +49,7 @@ def price_of_delay(
     scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: IntArray | int
 ) -> FloatArray:
     """ρ (n,) tokens/s of states (n, K): what was given, or `fluid_rate`."""
-    return fluid_rate(scenario, state, groups) if rho is None else per_copy("rho", rho, len(state.batch))
+    return fluid_rate(scenario, state, groups) if rho is None else per_state("rho", rho, len(state.batch))
 
 
 _LAST = 1e9  # priority behind all batches
@@ -60,12 +60,12 @@ class Groups(ContinuousController):
     """A device of batch m drafts for batch m + G, which waits for it; lengths fit into that time.
 
     The uplink goes by batch, and inside a batch the shortest upload goes first. A device in a deep fade is put aside:
-    it drafts as little as it may, is last on the uplink, and no batch waits for it (`aside`).
+    it drafts as little as it may, is last on the uplink, and no batch waits for it (`in_deep_fade`).
 
     Parameters
     ----------
     groups
-        G ≥ 1. One group is `SYNCHRONOUS`. ``None``: what `usual_groups` finds for the scenario.
+        G ≥ 1. One group is `SYNCHRONOUS`. ``None``: what `best_num_groups` finds for the scenario.
     rho
         ρ > 0 in tokens/s, what a second of delay costs: the rate itself is right. ``None``: an estimate from each
         state (`fluid_rate`). An array has the batch shape of the states.
@@ -87,7 +87,7 @@ class Groups(ContinuousController):
 
     def __post_init__(self) -> None:
         if self.groups is None:
-            object.__setattr__(self, "groups", usual_groups(self.scenario))
+            object.__setattr__(self, "groups", best_num_groups(self.scenario))
         check_integer("groups", self.groups, 1)
         if self.rho is not None:
             check_option("rho", self.rho, 0.0, open_low=True)
@@ -98,11 +98,11 @@ class Groups(ContinuousController):
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         scenario = self.scenario
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = (aside(scenario, state) & (self.groups > 1)) | idle
+        faded = (in_deep_fade(scenario, state) & (self.groups > 1)) | idle
         aim = np.where(free | idle, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
-        rho = rho * per_copy("delay_weight", self.delay_weight, len(rho))
+        rho = rho * per_state("delay_weight", self.delay_weight, len(rho))
         position = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
         weight = None
@@ -112,7 +112,7 @@ class Groups(ContinuousController):
         length = start_drafts(
             state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
-        return decision_of_batches(state, length_for_idle(scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
 
     def _aim(self, state: ContinuousState) -> IntArray:
         """Batches (n, K) that free devices aim at: G after the last; at the start one group after the other."""
@@ -122,7 +122,7 @@ class Groups(ContinuousController):
 
 
 @cache
-def usual_groups(scenario: Scenario) -> int:
+def best_num_groups(scenario: Scenario) -> int:
     """The best of 2 and 3 groups by a short simulation of a few drawn systems in static channels.
 
     It runs once for a scenario. For devices of your own compare `long_run_rate` of both. Where devices draft ahead, one
@@ -185,9 +185,7 @@ def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray
     return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
 
 
-def decision_of_batches(
-    state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray
-) -> ContinuousDecision:
+def batch_decision(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> ContinuousDecision:
     """The decision (n, K) under which the next batch waits for those that aim at it, and uploads go by batch."""
     waited = ~faded
     nearest = np.where(waited, aim, _LAST).min(-1)[:, None]

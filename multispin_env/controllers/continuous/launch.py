@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.continuous.cycle import longest_paying
+from multispin_env.controllers.continuous.cycle import longest_profitable
 from multispin_env.controllers.continuous.search import Terms, all_sent, gain_table, improve_lengths
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState
@@ -26,7 +26,7 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
-MOST_STEPS = 40  # of each kind
+MAX_STEPS = 40  # of each kind
 _WINDOWS = 6  # times φ that drafts may take, from D to where no gain could pay for the delay
 
 
@@ -136,7 +136,7 @@ def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     if not thorough:
         lengths = lengths.reshape(copies, 1, windows * prices, users)
     firsts = _best(lengths, launch.value(lengths.reshape(copies, -1, users)))
-    return _best(firsts, improve_lengths(launch.terms, firsts, MOST_STEPS))
+    return _best(firsts, improve_lengths(launch.terms, firsts, MAX_STEPS))
 
 
 def fit_ratio(launch: Launch) -> IntArray:
@@ -182,4 +182,4 @@ def _paying(launch: Launch) -> IntArray:
     slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
     price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
     weight = np.where(launch.starts, launch.weight, 1.0)[:, None]
-    return longest_paying(scenario, launch.acceptance_rate[:, None], price / weight)
+    return longest_profitable(scenario, launch.acceptance_rate[:, None], price / weight)

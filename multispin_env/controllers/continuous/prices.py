@@ -9,14 +9,14 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, ordered_sum
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
+from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.groups import (
-    decision_of_batches,
+    batch_decision,
     length_for_idle,
     price_of_delay,
     start_drafts,
 )
-from multispin_env.controllers.continuous.under_way import Background, aside
+from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
 from multispin_env.physics.chains import sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -132,7 +132,7 @@ class Prices(ContinuousController):
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = aside(self.scenario, state) | idle
+        faded = in_deep_fade(self.scenario, state) | idle
         work = Background.of(self.scenario, state, faded)
         usual = self._common("size", state)
         groups = np.maximum(np.rint(1.0 / usual), 1.0).astype(np.int64)
@@ -141,20 +141,20 @@ class Prices(ContinuousController):
         turn = np.arange(self.scenario.num_users) % groups  # batches that devices aim at when everything starts
         position = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, position, 1), state.aim)
-        price = rho * per_copy("delay_weight", self.delay_weight, len(rho))
+        price = rho * per_state("delay_weight", self.delay_weight, len(rho))
         length = start_drafts(state, work, free, faded, position, price, air_price=self.air_price)
-        return decision_of_batches(state, length_for_idle(self.scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _common(self, name: str, state: ContinuousState) -> FloatArray:
-        return per_copy(name, getattr(self, name), len(state.batch))[:, None]
+        return per_state(name, getattr(self, name), len(state.batch))[:, None]
 
     def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
-        from multispin_env.controllers.continuous.search import Market, pick_places  # late: Numba takes long to import
+        from multispin_env.controllers.continuous.search import Market, pick_batches  # late: Numba takes long to import
 
         scenario = self.scenario
         usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
         tariff = _Tariff(scenario, usual * scenario.num_users, penalty, queue, self.air_price)
-        server_price = per_copy("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
+        server_price = per_state("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
         sends, gain, own = tariff.drafts(state, server_price)
         inside = [work.position == position for position in range(self.ahead + 1)]
         market = Market(
@@ -172,4 +172,4 @@ class Prices(ContinuousController):
             starts, state.draft_time + queue * full_share_token_time(scenario, state.spectral_efficiency), -1.0
         )
         order = np.argsort(-pace, -1, kind="stable")
-        return np.asarray(pick_places(market, order, starts.sum(-1)))
+        return np.asarray(pick_batches(market, order, starts.sum(-1)))

@@ -27,7 +27,7 @@ _LEAST_GAIN = 1e-9  # tokens that a step has to bring
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def kept(function: F) -> F:
+def compiled(function: F) -> F:
     """Compile a function when it is first called, and keep the machine code for later processes if files allow it."""
     compiled: Any
     try:
@@ -98,7 +98,7 @@ class _Notes(NamedTuple):
     tried: IntArray  # (S,) lengths
 
 
-@kept
+@compiled
 def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     """When a work-conserving uplink has served uploads (n, K) of ``work`` seconds that start at ``release``, (n,) s."""
     copies, users = release.shape
@@ -111,8 +111,8 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
     return ends
 
 
-@kept
-def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray:
+@compiled
+def pick_batches(market: Market, order: IntArray, starting: IntArray) -> IntArray:
     """Batches (n, K) that are worth most to devices, which pick in an ``order`` (n, K); so many of them start (n,).
 
     It changes the sizes of the market.
@@ -144,7 +144,7 @@ def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray
     return positions
 
 
-@kept
+@compiled
 def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: FloatArray, longest: int) -> FloatArray:
     """ω E[N | L] − L p of lengths 0..L_max, (S, L_max + 1): sums of powers of α, as [MS] (12) has them.
 
@@ -160,7 +160,7 @@ def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: Flo
     return table
 
 
-@kept
+@compiled
 def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
     """Change lengths (n, C, K) in place until no step betters them, or the ``most`` of each kind are taken.
 

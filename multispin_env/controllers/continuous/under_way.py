@@ -13,7 +13,7 @@ from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
-def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
+def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
     """Devices (n, K) in a deep fade, for which no batch should wait: T_k + 3 u_k > T_fix + K T_lin / 2.
 
     With a head start, (1 − A_k)^+ T_k counts. Channel and head start hold for a cycle, so the answer is the same at all

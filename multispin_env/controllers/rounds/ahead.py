@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import check_real
-from multispin_env.controllers.base import Option, WeightedController, check_option, per_copy
+from multispin_env.controllers.base import Option, WeightedController, check_option, per_state
 from multispin_env.physics.continuous.averages import long_run_averages
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.rounds import sample_state
@@ -17,13 +17,13 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.problem import make_problem
 
-RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
+PRICE_FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0)
 """ρ that are tried, in units of the goodput of the best common length without head starts."""
 
-SYSTEMS, _ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
+_NUM_SYSTEMS, _ROUNDS, _WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
 
 
-def most_rounds(users: int) -> int:
+def max_rounds(users: int) -> int:
     """Return how many rounds of so many devices are simulated at most: of more devices each takes longer."""
     return min(max(1000 // users, 32), 100)
 
@@ -48,12 +48,12 @@ class AheadPrice(WeightedController):
     weights
         ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     rho
-        ρ > 0 in tokens/s, what a second is worth; one number, or one for each state. ``None``: a multiple of what the
-        best common length would bring in the state without head starts. Which of `RATES` is best is tried once for a
-        scenario, in a short simulation of drawn devices.
+        ρ > 0 in tokens/s, the price of a second; one number, or one for each state. ``None``: the goodput of the best
+        common length in the state without head starts, times the best of `PRICE_FACTORS`, which a short simulation of
+        random devices selects once for each scenario.
     chain_weight
-        β ≥ 0, what a token of a head start is worth, in parts of the time that drafting it takes. From about .5 on,
-        devices may save up chains instead of sending them.
+        β ≥ 0, the value of a token of a head start, as a fraction of the time that drafting it takes. From about 0.5
+        on, devices may save up chains instead of sending them.
 
     Examples
     --------
@@ -84,27 +84,27 @@ class AheadPrice(WeightedController):
             rounds = AheadRound.by_goodput(problem, scenario, chain)
         else:
             if self.rho is None:
-                best = best_rate(scenario, self.chain_weight)
+                best = best_price_factor(scenario, self.chain_weight)
                 rho = best * AheadRound.by_goodput(problem, scenario, without).rho
             else:
-                rho = per_copy("rho", self.rho, len(problem))
+                rho = per_state("rho", self.rho, len(problem))
             rounds = AheadRound(scenario, problem, chain, rho, self.chain_weight)
         return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
 
 
 @lru_cache(maxsize=64)
-def best_rate(scenario: Scenario, chain_weight: float) -> float:
-    """Which of `RATES` brings most, in units of the goodput of the best common length without head starts."""
-    state = sample_state(scenario, np.random.default_rng(0), SYSTEMS)
+def best_price_factor(scenario: Scenario, chain_weight: float) -> float:
+    """Which of `PRICE_FACTORS` brings most, in units of the goodput of the best common length without head starts."""
+    state = sample_state(scenario, np.random.default_rng(0), _NUM_SYSTEMS)
     problem = make_problem(scenario, state)
     without = AheadRound.by_goodput(problem, scenario, np.zeros(problem.low.shape)).rho
     cycle = scenario.num_users / float(without.mean())  # s, of the round in which each device gets a token
     system = ContinuousSystem.of(scenario.replace(channel="static"), AheadPrice.discipline)
-    most = most_rounds(scenario.num_users)
+    most = max_rounds(scenario.num_users)
 
     def brings(rate: float) -> float:
         controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won = long_run_averages(controller, system, state, WARM_UP * cycle, _ROUNDS * cycle, most).rate
+        won = long_run_averages(controller, system, state, _WARM_UP * cycle, _ROUNDS * cycle, most).rate
         return float((won / without).mean())
 
-    return max(RATES, key=brings)
+    return max(PRICE_FACTORS, key=brings)

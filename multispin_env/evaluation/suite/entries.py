@@ -42,7 +42,7 @@ _ROUNDING = 1e-9
 
 _MOST_SEEDS = 100
 
-Played = dict[str, FloatArray]
+TaskValues = dict[str, FloatArray]
 """Values (seeds, parts, n) of each task."""
 
 
@@ -130,7 +130,7 @@ def rule_policies(name: str, wanted: Sequence[SuiteTask]) -> dict[str, Any]:
     return {one.name: [{"rule": one.reference if name == REFERENCE else name}] for one in wanted}
 
 
-def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
+def policy_values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
     """What a policy of a task earns, or why it can't: exceptions of onnxruntime have no base of their own."""
     name, _, policy = cell
     try:
@@ -186,22 +186,22 @@ def _loaded(path: Path, wanted: str) -> Policy:
     return policy
 
 
-def save_scores(folder: Path, played: Played) -> None:
+def save_scores(folder: Path, played: TaskValues) -> None:
     """Write ``scores.json``: numbers are exact, and a line has those of a task."""
     _save(folder / SCORES, played)
 
 
-def save_curves(folder: Path, curves: Played) -> None:
+def save_curves(folder: Path, curves: TaskValues) -> None:
     """Write ``curves.json``: scores (points, seeds) of each task, at each of `CURVE`."""
     _save(folder / CURVES, curves)
 
 
-def _save(path: Path, by_task: Played) -> None:
+def _save(path: Path, by_task: TaskValues) -> None:
     lines = [f"{json.dumps(name)}: {json.dumps(values.tolist())}" for name, values in by_task.items()]
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
-def read_scores(folder: Path, entry: SuiteEntry) -> Played:
+def read_scores(folder: Path, entry: SuiteEntry) -> TaskValues:
     """Read ``scores.json`` of an entry; ``ValueError`` for one that is missing, or not of its tasks and seeds."""
     path = beside(folder, SCORES)
     if path is None:
@@ -211,14 +211,14 @@ def read_scores(folder: Path, entry: SuiteEntry) -> Played:
     return _read(path, "scores", {one.name: (len(entry.seeds), len(one.held_out), one.size) for one in tasks()})
 
 
-def read_curves(folder: Path, entry: SuiteEntry) -> Played | None:
+def read_curves(folder: Path, entry: SuiteEntry) -> TaskValues | None:
     """Read ``curves.json`` of an entry, which nobody checks; ``None`` if there is none, errors as of `read_scores`."""
     path = beside(folder, CURVES)
     shape = (len(CURVE), len(entry.seeds))
     return None if path is None else _read(path, "curves", dict.fromkeys((one.name for one in tasks()), shape))
 
 
-def _read(path: Path, what: str, shapes: Mapping[str, tuple[int, ...]]) -> Played:
+def _read(path: Path, what: str, shapes: Mapping[str, tuple[int, ...]]) -> TaskValues:
     try:
         content = read_json(path)
         if not isinstance(content, dict):
@@ -236,7 +236,7 @@ def _checked(content: Any, what: str, shape: tuple[int, ...]) -> FloatArray:
     return values
 
 
-def check_scores(claimed: Played, played: Played) -> float:
+def check_scores(claimed: TaskValues, played: TaskValues) -> float:
     """Return the largest difference of a case, relative to the largest value of its task: 0 to the last bit.
 
     ``ValueError`` names the first task in which it is above `_ROUNDING`, which is far above what processors round (some
@@ -256,6 +256,6 @@ def check_scores(claimed: Played, played: Played) -> float:
     return largest
 
 
-def performances(played: Played) -> dict[str, Performance]:
+def performances(played: TaskValues) -> dict[str, Performance]:
     """What was played in each task beside what is frozen."""
     return {name: task(name).performance(values) for name, values in played.items()}

@@ -26,7 +26,7 @@ class Frozen:
     steps: str
 
 
-PLAYED = ("floor", "reference", "bound")
+FROZEN_VALUES = ("floor", "reference", "bound")
 """What is frozen of a task, as lists of the values of each part."""
 
 
@@ -43,7 +43,9 @@ def frozen_of(name: str) -> Frozen:
     known = frozen_content()
     if name not in known:
         raise ValueError(f"task: expected one that is frozen, of {list(known)}, got {name!r}")
-    floor, reference, bound = (None if known[name][one] is None else np.array(known[name][one]) for one in PLAYED)
+    floor, reference, bound = (
+        None if known[name][one] is None else np.array(known[name][one]) for one in FROZEN_VALUES
+    )
     assert floor is not None
     assert reference is not None
     return Frozen(floor, reference, bound, known[name]["steps"])

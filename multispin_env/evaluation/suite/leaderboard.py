@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multispin_env.evaluation.statistics import Cells, Interval
-from multispin_env.evaluation.suite.entries import CURVE, Played, SuiteEntry, performances
+from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, performances
 from multispin_env.evaluation.suite.statistics import (
     Performance,
     Score,
@@ -35,10 +35,10 @@ class LeaderRow:
     worst: Interval
     scores: Mapping[str, Score]
     performances: Mapping[str, Performance]
-    curves: Played | None
+    curves: TaskValues | None
 
     @classmethod
-    def of(cls, entry: SuiteEntry, played: Played, curves: Played | None) -> "LeaderRow":
+    def of(cls, entry: SuiteEntry, played: TaskValues, curves: TaskValues | None) -> "LeaderRow":
         """Of an entry, what was played with it, and its learning curves."""
         by_task = performances(played)
         every = list(by_task.values())

@@ -145,7 +145,7 @@ class SuiteTask:
         return frozen_of(self.name)
 
 
-CHOSEN = ("reference", "timeout", "plan_quantile", "history")
+POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
 """Arguments that a policy brings itself: how its actions are read, and what it is shown of all that it has seen."""
 
 
@@ -153,5 +153,5 @@ def _read_by(contender: Any, part: Episodes) -> Episodes:
     if not isinstance(contender, Policy):
         return part
     own, part_arguments = contender.config.arguments, part.config.arguments
-    chosen = {name: own[name] for name in CHOSEN if name in own and name in part_arguments}
+    chosen = {name: own[name] for name in POLICY_ARGUMENTS if name in own and name in part_arguments}
     return replace(part, config=part.config.replace(**chosen))

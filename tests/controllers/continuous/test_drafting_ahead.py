@@ -5,9 +5,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.greedy import soonest
-from multispin_env.controllers.continuous.groups import usual_groups
-from multispin_env.controllers.continuous.under_way import Background, aside
+from multispin_env.controllers.continuous.greedy import min_time_to_tokens
+from multispin_env.controllers.continuous.groups import best_num_groups
+from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
 from multispin_env.physics.chains import longest_sent, sending_time
 from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -86,7 +86,7 @@ def test_cycles_begin_with_what_the_chain_holds():
     scenario = ahead("ids", round_trip_time=0.01)
     state = visited(ms.make_controller("own-pace", scenario))
     cycle = Cycle.of(scenario, state)
-    best, first = cycle.best_length(), soonest(scenario, state)
+    best, first = cycle.best_length(), min_time_to_tokens(scenario, state)
     work = Background.of(scenario, state, np.zeros_like(state.busy)).add(state, state.busy, best, 0)
     verification = 2.0 * scenario.pass_time(2.0, 2.0 * (np.arange(26) + 1))
     for copy, device in np.ndindex(best.shape):
@@ -113,8 +113,8 @@ def test_a_chain_may_outweigh_a_fade():
     scenario = ahead("ids")
     state = visited(ms.make_controller("own-pace", scenario))
     slow = state.changed(draft_time=np.full(state.phase.shape, 1.0))
-    assert aside(scenario, slow.changed(head_start=np.zeros(state.phase.shape))).all()
-    assert not aside(scenario, slow.changed(head_start=np.ones(state.phase.shape))).any()
+    assert in_deep_fade(scenario, slow.changed(head_start=np.zeros(state.phase.shape))).all()
+    assert not in_deep_fade(scenario, slow.changed(head_start=np.ones(state.phase.shape))).any()
 
 
 def test_a_common_length_is_near_the_best_of_all():
@@ -129,5 +129,5 @@ def test_a_common_length_is_near_the_best_of_all():
 
 
 def test_one_group_is_tried():
-    assert usual_groups(ahead("ids", 8)) == 1
-    assert usual_groups(ahead("ids", 8, draft_ahead=False)) in (2, 3)
+    assert best_num_groups(ahead("ids", 8)) == 1
+    assert best_num_groups(ahead("ids", 8, draft_ahead=False)) in (2, 3)

@@ -124,9 +124,9 @@ def test_arrays_of_options_are_as_one_rule_for_each_copy(name, rng):
     for state in states_of(scenario, 3, 8, "groups"):
         for option, tunable in rule.tunable.items():
             values = rng.uniform(tunable.low, tunable.high, 3)
-            together = rule.tuned({option: values[:, None] if tunable.by_device else values})(state)
+            together = rule.with_options({option: values[:, None] if tunable.by_device else values})(state)
             for copy, value in enumerate(values):
-                alone = rule.tuned({option: float(value)})(state[copy])
+                alone = rule.with_options({option: float(value)})(state[copy])
                 assert (together.draft_length[copy] == alone.draft_length).all()
                 assert (together.join[copy] == alone.join).all()
 
@@ -139,7 +139,7 @@ def test_defaults_are_inside_and_every_option_matters(name):
     for option, tunable in rule.tunable.items():
         assert tunable.low <= rule.option(option) <= tunable.high
         if option not in ("budget", "haste"):  # those are of requests that end
-            changed = [rule.tuned({option: end}) for end in (tunable.low, tunable.high)]
+            changed = [rule.with_options({option: end}) for end in (tunable.low, tunable.high)]
             assert any(differ(rule(state), each(state)) for state in states for each in changed)
 
 
@@ -154,12 +154,12 @@ def test_a_modified_rule_has_the_options_of_both():
     scenario = ms.Scenario.preset("llama2", num_users=4)
     rule = ms.make_controller("greedy+deadlines", scenario)
     assert list(rule.tunable) == ["budget", "haste"]
-    changed = rule.tuned({"budget": 0.3, "haste": 2.0})
+    changed = rule.with_options({"budget": 0.3, "haste": 2.0})
     assert (changed.base.budget, changed.haste, changed.option("budget")) == (0.3, 2.0, 0.3)
 
 
 def test_ends_and_middle():
-    moved = Tunable(0.0, 4.0).moved(1.0, np.array([-1.0, -0.5, 0.0, 0.5, 1.0]))
+    moved = Tunable(0.0, 4.0).value_at(1.0, np.array([-1.0, -0.5, 0.0, 0.5, 1.0]))
     assert moved.tolist() == [0.0, 0.5, 1.0, 2.5, 4.0]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.launch import MOST_STEPS, Launch, fit, fit_ratio
+from multispin_env.controllers.continuous.launch import MAX_STEPS, Launch, fit, fit_ratio
 from multispin_env.controllers.continuous.search import all_sent, improve_lengths
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
@@ -179,7 +179,7 @@ def test_fill_and_pairs_are_not_lost():
     best = reached.copy()
     for _ in range(15):
         start = rng.integers(1, 12, launch.starts.shape)
-        best = np.maximum(best, improve_lengths(launch.terms, start[:, None], MOST_STEPS)[:, 0])
+        best = np.maximum(best, improve_lengths(launch.terms, start[:, None], MAX_STEPS)[:, 0])
     lost = (best - reached) / launch.gains(fit(launch))
     assert lost.mean() < 0.005
     assert lost.max() < 0.01

@@ -5,7 +5,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.greedy import NO_HURRY, Deadlines
+from multispin_env.controllers.continuous.greedy import MAX_LAXITY, Deadlines
 from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from tests.alike import equal
@@ -83,7 +83,7 @@ def test_laxities_and_drops():
     begun = (state.phase != ms.Phase.FREE) & (state.phase != ms.Phase.IDLE)
     first = np.where(begun, state.drafting_left + state.air_left, state.draft_time + upload)
     first += SCENARIO.verification_fixed_time + SCENARIO.verification_time_per_draft
-    laxity = np.clip(np.minimum(laxity, demand.first_due - now - first), -NO_HURRY, NO_HURRY)
+    laxity = np.clip(np.minimum(laxity, demand.first_due - now - first), -MAX_LAXITY, MAX_LAXITY)
     busy = state.phase != ms.Phase.IDLE
     assert (decision.drop == (busy & (laxity < 0.0))).all()
     assert decision.drop.any()

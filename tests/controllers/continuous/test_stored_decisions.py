@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.groups import decision_of_batches
+from multispin_env.controllers.continuous.groups import batch_decision
 from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
 from multispin_env.controllers.continuous.under_way import Background
 from multispin_env.physics.continuous.averages import seeded_core
@@ -52,7 +52,7 @@ def met(system, users):
         aim = np.where(state.starting, np.where(batch == 0, turn, batch + 2), state.aim)
         length = rng.integers(scenario.min_draft_length, 10, aim.shape)
         ignored = (rng.random(aim.shape) < 0.1) | ~state.busy
-        core.step(decision_of_batches(state, length, aim, ignored), np.arange(COPIES) % 8 == step)
+        core.step(batch_decision(state, length, aim, ignored), np.arange(COPIES) % 8 == step)
     return core.state
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.rounds.ahead import RATES, best_rate
+from multispin_env.controllers.rounds.ahead import PRICE_FACTORS, best_price_factor
 from multispin_env.physics.types import checked_decision
 from tests.solver.test_ahead import LAWS, drawn
 
@@ -82,8 +82,8 @@ def test_the_price_is_found_once_for_a_scenario() -> None:
     scenario, state = head_started("flat", 4, 3)
     controller = ms.make_controller("ahead-price", scenario)
     lengths = controller(state).draft_length
-    assert best_rate(scenario, controller.chain_weight) in RATES
-    best_rate.cache_clear()
+    assert best_price_factor(scenario, controller.chain_weight) in PRICE_FACTORS
+    best_price_factor.cache_clear()
     np.testing.assert_array_equal(controller(state).draft_length, lengths)
 
 
