@@ -108,7 +108,7 @@ class Measure:
         metric = METRICS[self._watched.metric]
         if not metric.has_share:
             return Headline(self._watched.metric, self._watched.metric, metric.header)
-        known = self._watched.best_known
+        known = "the optimum" if isinstance(self._watched, States) else self._watched.reference
         return Headline("share_of_reference", f"of {known}", f"share of {known}")
 
     def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:

@@ -106,7 +106,7 @@ def test_copies_are_independent_and_reset_apart(name, rng):
 def test_reset_of_all_lets_the_number_change(rng):
     plug_in = ms.make_controller("fixed+beta", system())
     plug_in(history(rng, 1, 3)[0])
-    with pytest.raises(ValueError, match=r"observed: expected 3 copies until reset\(\) is called, got 2"):
+    with pytest.raises(ValueError, match=r"observed: expected 3 environments until reset\(\), got 2"):
         plug_in(history(rng, 1, 2)[0])
     plug_in.reset()
     plug_in(history(rng, 1, 2)[0])
@@ -173,7 +173,7 @@ def test_a_single_copy_is_one_of_many():
     [
         ("optimal+betta", {}, ValueError, "estimator: expected one of .*, got 'betta'.*did you mean 'beta'"),
         ("optimall+beta", {}, ValueError, "controller: expected one of .*, got 'optimall'.*did you mean 'optimal'"),
-        ("optimal+beta+filter", {}, ValueError, r"estimators: expected one for each part, got \['Beta', 'Filter'\]"),
+        ("optimal+beta+filter", {}, ValueError, r"estimators: expected at most one for .*, got \['Beta', 'Filter'\]"),
         ("fixed+gradient", {}, ValueError, "base: expected a WeightedController .*, got Fixed"),
         ("optimal+beta", {"dekay": 1.0}, TypeError, "unexpected keyword argument 'dekay'.*did you mean 'decay'"),
         ("optimal+beta", {"memory": {}}, TypeError, "got an unexpected keyword argument 'memory'"),

@@ -170,7 +170,7 @@ def test_systems_play_the_states_of_episodes():
 def test_systems_that_decide_nothing_have_no_place_where_rounds_depend_on_each_other(env_id):
     episodes = short(env_id, 2)
     assert episodes.systems == ()
-    with pytest.raises(ValueError, match="system: expected an environment whose rounds are independent for 'p2p', got"):
+    with pytest.raises(ValueError, match="system: expected an environment with independent rounds for 'p2p', got"):
         episodes.play("p2p")
 
 

@@ -81,7 +81,7 @@ def test_the_table_of_requests_by_hand():
 
 
 def test_what_no_environment_told_is_no_metric():
-    with pytest.raises(ValueError, match=r"^metric: expected one of an environment that tells of it, got 'tokens_in_t"):
+    with pytest.raises(ValueError, match=r"^metric: expected a metric that the environment reports, got 'tokens_in_t"):
         compare_episodes({"best": EpisodeStats.empty(2, 2)}, "best", "tokens_in_time")
 
 

@@ -1,4 +1,4 @@
-"""Rounds in which devices draft ahead: a price on time and on the head start that a round leaves (ours)."""
+"""Rounds with drafting ahead: prices of time and of the head starts that a round leaves (ours)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,30 +18,30 @@ from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.problem import make_problem
 
 PRICE_FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0)
-"""ρ that are tried, in units of the goodput of the best common length without head starts."""
+"""Candidates for ρ, in units of the goodput of the best common length without head starts."""
 
-_NUM_SYSTEMS, _ROUNDS, _WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
+_NUM_SYSTEMS, _ROUNDS, _WARM_UP = 6, 60, 15  # size of the simulation of each candidate
 
 
 def max_rounds(users: int) -> int:
-    """Return how many rounds of so many devices are simulated at most: of more devices each takes longer."""
+    """Return the maximum number of simulated rounds; rounds with more devices take longer to compute."""
     return min(max(1000 // users, 32), 100)
 
 
 @dataclass(frozen=True, eq=False)
 class AheadPrice(WeightedController):
-    """Draft lengths that count the time of a round, and the head starts that it leaves, at a price (ours).
+    """Draft lengths by the tokens of a round, minus a price of its time, plus a price of its head starts (ours).
 
     The controller maximises
 
         F(L) = Σ_k ω_k E[N_k | L_k] − ρ τ + β ρ / K Σ_k T_k h_k(L_k) A'_k,    τ = φ(L) + T_ver(L) + T_rtt
 
     over integers L_k in L_min..L_max, with the bandwidth of equal latency. φ is the time until all drafts have arrived,
-    h_k the probability that device k keeps its chain, and A'_k how many tokens are left of it then
-    (`multispin_env.physics.chains`). Where nobody drafts ahead, the lengths are those of the best goodput.
+    h_k the probability that device k keeps its chain, and A'_k the number of tokens left of it
+    (`multispin_env.physics.chains`). Without drafting ahead, the lengths maximise goodput.
 
-    A long draft is seldom a hit, so a low ρ leads to a low rate. The best ρ is above the rate that it brings, and then
-    β = 0 does as well as any other (docs/evidence/drafting-ahead.md).
+    A long draft is rarely a hit, so a low ρ leads to a low rate. The best ρ exceeds the resulting rate, and then β = 0
+    is as good as any other value (docs/evidence/drafting-ahead.md).
 
     Parameters
     ----------
@@ -94,17 +94,17 @@ class AheadPrice(WeightedController):
 
 @lru_cache(maxsize=64)
 def best_price_factor(scenario: Scenario, chain_weight: float) -> float:
-    """Which of `PRICE_FACTORS` brings most, in units of the goodput of the best common length without head starts."""
+    """Return the element of `PRICE_FACTORS` with the highest rate in a short simulation of random devices."""
     state = sample_state(scenario, np.random.default_rng(0), _NUM_SYSTEMS)
     problem = make_problem(scenario, state)
     without = AheadRound.by_goodput(problem, scenario, np.zeros(problem.low.shape)).rho
-    cycle = scenario.num_users / float(without.mean())  # s, of the round in which each device gets a token
+    cycle = scenario.num_users / float(without.mean())  # s, duration of a round with one token for each device
     system = ContinuousSystem.of(scenario.replace(channel="static"), AheadPrice.discipline)
-    most = max_rounds(scenario.num_users)
+    rounds = max_rounds(scenario.num_users)
 
-    def brings(rate: float) -> float:
-        controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won = long_run_averages(controller, system, state, _WARM_UP * cycle, _ROUNDS * cycle, most).rate
-        return float((won / without).mean())
+    def mean_rate(factor: float) -> float:
+        controller = AheadPrice(scenario, rho=factor * without, chain_weight=chain_weight)
+        rate = long_run_averages(controller, system, state, _WARM_UP * cycle, _ROUNDS * cycle, rounds).rate
+        return float((rate / without).mean())
 
-    return max(PRICE_FACTORS, key=brings)
+    return max(PRICE_FACTORS, key=mean_rate)
