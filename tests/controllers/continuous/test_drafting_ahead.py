@@ -9,10 +9,8 @@ from multispin_env.controllers.continuous.greedy import min_time_to_tokens
 from multispin_env.controllers.continuous.groups import best_num_groups
 from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
 from multispin_env.physics.chains import longest_sent, sending_time
-from multispin_env.physics.continuous.averages import seeded_core
-from multispin_env.physics.continuous.core import ContinuousSystem
 from tests.alike import equal
-from tests.controllers.continuous.states import LIMITS, workload
+from tests.controllers.continuous.states import LIMITS, core_of, workload
 
 NAMES = ms.controller_names("continuous")
 SYSTEMS = {
@@ -26,17 +24,9 @@ def ahead(system="paper", users=4, **fields):
     return ms.Scenario.preset("qwen3.5", **{"num_users": users, "draft_ahead": True, **SYSTEMS[system], **fields})
 
 
-def core_of(rule, requests, copies=3):
-    """Copies that the controller can step, of devices with requests that end, at a load at which some are idle."""
-    work = workload(rate=1.5, **LIMITS) if requests else None
-    core = seeded_core(ContinuousSystem.of(rule.scenario, rule.discipline, workload=work), copies, 5, drawn=True)
-    core.reset()
-    return core
-
-
-def visited(rule, steps=20, requests=False):
-    core = core_of(rule, requests)
-    for _ in range(steps):
+def visited(rule):
+    core = core_of(rule.scenario, 3, 5, discipline=rule.discipline, workload=None)
+    for _ in range(20):
         core.step(rule(core.state))
     return core.state
 
@@ -57,22 +47,22 @@ def test_the_longest_draft_that_is_sent_in_time():
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("name", [*NAMES, "greedy+deadlines", "groups+deadlines"])
 def test_its_decisions_keep_a_system_going(name, system):
-    """With endless requests, and with such that end, where devices are idle; one state gets what a batch gets."""
-    for requests in (False, True):
+    """With endless requests, and with requests that end, so that some devices are idle."""
+    for work in (None, workload(rate=1.5, **LIMITS)):
         rule = ms.make_controller(name, ahead(system))
-        core, idle, tokens = core_of(rule, requests), False, 0.0
+        core, idle, tokens = core_of(rule.scenario, 3, 5, discipline=rule.discipline, workload=work), False, 0.0
         for _ in range(15):
             tokens += core.step(rule(core.state)).tokens.sum()
             idle |= bool((core.state.phase == ms.Phase.IDLE).any())
         assert tokens > 0.0
-        assert idle == requests
-        if name not in ("ema-tiers", "plus-two-minus-one"):  # which remember
+        assert idle == (work is not None)
+        if name not in ("ema-tiers", "plus-two-minus-one"):  # these have memory
             assert equal(rule(core.state)[1], rule(core.state[1]))
 
 
 @pytest.mark.parametrize("name", ["synchronous", "minedraft", "prices", "own-pace", "load-aware"])
-def test_what_is_there_is_sent(name):
-    """Ids take no time to send, so that a device sends the few that its chain holds, and lengths follow it."""
+def test_chains_are_sent(name):
+    """Ids take no time to send, so a device sends its chain, and lengths depend on it."""
     rule = ms.make_controller(name, ahead("ids", 6))
     state = visited(rule)
     none, some, many = (rule(state.changed(head_start=np.full(state.phase.shape, chain))) for chain in (0.0, 4.0, 12.0))
@@ -81,19 +71,16 @@ def test_what_is_there_is_sent(name):
     assert (many.draft_length[free] != none.draft_length[free]).any()
 
 
-def test_cycles_begin_with_what_the_chain_holds():
-    """The best lengths of a cycle, the time until tokens can come, and the draft that others wait for."""
+def test_cycles_begin_with_the_chain():
     scenario = ahead("ids", round_trip_time=0.01)
     state = visited(ms.make_controller("own-pace", scenario))
     cycle = Cycle.of(scenario, state)
     best, first = cycle.best_length(), min_time_to_tokens(scenario, state)
     work = Background.of(scenario, state, np.zeros_like(state.busy)).add(state, state.busy, best, 0)
     verification = 2.0 * scenario.pass_time(2.0, 2.0 * (np.arange(26) + 1))
-    for copy, device in np.ndindex(best.shape):
-        pace, alpha, chain = (
-            each[copy, device] for each in (state.draft_time, state.acceptance_rate, state.head_start)
-        )
-        upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency[copy, device])
+    for env, device in np.ndindex(best.shape):
+        pace, alpha, chain = (x[env, device] for x in (state.draft_time, state.acceptance_rate, state.head_start))
+        upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency[env, device])
         tokens = [sum(alpha**i for i in range(n + 1)) for n in range(26)]
 
         def spent(chain, pace=pace, alpha=alpha, upload=upload):
@@ -103,10 +90,10 @@ def test_cycles_begin_with_what_the_chain_holds():
 
         rate = max(n / s for n, s in zip(tokens, spent(0.0), strict=True))
         drafts = [max(length - chain, 0.0) * pace for length in range(26)]
-        assert best[copy, device] == np.argmax([n - rate * s for n, s in zip(tokens, spent(chain), strict=True)])
-        assert work.release[copy, device] == pytest.approx(0.01 + drafts[best[copy, device]])
-        if state.phase[copy, device] == ms.Phase.FREE:
-            assert first[copy, device] == pytest.approx(0.01 + scenario.pass_time(1, 1))
+        assert best[env, device] == np.argmax([n - rate * s for n, s in zip(tokens, spent(chain), strict=True)])
+        assert work.release[env, device] == pytest.approx(0.01 + drafts[best[env, device]])
+        if state.phase[env, device] == ms.Phase.FREE:
+            assert first[env, device] == pytest.approx(0.01 + scenario.pass_time(1, 1))
 
 
 def test_a_chain_may_outweigh_a_fade():
@@ -117,15 +104,14 @@ def test_a_chain_may_outweigh_a_fade():
     assert not in_deep_fade(scenario, slow.changed(head_start=np.ones(state.phase.shape))).any()
 
 
-def test_a_common_length_is_near_the_best_of_all():
-    """By simulation of all lengths."""
+def test_a_common_length_is_near_the_best_in_simulation():
     scenario = ahead("ids", 20)
     state = ms.sample_state(scenario, np.random.default_rng(7), 2)
-    found, *all_of_them = (
+    rate, *rates = (
         ms.long_run_rate(ms.make_controller("greedy", scenario, draft_length=length), state, warm_up=2.0, horizon=5.0)
         for length in (None, *range(2, 10))
     )
-    assert found.sum() > 0.95 * np.max(all_of_them, 0).sum()
+    assert rate.sum() > 0.95 * np.max(rates, 0).sum()
 
 
 def test_one_group_is_tried():

@@ -1,4 +1,4 @@
-"""Rules where requests arrive, end and are due: cycles, budgets, deadlines, idle devices."""
+"""Rules for requests with deadlines: cycles, budgets, drops, idle devices."""
 
 import numpy as np
 import pytest
@@ -6,62 +6,54 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.greedy import MAX_LAXITY, Deadlines
-from multispin_env.physics.continuous.averages import seeded_core
-from multispin_env.physics.continuous.core import ContinuousSystem
 from tests.alike import equal
-from tests.controllers.continuous.states import workload
+from tests.controllers.continuous.states import core_of, workload
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)
 RULES = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
 
 
-def core_for(controller, copies=4, rate=3.0):
-    """Copies with requests."""
-    asked = workload(rate=rate, mean_output=20.0, ttft=1.0, e2el=0.5, e2el_per_token=0.11)
-    system = ContinuousSystem.of(controller.scenario, discipline=controller.discipline, workload=asked)
-    core = seeded_core(system, copies, 0, drawn=True)
-    core.reset()
-    return core
+def core_for(controller, num_envs=4, rate=3.0):
+    work = workload(rate=rate, mean_output=20.0, ttft=1.0, e2el=0.5, e2el_per_token=0.11)
+    return core_of(controller.scenario, num_envs, discipline=controller.discipline, workload=work)
 
 
-def visited(rate=12.0, steps=40, copies=6):
-    core = core_for(ms.make_controller("greedy", SCENARIO), copies, rate)
-    for _ in range(steps):
-        core.step(ms.make_controller("greedy", SCENARIO)(core.state))
+@pytest.fixture(scope="module")
+def state():
+    rule = ms.make_controller("greedy", SCENARIO)
+    core = core_for(rule, 6, 12.0)
+    for _ in range(40):
+        core.step(rule(core.state))
     return core.state
 
 
-def test_the_best_length_of_a_cycle_is_the_best():
-    state = visited()
+def test_the_best_length_of_a_cycle_is_the_best(state):
     cycle = Cycle.of(SCENARIO, state)
     best = cycle.best_length()
     busy = (state.phase != ms.Phase.IDLE).sum(-1)
-    for copy, device in np.ndindex(best.shape):
-        upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency[copy, device])
-        half = max(busy[copy] / 2, 1)
+    for env, device in np.ndindex(best.shape):
+        upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency[env, device])
+        half = max(busy[env] / 2, 1)
         fixed = 2.0 * (SCENARIO.verification_fixed_time + half * SCENARIO.verification_time_per_draft)
-        alpha = state.acceptance_rate[copy, device]
+        alpha = state.acceptance_rate[env, device]
         times = [
-            (length * (state.draft_time[copy, device] + 3.0 * upload) + fixed)
-            / sum(alpha**i for i in range(length + 1))
+            (length * (state.draft_time[env, device] + 3.0 * upload) + fixed) / sum(alpha**i for i in range(length + 1))
             for length in range(1, 26)
         ]
-        assert best[copy, device] == 1 + np.argmin(times)
-        assert cycle.time_per_token(best)[copy, device] == pytest.approx(min(times), rel=1e-12)
+        assert best[env, device] == 1 + np.argmin(times)
+        assert cycle.time_per_token(best)[env, device] == pytest.approx(min(times), rel=1e-12)
 
 
-def test_drafts_are_longer_the_more_devices_are_busy():
-    state = visited()
-    quiet, all_busy = (
-        state.changed(phase=np.full(state.phase.shape, phase)) for phase in (ms.Phase.IDLE, ms.Phase.READY)
+def test_drafts_are_longer_the_more_devices_are_busy(state):
+    rule, shape = ms.make_controller("own-pace", SCENARIO), state.phase.shape
+    few, many = (
+        rule(state.changed(phase=np.full(shape, phase))).draft_length for phase in (ms.Phase.IDLE, ms.Phase.READY)
     )
-    few, many = (ms.make_controller("own-pace", SCENARIO)(one).draft_length for one in (quiet, all_busy))
     assert (few <= many).all()
     assert (few < many).any()
 
 
-def test_budget_of_greedy():
-    state = visited()
+def test_budget_of_greedy(state):
     length = ms.make_controller("greedy", SCENARIO, budget=0.5)(state).draft_length
     upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency)
     pace, time = state.draft_time + 2.0 * upload, 0.5 * SCENARIO.verification_time
@@ -72,8 +64,7 @@ def test_budget_of_greedy():
     assert ((longer * pace > time) | (state.acceptance_rate**longer < 0.1) | (length == 25)).all()
 
 
-def test_laxities_and_drops():
-    state = visited()
+def test_laxities_and_drops(state):
     demand, now = state.demand, state.time[:, None]
     base = ms.make_controller("groups", SCENARIO)
     before = base(state)
@@ -95,8 +86,8 @@ def test_laxities_and_drops():
         assert (np.diff(decision.priority[row, ranked]) >= 0).all()
 
 
-def test_what_is_dropped_does_not_depend_on_the_rule_but_for_what_that_drops():
-    state, base = visited(), ms.make_controller("groups", SCENARIO)
+def test_drops_are_added_to_those_of_the_rule(state):
+    base = ms.make_controller("groups", SCENARIO)
     drops = Deadlines(SCENARIO, base, need=0.2)(state).drop
     assert (Deadlines(SCENARIO, ms.make_controller("optimal", SCENARIO), need=0.2)(state).drop == drops).all()
     few = Deadlines(SCENARIO, base, need=0.05)(state).drop
@@ -104,11 +95,11 @@ def test_what_is_dropped_does_not_depend_on_the_rule_but_for_what_that_drops():
     assert (Deadlines(SCENARIO, Deadlines(SCENARIO, base, need=0.2), need=0.05)(state).drop == few | drops).all()
 
 
-def test_no_laxity_counts_more_than_the_place_of_a_batch():
-    state, base = visited(), ms.make_controller("groups", SCENARIO, groups=2)
+def test_batches_count_more_than_laxity(state):
+    base = ms.make_controller("groups", SCENARIO, groups=2)
     position = base(state).priority
     first = position == position.min(-1, keepdims=True)
-    due = np.where(first, np.inf, -1e9)  # those of the first batch have all the time, and others none
+    due = np.where(first, np.inf, -1e9)  # only others are urgent
     state = state.changed(demand=state.demand.changed(due=due, first_due=np.full(due.shape, np.inf)))
     priority = Deadlines(SCENARIO, base, need=0.05)(state).priority
     assert (~first).any(-1).any()
@@ -134,15 +125,12 @@ def test_deadlines_change_nothing_where_requests_are_endless(name, other):
     assert (plain == changed).all()
 
 
-def test_load_aware_is_own_pace_with_deadlines():
-    state = visited()
-    one, other = (ms.make_controller(name, SCENARIO)(state) for name in ("load-aware", "own-pace+deadlines"))
-    assert equal(one, other)
+def test_load_aware_is_own_pace_with_deadlines(state):
+    assert equal(*(ms.make_controller(name, SCENARIO)(state) for name in ("load-aware", "own-pace+deadlines")))
 
 
 @pytest.mark.parametrize("name", [*RULES, *(f"{name}+deadlines" for name in RULES[:-2])])
 def test_its_orders_keep_a_system_with_requests_going(name):
-    """The core refuses bad decisions and those that wait for ever; no device is left out."""
     controller = ms.make_controller(name, SCENARIO)
     core = core_for(controller)
     tokens = np.zeros((4, 5))
@@ -154,8 +142,8 @@ def test_its_orders_keep_a_system_with_requests_going(name):
     assert (tokens.sum(0) > 0).all()
 
 
-def test_nobody_waits_for_idle_devices():
-    """With one request in the system its device has the server alone, whatever the rule."""
+def test_no_batch_waits_for_idle_devices():
+    """With one request in the system its device has the server to itself."""
     for name in RULES:
         controller = ms.make_controller(name, SCENARIO)
         core = core_for(controller, rate=0.002)
@@ -171,21 +159,24 @@ def test_nobody_waits_for_idle_devices():
 
 @pytest.mark.parametrize("name", ["homogeneous", "algorithm1"])
 def test_a_late_draft_is_uploaded_where_the_round_wants_none(name):
-    """A request that came during a pass begins a draft; the next round may give its device no bandwidth."""
+    """A request that arrives during a pass starts a draft; the next round may give its device no bandwidth."""
     scenario = ms.Scenario.preset("llama2", num_users=6, min_draft_length=0, total_bandwidth=1e5)
     options = {"phi_points": 8, "lambda_points": 8} if name == "algorithm1" else {}
-    core = core_for(ms.make_controller(name, scenario, **options), copies=2)
+    core = core_for(ms.make_controller(name, scenario, **options), 2)
     for _ in range(40):
         outcome = core.step(ms.make_controller(name, scenario, **options)(core.state))
         assert np.isfinite(outcome.duration).all()
 
 
-def test_bad_options():
-    with pytest.raises(ValueError, match=r"estimator: expected one of .*, got 'deadline'; did you mean 'dead"):
-        ms.make_controller("greedy+deadline", SCENARIO)
-    with pytest.raises(ValueError, match="need: expected a finite number"):
-        ms.make_controller("greedy+deadlines", SCENARIO, need=0.0)
-    with pytest.raises(TypeError, match=r"controller 'greedy\+deadlines': got an unexpected keyword argument 'groups'"):
-        ms.make_controller("greedy+deadlines", SCENARIO, groups=2)
-    with pytest.raises(ValueError, match="budget: expected numbers in"):
-        ms.make_controller("greedy", SCENARIO, budget=-1.0)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("greedy+deadline", {}, r"estimator: expected one of .*, got 'deadline'; did you mean 'dead"),
+        ("greedy+deadlines", {"need": 0.0}, "need: expected a finite number"),
+        ("greedy+deadlines", {"groups": 2}, r"controller 'greedy\+deadlines': got an unexpected keyword .* 'groups'"),
+        ("greedy", {"budget": -1.0}, "budget: expected numbers in"),
+    ],
+)
+def test_bad_options(name, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ms.make_controller(name, SCENARIO, **options)
