@@ -159,23 +159,6 @@ def test_a_single_environment_equals_a_vector():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("optimal+betta", {}, "estimator: expected one of .*, got 'betta'.*did you mean 'beta'"),
-        ("optimall+beta", {}, "controller: expected one of .*, got 'optimall'.*did you mean 'optimal'"),
-        ("optimal+beta+filter", {}, r"estimators: expected at most one for each part, got \['Beta', 'Filter'\]"),
-        ("fixed+gradient", {}, "base: expected a WeightedController .*, got Fixed"),
-        ("optimal+beta", {"dekay": 1.0}, "unexpected keyword argument 'dekay'.*did you mean 'decay'"),
-        ("optimal+beta", {"memory": {}}, "got an unexpected keyword argument 'memory'"),
-        ("optimal+beta+clairvoyant", {}, "estimator: expected one of .*, got 'clairvoyant'"),
-    ],
-)
-def test_bad_names_and_options(name, options, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        ms.make_controller(name, system(), **options)
-
-
-@pytest.mark.parametrize(
     ("changes", "position"),
     [
         ({"acceptance_rate": None}, "acceptance_rate"),

@@ -178,14 +178,11 @@ def test_bounds_of_episodes(channel):
         assert episodes.values(name).mean() < bounds.mean()
 
 
-@pytest.mark.parametrize(
-    ("env_id", "arguments"),
-    [
+def test_no_bound_is_known():
+    for env_id, arguments in (
         (WITHOUT, {"channel": "gauss-markov"}),
         (WITHOUT, {"acceptance_visible": False}),
         ("MultiSpin/Serving-v0", {}),
         (FAIR, {}),
-    ],
-)
-def test_no_bound_is_known(env_id, arguments):
-    assert bounds_of(Episodes(EnvConfig.of(env_id, num_users=2, **arguments), 2)) is None
+    ):
+        assert bounds_of(Episodes(EnvConfig.of(env_id, num_users=2, **arguments), 2)) is None

@@ -107,14 +107,26 @@ def test_a_policy_names_no_path(about, tmp_path):
     assert config_of(about, tmp_path / POLICY).variant.records == str(tmp_path / "records.npz")
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../outside.npz", "link.npz", "missing.npz", 3])
-def test_a_policy_names_no_record_outside_its_folder(about, tmp_path, name):
+@pytest.mark.parametrize(
+    ("table", "field", "value", "message"),
+    [
+        *(
+            ("arguments", "records", name, rf"records: expected a file beside the configuration, got {name!r}\)")
+            for name in ("/etc/passwd", "../outside.npz", "link.npz", "missing.npz", 3)
+        ),
+        *(("scenario", "num_users", number, "") for number in (10**400, 10**15)),
+        *(("scenario", "total_bandwidth", number, "") for number in (10**400, float("nan"))),
+    ],
+    ids=["absolute", "outside", "link", "missing", "number", "users", "memory", "bandwidth", "nan"],
+)
+def test_bad_records_and_numbers(about, tmp_path, table, field, value, message):
     folder = tmp_path / "policy"
     folder.mkdir()
     (tmp_path / "outside.npz").write_bytes(b"")
     (folder / "link.npz").symlink_to(tmp_path / "outside.npz")
-    about["arguments"]["records"] = name
-    with pytest.raises(ValueError, match=rf"records: expected a file beside the configuration, got {name!r}\)"):
+    about["arguments"]["records"] = None
+    about[table][field] = value
+    with pytest.raises(ValueError, match=rf"{POLICY}: can't be read as an exported policy \(.*{message}"):
         config_of(about, folder / POLICY)
 
 
@@ -126,18 +138,6 @@ def test_broken_descriptions_are_refused(tmp_path, content):
     with pytest.raises(ValueError, match=rf"{POLICY}: can't be read as an exported policy \(") as caught:
         read_about(tmp_path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("num_users", 10**400), ("num_users", 10**15), ("total_bandwidth", 10**400), ("total_bandwidth", float("nan"))],
-    ids=["users", "memory", "bandwidth", "nan"],
-)
-def test_numbers_without_bounds_are_refused(about, tmp_path, field, value):
-    about["arguments"]["records"] = None
-    about["scenario"][field] = value
-    with pytest.raises(ValueError, match=rf"{POLICY}: can't be read as an exported policy \("):
-        config_of(about, tmp_path / POLICY)
 
 
 def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):

@@ -75,17 +75,6 @@ def test_the_reference_has_score_one(name):
     assert score.value.low < score.value.mean < score.value.high
 
 
-def test_a_model_and_a_function_are_scored():
-    class Model:
-        def predict(self, observation, deterministic=True):
-            return np.zeros((len(observation["shared"]), 8, 1)), None
-
-    task = TASKS["hidden"]
-    by_function = task.score(lambda observation: np.zeros((len(observation["shared"]), 8, 1)))
-    assert task.score(Model()) == by_function
-    assert 0.1 < by_function.score.mean < 0.3
-
-
 def test_training_and_held_out_cases_differ():
     texts, resize = TASKS["texts"], TASKS["resize"]
     assert native(texts.make_vec(2)).variant.half == 0

@@ -19,7 +19,6 @@ from tests.envs.continuous.played import states_of
 from tests.strategies import states
 
 NAMES = ("optimal", *ms.controller_names("continuous"))
-RULES = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "greedy+deadlines"])
@@ -54,16 +53,6 @@ def test_no_batch_waits_for_a_deep_fade(name):
     assert faded > 0.7 * good
 
 
-def test_faster_than_waiting_for_all():
-    scenario = ms.Scenario.preset("qwen3.5", num_users=8)
-    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
-    rules = {name: ms.make_controller(name, scenario) for name in RULES}
-    rates = {name: ms.long_run_rate(rule, state, warm_up=1.0, horizon=3.0) for name, rule in rules.items()}
-    assert (rates["synchronous"] >= rates["optimal"]).all()
-    for name in RULES[2:]:
-        assert (rates[name] > 1.1 * rates["synchronous"]).all(), name
-
-
 @pytest.mark.parametrize(("pace", "alpha"), [(0.02, 0.7), (1.0, 0.97), (3.0, 1.0)])
 def test_a_fluid_rate_is_the_best_of_its_grid(pace, alpha):
     scenario = ms.Scenario.preset("llama2", num_users=4, min_draft_length=0, round_trip_time=0.02)
@@ -80,19 +69,6 @@ def test_a_fluid_rate_is_the_best_of_its_grid(pace, alpha):
             rates.append(tokens / max(time + 0.02 + server, 2.0 * server, sum(lengths * air)))
     best = np.reshape(rates, (2, 17)).max(-1)
     assert fluid_rate(scenario, state, 2) == pytest.approx(best, rel=1e-12)
-
-
-def test_weights_lengthen_drafts():
-    scenario = ms.Scenario.preset("llama2", num_users=6, total_bandwidth=2e6)
-    *_, state = states_of(scenario, steps=8)
-    plain, even, decision = (
-        ms.make_controller("groups", scenario, groups=2, weights=weights)(state)
-        for weights in (None, np.ones(6), np.array([3.0, 1.0, 1.0, 0.1, 1.0, 1.0]))
-    )
-    assert (plain.draft_length == even.draft_length).all()
-    assert (decision.draft_length[:, 0] >= plain.draft_length[:, 0]).all()
-    assert decision.draft_length[:, 0].sum() > plain.draft_length[:, 0].sum()
-    assert decision.draft_length[:, 3].sum() < plain.draft_length[:, 3].sum()
 
 
 TUNABLE = [name for name in CONTROLLERS.names() if made_class(CONTROLLERS.load(name)).tunable]
@@ -135,43 +111,3 @@ def test_a_modified_rule_has_the_options_of_both():
 def test_values_of_a_tunable_option():
     values = Tunable(0.0, 4.0).value_at(1.0, np.array([-1.0, -0.5, 0.0, 0.5, 1.0]))
     assert values.tolist() == [0.0, 0.5, 1.0, 2.5, 4.0]
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "error", "message"),
-    [
-        ("grups", {}, ValueError, "controller: expected one of .*, got 'grups'; did you mean 'groups'"),
-        ("groups", {"grups": 2}, TypeError, "controller 'groups': got an unexpected keyword argument 'grups'"),
-        ("groups", {"groups": 0}, ValueError, "groups: expected an integer ≥ 1, got 0"),
-        ("groups", {"rho": 0.0}, ValueError, r"rho: expected numbers in \(0, inf\), got 0.0"),
-        ("groups", {"rho": np.ones(2)}, ValueError, "rho: expected one number, or one for each of 1 states, got 2"),
-        ("groups", {"weights": -np.ones(3)}, ValueError, r"weights\[0\]: expected numbers ≥ 0"),
-        ("prices", {"rho": np.array([1.0, np.nan])}, ValueError, r"rho\[1\]: expected finite numbers, got nan"),
-        ("prices", {"size": 0.0}, ValueError, r"size: expected numbers in \(0, 1\], got 0.0"),
-        ("greedy", {"draft_length": 99}, ValueError, "draft_length: expected "),
-        ("own-pace", {"queue": np.ones(4)}, ValueError, r"queue: expected numbers that broadcast to \(1, 3\), got "),
-    ],
-)
-def test_bad_options(name, options, error, message):
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    (state,) = states_of(scenario, 1, 1)
-    with pytest.raises(error, match=message):
-        ms.make_controller(name, scenario, **options)(state)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("air_left", np.full(3, np.nan), r"air_left\[0\]: expected numbers, got nan"),
-        ("phase", np.array([0, 7, 0]), r"phase\[1\]: expected integers in 0..4, got 7"),
-        ("demand", None, r"demand: expected a Demand, such as Demand.endless\(\(3,\)\), got None"),
-        ("drafting_left", np.array([0.0, -1.0, 0.0]), r"drafting_left\[1\]: expected seconds ≥ 0, got -1"),
-        ("time", np.zeros(4), r"time: expected shape \(\), got \(4,\)"),
-        ("draft_time", np.zeros(3), r"draft_time\[0\]: expected numbers > 0"),
-    ],
-)
-def test_bad_states(field, value, message):
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    (state,) = states_of(scenario, 1, 1)
-    with pytest.raises(ValueError, match=message):
-        ms.make_controller("groups", scenario)(state[0].changed(**{field: value}))

@@ -6,7 +6,6 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.rounds.ahead import PRICE_FACTORS, best_price_factor
 from multispin_env.physics.types import checked_decision
-from tests.controllers.continuous.states import workload
 from tests.solver.test_ahead import LAWS, drawn
 
 
@@ -35,24 +34,6 @@ def test_decisions_are_feasible_with_head_starts(name: str, law: str) -> None:
     if name not in ("fixed", "uniform-bandwidth", "random"):  # all drafts arrive together
         late = waits.max(-1, keepdims=True)
         np.testing.assert_allclose(np.where(decision.draft_length > 0, waits, late), late + 0.0 * waits, rtol=1e-9)
-
-
-def test_the_continuous_core_hands_over_head_starts() -> None:
-    """With head starts in the state, myopic rounds gain a quarter or more on a fast server."""
-    scenario, state = head_started("tokens", 8, 2)
-    state = state.changed(head_start=np.zeros((2, 8)))
-    ahead, plain = (
-        ms.long_run_rate(ms.make_controller("optimal", system), state, warm_up=0.5, horizon=2.0).mean()
-        for system in (scenario, scenario.replace(draft_ahead=False))
-    )
-    assert ahead > 1.25 * plain
-
-
-def test_idle_devices_do_not_count() -> None:
-    scenario, _ = head_started("tokens", 4, 3)
-    controller = ms.make_controller("ahead-price", scenario, rho=100.0)
-    run = ms.serve(controller, workload(mean_output=20.0), copies=2, warm_up=0.5, horizon=2.0)
-    assert run.tokens.sum() > 0.0
 
 
 def test_optimal_is_the_best_price_of_its_own_goodput() -> None:
@@ -102,29 +83,3 @@ def test_optimal_refuses_what_it_cannot_do_with_head_starts(option: dict[str, ob
     none = ms.SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
     plain = ms.make_controller("optimal", scenario.replace(draft_ahead=False), **option)
     np.testing.assert_array_equal(controller(none).draft_length, plain(none).draft_length)
-
-
-@pytest.mark.parametrize("options", [{"rho": 0.0}, {"rho": np.array([1.0, np.nan])}, {"chain_weight": -0.1}])
-def test_bad_options_are_named(options: dict[str, object]) -> None:
-    scenario, _ = head_started()
-    with pytest.raises(ValueError, match=next(iter(options))):
-        ms.make_controller("ahead-price", scenario, **options)
-
-
-def test_a_price_that_is_too_low_keeps_the_rate_low() -> None:
-    """Long drafts are rarely hits, so the rate is low, so long drafts pay; from above, one step is enough."""
-    scenario = ms.Scenario.preset(
-        "llama2", server="a100-32b", payload="ids", num_users=20, min_draft_length=0, draft_ahead=True
-    )
-    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
-    plain = scenario.replace(draft_ahead=False)
-    none = ms.expected_outcome(plain, state, ms.make_controller("optimal", plain)(state)).goodput
-    ends = []
-    for start in (0.5, 4.0):
-        rho = start * none
-        for _ in range(2):
-            controller = ms.make_controller("ahead-price", scenario, rho=rho, chain_weight=0.0)
-            rho = ms.long_run_rate(controller, state, warm_up=0.5, horizon=1.5)
-        ends.append(rho.mean())
-    assert ends[0] < 0.95 * ends[1]
-    assert ends[1] > 1.2 * none.mean()

@@ -23,16 +23,6 @@ def test_closed_form_is_the_best_length(alpha, theta, t_ver):
     assert values[result - 1] == pytest.approx(max(values), rel=1e-12)
 
 
-def test_controller_equals_closed_form_for_common_acceptance(scenario, rng):
-    state = ms.sample_state(scenario, rng, 100)
-    alpha = np.broadcast_to(rng.uniform(0.05, 0.99, (100, 1)), state.draft_time.shape)
-    state = ms.SystemState(state.draft_time, state.spectral_efficiency, alpha)
-    decision = ms.make_controller("homogeneous", scenario)(state)
-    token_latency = state.draft_time + scenario.bits_per_token / (decision.bandwidth * state.spectral_efficiency)
-    closed = homogeneous_draft_length(alpha[:, 0], token_latency[:, 0], scenario.verification_time)
-    assert (decision.draft_length == closed[:, None]).all()
-
-
 def test_excess_of_many_at_once():
     u = np.array([0.0, 1e-12, 1e-3, 0.5, 3.0, 40.0, 600.0, 1e3, 1e6, 1e300])
     s = lambert_excess(u)
@@ -109,9 +99,3 @@ def test_bad_numbers(field, value):
     numbers = {"acceptance_rate": 0.5, "token_latency": 1.0, "verification_time": 1.0, field: value}
     with pytest.raises(ValueError, match=f"^{field}: expected .*, got {value}$"):
         homogeneous_draft_length(**numbers)
-
-
-@pytest.mark.parametrize(("option", "value"), [("phi_points", 0), ("lambda_points", 2.5), ("epsilon", 0.0)])
-def test_bad_options(option, value):
-    with pytest.raises(ValueError, match=f"{option}: expected .*, got {value!r}$"):
-        ms.make_controller("algorithm1", ms.Scenario.preset("llama2"), **{option: value})

@@ -1,4 +1,4 @@
-"""Decisions of rounds against brute force, and other systems by hand and by simulation."""
+"""Decisions of rounds against brute force, and other systems by hand."""
 
 import itertools
 
@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.physics.tokens import sample_tokens
 from multispin_env.solver.problem import Problem
 
 CERTIFICATE = 1e-9
@@ -102,9 +101,6 @@ def test_weights_favour_their_users(rng):
     before, after = ((weights * outcome.tokens).sum(-1) / outcome.round_latency for outcome in outcomes)
     assert (after >= before * (1 - 1e-12)).all()
     assert weighted.draft_length[:, 0].mean() > plain.draft_length[:, 0].mean()
-    for option, bad in (("weights", -1.0), ("weights", np.ones(3)), ("certify", 1.0), ("time_limit", -0.25)):
-        with pytest.raises(ValueError, match=rf"{option}: expected .*, got "):
-            ms.make_controller("optimal", scenario, **{option: bad})(state)
 
 
 def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
@@ -114,8 +110,6 @@ def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
     assert (decision.bandwidth == 5e5).all()
     assert (ms.make_controller("fixed", scenario, draft_length=3)(state).draft_length == 3).all()
     assert (ms.make_controller("fixed", scenario.replace(max_draft_length=5))(state).draft_length == 5).all()
-    with pytest.raises(ValueError, match=r"draft_length: expected an integer in 1\.\.25, got 99"):
-        ms.make_controller("fixed", scenario, draft_length=99)
 
 
 LAWS = {
@@ -169,8 +163,6 @@ def test_random_uses_its_generator(scenario, rng):
     zeros = type("Zeros", (np.random.Generator,), {"standard_exponential": lambda self, size: np.zeros(size)})
     equal = ms.make_controller("random", scenario, rng=zeros(np.random.PCG64(0)))(state)  # zero has probability 2⁻⁵³
     assert equal.bandwidth == pytest.approx(np.full((200, 20), scenario.total_bandwidth / 20))
-    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator or a seed, got 'x'"):
-        ms.make_controller("random", scenario, rng="x")
     assert (ms.make_controller("random", scenario, rng=1)(state).bandwidth == play(1).bandwidth).all()
 
 
@@ -238,26 +230,12 @@ SERVER = ms.Scenario.preset("qwen3.5", server="a100-7b-gemm", num_users=3, min_d
 BY_BATCH = {"server_draft_pieces": ((0.002, 0.0), (0.0005, 0.0008))}  # 2.9 ms for three requests
 
 
-@pytest.mark.parametrize(("fields", "drafting"), [({}, 0.004), (BY_BATCH, 0.0029)])
-def test_systems_on_a_server_equal_a_simulation_that_draws_tokens(fields, drafting, rng):
-    server = SERVER.replace(**fields)
-    state = ms.sample_state(server, rng)
-    rounds = 200_000
-    rate = np.broadcast_to(state.acceptance_rate, (rounds, 3))
-    values = []
-    for length in range(SERVER.max_draft_length + 1):
-        time = length * drafting + server.pass_time(3, 3 * (length + 1))
-        tokens = sample_tokens(np.full((rounds, 3), length), rate, rng)
-        values.append(tokens.sum() / (rounds * time))
-    assert ms.colocated_goodput(server, state) == pytest.approx(max(values), rel=0.01)
-    assert ms.autoregressive_goodput(server) == pytest.approx(values[0], rel=1e-12)
-
-
 def test_colocated_by_plain_python(rng):
-    for users in (1, 2, 5, 40):
-        server = SERVER.replace(num_users=users, **BY_BATCH)
+    for users, fields in ((1, {}), (3, {}), (1, BY_BATCH), (2, BY_BATCH), (5, BY_BATCH), (40, BY_BATCH)):
+        server = SERVER.replace(num_users=users, **fields)
         state = ms.sample_state(server, rng)
-        step = max(start + slope * users for start, slope in server.server_draft_pieces)
+        pieces = server.server_draft_pieces or ((server.server_draft_time, 0.0),)
+        step = max(start + slope * users for start, slope in pieces)
         in_turn, at_once = [], []
         for length in range(server.max_draft_length + 1):
             tokens = sum(sum(alpha**position for position in range(length + 1)) for alpha in state.acceptance_rate)
