@@ -11,7 +11,7 @@ from scipy import integrate, special, stats
 
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import log_likelihood, log_moment, log_pochhammer
-from multispin_env.physics.radio import channel_gain, spectral_efficiency
+from multispin_env.physics.radio import channel_gain, predictive_quantile
 from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
 from tests.alike import equal
@@ -168,32 +168,18 @@ def assume(correlation, delay):
     return Assumptions.of(system(1), correlation=correlation, delay=delay)
 
 
-def faded(rng, gain, mean_gain, correlation, delay, draws):
-    """Draw gains after complex Gauss–Markov fading from this gain."""
-    h = np.full(draws, np.sqrt(gain) * np.exp(0.7j))
-    for _ in range(delay):
-        w = np.sqrt(mean_gain / 2.0) * (rng.standard_normal(draws) + 1j * rng.standard_normal(draws))
-        h = correlation * h + np.sqrt(1.0 - correlation**2) * w
-    return np.abs(h) ** 2
-
-
-def seen_gain(scenario, gain, mean_gain):
-    efficiency = spectral_efficiency(scenario, np.array([[gain]]))
-    return Observed(np.ones((1, 1)), efficiency, mean_gain=np.array([[mean_gain]]))
-
-
 @pytest.mark.parametrize(("correlation", "delay"), [(0.9, 1), (0.9, 3), (0.5, 2), (0.0, 1)])
-@pytest.mark.parametrize("gain", [0.02, 0.4, 1.5])
-def test_mmse_and_quantile_equal_monte_carlo(rng, correlation, delay, gain):
-    scenario = system(1)
-    later = faded(rng, gain, 0.35, correlation, delay, 200_000)
-    observed = seen_gain(scenario, gain, 0.35)
-    known = assume(correlation, delay)
-    (mean,) = along(make("mmse", scenario, known), [observed])
-    assert channel_gain(scenario, mean)[0, 0] == pytest.approx(later.mean(), rel=0.012)
-    for q in (0.1, 0.5, 0.9):
-        (quantile,) = along(make("quantile", scenario, known, quantile=q), [observed])
-        assert (later < channel_gain(scenario, quantile)).mean() == pytest.approx(q, abs=0.006)
+def test_mmse_and_quantile(rng, correlation, delay):
+    scenario, seen = system(), history(rng, 1, 3)
+    known = Assumptions.of(scenario, correlation=correlation, delay=delay)
+    gain, mean_gain = channel_gain(scenario, seen[0].spectral_efficiency), seen[0].mean_gain
+    (estimate,) = along(make("mmse", scenario, known), seen)
+    expected = mean_gain + correlation ** (2 * delay) * (gain - mean_gain)
+    assert channel_gain(scenario, estimate) == pytest.approx(expected, rel=1e-9)
+    for quantile in (None, 0.1, 0.9):
+        (estimate,) = along(make("quantile", scenario, known, quantile=quantile), seen)
+        expected = predictive_quantile(quantile or 1 / 6, gain, mean_gain, correlation, delay)
+        assert channel_gain(scenario, estimate) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", CHANNELS)

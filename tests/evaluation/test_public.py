@@ -77,10 +77,7 @@ def test_numbers_and_table_are_those_of_the_command(capsys):
     assert [row.to_dict() for row in table.rows] == rows
     assert f"{table}\n" == printed
     assert (table.metric, table.reference) == ("goodput", "optimal")
-
-
-def test_without_names_it_is_the_table_of_the_command(capsys):
-    printed = command(capsys, "--env", "MultiSpin/Fair-v0", "--set", "max_episode_steps=3")
+    printed = command(capsys, "--env", "MultiSpin/Fair-v0", *settings)
     assert f"{ms.compare('MultiSpin/Fair-v0', **TINY)}\n" == printed
     assert printed.count("decided by") == 2  # with a second table of users
 
