@@ -237,23 +237,17 @@ def test_hidden_fields(name, field):
         along(build(name), [Observed(np.ones((1, 5)), np.ones((1, 5)))])
 
 
-@pytest.mark.parametrize(
-    ("values", "field"),
-    [
+def test_assumptions():
+    scenario = system()
+    assert Assumptions.of(scenario).acceptance_mean == tuple(task.acceptance_rate for task in scenario.tasks)
+    assert hash(Assumptions([0.5], [0.1])) == hash(Assumptions((0.5,), (0.1,)))
+    for values, field in (
         (((0.5, 1.2), (0.1, 0.1)), r"acceptance_mean\[1\]"),
         (((0.5,), (0.7,)), r"acceptance_spread\[0\]"),
         (((0.5,), (0.1, 0.1)), "acceptance_spread"),
         (((), ()), "acceptance_mean"),
         (((0.5,), (0.1,), 1.1), "correlation"),
         (((0.5,), (0.1,), 1.0, -1), "delay"),
-    ],
-)
-def test_bad_assumptions(values, field):
-    with pytest.raises(ValueError, match=rf"^{field}: expected .*, got "):
-        Assumptions(*values)
-
-
-def test_assumptions_are_those_of_the_scenario_and_hash():
-    scenario = system()
-    assert Assumptions.of(scenario).acceptance_mean == tuple(task.acceptance_rate for task in scenario.tasks)
-    assert hash(Assumptions([0.5], [0.1])) == hash(Assumptions((0.5,), (0.1,)))
+    ):
+        with pytest.raises(ValueError, match=rf"^{field}: expected .*, got "):
+            Assumptions(*values)

@@ -79,18 +79,18 @@ def test_environments_are_independent(name, rng):
     scenario = system()
     first, second = history(rng, 4, 3), history(rng, 4, 3)
     mask = np.array([False, True, False])
-    plug_in = ms.make_controller(name, scenario)
+    plug_in, fresh, continued = (ms.make_controller(name, scenario) for _ in range(3))
+    fresh.reset(mask)  # before the first call
     for observed in first:
         plug_in(observed)
+        continued(observed)
     plug_in.reset(mask)
-    mixed = [plug_in(observed) for observed in second]
-    for row in range(3):
-        single = ms.make_controller(name, scenario)
-        single.reset(np.array([True]))
-        for observed in [] if mask[row] else first:
-            single(observed[row : row + 1])
-        for observed, decision in zip(second, mixed, strict=True):
-            assert equal(single(observed[row : row + 1]), decision[row : row + 1])
+    for observed in second:
+        decision, new, old = plug_in(observed), fresh(observed), continued(observed)
+        for row in range(3):
+            assert equal(decision[row], new[row] if mask[row] else old[row])
+    single = ms.make_controller(name, scenario)
+    assert equal([single(o[:1])[0] for o in first + second][-1], decision[0])
 
 
 def test_reset_of_all_lets_the_number_change(rng):

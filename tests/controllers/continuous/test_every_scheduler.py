@@ -106,8 +106,5 @@ def test_a_modified_rule_has_the_options_of_both():
     assert list(rule.tunable) == ["budget", "haste"]
     changed = rule.with_options({"budget": 0.3, "haste": 2.0})
     assert (changed.base.budget, changed.haste, changed.option("budget")) == (0.3, 2.0, 0.3)
-
-
-def test_values_of_a_tunable_option():
     values = Tunable(0.0, 4.0).value_at(1.0, np.array([-1.0, -0.5, 0.0, 0.5, 1.0]))
     assert values.tolist() == [0.0, 0.5, 1.0, 2.5, 4.0]
