@@ -48,7 +48,7 @@ class Row:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Row":
-        """Inverse of `to_dict`."""
+        """Return the row of these numbers; inverse of `to_dict`."""
         names = [field.name for field in fields(cls) if field.name in content]
         details = {name: value for name, value in content.items() if name not in names}
         return cls(**{name: content[name] for name in names}, details=details)

@@ -258,5 +258,4 @@ def _flat(content: bytes) -> bytes:
     if model.functions or any(attribute.HasField("g") or attribute.graphs for attribute in attributes):
         raise ValueError("expected nodes that run once, got loops, branches or functions")
     model.DiscardUnknownFields()
-    flat: bytes = model.SerializeToString()
-    return flat
+    return bytes(model.SerializeToString())

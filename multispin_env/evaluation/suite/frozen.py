@@ -33,8 +33,7 @@ FROZEN_VALUES = ("floor", "reference", "bound")  # keys of the recorded values o
 def frozen_content() -> dict[str, Any]:
     """Return the recorded results by task; empty if there is no file yet."""
     path = DATA / f"{VERSION}.json"
-    content: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return content
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def frozen_of(name: str) -> Frozen:
