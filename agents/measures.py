@@ -16,7 +16,15 @@ from agents.policies import policy_of
 from agents.runs import RunConfig
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.cases import Cases, States, cases_of, heading, held_out, listed_contenders, watched
+from multispin_env.evaluation.cases import (
+    Cases,
+    States,
+    cases_of,
+    heading,
+    held_out,
+    listed_contenders,
+    validation_cases,
+)
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
 from multispin_env.files import MIB, read_bytes, replacing, write_atomically
@@ -100,7 +108,7 @@ class Measure:
         metric = METRICS[self._watched.metric]
         if not metric.has_share:
             return Headline(self._watched.metric, self._watched.metric, metric.header)
-        known = self._watched.best_known
+        known = "the optimum" if isinstance(self._watched, States) else self._watched.reference
         return Headline("share_of_reference", f"of {known}", f"share of {known}")
 
     def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:
@@ -142,7 +150,7 @@ class Measure:
 
     @cached_property
     def _watched(self) -> Cases:
-        return watched(self.config)
+        return validation_cases(self.config)
 
     def about(self, cases: Cases, rounds_trained: int) -> dict[str, Any]:
         """What a table says that it is about: the cases, and the model by the rounds that it has trained."""
@@ -162,7 +170,7 @@ def _below(cases: Cases, rows: list[Row], label: str) -> str:
             f"\n\n{label}, share of the optimum in each state: mean {spread['share_mean']:.5f}, "
             f"5 % quantile {spread['share_quantile_5']:.5f}, lowest {spread['share_lowest']:.5f}"
         )
-    cells = METRICS[cases.metric].below
+    cells = METRICS[cases.metric].second_table
     return "" if cells is None else f"\n\n{aligned(*cells(rows))}"
 
 

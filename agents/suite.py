@@ -51,8 +51,8 @@ from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
     KIND,
-    Played,
     SuiteEntry,
+    TaskValues,
     check_replaced,
     performances,
     save_curves,
@@ -62,7 +62,7 @@ from multispin_env.evaluation.suite.entries import (
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import score_cells
 from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import CHOSEN, RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, read_json, write_atomically
 from multispin_env.registry import imported, is_outside, refusal
@@ -78,7 +78,7 @@ _OWN_ENCODINGS = {
 }
 """Action encodings that agents of ours are made for, where they are not ``lengths``."""
 
-_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "timeout"}
+_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
 """Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
 
 _LSTM = "MlpLstmPolicy"
@@ -349,7 +349,7 @@ class _Results:
         return np.array([content["values"] for _, content in self.cells[name]]).swapaxes(0, 1)
 
     @property
-    def played(self) -> Played:
+    def played(self) -> TaskValues:
         return {name: self.curve(name)[-1] for name in self.cells}
 
     def write(self, folder: Path, agent: str) -> None:

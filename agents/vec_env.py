@@ -13,9 +13,15 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.contenders import native
-from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
+from multispin_env.evaluation.statistics import (
+    EPISODE_SEED,
+    HELD_OUT_SEED,
+    NUM_EPISODE_SEEDS,
+    NUM_STATE_SEEDS,
+    TUNING_SEED,
+)
 
-RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))
+RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + NUM_STATE_SEEDS), range(TUNING_SEED, EPISODE_SEED + NUM_EPISODE_SEEDS))
 """Seeds of the states and episodes that agents are watched and measured on."""
 
 _Indices = None | int | Iterable[int]

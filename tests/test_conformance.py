@@ -132,7 +132,7 @@ class Everybody(ContinuousController):
 class Stubborn(Modifier):
     """Nobody gives up a request."""
 
-    def changed(self, state, decision):
+    def modify(self, state, decision):
         return decision.changed(drop=None)
 
 
@@ -331,7 +331,7 @@ def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):
 
 def test_an_agent_from_outside_learns_and_is_compared_by_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(States, "default_size", 4)
-    monkeypatch.setattr(States, "watched_size", 4)
+    monkeypatch.setattr(States, "validation_size", 4)
     folder = tmp_path / "run"
     assert multispin(["train", "--agent", "mine", "--num-users", "3", "--name", str(folder)]) == 0
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["agent"] == "mine"

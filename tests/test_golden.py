@@ -17,7 +17,7 @@ from agents.checkpoints import load_checkpoint
 from agents.models import read_policy
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
-from multispin_env.evaluation.suite.entries import read_entry, values_of
+from multispin_env.evaluation.suite.entries import policy_values, read_entry
 from tools.hashes import steps_hash
 
 pytest.importorskip("onnxruntime")
@@ -88,7 +88,7 @@ def entry(name):
     """Task of the entry, and the mean of its policy in the task's held-out episodes."""
     (policy,) = read_entry(FOLDER / "entry").policies[name]
     config = load_policy(FOLDER / "entry" / policy["folder"]).config
-    values = values_of(FOLDER / "entry", (name, 0, policy))
+    values = policy_values(FOLDER / "entry", (name, 0, policy))
     assert not isinstance(values, Exception), values
     return {**environment(config), "mean": float(values.mean())}
 

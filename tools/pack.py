@@ -58,7 +58,7 @@ def best_plug_in(values: Mapping[str, FloatArray]) -> str:
 
     Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
     """
-    names = [name for name in values if name not in SYSTEMS and name != ContenderName.parse(name).as_clairvoyant]
+    names = [name for name in values if name not in SYSTEMS and name != ContenderName.parse(name).clairvoyant_name]
     return max(names, key=lambda name: float(values[name].mean()))
 
 

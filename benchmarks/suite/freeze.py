@@ -21,7 +21,7 @@ from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender, native
-from multispin_env.evaluation.suite.frozen import DATA, PLAYED, VERSION, frozen_content
+from multispin_env.evaluation.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import write_atomically
@@ -60,7 +60,7 @@ def _frozen(one: SuiteTask) -> Mapping[str, Any]:
     content = frozen_content()
     content[one.name] = played
     write_atomically(FILE, _text({each.name: content[each.name] for each in tasks() if each.name in content}).encode())
-    means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in PLAYED}
+    means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in FROZEN_VALUES}
     return {"task": one.name, **means, "CPU s": seconds}
 
 
@@ -79,7 +79,7 @@ def _played(one: SuiteTask) -> Content:
     reference = _proven(one, one.reference) if one.bound == "reference" else one.values(one.reference)
     bound = _bound(one, reference)
     lists = (None if values is None else values.tolist() for values in (floor, reference, bound))
-    return dict(zip(PLAYED, lists, strict=True)) | {"steps": steps_hash(one.make_vec(2), one.seed)}
+    return dict(zip(FROZEN_VALUES, lists, strict=True)) | {"steps": steps_hash(one.make_vec(2), one.seed)}
 
 
 def _proven(one: SuiteTask, name: str) -> FloatArray:

@@ -12,7 +12,7 @@ from multispin_env.checks import check_integer, check_name, missing_package
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
-from multispin_env.evaluation.contenders import attributed, deciding, native, start
+from multispin_env.evaluation.contenders import action_function, contender_errors, native, reset_contender
 
 Pixels = NDArray[np.uint8]  # A picture, (height, width, 3)
 
@@ -85,12 +85,12 @@ def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
     steps = None if by_itself else check_integer("rounds", rounds, 1)
     env = config.for_contender(contender).make_vec(1, max_episode_steps=steps, render_mode="rgb_array")
     base = native(env)
-    decide = deciding(contender, base)
-    start(contender)
+    decide = action_function(contender, base)
+    reset_contender(contender)
     observation, _ = env.reset(seed=check_integer("seed", seed, 0))
     views, over = [], False
     while not over:
-        with attributed(name):
+        with contender_errors(name):
             action = decide(observation)
         observation, _, terminated, truncated, _ = env.step(action)
         views.append(replace(base.view(), title=name))

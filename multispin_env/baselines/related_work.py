@@ -12,7 +12,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController
-from multispin_env.controllers.continuous.cycle import longest_paying
+from multispin_env.controllers.continuous.cycle import longest_profitable
 from multispin_env.controllers.continuous.greedy import Greedy, best_common_length, estimated_rates, present, take_all
 from multispin_env.controllers.continuous.groups import Groups
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
@@ -299,4 +299,4 @@ class PlusTwoMinusOne(_CountingController):
     @override
     def decide_without_counts(self, state: ContinuousState) -> ContinuousDecision:
         price: FloatArray = np.full(state.phase.shape, 1 / 3)
-        return take_all(np.maximum(longest_paying(self.scenario, state.acceptance_rate, price), self.shortest))
+        return take_all(np.maximum(longest_profitable(self.scenario, state.acceptance_rate, price), self.shortest))

@@ -1,1 +1,1 @@
-"""State to decision, batched; named as in the paper; ``registry.CONTROLLERS`` names them."""
+"""Controllers, which map batches of states to decisions; ``registry.CONTROLLERS`` lists their names."""

@@ -1,4 +1,4 @@
-"""Base classes of controllers and of what changes their decisions, their options, and what is assumed of a system."""
+"""Base classes of controllers and modifiers, tunable options, and prior knowledge for estimators."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from multispin_env.solver.problem import user_times
 
 @dataclass(frozen=True)
 class Tunable:
-    """How far an option may move from its default when it is tuned; more may be allowed."""
+    """Range in which an option is tuned; the option may allow more."""
 
     low: float
     high: float
-    by_device: bool = False  # one number for each device, (..., K), or one for all of them, (...)
+    by_device: bool = False  # one number for each device (..., K) instead of one for all devices (...)
 
-    def moved(self, default: float, x: FloatArray) -> FloatArray:
-        """Values at x in [-1, 1]: low at -1, the default at 0, high at 1, and lines between."""
+    def value_at(self, default: float, x: FloatArray) -> FloatArray:
+        """Interpolate linearly: ``low`` at x = -1, the default at 0, ``high`` at 1."""
         return np.asarray(default + np.where(x > 0.0, self.high - default, default - self.low) * x)
 
 
@@ -36,86 +36,85 @@ Option = FloatArray | float
 
 
 def check_option(field: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> None:
-    """``ValueError`` unless all numbers of an option are in the interval."""
+    """Raise ``ValueError`` unless all numbers of an option are in the interval."""
     array = check_array(field, value)
-    good = ((array > low) if open_low else (array >= low)) & (array <= high)
+    valid = ((array > low) if open_low else (array >= low)) & (array <= high)
     ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if np.isinf(high) else ']'}"
-    require(field, array, good, f"numbers in {ends}")
+    require(field, array, valid, f"numbers in {ends}")
 
 
-def per_copy(field: str, value: Option, copies: int) -> FloatArray:
-    """An option (n,) of n states, from one number or one for each; ``ValueError`` for another count."""
-    given = np.asarray(value, dtype=np.float64).reshape(-1)
-    if given.size not in (1, copies):
-        raise ValueError(f"{field}: expected one number, or one for each of {copies} states, got {given.size}")
-    return np.broadcast_to(given, (copies,))
+def per_state(field: str, value: Option, num_states: int) -> FloatArray:
+    """Broadcast an option to n states, (n,); ``ValueError`` unless it has 1 or n numbers."""
+    flat = np.asarray(value, dtype=np.float64).reshape(-1)
+    if flat.size not in (1, num_states):
+        raise ValueError(f"{field}: expected one number, or one for each of {num_states} states, got {flat.size}")
+    return np.broadcast_to(flat, (num_states,))
 
 
 def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
-    """An option of states (n, K), from one number, or one for each device (K,) or (..., K)."""
-    given = np.asarray(value, dtype=np.float64)
-    flat = given if given.ndim < 2 else given.reshape(-1, given.shape[-1])  # as states are
+    """Broadcast an option, a number or an array (K,) or (..., K), to states (n, K)."""
+    array = np.asarray(value, dtype=np.float64)
+    flat = array if array.ndim < 2 else array.reshape(-1, array.shape[-1])  # states are flattened in the same way
     try:
         return np.broadcast_to(flat, shape)
     except ValueError:
-        raise ValueError(f"{field}: expected numbers that broadcast to {shape}, got shape {given.shape}") from None
+        raise ValueError(f"{field}: expected numbers that broadcast to {shape}, got shape {array.shape}") from None
 
 
 State = TypeVar("State", SystemState, ContinuousState)
-Chosen = TypeVar("Chosen", Decision, ContinuousDecision)
+DecisionT = TypeVar("DecisionT", Decision, ContinuousDecision)
 
 
-def _checked(decision: Any, expected: type[Chosen], controller: object) -> Chosen:
+def _checked(decision: Any, expected: type[DecisionT], controller: object) -> DecisionT:
     if not isinstance(decision, expected):
         kind = type(controller).__name__
-        raise ValueError(f"decision: expected a {expected.__name__} of {kind}.decide, got {shown(decision)}")
+        raise ValueError(f"decision: expected a {expected.__name__} from {kind}.decide, got {shown(decision)}")
     return decision
 
 
 @dataclass(frozen=True, eq=False)
-class Controller(ABC, Generic[State, Chosen]):
-    """Base of the controllers of both families: maps states (..., K) to decisions (..., K).
+class Controller(ABC, Generic[State, DecisionT]):
+    """Base class of all controllers, which map states (..., K) to decisions (..., K).
 
-    Derive from `RoundsController` or from `ContinuousController`; add options as dataclass fields and implement
-    `decide`.
+    Derive from `RoundsController` or `ContinuousController`, add options as dataclass fields and implement `decide`.
 
     Parameters
     ----------
     scenario
-        The system that it controls.
+        The controlled system.
     """
 
     scenario: Scenario
     discipline: ClassVar[str] = "serial"
-    """How the uplink is to be shared for its decisions without the barrier."""
+    """Discipline of the uplink that decisions without the barrier assume."""
     tunable: ClassVar[Mapping[str, Tunable]] = {}
-    """Options that may be arrays, and how far they may be tuned."""
+    """Options that may be arrays, with the ranges in which they are tuned."""
     needs_chains: ClassVar[bool] = False
-    """Whether it is for devices that draft ahead alone."""
+    """Whether the controller requires devices that draft ahead."""
 
     @abstractmethod
-    def __call__(self, state: State) -> Chosen:
-        """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
+    def __call__(self, state: State) -> DecisionT:
+        """Decide for one state or a batch of states; ``ValueError`` for an invalid state."""
 
     @abstractmethod
-    def decide(self, state: State) -> Chosen:
-        """Decide for a state that has been checked: (..., K) of a round, (n, K) and (n,) without the barrier."""
+    def decide(self, state: State) -> DecisionT:
+        """Decide for a checked state: arrays (..., K) in rounds, (n, K) and (n,) without the barrier."""
 
     @abstractmethod
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
-        """Decide without the barrier, for states that have been checked: arrays (n, K) and (n,)."""
+        """Decide without the barrier for checked states with arrays (n, K) and (n,)."""
 
     def option(self, name: str) -> Any:
-        """Value of an option of `tunable`."""
+        """Return the value of an option of `tunable`."""
         return getattr(self, name)
 
-    def tuned(self, options: Mapping[str, Option]) -> "Controller[State, Chosen]":
-        """Return the same with other values of options of `tunable`, numbers or arrays as the states have them."""
+    def with_options(self, options: Mapping[str, Option]) -> "Controller[State, DecisionT]":
+        """Return a copy with other values of `tunable` options: numbers, or arrays that broadcast to the states."""
         values: dict[str, Any] = dict(options)
         return replace(self, **values)
 
     def reset(self) -> None:
-        """Forget what is remembered of earlier states, if anything is."""
+        """Forget earlier states; a controller without memory does nothing."""
 
     def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
         checked = checked_continuous_state(self.scenario, state)
@@ -127,23 +126,17 @@ class Controller(ABC, Generic[State, Chosen]):
 
 @dataclass(frozen=True, eq=False)
 class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
-    """Base of the controllers without the barrier: decides whenever a verification ends, until the next one ends.
+    """Base class of controllers without the barrier, which decide each time a verification ends.
 
-    It is a function of the state alone, which also has what must be remembered, such as the batch a draft aims at.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
+    A decision depends on the state alone. The state also holds earlier decisions that matter, such as the batch for
+    which a device drafts.
     """
 
     @override
     def __call__(self, state: ContinuousState) -> ContinuousDecision:
         if not isinstance(state, ContinuousState):
-            kind, given = type(self).__name__, type(state).__name__
-            raise ValueError(
-                f"state: expected a ContinuousState for {kind}, which decides without the barrier, got {given}"
-            )
+            kind, actual = type(self).__name__, type(state).__name__
+            raise ValueError(f"state: expected a ContinuousState for {kind}, a rule without barrier, got {actual}")
         return self._without_barrier(state)
 
     @override
@@ -153,16 +146,11 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
 
 @dataclass(frozen=True, eq=False)
 class RoundsController(Controller[SystemState, Decision]):
-    """Base of the controllers of rounds; without the barrier they wait for all.
+    """Base class of controllers of rounds; without the barrier they wait for all devices.
 
-    Every batch then has the lengths and the shares of the uplink of one round, and what it gains and takes is what
-    `expected_outcome` says. Devices without a request count for nothing there and get next to no bandwidth, but the
-    time of the pass is still that of all.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
+    There, each batch has the draft lengths and uplink shares of one round, and `expected_outcome` gives its expected
+    tokens and time. Devices without a request have no weight and get almost no bandwidth, but the pass takes as long as
+    with all devices.
     """
 
     discipline: ClassVar[str] = "reserved"
@@ -179,8 +167,9 @@ class RoundsController(Controller[SystemState, Decision]):
 
     @override
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
-        system, counted = state.system, state.busy | ~state.busy.any(-1, keepdims=True)  # of all idle, all count
-        if not counted.all():  # the others are so fast that nothing depends on them
+        # devices with a request, or all devices if none has one
+        system, counted = state.system, state.busy | ~state.busy.any(-1, keepdims=True)
+        if not counted.all():  # make the others so fast that they do not limit the round
             draft_time = np.where(counted, system.draft_time, 1e-4 * self.scenario.mean_draft_time)
             efficiency = np.where(counted, system.spectral_efficiency, 1e4)
             system = system.changed(draft_time=draft_time, spectral_efficiency=efficiency)
@@ -188,7 +177,7 @@ class RoundsController(Controller[SystemState, Decision]):
         decision = _checked(decision, Decision, self)
         share = decision.bandwidth / self.scenario.total_bandwidth
         stuck = ((share == 0.0) & (state.air_left > 0.0)).any(-1)
-        if stuck.any():  # uploads of requests that came during the pass, where the round wants no draft
+        if stuck.any():  # uploads of requests that arrived during the pass, to which the round gives no draft
             longest = np.maximum(decision.draft_length, state.draft_length)[stuck]
             share[stuck] = equal_latency(longest, *(time[stuck] for time in user_times(self.scenario, system))).share
         return ContinuousDecision(decision.draft_length, np.full(share.shape, Join.WAIT), share=share)
@@ -197,7 +186,7 @@ class RoundsController(Controller[SystemState, Decision]):
         return self.decide(state)
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
-        """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
+        """Return the decision with these lengths and the bandwidth that equalizes latency ([MS] 31, 32)."""
         draft_time, token_time = user_times(self.scenario, state)
         drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
         share = equal_finish(drafting, draft_length * token_time).share
@@ -206,7 +195,7 @@ class RoundsController(Controller[SystemState, Decision]):
 
 @dataclass(frozen=True, eq=False)
 class WeightedController(RoundsController):
-    """Base of the controllers of rounds that maximise a weighted sum of the users' goodput.
+    """Base class of controllers of rounds that maximise a weighted sum of the users' goodput.
 
     Parameters
     ----------
@@ -216,25 +205,23 @@ class WeightedController(RoundsController):
 
     weights: FloatArray | None = None
 
-    def weighing(self, weights: FloatArray) -> Self:
-        """Return the same with its weights times these."""
+    def scale_weights(self, weights: FloatArray) -> Self:
+        """Return a copy whose weights are multiplied by these."""
         return replace(self, weights=weights if self.weights is None else weights * self.weights)
 
     @override
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
-        return self.weighing(counted.astype(np.float64)).decide(state)
+        return self.scale_weights(counted.astype(np.float64)).decide(state)
 
 
 @dataclass(frozen=True, eq=False)
 class Modifier(ContinuousController):
-    """A controller that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
+    """Controller that modifies the decisions of another one, written after ``+`` in names: ``"greedy+deadlines"``.
 
     Parameters
     ----------
-    scenario
-        The system that it decides for.
     base
-        The other one.
+        The controller whose decisions are modified.
     """
 
     base: Controller[Any, Any]
@@ -248,29 +235,27 @@ class Modifier(ContinuousController):
         return getattr(self, name) if name in type(self).tunable else self.base.option(name)
 
     @override
-    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
-        own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
-        others = {name: value for name, value in options.items() if name not in own}
-        return replace(self, base=self.base.tuned(others), **own)
+    def with_options(self, options: Mapping[str, Option]) -> ContinuousController:
+        changes: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
+        others = {name: value for name, value in options.items() if name not in changes}
+        return replace(self, base=self.base.with_options(others), **changes)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        return self.changed(state, self.base.decide_continuous(state))
+        return self.modify(state, self.base.decide_continuous(state))
 
     @override
     def reset(self) -> None:
         self.base.reset()
 
     @abstractmethod
-    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        """The decision that takes the place of this one, arrays (n, K) and (n,)."""
+    def modify(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        """Return the modified decision, arrays (n, K) and (n,)."""
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Prior knowledge that estimators start from (ours).
-
-    ``ValueError`` for a value out of range.
+    """Prior knowledge of estimators (ours); ``ValueError`` for a value out of range.
 
     Parameters
     ----------
@@ -279,7 +264,7 @@ class Assumptions:
     correlation
         ρ in [0, 1] between channel amplitudes of successive rounds.
     delay
-        d ≥ 0, rounds that a channel report is old.
+        d ≥ 0, age of a channel report in rounds.
     """
 
     acceptance_mean: tuple[float, ...]
@@ -288,13 +273,13 @@ class Assumptions:
     delay: int = 0
 
     def __post_init__(self) -> None:
-        for field, high in (("acceptance_mean", 1.0), ("acceptance_spread", 0.5)):  # no law on [0, 1] is wider
+        for field, high in (("acceptance_mean", 1.0), ("acceptance_spread", 0.5)):  # the largest deviation on [0, 1]
             values = tuple(getattr(self, field))
             checked = tuple(check_real(f"{field}[{i}]", value, 0.0, high) for i, value in enumerate(values))
             object.__setattr__(self, field, checked)  # a list would not hash
         tasks, spreads = len(self.acceptance_mean), len(self.acceptance_spread)
         if not tasks:
-            raise ValueError("acceptance_mean: expected one entry for each task, at least one, got none")
+            raise ValueError("acceptance_mean: expected at least one entry, one for each task, got none")
         if tasks != spreads:
             raise ValueError(f"acceptance_spread: expected one entry for each task ({tasks}), got {spreads}")
         check_real("correlation", self.correlation, 0.0, 1.0)
@@ -302,7 +287,7 @@ class Assumptions:
 
     @classmethod
     def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:
-        """Task means of a scenario, with one spread for all tasks (0.08), ρ = 0.9 and d = 1, unless told otherwise."""
+        """Return assumptions with the task means of a scenario and the same spread for all tasks."""
         check_instance("scenario", scenario, Scenario)
         means = tuple(task.acceptance_rate for task in scenario.tasks)
         return cls(means, (spread,) * len(means), correlation, delay)

@@ -1,6 +1,6 @@
-"""Estimators of what is hidden: acceptance from accepted and refused tokens, channels from old reports (ours).
+"""Estimators of hidden parts of the state: acceptance rates from accepted tokens, channels from old reports (ours).
 
-`Estimator` is their base. Moments of Beta laws are taken by their logarithms, for parameters of any size.
+Moments of Beta distributions are computed in logarithms, which works for parameters of any size.
 """
 
 from abc import ABC, abstractmethod
@@ -20,15 +20,16 @@ from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
 
 Part = Literal["acceptance_rate", "spectral_efficiency", "weights"]
-"""What an estimator gives to the controller: a field of the state, or the weights ω of the users."""
+"""Estimated part: a field of the state, or the weights ω of the users."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimator(ABC):
-    """Estimates one part from what has been observed, for n copies at once (ours).
+    """Base class of estimators of one part from observations of n environments (ours).
 
-    A subclass adds its options as dataclass fields, names its `part` and implements `estimate`; what it has to remember
-    it lists in `blank`. Nothing is random, and no copy depends on another: n copies equal n single ones bit for bit.
+    A subclass adds its options as dataclass fields, sets `part` and implements `estimate`; `initial_memory` returns the
+    arrays that it keeps between rounds. Nothing is random and the environments are independent: a batch of n gives the
+    same bits as n single environments.
     """
 
     part: ClassVar[Part]
@@ -38,29 +39,29 @@ class Estimator(ABC):
     memory: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)  # arrays (n, ...)
 
     def __post_init__(self) -> None:
-        known, tasks = len(self.assumptions.acceptance_mean), len(self.scenario.tasks)
-        if known != tasks:
-            raise ValueError(f"acceptance_mean: expected one entry for each task ({tasks}), got {known}")
+        means, tasks = len(self.assumptions.acceptance_mean), len(self.scenario.tasks)
+        if means != tasks:
+            raise ValueError(f"acceptance_mean: expected one entry for each task ({tasks}), got {means}")
 
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        """Memory (n, ...) of copies that have seen nothing."""
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+        """Return the memory (n, ...) before the first observation."""
         return {}
 
     def start(self, n: int) -> None:
-        """Begin with n new copies."""
+        """Start with n new environments."""
         self.memory.clear()
-        self.memory.update(self.blank(n))
+        self.memory.update(self.initial_memory(n))
 
     def reset(self, mask: BoolArray) -> None:
-        """Forget what the copies in ``mask`` (n,) have seen."""
-        for name, fresh in self.blank(len(mask)).items():
-            self.memory[name][mask] = fresh[mask]
+        """Reset the memory of the environments in ``mask`` (n,)."""
+        for name, initial in self.initial_memory(len(mask)).items():
+            self.memory[name][mask] = initial[mask]
 
     @abstractmethod
     def estimate(self, observed: Observed) -> FloatArray:
-        """Take in one round and estimate the part, (n, K); to be called exactly once a round, after `start`.
+        """Process one round and return the estimate (n, K); call it exactly once per round, after `start`.
 
-        ``ValueError`` if a field it needs is hidden.
+        ``ValueError`` if a required field is hidden.
         """
 
 
@@ -71,21 +72,20 @@ def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any
     return np.ascontiguousarray(array)
 
 
-def _prior_means(assumptions: Assumptions) -> FloatArray:
+def _task_means(assumptions: Assumptions) -> FloatArray:
     return np.clip(assumptions.acceptance_mean, 1e-6, 1.0 - 1e-6)
 
 
 def _prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
-    means = _prior_means(assumptions)
+    means = _task_means(assumptions)
     if observed.task is None:
         return np.full(observed.draft_time.shape, means.mean())
-    chosen: FloatArray = means[observed.task]
-    return chosen
+    return np.asarray(means[observed.task])
 
 
 @dataclass(frozen=True, eq=False)
 class TaskMean(Estimator):
-    """Mean α of the user's task, as the paper's control assumes ([MS] Table I); over all tasks where it is hidden."""
+    """Mean α of the user's task, as in the paper's control ([MS] Table I), or of all tasks if the task is hidden."""
 
     part: ClassVar[Part] = "acceptance_rate"
 
@@ -94,18 +94,19 @@ class TaskMean(Estimator):
         return _prior_mean(self.assumptions, observed)
 
 
-def blank_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
-    """Counts (n, K) of requests that have seen no round."""
+def initial_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
+    """Return the counts (n, K) of new requests."""
     return {"hits": np.zeros((n, num_users)), "misses": np.zeros((n, num_users))}
 
 
-def take_counts(
+def update_counts(
     estimator: str, memory: dict[str, NDArray[Any]], observed: Observed, decay: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
     """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K) (ours).
 
     A round with a of L drafted tokens accepted has likelihood α^a (1 − α)^[a < L]: a hits, and a miss if a < L. Earlier
-    counts are multiplied by ``decay``. A request of age 0 starts from nothing; a hidden age never ends a request.
+    counts are multiplied by ``decay``. A request of age 0 starts with zero counts; if ages are hidden, requests are
+    assumed not to end.
     """
     drafted = _visible(estimator, observed, "drafted")
     accepted = _visible(estimator, observed, "accepted")
@@ -116,23 +117,30 @@ def take_counts(
 
 
 @dataclass(frozen=True, eq=False)
-class Beta(Estimator):
-    """Beta law of α for each user, around the mean of its task, with counts that fade (ours).
+class _CountingEstimator(Estimator):
+    part: ClassVar[Part] = "acceptance_rate"
+
+    @override
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+        return initial_counts(n, self.scenario.num_users)
+
+
+@dataclass(frozen=True, eq=False)
+class Beta(_CountingEstimator):
+    """Beta distribution of α for each user, with the mean of its task and discounted counts (ours).
 
     Parameters
     ----------
     decay
-        In [0, 1]: what a round's counts are worth one round later; default 0.98.
+        Factor in [0, 1] on the counts after each round; default 0.98.
     strength
-        Tokens that the prior is worth, > 0; default 20.
+        Weight of the prior in tokens, > 0; default 20.
     moment
-        m > 0: the estimate is E[α^m]^{1/m}, the certain α that has the same chance to accept m tokens in a row; 1 is
+        m > 0: the estimate is E[α^m]^{1/m}, the known α with the same probability to accept m tokens in a row; 1 is
         the mean, the default is 8.
 
-    The defaults are nearly the best of those that ``python -m benchmarks.tune estimators`` tries.
+    The defaults are close to the best values in ``python -m benchmarks.tune estimators``.
     """
-
-    part: ClassVar[Part] = "acceptance_rate"
 
     decay: float = 0.98
     strength: float = 20.0
@@ -145,35 +153,28 @@ class Beta(Estimator):
         check_real("moment", self.moment, 1e-3, 1e3)
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        return blank_counts(n, self.scenario.num_users)
-
-    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        hits, misses = take_counts("beta", self.memory, observed, self.decay)
+        hits, misses = update_counts("beta", self.memory, observed, self.decay)
         mean = _prior_mean(self.assumptions, observed)
         a, b = self.strength * mean + hits, self.strength * (1.0 - mean) + misses
         return np.minimum(np.exp(log_moment(a, b, self.moment) / self.moment), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Filter(Estimator):
-    """Exact posterior of α where its prior is a mixture of Beta laws (ours).
+class Filter(_CountingEstimator):
+    """Exact posterior of α under a mixture of Beta distributions as its prior (ours).
 
-    There is a component for each task (the visible one alone, where it is visible) and each multiple of its assumed
-    spread, all equally likely. A hits and F misses multiply the weight of Beta(a, b) by B(a + A, b + F) / B(a, b) and
-    turn it into Beta(a + A, b + F), so two counts for each user are all the memory. A request of age 0 starts from the
-    prior.
+    The prior has equally likely components for each task (or the visible task alone) and each multiple of its assumed
+    spread. A hits and F misses multiply the weight of Beta(a, b) by B(a + A, b + F) / B(a, b) and turn it into
+    Beta(a + A, b + F), so two counts for each user are the whole memory. A request of age 0 starts from the prior.
 
     Parameters
     ----------
     spreads
-        Multiples > 0 of the assumed standard deviation; by default 1 alone.
+        Multiples > 0 of the assumed standard deviation; default (1.0,).
     moment
         m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``; default 8.
     """
-
-    part: ClassVar[Part] = "acceptance_rate"
 
     spreads: tuple[float, ...] = (1.0,)
     moment: float = 8.0
@@ -189,23 +190,21 @@ class Filter(Estimator):
 
     @cached_property
     def components(self) -> tuple[FloatArray, FloatArray]:
-        """Parameters a and b of the prior's Beta laws, (tasks, spreads)."""
-        mean = _prior_means(self.assumptions)[:, None]
+        """Parameters a and b of the Beta distributions of the prior, (tasks, spreads)."""
+        mean = _task_means(self.assumptions)[:, None]
         deviation = np.array(self.assumptions.acceptance_spread)[:, None] * np.array(self.spreads)
-        part = np.clip(deviation**2 / (mean * (1.0 - mean)), 1e-6, 0.9)  # of the variance that no law exceeds
+        part = np.clip(deviation**2 / (mean * (1.0 - mean)), 1e-6, 0.9)  # of the largest possible variance
         concentration = 1.0 / part - 1.0
         return mean * concentration, (1.0 - mean) * concentration
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        return blank_counts(n, self.scenario.num_users)
-
-    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        return self.given(*take_counts("filter", self.memory, observed), observed.task)
+        return self.posterior_moment(*update_counts("filter", self.memory, observed), observed.task)
 
-    def given(self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None) -> FloatArray:
-        """Moment of the posterior (..., K) from all that requests have shown since they began, without memory."""
+    def posterior_moment(
+        self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None
+    ) -> FloatArray:
+        """Return the estimate (..., K) from the counts of whole requests, without memory."""
         accepted, refused = (np.asarray(count, dtype=np.float64)[..., None] for count in (hits, misses))
         a, b = (array.ravel() if task is None else array[task] for array in self.components)  # (C,), or (..., K, C)
         weight = log_likelihood(a, b, accepted, refused)
@@ -218,18 +217,18 @@ _SERIES_FROM = 30.0  # Stirling's series with three terms is exact to rounding f
 
 
 def _stirling_tail(x: FloatArray) -> FloatArray:
-    """ln Γ(x) − ((x − ½) ln x − x + ½ ln 2π)."""
+    """Return ln Γ(x) − ((x − ½) ln x − x + ½ ln 2π)."""
     square = (1.0 / x) ** 2
     return np.asarray((1.0 / x) * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0)))
 
 
-def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
-    """ln Γ(x + m) − ln Γ(x), for x > 0 and m ≥ 0 broadcast together (ours).
+def log_pochhammer(x: FloatArray, steps: FloatArray | float) -> FloatArray:
+    """Return ln Γ(x + m) − ln Γ(x) for x > 0 and m ≥ 0, broadcast together (ours).
 
-    The difference of the two values of ln Γ loses all digits for large x; Stirling's series, subtracted term by term,
-    does not.
+    For large x, the difference of two values of ln Γ loses all digits. Stirling's series, subtracted term by term, does
+    not.
     """
-    from scipy.special import gammaln  # late: it takes as long to import as all of this package
+    from scipy.special import gammaln  # late: it takes as long to import as this whole package
 
     start = np.maximum(x, _SERIES_FROM)
     series = (
@@ -241,26 +240,25 @@ def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
 
 
 def log_likelihood(a: FloatArray, b: FloatArray, hits: FloatArray, misses: FloatArray) -> FloatArray:
-    """ln E[α^A (1 − α)^F] under Beta(a, b), for a, b > 0: ln B(a + A, b + F) − ln B(a, b)."""
-    return log_rising(a, hits) + log_rising(b, misses) - log_rising(a + b, hits + misses)
+    """Return ln E[α^A (1 − α)^F] under Beta(a, b), a, b > 0: ln B(a + A, b + F) − ln B(a, b)."""
+    return log_pochhammer(a, hits) + log_pochhammer(b, misses) - log_pochhammer(a + b, hits + misses)
 
 
 def log_moment(a: FloatArray, b: FloatArray, moment: float) -> FloatArray:
-    """ln E[α^m] under Beta(a, b), for a, b > 0."""
+    """Return ln E[α^m] under Beta(a, b), a, b > 0."""
     if moment == 1.0:
         return np.log(a / (a + b))
-    return log_rising(a, moment) - log_rising(a + b, moment)
+    return log_pochhammer(a, moment) - log_pochhammer(a + b, moment)
 
 
 def _log_sum_exp(terms: FloatArray) -> FloatArray:
     largest = terms.max(-1, keepdims=True)
-    total: FloatArray = np.log(np.exp(terms - largest).sum(-1)) + largest[..., 0]
-    return total
+    return np.asarray(np.log(np.exp(terms - largest).sum(-1)) + largest[..., 0])
 
 
 @dataclass(frozen=True, eq=False)
 class LastReport(Estimator):
-    """The reported r, taken for the present one (ours)."""
+    """Last reported r, used as the current one (ours)."""
 
     part: ClassVar[Part] = "spectral_efficiency"
 
@@ -271,15 +269,15 @@ class LastReport(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class _ChannelEstimator(Estimator):
-    """From a report d rounds old to r now, by way of the power gain (ours).
+    """Base class of predictors of the current r from a report d rounds old, through the power gain (ours).
 
-    A hidden H̄ is the running average of the user's reported gains, shrunk to the middle of the scenario's range:
-    (s H̄_mid + Σ H) / (s + number of reports). Every call counts as a report.
+    A hidden H̄ is estimated by the mean of the user's reported gains, shrunk towards the middle of the scenario's range:
+    (s H̄_mid + Σ H) / (s + number of reports). Each call counts as a report.
 
     Parameters
     ----------
     mean_gain_strength
-        s > 0: reports that the middle of the range is worth, default 100: those of a slow channel repeat themselves.
+        s > 0, weight of the middle of the range in reports; default 100, since reports of a slow channel are similar.
     """
 
     part: ClassVar[Part] = "spectral_efficiency"
@@ -291,7 +289,7 @@ class _ChannelEstimator(Estimator):
         check_real("mean_gain_strength", self.mean_gain_strength, 0.0, open_low=True)
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
         return {"gains": np.zeros((n, self.scenario.num_users)), "reports": np.zeros((n, 1))}
 
     @override
@@ -302,21 +300,24 @@ class _ChannelEstimator(Estimator):
         self.memory["reports"] = self.memory["reports"] + 1.0
         if self.assumptions.correlation**self.assumptions.delay == 1.0:
             return report
-        mean_gain = self._average() if observed.mean_gain is None else np.ascontiguousarray(observed.mean_gain)
+        if observed.mean_gain is None:
+            middle, strength = (
+                0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high),
+                self.mean_gain_strength,
+            )
+            mean_gain = (strength * middle + self.memory["gains"]) / (strength + self.memory["reports"])
+        else:
+            mean_gain = np.ascontiguousarray(observed.mean_gain)
         return spectral_efficiency(self.scenario, self.predict(gain, mean_gain))
 
     @abstractmethod
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
-        """Gain now (n, K) from the reported one and its mean."""
-
-    def _average(self) -> FloatArray:
-        middle, strength = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high), self.mean_gain_strength
-        return np.asarray((strength * middle + self.memory["gains"]) / (strength + self.memory["reports"]))
+        """Return the current gain (n, K) from the reported gain and its mean."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mmse(_ChannelEstimator):
-    """r of the expected gain H̄ + ρ^{2d} (H − H̄): the least mean square error of the gain, not of r (ours)."""
+    """r at the expected gain H̄ + ρ^{2d} (H − H̄), which minimises the mean square error of the gain, not of r (ours)."""
 
     @override
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
@@ -325,13 +326,13 @@ class Mmse(_ChannelEstimator):
 
 @dataclass(frozen=True, eq=False)
 class Quantile(_ChannelEstimator):
-    """r that the channel stays below with a given probability, by the law of the gain given the report (ours).
+    """Quantile of r, from the distribution of the gain given the report (ours).
 
     Parameters
     ----------
     quantile
-        Probability q in (0, 1). A low one plans for a bad channel: the round waits for the last device, so what
-        matters is the worst of K. ``None`` is 1 / (K + 1), where the worst of K is in the mean.
+        Probability q in (0, 1). A low one plans for a bad channel: a round waits for the last device, so the worst of K
+        channels matters. ``None`` is 1 / (K + 1), the mean probability of the worst of K.
     """
 
     quantile: float | None = None
@@ -355,7 +356,7 @@ class Gradient(Estimator):
     Parameters
     ----------
     floor
-        Throughput in tokens/s > 0 that a user without any counts as having; default 1e-3.
+        Smallest throughput in tokens/s that is assumed, > 0; default 1e-3.
     """
 
     part: ClassVar[Part] = "weights"
@@ -373,15 +374,15 @@ class Gradient(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class RoundRobin(Estimator):
-    """ω is 1 for the user whose turn it is and 0 for the others, from user 0 on (ours; a reference for fairness).
+    """Weights ω of 1 for one user at a time, in turn from user 0, and 0 for the others (ours; a fairness baseline).
 
-    The others draft the least that the scenario allows.
+    Users with weight 0 get the minimum draft length.
     """
 
     part: ClassVar[Part] = "weights"
 
     @override
-    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
         return {"turn": np.zeros((n, 1), dtype=np.int64)}
 
     @override

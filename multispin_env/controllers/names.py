@@ -1,6 +1,6 @@
-"""Controllers from their names, one grammar for both families: ``"optimal+filter"``, ``"greedy+deadlines"``.
+"""Construction of controllers from names such as ``"optimal+filter"`` and ``"greedy+deadlines"``.
 
-A class or a function from outside this package, ``module:ATTRIBUTE``, may stand where the name of one of ours may.
+The first part may also be a class or function from outside this package, ``module:ATTRIBUTE``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,48 +25,47 @@ from multispin_env.registry import (
 from multispin_env.scenario import Scenario
 
 CLAIRVOYANT = "clairvoyant"
-"""Stands for the true state where the names of estimators may stand."""
+"""Written instead of estimators: the controller sees the true state."""
 
 
 @dataclass(frozen=True)
 class ContenderName:
-    """A name in its parts; equal where two names mean the same."""
+    """Parsed name of a contender; equivalent names are equal."""
 
-    controller: str  # with what changes its decisions: ``"greedy+deadlines"``
-    estimators: tuple[str, ...]  # of hidden parts of the state; none for a controller that knows the truth
+    controller: str  # with its modifiers: ``"greedy+deadlines"``
+    estimators: tuple[str, ...]  # of hidden parts of the state; empty for a controller that sees the true state
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"greedy+deadlines+filter+mmse"``."""
+        """Parse a name, such as ``"optimal"``, ``"optimal+clairvoyant"`` or ``"greedy+deadlines+filter+mmse"``."""
         first, *parts = name.split("+")
-        changes = MODIFIERS.names()
-        controller = "+".join([first, *(part for part in parts if part in changes)])
-        others = tuple(part for part in parts if part not in changes)
+        modifiers = MODIFIERS.names()
+        controller = "+".join([first, *(part for part in parts if part in modifiers)])
+        others = tuple(part for part in parts if part not in modifiers)
         return cls(controller, () if others == (CLAIRVOYANT,) else others)
 
     @property
-    def knows_truth(self) -> bool:
-        """Whether it sees the true state."""
+    def is_clairvoyant(self) -> bool:
+        """Whether the controller sees the true state."""
         return not self.estimators
 
     @property
-    def as_clairvoyant(self) -> str:
-        """Name that says of its controller that it knows the truth."""
+    def clairvoyant_name(self) -> str:
+        """Name of the controller with ``"+clairvoyant"``."""
         return f"{self.controller}+{CLAIRVOYANT}"
 
 
-OWN_CONTROLLER = f"{FORM} of one of your own"
-"""How helps name what stands for a controller from outside."""
+CUSTOM_CONTROLLER = f"{FORM} of one of your own"  # in ``--help``
 
 
-def check_controller(name: str, ours: Iterable[str]) -> None:
-    """``ValueError`` for a name that is neither one of ours (the nearest is suggested) nor from outside."""
+def check_controller(name: str, known: Iterable[str]) -> None:
+    """Raise ``ValueError`` for a name that is neither known (the nearest is suggested) nor from outside."""
     if not is_outside(name):
-        check_name(CONTROLLERS.kind, name, ours)
+        check_name(CONTROLLERS.kind, name, known)
 
 
-def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
-    """Return what makes the controller of a name of ours, or of an outside class or function, which is imported.
+def load_controller(name: str) -> Callable[..., Controller[Any, Any]]:
+    """Return the class or function that makes the named controller; ``module:ATTRIBUTE`` is imported.
 
     ``ValueError`` for an unknown name (the nearest is suggested), or one that makes no controller.
     """
@@ -76,31 +75,31 @@ def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
     if isinstance(part, type) and issubclass(part, Controller):
         return part
     problem = refusal(CONTROLLERS.kind, name, ", which makes no Controller")
-    if isinstance(part, type) or is_dataclass(part) or not callable(part):  # another class, or one that is made
+    if isinstance(part, type) or is_dataclass(part) or not callable(part):  # another class, or an instance
         raise problem
 
     @wraps(part)
     def checked(scenario: Any, **options: Any) -> Controller[Any, Any]:
-        made = part(scenario, **options)
-        if not isinstance(made, Controller):
+        controller = part(scenario, **options)
+        if not isinstance(controller, Controller):
             raise problem
-        return made
+        return controller
 
     return checked
 
 
 def controller_names(family: str | None = None, scenario: Scenario | None = None) -> tuple[str, ...]:
-    """Return the names of all controllers, or of those that were made for one family.
+    """Return the names of all controllers, or of those of one family.
 
-    One of rounds also plays without the barrier, where it waits for all. ``ValueError`` for another family, or a
-    scenario that is none.
+    Controllers of rounds also play without the barrier; there they wait for all devices. ``ValueError`` for an unknown
+    family or an invalid scenario.
 
     Parameters
     ----------
     family
         ``"rounds"``, ``"continuous"`` or ``None`` for both.
     scenario
-        A system: those that need devices which draft ahead are left out where devices do not; ``None`` leaves none out.
+        Excludes controllers that require drafting ahead if its devices do not draft ahead; ``None`` excludes none.
 
     Examples
     --------
@@ -116,14 +115,13 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     if family is not None:
         check_name("family", family, ("rounds", "continuous"))
     base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
-    loaded = ((name, CONTROLLERS.load(name)) for name in CONTROLLERS.names())
-    made = ((name, made_class(part)) for name, part in loaded)
-    found = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
-    return tuple(name for name, cls in found if ahead or not getattr(cls, "needs_chains", False))
+    made = ((name, made_class(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
+    classes = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
+    return tuple(name for name, cls in classes if ahead or not getattr(cls, "needs_chains", False))
 
 
 def check_controller_name(field: str, name: str) -> str:
-    """Return a name without estimators that `make_controller` takes; ``ValueError`` suggests the nearest."""
+    """Return a name of a controller without estimators; ``ValueError`` for an unknown name suggests the nearest."""
     base, *others = name.split("+") if isinstance(name, str) else [name]
     check_name(field, base, CONTROLLERS.names())
     for other in others:
@@ -132,27 +130,27 @@ def check_controller_name(field: str, name: str) -> str:
 
 
 def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> Any:
-    """Make whatever decides from its name: a controller, or a plug-in where the name has estimators.
+    """Make a controller from its name, or a plug-in if the name has estimators.
 
-    A controller is called with a state (..., K), a `PlugIn` with what is observed, once a step. ``ValueError`` or
-    ``TypeError`` for an unknown name or option (the nearest is suggested), an option of more than one part, or a bad
-    value.
+    Call a controller with a state (..., K), and a `PlugIn` with an observation once per step. ``ValueError`` or
+    ``TypeError`` for an unknown name or option (the nearest is suggested), an option of more than one part, or an
+    invalid value.
 
     Parameters
     ----------
     name
-        One of `controller_names()`, or ``"module:ATTRIBUTE"``, a class of your own or a function
-        ``(scenario, **options)``; then `MODIFIERS` that change what it decides without the barrier, then
-        `ESTIMATORS` of what is hidden, joined by ``+``, at most one estimator for each part: ``"optimal"``,
-        ``"greedy+deadlines"``, ``"optimal+filter"``, ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` in the
-        position of estimators says that it knows the truth, as it does without.
+        Parts joined by ``+``: first one of `controller_names()`, or ``"module:ATTRIBUTE"``, a class of your own or a
+        function ``(scenario, **options)``; then `MODIFIERS` of its decisions without the barrier; then `ESTIMATORS` of
+        hidden parts of the state, at most one for each part. Examples are ``"optimal"``, ``"greedy+deadlines"``,
+        ``"optimal+filter"`` and ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` in place of estimators states
+        that the controller sees the true state, which is also the default.
     scenario
-        The system that it controls.
+        The controlled system.
     assumptions
-        What the estimators know from past data; ``None`` means ``Assumptions.of(scenario)``.
+        Prior knowledge of the estimators; ``None`` means ``Assumptions.of(scenario)``.
     **options
-        Fields of the classes that the name names, e.g. ``phi_points=30`` of ``"algorithm1"``, ``groups=3`` of
-        ``"groups"``, ``strength=2.0`` of ``"beta"``.
+        Fields of the named classes, for example ``phi_points=30`` of ``"algorithm1"``, ``groups=3`` of ``"groups"`` or
+        ``strength=2.0`` of ``"beta"``.
 
     Examples
     --------
@@ -170,33 +168,30 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     if assumptions is not None:
         check_instance("assumptions", assumptions, Assumptions)
     parsed = ContenderName.parse(name)
-    base, *changes = parsed.controller.split("+")
+    base, *modifiers = parsed.controller.split("+")
     for part in parsed.estimators:
         check_name("estimator", part, (*ESTIMATORS.names(), *MODIFIERS.names(), CLAIRVOYANT))
-    made_of: list[Any] = [controller_maker(base)]
-    made_of += [*map(MODIFIERS.load, changes), *map(ESTIMATORS.load, parsed.estimators)]
-    besides = () if parsed.knows_truth else ("assumptions",)
-    own, *others = _options_by_part(f"controller {name!r}", made_of, options, *besides)
-    controller = made_of[0](scenario, **own)
-    for modifier, chosen in zip(made_of[1 : 1 + len(changes)], others, strict=False):
-        controller = modifier(scenario, controller, **chosen)
-    if parsed.knows_truth:
+    parts: list[Any] = [load_controller(base)]
+    parts += [*map(MODIFIERS.load, modifiers), *map(ESTIMATORS.load, parsed.estimators)]
+    extra = () if parsed.is_clairvoyant else ("assumptions",)
+    base_options, *others = _options_by_part(f"controller {name!r}", parts, options, *extra)
+    controller = parts[0](scenario, **base_options)
+    for modifier, values in zip(parts[1 : 1 + len(modifiers)], others, strict=False):
+        controller = modifier(scenario, controller, **values)
+    if parsed.is_clairvoyant:
         return controller
-    known = Assumptions.of(scenario) if assumptions is None else assumptions
-    estimators = zip(made_of[1 + len(changes) :], others[len(changes) :], strict=True)
-    return PlugIn(controller, [cls(scenario, known, **chosen) for cls, chosen in estimators])
+    prior = Assumptions.of(scenario) if assumptions is None else assumptions
+    estimators = zip(parts[1 + len(modifiers) :], others[len(modifiers) :], strict=True)
+    return PlugIn(controller, [cls(scenario, prior, **values) for cls, values in estimators])
 
 
 def _options_by_part(
-    owner: str, parts: Sequence[Callable[..., Any]], options: Mapping[str, Any], *besides: str
+    owner: str, parts: Sequence[Callable[..., Any]], options: Mapping[str, Any], *extra: str
 ) -> list[dict[str, Any]]:
-    """Options of each class or function that makes a part of ``owner``; ``TypeError`` for one of none or of several.
-
-    The nearest is suggested, also of what is allowed ``besides``.
-    """
-    names_by_part = [option_names(part, "scenario", "assumptions", "base") for part in parts]  # these are handed in
-    check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *besides))
+    """Split options by part; ``TypeError`` for an option of no part, except ``extra`` names, or of several parts."""
+    names_by_part = [option_names(part, "scenario", "assumptions", "base") for part in parts]  # without these arguments
+    check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *extra))
     for option in options:
         if sum(option in names for names in names_by_part) > 1:
-            raise TypeError(f"{owner}: expected a keyword of one part, got {option!r}, which several parts have")
+            raise TypeError(f"{owner}: expected a keyword of one part, got {option!r}, which several parts accept")
     return [{key: value for key, value in options.items() if key in names} for names in names_by_part]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.checks import require
-from multispin_env.controllers.base import Chosen, State
+from multispin_env.controllers.base import DecisionT, State
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import SHARED, Observation, ObservationCodec
 from multispin_env.physics.continuous.types import ContinuousObserved
@@ -24,7 +24,7 @@ from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class ActionCodec(ABC, Generic[State, Chosen]):
+class ActionCodec(ABC, Generic[State, DecisionT]):
     """Base of the encodings of both families."""
 
     scenario: Scenario
@@ -35,14 +35,14 @@ class ActionCodec(ABC, Generic[State, Chosen]):
         """Numbers for each user."""
 
     @abstractmethod
-    def decode(self, action: NDArray[Any], state: State) -> Chosen:
+    def decode(self, action: NDArray[Any], state: State) -> DecisionT:
         """Decision (..., K) of an action (..., K, columns) in a state (..., K).
 
         ``ValueError`` for NaN, or an entry outside [-1, 1]; shapes are for `check_shape`.
         """
 
     @abstractmethod
-    def encode(self, decision: Chosen, state: State) -> NDArray[np.float32]:
+    def encode(self, decision: DecisionT, state: State) -> NDArray[np.float32]:
         """Action (..., K, columns) that decodes to this decision (..., K) in this state, as far as it can say.
 
         ``ValueError`` for a bad decision, or one that the environment does not allow.
@@ -140,7 +140,7 @@ class Counts:
         }
 
 
-class Engine(ABC, Generic[State, Chosen]):
+class Engine(ABC, Generic[State, DecisionT]):
     """Base: n copies of one environment, with actions and observations as arrays (n, ...).
 
     A subclass sets ``_core``, which steps the copies, and has the methods below. It keeps `planned` true.
@@ -152,13 +152,13 @@ class Engine(ABC, Generic[State, Chosen]):
 
     def __init__(
         self,
-        actions: ActionCodec[State, Chosen],
+        actions: ActionCodec[State, DecisionT],
         observations: ObservationCodec,
         objective: Objective,
         num_envs: int,
     ) -> None:
         self.scenario = actions.scenario
-        self.actions: ActionCodec[State, Chosen] = actions
+        self.actions: ActionCodec[State, DecisionT] = actions
         self.observations = observations
         self.objective = objective
         self._never = np.zeros(num_envs, dtype=bool)
@@ -177,7 +177,7 @@ class Engine(ABC, Generic[State, Chosen]):
         """What plug-ins may know of it, arrays (n, K)."""
 
     @abstractmethod
-    def _play(self, decision: Chosen, over: BoolArray | None) -> Step:
+    def _play(self, decision: DecisionT, over: BoolArray | None) -> Step:
         """Play what was decided (n, K); copies that are ``over`` (n,) start anew instead."""
 
     @abstractmethod

@@ -396,7 +396,7 @@ class ObservationCodec:
         assert self.belief is not None  # as it is hidden
         assert observed.hits is not None
         assert observed.misses is not None
-        return self.belief.given(observed.hits, observed.misses, observed.task)
+        return self.belief.posterior_moment(observed.hits, observed.misses, observed.task)
 
 
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:

@@ -79,7 +79,7 @@ class Comparison:
     @property
     def reference(self) -> str:
         """Name of the best that is known: the optimum, with the truth, else the first contender."""
-        return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).as_clairvoyant
+        return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).clairvoyant_name
 
     def span(self, max_episode_steps: int) -> str:
         """How long an episode is, in words."""

@@ -1,1 +1,1 @@
-"""Scores of anything that decides, on the same states, with intervals; no torch here."""
+"""Comparison of contenders on the same states and episodes, with confidence intervals; without torch."""

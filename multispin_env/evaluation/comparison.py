@@ -1,4 +1,4 @@
-"""Comparison of contenders on the same cases, in pairs, and the cells of its tables."""
+"""Paired comparison of contenders on the same cases, and the cells of its tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,53 +12,50 @@ from multispin_env.checks import check_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import Cells, mean_interval
 
-OTHER_SYSTEMS = "other systems"
-"""Title of the rows, or bars, of what decides nothing."""
-
-QUANTILES = (5, 25, 50, 75, 95)
-"""Per cent of users, all episodes together, whose throughput is shown."""
+OTHER_SYSTEMS = "other systems"  # title of their rows or bars
+QUANTILES = (5, 25, 50, 75, 95)  # percentiles of the throughput of users, over all episodes
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender on the common cases; means over them."""
+    """Results of one contender, as means over the common cases."""
 
     name: str
     mean: float  # of the metric
     low: float  # 95 % interval
     high: float
-    share: float | None  # mean over the reference's mean; None where that says nothing, or is 0
-    difference: float  # mean of the metric − the reference's in the same case
+    share: float | None  # mean / mean of the reference; None if a ratio is meaningless, or the reference is 0
+    difference: float  # mean of the paired difference to the reference
     difference_low: float
     difference_high: float
     details: Mapping[str, float] = field(default_factory=dict)  # other numbers, by name
 
     @property
     def headline(self) -> float:
-        """The share where it says something, else the mean."""
+        """Share if there is one, otherwise the mean."""
         return self.mean if self.share is None else self.share
 
     @property
     def decides(self) -> bool:
-        """Whether it decides in this system; other systems do not."""
+        """Whether the contender decides in this system, unlike other systems."""
         return self.name not in SYSTEMS
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers by name, the details among them; `from_dict` reads it."""
+        """Return all numbers by name, including the details."""
         content = asdict(self)
         details = content.pop("details")
         return content | details
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Row":
-        """Inverse of `to_dict`."""
-        own = [entry.name for entry in fields(cls) if entry.name in content]
-        details = {name: value for name, value in content.items() if name not in own}
-        return cls(**{name: content[name] for name in own}, details=details)
+        """Return the row of these numbers; inverse of `to_dict`."""
+        names = [field.name for field in fields(cls) if field.name in content]
+        details = {name: value for name, value in content.items() if name not in names}
+        return cls(**{name: content[name] for name in names}, details=details)
 
 
 def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of how users share the throughput; rows have `_stats_details`."""
+    """Return header and lines of the table of the users' throughput; rows have `_stats_details`."""
     shares = (f"user's {q} %" for q in QUANTILES)
     header = ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index", *shares)
     lines = [
@@ -75,26 +72,27 @@ def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
 
 
 def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of what becomes of requests; rows have `_stats_details` of such an environment.
+    """Return header and lines of the table of service statistics of requests; rows have `_stats_details`.
 
-    The least device's number is tokens in time/s. Latencies are means over episodes of the quantiles of each.
+    "least device" is the lowest number of tokens in time/s of a device. Latencies are means over episodes of the
+    quantiles of each episode.
     """
     latencies = ("TTFT p50/p95 s", "TPOT p50/p95 ms", "E2EL p50/p95/p99 s", "gap p99 s")
     header = ("decided by", "requests in time/s", "missed", "least device", *latencies)
     lines: list[Cells] = []
     for row in rows:
-        told = row.details
-        ttft, tpot, e2el = ([told[f"{name}_p{p}"] for p in (50, 95, 99)] for name in ("ttft", "tpot", "e2el"))
+        details = row.details
+        ttft, tpot, e2el = ([details[f"{name}_p{p}"] for p in (50, 95, 99)] for name in ("ttft", "tpot", "e2el"))
         lines.append(
             (
                 row.name,
-                f"{told['request_goodput']:.3f}",
-                f"{told['share_missed']:.3f}",
-                f"{told['least_served']:.2f}",
+                f"{details['request_goodput']:.3f}",
+                f"{details['share_missed']:.3f}",
+                f"{details['least_served']:.2f}",
                 f"{ttft[0]:.2f}/{ttft[1]:.2f}",
                 f"{1000.0 * tpot[0]:.0f}/{1000.0 * tpot[1]:.0f}",
                 f"{e2el[0]:.2f}/{e2el[1]:.2f}/{e2el[2]:.2f}",
-                f"{told['gap_p99']:.2f}",
+                f"{details['gap_p99']:.2f}",
             )
         )
     return header, lines
@@ -102,25 +100,25 @@ def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
 
 @dataclass(frozen=True)
 class Metric:
-    """What contenders are compared by; more is better."""
+    """Metric of a comparison; larger is better."""
 
     header: str  # of its column
-    values: Callable[[EpisodeStats], FloatArray]  # one number (n,) for each case
-    has_share: bool = True  # whether a ratio of two means says something
-    digits: int = 2  # shown after the point
-    # header and lines of another table of the same rows, where one number does not say all
-    below: Callable[[Sequence[Row]], tuple[Cells, list[Cells]]] | None = None
-
-
-def _told(name: str) -> Callable[[EpisodeStats], FloatArray]:
-    return lambda stats: stats.episode_values(name)
+    values: Callable[[EpisodeStats], FloatArray]  # (n,), one number for each case
+    has_share: bool = True  # whether a ratio of two means is meaningful
+    digits: int = 2  # after the decimal point
+    # header and lines of an additional table of the same rows
+    second_table: Callable[[Sequence[Row]], tuple[Cells, list[Cells]]] | None = None
 
 
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput),
     "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput),
-    "tokens_in_time": Metric("tokens in time/s", _told("tokens_in_time"), below=service_cells),
-    "request_goodput": Metric("request goodput (requests/s)", _told("request_goodput"), True, 3, service_cells),
+    "tokens_in_time": Metric(
+        "tokens in time/s", lambda stats: stats.episode_values("tokens_in_time"), second_table=service_cells
+    ),
+    "request_goodput": Metric(
+        "request goodput (requests/s)", lambda stats: stats.episode_values("request_goodput"), True, 3, service_cells
+    ),
     "return": Metric("return", lambda stats: stats.returns, False, 3, user_cells),
     "utility": Metric("Σ ln throughput", lambda stats: stats.utility, False, 3, user_cells),
 }
@@ -132,34 +130,32 @@ def compare_values(
     has_share: bool = True,
     details: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Row]:
-    """Compare contenders with a reference among them on the same n ≥ 2 cases, best first; other systems come last.
+    """Compare contenders, including a reference, on the same n ≥ 2 cases; return the best first, other systems last.
 
-    Each has one number (n,) for each case, more is better, and may have other numbers for its row.
+    ``values`` are (n,) for each contender, larger is better; ``details`` are other numbers for its row.
     """
     check_name("reference", reference, values)
     best = values[reference]
     rows = [
         Row(
             name,
-            *(mean := mean_interval(own)),
+            *(mean := mean_interval(numbers)),
             mean.mean / float(best.mean()) if has_share and best.any() else None,
-            *mean_interval(own - best),
+            *mean_interval(numbers - best),
             details=(details or {}).get(name, {}),
         )
-        for name, own in values.items()
+        for name, numbers in values.items()
     ]
-    # equal but for rounding: the reference first
+    # among rows that are equal up to rounding, the reference is first
     return sorted(rows, key=lambda row: (not row.decides, -round(row.mean, 9), row.name != reference))
 
 
 def compare_episodes(all_stats: Mapping[str, EpisodeStats], reference: str, metric: str) -> list[Row]:
-    """Compare what contenders earned in the same episodes, by one of `METRICS`; rows have `_stats_details`."""
+    """Compare statistics of the same episodes by one of `METRICS`; rows have `_stats_details`."""
     check_name("metric", metric, METRICS)
-    shown = METRICS[metric]
-    values = {name: shown.values(stats) for name, stats in all_stats.items()}
-    return compare_values(
-        values, reference, shown.has_share, {name: _stats_details(one) for name, one in all_stats.items()}
-    )
+    values = {name: METRICS[metric].values(stats) for name, stats in all_stats.items()}
+    details = {name: _stats_details(stats) for name, stats in all_stats.items()}
+    return compare_values(values, reference, METRICS[metric].has_share, details)
 
 
 def _stats_details(stats: EpisodeStats) -> dict[str, float]:
@@ -168,7 +164,7 @@ def _stats_details(stats: EpisodeStats) -> dict[str, float]:
         "goodput": float(stats.goodput.mean()),
         "throughput": float(stats.throughput.mean()),
         "reward": float(stats.mean_reward.mean()),
-        # where requests end, a device may have had none, and its logarithm would be infinite
+        # with requests that end, a device may have no tokens, and the logarithm would be infinite
         **({} if stats.episode else {"utility": float(stats.utility.mean())}),
         "fairness": float(stats.fairness.mean()),
         **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
@@ -177,9 +173,9 @@ def _stats_details(stats: EpisodeStats) -> dict[str, float]:
 
 
 def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "reference") -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of a metric; the columns name the ``reference`` so.
+    """Return header and lines of the table of a metric; ``reference`` is its name in the header.
 
-    Other systems follow an empty line and one with their title.
+    Other systems follow after an empty line and their title.
     """
     check_name("metric", metric, METRICS)
     shown = METRICS[metric]

@@ -1,4 +1,4 @@
-"""Contenders: whatever decides in an environment, and what each kind of it may look at."""
+"""Contenders: controllers, plug-ins, policies and functions that play in an environment."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -21,37 +21,36 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, Observed, SystemState
 
 _Agent = Callable[[Observation], NDArray[Any]]
-"""Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
+"""Function from observations of n environments to actions (n, K, columns), with an optional ``reset()``."""
 
 _Named = Controller[Any, Any] | PlugIn
 
 Contender = _Named | Policy | _Agent
-"""Controllers see the true state, plug-ins what may be observed, all others the observations."""
+"""Controllers receive the true state, plug-ins the visible part of it, all others the observations."""
 
 Decide = Callable[[SystemState], Decision]
-"""Decides for states (n, K), as controllers and policies do."""
+"""Function from states (n, K) to decisions, such as a controller or a policy."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-SLOW = ("algorithm1",)
-"""Minutes for a table; compared only by request."""
+SLOW = ("algorithm1",)  # controllers that take minutes for a table; compared only by request
 
 
 class ContenderError(ValueError):
-    """Error of a contender, by its name."""
+    """Error of a contender; the message begins with its name."""
 
 
 @contextmanager
-def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
-    """Turn errors of a contender into `ContenderError`, all but some classes; Ctrl-C stays what it is."""
-    untouched: tuple[type[Exception], ...] = (ContenderError, MemoryError, *but)
+def contender_errors(name: str, *exceptions: type[Exception]) -> Iterator[None]:
+    """Convert errors of a contender to `ContenderError`, except Ctrl-C and the given classes."""
+    unchanged: tuple[type[Exception], ...] = (ContenderError, MemoryError, *exceptions)
     try:
         yield
-    except untouched:
+    except unchanged:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        # commands raise another class at Ctrl-C, and workers get none: there this one is the contender's
+        # with another handler (commands, workers) Ctrl-C is no KeyboardInterrupt, so the contender raised it
         pressed = type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if isinstance(error, KeyboardInterrupt) and pressed:
             raise
@@ -59,16 +58,16 @@ def attributed(name: str, *but: type[Exception]) -> Iterator[None]:
 
 
 def results_by_name(contenders: Mapping[str, T], result_of: Callable[[str, T], R]) -> dict[str, R]:
-    """Return the result of each contender, by name; an error of one is `attributed` to it."""
+    """Return the result of each contender by name; errors are `ContenderError`."""
     results = {}
     for name, contender in contenders.items():
-        with attributed(name):
+        with contender_errors(name):
             results[name] = result_of(name, contender)
     return results
 
 
 def native(env: Any) -> MultiSpinVectorEnv:
-    """Return the vector environment of this project inside ``env``; ``ValueError`` if there is none."""
+    """Return the `MultiSpinVectorEnv` inside ``env``; ``ValueError`` if there is none."""
     base = getattr(env, "unwrapped", env)
     if not isinstance(base, MultiSpinVectorEnv):
         kind = type(base).__name__
@@ -77,26 +76,22 @@ def native(env: Any) -> MultiSpinVectorEnv:
 
 
 def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> _Named:
-    """Make a controller, or a plug-in of one, for a vector environment from its name.
+    """Make a controller or a plug-in for a vector environment from its name.
 
-    Without estimators (``"optimal"``, or ``"optimal+clairvoyant"``) it will know the truth, with them
-    (``"optimal+filter"``) what may be observed. Options are fields of the classes, as ``{"moment": 2.0}``.
+    Without estimators (``"optimal"`` or ``"optimal+clairvoyant"``) it sees the true state, with estimators
+    (``"optimal+filter"``) the visible part. Options are fields of the classes, such as ``{"moment": 2.0}``.
     """
     return native(env).config.contender(name, **dict(options or {}))
 
 
 def contenders_of(config: EnvConfig) -> tuple[str, ...]:
-    """Names worth comparing in an environment.
-
-    Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
-    """
+    """Return the contenders of the variant, or else all but `SLOW` controllers whose decisions its actions express."""
     return config.variant.comparison.contenders or tuple(
         name for name in controller_names("rounds", config.scenario) if name not in SLOW and _can_play(name, config)
     )
 
 
 def _can_play(name: str, config: EnvConfig) -> bool:
-    """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
     if not config.actions.common_draft_length:
         return True
     state = sample_state(config.scenario, np.random.default_rng(0), 500)
@@ -104,8 +99,8 @@ def _can_play(name: str, config: EnvConfig) -> bool:
     return bool((length == length[:, :1]).all())
 
 
-def deciding(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
-    """Observations to actions, by a contender; nothing but a controller gets at the state."""
+def action_function(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
+    """Return the function from observations to actions of a contender; only controllers read the true state."""
     if isinstance(contender, Controller):
         return lambda observation: base.encode_action(contender(base.state))
     if isinstance(contender, PlugIn):
@@ -113,14 +108,14 @@ def deciding(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
     return contender.act if isinstance(contender, Policy) else contender
 
 
-def start(contender: Contender) -> None:
-    """Let a contender that remembers forget the last episodes."""
+def reset_contender(contender: Contender) -> None:
+    """Call ``reset()`` of a contender, if it has one."""
     reset = getattr(contender, "reset", None)
     if callable(reset):
         reset()
 
 
 def _observed(base: MultiSpinVectorEnv, observation: Observation) -> Observed | ContinuousObserved:
-    """What the observations show; without the barrier also which batch is next, and before it is rounded."""
-    seen = base.observed
-    return seen if isinstance(seen, ContinuousObserved) else base.decode_observation(observation)
+    # without the barrier, observations are rounded and lack the next batch
+    observed = base.observed
+    return observed if isinstance(observed, ContinuousObserved) else base.decode_observation(observation)

@@ -1,4 +1,4 @@
-"""Comparison and evaluation in one call, of contenders as a researcher hands them in."""
+"""Public functions `compare` and `evaluate`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,34 +16,33 @@ from multispin_env.envs.observations import Observation
 from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
-from multispin_env.evaluation.contenders import Contender, attributed, make_contender, native, results_by_name
+from multispin_env.evaluation.contenders import Contender, contender_errors, make_contender, native, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
 from multispin_env.registry import CONTROLLERS, imported, is_outside
 from multispin_env.scenario import Scenario
 
-EPISODES = 200
-"""Of each contender, unless more or fewer are asked for."""
+EPISODES = 200  # of each contender by default
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComparisonTable:
-    """Contenders compared on the same episodes; printed, it is the table of ``multispin compare``.
+    """Comparison of contenders on the same episodes, printed as the table of ``multispin compare``.
 
-    ``comparison["optimal"]`` is the row of a name.
+    ``comparison["optimal"]`` is the row of a contender.
 
     Parameters
     ----------
     title
-        The system, the episodes and the reference, in a line.
+        System, episodes and reference.
     rows
-        One for each contender, best first: see `evaluate`.
+        One row for each contender, best first; see `evaluate`.
     metric
-        What they are compared by, as ``"goodput"``.
+        Name of the metric, such as ``"goodput"``.
     reference
-        Name of the row that the others are compared with.
+        Name of the row with which the others are compared.
     fitting
-        Metric that fits what the environment rewards; where one number does not say all, its second table is shown.
+        Metric that matches the reward; it determines whether there is a second table.
     """
 
     title: str
@@ -59,9 +58,9 @@ class ComparisonTable:
     @property
     def tables(self) -> list[tuple[Cells, list[Cells]]]:
         """Header and lines of each table."""
-        below = METRICS[self.fitting].below
+        second_table = METRICS[self.fitting].second_table
         first = comparison_cells(self.rows, self.metric)
-        return [first] if below is None else [first, below(self.rows)]
+        return [first] if second_table is None else [first, second_table(self.rows)]
 
     def __repr__(self) -> str:
         return "\n\n".join([self.title, *(aligned(*cells) for cells in self.tables)])
@@ -78,87 +77,87 @@ def compare(
     metric: str | None = None,
     **arguments: Any,
 ) -> ComparisonTable:
-    """Compare controllers, plug-ins, agents and functions on the same whole episodes, as ``multispin compare`` does.
+    """Compare controllers, plug-ins, agents and functions on the same whole episodes, like ``multispin compare``.
+
+    Controllers receive the true state, plug-ins the visible part of it, all others the observations.
 
     Parameters
     ----------
     env_id
-        The environment.
+        Id of the environment.
     contenders
-        Each is a name (``"optimal"``, ``"optimal+filter"``, a system, or ``"module:ATTRIBUTE"`` of a controller, or of
-        the class of such a function, which is made without arguments); a class of a controller or a controller, which
-        is made for the environment's scenario, or one that is made, or a plug-in; a policy of ``agents.load`` or
-        ``load_policy``; what has ``predict(observation)``, as models of Stable-Baselines3, of which the deterministic
-        actions are taken; or a function from the observations of n copies to actions (n, K, columns), which may have a
-        ``reset()`` that begins new episodes. Controllers see the true state, plug-ins what may be known, all others the
-        observations. A mapping gives them names of your own.
-        ``None`` for what is worth comparing there.
+        Iterable of contenders, or a mapping from your own names to contenders. A contender is a name (``"optimal"``,
+        ``"optimal+filter"``, a system, or ``"module:ATTRIBUTE"``, a controller or a class of functions without
+        arguments); a controller, the class of one, which is made for the scenario, or a plug-in; a policy from
+        ``agents.load`` or ``load_policy``; a model with ``predict(observation)``, such as those of Stable-Baselines3,
+        which plays deterministic actions; or a function from observations of n environments to actions (n, K, columns),
+        with an optional ``reset()`` that starts new episodes. ``None`` for the default contenders of the environment.
     scenario
         A preset, a file, or a `Scenario`.
     episodes
-        n ≥ 2 of each.
+        Number of episodes of each contender, n ≥ 2.
     seed
-        Of the first episode.
+        Seed of the first episode.
     against
-        Name of the contender that the others are compared with; ``None`` for the best that is known. It plays too.
+        Name of the reference, which plays too; ``None`` for the best known.
     metric
-        ``"goodput"``, ``"token_goodput"``, ``"return"``, ...; ``None`` for what fits the environment.
+        ``"goodput"``, ``"token_goodput"``, ``"return"``, ...; ``None`` for the metric that matches the reward.
     **arguments
-        Of the environment, as ``num_users=8``; ``action=`` is the encoding of models and functions.
+        Arguments of the environment, such as ``num_users=8``; ``action=`` is the encoding of models and functions.
 
     Returns
     -------
     ComparisonTable
-        Its rows, and the table.
+        Rows and printable tables.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown name (the nearest is suggested), a bad argument, or two contenders of one name. An error of a
-        contender, or an answer that can't be taken, is a `ValueError` that begins with its name.
+        For an unknown name (the nearest is suggested), an invalid argument, or two contenders with the same name.
+        Errors and invalid actions of a contender are a `ValueError` that begins with its name.
 
     Examples
     --------
     >>> import numpy as np
     >>> import multispin_env as ms
-    >>> def nothing(observation):
+    >>> def zeros(observation):
     ...     return np.zeros((len(observation["shared"]), 4, 2))
-    >>> few = {"episodes": 4, "num_users": 4, "max_episode_steps": 8}
-    >>> found = ms.compare("MultiSpin/Heterogeneous-v0", [nothing, "fixed", "optimal"], **few)
-    >>> [row.name for row in found.rows][0], found.reference
+    >>> small = {"episodes": 4, "num_users": 4, "max_episode_steps": 8}
+    >>> comparison = ms.compare("MultiSpin/Heterogeneous-v0", [zeros, "fixed", "optimal"], **small)
+    >>> [row.name for row in comparison.rows][0], comparison.reference
     ('optimal', 'optimal')
-    >>> found["nothing"].share < 1.0
+    >>> comparison["zeros"].share < 1.0
     True
     """
     check_integer("seed", seed, 0)
     steps = arguments.pop("max_episode_steps", None)
     config = EnvConfig.of(env_id, scenario, allowed=("max_episode_steps",), **arguments)
     cases = Episodes(config, episodes, seed, steps)
-    shown = chosen_metric(cases, metric)
-    plays, reference = with_reference(cases, contenders, against)
-    ledgers = results_by_name(plays, lambda _, contender: cases.play(contender))
-    return compared(cases, ledgers, reference, shown)
+    metric = select_metric(cases, metric)
+    players, reference = with_reference(cases, contenders, against)
+    all_stats = results_by_name(players, lambda _, contender: cases.play(contender))
+    return comparison_table(cases, all_stats, reference, metric)
 
 
-def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
-    """Play whole episodes with a policy, a controller or a model, beside the best that is known.
+def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
+    """Play whole episodes with a policy, controller or model, and compare it with the best known reference.
 
     Errors are those of `compare`.
 
     Parameters
     ----------
     policy
-        One contender, as `compare` takes it.
+        A contender, as in `compare`.
     env_id
-        The environment.
-    **question
-        Everything else as for `compare`: ``scenario``, ``episodes``, ``seed``, and arguments of the environment.
+        Id of the environment.
+    **options
+        Other arguments of `compare`: ``scenario``, ``episodes``, ``seed``, and arguments of the environment.
 
     Returns
     -------
     Row
-        ``mean`` of the metric with its 95 % interval; ``share`` of the reference's (``None`` where a ratio says
-        nothing); ``difference`` to the reference in the same episodes; ``details``, means of all else that is told.
+        ``mean`` of the metric with its 95 % interval; ``share`` of the reference (``None`` if a ratio is meaningless);
+        paired ``difference`` to the reference; ``details``, means of all other statistics.
 
     Examples
     --------
@@ -168,25 +167,29 @@ def evaluate(policy: Any, env_id: str, **question: Any) -> Row:
     ('fixed', True, True)
     """
     name = name_of(policy)
-    return compare(env_id, {name: policy}, **question)[name]
+    return compare(env_id, {name: policy}, **options)[name]
 
 
-def chosen_metric(cases: Episodes, metric: str | None) -> str:
-    """What is shown: a metric that was asked for, else what fits; ``ValueError`` for an unknown one."""
-    chosen = cases.metric if metric is None else metric
-    check_name("metric", chosen, METRICS)
-    return chosen
+def select_metric(cases: Episodes, metric: str | None) -> str:
+    """Return the metric, or that of the cases for ``None``; ``ValueError`` for an unknown name."""
+    metric = cases.metric if metric is None else metric
+    check_name("metric", metric, METRICS)
+    return metric
 
 
-def compared(cases: Episodes, ledgers: Mapping[str, EpisodeStats], reference: str, metric: str) -> ComparisonTable:
-    """Compare what contenders earned in the episodes of these cases."""
+def comparison_table(
+    cases: Episodes, all_stats: Mapping[str, EpisodeStats], reference: str, metric: str
+) -> ComparisonTable:
+    """Compare the statistics of contenders in the episodes of these cases."""
     title = heading(cases.config, f"{cases.title}; reference: {reference}")
-    return ComparisonTable(title, tuple(compare_episodes(ledgers, reference, metric)), metric, reference, cases.metric)
+    return ComparisonTable(
+        title, tuple(compare_episodes(all_stats, reference, metric)), metric, reference, cases.metric
+    )
 
 
 @dataclass
 class _Predictor:
-    """A model that predicts actions, as those of Stable-Baselines3: its deterministic ones, and what it remembers."""
+    """Deterministic actions of a model with ``predict`` and optional memory, such as those of Stable-Baselines3."""
 
     model: Any
     memory: Any = None
@@ -195,15 +198,16 @@ class _Predictor:
         self.memory = None
 
     def __call__(self, observation: Observation) -> NDArray[Any]:
-        taken = signature(self.model.predict).parameters
+        parameters = signature(self.model.predict).parameters
         options = {"state": self.memory, "deterministic": True}
-        answer = self.model.predict(observation, **{name: value for name, value in options.items() if name in taken})
-        action, self.memory = answer if isinstance(answer, tuple) else (answer, None)
+        options = {name: value for name, value in options.items() if name in parameters}
+        result = self.model.predict(observation, **options)
+        action, self.memory = result if isinstance(result, tuple) else (result, None)
         return action  # type: ignore[no-any-return]
 
 
 def name_of(contender: Any) -> str:
-    """What a table calls a contender that nobody has named: by its class, or as it is defined."""
+    """Return the default name of a contender: its own, that of its function or that of its class."""
     return contender if isinstance(contender, str) else getattr(contender, "__name__", type(contender).__name__)
 
 
@@ -211,18 +215,18 @@ def _by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(contenders, Mapping):
         return dict(contenders)
     named: dict[str, Any] = {}
-    for one in [contenders] if isinstance(contenders, str) else contenders:
-        name = name_of(one)
-        if named.setdefault(name, one) is not one and not isinstance(one, str):
-            raise ValueError(f"contenders: expected a mapping of names where two have one name, got {name!r} twice")
+    for contender in [contenders] if isinstance(contenders, str) else contenders:
+        name = name_of(contender)
+        if named.setdefault(name, contender) is not contender and not isinstance(contender, str):
+            raise ValueError(f"contenders: expected distinct names, got {name!r} twice; pass a dict of names")
     return named
 
 
 def as_contender(contender: Any, env: Any) -> Contender:
-    """Make what plays in a vector environment of what was handed in, as `compare` takes it."""
+    """Convert an argument of `compare` to a contender for a vector environment."""
     if isinstance(contender, str):
-        own = _own_policy(contender)
-        return make_contender(contender, env) if own is None else as_contender(own, env)
+        policy = _imported_policy(contender)
+        return make_contender(contender, env) if policy is None else as_contender(policy, env)
     if isinstance(contender, type) and issubclass(contender, Controller):
         return contender(native(env).scenario)
     if isinstance(contender, Controller | PlugIn):
@@ -230,37 +234,38 @@ def as_contender(contender: Any, env: Any) -> Contender:
     if callable(getattr(contender, "predict", None)):
         return _Predictor(contender)
     if isinstance(contender, type) or not callable(contender):
-        raise ValueError(f"contenders: expected a name or what decides, got {shown(contender)}")
+        expected = "a controller name, controller, plug-in, policy, model or function"
+        raise ValueError(f"contenders: expected {expected}, got {shown(contender)}")
     return contender  # type: ignore[no-any-return]
 
 
-def _own_policy(name: str) -> Any | None:
-    found = imported(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
-    return found() if isinstance(found, type) and not issubclass(found, Controller) else None
+def _imported_policy(name: str) -> Any | None:
+    part = imported(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
+    return part() if isinstance(part, type) and not issubclass(part, Controller) else None
 
 
 def with_reference(
     cases: Episodes, contenders: Iterable[Any] | Mapping[str, Any] | None, reference: str | None
 ) -> tuple[dict[str, Contender | str], str]:
-    """Contenders by their names, the reference among them, and the name that it has there.
+    """Return contenders by name, including the reference, and the name of the reference among them.
 
-    ``None`` for what is worth comparing, and for the best that is known.
+    ``None`` selects the default contenders, and the best known reference.
     """
     entries = _by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
-    wanted = cases.reference if reference is None else reference
-    same = wanted if reference in entries else _same(wanted, entries)
+    name = cases.reference if reference is None else reference
+    same = name if reference in entries else _equivalent_name(name, entries)
     if same is None:
-        if wanted in entries:
-            raise ValueError(f"contenders: expected another name than that of the reference, got {wanted!r}")
-        entries[wanted] = wanted
-    plays: dict[str, Contender | str] = {}
-    for name, one in entries.items():
-        with attributed(name, ValueError, TypeError, ImportError):
-            plays[name] = one if one in cases.systems else as_contender(one, cases.env())
-    return plays, wanted if same is None else same
+        if name in entries:
+            raise ValueError(f"contenders: expected a name other than that of the reference, got {name!r}")
+        entries[name] = same = name
+    players: dict[str, Contender | str] = {}
+    for name, contender in entries.items():
+        with contender_errors(name, ValueError, TypeError, ImportError):
+            players[name] = contender if contender in cases.systems else as_contender(contender, cases.env())
+    return players, same
 
 
-def _same(wanted: str, entries: Mapping[str, Any]) -> str | None:
-    parsed = ContenderName.parse(wanted)
-    names = (name for name, one in entries.items() if isinstance(one, str) and ContenderName.parse(one) == parsed)
+def _equivalent_name(name: str, entries: Mapping[str, Any]) -> str | None:
+    parsed = ContenderName.parse(name)
+    names = (key for key, entry in entries.items() if isinstance(entry, str) and ContenderName.parse(entry) == parsed)
     return next(names, None)

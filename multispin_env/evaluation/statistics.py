@@ -1,6 +1,6 @@
-"""Statistics: means with bootstrap intervals, tables as text, CSV, JSON and Markdown, and the seeds of everything.
+"""Bootstrap intervals, tables as text, CSV, JSON and Markdown, and the seeds of training, tuning and evaluation.
 
-Evaluation, tuning and training share out the seeds, so that nothing is measured on what taught it.
+The ranges of seeds are disjoint, so nothing is evaluated on training data.
 """
 
 import csv
@@ -18,30 +18,15 @@ from multispin_env.checks import check_integer
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-BOOTSTRAP_SEED = 0
-"""Intervals are computed with a generator of this seed for each row, so that a table repeats to the bit."""
+HELD_OUT_SEED = 2606_04581  # of the states of comparisons; training never uses it
+VALIDATION_SEED = 2606_04582  # of the states for validation during training
+NUM_STATE_SEEDS = 2 * 10**6  # reserved for states, from `HELD_OUT_SEED` on
 
-HELD_OUT_SEED = 2606_04581
-"""Seed of the states that everything is compared on; training never uses it."""
+NUM_EPISODE_SEEDS = 10**8  # from each of the two below: environment i of a vector is seeded with seed + i
+TUNING_SEED = 10**9  # first seed of the episodes for tuning and validation; training may use it and lower ones
+EPISODE_SEED = TUNING_SEED + NUM_EPISODE_SEEDS  # first of comparisons; training and tuning use lower ones
 
-VALIDATION_SEED = 2606_04582
-"""Seed of the states that a training run watches itself on."""
-
-STATE_ROOM = 2 * 10**6
-"""Seeds from the first of the two above on that are kept for states, so that fresh ones can be drawn."""
-
-SEED_ROOM = 10**8
-"""Episodes that each of the two seeds below may start: copy i of a vector environment is seeded with seed + i."""
-
-TUNING_SEED = 10**9
-"""First seed of the episodes that estimators are tuned on; whatever trains may use it and those below it."""
-
-EPISODE_SEED = TUNING_SEED + SEED_ROOM
-"""First seed of the episodes that contenders are compared on; training and tuning never use it or those above it."""
-
-
-RESAMPLES = 2000
-LEVEL = 0.95
+BOOTSTRAP_SEED, RESAMPLES, LEVEL = 0, 2000, 0.95  # of intervals; the seed is the same for each row
 
 
 class Interval(NamedTuple):
@@ -53,11 +38,11 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: FloatArray) -> Interval:
-    """Mean of at least two values (n,) with the 95 % percentile bootstrap interval over them."""
+    """Return the mean of n ≥ 2 values (n,) with its 95 % percentile bootstrap interval."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values: expected shape (n,) with n ≥ 2, got {values.shape}")
-    from scipy.stats import bootstrap  # late: it takes longer to import than all of this package
+    from scipy.stats import bootstrap  # late: it takes longer to import than this whole package
 
     limits = bootstrap(
         (values,),
@@ -76,16 +61,15 @@ def block_intervals(
     statistic: Callable[[FloatArray], FloatArray],
     block: int,
 ) -> list[Interval]:
-    """Statistics of sums over successive rounds, with 95 % intervals by the circular block bootstrap.
+    """Return statistics of sums over successive rounds with 95 % intervals by the circular block bootstrap.
 
-    Rounds of one request depend on each other. So whole blocks of successive rounds are drawn with replacement, each
-    position equally likely to begin one; the first round follows the last. Statistics of the same draw are paired. Few
-    blocks differ less from each other than those of more rounds would: percentiles of m = n / block blocks are
-    stretched by sqrt(m / (m − 1)) and by Student's t over the normal quantile.
+    Rounds of one request are dependent. So blocks of successive rounds are drawn with replacement, from each start with
+    the same probability; the first round follows the last. Statistics of the same draw are paired. With few blocks, the
+    percentiles are too narrow: for m = n / block blocks they are stretched by sqrt(m / (m − 1)) and by the ratio of
+    Student's t to the normal quantile.
 
-    ``numbers`` are c of each of n ≥ 2 successive rounds, (n, c). The statistic goes from sums over rounds (..., c) to
-    (..., m): ratios of sums, and differences of ratios. A block has 1 to n / 2 rounds. Each ``mean`` is that of the
-    rounds themselves.
+    ``numbers`` (n, c) has c numbers of n ≥ 2 successive rounds. ``statistic`` maps sums over rounds (..., c) to
+    (..., m), such as ratios of sums. A block has 1 to n / 2 rounds. Each ``mean`` is the statistic of all rounds.
     """
     from scipy.special import ndtri, stdtrit  # late, as above
 
@@ -95,20 +79,20 @@ def block_intervals(
     count = len(numbers)
     check_integer("block", block, 1, count // 2)
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    begun = np.arange(count)[:, None]
-    sums = numbers[(begun + np.arange(block)) % count].sum(1)  # (n, c) of the block that begins there
+    starts = np.arange(count)[:, None]
+    sums = numbers[(starts + np.arange(block)) % count].sum(1)  # (n, c), by the start of the block
     drawn = generator.integers(0, count, (RESAMPLES, round(count / block)))
     resampled = statistic(sums[drawn].sum(1))
-    own = statistic(numbers.sum(0))
+    means = statistic(numbers.sum(0))
     levels = np.array([0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
     blocks = count / block
     stretch = np.sqrt(blocks / (blocks - 1.0)) * stdtrit(blocks - 1.0, levels[1]) / ndtri(levels[1])
-    limits = own + stretch * (np.quantile(resampled, levels, axis=0) - own)
-    return [Interval(float(mean), float(low), float(high)) for mean, low, high in zip(own, *limits, strict=True)]
+    limits = means + stretch * (np.quantile(resampled, levels, axis=0) - means)
+    return [Interval(float(mean), float(low), float(high)) for mean, low, high in zip(means, *limits, strict=True)]
 
 
 Cells = tuple[str, ...]
-"""One line of a table, as short strings."""
+"""Cells of one line of a table."""
 
 
 def _content(row: "DataclassInstance") -> dict[str, Any]:
@@ -117,12 +101,12 @@ def _content(row: "DataclassInstance") -> dict[str, Any]:
 
 
 def to_json(rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> str:
-    """JSON text with what the table is about beside its rows, which are dataclasses."""
+    """Return JSON text of ``about`` and the rows, which are dataclasses."""
     return json.dumps({"about": dict(about), "rows": list(map(_content, rows))}, indent=2, ensure_ascii=False)
 
 
 def to_csv(rows: "Sequence[DataclassInstance]") -> str:
-    """CSV text with a header; the rows are dataclasses of one class, at least one, and of no nested fields."""
+    """Return CSV text with a header; rows are one or more dataclasses of the same class without nested fields."""
     text = io.StringIO()
     contents = list(map(_content, rows))
     writer = csv.DictWriter(text, list(contents[0]), lineterminator="\n")
@@ -132,13 +116,13 @@ def to_csv(rows: "Sequence[DataclassInstance]") -> str:
 
 
 def markdown(header: Cells, lines: Sequence[Cells]) -> str:
-    """Markdown table of strings; the first column is a name, the others are numbers."""
+    """Return a Markdown table; the first column has names, the others numbers."""
     rule = ("---", *["---:"] * (len(header) - 1))
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
 
 
 def aligned(header: Cells, lines: Sequence[Cells]) -> str:
-    """Plain text in columns; the first is a name, the others are numbers."""
+    """Return a plain text table; the first column has names, the others numbers."""
     widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]
 
     def padded(line: Cells) -> str:

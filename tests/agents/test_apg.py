@@ -170,7 +170,7 @@ def test_it_learns(trained):
 @pytest.mark.slow
 def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monkeypatch):
     monkeypatch.setattr(Episodes, "default_size", 8)
-    monkeypatch.setattr(Episodes, "watched_size", 8)
+    monkeypatch.setattr(Episodes, "validation_size", 8)
     folder = tmp_path / "late"
     assert main(["train", "--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "15000"]) == 0
     with (folder / "curve.csv").open(encoding="utf-8") as file:

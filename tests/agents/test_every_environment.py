@@ -36,7 +36,7 @@ SHORT = {
 def few_episodes(quick_prices):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Episodes, "default_size", 2)
-        patch.setattr(Episodes, "watched_size", 2)
+        patch.setattr(Episodes, "validation_size", 2)
         patch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
         for env_id in set(PARTIAL) - set(SHORT):
             patch.setattr(gym.spec(env_id), "max_episode_steps", 40)

@@ -235,7 +235,7 @@ def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
 def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(tmp_path, monkeypatch):
     """On what it validates itself on; that comes before the first update, and the best is kept."""
     env_id = CONTINUOUS
-    monkeypatch.setattr(Episodes, "watched_size", 4)
+    monkeypatch.setattr(Episodes, "validation_size", 4)
     settings = longer(env_id)
     config = RunConfig(settings, "ppo", 0)
     assert train(config, tmp_path, Limits(timesteps=400), False, "cpu", Console(file=io.StringIO())) is None

@@ -108,7 +108,7 @@ def ranges():
         "states of tables": range(statistics.HELD_OUT_SEED, statistics.HELD_OUT_SEED + 1),
         "states of validation": range(statistics.VALIDATION_SEED, statistics.VALIDATION_SEED + 1),
         "fresh states": range(statistics.HELD_OUT_SEED + FRESH, statistics.HELD_OUT_SEED + FRESH + 1),
-        "validation and tuning": range(statistics.TUNING_SEED, statistics.TUNING_SEED + statistics.SEED_ROOM),
+        "validation and tuning": range(statistics.TUNING_SEED, statistics.TUNING_SEED + statistics.NUM_EPISODE_SEEDS),
         "episodes of tables": range(table.seed, table.seed + FRESH),
         "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
     }

@@ -1,4 +1,4 @@
-"""Random histories of rounds, and what estimators say along them."""
+"""Random histories of rounds, and estimates along them."""
 
 import numpy as np
 
@@ -20,24 +20,26 @@ def make(name: str, scenario: Scenario | None = None, assumptions: Assumptions |
     return ESTIMATORS.load(name)(scenario, assumptions or Assumptions.of(scenario), **options)
 
 
-def history(rng: np.random.Generator, rounds: int, copies: int, users: int = USERS, end: float = 0.2) -> list[Observed]:
-    """Rounds with every field; requests end at random, and the first round has seen nothing."""
-    age = np.zeros((copies, users), dtype=np.int64)
-    task = rng.integers(0, 4, (copies, users))
-    mean_gain = rng.uniform(0.2, 0.5, (copies, users))
-    drafted = accepted = np.zeros((copies, users), dtype=np.int64)
-    alpha = rng.uniform(0.3, 1.0, (copies, users))
+def history(
+    rng: np.random.Generator, rounds: int, num_envs: int, users: int = USERS, end: float = 0.2
+) -> list[Observed]:
+    """Return rounds with every field; requests end at random, and no tokens are drafted before the first round."""
+    age = np.zeros((num_envs, users), dtype=np.int64)
+    task = rng.integers(0, 4, (num_envs, users))
+    mean_gain = rng.uniform(0.2, 0.5, (num_envs, users))
+    drafted = accepted = np.zeros((num_envs, users), dtype=np.int64)
+    alpha = rng.uniform(0.3, 1.0, (num_envs, users))
     seen = []
     for _ in range(rounds):
-        efficiency = np.log2(1.0 + 10**2.35 * mean_gain * rng.standard_exponential((copies, users)))
-        throughput = rng.uniform(0.5, 20.0, (copies, users))
-        draft_time = rng.uniform(0.01, 0.014, (copies, users))
+        efficiency = np.log2(1.0 + 10**2.35 * mean_gain * rng.standard_exponential((num_envs, users)))
+        throughput = rng.uniform(0.5, 20.0, (num_envs, users))
+        draft_time = rng.uniform(0.01, 0.014, (num_envs, users))
         seen.append(
             Observed(draft_time, efficiency, None, task.copy(), drafted, accepted, age.copy(), mean_gain, throughput)
         )
-        drafted = rng.integers(0, 12, (copies, users))
+        drafted = rng.integers(0, 12, (num_envs, users))
         accepted = np.minimum(rng.geometric(1.0 - 0.999 * alpha) - 1, drafted)
-        ends = rng.random((copies, users)) < end
+        ends = rng.random((num_envs, users)) < 0.2
         age = np.where(ends, 0, age + 1)
         task = np.where(ends, rng.integers(0, 4, task.shape), task)
     return seen

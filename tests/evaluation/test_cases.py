@@ -1,4 +1,4 @@
-"""States and episodes: the same cases for everyone."""
+"""States and episodes on which contenders are compared."""
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +15,7 @@ from multispin_env.evaluation.cases import (
     heading,
     held_out,
     listed_contenders,
-    watched,
+    validation_cases,
 )
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
@@ -37,48 +37,41 @@ def config_of(env_id, action="lengths", **arguments):
 
 
 def zeros(config):
-    """A policy whose actions are all 0."""
     columns = config.actions.columns
     return Policy(config, lambda entries: np.zeros((len(entries["shared"]), 3 * columns), np.float32))
 
 
-def test_states_are_priced_as_expected_outcomes():
+def test_states_have_expected_outcomes():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     states = States.draw(scenario, 6)
     decision = ms.make_controller("fixed", scenario)(states.state)
     outcome = ms.expected_outcome(scenario, states.state, decision)
     stats = states.play("fixed")
     assert states.size == 6
-    assert (states.values("fixed") == outcome.goodput).all()
-    assert (stats.goodput == outcome.goodput).all()
+    for goodput in (states.values("fixed"), states.values(ms.make_controller("fixed", scenario)), stats.goodput):
+        assert (goodput == outcome.goodput).all()
     np.testing.assert_allclose(stats.throughput, outcome.goodput, rtol=1e-12)
     assert (stats.round_latency == outcome.round_latency).all()
     assert (stats.draft_length == decision.draft_length.mean(-1)).all()
     np.testing.assert_allclose(stats.returns, outcome.goodput / scenario.autoregressive_goodput, rtol=1e-12)
-    assert (states.values(ms.make_controller("fixed", scenario)) == outcome.goodput).all()
-
-
-def test_contenders_of_states():
-    states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
     assert states.make("optimal").certify == 1e-6  # in a table
-    assert States.draw(states.scenario, 4, certify=None).make("optimal").certify is None
+    assert States.draw(scenario, 4, certify=None).make("optimal").certify is None
     for name in SYSTEMS:
-        assert (states.values(name) == SYSTEMS[name](states.scenario, states.state)).all()
+        assert (states.values(name) == SYSTEMS[name](scenario, states.state)).all()
     assert {"optimal", "fixed", *SYSTEMS} <= set(states.contenders)
 
 
 def test_a_table_of_states_by_hand():
     states = States.draw(ms.Scenario.preset("llama2", num_users=3), 40)
     rows = {row.name: row for row in states.table({"optimal": "optimal", "equal": "uniform-bandwidth"})}
-    share = states.values("uniform-bandwidth") / states.values("optimal")
+    equal, optimal = states.values("uniform-bandwidth"), states.values("optimal")
+    share = equal / optimal
     assert rows["equal"].details == {
         "share_mean": share.mean(),
         "share_quantile_5": np.quantile(share, 0.05),
         "share_lowest": share.min(),
     }
-    assert rows["equal"].share == pytest.approx(
-        states.values("uniform-bandwidth").mean() / states.values("optimal").mean()
-    )
+    assert rows["equal"].share == pytest.approx(equal.mean() / optimal.mean())
     assert list(rows["optimal"].details.values()) == [1.0] * 3
     with pytest.raises(ValueError, match=r"reference: expected one of \['fixed'\], got 'optimal'"):
         states.table({"fixed": "fixed"})
@@ -102,11 +95,13 @@ def test_policies_play_with_their_own_actions(action):
     config = config_of(HIDDEN, action)
     episodes = short(HIDDEN, 4)
     env = gym.make_vec(HIDDEN, num_envs=4, scenario=config.scenario, action=action, max_episode_steps=5)
-    expected = play_episodes(env, lambda observation: np.zeros(env.action_space.shape, np.float32), episodes.seed)
-    assert (episodes.values(zeros(config)) == expected.goodput).all()
-    plain = Episodes(config, 4, max_episode_steps=5)
-    given = plain.values(lambda observation: np.zeros(env.action_space.shape, np.float32))
-    assert (given == expected.goodput).all()
+
+    def agent(observation):
+        return np.zeros(env.action_space.shape, np.float32)
+
+    expected = play_episodes(env, agent, episodes.seed).goodput
+    assert (episodes.values(zeros(config)) == expected).all()
+    assert (Episodes(config, 4, max_episode_steps=5).values(agent) == expected).all()
 
 
 def test_a_table_of_episodes_is_by_the_metric():
@@ -125,8 +120,8 @@ def test_cases_of_every_environment(env_id):
     config = config_of(env_id, "residual")
     kind = cases_of(config)
     assert kind is (States if env_id in (FULL, COMMON) else Episodes)
-    cases, own = held_out(config, 3), watched(config)
-    assert (cases.size, own.size) == (3, kind.watched_size)
+    cases, own = held_out(config, 3), validation_cases(config)
+    assert (cases.size, own.size) == (3, kind.validation_size)
     assert held_out(config).size == kind.default_size
     assert held_out(config, 3, offset=5).seed == cases.seed + 5
     assert own.reference == cases.reference
@@ -137,16 +132,13 @@ def test_cases_of_every_environment(env_id):
         assert "optimal" not in cases.contenders
 
 
-def test_what_learnt_from_a_model_is_measured_on_the_replay():
+def test_arguments_of_held_out_cases_and_headings():
     config = config_of(RECORDED, half=0, modelled=True)
     assert held_out(config, 2).config.chosen_arguments == {"half": 1}
-    assert watched(config).config.chosen_arguments == {"half": 0, "modelled": True}
-
-
-def test_a_heading_says_what_a_table_is_about():
+    assert validation_cases(config).config.chosen_arguments == {"half": 0, "modelled": True}
     scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=2.5e6)
-    found = heading(EnvConfig.of(HIDDEN, scenario, spread=0.2), "9 cases")
-    assert found == f"{HIDDEN}, spread=0.2, qwen3.5, K = 4, B = 2.5 MHz, 9 cases"
+    title = heading(EnvConfig.of(HIDDEN, scenario, spread=0.2), "9 cases")
+    assert title == f"{HIDDEN}, spread=0.2, qwen3.5, K = 4, B = 2.5 MHz, 9 cases"
 
 
 def test_systems_play_the_states_of_episodes():
@@ -167,39 +159,30 @@ def test_systems_play_the_states_of_episodes():
 
 
 @pytest.mark.parametrize("env_id", [HIDDEN, FAIR])
-def test_systems_that_decide_nothing_have_no_place_where_rounds_depend_on_each_other(env_id):
+def test_systems_need_independent_rounds(env_id):
     episodes = short(env_id, 2)
     assert episodes.systems == ()
-    with pytest.raises(ValueError, match="system: expected an environment whose rounds are independent for 'p2p', got"):
+    with pytest.raises(ValueError, match="system: expected an environment with independent rounds for 'p2p', got"):
         episodes.play("p2p")
 
 
-def bounded(**arguments):
-    return Episodes(EnvConfig.of(WITHOUT, "qwen3.5", num_users=3, horizon=8.0, **arguments), 3)
+@pytest.mark.parametrize("channel", ["independent", "static"])
+def test_bounds_of_episodes(channel):
+    episodes = Episodes(EnvConfig.of(WITHOUT, "qwen3.5", num_users=3, horizon=8.0, channel=channel), 3)
+    bounds = bounds_of(episodes)
+    if channel == "static":
+        env = episodes.env().unwrapped
+        env.reset(seed=episodes.seed)
+        np.testing.assert_allclose(bounds, ms.rate_bound(env.scenario, env.state.system), rtol=1e-12)
+    for name in ("groups", "optimal"):
+        assert episodes.values(name).mean() < bounds.mean()
 
 
-def test_the_bound_is_of_the_devices_that_play():
-    some = bounded(channel="static")
-    env = some.env().unwrapped
-    env.reset(seed=some.seed)
-    np.testing.assert_allclose(bounds_of(some), ms.rate_bound(env.scenario, env.state.system), rtol=1e-12)
-
-
-@pytest.mark.parametrize("law", ["independent", "static"])
-@pytest.mark.parametrize("name", ["groups", "optimal"])
-def test_rules_stay_below_it(law, name):
-    some = bounded(channel=law)
-    assert some.values(name).mean() < bounds_of(some).mean()
-
-
-@pytest.mark.parametrize(
-    ("env_id", "arguments"),
-    [
+def test_no_bound_is_known():
+    for env_id, arguments in (
         (WITHOUT, {"channel": "gauss-markov"}),
         (WITHOUT, {"acceptance_visible": False}),
         ("MultiSpin/Serving-v0", {}),
-        ("MultiSpin/Fair-v0", {}),
-    ],
-)
-def test_there_is_none_where_nothing_is_proved(env_id, arguments):
-    assert bounds_of(Episodes(EnvConfig.of(env_id, num_users=2, **arguments), 2)) is None
+        (FAIR, {}),
+    ):
+        assert bounds_of(Episodes(EnvConfig.of(env_id, num_users=2, **arguments), 2)) is None

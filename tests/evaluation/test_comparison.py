@@ -1,4 +1,4 @@
-"""Comparisons by hand, and their tables to the letter."""
+"""Comparisons and their tables by hand."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,13 @@ from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_js
 
 
 def stats(goodput, tokens, served=False):
-    """Of two rounds and as many seconds."""
+    """Return statistics of two rounds of a second each."""
     goodput, tokens = np.array(goodput), np.array(tokens)
     names = ("tokens_in_time", "request_goodput", "share_missed", "least_served", "gap_p99")
     latencies = (f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99))
-    told = {name: position + goodput for position, name in enumerate((*names, *latencies))}
-    return EpisodeStats(
-        2, 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput, told if served else {}
-    )
+    episode = {name: position + goodput for position, name in enumerate((*names, *latencies))}
+    sums = 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput
+    return EpisodeStats(2, *sums, episode if served else {})
 
 
 def played(served=False):
@@ -58,14 +57,15 @@ def test_rows_by_hand():
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_tables_of_every_metric(metric):
-    all_stats = SERVED if METRICS[metric].below is not None and METRICS[metric].has_share else PLAYED
+    all_stats = SERVED if METRICS[metric].second_table is not None and METRICS[metric].has_share else PLAYED
     rows = compare_episodes(all_stats, "best", metric)
     assert rows[1].mean == pytest.approx(METRICS[metric].values(all_stats["half"]).mean())
     assert (rows[1].share is None) != METRICS[metric].has_share
     header, lines = comparison_cells(rows, metric)
     assert {len(line) for line in lines} == {len(header)}
     assert METRICS[metric].header in aligned(header, lines)
-    assert markdown(*METRICS[metric].below(rows) if METRICS[metric].below else user_cells(rows)).count("\n") == 3
+    second_table = METRICS[metric].second_table or user_cells
+    assert markdown(*second_table(rows)).count("\n") == 3
 
 
 def test_the_table_of_requests_by_hand():
@@ -77,19 +77,11 @@ def test_the_table_of_requests_by_hand():
     assert lines[0][5:] == ("23000/24000", "26.00/27.00/28.00", "19.00")  # TPOT in ms, E2EL, gap
 
 
-def test_what_no_environment_told_is_no_metric():
-    with pytest.raises(ValueError, match=r"^metric: expected one of an environment that tells of it, got 'tokens_in_t"):
+def test_edges_of_comparisons():
+    with pytest.raises(ValueError, match=r"^metric: expected a metric that the environment reports, got 'tokens_in_t"):
         compare_episodes({"best": EpisodeStats.empty(2, 2)}, "best", "tokens_in_time")
-
-
-def test_nothing_is_a_share_of_nothing():
-    rows = compare_values({"one": np.zeros(2), "best": np.zeros(2)}, "best")
+    rows = compare_values({"zero": np.zeros(2), "best": np.zeros(2)}, "best")
     assert [row.share for row in rows] == [None, None]
-    header, lines = comparison_cells(rows, "goodput")
-    assert [len(line) for line in lines] == [len(header)] * 2
-
-
-def test_other_systems_stand_below_what_decides():
     values = {"p2p": 1.0, "fixed": 2.0, "colocated": 9.0, "optimal": 4.0}
     rows = compare_values({name: np.full(2, value) for name, value in values.items()}, "optimal")
     assert [row.name for row in rows] == ["optimal", "fixed", "colocated", "p2p"]
@@ -112,26 +104,22 @@ fixed                     9.25     9.00 to 10.12      0.0540        -161.98  -16
 """
 
 
-def test_text_and_markdown():
-    cells = comparison_cells(ROWS, "goodput", "optimum")
-    assert aligned(*cells) + "\n" == TEXT
+def test_formats_of_tables():
+    assert aligned(*comparison_cells(ROWS, "goodput", "optimum")) + "\n" == TEXT
     assert markdown(("name", "K"), [("a", "3")]) == "| name | K |\n| --- | ---: |\n| a | 3 |"
-
-
-def test_json_and_csv():
     assert to_csv(ROWS).splitlines() == [
         "name,mean,low,high,share,difference,difference_low,difference_high",
         "optimal,171.234,170.0,172.5,1.0,0.0,0.0,0.0",
         "fixed,9.25,9.0,10.125,0.05402,-161.984,-163.5,-160.0",
     ]
     text = to_json([Row("α", *[1.0] * 7)], {"K": 3})
-    assert "α" in text
     assert text.startswith('{\n  "about": {\n    "K": 3\n')
+    assert "α" in text
     assert json.loads(text) == {"about": {"K": 3}, "rows": [Row("α", *[1.0] * 7).to_dict()]}
 
 
 def test_order_of_a_table():
-    """The best first; the reference before those that are equal but for rounding."""
+    """The best is first; the reference precedes rows that are equal up to rounding."""
     near = 20.0 * (1.0 + 1e-13)
     values = {"a": [near, near], "middle": [20.0, 20.0], "best": [30.0, 10.0 + 2e-8], "low": [5.0, 9.0]}
     rows = compare_values({name: np.array(numbers) for name, numbers in values.items()}, "middle")
@@ -142,24 +130,13 @@ def test_order_of_a_table():
     assert (low.difference_low, low.difference_high) == (-15.0, -11.0)
 
 
-NAMES = ("throughput", "utility", "fairness", *(f"user_throughput_{q}" for q in (5, 25, 50, 75, 95)))
-EPISODES = [
-    Row(*row, details=dict(zip(NAMES, details, strict=True)))
-    for row, details in (
-        (("best", 20.5, 19.0, 22.25, 1.0, 0.0, 0.0, 0.0), (21.0, 2.3456, 0.98765, 1.0, 2.0, 3.0, 4.0, 5.0)),
-        (("half", 10.25, 9.5, 11.0, 0.5, -10.25, -11.5, -9.0), (11.0, -2.0, 0.5, 0.1, 0.2, 0.3, 0.4, 0.5555)),
-    )
-]
-
-
 def test_cells_of_users():
-    header, lines = user_cells(EPISODES)
+    names = ("throughput", "utility", "fairness", *(f"user_throughput_{q}" for q in (5, 25, 50, 75, 95)))
+    details = dict(zip(names, (11.0, -2.0, 0.5, 0.1, 0.2, 0.3, 0.4, 0.5555), strict=True))
+    header, lines = user_cells([Row("half", *[1.0] * 7, details=details)])
     assert header[:4] == ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index")
     assert header[4:] == ("user's 5 %", "user's 25 %", "user's 50 %", "user's 75 %", "user's 95 %")
-    assert lines == [
-        ("best", "21.00", "2.346", "0.9877", "1.000", "2.000", "3.000", "4.000", "5.000"),
-        ("half", "11.00", "-2.000", "0.5000", "0.100", "0.200", "0.300", "0.400", "0.555"),
-    ]
+    assert lines == [("half", "11.00", "-2.000", "0.5000", "0.100", "0.200", "0.300", "0.400", "0.555")]
 
 
 def test_outputs(tmp_path, capsys):

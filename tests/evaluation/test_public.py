@@ -1,4 +1,4 @@
-"""``ms.compare`` and ``ms.evaluate``: the table of the command, of whatever a researcher hands in."""
+"""``ms.compare`` and ``ms.evaluate`` with all kinds of contenders."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ TINY = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
 
 @dataclass(frozen=True, eq=False)
 class Same(ms.RoundsController):
-    """One length for all."""
+    """Common length."""
 
     length: int = 3
 
@@ -29,7 +29,7 @@ class Same(ms.RoundsController):
 
 @dataclass(frozen=True, eq=False)
 class Pairs(ms.ContinuousController):
-    """Our own groups of two."""
+    """Two groups."""
 
     def decide(self, state):
         return ms.make_controller("groups", self.scenario, groups=2).decide(state)
@@ -40,7 +40,7 @@ def zero(observation):
 
 
 class Zero:
-    """Predicts action 0 and counts, as a model that remembers."""
+    """Model with memory that predicts action 0 and counts calls."""
 
     def __init__(self):
         self.begun, self.asked = 0, 0
@@ -53,7 +53,7 @@ class Zero:
 
 
 class Bare:
-    """Predicts with nothing beside."""
+    """Model that predicts from observations alone."""
 
     def predict(self, observation):
         return zero(observation)
@@ -73,29 +73,26 @@ def test_numbers_and_table_are_those_of_the_command(capsys):
         printed = command(capsys, *options)
     finally:
         CONTROLLERS.unregister("same")
-    found = ms.compare(FULL, {"same": Same, "optimal": "optimal", "p2p": "p2p"}, scenario="qwen3.5", seed=9, **TINY)
-    assert [row.to_dict() for row in found.rows] == rows
-    assert f"{found}\n" == printed
-    assert (found.metric, found.reference) == ("goodput", "optimal")
-
-
-def test_without_names_it_is_the_table_of_the_command(capsys):
-    printed = command(capsys, "--env", "MultiSpin/Fair-v0", "--set", "max_episode_steps=3")
+    table = ms.compare(FULL, {"same": Same, "optimal": "optimal", "p2p": "p2p"}, scenario="qwen3.5", seed=9, **TINY)
+    assert [row.to_dict() for row in table.rows] == rows
+    assert f"{table}\n" == printed
+    assert (table.metric, table.reference) == ("goodput", "optimal")
+    printed = command(capsys, "--env", "MultiSpin/Fair-v0", *settings)
     assert f"{ms.compare('MultiSpin/Fair-v0', **TINY)}\n" == printed
-    assert printed.count("decided by") == 2  # how users share is a second table
+    assert printed.count("decided by") == 2  # with a second table of users
 
 
-def test_whatever_decides_takes_part():
+def test_all_kinds_of_contenders_play():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     named, fixed = f"{__name__}:Zero", ms.make_controller("fixed", scenario)
-    found = ms.compare(FULL, [Same, zero, Zero(), Bare(), named, policy_of(FULL), fixed, "optimal"], **TINY)
-    assert {row.name for row in found.rows} == {"Same", "zero", "Zero", "Bare", named, "Policy", "Fixed", "optimal"}
-    assert found["zero"].mean == found["Zero"].mean == found["Bare"].mean == found[named].mean
-    assert found["Fixed"].mean == ms.evaluate("fixed", FULL, **TINY).mean
-    assert found["optimal"].mean >= max(row.mean for row in found.rows)
+    table = ms.compare(FULL, [Same, zero, Zero(), Bare(), named, policy_of(FULL), fixed, "optimal"], **TINY)
+    assert {row.name for row in table.rows} == {"Same", "zero", "Zero", "Bare", named, "Policy", "Fixed", "optimal"}
+    assert table["zero"].mean == table["Zero"].mean == table["Bare"].mean == table[named].mean
+    assert table["Fixed"].mean == ms.evaluate("fixed", FULL, **TINY).mean
+    assert table["optimal"].mean >= max(row.mean for row in table.rows)
 
 
-def test_a_model_that_remembers_begins_anew_with_the_episodes():
+def test_a_model_with_memory_is_reset():
     model = Zero()
     first, again = (ms.evaluate(model, FULL, **TINY) for _ in range(2))
     assert first == again
@@ -109,24 +106,24 @@ def test_a_model_of_stable_baselines3_plays_with_its_encoding():
     assert 0.0 < row.share < 1.0
 
 
-def test_schedulers_and_plug_ins_play_where_they_belong():
+def test_rules_without_barrier_and_plug_ins():
     few = {"num_users": 3, "episodes": 2, "horizon": 1.0}
-    found = ms.compare(WITHOUT, [Pairs, "groups"], **few)
-    assert found.reference == "groups"
+    table = ms.compare(WITHOUT, [Pairs, "groups"], **few)
+    assert table.reference == "groups"
     scenario = ms.Scenario.preset("llama2", num_users=3)
     made = ms.make_controller("groups", scenario, groups=2)
-    assert ms.evaluate(made, WITHOUT, **few).mean == found["Pairs"].mean
+    assert ms.evaluate(made, WITHOUT, **few).mean == table["Pairs"].mean
     plug_in = ms.make_controller("optimal+task-mean", scenario)
     hidden = ms.compare(HIDDEN, {"mine": plug_in, "named": "optimal+task-mean"}, **TINY)
     assert hidden["mine"].mean == hidden["named"].mean < hidden["optimal+clairvoyant"].mean
 
 
-def test_the_others_are_compared_with_whom_one_names():
-    found = ms.compare(FULL, {"mine": Same, "other": "fixed"}, against="mine", metric="return", **TINY)
-    assert (found.reference, found.metric) == ("mine", "return")
-    assert found["mine"].difference == 0.0
+def test_the_reference_can_be_selected():
+    table = ms.compare(FULL, {"mine": Same, "other": "fixed"}, against="mine", metric="return", **TINY)
+    assert (table.reference, table.metric) == ("mine", "return")
+    assert table["mine"].difference == 0.0
     with pytest.raises(ValueError, match=r"name: expected one of .* did you mean 'other'"):
-        found["othr"]
+        table["othr"]
     assert ms.compare(FULL, [Same], against="fixed", **TINY)["fixed"].difference == 0.0
 
 
@@ -138,12 +135,12 @@ def optimal(observation):
     ("contenders", "more", "words"),
     [
         (["optimel"], {}, "did you mean 'optimal'"),
-        ([3], {}, "contenders: expected a name or what decides, got 3"),
-        ([dict], {}, "contenders: expected a name or what decides, got <class 'dict'>"),
-        ([Zero(), Zero()], {}, "expected a mapping of names where two have one name, got 'Zero' twice"),
+        ([3], {}, "policy, model or function, got 3"),
+        ([dict], {}, "policy, model or function, got <class 'dict'>"),
+        ([Zero(), Zero()], {}, "expected distinct names, got 'Zero' twice; pass a dict of names"),
         ([Pairs], {}, "state: expected a ContinuousState for Pairs"),
         ([optimal], {"against": "optimal+clairvoyant", "metric": "god"}, "metric: expected one of"),
-        ({"optimal+clairvoyant": optimal}, {}, "expected another name than that of the reference, got 'optimal+clair"),
+        ({"optimal+clairvoyant": optimal}, {}, "expected a name other than that of the reference, got 'optimal+clair"),
         (["fixed"], {"against": "fixd"}, "did you mean 'fixed'"),
         (["fixed"], {"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
         (["fixed"], {"episodes": 1}, "episodes: expected an integer ≥ 2, got 1"),

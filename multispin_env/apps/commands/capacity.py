@@ -26,8 +26,8 @@ from multispin_env.apps.terminal.output import (
     write_tables,
 )
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.names import OWN_CONTROLLER
-from multispin_env.evaluation.contenders import ContenderError, attributed
+from multispin_env.controllers.names import CUSTOM_CONTROLLER
+from multispin_env.evaluation.contenders import ContenderError, contender_errors
 from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
@@ -65,7 +65,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=_DEFAULT_CONTROLLERS,
         metavar="NAME",
-        help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with a modifier, "
+        help=f"of {', '.join(rule_names())}, or {CUSTOM_CONTROLLER}, perhaps with a modifier, "
         f"as greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})",
     )
     for name, what in (
@@ -210,7 +210,7 @@ def _search(
             tried: list[LoadPoint] = []
             report = partial(_report, progress.begin(name), tried)
             try:
-                with attributed(name):
+                with contender_errors(name):
                     found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
             except ContenderError as error:
                 errors.append(error)

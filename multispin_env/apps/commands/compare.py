@@ -28,13 +28,13 @@ from multispin_env.apps.terminal.output import (
 )
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer
-from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import SLOW, ContenderError, attributed
+from multispin_env.evaluation.contenders import SLOW, ContenderError, contender_errors
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
-from multispin_env.evaluation.public import EPISODES, chosen_metric, compared, with_reference
+from multispin_env.evaluation.public import EPISODES, comparison_table, select_metric, with_reference
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
@@ -46,7 +46,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="a controller, which sees the true state, or one with estimators, which does not, as "
-        f"optimal+filter or greedy+deadlines+filter, or {OWN_CONTROLLER} "
+        f"optimal+filter or greedy+deadlines+filter, or {CUSTOM_CONTROLLER} "
         f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
         f"{', '.join(SYSTEMS)} (where rounds are independent)",
     )
@@ -79,7 +79,7 @@ def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Ans
 
 def _played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
     try:
-        with attributed(name):
+        with contender_errors(name):
             return cases.play(name, progress)
     except ContenderError as error:
         return error
@@ -94,12 +94,12 @@ def _run(options: argparse.Namespace) -> int | None:
     steps = arguments.pop("max_episode_steps", None)
     config = EnvConfig.of(options.env, options.scenario, **arguments)
     cases = Episodes(config, options.episodes, options.seed, steps)
-    metric = chosen_metric(cases, options.metric)
+    metric = select_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)
     answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:
-        found = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
+        found = comparison_table(cases, stats, reference if reference in stats else next(iter(stats)), metric)
         chosen = {"metric": found.metric, "reference": found.reference}
         text = "\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)])
         write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"), text)

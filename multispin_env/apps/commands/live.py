@@ -33,7 +33,7 @@ from multispin_env.apps.terminal.arguments import Command, add_scenario_options,
 from multispin_env.apps.terminal.output import Progress, made_by, write_output
 from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer
-from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
 from multispin_env.scenario import Scenario
 from multispin_env.units import MS
@@ -68,7 +68,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--controller",
         default="optimal+filter",
         metavar="NAME",
-        help=f"a controller, or {OWN_CONTROLLER}, with estimators or without; then it knows the mean acceptance of "
+        help=f"a controller, or {CUSTOM_CONTROLLER}, with estimators or without; then it knows the mean acceptance of "
         "a task (default optimal+filter)",
     )
     parser.add_argument("--beside", default="fixed", metavar="NAME", help="another one (default fixed)")

@@ -22,14 +22,14 @@ from multispin_env.apps.terminal.arguments import (
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, made_by, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import (
-    OWN_CONTROLLER,
+    CUSTOM_CONTROLLER,
     check_controller,
-    controller_maker,
     controller_names,
+    load_controller,
     make_controller,
 )
 from multispin_env.evaluation.cases import changed_settings
-from multispin_env.evaluation.contenders import attributed
+from multispin_env.evaluation.contenders import contender_errors
 from multispin_env.evaluation.statistics import Cells, aligned, to_csv
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
@@ -110,7 +110,7 @@ def solve(
     """
     check_controller(controller, controller_names("rounds"))
     decision = _decide(scenario, devices, controller, {"certify": certify, "tpot": tpot})
-    with attributed(controller):
+    with contender_errors(controller):
         outcome = expected_outcome(scenario, devices.state, decision)
     token_time = free_time = _token_time(outcome, tpot)
     if tpot is not None:
@@ -149,12 +149,12 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
     given: dict[str, Any] = {"weights": devices.weights, **wanted}
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
-        if name not in option_names(controller_maker(controller), "scenario"):
+        if name not in option_names(load_controller(controller), "scenario"):
             rounds = controller_names("rounds", scenario)
-            able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
+            able = [other for other in rounds if name in option_names(load_controller(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
     made = make_controller(controller, scenario, **options)
-    with attributed(controller):
+    with contender_errors(controller):
         return made(devices.state)
 
 
@@ -254,7 +254,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--controller",
         default="optimal",
         metavar="NAME",
-        help=f"one of {', '.join(controller_names('rounds'))}, or {OWN_CONTROLLER} (default optimal)",
+        help=f"one of {', '.join(controller_names('rounds'))}, or {CUSTOM_CONTROLLER} (default optimal)",
     )
     parser.add_argument(
         "--certify", type=float, metavar="GAP", help="prove that no decision is better by more than this, as 1e-6"

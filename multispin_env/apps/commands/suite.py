@@ -17,11 +17,12 @@ from multispin_env.checks import cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
-    Played,
+    TaskValues,
     check_packages,
     check_replaced,
     check_scores,
     performances,
+    policy_values,
     read_curves,
     read_entry,
     read_scores,
@@ -29,7 +30,6 @@ from multispin_env.evaluation.suite.entries import (
     rule_policies,
     save_entry,
     save_scores,
-    values_of,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import (
@@ -149,13 +149,13 @@ def _evaluate_name(options: argparse.Namespace) -> None:
     _print(played)
 
 
-def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
+def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> TaskValues:
     executor = executor_of(options, ("multispin_env", "agents"))
     cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
     check_packages(folder.resolve(), policies)
     found: dict[int, FloatArray] = {}
     with Tally(len(cells), executor.width) as tally:
-        for result in executor.results(partial(values_of, folder.resolve()), cells):
+        for result in executor.results(partial(policy_values, folder.resolve()), cells):
             task_name, seed, policy = cells[result.index]
             name = f"{task_name}, seed {seed}"
             error = result.error.strip().splitlines()[-1] if result.error else result.value
@@ -169,7 +169,7 @@ def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, An
     return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
 
 
-def _print(played: Played) -> None:
+def _print(played: TaskValues) -> None:
     print(aligned(*score_cells({name: Score.of(one) for name, one in performances(played).items()})))
 
 

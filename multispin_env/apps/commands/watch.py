@@ -22,7 +22,7 @@ from multispin_env.apps.terminal.arguments import (
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.apps.watch import Pixels, watch, writer_for
 from multispin_env.checks import check_real
-from multispin_env.controllers.names import OWN_CONTROLLER
+from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
@@ -37,7 +37,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
     parser.add_argument(
-        "--controller", metavar="NAME", help=f"shown left; or {OWN_CONTROLLER} (default: the best known)"
+        "--controller", metavar="NAME", help=f"shown left; or {CUSTOM_CONTROLLER} (default: the best known)"
     )
     parser.add_argument("--beside", metavar="NAME", help="shown right (default: a simple one)")
     differs = "arguments of the environment that differ there, as draft_ahead=False"

@@ -128,7 +128,7 @@ def compute(settings: NoBarrierSettings, positions: Places) -> _NoBarrierNumbers
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
         rows = compare_episodes({name: one.stats for name, one in played.items()}, settings.right, metric)
-    below = METRICS[metric].below
+    below = METRICS[metric].second_table
     tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
     reached = float(bound.result())
     record = {

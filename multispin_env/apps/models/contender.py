@@ -16,10 +16,10 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import Assumptions
-from multispin_env.controllers.estimators import Filter, TaskMean, blank_counts, take_counts
+from multispin_env.controllers.estimators import Filter, TaskMean, initial_counts, update_counts
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.evaluation.contenders import attributed
+from multispin_env.evaluation.contenders import contender_errors
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
@@ -89,7 +89,7 @@ class Prediction:
         counted = np.minimum(draft_length, left - 1)
         total = np.ones(task.shape)
         for order, one in enumerate(self._filters[: int(counted.max())], start=1):
-            total += np.where(order <= counted, one.given(hits, misses, task) ** order, 0.0)
+            total += np.where(order <= counted, one.posterior_moment(hits, misses, task) ** order, 0.0)
         return total
 
 
@@ -172,7 +172,7 @@ class LiveContender:
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction.of(self.plug_in, scenario, assumptions)
         self.rounds: list[LiveRound] = []
-        self._counts = blank_counts(1, scenario.num_users)  # of the present requests, as an estimator keeps them
+        self._counts = initial_counts(1, scenario.num_users)  # of the present requests, as an estimator keeps them
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
         self._head_start = np.zeros(scenario.num_users)
 
@@ -186,13 +186,13 @@ class LiveContender:
         observed = Observed(
             self.air.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age, head_start=chain
         )
-        with attributed(self.name):
+        with contender_errors(self.name):
             start = thread_time()
             decision = self.plug_in(observed)
             deciding = thread_time() - start
             decision = checked_decision(scenario, decision)
         length = decision.draft_length
-        hits, misses = take_counts("prediction", self._counts, observed[None])
+        hits, misses = update_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
         drafting = drafting_time(scenario, length, self.air.draft_time, chain)
         uploading = upload_time(scenario, length, efficiency, decision.bandwidth)

@@ -1,1 +1,1 @@
-"""The family without the barrier: controllers, and the bound that none of them exceeds (ours)."""
+"""Controllers without the barrier (ours)."""

@@ -1,7 +1,4 @@
-"""Rules that decide for each device by itself, a modifier for deadlines, and servers that need no drafts (ours).
-
-docs/evidence/serving.md has what they earn.
-"""
+"""Rules that decide for each device separately, and a modifier for deadlines (ours; docs/evidence/serving.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +10,8 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
-from multispin_env.controllers.continuous.cycle import SHORTEST, USUAL, Cycle, longest_paying
-from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent
+from multispin_env.controllers.continuous.cycle import SHORTEST_CYCLE, TYPICAL_CYCLE, Cycle, longest_profitable
+from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
@@ -22,27 +19,25 @@ from multispin_env.scenario import Scenario
 
 
 def present(state: ContinuousState) -> FloatArray:
-    """How much each device (n, K) counts in estimates of the load: 1 with a request, 0 without.
+    """Return the weights (n, K) of devices in estimates of the load: 1 with a request, 0 without.
 
-    Where nobody has one, the next request comes from any device: each counts 1 / K.
+    If no device has a request, the next one may come from any of them, and each weight is 1 / K.
     """
-    has = state.busy
-    return np.where(has.any(-1, keepdims=True), has, 1.0 / has.shape[-1])
+    busy = state.busy
+    return np.where(busy.any(-1, keepdims=True), busy, 1.0 / busy.shape[-1])
 
 
-_SECANT_STEPS = 4  # rates to 2e-4 where the uplink is nearly full, else to 1e-6 and less
+_SECANT_STEPS = 4  # error of rates: 2e-4 if the uplink is nearly full, else at most 1e-6
 
 
 def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray) -> FloatArray:
-    """Tokens/s (n, C) of all devices together if drafts have these lengths, without simulation.
+    """Estimate the total rate (n, C) in tokens/s for draft lengths (C,) or (n, C, K), without a simulation.
 
-    A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
-    the devices that come back while the last one is verified, those that count at most. The secant method finds the
-    size of batches. An upload takes as long as one of a queue in which the shorter ones go first,
-    w / (1 − load of these). A device that drafts ahead has a head start with the probability of a hit: what it drafted
-    behind a miss, in half of the time in which it waits and is verified.
-    Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
-    (`present`). Prompts are not counted.
+    A device drafts, uploads, waits for half a pass and is verified. The server is always busy, so a batch holds the
+    devices that return during the pass before it, at most all of them. The secant method finds the batch size. The
+    upload of w seconds takes w / (1 − ρ), where ρ is the load of the shorter uploads, which go first. A device that
+    drafts ahead has, with the probability of a hit, the head start that it drafts in half of the time in which it waits
+    and is verified. ``weight`` (n, K) in [0, 1] has the weights of devices (`present`). Prompts are ignored.
     """
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     count = ordered_sum(weight)[:, None]
@@ -59,13 +54,13 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     work = counted * need
     whole = scenario.round_trip_time + lengths * pace
     hit = hit_probability(scenario, lengths, alpha) if scenario.draft_ahead else None
-    often, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s of each device; s, and what else is needed
+    frequency, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s of each device; s, then a buffer
 
     def returning(size: FloatArray) -> FloatArray:
-        """Devices that come back in the time of a pass of so many."""
+        """Return the number of devices that return during a pass of ``size`` devices."""
         server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))
         np.add(whole, 1.5 * server, out=cycles)
-        room = np.ones_like(server)  # of the uplink, what shorter uploads leave
+        room = np.ones_like(server)  # part of the uplink that shorter uploads leave free
         for device in range(len(need)):
             cycle = cycles[device]
             cycle += need[device] / np.maximum(room, 0.03)
@@ -73,9 +68,9 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
                 length = lengths if lengths.ndim == 1 else lengths[device]
                 left = chain_left(scenario, length, pace[device], np.zeros(1), cycle - 0.75 * server)
                 cycle -= hit[device] * (length * pace[device] - drafting_time(scenario, length, pace[device], left))
-            np.divide(1.0, cycle, out=often[device])
-            room -= work[device] * often[device]
-        back = np.multiply(counted, often, out=cycles).sum(0)
+            np.divide(1.0, cycle, out=frequency[device])
+            room -= work[device] * frequency[device]
+        back = np.multiply(counted, frequency, out=cycles).sum(0)
         return np.clip(server * back, 1.0, most)
 
     most = np.maximum(count, 1.0)
@@ -88,7 +83,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
         before, back = size, now
         size = np.clip(size + (now - size) / (1.0 - np.minimum(slope, 0.9)), 1.0, most)
     returning(size)
-    return (counted * often * TokenLaw.of(alpha).expected(lengths)).sum(0)
+    return (counted * frequency * TokenLaw.of(alpha).expected(lengths)).sum(0)
 
 
 def _by_upload(array: FloatArray | IntArray, order: IntArray) -> Any:
@@ -96,7 +91,7 @@ def _by_upload(array: FloatArray | IntArray, order: IntArray) -> Any:
 
 
 def best_common_length(scenario: Scenario, state: ContinuousState) -> IntArray:
-    """The one length, (n, K), with the greatest estimated rate of the devices that have a request."""
+    """Return the common length (n, K) with the highest estimated rate of the devices with a request."""
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
     best = lengths[estimated_rates(scenario, state, lengths, present(state)).argmax(-1)]
     return np.repeat(best[:, None], state.phase.shape[-1], -1)
@@ -104,17 +99,17 @@ def best_common_length(scenario: Scenario, state: ContinuousState) -> IntArray:
 
 @dataclass(frozen=True, eq=False)
 class Greedy(ContinuousController):
-    """The server takes whatever is there as soon as it is free (ours).
+    """The free server takes all uploaded drafts at once (ours).
 
     Parameters
     ----------
     draft_length
-        L of all drafts. ``None``: with endless requests the one with the greatest estimated rate (`estimated_rates`),
-        from each state; with requests that end, what fits into the budget.
+        L of all drafts. ``None``: with endless requests, the length with the highest estimated rate in each state
+        (`estimated_rates`); with requests that end, the longest draft within the budget.
     budget
-        Seconds > 0 that a draft may take, as a part of the time of a pass of all devices: the longest L with
-        (L − A_k)^+ T_k + 2 L u_k within it, of which the last token is accepted with a probability of 0.1 at least. It
-        may be an array that broadcasts to the states (..., K).
+        Time of a draft > 0, as a fraction of T_ver of all devices: the longest L with (L − A_k)^+ T_k + 2 L u_k within
+        it whose last token is accepted with probability 0.1 or more. It may be an array that broadcasts to the states
+        (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
@@ -135,43 +130,39 @@ class Greedy(ContinuousController):
             return take_all(np.full(shape, self.draft_length))
         if state.demand.never_ends.all():
             return take_all(best_common_length(self.scenario, state))
-        return take_all(self._within_budget(state))
-
-    def _within_budget(self, state: ContinuousState) -> IntArray:
         scenario = self.scenario
-        budget = per_device("budget", self.budget, state.phase.shape)
+        room = per_device("budget", self.budget, shape) * scenario.verification_time
         air = 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
-        room = budget * scenario.verification_time
         most = np.floor(longest_sent(scenario, room, state.draft_time, air, state.head_start)).astype(np.int64)
-        likely = longest_paying(scenario, state.acceptance_rate, np.full(air.shape, 0.1))
-        return np.clip(most, scenario.min_draft_length, likely)
+        likely = longest_profitable(scenario, state.acceptance_rate, np.full(shape, 0.1))
+        return take_all(np.clip(most, scenario.min_draft_length, likely))
 
 
 def take_all(length: IntArray) -> ContinuousDecision:
-    """The decision (n, K) under which the server takes whatever is there, the shortest upload first."""
+    """Return the decision (n, K) with which the server takes all uploaded drafts, the shortest upload first."""
     return ContinuousDecision(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))
 
 
-NO_HURRY = 1e6  # seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ
+MAX_LAXITY = 1e6  # s, laxity without a deadline; laxities are clipped to ± this value
 
 
 @dataclass(frozen=True, eq=False)
 class Deadlines(Modifier):
-    """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/evidence/serving.md).
+    """Upload by least laxity, and drop requests that cannot be in time (ours; docs/evidence/serving.md).
 
-    The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
-    first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads
-    that the decision puts in different positions, as those of different batches, its own priority counts more. On an
-    uplink that is not serial nothing goes first, so requests are dropped only.
+    The laxity of a request is the time until it is due minus the time that its tokens need. Before the first token it
+    is at most the time until that token is due minus the shortest time in which it can arrive (`min_time_to_tokens`).
+    Where the decision gives uploads different priorities, such as those of different batches, these come first. An
+    uplink that is not serial has no order, so requests are only dropped.
 
     Parameters
     ----------
     need
-        Seconds > 0 that a token is taken to need. ``None``: what it needs in a cycle of the device that is as short as
-        can be hoped for (`Cycle`), with the length of the decision.
+        Assumed seconds per token, > 0. ``None``: the time in the shortest typical cycle of the device (`Cycle`), with
+        the length of the decision.
     haste
-        > 0, a factor on that time: with more of it, requests are hurried and dropped earlier. It may be an array that
-        broadcasts to the states (..., K).
+        > 0, a factor on that time: the larger it is, the earlier requests get priority and are dropped. It may be an
+        array that broadcasts to the states (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"haste": Tunable(0.25, 2.5, by_device=True)}
@@ -186,56 +177,52 @@ class Deadlines(Modifier):
         check_option("haste", self.haste, 0.0, open_low=True)
 
     @override
-    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        cycle = Cycle.of(self.scenario, state, SHORTEST)
+    def modify(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        cycle = Cycle.of(self.scenario, state, SHORTEST_CYCLE)
         need = cycle.time_per_token(decision.draft_length) if self.need is None else self.need
-        each = need * per_device("haste", self.haste, state.phase.shape)
-        left = _laxity(state, each, soonest(self.scenario, state))
-        drop = state.busy & (left < 0.0)
+        token_time = need * per_device("haste", self.haste, state.phase.shape)
+        laxity = _laxity(state, token_time, min_time_to_tokens(self.scenario, state))
+        drop = state.busy & (laxity < 0.0)
         if decision.drop is not None:
             drop = drop | decision.drop
         if decision.share is not None:
             return decision.changed(drop=drop)
-        position = 0.0 if decision.priority is None else 2.0 * NO_HURRY * dense_rank(decision.priority)
-        return decision.changed(priority=position + left, drop=drop)
+        position = 0.0 if decision.priority is None else 2.0 * MAX_LAXITY * dense_rank(decision.priority)
+        return decision.changed(priority=position + laxity, drop=drop)
 
 
-def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
-    """Seconds (n, K) until the next tokens can come, if the device had the band and the server for itself."""
-    low = scenario.min_draft_length
+def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray:
+    """Return the seconds (n, K) until the next tokens, if the device had the band and the server to itself."""
+    low, token_time = scenario.min_draft_length, full_share_token_time(scenario, state.spectral_efficiency)
     begun = state.busy & (state.phase != Phase.FREE)
     under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
-    return np.where(begun, under_way, Cycle.alone(scenario, state).time(low))
+    sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
+    return np.where(begun, under_way, sending + (scenario.pass_time(1, 1 + low) + scenario.round_trip_time))
 
 
-def _laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) -> FloatArray:
-    """Seconds (n, K) that requests have more than they need; `NO_HURRY` where nothing is due.
-
-    They need ``each`` seconds a token, and ``first`` seconds (n, K) until the first token can come.
-    """
+def _laxity(state: ContinuousState, token_time: FloatArray, first_token_time: FloatArray) -> FloatArray:
     now, demand = state.time[:, None], state.demand
-    last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first
-    return np.clip(np.minimum(last_token, first_token), -NO_HURRY, NO_HURRY)
+    last, first = demand.due - now - token_time * demand.wanted, demand.first_due - now - first_token_time
+    return np.clip(np.minimum(last, first), -MAX_LAXITY, MAX_LAXITY)
 
 
 @dataclass(frozen=True, eq=False)
 class OwnPace(ContinuousController):
-    """The server takes whatever is there, and each device drafts what brings it most tokens a second.
+    """The server takes all uploaded drafts, and each device maximises its own tokens per second.
 
-    Its cycle is longer the more devices are busy (`Cycle`), so drafts are longer under load. Options may be arrays that
-    broadcast to the states (..., K).
+    The more devices are busy, the longer is the cycle (`Cycle`), so drafts are longer under load. Options may be arrays
+    that broadcast to the states (..., K).
 
     Parameters
     ----------
     queue
-        κ ≥ 0: seconds that an upload takes for each second of the whole band.
+        κ ≥ 0, duration of an upload relative to its time with the whole band.
     passes
-        m ≥ 0: passes of half of the busy devices in a cycle.
+        m ≥ 0, passes of half of the busy devices in a cycle.
     air_price
-        λ ≥ 0, tokens for a second of the whole band.
+        λ ≥ 0, tokens per second of the whole band.
     value_weight
-        w ≥ 0: the upload of a draft that brings E[N] tokens goes before those with a smaller ⌊w E[N]⌋; 0: the shortest
-        goes first.
+        w ≥ 0: uploads are ordered by decreasing ⌊w E[N]⌋, then the shortest goes first.
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {
@@ -245,8 +232,8 @@ class OwnPace(ContinuousController):
         "value_weight": Tunable(0.0, 2.0, by_device=True),
     }
 
-    queue: Option = USUAL[0]
-    passes: Option = USUAL[1]
+    queue: Option = TYPICAL_CYCLE[0]
+    passes: Option = TYPICAL_CYCLE[1]
     air_price: Option = 0.0
     value_weight: Option = 0.0
 
@@ -267,5 +254,5 @@ class OwnPace(ContinuousController):
 
 
 def load_aware(scenario: Scenario, need: float | None = None, haste: Option = 1.0) -> Deadlines:
-    """Make `OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
+    """Make `OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a tuned constant."""
     return Deadlines(scenario, OwnPace(scenario), need, haste)

@@ -1,4 +1,4 @@
-"""Groups of devices that take turns: some draft while others are verified (ours; docs/evidence/continuous.md)."""
+"""Groups of devices that take turns: one drafts while another is verified (ours; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
+from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.under_way import Background, aside
-from multispin_env.physics.continuous.averages import long_run_averages, measurement_size
+from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
+from multispin_env.physics.continuous.averages import affordable, long_run_averages
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -24,7 +24,7 @@ from multispin_env.scenario import Scenario
 
 
 def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:
-    """Tokens/s (n,) that groups of equal size, one number of them or (n, 1), would get without rounding or waiting.
+    """Return the rate (n,) in tokens/s of G groups of equal size, a number or (n, 1), without rounding or waiting.
 
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
     shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
@@ -32,7 +32,7 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
     window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
-    # devices come first, so that sums over them go from left to right in any batch
+    # devices are the first axis, so that sums over them have the same order in any batch
     arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
     rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
     length = np.minimum((window - scenario.round_trip_time) / pace, scenario.max_draft_length)
@@ -48,38 +48,38 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
 def price_of_delay(
     scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: IntArray | int
 ) -> FloatArray:
-    """ρ (n,) tokens/s of states (n, K): what was given, or `fluid_rate`."""
-    return fluid_rate(scenario, state, groups) if rho is None else per_copy("rho", rho, len(state.batch))
+    """Return ρ (n,) in tokens/s for states (n, K): the option, or `fluid_rate` if it is ``None``."""
+    return fluid_rate(scenario, state, groups) if rho is None else per_state("rho", rho, len(state.batch))
 
 
-_LAST = 1e9  # priority behind all batches
+_LAST = 1e9  # priority after all batches
 
 
 @dataclass(frozen=True, eq=False)
 class Groups(ContinuousController):
-    """A device of batch m drafts for batch m + G, which waits for it; lengths fit into that time.
+    """Groups that take turns: a device of batch m drafts for batch m + G, which waits for it.
 
-    The uplink goes by batch, and inside a batch the shortest upload goes first. A device in a deep fade is put aside:
-    it drafts as little as it may, is last on the uplink, and no batch waits for it (`aside`).
+    Uploads are ordered by batch, and the shortest one of a batch goes first. A device in a deep fade (`in_deep_fade`)
+    sends drafts of the minimum length, last on the uplink, and no batch waits for it.
 
     Parameters
     ----------
     groups
-        G ≥ 1. One group is `SYNCHRONOUS`. ``None``: what `usual_groups` finds for the scenario.
+        G ≥ 1. One group is `SYNCHRONOUS`. ``None``: `best_num_groups` of the scenario.
     rho
-        ρ > 0 in tokens/s, what a second of delay costs: the rate itself is right. ``None``: an estimate from each
-        state (`fluid_rate`). An array has the batch shape of the states.
+        ρ > 0, cost of a second of delay in tokens; the best value is the rate itself in tokens/s. ``None``: an estimate
+        from each state (`fluid_rate`). An array has the batch shape of the states.
     delay_weight
         > 0, a factor on ρ; it may be an array with the batch shape of the states.
     air_price
-        λ ≥ 0, tokens for a second of the whole band.
+        λ ≥ 0, tokens per second of the whole band.
     weights
-        ω ≥ 0, what a token of each device is worth, broadcast to the states; ``None`` means 1.
+        ω ≥ 0, value of a token of each device, broadcast to the states; ``None`` means 1.
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"delay_weight": Tunable(0.25, 4.0)}
 
-    groups: int = None  # type: ignore[assignment]  # the number itself once the object is made
+    groups: int = None  # type: ignore[assignment]  # an integer after __post_init__
     rho: FloatArray | float | None = None
     delay_weight: Option = 1.0
     air_price: float = 0.0
@@ -87,7 +87,7 @@ class Groups(ContinuousController):
 
     def __post_init__(self) -> None:
         if self.groups is None:
-            object.__setattr__(self, "groups", usual_groups(self.scenario))
+            object.__setattr__(self, "groups", best_num_groups(self.scenario))
         check_integer("groups", self.groups, 1)
         if self.rho is not None:
             check_option("rho", self.rho, 0.0, open_low=True)
@@ -98,11 +98,11 @@ class Groups(ContinuousController):
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         scenario = self.scenario
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = (aside(scenario, state) & (self.groups > 1)) | idle
+        faded = (in_deep_fade(scenario, state) & (self.groups > 1)) | idle
         aim = np.where(free | idle, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
-        rho = rho * per_copy("delay_weight", self.delay_weight, len(rho))
+        rho = rho * per_state("delay_weight", self.delay_weight, len(rho))
         position = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
         weight = None
@@ -112,29 +112,29 @@ class Groups(ContinuousController):
         length = start_drafts(
             state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
-        return decision_of_batches(state, length_for_idle(scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
 
     def _aim(self, state: ContinuousState) -> IntArray:
-        """Batches (n, K) that free devices aim at: G after the last; at the start one group after the other."""
+        """Return the batches (n, K) of free devices: G after the last one; at the start one group after the other."""
         turn = np.arange(self.scenario.num_users) % self.groups
         batch = state.batch[:, None]
         return np.where(batch == 0, turn, batch - 1 + self.groups)
 
 
 @cache
-def usual_groups(scenario: Scenario) -> int:
-    """The best of 2 and 3 groups by a short simulation of a few drawn systems in static channels.
+def best_num_groups(scenario: Scenario) -> int:
+    """Return the best of 2 and 3 groups in a short simulation of a few random systems with static channels.
 
-    It runs once for a scenario. For devices of your own compare `long_run_rate` of both. Where devices draft ahead, one
-    group is tried too: nobody is idle then while all are verified.
+    The result is cached for each scenario. For specific devices, compare `long_run_rate` of both. If devices draft
+    ahead, one group is tried too: they draft during verification, so a common batch wastes no time.
     """
-    copies, passes = measurement_size(scenario, 4)
-    state = sample_state(scenario, np.random.default_rng(10**9), copies)  # no table uses this seed
-    tried = (2, 3, 1) if scenario.draft_ahead else (2, 3)
+    num_systems, passes = affordable(scenario, 4)
+    state = sample_state(scenario, np.random.default_rng(10**9), num_systems)  # no table uses this seed
+    options = (2, 3, 1) if scenario.draft_ahead else (2, 3)
     system = ContinuousSystem.of(scenario.replace(channel="static"), Groups.discipline)
     passes = passes * 3 // 4
-    rates = [long_run_averages(Groups(scenario, n), system, state, 1.5, 3.0, passes).rate.sum() for n in tried]
-    return tried[int(np.argmax(rates))]
+    rates = [long_run_averages(Groups(scenario, n), system, state, 1.5, 3.0, passes).rate.sum() for n in options]
+    return options[int(np.argmax(rates))]
 
 
 def start_drafts(
@@ -149,9 +149,9 @@ def start_drafts(
     weight: FloatArray | None = None,
     by_ratio: bool = False,
 ) -> IntArray:
-    """Lengths (n, K) of drafts that start for batches in these positions (n, K), fitted batch by batch.
+    """Return draft lengths (n, K) of free devices for batches in these positions (n, K), fitted batch by batch.
 
-    A device that is not free keeps its length; one in a deep fade drafts as little as it may.
+    A device that is not free keeps its length; one in a deep fade gets the minimum.
     """
     from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio  # late: Numba takes long to import
 
@@ -161,44 +161,41 @@ def start_drafts(
         begin = starts & (position == batch)
         rows = np.flatnonzero(begin.any(-1))
         if rows.size:
-            some, now = work[rows], begin[rows]
+            background, starting = work[rows], begin[rows]
             launch = Launch.of(
                 work.scenario,
                 state[rows],
-                now,
-                some.up_to(batch),
-                some.due(batch),
+                starting,
+                background.up_to(batch),
+                background.due(batch),
                 rho[rows],
                 air_price=air_price,
                 weight=1.0 if weight is None else weight[rows],
             )
             fitted = fit_ratio(launch) if by_ratio else fit(launch)
-            length[rows] = np.where(now, fitted, length[rows])
+            length[rows] = np.where(starting, fitted, length[rows])
             work = work.add(state, begin, length, batch)
     return length
 
 
 def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
-    """Lengths (n, K), of devices without a request those that are best for themselves, if one arrives (`Cycle`)."""
+    """Return lengths (n, K) in which a device without a request has its own best length (`Cycle`)."""
     if state.busy.all():
         return length
     return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
 
 
-def decision_of_batches(
-    state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray
-) -> ContinuousDecision:
-    """The decision (n, K) under which the next batch waits for those that aim at it, and uploads go by batch."""
-    waited = ~faded
-    nearest = np.where(waited, aim, _LAST).min(-1)[:, None]
+def batch_decision(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> ContinuousDecision:
+    """Return the decision (n, K) in which the next batch waits for its devices, and uploads are ordered by batch."""
+    nearest = np.where(faded, _LAST, aim).min(-1)[:, None]
     join = np.where(faded, Join.TAKE, np.where(aim == nearest, Join.WAIT, Join.LEAVE))
     priority = np.where(faded, _LAST, aim - state.batch[:, None])
     return ContinuousDecision(length, join, priority=priority, aim=aim)
 
 
 SYNCHRONOUS = partial(Groups, groups=1)
-"""Everybody is in every batch; lengths maximise Σ_k E[N_k] / (M(L) + V(L)), M of a shared uplink (ours).
+"""`Groups` with one group: all devices are in every batch, and lengths maximise Σ_k E[N_k] / (M(L) + V(L)) (ours).
 
-Without ``rho`` each batch has the greatest ratio of its own, which in a static channel is the greatest rate. With
-fading, the rate of the whole run is the right ``rho``.
+M is the time of the shared uplink. Without ``rho``, each batch maximises its own ratio, which is optimal in a static
+channel. With fading, the best ``rho`` is the rate of the whole run.
 """

@@ -1,4 +1,4 @@
-"""Batches by prices: each free device weighs server, uplink and its own time (ours; docs/evidence/continuous.md)."""
+"""Batches selected by prices of server, uplink and device time (ours; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,96 +9,52 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, ordered_sum
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
+from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.groups import (
-    decision_of_batches,
+    batch_decision,
     length_for_idle,
     price_of_delay,
     start_drafts,
 )
-from multispin_env.controllers.continuous.under_way import Background, aside
+from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
 from multispin_env.physics.chains import sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.scenario import Scenario
 
-_USUAL_LENGTH = 6  # tokens of a draft, where a law of verification by tokens needs some before lengths are known
-
-
-@dataclass(frozen=True, eq=False)
-class _Tariff:
-    scenario: Scenario
-    usual: FloatArray  # (n, 1) n̄ devices
-    penalty: FloatArray  # (n, 1) tokens a device
-    queue: FloatArray  # (n, 1) κ
-    air_price: float  # λ tokens/s
-
-    def usual_pass_time(self, size: FloatArray) -> FloatArray:
-        return np.where(size > 0.0, self.scenario.pass_time(size, size * (_USUAL_LENGTH + 1)), 0.0)
-
-    def sizes(self, server_price: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Times and fees by the number of devices in a batch, the first four of `Market`, at μ (n, 1)."""
-        size = np.arange(self.scenario.num_users + 2.0)
-        full = np.maximum(size, self.usual)
-        server = self.usual_pass_time(full)
-        fee = server_price * server / full + self.penalty * np.maximum(size - self.usual, 0.0)
-        one_more = self.usual_pass_time(self.usual + 1.0) - self.usual_pass_time(self.usual)
-        return self.usual_pass_time(size), server, fee, one_more[:, 0]
-
-    def drafts(self, state: ContinuousState, server_price: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Times, gains and own prices of drafts by device and length, the next three of `Market`, at μ (n, 1).
-
-        The device's own price ν is the most tokens for a second of its time, after its part of a usual batch is paid.
-        """
-        from multispin_env.controllers.continuous.search import gain_table  # late: Numba takes long to import
-
-        scenario = self.scenario
-        length, low = np.arange(scenario.max_draft_length + 1.0), scenario.min_draft_length
-        air = full_share_token_time(scenario, state.spectral_efficiency)
-        queued = (self.queue * air)[..., None]
-        alpha, price = state.acceptance_rate.ravel(), self.air_price * air.ravel()
-        gain = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length).reshape(*air.shape, -1)
-        server = self.usual_pass_time(self.usual)
-        part = (server_price * server / self.usual)[..., None]
-        pace = state.draft_time[..., None]
-        cycle = length[low:] * (pace + queued)
-        cycle += scenario.round_trip_time + server[..., None]
-        own = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
-        sending = sending_time(scenario, length, pace, queued, state.head_start[..., None])
-        return scenario.round_trip_time + sending, gain, own
+_USUAL_LENGTH = 6  # tokens of a draft, assumed for the verification time before lengths are known
 
 
 @dataclass(frozen=True, eq=False)
 class Prices(ContinuousController):
-    """As `Groups`, but a device that is free picks the batch that is worth most to all (ours).
+    """Like `Groups`, but each free device picks the batch with the highest total value (ours).
 
-    A batch j that can start D_j from now brings the tokens of the draft that fits, less λ for its air, μ for its part
-    of the server's time, what the longer pass costs the other devices in it, ν_k for the time of the device, ρ for the
-    delay if even the shortest draft is late, and a penalty for a batch above its usual size. Devices pick one after
-    the other, the slowest first. Then `fit` finds the lengths, batch by batch.
+    The value of batch j, which can start D_j from now, is the number of tokens of the draft that fits, minus: λ for its
+    air time, μ for its part of the server time, the cost of the longer pass for the other devices, ν_k for the time of
+    the device, ρ for the delay if even the shortest draft is late, and a penalty above the usual batch size. Devices
+    pick one after the other, the slowest first. Then `fit` finds the lengths, batch by batch.
 
     Parameters
     ----------
     ahead
-        J ≥ 1: the latest batch that may be picked, counted from the next one.
+        J ≥ 1, the latest batch that may be picked, counted from the next one.
     size
-        n̄ as a part of K, in (0, 1]: usual size of a batch.
+        n̄ as a fraction of K, in (0, 1]: usual size of a batch.
     server_price
-        μ as a part of ρ, in [0, 1].
+        μ as a fraction of ρ, in [0, 1].
     penalty
         Tokens ≥ 0 for each device above n̄.
     queue
-        κ ≥ 1: seconds that an upload takes for each second of the whole band.
+        κ ≥ 1, duration of an upload relative to its time with the whole band.
     delay_weight
-        > 0, a factor on ρ where `fit` finds lengths.
+        > 0, a factor on ρ in the search for lengths (`fit`).
     air_price
-        λ ≥ 0, tokens for a second of the whole band.
+        λ ≥ 0, tokens per second of the whole band.
     rho
         As in `Groups`.
 
-    Options of `tunable` may be arrays with the batch shape of the states. A law of verification by tokens counts with
-    drafts of `_USUAL_LENGTH` where devices pick, and as it is where `fit` finds the lengths. The defaults are the best
-    of 24 random choices in the mean over sixteen systems (``python -m benchmarks.tune controllers``).
+    Options of `tunable` may be arrays with the batch shape of the states. If the verification time depends on tokens,
+    devices pick a batch as if drafts had `_USUAL_LENGTH`; `fit` uses the exact time. The defaults are the best of 24
+    random choices in the mean over sixteen systems (``python -m benchmarks.tune controllers``).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {
@@ -132,44 +88,79 @@ class Prices(ContinuousController):
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = aside(self.scenario, state) | idle
+        faded = in_deep_fade(self.scenario, state) | idle
         work = Background.of(self.scenario, state, faded)
         usual = self._common("size", state)
         groups = np.maximum(np.rint(1.0 / usual), 1.0).astype(np.int64)
         rho = price_of_delay(self.scenario, state, self.rho, groups)
         picked = self._picked(state, work, free & ~faded, rho)
-        turn = np.arange(self.scenario.num_users) % groups  # batches that devices aim at when everything starts
+        turn = np.arange(self.scenario.num_users) % groups  # batches at the start
         position = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, position, 1), state.aim)
-        price = rho * per_copy("delay_weight", self.delay_weight, len(rho))
+        price = rho * per_state("delay_weight", self.delay_weight, len(rho))
         length = start_drafts(state, work, free, faded, position, price, air_price=self.air_price)
-        return decision_of_batches(state, length_for_idle(self.scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _common(self, name: str, state: ContinuousState) -> FloatArray:
-        return per_copy(name, getattr(self, name), len(state.batch))[:, None]
+        return per_state(name, getattr(self, name), len(state.batch))[:, None]
 
     def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
-        from multispin_env.controllers.continuous.search import Market, pick_places  # late: Numba takes long to import
+        from multispin_env.controllers.continuous.search import Market, pick_batches  # late: Numba takes long to import
 
         scenario = self.scenario
-        usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
-        tariff = _Tariff(scenario, usual * scenario.num_users, penalty, queue, self.air_price)
-        server_price = per_copy("server_price", self.server_price, len(rho))[:, None] * rho[:, None]
-        sends, gain, own = tariff.drafts(state, server_price)
+        usual = self._common("size", state) * scenario.num_users
+        server_price, queue = self._common("server_price", state) * rho[:, None], self._common("queue", state)
+        send_time, gain, own_price = self._drafts(state, usual, server_price, queue)
         inside = [work.position == position for position in range(self.ahead + 1)]
         market = Market(
-            *tariff.sizes(server_price),
-            sends,
+            *self._batches(state, usual, server_price),
+            send_time,
             gain,
-            own,
+            own_price,
             scenario.min_draft_length,
             rho,
             np.stack([work.sent(position) for position in range(self.ahead + 1)], -1),
-            np.stack([among.sum(-1) for among in inside], -1),
-            np.stack([ordered_sum(own * among) for among in inside], -1),
+            np.stack([members.sum(-1) for members in inside], -1),
+            np.stack([ordered_sum(own_price * members) for members in inside], -1),
         )
-        pace = np.where(
-            starts, state.draft_time + queue * full_share_token_time(scenario, state.spectral_efficiency), -1.0
-        )
-        order = np.argsort(-pace, -1, kind="stable")
-        return np.asarray(pick_places(market, order, starts.sum(-1)))
+        pace = state.draft_time + queue * full_share_token_time(scenario, state.spectral_efficiency)
+        order = np.argsort(-np.where(starts, pace, -1.0), -1, kind="stable")
+        return np.asarray(pick_batches(market, order, starts.sum(-1)))
+
+    def _pass_time(self, size: FloatArray) -> FloatArray:
+        return np.where(size > 0.0, self.scenario.pass_time(size, size * (_USUAL_LENGTH + 1)), 0.0)
+
+    def _batches(
+        self, state: ContinuousState, usual: FloatArray, server_price: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return the first four fields of `Market`, times and fees by the number of devices in a batch."""
+        size = np.arange(self.scenario.num_users + 2.0)
+        full = np.maximum(size, usual)
+        server = self._pass_time(full)
+        fee = server_price * server / full + self._common("penalty", state) * np.maximum(size - usual, 0.0)
+        one_more = self._pass_time(usual + 1.0) - self._pass_time(usual)
+        return self._pass_time(size), server, fee, one_more[:, 0]
+
+    def _drafts(
+        self, state: ContinuousState, usual: FloatArray, server_price: FloatArray, queue: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the next three fields of `Market`: times, gains and own prices of devices.
+
+        The own price ν of a device is its maximum tokens per second, minus its part of the cost of a usual batch.
+        """
+        from multispin_env.controllers.continuous.search import gain_table  # late: Numba takes long to import
+
+        scenario = self.scenario
+        length, low = np.arange(scenario.max_draft_length + 1.0), scenario.min_draft_length
+        air = full_share_token_time(scenario, state.spectral_efficiency)
+        queued = (queue * air)[..., None]
+        alpha, price = state.acceptance_rate.ravel(), self.air_price * air.ravel()
+        gain = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length).reshape(*air.shape, -1)
+        server = self._pass_time(usual)
+        part = (server_price * server / usual)[..., None]
+        pace = state.draft_time[..., None]
+        cycle = length[low:] * (pace + queued)
+        cycle += scenario.round_trip_time + server[..., None]
+        own_price = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
+        sending = sending_time(scenario, length, pace, queued, state.head_start[..., None])
+        return scenario.round_trip_time + sending, gain, own_price

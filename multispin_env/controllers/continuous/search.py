@@ -1,12 +1,12 @@
-"""Search for batches and for the lengths that are best for a launch, copy by copy (ours; docs/evidence/continuous.md).
+"""Compiled search for batches and for draft lengths (ours; docs/evidence/continuous.md).
 
-`improve_lengths` adds, takes away and moves whole tokens by two kinds of steps that take turns until none helps.
-`_climb` tries one token more or less for every device, and one for each of several devices, in the order in which they
-pay for their air. `_swap` tries one token more for a device, and one or two less for another.
+`improve_lengths` adds, removes and moves single tokens by two kinds of steps that alternate until neither helps.
+`_climb` tries one token more or less for each device and for the first devices of several orders. `_swap` tries one
+token more for a device and one or two less for another.
 
-A step tries hundreds of changes of one or two drafts. All uploads have to be put in order for each, and the copies need
-different numbers of steps, so that NumPy takes ten times as long. That is why this chapter, and no other, is compiled,
-by Numba, when it is first called; the machine code is kept beside the source.
+A step tries hundreds of changes of one or two drafts. Each change sorts the uploads again, and environments need
+different numbers of steps, so NumPy takes ten times as long. Therefore Numba compiles this module, and no other, at the
+first call and caches the machine code next to the source.
 """
 
 from collections.abc import Callable
@@ -22,57 +22,57 @@ try:
 except ModuleNotFoundError as error:
     raise missing_package("numba") from error
 
-_LEAST_GAIN = 1e-9  # tokens that a step has to bring
+_MIN_GAIN = 1e-9  # tokens per step
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def kept(function: F) -> F:
-    """Compile a function when it is first called, and keep the machine code for later processes if files allow it."""
-    compiled: Any
+def compiled(function: F) -> F:
+    """Compile a function at its first call, and cache the machine code on disk if possible."""
+    result: Any
     try:
-        compiled = njit(cache=True)(function)
-    except RuntimeError:  # neither this folder nor that of the user can be written to
-        compiled = njit()(function)
-    return compiled
+        result = njit(cache=True)(function)
+    except RuntimeError:  # neither this folder nor the user's cache is writable
+        result = njit()(function)
+    return result
 
 
 class Terms(NamedTuple):
-    """Gains and times of all copies n. The S devices that start count one after the other, copy by copy."""
+    """Gains and times of n environments; the S starting devices are listed environment by environment."""
 
-    starts: BoolArray  # (n, K), who starts a draft for the batch
-    first: IntArray  # (n + 1,) where devices of each copy begin among all that start
-    who: IntArray  # (S,) their positions among the K
-    gain: FloatArray  # (S, L_max + 1) tokens of drafts of length 0, 1 .., less the price of their air
-    ends: FloatArray  # (S, L_max + 2) s, when drafts of these lengths end
-    token_time: FloatArray  # (S,) s of the whole band a token
-    release: FloatArray  # (n, K) s, when drafts of others end; 0: nothing is sent
-    air: FloatArray  # (n, K) s of the whole band that uploads of others need
-    server: FloatArray  # (n, tokens + 1) s of a pass, by the tokens drafted for it; one entry only: whatever the tokens
+    starts: BoolArray  # (n, K) whether the device starts a draft for the batch
+    first: IntArray  # (n + 1,) index of the first starting device of each environment
+    users: IntArray  # (S,) index of each starting device among the K
+    gain: FloatArray  # (S, L_max + 1) tokens of drafts of lengths 0, 1, ..., minus the price of their air time
+    ends: FloatArray  # (S, L_max + 2) s, end of drafting by length
+    token_time: FloatArray  # (S,) s of the whole band per token
+    release: FloatArray  # (n, K) s, end of drafting of other devices; 0 without an upload
+    air: FloatArray  # (n, K) s of the whole band, uploads of other devices
+    server: FloatArray  # (n, tokens + 1) s, verification time by drafted tokens; (n, 1) if it does not depend on them
     due: FloatArray  # (n,) s, when the server is free for the batch
-    price: FloatArray  # (n,) tokens/s, what a second of delay costs
+    price: FloatArray  # (n,) tokens per second of delay
     least: int  # L_min
-    padded: bool  # whether drafts are filled up to the longest
+    padded: bool  # whether drafts are padded to the longest
 
 
 class Market(NamedTuple):
-    """Batches 0..J from the next one on, of which devices of all copies n pick theirs; see `prices`."""
+    """Batches 0..J, counted from the next one, from which devices of n environments pick; see `prices`."""
 
-    early: FloatArray  # (K + 2,) s of the server for so many devices, of a batch that nobody joins later
-    server: FloatArray  # (n, K + 2) s, of one that becomes as large as usual
-    fee: FloatArray  # (n, K + 2) tokens that each device in a batch of so many pays
+    early: FloatArray  # (K + 2,) s, verification time by number of devices, of a batch that no device joins later
+    server: FloatArray  # (n, K + 2) s, verification time of a batch that reaches at least the usual size
+    fee: FloatArray  # (n, K + 2) tokens that each device of a batch pays, by its number of devices
     one_more: FloatArray  # (n,) s that one more device costs the others
-    sends: FloatArray  # (n, K, L_max + 1) s until a draft is sent, by its length
-    gain: FloatArray  # (n, K, L_max + 1) tokens that it gains
-    own_price: FloatArray  # (n, K) tokens/s of the device's time
+    send_time: FloatArray  # (n, K, L_max + 1) s until a draft is sent, by length
+    gain: FloatArray  # (n, K, L_max + 1) tokens, by length
+    own_price: FloatArray  # (n, K) tokens per second of the device's time
     least: int  # L_min
-    price: FloatArray  # (n,) tokens/s of a delay
-    sent: FloatArray  # (n, J + 1) s, when the work under way for each batch and those before has been uploaded
-    size: IntArray  # (n, J + 1) devices in it
-    owned: FloatArray  # (n, J + 1) tokens/s, the sum of their own prices
+    price: FloatArray  # (n,) tokens per second of delay
+    sent: FloatArray  # (n, J + 1) s, when the uploads under way for each batch and those before it have ended
+    size: IntArray  # (n, J + 1) devices
+    price_sum: FloatArray  # (n, J + 1) tokens/s, sum of their own prices
 
 
-class _Copy(NamedTuple):
+class _EnvTerms(NamedTuple):
     gain: FloatArray  # (S, L_max + 1)
     ends: FloatArray  # (S, L_max + 2)
     token_time: FloatArray  # (S,)
@@ -84,71 +84,71 @@ class _Copy(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    device: IntArray  # (m,) number of those that start, −1 of others
-    release: FloatArray  # s, when they start
+    device: IntArray  # (m,) index of a starting device, −1 for others
+    release: FloatArray  # s, start of the upload
     work: FloatArray  # s of the whole band
 
 
 class _Notes(NamedTuple):
-    behind: FloatArray  # (m + 1,) s of work in a queue from each position on, and behind the last one
-    before: FloatArray  # (m + 1,) s, when all is sent because of the uploads before this position
-    after: FloatArray  # (m + 1,) s, when all is sent because of those from it on
+    remaining: FloatArray  # (m + 1,) s of work in the queue from each position on
+    before: FloatArray  # (m + 1,) s, end of all uploads as limited by those before this position
+    after: FloatArray  # (m + 1,) s, the same as limited by those from this position on
     orders: IntArray  # (4, S) devices in four orders, see `_sort`
-    keys: FloatArray  # (4, S) by which they are sorted
+    keys: FloatArray  # (4, S) their sort keys
     tried: IntArray  # (S,) lengths
 
 
-@kept
+@compiled
 def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
-    """When a work-conserving uplink has served uploads (n, K) of ``work`` seconds that start at ``release``, (n,) s."""
-    copies, users = release.shape
-    ends = np.empty(copies)
-    for copy in range(copies):
+    """Return when a work-conserving uplink ends uploads (n, K) of ``work`` s that start at ``release``: (n,) s."""
+    num_envs, users = release.shape
+    ends = np.empty(num_envs)
+    for env in range(num_envs):
         queue = _Queue(np.empty(users, np.int64), np.empty(users), np.empty(users))
         for user in range(users):
-            _put(queue, user, user, release[copy, user], work[copy, user])
-        ends[copy] = _end(queue)
+            _put(queue, user, user, release[env, user], work[env, user])
+        ends[env] = _end(queue)
     return ends
 
 
-@kept
-def pick_places(market: Market, order: IntArray, starting: IntArray) -> IntArray:
-    """Batches (n, K) that are worth most to devices, which pick in an ``order`` (n, K); so many of them start (n,).
+@compiled
+def pick_batches(market: Market, order: IntArray, starting: IntArray) -> IntArray:
+    """Return the batches (n, K) with the highest values; the first ``starting`` (n,) devices of ``order`` (n, K) pick.
 
-    It changes the sizes of the market.
+    The sizes of the market change in place.
     """
     positions = np.zeros(order.shape, np.int64)
-    for copy in range(len(order)):
-        size, owned = market.size[copy], market.owned[copy]
-        for device in order[copy, : starting[copy]]:
-            sends, own = market.sends[copy, device], market.own_price[copy, device]
+    for env in range(len(order)):
+        size, price_sum = market.size[env], market.price_sum[env]
+        for device in order[env, : starting[env]]:
+            send_time, own_price = market.send_time[env, device], market.own_price[env, device]
             best, due, length = -np.inf, 0.0, market.least
             for position in range(len(size)):
                 if position > 0:
-                    server = market.early[size[0]] if position == 1 else market.server[copy, size[position - 1]]
-                    due = max(due, market.sent[copy, position - 1]) + server
-                while length + 1 < len(sends) and sends[length + 1] <= due:
+                    server = market.early[size[0]] if position == 1 else market.server[env, size[position - 1]]
+                    due = max(due, market.sent[env, position - 1]) + server
+                while length + 1 < len(send_time) and send_time[length + 1] <= due:
                     length += 1
                 after = size[position] + 1
-                worth = (
-                    market.gain[copy, device, length]
-                    - market.fee[copy, after]
-                    - market.one_more[copy] * owned[position]
+                value = (
+                    market.gain[env, device, length]
+                    - market.fee[env, after]
+                    - market.one_more[env] * price_sum[position]
                 )
-                worth -= own * (due + market.server[copy, after])
-                worth -= market.price[copy] * max(sends[length] - due, 0.0)
-                if worth > best:
-                    best, positions[copy, device] = worth, position
-            size[positions[copy, device]] += 1
-            owned[positions[copy, device]] += own
+                value -= own_price * (due + market.server[env, after])
+                value -= market.price[env] * max(send_time[length] - due, 0.0)
+                if value > best:
+                    best, positions[env, device] = value, position
+            size[positions[env, device]] += 1
+            price_sum[positions[env, device]] += own_price
     return positions
 
 
-@kept
+@compiled
 def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: FloatArray, longest: int) -> FloatArray:
-    """ω E[N | L] − L p of lengths 0..L_max, (S, L_max + 1): sums of powers of α, as [MS] (12) has them.
+    """Return ω E[N | L] − p L of lengths 0..L_max, (S, L_max + 1), with the powers of α summed as in [MS] (12).
 
-    ``token_price`` is p (S,), what the air of a token costs.
+    ``token_price`` is p (S,), the price of a token's air time.
     """
     table = np.empty((len(weight), longest + 1))
     for device in range(len(weight)):
@@ -160,37 +160,39 @@ def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: Flo
     return table
 
 
-@kept
+@compiled
 def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
-    """Change lengths (n, C, K) in place until no step betters them, or the ``most`` of each kind are taken.
+    """Improve lengths (n, C, K) in place until no step helps, by at most ``most`` steps of each kind.
 
-    Returns the gains less the costs, (n, C), with no steps those of the lengths as they are.
+    Returns gains minus costs, (n, C); with ``most = 0``, those of the unchanged lengths.
     """
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
-        copy, who = _copy(terms, number), terms.who[terms.first[number] : terms.first[number + 1]]
-        queue = _queue(terms, number, len(who))
-        notes = _notes(len(queue.device) + 1, len(who))
-        best = np.empty(len(who), np.int64)
+        env, users = _env_terms(terms, number), terms.users[terms.first[number] : terms.first[number + 1]]
+        starters, queue = len(users), _queue(terms, number, len(users))
+        times = np.empty((3, len(queue.device) + 1))
+        orders, keys = np.empty((4, starters), np.int64), np.empty((4, starters))
+        notes = _Notes(times[0], times[1], times[2], orders, keys, np.empty(starters, np.int64))
+        best = np.empty(starters, np.int64)
         for candidate in range(lengths.shape[1]):
-            for device, user in enumerate(who):
+            for device, user in enumerate(users):
                 best[device] = lengths[number, candidate, user]
             for _ in range(most):
                 for _ in range(most):
-                    if not _climb(copy, queue, notes, best):
+                    if not _climb(env, queue, notes, best):
                         break
-                if not _swap(copy, queue, notes, best):
+                if not _swap(env, queue, notes, best):
                     break
-            for device, user in enumerate(who):
+            for device, user in enumerate(users):
                 lengths[number, candidate, user] = best[device]
-            result[number, candidate] = _value(copy, queue, best)
+            result[number, candidate] = _value(env, queue, best)
     return result
 
 
 @njit()
-def _copy(terms: Terms, number: int) -> _Copy:
+def _env_terms(terms: Terms, number: int) -> _EnvTerms:
     first, last = terms.first[number], terms.first[number + 1]
-    return _Copy(
+    return _EnvTerms(
         terms.gain[first:last],
         terms.ends[first:last],
         terms.token_time[first:last],
@@ -204,36 +206,19 @@ def _copy(terms: Terms, number: int) -> _Copy:
 
 @njit()
 def _queue(terms: Terms, number: int, starters: int) -> _Queue:
-    starts, release, air = terms.starts[number], terms.release[number], terms.air[number]
-    count = starters
-    for user in range(len(air)):
-        count += not starts[user] and (release[user] > 0.0 or air[user] > 0.0)
+    release, air = terms.release[number], terms.air[number]
+    others = np.flatnonzero(~terms.starts[number] & ((release > 0.0) | (air > 0.0)))
+    count = len(others) + starters
     queue = _Queue(np.empty(count, np.int64), np.empty(count), np.empty(count))
-    position = 0
-    for user in range(len(air)):
-        if not starts[user] and (release[user] > 0.0 or air[user] > 0.0):
-            _put(queue, position, -1, release[user], air[user])
-            position += 1
-    for device in range(starters):
-        queue.device[position + device] = device
+    for position, user in enumerate(others):
+        _put(queue, position, -1, release[user], air[user])
+    queue.device[len(others) :] = np.arange(starters)
     return queue
 
 
 @njit()
-def _notes(positions: int, starters: int) -> _Notes:
-    return _Notes(
-        np.empty(positions),
-        np.empty(positions),
-        np.empty(positions),
-        np.empty((4, starters), np.int64),
-        np.empty((4, starters)),
-        np.empty(starters, np.int64),
-    )
-
-
-@njit()
 def _put(queue: _Queue, position: int, device: int, release: float, work: float) -> None:
-    """Put an upload among those before a position, which are in order; the one in that position is lost."""
+    """Insert an upload into the sorted part before a position; the entry at that position is overwritten."""
     while position > 0 and queue.release[position - 1] > release:
         queue.device[position] = queue.device[position - 1]
         queue.release[position] = queue.release[position - 1]
@@ -243,17 +228,17 @@ def _put(queue: _Queue, position: int, device: int, release: float, work: float)
 
 
 @njit()
-def _arrange(copy: _Copy, queue: _Queue, lengths: IntArray) -> None:
+def _arrange(env: _EnvTerms, queue: _Queue, lengths: IntArray) -> None:
     for position, device in enumerate(queue.device):
         if device < 0:
             _put(queue, position, device, queue.release[position], queue.work[position])
         else:
             length = lengths[device]
-            _put(queue, position, device, copy.ends[device, length], length * copy.token_time[device])
+            _put(queue, position, device, env.ends[device, length], length * env.token_time[device])
 
 
 @njit()
-def _place(queue: _Queue, device: int) -> int:
+def _position(queue: _Queue, device: int) -> int:
     position = 0
     while queue.device[position] != device:
         position += 1
@@ -261,9 +246,9 @@ def _place(queue: _Queue, device: int) -> int:
 
 
 @njit()
-def _move(copy: _Copy, queue: _Queue, device: int, length: int) -> None:
-    release, work = copy.ends[device, length], length * copy.token_time[device]
-    position = _place(queue, device)
+def _move(env: _EnvTerms, queue: _Queue, device: int, length: int) -> None:
+    release, work = env.ends[device, length], length * env.token_time[device]
+    position = _position(queue, device)
     while position + 1 < len(queue.device) and queue.release[position + 1] < release:
         _put(queue, position, queue.device[position + 1], queue.release[position + 1], queue.work[position + 1])
         position += 1
@@ -272,7 +257,7 @@ def _move(copy: _Copy, queue: _Queue, device: int, length: int) -> None:
 
 @njit()
 def _end(queue: _Queue) -> float:
-    """When all is sent: the latest of the starts of uploads, plus the work that starts then or later."""
+    """Return the end of all uploads: the maximum over uploads of the start plus the work from then on."""
     end, work = 0.0, 0.0
     for position in range(len(queue.device) - 1, -1, -1):
         work += queue.work[position]
@@ -289,130 +274,130 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
 
 
 @njit()
-def _cost(copy: _Copy, lengths: IntArray, end: float) -> float:
-    late = max(end - copy.due, 0.0)
-    if len(copy.server) > 1:
-        late += copy.server[_drafted(lengths, copy.padded)]
-    return late * copy.price
+def _cost(env: _EnvTerms, lengths: IntArray, end: float) -> float:
+    late = max(end - env.due, 0.0)
+    if len(env.server) > 1:
+        late += env.server[_drafted(lengths, env.padded)]
+    return late * env.price
 
 
 @njit()
-def _gain(copy: _Copy, lengths: IntArray) -> float:
+def _gain(env: _EnvTerms, lengths: IntArray) -> float:
     gain = 0.0
     for device, length in enumerate(lengths):
-        gain += copy.gain[device, length]
+        gain += env.gain[device, length]
     return gain
 
 
 @njit()
-def _value(copy: _Copy, queue: _Queue, lengths: IntArray) -> float:
-    _arrange(copy, queue, lengths)
-    return _gain(copy, lengths) - _cost(copy, lengths, _end(queue))
+def _value(env: _EnvTerms, queue: _Queue, lengths: IntArray) -> float:
+    _arrange(env, queue, lengths)
+    return _gain(env, lengths) - _cost(env, lengths, _end(queue))
 
 
 @njit()
 def _mark(queue: _Queue, notes: _Notes) -> None:
     count = len(queue.device)
-    notes.behind[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
+    notes.remaining[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
     for position in range(count - 1, -1, -1):
-        notes.behind[position] = notes.behind[position + 1] + queue.work[position]
-        notes.after[position] = max(notes.after[position + 1], queue.release[position] + notes.behind[position])
+        notes.remaining[position] = notes.remaining[position + 1] + queue.work[position]
+        notes.after[position] = max(notes.after[position + 1], queue.release[position] + notes.remaining[position])
     for position in range(count):
-        notes.before[position + 1] = max(notes.before[position], queue.release[position] + notes.behind[position])
+        notes.before[position + 1] = max(notes.before[position], queue.release[position] + notes.remaining[position])
 
 
 @njit()
-def _end_with(copy: _Copy, queue: _Queue, notes: _Notes, device: int, length: int) -> float:
-    position = _place(queue, device)
+def _end_with(env: _EnvTerms, queue: _Queue, notes: _Notes, device: int, length: int) -> float:
+    position = _position(queue, device)
     old = queue.work[position]
-    release, work = copy.ends[device, length], length * copy.token_time[device]
+    release, work = env.ends[device, length], length * env.token_time[device]
     first = after = position
     end = -np.inf
-    while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # it starts behind these now
+    while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # it now starts after these
         after += 1
-        end = max(end, queue.release[after] + notes.behind[after] + work)
-    while first > 0 and queue.release[first - 1] > release:  # and before these
+        end = max(end, queue.release[after] + notes.remaining[after] + work)
+    while first > 0 and queue.release[first - 1] > release:  # or before these
         first -= 1
-        end = max(end, queue.release[first] + notes.behind[first] - old)
-    behind = notes.behind[after + 1] if after > position or first == position else notes.behind[first] - old
-    end = max(end, notes.before[first] + (work - old), release + work + behind)
+        end = max(end, queue.release[first] + notes.remaining[first] - old)
+    remaining = notes.remaining[after + 1] if after > position or first == position else notes.remaining[first] - old
+    end = max(end, notes.before[first] + (work - old), release + work + remaining)
     return max(end, notes.after[after + 1])
 
 
 @njit()
-def _climb(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
-    best = _value(copy, queue, lengths) + _LEAST_GAIN
+def _climb(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
+    best = _value(env, queue, lengths) + _MIN_GAIN
     _mark(queue, notes)
-    hope = _gain(copy, lengths) - _cheapest(copy, lengths)
+    limit = _gain(env, lengths) - _cheapest(env, lengths)
     order, first, last, change = 0, 0, 0, 0
     for sign in (1, -1):
-        if sign > 0 or hope > best:  # else even the cheapest token costs more than the delay
-            value, where, begin, end = _best_step(copy, queue, notes, lengths, sign, best)
+        if sign > 0 or limit > best:  # otherwise removing the cheapest token loses more than the delay costs
+            value, where, begin, end = _best_step(env, queue, notes, lengths, sign, best)
             if end > 0:
                 best, order, first, last, change = value, where, begin, end, sign
     for device in notes.orders[order, first:last]:
-        if _possible(copy, lengths[device] + change):
+        if _possible(env, lengths[device] + change):
             lengths[device] += change
     return last > 0
 
 
 @njit()
-def _cheapest(copy: _Copy, lengths: IntArray) -> float:
-    """What a token less costs where it costs least, as long as it brings nothing."""
+def _cheapest(env: _EnvTerms, lengths: IntArray) -> float:
+    """Return the smallest loss of gain from removing a token; −∞ if a removal gains."""
     cheapest = np.inf
     for device, now in enumerate(lengths):
-        if now > copy.least:
-            cheapest = min(cheapest, copy.gain[device, now] - copy.gain[device, now - 1])
+        if now > env.least:
+            cheapest = min(cheapest, env.gain[device, now] - env.gain[device, now - 1])
     return cheapest if cheapest > 0.0 else -np.inf
 
 
 @njit()
 def _best_step(
-    copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray, change: int, best: float
+    env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray, change: int, best: float
 ) -> tuple[float, int, int, int]:
-    """The best value above ``best`` of a token more or less for some devices: value, and part of an order they are."""
+    """Return the best value above ``best`` of one token more or less for some devices, and their slice of an order."""
     order = 0 if change > 0 else 2
-    _sort(copy, notes, lengths, order)
+    _sort(env, notes, lengths, order)
     which, first, last = order, 0, 0
     for position, device in enumerate(notes.orders[order]):
         now = lengths[device]
-        if _possible(copy, now + change):
+        if _possible(env, now + change):
             lengths[device] = now + change
-            gain = _gain(copy, lengths)
+            gain = _gain(env, lengths)
             if gain > best:
-                value = gain - _cost(copy, lengths, _end_with(copy, queue, notes, device, now + change))
+                value = gain - _cost(env, lengths, _end_with(env, queue, notes, device, now + change))
                 if value > best:
                     best, first, last = value, position, position + 1
             lengths[device] = now
-    for each in (order, order + 1):
-        value, count = _run(copy, queue, notes, lengths, each, change, best)
+    for row in (order, order + 1):
+        value, count = _run(env, queue, notes, lengths, row, change, best)
         if count > 0:
-            best, which, first, last = value, each, 0, count
+            best, which, first, last = value, row, 0, count
     return best, which, first, last
 
 
 @njit()
-def _possible(copy: _Copy, length: int) -> bool:
-    return bool(copy.least <= length < copy.gain.shape[1])
+def _possible(env: _EnvTerms, length: int) -> bool:
+    return bool(env.least <= length < env.gain.shape[1])
 
 
 @njit()
-def _sort(copy: _Copy, notes: _Notes, lengths: IntArray, first: int) -> None:
+def _sort(env: _EnvTerms, notes: _Notes, lengths: IntArray, first: int) -> None:
     """Write two orders of devices.
 
-    0 and 1: by what a token more brings for its air, if there is room for it, and by how soon it would be there.
-    2 and 3: by how little a token less costs for its air, and by how late one more would be there.
+    0 and 1: by decreasing gain of one more token per air time, if it fits, and by its arrival time.
+    2 and 3: by increasing loss of one token less per air time, and by decreasing arrival time of one more.
     """
-    longest, end = copy.gain.shape[1] - 1, max(copy.due, notes.after[0])
+    longest, end = env.gain.shape[1] - 1, max(env.due, notes.after[0])
     for device, now in enumerate(lengths):
-        air, gain = copy.token_time[device], copy.gain[device]
-        there = copy.ends[device, now + 1] + air
+        air, gain = env.token_time[device], env.gain[device]
+        arrival = env.ends[device, now + 1] + air
         if first == 0:
             more = gain[now + 1] - gain[now] if now < longest else -np.inf
-            keys = (1.0 if there > end else -more / air, there)
+            keys = (1.0 if arrival > end else -more / air, arrival)
         else:
-            less = gain[now - 1] - gain[now] if now > copy.least else -np.inf
-            keys = (-less / air, -there)
+            less = gain[now - 1] - gain[now] if now > env.least else -np.inf
+            keys = (-less / air, -arrival)
         for order, key in enumerate(keys):
             position, row, by = device, notes.orders[first + order], notes.keys[first + order]
             while position > 0 and by[position - 1] > key:
@@ -423,53 +408,53 @@ def _sort(copy: _Copy, notes: _Notes, lengths: IntArray, first: int) -> None:
 
 @njit()
 def _run(
-    copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray, order: int, change: int, best: float
+    env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
-    """The best value above ``best`` of a token more or less for each of the first devices of an order, and how many."""
+    """Return the best value above ``best`` of a token more or less for the first devices of an order, and how many."""
     tried, count = notes.tried, 0
     for device, length in enumerate(lengths):
         tried[device] = length
     for position, device in enumerate(notes.orders[order]):
-        if _possible(copy, tried[device] + change):
+        if _possible(env, tried[device] + change):
             tried[device] += change
-            _move(copy, queue, device, tried[device])
-            gain = _gain(copy, tried)
+            _move(env, queue, device, tried[device])
+            gain = _gain(env, tried)
             if gain > best and position > 0:
-                value = gain - _cost(copy, tried, _end(queue))
+                value = gain - _cost(env, tried, _end(queue))
                 if value > best:
                     best, count = value, position + 1
             elif gain <= best and change < 0:
                 break  # fewer tokens gain no more
-    _arrange(copy, queue, lengths)
+    _arrange(env, queue, lengths)
     return best, count
 
 
 @njit()
-def _swap(copy: _Copy, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
-    best, gain = _value(copy, queue, lengths) + _LEAST_GAIN, _gain(copy, lengths)
+def _swap(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
+    best, gain = _value(env, queue, lengths) + _MIN_GAIN, _gain(env, lengths)
     taker, giver, tokens = 0, 0, 0
     for device in range(len(lengths)):
         now = lengths[device]
-        if not _possible(copy, now + 1):
+        if not _possible(env, now + 1):
             continue
-        more = copy.gain[device, now + 1] - copy.gain[device, now]
+        more = env.gain[device, now + 1] - env.gain[device, now]
         lengths[device] = now + 1
-        _move(copy, queue, device, now + 1)
+        _move(env, queue, device, now + 1)
         _mark(queue, notes)
         for less in (1, 2):
             for other in range(len(lengths)):
                 held = lengths[other]
-                if other == device or not _possible(copy, held - less):
+                if other == device or not _possible(env, held - less):
                     continue
-                brings = gain + (more + (copy.gain[other, held - less] - copy.gain[other, held]))
-                if brings > best:
+                total = gain + (more + (env.gain[other, held - less] - env.gain[other, held]))
+                if total > best:
                     lengths[other] = held - less
-                    value = brings - _cost(copy, lengths, _end_with(copy, queue, notes, other, held - less))
+                    value = total - _cost(env, lengths, _end_with(env, queue, notes, other, held - less))
                     lengths[other] = held
                     if value > best:
                         best, taker, giver, tokens = value, device, other, less
         lengths[device] = now
-        _move(copy, queue, device, now)
+        _move(env, queue, device, now)
     if tokens > 0:
         lengths[taker] += 1
         lengths[giver] -= tokens

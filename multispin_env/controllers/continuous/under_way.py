@@ -1,4 +1,4 @@
-"""Drafts under way, which batches wait for, and devices that no batch waits for (ours; docs/evidence/continuous.md)."""
+"""Drafts under way, and devices for which no batch waits (ours; docs/evidence/continuous.md)."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,11 +13,11 @@ from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
-def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
-    """Devices (n, K) in a deep fade, for which no batch should wait: T_k + 3 u_k > T_fix + K T_lin / 2.
+def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
+    """Return which devices (n, K) are in a deep fade: T_k + 3 u_k > T_fix + K T_lin / 2. No batch should wait for them.
 
-    With a head start, (1 − A_k)^+ T_k counts. Channel and head start hold for a cycle, so the answer is the same at all
-    times of the cycle. Of a law of verification by tokens, a pass of half the devices without drafts counts.
+    With a head start, (1 − A_k)^+ T_k replaces T_k. Channel and head start are constant during a cycle, so the result
+    is too. If verification time depends on tokens, the right side is a pass of half of the devices without drafts.
     """
     half = scenario.num_users / 2
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
@@ -28,17 +28,17 @@ def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """Drafts under way, and those that have been decided; `add` puts in more of them."""
+    """Drafts under way and decided drafts; `add` appends more."""
 
     scenario: Scenario
     length: IntArray  # (n, K) tokens
     release: FloatArray  # (n, K) s until drafts end
     air: FloatArray  # (n, K) s of the whole band
-    position: IntArray  # (n, K), batches before the one a draft aims at; negative for drafts that no batch waits for
+    position: IntArray  # (n, K) batches before the draft's batch; negative if no batch waits for the draft
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:
-        """All that is under way in a state (n, K), except for devices that are ``ignored``."""
+        """Return all drafts under way in a state (n, K), except those of ``ignored`` devices."""
         out = ignored | (state.phase == Phase.FREE)
         position = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
         return cls(scenario, state.draft_length, state.drafting_left, state.air_left, position)
@@ -47,18 +47,18 @@ class Background:
         return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.position[rows])
 
     def up_to(self, position: int) -> tuple[FloatArray, FloatArray]:
-        """Release and air times (n, K) of all that must be sent for the batch in this position; 0 for others."""
+        """Return release and air times (n, K) of uploads that the batch in this position needs; 0 for others."""
         counts = (self.position >= 0) & (self.position <= position)
         return self.release * counts, self.air * counts
 
     def sent(self, position: int) -> FloatArray:
-        """When all that must be sent for the batch in this position has been, (n,) s."""
+        """Return when all uploads for the batch in this position have ended, (n,) s."""
         from multispin_env.controllers.continuous.search import all_sent  # late: Numba takes long to import
 
         return np.asarray(all_sent(*self.up_to(position)))
 
     def due(self, position: int) -> FloatArray:
-        """Time (n,) s when the server is free for the batch in this position, if earlier ones wait for all devices."""
+        """Return when the server is free for this batch, (n,) s, if earlier batches wait for all devices."""
         due = np.zeros(len(self.position))
         for earlier in range(position):
             inside = self.position == earlier
@@ -67,7 +67,7 @@ class Background:
         return due
 
     def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, position: IntArray | int) -> Self:
-        """With drafts that start now, (n, K)."""
+        """Return a copy with drafts (n, K) that start now."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         ends = self.scenario.round_trip_time + drafting_time(self.scenario, length, state.draft_time, state.head_start)
         return type(self)(

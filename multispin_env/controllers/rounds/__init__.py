@@ -1,1 +1,1 @@
-"""Controllers of rounds; ``multispin_env.registry.CONTROLLERS`` names them."""
+"""Controllers of rounds."""

@@ -1,4 +1,4 @@
-"""Rounds in which devices draft ahead: a price on time and on the head start that a round leaves (ours)."""
+"""Rounds with drafting ahead: prices of time and of the head starts that a round leaves (ours)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import check_real
-from multispin_env.controllers.base import Option, WeightedController, check_option, per_copy
+from multispin_env.controllers.base import Option, WeightedController, check_option, per_state
 from multispin_env.physics.continuous.averages import long_run_averages
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.rounds import sample_state
@@ -17,43 +17,43 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.problem import make_problem
 
-RATES = (1.0, 1.25, 1.5, 2.0, 3.0)
-"""ρ that are tried, in units of the goodput of the best common length without head starts."""
+PRICE_FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0)
+"""Candidates for ρ, in units of the goodput of the best common length without head starts."""
 
-SYSTEMS, _ROUNDS, WARM_UP = 6, 60, 15  # copies of which each is tried, and for how long
+_NUM_SYSTEMS, _ROUNDS, _WARM_UP = 6, 60, 15  # size of the simulation of each candidate
 
 
-def most_rounds(users: int) -> int:
-    """Return how many rounds of so many devices are simulated at most: of more devices each takes longer."""
+def max_rounds(users: int) -> int:
+    """Return the maximum number of simulated rounds; rounds with more devices take longer to compute."""
     return min(max(1000 // users, 32), 100)
 
 
 @dataclass(frozen=True, eq=False)
 class AheadPrice(WeightedController):
-    """Draft lengths that count the time of a round, and the head starts that it leaves, at a price (ours).
+    """Draft lengths by the tokens of a round, minus a price of its time, plus a price of its head starts (ours).
 
     The controller maximises
 
         F(L) = Σ_k ω_k E[N_k | L_k] − ρ τ + β ρ / K Σ_k T_k h_k(L_k) A'_k,    τ = φ(L) + T_ver(L) + T_rtt
 
     over integers L_k in L_min..L_max, with the bandwidth of equal latency. φ is the time until all drafts have arrived,
-    h_k the probability that device k keeps its chain, and A'_k how many tokens are left of it then
-    (`multispin_env.physics.chains`). Where nobody drafts ahead, the lengths are those of the best goodput.
+    h_k the probability that device k keeps its chain, and A'_k the number of tokens left of it
+    (`multispin_env.physics.chains`). Without drafting ahead, the lengths maximise goodput.
 
-    A long draft is seldom a hit, so a low ρ leads to a low rate. The best ρ is above the rate that it brings, and then
-    β = 0 does as well as any other (docs/evidence/drafting-ahead.md).
+    A long draft is rarely a hit, so a low ρ leads to a low rate. The best ρ exceeds the resulting rate, and then β = 0
+    is as good as any other value (docs/evidence/drafting-ahead.md).
 
     Parameters
     ----------
     weights
         ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     rho
-        ρ > 0 in tokens/s, what a second is worth; one number, or one for each state. ``None``: a multiple of what the
-        best common length would bring in the state without head starts. Which of `RATES` is best is tried once for a
-        scenario, in a short simulation of drawn devices.
+        ρ > 0 in tokens/s, the price of a second; one number, or one for each state. ``None``: the goodput of the best
+        common length in the state without head starts, times the best of `PRICE_FACTORS`, which a short simulation of
+        random devices selects once for each scenario.
     chain_weight
-        β ≥ 0, what a token of a head start is worth, in parts of the time that drafting it takes. From about .5 on,
-        devices may save up chains instead of sending them.
+        β ≥ 0, the value of a token of a head start, as a fraction of the time that drafting it takes. From about 0.5
+        on, devices may save up chains instead of sending them.
 
     Examples
     --------
@@ -84,27 +84,27 @@ class AheadPrice(WeightedController):
             rounds = AheadRound.by_goodput(problem, scenario, chain)
         else:
             if self.rho is None:
-                best = best_rate(scenario, self.chain_weight)
+                best = best_price_factor(scenario, self.chain_weight)
                 rho = best * AheadRound.by_goodput(problem, scenario, without).rho
             else:
-                rho = per_copy("rho", self.rho, len(problem))
+                rho = per_state("rho", self.rho, len(problem))
             rounds = AheadRound(scenario, problem, chain, rho, self.chain_weight)
         return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
 
 
 @lru_cache(maxsize=64)
-def best_rate(scenario: Scenario, chain_weight: float) -> float:
-    """Which of `RATES` brings most, in units of the goodput of the best common length without head starts."""
-    state = sample_state(scenario, np.random.default_rng(0), SYSTEMS)
+def best_price_factor(scenario: Scenario, chain_weight: float) -> float:
+    """Return the element of `PRICE_FACTORS` with the highest rate in a short simulation of random devices."""
+    state = sample_state(scenario, np.random.default_rng(0), _NUM_SYSTEMS)
     problem = make_problem(scenario, state)
     without = AheadRound.by_goodput(problem, scenario, np.zeros(problem.low.shape)).rho
-    cycle = scenario.num_users / float(without.mean())  # s, of the round in which each device gets a token
+    cycle = scenario.num_users / float(without.mean())  # s, duration of a round with one token for each device
     system = ContinuousSystem.of(scenario.replace(channel="static"), AheadPrice.discipline)
-    most = most_rounds(scenario.num_users)
+    rounds = max_rounds(scenario.num_users)
 
-    def brings(rate: float) -> float:
-        controller = AheadPrice(scenario, rho=rate * without, chain_weight=chain_weight)
-        won = long_run_averages(controller, system, state, WARM_UP * cycle, _ROUNDS * cycle, most).rate
-        return float((won / without).mean())
+    def mean_rate(factor: float) -> float:
+        controller = AheadPrice(scenario, rho=factor * without, chain_weight=chain_weight)
+        rate = long_run_averages(controller, system, state, _WARM_UP * cycle, _ROUNDS * cycle, rounds).rate
+        return float((rate / without).mean())
 
-    return max(RATES, key=brings)
+    return max(PRICE_FACTORS, key=mean_rate)

@@ -1,4 +1,4 @@
-"""One length for all, exactly and in closed form ([MS] §IV), and the grid search of the paper ([MS] Algorithm 1)."""
+"""Best common length, by search and in closed form ([MS] §IV), and the paper's grid search ([MS] Algorithm 1)."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,17 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import lengths_in_chunks, user_times
 
-_IMPOSSIBLE = 1e-150  # α up to here counts as 0, where no draft is accepted: ln α must stay finite, and α² above 0
+_NEGLIGIBLE_RATE = 1e-150  # α up to here counts as 0, so that ln α is finite and α² > 0
 
 
 @dataclass(frozen=True, eq=False)
 class CommonLength(RoundsController):
-    """The best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
+    """Best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
 
-    ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is concave over convex, hence unimodal: a
-    pass holds K (L + 1) tokens, padded or not. The first L that the next one does not improve is found by halving,
-    exactly and for any α_k (ours; for a common α and the paper's law `homogeneous_draft_length` is the closed form).
+    ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is a concave function over a convex one,
+    hence unimodal: a pass holds K (L + 1) tokens, padded or not. Bisection finds the first L with G(L + 1) ≤ G(L),
+    exactly and for any α_k (ours). For a common α and the paper's verification time, `homogeneous_draft_length` is the
+    closed form.
     """
 
     @override
@@ -51,10 +52,10 @@ class CommonLength(RoundsController):
 
 
 def lambert_excess(u: FloatArray) -> FloatArray:
-    """s ≥ 0 with s − ln(1 + s) = u, that is −W₋₁(−e^{−1−u}) − 1, for u ≥ 0.
+    """Return s ≥ 0 with s − ln(1 + s) = u for u ≥ 0, which is −W₋₁(−e^{−1−u}) − 1.
 
-    Works with the logarithm of Lambert's argument, which itself underflows from u ≈ 745 on. Newton falls
-    monotonically from the upper bound s ≤ √(2u) + u (Chatzigeorgiou 2013) and needs about six steps.
+    The equation uses the logarithm of Lambert's argument, since the argument underflows from u ≈ 745 on. Newton's
+    method decreases monotonically from the upper bound s ≤ √(2u) + u (Chatzigeorgiou 2013) and takes about six steps.
     """
     s = np.sqrt(2.0 * u) + u
     for _ in range(60):
@@ -108,11 +109,11 @@ def homogeneous_draft_length(
     inner = (alpha > 0.0) & (alpha < 1.0)
     decay = -np.log(np.where(inner, alpha, 0.5))  # |ln α|
     x = t_ver / theta
-    with np.errstate(over="ignore"):  # a subnormal α is as good as none: the threshold is ∞
+    with np.errstate(over="ignore"):  # a subnormal α acts as 0: the threshold is ∞
         threshold = (1.0 - alpha) / np.where(inner, alpha * decay, 1.0)
     long = inner & (x > threshold)
     excess = lambert_excess(np.where(long, (x - 1.0) * decay, 0.0))
-    certain = (alpha == 1.0) & (x > 1.0)  # (L + 1) / (L ϑ* + T_ver) rises for ever, or falls
+    certain = (alpha == 1.0) & (x > 1.0)  # then (L + 1) / (L ϑ* + T_ver) increases with L
     relaxed = np.where(long, np.log1p(excess) / decay - 1.0, np.where(certain, max_draft_length, 1.0))
     floor = np.clip(np.floor(relaxed), 1, max_draft_length)
     ceiling = np.minimum(floor + 1, max_draft_length)
@@ -127,10 +128,10 @@ def homogeneous_draft_length(
 class Algorithm1(RoundsController):
     """The paper's grid search ([MS] Algorithm 1, eq. 37, ranges of App. G).
 
-    The controller approximates the solution of the problem of `multispin_env.controllers.rounds.optimal.Optimal`. For
-    each latency φ and price λ of a geometric grid, every device gets the real length that maximises E[N_k | L_k] −
-    λ B_k, where B_k is the bandwidth that meets φ. The lengths are rounded and kept in range, and all devices get the
-    bandwidth of equal latency. The best goodput wins, by the scenario's law of verification.
+    It approximates the problem of `multispin_env.controllers.rounds.optimal.Optimal`. For each latency φ and price λ of
+    a geometric grid, every device gets the real length that maximises E[N_k | L_k] − λ B_k, where B_k is the bandwidth
+    that meets φ. The lengths are rounded and clipped, and all devices get the bandwidth of equal latency. The result is
+    the decision with the best goodput under the scenario's verification time.
 
     Parameters
     ----------
@@ -187,11 +188,11 @@ class Algorithm1(RoundsController):
         return best
 
     def _column(self, state: SystemState, token_time: FloatArray, phi: FloatArray) -> IntArray:
-        """Rounded lengths (n, λ, K) for one φ (n,) and every λ, in units of one share instead of one hertz."""
-        from scipy.special import wrightomega  # late: it takes as long to import as all of this package
+        """Return rounded lengths (n, λ, K) for one φ (n,) and every λ, with bandwidth as shares instead of hertz."""
+        from scipy.special import wrightomega  # late: it takes as long to import as this whole package
 
         scenario = self.scenario
-        alpha = np.clip(state.acceptance_rate, _IMPOSSIBLE, 1.0 - 1e-12)  # ln α and 1 − α only occur as a ratio
+        alpha = np.clip(state.acceptance_rate, _NEGLIGIBLE_RATE, 1.0 - 1e-12)  # ln α and 1 − α occur only as a ratio
         decay = -np.log(alpha)
         phi = phi[:, None]
         room = np.maximum(phi - state.draft_time, 0.0)
@@ -208,4 +209,4 @@ class Algorithm1(RoundsController):
         relaxed = (phi / state.draft_time)[:, None] - 2.0 / decay[:, None] * wrightomega(z)
         low, high = scenario.min_draft_length, scenario.max_draft_length
         rounded: IntArray = np.clip(np.round(relaxed), low, high).astype(np.int64)
-        return np.where(alpha[:, None] > _IMPOSSIBLE, rounded, low)  # a longer draft that is never accepted costs time
+        return np.where(alpha[:, None] > _NEGLIGIBLE_RATE, rounded, low)

@@ -1,4 +1,4 @@
-"""Best decision of a round, by the fast rule or proven to a tolerance, and two references: fixed and random play."""
+"""Best decision of a round, by the fast rule or certified, and two baselines: fixed and random decisions."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,32 +29,31 @@ class Optimal(WeightedController):
         over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 
-    Where devices draft ahead it maximises the same G of the round, with (L_k − A_k)^+ T_k in place of L_k T_k, by a
-    search without a proof (`multispin_env.solver.ahead`). It is myopic there: it does not count the head starts that
-    the round leaves. docs/drafting-ahead.md has how much that loses. With ``certify``, ``tpot`` or ``fixed_length``
-    all head starts must be zero.
+    With drafting ahead it maximises the same G, with (L_k − A_k)^+ T_k instead of L_k T_k, by a search without a proof
+    (`multispin_env.solver.ahead`). It is myopic: it ignores the head starts that the round leaves;
+    docs/drafting-ahead.md shows the loss. ``certify``, ``tpot`` and ``fixed_length`` require zero head starts.
 
     Without ``certify`` it uses the fast rule (`rule`). With ``certify``, branch and bound (`search`) continues until no
-    decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the gap
-    that was reached.
+    decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the
+    proven gap.
 
-    With ``tpot`` every device must get its tokens in time, T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k.
-    Where no decision can, the answer is the one whose slowest device waits least for a token. As a certified decision
-    it has the value and the bound 0 there and is not ``feasible``.
+    ``tpot`` adds the constraints T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k. If they are infeasible, the
+    result minimises the largest time per token over devices; as a certified decision it has value and bound 0 and is
+    not ``feasible``.
 
     Parameters
     ----------
     weights
         ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     fixed_length
-        Given lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
+        Fixed lengths, integers (..., K); −1 marks a free length. ``None``: all are free.
     certify
         Relative gap to prove, in [1e-10, 1); ``None`` for the fast rule alone.
     time_limit
-        Seconds after which a certified call stops; ``None``: only the number of rounds is bounded, and the result
+        Seconds after which a certified call stops; ``None``: only the number of iterations is limited, and the result
         does not depend on the speed of the machine.
     tpot
-        Most seconds that a device may wait for each of its tokens, > 0; ``None``: any.
+        Maximum time per output token of each device in s, > 0; ``None``: no limit.
 
     Examples
     --------
@@ -108,10 +107,10 @@ class Optimal(WeightedController):
 
 
 def oracle(scenario: Scenario, **options: Any) -> Optimal:
-    """Make the oracle: the controller that sees the true state and takes the best decision of a round.
+    """Make the oracle, the controller that sees the true state and takes the best decision of a round.
 
-    The same as ``make_controller("optimal", scenario, **options)``: options are the fields of the controller,
-    ``weights``, ``fixed_length``, ``certify``, ``time_limit`` and ``tpot``. It is called with a state (..., K).
+    It is ``make_controller("optimal", scenario, **options)``; options are ``weights``, ``fixed_length``, ``certify``,
+    ``time_limit`` and ``tpot``. Call it with a state (..., K).
 
     Examples
     --------
@@ -128,12 +127,12 @@ def oracle(scenario: Scenario, **options: Any) -> Optimal:
 
 @dataclass(frozen=True, eq=False)
 class Fixed(RoundsController):
-    """The same length for all and B/K each ([MS] §VI, "Fixed BW&L").
+    """Fixed common length and B/K for each device ([MS] §VI, "Fixed BW&L").
 
     Parameters
     ----------
     draft_length
-        L in tokens; the default is the paper's 8, or the nearest length that the scenario allows.
+        L in tokens; the default is the paper's 8, or the maximum of the scenario if that is smaller.
     """
 
     draft_length: int | None = None
@@ -154,12 +153,12 @@ class Fixed(RoundsController):
 
 @dataclass(frozen=True, eq=False)
 class Random(RoundsController):
-    """Lengths uniform over their range, shares uniform over the simplex (ours).
+    """Uniformly random lengths, and shares uniform over the simplex (ours).
 
     Parameters
     ----------
     rng
-        A generator or a seed; by default a generator seeded with 0 for each controller.
+        A generator or a seed; the default is a new generator with seed 0.
     """
 
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))

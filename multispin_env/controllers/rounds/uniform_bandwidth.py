@@ -1,4 +1,4 @@
-"""Uni-BW Multi-SPIN: equal bandwidth, the best lengths for it."""
+"""Uni-BW Multi-SPIN: equal bandwidth and the best lengths for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ from multispin_env.solver.problem import kinks, lengths_in_chunks, server_lines
 
 
 class _Tokens(NamedTuple):
-    """Tokens of n states in the order in which they are ready, m of them for each state."""
+    """Tokens of n states, m for each state, sorted by the time at which they are ready."""
 
-    ready: FloatArray  # (n, m) s; from here on a round may hold the token
+    ready: FloatArray  # (n, m) s, shortest latency with the token
     gain: FloatArray  # (n, m)
-    number: IntArray  # (n, m) which token of its device it is, l
-    order: IntArray  # (n, m) its position in (K, l)
-    shortest: FloatArray  # (n,) s, no round is shorter
-    base: FloatArray  # (n,) tokens of the shortest drafts
+    number: IntArray  # (n, m) l, position in the draft
+    order: IntArray  # (n, m) index in (K, l)
+    shortest: FloatArray  # (n,) s, latency of the shortest drafts
+    base: FloatArray  # (n,) expected tokens of the shortest drafts
 
 
 @dataclass(frozen=True, eq=False)
 class UniformBandwidth(RoundsController):
-    """B/K for each device, and the lengths that are exactly optimal for it ([MS] §VI, "Uni-BW Multi-SPIN").
+    """B/K for each device, and the exactly optimal lengths for it ([MS] §VI, "Uni-BW Multi-SPIN").
 
-    With bandwidth given, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). By the paper's law a
-    round that lasts φ takes all tokens ready by then, so sorting all K L_max tokens by that time lists every
-    candidate; the best prefix is the optimum (ours). Where the pass takes longer for every token, a round takes those
-    that earn more than their time at the goodput G to beat; Dinkelbach's iteration finds that G. Padded passes take as
-    long for every token up to the longest draft: the best prefix for each longest draft.
+    With fixed bandwidth, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). With the paper's
+    constant verification time, a round of latency φ takes all tokens that are ready by then, so the optimum is a prefix
+    of all K L_max tokens sorted by that time (ours). If each token lengthens the pass, a round takes the tokens that
+    gain more than their time costs at the optimal goodput G, which Dinkelbach's method finds. If drafts are padded, the
+    pass depends on the longest draft alone, and the optimum is the best prefix over all longest drafts.
     """
 
     @override
@@ -50,7 +50,7 @@ class UniformBandwidth(RoundsController):
 
     def _lengths(self, state: SystemState) -> IntArray:
         tokens = _sorted_tokens(self.scenario, state)
-        law = self.scenario.law  # an algorithm for each way in which a pass counts tokens
+        law = self.scenario.law
         best = _best_prefix if law.flat else _best_padded if law.padded else _best_by_tokens
         inside = best(self.scenario, tokens)
         taken = np.empty_like(inside)
@@ -95,7 +95,7 @@ def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 
 def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """All that are ready of the first M of each device, for the best M."""
+    """Return the best prefix of the first M tokens of each device, for the best M."""
     inside, most = np.zeros(tokens.gain.shape, dtype=bool), np.full(len(tokens.base), -np.inf)
     for longest in range(scenario.min_draft_length, scenario.max_draft_length + 1):
         allowed = tokens.number <= longest
@@ -107,23 +107,23 @@ def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 
 def _of_prefixes(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
-    won = tokens.base[:, None] + _from_none(gain.cumsum(-1))
+    total = tokens.base[:, None] + _from_none(gain.cumsum(-1))
     server = scenario.pass_time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
-    return goodput(won, _ends(tokens), server)
+    return goodput(total, _ends(tokens), server)
 
 
 def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """Dinkelbach's iteration: the best tokens for a goodput G to beat, until they have no higher one: about 4 steps."""
+    """Iterate the best tokens for the current goodput until it no longer increases (Dinkelbach; about 4 steps)."""
     choices = _choices(scenario, tokens)
     inside = np.zeros(tokens.gain.shape, dtype=bool)
     value = _value(scenario, tokens, inside)
     for _ in range(100):
         better = _best_for(choices, tokens, value)
-        raised = _value(scenario, tokens, better)
-        rises = raised > value
+        new_value = _value(scenario, tokens, better)
+        rises = new_value > value
         if not rises.any():
             break
-        inside[rises], value = better[rises], np.maximum(raised, value)
+        inside[rises], value = better[rises], np.maximum(new_value, value)
     return inside
 
 
@@ -131,17 +131,17 @@ def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray
     least = scenario.num_users * (scenario.min_draft_length + 1)
     latency = np.where(inside, tokens.ready, tokens.shortest[:, None]).max(-1, initial=0.0)
     server = scenario.pass_time(scenario.num_users, least + inside.sum(-1)) + scenario.round_trip_time
-    won = tokens.base + (tokens.gain * inside).sum(-1)
-    return goodput(won, np.maximum(latency, tokens.shortest), server)
+    total = tokens.base + (tokens.gain * inside).sum(-1)
+    return goodput(total, np.maximum(latency, tokens.shortest), server)
 
 
 class _Choices(NamedTuple):
-    lines: FloatArray  # (J, 2) s, s a token, in tokens beside those of the shortest drafts
-    fewest: FloatArray  # (J,) of them, where a line holds
-    most: FloatArray  # (J,)
-    sizes: list[int]  # whole numbers around kinks
-    times: list[float]  # s, their passes
-    sums: list[FloatArray]  # the largest gains, so many, of the first 0, 1, 2 … tokens, (n, m + 1)
+    lines: FloatArray  # (J, 2) s and s per token, in tokens added to the shortest drafts
+    fewest: FloatArray  # (J,) smallest number of tokens on a line
+    most: FloatArray  # (J,) largest number
+    sizes: list[int]  # integers around kinks
+    times: list[float]  # s, verification time of each size
+    sums: list[FloatArray]  # (n, m + 1) of each size: `_largest_sums`
 
 
 def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
@@ -164,17 +164,17 @@ def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
 
 
 def _largest_sums(gain: FloatArray, size: int) -> FloatArray:
-    """Sum of the largest ``size`` of the first i gains, (n, m + 1); −∞ for fewer than so many."""
+    """Return the sums of the ``size`` largest of the first i gains, (n, m + 1); −∞ for i < ``size``."""
     sums = np.full((len(gain), gain.shape[1] + 1), -np.inf)
     for row, out in zip(gain.tolist(), sums, strict=True):
         heap: list[float] = []
         total = 0.0
-        for i, one in enumerate(row):
+        for i, value in enumerate(row):
             if i < size:
-                heappush(heap, one)
-                total += one
+                heappush(heap, value)
+                total += value
             else:
-                total += one - (heappushpop(heap, one) if heap else one)
+                total += value - (heappushpop(heap, value) if heap else value)
             out[i + 1] = total if i + 1 >= size else -np.inf
         out[0] = 0.0 if size == 0 else -np.inf
     return sums
@@ -184,13 +184,13 @@ def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArra
     inside = np.zeros(tokens.gain.shape, dtype=bool)
     most, waits = np.full(len(value), -np.inf), value[:, None] * _ends(tokens)
 
-    def offer(surplus: FloatArray, chosen: Callable[[IntArray], BoolArray]) -> None:
+    def offer(surplus: FloatArray, tokens_of: Callable[[IntArray], BoolArray]) -> None:
         nonlocal most
         best = surplus.argmax(-1)
         better = surplus.max(-1) > most
         if better.any():
             most = np.where(better, surplus.max(-1), most)
-            inside[better] = chosen(best)[better]
+            inside[better] = tokens_of(best)[better]
 
     for (start, slope), fewest, last in zip(choices.lines, choices.fewest, choices.most, strict=True):
         pays = tokens.gain > (value * slope)[:, None]
@@ -208,6 +208,6 @@ def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArra
 
 def _largest_of(gain: FloatArray, allowed: BoolArray, size: int) -> BoolArray:
     order = np.argsort(np.where(allowed, -gain, np.inf), -1, kind="stable")[:, :size]
-    chosen: BoolArray = np.zeros(gain.shape, dtype=bool)
-    np.put_along_axis(chosen, order, True, -1)
-    return chosen
+    selected: BoolArray = np.zeros(gain.shape, dtype=bool)
+    np.put_along_axis(selected, order, True, -1)
+    return selected

@@ -335,8 +335,8 @@ class TunedCodec(ContinuousCodec):
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
             entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
-            options[name] = tunable.moved(self.rule.option(name), entries)
-        decision = self.ruled(self.rule.tuned(options), state)
+            options[name] = tunable.value_at(self.rule.option(name), entries)
+        decision = self.ruled(self.rule.with_options(options), state)
         return decision.changed(timeout=self.timeout_of(decision, state))
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from multispin_env.checks import check_real
-from multispin_env.controllers.rounds.ahead import most_rounds
+from multispin_env.controllers.rounds.ahead import max_rounds
 from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
@@ -170,5 +170,5 @@ class DraftAhead(RoundsVariant):
                 verification_pieces=tuple((start, slope * part) for start, slope in scenario.verification_pieces),
             )
         return part * reference_rate(
-            ContinuousSystem.of(scenario, "reserved"), _PRICE_RULE, most_rounds(scenario.num_users)
+            ContinuousSystem.of(scenario, "reserved"), _PRICE_RULE, max_rounds(scenario.num_users)
         )

@@ -1,4 +1,4 @@
-"""Suite of frozen tasks with known optima or bounds, on which learning methods are compared."""
+"""Suite of frozen tasks with known optima or bounds for comparing learning methods."""
 
 from multispin_env.evaluation.suite.recording import record
 from multispin_env.evaluation.suite.statistics import Score

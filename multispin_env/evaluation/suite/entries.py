@@ -1,6 +1,6 @@
-"""Entries of the suite: folders of strangers with a policy for each task and seed, and the scores that they claim.
+"""Entries of the suite: folders with a policy for each task and seed, and the scores that their authors claim.
 
-Nothing in an entry is executed but its networks. It names no file outside its folder, and imports nothing.
+Entries are not trusted. Only their networks are executed; they cannot name files outside their folder or import code.
 """
 
 import json
@@ -24,42 +24,33 @@ from multispin_env.registry import import_own, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
 
-CURVE = (0.01, 0.1, 1.0)
-"""Parts of the environment steps of a training after which a learning curve has a score."""
+CURVE = (0.01, 0.1, 1.0)  # fractions of the training steps at which a learning curve has a score
 
-CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of our agents
+CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of `agents`
 
 KIND = "multispin_env suite entry"
+_BY_HAND = ("method", "authors", "link")  # fields that authors may edit by hand
+REFERENCE = "reference"  # rule name of the reference of each task
+_ROUNDING = 1e-9  # largest relative difference that the arithmetic of another processor explains
+_MAX_SEEDS = 100
 
-_BY_HAND = ("method", "authors", "link")
-"""Fields of an entry that its author may rewrite."""
-
-REFERENCE = "reference"
-"""Name of the rule that is the reference of each task."""
-
-_ROUNDING = 1e-9
-"""Largest difference, relative to the largest value, that the arithmetic of another processor explains."""
-
-_MOST_SEEDS = 100
-
-Played = dict[str, FloatArray]
-"""Values (seeds, parts, n) of each task."""
+TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteEntry:
-    """What ``entry.json`` says of a method; every field is needed."""
+    """Content of ``entry.json``; every field is required."""
 
     kind: str  # `KIND`
     version: str  # of the suite
     method: str
-    authors: str  # who made it
-    link: str  # where its code is
+    authors: str
+    link: str  # to the code
     steps: int  # environment steps of each training
     seconds: float  # of a training, mean over tasks and seeds
     cpu_seconds: float
-    seeds: tuple[int, ...]  # of the trainings
-    # by task, of each seed {"folder": NAME} in the entry (`load_policy`, or a run of ours) or {"rule": NAME}
+    seeds: tuple[int, ...]  # of training
+    # by task, for each seed {"folder": NAME} in the entry (for `load_policy`, or a run of `agents`) or {"rule": NAME}
     policies: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -67,27 +58,27 @@ class SuiteEntry:
         check_name("version", self.version, [VERSION])
         for name in _BY_HAND:
             check_label(name, getattr(self, name))
-        check_integer("steps", self.steps, 0, min(one.budget for one in tasks()))
+        check_integer("steps", self.steps, 0, min(task.budget for task in tasks()))
         check_real("seconds", self.seconds, 0.0)
         check_real("cpu_seconds", self.cpu_seconds, 0.0)
-        if not isinstance(self.seeds, list | tuple) or not 1 <= len(self.seeds) <= _MOST_SEEDS:
-            raise ValueError(f"seeds: expected a list of 1 to {_MOST_SEEDS} numbers, got {shown(self.seeds)}")
+        if not isinstance(self.seeds, list | tuple) or not 1 <= len(self.seeds) <= _MAX_SEEDS:
+            raise ValueError(f"seeds: expected a list of 1 to {_MAX_SEEDS} numbers, got {shown(self.seeds)}")
         for seed in self.seeds:
             check_integer("seeds", seed, 0)
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: expected each once, got {shown(self.seeds)}")
+            raise ValueError(f"seeds: expected distinct numbers, got {shown(self.seeds)}")
         if not isinstance(self.policies, dict):
             raise ValueError(f"policies: expected a table of tasks, got {shown(self.policies)}")
-        check_complete("policies", self.policies, [one.name for one in tasks()])
-        for name, own in self.policies.items():
-            if not isinstance(own, list) or len(own) != len(self.seeds):
-                raise ValueError(f"policies of {name}: expected a list with one for each seed, got {shown(own)}")
-            for policy in own:
+        check_complete("policies", self.policies, [task.name for task in tasks()])
+        for name, policies in self.policies.items():
+            if not isinstance(policies, list) or len(policies) != len(self.seeds):
+                raise ValueError(f"policies of {name}: expected a list with one for each seed, got {shown(policies)}")
+            for policy in policies:
                 _check_policy(name, policy)
 
 
 def read_entry(folder: Path) -> SuiteEntry:
-    """Read ``entry.json`` of a folder; ``ValueError`` says what is missing, unknown or bad."""
+    """Read ``entry.json`` of a folder; ``ValueError`` names the missing, unknown or invalid field."""
     path = beside(folder, ENTRY)
     if path is None:
         raise ValueError(f"entry: expected a folder with a file {ENTRY}, got {str(folder)!r}")
@@ -95,23 +86,23 @@ def read_entry(folder: Path) -> SuiteEntry:
         content = read_json(path)
         if not isinstance(content, dict):
             raise ValueError(f"expected a table of fields, got {shown(content)}")
-        check_complete("entry", content, [one.name for one in fields(SuiteEntry)])
+        check_complete("entry", content, [field.name for field in fields(SuiteEntry)])
         return SuiteEntry(**content)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
 def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
-    """``ValueError`` for a folder with an entry of another method, which the policies to be saved would replace."""
+    """Raise ``ValueError`` if saving these policies would replace the entry of another method."""
     if not (folder / ENTRY).exists():
         return
     before = read_entry(folder).policies
-    if any(before[name][0] != own[0] for name, own in policies.items()):  # there may be more seeds now
+    if any(before[name][0] != new[0] for name, new in policies.items()):  # the number of seeds may differ
         raise ValueError(f"out: expected a new folder, or one with an entry of this method, got {str(folder)!r}")
 
 
 def save_entry(folder: Path, entry: SuiteEntry) -> None:
-    """Write ``entry.json``; what its author has put in by hand is kept."""
+    """Write ``entry.json``, except the fields that its author edits by hand."""
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
     entry = replace(entry, **{name: before[name] for name in _BY_HAND if name in before})
@@ -119,35 +110,35 @@ def save_entry(folder: Path, entry: SuiteEntry) -> None:
 
 
 def rule_entry(name: str) -> SuiteEntry:
-    """Entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`, which takes no training."""
+    """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`."""
     policies = rule_policies(name, tasks())
     about = {"kind": KIND, "version": VERSION, "method": name, "authors": "", "link": ""}
     return SuiteEntry(**about, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
 
 
-def rule_policies(name: str, wanted: Sequence[SuiteTask]) -> dict[str, Any]:
-    """Policies of a rule, of a class or a function of the user's own, `RANDOM_ACTIONS` or `REFERENCE`."""
-    return {one.name: [{"rule": one.reference if name == REFERENCE else name}] for one in wanted}
+def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, Any]:
+    """Return the policies of a rule, a custom class or function, `RANDOM_ACTIONS` or `REFERENCE` in these tasks."""
+    return {task.name: [{"rule": task.reference if name == REFERENCE else name}] for task in tasks}
 
 
-def values_of(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
-    """What a policy of a task earns, or why it can't: exceptions of onnxruntime have no base of their own."""
+def policy_values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
+    """Return the values of a policy in a task, or its exception."""
     name, _, policy = cell
     try:
-        one = task(name)
+        suite_task = task(name)
         path = None if "rule" in policy else _inside(folder, policy["folder"])
-        values = one.values(policy["rule"] if path is None else _loaded(path, one.config.env_id))
+        values = suite_task.values(policy["rule"] if path is None else _loaded(path, suite_task.config.env_id))
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
-    except SystemExit as error:  # in a worker, too, it would end more than this policy
+    except SystemExit as error:  # it would end the process of other policies too
         return reason(error)
-    except Exception as error:
+    except Exception as error:  # the exceptions of onnxruntime have no other common base
         return error
 
 
 def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
-    """``ModuleNotFoundError`` where policies need onnxruntime or onnx and it is missing: before anything is played."""
-    for policy in (policy for own in policies.values() for policy in own if "folder" in policy):
-        with suppress(ValueError):  # which is said of its task when it is played
+    """Raise ``ModuleNotFoundError`` if policies need onnxruntime or onnx and it is missing."""
+    for policy in (policy for by_seed in policies.values() for policy in by_seed if "folder" in policy):
+        with suppress(ValueError):  # raised again when the policy plays
             if beside(_inside(folder, policy["folder"]), ONNX) is not None:
                 onnx_runtime()
                 return
@@ -160,7 +151,7 @@ def _check_policy(task_name: str, policy: Any) -> None:
     ((kind, name),) = policy.items()
     check_name("policy", kind, ("folder", "rule"))
     if kind == "rule" and is_outside(name):
-        raise ValueError(f"rule: expected the name of one of the package, got {shown(name)}")
+        raise ValueError(f"rule: expected the name of a rule of the package, got {shown(name)}")
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -168,94 +159,96 @@ def _inside(folder: Path, name: str) -> Path:
         path = (folder / name).resolve()
         if path.is_dir() and path != folder.resolve() and path.is_relative_to(folder.resolve()):
             return path
-    except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
+    except (OSError, ValueError, RuntimeError):  # invalid file names, circular links
         pass
-    raise ValueError(f"folder: expected one within the entry, got {shown(name)}")
+    raise ValueError(f"folder: expected a folder within the entry, got {shown(name)}")
 
 
-def _loaded(path: Path, wanted: str) -> Policy:
+def _loaded(path: Path, env_id: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
-        policy = load_policy(path)  # which refuses a file that names no environment
+        policy = load_policy(path)
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        policy = import_own("agents.models").read_policy(path)  # which needs torch
+        policy = import_own("agents.models").read_policy(path)  # needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
-    if policy.config.env_id != wanted:
-        raise ValueError(f"env: expected a policy for {wanted}, got one for {policy.config.env_id!r}")
+    if policy.config.env_id != env_id:
+        raise ValueError(f"env: expected a policy for {env_id}, got one for {policy.config.env_id!r}")
     return policy
 
 
-def save_scores(folder: Path, played: Played) -> None:
-    """Write ``scores.json``: numbers are exact, and a line has those of a task."""
+def save_scores(folder: Path, played: TaskValues) -> None:
+    """Write ``scores.json`` with exact numbers, one line for each task."""
     _save(folder / SCORES, played)
 
 
-def save_curves(folder: Path, curves: Played) -> None:
-    """Write ``curves.json``: scores (points, seeds) of each task, at each of `CURVE`."""
+def save_curves(folder: Path, curves: TaskValues) -> None:
+    """Write ``curves.json``: scores (points, seeds) of each task, at the points of `CURVE`."""
     _save(folder / CURVES, curves)
 
 
-def _save(path: Path, by_task: Played) -> None:
+def _save(path: Path, by_task: TaskValues) -> None:
     lines = [f"{json.dumps(name)}: {json.dumps(values.tolist())}" for name, values in by_task.items()]
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
-def read_scores(folder: Path, entry: SuiteEntry) -> Played:
-    """Read ``scores.json`` of an entry; ``ValueError`` for one that is missing, or not of its tasks and seeds."""
+def read_scores(folder: Path, entry: SuiteEntry) -> TaskValues:
+    """Read ``scores.json`` of an entry; ``ValueError`` if it is missing, or has other tasks or seeds."""
     path = beside(folder, SCORES)
     if path is None:
         raise ValueError(
             f"scores: expected a file {SCORES}, from multispin suite evaluate, got none in {str(folder)!r}"
         )
-    return _read(path, "scores", {one.name: (len(entry.seeds), len(one.held_out), one.size) for one in tasks()})
+    return _read(path, "scores", {task.name: (len(entry.seeds), len(task.held_out), task.size) for task in tasks()})
 
 
-def read_curves(folder: Path, entry: SuiteEntry) -> Played | None:
-    """Read ``curves.json`` of an entry, which nobody checks; ``None`` if there is none, errors as of `read_scores`."""
+def read_curves(folder: Path, entry: SuiteEntry) -> TaskValues | None:
+    """Read ``curves.json`` of an entry, or ``None`` if there is none; errors as for `read_scores`.
+
+    The curves are not verified.
+    """
     path = beside(folder, CURVES)
     shape = (len(CURVE), len(entry.seeds))
-    return None if path is None else _read(path, "curves", dict.fromkeys((one.name for one in tasks()), shape))
+    return None if path is None else _read(path, "curves", dict.fromkeys((task.name for task in tasks()), shape))
 
 
-def _read(path: Path, what: str, shapes: Mapping[str, tuple[int, ...]]) -> Played:
+def _read(path: Path, field: str, shapes: Mapping[str, tuple[int, ...]]) -> TaskValues:
     try:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise ValueError(f"{what}: expected a table of tasks, got {shown(content)}")
-        check_complete(what, content, list(shapes))
-        return {name: _checked(content[name], f"{what} of {name}", shape) for name, shape in shapes.items()}
+            raise ValueError(f"{field}: expected a table of tasks, got {shown(content)}")
+        check_complete(field, content, list(shapes))
+        return {name: _checked(content[name], f"{field} of {name}", shape) for name, shape in shapes.items()}
     except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
-def _checked(content: Any, what: str, shape: tuple[int, ...]) -> FloatArray:
+def _checked(content: Any, field: str, shape: tuple[int, ...]) -> FloatArray:
     values = np.asarray(content, dtype=np.float64)
     if values.shape != shape or not np.isfinite(values).all():
-        raise ValueError(f"{what}: expected finite numbers of shape {shape}, got others {values.shape}")
+        raise ValueError(f"{field}: expected finite numbers of shape {shape}, got others of shape {values.shape}")
     return values
 
 
-def check_scores(claimed: Played, played: Played) -> float:
-    """Return the largest difference of a case, relative to the largest value of its task: 0 to the last bit.
+def check_scores(claimed: TaskValues, played: TaskValues) -> float:
+    """Return the largest difference of a case, relative to the largest value of its task; 0 means identical bits.
 
-    ``ValueError`` names the first task in which it is above `_ROUNDING`, which is far above what processors round (some
-    1e-15 for rules). Where a network's action lies between two lengths, a processor may decide otherwise.
+    ``ValueError`` names the first task with a difference above `_ROUNDING`, which is far above rounding errors (about
+    1e-15 for rules). If a network's action lies between two lengths, another processor may round it differently.
     """
     largest = 0.0
     for name, values in played.items():
-        far = float(np.abs(claimed[name] - values).max() / np.abs(values).max())
-        if far > _ROUNDING:
-            one = task(name)
-            said, found = (one.performance(each).mean_scores.mean() for each in (claimed[name], values))
+        difference = float(np.abs(claimed[name] - values).max() / np.abs(values).max())
+        if difference > _ROUNDING:
+            got, expected = (task(name).performance(x).mean_scores.mean() for x in (claimed[name], values))
             raise ValueError(
-                f"scores of {name}: expected those that were played, {found:.6g}, got {said:.6g}; "
-                f"the largest difference of a case is {far:.1e} of the largest value"
+                f"scores of {name}: expected the scores of the policies, {expected:.6g}, got {got:.6g}; "
+                f"the largest difference of a case is {difference:.1e} of the largest value"
             )
-        largest = max(largest, far)
+        largest = max(largest, difference)
     return largest
 
 
-def performances(played: Played) -> dict[str, Performance]:
-    """What was played in each task beside what is frozen."""
+def performances(played: TaskValues) -> dict[str, Performance]:
+    """Return the performance in each task."""
     return {name: task(name).performance(values) for name, values in played.items()}

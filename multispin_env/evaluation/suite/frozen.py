@@ -1,4 +1,4 @@
-"""Files of a version of the suite, and what was played once when it was frozen."""
+"""Version and data of the suite, with the results recorded when it was frozen."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,14 +11,14 @@ from multispin_env.arrays import FloatArray
 from multispin_env.files import read_json
 
 VERSION = "v1"
-"""Of the suite: tasks and what was frozen with them never change, a new version stands beside the old one."""
+"""Version of the suite; its tasks and results never change, and a new version is added next to it."""
 
 DATA = Path(__file__).parents[2] / "data" / "suite"
 
 
 @dataclass(frozen=True, eq=False)
 class Frozen:
-    """What was played once, when the version was frozen: values (parts, n) of the metric, and a hash of steps."""
+    """Recorded results of a task: values (parts, n) of the metric, and a hash of steps."""
 
     floor: FloatArray
     reference: FloatArray
@@ -26,24 +26,21 @@ class Frozen:
     steps: str
 
 
-PLAYED = ("floor", "reference", "bound")
-"""What is frozen of a task, as lists of the values of each part."""
+FROZEN_VALUES = ("floor", "reference", "bound")  # keys of the recorded values of a task
 
 
 @cache
 def frozen_content() -> dict[str, Any]:
-    """Content of the file of what was frozen, by the names of tasks; none if there is no file yet."""
+    """Return the recorded results by task; empty if there is no file yet."""
     path = DATA / f"{VERSION}.json"
-    content: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return content
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def frozen_of(name: str) -> Frozen:
-    """What was played of a task when the version was frozen; ``ValueError`` for one that has not been frozen yet."""
-    known = frozen_content()
-    if name not in known:
-        raise ValueError(f"task: expected one that is frozen, of {list(known)}, got {name!r}")
-    floor, reference, bound = (None if known[name][one] is None else np.array(known[name][one]) for one in PLAYED)
-    assert floor is not None
-    assert reference is not None
-    return Frozen(floor, reference, bound, known[name]["steps"])
+    """Return the recorded results of a task; ``ValueError`` for a task that has not been frozen yet."""
+    content = frozen_content()
+    if name not in content:
+        raise ValueError(f"task: expected a frozen task, one of {list(content)}, got {name!r}")
+    values = content[name]
+    bound = None if values["bound"] is None else np.array(values["bound"])
+    return Frozen(np.array(values["floor"]), np.array(values["reference"]), bound, values["steps"])

@@ -1,11 +1,11 @@
-"""Leaderboard of the suite: methods by their scores over all tasks, with what they cost."""
+"""Leaderboard of the suite: scores of methods over all tasks, with their training cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from multispin_env.evaluation.statistics import Cells, Interval
-from multispin_env.evaluation.suite.entries import CURVE, Played, SuiteEntry, performances
+from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, performances
 from multispin_env.evaluation.suite.statistics import (
     Performance,
     Score,
@@ -18,9 +18,9 @@ from multispin_env.evaluation.suite.statistics import (
 
 @dataclass(frozen=True, eq=False)
 class LeaderRow:
-    """One method: summaries with 95 % intervals over seeds and cases, and its score in each task.
+    """Results of one method: aggregates with 95 % intervals over seeds and cases, and the score in each task.
 
-    ``curves`` are scores (points, seeds) of each task, as the entry says them; nobody checks these.
+    ``curves`` are scores (points, seeds) of each task as claimed by the entry; they are not verified.
     """
 
     method: str
@@ -35,42 +35,42 @@ class LeaderRow:
     worst: Interval
     scores: Mapping[str, Score]
     performances: Mapping[str, Performance]
-    curves: Played | None
+    curves: TaskValues | None
 
     @classmethod
-    def of(cls, entry: SuiteEntry, played: Played, curves: Played | None) -> "LeaderRow":
-        """Of an entry, what was played with it, and its learning curves."""
+    def of(cls, entry: SuiteEntry, played: TaskValues, curves: TaskValues | None) -> "LeaderRow":
+        """Return the row of an entry with its values and learning curves."""
         by_task = performances(played)
-        every = list(by_task.values())
+        all_tasks = list(by_task.values())
         return cls(
             *(entry.method, entry.authors, entry.link, len(entry.seeds)),
             *(entry.steps, entry.seconds, entry.cpu_seconds),
-            iqm=aggregate(every, interquartile_mean),
-            median=aggregate(every, median_task),
-            worst=aggregate(every, worst_task),
-            scores={name: Score.of(one) for name, one in by_task.items()},
+            iqm=aggregate(all_tasks, interquartile_mean),
+            median=aggregate(all_tasks, median_task),
+            worst=aggregate(all_tasks, worst_task),
+            scores={name: Score.of(performance) for name, performance in by_task.items()},
             performances=by_task,
             curves=curves,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers by name, for CSV and JSON."""
+        """Return plain numbers by name, for CSV and JSON."""
         plain = ("method", "authors", "link", "seeds", "steps", "seconds", "cpu_seconds")
         row: dict[str, Any] = {name: getattr(self, name) for name in plain}
-        found = {name: getattr(self, name) for name in ("iqm", "median", "worst")}
-        found |= {name: one.score for name, one in self.scores.items()}
-        for name, one in found.items():
-            row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
+        intervals = {name: getattr(self, name) for name in ("iqm", "median", "worst")}
+        intervals |= {name: score.score for name, score in self.scores.items()}
+        for name, (mean, low, high) in intervals.items():
+            row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         return row
 
 
 def ranked(rows: Sequence[LeaderRow]) -> list[LeaderRow]:
-    """Rows by their interquartile mean, best first."""
+    """Sort rows by interquartile mean, best first."""
     return sorted(rows, key=lambda row: -row.iqm.mean)
 
 
 def summary_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of methods."""
+    """Return header and lines of the table of methods."""
     header = ("method", "seeds", "IQM", "median task", "worst task", "steps", "s", "CPU s")
     return header, [
         (
@@ -82,7 +82,7 @@ def summary_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
 
 
 def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of learning curves: interquartile means of methods that have one."""
+    """Return header and lines of the table of learning curves: interquartile means of methods with a curve."""
     lines: list[Cells] = [
         (row.method, f"{row.steps:,}", *(f"{mean:.3f}" for mean in interquartile_mean(list(row.curves.values()))))
         for row in rows
@@ -92,24 +92,24 @@ def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
 
 
 def cells_by_task(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of tasks; a column is a method. CSV and JSON have the intervals."""
+    """Return header and lines of the table of tasks, one column for each method, without intervals."""
     lines = [(name, *(_number(row.scores[name].score.mean) for row in rows)) for name in rows[0].scores]
     return ("task", *(row.method for row in rows)), lines
 
 
 def score_cells(scores: Mapping[str, Score]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of one method."""
+    """Return header and lines of the table of one method."""
     lines: list[Cells] = [
-        (name, f"{one.value.mean:.3f}", f"{one.value.low:.3f} to {one.value.high:.3f}", _shown(one.score))
-        for name, one in scores.items()
+        (name, f"{score.value.mean:.3f}", f"{score.value.low:.3f} to {score.value.high:.3f}", _shown(score.score))
+        for name, score in scores.items()
     ]
     return ("task", "value", "95 % interval", "score (95 % interval)"), lines
 
 
-def _shown(one: Interval) -> str:
-    mean, low, high = map(_number, one)
+def _shown(interval: Interval) -> str:
+    mean, low, high = map(_number, interval)
     return f"{mean} ({low} to {high})"
 
 
 def _number(value: float) -> str:
-    return f"{round(value, 3) + 0.0:.3f}"  # of what is no more than rounding, not -0.000
+    return f"{round(value, 3) + 0.0:.3f}"  # + 0.0 avoids -0.000

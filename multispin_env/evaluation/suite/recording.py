@@ -1,4 +1,4 @@
-"""Data sets of episodes to learn in, in the form of Minari, for imitation and offline learning of other libraries."""
+"""Minari data sets of training episodes, for imitation and offline learning with other libraries."""
 
 import errno
 import os
@@ -28,67 +28,57 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.files import replacing
 
-_AVERAGED = 100
-"""Episodes at most, the first of a data set, in which both ends of Minari's normalized score are played."""
-
-_COMPARED = 8
-"""Episodes of these in which a controller plays by itself and by actions: the same ones, so few are enough."""
-
-_LOSS = 0.01
-"""Part of the way from random actions to the reference that an encoding of decisions may cost."""
-
-PARTS = 5
-"""Plays of `record`, at most."""
-
-_ARRAY_BYTES = 8192  # Bytes on the disk for each array of an episode beside twice its content; about 3200 are used
+_AVERAGED = 100  # maximum number of episodes for both ends of Minari's normalized score
+_COMPARED = 8  # paired episodes in which a controller plays directly and through actions
+_LOSS = 0.01  # largest loss through the encoding of decisions, as a fraction of reference minus random actions
+PARTS = 5  # maximum number of runs in `record`
+_ARRAY_BYTES = 8192  # reserved on disk for each array of an episode, plus twice its size; about 3200 are used
 
 
 class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
-    """Keeps what copies see, do and gain, from `reset` on."""
+    """Vector environment that stores observations, actions and rewards since `reset`."""
 
     def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:
-        seen, info = self.env.reset(**options)
-        self._seen: list[Observation] = [seen]
+        observation, info = self.env.reset(**options)
+        self._observations: list[Observation] = [observation]
         self._steps: list[tuple[NDArray[Any], ...]] = []
-        return seen, info
+        return observation, info
 
     def step(self, actions: NDArray[Any]) -> Any:
-        played = np.array(actions, self.single_action_space.dtype)  # as they are stored
-        seen, *gained, info = self.env.step(played)
-        self._seen.append(seen)
-        self._steps.append((played, *gained))
-        return seen, *gained, info
+        actions = np.array(actions, self.single_action_space.dtype)  # the stored type
+        observation, *outcome, info = self.env.step(actions)
+        self._observations.append(observation)
+        self._steps.append((actions, *outcome))
+        return observation, *outcome, info
 
     def episodes(self) -> Iterator[dict[str, Any]]:
-        seen = {key: np.stack([one[key] for one in self._seen], 1) for key in self._seen[0]}
-        actions, rewards, terminations, truncations = (np.stack(one, 1) for one in zip(*self._steps, strict=True))
-        last = (terminations | truncations).argmax(1)
-        for copy, steps in enumerate((last + 1).tolist()):
+        observations = {key: np.stack([seen[key] for seen in self._observations], 1) for key in self._observations[0]}
+        names = ("actions", "rewards", "terminations", "truncations")
+        arrays = {name: np.stack(steps, 1) for name, steps in zip(names, zip(*self._steps, strict=True), strict=True)}
+        last = (arrays["terminations"] | arrays["truncations"]).argmax(1)
+        for env, steps in enumerate((last + 1).tolist()):
             yield {
-                "observations": {key: values[copy, : steps + 1] for key, values in seen.items()},
-                "actions": actions[copy, :steps],
-                "rewards": rewards[copy, :steps],
-                "terminations": terminations[copy, :steps],
-                "truncations": truncations[copy, :steps],
+                "observations": {key: values[env, : steps + 1] for key, values in observations.items()},
+                **{name: array[env, :steps] for name, array in arrays.items()},
             }
 
 
 def record(
     task: SuiteTask, by: Any, episodes: int, seed: int = 0, out: str | None = None, begin: BeginPart = no_progress
 ) -> Any:
-    """Write a Minari data set of episodes to learn in, with actions in the task's encoding, whole or not at all.
+    """Write a Minari data set of training episodes with actions in the task's encoding, completely or not at all.
 
-    Rewards are those of the stored actions. The metadata say who played which task, and have the value of its metric; a
+    Rewards are those of the stored actions. The metadata contain the contender, the task and the value of its metric. A
     `minari.get_normalized_score` of 0 is that of uniformly random actions, 1 that of the task's reference.
 
-    ``by`` is whoever plays, as `SuiteTask.score` takes it: a name, a model with ``predict``, a function, ... ``seed``
-    is that of the first episode; all lie below those of the held-out episodes. ``out`` is the id of the data set;
-    ``None`` for ``multispin/TASK/NAME-v0``. Minari keeps it in ``MINARI_DATASETS_PATH``, or else in
-    ``~/.minari/datasets``. ``begin`` is called with the name of what plays next.
+    ``by`` is a contender as in `SuiteTask.score`: a name, a model with ``predict``, a function, ... ``seed`` is the
+    seed of the first episode; all seeds are below those of held-out episodes. ``out`` is the id of the data set;
+    ``None`` means ``multispin/TASK/NAME-v0``. Minari stores it in ``MINARI_DATASETS_PATH`` or ``~/.minari/datasets``.
+    ``begin`` is called with the name of the next contender.
 
-    Returns a ``minari.MinariDataset``. ``ValueError`` or ``TypeError`` for an id that is bad or taken, a bad seed, what
-    can't decide there, or a controller whose decisions the actions of the task can't express; ``OSError`` for a data
-    set that can't be written, as on a full disk; ``ImportError`` without the extra ``offline``.
+    Returns a ``minari.MinariDataset``. ``ValueError`` or ``TypeError`` for an id that is invalid or exists, an invalid
+    seed or contender, or a controller whose decisions the actions of the task cannot express; ``OSError`` if the data
+    set cannot be written, for example on a full disk; ``ImportError`` without the extra ``offline``.
 
     Examples
     --------
@@ -98,23 +88,23 @@ def record(
     128
     """
     minari = _minari()
-    name, few = name_of(by), min(check_integer("episodes", episodes, 1), _AVERAGED)
-    own_name = re.sub(r"[^-\w]+", "-", name)  # of letters that an id may have
-    dataset_id = out or f"multispin/{task.name}/{own_name}-v0"
+    name, averaged = name_of(by), min(check_integer("episodes", episodes, 1), _AVERAGED)
+    valid_name = re.sub(r"[^-\w]+", "-", name)  # characters of an id
+    dataset_id = out or f"multispin/{task.name}/{valid_name}-v0"
     path = _free_path(dataset_id)
     env = _Recorder(task.make_vec(episodes, seed))
-    decides = _contender(task, by, env, seed)
+    contender = _contender(task, by, env, seed)
     free = replace(task, config=task.config.for_any_decision)
-    lowest = _mean_return(task, RANDOM_ACTIONS, few, seed, begin)
-    highest = _mean_return(free, task.reference, few, seed, begin)
-    if isinstance(decides, Controller | PlugIn):
-        own, found = (_mean_return(one, by, min(few, _COMPARED), seed, begin) for one in (free, task))
-        if abs(own - found) > _LOSS * abs(highest - lowest):
+    lowest = _mean_return(task, RANDOM_ACTIONS, averaged, seed, begin)
+    highest = _mean_return(free, task.reference, averaged, seed, begin)
+    if isinstance(contender, Controller | PlugIn):
+        direct, encoded = (_mean_return(x, by, min(averaged, _COMPARED), seed, begin) for x in (free, task))
+        if abs(direct - encoded) > _LOSS * abs(highest - lowest):
             raise ValueError(
                 f"by: expected a controller whose decisions the actions of {task.name}, {task.config.action!r}, can "
-                f"express, got {name!r}, which returns {own:.4g} by itself and {found:.4g} in such actions"
+                f"express, got {name!r}, which returns {direct:.4g} directly and {encoded:.4g} through actions"
             )
-    stats = play_episodes(env, decides, seed, begin(name))
+    stats = play_episodes(env, contender, seed, begin(name))
     buffer = import_module("minari.data_collector").EpisodeBuffer
     about = {
         "dataset_id": dataset_id,
@@ -123,7 +113,7 @@ def record(
         "description": f"{task.name} of the suite {VERSION} of multispin_env, {task.hard}; played by {name}",
         "ref_min_score": lowest,
         "ref_max_score": highest,
-        "num_episodes_average_score": few,
+        "num_episodes_average_score": averaged,
         "requirements": [f"multispin_env=={version('multispin_env')}"],
         "task": task.name,
         "suite": VERSION,
@@ -143,34 +133,36 @@ def record(
             draft / "data", env_spec=task.make().spec
         )
         storage.update_metadata(about)
-        storage.update_episodes([buffer(seed=seed + copy, **one) for copy, one in enumerate(stored)])
+        storage.update_episodes([buffer(seed=seed + index, **episode) for index, episode in enumerate(stored)])
     return minari.load_dataset(dataset_id)
 
 
 def _minari() -> Any:
     try:
-        for needed in ("h5py", "PIL"):  # Minari imports the last one, and does not ask for it
-            import_module(needed)
+        for package in ("h5py", "PIL"):  # Minari imports PIL without requiring it
+            import_module(package)
         return import_module("minari")
     except ModuleNotFoundError as error:
         missing = missing_package(str(error.name), "offline")
-        raise ImportError(str(missing)) from None  # of another extra than the command's
+        raise ImportError(
+            str(missing)
+        ) from None  # commands take ModuleNotFoundError for a missing package of their own extra
 
 
 def _free_path(dataset_id: str) -> Path:
     try:
         import_module("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
     except (ValueError, TypeError):
-        raise ValueError(f"out: expected an id as 'multispin/late/optimal-v0', got {dataset_id!r}") from None
+        raise ValueError(f"out: expected an id like 'multispin/late/optimal-v0', got {dataset_id!r}") from None
     path: Path = import_module("minari.storage").get_dataset_path(dataset_id)
     if path.exists():
-        raise ValueError(f"out: expected the id of no data set yet, got {dataset_id!r}, which is in {str(path)!r}")
+        raise ValueError(f"out: expected a new id, got {dataset_id!r}, which exists in {str(path)!r}")
     return path
 
 
 def _check_room(folder: Path, episodes: Sequence[dict[str, Any]]) -> None:
-    """Raise ``OSError`` where the disk is too full for these episodes: HDF5 would end the process."""
-    arrays = [array for one in episodes for array in (*one["observations"].values(), *list(one.values())[1:])]
+    # HDF5 would end the process on a full disk
+    arrays = [array for data in episodes for array in (*data["observations"].values(), *list(data.values())[1:])]
     if shutil.disk_usage(folder).free < sum(2 * array.nbytes + _ARRAY_BYTES for array in arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

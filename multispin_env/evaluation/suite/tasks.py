@@ -1,4 +1,4 @@
-"""Tasks of the suite: frozen environments, and the held-out cases that methods are measured on."""
+"""Tasks of the suite: frozen environments and their held-out episodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,12 +25,12 @@ from multispin_env.evaluation.suite.statistics import Performance, Score
 from multispin_env.scenario import Scenario
 
 RANDOM_ACTIONS = "random-actions"
-"""Name of uniformly random actions, which are worth a score of 0."""
+"""Name of uniformly random actions, which have a score of 0."""
 
 
 @dataclass
 class RandomActions:
-    """Uniformly random actions (n, ...) of a shape, always the same ones from `reset` on."""
+    """Uniformly random actions (n, ...), the same after each `reset`."""
 
     shape: tuple[int, ...]
 
@@ -38,18 +38,18 @@ class RandomActions:
         self.reset()
 
     def reset(self) -> None:
-        """Begin new episodes."""
+        """Seed the generator again."""
         self._rng = np.random.default_rng(0)
 
     def __call__(self, observation: Observation) -> NDArray[np.float32]:
-        """Draw actions for observations of n copies."""
+        """Draw actions for observations of n environments."""
         drawn = self._rng.uniform(-1.0, 1.0, (len(observation[SHARED]), *self.shape))
         return drawn.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class SuiteTask:
-    """One task: where methods learn, where they are measured, and what the best is that is known.
+    """Task of the suite: training environment, held-out episodes and reference.
 
     Examples
     --------
@@ -61,17 +61,17 @@ class SuiteTask:
     """
 
     name: str
-    hard: str  # what is hard, in a line
-    config: EnvConfig  # environment to learn in
-    rounds: int | None  # of an episode; None where the environment ends its episodes by itself
+    hard: str  # description of the difficulty
+    config: EnvConfig  # training environment
+    rounds: int | None  # of an episode; None if the environment ends its episodes by itself
     metric: str  # one of `METRICS`
-    budget: int  # environment steps of training, at most
-    reference: str  # controller or plug-in whose value is a score of 1
-    # what no policy exceeds on average: "reference", a controller that knows the truth, or "rate_bound"
+    budget: int  # maximum environment steps of training
+    reference: str  # controller or plug-in with a score of 1
+    # bound on the mean of any policy: "reference", a controller that sees the true state, or "rate_bound"
     bound: str | None
     seed: int  # of the first held-out episode
     size: int  # held-out episodes of each part
-    held_out: tuple[Mapping[str, Any], ...]  # arguments that differ from training, of each part
+    held_out: tuple[Mapping[str, Any], ...]  # arguments of each part that differ from training
 
     def __post_init__(self) -> None:
         check_label("hard", self.hard)
@@ -84,13 +84,13 @@ class SuiteTask:
                 check_name("held_out", name, (*self.config.arguments, *Scenario.field_names()))
 
     def make(self) -> gym.Env[Any, Any]:
-        """Make the environment to learn in."""
+        """Make the training environment."""
         return self.config.make(**self._options)
 
     def make_vec(self, num_envs: int, seed: int | None = None) -> VectorEnv[Any, Any, Any]:
-        """Make copies of the environment to learn in, the i-th of which is seeded with ``seed`` + i if there is one.
+        """Make a vector of training environments; with a ``seed``, environment i is reset with ``seed`` + i.
 
-        ``ValueError`` for a seed that could be that of a held-out episode.
+        ``ValueError`` for seeds that overlap with held-out episodes.
         """
         env = self.config.make_vec(num_envs, **self._options)
         if seed is not None:
@@ -108,9 +108,9 @@ class SuiteTask:
         return {} if self.rounds is None else {"max_episode_steps": self.rounds}
 
     def values(self, contender: Any, progress: ReportProgress | None = None) -> FloatArray:
-        """Play the held-out episodes; returns the metric (parts, n).
+        """Play the held-out episodes and return the metric (parts, n).
 
-        ``contender`` is one of `multispin_env.compare`, or `RANDOM_ACTIONS`. Errors as there.
+        ``contender`` is as in `multispin_env.compare`, or `RANDOM_ACTIONS`. Errors are those of `compare`.
         """
         measure, parts = METRICS[self.metric].values, [_read_by(contender, part) for part in self.cases]
         return np.array([measure(part.play(self._playing(contender, part), progress)) for part in parts])
@@ -123,9 +123,7 @@ class SuiteTask:
         return as_contender(contender, cases.env())
 
     def score(self, contender: Any) -> Score:
-        """Play the held-out episodes of a contender, as of `values`, and compare with what was frozen.
-
-        Errors are those of `multispin_env.compare`.
+        """Play the held-out episodes and return the score; contenders and errors are as for `values`.
 
         Examples
         --------
@@ -136,22 +134,22 @@ class SuiteTask:
         return Score.of(self.performance(self.values(contender)[None]))
 
     def performance(self, values: FloatArray) -> Performance:
-        """Values (seeds, parts, n) beside what was frozen."""
+        """Return the performance of values (seeds, parts, n)."""
         return Performance(values, self.frozen.floor, self.frozen.reference)
 
     @cached_property
     def frozen(self) -> Frozen:
-        """What was played when the version was frozen; ``ValueError`` for a task that has not been frozen yet."""
+        """Recorded results; ``ValueError`` for a task that has not been frozen yet."""
         return frozen_of(self.name)
 
 
-CHOSEN = ("reference", "timeout", "plan_quantile", "history")
-"""Arguments that a policy brings itself: how its actions are read, and what it is shown of all that it has seen."""
+POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
+"""Arguments of a policy's actions and observations, which override those of the held-out episodes."""
 
 
 def _read_by(contender: Any, part: Episodes) -> Episodes:
     if not isinstance(contender, Policy):
         return part
-    own, part_arguments = contender.config.arguments, part.config.arguments
-    chosen = {name: own[name] for name in CHOSEN if name in own and name in part_arguments}
-    return replace(part, config=part.config.replace(**chosen))
+    arguments = contender.config.arguments
+    names = [name for name in POLICY_ARGUMENTS if name in arguments and name in part.config.arguments]
+    return replace(part, config=part.config.replace(**{name: arguments[name] for name in names}))

@@ -1,4 +1,4 @@
-"""Reading of the tasks of a version, of which every field is spelled out."""
+"""Tasks of the current version of the suite, read from a file."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -13,19 +13,15 @@ from multispin_env.files import parse_toml
 from multispin_env.registry import ENVIRONMENTS, option_names
 from multispin_env.scenario import Scenario
 
-_NONE = "none"
-"""Stands for ``None`` in TOML."""
-
-_OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")
-"""Fields of a task that its configuration of the environment takes."""
-
+_NONE = "none"  # ``None`` in TOML
+_OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")  # fields of the environment
 _FIELDS = (*_OF_CONFIG, *(entry.name for entry in fields(SuiteTask) if entry.name not in ("name", "config")))
 
 
 def read_tasks(text: str) -> dict[str, SuiteTask]:
-    """Read tasks from TOML, with every field of each spelled out.
+    """Read tasks from TOML, in which every field is required.
 
-    ``ValueError`` names the task, and the field that is unknown, missing or bad.
+    ``ValueError`` names the task and the field that is unknown, missing or invalid.
     """
     return {name: _task(name, table) for name, table in parse_toml(text).items()}
 
@@ -34,19 +30,19 @@ def _task(name: str, table: Any) -> SuiteTask:
     try:
         if not isinstance(table, dict):
             raise ValueError(f"expected a table of fields, got {shown(table)}")
-        given = _with_none(table)
-        check_complete("task", given, _FIELDS)
+        content = _with_none(table)
+        check_complete("task", content, _FIELDS)
         for field in ("arguments", "scenario"):
-            if not isinstance(given[field], dict):
-                raise ValueError(f"{field}: expected a table of fields, got {shown(given[field])}")
-        check_complete("scenario", given["scenario"], Scenario.field_names())
-        parts = given["held_out"]
+            if not isinstance(content[field], dict):
+                raise ValueError(f"{field}: expected a table of fields, got {shown(content[field])}")
+        check_complete("scenario", content["scenario"], Scenario.field_names())
+        parts = content["held_out"]
         if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
             raise ValueError(f"held_out: expected a list of at least one table, got {shown(parts)}")
-        check_name("env", given["env"], ENVIRONMENTS.names())
-        check_complete("arguments", given["arguments"], option_names(ENVIRONMENTS.load(given["env"])))
-        others = {key: value for key, value in given.items() if key not in _OF_CONFIG}
-        return SuiteTask(name, config=EnvConfig.from_dict(given), **{**others, "held_out": tuple(parts)})
+        check_name("env", content["env"], ENVIRONMENTS.names())
+        check_complete("arguments", content["arguments"], option_names(ENVIRONMENTS.load(content["env"])))
+        others = {key: value for key, value in content.items() if key not in _OF_CONFIG}
+        return SuiteTask(name, config=EnvConfig.from_dict(content), **{**others, "held_out": tuple(parts)})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"task {shown(name)}: {error}") from None
 

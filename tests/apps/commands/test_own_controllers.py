@@ -80,8 +80,8 @@ WRONG = {
     "LEAVES": "SystemExit: 0",
     "STOPS": "KeyboardInterrupt",
     "FAILS": "KeyError: 3",
-    "NOTHING": "decision: expected a Decision of Rule.decide, got None",
-    "PAIR": "decision: expected a Decision of Rule.decide, got (1, 2)",
+    "NOTHING": "decision: expected a Decision from Rule.decide, got None",
+    "PAIR": "decision: expected a Decision from Rule.decide, got (1, 2)",
     "NAN": "bandwidth[0, 0]: expected finite numbers, got nan",
 }
 

@@ -219,7 +219,7 @@ def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
     assert capsys.readouterr().out.endswith("as processors round\n")
     forge(1e-8)
     said = refused(capsys, "evaluate", entry, "--check")
-    assert "scores of round-50: expected those that were played" in said
+    assert "scores of round-50: expected the scores of the policies" in said
     assert "1.0e-08 of the largest value" in said
 
 
@@ -271,7 +271,7 @@ def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
     ("name", "more", "said"),
     [
         ("groups", [], "round-8, seed 0: controller: expected one of rounds"),
-        ("os:getcwd", [], "rule: expected the name of one of the package"),
+        ("os:getcwd", [], "rule: expected the name of a rule of the package"),
         ("fixed", ["--tasks", "late"], "tasks: expected none with --out"),
         ("fixed", ["--workers", "0"], "workers: expected"),
     ],
@@ -386,7 +386,7 @@ HOSTILE = {
     "more steps than the budget": (_set(steps=10**9), "steps: expected an integer in"),
     "seconds that are none": (_set(seconds=float("nan")), "seconds: expected a finite number"),
     "seeds that are none": (_set(seeds="01"), "seeds: expected a list"),
-    "seeds twice": (_set(seeds=[1, 1]), "seeds: expected each once"),
+    "seeds twice": (_set(seeds=[1, 1]), "seeds: expected distinct numbers"),
     "a million seeds": (_set(seeds=list(range(10**6))), "seeds: expected a list"),
     "no policies": (_set(policies=3), "policies: expected a table of tasks"),
     "a missing task": (lambda f: rewrite(f, lambda about: about["policies"].pop("late")), "the field 'late'"),
@@ -394,17 +394,17 @@ HOSTILE = {
     "a seed too few": (_first({"folder": "first-0"}), "with one for each seed"),
     "a policy that is none": (_first(3, 3), "policy: expected"),
     "two ways at once": (_first(*[{"folder": "first-0", "rule": "fixed"}] * 2), "policy: expected"),
-    "code by its name": (_first(*[{"rule": "os:getcwd"}] * 2), "rule: expected the name of one of the package"),
+    "code by its name": (_first(*[{"rule": "os:getcwd"}] * 2), "rule: expected the name of a rule of the package"),
     "an unknown rule": (_first(*[{"rule": "best"}] * 2), "controller: expected one of"),
     "a rule without a name": (_first(*[{"rule": ""}] * 2), "round-8, seed 0: controller: expected one of"),
     "a rule of a long name": (_first(*[{"rule": "a\n" * 10**6}] * 2), "round-8, seed 0: controller: expected one of"),
     "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected one of rounds"),
-    "a path upwards": (_first(*[{"folder": "../entry"}] * 2), "folder: expected one within the entry"),
-    "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected one within the entry"),
-    "a name with a zero": (_first(*[{"folder": "a\0b"}] * 2), "folder: expected one within the entry"),
-    "a link to a folder elsewhere": (_linked, "folder: expected one within the entry"),
+    "a path upwards": (_first(*[{"folder": "../entry"}] * 2), "folder: expected a folder within the entry"),
+    "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected a folder within the entry"),
+    "a name with a zero": (_first(*[{"folder": "a\0b"}] * 2), "folder: expected a folder within the entry"),
+    "a link to a folder elsewhere": (_linked, "folder: expected a folder within the entry"),
     "a link to a file elsewhere": (_linked_file, "folder: expected the files"),
-    "no file of a policy": (_first(*[{"folder": "none"}] * 2), "folder: expected one within the entry"),
+    "no file of a policy": (_first(*[{"folder": "none"}] * 2), "folder: expected a folder within the entry"),
     "a pickle for a network": (_other_policy(pickle.dumps(Evil())), "can't be read as a network"),
     "a network of another checksum": (_text(f"first-0/{ONNX}", network((1.0, 1.0))), "got another"),
     "a policy for no environment": (

@@ -1,4 +1,4 @@
-"""`fit` against a slow version that knows nothing of it."""
+"""`fit` against plain Python."""
 
 import importlib
 import itertools
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.launch import MOST_STEPS, Launch, fit, fit_ratio
-from multispin_env.controllers.continuous.search import all_sent, improve_lengths
+from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
+from multispin_env.controllers.continuous.search import all_sent
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 TOKENS = ((0.0, 0.002), (0.015, 0.0))
@@ -27,7 +27,6 @@ LAWS = {
 
 
 def sent_slowly(uploads):
-    """When uploads (release, air) are done: one after the other, as they come."""
     now = 0.0
     for release, air in sorted(uploads):
         now = max(now, release) + air
@@ -35,74 +34,71 @@ def sent_slowly(uploads):
 
 
 def pass_slowly(scenario, lengths):
-    """Seconds of a pass that holds drafts of these lengths."""
     tokens = [length + 1 for length in lengths]
     if scenario.padded_verification:
         tokens = [max(tokens)] * len(tokens)
-    each = scenario.verification_time_per_draft + scenario.context_time * scenario.context
+    per_draft = scenario.verification_time_per_draft + scenario.context_time * scenario.context
     lines = [start + slope * sum(tokens) for start, slope in scenario.verification_pieces]
-    return scenario.verification_fixed_time + len(lengths) * each + max(lines, default=0.0)
+    return scenario.verification_fixed_time + len(lengths) * per_draft + max(lines, default=0.0)
 
 
-def played_slowly(launch, copy, lengths):
-    """Gain, time when all is sent, and time of the pass, device by device and token by token."""
+def played_slowly(launch, env, lengths):
+    """Return the gain, the end of all uploads and the time of the pass, by loops."""
     gain, uploads, batch = 0.0, [], []
     for k, length in enumerate(lengths.tolist()):
-        if not launch.starts[copy, k]:
-            uploads.append((launch.release[copy, k], launch.air[copy, k]))
+        if not launch.starts[env, k]:
+            uploads.append((launch.release[env, k], launch.air[env, k]))
             continue
-        pace, air, alpha = (each[copy, k] for each in (launch.draft_time, launch.token_time, launch.acceptance_rate))
-        chain = launch.head_start[copy, k] if launch.scenario.draft_ahead else 0.0
-        gain += launch.weight[copy, k] * sum(alpha**power for power in range(length + 1))
+        pace, air, alpha = (x[env, k] for x in (launch.draft_time, launch.token_time, launch.acceptance_rate))
+        chain = launch.head_start[env, k] if launch.scenario.draft_ahead else 0.0
+        gain += launch.weight[env, k] * sum(alpha**power for power in range(length + 1))
         gain -= launch.air_price * length * air
         uploads.append((launch.scenario.round_trip_time + max(length - chain, 0.0) * pace, length * air))
         batch.append(length)
     return gain, sent_slowly(uploads), pass_slowly(launch.scenario, batch)
 
 
-def value_slowly(launch, copy, lengths):
-    """Tokens less costs of lengths (K,); a pass that takes as long whatever is in it costs nothing."""
-    gain, sent, server = played_slowly(launch, copy, lengths)
-    late = max(sent - launch.due[copy], 0.0)
-    return gain - launch.delay_price[copy] * (late + server if launch.scenario.verification_pieces else late)
+def value_slowly(launch, env, lengths):
+    gain, sent, server = played_slowly(launch, env, lengths)
+    late = max(sent - launch.due[env], 0.0)
+    return gain - launch.delay_price[env] * (late + server if launch.scenario.verification_pieces else late)
 
 
-def ratio_slowly(launch, copy, lengths):
-    gain, sent, server = played_slowly(launch, copy, lengths)
-    return gain / (max(sent, launch.due[copy]) + server)
+def ratio_slowly(launch, env, lengths):
+    gain, sent, server = played_slowly(launch, env, lengths)
+    return gain / (max(sent, launch.due[env]) + server)
 
 
-def launch_of(scenario, rng, copies, due, starts=None, air_price=3.0, weight=1.0):
-    """A launch of the first devices, and the last one in the background where there are three."""
+def launch_of(scenario, rng, num_envs, due, starts=None, air_price=3.0, weight=1.0):
+    """Return a launch of all devices, or of the first two of three."""
     users = scenario.num_users
-    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), copies, drawn=False)
-    core.hold(ms.sample_state(scenario, rng, copies))
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), num_envs, drawn=False)
+    core.hold(ms.sample_state(scenario, rng, num_envs))
     state = core.state
-    shape = (copies, users)
+    shape = (num_envs, users)
     if scenario.draft_ahead:
         state = state.changed(head_start=rng.uniform(0.0, 6.0, shape) * (rng.random(shape) < 0.7))
     if starts is None:
         starts = np.broadcast_to(np.arange(users) < (2 if users == 3 else users), shape)
     release, air = rng.uniform(0, 0.08, shape) * ~starts, rng.uniform(0, 0.03, shape) * ~starts
-    rho = rng.uniform(30.0, 120.0, copies)
-    due = np.broadcast_to(due, copies)
+    rho = rng.uniform(30.0, 120.0, num_envs)
+    due = np.broadcast_to(due, num_envs)
     return Launch.of(scenario, state, starts, (release, air), due, rho, air_price=air_price, weight=weight)
 
 
-def drawn_launch(law, users, copies, longest):
-    """Any devices start and have any worth; the server is free at once in half of the copies."""
+def drawn_launch(law, users, num_envs, longest):
+    """Return a launch of random devices and weights; the server is free at once in half of the environments."""
     rng = np.random.default_rng(users)
     fields = {"max_draft_length": longest, "total_bandwidth": 1e6 * users, **LAWS[law]}
     scenario = ms.Scenario.preset("llama2", num_users=users, **fields)
-    starts = rng.random((copies, users)) < 0.8
+    starts = rng.random((num_envs, users)) < 0.8
     starts[:, 0] = True
-    due = rng.uniform(0.0, 0.12, copies) * (rng.random(copies) < 0.5)
+    due = rng.uniform(0.0, 0.12, num_envs) * (rng.random(num_envs) < 0.5)
     weight = rng.uniform(0.3, 2.0, starts.shape)
-    return launch_of(scenario, rng, copies, due, starts, air_price=[0.0, 3.0, 30.0][users % 3], weight=weight)
+    return launch_of(scenario, rng, num_envs, due, starts, air_price=[0.0, 3.0, 30.0][users % 3], weight=weight)
 
 
 def every_length(launch):
-    """All lengths (n, C, K) that there are."""
     low, high = launch.scenario.min_draft_length, launch.scenario.max_draft_length
     menu = np.array(list(itertools.product(range(low, high + 1), repeat=launch.starts.shape[-1])))
     return np.where(launch.starts[:, None], menu, low)
@@ -114,7 +110,7 @@ def test_values_are_those_of_a_plain_version(law, users):
     launch = drawn_launch(law, users, 20, 9 if users < 4 else 6)
     every = every_length(launch)
     some = every[:, np.random.default_rng(0).integers(0, every.shape[1], 8)]
-    slowly = [[value_slowly(launch, copy, lengths) for lengths in tried] for copy, tried in enumerate(some)]
+    slowly = [[value_slowly(launch, env, lengths) for lengths in tried] for env, tried in enumerate(some)]
     assert launch.value(some) == pytest.approx(np.array(slowly), abs=1e-9)
 
 
@@ -123,7 +119,7 @@ def test_values_are_those_of_a_plain_version(law, users):
 )
 @pytest.mark.parametrize("law", LAWS)
 def test_lengths_are_the_best_of_all_or_nearly(law, thorough, equal, in_the_mean, at_most):
-    """Tokens that are lost, of some four to ten; steps of a token or two do not find everything."""
+    """Lost tokens, of about four to ten; steps of a token or two do not find every optimum."""
     lost = []
     for users in range(1, 5):
         launch = drawn_launch(law, users, 100, 9 if users < 4 else 6)
@@ -138,9 +134,10 @@ def test_lengths_are_the_best_of_all_or_nearly(law, thorough, equal, in_the_mean
 
 @pytest.mark.parametrize("law", LAWS)
 def test_no_step_betters_the_lengths(law):
-    """One token more or less, or one more for a device and one or two less for another."""
     launch, users = drawn_launch(law, 7, 40, 9), 7
     lengths = fit(launch)
+    assert (lengths[~launch.starts] == launch.scenario.min_draft_length).all()
+    assert (lengths[launch.starts] > 1).any()
     one = np.eye(users, dtype=np.int64)
     pairs = [one[to] - less * one[source] for to in range(users) for source in range(users) for less in (1, 2)]
     tried = lengths[:, None] + np.array([*one, *-one, *pairs])
@@ -150,40 +147,17 @@ def test_no_step_betters_the_lengths(law):
     assert (values.max(-1) <= launch.value(lengths[:, None])[:, 0] + 1e-9).all()
 
 
-def test_lengths_of_others_stay_least():
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    lengths = fit(launch_of(scenario, np.random.default_rng(0), 5, 0.1))
-    assert (lengths[:, 2] == 1).all()
-    assert (lengths[:, :2] > 1).any()
-
-
 @pytest.mark.parametrize("law", LAWS)
 def test_ratio_is_the_greatest_or_nearly(law):
-    """Three steps of the search do not always reach it from a price that is several times too high."""
+    """Three steps do not always reach it from a price that is several times too high."""
     share = []
     for users, longest in ((1, 9), (2, 9), (3, 5)):
         launch = drawn_launch(law, users, 12, longest)
-        for copy, (found, every) in enumerate(zip(fit_ratio(launch), every_length(launch), strict=True)):
-            best = max(ratio_slowly(launch, copy, lengths) for lengths in every)
-            share.append(ratio_slowly(launch, copy, found) / best)
+        for env, (fitted, every) in enumerate(zip(fit_ratio(launch), every_length(launch), strict=True)):
+            best = max(ratio_slowly(launch, env, lengths) for lengths in every)
+            share.append(ratio_slowly(launch, env, fitted) / best)
     assert (np.array(share) > 1.0 - 1e-9).sum() >= len(share) - 3
     assert min(share) > 0.98
-
-
-def test_fill_and_pairs_are_not_lost():
-    """Against many climbs from elsewhere, for devices of the same kind, where lengths should be staggered."""
-    scenario = ms.Scenario.preset("llama2", num_users=8, draft_time_spread=0.0, total_bandwidth=2.5e6)
-    rng = np.random.default_rng(2)
-    launch = launch_of(scenario, rng, 8, 0.12)
-    reached = launch.value(fit(launch)[:, None])[:, 0]
-    best = reached.copy()
-    for _ in range(15):
-        start = rng.integers(1, 12, launch.starts.shape)
-        best = np.maximum(best, improve_lengths(launch.terms, start[:, None], MOST_STEPS)[:, 0])
-    lost = (best - reached) / launch.gains(fit(launch))
-    assert lost.mean() < 0.005
-    assert lost.max() < 0.01
-    assert len({*fit(launch)[0].tolist()}) > 1
 
 
 def test_when_all_is_sent():
@@ -204,8 +178,6 @@ def test_without_numba_one_sentence_says_so(monkeypatch):
 
 
 def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch):
-    """As where neither the package nor a home folder can be written to."""
-
     def njit(**options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
@@ -213,5 +185,5 @@ def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch):
 
     monkeypatch.setattr("numba.njit", njit)
     monkeypatch.delitem(sys.modules, all_sent.__module__)
-    found = importlib.import_module(all_sent.__module__)
-    assert found.all_sent(np.array([[0.0, 2.0]]), np.array([[1.0, 3.0]])) == pytest.approx([5.0])
+    module = importlib.import_module(all_sent.__module__)
+    assert module.all_sent(np.array([[0.0, 2.0]]), np.array([[1.0, 3.0]])) == pytest.approx([5.0])

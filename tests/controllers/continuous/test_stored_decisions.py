@@ -1,6 +1,6 @@
-"""Decisions of rules that search, as they were before anybody made the search faster.
+"""Stored decisions of rules that search.
 
-A change that is meant to alter decisions stores them anew, by
+A change that should alter decisions stores new ones, by
 ``python -m tests.controllers.continuous.test_stored_decisions``.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.groups import decision_of_batches
+from multispin_env.controllers.continuous.groups import batch_decision
 from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
 from multispin_env.controllers.continuous.under_way import Background
 from multispin_env.physics.continuous.averages import seeded_core
@@ -20,8 +20,8 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from tests.envs.continuous.played import BUSY
 
 STORED = Path(__file__).with_name("stored_decisions.npz")
-COPIES, STEPS = 32, 7
-FEW = np.arange(8)  # copies for searches that take long, one of each age
+NUM_ENVS, STEPS = 32, 7
+FEW = np.arange(8)  # environments for slow searches, one of each age
 SYSTEMS = {
     "paper": {},
     "narrow": {"total_bandwidth": 2e6, "draft_time_spread": 0.0},
@@ -40,10 +40,10 @@ def scenario_of(system, users):
 
 @cache
 def met(system, users):
-    """A state (n, K) behind 0 to 7 batches of drafts of any length in three groups, some of them not waited for."""
+    """Return a state (n, K) after 0 to 7 batches of three groups with random lengths, some drafts not waited for."""
     scenario, rng = scenario_of(system, users), np.random.default_rng(users)
     requests = BUSY if system == "requests" else None
-    core = seeded_core(ContinuousSystem.of(scenario, workload=requests), COPIES, 0, drawn=requests is not None)
+    core = seeded_core(ContinuousSystem.of(scenario, workload=requests), NUM_ENVS, 0, drawn=requests is not None)
     core.reset()
     turn = np.arange(users) % 3
     for step in range(STEPS):
@@ -52,21 +52,20 @@ def met(system, users):
         aim = np.where(state.starting, np.where(batch == 0, turn, batch + 2), state.aim)
         length = rng.integers(scenario.min_draft_length, 10, aim.shape)
         ignored = (rng.random(aim.shape) < 0.1) | ~state.busy
-        core.step(decision_of_batches(state, length, aim, ignored), np.arange(COPIES) % 8 == step)
+        core.step(batch_decision(state, length, aim, ignored), np.arange(NUM_ENVS) % 8 == step)
     return core.state
 
 
 def launch_of(scenario, state, rows=slice(None)):
-    """All that is free starts for the batch after the next, at any price and with any head start, of some copies."""
+    """Return a launch of all free devices for the batch after the next, at random prices and head starts."""
     rng = np.random.default_rng(0)
     if scenario.draft_ahead:
         state = state.changed(head_start=rng.uniform(0.0, 8.0, state.phase.shape))
     work = Background.of(scenario, state, rng.random(state.phase.shape) < 0.1)
-    weight, rho = rng.uniform(0.5, 2.0, state.phase.shape), rng.uniform(20.0, 300.0, COPIES)
+    weight, rho = rng.uniform(0.5, 2.0, state.phase.shape), rng.uniform(20.0, 300.0, NUM_ENVS)
     starts = state.phase == ms.Phase.FREE
     rows = np.flatnonzero(starts.any(-1))[rows]
-    some = work[rows]
-    background, due = some.up_to(1), some.due(1)
+    background, due = work[rows].up_to(1), work[rows].due(1)
     return Launch.of(
         scenario, state[rows], starts[rows], background, due, rho[rows], air_price=10.0, weight=weight[rows]
     )
@@ -90,30 +89,30 @@ RULES = {
 
 
 def decided(system, users):
-    """Lengths (m, K) of searches, and numbers (m, K) that make up the decisions of rules, all by name."""
+    """Return lengths (m, K) of searches and parts (m, K) of decisions of rules by name."""
     scenario, state = scenario_of(system, users), met(system, users)
-    found = {name: search(scenario, state) for name, search in SEARCHES.items()}
+    result = {name: search(scenario, state) for name, search in SEARCHES.items()}
     for name, options in RULES.items():
-        seen = state[FEW] if name == "synchronous" else state
-        decision = ms.make_controller(name, scenario, **options(users))(seen)
-        found[f"length, {name}"] = decision.draft_length
+        states = state[FEW] if name == "synchronous" else state
+        decision = ms.make_controller(name, scenario, **options(users))(states)
+        result[f"length, {name}"] = decision.draft_length
         if name not in ("synchronous", "greedy"):
-            found[f"order, {name}"] = np.argsort(decision.priority, -1, kind="stable")
+            result[f"order, {name}"] = np.argsort(decision.priority, -1, kind="stable")
         if decision.aim is not None and name != "synchronous":
-            found[f"join, {name}"], found[f"aim, {name}"] = decision.join, decision.aim - state.batch[:, None]
+            result[f"join, {name}"], result[f"aim, {name}"] = decision.join, decision.aim - state.batch[:, None]
         if system == "requests" and decision.drop is not None:
-            found[f"drop, {name}"] = decision.drop
-    return found
+            result[f"drop, {name}"] = decision.drop
+    return result
 
 
 @pytest.mark.parametrize(("system", "users"), CASES)
 def test_decisions_are_those_that_were_stored(system, users):
     with np.load(STORED) as file:
         stored = file[f"{system} {users}"]
-    found = decided(system, users)
-    before = np.split(stored, np.cumsum([len(now) for now in found.values()]))
-    other = {name: (was != now).any(-1) for was, (name, now) in zip(before[:-1], found.items(), strict=True)}
-    assert {name: np.flatnonzero(copies).tolist() for name, copies in other.items() if copies.any()} == {}
+    result = decided(system, users)
+    before = np.split(stored, np.cumsum([len(now) for now in result.values()]))
+    changed = {name: (was != now).any(-1) for was, (name, now) in zip(before[:-1], result.items(), strict=True)}
+    assert {name: np.flatnonzero(envs).tolist() for name, envs in changed.items() if envs.any()} == {}
     assert not before[-1].size
 
 
@@ -124,7 +123,6 @@ def test_states_have_every_phase_and_age():
 
 
 def store():
-    """Write the decisions of today to the file."""
     arrays = {f"{system} {users}": np.concatenate([*decided(system, users).values()]) for system, users in CASES}
     assert all(abs(array).max() < 128 for array in arrays.values())
     np.savez_compressed(STORED, **{name: array.astype(np.int8) for name, array in arrays.items()})

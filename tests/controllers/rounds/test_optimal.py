@@ -1,4 +1,4 @@
-"""Decisions of rounds against brute force, and systems of other kinds by hand and by simulation."""
+"""Decisions of rounds against brute force, and other systems by hand."""
 
 import itertools
 
@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.physics.tokens import sample_tokens
 from multispin_env.solver.problem import Problem
-
-CERTIFICATE = 1e-9
+from tests.alike import equal
 
 
 def value(scenario, state, **options):
@@ -30,24 +28,9 @@ def test_equals_brute_force(preset, users, longest, count, bandwidth):
         assert found[i] == pytest.approx(best, rel=1e-6)
 
 
-@pytest.mark.parametrize("users", [1, 8, 20])
-@pytest.mark.parametrize("bandwidth", [2.5e6, 2e7])
-def test_never_below_any_other_controller(preset, users, bandwidth):
-    scenario = ms.Scenario.preset(preset, num_users=users, total_bandwidth=bandwidth)
-    state = ms.sample_state(scenario, np.random.default_rng(9), 40)
-    found = value(scenario, state, certify=CERTIFICATE)
-    for name in ms.controller_names("rounds"):
-        options = {"phi_points": 30, "lambda_points": 30} if name == "algorithm1" else {}
-        other = ms.make_controller(name, scenario, **options)(state)
-        assert (ms.expected_outcome(scenario, state, other).goodput <= found * (1 + CERTIFICATE)).all(), name
-
-
 def test_the_oracle_is_the_optimal_controller():
     scenario, state = ms.Scenario.preset("llama2", num_users=4), draw_state(0, 4)
-    controller = ms.make_controller("optimal", scenario, certify=1e-6)
-    oracle = ms.oracle(scenario, certify=1e-6)
-    assert type(oracle) is type(controller)
-    assert (oracle(state).value, oracle(state).gap) == (controller(state).value, controller(state).gap)
+    assert equal(ms.oracle(scenario, certify=1e-6)(state), ms.make_controller("optimal", scenario, certify=1e-6)(state))
     with pytest.raises(TypeError, match="did you mean 'certify'"):
         ms.oracle(scenario, certfy=1e-6)
 
@@ -58,37 +41,23 @@ def draw_state(seed, users):
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**32), users=st.integers(1, 7))
-def test_permuting_users_permutes_the_decision(seed, users):
-    scenario = ms.Scenario.preset("llama2", num_users=users)
-    state = draw_state(seed, users)
-    order = np.random.default_rng(seed + 1).permutation(users)
+@given(seed=st.integers(0, 2**32), users=st.integers(1, 7), factor=st.floats(1, 10))
+def test_order_of_users_bandwidth_and_units_of_time(seed, users, factor):
+    scenario, state = ms.Scenario.preset("llama2", num_users=users), draw_state(seed, users)
     controller = ms.make_controller("optimal", scenario)
+    order = np.random.default_rng(seed + 1).permutation(users)
     direct, permuted = controller(state), controller(state[order])
     assert (permuted.draft_length == direct.draft_length[order]).all()
     assert permuted.bandwidth == pytest.approx(direct.bandwidth[order], rel=1e-9)
-
-
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**32), users=st.integers(1, 4), factor=st.floats(1, 10))
-def test_more_bandwidth_never_lowers_the_optimum(seed, users, factor):
-    scenario = ms.Scenario.preset("qwen3.5", num_users=users, total_bandwidth=3e6)
-    state = draw_state(seed, users)
-    wider = scenario.replace(total_bandwidth=3e6 * factor)
-    assert value(wider, state) >= value(scenario, state) * (1 - 1e-12)
-
-
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 2**32), factor=st.floats(0.1, 10))
-def test_scaling_all_times_scales_goodput_inversely(seed, factor):
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    state = draw_state(seed, 3)
-    slower = scenario.replace(
-        verification_fixed_time=factor * scenario.verification_fixed_time,
-        verification_time_per_draft=factor * scenario.verification_time_per_draft,
-    )
-    scaled = ms.SystemState(factor * state.draft_time, state.spectral_efficiency / factor, state.acceptance_rate)
-    assert value(slower, scaled) == pytest.approx(value(scenario, state) / factor, rel=1e-9)
+    if users < 5:
+        best = value(scenario, state)
+        assert value(scenario.replace(total_bandwidth=1e7 * factor), state) >= best * (1 - 1e-12)
+        slower = scenario.replace(
+            verification_fixed_time=factor * scenario.verification_fixed_time,
+            verification_time_per_draft=factor * scenario.verification_time_per_draft,
+        )
+        scaled = ms.SystemState(factor * state.draft_time, state.spectral_efficiency / factor, state.acceptance_rate)
+        assert value(slower, scaled) == pytest.approx(best / factor, rel=1e-9)
 
 
 @pytest.mark.filterwarnings("error")
@@ -111,18 +80,11 @@ def test_weights_favour_their_users(rng):
     scenario = ms.Scenario.preset("llama2", num_users=4)
     state = ms.sample_state(scenario, rng, 50)
     weights = np.array([100.0, 1, 1, 1])
-    controller = ms.make_controller("optimal", scenario)
-    plain, weighted = controller(state), ms.make_controller("optimal", scenario, weights=weights)(state)
-
-    def weighted_goodput(decision):
-        outcome = ms.expected_outcome(scenario, state, decision)
-        return (weights * outcome.tokens).sum(-1) / outcome.round_latency
-
-    assert (weighted_goodput(weighted) >= weighted_goodput(plain) * (1 - 1e-12)).all()
+    plain, weighted = (ms.make_controller("optimal", scenario, weights=w)(state) for w in (None, weights))
+    outcomes = [ms.expected_outcome(scenario, state, decision) for decision in (plain, weighted)]
+    before, after = ((weights * outcome.tokens).sum(-1) / outcome.round_latency for outcome in outcomes)
+    assert (after >= before * (1 - 1e-12)).all()
     assert weighted.draft_length[:, 0].mean() > plain.draft_length[:, 0].mean()
-    for option, bad in (("weights", -1.0), ("weights", np.ones(3)), ("certify", 1.0), ("time_limit", -0.25)):
-        with pytest.raises(ValueError, match=rf"{option}: expected .*, got "):
-            ms.make_controller("optimal", scenario, **{option: bad})(state)
 
 
 def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
@@ -132,8 +94,6 @@ def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
     assert (decision.bandwidth == 5e5).all()
     assert (ms.make_controller("fixed", scenario, draft_length=3)(state).draft_length == 3).all()
     assert (ms.make_controller("fixed", scenario.replace(max_draft_length=5))(state).draft_length == 5).all()
-    with pytest.raises(ValueError, match=r"draft_length: expected an integer in 1\.\.25, got 99"):
-        ms.make_controller("fixed", scenario, draft_length=99)
 
 
 LAWS = {
@@ -150,26 +110,26 @@ LAWS = {
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("low", [0, 1])
 def test_uniform_bandwidth_and_homogeneous_equal_brute_force_under_each_law(law, low):
-    seen = set()
+    totals = set()
     for bandwidth in (5e5, 2e6, 2e7):
         scenario = ms.Scenario.preset("qwen3.5", num_users=3, max_draft_length=7, total_bandwidth=bandwidth)
         scenario = scenario.replace(min_draft_length=low, **LAWS[law])
         state = ms.sample_state(scenario, np.random.default_rng(0), 20)
+
+        def goodput(decision, scenario=scenario, state=state):
+            return ms.expected_outcome(scenario, state, decision).goodput
+
         every = np.array(list(itertools.product(range(low, 8), repeat=3)))[:, None]
-        share = np.full(every.shape, scenario.total_bandwidth / 3)
-        best = ms.expected_outcome(scenario, state, ms.Decision(every, share)).goodput.max(0)
+        best = goodput(ms.Decision(every, np.full(every.shape, bandwidth / 3))).max(0)
         decision = ms.make_controller("uniform-bandwidth", scenario)(state)
-        assert ms.expected_outcome(scenario, state, decision).goodput == pytest.approx(best, rel=1e-12)
-        seen.update(decision.draft_length.sum(-1).tolist())
-        fixed = [
-            ms.make_controller("optimal", scenario, fixed_length=np.full(3, length))(state) for length in range(low, 8)
-        ]
-        best = np.max([ms.expected_outcome(scenario, state, one).goodput for one in fixed], 0)
-        decision = ms.make_controller("homogeneous", scenario)(state)
-        assert ms.expected_outcome(scenario, state, decision).goodput == pytest.approx(best, rel=1e-12)
-    assert len(seen) > 2
+        assert goodput(decision) == pytest.approx(best, rel=1e-12)
+        totals.update(decision.draft_length.sum(-1).tolist())
+        fixed = [{"fixed_length": np.full(3, length)} for length in range(low, 8)]
+        best = np.max([goodput(ms.make_controller("optimal", scenario, **options)(state)) for options in fixed], 0)
+        assert goodput(ms.make_controller("homogeneous", scenario)(state)) == pytest.approx(best, rel=1e-12)
+    assert len(totals) > 2
     if "kink" in law and "padded" not in law:
-        assert seen & {8, 9}  # on both sides of 11.45 tokens, 3 of them the server's
+        assert totals & {8, 9}  # on both sides of 11.45 tokens, 3 of them from the server
 
 
 def test_random_uses_its_generator(scenario, rng):
@@ -185,10 +145,8 @@ def test_random_uses_its_generator(scenario, rng):
     assert (share**2).mean() == pytest.approx(2.0 / (20 * 21), rel=0.1)  # uniform over the simplex; 4,000 of them
     assert set(np.unique(play(1).draft_length)) == set(range(1, 26))
     zeros = type("Zeros", (np.random.Generator,), {"standard_exponential": lambda self, size: np.zeros(size)})
-    nothing = ms.make_controller("random", scenario, rng=zeros(np.random.PCG64(0)))(state)  # as one in 2⁵³ is
-    assert nothing.bandwidth == pytest.approx(np.full((200, 20), scenario.total_bandwidth / 20))
-    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator or a seed, got 'x'"):
-        ms.make_controller("random", scenario, rng="x")
+    equal = ms.make_controller("random", scenario, rng=zeros(np.random.PCG64(0)))(state)  # zero has probability 2⁻⁵³
+    assert equal.bandwidth == pytest.approx(np.full((200, 20), scenario.total_bandwidth / 20))
     assert (ms.make_controller("random", scenario, rng=1)(state).bandwidth == play(1).bandwidth).all()
 
 
@@ -214,75 +172,59 @@ def test_systems_by_hand(preset, rng, low, bandwidth, far):
 
 
 @pytest.mark.parametrize("name", ms.controller_names("rounds"))
-def test_every_controller_decides_for_any_batch_shape(name, scenario, rng):
+def test_any_batch_shape(name, scenario, rng):
     state = ms.sample_state(scenario, rng, 6)
-    folded = ms.SystemState(
-        *(x.reshape(2, 3, 20) for x in (state.draft_time, state.spectral_efficiency, state.acceptance_rate))
-    )
+    arrays = state.draft_time, state.spectral_efficiency, state.acceptance_rate
     options = {"phi_points": 10, "lambda_points": 10} if name == "algorithm1" else {}
-    flat = ms.make_controller(name, scenario, **options)(state)
-    deep = ms.make_controller(name, scenario, **options)(folded)
-    assert (deep.draft_length.reshape(6, 20) == flat.draft_length).all()
+    flat, folded, single = (
+        ms.make_controller(name, scenario, **options)(case)
+        for case in (state, ms.SystemState(*(x.reshape(2, 3, 20) for x in arrays)), state[0])
+    )
+    assert (folded.draft_length.reshape(6, 20) == flat.draft_length).all()
     assert flat.draft_length.dtype == np.int64
-    one = ms.make_controller(name, scenario, **options)(state[0])
-    assert one.draft_length.shape == (20,)
-    assert one.bandwidth.shape == (20,)
-    ms.expected_outcome(scenario, state, flat)  # feasible
+    assert single.draft_length.shape == single.bandwidth.shape == (20,)
     bad = ms.SystemState(np.full(20, np.nan), np.ones(20), np.full(20, 0.5))
     with pytest.raises(ValueError, match=r"draft_time\[0\]: expected finite numbers, got nan"):
         ms.make_controller(name, scenario, **options)(bad)
 
 
 @pytest.mark.parametrize("name", [name for name in ms.controller_names("rounds") if name != "random"])
-def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
+def test_chunks_of_a_batch_keep_their_order(name, rng, monkeypatch):
     scenario = ms.Scenario.preset("llama2", num_users=3, max_draft_length=6)
     state = ms.sample_state(scenario, rng, 11)
     options = {"phi_points": 4, "lambda_points": 4} if name == "algorithm1" else {}
-    controllers = [ms.make_controller(name, scenario, **options)]
-    if name == "optimal":
-        controllers.append(ms.make_controller(name, scenario, certify=1e-6))
+    kinds = [options, {"certify": 1e-6}] if name == "optimal" else [options]
+    controllers = [ms.make_controller(name, scenario, **options) for options in kinds]
     whole = [controller(state) for controller in controllers]
-    sizes = []
+    rows = []
     monkeypatch.setattr("multispin_env.solver.problem.CHUNK_ENTRIES", 4 * 18)
     monkeypatch.setattr("multispin_env.solver.problem.SOLVER_ENTRIES", 4 * 3)
-    item = Problem.__getitem__
-    monkeypatch.setattr(Problem, "__getitem__", lambda self, rows: sizes.append(rows) or item(self, rows))
+    problem_rows = Problem.rows
+    monkeypatch.setattr(Problem, "rows", lambda self, part: rows.append(part) or problem_rows(self, part))
     for controller, decision in zip(controllers, whole, strict=True):
-        pieces = controller(state)
-        assert (pieces.draft_length == decision.draft_length).all()
-        assert (pieces.bandwidth == decision.bandwidth).all()
+        chunked = controller(state)
+        assert (chunked.draft_length == decision.draft_length).all()
+        assert (chunked.bandwidth == decision.bandwidth).all()
     if name == "optimal":
-        pieces = [s for s in sizes if isinstance(s, slice) and s.stop - s.start == 4]
-        assert pieces[:3] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+        chunks = [part for part in rows if isinstance(part, slice) and part.stop - part.start == 4]
+        assert chunks[:3] == [slice(0, 4), slice(4, 8), slice(8, 12)]
 
 
 SERVER = ms.Scenario.preset("qwen3.5", server="a100-7b-gemm", num_users=3, min_draft_length=0)
-BY_BATCH = {"server_draft_pieces": ((0.002, 0.0), (0.0005, 0.0008))}
-"""2.9 ms for three requests."""
-
-
-@pytest.mark.parametrize(("fields", "drafting"), [({}, 0.004), (BY_BATCH, 0.0029)])
-def test_systems_on_a_server_equal_a_simulation_that_draws_tokens(fields, drafting, rng):
-    """Tokens of many rounds over their time, with the length that the closed form finds best."""
-    server = SERVER.replace(**fields)
-    state = ms.sample_state(server, rng)
-    rounds = 200_000
-    rate = np.broadcast_to(state.acceptance_rate, (rounds, 3))
-    values = []
-    for length in range(SERVER.max_draft_length + 1):
-        time = length * drafting + server.pass_time(3, 3 * (length + 1))
-        tokens = sample_tokens(np.full((rounds, 3), length), rate, rng)
-        values.append(tokens.sum() / (rounds * time))
-    assert ms.colocated_goodput(server, state) == pytest.approx(max(values), rel=0.01)
-    assert ms.autoregressive_goodput(server) == pytest.approx(values[0], rel=1e-12)
+BY_BATCH = {"server_draft_pieces": ((0.002, 0.0), (0.0005, 0.0008))}  # 2.9 ms for three requests
 
 
 def test_colocated_by_plain_python(rng):
-    """Draft times by batch count for the server that drafts for all, and not for the paper's, which drafts for one."""
-    for users in (1, 2, 5, 40):
-        server = SERVER.replace(num_users=users, **BY_BATCH)
+    state = ms.sample_state(SERVER, rng, 4)
+    base = ms.autoregressive_goodput(SERVER)
+    assert base == 3 / SERVER.pass_time(3, 3)
+    assert (ms.autoregressive_goodput(SERVER, state) == np.full(4, base)).all()
+    assert (ms.colocated_goodput(SERVER.replace(server_draft_time=10.0), state) == base).all()
+    for users, fields in ((1, {}), (3, {}), (1, BY_BATCH), (2, BY_BATCH), (5, BY_BATCH), (40, BY_BATCH)):
+        server = SERVER.replace(num_users=users, **fields)
         state = ms.sample_state(server, rng)
-        step = max(start + slope * users for start, slope in server.server_draft_pieces)
+        pieces = server.server_draft_pieces or ((server.server_draft_time, 0.0),)
+        step = max(start + slope * users for start, slope in pieces)
         in_turn, at_once = [], []
         for length in range(server.max_draft_length + 1):
             tokens = sum(sum(alpha**position for position in range(length + 1)) for alpha in state.acceptance_rate)
@@ -292,13 +234,3 @@ def test_colocated_by_plain_python(rng):
         assert ms.colocated_goodput(server, state) == pytest.approx(max(in_turn), rel=1e-12)
         assert ms.overlapping_goodput(server, state) == pytest.approx(max(at_once), rel=1e-12)
         assert ms.centralized_goodput(server, state) == ms.centralized_goodput(SERVER.replace(num_users=users), state)
-
-
-def test_systems_on_a_server_by_hand(rng):
-    state = ms.sample_state(SERVER, rng, 4)
-    alone = ms.autoregressive_goodput(SERVER)
-    assert alone == 3 / SERVER.pass_time(3, 3)
-    assert (ms.autoregressive_goodput(SERVER, state) == np.full(4, alone)).all()
-    assert (ms.colocated_goodput(SERVER, state) >= alone).all()
-    slow = SERVER.replace(server_draft_time=10.0)
-    assert (ms.colocated_goodput(slow, state) == alone).all()  # drafting does not pay

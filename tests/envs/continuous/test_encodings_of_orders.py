@@ -251,7 +251,7 @@ def test_tuned_options_are_those_of_the_rule(reference, rules):
             action[:3, :, column], action[3:, :, column] = -1.0, 1.0
             ends = np.repeat([tunable.low, tunable.high], 3)
             ends = np.repeat(ends[:, None], 5, -1) if tunable.by_device else ends
-            expected, moved = rule.tuned({name: ends})(state), codec.decode(action, state)
+            expected, moved = rule.with_options({name: ends})(state), codec.decode(action, state)
             assert (moved.draft_length == expected.draft_length).all()
             assert (moved.priority == expected.priority).all()
 
