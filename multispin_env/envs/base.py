@@ -40,7 +40,7 @@ class BaseEnv:
         copies = 1 if num_copies is None else num_copies
         self._engine = config.engine(copies)
         self._unseeded = set(range(copies))
-        self._told: dict[str, NDArray[Any]] | None = None  # by a step
+        self._step_info: dict[str, NDArray[Any]] | None = None  # by a step
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
         if render_mode is not None:
@@ -48,7 +48,7 @@ class BaseEnv:
             family = self.variant.family
             self._renderer = self.renderers[render_mode](family.recorder(config, copies), family.drawing())
 
-    def _own(self, batched: Any) -> Any:
+    def _unbatched(self, batched: Any) -> Any:
         return batched if self._batch else batched[0]
 
     def _check_seeded(self, what: str) -> None:
@@ -66,7 +66,7 @@ class BaseEnv:
         ``RuntimeError`` before `reset` of all copies.
         """
         self._check_seeded("state")
-        return self._own(self._engine.state).copy()
+        return self._unbatched(self._engine.state).copy()
 
     @property
     def observed(self) -> Any:
@@ -76,7 +76,7 @@ class BaseEnv:
         `state`.
         """
         self._check_seeded("observed")
-        return self._own(self._engine.observed).copy()
+        return self._unbatched(self._engine.observed).copy()
 
     @property
     def objective(self) -> Objective:
@@ -85,29 +85,29 @@ class BaseEnv:
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) or (n, K) now."""
-        return self._engine.actions.encode(decision, self._own(self._engine.planned))
+        return self._engine.actions.encode(decision, self._unbatched(self._engine.planned))
 
     def decode_action(self, action: NDArray[Any]) -> Any:
         """Return the decision (K,) or (n, K) that an action means now."""
         self._check_shape(action)
-        return self._engine.actions.decode(action, self._own(self._engine.planned))
+        return self._engine.actions.decode(action, self._unbatched(self._engine.planned))
 
     @property
     def assumptions(self) -> Assumptions:
         """What an engineer may know of this environment from past data; plug-in controllers start from it."""
         return self.variant.assumptions(self.scenario)
 
-    def _unplayed(self, copies: int) -> dict[str, NDArray[Any]]:
+    def _zero_info(self, copies: int) -> dict[str, NDArray[Any]]:
         """Info of so many copies that have not played: the arrays of a step's, all 0. Some libraries want them.
 
         A step of a copy that nobody sees says which there are.
         """
-        if self._told is None:
+        if self._step_info is None:
             engine = self.config.engine(1)
             engine.seed(0, np.random.default_rng(0))
             engine.reset()
-            self._told = engine.step(np.zeros((1, *engine.actions.space.shape))).info
-        return {key: np.zeros((copies, *value.shape[1:]), value.dtype) for key, value in self._told.items()}
+            self._step_info = engine.step(np.zeros((1, *engine.actions.space.shape))).info
+        return {key: np.zeros((copies, *value.shape[1:]), value.dtype) for key, value in self._step_info.items()}
 
     def decode_observation(self, observation: Observation) -> Any:
         """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""
@@ -149,7 +149,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         observation = _first(self._engine.reset())
         if self._renderer is not None:
             self._renderer.begin(np.arange(1))
-        return observation, _info(self._unplayed(1))
+        return observation, _info(self._zero_info(1))
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one step; ``max_episode_steps`` of ``gym.make`` truncates episodes besides.
@@ -255,25 +255,25 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
 
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
 
         Lengths are not rounded, and between whole ones expected tokens lie on a line. What an environment hides is
         known here: averaged over all that looks alike to an agent, these are the derivatives of what it can expect.
         Nothing is played. Where the server waits for several devices alike, it is taken to wait for the first.
 
-        ``worth`` is what a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
+        ``weights`` (n, K) are the values of a token/s of each user; ``None`` takes those of the reward.
         With a ``window`` above 0, at most 1, lengths are rounded, as they are when they are played, and the derivative
         is that of the mean over many rounds: a length within window / 2 tokens of the middle between two whole ones has
         the difference of their rewards divided by the window, any other length has 0. ``ValueError`` for bad actions, a
-        worth of another shape, a bad window, or a reward without derivatives.
+        array of another shape, a bad window, or a reward without derivatives.
         """
         shape = self._engine.state.draft_time.shape
-        if worth is not None and np.shape(worth) != shape:
-            raise ValueError(f"worth: expected shape {shape}, got {np.shape(worth)}")
+        if weights is not None and np.shape(weights) != shape:
+            raise ValueError(f"weights: expected shape {shape}, got {np.shape(weights)}")
         check_real("window", window, 0.0, 1.0)
         self._check_shape(action)
-        return self._engine.reward_slopes(action, worth, window)
+        return self._engine.reward_slopes(action, weights, window)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
@@ -295,7 +295,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         if self._renderer is not None:
             self._renderer.begin(copies)
         observation = self._engine.reset(None if mask.all() else copies)
-        return self._handed_out(observation), _infos(self._unplayed(self.num_envs), mask.copy())
+        return self._copied_if_asked(observation), _infos(self._zero_info(self.num_envs), mask.copy())
 
     def step(
         self, actions: NDArray[Any]
@@ -331,7 +331,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         else:
             infos = _infos(step.info, np.ones_like(over))
             self._over = ended
-        return self._handed_out(observation), step.reward, step.terminated.copy(), truncated, infos
+        return self._copied_if_asked(observation), step.reward, step.terminated.copy(), truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
         """Picture of every copy's last step, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
@@ -346,7 +346,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             raise RuntimeError('view: expected render_mode "rgb_array", got None')
         return self._renderer.view(copy)
 
-    def _handed_out(self, observation: Observation) -> Observation:
+    def _copied_if_asked(self, observation: Observation) -> Observation:
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
 
 

@@ -245,7 +245,7 @@ class EnvConfig:
     @property
     def for_any_decision(self) -> Self:
         """Configuration with an encoding that can express whatever a controller decides."""
-        return replace(self, action=self.variant.family.any_decision)
+        return replace(self, action=self.variant.family.universal_encoding)
 
     @property
     def actions(self) -> Any:

@@ -92,7 +92,7 @@ class ActionCodec(ABC, Generic[State, Chosen]):
         return x
 
 
-def columns_stacked(columns: list[FloatArray]) -> NDArray[np.float32]:
+def stack_columns(columns: list[FloatArray]) -> NDArray[np.float32]:
     """Action of its columns, (..., K) each, cut to [-1, 1]."""
     return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
 
@@ -212,7 +212,7 @@ class Engine(ABC, Generic[State, Chosen]):
             array[over] = 0
         return played
 
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives of the next reward by actions, as in the vector environment; ``ValueError`` where it has none."""
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
 

@@ -40,7 +40,7 @@ _PROMPT, _REQUESTS, _BATCHES = 256.0, 4.0, 4.0
 SLACK = 16.0
 """Verifications of all, T_ver each, after which a time until something is due counts as one half."""
 
-MIDDLE = 4
+TYPICAL_LENGTH = 4
 """Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
 
 _NEARLY_ONE = 1.0 - 2.0**-24
@@ -225,7 +225,7 @@ def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
     if "phase" in shown or "head_start" in shown:
         numbers["ρ T_ver/K"] = float(codec.rho * scenario.verification_time / users)
     if scenario.verification_pieces:  # where the length of drafts makes a difference
-        for name, length in (("T_ver(4)/T̄", MIDDLE), ("T_ver(L_max)/T̄", scenario.max_draft_length)):
+        for name, length in (("T_ver(4)/T̄", TYPICAL_LENGTH), ("T_ver(L_max)/T̄", scenario.max_draft_length)):
             numbers[name] = pass_time(users, users * (length + 1))
     return numbers
 
@@ -386,10 +386,10 @@ class ObservationCodec:
         if not self.hides:
             return _state_of(self.scenario, fields)
         known = Observed(**{name: fields[name] for name in Observed.__slots__ if name in fields})
-        state = _state_of(self.scenario, fields | {"acceptance_rate": self.believed(known)})
+        state = _state_of(self.scenario, fields | {"acceptance_rate": self.acceptance_estimate(known)})
         return ContinuousObserved(state, known)
 
-    def believed(self, observed: Observed) -> FloatArray:
+    def acceptance_estimate(self, observed: Observed) -> FloatArray:
         """Acceptance (..., K) where it is known, else what the counts let one believe."""
         if observed.acceptance_rate is not None:
             return observed.acceptance_rate

@@ -28,7 +28,7 @@ class Family:
 
     name: str  # "rounds" or "continuous", as `controller_names` takes it
     encodings: Registry  # that ``action`` can name
-    any_decision: str  # that of them which can express whatever a contender decides
+    universal_encoding: str  # that of them which can express whatever a contender decides
     max_episode_steps: int | None  # after which ``gym.make`` truncates; None where environments do so by themselves
     recorder: Callable[[Any, int], Recorder]  # of an `EnvConfig` and a number of copies; it remembers their episodes
     drawing: Callable[[], Sheet]  # draws what was remembered
@@ -95,7 +95,7 @@ class Learning:
     discount: float = 0.0  # γ that suits: 0 where a decision has no influence on what later ones earn
     # what γ is of: a "step", or a "second" where steps take times that depend on what is decided
     discount_of: str = "step"
-    # rules worth starting from, by the encodings whose action 0 is a rule; the first is usual
+    # rules to start from, by the encodings whose action 0 is a rule; the first is usual
     starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # whether an observation is the state, no less and no more, so that a policy can decide for states
     sees_state: bool = False

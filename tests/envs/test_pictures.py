@@ -24,7 +24,7 @@ from multispin_env.envs.rendering.continuous import (
     TraceFilm,
     TracePicture,
     draw_trace,
-    marks_of,
+    request_marks,
 )
 from multispin_env.envs.rendering.renderers import Picture
 from multispin_env.physics.chains import ChainRound
@@ -194,13 +194,13 @@ def test_rates_change_when_a_verification_ends():
 
 
 def test_what_becomes_of_requests():
-    assert marks_of(SERVING, 0.0, 2.0) == [
+    assert request_marks(SERVING, 0.0, 2.0) == [
         Mark(0.1, 0, ARRIVED),
         *(Mark(0.25, 1, ARRIVED), Mark(0.4, 1, ARRIVED)),  # two more arrived before the verification ended
         *(Mark(1.0, 0, ARRIVED), Mark(1.0, 0, IN_TIME), Mark(1.0, 1, LATE)),
         Mark(1.0, 0, DROPPED),
     ]
-    assert marks_of(SERVING, 0.0, 0.2) == [Mark(0.1, 0, ARRIVED)]  # the future is not seen
+    assert request_marks(SERVING, 0.0, 0.2) == [Mark(0.1, 0, ARRIVED)]  # the future is not seen
     assert [waiting.tolist() for waiting in SERVING.waiting] == [[0, 2, 0], [0, 1, 0], [0, 1, 0]]
     assert (SERVING.gained, SERVING.missed) == ([0.0, 5.0, 5.0], [0, 1, 2])
     both_late = SERVED[1].changed(served=SERVED[1].served.changed(in_time=np.zeros(3, bool)))
@@ -217,8 +217,8 @@ def test_axes_fit_whichever_trace_needs_more():
     """Rates go up to 10 and 40 tokens/s; steps last .4 and .6 s, or .1 s."""
     fast = Trace(THREE, True, [ENDLESS[0].changed(duration=np.array(0.1))] * 3)
     for pair in ((TRACE, fast), (fast, TRACE)):
-        assert Axes.of(*pair) == (pytest.approx(2.0), 1.0, fast.highest(), TRACE.most_cells)
-    assert fast.highest() >= 1.1 * 40.0 > TRACE.highest()
+        assert Axes.of(*pair) == (pytest.approx(2.0), 1.0, fast.axis_end(), TRACE.num_cells)
+    assert fast.axis_end() >= 1.1 * 40.0 > TRACE.axis_end()
     assert [Axes.of(replace(fast, serving=serving)).window for serving in (False, True)] == [1.0, 2.0]
 
 

@@ -233,7 +233,7 @@ def test_an_environment_shows_every_reset_and_round(monkeypatch):
 
 
 def test_few_texts_are_kept(canvas, monkeypatch):
-    monkeypatch.setattr("multispin_env.envs.rendering.canvas.MOST_TEXTS", 2)
+    monkeypatch.setattr("multispin_env.envs.rendering.canvas.MAX_TEXTS", 2)
     for text in "abcac":
         canvas.text(text, 0.0, 0.0, 16, style.INK)
     assert len(canvas._texts) == 2

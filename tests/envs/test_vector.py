@@ -175,7 +175,7 @@ def test_worth_has_a_number_for_each_user():
     unit = 1.0 / env.unwrapped.scenario.autoregressive_goodput
     np.testing.assert_allclose(env.unwrapped.reward_slopes(played, np.full((3, 4), unit)), own)
     for shape in ((4,), (3, 5)):
-        with pytest.raises(ValueError, match=r"worth: expected shape \(3, 4\), got \("):
+        with pytest.raises(ValueError, match=r"weights: expected shape \(3, 4\), got \("):
             env.unwrapped.reward_slopes(played, np.ones(shape))
 
 

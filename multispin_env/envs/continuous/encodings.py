@@ -13,7 +13,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, or
 from multispin_env.checks import check_instance
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
-from multispin_env.envs.engine import ActionCodec, columns_stacked
+from multispin_env.envs.engine import ActionCodec, stack_columns
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state
@@ -30,7 +30,7 @@ _JOINS = 3
 class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
     """Base of the encodings without the barrier."""
 
-    own_columns: ClassVar[int]
+    base_columns: ClassVar[int]
     """Columns of the encoding, without that of drops."""
 
     uplink: UplinkDiscipline  # a serial one reads priorities, the others shares
@@ -41,7 +41,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
     @property
     @override
     def columns(self) -> int:
-        return self.own_columns + self.drops
+        return self.base_columns + self.drops
 
     @cached_property
     def rule(self) -> Controller[Any, Any]:
@@ -60,7 +60,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))
         return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))
 
-    def ruled(self, rule: Controller[Any, Any], state: ContinuousState) -> ContinuousDecision:
+    def apply_rule(self, rule: Controller[Any, Any], state: ContinuousState) -> ContinuousDecision:
         """A rule's decision as arrays; the states of an engine, (n, K), need no check."""
         decide = rule.decide_continuous if state.phase.ndim == 2 else rule
         return self.checked_decision(decide(state), state.phase.shape)
@@ -154,7 +154,7 @@ class PlainCodec(ContinuousCodec):
     the order is kept.
     """
 
-    own_columns = 3
+    base_columns = 3
 
     @override
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
@@ -172,16 +172,16 @@ class PlainCodec(ContinuousCodec):
         """Middles of the thirds, ranks of the priorities."""
         decision = self.checked_decision(decision, state.phase.shape)
         columns = [self.length_column(decision.draft_length), _join_column(decision.join), self.uplink_column(decision)]
-        return columns_stacked([*columns, *self.drop_columns(decision, state)])
+        return stack_columns([*columns, *self.drop_columns(decision, state)])
 
 
-_FARTHEST = 63
+_MAX_AIM = 63
 """Batches after the next that a draft can aim at."""
 
-LONGEST = 1e4
+MAX_TIMEOUT = 1e4
 """Seconds, the longest timeout but for ever; the shortest is its inverse, or none at all."""
 
-_LOG_LONGEST = math.log(LONGEST)
+_LOG_LONGEST = math.log(MAX_TIMEOUT)
 
 _INSIDE = 0.99
 """Entries of timeout up to it are on a logarithmic scale; -1 is none, 1 is for ever."""
@@ -194,7 +194,7 @@ class FullCodec(ContinuousCodec):
     with it.
     """
 
-    own_columns: ClassVar[int] = 6
+    base_columns: ClassVar[int] = 6
 
     @override
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
@@ -207,7 +207,7 @@ class FullCodec(ContinuousCodec):
             *self.uplink_fields(key),
             timeout=_timeout_of(timeout),
             least_batch=np.rint(1.0 + 0.5 * (fewest + 1.0) * (self.scenario.num_users - 1)).astype(np.int64),
-            aim=_next_batch(state) + np.rint(0.5 * _FARTHEST * (aim + 1.0)).astype(np.int64),
+            aim=_next_batch(state) + np.rint(0.5 * _MAX_AIM * (aim + 1.0)).astype(np.int64),
             drop=self.drop_field(x, state),
         )
 
@@ -219,12 +219,12 @@ class FullCodec(ContinuousCodec):
         fewest = np.ones(shape[:-1]) if decision.least_batch is None else decision.least_batch
         timeout = np.full(shape[:-1], np.inf) if decision.timeout is None else decision.timeout
         common = [_timeout_column(timeout), 2.0 * (fewest - 1.0) / max(users - 1, 1) - 1.0]
-        return columns_stacked(
+        return stack_columns(
             [
                 self.length_column(decision.draft_length),
                 _join_column(decision.join),
                 self.uplink_column(decision),
-                2.0 * (aim - _next_batch(state)) / _FARTHEST - 1.0,
+                2.0 * (aim - _next_batch(state)) / _MAX_AIM - 1.0,
                 *(np.broadcast_to(column[..., None], shape) for column in common),
                 *self.drop_columns(decision, state),
             ]
@@ -238,8 +238,8 @@ def _timeout_of(x: FloatArray) -> FloatArray:
 
 
 def _timeout_column(timeout: FloatArray) -> FloatArray:
-    log = np.log(np.clip(timeout, 1.0 / LONGEST, LONGEST)) * (_INSIDE / _LOG_LONGEST)
-    return np.where(timeout > LONGEST, 1.0, np.where(timeout < 0.5 / LONGEST, -1.0, log))
+    log = np.log(np.clip(timeout, 1.0 / MAX_TIMEOUT, MAX_TIMEOUT)) * (_INSIDE / _LOG_LONGEST)
+    return np.where(timeout > MAX_TIMEOUT, 1.0, np.where(timeout < 0.5 / MAX_TIMEOUT, -1.0, log))
 
 
 _ENDS = (-0.6, -0.2, 0.2)
@@ -260,12 +260,12 @@ class ContinuousResidualCodec(ContinuousCodec):
     is lost.
     """
 
-    own_columns = 3
+    base_columns = 3
 
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         """The rule's decision, moved."""
         x = self.checked(action)
-        rule = self.ruled(self.rule, state)
+        rule = self.apply_rule(self.rule, state)
         length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
         position = np.digitize(x[..., 1], _ENDS)  # aside, earlier, own, later
         aside, shift = position == 0, np.where(position == 0, 0, position - 2)
@@ -281,11 +281,11 @@ class ContinuousResidualCodec(ContinuousCodec):
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """The differences; those that are too large are cut."""
-        decision, rule = self.checked_decision(decision, state.phase.shape), self.ruled(self.rule, state)
+        decision, rule = self.checked_decision(decision, state.phase.shape), self.apply_rule(self.rule, state)
         length = self.length_column(decision.draft_length) - self.length_column(rule.draft_length)
         key = self.uplink_column(decision) - self.uplink_column(rule)
         columns = [0.5 * length, _batch_column(decision, rule, state), 0.5 * key]
-        return columns_stacked([*columns, *self.drop_columns(decision, state, _dropped_by(rule, state))])
+        return stack_columns([*columns, *self.drop_columns(decision, state, _dropped_by(rule, state))])
 
 
 def _aim(decision: ContinuousDecision, state: ContinuousState, drop: BoolArray | None) -> IntArray:
@@ -318,7 +318,7 @@ class TunedCodec(ContinuousCodec):
     are the controller's own.
     """
 
-    own_columns: ClassVar[int] = 0
+    base_columns: ClassVar[int] = 0
 
     @property
     def columns(self) -> int:
@@ -336,7 +336,7 @@ class TunedCodec(ContinuousCodec):
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
             entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
-        decision = self.ruled(self.rule.tuned(options), state)
+        decision = self.apply_rule(self.rule.tuned(options), state)
         return decision.changed(timeout=self.timeout_of(decision, state))
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:

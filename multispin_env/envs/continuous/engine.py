@@ -36,7 +36,7 @@ _LATENCY_NAMES = (*(f"{name}_p{percent}" for name in _LATENCIES for percent in _
 RATES = ("tokens_in_time", "request_goodput", "share_missed", "least_served")
 """Of `ServiceRun`, of the episode so far."""
 
-OF_SERVICE = (*RATES, *_LATENCY_NAMES)
+SERVICE_KEYS = (*RATES, *_LATENCY_NAMES)
 """Entries of ``info`` that tell what became of requests in an episode, (n,)."""
 
 
@@ -145,8 +145,8 @@ class BeliefTracker:
         state = self._core.state
         channel = self._report if self._late else state.spectral_efficiency
         observed = self._observed(state, channel)
-        believed = self._observations.believed(observed)
-        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=believed), observed)
+        estimate = self._observations.acceptance_estimate(observed)
+        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=estimate), observed)
 
     def _observed(self, state: ContinuousState, channel: FloatArray) -> Observed:
         known_rate = self._observations.shows_acceptance

@@ -13,8 +13,8 @@ from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.continuous.encodings import (
     ContinuousCodec,
 )
-from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
-from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
+from multispin_env.envs.continuous.engine import SERVICE_KEYS, ServiceAccount
+from multispin_env.envs.continuous.variants import ContinuousVariant, select_contenders
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.envs.variant import Comparison, Learning
@@ -27,7 +27,7 @@ from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, optio
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
-_MOST_LOAD = 1000.0
+_MAX_LOAD = 1000.0
 """Of what a system can do: all further requests are missed too, and each takes memory."""
 
 
@@ -205,8 +205,8 @@ class Serving(ContinuousVariant):
         usual = super().comparison
         return replace(
             usual,
-            info=replace(usual.info, episode=OF_SERVICE),
-            contenders=contenders_in(self, "prices+deadlines", *names),
+            info=replace(usual.info, episode=SERVICE_KEYS),
+            contenders=select_contenders(self, "prices+deadlines", *names),
             has_bound=False,
         )
 
@@ -284,10 +284,10 @@ def _checked_load(load: Any) -> float | tuple[float, float]:
     try:
         if len(pair) != len(("low", "high")):
             raise ValueError
-        low = check_real("load", pair[0], 0.0, _MOST_LOAD, open_low=True)
-        high = check_real("load", pair[1], low, _MOST_LOAD)
+        low = check_real("load", pair[0], 0.0, _MAX_LOAD, open_low=True)
+        high = check_real("load", pair[1], low, _MAX_LOAD)
     except ValueError:
-        expected = f"a number in (0, {_MOST_LOAD:g}], or a pair (low, high) of them with low ≤ high"
+        expected = f"a number in (0, {_MAX_LOAD:g}], or a pair (low, high) of them with low ≤ high"
         raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
     return low if low == high else (low, high)
 

@@ -17,7 +17,7 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.objectives import Objective, TokensMinusTime
-from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
+from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, TYPICAL_LENGTH, ObservationCodec
 from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
 from multispin_env.envs.variant import Comparison, Family, InfoKeys, Learning, Variant
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
@@ -50,7 +50,7 @@ class ContinuousVariant(Variant):
     family: ClassVar[Family] = Family(
         name="continuous",
         encodings=CONTINUOUS_ENCODINGS,
-        any_decision="full",
+        universal_encoding="full",
         max_episode_steps=None,
         recorder=Traces,
         drawing=TracePicture,
@@ -100,7 +100,7 @@ class ContinuousVariant(Variant):
         """Whole episodes; nothing bounds requests with rates of their own."""
         return Comparison(
             InfoKeys("tokens", "draft_length", "duration", None),
-            contenders_in(self, "prices", "groups", "prices", "greedy", "synchronous"),
+            select_contenders(self, "prices", "groups", "prices", "greedy", "synchronous"),
             baseline=_BARRIER,
             seconds=self.horizon,
             has_bound=self.acceptance_visible,
@@ -185,7 +185,7 @@ class ContinuousVariant(Variant):
         return reference_rate(self.system(scenario)) if self.rho is None else self.rho
 
 
-def contenders_in(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
+def select_contenders(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
     """Name these and the barrier; where something is hidden, the leader with the truth, and some that guess."""
     late = variant.channel_report != _REPORTS[0]
     if variant.acceptance_visible and not late:
@@ -204,7 +204,7 @@ def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:
     For laws that are not known here it is 0; where channels change with time, it is that over a draft of 4 tokens and
     the verification of all.
     """
-    cycle = MIDDLE * scenario.mean_draft_time + scenario.verification_time
+    cycle = TYPICAL_LENGTH * scenario.mean_draft_time + scenario.verification_time
     known = {"static": 1.0, "gauss-markov": math.exp(-cycle / variant.coherence_time)}
     return known.get(scenario.channel, 0.0)
 

@@ -15,10 +15,10 @@ from multispin_env.checks import missing_package
 
 Colour = tuple[int, int, int]
 
-MOST_TEXTS = 2_000
+MAX_TEXTS = 2_000
 """Rendered texts that are kept."""
 
-_FINER = 4
+_TEXT_SCALE = 4
 """Letters are drawn so many times larger and made smaller: else the gaps between them are uneven."""
 
 
@@ -94,15 +94,15 @@ class Canvas:
     def _written(self, text: str, size: int, colour: Colour) -> Any:
         key = (text, size, colour)
         if key not in self._texts:
-            if len(self._texts) >= MOST_TEXTS:
+            if len(self._texts) >= MAX_TEXTS:
                 self._texts.clear()
             image = self._font(size).render(text, True, colour)
-            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / _FINER)
+            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / _TEXT_SCALE)
         return self._texts[key]
 
     def _font(self, size: int) -> Any:
         if size not in self._fonts:
-            self._fonts[size] = self._pygame.font.Font(None, _FINER * size)
+            self._fonts[size] = self._pygame.font.Font(None, _TEXT_SCALE * size)
         return self._fonts[size]
 
     def _box(self, x: float, y: float, width: float, height: float) -> tuple[int, int, int, int]:

@@ -20,7 +20,7 @@ from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
-FEWEST_CELLS, _FEWEST_ROUNDS = 8, 16
+MIN_CELLS, _MIN_ROUNDS = 8, 16
 """What the scales of tokens and of rounds begin with."""
 
 
@@ -39,8 +39,8 @@ class Scales(NamedTuple):
     time: float = 0.0  # s
     bandwidth: float = 0.0  # Hz
     goodput: float = 0.0  # tokens/s
-    cells: int = FEWEST_CELLS  # tokens of a draft and the server's
-    rounds: int = _FEWEST_ROUNDS
+    cells: int = MIN_CELLS  # tokens of a draft and the server's
+    rounds: int = _MIN_ROUNDS
 
     @classmethod
     def common(cls, scales: Iterable["Scales"]) -> "Scales":
@@ -97,7 +97,7 @@ class History:
         if optimum is not None:
             _append_to_mean(self.optimum, optimum, self._weight / weight)
         reached = max(self.goodput[-1], self.optimum[-1] if self.optimum else 0.0)
-        rounds = max(_FEWEST_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
+        rounds = max(_MIN_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
         needed = Scales(
             round_up(float(last.outcome.round_latency)),
             round_up(float(last.decision.bandwidth.max())),

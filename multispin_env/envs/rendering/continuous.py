@@ -16,7 +16,7 @@ from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Layout
 from multispin_env.envs.rendering.charts import (
-    FEWEST_CELLS,
+    MIN_CELLS,
     Curve,
     Recorder,
     draw_chain,
@@ -28,7 +28,7 @@ from multispin_env.envs.rendering.charts import (
     place_cells,
     round_up,
 )
-from multispin_env.envs.rendering.renderers import LEGEND, MARGIN, MORE_LEGEND, Film, Frame, Sheet
+from multispin_env.envs.rendering.renderers import LEGEND, LEGEND_LINE, MARGIN, Film, Frame, Sheet
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario
@@ -92,9 +92,9 @@ class Trace:
         return self.ends[-1] if self.ends else 0.0
 
     @cached_property
-    def most_cells(self) -> int:
+    def num_cells(self) -> int:
         """Tokens of the longest verified draft, the server's, and those drafted ahead."""
-        return max([FEWEST_CELLS, *(int(_cells_of(outcome).max()) for outcome in self.outcomes)])
+        return max([MIN_CELLS, *(int(_cells_of(outcome).max()) for outcome in self.outcomes)])
 
     def over(self, time: float) -> int:
         """Steps that are over at a time."""
@@ -111,7 +111,7 @@ class Trace:
         pairs = zip(self.ends[:over], self.gained[:over], strict=True)
         return Curve(name, [(min(end / horizon, 1.0), gained / end) for end, gained in pairs])
 
-    def highest(self) -> float:
+    def axis_end(self) -> float:
         """End of an axis for tokens/s that fits all that is reached."""
         rates = [gained / end for gained, end in zip(self.gained, self.ends, strict=True)]
         return round_up(1.1 * max(rates, default=0.0))
@@ -156,7 +156,7 @@ class Stretch(NamedTuple):
     drafts: int = 0  # of the server's pass
 
 
-def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
+def device_stretches(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
     """What a device does between two times, in order; nothing where it has no request."""
     for begin, outcome in trace.seen(start, clock):
         end = float(outcome.duration)
@@ -170,7 +170,7 @@ def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[S
                 yield Stretch(doing, *seen)
 
 
-def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
+def server_stretches(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
     """Passes of the server, as wholes, of the steps between two times."""
     for begin, outcome in trace.seen(start, clock):
         bounds = begin + float(outcome.start_delay), begin + float(outcome.duration)
@@ -188,7 +188,7 @@ class Mark(NamedTuple):
     kind: str
 
 
-def marks_of(trace: Trace, start: float, clock: float) -> list[Mark]:
+def request_marks(trace: Trace, start: float, clock: float) -> list[Mark]:
     """All that happens between two times.
 
     When a request arrives at an idle device is known exactly; others are drawn when the verification ends.
@@ -218,7 +218,7 @@ def _draw_requests(
             height = max(1.0, 0.1 * row * min(waiting, 4))
             if waiting and width > 0.0:
                 canvas.rectangle(x, times.y + (user + 1) * row - 1.0 - height, width, height, style.INK)
-    for mark in marks_of(trace, start, clock):
+    for mark in request_marks(trace, start, clock):
         _draw_mark(canvas, mark.kind, times.x + (mark.time - start) * scale, times.y + (mark.user + 0.5) * row, row)
 
 
@@ -262,8 +262,8 @@ class Axes(NamedTuple):
         return cls(
             max([shortest, *(5.0 * duration for duration in usual)]),
             max([1.0, *(trace.duration for trace in traces)]),
-            max(trace.highest() for trace in traces),
-            max(trace.most_cells for trace in traces),
+            max(trace.axis_end() for trace in traces),
+            max(trace.num_cells for trace in traces),
         )
 
 
@@ -282,7 +282,7 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
     _draw_axis(canvas, layout.times, start, axes.window)
     draw_numbers(canvas, layout.times, users, row)
     for user in range(users):
-        for stretch in of_device(trace, user, start, clock):
+        for stretch in device_stretches(trace, user, start, clock):
             top, high = layout.times.y + user * row + 1.0, row - 2.0
             _fill(canvas, layout.times, stretch, start, axes.window, top, high)
             if trace.scenario.draft_ahead:  # under the rest, it drafts on
@@ -320,7 +320,7 @@ def _draw_server(
 ) -> None:
     top, height = times.bottom - SERVER * row + 2.0, SERVER * row - 2.0
     canvas.text("S", times.x - 6.0, top + 0.5 * height, style.SMALL, style.INK, "right")
-    for stretch in of_server(trace, start, clock):
+    for stretch in server_stretches(trace, start, clock):
         left, right = max(stretch.begin, start), min(stretch.end, clock)
         _fill(canvas, times, Stretch(stretch.doing, left, right), start, window, top, height)
         middle = 0.5 * (stretch.begin + stretch.end)
@@ -370,7 +370,7 @@ class TracePicture(Sheet):
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
         axes = Axes.of(*views) if self._axes is None else self._axes
         ahead = any(view.scenario.draft_ahead for view in views)
-        legend = LEGEND + MORE_LEGEND * (views[0].serving + ahead)
+        legend = LEGEND + LEGEND_LINE * (views[0].serving + ahead)
         for position, (area, view) in enumerate(self._panels(views, legend)):
             other = views[1 - position] if len(views) > 1 else None
             draw_trace(self.canvas, area, view, other, axes, view.duration if clock is None else clock)
@@ -378,10 +378,10 @@ class TracePicture(Sheet):
         if views[0].serving:
             self._draw_marks()
         if ahead:
-            self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND - MORE_LEGEND * views[0].serving)
+            self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND - LEGEND_LINE * views[0].serving)
 
     def _draw_marks(self) -> None:
-        x, y = MARGIN, self.canvas.height - 0.5 * MORE_LEGEND - 4.0
+        x, y = MARGIN, self.canvas.height - 0.5 * LEGEND_LINE - 4.0
         for kind, text in _MARKS.items():
             _draw_mark(self.canvas, kind, x + 5.5, y, 14.0)
             x = self._name(x, y, text)

@@ -35,7 +35,7 @@ from multispin_env.envs.rendering.charts import (
 
 V = TypeVar("V")
 
-MARGIN, _BETWEEN, LEGEND, MORE_LEGEND = 10.0, 24.0, 26.0, 18.0
+MARGIN, _BETWEEN, LEGEND, LEGEND_LINE = 10.0, 24.0, 26.0, 18.0
 """Pixels beside, between and below panels, and of one more line there."""
 
 _TIMES: tuple[tuple[str, Colour], ...] = (
@@ -105,7 +105,7 @@ class Picture(Sheet):
     @override
     def draw(self, views: Sequence[View], clock: float | None = None) -> None:
         ahead = any(view.scenario.draft_ahead for view in views)
-        legend = LEGEND + MORE_LEGEND * ahead
+        legend = LEGEND + LEGEND_LINE * ahead
         for area, view in self._panels(views, legend):
             _draw_panel(self.canvas, area, view, clock)
         self._draw_legend(views[0].drawn, animated=clock is not None, legend=legend)

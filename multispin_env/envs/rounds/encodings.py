@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
-from multispin_env.envs.engine import ActionCodec, columns_stacked
+from multispin_env.envs.engine import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state
@@ -45,7 +45,7 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
         length = decision.draft_length
         if self.common_draft_length:
             require("draft_length", length, length == length[..., :1], "one common length in this environment")
-        return columns_stacked([self.length_column(length), *self.bandwidth_columns(decision, state)])
+        return stack_columns([self.length_column(length), *self.bandwidth_columns(decision, state)])
 
     @override
     def checked_state(self, state: SystemState) -> SystemState:

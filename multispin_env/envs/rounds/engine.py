@@ -33,7 +33,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         self._has_slopes, self._plan = config.variant.learning.slopes, plan
         self._core = RoundsCore(self.scenario, dynamics, num_envs, sampled=config.sampled, drawn=config.drawn)
         self._counts = Counts(num_envs, self.scenario.num_users) if self.observations.shows_counts else None
-        self._tells_hidden = config.arguments.get("privileged", False)
+        self._is_privileged = config.arguments.get("privileged", False)
         self._best = config.best_controller if config.optimum else None
         self.planned = self._core.reported
 
@@ -44,10 +44,10 @@ class RoundsEngine(Engine[SystemState, Decision]):
         return Observed(**{name: fields[name] for _, name in self._entries})
 
     @override
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         if not self._has_slopes:
-            return super().reward_slopes(action, worth, window)
-        return reward_slopes(self.actions, self.objective, self._core, self.planned, action, worth, window)
+            return super().reward_slopes(action, weights, window)
+        return reward_slopes(self.actions, self.objective, self._core, self.planned, action, weights, window)
 
     def _forget(self, rows: Rows) -> None:
         self.objective.reset(rows)
@@ -65,7 +65,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
         }
-        if self._tells_hidden:
+        if self._is_privileged:
             info["acceptance_rate"] = state.acceptance_rate.copy()
             info["spectral_efficiency"] = state.spectral_efficiency.copy()
         if "head_start" in self.observations.shown:

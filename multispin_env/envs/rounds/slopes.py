@@ -2,12 +2,12 @@
 
 `apg` learns from them. With real lengths they follow by the chain rule. Derivatives by rounded lengths are ours. With
 whole lengths the reward of one round is a staircase in a real length. Its mean over many rounds is not: where the
-length passes the middle between two whole ones, the reward changes by what one token more is worth, and how often it is
+length passes the middle between two whole ones, the reward changes by what one token more earns, and how often it is
 there depends smoothly on the policy. So a length within half a window of such a middle has the derivative
 (reward above − reward below) / window, and any other length has none; as the window shrinks, the mean over rounds goes
 to the derivative of the mean reward. A round lasts as long as its slowest device, so that a token more rarely pays for
 one device alone, and often for all together. What all lengths together change is therefore looked at from further off,
-`COMMON` windows apart.
+`COMMON_WINDOWS` windows apart.
 """
 
 import math
@@ -44,7 +44,7 @@ def reward_slopes(
     core: RoundsCore,
     planned: SystemState,
     action: NDArray[Any],
-    worth: FloatArray | None,
+    weights: FloatArray | float | None,
     window: float,
 ) -> FloatArray:
     """Derivatives (n, K, columns) of the next reward, as `MultiSpinVectorEnv.reward_slopes` says.
@@ -54,9 +54,9 @@ def reward_slopes(
     x = codec.checked(action)
     length = codec.real_lengths(x)
     relaxed = RealDecision(length, codec.bandwidth(x, length, planned))
-    tokens, token_slope = interpolated_tokens(core, length)
+    tokens, token_slope = interpolate_tokens(core, length)
     outcome = price(core.scenario, core.state, relaxed, tokens)
-    weights = objective.weights(outcome) if worth is None else worth
+    weights = objective.weights(outcome) if weights is None else weights
     by_length, by_bandwidth = decision_slopes(core.scenario, relaxed, outcome, token_slope, weights)
     through_bandwidth, by_columns = _bandwidth_slopes(codec, x, length, planned, by_bandwidth)
     by_length = by_length + through_bandwidth
@@ -65,7 +65,7 @@ def reward_slopes(
     return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1)
 
 
-def interpolated_tokens(core: RoundsCore, length: FloatArray) -> tuple[FloatArray, FloatArray]:
+def interpolate_tokens(core: RoundsCore, length: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Expected tokens (n, K) of real lengths, on the line between the whole ones beside them, and its slope."""
     scenario = core.scenario
     low = np.floor(length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
@@ -177,7 +177,7 @@ def equal_latency_slopes(
     return relative * token_time * latency / room**2, relative * at.share
 
 
-COMMON = 2.5
+COMMON_WINDOWS = 2.5
 """Windows between the two sets of lengths, all longer and all shorter, whose difference is the sum of the derivatives.
 
 Without it policies got stuck at lengths, or at 0, from which no single step leads away.
@@ -216,7 +216,9 @@ def _whole_length_slopes(
     slopes = np.zeros_like(length)
     index, user = np.nonzero(users)
     slopes[rows[index], user] = gain[index] * (other - whole)[rows[index], user]
-    missing = (shifted(0.5 * COMMON * window) - shifted(-0.5 * COMMON * window)) / (COMMON * window) - slopes.sum(-1)
+    missing = (shifted(0.5 * COMMON_WINDOWS * window) - shifted(-0.5 * COMMON_WINDOWS * window)) / (
+        COMMON_WINDOWS * window
+    ) - slopes.sum(-1)
     return slopes + (missing / length.shape[-1])[:, None]
 
 

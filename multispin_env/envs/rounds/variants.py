@@ -37,7 +37,7 @@ class RoundsVariant(Variant):
     family: ClassVar[Family] = Family(
         name="rounds",
         encodings=ENCODINGS,
-        any_decision="residual",
+        universal_encoding="residual",
         max_episode_steps=MAX_EPISODE_STEPS,
         recorder=Histories,
         drawing=Picture,

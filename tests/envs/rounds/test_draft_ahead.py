@@ -263,6 +263,6 @@ def test_the_reward_has_no_derivatives():
     env = vector(num_users=3)
     env.reset(seed=0)
     nothing = np.zeros(env.action_space.shape, dtype=np.float32)
-    for worth in (None, np.ones((4, 3))):
+    for weights in (None, np.ones((4, 3))):
         with pytest.raises(ValueError, match="expected an environment whose reward has derivatives"):
-            env.reward_slopes(nothing, worth)
+            env.reward_slopes(nothing, weights)

@@ -8,7 +8,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.rounds.encodings import RoundsCodec
-from multispin_env.envs.rounds.slopes import decision_slopes, equal_latency_slopes, interpolated_tokens
+from multispin_env.envs.rounds.slopes import decision_slopes, equal_latency_slopes, interpolate_tokens
 from multispin_env.physics.rounds import price
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import RealDecision
@@ -150,7 +150,7 @@ def test_expected_tokens_lie_on_a_line_between_whole_lengths():
     rate = env.unwrapped.state.acceptance_rate
     core = env.unwrapped._engine._core
     for length, low in ((1.0, 1), (2.25, 2), (5.5, 5), (6.0, 5)):
-        tokens, slope = interpolated_tokens(core, np.full((2, 3), length))
+        tokens, slope = interpolate_tokens(core, np.full((2, 3), length))
         whole = [sum(rate**i for i in range(n + 1)) for n in (low, low + 1)]
         assert slope == pytest.approx(whole[1] - whole[0])
         assert tokens == pytest.approx(whole[0] + (length - low) * (whole[1] - whole[0]))
