@@ -166,7 +166,7 @@ TOGETHER = [
 def refuses(name, options):
     """Single and vector, in one sentence that names the last argument and its value."""
     *_, (argument, value) = options.items()
-    got = "a number" if argument == "plan_quantile" and len(options) > 1 else "1" if value == (0.1,) else repr(value)
+    got = "1" if value == (0.1,) else repr(value)
     for make in (gym.make, gym.make_vec):
         if (make, argument) == (gym.make, "render_mode"):
             continue  # Gymnasium itself looks at it first
@@ -199,13 +199,13 @@ def test_arguments_that_do_not_go_together_are_refused(name, options):
         (
             "Fair",
             {"optimum": True},
-            r"optimum: expected False in MultiSpin/Fair-v0, of which no optimum is known, got True$",
+            r"optimum: expected False in MultiSpin/Fair-v0, which has no known optimum, got True$",
         ),
         ("RecordedAcceptance", {"records": "/nowhere.npz"}, ".*nowhere"),
         ("RecordedAcceptance", {"tasks": TASKS}, "tasks of the scen"),
         ("Serving", {"load": (1, 2, 3)}, r"load: expected a number in \(0, 1000\], or a pair \(low, high\)"),
         ("Continuous", {"reference": "groups+deadline"}, r"reference: expected one of .* did you mean 'deadlines'\?$"),
-        ("Continuous", {"horizon": 0.03}, r"horizon: expected at least one verification, 0.0354 s, got 0.03$"),
+        ("Continuous", {"horizon": 0.03}, r"horizon: expected at least 0.0354 s for a verification, got 0.03$"),
     ],
 )
 def test_words_of_other_mistakes(name, options, message):

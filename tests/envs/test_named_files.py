@@ -29,7 +29,7 @@ def test_a_file_beside_it_is_taken_whatever_else_is_given(folder):
 def test_another_place_is_the_users_to_name(folder):
     for named in ("missing.npz", "/etc/passwd"):
         for given in (None, {}, {"half": 1}):
-            with pytest.raises(ValueError, match=f"records: expected a file beside the configuration.*, got {named!r}"):
+            with pytest.raises(ValueError, match=f"records: expected a file next to the configuration.*, got {named!r}"):
                 read(folder, given, records=named)
         assert read(folder, {"records": "mine.npz"}, records=named)["records"] == "mine.npz"
     written = EnvConfig.of(RECORDED).to_dict()

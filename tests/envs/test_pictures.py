@@ -189,7 +189,7 @@ def test_copies_have_episodes_of_their_own_and_views_stay_as_they_are():
 
 def test_rates_change_when_a_verification_ends():
     assert TRACE.ends == pytest.approx([0.4, 1.0])
-    assert [TRACE.over(time) for time in (0.0, 0.39, 0.4, 0.99, 1.0, 9.0)] == [0, 0, 1, 1, 2, 2]
+    assert [TRACE.num_finished(time) for time in (0.0, 0.39, 0.4, 0.99, 1.0, 9.0)] == [0, 0, 1, 1, 2, 2]
     assert [TRACE.rate(time) for time in (0.0, 0.5, 1.0)] == pytest.approx([0.0, 10.0, 8.0])
 
 
@@ -209,8 +209,8 @@ def test_what_becomes_of_requests():
 
 def test_steps_that_are_seen_have_begun():
     ends = (0.0, 0.4, 0.41, 1.0)
-    assert [[begin for begin, _ in TRACE.seen(0.0, end)] for end in ends] == [[], [0.0], [0.0, 0.4], [0.0, 0.4]]
-    assert [begin for begin, _ in TRACE.seen(0.4, 1.0)] == pytest.approx([0.4])
+    assert [[begin for _, begin, _ in TRACE.steps_between(0.0, end)] for end in ends] == [[], [0.0], [0.0, 0.4], [0.0, 0.4]]
+    assert [begin for _, begin, _ in TRACE.steps_between(0.4, 1.0)] == pytest.approx([0.4])
 
 
 def test_axes_fit_whichever_trace_needs_more():

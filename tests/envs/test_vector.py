@@ -145,7 +145,7 @@ def test_disabled_autoreset_asks_for_a_reset_of_those_that_are_over():
     env.reset(options={"reset_mask": np.arange(7) == 3})
     assert env.step(played)[3].tolist() == [True] * 3 + [False] + [True] * 3
     with pytest.raises(
-        RuntimeError, match=r"got copies \[0, 1, 2, 4, 5\], which are over"
+        RuntimeError, match=r"got ended episodes \[0, 1, 2, 4, 5\]$"
     ):  # no more than five are named
         env.step(played)
     env.reset(options={"reset_mask": np.arange(7) != 3})
@@ -206,13 +206,13 @@ def test_action_of_a_copy_that_starts_over_is_not_read():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda env: env.reset(seed=[1, 2]), r"seed: expected one seed for each copy \(3\), got 2"),
+        (lambda env: env.reset(seed=[1, 2]), r"seed: expected one seed for each environment \(3\), got 2"),
         (lambda env: env.reset(seed=-1), "seed: expected an integer ≥ 0, got -1"),
         (lambda env: env.reset(seed=[1, 2.5, 3]), r"seed\[1\]: expected an integer ≥ 0, got 2\.5"),
         *(
             (
                 lambda env, mask=mask: env.reset(options={"reset_mask": mask}),
-                r"reset_mask: expected a bool array \(3,\) that is true somewhere, got ",
+                r"reset_mask: expected a bool array of shape \(3,\) with at least one True, got ",
             )
             for mask in (np.ones(2, bool), np.zeros(3, bool), [True, True, True])
         ),
@@ -255,9 +255,9 @@ def test_an_environment_comes_and_goes():
 def test_step_before_reset():
     env, played = make(num_envs=7), np.zeros((7, 4, 2))
     for what, call in (("step", lambda: env.step(played)), ("state", lambda: env.unwrapped.state)):
-        words = rf"{what}: expected reset\(\) first, got a call before the reset of copies \[0, 1, 2, 3, 4\]"
+        words = rf"{what}: expected reset\(\) first, got a call before the reset of environments \[0, 1, 2, 3, 4\]"
         with pytest.raises(RuntimeError, match=words):
             call()
     env.reset(options={"reset_mask": np.arange(7) != 1})
-    with pytest.raises(RuntimeError, match=r"before the reset of copies \[1\]$"):
+    with pytest.raises(RuntimeError, match=r"before the reset of environments \[1\]$"):
         env.step(played)

@@ -123,7 +123,7 @@ def test_a_policy_names_no_record_outside_its_folder(about, tmp_path, name):
     (tmp_path / "outside.npz").write_bytes(b"")
     (folder / "link.npz").symlink_to(tmp_path / "outside.npz")
     about["arguments"]["records"] = name
-    with pytest.raises(ValueError, match=rf"records: expected a file beside the configuration, got {name!r}\)"):
+    with pytest.raises(ValueError, match=rf"records: expected a file next to the configuration, got {name!r}\)"):
         config_of(about, folder / POLICY)
 
 

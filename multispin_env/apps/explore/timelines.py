@@ -69,7 +69,7 @@ def timeline(trace: Trace) -> dict[str, Any]:
     """
     most = MOST_STRETCHES // (4 * trace.scenario.num_users)  # steps, in which each device has four at most
     clock = trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
-    over = trace.over(clock)
+    over = trace.num_finished(clock)
     users = range(trace.scenario.num_users)
     drawn: dict[str, Any] = {
         "shown": _ticks(clock),

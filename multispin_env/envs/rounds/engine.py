@@ -1,4 +1,4 @@
-"""Engine of rounds: observation, action and reward around the core that steps a batch of copies."""
+"""Engine of rounds: observations, actions and rewards around the core."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +19,11 @@ from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
 
 _Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
-"""State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
+"""Function of the reported state and the mean gains that returns the state (n, K) used to decode actions."""
 
 
 class RoundsEngine(Engine[SystemState, Decision]):
-    """n copies of one environment of rounds."""
+    """Engine of rounds."""
 
     actions: RoundsCodec
     _core: RoundsCore
@@ -38,8 +38,8 @@ class RoundsEngine(Engine[SystemState, Decision]):
         self.planned = self._core.reported
 
     @property
+    @override
     def observed(self) -> Observed:
-        """What observations show, arrays (n, K)."""
         fields = self._fields()
         return Observed(**{name: fields[name] for _, name in self._entries})
 
@@ -60,7 +60,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
-            "accepted_tokens": tokens,  # those drawn, if any are: expected ones would tell the rate
+            "accepted_tokens": tokens,  # drawn ones if tokens are drawn: expected ones would reveal the rate
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,

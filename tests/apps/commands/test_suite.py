@@ -270,7 +270,7 @@ def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [
-        ("groups", [], "round-8, seed 0: controller: expected one of rounds"),
+        ("groups", [], "round-8, seed 0: controller: expected a controller of rounds"),
         ("os:getcwd", [], "rule: expected the name of one of the package"),
         ("fixed", ["--tasks", "late"], "tasks: expected none with --out"),
         ("fixed", ["--workers", "0"], "workers: expected"),
@@ -398,7 +398,7 @@ HOSTILE = {
     "an unknown rule": (_first(*[{"rule": "best"}] * 2), "controller: expected one of"),
     "a rule without a name": (_first(*[{"rule": ""}] * 2), "round-8, seed 0: controller: expected one of"),
     "a rule of a long name": (_first(*[{"rule": "a\n" * 10**6}] * 2), "round-8, seed 0: controller: expected one of"),
-    "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected one of rounds"),
+    "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected a controller of rounds"),
     "a path upwards": (_first(*[{"folder": "../entry"}] * 2), "folder: expected one within the entry"),
     "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected one within the entry"),
     "a name with a zero": (_first(*[{"folder": "a\0b"}] * 2), "folder: expected one within the entry"),

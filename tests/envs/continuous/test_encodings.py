@@ -258,6 +258,6 @@ def test_tuned_options_are_those_of_the_rule(reference, rules):
 
 def test_a_rule_without_options_can_not_be_tuned():
     scenario = ms.Scenario.preset("llama2", num_users=5)
-    message = "^reference: expected a controller whose options can be tuned, for 'tuned', got 'turbospec'$"
+    message = "^reference: expected a controller with tunable options, got 'turbospec'$"
     with pytest.raises(ValueError, match=message):
         _ = codec_of("tuned", scenario, reference="turbospec").columns
