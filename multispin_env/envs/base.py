@@ -31,7 +31,6 @@ class BaseEnv:
     """Base of the single and the vector environments."""
 
     env_id: str
-    """Id of the environments of a class."""
     renderers: ClassVar[Mapping[str, type[Renderer]]]
     metadata: dict[str, Any]
 
@@ -62,19 +61,15 @@ class BaseEnv:
 
     @property
     def state(self) -> Any:
-        """True state used to price the next action, arrays (K,) or (n, K) in physical units; agents may not see all.
-
-        ``RuntimeError`` before the first `reset`.
-        """
+        """True state (K,) or (n, K) used to price the next action; ``RuntimeError`` before the first `reset`."""
         self._check_seeded("state")
         return self._unbatched(self._engine.state).copy()
 
     @property
     def observed(self) -> Any:
-        """Input of plug-ins before the next action: the content of the observation, without rounding.
+        """Content of the observation without rounding, the input of plug-ins: an `Observed` or `ContinuousObserved`.
 
-        `Observed` with arrays (K,) or (n, K); without the barrier a `ContinuousObserved`. ``RuntimeError`` before the
-        first `reset`.
+        Arrays are (K,) or (n, K); ``RuntimeError`` before the first `reset`.
         """
         self._check_seeded("observed")
         return self._unbatched(self._engine.observed).copy()
@@ -243,7 +238,9 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.max_episode_steps = -1
         if max_episode_steps not in (None, -1):
             self.max_episode_steps = check_integer("max_episode_steps", max_episode_steps, 1)
-        self.autoreset_mode = _checked_mode(autoreset_mode)
+        mode = getattr(autoreset_mode, "value", autoreset_mode)
+        check_name("autoreset_mode", mode, [mode.value for mode in AutoresetMode])
+        self.autoreset_mode = AutoresetMode(mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
         self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode, num_envs)
@@ -257,9 +254,10 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Return the derivatives (n, K, columns) of the next expected reward with respect to the actions.
 
-        They are for training: they use the true state, also where the environment hides it. Their mean over all states
-        with the same observation is the derivative of the reward that an agent can expect. No step is played. If
-        several devices finish last at the same time, the derivative is that of the first one.
+        They use the true state, also if it is hidden; their mean over the states with the same observation is the
+        derivative of the reward that an agent can expect. No step is played. If several devices finish last at the same
+        time, the derivative is that of the first one.
+        ``ValueError`` for bad actions, weights of another shape, a bad window, or a reward without derivatives.
 
         Parameters
         ----------
@@ -272,11 +270,6 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             lengths are rounded, and the derivative is that of the mean over many rounds. A length within window / 2
             tokens of the middle between two integers has the difference of their rewards, divided by the window; any
             other length has 0.
-
-        Raises
-        ------
-        ValueError
-            For bad actions, weights of another shape, a bad window, or a reward without derivatives.
         """
         shape = self._engine.state.draft_time.shape
         if weights is not None and np.shape(weights) != shape:
@@ -364,11 +357,6 @@ class CustomVectorEnv(MultiSpinVectorEnv):
     def __init__(self, env_id: str, **arguments: Any) -> None:
         self.env_id = env_id
         super().__init__(**arguments)
-
-
-def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    check_name("autoreset_mode", getattr(mode, "value", mode), [mode.value for mode in AutoresetMode])
-    return AutoresetMode(mode)
 
 
 def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:

@@ -200,11 +200,11 @@ class EnvConfig:
 
     @classmethod
     def from_dict(
-        cls, values: Mapping[str, Any], folder: Path = Path(), given: Mapping[str, Any] | None = None
+        cls, values: Mapping[str, Any], folder: Path = Path(), trusted: Mapping[str, Any] | None = None
     ) -> Self:
         """Read a configuration written by `to_dict`, which need not be trusted; other entries are ignored.
 
-        ``folder`` holds the copies of files. ``given`` are arguments that the user passes too, which may be any path;
+        ``folder`` holds the copies of files. ``trusted`` are arguments that the user passes too, which may be any path;
         ``None`` if the caller takes none. ``ValueError``, ``TypeError`` or ``KeyError`` for an invalid configuration,
         also for one that names a file outside ``folder``.
         """
@@ -216,7 +216,7 @@ class EnvConfig:
         loaded = dict(arguments)
         for name in _file_names(cls_variant):
             if loaded.get(name) is not None:
-                loaded[name] = _path(name, loaded[name], folder, given)
+                loaded[name] = _path(name, loaded[name], folder, trusted)
         scenario = Scenario.from_dict(values["scenario"])
         return cls(values["env"], scenario, cls_variant(**loaded), values["action"], values.get("reward"))
 
@@ -299,14 +299,14 @@ def _file_names(variant: type[Variant]) -> dict[str, str]:
     return {entry.name: entry.metadata["file"] for entry in fields(variant) if "file" in entry.metadata}
 
 
-def _path(name: str, value: object, folder: Path, given: Mapping[str, Any] | None) -> Any:
+def _path(name: str, value: object, folder: Path, trusted: Mapping[str, Any] | None) -> Any:
     path = beside(folder, value)
     if path is not None:
         return str(path)
-    if given is None or name not in given:
-        remedy = "" if given is None else f", or your own path with --set {name}=PATH"
+    if trusted is None or name not in trusted:
+        remedy = "" if trusted is None else f", or your own path with --set {name}=PATH"
         raise ValueError(f"{name}: expected a file next to the configuration{remedy}, got {shown(value)}")
-    return given[name]
+    return trusted[name]
 
 
 def _same_bytes(path: object, other: object) -> bool:

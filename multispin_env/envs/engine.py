@@ -94,9 +94,6 @@ def stack_columns(columns: list[FloatArray]) -> NDArray[np.float32]:
     return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
 
 
-ALL = slice(None)
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
     """Result of one step of all environments; durations may differ."""
@@ -192,7 +189,7 @@ class Engine(ABC, Generic[State, Chosen]):
     def reset(self, envs: IntArray | None = None) -> Observation:
         """Start new episodes in some environments (default all); return the observation of all, read only."""
         self._core.reset(envs)
-        self._forget(ALL if envs is None else envs)
+        self._forget(slice(None) if envs is None else envs)
         return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
@@ -220,6 +217,6 @@ class Engine(ABC, Generic[State, Chosen]):
             field = fields[name]
             if seen[key][0] is not field:
                 seen[key] = field, self.observations.encode_entry(key, field)
-        if self.observations.changing or seen[SHARED][1] is None:
+        if self.observations.num_changing or seen[SHARED][1] is None:
             seen[SHARED] = None, self.observations.encode_shared(self.planned)
         return {key: entry for key, (_, entry) in seen.items()}

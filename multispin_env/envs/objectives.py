@@ -16,10 +16,7 @@ from multispin_env.scenario import Scenario
 
 
 class Objective(ABC):
-    """Base of the objectives: rewards of a batch of environments, which may depend on earlier steps.
-
-    Arrays are replaced and never written into.
-    """
+    """Base of the objectives, which may have a memory; arrays are replaced and never written into."""
 
     metric: ClassVar[str]
     """Metric of whole episodes, a key of `multispin_env.evaluation.comparison.METRICS`."""
@@ -32,10 +29,7 @@ class Objective(ABC):
         """Record a step and return its reward, (n,)."""
 
     def weights(self, outcome: Outcome) -> FloatArray | float:
-        """Return the derivatives of the reward with respect to N_k / T_e2e, (n, K) or a number for all users.
-
-        ``ValueError`` if the reward has none.
-        """
+        """Return the derivatives of the reward by N_k / T_e2e, (n, K) or a number; ``ValueError`` if it has none."""
         raise ValueError(f"reward_slopes: expected a reward that has derivatives, got {type(self).__name__}")
 
     def fields(self) -> dict[str, NDArray[Any]]:

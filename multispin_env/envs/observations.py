@@ -58,10 +58,6 @@ class Entry:
     numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # for each user, user by user
 
 
-def _both_signs(codec: "ObservationCodec") -> tuple[float, float]:
-    return -1.0, 1.0
-
-
 def _efficiency(field: str) -> Entry:
     return Entry(
         field,
@@ -118,7 +114,7 @@ def _until(field: str) -> Entry:
         time = SLACK * codec.scenario.verification_time * size / (1.0 - size)
         return np.where(x >= 1.0, np.inf, np.copysign(time, x))
 
-    return Entry(field, encode, decode, _both_signs)
+    return Entry(field, encode, decode, lambda codec: (-1.0, 1.0))
 
 
 _PHASE = _one_hot("phase", lambda codec: Phase.IDLE)  # with endless requests no device is idle
@@ -168,7 +164,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             "batches_to_aim",
             lambda codec, x: x / (np.abs(x) + _BATCHES),
             lambda codec, x: np.rint(_BATCHES * x / (1.0 - np.minimum(np.abs(x), _NEARLY_ONE))).astype(np.int64),
-            _both_signs,
+            lambda codec: (-1.0, 1.0),
         ),
         # finite requests
         "wanted": _count("wanted", TOKENS),
@@ -195,20 +191,6 @@ SERVING_STATE = (*CONTINUOUS_STATE, "wanted", "answer", "prompt", "waited", "fir
 
 COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
 """Entries that replace ``acceptance`` if it is hidden."""
-
-
-def _pending(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
-    pending = np.add.reduce(state.air_left, -1)
-    return np.asarray(pending / (pending + codec.scenario.verification_time))
-
-
-def _busy(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
-    return np.asarray(np.add.reduce(state.busy, -1) / codec.scenario.num_users)
-
-
-def _waiting(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
-    waiting = np.add.reduce(state.demand.queue, -1)
-    return np.asarray(waiting / (waiting + codec.scenario.num_users))
 
 
 def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
@@ -288,11 +270,9 @@ class ObservationCodec:
         return type(self), (self.scenario, self.shown, self.rho, self.belief)
 
     @cached_property
-    def changing(self) -> tuple[Callable[["ObservationCodec", Any], FloatArray], ...]:
-        """Numbers of ``shared`` that change from step to step."""
-        if "phase" not in self.shown:
-            return ()
-        return (_pending, _busy, _waiting) if "wanted" in self.shown else (_pending,)
+    def num_changing(self) -> int:
+        """Number of entries of ``shared`` that change from step to step."""
+        return ("phase" in self.shown) + 2 * ("wanted" in self.shown)
 
     @cached_property  # read at every step
     def entries(self) -> dict[str, Entry]:
@@ -306,11 +286,6 @@ class ObservationCodec:
     def shows_acceptance(self) -> bool:
         """Whether acceptance rates are observed."""
         return "acceptance" in self.shown
-
-    @cached_property
-    def shows_counts(self) -> bool:
-        """Whether counts of tokens are observed."""
-        return not set(COUNTED[1:]).isdisjoint(self.shown)
 
     @cached_property
     def hides(self) -> bool:
@@ -347,7 +322,7 @@ class ObservationCodec:
             key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
             for key, entry in self.entries.items()
         }
-        size = len(self.constants) + len(self.changing)
+        size = len(self.constants) + self.num_changing
         return spaces.Dict({**boxes, SHARED: spaces.Box(-_SHARED_BOUND, _SHARED_BOUND, (size,), np.float32)})
 
     def encode(self, seen: _Seen) -> Observation:
@@ -363,11 +338,17 @@ class ObservationCodec:
 
     def encode_shared(self, state: Observed | SystemState | ContinuousState) -> NDArray[np.float32]:
         """Return the entry ``shared``, (..., numbers), of a state (..., K)."""
-        constants, changing = self.constants, self.changing
-        shared = np.empty((*state.draft_time.shape[:-1], len(constants) + len(changing)), dtype=np.float32)
+        constants, changing, users = self.constants, self.num_changing, self.scenario.num_users
+        shared = np.empty((*state.draft_time.shape[:-1], len(constants) + changing), dtype=np.float32)
         shared[..., : len(constants)] = constants
-        for position, number in enumerate(changing, start=len(constants)):
-            shared[..., position] = number(self, state)
+        if changing:
+            assert isinstance(state, ContinuousState)
+            pending = np.add.reduce(state.air_left, -1)
+            shared[..., len(constants)] = pending / (pending + self.scenario.verification_time)
+            if changing > 1:
+                waiting = np.add.reduce(state.demand.queue, -1)
+                shared[..., -2] = np.add.reduce(state.busy, -1) / users
+                shared[..., -1] = waiting / (waiting + users)
         return shared
 
     def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> _Seen:
@@ -400,6 +381,20 @@ class ObservationCodec:
 
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:
     phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
+    demand = Demand.endless(phase.shape)
+    if "wanted" in fields:
+        nothing = np.zeros_like(fields["wanted"])  # tokens of the last verification are not observed
+        demand = Demand(
+            fields["wanted"],
+            fields["output"],
+            fields["prompt"],
+            -fields["waited"],
+            fields["first_due_in"],
+            fields["due_in"],
+            fields["queue"],
+            nothing,
+            nothing.copy(),
+        )
     upload = length * full_share_token_time(scenario, fields["spectral_efficiency"])
     drafting = phase == Phase.DRAFTING
     batch = phase.shape[:-1]
@@ -415,21 +410,6 @@ def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> Continu
         fields["batches_to_aim"],
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch),
-        _demand_in(fields) if "wanted" in fields else Demand.endless(phase.shape),
+        demand,
         fields.get("head_start", np.zeros(phase.shape)),
-    )
-
-
-def _demand_in(fields: Mapping[str, NDArray[Any]]) -> Demand:
-    nothing = np.zeros_like(fields["wanted"])  # tokens of the last verification are not observed
-    return Demand(
-        fields["wanted"],
-        fields["output"],
-        fields["prompt"],
-        -fields["waited"],
-        fields["first_due_in"],
-        fields["due_in"],
-        fields["queue"],
-        nothing,
-        nothing.copy(),
     )

@@ -110,7 +110,9 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         """Return the column of priorities, as ranks, or of shares of a checked decision."""
         if decision.share is None:
             assert decision.priority is not None
-            return _rank_column(decision.priority)
+            rank = dense_rank(decision.priority)
+            last = rank.max(-1, keepdims=True)
+            return np.where(last > 0, 2.0 * rank / np.maximum(last, 1) - 1.0, 0.0)
         log = np.log(np.maximum(decision.share, 1e-8)) / _LOG_LARGEST_SHARE
         return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
 
@@ -127,12 +129,6 @@ def _join_of(x: FloatArray) -> IntArray:
 
 def _join_column(join: IntArray) -> FloatArray:
     return np.asarray((2.0 / _JOINS) * (join - 1.0))
-
-
-def _rank_column(priority: FloatArray) -> FloatArray:
-    rank = dense_rank(priority)
-    last = rank.max(-1, keepdims=True)
-    return np.where(last > 0, 2.0 * rank / np.maximum(last, 1) - 1.0, 0.0)
 
 
 def _next_batch(state: ContinuousState) -> IntArray:
@@ -282,7 +278,11 @@ class ContinuousResidualCodec(ContinuousCodec):
         decision, rule = self.checked_decision(decision, state.phase.shape), self.apply_rule(self.rule, state)
         length = self.length_column(decision.draft_length) - self.length_column(rule.draft_length)
         key = self.uplink_column(decision) - self.uplink_column(rule)
-        columns = [0.5 * length, _batch_column(decision, rule, state), 0.5 * key]
+        shift = np.sign(_aim(decision, state, decision.drop) - _aim(rule, state, decision.drop))
+        moved = np.where(decision.join == Join.TAKE, _ASIDE, np.where(decision.join == Join.WAIT, _EARLIER, _LATER))
+        batch = np.where(decision.join == rule.join, _SAME, moved)
+        batch = np.where(shift == 0, batch, np.where(shift < 0, _EARLIER, _LATER))
+        columns = [0.5 * length, batch, 0.5 * key]
         return stack_columns([*columns, *self.drop_columns(decision, state, _dropped_by(rule, state))])
 
 
@@ -299,13 +299,6 @@ def _moved_join(
     join = np.where(shift == 0, rule.join, np.where(due, Join.WAIT, Join.LEAVE))
     join = np.where(aside, Join.TAKE, join)
     return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
-
-
-def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state: ContinuousState) -> FloatArray:
-    shift = np.sign(_aim(decision, state, decision.drop) - _aim(rule, state, decision.drop))
-    column = np.where(decision.join == Join.TAKE, _ASIDE, np.where(decision.join == Join.WAIT, _EARLIER, _LATER))
-    same = np.where(decision.join == rule.join, _SAME, column)
-    return np.where(shift == 0, same, np.where(shift < 0, _EARLIER, _LATER))
 
 
 class TunedCodec(ContinuousCodec):

@@ -11,7 +11,6 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import ObservationCodec, fields_of
-from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
@@ -140,25 +139,20 @@ class BeliefTracker:
 
     def look(self) -> ContinuousObserved:
         """Return the present knowledge, arrays (n, K)."""
-        state = self._core.state
+        state, is_known = self._core.state, self._observations.shows_acceptance
         channel = self._report if self._is_late else state.spectral_efficiency
-        observed = self._observed(state, channel)
-        estimate = self._observations.acceptance_estimate(observed)
-        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=estimate), observed)
-
-    def _observed(self, state: ContinuousState, channel: FloatArray) -> Observed:
-        is_known = self._observations.shows_acceptance
         counts: dict[str, Any] = {} if is_known else dict(self._counts.fields)
-        task: IntArray | None = self._core.requests.task if self._shows_task else None
-        return Observed(
+        observed = Observed(
             state.draft_time,
             channel,
             state.acceptance_rate if is_known else None,
-            task,
+            self._core.requests.task if self._shows_task else None,
             mean_gain=self._core.users.mean_gain if self._is_late else None,
             head_start=state.head_start,
             **counts,
         )
+        estimate = self._observations.acceptance_estimate(observed)
+        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=estimate), observed)
 
 
 class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
@@ -195,7 +189,11 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
     def _play(self, decision: ContinuousDecision, over: BoolArray | None) -> Step:
         before, requests = self._core.state, self._core.requests
         outcome, begun = self._core.advance(decision, over), before.time
-        reward = self.objective.reward(self._expected(outcome, requests) if self._prices_expected else outcome)
+        rewarded = outcome
+        if self._prices_expected:
+            expectation = self._core.system.acceptance.expectation(self.scenario, requests)
+            rewarded = outcome.changed(tokens=expectation(outcome.draft_length) * outcome.verified)
+        reward = self.objective.reward(rewarded)
         if self._tracker is not None:
             self._tracker.add(before, outcome)
         time = begun + outcome.duration
@@ -215,13 +213,7 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
         if over is not None:
             self._forget(np.flatnonzero(over))
             truncated &= ~over
-        duration = outcome.duration
-        return Step(self._observe(), reward, self._never, truncated, duration, info, decision, outcome)
-
-    def _expected(self, outcome: ContinuousOutcome, requests: Requests) -> ContinuousOutcome:
-        system = self._core.system
-        tokens = system.acceptance.expectation(system.scenario, requests)(outcome.draft_length)
-        return outcome.changed(tokens=tokens * outcome.verified)
+        return Step(self._observe(), reward, self._never, truncated, outcome.duration, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
         if self._tracker is None:

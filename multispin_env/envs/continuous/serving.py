@@ -80,11 +80,10 @@ class ServingEnv(MultiSpinEnv):
     | `queue`      | (K,)     | x / (x + 4)             | x = requests that wait in the queue           | 0    | 1    |
     | `shared`     | (8,)     | see below               | scales of the system, ρ, uploads and requests | -20  | 20   |
 
-    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` is
-    that of a gain of 64 times the largest mean. V(1) is the time to verify one draft, T_ver that to verify all. An idle
-    device has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1, as without a limit, in `first_due` and
-    `due`. `due` is the deadline of the last token if the first one is in time; after a missed deadline it is that
-    deadline. `shared` holds the numbers of `Continuous-v0`, busy users / K, and y / (y + K) for y waiting requests.
+    min and max are those of the presets, as for `Continuous-v0`. T_ver is the time to verify all drafts. An idle device
+    has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1, as without a limit, in `first_due` and `due`.
+    `due` is the deadline of the last token if the first one is in time; after a missed deadline it is that deadline.
+    `shared` holds the numbers of `Continuous-v0`, busy users / K, and y / (y + K) for y waiting requests.
 
     ## Rewards
 
@@ -142,10 +141,6 @@ class ServingEnv(MultiSpinEnv):
     quantiles `ttft_p50`, `ttft_p95`, `ttft_p99`, those of `tpot` and `e2el`, and `gap_p99`, the time between two
     deliveries of a request (s); in earlier steps they are 0. If devices draft ahead, also `head_start`, `drafted_ahead`
     and `hit` (K,), as for `Continuous-v0`; a request begins without a head start.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Serving-v0"
@@ -274,12 +269,10 @@ class Serving(ContinuousVariant):
 
 
 def _checked_load(load: Any) -> float | tuple[float, float]:
-    pair = tuple(load) if isinstance(load, tuple | list) else (load, load)
     try:
-        if len(pair) != len(("low", "high")):
-            raise ValueError
-        low = check_real("load", pair[0], 0.0, _MAX_LOAD, open_low=True)
-        high = check_real("load", pair[1], low, _MAX_LOAD)
+        low, high = load if isinstance(load, tuple | list) else (load, load)
+        low = check_real("load", low, 0.0, _MAX_LOAD, open_low=True)
+        high = check_real("load", high, low, _MAX_LOAD)
     except ValueError:
         expected = f"a number in (0, {_MAX_LOAD:g}], or a pair (low, high) of them with low ≤ high"
         raise ValueError(f"load: expected {expected}, got {shown(load)}") from None

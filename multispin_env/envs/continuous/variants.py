@@ -163,8 +163,11 @@ class ContinuousVariant(Variant):
     def assumptions(self, scenario: Scenario) -> Assumptions:
         prior = self._endless(scenario).acceptance.prior(scenario)
         acceptance = tuple(prior.mean.tolist()), tuple(prior.spread.tolist())
-        late = self.channel_report != _REPORTS[0]
-        return Assumptions(*acceptance, _correlation(self, scenario) if late else 0.0, int(late))
+        if self.channel_report == _REPORTS[0]:
+            return Assumptions(*acceptance, 0.0, 0)
+        cycle = TYPICAL_LENGTH * scenario.mean_draft_time + scenario.verification_time
+        correlations = {"static": 1.0, "gauss-markov": math.exp(-cycle / self.coherence_time)}  # from cycle to cycle
+        return Assumptions(*acceptance, correlations.get(scenario.channel, 0.0), 1)
 
     @property
     def _request_cycles(self) -> float:
@@ -183,10 +186,7 @@ class ContinuousVariant(Variant):
 
 
 def select_contenders(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
-    """Return the names of default contenders; with hidden parts of the state, also with estimators.
-
-    ``leader`` is also compared as a clairvoyant. The rule with the barrier is added to ``names``.
-    """
+    """Return contenders and the rule with the barrier; for a partly hidden state, with estimators and a clairvoyant."""
     late = variant.channel_report != _REPORTS[0]
     if variant.acceptance_visible and not late:
         return (*names, _BARRIER)
@@ -196,13 +196,6 @@ def select_contenders(variant: ContinuousVariant, leader: str, *names: str) -> t
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
     others = [name for name in names if name != leader]
     return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], _BARRIER)))
-
-
-def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:
-    # of the channels of consecutive cycles; 0 for laws from outside
-    cycle = TYPICAL_LENGTH * scenario.mean_draft_time + scenario.verification_time
-    laws = {"static": 1.0, "gauss-markov": math.exp(-cycle / variant.coherence_time)}
-    return laws.get(scenario.channel, 0.0)
 
 
 class ContinuousEnv(MultiSpinEnv):
@@ -311,10 +304,6 @@ class ContinuousEnv(MultiSpinEnv):
     the server), and totals of the episode so far: `time` (s), `episode_tokens` and `token_goodput` (tokens/s). If
     devices draft ahead, also, for verified drafts, `head_start` (K,), the tokens drafted ahead at the start of the
     cycle; `drafted_ahead` (K,), those at its end, after the server's token; and `hit` (K,), whether these are kept.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Continuous-v0"

@@ -77,30 +77,24 @@ class Canvas:
 
     def text(self, text: str, x: float, y: float, size: int, colour: Colour, align: str = "left") -> int:
         """Draw a line of text with its middle at ``y``; return its width."""
-        image = self._render_text(text, size, colour)
-        left = round(x - {"left": 0.0, "centre": 0.5, "right": 1.0}[align] * image.get_width())
-        self.surface.blit(image, (left, round(y - image.get_height() / 2)))
+        key = (text, size, colour)
+        if key not in self._texts:
+            if len(self._texts) >= MAX_TEXTS:
+                self._texts.clear()
+            if size not in self._fonts:
+                self._fonts[size] = self._pygame.font.Font(None, _TEXT_SCALE * size)
+            large = self._fonts[size].render(text, True, colour)
+            self._texts[key] = self._pygame.transform.smoothscale_by(large, 1.0 / _TEXT_SCALE)
+        image = self._texts[key]
         width: int = image.get_width()
+        left = round(x - {"left": 0.0, "centre": 0.5, "right": 1.0}[align] * width)
+        self.surface.blit(image, (left, round(y - image.get_height() / 2)))
         return width
 
     def array(self) -> NDArray[np.uint8]:
         """Return a copy of the picture, (height, width, 3)."""
         pixels = np.frombuffer(self._pygame.image.tobytes(self.surface, "RGB"), dtype=np.uint8)
         return pixels.reshape(self.height, self.width, 3).copy()
-
-    def _render_text(self, text: str, size: int, colour: Colour) -> Any:
-        key = (text, size, colour)
-        if key not in self._texts:
-            if len(self._texts) >= MAX_TEXTS:
-                self._texts.clear()
-            image = self._font(size).render(text, True, colour)
-            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / _TEXT_SCALE)
-        return self._texts[key]
-
-    def _font(self, size: int) -> Any:
-        if size not in self._fonts:
-            self._fonts[size] = self._pygame.font.Font(None, _TEXT_SCALE * size)
-        return self._fonts[size]
 
     def _box(self, x: float, y: float, width: float, height: float) -> tuple[int, int, int, int]:
         left, top = round(x), round(y)
@@ -131,7 +125,7 @@ class Area(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Areas of the parts of a panel."""
+    """Areas of a panel: times and tokens of the devices, below them bandwidth and goodput."""
 
     times: Area
     tokens: Area

@@ -255,14 +255,14 @@ def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
 
 
 def draw_curves(canvas: Canvas, area: Area, main: Curve, other: Curve, top: float, end: str) -> None:
-    """Draw a curve, and another one as a dashed line, which may have no points.
-
-    The area ends at ``top`` tokens/s; ``end`` is the label at the right end of the axis.
-    """
+    """Draw a curve, and a dashed one if it has points, up to ``top`` tokens/s; ``end`` is the end of the time axis."""
     _draw_frame(canvas, area, f"{top:.3g}" if top else "")
     canvas.text("0", area.x, area.bottom + 9.0, style.SMALL, style.GREY)
     canvas.text(end, area.right, area.bottom + 9.0, style.SMALL, style.GREY, "right")
-    _draw_heading(canvas, area, main, other)
+    x, y = area.x - 24.0, area.y - 22.0
+    _draw_key(canvas, x, y - 7.0, f"{main.name} {_last(main)}", style.INK)
+    if other.points:
+        _draw_key(canvas, x, y + 7.0, f"{other.name} {_last(other)}", style.REFUSED, dashed=True)
     curve = _curve(area, main.points, top)
     canvas.line(curve, style.INK, 2)
     reference = _curve(area, other.points, top)
@@ -277,13 +277,6 @@ def _draw_frame(canvas: Canvas, area: Area, top: str) -> None:
     canvas.line([(area.x, area.y), (area.right, area.y)], style.FAINT)
     canvas.line([(area.x, area.bottom), (area.right, area.bottom)], style.GREY)
     canvas.text(top, area.x - 4.0, area.y + 1.0, style.SMALL, style.GREY, "right")
-
-
-def _draw_heading(canvas: Canvas, area: Area, main: Curve, other: Curve) -> None:
-    x, y = area.x - 24.0, area.y - 22.0
-    _draw_key(canvas, x, y - 7.0, f"{main.name} {_last(main)}", style.INK)
-    if other.points:
-        _draw_key(canvas, x, y + 7.0, f"{other.name} {_last(other)}", style.REFUSED, dashed=True)
 
 
 def _draw_key(canvas: Canvas, x: float, y: float, text: str, colour: Colour, *, dashed: bool = False) -> None:
@@ -328,16 +321,15 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     drafted = None if now is None else _drafted(last, now)
     step = every_nth(rows, 11.0)
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
-        row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
+        row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, int(last.cells[user]))
         if drafted is not None:
             for position, cell in enumerate(row.cells[: math.ceil(drafted[user])]):
                 part = min(float(drafted[user]) - position, 1.0)
                 canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED)
         else:
-            draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
+            draw_judged_row(canvas, row, length, gained, view.drawn, counted=user % step == 0)
             if view.scenario.draft_ahead:
-                cells = place_cells(area, row.middle, view.scales.cells, rows, int(last.cells[user])).cells
-                draw_chain(canvas, cells, length, last.chain, user)
+                draw_chain(canvas, row.cells, length, last.chain, user)
 
 
 def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound, user: int) -> None:
@@ -366,14 +358,14 @@ def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -
     return _CellRow(cells, area.x + pitch * most + numbers, middle)
 
 
-def draw_judged_row(canvas: Canvas, row: _CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
+def draw_judged_row(canvas: Canvas, row: _CellRow, length: int, gained: float, drawn: bool, *, counted: bool) -> None:
     """Draw the verified tokens of a draft, and their number if ``counted``."""
-    for position, cell in enumerate(row.cells[:-1]):
+    for position, cell in enumerate(row.cells[:length]):
         part = min(max(gained - 1.0 - position, 0.0), 1.0)
         if part < 1.0:
             draw_refused(canvas, cell, crossed=drawn)
         canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.ACCEPTED)
-    canvas.rectangle(*row.cells[-1], style.SERVER_TOKEN)
+    canvas.rectangle(*row.cells[length], style.SERVER_TOKEN)
     if counted:
         count = f"{gained:.0f}" if drawn else f"{gained:.1f}"
         canvas.text(count, row.right, row.middle, style.SMALL, style.INK, "right")

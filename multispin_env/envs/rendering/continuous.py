@@ -52,11 +52,8 @@ class Trace:
     @cached_property
     def gained(self) -> list[float]:
         """Tokens gained up to the end of each step; for finite requests, those of requests in time."""
-        return list(accumulate(map(self._tokens, self.outcomes)))
-
-    def _tokens(self, outcome: ContinuousOutcome) -> float:
-        served = outcome.served
-        return float((served.output * served.in_time if self.serving else outcome.tokens).sum())
+        tokens = (step.served.output * step.served.in_time if self.serving else step.tokens for step in self.outcomes)
+        return list(accumulate(float(array.sum()) for array in tokens))
 
     @cached_property
     def missed(self) -> list[int]:
@@ -263,7 +260,10 @@ _FILLS = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
     """Draw a trace at a time in seconds, with the tokens/s of another trace."""
     layout = Layout.of(area)
-    status = _status(trace, clock) if trace.num_finished(clock) else "before the first batch"
+    finished, status = trace.num_finished(clock), "before the first batch"
+    if finished:
+        status = f"{trace.rate(clock):.0f} tokens/s"
+        status += f" in time, {trace.missed[finished - 1]} missed" if trace.serving else ""
     gained = "tokens gained last" if trace.drawn else "tokens, expected"
     draw_titles(canvas, area, layout, trace, status, "device and server", gained)
     users = trace.scenario.num_users
@@ -282,17 +282,11 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
         _draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_gained(canvas, layout.tokens, trace, axes.cells, clock, row)
-    below = Area(
-        layout.bandwidth.x, layout.bandwidth.y, layout.goodput.right - layout.bandwidth.x, layout.goodput.height
-    )
+    left = layout.bandwidth
+    below = Area(left.x, left.y, layout.goodput.right - left.x, left.height)
     reference = Curve("", []) if other is None else other.curve(other.title, clock, axes.horizon)
     curve = trace.curve("in time" if trace.serving else "so far", clock, axes.horizon)
     draw_curves(canvas, below, curve, reference, top=axes.rate, end=f"{axes.horizon:.3g} s")
-
-
-def _status(trace: Trace, clock: float) -> str:
-    rate = f"{trace.rate(clock):.0f} tokens/s"
-    return f"{rate} in time, {trace.missed[trace.num_finished(clock) - 1]} missed" if trace.serving else rate
 
 
 def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None:
@@ -323,9 +317,8 @@ def _fill(canvas: Canvas, times: Area, stretch: Stretch, start: float, window: f
     if stretch.end <= stretch.begin:
         return
     x = times.x + (stretch.begin - start) / window * times.width
-    canvas.rectangle(
-        x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), _FILLS[stretch.activity]
-    )
+    width = (stretch.end - stretch.begin) / window * times.width
+    canvas.rectangle(x, y, width, max(1.0, height), _FILLS[stretch.activity])
 
 
 def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: float, row: float) -> None:
@@ -337,12 +330,11 @@ def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: fl
             continue
         middle = area.y + (user + 0.5) * row
         length = int(last.draft_length[user])
-        cell_row = place_cells(area, middle, cells, row, length + 1)
-        draw_judged_row(canvas, cell_row, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
+        places = place_cells(area, middle, cells, row, int(_cells_of(last)[user]))
+        draw_judged_row(canvas, places, length, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
         if trace.scenario.draft_ahead:
             chain = ChainRound(*(getattr(last, name) for name in ChainRound._fields))
-            all_cells = place_cells(area, middle, cells, row, int(_cells_of(last)[user])).cells
-            draw_chain(canvas, all_cells, length, chain, user)
+            draw_chain(canvas, places.cells, length, chain, user)
 
 
 _MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}

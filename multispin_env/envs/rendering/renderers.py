@@ -1,8 +1,4 @@
-"""Renderers, windows and films, and the picture of rounds.
-
-A picture has one or two panels and a legend. A panel shows the timeline and the tokens of every device, and below them
-bandwidth and running goodput.
-"""
+"""Renderers, windows and films, and the picture of rounds."""
 
 import os
 from abc import ABC, abstractmethod
@@ -47,7 +43,7 @@ _TIMES: tuple[tuple[str, Colour], ...] = (
 
 
 class Sheet(ABC):
-    """Base of the pictures: 800 by 450 pixels with panels and a legend."""
+    """Base of the pictures: 800 by 450 pixels with one or two panels above a legend."""
 
     def __init__(self) -> None:
         self.canvas = Canvas(800, 450)
@@ -323,10 +319,7 @@ JUDGED, END = 5, 24
 
 
 class RoundsFilm(Film):
-    """Film of two episodes of equal length on the same states; each round is a few frames, on a common time axis.
-
-    It begins with the end of the first round, since there is no goodput before.
-    """
+    """Film of two episodes of equal length on the same states, from the end of the first round."""
 
     def __init__(self, left: Sequence[View], right: Sequence[View]) -> None:
         self._rounds = []

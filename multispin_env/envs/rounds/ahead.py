@@ -100,10 +100,6 @@ class DraftAheadEnv(MultiSpinEnv):
     As `MultiSpin/Heterogeneous-v0` without an optimum, and `head_start` (K,), the tokens of the chain at the start of
     the round; `drafted_ahead` (K,), those at its end, after the server's token; and `hit` (K,), whether these are the
     next head start. A new request begins without a head start.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/DraftAhead-v0"
@@ -161,6 +157,5 @@ class DraftAhead(RoundsVariant):
                 context_time=scenario.context_time * part,
                 verification_pieces=tuple((start, slope * part) for start, slope in scenario.verification_pieces),
             )
-        return part * reference_rate(
-            ContinuousSystem.of(scenario, "reserved"), _PRICE_RULE, most_rounds(scenario.num_users)
-        )
+        system = ContinuousSystem.of(scenario, "reserved")
+        return part * reference_rate(system, _PRICE_RULE, most_rounds(scenario.num_users))

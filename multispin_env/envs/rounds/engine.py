@@ -11,6 +11,7 @@ from multispin_env.arrays import BoolArray, FloatArray, Rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.objectives import Objective
+from multispin_env.envs.observations import COUNTED
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.rounds import Dynamics
@@ -32,7 +33,8 @@ class RoundsEngine(Engine[SystemState, Decision]):
         super().__init__(config.actions, config.observations, objective, num_envs)
         self._has_slopes, self._plan = config.variant.learning.slopes, plan
         self._core = RoundsCore(self.scenario, dynamics, num_envs, sampled=config.sampled, drawn=config.drawn)
-        self._counts = Counts(num_envs, self.scenario.num_users) if self.observations.shows_counts else None
+        shows_counts = not set(COUNTED[1:]).isdisjoint(self.observations.shown)
+        self._counts = Counts(num_envs, self.scenario.num_users) if shows_counts else None
         self._is_privileged = config.arguments.get("privileged", False)
         self._best = config.best_controller if config.optimum else None
         self.planned = self._core.reported
@@ -79,8 +81,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         info |= self.objective.info()
         if over is not None:
             self._forget(np.flatnonzero(over))
-        never = self._never
-        return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
+        return Step(self._observe(), reward, self._never, self._never, outcome.round_latency, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
         self.planned = self._plan(self.scenario, self._core.reported, self._core.mean_gain)

@@ -71,10 +71,6 @@ class DelayedChannelEnv(MultiSpinEnv):
     ## Info
 
     As `MultiSpin/Heterogeneous-v0`. With `optimum=True` the optimum knows the true channel.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/DelayedChannel-v0"
@@ -219,10 +215,6 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
 
     As `MultiSpin/Heterogeneous-v0`; `accepted_tokens` are drawn. `goodput`, `regret` and the reward depend on the true
     rates, so that a policy must not use them as inputs.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/HiddenAcceptance-v0"
@@ -245,14 +237,8 @@ class HiddenAcceptance(_HiddenRate):
         return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))
 
 
-@lru_cache(maxsize=1)
-def _packaged() -> Records:
-    return load_records()
-
-
-@lru_cache(maxsize=8)
-def _half(records: Records, which: int) -> Records:
-    return records.half(which)
+_load_packaged = lru_cache(maxsize=1)(load_records)
+_half_of = lru_cache(maxsize=8)(Records.half)
 
 
 class RecordedAcceptanceEnv(MultiSpinEnv):
@@ -303,10 +289,6 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     ## Info
 
     As `MultiSpin/HiddenAcceptance-v0`.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/RecordedAcceptance-v0"
@@ -342,11 +324,11 @@ class RecordedAcceptance(_HiddenRate):
     def dynamics(self, scenario: Scenario) -> Dynamics:
         records = self.records
         if records is None:
-            records = _packaged()
+            records = _load_packaged()
         elif not isinstance(records, Records):
             records = load_records(records)
         if self.half is not None:
-            records = _half(records, self.half)
+            records = _half_of(records, self.half)
         acceptance: Acceptance = Recorded(records, self.mean_rounds)
         if self.modelled:
             mean, spread = acceptance.prior(scenario)

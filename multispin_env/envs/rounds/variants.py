@@ -164,10 +164,6 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     `goodput` (tokens/s), `accepted_tokens` (K,), `round_latency` (s), `draft_length` (K,), `bandwidth` (K,) in Hz;
     with `optimum=True` also `optimal_goodput` and `regret` (tokens/s).
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Heterogeneous-v0"
@@ -209,10 +205,6 @@ class HomogeneousEnv(MultiSpinEnv):
     ## Arguments
 
     As `MultiSpin/Heterogeneous-v0`; the optimum is the best common length with its best bandwidth.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Homogeneous-v0"
@@ -277,10 +269,6 @@ class FairEnv(MultiSpinEnv):
     ## Info
 
     As `MultiSpin/Heterogeneous-v0`, and `throughput` (K,), R_k after the round in tokens/s.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Fair-v0"
