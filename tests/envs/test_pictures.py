@@ -209,7 +209,12 @@ def test_what_becomes_of_requests():
 
 def test_steps_that_are_seen_have_begun():
     ends = (0.0, 0.4, 0.41, 1.0)
-    assert [[begin for _, begin, _ in TRACE.steps_between(0.0, end)] for end in ends] == [[], [0.0], [0.0, 0.4], [0.0, 0.4]]
+    assert [[begin for _, begin, _ in TRACE.steps_between(0.0, end)] for end in ends] == [
+        [],
+        [0.0],
+        [0.0, 0.4],
+        [0.0, 0.4],
+    ]
     assert [begin for _, begin, _ in TRACE.steps_between(0.4, 1.0)] == pytest.approx([0.4])
 
 

@@ -209,14 +209,18 @@ def test_a_display_is_required_and_left_alone(canvas, monkeypatch):
     monkeypatch.setattr(pygame.display, "init", lambda: None)
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "dummy")
     monkeypatch.delenv("SDL_VIDEODRIVER")
-    with pytest.raises(ValueError, match=r"^display: expected one to show the window on \(or use --out FILE\), got none$"):
+    with pytest.raises(
+        ValueError, match=r"^display: expected one to show the window on \(or use --out FILE\), got none$"
+    ):
         require_display()
 
     def fail():
         raise pygame.error("no such device")
 
     monkeypatch.setattr(pygame.display, "init", fail)
-    with pytest.raises(ValueError, match=r"^display: expected one to show the window on \(or use --out FILE\), got no such device"):
+    with pytest.raises(
+        ValueError, match=r"^display: expected one to show the window on \(or use --out FILE\), got no such device"
+    ):
         require_display()
 
 
