@@ -128,26 +128,26 @@ def test_wrappers_of_gymnasium():
     assert flat.reset(seed=0)[0].shape == (3, 15)
 
 
-def test_asynchronous_copies():
+def test_asynchronous_vector():
     env = gym.make_vec(FULL, num_envs=2, vectorization_mode="async", num_users=4)
     native = make(num_envs=2)
     assert equal(env.reset(seed=3)[0], native.reset(seed=3)[0])
-    played = np.zeros((2, 4, 2), np.float32)
-    assert equal(env.step(played)[1], native.step(played)[1])
+    action = np.zeros((2, 4, 2), np.float32)
+    assert equal(env.step(action)[1], native.step(action)[1])
     env.close()
 
 
-def test_disabled_autoreset_asks_for_a_reset_of_those_that_are_over():
+def test_disabled_autoreset_needs_a_reset_of_ended_episodes():
     env = make(num_envs=7, autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=2)
     env.reset(seed=0)
-    played = np.zeros((7, 4, 2), np.float32)
-    env.step(played)
+    action = np.zeros((7, 4, 2), np.float32)
+    env.step(action)
     env.reset(options={"reset_mask": np.arange(7) == 3})
-    assert env.step(played)[3].tolist() == [True] * 3 + [False] + [True] * 3
-    with pytest.raises(RuntimeError, match=r"got ended episodes \[0, 1, 2, 4, 5\]$"):  # no more than five are named
-        env.step(played)
+    assert env.step(action)[3].tolist() == [True] * 3 + [False] + [True] * 3
+    with pytest.raises(RuntimeError, match=r"got ended episodes \[0, 1, 2, 4, 5\]$"):  # the first five
+        env.step(action)
     env.reset(options={"reset_mask": np.arange(7) != 3})
-    env.step(played)
+    env.step(action)
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
