@@ -10,7 +10,7 @@ from gymnasium.wrappers import vector as wrappers
 import multispin_env as ms
 from multispin_env.registry import ENVIRONMENTS
 from tests.alike import equal
-from tests.envs.continuous.played import AHEAD, BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING
+from tests.envs.continuous.played import AHEAD, BOTH, FAST, HIDDEN, OLD, SERVING
 from tests.families import ENCODED, ON_SERVER
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -49,7 +49,7 @@ TWINS = (
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.value)
 @pytest.mark.parametrize(("env_id", "options"), TWINS, ids=str)
 def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, options, few_rows):
-    """Environments are reset, and so end, at different times."""
+    """All episodes end at once, and after resets at different times."""
     options = {"reward": "sampled", "max_episode_steps": 5, **options}
     native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
     sync = gym.make_vec(
@@ -60,16 +60,18 @@ def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, opti
     rng = np.random.default_rng(0)
     ends = []
     for t in range(24):
-        if t in (2, 5, 17):
+        if t in (7, 11, 15):
             masked = {"seed": [None, t, None], "options": {"reset_mask": np.arange(3) == t % 3}}
             assert equal(*(env.reset(**masked) for env in (native, sync)))
         action = rng.uniform(-1, 1, native.action_space.shape).astype(np.float32)
+        before = action.copy()
         step, expected = native.step(action), sync.step(action)
         assert all(map(equal, step, expected))
+        assert (action == before).all()
         ends.append(step[3])
     ends = np.array(ends)
     assert ends.any(0).all()
-    assert not (ends.any(1) == ends.all(1)).all()  # not all at once
+    assert not (ends.any(1) == ends.all(1)).all()
 
 
 @pytest.mark.parametrize("users", [1, 70])
@@ -101,9 +103,7 @@ def test_environments_are_independent():
 
 def test_spaces():
     env = make(num_envs=6)
-    observation, info = env.reset(seed=0)
-    assert env.observation_space.contains(observation)
-    assert not any(value.any() for key, value in info.items() if not key.startswith("_"))
+    assert env.observation_space.contains(env.reset(seed=0)[0])
     assert env.single_observation_space == gym.make(FULL, num_users=4).observation_space
     assert env.action_space.shape == (6, 4, 2)
     observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
@@ -112,7 +112,6 @@ def test_spaces():
     assert terminated.dtype == truncated.dtype == bool
     assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert make(autoreset_mode="SameStep").metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-    env.close()
 
 
 def test_wrappers_of_gymnasium():
@@ -128,15 +127,6 @@ def test_wrappers_of_gymnasium():
     assert flat.reset(seed=0)[0].shape == (3, 15)
 
 
-def test_asynchronous_vector():
-    env = gym.make_vec(FULL, num_envs=2, vectorization_mode="async", num_users=4)
-    native = make(num_envs=2)
-    assert equal(env.reset(seed=3)[0], native.reset(seed=3)[0])
-    action = np.zeros((2, 4, 2), np.float32)
-    assert equal(env.step(action)[1], native.step(action)[1])
-    env.close()
-
-
 def test_disabled_autoreset_needs_a_reset_of_ended_episodes():
     env = make(num_envs=7, autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=2)
     env.reset(seed=0)
@@ -148,20 +138,6 @@ def test_disabled_autoreset_needs_a_reset_of_ended_episodes():
         env.step(action)
     env.reset(options={"reset_mask": np.arange(7) != 3})
     env.step(action)
-
-
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-@pytest.mark.parametrize(("env_id", "options"), [(FULL, {}), (ENDLESS, {**FAST[ENDLESS], **HIDDEN})], ids=str)
-def test_all_episodes_may_end_at_once(env_id, options, mode):
-    options = {"num_users": 4, "max_episode_steps": 2, **options}
-    native = make(env_id, autoreset_mode=mode, **options)
-    vector = {"autoreset_mode": AutoresetMode(mode)}
-    sync = gym.make_vec(env_id, num_envs=3, vectorization_mode="sync", vector_kwargs=vector, **options)
-    assert equal(native.reset(seed=0), sync.reset(seed=0))
-    for _ in range(5):
-        action = np.full(native.action_space.shape, 0.5, np.float32)
-        assert all(map(equal, native.step(action), sync.step(action)))
-        assert (action == 0.5).all()  # actions are never written into
 
 
 def test_bad_actions_change_nothing():
