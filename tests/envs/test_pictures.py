@@ -8,16 +8,10 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Step
+from multispin_env.envs.rendering import continuous
 from multispin_env.envs.rendering.canvas import Area, Layout
 from multispin_env.envs.rendering.charts import Histories, History, Round, Scales, View
 from multispin_env.envs.rendering.continuous import (
-    ARRIVED,
-    DROPPED,
-    END,
-    IN_TIME,
-    LATE,
-    SERVER,
-    STEP,
     Axes,
     Mark,
     Trace,
@@ -31,6 +25,7 @@ from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Decision, Outcome
 
+ARRIVED, DROPPED, IN_TIME, LATE = continuous.ARRIVED, continuous.DROPPED, continuous.IN_TIME, continuous.LATE
 TWO, THREE = (ms.Scenario.preset("llama2", num_users=users, total_bandwidth=8e6) for users in (2, 3))
 
 
@@ -84,11 +79,11 @@ def outcome(tokens, lengths, drafted, uploaded, start, verifying, served=None):
 
 
 def served(arrivals, idle_time, dropped=(0, 0, 0), finished=(0, 0, 0), in_time=(0, 0, 0), output=(0, 0, 0)):
-    flags = [np.array(values, bool) for values in (dropped, finished, in_time)]
-    nothing = np.zeros(3)
-    return Served(
-        np.array(arrivals), flags[0], nothing, *flags[1:], np.array(output), *[nothing] * 4, np.array(idle_time)
-    )
+    flags = {
+        name: np.array(x, bool) for name, x in (("dropped", dropped), ("finished", finished), ("in_time", in_time))
+    }
+    numbers = {"arrivals": np.array(arrivals), "output": np.array(output), "idle_time": np.array(idle_time)}
+    return Served.nothing((3,)).changed(**flags, **numbers)
 
 
 ENDLESS = (
@@ -97,15 +92,15 @@ ENDLESS = (
 )
 """4 tokens until 0.4 s, and 4 until 1 s."""
 
+REQUESTS = (
+    served([1, 3, 0], [0.1, 0.25, 0.4]),
+    served([1, 0, 0], [0.0, 0.0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0]),
+    served([0] * 3, [0.4, 0, 0.4], dropped=[1, 0, 0]),
+)
 SERVED = (
-    outcome([3, 0, 0], [4, 0, 0], [0.2, 0.35, 0], [0.3, 0.45, 0], 0.3, 0.1, served([1, 3, 0], [0.1, 0.25, 0.4])),
-    outcome(
-        *([2, 1, 0], [4, 0, 0], [0.1, 0, 0], [0.2, 0, 0], 0.4, 0.2),
-        served([1, 0, 0], [0.0, 0.0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0]),
-    ),
-    outcome(
-        *([0, 2, 0], [0, 4, 0], [0, 0.1, 0], [0, 0.2, 0], 0.2, 0.2), served([0] * 3, [0.4, 0, 0.4], dropped=[1, 0, 0])
-    ),
+    outcome([3, 0, 0], [4, 0, 0], [0.2, 0.35, 0], [0.3, 0.45, 0], 0.3, 0.1, REQUESTS[0]),
+    outcome([2, 1, 0], [4, 0, 0], [0.1, 0, 0], [0.2, 0, 0], 0.4, 0.2, REQUESTS[1]),
+    outcome([0, 2, 0], [0, 4, 0], [0, 0.1, 0], [0, 0.2, 0], 0.2, 0.2, REQUESTS[2]),
 )
 """Until 0.4, 1 and 1.4 s. Two requests of the second device wait, and then one."""
 
@@ -154,14 +149,12 @@ def test_scales_of_recent_rounds_and_of_the_last_duration():
 
 
 def step_of(tokens, optimum=None):
-    """Step of a row of tokens for each environment."""
-    gained = np.array(tokens)
-    num_envs, ones = len(gained), np.ones_like(gained)
-    outcome = Outcome(gained.sum(-1), gained, np.ones(num_envs), 0.4 * ones, 0.4 * ones, np.full(num_envs, 0.2))
+    """Step of two environments, with a row of tokens for each."""
+    gained, ones, zeros = np.array(tokens), np.ones((2, 2)), np.zeros(2)
+    outcome = Outcome(gained.sum(-1), gained, np.ones(2), 0.4 * ones, 0.4 * ones, np.full(2, 0.2))
     info = {"accepted_tokens": gained} | ({} if optimum is None else {"optimal_goodput": np.array(optimum)})
-    nothing = np.zeros(num_envs)
-    steps = (nothing, nothing > 0.0, nothing > 0.0, nothing)
-    return Step({}, *steps, info, Decision(gained.astype(np.int64), ones.copy()), outcome)
+    decision = Decision(gained.astype(np.int64), ones.copy())
+    return Step({}, zeros, zeros > 0.0, zeros > 0.0, zeros, info, decision, outcome)
 
 
 def test_records_are_separate_and_views_do_not_change():
@@ -183,6 +176,8 @@ def test_rates_and_steps_at_a_time():
     assert TRACE.ends == pytest.approx([0.4, 1.0])
     assert [TRACE.num_finished(time) for time in (0.0, 0.39, 0.4, 0.99, 1.0, 9.0)] == [0, 0, 1, 1, 2, 2]
     assert [TRACE.rate(time) for time in (0.0, 0.5, 1.0)] == pytest.approx([0.0, 10.0, 8.0])
+    assert [len(list(TRACE.steps_between(0.0, end))) for end in (0.0, 0.4, 0.41, 1.0)] == [0, 1, 2, 2]
+    assert [begin for _, begin, _ in TRACE.steps_between(0.4, 1.0)] == pytest.approx([0.4])
 
 
 def test_events_of_requests():
@@ -197,14 +192,6 @@ def test_events_of_requests():
     assert (SERVING.gained, SERVING.missed) == ([0.0, 5.0, 5.0], [0, 1, 2])
     both_late = SERVED[1].changed(served=SERVED[1].served.changed(in_time=np.zeros(3, bool)))
     assert Trace(THREE, True, [SERVED[0], both_late], serving=True).missed == [0, 2]
-    ends = (0.0, 0.4, 0.41, 1.0)
-    assert [[begin for _, begin, _ in TRACE.steps_between(0.0, end)] for end in ends] == [
-        [],
-        [0.0],
-        [0.0, 0.4],
-        [0.0, 0.4],
-    ]
-    assert [begin for _, begin, _ in TRACE.steps_between(0.4, 1.0)] == pytest.approx([0.4])
 
 
 def test_axes_fit_all_traces():
@@ -222,7 +209,7 @@ def test_bars_are_at_their_times_and_cut_at_both_ends(clock):
     canvas, area, trace = Strokes(), Area(0.0, 0.0, 700.0, 400.0), Trace(THREE, True, ENDLESS * 4)
     axes, times = Axes.of(trace), Layout.of(area).times
     draw_trace(canvas, area, trace, None, axes, clock)
-    row, start = times.height / (3 + SERVER), clock - axes.window
+    row, start = times.height / (3 + continuous.SERVER), clock - axes.window
     bars = [stroke for stroke in canvas.all if stroke[0] == "rectangle" and stroke[1] < times.right]
     assert {int((bar[2] - times.y) / row) for bar in bars} == {0, 1, 2, 3}
     seconds = [[start + (x - times.x) / times.width * axes.window for x in (bar[1], bar[1] + bar[3])] for bar in bars]
@@ -245,7 +232,7 @@ def test_bars_are_at_their_times_and_cut_at_both_ends(clock):
 def test_begin_and_end_of_films(steps, begin, end):
     film = TraceFilm([Trace(THREE, True, ENDLESS * 9)], [Trace(THREE, True, steps)])
     frames = film.frames()
-    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(begin, end, STEP), end])
-    assert [frame.times for frame in frames] == [1] * (len(frames) - 1) + [END]
+    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(begin, end, continuous.STEP), end])
+    assert [frame.times for frame in frames] == [1] * (len(frames) - 1) + [continuous.END]
     first, last = (film.draw(frame).array() for frame in (frames[0], frames[-1]))
     assert (first != last).any() == (begin < end)

@@ -42,7 +42,7 @@ def test_entries(env_id, hidden):
 def test_counts_are_those_of_an_independent_count(env_id):
     env = make(env_id, **HIDDEN)
     observation, _ = env.reset(seed=0)
-    hits, misses, age = (np.zeros((6, 4), int) for _ in range(3))
+    counts = {name: np.zeros((6, 4), int) for name in ("hits", "misses", "age")}
     rng, ended, absent = np.random.default_rng(0), 0, 0
     for _ in range(80):
         rate, task = env.state.acceptance_rate, env.decode_observation(observation).system.task
@@ -57,14 +57,12 @@ def test_counts_are_those_of_an_independent_count(env_id):
             assert (shown.task[~new] == task[~new]).all()
         else:
             new = (info["finished"] + info["dropped"]) > 0.0
-        for total, gained in ((hits, shown.accepted), (misses, shown.accepted < shown.drafted), (age, verified)):
-            total[...] = np.where(new, 0, total + gained)
-        assert (shown.age == age).all()
-        assert (shown.hits == hits).all()
-        assert (shown.misses == misses).all()
+        gains = shown.accepted, shown.accepted < shown.drafted, verified
+        for (name, count), gain in zip(counts.items(), gains, strict=True):
+            count[...] = np.where(new, 0, count + gain)
+            assert (getattr(shown, name) == count).all()
         ended, absent = ended + new.sum(), absent + (~verified).sum()
-    assert ended > 50
-    assert absent > 50
+    assert min(ended, absent) > 50
 
 
 @pytest.mark.parametrize("action", ["residual", "tuned", "full"])

@@ -32,12 +32,10 @@ def play(env, controller, rounds=64, seed=0):
 def test_counts_are_those_of_an_independent_count(env_id, mean_rounds):
     env = make(env_id, history=True, privileged=True, mean_rounds=mean_rounds)
     shown = env.decode_observation(env.reset(seed=0)[0])
-    for name in ("drafted", "accepted", "age", "hits", "misses"):
-        assert not getattr(shown, name).any()
+    assert not any(getattr(shown, name).any() for name in ("drafted", "accepted", "age", "hits", "misses"))
     assert shown.acceptance_rate is None
-    hits, misses, age = (np.zeros((20, 5), int) for _ in range(3))
-    rng = np.random.default_rng(0)
-    ended = 0
+    counts = {name: np.zeros((20, 5), int) for name in ("age", "hits", "misses")}
+    rng, ended = np.random.default_rng(0), 0
     for _ in range(60):
         rate = env.state.acceptance_rate
         observation, _, _, truncated, info = env.step(rng.uniform(-1, 1, (20, 5, 2)).astype(np.float32))
@@ -48,11 +46,10 @@ def test_counts_are_those_of_an_independent_count(env_id, mean_rounds):
         assert (shown.accepted == info["accepted_tokens"] - 1).all()
         new = shown.age == 0
         ended += new.sum()
-        for total, gained in ((age, 1), (hits, shown.accepted), (misses, shown.accepted < shown.drafted)):
-            total[...] = np.where(new, 0, total + gained)
-        assert (shown.age == age).all()
-        assert (shown.hits == hits).all()
-        assert (shown.misses == misses).all()
+        gains = 1, shown.accepted, shown.accepted < shown.drafted
+        for (name, count), gain in zip(counts.items(), gains, strict=True):
+            count[...] = np.where(new, 0, count + gain)
+            assert (getattr(shown, name) == count).all()
         assert (env.state.acceptance_rate[~new] == rate[~new]).all()
     assert ended / (60 * 100) == pytest.approx(1 / mean_rounds, abs=0.03)
 
