@@ -58,13 +58,6 @@ def test_error_of_an_old_id_names_the_new_one(make, capsys):
     assert "did you mean 'Mine/Renewed-v1'" in capsys.readouterr().err
 
 
-def test_error_of_an_unknown_version_names_the_known_one():
-    with pytest.raises(gym.error.VersionNotFound, match=r"`MultiSpin/Fair`.*`v0`"):
-        gym.make("MultiSpin/Fair-v7")
-    with pytest.raises(ValueError, match="did you mean 'MultiSpin/Fair-v0'"):
-        ENVIRONMENTS.load("MultiSpin/Fair-v7")
-
-
 if __name__ == "__main__":
     known = dict(rows())
     for env_id in IDS:

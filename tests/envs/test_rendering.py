@@ -5,7 +5,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import HumanRendering, RecordVideo
+from gymnasium.wrappers import HumanRendering
 
 import multispin_env as ms
 from multispin_env.envs.rendering import style
@@ -67,18 +67,6 @@ def test_pictures_show_drawn_tokens_if_the_environment_draws_them(env_id, option
     assert envs.unwrapped.view(1).drawn == drawn
 
 
-def test_running_goodput_and_that_of_the_optimum():
-    env = make(optimum=True)
-    env.reset(seed=0)
-    infos = [env.step(env.action_space.sample())[-1] for _ in range(20)]
-    view = env.unwrapped._renderer.view()
-    assert view.goodput[-1] == pytest.approx(np.mean([info["goodput"] for info in infos]))
-    assert view.reference[-1] == pytest.approx(np.mean([info["optimal_goodput"] for info in infos]))
-    assert view.scales.rounds == 32
-    env.reset()
-    assert env.unwrapped._renderer.view().goodput == ()
-
-
 @pytest.mark.parametrize("num_users", [1, 64, 300])
 def test_any_number_of_devices(num_users):
     for option in ({"reward": "sampled"}, {"min_draft_length": 0}):
@@ -105,7 +93,7 @@ def test_copies_draw_the_same(copied):
         closed.close()
 
 
-def test_window_and_film_of_gymnasium(tmp_path):
+def test_window_of_gymnasium():
     env = HumanRendering(make())
     env.reset(seed=0)
     env.step(zero(env))
@@ -114,11 +102,6 @@ def test_window_and_film_of_gymnasium(tmp_path):
     env.close()  # also closes pygame
     assert (played(make(), 0.3) == before).all()
     assert (played(other, 0.3, rounds=2) != before).any()
-    pytest.importorskip("moviepy")
-    env = RecordVideo(make(), str(tmp_path / "films"), episode_trigger=lambda episode: True)
-    played(env, 0.0, rounds=3)
-    env.close()
-    assert [file.suffix for file in (tmp_path / "films").iterdir()] == [".mp4"]
 
 
 def test_vectors_draw_the_pictures_of_single_environments():

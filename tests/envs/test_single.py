@@ -64,12 +64,13 @@ def test_episodes_truncate():
 
 def test_devices_change_with_episodes_and_fading_with_rounds():
     env = gym.make(FULL, num_users=3).unwrapped
-    with pytest.raises(RuntimeError, match=r"^state: expected reset\(\) first, got a call before it$"):
-        _ = env.state
-    with pytest.raises(RuntimeError, match=r"^observed: expected reset\(\) first, got a call before it$"):
-        _ = env.observed
-    with pytest.raises(RuntimeError, match=r"^step: expected reset\(\) first, got a call before it$"):
-        env.step([])
+    for name, call in (
+        ("state", lambda: env.state),
+        ("observed", lambda: env.observed),
+        ("step", lambda: env.step([])),
+    ):
+        with pytest.raises(RuntimeError, match=rf"^{name}: expected reset\(\) first, got a call before it$"):
+            call()
     env.reset(seed=0)
     before = env.state
     env.step(np.zeros((3, 2)))

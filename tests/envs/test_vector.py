@@ -115,13 +115,10 @@ def test_spaces():
 
 
 def test_wrappers_of_gymnasium():
-    env = wrappers.RecordEpisodeStatistics(wrappers.NormalizeReward(make(max_episode_steps=5)))
+    env = wrappers.DictInfoToList(wrappers.RecordEpisodeStatistics(wrappers.NormalizeReward(make(max_episode_steps=5))))
     env.reset(seed=0)
     infos = [env.step(np.zeros((3, 4, 2), np.float32))[-1] for _ in range(5)][-1]
-    assert (infos["episode"]["l"] == 5).all()
-    listed = wrappers.DictInfoToList(make())
-    listed.reset(seed=0)
-    infos = listed.step(np.zeros((3, 4, 2), np.float32))[-1]
+    assert infos[2]["episode"]["l"] == 5
     assert infos[2]["accepted_tokens"].shape == (4,)
     flat = wrappers.NormalizeObservation(wrappers.FlattenObservation(make()))
     assert flat.reset(seed=0)[0].shape == (3, 15)
@@ -140,8 +137,8 @@ def test_disabled_autoreset_needs_a_reset_of_ended_episodes():
     env.step(action)
 
 
-def test_bad_actions_change_nothing():
-    env, twin = make(), make()
+def test_bad_and_ignored_actions():
+    env, twin = make(max_episode_steps=1), make(max_episode_steps=1)
     env.reset(seed=0)
     twin.reset(seed=0)
     bad = np.zeros((3, 4, 2), np.float32)
@@ -152,13 +149,7 @@ def test_bad_actions_change_nothing():
         env.step(np.zeros((2, 4, 2)))
     good = actions(np.random.default_rng(0))
     assert all(map(equal, env.step(good), twin.step(good)))
-
-
-def test_actions_of_restarting_environments_are_ignored():
-    env = make(max_episode_steps=1)
-    env.reset(seed=0)
-    env.step(np.zeros((3, 4, 2), np.float32))
-    _, reward, _, truncated, info = env.step(np.full((3, 4, 2), np.nan, np.float32))
+    _, reward, _, truncated, info = env.step(np.full((3, 4, 2), np.nan, np.float32))  # all restart
     assert not reward.any()
     assert not truncated.any()
     assert not any(value.any() for key, value in info.items() if not key.startswith("_"))
@@ -197,8 +188,7 @@ def test_register_and_unregister():
         vector, single = make("Mine/Brief-v0").unwrapped, gym.make("Mine/Brief-v0").unwrapped
         assert vector.max_episode_steps == steps
         ms.unregister_environment("Mine/Brief-v0")
-        assert "Mine/Brief-v0" not in gym.registry
-        assert "Mine/Brief-v0" not in ENVIRONMENTS.names()
+        assert "Mine/Brief-v0" not in (*gym.registry, *ENVIRONMENTS.names())
         for env in (vector, single):
             env.reset(seed=0)
             for other in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):

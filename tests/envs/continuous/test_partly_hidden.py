@@ -114,6 +114,21 @@ def test_old_channels_are_those_of_the_last_cycle(env_id, law):
     assert starting > 60
 
 
+def assert_same_fields(shown, observed):
+    for name in ms.Observed.__slots__:
+        value, expected = getattr(shown, name), getattr(observed, name)
+        assert (value is None) == (expected is None), name
+        assert value is None or value == pytest.approx(expected, rel=1e-5), name
+
+
+@pytest.mark.parametrize("name", ["HiddenAcceptance", "RecordedAcceptance", "DelayedChannel", "Fair", "DraftAhead"])
+def test_observed_is_the_content_of_the_observation_in_rounds(name):
+    env = gym.make_vec(f"MultiSpin/{name}-v0", num_envs=20, num_users=5).unwrapped
+    env.reset(seed=0)
+    observation = env.step(np.zeros(env.action_space.shape, np.float32))[0]
+    assert_same_fields(env.decode_observation(observation), env.observed)
+
+
 @pytest.mark.parametrize("ahead", [AHEAD, {}], ids=["ahead", "none"])
 @hidden_parts
 @both
@@ -123,10 +138,7 @@ def test_observed_is_the_content_of_the_observation(env_id, hidden, ahead):
     for _ in range(30):
         observation, *_ = env.step(anything(env, rng))
     shown, observed = env.decode_observation(observation), env.observed
-    for name in ms.Observed.__slots__:
-        value, expected = getattr(shown.system, name), getattr(observed.system, name)
-        assert (value is None) == (expected is None), name
-        assert value is None or value == pytest.approx(expected, rel=1e-5), name
+    assert_same_fields(shown.system, observed.system)
     for name in ("spectral_efficiency", "acceptance_rate", "phase", "draft_length", "drafting_left", "age"):
         expected = getattr(observed.state, name)
         assert getattr(shown.state, name) == pytest.approx(expected, rel=1e-5, abs=1e-6), name

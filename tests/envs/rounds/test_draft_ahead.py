@@ -161,9 +161,8 @@ def test_encodings_with_head_starts(encoding):
         assert (again.draft_length == lengths).all()
         if encoding == "shares":
             assert again.bandwidth == pytest.approx(decision.bandwidth, rel=1e-4)
-        latency, expected = (
-            ms.expected_outcome(env.scenario, env.state, choice).round_latency for choice in (again, decision)
-        )
+        latency = ms.expected_outcome(env.scenario, env.state, again).round_latency
+        expected = ms.expected_outcome(env.scenario, env.state, decision).round_latency
         used = (lengths > 0).all(-1)  # else the residual uses the bandwidth of the others
         assert latency[used] == pytest.approx(expected[used], rel=1e-4)
         assert (latency <= expected * (1.0 + 1e-4)).all()
