@@ -19,10 +19,7 @@ from tools.hashes import steps_hash
 PAGE = Path(__file__).parents[2] / "docs" / "versions.md"
 IDS = ENVIRONMENTS.names()
 ROW = re.compile(r"^\| `(MultiSpin/\w+-v\d+)` \| .*\w.* \| `([0-9a-f]{12})` \|$", re.MULTILINE)
-
-
-def rows():
-    return ROW.findall(PAGE.read_text(encoding="utf-8"))
+ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))
 
 
 def hash_of(env_id):
@@ -32,17 +29,17 @@ def hash_of(env_id):
 @pytest.mark.parametrize("env_id", IDS)
 def test_hash(env_id):
     """A failure means that the id needs a new version."""
-    assert hash_of(env_id) == dict(rows())[env_id]
+    assert hash_of(env_id) == dict(ROWS)[env_id]
 
 
 def test_versions_have_rows_and_different_hashes():
     versions = defaultdict(list)
-    for env_id, _ in rows():
+    for env_id, _ in ROWS:
         name, version = env_id.rsplit("-v", 1)
         versions[name].append(int(version))
     assert {f"{name}-v{numbers[-1]}" for name, numbers in versions.items()} == set(IDS)
     assert all(numbers == list(range(len(numbers))) for numbers in versions.values())
-    assert len({stored for _, stored in rows()}) == len(rows())
+    assert len({stored for _, stored in ROWS}) == len(ROWS)
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date")
@@ -59,7 +56,6 @@ def test_error_of_an_old_id_names_the_new_one(make, capsys):
 
 
 if __name__ == "__main__":
-    known = dict(rows())
     for env_id in IDS:
-        if known.get(env_id) != (current := hash_of(env_id)):
+        if dict(ROWS).get(env_id) != (current := hash_of(env_id)):
             print(f"| `{env_id}` | | `{current}` |")

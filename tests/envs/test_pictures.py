@@ -63,8 +63,6 @@ def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
 ROUND = make_round([3, 1], [2.5, 2.0], [0.1, 0.2], [0.2, 0.05], [6e6, 2e6])
 """0.4 s, in which 4.5 tokens are gained: 11.25 tokens/s."""
 
-SMALL = make_round([2], [1.0], [0.1], [0.1], [1e6])
-
 
 def view_of(last=ROUND, tokens_drawn=False, goodput=(10.0, 11.25), reference=(), title=""):
     scales = Scales(0.424, 8e6, 20.0, 4, 4) if last else Scales()
@@ -78,12 +76,10 @@ def outcome(tokens, lengths, drafted, uploaded, start, verifying, served=None):
     return ContinuousOutcome(tokens, lengths, tokens > 0, *times, *rest)
 
 
-def served(arrivals, idle_time, dropped=(0, 0, 0), finished=(0, 0, 0), in_time=(0, 0, 0), output=(0, 0, 0)):
-    flags = {
-        name: np.array(x, bool) for name, x in (("dropped", dropped), ("finished", finished), ("in_time", in_time))
-    }
-    numbers = {"arrivals": np.array(arrivals), "output": np.array(output), "idle_time": np.array(idle_time)}
-    return Served.nothing((3,)).changed(**flags, **numbers)
+def served(**fields):
+    flags = ("dropped", "finished", "in_time")
+    arrays = {name: np.array(x, bool if name in flags else None) for name, x in fields.items()}
+    return Served.nothing((3,)).changed(**arrays)
 
 
 ENDLESS = (
@@ -93,9 +89,9 @@ ENDLESS = (
 """4 tokens until 0.4 s, and 4 until 1 s."""
 
 REQUESTS = (
-    served([1, 3, 0], [0.1, 0.25, 0.4]),
-    served([1, 0, 0], [0.0, 0.0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0]),
-    served([0] * 3, [0.4, 0, 0.4], dropped=[1, 0, 0]),
+    served(arrivals=[1, 3, 0], idle_time=[0.1, 0.25, 0.4]),
+    served(arrivals=[1, 0, 0], idle_time=[0, 0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0]),
+    served(idle_time=[0.4, 0, 0.4], dropped=[1, 0, 0]),
 )
 SERVED = (
     outcome([3, 0, 0], [4, 0, 0], [0.2, 0.35, 0], [0.3, 0.45, 0], 0.3, 0.1, REQUESTS[0]),
@@ -140,7 +136,7 @@ def test_scales_of_recent_rounds_and_of_the_last_duration():
     assert history.scales == pytest.approx((0.2, 8e6, 16.0, 10, 16))
     for rounds, shown, bandwidth in ((12, 16, 8e6), (17, 32, 1e6), (33, 64, 1e6)):
         while len(history.goodput) < rounds:
-            history.add(SMALL, None)
+            history.add(make_round([2], [1.0], [0.1], [0.1], [1e6]), None)
         assert (history.scales.rounds, history.scales.bandwidth) == (shown, bandwidth)
     history = History(by_time=True)
     history.add(make_round([9, 2], [3.0, 1.0], [0.1, 0.2], [0.1, 0.2]), None)  # 4 tokens in 0.5 s

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 import multispin_env as ms
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 from tests.alike import equal
 from tests.envs.continuous.played import AHEAD, BOTH, FAST, HIDDEN, OLD, SERVING
 from tests.families import ENCODED, ON_SERVER
@@ -16,16 +16,11 @@ from tests.families import ENCODED, ON_SERVER
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
 FULL = "MultiSpin/Heterogeneous-v0"
-COLUMNS = {"residual": 2, "shares": 2, "lengths": 1}
 
 
 def make(env_id=FULL, num_envs=3, **options):
     options = {"num_users": 4, **options}
     return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **options)
-
-
-def actions(rng, num_envs=3, num_users=4, columns=2):
-    return rng.uniform(-1, 1, (num_envs, num_users, columns)).astype(np.float32)
 
 
 @pytest.fixture
@@ -36,10 +31,14 @@ def few_rows(monkeypatch):
         monkeypatch.setattr(f"multispin_env.{room}.EPISODES", 3)
 
 
+LARGE = {"num_envs": 70, "reward": "expected"}
+"""NumPy reduces large arrays in another order."""
+
 TWINS = (
     *((env_id, {"num_users": 4, "action": action}) for env_id, action in ENCODED),
     *((env_id, ON_SERVER) for env_id in ENVIRONMENTS.names()),
     (FULL, {"num_users": 4, "optimum": True, "reward": "expected"}),
+    *((FULL, {**LARGE, "num_users": users, "action": name}) for users in (1, 70) for name in ENCODINGS.names()),
     *((env_id, {"num_users": 3, **FAST[env_id], **HIDDEN, **OLD}) for env_id in BOTH),
     (SERVING, {"num_users": 3, "action": "full", **FAST[SERVING], **HIDDEN, **OLD}),
     *((env_id, {"num_users": 3, "action": action, **AHEAD}) for env_id, action in ENCODED if env_id in BOTH),
@@ -50,18 +49,18 @@ TWINS = (
 @pytest.mark.parametrize(("env_id", "options"), TWINS, ids=str)
 def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, options, few_rows):
     """All episodes end at once, and after resets at different times."""
-    options = {"reward": "sampled", "max_episode_steps": 5, **options}
-    native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
-    sync = gym.make_vec(
-        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **options
-    )
-    seeds = [7, 3, 11]
+    options = {"num_envs": 3, "reward": "sampled", "max_episode_steps": 5, **options}
+    n, vector = options["num_envs"], {"autoreset_mode": mode}
+    native = gym.make_vec(env_id, vectorization_mode="vector_entry_point", **vector, **options)
+    sync = gym.make_vec(env_id, vectorization_mode="sync", vector_kwargs=vector, **options)
+    seeds = [7, 3, 11, *range(20, 17 + n)]
     assert equal(native.reset(seed=seeds), sync.reset(seed=seeds))
     rng = np.random.default_rng(0)
     ends = []
     for t in range(24):
         if t in (7, 11, 15):
-            masked = {"seed": [None, t, None], "options": {"reset_mask": np.arange(3) == t % 3}}
+            masked = {"seed": [t if i == 1 else None for i in range(n)]}
+            masked["options"] = {"reset_mask": np.arange(n) % 3 == t % 3}
             assert equal(*(env.reset(**masked) for env in (native, sync)))
         action = rng.uniform(-1, 1, native.action_space.shape).astype(np.float32)
         before = action.copy()
@@ -72,23 +71,6 @@ def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, opti
     ends = np.array(ends)
     assert ends.any(0).all()
     assert not (ends.any(1) == ends.all(1)).all()
-
-
-@pytest.mark.parametrize("users", [1, 70])
-@pytest.mark.parametrize("encoding", COLUMNS)
-def test_large_vectors_equal_single_environments(encoding, users):
-    """NumPy reduces large arrays in another order."""
-    options = {"num_users": users, "action": encoding, "max_episode_steps": 5}
-    native = make(num_envs=70, **options)
-    sync = gym.make_vec(FULL, num_envs=70, vectorization_mode="sync", **options)
-    assert equal(native.reset(seed=1), sync.reset(seed=1))
-    rng = np.random.default_rng(2)
-    for t in range(14):
-        if t in (1, 3):
-            mask = np.arange(70) % 4 == t
-            assert equal(*(env.reset(options={"reset_mask": mask}) for env in (native, sync)))
-        action = actions(rng, 70, users, COLUMNS[encoding])
-        assert all(map(equal, native.step(action), sync.step(action)))
 
 
 def test_environments_are_independent():
@@ -147,7 +129,7 @@ def test_bad_and_ignored_actions():
         env.step(bad)
     with pytest.raises(ValueError, match=r"action: expected shape \(3, 4, 2\), got \(2, 4, 2\)"):
         env.step(np.zeros((2, 4, 2)))
-    good = actions(np.random.default_rng(0))
+    good = np.full((3, 4, 2), 0.3, np.float32)
     assert all(map(equal, env.step(good), twin.step(good)))
     _, reward, _, truncated, info = env.step(np.full((3, 4, 2), np.nan, np.float32))  # all restart
     assert not reward.any()

@@ -76,22 +76,19 @@ def test_default_price_is_the_rate_of_groups():
 def test_mean_reward_of_groups_at_the_default_price_is_zero():
     """A poor rule is far below, whatever the length of its steps."""
     env = gym.make_vec(ID, num_envs=40, num_users=4)
-    env.reset(seed=0)
-    poor = np.zeros(env.action_space.shape, np.float32)
-    poor[..., 0] = 1.0
-    totals = []
-    for action in (np.zeros_like(poor), poor):
+    rho, rates = env.unwrapped.objective.rho, []
+    for length in (0.0, 1.0):
+        action = np.zeros(env.action_space.shape, np.float32)
+        action[..., 0] = length
         env.reset(seed=0)
-        tokens, time, rewards = 0.0, 0.0, 0.0
+        tokens = time = rewards = 0.0
         for _ in range(40):
             _, reward, _, _, info = env.step(action)
             tokens, time, rewards = tokens + info["tokens"].sum(), time + info["duration"].sum(), rewards + reward.sum()
-        totals.append((tokens / time, rewards / time))
-    rho = env.unwrapped.objective.rho
-    assert totals[0][0] == pytest.approx(rho, rel=0.05)
-    assert totals[1][0] < 0.8 * rho
-    for rate, reward in totals:
-        assert reward == pytest.approx((rate - rho) / 4.0, rel=1e-9)
+        rates.append(tokens / time)
+        assert rewards / time == pytest.approx((tokens / time - rho) / 4.0, rel=1e-9)
+    assert rates[0] == pytest.approx(rho, rel=0.05)
+    assert rates[1] < 0.8 * rho
 
 
 def test_timeout_limits_the_wait():

@@ -55,8 +55,7 @@ def test_all_actions_are_feasible(encoding, scenario, rng):
     corners = rng.choice([-1.0, 0.0, 1.0], (200, 20, codec.columns))
     decision = codec.decode(corners, state)
     outcome = ms.expected_outcome(scenario, state, decision)
-    assert np.isfinite(outcome.goodput).all()
-    assert (outcome.goodput > 0).all()
+    assert ((outcome.goodput > 0.0) & (outcome.goodput < np.inf)).all()
 
 
 def test_zero_residual_is_the_closed_form(scenario, rng):
@@ -85,8 +84,10 @@ def test_common_length_is_the_mean_of_the_column(scenario, rng):
 def test_bad_actions(encoding, scenario, rng):
     codec = codec_of(encoding, scenario)
     state = ms.sample_state(scenario, rng)
+    edge, above = (codec.decode(np.full((20, codec.columns), x), state).bandwidth for x in (1.0, 1.0 + 0.9e-6))
+    assert (edge == above).all()  # rounding errors are clipped
     action = np.zeros((20, codec.columns))
-    for value in (np.nan, np.inf, 1.5, -2.0):
+    for value in (np.nan, np.inf, 1.5, -2.0, 1.0000011):
         action[3, 0] = value
         with pytest.raises(ValueError, match=rf"action\[3, 0\]: expected numbers in \[-1, 1\], got {value}"):
             codec.decode(action, state)
@@ -107,11 +108,3 @@ def test_encodings_by_hand(rng):
     assert shares.sum() == pytest.approx(1e7)
     factor = np.exp(np.log(1e4) * np.sinh(5.0 * 0.3) / np.sinh(5.0))
     assert residual_factor(np.array(0.3)) == pytest.approx(factor)
-
-
-def test_rounding_errors_are_clipped(scenario, rng):
-    codec, state = codec_of("residual", scenario), ms.sample_state(scenario, rng)
-    at, above, bad = (np.full((20, 2), 1.0 + error) for error in (0.0, 0.9e-6, 1.1e-6))
-    assert (codec.decode(above, state).bandwidth == codec.decode(at, state).bandwidth).all()
-    with pytest.raises(ValueError, match=r"action\[0, 0\]: expected numbers in \[-1, 1\], got 1\.0000011"):
-        codec.decode(bad, state)

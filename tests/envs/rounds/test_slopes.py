@@ -162,6 +162,10 @@ def test_devices_without_a_draft_do_not_finish_last():
     by_length, by_bandwidth = decision_slopes(scenario, decision, outcome, np.array([0.5, 0.25]), 1.0)
     assert by_bandwidth[0] == 0.0 < by_bandwidth[1]
     assert by_length[0] == pytest.approx(0.5 / outcome.round_latency)
+    for lengths in (np.zeros(3), np.array([0.0, 2.0, 3.0])):
+        by_length, by_log = equal_latency_slopes(lengths, np.full(3, 0.01), np.full(3, 0.02), np.array([1.0, 2.0, 3.0]))
+        assert np.isfinite(by_length).all()
+        assert by_log[0] == 0.0
 
 
 @pytest.mark.parametrize("case", list(hostile_instances())[::3], ids=lambda case: f"K{len(case[0])}")
@@ -180,11 +184,3 @@ def test_slopes_of_equal_latency_are_differences(case):
     upload_change = (value(0.0, step) - value(0.0, -step)) / (2.0 * step)
     assert (by_length * lengths * direction).sum() == pytest.approx(length_change, rel=1e-4, abs=1e-8)
     assert (by_log * factor).sum() == pytest.approx(upload_change, rel=1e-4, abs=1e-8)
-
-
-def test_slopes_of_equal_latency_without_drafts():
-    draft_time, token_time, by_share = np.full(3, 0.01), np.full(3, 0.02), np.array([1.0, 2.0, 3.0])
-    for lengths in (np.zeros(3), np.array([0.0, 2.0, 3.0])):
-        by_length, by_log = equal_latency_slopes(lengths, draft_time, token_time, by_share)
-        assert np.isfinite(by_length).all()
-        assert by_log[0] == 0.0

@@ -88,8 +88,7 @@ def test_assumptions():
 
 def test_models_of_records_and_held_out_texts():
     variant, scenario = ENVIRONMENTS.load(RECORDED), ms.Scenario.preset("llama2")
-    trained = variant(half=0, modelled=True, history=True)
-    assert trained.learning.held_out == variant(half=1, history=True)
+    assert variant(half=0, modelled=True, history=True).learning.held_out == variant(half=1, history=True)
     assert variant(half=1).learning.held_out == variant(half=0)
     assert variant().learning.held_out == variant()
     assert ENVIRONMENTS.load(HIDDEN)().learning.held_out is None
