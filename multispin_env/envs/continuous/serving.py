@@ -64,8 +64,8 @@ class ServingEnv(MultiSpinEnv):
     | entry        | shape    | value                   | meaning                                       | min  | max  |
     |--------------|----------|-------------------------|-----------------------------------------------|------|------|
     | `phase`      | (K · 5,) | one-hot                 | free, drafting, uploading, ready or idle      | 0    | 1    |
-    | `compute`    | (K,)     | T_k / T̄                | draft time of a token                         | 0.85 | 1.15 |
-    | `channel`    | (K,)     | r_k / r̄                | spectral efficiency                           | 0    | 2.03 |
+    | `compute`    | (K,)     | T_k / T̄                 | draft time of a token                         | 0.85 | 1.15 |
+    | `channel`    | (K,)     | r_k / r̄                 | spectral efficiency                           | 0    | 2.03 |
     | `acceptance` | (K,)     | α_k                     | acceptance rate                               | 0    | 1    |
     | `draft`      | (K,)     | L_k / L_max             | tokens of the draft under way                 | 0    | 1    |
     | `ready`      | (K,)     | x / (x + T_ver)         | x = time until ready if alone in the band     | 0    | 1    |

@@ -55,12 +55,12 @@ class DraftAheadEnv(MultiSpinEnv):
     `Dict` of float32 `Box`es, dimensionless: the complete state in which the action is played. Earlier rounds matter
     only through the head start.
 
-    | entry        | shape | value       | meaning                                     | min  | max  |
-    |--------------|-------|-------------|---------------------------------------------|------|------|
-    | `compute`    | (K,)  | T_k / T̄    | draft time of a token                       | 0.85 | 1.15 |
-    | `channel`    | (K,)  | r_k / r̄    | spectral efficiency                         | 0    | 2.03 |
-    | `acceptance` | (K,)  | α_k         | acceptance rate                             | 0    | 1    |
-    | `head_start` | (K,)  | A_k / L_max | tokens of the chain at the start            | 0    | 1    |
+    | entry        | shape | value       | meaning                                  | min  | max  |
+    |--------------|-------|-------------|------------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄     | draft time of a token                    | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄     | spectral efficiency                      | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k         | acceptance rate                          | 0    | 1    |
+    | `head_start` | (K,)  | A_k / L_max | tokens of the chain at the start         | 0    | 1    |
     | `shared`     | (4,)  | log10       | T_ver / T̄, K, K Q / (B r̄ T̄), ρ T_ver / K | -20  | 20   |
 
     min and max are those of the presets. If the verification time depends on draft lengths, `shared` also holds log10

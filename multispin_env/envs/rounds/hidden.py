@@ -38,14 +38,14 @@ class DelayedChannelEnv(MultiSpinEnv):
 
     ## Observation Space
 
-    | entry             | shape | value        | meaning                                       | min  | max  |
-    |-------------------|-------|--------------|-----------------------------------------------|------|------|
-    | `compute`         | (K,)  | T_k / T̄     | draft time of a token                         | 0.85 | 1.15 |
-    | `channel`         | (K,)  | r_k / r̄     | spectral efficiency                           | 0    | 2.03 |
+    | entry             | shape | value      | meaning                                      | min  | max  |
+    |-------------------|-------|------------|----------------------------------------------|------|------|
+    | `compute`         | (K,)  | T_k / T̄    | draft time of a token                        | 0.85 | 1.15 |
+    | `channel`         | (K,)  | r_k / r̄    | spectral efficiency                          | 0    | 2.03 |
     | `mean_channel`    | (K,)  | r(H̄_k) / r̄ | r at the mean gain H̄_k (`mean_gain_visible`) | 0    | 2.03 |
-    | `planned_channel` | (K,)  | r_k / r̄     | r_k used by the encodings (`plan_quantile`)   | 0    | 2.03 |
-    | `acceptance`      | (K,)  | α_k          | acceptance rate                               | 0    | 1    |
-    | `shared`          | (3,)  | log10        | as in `MultiSpin/Heterogeneous-v0`            | -20  | 20   |
+    | `planned_channel` | (K,)  | r_k / r̄    | r_k used by the encodings (`plan_quantile`)  | 0    | 2.03 |
+    | `acceptance`      | (K,)  | α_k        | acceptance rate                              | 0    | 1    |
+    | `shared`          | (3,)  | log10      | as in `MultiSpin/Heterogeneous-v0`           | -20  | 20   |
 
     `channel` is d rounds old.
 
@@ -180,8 +180,8 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
 
     | entry      | shape        | value        | meaning                                                 | min  | max  |
     |------------|--------------|--------------|---------------------------------------------------------|------|------|
-    | `compute`  | (K,)         | T_k / T̄     | draft time of a token                                   | 0.85 | 1.15 |
-    | `channel`  | (K,)         | r_k / r̄     | spectral efficiency                                     | 0    | 2.03 |
+    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                   | 0.85 | 1.15 |
+    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                     | 0    | 2.03 |
     | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                       | 0    | 1    |
     | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                    | 0    | 1    |
     | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                            | 0    | 1    |
@@ -256,8 +256,8 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
 
     | entry      | shape        | value        | meaning                                                 | min  | max  |
     |------------|--------------|--------------|---------------------------------------------------------|------|------|
-    | `compute`  | (K,)         | T_k / T̄     | draft time of a token                                   | 0.85 | 1.15 |
-    | `channel`  | (K,)         | r_k / r̄     | spectral efficiency                                     | 0    | 2.03 |
+    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                   | 0.85 | 1.15 |
+    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                     | 0    | 2.03 |
     | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                       | 0    | 1    |
     | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                    | 0    | 1    |
     | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                            | 0    | 1    |

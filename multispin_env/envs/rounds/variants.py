@@ -126,12 +126,12 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     `Dict` of float32 `Box`es, dimensionless: the state in which the action is played.
 
-    | entry        | shape | value    | meaning                                                     | min  | max  |
-    |--------------|-------|----------|-------------------------------------------------------------|------|------|
-    | `compute`    | (K,)  | T_k / T̄ | draft time of a token                                       | 0.85 | 1.15 |
-    | `channel`    | (K,)  | r_k / r̄ | spectral efficiency                                         | 0    | 2.03 |
-    | `acceptance` | (K,)  | α_k      | acceptance rate                                             | 0    | 1    |
-    | `shared`     | (3,)  | log10    | T_ver / T̄, K, K Q / (B r̄ T̄): verification, users, upload | -20  | 20   |
+    | entry        | shape | value   | meaning                                                  | min  | max  |
+    |--------------|-------|---------|----------------------------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄ | draft time of a token                                    | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄ | spectral efficiency                                      | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k     | acceptance rate                                          | 0    | 1    |
+    | `shared`     | (3,)  | log10   | T_ver / T̄, K, K Q / (B r̄ T̄): verification, users, upload | -20  | 20   |
 
     min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` is
     that of a gain of 64 times the largest mean, which no draw reaches. r̄ is the spectral efficiency at the middle of
@@ -195,12 +195,12 @@ class HomogeneousEnv(MultiSpinEnv):
 
     ## Observation Space
 
-    | entry        | shape | value    | meaning                            | min  | max  |
-    |--------------|-------|----------|------------------------------------|------|------|
+    | entry        | shape | value   | meaning                            | min  | max  |
+    |--------------|-------|---------|------------------------------------|------|------|
     | `compute`    | (K,)  | T_k / T̄ | draft time of a token              | 0.85 | 1.15 |
     | `channel`    | (K,)  | r_k / r̄ | spectral efficiency                | 0    | 2.03 |
-    | `acceptance` | (K,)  | α_k      | acceptance rate                    | 0    | 1    |
-    | `shared`     | (3,)  | log10    | as in `MultiSpin/Heterogeneous-v0` | -20  | 20   |
+    | `acceptance` | (K,)  | α_k     | acceptance rate                    | 0    | 1    |
+    | `shared`     | (3,)  | log10   | as in `MultiSpin/Heterogeneous-v0` | -20  | 20   |
 
     ## Arguments
 
@@ -244,8 +244,8 @@ class FairEnv(MultiSpinEnv):
 
     | entry        | shape | value                   | meaning                                 | min | max  |
     |--------------|-------|-------------------------|-----------------------------------------|-----|------|
-    | `compute`    | (K,)  | T_k / T̄                | draft time of a token                   | 0.2 | 1.8  |
-    | `channel`    | (K,)  | r_k / r̄                | spectral efficiency                     | 0   | 2.02 |
+    | `compute`    | (K,)  | T_k / T̄                 | draft time of a token                   | 0.2 | 1.8  |
+    | `channel`    | (K,)  | r_k / r̄                 | spectral efficiency                     | 0   | 2.02 |
     | `acceptance` | (K,)  | α_k                     | acceptance rate                         | 0   | 1    |
     | `throughput` | (K,)  | R_k / (R_k + 1 / T_ver) | R_k = discounted throughput in tokens/s | 0   | 1    |
     | `shared`     | (3,)  | log10                   | as in `MultiSpin/Heterogeneous-v0`      | -20 | 20   |
