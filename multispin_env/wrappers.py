@@ -143,7 +143,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
             mask = np.asarray(options["reset_mask"]).reshape(-1, self.num_agents)
             options = {**options, "reset_mask": mask.any(-1)}
         self._seen, infos = self.env.reset(seed=seed, options=options)
-        return self._handed_out(self._seen), self._spread(infos)
+        return self._encoded(self._seen), self._spread(infos)
 
     @override
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
@@ -152,9 +152,9 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         self._seen, *rest, infos = self.env.step(given if self._scale == 1.0 else given * np.float32(self._scale))
         if self.num_agents > 1:
             rest = [np.repeat(one, self.num_agents) for one in rest]
-        return self._handed_out(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
+        return self._encoded(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
 
-    def _handed_out(self, observation: ArraysByEntry) -> Array:
+    def _encoded(self, observation: ArraysByEntry) -> Array:
         return self._encode(observation).reshape(self.num_envs, -1)
 
     def _spread(self, infos: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ PARTS = {
     "price": ("price",),
     "random numbers": ("*Streams.read",),
     "fading and rate": ("*.next_gain", "spectral_efficiency"),
-    "observation": ("ObservationCodec.*", "*._observe*", "*._look", "_first", "*._handed_out"),
+    "observation": ("ObservationCodec.*", "*._observe*", "*._look", "_first", "*._copied_if_asked", "*._encoded"),
 }
 """Names of the functions whose own time is a part of a step; what none of them takes is the rest."""
 

@@ -1,8 +1,9 @@
-"""Base classes of the environments: a single one has an engine of one copy, a vector one an engine of n copies.
+"""Base classes of single and vector environments: both have one engine, of a batch of 1 or n environments.
 
-Each id has a class of both kinds, written beside its variant; that of the single environment has the page.
+Each id has a class of both kinds in the file of its variant. The docstring of the single one is the page of the id.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -30,87 +31,80 @@ class BaseEnv:
     """Base of the single and the vector environments."""
 
     env_id: str
-    """Id of the environments of a class."""
     renderers: ClassVar[Mapping[str, type[Renderer]]]
     metadata: dict[str, Any]
 
-    def _start(self, config: EnvConfig, render_mode: str | None, num_copies: int | None = None) -> None:
+    def _start(self, config: EnvConfig, render_mode: str | None, *batch: int) -> None:
         self.config, self.scenario, self.variant = config, config.scenario, config.variant
-        self._batch = () if num_copies is None else (num_copies,)
-        copies = 1 if num_copies is None else num_copies
-        self._engine = config.engine(copies)
-        self._unseeded = set(range(copies))
-        self._told: dict[str, NDArray[Any]] | None = None  # by a step
+        self._batch = batch  # empty for a single environment
+        num_envs = math.prod(batch)
+        self._engine = config.engine(num_envs)
+        self._unseeded = set(range(num_envs))
+        self._empty_info: dict[str, NDArray[Any]] | None = None
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
         if render_mode is not None:
             check_name("render_mode", render_mode, self.renderers)
             family = self.variant.family
-            self._renderer = self.renderers[render_mode](family.recorder(config, copies), family.drawing())
+            self._renderer = self.renderers[render_mode](family.recorder(config, num_envs), family.drawing())
 
-    def _own(self, batched: Any) -> Any:
+    def _unbatched(self, batched: Any) -> Any:
         return batched if self._batch else batched[0]
 
-    def _check_seeded(self, what: str) -> None:
+    def _check_seeded(self, name: str) -> None:
         if self._unseeded:
-            missing = f"the reset of copies {sorted(self._unseeded)[:5]}" if self._batch else "it"
-            raise RuntimeError(f"{what}: expected reset() first, got a call before {missing}")
+            missing = f"the reset of environments {sorted(self._unseeded)[:5]}" if self._batch else "it"
+            raise RuntimeError(f"{name}: expected reset() first, got a call before {missing}")
 
     def _check_shape(self, action: NDArray[Any]) -> None:
         self._engine.actions.check_shape(action, *self._batch, self.scenario.num_users)
 
     @property
     def state(self) -> Any:
-        """What prices the next action, arrays (K,) or (n, K) in physical units; parts of it may be hidden from agents.
-
-        ``RuntimeError`` before `reset` of all copies.
-        """
+        """True state (K,) or (n, K) used to price the next action; ``RuntimeError`` before the first `reset`."""
         self._check_seeded("state")
-        return self._own(self._engine.state).copy()
+        return self._unbatched(self._engine.state).copy()
 
     @property
     def observed(self) -> Any:
-        """What plug-ins may know before the next action: what the observation shows, but not rounded.
+        """Content of the observation without rounding, the input of plug-ins: an `Observed` or `ContinuousObserved`.
 
-        `Observed`, arrays (K,) or (n, K), and without the barrier a `ContinuousObserved`. ``RuntimeError`` as of
-        `state`.
+        Arrays are (K,) or (n, K); ``RuntimeError`` before the first `reset`.
         """
         self._check_seeded("observed")
-        return self._own(self._engine.observed).copy()
+        return self._unbatched(self._engine.observed).copy()
 
     @property
     def objective(self) -> Objective:
-        """What steps are rewarded for."""
+        """Objective from which the reward is computed."""
         return self._engine.objective
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
-        """Return the action that decodes to this decision (K,) or (n, K) now."""
-        return self._engine.actions.encode(decision, self._own(self._engine.planned))
+        """Return the action that decodes to a decision (K,) or (n, K) in the present state."""
+        return self._engine.actions.encode(decision, self._unbatched(self._engine.planned))
 
     def decode_action(self, action: NDArray[Any]) -> Any:
-        """Return the decision (K,) or (n, K) that an action means now."""
+        """Return the decision (K,) or (n, K) of an action in the present state."""
         self._check_shape(action)
-        return self._engine.actions.decode(action, self._own(self._engine.planned))
+        return self._engine.actions.decode(action, self._unbatched(self._engine.planned))
 
     @property
     def assumptions(self) -> Assumptions:
-        """What an engineer may know of this environment from past data; plug-in controllers start from it."""
+        """Prior knowledge from past data, for plug-in controllers."""
         return self.variant.assumptions(self.scenario)
 
-    def _unplayed(self, copies: int) -> dict[str, NDArray[Any]]:
-        """Info of so many copies that have not played: the arrays of a step's, all 0. Some libraries want them.
-
-        A step of a copy that nobody sees says which there are.
-        """
-        if self._told is None:
-            engine = self.config.engine(1)
+    def _zero_info(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a step's info filled with 0: some libraries expect the same keys after a reset."""
+        if self._empty_info is None:
+            engine = self.config.engine(1)  # a step of it has the same keys, shapes and types
             engine.seed(0, np.random.default_rng(0))
             engine.reset()
-            self._told = engine.step(np.zeros((1, *engine.actions.space.shape))).info
-        return {key: np.zeros((copies, *value.shape[1:]), value.dtype) for key, value in self._told.items()}
+            self._empty_info = engine.step(np.zeros((1, *engine.actions.space.shape))).info
+        num_envs = math.prod(self._batch)
+        return {key: np.zeros((num_envs, *value.shape[1:]), value.dtype) for key, value in self._empty_info.items()}
 
     def decode_observation(self, observation: Observation) -> Any:
-        """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""
+        """Return the content of an observation in physical units, arrays (K,) or (n, K)."""
         return self._engine.observations.decode(observation)
 
 
@@ -133,15 +127,15 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
-        chosen: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": ("render_mode",)}
-        self._start(EnvConfig.of(self.env_id, scenario, **chosen, **overrides), render_mode)
+        options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": ("render_mode",)}
+        self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode)
         self.action_space = self._engine.actions.space
         self.observation_space = cast(spaces.Space[Observation], self._engine.observations.space)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Draw new devices and their first channels; info has the entries of a step's, all 0."""
+        """Draw new devices and their first channels; ``info`` has the keys of a step's, with zeros."""
         super().reset(seed=seed)
         if seed is not None or self._unseeded:
             self._engine.seed(0, self.np_random)
@@ -149,13 +143,13 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         observation = _first(self._engine.reset())
         if self._renderer is not None:
             self._renderer.begin(np.arange(1))
-        return observation, _info(self._unplayed(1))
+        return observation, _info(self._zero_info())
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play one step; ``max_episode_steps`` of ``gym.make`` truncates episodes besides.
+        """Play one step; ``max_episode_steps`` of ``gym.make`` also truncates episodes.
 
-        ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1], which
-        changes nothing.
+        ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1]. After an
+        error the environment is unchanged.
         """
         self._check_seeded("step")
         self._check_shape(action)
@@ -166,7 +160,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         return _first(step.observation), float(step.reward[0]), *ended, _info(step.info)
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Picture of the last step, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
+        """Return the picture of the last step, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
         return None if self._renderer is None else self._renderer.frame()
 
     def close(self) -> None:
@@ -184,7 +178,7 @@ def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 
 class CustomEnv(MultiSpinEnv):
-    """Single environment of an id that `register_environment` added; its ``variant`` says what it is."""
+    """Single environment of an id added by `register_environment`."""
 
     def __init__(self, env_id: str, **arguments: Any) -> None:
         self.env_id = env_id
@@ -195,29 +189,29 @@ Seeds = int | Sequence[int | None] | None
 
 
 class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
-    """n copies of a single environment, stepped by one call of the same core.
+    """Native vector of n environments, stepped together as one batch.
 
-    Copy i equals a single environment reset with its seed, bit for bit; every argument of the single environment
-    is taken too.
+    Environment i equals a single environment reset with its seed, bit for bit. All arguments of the single environment
+    are accepted too.
 
-    ``TypeError`` or ``ValueError`` for a bad argument, naming it, what is expected and its value.
+    ``TypeError`` or ``ValueError`` for a bad argument, naming it, the expected values and the value given.
 
     Parameters
     ----------
     num_envs
-        n.
+        Number n of environments.
     max_episode_steps
-        Steps until a copy truncates; ``None`` or -1 for never.
+        Steps after which an episode truncates; ``None`` or -1 for never.
     autoreset_mode
-        When a copy that truncated starts its next episode: with the next step (its action is then not read, its
-        reward is 0), in the same step (the last observation and info are in ``final_obs`` and ``final_info``), or only
-        by ``reset(options={"reset_mask": ...})``. The info of a copy that has just been reset is 0.
+        Start of the next episode after a truncation: in the next step (its action is ignored and its reward is 0), in
+        the same step (``final_obs`` and ``final_info`` hold the last observation and info), or only with
+        ``reset(options={"reset_mask": ...})``. After a reset ``info`` is 0.
     copy
-        Whether observations are copies. Without, arrays are shared between steps: reading and keeping them is
-        safe, writing into them is not.
+        Whether observations are copies. If not, steps may share arrays: they can be read and kept, but not written
+        into.
     """
 
-    renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one copy
+    renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one environment
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
         "render_modes": list(renderers),
         "render_fps": RENDER_FPS,
@@ -238,16 +232,18 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         copy: bool = True,
         **overrides: Any,
     ) -> None:
-        options = ("render_mode", "max_episode_steps", "autoreset_mode", "copy")  # as a mistake may mean one of them
-        chosen: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": options}
+        allowed = ("render_mode", "max_episode_steps", "autoreset_mode", "copy")  # suggested for a misspelt argument
+        options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": allowed}
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.max_episode_steps = -1
         if max_episode_steps not in (None, -1):
             self.max_episode_steps = check_integer("max_episode_steps", max_episode_steps, 1)
-        self.autoreset_mode = _checked_mode(autoreset_mode)
+        mode = getattr(autoreset_mode, "value", autoreset_mode)
+        check_name("autoreset_mode", mode, [mode.value for mode in AutoresetMode])
+        self.autoreset_mode = AutoresetMode(mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
-        self._start(EnvConfig.of(self.env_id, scenario, **chosen, **overrides), render_mode, num_envs)
+        self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode, num_envs)
         self.single_action_space = self._engine.actions.space
         self.single_observation_space = self._engine.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -255,63 +251,68 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
 
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
+    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+        """Return the derivatives (n, K, columns) of the next expected reward with respect to the actions.
 
-        Lengths are not rounded, and between whole ones expected tokens lie on a line. What an environment hides is
-        known here: averaged over all that looks alike to an agent, these are the derivatives of what it can expect.
-        Nothing is played. Where the server waits for several devices alike, it is taken to wait for the first.
+        They use the true state, also if it is hidden; their mean over the states with the same observation is the
+        derivative of the reward that an agent can expect. No step is played. If several devices finish last at the same
+        time, the derivative is that of the first one.
+        ``ValueError`` for bad actions, weights of another shape, a bad window, or a reward without derivatives.
 
-        ``worth`` is what a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
-        With a ``window`` above 0, at most 1, lengths are rounded, as they are when they are played, and the derivative
-        is that of the mean over many rounds: a length within window / 2 tokens of the middle between two whole ones has
-        the difference of their rewards divided by the window, any other length has 0. ``ValueError`` for bad actions, a
-        worth of another shape, a bad window, or a reward without derivatives.
+        Parameters
+        ----------
+        action
+            Actions (n, K, columns) in [-1, 1].
+        weights
+            Values (n, K) of a token/s of each user; ``None`` for those of the reward.
+        window
+            Number in [0, 1]. 0: draft lengths stay real, and expected tokens are interpolated linearly. Above 0: draft
+            lengths are rounded, and the derivative is that of the mean over many rounds. A length within window / 2
+            tokens of the middle between two integers has the difference of their rewards, divided by the window; any
+            other length has 0.
         """
         shape = self._engine.state.draft_time.shape
-        if worth is not None and np.shape(worth) != shape:
-            raise ValueError(f"worth: expected shape {shape}, got {np.shape(worth)}")
+        if weights is not None and np.shape(weights) != shape:
+            raise ValueError(f"weights: expected shape {shape}, got {np.shape(weights)}")
         check_real("window", window, 0.0, 1.0)
         self._check_shape(action)
-        return self._engine.reward_slopes(action, worth, window)
+        return self._engine.reward_slopes(action, weights, window)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start new episodes; ``ValueError`` for a wrong number of seeds, a bad seed or mask.
 
-        ``seed`` is one for each copy, or s for s, s + 1, ..., s + n − 1; copies without go on with their streams. The
-        option ``"reset_mask"``, an array of bool (n,), resets only these copies.
+        ``seed`` is a list of n seeds, or an integer s for s, s + 1, ..., s + n − 1. Without a seed, an environment
+        continues its random streams. The option ``"reset_mask"``, a bool array (n,), resets only some environments.
         """
         seeds = _checked_seeds(seed, self.num_envs)
         mask = _checked_mask(options, self.num_envs)
-        copies = np.flatnonzero(mask)
-        for copy in copies.tolist():
-            if seeds[copy] is not None or copy in self._unseeded:
-                self._engine.seed(copy, seeding.np_random(seeds[copy])[0])
-        self._unseeded.difference_update(copies.tolist())
+        envs = np.flatnonzero(mask)
+        for env in envs.tolist():
+            if seeds[env] is not None or env in self._unseeded:
+                self._engine.seed(env, seeding.np_random(seeds[env])[0])
+        self._unseeded.difference_update(envs.tolist())
         self._elapsed[mask] = 0
         self._over = self._over & ~mask
         if self._renderer is not None:
-            self._renderer.begin(copies)
-        observation = self._engine.reset(None if mask.all() else copies)
-        return self._handed_out(observation), _infos(self._unplayed(self.num_envs), mask.copy())
+            self._renderer.begin(envs)
+        observation = self._engine.reset(None if mask.all() else envs)
+        return self._copied_if_asked(observation), _infos(self._zero_info(), mask.copy())
 
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Play one step in every copy.
+        """Play one step in every environment.
 
-        ``RuntimeError`` before `reset`, or for a copy that is over if nothing restarts it; ``ValueError`` for a wrong
-        shape, NaN or an entry outside [-1, 1], naming the row, which changes nothing.
+        ``RuntimeError`` before `reset`, or for an ended episode if ``autoreset_mode`` is disabled; ``ValueError`` for a
+        wrong shape, NaN or an entry outside [-1, 1], naming the row. After an error the environments are unchanged.
         """
         self._check_seeded("step")
         over = self._over
         if self.autoreset_mode is AutoresetMode.DISABLED and over.any():
             ended = np.flatnonzero(over)[:5].tolist()
-            raise RuntimeError(
-                f"step: expected a reset with options['reset_mask'] first, got copies {ended}, which are over"
-            )
+            raise RuntimeError(f"step: expected a reset with options['reset_mask'] first, got ended episodes {ended}")
         self._check_shape(actions)
         step = self._engine.step(actions, over)
         if self._renderer is not None:
@@ -323,54 +324,49 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         observation = step.observation
         if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
             infos = _final_infos(step, ended)
-            copies = np.flatnonzero(ended)
-            observation = self._engine.reset(copies)
-            self._elapsed[copies] = 0
+            envs = np.flatnonzero(ended)
+            observation = self._engine.reset(envs)
+            self._elapsed[envs] = 0
             if self._renderer is not None:
-                self._renderer.begin(copies)
+                self._renderer.begin(envs)
         else:
             infos = _infos(step.info, np.ones_like(over))
             self._over = ended
-        return self._handed_out(observation), step.reward, step.terminated.copy(), truncated, infos
+        return self._copied_if_asked(observation), step.reward, step.terminated.copy(), truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
-        """Picture of every copy's last step, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
+        """Return a picture (450, 800, 3) uint8 of each last step; ``None`` without ``render_mode="rgb_array"``."""
         if self._renderer is None:
             return None
-        frames = (self._renderer.frame(copy) for copy in range(self.num_envs))
+        frames = (self._renderer.frame(env) for env in range(self.num_envs))
         return tuple(frame for frame in frames if frame is not None)
 
-    def view(self, copy: int = 0) -> Any:
-        """What a picture shows of a copy; ``RuntimeError`` without ``render_mode="rgb_array"``."""
+    def view(self, env: int = 0) -> Any:
+        """Return the data that the picture of an environment shows; ``RuntimeError`` without a ``render_mode``."""
         if self._renderer is None:
             raise RuntimeError('view: expected render_mode "rgb_array", got None')
-        return self._renderer.view(copy)
+        return self._renderer.view(env)
 
-    def _handed_out(self, observation: Observation) -> Observation:
+    def _copied_if_asked(self, observation: Observation) -> Observation:
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
 
 
 class CustomVectorEnv(MultiSpinVectorEnv):
-    """Vector environment of an id that `register_environment` added; its ``variant`` says what it is."""
+    """Vector environment of an id added by `register_environment`."""
 
     def __init__(self, env_id: str, **arguments: Any) -> None:
         self.env_id = env_id
         super().__init__(**arguments)
 
 
-def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    check_name("autoreset_mode", getattr(mode, "value", mode), [mode.value for mode in AutoresetMode])
-    return AutoresetMode(mode)
-
-
 def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, int | np.integer):
-        return [check_integer("seed", seed, 0) + copy for copy in range(num_envs)]
+        return [check_integer("seed", seed, 0) + env for env in range(num_envs)]
     if len(seed) != num_envs:
-        raise ValueError(f"seed: expected one seed for each copy ({num_envs}), got {len(seed)}")
-    return [None if one is None else check_integer(f"seed[{i}]", one, 0) for i, one in enumerate(seed)]
+        raise ValueError(f"seed: expected one seed for each environment ({num_envs}), got {len(seed)}")
+    return [None if number is None else check_integer(f"seed[{i}]", number, 0) for i, number in enumerate(seed)]
 
 
 def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
@@ -378,25 +374,26 @@ def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
     if mask is None:
         return np.ones(num_envs, dtype=bool)
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,) or not mask.any():
-        raise ValueError(f"reset_mask: expected a bool array ({num_envs},) that is true somewhere, got {mask!r}")
+        expected = f"a bool array of shape ({num_envs},) with at least one True"
+        raise ValueError(f"reset_mask: expected {expected}, got {mask!r}")
     return mask
 
 
-def _infos(info: Mapping[str, NDArray[Any]], given: BoolArray) -> dict[str, Any]:
-    return {**info, **{f"_{key}": given for key in info}}
+def _infos(info: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, Any]:
+    return {**info, **{f"_{key}": mask for key in info}}
 
 
 def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
-    """Infos where these copies ended and started again: theirs move to ``final_obs`` and ``final_info``."""
-    copies: IntArray = np.flatnonzero(ended)
-    last = {key: value[copies] for key, value in step.observation.items()}
+    """Move observations and infos of ended episodes to ``final_obs`` and ``final_info``."""
+    envs: IntArray = np.flatnonzero(ended)
+    last = {key: value[envs] for key, value in step.observation.items()}
     final_obs = np.full(len(ended), None, dtype=object)
-    for row, copy in enumerate(copies):
-        final_obs[copy] = {key: value[row] for key, value in last.items()}
+    for row, env in enumerate(envs):
+        final_obs[env] = {key: value[row] for key, value in last.items()}
     final_info = {key: np.zeros_like(value) for key, value in step.info.items()}
     for key, value in step.info.items():
-        final_info[key][copies] = value[copies]
-        value[copies] = 0  # as after a reset
+        final_info[key][envs] = value[envs]
+        value[envs] = 0  # as after a reset
     return {
         **_infos(step.info, np.ones_like(ended)),
         "final_obs": final_obs,

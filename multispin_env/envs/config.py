@@ -1,4 +1,4 @@
-"""Configuration of an environment: its id and all arguments, as one value that makes, stores and compares it."""
+"""Configuration of an environment: its id and all arguments as one hashable value, which can be stored as JSON."""
 
 import filecmp
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ from multispin_env.server import DRAFTING, LAW
 class EnvConfig:
     """Complete configuration of one environment.
 
-    `of` makes one from the arguments that ``gymnasium.make`` takes.
+    `of` makes one from the arguments of ``gymnasium.make``.
 
-    ``ValueError`` or ``TypeError`` for a bad argument, naming it, what is expected and its value.
+    ``ValueError`` or ``TypeError`` for a bad argument, naming it, the expected values and the value given.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class EnvConfig:
     scenario
         The system.
     variant
-        The environment's own arguments, with their defaults: an object of the class that the id stands for.
+        The environment's own arguments: an object of the class registered for the id.
     action
         Encoding of actions, one of the family's ``encodings``.
     reward
         One of the variant's ``rewards``; ``None`` for the first.
     optimum
-        Whether ``info`` has the optimum and the regret.
+        Whether ``info`` holds the optimum and the regret.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class EnvConfig:
         if self.scenario.draft_ahead and not self.variant.drafts_ahead:
             raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
         if self.optimum and self.variant.comparison.optimum is None:
-            raise ValueError(f"optimum: expected False in {self.env_id}, of which no optimum is known, got True")
+            raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
 
     @classmethod
     def of(
@@ -94,83 +94,89 @@ class EnvConfig:
         allowed: tuple[str, ...] = (),
         **arguments: Any,
     ) -> Self:
-        """Make the configuration from the arguments of ``gymnasium.make``: fields of the variant and of the scenario.
+        """Make the configuration from the arguments of ``gymnasium.make``.
 
-        ``scenario`` is a preset, a file, a `Scenario`, or a table of its fields. ``allowed`` are other keyword
-        arguments of the caller, which an error about an unknown one suggests. Errors are those of the class, also for
-        an unknown id.
+        ``scenario`` is the name of a preset, a file, a `Scenario`, or a dict of its fields. ``arguments`` are fields of
+        the variant and of the scenario. ``allowed`` are further keywords of the caller, suggested for a misspelt
+        argument. Errors are those of the class, also for an unknown id.
         """
         check_name("env", env_id, ENVIRONMENTS.names())
-        kind: type[Variant] = ENVIRONMENTS.load(env_id)
-        own = [entry.name for entry in fields(kind)]
-        named = ("scenario", "action", "reward", "optimum", *allowed)
-        check_keywords(env_id, arguments, (*named, *sorted(own), *Scenario.field_names()))
-        overrides = {name: value for name, value in arguments.items() if name not in own}
+        cls_variant: type[Variant] = ENVIRONMENTS.load(env_id)
+        names = [entry.name for entry in fields(cls_variant)]
+        check_keywords(
+            env_id,
+            arguments,
+            ("scenario", "action", "reward", "optimum", *allowed, *sorted(names), *Scenario.field_names()),
+        )
+        overrides = {name: value for name, value in arguments.items() if name not in names}
         if isinstance(scenario, str) and not is_file_name(scenario):
-            overrides = {**kind.scenario_defaults, **overrides}
+            overrides = {**cls_variant.scenario_defaults, **overrides}
         system = Scenario.resolve(scenario).replace(**overrides)
-        variant = kind(**{name: value for name, value in arguments.items() if name in own})
+        variant = cls_variant(**{name: value for name, value in arguments.items() if name in names})
         return cls(env_id, system, variant, action, reward, optimum)
 
     @classmethod
     def from_spec(cls, spec: EnvSpec) -> Self:
-        """Make the configuration of a specification of Gymnasium's, as ``env.spec`` is one."""
+        """Make the configuration from a specification of Gymnasium, such as ``env.spec``."""
         kwargs = {name: value for name, value in spec.kwargs.items() if name not in ("env_id", "render_mode")}
         return cls.of(spec.id, **kwargs)
 
     def to_spec(self) -> EnvSpec:
-        """Return a specification that ``gymnasium.make`` takes."""
+        """Return a specification for ``gymnasium.make``."""
         spec = gym.spec(self.env_id)
         return replace(spec, kwargs={**spec.kwargs, **self.kwargs})
 
     def make(self, **options: Any) -> gym.Env[Any, Any]:
-        """Make the single environment; ``options`` are those of ``gymnasium.make``, as ``render_mode``."""
+        """Make the single environment; ``options`` are those of ``gymnasium.make``, such as ``render_mode``."""
         return gym.make(self.env_id, **self.kwargs, **options)
 
     def make_vec(self, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
-        """Make the native vector environment; ``options`` are its own, as ``max_episode_steps``."""
+        """Make the native vector environment; ``options`` are its own, such as ``max_episode_steps``."""
         return gym.make_vec(
             self.env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **self.kwargs, **options
         )
 
     def replace(self, **changes: Any) -> Self:
-        """Return the configuration with other fields, or other fields of its variant or its scenario."""
-        top = [entry.name for entry in fields(self)]
-        own = list(self.arguments)
-        check_keywords(self.env_id, changes, (*top, *own, *Scenario.field_names()))
-        chosen = {name: value for name, value in changes.items() if name in top}
-        variant = {name: value for name, value in changes.items() if name in own}
-        system = {name: value for name, value in changes.items() if name not in top and name not in own}
+        """Return the configuration with other values of its fields, or of those of its variant or scenario."""
+        names = [entry.name for entry in fields(self)]
+        arguments = list(self.arguments)
+        check_keywords(self.env_id, changes, (*names, *arguments, *Scenario.field_names()))
+        values = {name: value for name, value in changes.items() if name in names}
+        variant = {name: value for name, value in changes.items() if name in arguments}
+        system = {name: value for name, value in changes.items() if name not in (*names, *arguments)}
         if variant:
-            chosen["variant"] = replace(chosen.get("variant", self.variant), **variant)
-        if system or "scenario" in chosen:
-            chosen["scenario"] = Scenario.resolve(chosen.get("scenario", self.scenario)).replace(**system)
-        return replace(self, **chosen)
+            values["variant"] = replace(values.get("variant", self.variant), **variant)
+        if system or "scenario" in values:
+            values["scenario"] = Scenario.resolve(values.get("scenario", self.scenario)).replace(**system)
+        return replace(self, **values)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments that are the environment's own: the fields of its variant."""
+        """The environment's own arguments: the fields of its variant."""
         return {entry.name: getattr(self.variant, entry.name) for entry in fields(self.variant)}
 
     @property
     def chosen_arguments(self) -> dict[str, Any]:
-        """Those of `arguments` that are not the defaults."""
+        """Values of `arguments` that differ from their defaults."""
         defaults = {entry.name: entry.default for entry in fields(self.variant)}
         return {name: value for name, value in self.arguments.items() if value != defaults[name]}
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Fields of the scenario, arguments and reward that are not the defaults, but for what headings say anyway."""
+        """Values of the scenario, the arguments and the reward that differ from the defaults, as titles print them.
+
+        Titles name the number of users, the bandwidth and a custom server anyway, so these are left out.
+        """
         scenario = self.scenario
-        law = (*LAW, *DRAFTING) if scenario.verification_pieces and not scenario.server else ()  # "a server of its own"
-        said = ("num_users", "total_bandwidth", *law)
+        law = (*LAW, *DRAFTING) if scenario.verification_pieces and not scenario.server else ()
+        in_title = ("num_users", "total_bandwidth", *law)
         system = self.changed_fields if scenario.name in SCENARIOS.names() else {}
         reward = {} if self.reward == self.variant.learning.rewards[0] else {"reward": self.reward}
-        return {name: value for name, value in system.items() if name not in said} | self.chosen_arguments | reward
+        return {name: value for name, value in system.items() if name not in in_title} | self.chosen_arguments | reward
 
     @property
     def changed_fields(self) -> dict[str, Any]:
-        """Fields of the scenario that are not those of its preset with its server; ``ValueError`` if it has none."""
+        """Values of the scenario that differ from its preset with the same server; ``ValueError`` without a preset."""
         scenario = self.scenario
         usual = Scenario.preset(scenario.name).replace(server=scenario.server, **self.variant.scenario_defaults)
         pairs = ((name, getattr(scenario, name), getattr(usual, name)) for name in Scenario.field_names())
@@ -178,12 +184,12 @@ class EnvConfig:
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """All arguments, as ``gymnasium.make`` takes them beside the id."""
+        """All keyword arguments of ``gymnasium.make``."""
         named = {name: getattr(self, name) for name in ("scenario", "action", "reward", "optimum")}
         return {**named, **self.arguments}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as JSON can hold it; files by the names of their copies beside it (`files`)."""
+        """Return the configuration as a JSON object; files are named as in `files`."""
         return {
             "env": self.env_id,
             "scenario": self.scenario.to_dict(),
@@ -194,49 +200,48 @@ class EnvConfig:
 
     @classmethod
     def from_dict(
-        cls, values: Mapping[str, Any], folder: Path = Path(), given: Mapping[str, Any] | None = None
+        cls, values: Mapping[str, Any], folder: Path = Path(), trusted: Mapping[str, Any] | None = None
     ) -> Self:
-        """Read the configuration that `to_dict` wrote, which may come from a stranger; other entries are ignored.
+        """Read a configuration written by `to_dict`, which need not be trusted; other entries are ignored.
 
-        Copies of files are in ``folder``. Arguments ``given`` by the user himself may be any path; ``None`` where he
-        can't give any. ``ValueError``, ``TypeError`` or ``KeyError`` for what is no configuration, or names a file
-        outside.
+        ``folder`` holds the copies of files. ``trusted`` are arguments that the user passes too, which may be any path;
+        ``None`` if the caller takes none. ``ValueError``, ``TypeError`` or ``KeyError`` for an invalid configuration,
+        also for one that names a file outside ``folder``.
         """
         arguments = values["arguments"]
         if not isinstance(arguments, Mapping):
             raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")
         check_name("env", values["env"], ENVIRONMENTS.names())
-        kind: type[Variant] = ENVIRONMENTS.load(values["env"])
+        cls_variant: type[Variant] = ENVIRONMENTS.load(values["env"])
         loaded = dict(arguments)
-        for name in _file_names(kind):
+        for name in _file_names(cls_variant):
             if loaded.get(name) is not None:
-                loaded[name] = _path(name, loaded[name], folder, given)
+                loaded[name] = _path(name, loaded[name], folder, trusted)
         scenario = Scenario.from_dict(values["scenario"])
-        return cls(values["env"], scenario, kind(**loaded), values["action"], values.get("reward"))
+        return cls(values["env"], scenario, cls_variant(**loaded), values["action"], values.get("reward"))
 
     @property
     def _copies(self) -> dict[str, str]:
-        """Arguments that name files, each with the name of its copy."""
         names = _file_names(type(self.variant))
         return {name: copy for name, copy in names.items() if isinstance(self.arguments[name], str | PathLike)}
 
     @property
     def files(self) -> dict[str, Path]:
-        """Files that arguments name, each by the name that its copy has beside a stored configuration."""
+        """Paths in the arguments, by the name of their copy in the folder of a stored configuration."""
         return {copy: Path(self.arguments[name]) for name, copy in self._copies.items()}
 
     def with_same_files(self, other: Self) -> Self:
-        """Return the configuration with the paths of another where the same bytes are there."""
+        """Return the configuration with the paths of another one, where the files have the same content."""
         pairs = {name: (self.arguments[name], other.arguments.get(name)) for name in self._copies}
-        return self.replace(**{name: theirs for name, (own, theirs) in pairs.items() if _same_bytes(own, theirs)})
+        return self.replace(**{name: theirs for name, (ours, theirs) in pairs.items() if _same_bytes(ours, theirs)})
 
     @property
     def held_out(self) -> Self:
-        """Configuration of the environment in which agents that learned in this one are measured."""
+        """Configuration of the environment in which agents trained in this one are evaluated."""
         return replace(self, variant=self.variant.learning.held_out or self.variant)
 
     def for_contender(self, contender: Any) -> Self:
-        """Return the configuration with the uplink that a controller's decisions are for; other contenders keep it."""
+        """Return the configuration with the uplink discipline that a contender is written for, if it has one."""
         rule: Any = contender.base if isinstance(contender, PlugIn) else contender
         return (
             replace(self, variant=self.variant.with_uplink(rule.discipline)) if isinstance(rule, Controller) else self
@@ -244,8 +249,8 @@ class EnvConfig:
 
     @property
     def for_any_decision(self) -> Self:
-        """Configuration with an encoding that can express whatever a controller decides."""
-        return replace(self, action=self.variant.family.any_decision)
+        """Configuration with an encoding that can express every decision."""
+        return replace(self, action=self.variant.family.universal_encoding)
 
     @property
     def actions(self) -> Any:
@@ -254,54 +259,54 @@ class EnvConfig:
 
     @cached_property
     def observations(self) -> ObservationCodec:
-        """Codec between fields of `Observed` and observations."""
+        """Codec between states and observations."""
         return self.variant.observations(self.scenario)
 
     @property
     def sampled(self) -> bool:
-        """Whether rewards are of tokens that are drawn, not of expected ones."""
+        """Whether rewards count drawn tokens instead of expected tokens."""
         return self.reward == "sampled"
 
     @property
     def drawn(self) -> bool:
-        """Whether tokens are drawn in every step: also where acceptance is hidden, since they are then observed."""
+        """Whether tokens are drawn in every step: for sampled rewards, and where they are observed."""
         return self.sampled or not self.observations.shows_acceptance
 
     @property
     def best_controller(self) -> RoundsController:
-        """Controller that regret is measured against, where an optimum is known; it sees the true state."""
+        """Optimal controller, which sees the true state and defines the regret."""
         optimum = self.variant.comparison.optimum
-        assert optimum is not None  # or `optimum` is refused
+        assert optimum is not None  # checked above for `optimum=True`
         best: RoundsController = make_controller(optimum, self.scenario)
         return best
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
-        """Make a controller, or with estimators a plug-in, for this environment from its name."""
-        family, known = self.variant.family, self.variant.assumptions(self.scenario)
-        made: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, known, **options)
-        base = made.base if isinstance(made, PlugIn) else made
-        if family.name == "rounds" and not isinstance(base, RoundsController):  # these also play without the barrier
-            raise ValueError(f"controller: expected one of rounds, of {list(controller_names('rounds'))}, got {name!r}")
-        return made
+        """Make the controller of this name for this environment; with estimators, a plug-in."""
+        assumptions = self.variant.assumptions(self.scenario)
+        contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, assumptions, **options)
+        base = contender.base if isinstance(contender, PlugIn) else contender
+        if self.variant.family.name == "rounds" and not isinstance(base, RoundsController):
+            names = list(controller_names("rounds"))
+            raise ValueError(f"controller: expected a controller of rounds, one of {names}, got {name!r}")
+        return contender
 
     def engine(self, num_envs: int) -> Engine[Any, Any]:
-        """Make the engine of n copies of the environment."""
+        """Make the engine of a batch of environments."""
         return self.variant.engine(self, num_envs)
 
 
 def _file_names(variant: type[Variant]) -> dict[str, str]:
-    """Arguments that may be paths, each with the name that its file has beside a stored configuration."""
     return {entry.name: entry.metadata["file"] for entry in fields(variant) if "file" in entry.metadata}
 
 
-def _path(name: str, value: object, folder: Path, given: Mapping[str, Any] | None) -> Any:
+def _path(name: str, value: object, folder: Path, trusted: Mapping[str, Any] | None) -> Any:
     path = beside(folder, value)
     if path is not None:
         return str(path)
-    if given is None or name not in given:
-        way = "" if given is None else f", or your own path by --set {name}=PATH"
-        raise ValueError(f"{name}: expected a file beside the configuration{way}, got {shown(value)}")
-    return given[name]
+    if trusted is None or name not in trusted:
+        remedy = "" if trusted is None else f", or your own path with --set {name}=PATH"
+        raise ValueError(f"{name}: expected a file next to the configuration{remedy}, got {shown(value)}")
+    return trusted[name]
 
 
 def _same_bytes(path: object, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""Objectives: what a step is rewarded for, in both families. A new one is a class here or outside."""
+"""Objectives: rewards of a step, for both families."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,39 +16,36 @@ from multispin_env.scenario import Scenario
 
 
 class Objective(ABC):
-    """Base: rewards the steps of n copies; it may remember earlier ones.
-
-    Arrays that change are replaced, never written into.
-    """
+    """Base of the objectives, which may have a memory; arrays are replaced and never written into."""
 
     metric: ClassVar[str]
-    """Name of what whole episodes are compared by, one of `multispin_env.evaluation.comparison.METRICS`."""
+    """Metric of whole episodes, a key of `multispin_env.evaluation.comparison.METRICS`."""
 
     remembered_rounds: float = 1.0
-    """Steps over which the past counts for the reward; 1 where each step counts by itself."""
+    """Number of past steps on which a reward depends; 1 for a reward of the present step alone."""
 
     @abstractmethod
     def reward(self, outcome: Any) -> FloatArray:
-        """Take in a step; returns its reward, (n,)."""
+        """Record a step and return its reward, (n,)."""
 
     def weights(self, outcome: Outcome) -> FloatArray | float:
-        """Derivatives of the reward by the rates N_k / T_e2e, (n, K) or one for all; ``ValueError`` without any."""
+        """Return the derivatives of the reward by N_k / T_e2e, (n, K) or a number; ``ValueError`` if it has none."""
         raise ValueError(f"reward_slopes: expected a reward that has derivatives, got {type(self).__name__}")
 
     def fields(self) -> dict[str, NDArray[Any]]:
-        """What is remembered, as fields of `Observed`, arrays (n, K)."""
+        """Return the memory of the objective as fields of `Observed`, arrays (n, K)."""
         return {}
 
     def info(self) -> dict[str, NDArray[Any]]:
-        """What ``info`` tells of it after a step; arrays of its own, which the user may write into."""
+        """Return its entries of ``info``, new arrays that the user may write into."""
         return {}
 
-    def reset(self, rows: Rows) -> None:  # noqa: B027 (most remember nothing)
-        """Forget the past of these rows."""
+    def reset(self, rows: Rows) -> None:  # noqa: B027 (most have no memory)
+        """Start new episodes."""
 
 
 class Goodput(Objective):
-    """Goodput of the round, Σ_k N_k / T_e2e, as a multiple of that of the server alone, K / T_ver."""
+    """Goodput of the round, Σ_k N_k / T_e2e, divided by that of the server alone, K / T_ver."""
 
     metric = "goodput"
 
@@ -66,7 +63,7 @@ class Goodput(Objective):
 
 
 class ProportionalFairness(Objective):
-    """Growth of Σ_k ln R_k, the utility of throughput R_k that is discounted over ``window`` rounds."""
+    """Growth of the utility Σ_k ln R_k, with throughput R_k discounted over ``window`` rounds."""
 
     metric = "return"
 
@@ -89,13 +86,12 @@ class ProportionalFairness(Objective):
 
     @override
     def reward(self, outcome: Outcome) -> FloatArray:
-        later = discounted_throughput(self.throughput, outcome, self.remembered_rounds)
-        growth = utility(later) - utility(self.throughput)
-        self.throughput = later
-        return growth
+        previous = self.throughput
+        self.throughput = discounted_throughput(previous, outcome, self.remembered_rounds)
+        return utility(self.throughput) - utility(previous)
 
+    @override
     def weights(self, outcome: Outcome) -> FloatArray:
-        """1 / (window R_k) with R_k after the round, (n, K)."""
         later = discounted_throughput(self.throughput, outcome, self.remembered_rounds)
         weights: FloatArray = 1.0 / (self.remembered_rounds * later)
         return weights
@@ -105,15 +101,15 @@ class ProportionalFairness(Objective):
 class TokensMinusTime(Objective):
     """(tokens − ρ · duration) / scale, of a round or of a verification without the barrier.
 
-    Its mean is 0 exactly for policies that make ρ tokens/s, and more for those that make more, however long their steps
-    are. With tokens alone a policy would be paid for a step, and wait for everybody.
+    Its mean is 0 for policies with a rate of ρ tokens/s, and positive for faster ones, whatever the length of their
+    steps. A reward of tokens alone would favour few, long steps.
 
     Parameters
     ----------
     rho
         Price of a second in tokens.
     scale
-        Tokens that count as one.
+        Tokens for a reward of 1.
     """
 
     metric: ClassVar[str] = "token_goodput"
@@ -125,19 +121,19 @@ class TokensMinusTime(Objective):
         return (self.tokens(outcome) - self.rho * outcome.duration) / self.scale
 
     def tokens(self, outcome: Any) -> FloatArray:
-        """Tokens (n,) that count."""
+        """Return the rewarded tokens (n,)."""
         total: FloatArray = np.add.reduce(outcome.tokens, -1)
         return total
 
 
 @dataclass(frozen=True)
 class TokensInTimeMinusTime(TokensMinusTime):
-    """The same with the tokens of requests that were within all limits; they count when their request finishes.
+    """`TokensMinusTime` with the tokens of requests within all limits, counted when the request finishes.
 
     Parameters
     ----------
     rho, scale
-        As there.
+        See `TokensMinusTime`.
     """
 
     metric: ClassVar[str] = "tokens_in_time"
@@ -152,7 +148,7 @@ class TokensInTimeMinusTime(TokensMinusTime):
 class RequestsInTime(Objective):
     """Requests that finished within all limits.
 
-    How many come in an episode does not depend on what is decided, so that time needs no price.
+    Arrivals do not depend on decisions, so that time needs no price.
     """
 
     metric = "request_goodput"

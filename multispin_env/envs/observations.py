@@ -1,4 +1,4 @@
-"""Observations of both families: the table of their entries, and the codec that scales them to order one and back."""
+"""Observations of both families: table of entries, and the codec that scales them to order one and back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from multispin_env.physics.types import Observed, SystemState
 from multispin_env.scenario import Scenario
 
 Observation = dict[str, NDArray[np.float32]]
-"""Arrays by entry: (...) of one copy, (n, ...) of all."""
+"""Arrays by entry, (...) of a single environment or (n, ...) of a batch."""
 
 LARGEST_FADE = 64.0
-"""H / H̄ never exceeds it: the largest standard exponential that NumPy can draw is below 45."""
+"""Upper limit of H / H̄: the largest standard exponential that NumPy can draw is below 45."""
 
 _SHARED_BOUND = 20.0
-"""|log10| of the shared quantities must stay below it."""
+"""Upper limit of |log10| of the shared quantities."""
 
 _ROUNDING = 1e-6
 """Slack of the bounds for the rounding to float32."""
@@ -32,34 +32,30 @@ _ROUNDING = 1e-6
 SHARED = "shared"
 
 ROUNDS, TOKENS = 16.0, 64.0
-"""Steps of a request, and tokens of one, that count as one half."""
+"""Steps and tokens of a request that are encoded as 0.5."""
 
 _PROMPT, _REQUESTS, _BATCHES = 256.0, 4.0, 4.0
-"""The same of prompt tokens, of requests that wait, and of batches from the next to the aim."""
+"""Prompt tokens, waiting requests, and batches from the next to the aim that are encoded as 0.5."""
 
 SLACK = 16.0
-"""Verifications of all, T_ver each, after which a time until something is due counts as one half."""
+"""Time until a deadline that is encoded as 0.5, in units of T_ver."""
 
-MIDDLE = 4
-"""Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
+TYPICAL_LENGTH = 4
+"""Draft length for which ``shared`` also holds the verification time, if that depends on the length."""
 
 _NEARLY_ONE = 1.0 - 2.0**-24
-"""The largest float32 below 1; more is for ever."""
+"""Largest float32 below 1; larger values decode to infinity."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: a field of what is seen, scaled to order one and back; the pages of environments describe it."""
+    """Entry of the observation: a field, scaled to order one and back; the pages of environments have the formulas."""
 
-    field: str  # of `fields_of`
+    field: str  # key of `fields_of`
     encode: Callable[[Any, NDArray[Any]], NDArray[Any]]
     decode: Callable[[Any, FloatArray], NDArray[Any]]
     bounds: Callable[["ObservationCodec"], tuple[float, float]] = lambda codec: (0.0, 1.0)
-    numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # of each user, one user behind the other
-
-
-def _both_signs(codec: "ObservationCodec") -> tuple[float, float]:
-    return -1.0, 1.0
+    numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # for each user, user by user
 
 
 def _efficiency(field: str) -> Entry:
@@ -80,7 +76,7 @@ def _tokens(field: str) -> Entry:
 
 
 def _count(field: str, half: float) -> Entry:
-    """x / (x + half), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``half``."""
+    # x / (x + half), for integers x ≥ 0 without an upper limit; exact up to 500 times `half`
     return Entry(
         field,
         lambda codec, x: x / (x + half),
@@ -118,10 +114,10 @@ def _until(field: str) -> Entry:
         time = SLACK * codec.scenario.verification_time * size / (1.0 - size)
         return np.where(x >= 1.0, np.inf, np.copysign(time, x))
 
-    return Entry(field, encode, decode, _both_signs)
+    return Entry(field, encode, decode, lambda codec: (-1.0, 1.0))
 
 
-_PHASE = _one_hot("phase", lambda codec: Phase.IDLE)  # a device is never idle where requests are endless
+_PHASE = _one_hot("phase", lambda codec: Phase.IDLE)  # with endless requests no device is idle
 _PHASE_OR_IDLE = _one_hot("phase", lambda codec: Phase.IDLE + 1)
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
@@ -147,20 +143,20 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         ),
         "planned_channel": _efficiency("planned_efficiency"),
         "acceptance": Entry("acceptance_rate", lambda codec, x: x, lambda codec, x: x),
-        # of acceptance where it is hidden; without the barrier a round is a verification
+        # hidden acceptance; without the barrier a verification counts as a round
         "task": _one_hot("task", lambda codec: len(codec.scenario.tasks)),
         "drafted": _tokens("drafted"),
         "accepted": _tokens("accepted"),
         "age": _count("age", ROUNDS),
         "hits": _count("hits", TOKENS),
         "misses": _count("misses", ROUNDS),
-        # of fairness
+        # fairness
         "throughput": Entry(
             "throughput",
             lambda codec, x: x / (x + 1.0 / codec.scenario.verification_time),
             lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
         ),
-        # of devices without the barrier
+        # devices without the barrier
         "draft": _tokens("draft_length"),
         "ready": _time("ready_in"),
         "cycle": _time("cycle_age"),
@@ -168,9 +164,9 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             "batches_to_aim",
             lambda codec, x: x / (np.abs(x) + _BATCHES),
             lambda codec, x: np.rint(_BATCHES * x / (1.0 - np.minimum(np.abs(x), _NEARLY_ONE))).astype(np.int64),
-            _both_signs,
+            lambda codec: (-1.0, 1.0),
         ),
-        # of requests that end
+        # finite requests
         "wanted": _count("wanted", TOKENS),
         "answer": _count("output", TOKENS),
         "prompt": _count("prompt", _PROMPT),
@@ -182,40 +178,25 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 )
 
 ROUND_STATE = ("compute", "channel", "acceptance")
-"""Entries of rounds where everything is known."""
+"""Entries of rounds with a known state."""
 
 AHEAD_STATE = (*ROUND_STATE, "head_start")
-"""The same where devices draft ahead."""
+"""Entries of rounds in which devices draft ahead."""
 
 CONTINUOUS_STATE = ("phase", *ROUND_STATE, "draft", "ready", "cycle", "aim")
-"""Entries without the barrier where everything is known."""
+"""Entries without the barrier, with endless requests and a known state."""
 
 SERVING_STATE = (*CONTINUOUS_STATE, "wanted", "answer", "prompt", "waited", "first_due", "due", "queue")
-"""The same where requests end."""
+"""Entries without the barrier, with finite requests and a known state."""
 
 COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
-"""Entries in the position of ``acceptance`` where that is hidden."""
-
-
-def _pending(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
-    pending = np.add.reduce(state.air_left, -1)
-    return np.asarray(pending / (pending + codec.scenario.verification_time))
-
-
-def _busy(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
-    return np.asarray(np.add.reduce(state.busy, -1) / codec.scenario.num_users)
-
-
-def _waiting(codec: "ObservationCodec", state: ContinuousState) -> FloatArray:
-    waiting = np.add.reduce(state.demand.queue, -1)
-    return np.asarray(waiting / (waiting + codec.scenario.num_users))
+"""Entries that replace ``acceptance`` if it is hidden."""
 
 
 def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
-    """Numbers of ``shared`` that do not change, by what they are, before the logarithm."""
     scenario, users, shown = codec.scenario, codec.scenario.num_users, codec.shown
 
-    def pass_time(drafts: int, tokens: int) -> float:  # with the way there and back, over T̄
+    def pass_time(drafts: int, tokens: int) -> float:  # with the round-trip time, over T̄
         return (float(scenario.pass_time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
 
     upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
@@ -224,8 +205,8 @@ def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
         numbers["V(1)/T̄"] = pass_time(1, 1)
     if "phase" in shown or "head_start" in shown:
         numbers["ρ T_ver/K"] = float(codec.rho * scenario.verification_time / users)
-    if scenario.verification_pieces:  # where the length of drafts makes a difference
-        for name, length in (("T_ver(4)/T̄", MIDDLE), ("T_ver(L_max)/T̄", scenario.max_draft_length)):
+    if scenario.verification_pieces:  # the time of a pass depends on draft lengths
+        for name, length in (("T_ver(4)/T̄", TYPICAL_LENGTH), ("T_ver(L_max)/T̄", scenario.max_draft_length)):
             numbers[name] = pass_time(users, users * (length + 1))
     return numbers
 
@@ -234,7 +215,7 @@ _Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 
 
 def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:
-    """Fields of the entries, arrays (..., K) in physical units."""
+    """Return the fields of all entries, arrays (..., K) in physical units."""
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state)
     if not isinstance(seen, ContinuousState):
@@ -251,7 +232,7 @@ def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:
         "head_start": seen.head_start,
     }
     demand, now = seen.demand, np.asarray(seen.time)[..., None]
-    if demand is Demand.endless(demand.wanted.shape):  # no entry shows it, and this is called at every step
+    if demand is Demand.endless(demand.wanted.shape):  # for speed: no entry shows it
         return fields
     return fields | {
         "wanted": demand.wanted,
@@ -266,16 +247,16 @@ def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True)
 class ObservationCodec:
-    """Dimensionless observations of order one: the entries that are shown, and ``shared``.
+    """Codec between states and dimensionless observations of order one.
 
-    r̄ is the spectral efficiency at the middle of the mean gains, and no draw reaches the upper bound of the channel,
-    which is r at H = 64 H̄ for the largest H̄.
+    r̄ is the spectral efficiency at the middle of the mean gains. The upper bound of the channel is r at H = 64 H̄ for
+    the largest H̄, which no draw reaches.
     """
 
     scenario: Scenario
-    shown: tuple[str, ...] = ROUND_STATE  # which of `ENTRIES` there are, in their order
-    rho: float = 1.0  # price of a second in tokens, which ``shared`` has where a reward has it
-    belief: Filter | None = None  # says what acceptance may be where it is hidden without the barrier
+    shown: tuple[str, ...] = ROUND_STATE  # keys of `ENTRIES`, in their order
+    rho: float = 1.0  # price of a second in tokens, shown in ``shared`` if the reward has one
+    belief: Filter | None = None  # estimator of hidden acceptance without the barrier
 
     def __post_init__(self) -> None:
         if not (np.abs(self.constants) < _SHARED_BOUND).all():
@@ -285,19 +266,17 @@ class ObservationCodec:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Entries are made of functions that can't be pickled, and are found again by their names."""
+        """Pickle the fields only: functions in the entries cannot be pickled."""
         return type(self), (self.scenario, self.shown, self.rho, self.belief)
 
     @cached_property
-    def changing(self) -> tuple[Callable[["ObservationCodec", Any], FloatArray], ...]:
-        """Numbers of ``shared`` that change from step to step."""
-        if "phase" not in self.shown:
-            return ()
-        return (_pending, _busy, _waiting) if "wanted" in self.shown else (_pending,)
+    def num_changing(self) -> int:
+        """Number of entries of ``shared`` that change from step to step."""
+        return ("phase" in self.shown) + 2 * ("wanted" in self.shown)
 
     @cached_property  # read at every step
     def entries(self) -> dict[str, Entry]:
-        """Entries beside ``shared``."""
+        """Entries but ``shared``."""
         entries = {key: ENTRIES[key] for key in self.shown}
         if "wanted" in self.shown:
             entries["phase"] = _PHASE_OR_IDLE
@@ -305,17 +284,12 @@ class ObservationCodec:
 
     @cached_property
     def shows_acceptance(self) -> bool:
-        """Whether acceptance rates are seen, so that tokens need not be."""
+        """Whether acceptance rates are observed."""
         return "acceptance" in self.shown
 
     @cached_property
-    def shows_counts(self) -> bool:
-        """Whether counts of tokens are seen."""
-        return not set(COUNTED[1:]).isdisjoint(self.shown)
-
-    @cached_property
     def hides(self) -> bool:
-        """Whether parts of a state without the barrier are hidden, so that a `ContinuousObserved` is seen instead."""
+        """Whether an observation without the barrier is a `ContinuousObserved`, since parts of the state are hidden."""
         return not {*COUNTED, "mean_channel"}.isdisjoint(self.shown)
 
     @property
@@ -335,47 +309,53 @@ class ObservationCodec:
         best_gain = np.array(self.scenario.mean_gain_high * LARGEST_FADE)
         return float(spectral_efficiency(self.scenario, best_gain)) / self.reference_efficiency * (1.0 + _ROUNDING)
 
-    @cached_property  # read at every step, and the same at all of them
+    @cached_property  # read at every step
     def constants(self) -> FloatArray:
-        """Numbers of ``shared`` that do not change."""
+        """Constant numbers of ``shared``."""
         return np.log10(list(_shared_numbers(self).values()))
 
     @property
     def space(self) -> spaces.Dict:
-        """The observation space of one environment."""
+        """Observation space of a single environment."""
         num_users = self.scenario.num_users
         boxes = {
             key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
             for key, entry in self.entries.items()
         }
-        size = len(self.constants) + len(self.changing)
+        size = len(self.constants) + self.num_changing
         return spaces.Dict({**boxes, SHARED: spaces.Box(-_SHARED_BOUND, _SHARED_BOUND, (size,), np.float32)})
 
     def encode(self, seen: _Seen) -> Observation:
-        """Observation (..., numbers) of what is seen (..., K), in the order of the space, which sorts by name."""
+        """Return the observation (..., numbers) of a state (..., K), sorted by name like the space."""
         fields = fields_of(seen)
         arrays = {key: self.encode_entry(key, fields[entry.field]) for key, entry in self.entries.items()}
         state = seen.state if isinstance(seen, ContinuousObserved) else seen
         return dict(sorted({**arrays, SHARED: self.encode_shared(state)}.items()))
 
     def encode_entry(self, key: str, field: NDArray[Any]) -> NDArray[np.float32]:
-        """One entry of the observation, from its field (..., K)."""
+        """Return an entry of the observation from its field (..., K)."""
         return self.entries[key].encode(self, field).astype(np.float32)
 
     def encode_shared(self, state: Observed | SystemState | ContinuousState) -> NDArray[np.float32]:
-        """What all users share in a state (..., K), (..., numbers)."""
-        constants, changing = self.constants, self.changing
-        shared = np.empty((*state.draft_time.shape[:-1], len(constants) + len(changing)), dtype=np.float32)
+        """Return the entry ``shared``, (..., numbers), of a state (..., K)."""
+        constants, changing, users = self.constants, self.num_changing, self.scenario.num_users
+        shared = np.empty((*state.draft_time.shape[:-1], len(constants) + changing), dtype=np.float32)
         shared[..., : len(constants)] = constants
-        for position, number in enumerate(changing, start=len(constants)):
-            shared[..., position] = number(self, state)
+        if changing:
+            assert isinstance(state, ContinuousState)
+            pending = np.add.reduce(state.air_left, -1)
+            shared[..., len(constants)] = pending / (pending + self.scenario.verification_time)
+            if changing > 1:
+                waiting = np.add.reduce(state.demand.queue, -1)
+                shared[..., -2] = np.add.reduce(state.busy, -1) / users
+                shared[..., -1] = waiting / (waiting + users)
         return shared
 
     def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> _Seen:
-        """What is seen in an observation, to the precision of float32; counts are exact.
+        """Return the state of an observation, with the precision of float32; counts are exact.
 
-        An `Observed`; without the barrier the state, or a `ContinuousObserved` where parts of it are hidden. Batches
-        and time then count from now.
+        It is an `Observed`; without the barrier a `ContinuousState`, or a `ContinuousObserved` if parts of it are
+        hidden, in which batches and time count from the present.
         """
         fields = {
             entry.field: entry.decode(self, np.asarray(observation[key], dtype=np.float64))
@@ -386,14 +366,14 @@ class ObservationCodec:
         if not self.hides:
             return _state_of(self.scenario, fields)
         known = Observed(**{name: fields[name] for name in Observed.__slots__ if name in fields})
-        state = _state_of(self.scenario, fields | {"acceptance_rate": self.believed(known)})
+        state = _state_of(self.scenario, fields | {"acceptance_rate": self.acceptance_estimate(known)})
         return ContinuousObserved(state, known)
 
-    def believed(self, observed: Observed) -> FloatArray:
-        """Acceptance (..., K) where it is known, else what the counts let one believe."""
+    def acceptance_estimate(self, observed: Observed) -> FloatArray:
+        """Return acceptance rates (..., K), estimated from counts if they are hidden."""
         if observed.acceptance_rate is not None:
             return observed.acceptance_rate
-        assert self.belief is not None  # as it is hidden
+        assert self.belief is not None
         assert observed.hits is not None
         assert observed.misses is not None
         return self.belief.posterior_moment(observed.hits, observed.misses, observed.task)
@@ -401,6 +381,20 @@ class ObservationCodec:
 
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:
     phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
+    demand = Demand.endless(phase.shape)
+    if "wanted" in fields:
+        nothing = np.zeros_like(fields["wanted"])  # tokens of the last verification are not observed
+        demand = Demand(
+            fields["wanted"],
+            fields["output"],
+            fields["prompt"],
+            -fields["waited"],
+            fields["first_due_in"],
+            fields["due_in"],
+            fields["queue"],
+            nothing,
+            nothing.copy(),
+        )
     upload = length * full_share_token_time(scenario, fields["spectral_efficiency"])
     drafting = phase == Phase.DRAFTING
     batch = phase.shape[:-1]
@@ -416,22 +410,6 @@ def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> Continu
         fields["batches_to_aim"],
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch),
-        _demand_in(fields) if "wanted" in fields else Demand.endless(phase.shape),
+        demand,
         fields.get("head_start", np.zeros(phase.shape)),
-    )
-
-
-def _demand_in(fields: Mapping[str, NDArray[Any]]) -> Demand:
-    """Requests of these fields; what the last verification accepted is left out, and 0."""
-    nothing = np.zeros_like(fields["wanted"])
-    return Demand(
-        fields["wanted"],
-        fields["output"],
-        fields["prompt"],
-        -fields["waited"],
-        fields["first_due_in"],
-        fields["due_in"],
-        fields["queue"],
-        nothing,
-        nothing.copy(),
     )

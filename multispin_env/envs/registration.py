@@ -1,4 +1,4 @@
-"""Registration with Gymnasium, single and vector."""
+"""Registration of environments with Gymnasium."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from multispin_env.registry import ENVIRONMENTS
 
 
 def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int | None = None) -> None:
-    """Register your own environment for ``gym.make``, ``gym.make_vec`` and everything that lists environments.
+    """Register your own environment for ``gym.make``, ``gym.make_vec`` and all commands.
 
     ``ValueError`` if the id is taken.
 
@@ -20,7 +20,7 @@ def register_environment(env_id: str, variant: type[Variant], max_episode_steps:
     variant
         A frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
     max_episode_steps
-        Steps after which ``gym.make`` truncates an episode; ``None`` for what the variant says.
+        Steps after which ``gym.make`` truncates an episode; ``None`` for the default of the variant's family.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def unregister_environment(env_id: str) -> None:
 
 
 def register_packaged_environments() -> None:
-    """Register the environments of this package with Gymnasium; the classes of each stand beside its variant."""
+    """Register the environments of this package with Gymnasium."""
     for env_id in ENVIRONMENTS.names():
         if env_id not in gym.registry:
             _register(env_id, ENVIRONMENTS.target(env_id))

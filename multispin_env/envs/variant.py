@@ -1,4 +1,4 @@
-"""Variants: what one environment id is, how contenders are compared there and how agents learn."""
+"""Variants: definition of an environment id, with defaults for comparisons and for learning."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -16,56 +16,56 @@ from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
 MAX_EPISODE_STEPS = 64
-"""Steps of an episode unless the environment or ``gym.make(..., max_episode_steps=...)`` says otherwise."""
+"""Default length of an episode in steps."""
 
 DEFAULT_SCENARIO = "llama2"
-"""Preset that an environment takes if its user chooses none."""
+"""Default scenario of all environments."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What all environments of a family share."""
+    """Common properties of all environments of a family."""
 
-    name: str  # "rounds" or "continuous", as `controller_names` takes it
-    encodings: Registry  # that ``action`` can name
-    any_decision: str  # that of them which can express whatever a contender decides
-    max_episode_steps: int | None  # after which ``gym.make`` truncates; None where environments do so by themselves
-    recorder: Callable[[Any, int], Recorder]  # of an `EnvConfig` and a number of copies; it remembers their episodes
-    drawing: Callable[[], Sheet]  # draws what was remembered
-    film: Callable[[list[Any], list[Any]], Film]  # of what there was to see of two episodes, step by step
+    name: str  # "rounds" or "continuous", an argument of `controller_names`
+    encodings: Registry  # allowed values of ``action``
+    universal_encoding: str  # the encoding that can express every decision
+    max_episode_steps: int | None  # for ``gym.make``; None if the engine truncates
+    recorder: Callable[[Any, int], Recorder]  # of an `EnvConfig` and a number of environments
+    drawing: Callable[[], Sheet]  # draws the views of a recorder
+    film: Callable[[list[Any], list[Any]], Film]  # of the views of two episodes, one for each step
 
 
 @dataclass(frozen=True)
 class InfoKeys:
-    """Names of what ``info`` tells of a step and comparisons add up."""
+    """Keys of ``info`` that comparisons add up."""
 
     tokens: str  # (K,) gained
-    drafted: str  # (K,) tokens that were drafted for them
+    drafted: str  # (K,) drafted tokens
     time: str  # s
-    goodput: str | None  # tokens/s; None where steps are not what is to be averaged
-    episode: tuple[str, ...] = ()  # (n,), of the episode so far; after its last step they are those of the episode
+    goodput: str | None  # tokens/s of a step; None if steps are not averaged
+    episode: tuple[str, ...] = ()  # (n,), totals of the episode so far
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How contenders are compared in an environment.
+    """Defaults of comparisons in an environment.
 
     Parameters
     ----------
     info
-        What is added up.
+        Keys of ``info`` that are added up.
     contenders
-        What is played by default; empty for all controllers. Without an optimum the first is the best that is known.
+        Default contenders; empty for all controllers. Without an optimum the first is the best known one.
     optimum
-        Controller that is optimal where the state is known; ``None`` if none is.
+        Controller that is optimal if the state is known; ``None`` if there is none.
     baseline
-        What the best known is shown beside, if nothing else is asked for.
+        Contender that films show next to the best known one.
     states
         Whether rounds are independent, so that states are compared instead of whole episodes.
     seconds
-        Of an episode; ``None`` where it has so many rounds.
+        Length of an episode in seconds; ``None`` if it is measured in rounds.
     has_bound
-        Whether `rate_bound` holds for tokens over time, for the channels that it knows.
+        Whether `rate_bound` bounds tokens over time here.
     """
 
     info: InfoKeys
@@ -78,76 +78,73 @@ class Comparison:
 
     @property
     def reference(self) -> str:
-        """Name of the best that is known: the optimum, with the truth, else the first contender."""
-        return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).clairvoyant_name
+        """Name of the best known contender: the clairvoyant optimum, else the first contender."""
+        return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).as_clairvoyant
 
     def span(self, max_episode_steps: int) -> str:
-        """How long an episode is, in words."""
+        """Return the length of an episode as text."""
         return f"{max_episode_steps} rounds" if self.seconds is None else f"{self.seconds:g} s"
 
 
 @dataclass(frozen=True)
 class Learning:
-    """How agents learn in an environment."""
+    """Defaults of learning in an environment."""
 
     rewards: tuple[str, ...] = ("expected", "sampled")  # values of ``reward``; the first is the default
-    slopes: bool = True  # whether rewards have derivatives by actions
-    discount: float = 0.0  # γ that suits: 0 where a decision has no influence on what later ones earn
-    # what γ is of: a "step", or a "second" where steps take times that depend on what is decided
-    discount_of: str = "step"
-    # rules worth starting from, by the encodings whose action 0 is a rule; the first is usual
+    slopes: bool = True  # whether rewards have derivatives with respect to actions
+    discount: float = 0.0  # γ; 0 if decisions do not influence later rewards
+    discount_of: str = "step"  # unit of γ: "step", or "second" if decisions change the duration of steps
+    # rules to start from, for each encoding whose action 0 is a rule; the first is the default
     starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # whether an observation is the state, no less and no more, so that a policy can decide for states
-    sees_state: bool = False
-    # where agents are measured; None for here, unless they could learn by heart what it is made of
-    held_out: "Variant | None" = None
+    sees_state: bool = False  # whether the observation is exactly the state, so that a policy can decide for states
+    held_out: "Variant | None" = None  # environment of evaluation, if it differs from that of training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant(ABC):
-    """What one environment id is; a subclass's fields are the environment's own keyword arguments.
+    """Base of the definitions of environments; fields of a subclass are the environment's own keyword arguments.
 
-    All of them need defaults. The field of an argument that may be a path has ``metadata={"file": NAME}``, the name
-    that its file has beside a configuration.
+    All fields need defaults. A field that may be a path has ``metadata={"file": NAME}``, the name of the file's copy in
+    the folder of a stored configuration.
     """
 
     family: ClassVar[Family]
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Fields of a scenario that is given by name, unless its user chooses others."""
+    """Default fields of a preset here, which differ from those of the preset itself."""
 
     drafts_ahead: ClassVar[bool] = True
-    """Whether devices may draft ahead there."""
+    """Whether ``draft_ahead=True`` is allowed."""
 
     entries: ClassVar[Mapping[str, str]]
-    """Entries of the observation beside ``shared``, with the argument that shows them; empty for those always shown."""
+    """Entries of the observation but ``shared``, each with the argument that shows it, or "" if it is always shown."""
 
     @property
     @abstractmethod
     def comparison(self) -> Comparison:
-        """How contenders are compared."""
+        """Defaults of comparisons."""
 
     @property
     @abstractmethod
     def learning(self) -> Learning:
-        """How agents learn."""
+        """Defaults of learning."""
 
     @abstractmethod
     def engine(self, config: Any, num_envs: int) -> Engine[Any, Any]:
-        """Engine of n copies of an `EnvConfig`; ``ValueError`` where the scenario does not allow it."""
+        """Make the engine of an `EnvConfig`; ``ValueError`` for a scenario that the environment does not support."""
 
     def with_uplink(self, discipline: str) -> "Variant":
-        """Return the environment with the uplink that a controller's decisions are for; rounds have but one."""
+        """Return the variant with another uplink discipline; rounds have only one."""
         return self
 
     @abstractmethod
     def actions(self, scenario: Scenario, encoding: str) -> ActionCodec[Any, Any]:
-        """Codec between actions and what is decided."""
+        """Return the codec between actions and decisions."""
 
     @abstractmethod
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Codec between what is seen and observations."""
+        """Return the codec between states and observations."""
 
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
-        """What an engineer may know of it from past data."""
+        """Return prior knowledge from past data, for plug-in controllers."""

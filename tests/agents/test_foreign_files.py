@@ -101,7 +101,7 @@ def test_a_run_names_no_record_outside_its_folder(run, record, tmp_path, name, c
     shutil.copy(record, folder / "deeper" / "mine.npz")
     (folder / "link.npz").symlink_to(record)
     name_record(folder, name)
-    said = f"records: expected a file beside the configuration, or your own path by --set records=PATH, got {name!r}"
+    said = f"records: expected a file next to the configuration, or your own path with --set records=PATH, got {name!r}"
     for command, arguments in (("evaluate", [folder]), ("train", ["--resume", folder])):
         assert said in refused(command, arguments, capsys)
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -167,7 +167,7 @@ def test_a_run_does_not_go_on_with_another_record(record, untrained, tmp_path, c
     printed = refused("train", ["--resume", folder, "--set", f"records={other}"], capsys)
     assert f"variant: expected the values of the run {str(folder)!r}, or none, got others" in printed
     (folder / "records.npz").unlink()
-    assert "records: expected a file beside the configuration" in refused("train", ["--resume", folder], capsys)
+    assert "records: expected a file next to the configuration" in refused("train", ["--resume", folder], capsys)
     assert main(["train", "--resume", str(folder), "--set", f"records={record}"]) == 128 + STOPPED
 
 

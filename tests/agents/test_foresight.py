@@ -102,7 +102,7 @@ def test_worth_decides_what_is_climbed():
     for_first[:, 0] = 1.0
     selfish = env.env.reward_slopes(action, for_first)[..., 0]
     assert (selfish[:, 1:] <= 0.0).all()  # longer drafts of others only cost time
-    with pytest.raises(ValueError, match=r"worth: expected shape \(16, 3\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"weights: expected shape \(16, 3\), got \(3,\)"):
         env.env.reward_slopes(action, np.ones(3))
 
 

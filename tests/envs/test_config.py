@@ -1,4 +1,4 @@
-"""EnvConfig: one value that makes, stores, compares and changes an environment."""
+"""EnvConfig: a value that makes, stores, compares and changes an environment, and the files that it may name."""
 
 import json
 
@@ -7,25 +7,30 @@ import pytest
 
 import multispin_env as ms
 
-SERVING = "MultiSpin/Serving-v0"
+SERVING, RECORDED = "MultiSpin/Serving-v0", "MultiSpin/RecordedAcceptance-v0"
 
 
 @pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
-def test_it_goes_to_json_and_to_gymnasium_and_back(env_id):
-    config = ms.EnvConfig.of(env_id, "qwen3.5", num_users=3, reward="sampled")
+def test_conversion_to_json_and_gymnasium(env_id):
+    arguments = {"load": (0.3, 0.9), "arrivals": "gamma", "server": "a100-32b"} if env_id == SERVING else {}
+    config = ms.EnvConfig.of(env_id, "qwen3.5", num_users=3, reward="sampled", **arguments)
     again = ms.EnvConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config == ms.EnvConfig.from_spec(config.to_spec())
     assert hash(again) == hash(config)
     assert config.make_vec(2).unwrapped.config == config
-    assert gym.make(config.to_spec()).unwrapped.config == config
+    spec = gym.envs.registration.EnvSpec.from_json(gym.make(config.to_spec()).spec.to_json())
+    assert gym.make(spec).unwrapped.config == config
 
 
-def test_changes_go_to_the_scenario_or_to_the_arguments():
+def test_changes_of_scenario_and_arguments(tmp_path):
     config = ms.EnvConfig.of(SERVING, num_users=4, load=0.8)
     changed = config.replace(num_users=8, load=0.9, action="plain", scenario="qwen3.5")
     assert (changed.scenario.name, changed.scenario.num_users, changed.variant.load) == ("qwen3.5", 8, 0.9)
     assert changed.changes == {"load": 0.9}
     assert config.replace() == config
+    file = tmp_path / "mine.toml"
+    ms.registry.SERVERS.load("a100-8b").save(file)  # titles name a server from a file
+    assert ms.EnvConfig.of(SERVING, server=str(file), num_users=2, context=2048).changes == {"context": 2048}
 
 
 @pytest.mark.parametrize(
@@ -39,12 +44,61 @@ def test_changes_go_to_the_scenario_or_to_the_arguments():
         ({"num_user": 3}, "did you mean 'num_users'"),
     ],
 )
-def test_what_is_no_environment_is_refused(changes, words):
+def test_bad_configurations(changes, words):
     with pytest.raises((ValueError, TypeError), match=words):
         ms.EnvConfig.of(SERVING, num_users=2).replace(**changes)
 
 
-def test_a_server_of_ones_own_is_said_once(tmp_path):
-    file = tmp_path / "mine.toml"
-    ms.registry.SERVERS.load("a100-8b").save(file)
-    assert ms.EnvConfig.of(SERVING, server=str(file), num_users=2, context=2048).changes == {"context": 2048}
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "records.npz").write_bytes(b"")
+    return tmp_path
+
+
+def read(folder, trusted=None, **arguments):
+    content = ms.EnvConfig.of(RECORDED, num_users=2).to_dict() | {"arguments": arguments}
+    return ms.EnvConfig.from_dict(content, folder, trusted).arguments
+
+
+def test_file_in_the_folder_comes_first(folder):
+    for trusted in (None, {}, {"half": 1}, {"records": "elsewhere.npz"}):
+        arguments = read(folder, trusted, records="records.npz", half=0)
+        assert (arguments["records"], arguments["half"]) == (str(folder / "records.npz"), 0)
+    assert read(folder, records=None)["records"] is None
+
+
+def test_other_files_only_from_the_user(folder):
+    for name in ("missing.npz", "/etc/passwd"):
+        for trusted in (None, {}, {"half": 1}):
+            with pytest.raises(ValueError, match=f"records: expected a file next to the configuration.*, got {name!r}"):
+                read(folder, trusted, records=name)
+        assert read(folder, {"records": "mine.npz"}, records=name)["records"] == "mine.npz"
+    content = ms.EnvConfig.of(RECORDED).to_dict()
+    with pytest.raises(ValueError, match=r"arguments: expected a table of names and values, got \[\]"):
+        ms.EnvConfig.from_dict(content | {"arguments": []}, folder)
+
+
+def test_stored_names_of_files(folder):
+    config = ms.EnvConfig.of(RECORDED, records=folder / "other.npz", half=0)
+    stored = config.to_dict()["arguments"]
+    assert (stored["records"], stored["half"]) == ("records.npz", 0)
+    assert config.files == {"records.npz": folder / "other.npz"}
+    assert ms.EnvConfig.of(RECORDED).files == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "same"),
+    [
+        ("a", "same", True),
+        ("a", "different", False),  # of equal length
+        *((("a", "missing", False), ("missing", "a", False), ("a", None, False), (None, "a", False))),
+    ],
+)
+def test_paths_of_equal_files(name, other, same, tmp_path):
+    for file, content in (("a", b"12"), ("same", b"12"), ("different", b"34")):
+        (tmp_path / file).write_bytes(content)
+    path, other_path = (None if file is None else str(tmp_path / file) for file in (name, other))
+    config = ms.EnvConfig.of(RECORDED, records=path, half=1)
+    variant = config.with_same_files(ms.EnvConfig.of(RECORDED, records=other_path, half=0)).variant
+    assert (variant.records, variant.half) == (other_path if same else path, 1)
+    assert config.with_same_files(ms.EnvConfig.of("MultiSpin/Heterogeneous-v0")).variant.records == path

@@ -1,4 +1,4 @@
-"""Pictures of both families: every kind is drawn, and what they remember of episodes."""
+"""Pictures of both families, and records of episodes."""
 
 from dataclasses import replace
 
@@ -8,34 +8,29 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Step
+from multispin_env.envs.rendering import continuous
 from multispin_env.envs.rendering.canvas import Area, Layout
 from multispin_env.envs.rendering.charts import Histories, History, Round, Scales, View
 from multispin_env.envs.rendering.continuous import (
-    ARRIVED,
-    DROPPED,
-    END,
-    IN_TIME,
-    LATE,
-    SERVER,
-    STEP,
     Axes,
     Mark,
     Trace,
     TraceFilm,
     TracePicture,
     draw_trace,
-    marks_of,
+    request_marks,
 )
 from multispin_env.envs.rendering.renderers import Picture
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Decision, Outcome
 
+ARRIVED, DROPPED, IN_TIME, LATE = continuous.ARRIVED, continuous.DROPPED, continuous.IN_TIME, continuous.LATE
 TWO, THREE = (ms.Scenario.preset("llama2", num_users=users, total_bandwidth=8e6) for users in (2, 3))
 
 
 class Strokes:
-    """Stands for a canvas, and writes down what is drawn; letters are 10 pixels wide."""
+    """Canvas that lists all drawing calls; letters are 10 pixels wide."""
 
     width, height = 800, 450
 
@@ -57,7 +52,7 @@ def drawn(picture, views, clock=None):
 
 
 def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
-    """One round, its goodput and latency by the model; verification takes .1 s."""
+    """Round with a verification of 0.1 s."""
     draft, upload, gained = np.array(draft_time), np.array(upload_time), np.array(tokens)
     latency = (draft + upload).max() + 0.1
     shares = np.ones(len(lengths)) if bandwidth is None else np.array(bandwidth)
@@ -67,8 +62,6 @@ def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
 
 ROUND = make_round([3, 1], [2.5, 2.0], [0.1, 0.2], [0.2, 0.05], [6e6, 2e6])
 """0.4 s, in which 4.5 tokens are gained: 11.25 tokens/s."""
-
-SMALL = make_round([2], [1.0], [0.1], [0.1], [1e6])
 
 
 def view_of(last=ROUND, tokens_drawn=False, goodput=(10.0, 11.25), reference=(), title=""):
@@ -83,31 +76,29 @@ def outcome(tokens, lengths, drafted, uploaded, start, verifying, served=None):
     return ContinuousOutcome(tokens, lengths, tokens > 0, *times, *rest)
 
 
-def served(arrivals, idle_time, dropped=(0, 0, 0), finished=(0, 0, 0), in_time=(0, 0, 0), output=(0, 0, 0)):
-    flags = [np.array(values, bool) for values in (dropped, finished, in_time)]
-    nothing = np.zeros(3)
-    return Served(
-        np.array(arrivals), flags[0], nothing, *flags[1:], np.array(output), *[nothing] * 4, np.array(idle_time)
-    )
+def served(**fields):
+    flags = ("dropped", "finished", "in_time")
+    arrays = {name: np.array(x, bool if name in flags else None) for name, x in fields.items()}
+    return Served.nothing((3,)).changed(**arrays)
 
 
 ENDLESS = (
     outcome([3.0, 1.0, 0.0], [4, 2, 0], [0.1, 0.2, 0.5], [0.2, 0.2, 0.7], 0.3, 0.1),
     outcome([0.0, 2.0, 2.0], [0, 3, 1], [0.0, 0.1, 0.1], [0.0, 0.2, 0.3], 0.4, 0.2),
 )
-"""4 tokens until .4 s, and 4 until 1 s."""
+"""4 tokens until 0.4 s, and 4 until 1 s."""
 
-SERVED = (
-    outcome([3, 0, 0], [4, 0, 0], [0.2, 0.35, 0], [0.3, 0.45, 0], 0.3, 0.1, served([1, 3, 0], [0.1, 0.25, 0.4])),
-    outcome(
-        *([2, 1, 0], [4, 0, 0], [0.1, 0, 0], [0.2, 0, 0], 0.4, 0.2),
-        served([1, 0, 0], [0.0, 0.0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0]),
-    ),
-    outcome(
-        *([0, 2, 0], [0, 4, 0], [0, 0.1, 0], [0, 0.2, 0], 0.2, 0.2), served([0] * 3, [0.4, 0, 0.4], dropped=[1, 0, 0])
-    ),
+REQUESTS = (
+    served(arrivals=[1, 3, 0], idle_time=[0.1, 0.25, 0.4]),
+    served(arrivals=[1, 0, 0], idle_time=[0, 0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0]),
+    served(idle_time=[0.4, 0, 0.4], dropped=[1, 0, 0]),
 )
-"""Until .4, 1 and 1.4 s. Two of the second device's requests wait, and then one."""
+SERVED = (
+    outcome([3, 0, 0], [4, 0, 0], [0.2, 0.35, 0], [0.3, 0.45, 0], 0.3, 0.1, REQUESTS[0]),
+    outcome([2, 1, 0], [4, 0, 0], [0.1, 0, 0], [0.2, 0, 0], 0.4, 0.2, REQUESTS[1]),
+    outcome([0, 2, 0], [0, 4, 0], [0, 0.1, 0], [0, 0.2, 0], 0.2, 0.2, REQUESTS[2]),
+)
+"""Until 0.4, 1 and 1.4 s. Two requests of the second device wait, and then one."""
 
 TRACE = Trace(THREE, True, ENDLESS)
 SERVING = Trace(THREE, True, SERVED, serving=True)
@@ -115,28 +106,27 @@ SERVING = Trace(THREE, True, SERVED, serving=True)
 PICTURES = {
     "a round": (Picture, [view_of()], None),
     "before the first": (Picture, [view_of(None, goodput=())], None),
-    "a round goes on": (Picture, [view_of(tokens_drawn=True, title="one")], 0.15),
-    "two rounds, and their reference": (
-        *(Picture, [view_of(tokens_drawn=True, title="one", reference=(9.0, 8.0)), view_of(title="other")], 0.3),
-    ),
+    "during a round": (Picture, [view_of(tokens_drawn=True, title="left")], 0.15),
+    "two rounds": (Picture, [view_of(title="left", reference=(9.0, 8.0)), view_of(title="right")], 0.3),
     "no barrier": (TracePicture, [TRACE], None),
     "nothing verified yet": (TracePicture, [TRACE], 0.35),
-    "two beside each other": (TracePicture, [TRACE, Trace(THREE, False, ENDLESS[:1], "other")], 0.9),
+    "two traces": (TracePicture, [TRACE, Trace(THREE, False, ENDLESS[:1], "other")], 0.9),
     "requests": (TracePicture, [SERVING], None),
-    "it scrolls": (TracePicture, [Trace(THREE, True, SERVED * 4, serving=True)], 5.5),
+    "scrolled": (TracePicture, [Trace(THREE, True, SERVED * 4, serving=True)], 5.5),
 }
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_every_picture_is_drawn_inside_its_canvas(name):
+def test_pictures_are_inside_their_canvas(name):
     picture, views, clock = PICTURES[name]
-    boxes = np.array([one[1:5] for one in drawn(picture(), views, clock).all if one[0] in ("rectangle", "outline")])
+    canvas = drawn(picture(), views, clock)
+    boxes = np.array([stroke[1:5] for stroke in canvas.all if stroke[0] in ("rectangle", "outline")])
     assert len(boxes) > 2
     assert (boxes > -1e-9).all()
-    assert (boxes[:, 1] + boxes[:, 3] <= Strokes.height).all()  # letters are wider than in earnest
+    assert (boxes[:, 1] + boxes[:, 3] <= Strokes.height).all()
 
 
-def test_scales_fit_the_recent_rounds_and_of_time_the_last():
+def test_scales_of_recent_rounds_and_of_the_last_duration():
     history = History()
     assert history.scales == Scales(0.0, 0.0, 0.0, 8, 16)
     history.add(make_round([9, 2], [3.0, 1.0], [0.1, 0.2], [0.1, 0.2], [7e6, 1e6]), None)  # 8 tokens/s in 0.5 s
@@ -146,112 +136,99 @@ def test_scales_fit_the_recent_rounds_and_of_time_the_last():
     assert history.scales == pytest.approx((0.2, 8e6, 16.0, 10, 16))
     for rounds, shown, bandwidth in ((12, 16, 8e6), (17, 32, 1e6), (33, 64, 1e6)):
         while len(history.goodput) < rounds:
-            history.add(SMALL, None)
+            history.add(make_round([2], [1.0], [0.1], [0.1], [1e6]), None)
         assert (history.scales.rounds, history.scales.bandwidth) == (shown, bandwidth)
-
-
-def test_rounds_that_depend_on_each_other_are_summed_up_by_tokens_over_time():
     history = History(by_time=True)
-    history.add(make_round([9, 2], [3.0, 1.0], [0.1, 0.2], [0.1, 0.2]), None)  # 4 tokens in .5 s
-    history.add(make_round([3, 3], [1.0, 1.0], [0.05, 0.05], [0.05, 0.05]), None)  # 2 tokens in .2 s
+    history.add(make_round([9, 2], [3.0, 1.0], [0.1, 0.2], [0.1, 0.2]), None)  # 4 tokens in 0.5 s
+    history.add(make_round([3, 3], [1.0, 1.0], [0.05, 0.05], [0.05, 0.05]), None)  # 2 tokens in 0.2 s
     assert history.goodput == pytest.approx([4.0 / 0.5, 6.0 / 0.7])
 
 
 def step_of(tokens, optimum=None):
-    """A round of as many copies as there are lines of tokens."""
-    gained = np.array(tokens)
-    copies, ones = len(gained), np.ones_like(gained)
-    outcome = Outcome(gained.sum(-1), gained, np.ones(copies), 0.4 * ones, 0.4 * ones, np.full(copies, 0.2))
+    """Step of two environments, with a row of tokens for each."""
+    gained, ones, zeros = np.array(tokens), np.ones((2, 2)), np.zeros(2)
+    outcome = Outcome(gained.sum(-1), gained, np.ones(2), 0.4 * ones, 0.4 * ones, np.full(2, 0.2))
     info = {"accepted_tokens": gained} | ({} if optimum is None else {"optimal_goodput": np.array(optimum)})
-    nothing = np.zeros(copies)
-    steps = (nothing, nothing > 0.0, nothing > 0.0, nothing)
-    return Step({}, *steps, info, Decision(gained.astype(np.int64), ones.copy()), outcome)
+    decision = Decision(gained.astype(np.int64), ones.copy())
+    return Step({}, zeros, zeros > 0.0, zeros > 0.0, zeros, info, decision, outcome)
 
 
-def settings_of(env_id, scenario):
-    return EnvConfig.of(env_id, scenario, reward="sampled")
-
-
-def test_copies_have_episodes_of_their_own_and_views_stay_as_they_are():
-    histories = Histories(settings_of("MultiSpin/Heterogeneous-v0", TWO), num_envs=2)
+def test_records_are_separate_and_views_do_not_change():
+    histories = Histories(EnvConfig.of("MultiSpin/Heterogeneous-v0", TWO, reward="sampled"), num_envs=2)
     step = step_of([[1.0, 2.0], [3.0, 4.0]], [5.0, 8.0])
     histories.add(step)
     view = histories.view()
     step.decision.draft_length[:] = 99
     step.info["accepted_tokens"][:] = 99
     histories.add(step_of([[1.0, 1.0], [2.0, 2.0]]), np.array([False, True]))
-    assert [histories.view(copy).goodput for copy in range(2)] == [(3.0, 2.5), ()]
+    assert [histories.view(env).goodput for env in range(2)] == [(3.0, 2.5), ()]
     assert (view.goodput, view.reference, view.reference_name) == ((3.0,), (5.0,), "optimum (expected)")
     assert view.last.decision.draft_length.tolist() == view.last.tokens.tolist() == [1, 2]
     histories.begin(np.array([0]))
     assert histories.view(0).goodput == ()
 
 
-def test_rates_change_when_a_verification_ends():
+def test_rates_and_steps_at_a_time():
     assert TRACE.ends == pytest.approx([0.4, 1.0])
-    assert [TRACE.over(time) for time in (0.0, 0.39, 0.4, 0.99, 1.0, 9.0)] == [0, 0, 1, 1, 2, 2]
+    assert [TRACE.num_finished(time) for time in (0.0, 0.39, 0.4, 0.99, 1.0, 9.0)] == [0, 0, 1, 1, 2, 2]
     assert [TRACE.rate(time) for time in (0.0, 0.5, 1.0)] == pytest.approx([0.0, 10.0, 8.0])
+    assert [len(list(TRACE.steps_between(0.0, end))) for end in (0.0, 0.4, 0.41, 1.0)] == [0, 1, 2, 2]
+    assert [begin for _, begin, _ in TRACE.steps_between(0.4, 1.0)] == pytest.approx([0.4])
 
 
-def test_what_becomes_of_requests():
-    assert marks_of(SERVING, 0.0, 2.0) == [
+def test_events_of_requests():
+    assert request_marks(SERVING, 0.0, 2.0) == [
         Mark(0.1, 0, ARRIVED),
         *(Mark(0.25, 1, ARRIVED), Mark(0.4, 1, ARRIVED)),  # two more arrived before the verification ended
         *(Mark(1.0, 0, ARRIVED), Mark(1.0, 0, IN_TIME), Mark(1.0, 1, LATE)),
         Mark(1.0, 0, DROPPED),
     ]
-    assert marks_of(SERVING, 0.0, 0.2) == [Mark(0.1, 0, ARRIVED)]  # the future is not seen
+    assert request_marks(SERVING, 0.0, 0.2) == [Mark(0.1, 0, ARRIVED)]  # not the future
     assert [waiting.tolist() for waiting in SERVING.waiting] == [[0, 2, 0], [0, 1, 0], [0, 1, 0]]
     assert (SERVING.gained, SERVING.missed) == ([0.0, 5.0, 5.0], [0, 1, 2])
     both_late = SERVED[1].changed(served=SERVED[1].served.changed(in_time=np.zeros(3, bool)))
     assert Trace(THREE, True, [SERVED[0], both_late], serving=True).missed == [0, 2]
 
 
-def test_steps_that_are_seen_have_begun():
-    ends = (0.0, 0.4, 0.41, 1.0)
-    assert [[begin for begin, _ in TRACE.seen(0.0, end)] for end in ends] == [[], [0.0], [0.0, 0.4], [0.0, 0.4]]
-    assert [begin for begin, _ in TRACE.seen(0.4, 1.0)] == pytest.approx([0.4])
-
-
-def test_axes_fit_whichever_trace_needs_more():
-    """Rates go up to 10 and 40 tokens/s; steps last .4 and .6 s, or .1 s."""
+def test_axes_fit_all_traces():
+    """Rates are up to 10 and 40 tokens/s; steps last 0.4 and 0.6 s, or 0.1 s."""
     fast = Trace(THREE, True, [ENDLESS[0].changed(duration=np.array(0.1))] * 3)
     for pair in ((TRACE, fast), (fast, TRACE)):
-        assert Axes.of(*pair) == (pytest.approx(2.0), 1.0, fast.highest(), TRACE.most_cells)
-    assert fast.highest() >= 1.1 * 40.0 > TRACE.highest()
+        assert Axes.of(*pair) == (pytest.approx(2.0), 1.0, fast.axis_end(), TRACE.num_cells)
+    assert fast.axis_end() >= 1.1 * 40.0 > TRACE.axis_end()
     assert [Axes.of(replace(fast, serving=serving)).window for serving in (False, True)] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("clock", [3.35, 3.5, 3.9])
-def test_bars_are_where_the_times_are_and_cut_off_at_both_ends(clock):
-    """Passes take the last .1 s until .4 s and the last .2 s until 1 s, of each second."""
+def test_bars_are_at_their_times_and_cut_at_both_ends(clock):
+    """Verifications take the last 0.1 s until 0.4 s and the last 0.2 s until 1 s of each second."""
     canvas, area, trace = Strokes(), Area(0.0, 0.0, 700.0, 400.0), Trace(THREE, True, ENDLESS * 4)
     axes, times = Axes.of(trace), Layout.of(area).times
     draw_trace(canvas, area, trace, None, axes, clock)
-    row, start = times.height / (3 + SERVER), clock - axes.window
-    bars = [one for one in canvas.all if one[0] == "rectangle" and one[1] < times.right]
-    assert {int((one[2] - times.y) / row) for one in bars} == {0, 1, 2, 3}
-    seconds = [[start + (x - times.x) / times.width * axes.window for x in (one[1], one[1] + one[3])] for one in bars]
+    row, start = times.height / (3 + continuous.SERVER), clock - axes.window
+    bars = [stroke for stroke in canvas.all if stroke[0] == "rectangle" and stroke[1] < times.right]
+    assert {int((bar[2] - times.y) / row) for bar in bars} == {0, 1, 2, 3}
+    seconds = [[start + (x - times.x) / times.width * axes.window for x in (bar[1], bar[1] + bar[3])] for bar in bars]
     assert np.min(seconds) >= start - 1e-9
     assert np.max(seconds) <= clock + 1e-9
     passes = [(second + begin, second + end) for second in range(4) for begin, end in ((0.3, 0.4), (0.8, 1.0))]
     shown = [(max(begin, start), min(end, clock)) for begin, end in passes if start < end and begin < clock]
-    found = [pair for pair, one in zip(seconds, bars, strict=True) if one[2] > times.y + 3 * row]
-    assert np.array(found) == pytest.approx(np.array(shown))
+    pairs = [pair for pair, bar in zip(seconds, bars, strict=True) if bar[2] > times.y + 3 * row]
+    assert np.array(pairs) == pytest.approx(np.array(shown))
 
 
 @pytest.mark.parametrize(
     ("steps", "begin", "end"),
     [
-        (ENDLESS * 8, 2.0, 8.0),  # when the window is full
-        (ENDLESS, 0.5, 1.0),  # half-way, as the window is longer
-        (ENDLESS[:1], 0.4, 0.4),  # with the first tokens
+        (ENDLESS * 8, 2.0, 8.0),  # from a full window
+        (ENDLESS, 0.5, 1.0),  # from the middle
+        (ENDLESS[:1], 0.4, 0.4),  # from the first tokens
     ],
 )
-def test_a_film_begins_with_full_panels_and_ends_with_the_shorter_episode(steps, begin, end):
+def test_begin_and_end_of_films(steps, begin, end):
     film = TraceFilm([Trace(THREE, True, ENDLESS * 9)], [Trace(THREE, True, steps)])
     frames = film.frames()
-    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(begin, end, STEP), end])
-    assert [frame.times for frame in frames] == [1] * (len(frames) - 1) + [END]
+    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(begin, end, continuous.STEP), end])
+    assert [frame.times for frame in frames] == [1] * (len(frames) - 1) + [continuous.END]
     first, last = (film.draw(frame).array() for frame in (frames[0], frames[-1]))
     assert (first != last).any() == (begin < end)

@@ -5,7 +5,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import HumanRendering, RecordVideo
+from gymnasium.wrappers import HumanRendering
 
 import multispin_env as ms
 from multispin_env.envs.rendering import style
@@ -24,6 +24,14 @@ def make(env_id=FULL, **options):
     return gym.make(env_id, **{"num_users": 4, "render_mode": "rgb_array", **options})
 
 
+def make_vector(num_envs=2, **options):
+    return gym.make_vec(FULL, num_envs, **{"num_users": 4, "render_mode": "rgb_array", **options})
+
+
+def zero(env):
+    return np.zeros(env.action_space.shape, np.float32)
+
+
 def played(env, action, rounds=1, seed=0):
     """Frame after some rounds of one action."""
     env.reset(seed=seed)
@@ -33,7 +41,7 @@ def played(env, action, rounds=1, seed=0):
 
 
 @pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
-def test_frames_follow_the_action_and_the_seed(env_id):
+def test_frames_depend_on_the_action_and_the_seed(env_id):
     env = make(env_id)
     env.reset(seed=0)
     empty = env.render()
@@ -41,11 +49,8 @@ def test_frames_follow_the_action_and_the_seed(env_id):
     frame = played(env, long)
     assert empty.shape == frame.shape == (450, 800, 3)
     assert empty.dtype == frame.dtype == np.uint8
-    assert (frame != empty).any()
-    assert (frame != played(env, short)).any()
-    assert (frame != played(env, long, seed=1)).any()
-    assert (frame == played(env, long)).all()
-    assert (frame == played(make(env_id), long)).all()
+    assert all((frame != other).any() for other in (empty, played(env, short), played(env, long, seed=1)))
+    assert all((frame == other).all() for other in (played(env, long), played(make(env_id), long)))
 
 
 @pytest.mark.parametrize(
@@ -55,21 +60,9 @@ def test_frames_follow_the_action_and_the_seed(env_id):
         *((ENDLESS, {"rho": 90.0}, False), (ENDLESS, {"rho": 90.0, **HIDDEN}, True)),
     ],
 )
-def test_tokens_are_drawn_where_the_environment_draws_them(env_id, options, drawn):
+def test_pictures_show_drawn_tokens_if_the_environment_draws_them(env_id, options, drawn):
     envs = gym.make_vec(env_id, num_envs=2, num_users=3, render_mode="rgb_array", **options)
     assert envs.unwrapped.view(1).drawn == drawn
-
-
-def test_running_goodput_beside_the_optimums():
-    env = make(optimum=True)
-    env.reset(seed=0)
-    infos = [env.step(env.action_space.sample())[-1] for _ in range(20)]
-    view = env.unwrapped._renderer.view()
-    assert view.goodput[-1] == pytest.approx(np.mean([info["goodput"] for info in infos]))
-    assert view.reference[-1] == pytest.approx(np.mean([info["optimal_goodput"] for info in infos]))
-    assert view.scales.rounds == 32
-    env.reset()
-    assert env.unwrapped._renderer.view().goodput == ()
 
 
 @pytest.mark.parametrize("num_users", [1, 64, 300])
@@ -79,84 +72,66 @@ def test_any_number_of_devices(num_users):
         assert (played(env, -1.0) != played(env, 1.0)).any()
 
 
-def test_a_window_is_drawn_by_itself_and_survives_a_pickle():
-    env = make(render_mode="human")
-    env.reset(seed=0)
-    env.step(np.zeros((4, 2), np.float32))
-    assert env.render() is None
-    twin = pickle.loads(pickle.dumps(env.unwrapped))
-    twin.step(np.zeros((4, 2), np.float32))
-    env.close()
-    env.close()
-    twin.close()
-
-
-@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
-def test_twins_draw_the_same(twin_of):
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_copies_draw_the_same(copied):
     env = make().unwrapped
     frame = played(env, 0.1, rounds=3)
-    assert (twin_of(env).render() == frame).all()
-    vector = gym.make_vec(FULL, num_envs=2, num_users=4, render_mode="rgb_array")
+    assert (copied(env).render() == frame).all()
+    vector = make_vector()
     vector.reset(seed=0)
     vector.step(vector.action_space.sample())
-    assert all(map(np.array_equal, twin_of(vector.unwrapped).render(), vector.render()))
+    assert all(map(np.array_equal, copied(vector.unwrapped).render(), vector.render()))
+    window = make(render_mode="human")
+    window.reset(seed=0)
+    window.step(zero(window))
+    assert window.render() is None
+    other = copied(window.unwrapped)
+    other.step(zero(window))
+    for closed in (window, window, other):
+        closed.close()
 
 
-def test_gymnasiums_window_and_pictures_after_it():
+def test_window_of_gymnasium():
     env = HumanRendering(make())
     env.reset(seed=0)
-    env.step(np.zeros((4, 2), np.float32))
+    env.step(zero(env))
     other = make()
     before = played(other, 0.3)
-    env.close()  # and with it all of pygame
+    env.close()  # also closes pygame
     assert (played(make(), 0.3) == before).all()
     assert (played(other, 0.3, rounds=2) != before).any()
 
 
-def test_gymnasiums_film(tmp_path):
-    pytest.importorskip("moviepy")
-    env = RecordVideo(make(), str(tmp_path / "films"), episode_trigger=lambda episode: True)
-    env.reset(seed=0)
-    for _ in range(3):
-        env.step(np.zeros((4, 2), np.float32))
-    env.close()
-    assert [file.suffix for file in (tmp_path / "films").iterdir()] == [".mp4"]
-
-
-def test_copies_draw_what_single_environments_do():
-    vector = gym.make_vec(FULL, num_envs=2, num_users=4, render_mode="rgb_array")
-    vector.reset(seed=5)
-    action = np.full((4, 2), 0.2, np.float32)
-    for _ in range(3):
-        vector.step(np.stack([action, action]))
+def test_vectors_draw_the_pictures_of_single_environments():
+    vector = make_vector()
+    frames = played(vector, 0.2, rounds=3, seed=5)
     singles = [played(make(), 0.2, rounds=3, seed=seed) for seed in (5, 6)]
-    assert all(map(np.array_equal, vector.render(), singles))
+    assert all(map(np.array_equal, frames, singles))
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_new_episodes_begin_with_an_empty_picture(mode):
-    env = gym.make_vec(FULL, num_envs=2, num_users=3, render_mode="rgb_array", max_episode_steps=2, autoreset_mode=mode)
+    env = make_vector(max_episode_steps=2, autoreset_mode=mode)
     env.reset(seed=0)
     empty = env.render()[0]
-    action = np.zeros((2, 3, 2), np.float32)
-    env.step(action)
+    env.step(zero(env))
     assert (env.render()[0] != empty).any()
-    env.step(action)
+    env.step(zero(env))
     if mode is AutoresetMode.NEXT_STEP:
         assert (env.render()[0] != empty).any()
-        env.step(action)
+        env.step(zero(env))
     elif mode is AutoresetMode.DISABLED:
         env.reset(options={"reset_mask": np.array([True, False])})
         assert (env.render()[1] != empty).any()
     assert (env.render()[0] == empty).all()
 
 
-def test_nothing_is_remembered_without_a_mode():
-    env = gym.make(FULL, num_users=3)
+def test_without_render_mode_nothing_is_recorded():
+    env = make(render_mode=None)
     env.reset(seed=0)
     assert env.render() is None
     assert env.unwrapped._renderer is None
-    vector = gym.make_vec(FULL, num_envs=2, num_users=3)
+    vector = make_vector(render_mode=None)
     assert vector.render() is None
     with pytest.raises(RuntimeError, match='view: expected render_mode "rgb_array", got None'):
         vector.unwrapped.view()
@@ -164,63 +139,59 @@ def test_nothing_is_remembered_without_a_mode():
 
 @pytest.fixture
 def canvas(monkeypatch):
-    """Of a machine whose driver shows nothing."""
+    """Canvas with a rectangle, on a machine without a display."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    found = Canvas(60, 40)
-    found.fill(style.PAPER)
-    found.rectangle(10, 5, 20, 10, style.DRAFTING)
-    yield found
+    canvas = Canvas(60, 40)
+    canvas.fill(style.PAPER)
+    canvas.rectangle(10, 5, 20, 10, style.DRAFTING)
+    yield canvas
     pygame.display.quit()
 
 
-def test_a_window_shows_the_picture_under_its_title(canvas):
-    other, shown = Window("other", 60.0), Window("the title", 60.0)
-    assert shown.show(canvas)
+def test_windows_show_the_picture_and_the_title(canvas):
+    other, window = Window("other", 60.0), Window("the title", 60.0)
+    assert window.show(canvas)
     screen = pygame.display.get_surface()
     assert np.array_equal(pygame.surfarray.array3d(screen).swapaxes(0, 1), canvas.array())
     assert pygame.display.get_caption()[0] == "the title"
     other.close()  # it never opened
     assert pygame.display.get_init()
-    shown.close()
+    window.close()
     assert not pygame.display.get_init()
-    assert shown.show(canvas)  # opens another
+    assert window.show(canvas)  # opens another
 
 
-@pytest.mark.parametrize(
-    ("kind", "key", "goes_on"),
-    [
-        (pygame.QUIT, None, False),
-        (pygame.KEYDOWN, pygame.K_ESCAPE, False),
-        (pygame.KEYDOWN, pygame.K_q, False),
-        (pygame.KEYDOWN, pygame.K_w, True),
-        (pygame.KEYUP, pygame.K_q, True),
-    ],
-)
-def test_events_that_close(kind, key, goes_on, canvas):
-    shown = Window("test", 60.0)
-    shown.show(canvas)
-    pygame.event.post(pygame.event.Event(kind, **({} if key is None else {"key": key})))
-    assert shown.show(canvas) == goes_on
+def test_events_that_close_a_window(canvas):
+    window = Window("test", 60.0)
+    window.show(canvas)
+    for key in (pygame.K_ESCAPE, pygame.K_q, pygame.K_w):
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+        assert window.show(canvas) == (key == pygame.K_w)
+    pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.K_q))
+    assert window.show(canvas)
+    pygame.event.post(pygame.event.Event(pygame.QUIT))
+    assert not window.show(canvas)
 
 
-def test_a_display_is_required_and_left_alone(canvas, monkeypatch):
-    require_display()  # the dummy was asked for
+def test_displays_are_required_unless_a_driver_is_set(canvas, monkeypatch):
+    require_display()
     assert not pygame.display.get_init()
     monkeypatch.setattr(pygame.display, "init", lambda: None)
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "dummy")
     monkeypatch.delenv("SDL_VIDEODRIVER")
-    with pytest.raises(ValueError, match=r"^display: expected a machine with one, or --out FILE, got none$"):
+    expected = r"^display: expected one to show the window on \(or use --out FILE\), got "
+    with pytest.raises(ValueError, match=expected + "none$"):
         require_display()
 
     def fail():
         raise pygame.error("no such device")
 
     monkeypatch.setattr(pygame.display, "init", fail)
-    with pytest.raises(ValueError, match=r"^display: expected a machine with one, or --out FILE, got no such device"):
+    with pytest.raises(ValueError, match=expected + "no such device"):
         require_display()
 
 
-def test_an_environment_shows_every_reset_and_round(monkeypatch):
+def test_human_mode_shows_every_reset_and_step(monkeypatch):
     shown = []
     monkeypatch.setattr(Window, "show", lambda self, canvas: shown.append(canvas.array()))
     env = HeterogeneousEnv(num_users=2, render_mode="human")
@@ -229,11 +200,11 @@ def test_an_environment_shows_every_reset_and_round(monkeypatch):
     env.reset()
     assert len(shown) == 3
     assert (shown[0] != shown[1]).any()
-    assert (shown[2] == shown[0]).all()  # nothing is left of the first episode
+    assert (shown[2] == shown[0]).all()
 
 
-def test_few_texts_are_kept(canvas, monkeypatch):
-    monkeypatch.setattr("multispin_env.envs.rendering.canvas.MOST_TEXTS", 2)
+def test_cache_of_texts_is_limited(canvas, monkeypatch):
+    monkeypatch.setattr("multispin_env.envs.rendering.canvas.MAX_TEXTS", 2)
     for text in "abcac":
         canvas.text(text, 0.0, 0.0, 16, style.INK)
     assert len(canvas._texts) == 2

@@ -8,7 +8,14 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.rendering.continuous import Stretch, Trace, Traces, marks_of, of_device, of_server
+from multispin_env.envs.rendering.continuous import (
+    Stretch,
+    Trace,
+    Traces,
+    device_stretches,
+    request_marks,
+    server_stretches,
+)
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState
 
@@ -62,18 +69,18 @@ def timeline(trace: Trace) -> dict[str, Any]:
     """
     most = MOST_STRETCHES // (4 * trace.scenario.num_users)  # steps, in which each device has four at most
     clock = trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
-    over = trace.over(clock)
+    over = trace.num_finished(clock)
     users = range(trace.scenario.num_users)
     drawn: dict[str, Any] = {
         "shown": _ticks(clock),
-        "devices": [_flat(_merged(of_device(trace, user, 0.0, clock))) for user in users],
-        "server": _flat((one.drafts, one.begin, one.end) for one in of_server(trace, 0.0, clock)),
+        "devices": [_flat(_merged(device_stretches(trace, user, 0.0, clock))) for user in users],
+        "server": _flat((one.drafts, one.begin, one.end) for one in server_stretches(trace, 0.0, clock)),
         "ends": [_ticks(end) for end in trace.ends[:over]],
         "gained": [round(gained, 2) for gained in trace.gained[:over]],
     }
     if trace.serving:
         drawn["waiting"] = [int(waiting.sum()) for waiting in trace.waiting[:over]]
-        drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in marks_of(trace, 0.0, clock)]
+        drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in request_marks(trace, 0.0, clock)]
         drawn["answers"] = [
             answer
             for end, outcome in zip(trace.ends[:over], trace.outcomes, strict=False)

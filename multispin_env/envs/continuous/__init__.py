@@ -1,1 +1,1 @@
-"""The family without the barrier: one step is one verification, and a decision holds until the next one ends."""
+"""Environments without the barrier: a step is one verification, and a decision holds until the next one ends."""

@@ -1,4 +1,4 @@
-"""Engine without the barrier: observation, action and reward around the core, what is told, and what may be known."""
+"""Engine without the barrier, with the totals of episodes and the belief about hidden parts of the state."""
 
 from typing import Any
 
@@ -11,7 +11,6 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import ObservationCodec, fields_of
-from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
@@ -27,40 +26,38 @@ from multispin_env.physics.types import Observed
 _Info = dict[str, NDArray[Any]]
 
 _LATENCIES = ("ttft", "tpot", "e2el")
-"""Of which ``info`` has p50, p95 and p99."""
-
 _PERCENTS = (50, 95, 99)
 
 _LATENCY_NAMES = (*(f"{name}_p{percent}" for name in _LATENCIES for percent in _PERCENTS), f"gap_p{_PERCENTS[-1]}")
 
 RATES = ("tokens_in_time", "request_goodput", "share_missed", "least_served")
-"""Of `ServiceRun`, of the episode so far."""
+"""Fields of `ServiceRun` in ``info``, of the episode so far."""
 
-OF_SERVICE = (*RATES, *_LATENCY_NAMES)
-"""Entries of ``info`` that tell what became of requests in an episode, (n,)."""
+SERVICE_KEYS = (*RATES, *_LATENCY_NAMES)
+"""Keys of ``info`` with service statistics of an episode, (n,)."""
 
 
 class TokenAccount:
-    """Sums of the episodes of n copies, told in ``info``: tokens, and tokens over time."""
+    """Totals of episodes for ``info``: tokens, and tokens over time."""
 
     def __init__(self, core: ContinuousCore) -> None:
         self._tokens = np.zeros(core.num_envs)
 
     def reset(self, rows: Rows) -> None:
-        """Forget the episodes of these copies."""
+        """Start new episodes."""
         self._tokens[rows] = 0.0
 
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> _Info:
-        """Take in a step that began at these times in seconds, and tell what there is to tell.
+        """Record a step that began at times ``begun`` in s, and return entries of ``info``.
 
-        It is the last one of some copies (n,), and void for those that are ``over``.
+        It is the last step of the episodes in the mask ``last`` (n,), and does not count for those in ``over``.
         """
         self._tokens += np.add.reduce(outcome.tokens, -1)
         return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + outcome.duration)}
 
 
 class ServiceAccount(TokenAccount):
-    """Besides, what becomes of requests: of the steps that begin after the warm-up, in seconds."""
+    """`TokenAccount` with service statistics of the steps that begin after the warm-up, in seconds."""
 
     def __init__(self, core: ContinuousCore, warm_up: float) -> None:
         super().__init__(core)
@@ -77,7 +74,7 @@ class ServiceAccount(TokenAccount):
 
     @override
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> _Info:
-        told = super().add(outcome, begun, last, over)
+        totals = super().add(outcome, begun, last, over)
         playing = None if over is None else ~over
         self._log.add(outcome, begun, playing)
         ended = np.flatnonzero(last if playing is None else last & playing)
@@ -91,10 +88,10 @@ class ServiceAccount(TokenAccount):
             "finished": served.finished,
             "dropped": served.dropped,
         }
-        return {**told, **of_step, **rates, **self._latencies(ended)}
+        return {**totals, **of_step, **rates, **self._latencies(ended)}
 
     def _close(self, ended: IntArray, now: FloatArray) -> None:
-        """What is overdue is missed; once, also where somebody plays on."""
+        """Count overdue requests as missed, once, even if the user continues after the end."""
         ending = ended[~self._closed[ended]]
         late = np.zeros((len(now), self._users), dtype=np.int64)
         late[ending] = self._core.overdue(now[ending], ending)
@@ -102,32 +99,32 @@ class ServiceAccount(TokenAccount):
         self._closed[ending] = True
 
     def _latencies(self, ended: IntArray) -> _Info:
-        told = {name: np.zeros(len(self._closed)) for name in _LATENCY_NAMES}
+        info = {name: np.zeros(len(self._closed)) for name in _LATENCY_NAMES}
         if ended.size:
             latency = self._log.result(ended).latency
             quantiles = [
                 getattr(latency, name)[:, position] for name in _LATENCIES for position in range(len(_PERCENTS))
             ]
-            for array, values in zip(told.values(), [*quantiles, latency.gap[:, -1]], strict=True):
+            for array, values in zip(info.values(), [*quantiles, latency.gap[:, -1]], strict=True):
                 array[ended] = values
-        return told
+        return info
 
 
 class BeliefTracker:
-    """Follows n copies, and knows of them what may be known."""
+    """Tracker of the knowledge of an agent about n environments with hidden acceptance or old channel reports."""
 
     def __init__(self, core: ContinuousCore, observations: ObservationCodec) -> None:
         self._core = core
         self._observations = observations
         shown = observations.shown
-        self._knows_task, self._late = "task" in shown, "mean_channel" in shown
+        self._shows_task, self._is_late = "task" in shown, "mean_channel" in shown
         self._counts = Counts(core.num_envs, core.system.scenario.num_users)
         self._report = core.state.spectral_efficiency
 
     def add(self, before: ContinuousState, outcome: ContinuousOutcome) -> None:
-        """Take in a step: where it began, and what happened, (n, K).
+        """Record a step from the state ``before``, (n, K).
 
-        If a request was dropped and the draft of the next one was verified at once, that draft does not count.
+        If a request was dropped and the draft of the next one was verified in the same step, that draft does not count.
         """
         accepted = np.where(outcome.verified, outcome.tokens - 1.0, 0.0).astype(np.int64)
         self._counts.advance(outcome.draft_length, accepted, self._core.renewed(outcome), outcome.verified)
@@ -135,36 +132,31 @@ class BeliefTracker:
         self._report = np.where(self._core.state.starting, ended, self._core.state.spectral_efficiency)
 
     def reset(self, rows: Rows) -> None:
-        """Take in that these copies have begun anew; of a channel without any report, the mean gain is known."""
+        """Start new episodes; the first channel report is the mean gain."""
         self._counts.reset(rows)
         mean = spectral_efficiency(self._core.system.scenario, self._core.users.mean_gain[rows])
         self._report = replaced(self._report, rows, mean)
 
     def look(self) -> ContinuousObserved:
-        """What may be known now, arrays (n, K)."""
-        state = self._core.state
-        channel = self._report if self._late else state.spectral_efficiency
-        observed = self._observed(state, channel)
-        believed = self._observations.believed(observed)
-        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=believed), observed)
-
-    def _observed(self, state: ContinuousState, channel: FloatArray) -> Observed:
-        known_rate = self._observations.shows_acceptance
-        counts: dict[str, Any] = {} if known_rate else dict(self._counts.fields)
-        task: IntArray | None = self._core.requests.task if self._knows_task else None
-        return Observed(
+        """Return the present knowledge, arrays (n, K)."""
+        state, is_known = self._core.state, self._observations.shows_acceptance
+        channel = self._report if self._is_late else state.spectral_efficiency
+        counts: dict[str, Any] = {} if is_known else dict(self._counts.fields)
+        observed = Observed(
             state.draft_time,
             channel,
-            state.acceptance_rate if known_rate else None,
-            task,
-            mean_gain=self._core.users.mean_gain if self._late else None,
+            state.acceptance_rate if is_known else None,
+            self._core.requests.task if self._shows_task else None,
+            mean_gain=self._core.users.mean_gain if self._is_late else None,
             head_start=state.head_start,
             **counts,
         )
+        estimate = self._observations.acceptance_estimate(observed)
+        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=estimate), observed)
 
 
 class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
-    """n copies of one environment without the barrier; an episode ends at the horizon, in seconds."""
+    """Engine without the barrier; an episode ends at the horizon, in seconds."""
 
     _core: ContinuousCore
 
@@ -180,13 +172,13 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
         self._observed: ContinuousObserved | None = None
 
     @property
+    @override
     def observed(self) -> ContinuousObserved:
-        """What plug-ins may know before the next decision, arrays (n, K)."""
+        if self._observed is not None:
+            return self._observed
         state = self.state
-        known = Observed(
-            state.draft_time, state.spectral_efficiency, state.acceptance_rate, head_start=state.head_start
-        )
-        return ContinuousObserved(state, known) if self._observed is None else self._observed
+        rates = state.spectral_efficiency, state.acceptance_rate
+        return ContinuousObserved(state, Observed(state.draft_time, *rates, head_start=state.head_start))
 
     def _forget(self, rows: Rows) -> None:
         self._account.reset(rows)
@@ -197,7 +189,11 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
     def _play(self, decision: ContinuousDecision, over: BoolArray | None) -> Step:
         before, requests = self._core.state, self._core.requests
         outcome, begun = self._core.advance(decision, over), before.time
-        reward = self.objective.reward(self._expected(outcome, requests) if self._prices_expected else outcome)
+        rewarded = outcome
+        if self._prices_expected:
+            expectation = self._core.system.acceptance.expectation(self.scenario, requests)
+            rewarded = outcome.changed(tokens=expectation(outcome.draft_length) * outcome.verified)
+        reward = self.objective.reward(rewarded)
         if self._tracker is not None:
             self._tracker.add(before, outcome)
         time = begun + outcome.duration
@@ -217,14 +213,7 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
         if over is not None:
             self._forget(np.flatnonzero(over))
             truncated &= ~over
-        duration = outcome.duration
-        return Step(self._observe(), reward, self._never, truncated, duration, info, decision, outcome)
-
-    def _expected(self, outcome: ContinuousOutcome, requests: Requests) -> ContinuousOutcome:
-        """The same with expected tokens, for the requests that were there; they are endless."""
-        system = self._core.system
-        tokens = system.acceptance.expectation(system.scenario, requests)(outcome.draft_length)
-        return outcome.changed(tokens=tokens * outcome.verified)
+        return Step(self._observe(), reward, self._never, truncated, outcome.duration, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
         if self._tracker is None:

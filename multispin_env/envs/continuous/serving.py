@@ -1,4 +1,4 @@
-"""Environment without the barrier with requests that arrive, wait, end and have deadlines."""
+"""Environment without the barrier, with requests that arrive, wait, end and have deadlines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
@@ -10,11 +10,9 @@ from typing_extensions import override
 
 from multispin_env.checks import UNITS, check_name, check_real, shown
 from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
-from multispin_env.envs.continuous.encodings import (
-    ContinuousCodec,
-)
-from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
-from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
+from multispin_env.envs.continuous.encodings import ContinuousCodec
+from multispin_env.envs.continuous.engine import SERVICE_KEYS, ServiceAccount
+from multispin_env.envs.continuous.variants import ContinuousVariant, select_contenders
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.envs.variant import Comparison, Learning
@@ -27,8 +25,8 @@ from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, optio
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
-_MOST_LOAD = 1000.0
-"""Of what a system can do: all further requests are missed too, and each takes memory."""
+_MAX_LOAD = 1000.0
+"""Upper limit of `load`: all further requests are missed too, and each takes memory."""
 
 
 class ServingEnv(MultiSpinEnv):
@@ -36,33 +34,32 @@ class ServingEnv(MultiSpinEnv):
 
     ## Description
 
-    As `MultiSpin/Continuous-v0`, but a device does not always have something to ask. Requests arrive at each device and
-    wait in its line, first come, first served. A request wants so many tokens, and the last one should come in time.
-    A device without a request is idle; it starts a draft by itself when one arrives. One step is one verification, and
-    a decision, which holds until the next one ends, can also drop the request of a device: what is late anyway only
-    makes others late. What to maximise is the tokens of requests that end in time (ours).
+    As `MultiSpin/Continuous-v0`, but with finite requests. They arrive at each device and wait in its queue, first
+    come, first served. A request has an output of some number of tokens and deadlines. A device without a request is
+    idle; it starts a draft by itself when a request arrives. One step is one verification. A decision holds until the
+    next verification ends. It can also drop requests: a late request only delays others. The objective is the
+    number of tokens of requests that end in time (ours).
 
     ## Action Space
 
     `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
-    | `action`               | columns | meaning                                                                     |
-    |------------------------|---------|-----------------------------------------------------------------------------|
-    | `"residual"` (default) | 4       | how the decision differs from that of a controller, which is 0               |
-    | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop       |
-    | `"full"`               | 7       | the same; batch aimed at; timeout, drafts to wait for (means); drop        |
-    | `"tuned"`              | 5       | options of a controller: at 0 its own, at ±1 their ends                      |
+    | `action`               | columns | meaning                                                               |
+    |------------------------|---------|-----------------------------------------------------------------------|
+    | `"residual"` (default) | 4       | change of the decision of the controller `reference`                  |
+    | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop |
+    | `"full"`               | 7       | the same; batch aimed at; timeout, drafts to wait for (means); drop   |
+    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±1     |
 
-    The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
-    `"plain"` and `"full"`; in `"residual"` the controller decides in the middle third, below it the request is kept,
-    above it dropped. A device without a request drops nothing. The controller of `"residual"` is that of `reference`.
-    `"tuned"` has the options of that controller, as in `Continuous-v0`, and its drops.
-    Lengths are for devices that are free now, and for idle ones whose request arrives before the next verification
-    ends; they are cut to one token less than the request still wants.
+    The columns before the last are those of `Continuous-v0`. An entry above 0 in the last column drops the request of a
+    device in `"plain"` and `"full"`. In `"residual"` it is dropped in the upper third and kept in the lower third; in
+    the middle third the controller decides. An idle device has no request to drop. `"tuned"` has the options of the
+    controller, as in `Continuous-v0`, and its drops. Draft lengths apply to free devices, and to idle devices whose
+    request arrives before the next verification ends. They are at most one less than the number of remaining tokens.
 
     ## Observation Space
 
-    `Dict` of float32 `Box`es, dimensionless: the state when a verification ends.
+    `Dict` of float32 `Box`es, dimensionless: the state at the end of a verification.
 
     | entry        | shape    | value                   | meaning                                       | min  | max  |
     |--------------|----------|-------------------------|-----------------------------------------------|------|------|
@@ -74,26 +71,25 @@ class ServingEnv(MultiSpinEnv):
     | `ready`      | (K,)     | x / (x + T_ver)         | x = time until ready if alone in the band     | 0    | 1    |
     | `cycle`      | (K,)     | x / (x + T_ver)         | x = time since the cycle started              | 0    | 1    |
     | `aim`        | (K,)     | x / (abs(x) + 4)        | x = batches from the next to the one aimed at | -1   | 1    |
-    | `wanted`     | (K,)     | x / (x + 64)            | x = tokens still to come                      | 0    | 1    |
+    | `wanted`     | (K,)     | x / (x + 64)            | x = remaining tokens of the request           | 0    | 1    |
     | `answer`     | (K,)     | x / (x + 64)            | x = tokens of the whole answer                | 0    | 1    |
     | `prompt`     | (K,)     | x / (x + 256)           | x = prompt tokens of the next verification    | 0    | 1    |
     | `waited`     | (K,)     | x / (x + T_ver)         | x = time since the request arrived            | 0    | 1    |
     | `first_due`  | (K,)     | x / (abs(x) + 16 T_ver) | x = time until the first token is due         | -1   | 1    |
     | `due`        | (K,)     | x / (abs(x) + 16 T_ver) | x = time until the last token is due          | -1   | 1    |
-    | `queue`      | (K,)     | x / (x + 4)             | x = requests that wait behind it              | 0    | 1    |
+    | `queue`      | (K,)     | x / (x + 4)             | x = requests that wait in the queue           | 0    | 1    |
     | `shared`     | (8,)     | see below               | scales of the system, ρ, uploads and requests | -20  | 20   |
 
-    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
-    is 64 times the largest mean. V(1) is the time to verify one draft, T_ver that of all. A device without a request
+    min and max are those of the presets, as for `Continuous-v0`. T_ver is the time to verify all drafts. An idle device
     has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1, as without a limit, in `first_due` and `due`.
-    `due` is when the last token is due if the first comes in time, and once a limit is missed, when that was. `shared`
-    holds that of `Continuous-v0`, then busy users / K, and y / (y + K) for y requests that wait behind others.
+    `due` is the deadline of the last token if the first one is in time; after a missed deadline it is that deadline.
+    `shared` holds the numbers of `Continuous-v0`, busy users / K, and y / (y + K) for y waiting requests.
 
     ## Rewards
 
-    `rewarded="tokens"`: (tokens of requests that end in time − ρ · duration) / mean tokens of an answer; they count
-    when their request ends. `rewarded="requests"`: requests that end in time. In both, 1 is a request of mean length.
-    Tokens are always drawn, so `reward="sampled"` is all there is.
+    `rewarded="tokens"`: (tokens of requests that end in time − ρ · duration) / mean tokens of an answer; tokens count
+    when their request ends. `rewarded="requests"`: requests that end in time. In both cases a request of mean length
+    gives 1. Tokens are always drawn: the only value of `reward` is `"sampled"`.
 
     ## Starting State
 
@@ -101,55 +97,50 @@ class ServingEnv(MultiSpinEnv):
 
     ## Episode End
 
-    Never terminates. Truncates with the verification that ends after `horizon` seconds of simulated time, whatever the
-    number of steps. Requests that are overdue then are missed; others that have not ended count for nothing. Requests
-    become rare after two horizons, for those who play on, and for decisions under which a verification takes so long.
+    Never terminates. Truncates with the first verification that ends after `horizon` seconds of simulated time,
+    whatever the number of steps. Overdue requests then count as missed; other unfinished requests do not count. After
+    two horizons arrivals become rare, which limits memory if a verification takes very long or steps continue.
 
     ## Arguments
 
-    - `scenario`, any field of `Scenario`, such as `draft_ahead`, `discipline`, `coherence_time`, `timeout`,
-      `action`: as for `Continuous-v0`.
-    - `reference`: controller that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
-      `"own-pace+deadlines"`, which is `load-aware`, for `"tuned"`.
-    - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: what is hidden, as for `Continuous-v0`. A
-      request keeps its rate to its end. If a device drops one and the draft of the next is verified in the same step,
-      that draft is not counted.
-    - `load`: requested tokens/s over `full_rate`, in (0, 1000], default 0.6; a pair (low, high) is drawn from uniformly
-      for each episode, so that one policy learns all loads.
-    - `full_rate`: tokens/s at a load of 1, > 0; default `None`, those of the controller `groups` on a serial uplink
+    - `scenario`, fields of `Scenario`, `discipline`, `coherence_time`, `timeout`, `action`: as for `Continuous-v0`.
+    - `reference`: controller at action 0; default `None`: `"greedy+deadlines"` for `"residual"` and
+      `"own-pace+deadlines"`, also named `load-aware`, for `"tuned"`.
+    - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: hidden parts of the state, as for
+      `Continuous-v0`. A request keeps its rate until it ends. If a device drops a request and the draft of the next one
+      is verified in the same step, that draft is not counted.
+    - `load`: requested tokens/s over `full_rate`, in (0, 1000], default 0.6. A pair (low, high): drawn uniformly for
+      each episode, so that one policy learns all loads.
+    - `full_rate`: tokens/s at a load of 1, > 0; default `None`: the rate of the controller `groups` on a serial uplink
       with endless requests, measured once.
-    - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
-    - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or what `ms.make_lengths` makes; default `None`, those that
-      the arrivals have themselves, as a trace does, else geometric ones.
-    - `burstiness` (of `"gamma"`), `mean_output` and `mean_prompt` (tokens, of `"geometric"`), `trace` (a name, of
-      `"trace"`), `start` (number of the recorded request that comes at time 0, of `"trace"`): default `None`, as
-      `ms.make_arrivals` and `ms.make_lengths` have them. A mean answer has 60 tokens.
-    - `ttft`, `tpot`: limits of the time to first token and of the time per token after it, in seconds > 0; default
-      `None`, none.
+    - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or a result of `ms.make_arrivals`.
+    - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or a result of `ms.make_lengths`; default `None`: the
+      lengths of the arrivals, if they have any, as a trace does; else `"geometric"`.
+    - `burstiness` (`"gamma"`), `mean_output` and `mean_prompt` (tokens, `"geometric"`), `trace` (name of a trace),
+      `start` (number of the recorded request that arrives at time 0): default `None`: the defaults of
+      `ms.make_arrivals` and `ms.make_lengths`. A mean answer has 60 tokens.
+    - `ttft`, `tpot`: limits of the time to first token and of the time per later token, in seconds > 0; default
+      `None`: no limit.
     - `e2el`, `e2el_per_token`: the last of n tokens is due `e2el` + n `e2el_per_token` seconds after the arrival.
-      `e2el` is > 0, default 0.5, `None` for no such limit. `e2el_per_token` is ≥ 0; default `None`, twice the time for
-      which a device waits for a token where all of them always have a request, 2 K / `full_rate`, at most 5 s: 83 ms
-      for `llama2` with K = 8 and 10 MHz, 108 ms for `qwen3.5` with K = 20 and 5 MHz.
+      `e2el` is > 0, default 0.5, `None` for no limit. `e2el_per_token` is ≥ 0; default `None`: twice the mean time per
+      token and device with endless requests, 2 K / `full_rate`, at most 5 s. It is 83 ms for `llama2` with K = 8 and
+      10 MHz, 108 ms for `qwen3.5` with K = 20 and 5 MHz.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 30.
-    - `warm_up`: seconds of them that requests are not counted in, ≥ 0 and below `horizon`, default 5.
+    - `warm_up`: seconds at the start in which requests are not counted, ≥ 0 and below `horizon`, default 5.
     - `rewarded`: `"tokens"` (default) or `"requests"`.
-    - `rho`: ρ in tokens/s, > 0; default `None`, the tokens/s in time of `greedy+deadlines` at the mean load, measured
+    - `rho`: ρ in tokens/s, > 0; default `None`: the tokens/s in time of `greedy+deadlines` at the mean load, measured
       once.
 
     ## Info
 
-    Of the step: `tokens` and `draft_length` (K,) of what was verified, `timely_tokens` (K,) of requests that ended in
+    Of the step: `tokens` and `draft_length` (K,) of verified drafts, `timely_tokens` (K,) of requests that ended in
     time, `finished` and `dropped` (K,), `duration` (s), `batch_size`, `start_delay` (s). Of the episode so far: `time`
-    (s), `episode_tokens`, `token_goodput` (tokens/s), and, of the steps that begin after the warm-up,
-    `tokens_in_time` (tokens/s of requests in time), `request_goodput` (requests/s in time), `share_missed` (of requests
-    in time or missed) and `least_served` (tokens/s in time of the device with least). After the last step also the
-    quantiles `ttft_p50`, `ttft_p95`, `ttft_p99`, the same of `tpot` and `e2el`, and `gap_p99`, the time between two
-    deliveries of a request (s); before it they are 0. Where devices draft ahead, also `head_start`, `drafted_ahead` and
-    `hit` (K,), as for `Continuous-v0`; a request begins without a head start.
-
-    ## Version History
-
-    - v0: first version.
+    (s), `episode_tokens`, `token_goodput` (tokens/s), and, for the steps that begin after the warm-up,
+    `tokens_in_time` (tokens/s of requests in time), `request_goodput` (requests/s in time), `share_missed` (share of
+    missed requests) and `least_served` (smallest tokens/s in time of a device). After the last step also the
+    quantiles `ttft_p50`, `ttft_p95`, `ttft_p99`, those of `tpot` and `e2el`, and `gap_p99`, the time between two
+    deliveries of a request (s); in earlier steps they are 0. If devices draft ahead, also `head_start`, `drafted_ahead`
+    and `hit` (K,), as for `Continuous-v0`; a request begins without a head start.
     """
 
     env_id = "MultiSpin/Serving-v0"
@@ -196,23 +187,23 @@ class Serving(ContinuousVariant):
         for name in ("ttft", "tpot", "e2el", "e2el_per_token"):
             if getattr(self, name) is not None:
                 check_real(name, getattr(self, name), 0.0, open_low=name != "e2el_per_token")
-        self._workload(1.0, ServiceLevel())  # refuses bad values
+        self._workload(1.0, ServiceLevel())  # checks the parts
 
     @property
+    @override
     def comparison(self) -> Comparison:
-        """Whole episodes, by what became of requests."""
         names = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups")
         usual = super().comparison
         return replace(
             usual,
-            info=replace(usual.info, episode=OF_SERVICE),
-            contenders=contenders_in(self, "prices+deadlines", *names),
+            info=replace(usual.info, episode=SERVICE_KEYS),
+            contenders=select_contenders(self, "prices+deadlines", *names),
             has_bound=False,
         )
 
     @property
+    @override
     def learning(self) -> Learning:
-        """Tokens are always drawn."""
         starts = {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
         return replace(super().learning, rewards=("sampled",), discount=0.8, starts=starts)
 
@@ -222,7 +213,7 @@ class Serving(ContinuousVariant):
         return replace(self._endless(scenario), workload=workload)
 
     def workload(self, scenario: Scenario) -> Workload:
-        """Who asks for how much, and when."""
+        """Return the arrivals, lengths and deadlines of requests."""
         full = self._full_rate(scenario)
         low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
         return self._workload((low * full, high * full), self._level(scenario))
@@ -241,25 +232,23 @@ class Serving(ContinuousVariant):
 
     def _parts(self) -> tuple[Any, Any]:
         options = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
-        given = {name: getattr(self, name) for name in options if getattr(self, name) is not None}
-        arrivals = _part(ARRIVALS, self.arrivals, given)
-        own = getattr(arrivals, "own_output", None) is not None
-        lengths = _part(LENGTHS, "geometric" if self.lengths is None and not own else self.lengths, given)
+        values = {name: getattr(self, name) for name in options if getattr(self, name) is not None}
+        arrivals = _part(ARRIVALS, self.arrivals, values)
+        has_lengths = getattr(arrivals, "own_output", None) is not None
+        lengths = _part(LENGTHS, "geometric" if self.lengths is None and not has_lengths else self.lengths, values)
         used = {name for part in (arrivals, lengths) if is_dataclass(part) for name in option_names(type(part))}
-        for name, value in given.items():
+        for name, value in values.items():
             if name not in used:
-                raise ValueError(f"{name}: expected None, since neither arrivals nor lengths take it, got {value!r}")
+                raise ValueError(f"{name}: expected None for these arrivals and lengths, got {value!r}")
         return arrivals, lengths
 
     def _level(self, scenario: Scenario) -> ServiceLevel:
         pace = self.e2el_per_token
         if pace is None:
-            # twice the time for which a device waits for a token where all always have a request
             pace = min(2.0 * scenario.num_users / self._full_rate(scenario), UNITS["e2el_per_token"].high)
         return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:
-        """What was chosen, else that of endless requests on a serial uplink, whatever a contender's is."""
         return reference_rate(self._serial(scenario)) if self.full_rate is None else self.full_rate
 
     def _serial(self, scenario: Scenario) -> ContinuousSystem:
@@ -280,23 +269,21 @@ class Serving(ContinuousVariant):
 
 
 def _checked_load(load: Any) -> float | tuple[float, float]:
-    pair = tuple(load) if isinstance(load, tuple | list) else (load, load)
     try:
-        if len(pair) != len(("low", "high")):
-            raise ValueError
-        low = check_real("load", pair[0], 0.0, _MOST_LOAD, open_low=True)
-        high = check_real("load", pair[1], low, _MOST_LOAD)
+        low, high = load if isinstance(load, tuple | list) else (load, load)
+        low = check_real("load", low, 0.0, _MAX_LOAD, open_low=True)
+        high = check_real("load", high, low, _MAX_LOAD)
     except ValueError:
-        expected = f"a number in (0, {_MOST_LOAD:g}], or a pair (low, high) of them with low ≤ high"
+        expected = f"a number in (0, {_MAX_LOAD:g}], or a pair (low, high) of them with low ≤ high"
         raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
     return low if low == high else (low, high)
 
 
-def _part(table: Registry, part: Any, given: Mapping[str, Any]) -> Any:
+def _part(table: Registry, part: Any, options: Mapping[str, Any]) -> Any:
     if not isinstance(part, str):
         return part
     names = option_names(table.load(part))
-    return make_part(table, part, {name: value for name, value in given.items() if name in names})
+    return make_part(table, part, {name: value for name, value in options.items() if name in names})
 
 
 def _limit(seconds: float | None) -> float:

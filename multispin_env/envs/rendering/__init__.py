@@ -1,1 +1,1 @@
-"""Pictures of rounds: what is remembered for them, how they are drawn, and where they are shown."""
+"""Rendering: records of episodes, pictures, windows and films."""

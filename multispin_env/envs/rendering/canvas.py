@@ -1,7 +1,4 @@
-"""Canvas: a surface of pygame with the few strokes that pictures need, and the positions of a picture's parts.
-
-pygame is imported with the first canvas.
-"""
+"""Canvas on a surface of pygame, and the layout of a picture; pygame is imported with the first canvas."""
 
 import os
 from collections.abc import Sequence
@@ -15,15 +12,15 @@ from multispin_env.checks import missing_package
 
 Colour = tuple[int, int, int]
 
-MOST_TEXTS = 2_000
-"""Rendered texts that are kept."""
+MAX_TEXTS = 2_000
+"""Size of the cache of rendered texts."""
 
-_FINER = 4
-"""Letters are drawn so many times larger and made smaller: else the gaps between them are uneven."""
+_TEXT_SCALE = 4
+"""Factor by which texts are drawn larger and then scaled down, for even gaps between letters."""
 
 
 def load_pygame() -> ModuleType:
-    """Import pygame, without its greeting; ``ImportError`` says how to install it."""
+    """Import pygame without its greeting; ``ImportError`` with installation instructions."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         import pygame
@@ -33,7 +30,7 @@ def load_pygame() -> ModuleType:
 
 
 class Canvas:
-    """Draws with coordinates in pixels; edges are rounded, so that rectangles that touch leave no gap."""
+    """Surface with coordinates in pixels; edges are rounded, so that adjacent rectangles have no gap."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width = width
@@ -48,7 +45,7 @@ class Canvas:
         self._texts: dict[tuple[str, int, Colour], Any] = {}
 
     def __getstate__(self) -> dict[str, int]:
-        """Return the size only: surfaces and fonts cannot be pickled, and every picture is drawn from nothing."""
+        """Return the size only: surfaces and fonts cannot be pickled."""
         return {"width": self.width, "height": self.height}
 
     def __setstate__(self, state: dict[str, int]) -> None:
@@ -58,7 +55,7 @@ class Canvas:
     def fill(self, colour: Colour) -> None:
         """Begin a new picture."""
         self._pygame.font.init()
-        self._fonts.clear()  # somebody, as HumanRendering, may have closed pygame, and its fonts with it
+        self._fonts.clear()  # other code, such as HumanRendering, may have closed pygame
         self.surface.fill(colour)
 
     def rectangle(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
@@ -66,11 +63,11 @@ class Canvas:
         self.surface.fill(colour, self._box(x, y, width, height))
 
     def outline(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
-        """Draw the edge of a rectangle, one pixel wide, inside it."""
+        """Draw the border of a rectangle, one pixel wide."""
         self._pygame.draw.rect(self.surface, colour, self._box(x, y, width, height), 1)
 
     def line(self, points: Sequence[tuple[float, float]], colour: Colour, thickness: int = 1) -> None:
-        """Join points."""
+        """Draw lines between points."""
         if len(points) > 1:
             self._pygame.draw.lines(self.surface, colour, False, points, thickness)
 
@@ -79,11 +76,19 @@ class Canvas:
         self._pygame.draw.circle(self.surface, colour, (round(x), round(y)), radius)
 
     def text(self, text: str, x: float, y: float, size: int, colour: Colour, align: str = "left") -> int:
-        """Write one line whose middle is at height ``y``; returns its width."""
-        image = self._written(text, size, colour)
-        left = round(x - {"left": 0.0, "centre": 0.5, "right": 1.0}[align] * image.get_width())
-        self.surface.blit(image, (left, round(y - image.get_height() / 2)))
+        """Draw a line of text with its middle at ``y``; return its width."""
+        key = (text, size, colour)
+        if key not in self._texts:
+            if len(self._texts) >= MAX_TEXTS:
+                self._texts.clear()
+            if size not in self._fonts:
+                self._fonts[size] = self._pygame.font.Font(None, _TEXT_SCALE * size)
+            large = self._fonts[size].render(text, True, colour)
+            self._texts[key] = self._pygame.transform.smoothscale_by(large, 1.0 / _TEXT_SCALE)
+        image = self._texts[key]
         width: int = image.get_width()
+        left = round(x - {"left": 0.0, "centre": 0.5, "right": 1.0}[align] * width)
+        self.surface.blit(image, (left, round(y - image.get_height() / 2)))
         return width
 
     def array(self) -> NDArray[np.uint8]:
@@ -91,31 +96,17 @@ class Canvas:
         pixels = np.frombuffer(self._pygame.image.tobytes(self.surface, "RGB"), dtype=np.uint8)
         return pixels.reshape(self.height, self.width, 3).copy()
 
-    def _written(self, text: str, size: int, colour: Colour) -> Any:
-        key = (text, size, colour)
-        if key not in self._texts:
-            if len(self._texts) >= MOST_TEXTS:
-                self._texts.clear()
-            image = self._font(size).render(text, True, colour)
-            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / _FINER)
-        return self._texts[key]
-
-    def _font(self, size: int) -> Any:
-        if size not in self._fonts:
-            self._fonts[size] = self._pygame.font.Font(None, _FINER * size)
-        return self._fonts[size]
-
     def _box(self, x: float, y: float, width: float, height: float) -> tuple[int, int, int, int]:
         left, top = round(x), round(y)
         return left, top, round(x + width) - left, round(y + height) - top
 
 
 HEADER, _AXIS, _HEADING, LABELS = 44.0, 22.0, 36.0, 24.0
-"""Heights of the title and the headings, of the time axis, of headings below it; width of the devices' numbers."""
+"""Heights of the title, the time axis and the lower headings; width of the numbers of devices."""
 
 
 class Area(NamedTuple):
-    """A rectangle in pixels."""
+    """Rectangle in pixels."""
 
     x: float
     y: float
@@ -124,17 +115,17 @@ class Area(NamedTuple):
 
     @property
     def right(self) -> float:
-        """x of its right edge."""
+        """Coordinate of the right edge."""
         return self.x + self.width
 
     @property
     def bottom(self) -> float:
-        """y of its lower edge."""
+        """Coordinate of the lower edge."""
         return self.y + self.height
 
 
 class Layout(NamedTuple):
-    """Where the parts of a panel are."""
+    """Areas of a panel: times and tokens of the devices, below them bandwidth and goodput."""
 
     times: Area
     tokens: Area
@@ -145,8 +136,8 @@ class Layout(NamedTuple):
     def of(cls, area: Area) -> "Layout":
         """Divide the area of a panel."""
         rows = 0.6 * (area.height - HEADER - _AXIS - _HEADING)
-        beside = min(0.42 * area.width, 240.0)
-        times = Area(area.x + LABELS, area.y + HEADER, area.width - beside - LABELS - 12.0, rows)
+        side = min(0.42 * area.width, 240.0)
+        times = Area(area.x + LABELS, area.y + HEADER, area.width - side - LABELS - 12.0, rows)
         left = times.right + 12.0
         below = times.bottom + _AXIS + _HEADING
         height = area.bottom - below - 16.0

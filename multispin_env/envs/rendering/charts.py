@@ -1,4 +1,4 @@
-"""Contents of a picture of rounds, what remembers them, and charts of time, tokens, bandwidth and goodput."""
+"""Records of rounds for pictures, and charts of time, tokens, bandwidth and goodput."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,12 +20,12 @@ from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
-FEWEST_CELLS, _FEWEST_ROUNDS = 8, 16
-"""What the scales of tokens and of rounds begin with."""
+MIN_CELLS, _MIN_ROUNDS = 8, 16
+"""Smallest scales of tokens and of rounds."""
 
 
 def round_up(value: float) -> float:
-    """Return the next number ≥ ``value`` that looks well at the end of an axis; 1 for 0."""
+    """Return the next round number ≥ ``value`` for the end of an axis; 1 for 0."""
     if value <= 0.0:
         return 1.0
     unit = float(np.power(10.0, math.floor(math.log10(value))))
@@ -39,40 +39,40 @@ class Scales(NamedTuple):
     time: float = 0.0  # s
     bandwidth: float = 0.0  # Hz
     goodput: float = 0.0  # tokens/s
-    cells: int = FEWEST_CELLS  # tokens of a draft and the server's
-    rounds: int = _FEWEST_ROUNDS
+    cells: int = MIN_CELLS  # tokens of a draft, and the server's token
+    rounds: int = _MIN_ROUNDS
 
     @classmethod
     def common(cls, scales: Iterable["Scales"]) -> "Scales":
-        """Return the scales that fit all of these."""
+        """Return the largest scales."""
         return cls(*(max(values) for values in zip(*scales, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round of one copy."""
+    """Round of an environment."""
 
     decision: Decision  # (K,)
     outcome: Outcome  # (K,)
     tokens: FloatArray  # (K,) gained, drawn or expected
-    chain: ChainRound  # (K,) all zeros where nobody drafts ahead
+    chain: ChainRound  # (K,) all zeros without drafting ahead
 
     @property
     def cells(self) -> IntArray:
-        """Tokens (K,) of a draft, the server's, and those drafted ahead."""
+        """Number of tokens (K,): drafted, of the server, and drafted ahead."""
         count: IntArray = self.decision.draft_length + 1 + np.ceil(self.chain.drafted_ahead).astype(np.int64)
         return count
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One copy after a round."""
+    """Data of a picture of an environment after a round."""
 
     scenario: Scenario
-    drawn: bool  # whether tokens are drawn, or expected
+    drawn: bool  # whether tokens are drawn or expected
     last: Round | None  # None before the first round
-    goodput: Sequence[float]  # tokens/s, mean over the rounds up to each, or tokens over time
-    reference: Sequence[float]  # the same of what it is compared with; may be empty
+    goodput: Sequence[float]  # tokens/s after each round, mean over rounds or tokens over time
+    reference: Sequence[float]  # goodput of the reference; may be empty
     reference_name: str
     scales: Scales
     title: str = ""
@@ -80,7 +80,7 @@ class View:
 
 
 class History:
-    """An episode of one copy, as far as pictures need it; longer rounds count more if ``by_time``."""
+    """Record of an episode for pictures; means are over time if ``by_time``, else over rounds."""
 
     def __init__(self, by_time: bool = False) -> None:
         self.last: Round | None = None
@@ -90,14 +90,14 @@ class History:
         self.optimum: list[float] = []
 
     def add(self, last: Round, optimum: float | None) -> None:
-        """Take in a round, with the goodput of the optimum in it where that is known."""
+        """Record a round, with the goodput of the optimum if it is known."""
         weight = float(last.outcome.duration) if self._by_time else 1.0
         self._weight += weight
         _append_to_mean(self.goodput, float(last.outcome.goodput), self._weight / weight)
         if optimum is not None:
             _append_to_mean(self.optimum, optimum, self._weight / weight)
         reached = max(self.goodput[-1], self.optimum[-1] if self.optimum else 0.0)
-        rounds = max(_FEWEST_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
+        rounds = max(_MIN_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
         needed = Scales(
             round_up(float(last.outcome.round_latency)),
             round_up(float(last.decision.bandwidth.max())),
@@ -110,7 +110,7 @@ class History:
 
     @property
     def scales(self) -> Scales:
-        """What fits the recent rounds, and of time just the last one: another may have taken a thousandfold."""
+        """Scales that fit recent rounds; that of time fits the last one, since durations may differ by orders."""
         common = Scales.common((Scales(), *self._needed))
         return common._replace(time=self._needed[-1].time) if self._needed else common
 
@@ -120,40 +120,40 @@ def _append_to_mean(means: list[float], value: float, count: float) -> None:
 
 
 class Recorder(ABC):
-    """Episodes of n copies, as far as pictures need them."""
+    """Base of the records of episodes of a batch of environments for pictures."""
 
     def __init__(self, config: Any, num_envs: int) -> None:
         self._config = config
         self._episodes = [self._episode() for _ in range(num_envs)]
 
-    def begin(self, copies: IntArray) -> None:
-        """Forget the episodes of these copies."""
-        for copy in copies.tolist():
-            self._episodes[copy] = self._episode()
+    def begin(self, envs: IntArray) -> None:
+        """Start new records for these environments."""
+        for env in envs.tolist():
+            self._episodes[env] = self._episode()
 
     def add(self, step: Step, over: BoolArray | None = None) -> None:
-        """Take in a step of all copies; those that are ``over`` begin anew."""
-        for copy, episode in enumerate(self._episodes):
-            if over is not None and over[copy]:
-                self._episodes[copy] = self._episode()
+        """Record a step; environments in the mask ``over`` start a new record instead."""
+        for env, episode in enumerate(self._episodes):
+            if over is not None and over[env]:
+                self._episodes[env] = self._episode()
             else:
-                self._take_in(episode, step, copy)
+                self._record(episode, step, env)
 
     @abstractmethod
     def _episode(self) -> Any:
-        """What remembers an episode."""
+        """Make an empty record."""
 
     @abstractmethod
-    def _take_in(self, episode: Any, step: Step, copy: int) -> None:
-        """Remember a step of a copy."""
+    def _record(self, episode: Any, step: Step, env: int) -> None:
+        """Add a step of an environment to its record."""
 
     @abstractmethod
-    def view(self, copy: int = 0) -> Any:
-        """What there is to show of a copy; it does not change with the next step."""
+    def view(self, env: int = 0) -> Any:
+        """Return the data of the picture of an environment, which does not change with the next step."""
 
 
 class Histories(Recorder):
-    """Episodes of n copies of rounds."""
+    """Records of rounds."""
 
     @override
     def _episode(self) -> History:
@@ -164,16 +164,16 @@ class Histories(Recorder):
         return self._config.variant.comparison.info.goodput is None
 
     @override
-    def _take_in(self, episode: History, step: Step, copy: int) -> None:
+    def _record(self, episode: History, step: Step, env: int) -> None:
         best, tokens = step.info.get("optimal_goodput"), step.info["accepted_tokens"]
-        nothing = np.zeros_like(tokens)
-        chain = ChainRound(*(step.info.get(name, nothing)[copy].copy() for name in ChainRound._fields))
-        last = Round(step.decision[copy].copy(), step.outcome[copy], tokens[copy].copy(), chain)
-        episode.add(last, None if best is None else float(best[copy]))
+        zeros = np.zeros_like(tokens)
+        chain = ChainRound(*(step.info.get(name, zeros)[env].copy() for name in ChainRound._fields))
+        last = Round(step.decision[env].copy(), step.outcome[env], tokens[env].copy(), chain)
+        episode.add(last, None if best is None else float(best[env]))
 
     @override
-    def view(self, copy: int = 0) -> View:
-        history, drawn = self._episodes[copy], self._config.drawn
+    def view(self, env: int = 0) -> View:
+        history, drawn = self._episodes[env], self._config.drawn
         return View(
             self._config.scenario,
             drawn,
@@ -187,33 +187,33 @@ class Histories(Recorder):
 
 
 _DASH = 5.0
-"""Pixels of a dash, and of the gap after it."""
+"""Length of a dash, and of the gap after it, in pixels."""
 
 
 def every_nth(space: float, needed: float) -> int:
-    """Return n so that labels at every nth position do not touch."""
+    """Return the smallest n for which labels at every nth position do not overlap."""
     return max(1, math.ceil(needed / space))
 
 
-def draw_titles(canvas: Canvas, area: Area, layout: Layout, view: Any, news: str, rows: str, gained: str) -> None:
-    """Draw the title of a view or trace, what is new in it, and the headings of its two upper parts."""
+def draw_titles(canvas: Canvas, area: Area, layout: Layout, view: Any, status: str, rows: str, gained: str) -> None:
+    """Draw the title and status of a view or trace, and the headings of its upper parts."""
     scenario = view.scenario
     size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
     canvas.text(view.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
-    canvas.text(news, area.right, area.y + 10.0, style.BODY, style.INK, "right")
+    canvas.text(status, area.right, area.y + 10.0, style.BODY, style.INK, "right")
     headings = area.y + HEADER - 11.0
     canvas.text(rows, area.x, headings, style.SMALL, style.GREY)
     canvas.text(gained, layout.tokens.x, headings, style.SMALL, style.GREY)
 
 
 def draw_numbers(canvas: Canvas, times: Area, num_users: int, row: float) -> None:
-    """Draw the numbers of devices beside their rows, of so many pixels."""
+    """Draw the numbers of devices next to their rows, which are ``row`` pixels high."""
     for user in range(0, num_users, every_nth(row, 11.0)):
         canvas.text(str(user + 1), times.x - 6.0, times.y + (user + 0.5) * row, style.SMALL, style.INK, "right")
 
 
 def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
-    """Draw lines at nought, half and the whole of ``scale`` seconds, with their labels below."""
+    """Draw lines and labels at 0, half and all of ``scale`` seconds."""
     for part, align in ((0.0, "left"), (0.5, "centre"), (1.0, "right")):
         x = times.x + part * times.width
         canvas.line([(x, times.y), (x, times.bottom)], style.FAINT)
@@ -223,7 +223,7 @@ def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
 
 
 def draw_bandwidth(canvas: Canvas, area: Area, bandwidth: FloatArray, scale: float) -> None:
-    """Draw one bar for each device, as high as its bandwidth in Hz; ``scale`` is the height of the area."""
+    """Draw a bar for each device with its bandwidth in Hz; the area ends at ``scale``."""
     canvas.text("bandwidth (MHz)", area.x - 24.0, area.y - 22.0, style.SMALL, style.GREY)
     _draw_frame(canvas, area, f"{scale / MHZ:.3g}")
     column = area.width / len(bandwidth)
@@ -237,33 +237,33 @@ def draw_bandwidth(canvas: Canvas, area: Area, bandwidth: FloatArray, scale: flo
 
 
 class Curve(NamedTuple):
-    """A mean that changes as an episode goes on."""
+    """Mean goodput during an episode."""
 
     name: str
-    points: Sequence[tuple[float, float]]  # parts of the axis, and tokens/s
+    points: Sequence[tuple[float, float]]  # position on the axis in [0, 1], and tokens/s
 
 
 def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
-    """Draw the mean goodput over the rounds so far, and that of the reference, dashed."""
+    """Draw the mean goodput over the rounds so far, and that of the reference as a dashed line."""
     scales = view.scales
-    own, other = (
+    goodput, reference = (
         [((index + 1) / scales.rounds, mean) for index, mean in enumerate(means[:rounds])]
         for means in (view.goodput, view.reference)
     )
-    curves = Curve(view.goodput_name, own), Curve(view.reference_name, other)
+    curves = Curve(view.goodput_name, goodput), Curve(view.reference_name, reference)
     draw_curves(canvas, area, *curves, top=scales.goodput, end=f"{scales.rounds} rounds")
 
 
-def draw_curves(canvas: Canvas, area: Area, own: Curve, other: Curve, top: float, end: str) -> None:
-    """Draw one mean, and another dashed, which may have no points.
-
-    The upper edge of the area is at ``top`` tokens/s, and ``end`` is written at the right end of the axis.
-    """
+def draw_curves(canvas: Canvas, area: Area, main: Curve, other: Curve, top: float, end: str) -> None:
+    """Draw a curve, and a dashed one if it has points, up to ``top`` tokens/s; ``end`` is the end of the time axis."""
     _draw_frame(canvas, area, f"{top:.3g}" if top else "")
     canvas.text("0", area.x, area.bottom + 9.0, style.SMALL, style.GREY)
     canvas.text(end, area.right, area.bottom + 9.0, style.SMALL, style.GREY, "right")
-    _draw_heading(canvas, area, own, other)
-    curve = _curve(area, own.points, top)
+    x, y = area.x - 24.0, area.y - 22.0
+    _draw_key(canvas, x, y - 7.0, f"{main.name} {_last(main)}", style.INK)
+    if other.points:
+        _draw_key(canvas, x, y + 7.0, f"{other.name} {_last(other)}", style.REFUSED, dashed=True)
+    curve = _curve(area, main.points, top)
     canvas.line(curve, style.INK, 2)
     reference = _curve(area, other.points, top)
     for start, stop in _dashes(reference):
@@ -279,13 +279,6 @@ def _draw_frame(canvas: Canvas, area: Area, top: str) -> None:
     canvas.text(top, area.x - 4.0, area.y + 1.0, style.SMALL, style.GREY, "right")
 
 
-def _draw_heading(canvas: Canvas, area: Area, own: Curve, other: Curve) -> None:
-    x, y = area.x - 24.0, area.y - 22.0
-    _draw_key(canvas, x, y - 7.0, f"{own.name} {_last(own)}", style.INK)
-    if other.points:
-        _draw_key(canvas, x, y + 7.0, f"{other.name} {_last(other)}", style.REFUSED, dashed=True)
-
-
 def _draw_key(canvas: Canvas, x: float, y: float, text: str, colour: Colour, *, dashed: bool = False) -> None:
     for start, end in ((0.0, 7.0), (11.0, 18.0)) if dashed else ((0.0, 18.0),):
         canvas.line([(x + start, y), (x + end, y)], colour, 2)
@@ -297,7 +290,7 @@ def _last(curve: Curve) -> str:
 
 
 def _curve(area: Area, points: Sequence[tuple[float, float]], top: float) -> list[tuple[float, float]]:
-    step = every_nth(200, len(points)) if points else 1  # longer curves are thinned out
+    step = every_nth(200, len(points)) if points else 1  # draws at most about 200 points
     shown = sorted({*range(0, len(points), step), len(points) - 1}) if points else []
     return [
         (area.x + points[index][0] * area.width, area.bottom - min(points[index][1] / top, 1.0) * area.height)
@@ -320,7 +313,7 @@ def _dashes(curve: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, flo
 
 
 def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> None:
-    """Draw a row of cells for each device, and behind it the tokens it gained."""
+    """Draw a row of cells for each device, and the number of tokens that it gained."""
     last = view.last
     assert last is not None
     rows = area.height / len(last.tokens)
@@ -328,20 +321,19 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     drafted = None if now is None else _drafted(last, now)
     step = every_nth(rows, 11.0)
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
-        row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
+        row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, int(last.cells[user]))
         if drafted is not None:
             for position, cell in enumerate(row.cells[: math.ceil(drafted[user])]):
                 part = min(float(drafted[user]) - position, 1.0)
                 canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.DRAFTED)
         else:
-            draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
+            draw_judged_row(canvas, row, length, gained, view.drawn, counted=user % step == 0)
             if view.scenario.draft_ahead:
-                cells = place_cells(area, row.middle, view.scales.cells, rows, int(last.cells[user])).cells
-                draw_chain(canvas, cells, length, last.chain, user)
+                draw_chain(canvas, row.cells, length, last.chain, user)
 
 
 def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound, user: int) -> None:
-    """Mark what of a draft was there before the round, and draw behind it what was drafted ahead, kept or lost."""
+    """Mark the tokens of the head start in a draft, and draw the tokens drafted ahead after it, kept or lost."""
     for position, cell in enumerate(cells[:length]):
         part = min(max(float(chain.head_start[user]) - position, 0.0), 1.0)
         canvas.rectangle(cell.x, cell.bottom - 0.25 * cell.height, part * cell.width, 0.25 * cell.height, style.INK)
@@ -358,22 +350,22 @@ class _CellRow(NamedTuple):
 
 
 def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -> _CellRow:
-    """Places for ``count`` tokens at a height, in an area that ``most`` would fill, with rows of a height in pixels."""
-    numbers = 28.0  # width of their column
+    """Return cells for ``count`` tokens at height ``middle``; ``most`` cells fill the area."""
+    numbers = 28.0  # width of the column of numbers
     pitch = min(16.0, (area.width - numbers) / most)
     width, height = pitch - (1.0 if pitch >= 4.0 else 0.0), max(1.0, min(16.0, 0.8 * rows))
     cells = [Area(area.x + position * pitch, middle - 0.5 * height, width, height) for position in range(count)]
     return _CellRow(cells, area.x + pitch * most + numbers, middle)
 
 
-def draw_judged_row(canvas: Canvas, row: _CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
-    """Draw what the server made of a draft; the number of tokens, one of them its own, is written if ``counted``."""
-    for position, cell in enumerate(row.cells[:-1]):
+def draw_judged_row(canvas: Canvas, row: _CellRow, length: int, gained: float, drawn: bool, *, counted: bool) -> None:
+    """Draw the verified tokens of a draft, and their number if ``counted``."""
+    for position, cell in enumerate(row.cells[:length]):
         part = min(max(gained - 1.0 - position, 0.0), 1.0)
         if part < 1.0:
             draw_refused(canvas, cell, crossed=drawn)
         canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.ACCEPTED)
-    canvas.rectangle(*row.cells[-1], style.SERVER_TOKEN)
+    canvas.rectangle(*row.cells[length], style.SERVER_TOKEN)
     if counted:
         count = f"{gained:.0f}" if drawn else f"{gained:.1f}"
         canvas.text(count, row.right, row.middle, style.SMALL, style.INK, "right")
@@ -389,7 +381,7 @@ def _drafted(last: Round, now: float) -> FloatArray:
 
 
 def draw_refused(canvas: Canvas, cell: Area, *, crossed: bool) -> None:
-    """Draw a refused token: an empty cell, crossed if it is really one and not a part of the expected."""
+    """Draw a rejected token as an empty cell, crossed if it was drawn and is not an expectation."""
     canvas.outline(*cell, style.REFUSED)
     if crossed and min(cell.width, cell.height) >= 6.0:
         left, right = round(cell.x), round(cell.x + cell.width) - 1

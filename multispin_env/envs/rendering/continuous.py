@@ -1,4 +1,4 @@
-"""Pictures and film without the barrier: what each device and the server do as time passes, requests, and tokens/s."""
+"""Pictures and film without the barrier: timelines of devices and server, requests, and tokens/s."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Layout
 from multispin_env.envs.rendering.charts import (
-    FEWEST_CELLS,
+    MIN_CELLS,
     Curve,
     Recorder,
     draw_chain,
@@ -28,7 +28,7 @@ from multispin_env.envs.rendering.charts import (
     place_cells,
     round_up,
 )
-from multispin_env.envs.rendering.renderers import LEGEND, MARGIN, MORE_LEGEND, Film, Frame, Sheet
+from multispin_env.envs.rendering.renderers import LEGEND, LEGEND_LINE, MARGIN, Film, Frame, Sheet
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario
@@ -36,83 +36,73 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One copy, as far as it has come; it does not change with the next step."""
+    """Data of a picture of an environment: all steps of the episode so far."""
 
     scenario: Scenario
-    drawn: bool  # whether tokens are drawn, or expected
-    outcomes: Sequence[ContinuousOutcome]  # one behind the other from time 0, each (K,)
+    drawn: bool  # whether tokens are drawn or expected
+    outcomes: Sequence[ContinuousOutcome]  # of consecutive steps from time 0, each (K,)
     title: str = ""
-    serving: bool = False  # whether requests end
+    serving: bool = False  # whether requests are finite
 
     @cached_property
     def ends(self) -> list[float]:
-        """When each step ends, in seconds."""
+        """End of each step in seconds."""
         return list(accumulate(float(outcome.duration) for outcome in self.outcomes))
 
     @cached_property
     def gained(self) -> list[float]:
-        """Tokens gained up to the end of each step; where requests end, those of requests in time."""
-        return list(accumulate(map(self._tokens, self.outcomes)))
-
-    def _tokens(self, outcome: ContinuousOutcome) -> float:
-        served = outcome.served
-        return float((served.output * served.in_time if self.serving else outcome.tokens).sum())
+        """Tokens gained up to the end of each step; for finite requests, those of requests in time."""
+        tokens = (step.served.output * step.served.in_time if self.serving else step.tokens for step in self.outcomes)
+        return list(accumulate(float(array.sum()) for array in tokens))
 
     @cached_property
     def missed(self) -> list[int]:
         """Requests dropped or late up to the end of each step."""
         served = (outcome.served for outcome in self.outcomes)
-        return list(accumulate(int(one.dropped.sum() + (one.finished & ~one.in_time).sum()) for one in served))
+        return list(accumulate(int(step.dropped.sum() + (step.finished & ~step.in_time).sum()) for step in served))
 
     @cached_property
     def waiting(self) -> list[IntArray]:
-        """Requests (K,) that wait behind others at the end of each step."""
+        """Requests (K,) in queues at the end of each step, without those in service."""
         served = (outcome.served for outcome in self.outcomes)
-        inside = accumulate((one.arrivals - one.dropped - one.finished for one in served), np.add)
-        return [np.maximum(here - 1, 0) for here in inside]
+        present = accumulate((step.arrivals - step.dropped - step.finished for step in served), np.add)
+        return [np.maximum(number - 1, 0) for number in present]
 
-    def seen(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome]]:
-        """Steps between two times, each with its begin."""
-        for number in range(self.over(start), len(self.outcomes)):
+    def steps_between(self, start: float, clock: float) -> Iterator[tuple[int, float, ContinuousOutcome]]:
+        """Iterate over the steps between two times: number, start time, outcome."""
+        for number in range(self.num_finished(start), len(self.outcomes)):
             begin = self.ends[number - 1] if number else 0.0
             if begin >= clock:
                 return
-            yield begin, self.outcomes[number]
-
-    def queues(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome, IntArray]]:
-        """The same, each with the requests (K,) that wait when it begins."""
-        first = self.over(start)
-        for number, (begin, outcome) in enumerate(self.seen(start, clock), start=first):
-            if number:
-                yield begin, outcome, self.waiting[number - 1]
+            yield number, begin, self.outcomes[number]
 
     @property
     def duration(self) -> float:
-        """Of all steps, in seconds."""
+        """Duration of all steps in seconds."""
         return self.ends[-1] if self.ends else 0.0
 
     @cached_property
-    def most_cells(self) -> int:
-        """Tokens of the longest verified draft, the server's, and those drafted ahead."""
-        return max([FEWEST_CELLS, *(int(_cells_of(outcome).max()) for outcome in self.outcomes)])
+    def num_cells(self) -> int:
+        """Largest number of tokens: drafted, of the server, and drafted ahead."""
+        return max([MIN_CELLS, *(int(_cells_of(outcome).max()) for outcome in self.outcomes)])
 
-    def over(self, time: float) -> int:
-        """Steps that are over at a time."""
+    def num_finished(self, time: float) -> int:
+        """Return the number of steps that have ended at a time."""
         return bisect_right(self.ends, time)
 
     def rate(self, time: float) -> float:
-        """Tokens/s from the start to the end of the last step that is over; 0 before the first."""
-        over = self.over(time)
-        return self.gained[over - 1] / self.ends[over - 1] if over else 0.0
+        """Return the tokens/s up to the end of the last finished step; 0 before the first."""
+        finished = self.num_finished(time)
+        return self.gained[finished - 1] / self.ends[finished - 1] if finished else 0.0
 
     def curve(self, name: str, time: float, horizon: float) -> Curve:
-        """Tokens/s so far at the end of each step that is over, on an axis of ``horizon`` seconds."""
-        over = self.over(time)
-        pairs = zip(self.ends[:over], self.gained[:over], strict=True)
+        """Return the tokens/s up to the end of each finished step, on an axis of ``horizon`` seconds."""
+        finished = self.num_finished(time)
+        pairs = zip(self.ends[:finished], self.gained[:finished], strict=True)
         return Curve(name, [(min(end / horizon, 1.0), gained / end) for end, gained in pairs])
 
-    def highest(self) -> float:
-        """End of an axis for tokens/s that fits all that is reached."""
+    def axis_end(self) -> float:
+        """Return the end of an axis for all rates."""
         rates = [gained / end for gained, end in zip(self.gained, self.ends, strict=True)]
         return round_up(1.1 * max(rates, default=0.0))
 
@@ -123,102 +113,99 @@ def _cells_of(outcome: ContinuousOutcome) -> IntArray:
 
 
 class Traces(Recorder):
-    """Episodes of n copies without the barrier."""
+    """Records of episodes without the barrier."""
 
     @override
     def _episode(self) -> list[ContinuousOutcome]:
         return []
 
     @override
-    def _take_in(self, episode: list[ContinuousOutcome], step: Step, copy: int) -> None:
-        episode.append(step.outcome[copy].copy())
+    def _record(self, episode: list[ContinuousOutcome], step: Step, env: int) -> None:
+        episode.append(step.outcome[env].copy())
 
     @override
-    def view(self, copy: int = 0) -> Trace:
+    def view(self, env: int = 0) -> Trace:
         config = self._config
         serving = bool(config.variant.comparison.info.episode)
-        return Trace(config.scenario, config.drawn, tuple(self._episodes[copy]), serving=serving)
+        return Trace(config.scenario, config.drawn, tuple(self._episodes[env]), serving=serving)
 
 
-class _Doing(IntEnum):
+class _Activity(IntEnum):
     DRAFTING = 0
     UPLOADING = 1
-    WAITING = 2  # its draft waits at the server
+    WAITING = 2  # at the server
     VERIFYING = 3
 
 
 class Stretch(NamedTuple):
-    """A piece of a row."""
+    """Interval of a timeline with one activity."""
 
-    doing: _Doing
+    activity: _Activity
     begin: float  # s
     end: float  # s
-    drafts: int = 0  # of the server's pass
+    drafts: int = 0  # number in a batch of the server
 
 
-def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
-    """What a device does between two times, in order; nothing where it has no request."""
-    for begin, outcome in trace.seen(start, clock):
+def device_stretches(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
+    """Iterate over the activities of a device between two times; an idle device has none."""
+    for _, begin, outcome in trace.steps_between(start, clock):
         end = float(outcome.duration)
         idle = float(outcome.served.idle_time[user])
         ready = float(outcome.start_delay) if outcome.verified[user] else end
         drafted, uploaded = float(outcome.drafted_at[user]), float(outcome.uploaded_at[user])
         marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]
-        for doing, left, right in zip(_Doing, marks[:-1], marks[1:], strict=True):
-            seen = max(begin + left, start), min(begin + right, clock)
-            if right > left and seen[1] > seen[0]:
-                yield Stretch(doing, *seen)
+        for activity, left, right in zip(_Activity, marks[:-1], marks[1:], strict=True):
+            shown = max(begin + left, start), min(begin + right, clock)
+            if right > left and shown[1] > shown[0]:
+                yield Stretch(activity, *shown)
 
 
-def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
-    """Passes of the server, as wholes, of the steps between two times."""
-    for begin, outcome in trace.seen(start, clock):
+def server_stretches(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
+    """Iterate over the verifications of the steps between two times, in full length."""
+    for _, begin, outcome in trace.steps_between(start, clock):
         bounds = begin + float(outcome.start_delay), begin + float(outcome.duration)
-        yield Stretch(_Doing.VERIFYING, *bounds, int(outcome.batch_size))
+        yield Stretch(_Activity.VERIFYING, *bounds, int(outcome.batch_size))
 
 
 IN_TIME, LATE, DROPPED, ARRIVED = "in time", "late", "dropped", "arrived"
 
 
 class Mark(NamedTuple):
-    """What happens to a request, when, and at which device."""
+    """Event of a request."""
 
     time: float  # s
     user: int
     kind: str
 
 
-def marks_of(trace: Trace, start: float, clock: float) -> list[Mark]:
-    """All that happens between two times.
-
-    When a request arrives at an idle device is known exactly; others are drawn when the verification ends.
-    """
-    found: list[Mark] = []
-    for begin, outcome in trace.seen(start, clock):
+def request_marks(trace: Trace, start: float, clock: float) -> list[Mark]:
+    """Return the events between two times; arrivals at busy devices are marked at the end of the verification."""
+    marks: list[Mark] = []
+    for _, begin, outcome in trace.steps_between(start, clock):
         served, end = outcome.served, begin + float(outcome.duration)
         for user in range(trace.scenario.num_users):
             idle = float(served.idle_time[user])
             first = 0.0 < idle < float(outcome.duration)
-            found += [Mark(begin, user, DROPPED)] * bool(served.dropped[user])
-            found += [Mark(begin + idle, user, ARRIVED)] * first
-            found += [Mark(end, user, ARRIVED)] * (int(served.arrivals[user]) - first > 0)
+            marks += [Mark(begin, user, DROPPED)] * bool(served.dropped[user])
+            marks += [Mark(begin + idle, user, ARRIVED)] * first
+            marks += [Mark(end, user, ARRIVED)] * (int(served.arrivals[user]) - first > 0)
             if served.finished[user]:
-                found.append(Mark(end, user, IN_TIME if served.in_time[user] else LATE))
-    return [mark for mark in found if start <= mark.time <= clock]
+                marks.append(Mark(end, user, IN_TIME if served.in_time[user] else LATE))
+    return [mark for mark in marks if start <= mark.time <= clock]
 
 
 def _draw_requests(
     canvas: Canvas, times: Area, trace: Trace, start: float, clock: float, window: float, row: float
 ) -> None:
     scale = times.width / window
-    for begin, outcome, queue in trace.queues(start, clock):
+    for number, begin, outcome in trace.steps_between(start, clock):
         left, right = max(begin, start), min(begin + float(outcome.duration), clock)
         x, width = times.x + (left - start) * scale, (right - left) * scale
-        for user, waiting in enumerate(queue.tolist()):
+        for user, waiting in enumerate(trace.waiting[number - 1].tolist() if number else []):
             height = max(1.0, 0.1 * row * min(waiting, 4))
             if waiting and width > 0.0:
                 canvas.rectangle(x, times.y + (user + 1) * row - 1.0 - height, width, height, style.INK)
-    for mark in marks_of(trace, start, clock):
+    for mark in request_marks(trace, start, clock):
         _draw_mark(canvas, mark.kind, times.x + (mark.time - start) * scale, times.y + (mark.user + 0.5) * row, row)
 
 
@@ -243,27 +230,27 @@ def _draw_mark(canvas: Canvas, kind: str, x: float, y: float, row: float) -> Non
 
 
 SERVER = 1.4
-"""Height of the server's row, in rows of devices."""
+"""Height of the server's row relative to that of a device."""
 
 
 class Axes(NamedTuple):
-    """Ends of the axes, the same for two traces beside each other."""
+    """Ends of the axes, common to two traces side by side."""
 
-    window: float  # s seen at once, a few usual steps at least
-    horizon: float  # s of the whole curve
+    window: float  # s, width of the timeline: at least a few median steps
+    horizon: float  # s
     rate: float  # tokens/s
-    cells: int  # tokens of a draft and the server's
+    cells: int  # tokens of a draft, and the server's token
 
     @classmethod
     def of(cls, *traces: Trace) -> "Axes":
-        """Return axes that fit all of these."""
+        """Return axes for all traces."""
         shortest = 2.0 if traces[0].serving else 1.0
-        usual = [float(np.median([0.0, *(float(one.duration) for one in trace.outcomes)])) for trace in traces]
+        medians = [float(np.median([0.0, *(float(step.duration) for step in trace.outcomes)])) for trace in traces]
         return cls(
-            max([shortest, *(5.0 * duration for duration in usual)]),
+            max([shortest, *(5.0 * duration for duration in medians)]),
             max([1.0, *(trace.duration for trace in traces)]),
-            max(trace.highest() for trace in traces),
-            max(trace.most_cells for trace in traces),
+            max(trace.axis_end() for trace in traces),
+            max(trace.num_cells for trace in traces),
         )
 
 
@@ -271,39 +258,35 @@ _FILLS = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
-    """Draw a trace at a time in seconds, with the tokens per second of another."""
+    """Draw a trace at a time in seconds, with the tokens/s of another trace."""
     layout = Layout.of(area)
-    news = _news(trace, clock) if trace.over(clock) else "before the first batch"
+    finished, status = trace.num_finished(clock), "before the first batch"
+    if finished:
+        status = f"{trace.rate(clock):.0f} tokens/s"
+        status += f" in time, {trace.missed[finished - 1]} missed" if trace.serving else ""
     gained = "tokens gained last" if trace.drawn else "tokens, expected"
-    draw_titles(canvas, area, layout, trace, news, "device and server", gained)
+    draw_titles(canvas, area, layout, trace, status, "device and server", gained)
     users = trace.scenario.num_users
     row = layout.times.height / (users + SERVER)
     start = max(0.0, clock - axes.window)
     _draw_axis(canvas, layout.times, start, axes.window)
     draw_numbers(canvas, layout.times, users, row)
     for user in range(users):
-        for stretch in of_device(trace, user, start, clock):
+        for stretch in device_stretches(trace, user, start, clock):
             top, high = layout.times.y + user * row + 1.0, row - 2.0
             _fill(canvas, layout.times, stretch, start, axes.window, top, high)
-            if trace.scenario.draft_ahead:  # under the rest, it drafts on
-                ahead = stretch._replace(doing=_Doing.DRAFTING)
+            if trace.scenario.draft_ahead:  # lower third of the row: the device continues to draft
+                ahead = stretch._replace(activity=_Activity.DRAFTING)
                 _fill(canvas, layout.times, ahead, start, axes.window, top + high * 2.0 / 3.0, high / 3.0)
     if trace.serving:
         _draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_gained(canvas, layout.tokens, trace, axes.cells, clock, row)
-    below = Area(
-        layout.bandwidth.x, layout.bandwidth.y, layout.goodput.right - layout.bandwidth.x, layout.goodput.height
-    )
-    against = trace if other is None else other
-    shown = against.curve(against.title, clock if other is not None else -1.0, axes.horizon)
-    own = trace.curve("in time" if trace.serving else "so far", clock, axes.horizon)
-    draw_curves(canvas, below, own, shown, top=axes.rate, end=f"{axes.horizon:.3g} s")
-
-
-def _news(trace: Trace, clock: float) -> str:
-    rate = f"{trace.rate(clock):.0f} tokens/s"
-    return f"{rate} in time, {trace.missed[trace.over(clock) - 1]} missed" if trace.serving else rate
+    left = layout.bandwidth
+    below = Area(left.x, left.y, layout.goodput.right - left.x, left.height)
+    reference = Curve("", []) if other is None else other.curve(other.title, clock, axes.horizon)
+    curve = trace.curve("in time" if trace.serving else "so far", clock, axes.horizon)
+    draw_curves(canvas, below, curve, reference, top=axes.rate, end=f"{axes.horizon:.3g} s")
 
 
 def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None:
@@ -320,9 +303,9 @@ def _draw_server(
 ) -> None:
     top, height = times.bottom - SERVER * row + 2.0, SERVER * row - 2.0
     canvas.text("S", times.x - 6.0, top + 0.5 * height, style.SMALL, style.INK, "right")
-    for stretch in of_server(trace, start, clock):
+    for stretch in server_stretches(trace, start, clock):
         left, right = max(stretch.begin, start), min(stretch.end, clock)
-        _fill(canvas, times, Stretch(stretch.doing, left, right), start, window, top, height)
+        _fill(canvas, times, Stretch(stretch.activity, left, right), start, window, top, height)
         middle = 0.5 * (stretch.begin + stretch.end)
         wide = (stretch.end - stretch.begin) / window * times.width >= 8.0
         if wide and left <= middle <= right and height >= 11.0:
@@ -334,33 +317,31 @@ def _fill(canvas: Canvas, times: Area, stretch: Stretch, start: float, window: f
     if stretch.end <= stretch.begin:
         return
     x = times.x + (stretch.begin - start) / window * times.width
-    canvas.rectangle(
-        x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), _FILLS[stretch.doing]
-    )
+    width = (stretch.end - stretch.begin) / window * times.width
+    canvas.rectangle(x, y, width, max(1.0, height), _FILLS[stretch.activity])
 
 
 def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: float, row: float) -> None:
-    over = trace.over(clock)
+    finished = trace.outcomes[: trace.num_finished(clock)]
     step = every_nth(row, 11.0)
     for user in range(trace.scenario.num_users):
-        last = next((p for p in reversed(trace.outcomes[:over]) if p.verified[user]), None)
+        last = next((outcome for outcome in reversed(finished) if outcome.verified[user]), None)
         if last is None:
             continue
         middle = area.y + (user + 0.5) * row
         length = int(last.draft_length[user])
-        positions = place_cells(area, middle, cells, row, length + 1)
-        draw_judged_row(canvas, positions, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
+        places = place_cells(area, middle, cells, row, int(_cells_of(last)[user]))
+        draw_judged_row(canvas, places, length, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
         if trace.scenario.draft_ahead:
             chain = ChainRound(*(getattr(last, name) for name in ChainRound._fields))
-            every = place_cells(area, middle, cells, row, int(_cells_of(last)[user]))
-            draw_chain(canvas, every.cells, length, chain, user)
+            draw_chain(canvas, places.cells, length, chain, user)
 
 
 _MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
 
 
 class TracePicture(Sheet):
-    """Draws traces of one or two environments, in these axes or in those that fit what is drawn."""
+    """Picture of traces; ``None`` for axes that fit them."""
 
     def __init__(self, axes: Axes | None = None) -> None:
         super().__init__()
@@ -370,7 +351,7 @@ class TracePicture(Sheet):
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
         axes = Axes.of(*views) if self._axes is None else self._axes
         ahead = any(view.scenario.draft_ahead for view in views)
-        legend = LEGEND + MORE_LEGEND * (views[0].serving + ahead)
+        legend = LEGEND + LEGEND_LINE * (views[0].serving + ahead)
         for position, (area, view) in enumerate(self._panels(views, legend)):
             other = views[1 - position] if len(views) > 1 else None
             draw_trace(self.canvas, area, view, other, axes, view.duration if clock is None else clock)
@@ -378,32 +359,32 @@ class TracePicture(Sheet):
         if views[0].serving:
             self._draw_marks()
         if ahead:
-            self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND - MORE_LEGEND * views[0].serving)
+            self._draw_chain_legend(self.canvas.height - 0.5 * LEGEND - LEGEND_LINE * views[0].serving)
 
     def _draw_marks(self) -> None:
-        x, y = MARGIN, self.canvas.height - 0.5 * MORE_LEGEND - 4.0
+        x, y = MARGIN, self.canvas.height - 0.5 * LEGEND_LINE - 4.0
         for kind, text in _MARKS.items():
             _draw_mark(self.canvas, kind, x + 5.5, y, 14.0)
             x = self._name(x, y, text)
         self.canvas.rectangle(x, y - 1.0, 11.0, 3.0, style.INK)
-        self._name(x, y, "requests that wait")
+        self._name(x, y, "waiting requests")
 
 
 STEP = 1.0 / 24.0
 """Simulated seconds between two frames."""
 
 END = 24
-"""Times that the last frame is shown."""
+"""Repetitions of the last frame."""
 
 
 class TraceFilm(Film):
-    """Two episodes in the same axes; it ends with the shorter of them.
+    """Film of two episodes in common axes, which ends with the shorter one.
 
-    It begins when the timelines are full, at the latest half-way, but not before both have gained tokens.
+    It begins when the timelines are full, at the latest in the middle, but not before both have gained tokens.
     """
 
-    def __init__(self, one: Sequence[Trace], other: Sequence[Trace]) -> None:
-        self._views = one[-1], other[-1]
+    def __init__(self, left: Sequence[Trace], right: Sequence[Trace]) -> None:
+        self._views = left[-1], right[-1]
         self._axes = Axes.of(*self._views)
         self._picture = TracePicture(self._axes)
 

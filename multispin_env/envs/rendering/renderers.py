@@ -1,8 +1,4 @@
-"""Renderers, windows and films, and the picture of rounds.
-
-A family hands in what remembers its episodes and what draws them. A picture has one panel or two above a legend; a
-panel shows the timeline and the tokens of every device above, bandwidth and running goodput below.
-"""
+"""Renderers, windows and films, and the picture of rounds."""
 
 import os
 from abc import ABC, abstractmethod
@@ -35,8 +31,8 @@ from multispin_env.envs.rendering.charts import (
 
 V = TypeVar("V")
 
-MARGIN, _BETWEEN, LEGEND, MORE_LEGEND = 10.0, 24.0, 26.0, 18.0
-"""Pixels beside, between and below panels, and of one more line there."""
+MARGIN, _BETWEEN, LEGEND, LEGEND_LINE = 10.0, 24.0, 26.0, 18.0
+"""Pixels at the sides of, between and below panels, and of one more line of the legend."""
 
 _TIMES: tuple[tuple[str, Colour], ...] = (
     ("drafting", style.DRAFTING),
@@ -47,14 +43,14 @@ _TIMES: tuple[tuple[str, Colour], ...] = (
 
 
 class Sheet(ABC):
-    """What all pictures have: 800 by 450 pixels, areas for views, a legend. Canvas and letters are made once."""
+    """Base of the pictures: 800 by 450 pixels with one or two panels above a legend."""
 
     def __init__(self) -> None:
         self.canvas = Canvas(800, 450)
 
     @abstractmethod
     def draw(self, views: Sequence[Any], clock: float | None = None) -> None:
-        """Draw views of one or two environments at a time; ``None`` for the end of all that they show."""
+        """Draw the views of one or two environments at time ``clock``; ``None`` for their end."""
 
     def _panels(self, views: Sequence[V], legend: float = LEGEND) -> Iterator[tuple[Area, V]]:
         canvas = self.canvas
@@ -76,10 +72,10 @@ class Sheet(ABC):
             x = self._entry(x, y, text, colour)
         x = self._entry(x + 14.0, y, "accepted token", style.ACCEPTED)
         draw_refused(canvas, _swatch(x, y), crossed=drawn)
-        x = self._name(x, y, "refused")
-        x = self._entry(x, y, "server's own", style.SERVER_TOKEN)
+        x = self._name(x, y, "rejected")
+        x = self._entry(x, y, "server's token", style.SERVER_TOKEN)
         if animated:
-            self._entry(x, y, "not yet judged", style.DRAFTED)
+            self._entry(x, y, "not yet verified", style.DRAFTED)
 
     def _draw_chain_legend(self, y: float) -> None:
         canvas, x = self.canvas, MARGIN
@@ -100,12 +96,12 @@ class Sheet(ABC):
 
 
 class Picture(Sheet):
-    """Draws views of one or two environments."""
+    """Picture of rounds."""
 
     @override
     def draw(self, views: Sequence[View], clock: float | None = None) -> None:
         ahead = any(view.scenario.draft_ahead for view in views)
-        legend = LEGEND + MORE_LEGEND * ahead
+        legend = LEGEND + LEGEND_LINE * ahead
         for area, view in self._panels(views, legend):
             _draw_panel(self.canvas, area, view, clock)
         self._draw_legend(views[0].drawn, animated=clock is not None, legend=legend)
@@ -121,7 +117,7 @@ def _draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = No
     layout, last = Layout.of(area), view.last
     now = clock if last is None or clock is None or clock < float(last.outcome.round_latency) else None
     gained = "tokens gained" if view.drawn else "tokens, expected"
-    draw_titles(canvas, area, layout, view, _news(view, now), "device: its time in the round", gained)
+    draw_titles(canvas, area, layout, view, _status(view, now), "timeline of each device", gained)
     draw_time_axis(canvas, layout.times, view.scales.time)
     users = view.scenario.num_users
     draw_numbers(canvas, layout.times, users, layout.times.height / users)
@@ -134,7 +130,7 @@ def _draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = No
     draw_bandwidth(canvas, layout.bandwidth, last.decision.bandwidth, view.scales.bandwidth)
 
 
-def _news(view: View, now: float | None) -> str:
+def _status(view: View, now: float | None) -> str:
     if view.last is None:
         return "before the first round"
     round_number = f"round {len(view.goodput)}"
@@ -162,7 +158,7 @@ def _draw_timeline(canvas: Canvas, times: Area, last: Round, view: View, now: fl
         right = times.x + np.minimum(ends, reached) / scale * times.width
         for user, (x, x_end) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
             canvas.rectangle(x, times.y + user * row + gap, x_end - x, row - 2 * gap, colour)
-    if view.scenario.draft_ahead:  # under the rest, as long as the device drafts on
+    if view.scenario.draft_ahead:  # lower third of the row: the device continues to draft
         left = times.x + np.minimum(outcome.draft_time, reached) / scale * times.width
         x_end, high = times.x + float(min(end, reached)) / scale * times.width, (row - 2 * gap) / 3.0
         for user, x in enumerate(left.tolist()):
@@ -173,53 +169,54 @@ def _draw_timeline(canvas: Canvas, times: Area, last: Round, view: View, now: fl
 
 
 RENDER_FPS = 4
-"""Steps a second, in a window or a film."""
+"""Steps per second in windows and films."""
 
 
 class Renderer:
-    """``render_mode="rgb_array"``: pictures when they are asked for."""
+    """Renderer of ``render_mode="rgb_array"``, which draws on request."""
 
     def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
         self._recorder = recorder
         self._drawing = drawing
 
-    def begin(self, copies: IntArray) -> None:
-        """Take in that these copies were reset."""
-        self._recorder.begin(copies)
+    def begin(self, envs: IntArray) -> None:
+        """Record a reset of these environments."""
+        self._recorder.begin(envs)
 
     def add(self, step: Step, over: BoolArray | None = None) -> None:
-        """Take in a step; copies that are ``over`` began anew."""
+        """Record a step; environments in the mask ``over`` started a new episode."""
         self._recorder.add(step, over)
 
-    def view(self, copy: int = 0) -> Any:
-        """What there is to show of a copy."""
-        return self._recorder.view(copy)
+    def view(self, env: int = 0) -> Any:
+        """Return the data of the picture of an environment."""
+        return self._recorder.view(env)
 
-    def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
-        """Picture of a copy's last step, (450, 800, 3)."""
-        self._drawing.draw([self.view(copy)])
+    def frame(self, env: int = 0) -> NDArray[np.uint8] | None:
+        """Return the picture of the last step of an environment, (450, 800, 3)."""
+        self._drawing.draw([self.view(env)])
         return self._drawing.canvas.array()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the window, if any."""
 
 
 class _WindowRenderer(Renderer):
-    """``render_mode="human"``: every reset and every step is shown at once, and nothing when asked."""
+    """Renderer of ``render_mode="human"``, which shows every reset and every step at once."""
 
     def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
         super().__init__(recorder, drawing)
         self._window = Window("multispin_env", RENDER_FPS)
 
-    def begin(self, copies: IntArray) -> None:
-        super().begin(copies)
+    @override
+    def begin(self, envs: IntArray) -> None:
+        super().begin(envs)
         self._show()
 
     def add(self, step: Step, over: BoolArray | None = None) -> None:
         super().add(step, over)
         self._show()
 
-    def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
+    def frame(self, env: int = 0) -> NDArray[np.uint8] | None:
         return None
 
     def close(self) -> None:
@@ -234,9 +231,9 @@ RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Rendere
 
 
 class Window:
-    """Opens with the first picture; where there is no display, nothing is seen and nothing fails.
+    """Window that opens with the first picture; without a display, nothing is shown and nothing fails.
 
-    It shows at most ``fps`` pictures a second: `show` waits.
+    It shows at most ``fps`` pictures per second: `show` waits.
     """
 
     def __init__(self, title: str, fps: float) -> None:
@@ -246,11 +243,11 @@ class Window:
         self._clock: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what opens another window: this one stays where it is."""
+        """Return the title and rate: an unpickled window opens anew."""
         return {"title": self.title, "fps": self.fps, "_screen": None, "_clock": None}
 
     def show(self, canvas: Canvas) -> bool:
-        """Show a picture and wait for its time to pass; returns whether the user wants to go on."""
+        """Show a picture for 1 / fps seconds; return False if the user has closed the window."""
         pygame = load_pygame()
         if self._screen is None:
             pygame.display.init()
@@ -267,17 +264,17 @@ class Window:
         return not closed
 
     def close(self) -> None:
-        """Close it; the next picture opens another."""
+        """Close the window; the next picture opens a new one."""
         if self._screen is not None:
             load_pygame().display.quit()
             self._screen = None
 
 
-_EXPECTED = "display: expected a machine with one, or --out FILE"
+_EXPECTED = "display: expected one to show the window on (or use --out FILE)"
 
 
 def require_display() -> None:
-    """``ValueError`` where a window could not be seen, unless ``SDL_VIDEODRIVER`` asks for that."""
+    """Check that a window can be shown, unless ``SDL_VIDEODRIVER`` is set; ``ValueError`` otherwise."""
     pygame = load_pygame()
     try:
         pygame.display.init()
@@ -291,50 +288,46 @@ def require_display() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a film."""
+    """Picture of a film."""
 
-    number: int  # of the step that it shows, or of the frame where steps differ
+    number: int  # of the step; of the frame if the steps of two episodes differ
     views: Sequence[Any]
-    clock: float | None  # seconds, as the family counts them; None for the end
-    times: int  # frames of the film that show it
+    clock: float | None  # s, of the round or the episode; None for the end
+    times: int  # repetitions
 
 
 class Film(ABC):
-    """Two episodes side by side."""
+    """Film of two episodes side by side."""
 
     _picture: Sheet
 
     @abstractmethod
     def frames(self) -> list[Frame]:
-        """All that there is to draw."""
+        """Return all pictures."""
 
     def draw(self, frame: Frame) -> Canvas:
-        """Draw a frame; the canvas is the same for all."""
+        """Draw a frame on the canvas of the film."""
         self._picture.draw(frame.views, frame.clock)
         return self._picture.canvas
 
 
 MOVES = 8
-"""Frames of a round while it goes on."""
+"""Frames of a round before its end."""
 
 JUDGED, END = 5, 24
-"""Times that its last frame is shown: with what was accepted; and that of the last round."""
+"""Repetitions of the last frame of a round, and of the last round."""
 
 
 class RoundsFilm(Film):
-    """Two episodes on the same states, equally long; each round is a few frames, in the same time for both.
+    """Film of two episodes of equal length on the same states, from the end of the first round."""
 
-    It begins with the end of the first round, before which there is no goodput to show.
-    """
-
-    def __init__(self, one: Sequence[View], other: Sequence[View]) -> None:
-        names = one[-1].title, other[-1].title
+    def __init__(self, left: Sequence[View], right: Sequence[View]) -> None:
         self._rounds = []
-        for a, b in zip(one, other, strict=True):
-            scales = Scales.common((a.scales, b.scales))._replace(rounds=len(one))
-            pairs = (a, b, names[1]), (b, a, names[0])
+        for a, b in zip(left, right, strict=True):
+            scales = Scales.common((a.scales, b.scales))._replace(rounds=len(left))
+            pairs = (a, b, right[-1].title), (b, a, left[-1].title)
             self._rounds.append(
-                [replace(own, reference=its.goodput, reference_name=name, scales=scales) for own, its, name in pairs]
+                [replace(x, reference=y.goodput, reference_name=name, scales=scales) for x, y, name in pairs]
             )
         self._picture = Picture()
 
@@ -343,7 +336,7 @@ class RoundsFilm(Film):
         frames: list[Frame] = []
         for number, views in enumerate(self._rounds):
             longest = max(float(view.last.outcome.round_latency) for view in views if view.last is not None)
-            *moves, end = np.linspace(0.0, longest, MOVES + 2)[1:].tolist()  # at 0 there is nothing yet
+            *moves, end = np.linspace(0.0, longest, MOVES + 2)[1:].tolist()  # without 0, where nothing is drawn
             frames += [Frame(number, views, clock, 1) for clock in moves if number]
             frames.append(Frame(number, views, end, JUDGED if number < len(self._rounds) - 1 else END))
         return frames

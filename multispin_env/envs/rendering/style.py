@@ -1,4 +1,4 @@
-"""Colours of Okabe and Ito, which colour-blind readers tell apart, and sizes of letters."""
+"""Colours, from the colour-blind safe palette of Okabe and Ito, and font sizes."""
 
 from multispin_env.envs.rendering.canvas import Colour
 
@@ -18,4 +18,4 @@ REFUSED: Colour = (213, 94, 0)
 SERVER_TOKEN: Colour = (0, 158, 115)
 
 TITLE, BODY, SMALL = 22, 18, 16
-"""Sizes for pygame's own font, whose capitals are about half as high."""
+"""Sizes of pygame's default font; capitals are about half as high."""

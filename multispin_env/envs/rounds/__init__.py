@@ -1,1 +1,1 @@
-"""The family of rounds: everybody waits for everybody, one decision prices one round."""
+"""Environments of rounds: all devices wait for all, and a decision holds for one round."""

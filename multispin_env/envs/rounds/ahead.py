@@ -1,4 +1,4 @@
-"""Environment of rounds in which devices draft ahead: a round begins with what the one before has left (ours)."""
+"""Environment of rounds in which devices draft ahead: a round depends on the round before it (ours)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,57 +23,57 @@ _PRICE_RULE = "ahead-price"
 
 
 class DraftAheadEnv(MultiSpinEnv):
-    """Rounds in which devices draft on while their draft is sent and verified.
+    """Rounds in which devices continue to draft while their draft is sent and verified.
 
     ## Description
 
     As `MultiSpin/Heterogeneous-v0`, but the draft model of a device never stops. A device begins a round with a *chain*
-    of A_k tokens behind its last sure one, the *head start*. The chain grows by a token every T_k seconds, and the
-    upload of L_k of its tokens begins as soon as they are there, after (L_k − A_k)^+ T_k instead of L_k T_k seconds. A
-    round takes τ = max_k ((L_k − A_k)^+ T_k + upload) + T_ver + T_rtt. If all L_k tokens are accepted, the server gives
-    one token more, and if that is the chain's own next one, which is a *hit*, the tokens behind it stay useful. Else
-    they are lost. The next head start is
+    of A_k tokens after its last verified one, the *head start*. The chain grows by a token every T_k seconds, and the
+    upload of L_k of its tokens begins when they are drafted, after (L_k − A_k)^+ T_k instead of L_k T_k seconds. A
+    round takes τ = max_k ((L_k − A_k)^+ T_k + upload) + T_ver + T_rtt. If all L_k tokens are accepted, the server adds
+    one token. If the chain continues with the same token, which is a *hit*, the tokens after it are kept; else they are
+    lost. The next head start is
 
         A'_k = 1{hit} · min(max(A_k + (τ − T_rtt) / T_k − L_k − 1, 0), L_max),
         P(hit) = g_k α_k^L_k,
 
-    a real number: the part of a token that is under way counts. g_k is α_k with the scenario's `guess="greedy"`,
-    α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. No token changes its law.
+    a real number that includes the finished part of a token. g_k is α_k with the scenario's `guess="greedy"`,
+    α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. The law of tokens does not change.
 
-    So a decision changes what the next rounds offer: a longer draft gains more tokens now, and is a hit less often.
-    What maximises the rate of one round, the controller `optimal`, is no longer the best policy. `ms.rate_optimum` is
-    the best rate of one or two devices whose channels stay; of more none is known.
+    So a decision influences later rounds: a longer draft gains more tokens now, and is a hit less often. The controller
+    `optimal`, which maximises the rate of one round, is no longer the best policy. `ms.rate_optimum` is the best rate
+    of one or two devices with constant channels; for more devices no optimum is known.
 
     ## Action Space
 
-    As `MultiSpin/Heterogeneous-v0`, with drafts of no tokens, which are useful here: nothing is waited for, the
-    server's token comes, and it is a hit with probability g_k. `"residual"` and `"lengths"` have the equal-latency root
-    φ with Σ_k L_k u_k / (φ − (L_k − A_k)^+ T_k) = 1 inside, u_k the upload time of a token with the whole band.
+    As `MultiSpin/Heterogeneous-v0`, also with drafts of no tokens, which are useful here: the server does not wait for
+    them, and its token is a hit with probability g_k. `"residual"` and `"lengths"` use the equal-latency root φ of
+    Σ_k L_k u_k / (φ − (L_k − A_k)^+ T_k) = 1, with the upload time u_k of a token in the whole band.
 
     ## Observation Space
 
-    `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action, and the whole
-    state: of earlier rounds nothing but the head start counts.
+    `Dict` of float32 `Box`es, dimensionless: the complete state in which the action is played. Earlier rounds matter
+    only through the head start.
 
     | entry        | shape | value       | meaning                                  | min  | max  |
     |--------------|-------|-------------|------------------------------------------|------|------|
     | `compute`    | (K,)  | T_k / T̄     | draft time of a token                    | 0.85 | 1.15 |
     | `channel`    | (K,)  | r_k / r̄     | spectral efficiency                      | 0    | 2.03 |
     | `acceptance` | (K,)  | α_k         | acceptance rate                          | 0    | 1    |
-    | `head_start` | (K,)  | A_k / L_max | tokens that its chain holds already      | 0    | 1    |
+    | `head_start` | (K,)  | A_k / L_max | tokens of the chain at the start         | 0    | 1    |
     | `shared`     | (4,)  | log10       | T_ver / T̄, K, K Q / (B r̄ T̄), ρ T_ver / K | -20  | 20   |
 
-    min and max are those of the presets. Where verification costs tokens, `shared` also has the log10 of T_ver / T̄ for
-    drafts of 4 tokens and of the most.
+    min and max are those of the presets. If the verification time depends on draft lengths, `shared` also holds log10
+    of T_ver / T̄ for drafts of 4 and of L_max tokens.
 
     ## Rewards
 
-    (Σ_k N_k − ρ τ) / K. Its mean is 0 for policies that make ρ tokens/s, tokens over time, and positive for those that
-    make more. The goodput of each round as a reward would favour short rounds. An agent whose own rate is above ρ
-    should go on with that rate as `rho`. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens; hits are drawn
-    in both, from the same random numbers as tokens.
+    (Σ_k N_k − ρ τ) / K. Its mean is 0 for policies with a rate of ρ tokens/s, tokens over time, and positive for faster
+    ones. The goodput of each round as a reward would favour short rounds. If the rate of an agent exceeds ρ, set `rho`
+    to that rate for further training. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens; hits are drawn in
+    both cases, from the random numbers of the tokens.
 
-    A head start is gone with the first round that is no hit. So a γ of 0.9 a round sees all that a decision changes.
+    A head start is lost in the first round without a hit. So a discount of 0.9 per round is enough.
 
     ## Starting State
 
@@ -87,23 +87,19 @@ class DraftAheadEnv(MultiSpinEnv):
 
     - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`) or a `Scenario`, which keeps its own
       `draft_ahead` and `min_draft_length`.
-    - any field of `Scenario` by name, e.g. `num_users=8`, `guess="shared-seed"`, `server="a100-32b"`. Of a preset
-      `draft_ahead` is true and `min_draft_length` 0 here. With `draft_ahead=False` head starts are 0, and rounds those
+    - any field of `Scenario` by name, e.g. `num_users=8`, `guess="shared-seed"`, `server="a100-32b"`. Presets have
+      `draft_ahead=True` and `min_draft_length=0` here. With `draft_ahead=False` head starts are 0, and rounds are those
       of `MultiSpin/Heterogeneous-v0`: the same system without drafting ahead.
-    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the controller `ahead-price` in this scenario, measured
+    - `rho`: ρ in tokens/s, > 0; default `None`: the rate of the controller `ahead-price` in this scenario, measured
       once.
     - `action`, `reward`: as `MultiSpin/Heterogeneous-v0`.
     - `render_mode`: `None`, `"rgb_array"` or `"human"`.
 
     ## Info
 
-    As `MultiSpin/Heterogeneous-v0` without an optimum, and of each device `head_start` (K,), the tokens that it began
-    the round with; `drafted_ahead` (K,), the tokens behind the server's at its end; and `hit` (K,), whether these are
-    the next head start. A new request begins without one.
-
-    ## Version History
-
-    - v0: first version.
+    As `MultiSpin/Heterogeneous-v0` without an optimum, and `head_start` (K,), the tokens of the chain at the start of
+    the round; `drafted_ahead` (K,), those at its end, after the server's token; and `hit` (K,), whether these are the
+    next head start. A new request begins without a head start.
     """
 
     env_id = "MultiSpin/DraftAhead-v0"
@@ -132,18 +128,13 @@ class DraftAhead(RoundsVariant):
     @property
     @override
     def comparison(self) -> Comparison:
-        """Whole episodes, by tokens over time: a mean of rates would not be the rate."""
-        others = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
-        return Comparison(
-            InfoKeys("accepted_tokens", "draft_length", "round_latency", None),
-            tuple(dict.fromkeys((_PRICE_RULE, *others))),
-        )
+        keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)  # a mean of rates is not the rate
+        return Comparison(keys, (_PRICE_RULE, "optimal", "homogeneous", "uniform-bandwidth", "fixed"))
 
     @property
     @override
     def learning(self) -> Learning:
-        """What a decision leaves is gone after the first round that is no hit, 1 / (1 − h) rounds on average."""
-        return Learning(slopes=False, discount=0.9, sees_state=True)
+        return Learning(slopes=False, discount=0.9, sees_state=True)  # influence ends with the first round without hit
 
     @override
     def objective(self, scenario: Scenario, num_envs: int) -> Objective:
@@ -154,12 +145,9 @@ class DraftAhead(RoundsVariant):
         return ObservationCodec(scenario, tuple(self.entries), self._price(scenario))
 
     def _price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else the rate of the price rule, measured once.
-
-        The rule takes long for many devices, so that a part of them is measured with as much band and server for each.
-        """
         if self.rho is not None:
             return self.rho
+        # the rule is slow for many devices: measure a part of them, with the same bandwidth and server time for each
         part = max(scenario.num_users / LARGE, 1.0)
         if part > 1.0:
             scenario = scenario.replace(
@@ -169,6 +157,5 @@ class DraftAhead(RoundsVariant):
                 context_time=scenario.context_time * part,
                 verification_pieces=tuple((start, slope * part) for start, slope in scenario.verification_pieces),
             )
-        return part * reference_rate(
-            ContinuousSystem.of(scenario, "reserved"), _PRICE_RULE, max_rounds(scenario.num_users)
-        )
+        system = ContinuousSystem.of(scenario, "reserved")
+        return part * reference_rate(system, _PRICE_RULE, most_rounds(scenario.num_users))

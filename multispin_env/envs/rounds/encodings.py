@@ -1,4 +1,4 @@
-"""Encodings of a round's actions: the draft length, then the bandwidth if it is free."""
+"""Encodings of actions in rounds: a column of draft lengths, then a column of bandwidths if they are free."""
 
 import math
 from abc import abstractmethod
@@ -11,14 +11,14 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
-from multispin_env.envs.engine import ActionCodec, columns_stacked
+from multispin_env.envs.engine import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state
 from multispin_env.solver.equalization import equal_finish
 
 _LARGEST_FACTOR = 1e4
-"""Factor on bandwidth at the ends of an action's second column."""
+"""Factor of bandwidth at the limits of the second column."""
 
 LOG_LARGEST_FACTOR = math.log(_LARGEST_FACTOR)
 
@@ -27,11 +27,11 @@ LOG_LARGEST_FACTOR = math.log(_LARGEST_FACTOR)
 class RoundsCodec(ActionCodec[SystemState, Decision]):
     """Base of the encodings of rounds.
 
-    A subclass has `columns` and the two methods of the bandwidth; with another scale of lengths also `real_length` and
-    `length_column`. `equalized` is the bandwidth with which all devices finish together. Derivatives are in `slopes`.
+    A subclass implements `columns`, `bandwidth` and `bandwidth_columns`; with another scale of lengths also
+    `real_length` and `length_column`. Derivatives are in `slopes`.
     """
 
-    common_draft_length: bool = False  # whether all devices draft the same number of tokens
+    common_draft_length: bool = False
 
     @override
     def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
@@ -45,7 +45,7 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
         length = decision.draft_length
         if self.common_draft_length:
             require("draft_length", length, length == length[..., :1], "one common length in this environment")
-        return columns_stacked([self.length_column(length), *self.bandwidth_columns(decision, state)])
+        return stack_columns([self.length_column(length), *self.bandwidth_columns(decision, state)])
 
     @override
     def checked_state(self, state: SystemState) -> SystemState:
@@ -53,39 +53,39 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
 
     @abstractmethod
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        """Bandwidth (..., K) in Hz that an action x (..., K, columns) means with lengths (..., K), whole or real."""
+        """Return the bandwidth (..., K) in Hz of an action x (..., K, columns) with these lengths (..., K)."""
 
     @abstractmethod
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        """Columns after the first, (..., K) each, that mean the bandwidth of a decision."""
+        """Return the columns after the first, (..., K) each, for the bandwidth of a decision."""
 
     def real_lengths(self, x: FloatArray) -> FloatArray:
-        """Lengths (..., K) before rounding, of a checked action (..., K, columns)."""
+        """Return draft lengths (..., K) before rounding for a checked action (..., K, columns)."""
         return self.real_length(self.common(x[..., 0]))
 
     def common(self, column: FloatArray) -> FloatArray:
-        """Mean over users for all of them where their length is common; it is its own transpose."""
+        """Replace a column by its mean over users if lengths are common; this linear map is its own transpose."""
         if not self.common_draft_length:
             return column
         return np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
 
     def equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
-        """Bandwidth (..., K) in Hz with which all devices finish together if Q / r_k is ``factor`` times as large."""
+        """Return the bandwidth (..., K) in Hz at which all devices finish together, for ``factor`` times Q / r_k."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
         drafting = drafting_time(self.scenario, length, state.draft_time, state.head_start)
         return self.scenario.total_bandwidth * equal_finish(drafting, length * token_time).share
 
 
 SHARPNESS = 5.0
-"""β of ln f(x) = ln(1e4) sinh(β x) / sinh β: slope 0.62 at x = 0, where learned policies work."""
+"""β of ln f(x) = ln(1e4) sinh(β x) / sinh β, with slope 0.62 at x = 0, the range of learned policies."""
 
 LOG_FACTOR_SCALE = LOG_LARGEST_FACTOR / math.sinh(SHARPNESS)
 
 
 def residual_factor(x: FloatArray) -> FloatArray:
-    """f(x): f(0) = 1, fine near 0, 1e4 and 1e-4 at the ends."""
-    grown = np.exp(SHARPNESS * x)  # twice sinh is this minus its inverse: digits lost near 0 don't show in f
-    return np.exp((0.5 * LOG_FACTOR_SCALE) * (grown - 1.0 / grown))
+    """Return f(x): 1 at 0, with fine steps near 0, and 1e4 or 1e-4 at the limits."""
+    power = np.exp(SHARPNESS * x)  # 2 sinh is this minus its inverse; f does not show the digits lost near 0
+    return np.exp((0.5 * LOG_FACTOR_SCALE) * (power - 1.0 / power))
 
 
 class ResidualCodec(RoundsCodec):
@@ -93,70 +93,69 @@ class ResidualCodec(RoundsCodec):
 
     Bandwidth is the equal-latency root with Q/r_k replaced by (Q/r_k) f(x_k); zero is the closed form. The inverse
     takes φ as the latency of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to
-    finish and more for the others; where that exceeds 1e4, it takes the largest φ at which all factors are in
-    range (any φ above max_k L_k T_k gives the same bandwidths). Factors more than 1e8 apart saturate. A decision
-    that leaves bandwidth unused decodes to one that spends all of it.
+    finish and larger for the others. If that exceeds 1e4, it takes the largest φ with all factors in range (any φ
+    above max_k L_k T_k gives the same bandwidths). Factors with a ratio above 1e8 saturate. A decision with unused
+    bandwidth decodes to one that uses all of it.
     """
 
     columns = 2
 
+    @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        """The equal-latency root, for uploads f(x) times as long."""
         return self.equalized(length, state, residual_factor(x[..., 1]))
 
+    @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        """x of the factors that the decision's bandwidth means."""
         drafting = drafting_time(self.scenario, decision.draft_length, state.draft_time, state.head_start)
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
-        nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
+        empty = decision.draft_length == 0  # needs no bandwidth, whatever the factor
         latency = (drafting + uploading).max(-1, keepdims=True)
-        highest = np.where(nothing, np.inf, drafting + _LARGEST_FACTOR * uploading).min(-1, keepdims=True)
-        factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
-        log_factor = np.log(np.where(nothing, 1.0, np.maximum(factor, 1.0 / _LARGEST_FACTOR)))
+        highest = np.where(empty, np.inf, drafting + _LARGEST_FACTOR * uploading).min(-1, keepdims=True)
+        factor = (np.minimum(latency, highest) - drafting) / np.where(empty, 1.0, uploading)
+        log_factor = np.log(np.where(empty, 1.0, np.maximum(factor, 1.0 / _LARGEST_FACTOR)))
         return [np.arcsinh(log_factor / LOG_FACTOR_SCALE) / SHARPNESS]
 
 
 class SharesCodec(RoundsCodec):
-    """``"shares"``, (K, 2): linear draft length, and a softmax logit for the share; nothing of the closed form.
+    """``"shares"``, (K, 2): linear draft length, and the softmax logit of a share, without the closed form.
 
-    Shares are softmax(ln(1e4) x): any two differ by at most 1e8. The inverse centres the logits; shares further
-    apart than that saturate.
+    Shares are softmax(ln(1e4) x), with ratios of at most 1e8. The inverse centres the logits; larger ratios saturate.
     """
 
     columns = 2
 
+    @override
     def real_length(self, column: FloatArray) -> FloatArray:
-        """Length before rounding: low + (x + 1)/2 (high − low), a linear scale."""
         low, high = self.length_range
         return low + (0.5 * (high - low)) * (column + 1.0)
 
+    @override
     def length_column(self, length: FloatArray | IntArray) -> FloatArray:
-        """Entries of column 0; −1 where there is only one length."""
         low, high = self.length_range
         return 2.0 * (length - low) / max(high - low, 1) - 1.0
 
+    @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        """The budget times softmax(ln(1e4) x)."""
         weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
         return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
 
+    @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        """Centred logits of the shares."""
         smallest = self.scenario.total_bandwidth * np.exp(-2.0 * LOG_LARGEST_FACTOR)
-        logit = np.log(np.maximum(decision.bandwidth, smallest))  # a device that drafts nothing may have none
+        logit = np.log(np.maximum(decision.bandwidth, smallest))  # it may be 0 without a draft
         middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
         return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
 
 
 class LengthsCodec(RoundsCodec):
-    """``"lengths"``, (K, 1): log-scale draft length; bandwidth is always the equal-latency root."""
+    """``"lengths"``, (K, 1): log-scale draft length; bandwidth is the equal-latency root."""
 
     columns = 1
 
+    @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        """The equal-latency root."""
         return self.equalized(length, state, 1.0)
 
+    @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        """None."""
         return []

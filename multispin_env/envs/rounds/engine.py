@@ -1,4 +1,4 @@
-"""Engine of rounds: observation, action and reward around the core that steps a batch of copies."""
+"""Engine of rounds: observations, actions and rewards around the core."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +11,7 @@ from multispin_env.arrays import BoolArray, FloatArray, Rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.objectives import Objective
+from multispin_env.envs.observations import COUNTED
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.rounds import Dynamics
@@ -19,11 +20,11 @@ from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
 
 _Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
-"""State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
+"""Function of the reported state and the mean gains that returns the state (n, K) used to decode actions."""
 
 
 class RoundsEngine(Engine[SystemState, Decision]):
-    """n copies of one environment of rounds."""
+    """Engine of rounds."""
 
     actions: RoundsCodec
     _core: RoundsCore
@@ -32,22 +33,23 @@ class RoundsEngine(Engine[SystemState, Decision]):
         super().__init__(config.actions, config.observations, objective, num_envs)
         self._has_slopes, self._plan = config.variant.learning.slopes, plan
         self._core = RoundsCore(self.scenario, dynamics, num_envs, sampled=config.sampled, drawn=config.drawn)
-        self._counts = Counts(num_envs, self.scenario.num_users) if self.observations.shows_counts else None
-        self._tells_hidden = config.arguments.get("privileged", False)
+        shows_counts = not set(COUNTED[1:]).isdisjoint(self.observations.shown)
+        self._counts = Counts(num_envs, self.scenario.num_users) if shows_counts else None
+        self._is_privileged = config.arguments.get("privileged", False)
         self._best = config.best_controller if config.optimum else None
         self.planned = self._core.reported
 
     @property
+    @override
     def observed(self) -> Observed:
-        """What observations show, arrays (n, K)."""
         fields = self._fields()
         return Observed(**{name: fields[name] for _, name in self._entries})
 
     @override
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         if not self._has_slopes:
-            return super().reward_slopes(action, worth, window)
-        return reward_slopes(self.actions, self.objective, self._core, self.planned, action, worth, window)
+            return super().reward_slopes(action, weights, window)
+        return reward_slopes(self.actions, self.objective, self._core, self.planned, action, weights, window)
 
     def _forget(self, rows: Rows) -> None:
         self.objective.reset(rows)
@@ -60,12 +62,12 @@ class RoundsEngine(Engine[SystemState, Decision]):
         outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
-            "accepted_tokens": tokens,  # those drawn, if any are: expected ones would tell the rate
+            "accepted_tokens": tokens,  # drawn ones if tokens are drawn: expected ones would reveal the rate
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
         }
-        if self._tells_hidden:
+        if self._is_privileged:
             info["acceptance_rate"] = state.acceptance_rate.copy()
             info["spectral_efficiency"] = state.spectral_efficiency.copy()
         if "head_start" in self.observations.shown:
@@ -79,8 +81,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         info |= self.objective.info()
         if over is not None:
             self._forget(np.flatnonzero(over))
-        never = self._never
-        return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
+        return Step(self._observe(), reward, self._never, self._never, outcome.round_latency, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
         self.planned = self._plan(self.scenario, self._core.reported, self._core.mean_gain)

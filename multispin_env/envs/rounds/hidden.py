@@ -1,4 +1,4 @@
-"""Environments of rounds that hide part of the state: an old channel, hidden acceptance, and recorded acceptance."""
+"""Environments of rounds with a partly hidden state: old channel reports, hidden and recorded acceptance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,35 +23,35 @@ from multispin_env.scenario import Scenario
 
 
 class DelayedChannelEnv(MultiSpinEnv):
-    """The channel is observed as it was some rounds ago.
+    """The observed channel is some rounds old.
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but fading is a Gauss-Markov process, h' = ρ h + sqrt(1 − ρ²) w, and the channel
-    observed is that of d rounds ago. A device whose channel has become worse uploads for longer than planned, and the
-    round waits for it: latency is the true maximum. `optimal+clairvoyant` knows the present channel. What is not
-    described here is as there.
+    As `MultiSpin/Heterogeneous-v0`, but fading is a Gauss-Markov process, h' = ρ h + sqrt(1 − ρ²) w, and the observed
+    channel is d rounds old. If the channel of a device has become worse, its upload takes longer than planned, and the
+    round waits for it: latency is the true maximum. `optimal+clairvoyant` knows the present channel. Everything not
+    described here is as in `MultiSpin/Heterogeneous-v0`.
 
     ## Action Space
 
-    As `MultiSpin/Heterogeneous-v0`; the encodings with the equal-latency root take it for the channel observed.
+    As `MultiSpin/Heterogeneous-v0`; the equal-latency root in the encodings uses the observed channel.
 
     ## Observation Space
 
-    | entry             | shape | value      | meaning                                        | min  | max  |
-    |-------------------|-------|------------|------------------------------------------------|------|------|
-    | `compute`         | (K,)  | T_k / T̄    | draft time of a token                          | 0.85 | 1.15 |
-    | `channel`         | (K,)  | r_k / r̄    | spectral efficiency                            | 0    | 2.03 |
-    | `mean_channel`    | (K,)  | r(H̄_k) / r̄ | r at the mean gain H̄_k (`mean_gain_visible`)   | 0    | 2.03 |
-    | `planned_channel` | (K,)  | r_k / r̄    | r_k that encodings plan with (`plan_quantile`) | 0    | 2.03 |
-    | `acceptance`      | (K,)  | α_k        | acceptance rate                                | 0    | 1    |
-    | `shared`          | (3,)  | log10      | as in `MultiSpin/Heterogeneous-v0`             | -20  | 20   |
+    | entry             | shape | value      | meaning                                      | min  | max  |
+    |-------------------|-------|------------|----------------------------------------------|------|------|
+    | `compute`         | (K,)  | T_k / T̄    | draft time of a token                        | 0.85 | 1.15 |
+    | `channel`         | (K,)  | r_k / r̄    | spectral efficiency                          | 0    | 2.03 |
+    | `mean_channel`    | (K,)  | r(H̄_k) / r̄ | r at the mean gain H̄_k (`mean_gain_visible`) | 0    | 2.03 |
+    | `planned_channel` | (K,)  | r_k / r̄    | r_k used by the encodings (`plan_quantile`)  | 0    | 2.03 |
+    | `acceptance`      | (K,)  | α_k        | acceptance rate                              | 0    | 1    |
+    | `shared`          | (3,)  | log10      | as in `MultiSpin/Heterogeneous-v0`           | -20  | 20   |
 
-    `channel` was reported d rounds ago.
+    `channel` is d rounds old.
 
     ## Rewards
 
-    As `MultiSpin/Heterogeneous-v0`, for the true channel.
+    As `MultiSpin/Heterogeneous-v0`, with the true channel.
 
     ## Starting State
 
@@ -64,17 +64,13 @@ class DelayedChannelEnv(MultiSpinEnv):
     - `correlation`: ρ, default 0.9; J0(2π v f_c τ / c) for speed v, carrier f_c and rounds of τ seconds.
     - `delay`: d, default 1.
     - `mean_gain_visible`: whether the mean gain is observed, default true.
-    - `plan_quantile`: the equal-latency root in the encodings plans with this quantile of what the present gain may
-      be, and `planned_channel` (K,) shows it; default `None`, the report. So an agent can learn on top of the plug-in.
+    - `plan_quantile`: quantile of the present gain, given the report, that the equal-latency root in the encodings uses
+      and `planned_channel` (K,) shows; default `None`: the report. So an agent can start from the plug-in `quantile`.
     - `privileged`: whether `info` holds the true `spectral_efficiency` (and `acceptance_rate`), default false.
 
     ## Info
 
-    As `MultiSpin/Heterogeneous-v0`; with `optimum=True` the optimum knows the true channel.
-
-    ## Version History
-
-    - v0: first version.
+    As `MultiSpin/Heterogeneous-v0`. With `optimum=True` the optimum knows the true channel.
     """
 
     env_id = "MultiSpin/DelayedChannel-v0"
@@ -88,7 +84,7 @@ class DelayedChannelVectorEnv(MultiSpinVectorEnv):
 
 @dataclass(frozen=True, kw_only=True)
 class DelayedChannel(RoundsVariant):
-    """Rounds whose channel is observed late."""
+    """Rounds with old channel reports."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -112,14 +108,16 @@ class DelayedChannel(RoundsVariant):
     privileged: bool = False
 
     def __post_init__(self) -> None:
-        GaussMarkov(self.correlation)  # refuses what is out of range
+        GaussMarkov(self.correlation)  # checks the range
         check_integer("delay", self.delay, 0)
         check_bool("mean_gain_visible", self.mean_gain_visible)
         check_bool("privileged", self.privileged)
         if self.plan_quantile is not None:
             check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
             if not self.mean_gain_visible:
-                raise ValueError("plan_quantile: expected None where mean_gain_visible is False, got a number")
+                raise ValueError(
+                    f"plan_quantile: expected None with mean_gain_visible=False, got {self.plan_quantile!r}"
+                )
 
     @override
     def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
@@ -140,7 +138,7 @@ class DelayedChannel(RoundsVariant):
 
 @dataclass(frozen=True, kw_only=True)
 class _HiddenRate(RoundsVariant):
-    """Acceptance rates are not observed; tokens drafted and accepted are. Its arguments are on the pages."""
+    """Base of the environments with hidden acceptance rates."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -168,36 +166,36 @@ class _HiddenRate(RoundsVariant):
 
 
 class HiddenAcceptanceEnv(MultiSpinEnv):
-    """Acceptance rates are hidden: they must be learnt from how many drafted tokens are accepted.
+    """Acceptance rates are hidden, and can be estimated from the number of accepted tokens.
 
     ## Description
 
     As `MultiSpin/Heterogeneous-v0`, but devices work on requests. A request lasts a geometric number of rounds, and
-    has an acceptance rate of its own, from a Beta law round the mean of its task. The rate is never observed; the
-    tokens drafted and accepted in the last round are, and how old the request is. When it ends, a new one of any task
-    follows. The closed form has to be fed an estimate; `optimal+clairvoyant` knows the rate and bounds what can be won.
-    What is not described here is as there.
+    has its own acceptance rate, from a Beta law with the mean of its task. The rate is never observed. The observation
+    has the tokens drafted and accepted in the last round, and the age of the request. After a request, a new one of any
+    task follows. The closed form needs an estimate of the rate; `optimal+clairvoyant` knows the rate and is an upper
+    bound. Everything not described here is as in `MultiSpin/Heterogeneous-v0`.
 
     ## Observation Space
 
-    | entry      | shape        | value        | meaning                                                | min  | max  |
-    |------------|--------------|--------------|--------------------------------------------------------|------|------|
-    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                  | 0.85 | 1.15 |
-    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                    | 0    | 2.03 |
-    | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                      | 0    | 1    |
-    | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                   | 0    | 1    |
-    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                           | 0    | 1    |
-    | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                     | 0    | 1    |
-    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)             | 0    | 1    |
-    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a refused token (`history`) | 0    | 1    |
-    | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                     | -20  | 20   |
+    | entry      | shape        | value        | meaning                                                 | min  | max  |
+    |------------|--------------|--------------|---------------------------------------------------------|------|------|
+    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                   | 0.85 | 1.15 |
+    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                     | 0    | 2.03 |
+    | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                       | 0    | 1    |
+    | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                    | 0    | 1    |
+    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                            | 0    | 1    |
+    | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                      | 0    | 1    |
+    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)              | 0    | 1    |
+    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a rejected token (`history`) | 0    | 1    |
+    | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                      | -20  | 20   |
 
-    At `age` 0 the request is new, and `drafted` and `accepted` belong to the one before.
+    At `age` 0 the request is new, and `drafted` and `accepted` are those of the previous request.
 
     ## Rewards
 
-    As `MultiSpin/Heterogeneous-v0`. With `reward="expected"` tokens are still drawn, since they are observed; only
-    the reward takes their expectation, for the true rate.
+    As `MultiSpin/Heterogeneous-v0`. With `reward="expected"` tokens are also drawn, since they are observed; only the
+    reward takes their expectation, with the true rate.
 
     ## Starting State
 
@@ -215,12 +213,8 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
 
     ## Info
 
-    As `MultiSpin/Heterogeneous-v0`; `accepted_tokens` are those drawn. `goodput`, `regret` and the reward depend on the
-    true rates and are not for a policy to see.
-
-    ## Version History
-
-    - v0: first version.
+    As `MultiSpin/Heterogeneous-v0`; `accepted_tokens` are drawn. `goodput`, `regret` and the reward depend on the true
+    rates, so that a policy must not use them as inputs.
     """
 
     env_id = "MultiSpin/HiddenAcceptance-v0"
@@ -234,7 +228,7 @@ class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenAcceptance(_HiddenRate):
-    """Rounds whose acceptance rates are hidden."""
+    """Rounds with hidden acceptance rates."""
 
     spread: float | None = 0.08
 
@@ -243,45 +237,39 @@ class HiddenAcceptance(_HiddenRate):
         return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))
 
 
-@lru_cache(maxsize=1)
-def _packaged() -> Records:
-    return load_records()
-
-
-@lru_cache(maxsize=8)
-def _half(records: Records, which: int) -> Records:
-    return records.half(which)
+_load_packaged = lru_cache(maxsize=1)(load_records)
+_half_of = lru_cache(maxsize=8)(Records.half)
 
 
 class RecordedAcceptanceEnv(MultiSpinEnv):
-    """Acceptance is replayed from real speculative decoding, and hidden.
+    """Acceptance is hidden, and replayed from records of real speculative decoding.
 
     ## Description
 
     As `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random position. A round of L
-    drafted tokens yields the run of accepted tokens from the position, at most L, plus one; the next round starts after
-    them. Acceptance is then not independent from token to token, as the closed form assumes. `optimal+clairvoyant`
-    knows the rate of each text, not the tokens that come: it is a strong reference here, no bound. What is not
-    described here is as there.
+    drafted tokens yields the accepted tokens in a row from the position, at most L, plus one; the next round starts
+    after them. So acceptance is not independent from token to token, as the closed form assumes. `optimal+clairvoyant`
+    knows the rate of each text, not the next tokens: here it is a strong reference, but no bound. Everything not
+    described here is as in `MultiSpin/HiddenAcceptance-v0`.
 
     ## Observation Space
 
-    | entry      | shape        | value        | meaning                                                | min  | max  |
-    |------------|--------------|--------------|--------------------------------------------------------|------|------|
-    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                  | 0.85 | 1.15 |
-    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                    | 0    | 2.03 |
-    | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                      | 0    | 1    |
-    | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                   | 0    | 1    |
-    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                           | 0    | 1    |
-    | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                     | 0    | 1    |
-    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)             | 0    | 1    |
-    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a refused token (`history`) | 0    | 1    |
-    | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                     | -20  | 20   |
+    | entry      | shape        | value        | meaning                                                 | min  | max  |
+    |------------|--------------|--------------|---------------------------------------------------------|------|------|
+    | `compute`  | (K,)         | T_k / T̄      | draft time of a token                                   | 0.85 | 1.15 |
+    | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                     | 0    | 2.03 |
+    | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                       | 0    | 1    |
+    | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                    | 0    | 1    |
+    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                            | 0    | 1    |
+    | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                      | 0    | 1    |
+    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)              | 0    | 1    |
+    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a rejected token (`history`) | 0    | 1    |
+    | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                      | -20  | 20   |
 
     ## Rewards
 
-    As `MultiSpin/Heterogeneous-v0`. `reward="expected"` averages over what the draft model could have had accepted at
-    the position, given the recorded probabilities; `"sampled"` takes what was accepted.
+    As `MultiSpin/Heterogeneous-v0`. `reward="expected"` is the expectation over draft tokens at the position, given the
+    recorded probabilities; `"sampled"` takes the recorded number of accepted tokens.
 
     ## Starting State
 
@@ -291,20 +279,16 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
 
     As `MultiSpin/HiddenAcceptance-v0` without `spread`, and
 
-    - `records`: a file in the format of `multispin_env/data/records/README.md`, or `Records`; default those of the
-      package, whose tasks are taken for the scenario's in their order.
-    - `half`: 0 or 1 takes every second text of each task, from the first or the second on; default `None`, all.
+    - `records`: a file in the format of `multispin_env/data/records/README.md`, or `Records`; default: those of the
+      package, whose tasks are assigned to the scenario's in order.
+    - `half`: 0 or 1 takes every second text of each task, starting with the first or the second; default `None`: all.
     - `modelled`: whether requests are those of `MultiSpin/HiddenAcceptance-v0` with the mean and spread of the texts,
-      instead of replayed; default false. `train.py` learns from a model of one half and measures on the replay of the
-      other: agents that learn from a replay learn its few texts by heart.
+      instead of replayed ones; default false. `train.py` trains with a model of one half and evaluates on the replay of
+      the other: agents trained on a replay memorise its few texts.
 
     ## Info
 
     As `MultiSpin/HiddenAcceptance-v0`.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/RecordedAcceptance-v0"
@@ -318,7 +302,7 @@ class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedAcceptance(_HiddenRate):
-    """Rounds whose acceptance is hidden and replayed from records."""
+    """Rounds with hidden acceptance, replayed from records."""
 
     records: str | Records | None = field(default=None, metadata={"file": "records.npz"})
     half: int | None = None
@@ -331,20 +315,20 @@ class RecordedAcceptance(_HiddenRate):
             check_integer("half", self.half, 0, 1)
 
     @property
+    @override
     def learning(self) -> Learning:
-        """Measured on the replay of the other half of the texts, or of all of them if all are played."""
         other = replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
         return replace(super().learning, held_out=other)
 
+    @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Replay; ``ValueError`` for a record that can't be read."""
         records = self.records
         if records is None:
-            records = _packaged()
+            records = _load_packaged()
         elif not isinstance(records, Records):
             records = load_records(records)
         if self.half is not None:
-            records = _half(records, self.half)
+            records = _half_of(records, self.half)
         acceptance: Acceptance = Recorded(records, self.mean_rounds)
         if self.modelled:
             mean, spread = acceptance.prior(scenario)

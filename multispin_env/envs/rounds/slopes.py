@@ -1,13 +1,14 @@
-"""Derivatives of a round's reward by actions: from the reward to rates, to lengths and bandwidths, to action columns.
+"""Derivatives of the reward of a round with respect to actions, for the agent `apg`.
 
-`apg` learns from them. With real lengths they follow by the chain rule. Derivatives by rounded lengths are ours. With
-whole lengths the reward of one round is a staircase in a real length. Its mean over many rounds is not: where the
-length passes the middle between two whole ones, the reward changes by what one token more is worth, and how often it is
-there depends smoothly on the policy. So a length within half a window of such a middle has the derivative
-(reward above − reward below) / window, and any other length has none; as the window shrinks, the mean over rounds goes
-to the derivative of the mean reward. A round lasts as long as its slowest device, so that a token more rarely pays for
-one device alone, and often for all together. What all lengths together change is therefore looked at from further off,
-`COMMON` windows apart.
+With real lengths they follow from the chain rule: reward, rates, lengths and bandwidths, columns of the action.
+
+Derivatives for rounded lengths are ours. With integer lengths the reward of one round is a step function of the real
+length, but its mean over many rounds is smooth: the reward changes at the middle between two integers, and the
+probability of a length near a middle depends smoothly on the policy. So a length within half a window of a middle has
+the derivative (reward above − reward below) / window, and any other length has 0. For small windows the mean over
+rounds converges to the derivative of the mean reward. A round lasts as long as its slowest device, so that a longer
+draft of a single device rarely pays, but longer drafts of all devices often do. The derivative with respect to a common
+change of all lengths is therefore a difference over `COMMON_WINDOWS` windows.
 """
 
 import math
@@ -44,19 +45,19 @@ def reward_slopes(
     core: RoundsCore,
     planned: SystemState,
     action: NDArray[Any],
-    worth: FloatArray | None,
+    weights: FloatArray | float | None,
     window: float,
 ) -> FloatArray:
-    """Derivatives (n, K, columns) of the next reward, as `MultiSpinVectorEnv.reward_slopes` says.
+    """Return the derivatives (n, K, columns) of the next reward, see `MultiSpinVectorEnv.reward_slopes`.
 
-    The state of ``core`` prices the round; ``planned`` decodes actions.
+    ``core`` has the true state; actions are decoded with the state ``planned``.
     """
     x = codec.checked(action)
     length = codec.real_lengths(x)
     relaxed = RealDecision(length, codec.bandwidth(x, length, planned))
-    tokens, token_slope = interpolated_tokens(core, length)
+    tokens, token_slope = interpolate_tokens(core, length)
     outcome = price(core.scenario, core.state, relaxed, tokens)
-    weights = objective.weights(outcome) if worth is None else worth
+    weights = objective.weights(outcome) if weights is None else weights
     by_length, by_bandwidth = decision_slopes(core.scenario, relaxed, outcome, token_slope, weights)
     through_bandwidth, by_columns = _bandwidth_slopes(codec, x, length, planned, by_bandwidth)
     by_length = by_length + through_bandwidth
@@ -65,8 +66,8 @@ def reward_slopes(
     return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1)
 
 
-def interpolated_tokens(core: RoundsCore, length: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Expected tokens (n, K) of real lengths, on the line between the whole ones beside them, and its slope."""
+def interpolate_tokens(core: RoundsCore, length: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the expected tokens (n, K) of real lengths and their slopes, by linear interpolation between integers."""
     scenario = core.scenario
     low = np.floor(length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
     below = core.expected_tokens(low)
@@ -77,11 +78,12 @@ def interpolated_tokens(core: RoundsCore, length: FloatArray) -> tuple[FloatArra
 def decision_slopes(
     scenario: Scenario, decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
 ) -> tuple[FloatArray, FloatArray]:
-    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (..., K), at a decision that `price` has priced.
+    """Return the derivatives of Σ_k ω_k N_k / T_e2e with respect to lengths and bandwidths (..., K).
 
-    By L_k, tokens grow with ``token_slope``, E[N_k]'; the verification by its own slope; and the latency of the device
-    that the server waits for, the first of these if there are several, by T_k + Q / (B_k r_k). With B_k that latency
-    grows by −L_k Q / (B_k² r_k). A device without a draft or without bandwidth is not waited for. ``weights``: ω.
+    ``outcome`` is the result of `price` for the decision, ``token_slope`` is E[N_k]', and ``weights`` is ω. With L_k
+    grow the tokens, the verification time, and, for the (first) device that finishes last, the latency, by
+    T_k + Q / (B_k r_k). With B_k that latency changes by −L_k Q / (B_k² r_k). Devices without a draft or bandwidth
+    never finish last.
     """
     latency = outcome.draft_time + outcome.upload_time
     last = np.arange(latency.shape[-1]) == latency.argmax(-1)[..., None]
@@ -94,25 +96,21 @@ def decision_slopes(
 
 
 def _verification_slopes(scenario: Scenario, length: FloatArray) -> FloatArray:
-    """Derivatives of T_ver by lengths (..., K) in s/token; at a kink of the steeper line.
-
-    In a padded pass the longest draft alone counts, the first of several.
-    """
-    law = scenario.law
-    if law.flat:  # for speed: nothing is counted
+    law = scenario.law  # at a kink, the slope is that of the steeper piece
+    if law.flat:  # for speed
         return np.zeros(1)
     x, start, slope = pass_tokens(scenario, length)[..., None], *np.array(sorted(law.lines, key=lambda line: line[1])).T
     times = start + slope * x
     per_token = slope[len(slope) - 1 - times[..., ::-1].argmax(-1)][..., None]
     if not law.padded:
         return per_token * np.ones_like(length)
-    users = length.shape[-1]
+    users = length.shape[-1]  # in a padded pass only the (first) longest draft counts
     return per_token * np.where(np.arange(users) == length.argmax(-1)[..., None], float(users), 0.0)
 
 
 @singledispatch
 def length_slope(codec: RoundsCodec, length: FloatArray) -> FloatArray:
-    """Derivative of an encoding's `real_length` by the entry of column 0, at these real lengths."""
+    """Return the derivative of `real_length` of an encoding with respect to column 0, at these real lengths."""
     low, high = codec.length_range
     return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
 
@@ -127,10 +125,10 @@ def _(codec: SharesCodec, length: FloatArray) -> FloatArray:
 def _bandwidth_slopes(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:
-    """Derivatives of a number by L, as far as L decides on bandwidth, and by the columns after the first.
+    """Return the derivatives through bandwidth of a number with respect to L, and to the columns after the first.
 
-    ``by_bandwidth`` are its derivatives by the bandwidth that the action x means, (..., K). Another encoding registers
-    its own function here, and with `length_slope` if its lengths are on another scale.
+    ``by_bandwidth`` (..., K) are its derivatives with respect to bandwidth. Another encoding registers its function
+    here, and with `length_slope` if its scale of lengths is different.
     """
     raise ValueError(f"reward_slopes: expected an encoding that has derivatives, got {type(codec).__name__}")
 
@@ -160,27 +158,27 @@ def _(
 def equal_latency_slopes(
     length: FloatArray, draft_time: FloatArray, token_time: FloatArray, by_share: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Derivatives of a number by L and by ln c, from those by the shares s_k of `equal_latency`, (..., K) each.
+    """Return the derivatives of a number with respect to L and ln c, from those by the shares of `equal_latency`.
 
-    With room ρ_k = φ − L_k T_k, s_k = c_k L_k / ρ_k and p_k = s_k / ρ_k, the shares change by
-    ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ at held ΣS = 1, so that p_k dφ takes the mean, weighted by p,
-    of what the other two add up to. Lengths, T and c are as there, without head starts.
+    All arrays are (..., K), without head starts. With room ρ_k = φ − L_k T_k, s_k = c_k L_k / ρ_k and p_k = s_k / ρ_k,
+    the shares change by ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ. Since Σ_k s_k = 1, p_k dφ subtracts the
+    mean, weighted by p, of the other two terms.
     """
     at = equal_latency(length, draft_time, token_time)
     busy = at.share > 0.0
     latency = at.latency[..., None]
-    room = np.where(busy, length * token_time / np.where(busy, at.share, 1.0), latency)  # φ − L T, with all digits
-    room = np.where(room > 0.0, room, 1.0)  # nobody drafts: nothing changes
+    room = np.where(busy, length * token_time / np.where(busy, at.share, 1.0), latency)  # φ − L T without cancellation
+    room = np.where(room > 0.0, room, 1.0)  # no device drafts
     pull = at.share / room
     total = np.add.reduce(pull, -1)[..., None]
     relative = by_share - np.add.reduce(by_share * pull, -1)[..., None] / np.where(total > 0.0, total, 1.0)
     return relative * token_time * latency / room**2, relative * at.share
 
 
-COMMON = 2.5
-"""Windows between the two sets of lengths, all longer and all shorter, whose difference is the sum of the derivatives.
+COMMON_WINDOWS = 2.5
+"""Windows between longer and shorter lengths of all devices, for the derivative of a common change.
 
-Without it policies got stuck at lengths, or at 0, from which no single step leads away.
+Without it, policies got stuck at lengths that no change of a single device improves.
 """
 
 
@@ -193,7 +191,6 @@ def _whole_length_slopes(
     weights: FloatArray | float,
     window: float,
 ) -> FloatArray:
-    """Derivatives (n, K) of Σ_k ω_k N_k / T_e2e by the real lengths of an action, rounded, in a window of tokens."""
 
     def value(rows: IntArray | slice, whole: IntArray, tokens: FloatArray) -> FloatArray:
         decision = Decision(whole, codec.bandwidth(x[rows], whole.astype(np.float64), planned[rows]))
@@ -216,16 +213,18 @@ def _whole_length_slopes(
     slopes = np.zeros_like(length)
     index, user = np.nonzero(users)
     slopes[rows[index], user] = gain[index] * (other - whole)[rows[index], user]
-    missing = (shifted(0.5 * COMMON * window) - shifted(-0.5 * COMMON * window)) / (COMMON * window) - slopes.sum(-1)
+    missing = (shifted(0.5 * COMMON_WINDOWS * window) - shifted(-0.5 * COMMON_WINDOWS * window)) / (
+        COMMON_WINDOWS * window
+    ) - slopes.sum(-1)
     return slopes + (missing / length.shape[-1])[:, None]
 
 
 def _near_a_middle(
     codec: RoundsCodec, length: FloatArray, whole: IntArray, window: float
 ) -> tuple[IntArray, BoolArray, IntArray]:
-    """Lengths in the window of a middle: their copies (m,) and users (m, K), and all lengths' other sides (n, K).
+    """Find the lengths within half a window of a middle: rows (m,), users (m, K), and the other integers (n, K).
 
-    At the ends of the range the other side is the length itself.
+    At the limits of the range the other integer is the length itself.
     """
     other = np.where(length >= whole, whole + 1, whole - 1).clip(*codec.length_range)
     near = (other != whole) & (np.abs(length - 0.5 * (whole + other)) < 0.5 * window)

@@ -1,4 +1,4 @@
-"""Environments of rounds whose state is seen: the full problem, one common draft length, and long-run fairness."""
+"""Environments of rounds with a known state: the full problem, one common draft length, and long-run fairness."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,16 +28,16 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, kw_only=True)
 class RoundsVariant(Variant):
-    """Base of the environments of rounds; by itself, everything is known.
+    """Base of the environments of rounds, with a known state.
 
-    A subclass replaces what is special: what is shown, what changes between rounds, what is planned with, or what is
-    rewarded. If it has an argument ``privileged``, that lets ``info`` hold the true state.
+    A subclass overrides the entries, the dynamics, the state used to decode actions, or the objective. With an argument
+    ``privileged`` of a subclass, ``info`` holds the true state.
     """
 
     family: ClassVar[Family] = Family(
         name="rounds",
         encodings=ENCODINGS,
-        any_decision="residual",
+        universal_encoding="residual",
         max_episode_steps=MAX_EPISODE_STEPS,
         recorder=Histories,
         drawing=Picture,
@@ -47,29 +47,29 @@ class RoundsVariant(Variant):
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     contenders: ClassVar[tuple[str, ...]] = ()
-    """Where the state is not all that there is to know: what plays whole episodes, the best that is known first."""
+    """Contenders of whole episodes, the best known one first; empty if rounds are independent."""
 
     @property
+    @override
     def comparison(self) -> Comparison:
-        """All controllers on independent states, where the state is all."""
         keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
         return Comparison(keys, self.contenders, optimum="optimal", states=not self.contenders)
 
     @property
+    @override
     def learning(self) -> Learning:
-        """No round has to do with another, where the state is all."""
         return Learning(sees_state=not self.contenders)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
-        """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
+        """Return the random changes between rounds; ``ValueError`` for a scenario that does not allow them."""
         return Dynamics.of(scenario)
 
     def objective(self, scenario: Scenario, num_envs: int) -> Objective:
-        """What the rounds of n copies are rewarded for."""
+        """Return the objective of a round."""
         return Goodput(scenario)
 
     def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
-        """State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
+        """Return the state (n, K) used to decode actions, from the reported state and the mean gains."""
         return reported
 
     @override
@@ -100,7 +100,7 @@ class HeterogeneousEnv(MultiSpinEnv):
     ## Description
 
     K devices draft tokens with a small model and upload them over a shared OFDMA uplink; an edge server verifies
-    all drafts in one batch of its large model. In every round the controller picks the draft lengths L_k and
+    all drafts in one batch of its large model. In every round the controller chooses the draft lengths L_k and
     bandwidths B_k; the reward is the sum token goodput of the round. From "Multi-SPIN: Multi-Access Speculative
     Inference for Cooperative Token Generation at the Edge", arXiv 2606.04581, section V.
 
@@ -108,23 +108,23 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
-    | `action`               | columns | meaning                                                              |
-    |------------------------|---------|----------------------------------------------------------------------|
+    | `action`               | columns | meaning                                                               |
+    |------------------------|---------|-----------------------------------------------------------------------|
     | `"residual"` (default) | 2       | draft length, log scale; factor on the closed form's bandwidth (0: 1) |
-    | `"shares"`             | 2       | draft length, linear scale; softmax logit of the bandwidth share     |
-    | `"lengths"`            | 1       | draft length, log scale; bandwidth is the equal-latency root         |
+    | `"shares"`             | 2       | draft length, linear scale; softmax logit of the bandwidth share      |
+    | `"lengths"`            | 1       | draft length, log scale; bandwidth is the equal-latency root          |
 
     `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from physical units.
 
-    To learn with the defaults of another library, change two: γ = 0, since no decision changes what later rounds offer,
-    and the scale of actions, since a first standard deviation of 1 is too wide for [-1, 1]. Take
-    `gymnasium.wrappers.RescaleAction(env, -1 / scale, 1 / scale)` with a scale of .08 for `"residual"` and .3 for the
-    others. It matters most for `"shares"`, which has no closed form inside: without the scale, learning ends far below
-    action 0.
+    To learn with another library, change two of its defaults: set γ = 0, since decisions do not influence later rounds,
+    and scale the actions, since an initial standard deviation of 1 is too wide for [-1, 1]. Use
+    `gymnasium.wrappers.RescaleAction(env, -1 / scale, 1 / scale)` with a scale of 0.08 for `"residual"` and 0.3 for the
+    others. It matters most for `"shares"`, which does not contain the closed form: without the scale, learning ends far
+    below action 0.
 
     ## Observation Space
 
-    `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action.
+    `Dict` of float32 `Box`es, dimensionless: the state in which the action is played.
 
     | entry        | shape | value   | meaning                                                  | min  | max  |
     |--------------|-------|---------|----------------------------------------------------------|------|------|
@@ -133,20 +133,20 @@ class HeterogeneousEnv(MultiSpinEnv):
     | `acceptance` | (K,)  | α_k     | acceptance rate                                          | 0    | 1    |
     | `shared`     | (3,)  | log10   | T_ver / T̄, K, K Q / (B r̄ T̄): verification, users, upload | -20  | 20   |
 
-    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
-    is 64 times the largest mean, which no draw reaches. r̄ is the spectral efficiency at the middle of the mean gains.
-    K Q / (B r̄) is the upload time of a token at an equal share. Where verification costs tokens, `shared` also has the
-    log10 of T_ver / T̄ for drafts of 4 tokens and of the most.
+    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` is
+    that of a gain of 64 times the largest mean, which no draw reaches. r̄ is the spectral efficiency at the middle of
+    the mean gains. K Q / (B r̄) is the upload time of a token at an equal share. If the verification time depends on
+    draft lengths, `shared` also holds log10 of T_ver / T̄ for drafts of 4 and of L_max tokens.
 
     ## Rewards
 
-    Goodput in tokens/s, divided by K / T_ver: how many times faster than the server alone, which gives every user
-    one token a round. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens.
+    Goodput in tokens/s, divided by K / T_ver: the speed-up over the server alone, which gives every user one token per
+    T_ver. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens.
 
     ## Starting State
 
-    Draft times T̄ U(0.85, 1.15), mean gains U(0.2, 0.5) and tasks are drawn for each device; Rayleigh fading is
-    drawn in every round.
+    Draft times T̄ U(0.85, 1.15), mean gains U(0.2, 0.5) and tasks are drawn for each device in every episode; Rayleigh
+    fading is drawn in every round.
 
     ## Episode End
 
@@ -164,10 +164,6 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     `goodput` (tokens/s), `accepted_tokens` (K,), `round_latency` (s), `draft_length` (K,), `bandwidth` (K,) in Hz;
     with `optimum=True` also `optimal_goodput` and `regret` (tokens/s).
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Heterogeneous-v0"
@@ -189,13 +185,13 @@ class HomogeneousEnv(MultiSpinEnv):
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens ([MS] section IV). What is not
-    described here is as there.
+    As `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens ([MS] section IV). Everything not
+    described here is as in that environment.
 
     ## Action Space
 
-    As `MultiSpin/Heterogeneous-v0`; the common length is read from the mean of column 0 over users, so that the
-    action stays one row for each user. `encode_action` refuses decisions with different lengths.
+    As `MultiSpin/Heterogeneous-v0`, with one row for each user; the common length is the mean of column 0 over users.
+    `encode_action` raises a `ValueError` for decisions with different lengths.
 
     ## Observation Space
 
@@ -209,10 +205,6 @@ class HomogeneousEnv(MultiSpinEnv):
     ## Arguments
 
     As `MultiSpin/Heterogeneous-v0`; the optimum is the best common length with its best bandwidth.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Homogeneous-v0"
@@ -243,10 +235,10 @@ class FairEnv(MultiSpinEnv):
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, everything known, but the reward is the growth of Σ_k ln R_k, where R_k is the
-    discounted throughput of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance
-    rates differ far more between devices than elsewhere. The closed form with weights 1 / R_k is the gradient rule
-    (`optimal+gradient`); no optimum is known. What is not described here is as there.
+    As `MultiSpin/Heterogeneous-v0`, but the reward is the growth of Σ_k ln R_k, where R_k is the discounted throughput
+    of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance rates differ far more
+    between devices. The closed form with weights 1 / R_k is the gradient rule (`optimal+gradient`); no optimum is
+    known. Everything not described here is as in `MultiSpin/Heterogeneous-v0`.
 
     ## Observation Space
 
@@ -260,12 +252,12 @@ class FairEnv(MultiSpinEnv):
 
     ## Rewards
 
-    Σ_k ln R_k after the round minus before it. `reward="expected"` takes E[N_k] for N_k, `"sampled"` draws it.
+    Σ_k ln R_k after the round minus its value before. `reward="expected"` takes E[N_k] for N_k, `"sampled"` draws it.
 
     ## Starting State
 
-    As `MultiSpin/Heterogeneous-v0`, with T_k in T̄ (1 ± 0.8), H̄_k in U(0.02, 1), acceptance rates from a Beta law round
-    the mean of the task, and R_k = 1 / T_ver. A scenario that is given as an object keeps its own ranges.
+    As `MultiSpin/Heterogeneous-v0`, with T_k in T̄ (1 ± 0.8), H̄_k in U(0.02, 1), acceptance rates from a Beta law with
+    the mean of the task, and R_k = 1 / T_ver. A `Scenario` object keeps its own ranges.
 
     ## Arguments
 
@@ -277,10 +269,6 @@ class FairEnv(MultiSpinEnv):
     ## Info
 
     As `MultiSpin/Heterogeneous-v0`, and `throughput` (K,), R_k after the round in tokens/s.
-
-    ## Version History
-
-    - v0: first version.
     """
 
     env_id = "MultiSpin/Fair-v0"
@@ -294,7 +282,7 @@ class FairVectorEnv(MultiSpinVectorEnv):
 
 @dataclass(frozen=True, kw_only=True)
 class Fair(RoundsVariant):
-    """Rounds that are rewarded for long-run fairness."""
+    """Rounds with a reward for long-run fairness."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
@@ -322,5 +310,4 @@ class Fair(RoundsVariant):
 
     @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Each device keeps its own acceptance rate for an episode."""
-        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))
+        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))  # one request an episode

@@ -209,7 +209,7 @@ def test_what_is_no_controller_is_one_sentence(name, words, refused):
 def test_rules_of_rounds_play_without_the_barrier_and_others_not_with_it(capsys, refused):
     found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:longer", "optimal", "--reference", "optimal")
     assert 0.0 < found["own_rules:longer"] < found["optimal"]
-    words = "controller: expected one of rounds, of ["
+    words = "controller: expected a controller of rounds, one of ["
     assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
 
 

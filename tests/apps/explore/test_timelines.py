@@ -8,7 +8,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.explore import timelines
 from multispin_env.apps.explore.timelines import TICKS, play, timeline
-from multispin_env.envs.rendering.continuous import marks_of
+from multispin_env.envs.rendering.continuous import request_marks
 from multispin_env.evaluation.cases import Episodes
 
 
@@ -73,7 +73,7 @@ def answered(trace):
 
 def test_requests_and_those_that_wait(busy):
     drawn = timeline(busy)
-    assert drawn["marks"] == [[round(mark.time * TICKS), *mark[1:]] for mark in marks_of(busy, 0.0, busy.duration)]
+    assert drawn["marks"] == [[round(mark.time * TICKS), *mark[1:]] for mark in request_marks(busy, 0.0, busy.duration)]
     here = np.zeros(3, dtype=int)
     for outcome, waiting in zip(busy.outcomes, drawn["waiting"], strict=True):
         here += outcome.served.arrivals - outcome.served.dropped - outcome.served.finished

@@ -1,4 +1,4 @@
-"""States that are met without the barrier, and environments that hide something there."""
+"""States of controllers without the barrier, and environments with hidden parts of the state."""
 
 import gymnasium as gym
 import numpy as np
@@ -13,14 +13,14 @@ BUSY = ms.Workload(
     lengths=ms.make_lengths("geometric", mean_output=20.0, mean_prompt=30.0),
     level=ms.ServiceLevel(ttft=1.5, e2el=1.0, e2el_per_token=0.08),
 )
-"""Requests enough that some wait, and some are late."""
+"""Load at which some requests wait, and some are late."""
 
 
-def states_of(scenario, copies=6, steps=7, controller="groups", workload=None):
-    """States that a controller meets."""
-    core = ContinuousCore(ContinuousSystem.of(scenario, workload=workload), copies, drawn=workload is not None)
-    for copy in range(copies):
-        core.seed(copy, np.random.default_rng(copy))
+def states_of(scenario, num_envs=6, steps=7, controller="groups", workload=None):
+    """States under a controller."""
+    core = ContinuousCore(ContinuousSystem.of(scenario, workload=workload), num_envs, drawn=workload is not None)
+    for env in range(num_envs):
+        core.seed(env, np.random.default_rng(env))
     core.reset()
     rule = make_controller(controller, scenario)
     for _ in range(steps):
@@ -37,13 +37,13 @@ FAST = {
     ENDLESS: {"rho": 90.0, "mean_cycles": 4},
     SERVING: {"rho": 60.0, "load": 1.4, "mean_output": 9.0, "horizon": 8.0, "warm_up": 0.0},
 }
-"""Requests that end soon."""
+"""Arguments with short requests."""
 
 
 def make(env_id, num_envs=6, **options):
     fast = {name: value for name, value in FAST[env_id].items() if options.get("acceptance_visible", True) is False}
-    chosen = {"num_users": 4, "rho": 90.0, **fast, **options}
-    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **chosen).unwrapped
+    options = {"num_users": 4, "rho": 90.0, **fast, **options}
+    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **options).unwrapped
 
 
 def anything(env, rng):

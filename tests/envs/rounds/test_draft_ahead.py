@@ -1,4 +1,4 @@
-"""Drafting ahead in rounds: the environment is what an independent slow simulator says, and chains begin anew."""
+"""Drafting ahead in rounds, compared with an independent slow simulator."""
 
 import gymnasium as gym
 import numpy as np
@@ -7,7 +7,8 @@ from scipy.optimize import brentq
 
 import multispin_env as ms
 from multispin_env.evaluation.statistics import EPISODE_SEED
-from multispin_env.registry import ENCODINGS, ENVIRONMENTS
+from multispin_env.registry import ENCODINGS
+from tests.alike import equal
 from tests.families import ROUNDS
 from tests.reference import expected_tokens, server_time
 
@@ -16,29 +17,28 @@ TASKS = tuple(ms.Task(name=str(rate), acceptance_rate=rate) for rate in (0.5, 0.
 
 
 def vector(env_id=AHEAD, num_envs=4, **options):
-    """Copies with any ρ."""
-    chosen = {"rho": 100.0, **options} if env_id == AHEAD else options
-    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **chosen).unwrapped
+    options = {"rho": 100.0, **options} if env_id == AHEAD else options
+    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **options).unwrapped
 
 
 class Device:
-    """One device: a chain that is drafted token by token."""
+    """Device with a chain that is drafted token by token."""
 
     def __init__(self, draft_time):
         self.draft_time = draft_time
-        self.chain = 0.0  # tokens behind the last sure one, the last of them in part
+        self.chain = 0.0  # tokens, the last of them in part
 
     def draft_until(self, tokens):
-        """Seconds until the chain has so many."""
+        """Seconds until the chain has ``tokens``."""
         time = 0.0
         while self.chain < tokens:
-            rest = np.floor(self.chain) + 1.0 - self.chain  # of the token under way
+            rest = np.floor(self.chain) + 1.0 - self.chain
             time += rest * self.draft_time
             self.chain += rest
         return time
 
     def draft_for(self, time, most):
-        """Go on for so many seconds, or until there are more than can be of use."""
+        """Draft for ``time`` seconds, or up to ``most`` tokens."""
         while time > 0.0 and self.chain < most:
             rest = np.floor(self.chain) + 1.0 - self.chain
             part = min(rest, time / self.draft_time)
@@ -47,7 +47,7 @@ class Device:
 
 
 def access_time(action, lengths, ready, uploads, shares, encoding):
-    """Seconds until the last upload ends: of softmax shares, or by the root, of uploads that are f(x) times as long."""
+    """Seconds until the last upload ends, with softmax shares or the root of uploads f(x) times as long."""
     if not any(lengths):
         return 0.0
     if encoding == "shares":
@@ -57,18 +57,10 @@ def access_time(action, lengths, ready, uploads, shares, encoding):
         factors = [np.exp(np.log(1e4) * np.sinh(5.0 * x) / np.sinh(5.0)) for x in action[:, 1].astype(float)]
     work = [(n * u * f, r) for n, u, f, r in zip(lengths, uploads, factors, ready, strict=True) if n]
     slowest, total = max(r for _, r in work), sum(w for w, _ in work)
-    late = brentq(
-        lambda d: sum(w / (d + (slowest - r)) for w, r in work) - 1.0,
-        1e-9 * total,
-        1.001 * total,
-        xtol=1e-300,
-        rtol=1e-15,
-    )
-    root, longest = slowest + late, 0.0
-    for n, u, f, r in zip(lengths, uploads, factors, ready, strict=True):
-        if n:
-            longest = max(longest, r + n * u / (n * u * f / (root - r)))
-    return longest
+    bracket = 1e-9 * total, 1.001 * total
+    late = brentq(lambda d: sum(w / (d + (slowest - r)) for w, r in work) - 1.0, *bracket, xtol=1e-300, rtol=1e-15)
+    rows = zip(lengths, uploads, factors, ready, strict=True)
+    return max(r + n * u / (n * u * f / (slowest + late - r)) for n, u, f, r in rows if n)
 
 
 SYSTEMS = {
@@ -82,20 +74,20 @@ SYSTEMS = {
 @pytest.mark.parametrize("encoding", ENCODINGS.names())
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("users", [1, 2, 5, 30])
-def test_rounds_are_those_of_a_slow_simulator(users, system, encoding):
+def test_rounds_equal_a_slow_simulator(users, system, encoding):
     env = vector(num_envs=1, num_users=users, action=encoding, tasks=TASKS, **SYSTEMS[system])
     env.reset(seed=users)
     scenario, rng = env.scenario, np.random.default_rng(0)
     devices = [Device(time) for time in env.state.draft_time[0].tolist()]
     used = lost = 0
     for _ in range(25):
-        assert env.state.head_start[0] == pytest.approx([one.chain for one in devices], rel=1e-12, abs=1e-11)
+        assert env.state.head_start[0] == pytest.approx([device.chain for device in devices], rel=1e-12, abs=1e-11)
         state, action = env.state[0], rng.uniform(-1.0, 1.0, (1, *env.single_action_space.shape)).astype(np.float32)
-        action *= [1.0, 0.4][: action.shape[-1]]  # rounds are not as long as one of the uploads
-        action[..., 0] -= 0.7 * (action[..., 0] > 0.0)  # short drafts are more often hits
+        action *= [1.0, 0.4][: action.shape[-1]]  # else a single upload dominates a round
+        action[..., 0] -= 0.7 * (action[..., 0] > 0.0)  # short drafts have more hits
         lengths = env.decode_action(action).draft_length[0].tolist()
-        begun = [one.chain for one in devices]
-        ready = [one.draft_until(length) for one, length in zip(devices, lengths, strict=True)]
+        begun = [device.chain for device in devices]
+        ready = [device.draft_until(length) for device, length in zip(devices, lengths, strict=True)]
         uploads = (scenario.bits_per_token / scenario.total_bandwidth / state.spectral_efficiency).tolist()
         shares = np.exp(np.log(1e4) * action[0, :, -1].astype(float))
         access = access_time(action[0], lengths, ready, uploads, (shares / shares.sum()).tolist(), encoding)
@@ -106,85 +98,78 @@ def test_rounds_are_those_of_a_slow_simulator(users, system, encoding):
         assert info["accepted_tokens"][0] == pytest.approx(tokens, rel=1e-12)
         assert info["head_start"][0] == pytest.approx(begun, rel=1e-12, abs=1e-11)
         assert reward[0] == pytest.approx((sum(tokens) - 100.0 * duration) / users, rel=1e-11, abs=1e-12)
-        for one, time, length, hit in zip(devices, ready, lengths, info["hit"][0], strict=True):
-            one.draft_for(duration - scenario.round_trip_time - time, length + 1 + scenario.max_draft_length)
-            behind = min(max(one.chain - length - 1.0, 0.0), scenario.max_draft_length)  # the guess is the server's
-            used, lost = used + bool(hit and behind), lost + bool(not hit and behind)
-            one.chain = behind if hit else 0.0
+        for device, time, length, hit in zip(devices, ready, lengths, info["hit"][0], strict=True):
+            device.draft_for(duration - scenario.round_trip_time - time, length + 1 + scenario.max_draft_length)
+            ahead = min(max(device.chain - length - 1.0, 0.0), scenario.max_draft_length)
+            used, lost = used + bool(hit and ahead), lost + bool(not hit and ahead)
+            device.chain = ahead if hit else 0.0
     assert used
     assert lost
 
 
 @pytest.mark.parametrize("guess", ["greedy", "shared-seed", "independent"])
-def test_a_hit_is_a_draft_accepted_whole_and_a_guess(guess):
-    """Hits are drawn with the tokens: none without all of the draft; their share is g α^L."""
+def test_hits_need_an_accepted_draft_and_a_guess(guess):
+    """The share of hits is g α^L."""
     env = vector(num_envs=2000, num_users=4, tasks=TASKS[:3], guess=guess, reward="sampled", action="shares")
     env.reset(seed=1)
-    found, expected, whole = 0.0, 0.0, 0.0
+    hits, expected, whole = 0.0, 0.0, 0.0
     for length in (0, 1, 3):
         alpha = env.state.acceptance_rate
         decision = ms.Decision(np.full(alpha.shape, length), np.full(alpha.shape, env.scenario.total_bandwidth / 4))
         info = env.step(env.encode_action(decision))[-1]
         guessed = {"greedy": alpha, "shared-seed": alpha / (2.0 - alpha), "independent": alpha**2}[guess]
         assert not (info["hit"] & (info["accepted_tokens"] <= length)).any()
-        found, expected = found + info["hit"].mean(), expected + (guessed * alpha**length).mean()
+        hits, expected = hits + info["hit"].mean(), expected + (guessed * alpha**length).mean()
         whole += (info["accepted_tokens"] > length).mean()
-    assert found / 3 == pytest.approx(expected / 3, abs=0.01)
-    assert found < whole
+    assert hits / 3 == pytest.approx(expected / 3, abs=0.01)
+    assert hits < whole
 
 
 @pytest.mark.parametrize("reward", ["expected", "sampled"])
 @pytest.mark.parametrize("encoding", ENCODINGS.names())
-def test_without_drafting_ahead_rounds_are_those_of_the_full_problem(encoding, reward):
+def test_without_drafting_ahead_it_is_the_plain_environment(encoding, reward):
     options = {"action": encoding, "reward": reward, "num_users": 6, "min_draft_length": 0, "max_episode_steps": 7}
     ours, theirs = vector(draft_ahead=False, **options), vector(PLAIN, **options)
-    (mine, _), (other, _) = ours.reset(seed=3), theirs.reset(seed=3)
+    (observation, _), (expected, _) = ours.reset(seed=3), theirs.reset(seed=3)
     for _ in range(20):
+        assert equal(ours.config.observations.encode(ours.state), observation)
         for key in ("compute", "channel", "acceptance"):
-            assert (mine[key] == other[key]).all()
-        assert not mine["head_start"].any()
+            assert (observation[key] == expected[key]).all()
+        assert not observation["head_start"].any()
         action = ours.action_space.sample()
-        mine, *_, info = ours.step(action)
-        other, *_, told = theirs.step(action)
+        observation, *_, info = ours.step(action)
+        expected, *_, other_info = theirs.step(action)
         for key in ("goodput", "round_latency", "accepted_tokens", "draft_length", "bandwidth"):
-            assert (info[key] == told[key]).all()
+            assert (info[key] == other_info[key]).all()
         assert not any(info[key].any() for key in ("hit", "head_start", "drafted_ahead"))
 
 
-def test_an_observation_and_a_state_without_head_starts_are_those_of_head_starts_of_nought():
-    env = vector(draft_ahead=False, num_users=3)
-    observation, _ = env.reset(seed=0)
-    again = env.config.observations.encode(env.state)
-    assert all((again[key] == observation[key]).all() for key in observation)
-
-
 @pytest.mark.parametrize("encoding", ["residual", "shares"])
-def test_encodings_turn_back_with_head_starts(encoding):
+def test_encodings_with_head_starts(encoding):
     env = vector(num_envs=64, num_users=7, action=encoding, scenario="qwen3.5")
     env.reset(seed=5)
-    quiet = np.zeros(env.action_space.shape, dtype=np.float32)
-    quiet[..., 0] = -0.3
-    rng, seen = np.random.default_rng(1), 0
+    action = np.zeros(env.action_space.shape, dtype=np.float32)
+    action[..., 0] = -0.3
+    rng, count = np.random.default_rng(1), 0
     for _ in range(6):
-        env.step(quiet)
-        seen += (env.state.head_start > 0.0).sum()
+        env.step(action)
+        count += (env.state.head_start > 0.0).sum()
         lengths = rng.integers(0, 8, (64, 7))
         bandwidth = rng.uniform(0.5, 1.5, (64, 7))
         decision = ms.Decision(lengths, env.scenario.total_bandwidth * bandwidth / bandwidth.sum(-1, keepdims=True))
         again = env.decode_action(env.encode_action(decision))
         assert (again.draft_length == lengths).all()
-        used = lengths > 0
         if encoding == "shares":
             assert again.bandwidth == pytest.approx(decision.bandwidth, rel=1e-4)
-        same = ms.expected_outcome(env.scenario, env.state, again).round_latency
-        wanted = ms.expected_outcome(env.scenario, env.state, decision).round_latency
-        every = used.all(-1)  # else a residual spends what the others have
-        assert same[every] == pytest.approx(wanted[every], rel=1e-4)
-        assert (same <= wanted * (1.0 + 1e-4)).all()
-    assert seen > 100
+        latency = ms.expected_outcome(env.scenario, env.state, again).round_latency
+        expected = ms.expected_outcome(env.scenario, env.state, decision).round_latency
+        used = (lengths > 0).all(-1)  # else the residual uses the bandwidth of the others
+        assert latency[used] == pytest.approx(expected[used], rel=1e-4)
+        assert (latency <= expected * (1.0 + 1e-4)).all()
+    assert count > 100
 
 
-def test_a_new_episode_begins_without_chains():
+def test_new_episodes_begin_without_chains():
     env = vector(num_envs=6, num_users=5, max_episode_steps=4, action="shares")
     env.reset(seed=0)
     action = np.full(env.action_space.shape, -0.9, dtype=np.float32)
@@ -192,61 +177,37 @@ def test_a_new_episode_begins_without_chains():
         env.step(action)
     assert env.state.head_start.any(-1).all()
     env.reset(options={"reset_mask": np.arange(6) < 2})
-    assert not env.state.head_start[:2].any()
+    assert env.state.head_start.any(-1).tolist() == [False] * 2 + [True] * 4
     before = env.state.head_start[2:].copy()
-    assert before.any(-1).all()
     *_, truncated, info = env.step(action)
     assert (truncated == (np.arange(6) >= 2)).all()
     assert (info["head_start"][2:] == before).all()
-    *_, info = env.step(action)  # starts those four anew
-    assert not env.state.head_start[2:].any()
-    assert not info["hit"][2:].any()
-    assert not info["drafted_ahead"][2:].any()
+    *_, info = env.step(action)  # restarts four environments
+    for array in (env.state.head_start, info["hit"], info["drafted_ahead"]):
+        assert not array[2:].any()
 
 
-def test_a_new_request_begins_without_a_chain():
+def test_new_requests_begin_without_a_chain():
     env = vector(num_envs=50, num_users=8, acceptance="by-request", action="shares")
     env.reset(seed=0)
     action, rate, lost = np.full(env.action_space.shape, -0.9, dtype=np.float32), env.state.acceptance_rate, 0
     for _ in range(20):
         *_, info = env.step(action)
         new, rate = env.state.acceptance_rate != rate, env.state.acceptance_rate
-        kept = np.where(info["hit"], info["drafted_ahead"], 0.0)
-        assert (env.state.head_start == np.where(new, 0.0, kept)).all()
-        lost += (new & (kept > 0.0)).sum()
+        hits = np.where(info["hit"], info["drafted_ahead"], 0.0)
+        assert (env.state.head_start == np.where(new, 0.0, hits)).all()
+        lost += (new & (hits > 0.0)).sum()
     assert lost > 10
 
 
 @pytest.mark.parametrize("env_id", [name for name in ROUNDS if name != AHEAD])
-def test_other_rounds_refuse_to_draft_ahead(env_id):
-    for make in (gym.make, gym.make_vec):
-        with pytest.raises(
-            ValueError, match=r"^draft_ahead: expected False in .*, got True; use MultiSpin/DraftAhead-v0$"
-        ):
+def test_other_rounds_do_not_draft_ahead(env_id):
+    for make in (gym.make, gym.make_vec, ms.compare):
+        with pytest.raises(ValueError, match=r"^draft_ahead: expected False in .*; use MultiSpin/DraftAhead-v0$"):
             make(env_id, draft_ahead=True)
-    with pytest.raises(ValueError, match=r"^draft_ahead: expected False"):
-        ms.compare(env_id, draft_ahead=True, num_users=2)
 
 
-def test_the_price_is_what_the_best_rule_makes():
-    """Where it earns its own rate, the mean reward is 0."""
-    variant = ENVIRONMENTS.load(AHEAD)()
-    name = variant.comparison.contenders[0]
-    env = vector(num_envs=300, num_users=3, rho=None)
-    controller = ms.make_controller(name, env.scenario)
-    env.reset(seed=0)
-    total = time = gained = 0.0
-    for step in range(64):
-        _, reward, _, _, info = env.step(env.encode_action(controller(env.state)))
-        if step >= 8:
-            total, time = total + reward.sum() * 3, time + info["round_latency"].sum()
-            gained += info["accepted_tokens"].sum()
-    assert gained / time == pytest.approx(env.objective.rho, rel=0.06)
-    assert total == pytest.approx(gained - env.objective.rho * time, rel=1e-9)
-
-
-def test_comparisons_are_of_tokens_over_time():
-    """Long rounds count for their time, and no round for itself."""
+def test_comparisons_use_tokens_over_time():
     options = {"num_users": 3, "rho": 50.0, "max_episode_steps": 6, "reward": "sampled"}
     table = ms.compare(AHEAD, ["optimal", "fixed"], episodes=4, **options)
     assert table.metric == "token_goodput"
@@ -257,12 +218,5 @@ def test_comparisons_are_of_tokens_over_time():
         info = env.step(env.encode_action(controller(env.state)))[-1]
         tokens, time = tokens + info["accepted_tokens"].sum(-1), time + info["round_latency"]
     assert table["fixed"].mean == pytest.approx((tokens / time).mean(), rel=1e-12)
-
-
-def test_the_reward_has_no_derivatives():
-    env = vector(num_users=3)
-    env.reset(seed=0)
-    nothing = np.zeros(env.action_space.shape, dtype=np.float32)
-    for worth in (None, np.ones((4, 3))):
-        with pytest.raises(ValueError, match="expected an environment whose reward has derivatives"):
-            env.reward_slopes(nothing, worth)
+    with pytest.raises(ValueError, match="expected an environment whose reward has derivatives"):
+        env.reward_slopes(np.zeros(env.action_space.shape))

@@ -1,4 +1,4 @@
-"""Standing decisions to actions and back, in every encoding."""
+"""Encodings without the barrier."""
 
 from dataclasses import replace
 
@@ -13,42 +13,45 @@ from multispin_env.registry import CONTINUOUS_ENCODINGS
 from tests.envs.continuous.played import AHEAD, BUSY, states_of
 
 ID = "MultiSpin/Continuous-v0"
-FIELDS = ("draft_length", "join", "priority")
 DEADLINES = {"drops": True, "reference": "greedy+deadlines"}
+WITH_REQUESTS = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines")
 
 
 def codec_of(name, scenario, uplink=serial, timeout=None, **options):
     return CONTINUOUS_ENCODINGS.load(name)(scenario, uplink, timeout, **options)
 
 
-def random_orders(scenario, rng, copies, by_priority=True):
-    shape = (copies, scenario.num_users)
+def random_decision(scenario, rng, num_envs, serial=True):
+    shape = (num_envs, scenario.num_users)
     join = rng.integers(0, 3, shape)
     join[:, 0] = 1
-    key = rng.integers(-3, 4, shape).astype(float) if by_priority else rng.dirichlet(np.ones(shape[1]), copies)
+    key = rng.integers(-3, 4, shape).astype(float) if serial else rng.dirichlet(np.ones(shape[1]), num_envs)
     length = rng.integers(scenario.min_draft_length, scenario.max_draft_length, shape, endpoint=True)
-    return ms.ContinuousDecision(length, join, *((key, None) if by_priority else (None, key)))
+    return ms.ContinuousDecision(length, join, *((key, None) if serial else (None, key)))
 
 
-def same_ranking(one, other):
-    return (np.sign(one[..., None] - one[..., None, :]) == np.sign(other[..., None] - other[..., None, :])).all()
+def agree(a, b, *names):
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
+
+
+def same_ranking(a, b):
+    return (np.sign(a[..., None] - a[..., None, :]) == np.sign(b[..., None] - b[..., None, :])).all()
 
 
 @pytest.mark.parametrize("name", ["plain", "full"])
-@pytest.mark.parametrize("way", DISCIPLINES)
-def test_orders_come_back(name, way, rng):
+@pytest.mark.parametrize("discipline", DISCIPLINES)
+def test_inverse(name, discipline, rng):
     for users in (1, 2, 7, 30):
         scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=users % 2)
-        codec = codec_of(name, scenario, DISCIPLINES[way])
-        decision = random_orders(scenario, rng, 40, way == "serial")
+        codec = codec_of(name, scenario, DISCIPLINES[discipline])
+        decision = random_decision(scenario, rng, 40, discipline == "serial")
         state = next(states_of(scenario, 40, 1))
         action = codec.encode(decision, state)
         assert action.shape == (40, users, codec.columns)
         assert action.dtype == np.float32
         again = codec.decode(action, state)
-        assert (again.draft_length == decision.draft_length).all()
-        assert (again.join == decision.join).all()
-        if way == "serial":
+        assert agree(again, decision, "draft_length", "join")
+        if discipline == "serial":
             assert again.share is None
             assert same_ranking(again.priority, decision.priority)
         else:
@@ -58,12 +61,12 @@ def test_orders_come_back(name, way, rng):
         assert (codec.encode(again, state)[..., :2] == action[..., :2]).all()
 
 
-def test_full_says_everything(rng):
+def test_full_expresses_all_parts(rng):
     scenario = ms.Scenario.preset("llama2", num_users=5)
     codec = codec_of("full", scenario)
     (*_, state) = states_of(scenario, 6, 4)
     decision = replace(
-        random_orders(scenario, rng, 6),
+        random_decision(scenario, rng, 6),
         timeout=np.array([0.0, 1e-4, 0.02, 3.0, 1e4, np.inf]),
         least_batch=np.array([1, 2, 3, 4, 5, 1]),
         aim=state.batch[:, None] + rng.integers(0, 64, (6, 5)),
@@ -71,8 +74,7 @@ def test_full_says_everything(rng):
     again = codec.decode(codec.encode(decision, state), state)
     assert again.timeout == pytest.approx(decision.timeout, rel=1e-5)
     assert again.timeout[[0, 5]].tolist() == [0.0, np.inf]
-    assert (again.least_batch == decision.least_batch).all()
-    assert (again.aim == decision.aim).all()
+    assert agree(again, decision, "least_batch", "aim")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_full_says_everything(rng):
 )
 @pytest.mark.parametrize("ahead", [{}, AHEAD], ids=["none", "ahead"])
 def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
-    """Its drops, too; outside of the middle third of the last column they are the agent's."""
+    """In the middle third of the last column drops are those of the rule."""
     scenario = ms.Scenario.preset("llama2", num_users=5, **ahead)
     codec = codec_of("residual", scenario, **{**rules, "reference": reference})
     rule, dropped = ms.make_controller(reference, scenario), 0
@@ -91,11 +93,8 @@ def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
             action = np.zeros((6, 5, codec.columns), np.float32)
             action[..., -1] = column
             decoded = codec.decode(action, state)
-            assert (decoded.draft_length == decision.draft_length).all()
-            assert (decoded.join == decision.join).all()
+            assert agree(decoded, decision, "draft_length", "join", "timeout", "drop")
             assert same_ranking(decoded.priority, decision.priority)
-            assert np.array_equal(decoded.timeout, decision.timeout)
-            assert np.array_equal(decoded.drop, decision.drop)
             if decision.aim is not None:
                 assert (decoded.aim[state.starting] == decision.aim[state.starting]).all()
         assert (codec.encode(decision, state) == 0.0).all()
@@ -103,19 +102,18 @@ def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
     assert (dropped > 0) == bool(workload)
 
 
-def test_residual_moves_what_it_says():
+def test_columns_of_residual():
     scenario = ms.Scenario.preset("llama2", num_users=6)
     codec, rule = codec_of("residual", scenario, timeout=0.7), ms.make_controller("groups", scenario)
-    (*_, state) = (one for one in states_of(scenario, steps=6) if (one.phase[:, 0] == ms.Phase.FREE).any())
+    (*_, state) = (state for state in states_of(scenario, steps=6) if (state.phase[:, 0] == ms.Phase.FREE).any())
     decision = rule(state)
-    nothing = np.zeros((6, 6, 3), np.float32)
 
-    def moved(column, value, device=0):
-        action = nothing.copy()
-        action[:, device, column] = value
+    def moved(column, value):
+        action = np.zeros((6, 6, 3), np.float32)
+        action[:, 0, column] = value
         return codec.decode(action, state)
 
-    assert (codec.decode(nothing, state).timeout == 0.7).all()
+    assert (moved(0, 0.0).timeout == 0.7).all()
     assert (moved(0, 1.0).draft_length[:, 0] == scenario.max_draft_length).all()
     assert (moved(0, -1.0).draft_length[:, 0] == scenario.min_draft_length).all()
     assert (moved(0, 0.2).draft_length[:, 1:] == decision.draft_length[:, 1:]).all()
@@ -135,7 +133,7 @@ def test_residual_moves_what_it_says():
 
 
 @pytest.mark.parametrize("name", [name for name in CONTINUOUS_ENCODINGS.names() if name != "tuned"])
-def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
+def test_drops(name, rng):
     scenario = ms.Scenario.preset("llama2", num_users=5)
     plain, codec = codec_of(name, scenario), codec_of(name, scenario, **DEADLINES)
     assert codec.columns == plain.columns + 1
@@ -143,16 +141,16 @@ def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
     idle = 0
     for state in states_of(scenario, 20, 30, "greedy", BUSY):
         busy = state.phase != ms.Phase.IDLE
-        decision = replace(random_orders(scenario, rng, 20), drop=busy & (rng.random((20, 5)) < 0.4))
+        decision = replace(random_decision(scenario, rng, 20), drop=busy & (rng.random((20, 5)) < 0.4))
         action = codec.encode(decision, state)
         again = codec.decode(action, state)
         assert (again.drop == decision.drop).all()
         assert (codec.encode(again, state)[..., -1] == action[..., -1]).all()
-        if name != "residual":  # whose rule is another one with drops
+        if name != "residual":  # it has another rule with drops
             assert (plain.encode(decision, state) == action[..., :-1]).all()
             other = plain.decode(action[..., :-1], state)
             assert other.drop is None
-            assert all((getattr(other, field) == getattr(again, field)).all() for field in FIELDS)
+            assert agree(other, again, "draft_length", "join", "priority")
         action[..., -1] = rng.choice([0.5, 1.0], (20, 5))
         assert (codec.decode(action, state).drop == busy).all()
         action[..., -1] = rng.choice([-1.0, -0.5], (20, 5))
@@ -162,58 +160,50 @@ def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
     assert idle > 0
 
 
-@pytest.mark.parametrize(
-    ("name", "workload"),
-    [
-        *((name, None) for name in ("optimal", "synchronous", "groups")),
-        *(
-            (name, BUSY)
-            for name in ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "optimal")
-        ),
-    ],
-)
-def test_schedulers_play_through_full(name, workload):
-    """What follows from the decoded decision is what follows from the decision, to the bit on a serial uplink."""
+@pytest.mark.parametrize("name", ["optimal", "synchronous", "groups", *WITH_REQUESTS])
+def test_controllers_play_the_same_through_full(name):
+    workload = BUSY if "deadlines" in name or name == "load-aware" else None
     scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=1e7)
     rule = ms.make_controller(name, scenario)
     codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **(DEADLINES if workload else {}))
     system = ContinuousSystem.of(scenario, discipline=rule.discipline, workload=workload)
     cores = [ContinuousCore(system, 3, drawn=workload is not None) for _ in range(2)]
     for core in cores:
-        for copy in range(3):
-            core.seed(copy, np.random.default_rng(copy))
+        for env in range(3):
+            core.seed(env, np.random.default_rng(env))
         core.reset()
     for _ in range(40):
         decision = rule(cores[0].state)
         decisions = [decision, codec.decode(codec.encode(decision, cores[1].state), cores[1].state)]
-        outcomes = [core.step(one) for core, one in zip(cores, decisions, strict=True)]
+        outcomes = [core.step(choice) for core, choice in zip(cores, decisions, strict=True)]
         exact = rule.discipline == "serial"
         assert outcomes[1].duration == pytest.approx(outcomes[0].duration, rel=1e-12 if exact else 1e-3)
-        assert (outcomes[0].verified == outcomes[1].verified).all()
         assert outcomes[0].tokens == pytest.approx(outcomes[1].tokens)
-        assert (cores[0].state.aim == cores[1].state.aim).all()
-        assert (outcomes[0].served.dropped == outcomes[1].served.dropped).all()
+        assert agree(*outcomes, "verified")
+        assert agree(*(outcome.served for outcome in outcomes), "dropped")
+        assert agree(*(core.state for core in cores), "aim")
 
 
 @pytest.mark.parametrize("name", CONTINUOUS_ENCODINGS.names())
-@pytest.mark.parametrize("way", DISCIPLINES)
+@pytest.mark.parametrize("discipline", DISCIPLINES)
 @pytest.mark.parametrize("env_id", [ID, "MultiSpin/Serving-v0"])
-def test_any_action_is_an_order_under_which_a_batch_starts(env_id, name, way):
-    env = gym.make_vec(env_id, num_envs=20, num_users=4, action=name, discipline=way, rho=100.0, horizon=1e3)
+def test_a_batch_starts_under_all_actions(env_id, name, discipline):
+    options = {"action": name, "discipline": discipline, "rho": 100.0, "horizon": 1e3}
+    env = gym.make_vec(env_id, num_envs=20, num_users=4, **options)
     env.reset(seed=0)
     rng, counts = np.random.default_rng(0), []
     for step in range(60):
         action = rng.uniform(-1.0, 1.0, env.action_space.shape)
         action = np.sign(action) if step % 3 == 0 else action
         *_, info = env.step(action.astype(np.float32))
-        playing = info["duration"] > 0.0  # others begin anew
+        playing = info["duration"] > 0.0  # others restart
         assert np.isfinite(info["duration"]).all()
         assert (info["batch_size"][playing] >= 1).all()
         counts.append(playing.sum())
     assert np.mean(counts) > 10
 
 
-def test_where_all_are_left_all_are_taken():
+def test_all_are_taken_if_all_are_left():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     state = next(states_of(scenario, 1, 1))
     action = np.zeros((1, 3, 3), np.float32)
@@ -224,7 +214,7 @@ def test_where_all_are_left_all_are_taken():
 
 
 @pytest.mark.parametrize("name", CONTINUOUS_ENCODINGS.names())
-def test_bad_orders_are_one_sentence(name):
+def test_bad_decisions(name):
     env = gym.make(ID, num_users=3, action=name, rho=100.0).unwrapped
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"^join\[0, 0\]: expected 1 or 2 for at least one device, got 0$"):
@@ -235,29 +225,19 @@ def test_bad_orders_are_one_sentence(name):
 
 @pytest.mark.parametrize(("reference", "rules"), [("prices", {}), ("own-pace", {}), ("groups+deadlines", DEADLINES)])
 def test_tuned_options_are_those_of_the_rule(reference, rules):
-    """Zero is the rule; the ends of a column are those of its option, of each device or of the mean of all."""
     scenario = ms.Scenario.preset("llama2", num_users=5)
     codec = codec_of("tuned", scenario, **{**rules, "reference": reference})
     rule = ms.make_controller(reference, scenario)
     assert codec.columns == len(rule.tunable) == len(codec.rule.tunable)
     for state in states_of(scenario, 6, 12, reference, BUSY if rules else None):
         decision, decoded = rule(state), codec.decode(np.zeros((6, 5, codec.columns), np.float32), state)
-        assert (decoded.draft_length == decision.draft_length).all()
-        assert (decoded.join == decision.join).all()
-        assert (decoded.drop is None) == (decision.drop is None)
+        assert agree(decoded, decision, "draft_length", "join", "drop")
         assert not codec.encode(decision, state).any()
         for column, (name, tunable) in enumerate(rule.tunable.items()):
             action = np.zeros((6, 5, codec.columns), np.float32)
             action[:3, :, column], action[3:, :, column] = -1.0, 1.0
             ends = np.repeat([tunable.low, tunable.high], 3)
             ends = np.repeat(ends[:, None], 5, -1) if tunable.by_device else ends
-            expected, moved = rule.with_options({name: ends})(state), codec.decode(action, state)
-            assert (moved.draft_length == expected.draft_length).all()
-            assert (moved.priority == expected.priority).all()
-
-
-def test_a_rule_without_options_can_not_be_tuned():
-    scenario = ms.Scenario.preset("llama2", num_users=5)
-    message = "^reference: expected a controller whose options can be tuned, for 'tuned', got 'turbospec'$"
-    with pytest.raises(ValueError, match=message):
+            assert agree(codec.decode(action, state), rule.tuned({name: ends})(state), "draft_length", "priority")
+    with pytest.raises(ValueError, match=r"^reference: expected a controller with tunable options, got 'turbospec'$"):
         _ = codec_of("tuned", scenario, reference="turbospec").columns
