@@ -13,7 +13,7 @@ Rows = IntArray | slice  # Some rows of an array, or all of them
 Rng = np.random.Generator | int | None  # A generator, or the seed of one; None draws a seed
 
 
-def replaced(array: Any, rows: Rows, values: Any) -> Any:
+def replace_rows(array: Any, rows: Rows, values: Any) -> Any:
     """Array with new rows, in memory of its own."""
     if isinstance(rows, slice):
         return values

@@ -100,7 +100,7 @@ def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, 
         raise ValueError(f"{path}{_line_of(str(error), text)}: {error}") from None
 
 
-def made_of(kind: type[Made], values: dict[str, Any], otherwise: str = "") -> Made:
+def make_from_fields(kind: type[Made], values: dict[str, Any], otherwise: str = "") -> Made:
     """What these fields describe; ``ValueError`` names those without a default that are missing."""
     parts = signature(kind).parameters.values()
     needed = [part.name for part in parts if part.default is part.empty and part.name not in values]

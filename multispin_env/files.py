@@ -101,7 +101,7 @@ def _depth_within(value: Any, most: int) -> bool:
     return False
 
 
-def beside(folder: Path, name: object) -> Path | None:
+def sibling_file(folder: Path, name: object) -> Path | None:
     """Path of the file that another one in ``folder`` names, or ``None`` if it is not a plain file in that folder.
 
     So a file that came from somebody else reaches no other folder: not by ``..``, not by an absolute path, and not by a
@@ -118,20 +118,20 @@ def beside(folder: Path, name: object) -> Path | None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """Path of a new file, which takes the place of ``path`` in one step at the end of the block.
 
     So a kill or an error leaves the old file. The new one is in a fresh folder beside it, where no other process writes
     and no link leads away; a link at ``path`` is replaced, and what it leads to stays. ``OSError`` names the file.
     """
-    with named(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+    with name_file_in_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         draft = Path(folder, path.name)
         yield draft
         os.replace(draft, path)
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def name_file_in_errors(path: Path) -> Iterator[None]:
     """Name the file in errors of writing it, which a full disk raises without."""
     try:
         yield
@@ -143,8 +143,8 @@ def named(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step; see `replacing`."""
-    with replacing(path) as draft:
+    """Replace a file in one step; see `replace_file`."""
+    with replace_file(path) as draft:
         draft.write_bytes(content)
 
 
@@ -155,14 +155,14 @@ def write_text(path: str | PathLike[str], text: str) -> None:
     """
     path = Path(path)
     if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):  # a protected file is not replaced
-        with named(path):
+        with name_file_in_errors(path):
             path.write_bytes(text.encode())
     else:
         write_atomically(path.resolve(), text.encode())
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep a folder from other processes that ask here, until the end of the block or of this process.
 
     A file `_LOCK` stays there, which says nothing. Where the file system has no locks, nothing is kept. ``ValueError``

@@ -34,7 +34,7 @@ class _Kind(NamedTuple):
 INTEGERS, FLOATS, BOOLEANS = _Kind("iu", "integers"), _Kind("f", "floating-point numbers"), _Kind("b", "booleans")
 
 
-def packaged(name: str, sha256: str) -> bytes:
+def read_packaged(name: str, sha256: str) -> bytes:
     """A file of the package; ``ValueError`` if it is not the one with this sum."""
     content = resources.files("multispin_env").joinpath(name).read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:

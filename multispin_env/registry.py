@@ -24,7 +24,7 @@ class Registry:
     """Names of one ``kind`` of part, as errors call it ("controller"), each with the position it is loaded from.
 
     ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are objects of it, or ``classes`` derived from
-    it, or what makes objects of these (`made_class`); what has all the names of a protocol need not be derived.
+    it, or what makes objects of these (`class_of_part`); what has all the names of a protocol need not be derived.
     """
 
     def __init__(self, kind: str, base: str, entries: dict[str, str], *, classes: bool = False) -> None:
@@ -53,15 +53,13 @@ class Registry:
         ``ValueError`` if it can't be imported, or is another kind of part.
         """
         if is_outside(name) and name not in self._entries:
-            self.register(name, imported(self.kind, name))
+            self.register(name, import_attribute(self.kind, name))
 
     def check(self, name: object) -> None:
         """``ValueError`` for an unknown name, which suggests the nearest, or one that first must be admitted."""
         if is_outside(name) and name not in self._entries:
-            admitted = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
-            raise ValueError(
-                f"{self.kind}: expected that you name it, as its module is not imported unasked: {admitted}"
-            )
+            remedy = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
+            raise ValueError(f"{self.kind}: expected that you name it, as its module is not imported unasked: {remedy}")
         check_name(self.kind, name, self.names())
 
     def unregister(self, name: str) -> None:
@@ -86,7 +84,7 @@ class Registry:
         return part
 
     def _check(self, entry: Any) -> None:
-        base, part = _loaded(self._base), made_class(entry) if self._classes else entry
+        base, part = _loaded(self._base), class_of_part(entry) if self._classes else entry
         protocol = getattr(base, "_is_protocol", False)
         if isinstance(part, type) != self._classes:
             missing, fits = [], False
@@ -111,7 +109,7 @@ def _loaded(target: str) -> Any:
     return part.load(Path(__file__).with_name("data") / file[0]) if file else part
 
 
-def made_class(part: Any) -> Any:
+def class_of_part(part: Any) -> Any:
     """Return the class of what a part makes: the class itself, one with options set (``partial``), or a function's."""
     if isinstance(part, partial):
         return part.func
@@ -144,7 +142,7 @@ def is_outside(name: object) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-def imported(kind: str, name: str) -> Any:
+def import_attribute(kind: str, name: str) -> Any:
     """Import what ``module:ATTRIBUTE`` names, in the present folder too; ``ValueError`` if it can't be imported.
 
     A module is only imported where the user names it, never because a file or a page does.
@@ -160,7 +158,7 @@ def imported(kind: str, name: str) -> Any:
         raise refusal(kind, name, f" ({reason(error)})") from error
 
 
-def import_own(module: str) -> Any:
+def import_project_module(module: str) -> Any:
     """Import a module of ``multispin_env`` or ``agents``, a name that other packages have as well.
 
     ``ImportError`` in one sentence where one of those hides it, or where the module is missing, and of Python where a
@@ -360,13 +358,13 @@ FIGURES: Registry = Registry(
 )
 
 
-def admitted() -> list[tuple[str, str]]:
+def admitted_names() -> list[tuple[str, str]]:
     """Return the tables above, by their names here, with the names that users have let stand for parts."""
     tables = ((variable, table) for variable, table in globals().items() if isinstance(table, Registry))
     return [(variable, name) for variable, table in tables for name in table.names() if is_outside(name)]
 
 
 def admit_all(parts: Iterable[tuple[str, str]]) -> None:
-    """Admit what another process has `admitted`."""
+    """Admit the parts that another process has admitted, as `admitted_names` lists them."""
     for variable, name in parts:
         globals()[variable].admit(name)

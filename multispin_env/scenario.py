@@ -18,16 +18,16 @@ from multispin_env.checks import (
     check_real,
     shown,
 )
-from multispin_env.field_files import SCENARIO, is_file_name, made_of, read_fields, write_fields
+from multispin_env.field_files import SCENARIO, is_file_name, make_from_fields, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
     LAW,
     VerificationLaw,
-    checked_draft_pieces,
-    checked_pieces,
+    check_draft_pieces,
+    check_pieces,
     line_time,
-    with_file_beside,
+    resolve_server_file,
     with_law,
 )
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
@@ -191,8 +191,8 @@ class Scenario:
         check_bool("padded_verification", self.padded_verification)
         check_real("context_time", self.context_time, 0.0)
         check_integer("context", self.context, 0, 10_000_000)
-        object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
-        object.__setattr__(self, "server_draft_pieces", checked_draft_pieces(self.server_draft_pieces))
+        object.__setattr__(self, "verification_pieces", check_pieces(self.verification_pieces))
+        object.__setattr__(self, "server_draft_pieces", check_draft_pieces(self.server_draft_pieces))
         check_name("server", self.server, ("", *SERVERS.names()))
         law = {name: getattr(self, name) for name in LAW}
         if with_law({**law, "server": self.server}, SERVERS.load)["server"] != self.server:
@@ -247,7 +247,7 @@ class Scenario:
         if not isinstance(path, str | PathLike):
             raise ValueError(f"path: expected a str or a path, got {shown(path)}")
         folder = Path(path).parent
-        return read_fields(SCENARIO, path, lambda values: cls._from_table(with_file_beside(values, folder)))
+        return read_fields(SCENARIO, path, lambda values: cls._from_table(resolve_server_file(values, folder)))
 
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "Scenario":
@@ -258,7 +258,7 @@ class Scenario:
             return cls.preset(preset).replace(**values)
         check_keywords("Scenario", values, ("preset", *cls.field_names()))
         values = with_law(values)
-        return made_of(cls, values, ", or a preset")
+        return make_from_fields(cls, values, ", or a preset")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_keywords, check_label, check_real, shown
-from multispin_env.field_files import SERVER, is_file_name, made_of, read_fields, write_fields
-from multispin_env.files import beside
+from multispin_env.field_files import SERVER, is_file_name, make_from_fields, read_fields, write_fields
+from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS
 
 LAW = (
@@ -115,8 +115,8 @@ class Server:
         for field in ("model", "source"):
             if not isinstance(getattr(self, field), str):
                 raise ValueError(f"{field}: expected text, got {shown(getattr(self, field))}")
-        object.__setattr__(self, "pieces", checked_pieces(self.pieces, "pieces"))
-        object.__setattr__(self, "draft_pieces", checked_draft_pieces(self.draft_pieces, "draft_pieces"))
+        object.__setattr__(self, "pieces", check_pieces(self.pieces, "pieces"))
+        object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.pieces)
         check_real("context_time", self.context_time, 0.0)
@@ -160,14 +160,14 @@ class Server:
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "Server":
         check_keywords("Server", values, (entry.name for entry in fields(cls)))
-        return made_of(cls, values)
+        return make_from_fields(cls, values)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
         write_fields(SERVER, path, {name: value for name, value in asdict(self).items() if value is not None})
 
 
-def checked_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple[float, float], ...]:
+def check_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple[float, float], ...]:
     """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
     if not isinstance(pieces, tuple | list):
         raise ValueError(f"{field}: expected pairs (s, s/token), got {shown(pieces)}")
@@ -179,9 +179,9 @@ def checked_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tup
     return tuple((float(start), float(slope)) for start, slope in pieces)
 
 
-def checked_draft_pieces(pieces: Any, field: str = "server_draft_pieces") -> tuple[tuple[float, float], ...]:
-    """Return pieces as `checked_pieces` does; ``ValueError`` also where a drafted token takes no time."""
-    checked = checked_pieces(pieces, field)
+def check_draft_pieces(pieces: Any, field: str = "server_draft_pieces") -> tuple[tuple[float, float], ...]:
+    """Return pieces as `check_pieces` does; ``ValueError`` also where a drafted token takes no time."""
+    checked = check_pieces(pieces, field)
     if checked and line_time(checked, 1) <= 0.0:
         raise ValueError(f"{field}: expected a law in which a token takes time, got {shown(pieces)}")
     return checked
@@ -215,17 +215,17 @@ def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = _find_ser
         return dict(given)
     profile = find(named).fields
     law = {**profile, **given}
-    law["verification_pieces"] = checked_pieces(law["verification_pieces"])
+    law["verification_pieces"] = check_pieces(law["verification_pieces"])
     keeps_name = not is_file_name(named) and all(law[name] == profile[name] for name in LAW)
     return law if keeps_name else law | {"server": ""}
 
 
-def with_file_beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+def resolve_server_file(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Fields of a scenario's file, with the path of the server's file that they name: one of the same folder."""
     name = values.get("server")
     if not is_file_name(name):
         return values
-    path = beside(folder, name)
+    path = sibling_file(folder, name)
     if path is None:
         raise ValueError(f"server: expected a profile's name, or a file beside the scenario's, got {shown(name)}")
     return {**values, "server": str(path)}

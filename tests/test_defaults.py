@@ -13,7 +13,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import COMMANDS, load_command
 from multispin_env.controllers.base import Assumptions
-from multispin_env.registry import ESTIMATORS, made_class
+from multispin_env.registry import ESTIMATORS, class_of_part
 from tests.families import CLASSES, ROUNDS, VARIANTS
 
 TUNED = Path(__file__).parent.parent / "docs" / "results" / "tune_estimators.json"
@@ -76,7 +76,7 @@ def test_arguments_of_environments(env_id):
 
 
 KINDS = {
-    f"{table.kind} {name}": made_class(table.load(name))
+    f"{table.kind} {name}": class_of_part(table.load(name))
     for table in (ms.registry.CONTROLLERS, ms.registry.MODIFIERS, ESTIMATORS, ms.registry.ARRIVALS, ms.registry.LENGTHS)
     for name in table.names()
 } | {type(part).__name__: type(part) for part in (ms.registry.ACCEPTANCES.load("by-request"), *map(

@@ -14,14 +14,14 @@ from multispin_env import files
 from multispin_env.files import (
     DEEPEST_JSON,
     DEEPEST_KEY,
-    beside,
-    locked,
+    lock_folder,
     make_folder,
     parse_json,
     parse_toml,
     read_bytes,
     read_json,
     read_limited,
+    sibling_file,
     write_atomically,
     write_text,
 )
@@ -134,8 +134,8 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["file", "link"])
 def test_a_file_in_the_folder_may_be_named(folder, name):
-    assert beside(folder, name) == folder / name
-    assert beside(folder.parent / "own" / ".." / "own", name).read_text(encoding="utf-8") == "text"
+    assert sibling_file(folder, name) == folder / name
+    assert sibling_file(folder.parent / "own" / ".." / "own", name).read_text(encoding="utf-8") == "text"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_file_in_the_folder_may_be_named(folder, name):
     ids=lambda name: repr(name)[:20],
 )
 def test_nothing_else_may_be_named(folder, name):
-    assert beside(folder, name) is None
+    assert sibling_file(folder, name) is None
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
@@ -218,20 +218,20 @@ def test_a_protected_file_is_not_replaced(tmp_path):
 def test_a_folder_is_of_one_process_until_it_ends(tmp_path):
     code = f"""
 import sys, pathlib
-from multispin_env.files import locked
-with locked(pathlib.Path({str(tmp_path)!r})):
+from multispin_env.files import lock_folder
+with lock_folder(pathlib.Path({str(tmp_path)!r})):
     print(flush=True)
     sys.stdin.read()
 """
     said = "folder: expected a folder that no other process writes to, got "
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as other:
         other.stdout.readline()
-        with pytest.raises(ValueError, match=said), locked(tmp_path):
+        with pytest.raises(ValueError, match=said), lock_folder(tmp_path):
             pass
         other.kill()
         other.wait()
     for _ in range(2):
-        with locked(tmp_path):
+        with lock_folder(tmp_path):
             pass
 
 

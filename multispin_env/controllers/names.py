@@ -16,9 +16,9 @@ from multispin_env.registry import (
     ESTIMATORS,
     FORM,
     MODIFIERS,
-    imported,
+    class_of_part,
+    import_attribute,
     is_outside,
-    made_class,
     option_names,
     refusal,
 )
@@ -72,7 +72,7 @@ def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
     """
     if not is_outside(name):
         return CONTROLLERS.load(name)
-    part = imported(CONTROLLERS.kind, name)
+    part = import_attribute(CONTROLLERS.kind, name)
     if isinstance(part, type) and issubclass(part, Controller):
         return part
     problem = refusal(CONTROLLERS.kind, name, ", which makes no Controller")
@@ -117,7 +117,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
         check_name("family", family, ("rounds", "continuous"))
     base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
     loaded = ((name, CONTROLLERS.load(name)) for name in CONTROLLERS.names())
-    made = ((name, made_class(part)) for name, part in loaded)
+    made = ((name, class_of_part(part)) for name, part in loaded)
     found = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
     return tuple(name for name, cls in found if ahead or not getattr(cls, "needs_chains", False))
 

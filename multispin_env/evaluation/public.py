@@ -19,7 +19,7 @@ from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, 
 from multispin_env.evaluation.contenders import Contender, attributed, make_contender, native, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
-from multispin_env.registry import CONTROLLERS, imported, is_outside
+from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
 from multispin_env.scenario import Scenario
 
 EPISODES = 200
@@ -235,7 +235,7 @@ def as_contender(contender: Any, env: Any) -> Contender:
 
 
 def _own_policy(name: str) -> Any | None:
-    found = imported(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
+    found = import_attribute(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
     return found() if isinstance(found, type) and not issubclass(found, Controller) else None
 
 

@@ -24,9 +24,9 @@ from multispin_env.npz import (
     archive_of,
     check_type,
     has_array,
-    packaged,
     read_arrays,
     read_file,
+    read_packaged,
 )
 from multispin_env.physics.acceptance import (
     Acceptance,
@@ -198,7 +198,7 @@ def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArr
 
 @contextmanager
 def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
-    content = packaged(_PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
+    content = read_packaged(_PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
     try:
         yield content
     except ValueError as error:

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound, chain_left, drawn_hits, hit_probability
 from multispin_env.physics.radio import spectral_efficiency
@@ -79,7 +79,7 @@ class RoundsCore:
         self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
         self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
         self._outwait_delay(rows, copies)
-        self._chains = replaced(self._chains, rows, np.zeros_like(self._chains[rows]))
+        self._chains = replace_rows(self._chains, rows, np.zeros_like(self._chains[rows]))
         self._name_states()
 
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
@@ -146,13 +146,13 @@ class RoundsCore:
         users = self._new_users(ended, ended)
         fresh = self._renewals.read(ended) if fresh is None else fresh[ended]
         self._renew(ended, acceptance.first(self.scenario, users.task, fresh))
-        self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
+        self._report(ALL, replace_rows(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
         self._outwait_delay(ended, ended)
 
     def _new_users(self, rows: Rows, copies: IntArray | None) -> Users:
         users = users_from_uniforms(self.scenario, self._devices.read(copies))
-        self._draft_time = replaced(self._draft_time, rows, users.draft_time)
-        self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
+        self._draft_time = replace_rows(self._draft_time, rows, users.draft_time)
+        self.mean_gain = replace_rows(self.mean_gain, rows, users.mean_gain)
         return users
 
     def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
@@ -162,16 +162,16 @@ class RoundsCore:
 
     def _renew(self, rows: Rows, requests: Requests) -> None:
         self.requests = Requests._make(
-            replaced(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
+            replace_rows(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
         )
         self._expectation = None
 
     def _report(self, rows: Rows, gain: FloatArray) -> None:
         """Let a round pass: ``gain`` is the present one, and every report is a round older."""
-        self._gain = replaced(self._gain, rows, gain)
+        self._gain = replace_rows(self._gain, rows, gain)
         efficiency = spectral_efficiency(self.scenario, gain)
         later = [report[rows] for report in self._reports[1:]] + [efficiency]
-        self._reports = [replaced(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
+        self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
     def _name_states(self) -> None:
         self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)

@@ -19,8 +19,8 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import beside, read_json, write_atomically
-from multispin_env.registry import import_own, is_outside
+from multispin_env.files import read_json, sibling_file, write_atomically
+from multispin_env.registry import import_project_module, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
 
@@ -88,7 +88,7 @@ class SuiteEntry:
 
 def read_entry(folder: Path) -> SuiteEntry:
     """Read ``entry.json`` of a folder; ``ValueError`` says what is missing, unknown or bad."""
-    path = beside(folder, ENTRY)
+    path = sibling_file(folder, ENTRY)
     if path is None:
         raise ValueError(f"entry: expected a folder with a file {ENTRY}, got {str(folder)!r}")
     try:
@@ -148,7 +148,7 @@ def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
     """``ModuleNotFoundError`` where policies need onnxruntime or onnx and it is missing: before anything is played."""
     for policy in (policy for own in policies.values() for policy in own if "folder" in policy):
         with suppress(ValueError):  # which is said of its task when it is played
-            if beside(_inside(folder, policy["folder"]), ONNX) is not None:
+            if sibling_file(_inside(folder, policy["folder"]), ONNX) is not None:
                 onnx_runtime()
                 return
 
@@ -174,10 +174,10 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _loaded(path: Path, wanted: str) -> Policy:
-    if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
+    if sibling_file(path, POLICY) is not None and sibling_file(path, ONNX) is not None:
         policy = load_policy(path)  # which refuses a file that names no environment
-    elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        policy = import_own("agents.models").read_policy(path)  # which needs torch
+    elif sibling_file(path, CONFIG) is not None and sibling_file(path, NETWORK) is not None:
+        policy = import_project_module("agents.models").read_policy(path)  # which needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
@@ -203,7 +203,7 @@ def _save(path: Path, by_task: Played) -> None:
 
 def read_scores(folder: Path, entry: SuiteEntry) -> Played:
     """Read ``scores.json`` of an entry; ``ValueError`` for one that is missing, or not of its tasks and seeds."""
-    path = beside(folder, SCORES)
+    path = sibling_file(folder, SCORES)
     if path is None:
         raise ValueError(
             f"scores: expected a file {SCORES}, from multispin suite evaluate, got none in {str(folder)!r}"
@@ -213,7 +213,7 @@ def read_scores(folder: Path, entry: SuiteEntry) -> Played:
 
 def read_curves(folder: Path, entry: SuiteEntry) -> Played | None:
     """Read ``curves.json`` of an entry, which nobody checks; ``None`` if there is none, errors as of `read_scores`."""
-    path = beside(folder, CURVES)
+    path = sibling_file(folder, CURVES)
     shape = (len(CURVE), len(entry.seeds))
     return None if path is None else _read(path, "curves", dict.fromkeys((one.name for one in tasks()), shape))
 

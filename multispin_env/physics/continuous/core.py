@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replace_rows
 from multispin_env.physics.acceptance import Acceptance, Requests
 from multispin_env.physics.chains import chain_left, drawn_hits, hit_probability
 from multispin_env.physics.continuous.passes import UplinkDiscipline, discipline_of, next_pass, started, without_drafts
@@ -117,25 +117,25 @@ class ContinuousCore:
         """New devices in a state whose arrays nobody else has, but for those of its demand."""
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(chosen))
-        self.users = Users._make(replaced(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
+        self.users = Users._make(replace_rows(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
         cells = chosen[:, None] * scenario.num_users + np.arange(scenario.num_users)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
-        renewed = (replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
+        renewed = (replace_rows(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
         self.requests = Requests._make(renewed)
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
-        self._gain, self._gain_at[chosen] = replaced(self._gain, chosen, gain), 0.0
+        self._gain, self._gain_at[chosen] = replace_rows(self._gain, chosen, gain), 0.0
         state = self.state
         for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
             array[chosen] = 0  # `Phase.FREE` is 0
         state.batch[chosen] = 0
         state.time[chosen] = 0.0
         state = state.changed(
-            draft_time=replaced(state.draft_time, chosen, drawn.draft_time),
-            spectral_efficiency=replaced(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
-            acceptance_rate=replaced(state.acceptance_rate, chosen, requests.rate),
-            head_start=replaced(state.head_start, chosen, 0.0),
+            draft_time=replace_rows(state.draft_time, chosen, drawn.draft_time),
+            spectral_efficiency=replace_rows(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
+            acceptance_rate=replace_rows(state.acceptance_rate, chosen, requests.rate),
+            head_start=replace_rows(state.head_start, chosen, 0.0),
         )
         self.state = self._requests_anew(state, chosen)
 
@@ -155,7 +155,7 @@ class ContinuousCore:
             return state
         self.queues.reset(copies)
         state.phase[copies] = Phase.IDLE
-        counts = (replaced(array, copies, 0) for array in (state.demand.drafted, state.demand.accepted))
+        counts = (replace_rows(array, copies, 0) for array in (state.demand.drafted, state.demand.accepted))
         return state.changed(demand=self.queues.demand(*counts))
 
     def step(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:

@@ -14,7 +14,7 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.continuous.types import Demand, Join, Phase
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.registry import CONTROLLERS, made_class
+from multispin_env.registry import CONTROLLERS, class_of_part
 from tests.alike import equal
 from tests.controllers.continuous.states import LAWS, hostile, visited
 from tests.envs.continuous.played import states_of
@@ -114,7 +114,7 @@ def test_weights_lengthen_the_drafts_of_who_counts_more():
     assert decision.draft_length[:, 3].sum() < plain.draft_length[:, 3].sum()
 
 
-TUNABLE = [name for name in CONTROLLERS.names() if made_class(CONTROLLERS.load(name)).tunable]
+TUNABLE = [name for name in CONTROLLERS.names() if class_of_part(CONTROLLERS.load(name)).tunable]
 
 
 @pytest.mark.parametrize("name", TUNABLE)
