@@ -195,7 +195,7 @@ def test_a_scenario_file_names_a_server_file_beside_it(tmp_path):
     for position, name in (("inside", "../mine.toml"), ("inside", str(tmp_path / "mine.toml")), (".", "none.toml")):
         file = tmp_path / position / "other.toml"
         file.write_text(f'preset = "llama2"\nserver = "{name}"\n', encoding="utf-8")
-        with pytest.raises(ValueError, match=r"line 2: server: expected a profile's name, or a file beside the"):
+        with pytest.raises(ValueError, match=r"line 2: server: expected a profile name or a file in the"):
             ms.Scenario.load(file)
 
 
