@@ -48,7 +48,7 @@ def test_no_more_is_read_than_the_limit():
 def test_pipes_and_folders_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
-        with pytest.raises(OSError, match="no plain file"):
+        with pytest.raises(OSError, match="not a regular file"):
             read_bytes(path, 100)
 
 
@@ -61,7 +61,7 @@ def test_json_is_what_it_says(tmp_path, monkeypatch):
     monkeypatch.setattr(files.json, "loads", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(ValueError, match="size: expected at most 10 bytes, got more"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(ValueError, match="size: expected at most 10 letters of JSON, got 11"):
+    with pytest.raises(ValueError, match="size: expected at most 10 characters of JSON, got 11"):
         parse_json("[1,2,3,4,5]")
 
 
@@ -103,7 +103,7 @@ def test_bad_json_is_one_sentence(text, message):
 def test_keys_of_toml_have_few_parts(line, part, dot):
     """Python's own reader takes a time and a memory that grow with the square of their number."""
     assert parse_toml(line.format(dot.join([part] * DEEPEST_KEY)))
-    with pytest.raises(ValueError, match=r"TOML: expected keys, .* of at most 8 parts, got one of more"):
+    with pytest.raises(ValueError, match=r"TOML: expected dotted keys and words of at most 8 parts, got a longer one"):
         parse_toml(line.format(dot.join([part] * (DEEPEST_KEY + 1))))
 
 

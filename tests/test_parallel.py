@@ -63,11 +63,11 @@ def test_wrong_use():
     env = parallel_env(FULL, num_users=3)
     with pytest.raises(RuntimeError, match=r"^state: expected reset\(\) first, got a call before it$"):
         env.state()
-    with pytest.raises(RuntimeError, match=r"^step: expected reset\(\) first, got a call while no agent is there$"):
+    with pytest.raises(RuntimeError, match=r"^step: expected reset\(\) first, got a call without a running episode$"):
         env.step({})
     env.reset(seed=0)
     with pytest.raises(
-        ValueError, match=r"^actions: expected one of each of 3 agents, got none of \['user_1', 'user_2'\]$"
+        ValueError, match=r"^actions: expected one for each of 3 agents, got none for \['user_1', 'user_2'\]$"
     ):
         env.step({"user_0": np.zeros(2, np.float32)})
 

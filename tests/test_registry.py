@@ -48,8 +48,8 @@ def test_a_table_takes_its_own_kind_of_part_alone(table):
 
 def test_an_error_says_what_a_part_is_without():
     for table, part, words in (
-        (CHANNELS, Independent, "an object that follows Channel, got <class"),
-        (CHANNELS, 3, "an object that follows Channel, with changes, draw, first_gain, next_gain, got 3"),
+        (CHANNELS, Independent, "an object that implements Channel, got <class"),
+        (CHANNELS, 3, "an object that implements Channel, with changes, draw, first_gain, next_gain, got 3"),
         (CONTROLLERS, ms.RoundsController, "a class derived from Controller, with decide, got <class"),
     ):
         with pytest.raises(ValueError, match=f"{table.kind}: expected {words}"):
@@ -67,7 +67,7 @@ def test_a_module_is_imported_where_the_user_names_it_alone(tmp_path, monkeypatc
     name = "own_law:LAW"
     (tmp_path / "own_law.py").write_text("from multispin_env.physics.radio import Independent\nLAW = Independent()\n")
     (tmp_path / "mine.toml").write_text(f'preset = "llama2"\nchannel = "{name}"\n')
-    with pytest.raises(ValueError, match=r"channel: expected that you name it, .*--set channel=own_law:LAW"):
+    with pytest.raises(ValueError, match=r"channel: expected a registered name, or .*--set channel=own_law:LAW"):
         ms.Scenario.load("mine.toml")
     assert "own_law" not in sys.modules
     CHANNELS.admit(name)
@@ -77,9 +77,7 @@ def test_a_module_is_imported_where_the_user_names_it_alone(tmp_path, monkeypatc
     finally:
         CHANNELS.unregister(name)
         sys.modules.pop("own_law")
-    with pytest.raises(
-        ValueError, match=r"^channel: expected module:ATTRIBUTE of one that can be imported, got 'no:LAW'"
-    ):
+    with pytest.raises(ValueError, match=r"^channel: expected module:ATTRIBUTE that can be imported, got 'no:LAW'"):
         CHANNELS.admit("no:LAW")
 
 

@@ -149,7 +149,10 @@ def test_a_function_of_arrays_decides_as_in_the_environment(wrapped, rng):
 
 def test_a_return_has_no_share():
     envs = flat_vector(vector("MultiSpin/Fair-v0"))
-    with pytest.raises(ValueError, match=r"^env: expected one whose metric has a share, got 'MultiSpin/Fair-v0', with"):
+    with pytest.raises(
+        ValueError,
+        match=r"^env: expected an environment whose metric .*, got 'MultiSpin/Fair-v0', with",
+    ):
         envs.share_of_best(lambda observation: np.zeros((len(observation), 8)), 2)
 
 
