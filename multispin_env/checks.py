@@ -71,10 +71,7 @@ def check_complete(what: str, names: Iterable[str], expected: Iterable[str]) -> 
     """Raise ``ValueError`` for an unexpected name (the message suggests the closest) or a missing one."""
     required, names = tuple(expected), tuple(names)
     for name in names:
-        if name not in required:
-            raise ValueError(
-                f"{what}: expected fields of {list(required)}, got {shown(name)}{suggestion(name, required)}"
-            )
+        check_name(f"{what}: field", name, required)
     for name in required:
         if name not in names:
             raise ValueError(f"{what}: expected the field {name!r}, got none of that name")
@@ -146,15 +143,12 @@ def check_real(
     open_high: bool = False,
 ) -> float:
     """Return ``value`` as ``float``; ``ValueError`` unless it is a finite number in the interval."""
-    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
-    problem = f"{field}: expected a finite number in {interval}, got {shown(value)}"
     number = np.nan if isinstance(value, bool) or not isinstance(value, Real) else as_float(value)
-    if not np.isfinite(number):
-        raise ValueError(problem)
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
-    if below or above:
-        raise ValueError(problem)
+    if below or above or not np.isfinite(number):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
+        raise ValueError(f"{field}: expected a finite number in {interval}, got {shown(value)}")
     return number
 
 

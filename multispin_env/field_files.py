@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from inspect import getdoc, signature
 from os import PathLike
 from pathlib import Path
@@ -18,6 +19,7 @@ Part = TypeVar("Part")
 _PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
 
 LARGEST = MIB  # Bytes of a file: hundreds of times the size of a scenario
+_value = partial(json.dumps, ensure_ascii=False)  # Numbers, text, booleans and lists are the same in TOML and JSON
 _WIDEST = 80  # Comments are aligned after lines of at most this many characters
 _PARAMETER = re.compile(r"^(\w+)\n((?: {4}.+\n?)+)", re.MULTILINE)  # Name and text of an entry of numpydoc
 
@@ -108,7 +110,3 @@ def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
 
 def _is_tables(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], dict)
-
-
-def _value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # numbers, text, booleans and lists are the same in TOML and JSON

@@ -1,7 +1,4 @@
-"""Reading of untrusted files, with limits on size and nesting, and atomic writing.
-
-Any content of a JSON or TOML file gives a value or one ``ValueError``.
-"""
+"""Reading of untrusted files, with limits on size and nesting, and atomic writing."""
 
 import json
 import os

@@ -25,10 +25,8 @@ _MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # Of its widest numbers, and of its hea
 
 
 class _Kind(NamedTuple):
-    """Type of the numbers of an array: its NumPy kinds, and its name in messages."""
-
-    letters: str
-    numbers: str
+    letters: str  # NumPy's kinds
+    numbers: str  # for messages
 
 
 INTEGERS, FLOATS, BOOLEANS = _Kind("iu", "integers"), _Kind("f", "floating-point numbers"), _Kind("b", "booleans")
@@ -61,10 +59,7 @@ def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray
 
 
 def archive_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the content of an uncompressed file of these arrays, for `read_arrays` and ``numpy.load``.
-
-    Equal arrays give equal bytes, as the file has no timestamps.
-    """
+    """Return an uncompressed archive of these arrays, without timestamps, so that equal arrays give equal bytes."""
     content = BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -96,8 +91,9 @@ def _open_archive(content: bytes) -> zipfile.ZipFile:
 def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> NDArray[Any]:
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     if name not in members:
-        names = shown(sorted(members))
-        raise ValueError(f"{name}: expected an archive with the arrays {list(kinds)}, got only {names}")
+        raise ValueError(
+            f"{name}: expected an archive with the arrays {list(kinds)}, got only {shown(sorted(members))}"
+        )
     member = members[name]
     if member.file_size > _MOST_BYTES:
         raise ValueError(f"{name}: expected at most {_MOST_BYTES} bytes, got {member.file_size}")

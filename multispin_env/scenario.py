@@ -178,7 +178,20 @@ class Scenario:
         for field in ("total_bandwidth", "mean_draft_time", "server_draft_time", "mean_gain_low", "noise_power"):
             check_real(field, getattr(self, field), 0.0, open_low=True)
         check_plausible(vars(self))
-        self._check_verification()
+        for field in ("verification_fixed_time", "verification_time_per_draft"):
+            check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
+        check_real("round_trip_time", self.round_trip_time, 0.0)
+        check_bool("padded_verification", self.padded_verification)
+        check_real("context_time", self.context_time, 0.0)
+        check_integer("context", self.context, 0, 10_000_000)
+        object.__setattr__(self, "verification_pieces", check_pieces(self.verification_pieces))
+        object.__setattr__(self, "server_draft_pieces", check_draft_pieces(self.server_draft_pieces))
+        check_name("server", self.server, ("", *SERVERS.names()))
+        law = {name: getattr(self, name) for name in LAW}
+        if with_law({**law, "server": self.server}, read_files=False)["server"] != self.server:
+            expected = f"the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets"
+            raise ValueError(f"server: expected {expected}, got {shown(law)}")
+        check_real("verification_time", self.verification_time, 0.0, open_low=True)
         check_name("payload", self.payload, PAYLOADS)
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
@@ -191,24 +204,6 @@ class Scenario:
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list is not hashable
-
-    def _check_verification(self) -> None:
-        for field in ("verification_fixed_time", "verification_time_per_draft"):
-            check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
-        check_real("round_trip_time", self.round_trip_time, 0.0)
-        check_bool("padded_verification", self.padded_verification)
-        check_real("context_time", self.context_time, 0.0)
-        check_integer("context", self.context, 0, 10_000_000)
-        object.__setattr__(self, "verification_pieces", check_pieces(self.verification_pieces))
-        object.__setattr__(self, "server_draft_pieces", check_draft_pieces(self.server_draft_pieces))
-        check_name("server", self.server, ("", *SERVERS.names()))
-        law = {name: getattr(self, name) for name in LAW}
-        if with_law({**law, "server": self.server}, SERVERS.load)["server"] != self.server:
-            raise ValueError(
-                f"server: expected the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets, "
-                f"got {shown(law)}"
-            )
-        check_real("verification_time", self.verification_time, 0.0, open_low=True)
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
@@ -291,7 +286,7 @@ class Scenario:
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
         """Make the scenario that `to_dict` wrote; ``server`` becomes "" if that profile now has another law."""
         check_keywords("Scenario", values, cls.field_names())
-        return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}, SERVERS.load))
+        return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}, read_files=False))
 
     def pass_time(
         self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float

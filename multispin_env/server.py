@@ -1,6 +1,6 @@
 """Verification laws, and profiles of measured servers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_keywords, check_label, check_real, shown
+from multispin_env.checks import check_bool, check_instance, check_keywords, check_label, check_real, shown
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
 from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS
@@ -116,8 +116,7 @@ class Server:
     def __post_init__(self) -> None:
         check_label("name", self.name)
         for field in ("model", "source"):
-            if not isinstance(getattr(self, field), str):
-                raise ValueError(f"{field}: expected text, got {shown(getattr(self, field))}")
+            check_instance(field, getattr(self, field), str, "text")
         object.__setattr__(self, "pieces", check_pieces(self.pieces, "pieces"))
         object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
@@ -199,27 +198,24 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatAr
     return time
 
 
-def _find_server(name: Any) -> Server:
-    return Server.load(name) if is_file_name(name) else SERVERS.load(name)
-
-
-def with_law(values: Mapping[str, Any], find: Callable[[Any], Server] = _find_server) -> dict[str, Any]:
+def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
     """Return fields of a scenario with the verification law of their ``server``, a profile or a file.
 
     Fields of the law in ``values`` override the server's, and ``server_draft_time`` overrides its ``draft_pieces``.
     ``server`` becomes "" where the law then differs from the profile, and for a file, so that a scenario does not
-    depend on files. ``find`` is ``SERVERS.load`` where no file may be opened. ``ValueError`` for an unknown server, or
-    a file that can't be read.
+    depend on files. Without ``read_files`` only profiles are allowed. ``ValueError`` for an unknown server, or a file
+    that can't be read.
     """
     if "server_draft_time" in values:
         values = {"server_draft_pieces": (), **values}
     server = values.get("server")
     if not server:
         return dict(values)
-    profile = find(server).fields
+    from_file = read_files and is_file_name(server)
+    profile = (Server.load(server) if from_file else SERVERS.load(server)).fields
     law = {**profile, **values}
     law["verification_pieces"] = check_pieces(law["verification_pieces"])
-    keeps_name = not is_file_name(server) and all(law[name] == profile[name] for name in LAW)
+    keeps_name = not from_file and all(law[name] == profile[name] for name in LAW)
     return law if keeps_name else law | {"server": ""}
 
 

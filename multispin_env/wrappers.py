@@ -33,7 +33,7 @@ Act = Callable[[NDArray[np.float32]], Array]
 
 
 class UserRows:
-    """Concatenation of the entries of an observation, to one row, or one for each user that has the shared numbers too."""
+    """Concatenation of the entries of an observation: one row, or one for each user, which has the shared numbers."""
 
     def __init__(self, space: spaces.Space[Any], rows: int) -> None:
         assert isinstance(space, spaces.Dict)  # as all environments have it
@@ -81,10 +81,7 @@ class Measurable:
     _base: Any
 
     def policy(self, act: Act) -> Policy:
-        """Return a policy, for the comparisons of this package, from a function of the wrapper's arrays.
-
-        ``act`` maps observations (m, numbers) to actions (m, columns), both as in this wrapper.
-        """
+        """Return a policy, for the comparisons of this package, from a function of the wrapper's arrays (`Act`)."""
         return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act, self._scale))
 
     def share_of_best(self, act: Act, size: int = 200) -> float:
