@@ -12,7 +12,6 @@ def card_of(text):
 
 
 def check_card(text, folder):
-    """A card of a policy has its fields, and its code loads the policy and plays."""
     assert set(card_of(text)) >= {"license", "library_name", "tags"}
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}

@@ -45,8 +45,6 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 class Unpaced:
-    """A clock of pygame that waits for nothing."""
-
     def tick(self, fps):
         return 0
 
@@ -71,7 +69,6 @@ def quick_prices():
 
 
 def any_price(system, *rule):
-    """Tokens a second, of the order of those that are measured."""
     return 22.0 * system.scenario.num_users
 
 

@@ -58,8 +58,7 @@ def test_whole_numbers_end_where_arrays_do_and_long_values_are_cut_off():
 
 
 def test_bool():
-    assert check_bool("b", np.True_) is True
-    assert check_bool("b", False) is False
+    assert (check_bool("b", np.True_), check_bool("b", False)) == (True, False)
     for value in (0, 1, "no", None):
         with pytest.raises(ValueError, match=rf"^b: expected True or False, got {value!r}$"):
             check_bool("b", value)

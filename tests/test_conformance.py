@@ -41,15 +41,11 @@ SERVING = "MultiSpin/Serving-v0"
 
 
 class Steady(Independent):
-    """No fading at all."""
-
     def first_gain(self, mean_gain, fresh):
         return mean_gain * np.ones_like(fresh)
 
 
 class Halved(ByTask):
-    """Half of what the task says."""
-
     def first(self, scenario, task, fresh):
         requests = super().first(scenario, task, fresh)
         return requests._replace(rate=0.5 * requests.rate)
@@ -57,8 +53,6 @@ class Halved(ByTask):
 
 @dataclass(frozen=True)
 class Clockwork(GapArrivals):
-    """A request of each device every so often."""
-
     late: float = 0.0
 
     def gaps(self, rng, rate):
@@ -67,8 +61,6 @@ class Clockwork(GapArrivals):
 
 @dataclass(frozen=True)
 class Single:
-    """One token, no prompt."""
-
     mean_output: float = 1.0
 
     def draw(self, rng, rows, num_users):
@@ -77,8 +69,6 @@ class Single:
 
 @dataclass(frozen=True, eq=False)
 class Constant(Estimator):
-    """The same rate for everyone."""
-
     part: ClassVar = "acceptance_rate"
     rate: float = 0.7
 
@@ -88,16 +78,12 @@ class Constant(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class Shortest(ms.RoundsController):
-    """One token for everyone."""
-
     def decide(self, state):
         low = max(self.scenario.min_draft_length, 1)
         return self.with_equal_latency(np.full(state.draft_time.shape, low), state)
 
 
 class Mirrored(SharesCodec):
-    """Shares with column 0 turned round."""
-
     def real_length(self, column):
         return super().real_length(-column)
 
@@ -111,8 +97,6 @@ def _(codec: Mirrored, length):
 
 
 class Turned(PlainCodec):
-    """Column 0 turned round."""
-
     def real_length(self, column):
         return super().real_length(-column)
 
@@ -122,24 +106,18 @@ class Turned(PlainCodec):
 
 @dataclass(frozen=True, eq=False)
 class Everybody(ContinuousController):
-    """One token each, and wait for all."""
-
     def decide(self, state):
         return ms.ContinuousDecision(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.Join.WAIT))
 
 
 @dataclass(frozen=True, eq=False)
 class Stubborn(Modifier):
-    """Nobody gives up a request."""
-
     def changed(self, state, decision):
         return decision.changed(drop=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doubled(RoundsVariant):
-    """Twice the reward."""
-
     factor: float = 2.0
 
     def objective(self, scenario, num_envs):
@@ -161,8 +139,6 @@ def half_p2p(scenario, state):
 
 @dataclass(frozen=True)
 class Learner(AnyEnvironment):
-    """A network and a method that are none of ours."""
-
     num_envs: int = 4
     timesteps: int = 40
 
@@ -172,8 +148,6 @@ class Learner(AnyEnvironment):
 
 @dataclass(frozen=True)
 class Point:
-    """A row of the figure below."""
-
     users: int
     tokens: float
 
@@ -207,7 +181,6 @@ OUTSIDE = [
 
 @pytest.fixture(scope="module", autouse=True)
 def outside():
-    """All of them, known to everything below."""
     for table, name, part in OUTSIDE:
         table.register(name, part)
     ms.register_environment("Mine/Doubled-v0", Doubled)
@@ -222,7 +195,6 @@ def with_mine(table):
 
 
 def play(env_id=FULL, **arguments):
-    """Two rounds of a single environment; returns the info of the last."""
     env = gym.make(env_id, num_users=3, **arguments)
     env.reset(seed=0)
     for _ in range(2):
@@ -356,7 +328,6 @@ ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/.]+)` +\| `(\w+)` +\|")
 
 
 def edits():
-    """Table of `docs/reference/parts.md`: kind of part, its position, table of its line."""
     return ROW.findall((ROOT / "docs" / "reference" / "parts.md").read_text(encoding="utf-8"))
 
 

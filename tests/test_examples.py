@@ -49,17 +49,10 @@ CHECKS = {
         lambda lengths: lengths[15][0] < lengths[0][0] and lengths[15][3] > lengths[0][3] and lengths[16] == lengths[0],
         {},
     ),
-    "sweep": (
-        lambda study: len(study.trials) == 2 and 0.5 < study.best_value <= 1.0,
-        {"trials": 2, "timesteps": 2048},
-    ),
+    "sweep": (lambda study: len(study.trials) == 2 and 0.5 < study.best_value <= 1.0, {"trials": 2, "timesteps": 2048}),
     "own_channel": (lambda goodput: goodput["independent"] < goodput["rician"], {"episodes": 20}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
-
-
-SLOW = {"sweep"}
-"""Examples that take more than three seconds."""
 
 PUBLIC = {"multispin_env", "multispin_env.wrappers", "multispin_env.parallel"}
 """Modules of the package that users import from."""
@@ -92,9 +85,7 @@ def test_every_example_is_checked():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(CHECKS)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(CHECKS)]
-)
+@pytest.mark.parametrize("name", sorted(CHECKS))
 def test_example(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
     check, options = CHECKS[name]

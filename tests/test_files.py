@@ -1,4 +1,4 @@
-"""What is read of files that somebody else wrote."""
+"""Reading of untrusted files, and atomic writing."""
 
 import io
 import os
@@ -39,13 +39,10 @@ class Endless(io.RawIOBase):
         return b"\0" * size
 
 
-def test_no_more_is_read_than_the_limit():
+def test_no_more_is_read_than_the_limit_and_only_of_regular_files(tmp_path):
     assert read_limited(io.BytesIO(b"ab"), 2) == b"ab"
     with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
         read_limited(Endless(), 100)
-
-
-def test_pipes_and_folders_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
         with pytest.raises(OSError, match="not a regular file"):
@@ -117,25 +114,21 @@ def test_a_long_text_is_searched_in_one_go(part):
 
 @pytest.fixture
 def folder(tmp_path):
-    own = tmp_path / "own"
-    own.mkdir()
-    for path in (own / "file", tmp_path / "outside"):
+    folder = tmp_path / "folder"
+    (folder / "inner").mkdir(parents=True)
+    for path in (folder / "file", folder / "inner" / "file", tmp_path / "outside"):
         path.write_text("text", encoding="utf-8")
-    (own / "inner").mkdir()
-    (own / "inner" / "file").write_text("text", encoding="utf-8")
-    (own / "link").symlink_to("file")
-    (own / "out").symlink_to(tmp_path / "outside")
-    (own / "hop").symlink_to("out")
-    (own / "circle").symlink_to("circle")
-    (own / "zero").symlink_to("/dev/zero")
-    os.mkfifo(own / "pipe")
-    return own
+    links = {"link": "file", "out": tmp_path / "outside", "hop": "out", "circle": "circle", "zero": "/dev/zero"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    os.mkfifo(folder / "pipe")
+    return folder
 
 
 @pytest.mark.parametrize("name", ["file", "link"])
 def test_a_file_in_the_folder_may_be_named(folder, name):
     assert sibling_file(folder, name) == folder / name
-    assert sibling_file(folder.parent / "own" / ".." / "own", name).read_text(encoding="utf-8") == "text"
+    assert sibling_file(folder.parent / "folder" / ".." / "folder", name).read_text(encoding="utf-8") == "text"
 
 
 @pytest.mark.parametrize(
@@ -152,9 +145,9 @@ def test_nothing_else_may_be_named(folder, name):
 
 def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     path = tmp_path / "mine.json"
-    write_atomically(path, b"old")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
+    for content in (b"old", b"new"):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
     monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, b"never")
@@ -223,10 +216,9 @@ with lock_folder(pathlib.Path({str(tmp_path)!r})):
     print(flush=True)
     sys.stdin.read()
 """
-    said = "folder: expected a folder that no other process writes to, got "
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as other:
         other.stdout.readline()
-        with pytest.raises(ValueError, match=said), lock_folder(tmp_path):
+        with pytest.raises(ValueError, match="folder: expected a folder that no other"), lock_folder(tmp_path):
             pass
         other.kill()
         other.wait()
@@ -236,9 +228,8 @@ with lock_folder(pathlib.Path({str(tmp_path)!r})):
 
 
 def test_a_folder_is_made_or_refused(tmp_path):
-    make_folder(tmp_path / "one" / "two")
-    assert (tmp_path / "one" / "two").is_dir()
-    assert list((tmp_path / "one" / "two").iterdir()) == []
+    make_folder(tmp_path / "outer" / "inner")
+    assert list((tmp_path / "outer" / "inner").iterdir()) == []
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ValueError, match=r"folder: expected a folder that can be written, got '.*file'"):
         make_folder(tmp_path / "file")

@@ -23,7 +23,6 @@ WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in ROOT
 
 
 def build(kind, source, out):
-    """What the build backend makes of a folder, in a process of its own, as it reads the present one."""
     code = f"import hatchling.build; print(hatchling.build.build_{kind}({str(out)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True, text=True)
     return out / done.stdout.splitlines()[-1]
@@ -42,8 +41,6 @@ def metadata(wheel):
 
 
 class Links(HTMLParser):
-    """Addresses of the links and of the pictures of a page."""
-
     def __init__(self, page):
         super().__init__()
         self.found = []
@@ -84,7 +81,6 @@ def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel):
 
 
 def test_the_wheel_has_its_licences(wheel, metadata):
-    """Of what is ours, and of the trace of requests, which is not."""
     (ours,) = (name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
     assert wheel.read(ours) == (ROOT / "LICENSE").read_bytes()
     assert metadata["License-Expression"] == "MIT AND CC-BY-4.0"

@@ -36,7 +36,6 @@ def panels():
 
 @pytest.mark.parametrize(("panel", "settings"), [(0, SETTINGS[:3]), (1, [SETTINGS[3], SETTINGS[1]])])
 def test_rates_over_devices_and_over_bandwidth(panels, panel, settings):
-    """On the paper's server alone; over bandwidth of 20 devices."""
     found = {
         line.get_label(): [tuple(map(float, point)) for point in line.get_xydata()] for line in panels[panel].lines
     }

@@ -27,7 +27,6 @@ def printed(capsys):
 
 
 def cells(text, label):
-    """Numbers of the row that begins with a label."""
     (line,) = (line for line in text.splitlines() if line.startswith(label))
     numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", line[len(label) :])
     return [float(number.replace(",", "")) for number in numbers]
@@ -44,7 +43,6 @@ def test_every_environment_is_measured(printed, tmp_path):
 
 
 def test_controllers_are_timed(printed):
-    """On servers whose time depends on tokens, and what is uploaded with them."""
     options = "--users 4 --instances 80 --singles 2 --servers a100-32b --payloads ids"
     found = cells(printed(speed, f"controllers {options}"), "llama2 on a100-32b, ids")
     assert len(found) == 11
@@ -116,7 +114,6 @@ def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
 
 
 def test_hits_of_the_record(printed):
-    """Of the third task at L = 2, text by text."""
     records = load_records()
     texts = np.split(records.accepted, records.start[1:])
     chat = [text for text, task in zip(texts, records.task, strict=True) if task == 2]

@@ -36,7 +36,6 @@ def test_the_command_draws_one(tmp_path, monkeypatch):
 
 
 def test_the_map_has_the_rates_of_each_system():
-    """Servers alone by hand, with draft times of one A100 where a server has none; the best is marked."""
     rows = pays.pay_rows(Scale(quick=True, states=3, seed=5), ("llama2", "a100-32b", 5))
     scenario = ms.Scenario.preset("llama2", server="a100-32b", payload="ids", min_draft_length=0, num_users=5)
     state = ms.sample_state(scenario, np.random.default_rng(5), 2)

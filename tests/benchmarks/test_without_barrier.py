@@ -35,7 +35,6 @@ def test_rules_with_deadlines_miss_less(printed):
 
 
 def test_one_device_waits_as_pollaczek_and_khinchine_say(printed):
-    """And the latency of many grows with the rate as by Little's law."""
     rows = printed("queueing", "--copies", "24", "--lengths", "4", "--loads", ".5", "--services", "150")
     ttft, found, e2el, other = map(numbers, rows["4, 0.5"])
     assert found[1] < 0.12 * ttft[0]
@@ -67,7 +66,6 @@ def test_absurd_numbers_are_decided(capsys, monkeypatch):
 
 
 def test_what_drafting_ahead_adds(printed, monkeypatch):
-    """In the long run, and under load."""
     for name, value in (("WARM_UP", 0.5), ("HORIZON", 1.0), ("LOADS", (0.85,))):
         monkeypatch.setattr(f"benchmarks.continuous.ahead.{name}", value)
     monkeypatch.setattr(ms, "serve", partial(ms.serve, horizon=20.0))

@@ -101,7 +101,6 @@ def test_notebook_without_the_barrier(run_notebook):
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_open_elsewhere(path):
-    """The badge opens the notebook itself, the first code installs, and links lead to files of the repository."""
     notebook = tool("notebook")
     cells = [(cell["cell_type"], notebook.text_of(cell["source"])) for cell in notebook.cells(path)]
     own = path.relative_to(ROOT).as_posix()
