@@ -1,4 +1,4 @@
-"""What every card of a trained policy or of data has."""
+"""Cards of policies and data."""
 
 import contextlib
 import json
@@ -6,7 +6,6 @@ import re
 
 
 def card_of(text):
-    """Fields of the header, which is JSON within YAML."""
     _, header, _ = text.split("---\n", 2)
     return {name: json.loads(value) for name, value in (line.split(": ", 1) for line in header.splitlines())}
 

@@ -24,9 +24,7 @@ def test_a_file_may_begin_with_a_preset(tmp_path):
     file.write_text('preset = "llama2"\nserver = "a100-32b"\nnum_users = 4\nround_trip_time = 0.02\n', encoding="utf-8")
     assert ms.Scenario.load(file) == ms.Scenario.preset("llama2", server="a100-32b", num_users=4, round_trip_time=0.02)
     file = tmp_path / "mine.json"
-    file.write_text(
-        json.dumps({"preset": "llama2", "tasks": [{"name": "chat", "acceptance_rate": 0.5}]}), encoding="utf-8"
-    )
+    file.write_text('{"preset": "llama2", "tasks": [{"name": "chat", "acceptance_rate": 0.5}]}', encoding="utf-8")
     assert ms.Scenario.load(file).tasks == (ms.Task(name="chat", acceptance_rate=0.5),)
 
 

@@ -1,4 +1,4 @@
-"""The wheel, the source distribution and what the package index shows, as ``.ci/run`` builds them."""
+"""The wheel, the source distribution and the page on the package index, as ``.ci/run`` builds them."""
 
 import re
 import subprocess
@@ -55,7 +55,7 @@ def links(text):
 
 
 def test_the_index_shows_a_page_whose_links_all_lead_somewhere(metadata):
-    """It has neither the other pages nor the pictures: each relative link of the README becomes that file's address."""
+    """The index has no other file, so that each relative link of the README becomes an address of the repository."""
     shown, written = links(metadata.get_payload()), links((ROOT / "README.md").read_text(encoding="utf-8"))
     repository, tag = PROJECT["project"]["urls"]["Homepage"], f"v{PROJECT['project']['version']}"
     assert len(shown) == len(written)
@@ -92,34 +92,28 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
         file.extractall(tmp_path, filter="data")
     (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
     with ZipFile(build("wheel", source, tmp_path)) as again:
-        assert {one.filename: one.CRC for one in again.infolist()} == {
-            one.filename: one.CRC for one in wheel.infolist()
-        }
+        first, second = ({file.filename: file.CRC for file in built.infolist()} for built in (wheel, again))
+        assert first == second
 
 
-def test_the_versions_of_python_that_are_named_are_those_that_are_tested():
+def test_the_tested_versions_of_python_are_those_of_the_classifiers():
     named = re.findall(r":: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
     jobs = WORKFLOWS["tests"]["jobs"]
     assert jobs["linux"]["strategy"]["matrix"]["python"] == named
     (several,) = (step["with"]["python-version"] for step in jobs["wheel"]["steps"] if "with" in step)
     assert several.split() == named
-    assert [f"python{one}" for one in named] == [*run_path(str(ROOT / ".ci" / "wheel.py"))["PYTHONS"]]
+    assert [f"python{version}" for version in named] == [*run_path(str(ROOT / ".ci" / "wheel.py"))["PYTHONS"]]
 
 
 def test_the_lowest_versions_that_are_tested_are_those_that_are_promised():
-    (install,) = (
-        step["run"] for step in WORKFLOWS["tests"]["jobs"]["lowest-versions"]["steps"] if "==" in step.get("run", "")
-    )
-    promised = (re.match(r"([\w-]+)>=([\d.]+)", one).groups() for one in PROJECT["project"]["dependencies"])
+    steps = WORKFLOWS["tests"]["jobs"]["lowest-versions"]["steps"]
+    (install,) = (step["run"] for step in steps if "==" in step.get("run", ""))
+    promised = re.findall(r"([\w-]+)>=([\d.]+)", " ".join(PROJECT["project"]["dependencies"]))
     assert dict(re.findall(r"([\w-]+)==([\d.]+)", install)) == dict(promised)
 
 
 def test_only_a_job_that_runs_no_code_of_ours_may_publish_on_the_index():
-    publishers = [
-        job
-        for flow in WORKFLOWS.values()
-        for job in (flow, *flow["jobs"].values())
-        if "id-token" in job.get("permissions", {})
-    ]
+    jobs = [job for flow in WORKFLOWS.values() for job in (flow, *flow["jobs"].values())]
+    publishers = [job for job in jobs if "id-token" in job.get("permissions", {})]
     assert publishers == [WORKFLOWS["release"]["jobs"]["publish"]]
     assert not [step for step in publishers[0]["steps"] if "run" in step]
