@@ -1,4 +1,4 @@
-"""The picture of what the barrier costs, of a few rows that are made up."""
+"""The picture of the cost of the barrier, drawn from made-up rows."""
 
 import itertools
 
@@ -20,8 +20,7 @@ def rate_of(name, server, users, megahertz):
 
 
 def row_of(name, server, users, megahertz):
-    rate = rate_of(name, server, users, megahertz)
-    shares = SHARES[name]
+    rate, shares = rate_of(name, server, users, megahertz), SHARES[name]
     busy = 0.9 - 0.1 * shares[0], 0.5 + 0.1 * shares[0]
     head = "llama2", server or "paper", users, megahertz, name, 3
     return BarrierRow(*head, rate, rate - 1.0, rate + 1.0, 0.8, 1.2, 1.1, 1.3, 2.0, *busy, *shares)
@@ -36,18 +35,16 @@ def panels():
 
 @pytest.mark.parametrize(("panel", "settings"), [(0, SETTINGS[:3]), (1, [SETTINGS[3], SETTINGS[1]])])
 def test_rates_over_devices_and_over_bandwidth(panels, panel, settings):
-    found = {
-        line.get_label(): [tuple(map(float, point)) for point in line.get_xydata()] for line in panels[panel].lines
-    }
-    expected = {name: [(one[1 + panel], rate_of(name, *one)) for one in settings] for name in BARRIER_STYLES}
-    assert {name: sorted(found[name]) for name in expected} == expected
+    lines = {line.get_label(): sorted(map(tuple, line.get_xydata())) for line in panels[panel].lines}
+    for name in BARRIER_STYLES:
+        assert lines[name] == [(setting[1 + panel], rate_of(name, *setting)) for setting in settings]
 
 
 def test_shares_of_the_time_are_side_by_side(panels):
     rules = [name for name in BARRIER_STYLES if name != BOUND]
     bars = sorted((bar.get_y(), bar.get_x(), bar.get_width()) for bar in panels[2].patches)
-    for name, (_, own) in zip(rules, itertools.groupby(bars, lambda bar: bar[0]), strict=True):
-        _, begin, width = np.array([*own]).T
+    for name, (_, group) in zip(rules, itertools.groupby(bars, lambda bar: bar[0]), strict=True):
+        _, begin, width = np.array([*group]).T
         np.testing.assert_allclose(width, SHARES[name])
         np.testing.assert_allclose(begin, [0.0, *np.cumsum(SHARES[name])[:-1]], atol=1e-12)
     assert [label.get_text() for label in panels[2].get_yticklabels()] == rules

@@ -44,17 +44,17 @@ def test_the_map_has_the_rates_of_each_system():
     step = max(start + 5 * slope for start, slope in SERVERS.load("a100-8b").draft_pieces)
     tokens = [sum(alphas**position for position in range(length + 1)).sum(-1) for length in range(26)]
     drafted = np.max([tokens[length] / (length * step + passes[length]) for length in range(26)], axis=0)
-    found = {row.system: row for row in rows}
-    assert found["autoregressive"].rate == pytest.approx(5 / passes[0])
-    assert found["colocated"].rate == pytest.approx(drafted.mean())
+    systems = {row.system: row for row in rows}
+    assert systems["autoregressive"].rate == pytest.approx(5 / passes[0])
+    assert systems["colocated"].rate == pytest.approx(drafted.mean())
     optimum = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state))
-    assert found["multi-spin"].rate == pytest.approx(optimum.goodput.mean())
+    assert systems["multi-spin"].rate == pytest.approx(optimum.goodput.mean())
     ahead = scenario.replace(draft_ahead=True)
-    price = ms.make_controller("ahead-price", ahead, rho=1.3 * found["multi-spin"].rate)
+    price = ms.make_controller("ahead-price", ahead, rho=1.3 * systems["multi-spin"].rate)
     long = ms.long_run_rate(price, state, warm_up=1.0, horizon=8.0).mean()
-    assert found["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
-    assert found["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
-    assert [row.system for row in rows if row.best] == [max(found, key=lambda system: found[system].rate)]
+    assert systems["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
+    assert systems["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
+    assert [row.system for row in rows if row.best] == [max(systems, key=lambda system: systems[system].rate)]
 
 
 def test_of_systems_that_are_equal_the_simplest_is_best():

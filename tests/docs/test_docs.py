@@ -53,32 +53,26 @@ NOTEBOOKS = DOCS / "notebooks"
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
-@pytest.fixture
-def run_notebook(monkeypatch):
+def run_notebook(name):
     """Run a notebook and compare the output of its cells, except of those whose numbers depend on the machine."""
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    notebook = tool("notebook")
-
-    def run(name):
-        names, printed = {}, ""
-        for cell in notebook.cells(NOTEBOOKS / f"{name}.ipynb"):
-            source = notebook.text_of(cell["source"])
-            if cell["cell_type"] != "code" or source.startswith("%%capture\n%pip install"):
-                continue
-            with contextlib.redirect_stdout(io.StringIO()) as stream:
-                exec(source, names)
-            printed = stream.getvalue()
-            if "nbval-ignore-output" not in cell["metadata"].get("tags", []):
-                assert printed == "".join(notebook.text_of(output.get("text", "")) for output in cell["outputs"])
-        names["plt"].close("all")
-        return names, printed
-
-    return run
+    notebook, names, printed = tool("notebook"), {}, ""
+    for cell in notebook.cells(NOTEBOOKS / f"{name}.ipynb"):
+        source = notebook.text_of(cell["source"])
+        if cell["cell_type"] != "code" or source.startswith("%%capture\n%pip install"):
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as stream:
+            exec(source, names)
+        printed = stream.getvalue()
+        if "nbval-ignore-output" not in cell["metadata"].get("tags", []):
+            assert printed == "".join(notebook.text_of(output.get("text", "")) for output in cell["outputs"])
+    names["plt"].close("all")
+    return names, printed
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Stable-Baselines3 and matplotlib, not ours
-def test_notebooks(run_notebook):
+def test_notebooks(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     names, printed = run_notebook("start")
     rows = [row.name for row in names["rows"]]
     assert rows.index("my agent") < rows.index("homogeneous")
@@ -131,8 +125,8 @@ def test_pages_are_short():
 
 
 def test_the_readme_lists_every_environment_and_every_extra():
-    lines = table(ROOT / "README.md", "| id |")[2:]
-    assert [re.findall(r"`([^`]+)`", line)[0] for line in lines] == list(ENVIRONMENTS.names())
+    ids = [re.findall(r"`([^`]+)`", row[0])[0] for row in rows(ROOT / "README.md", "| id |")]
+    assert ids == list(ENVIRONMENTS.names())
     assert sorted(re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))) == sorted(EXTRAS)
 
 
@@ -175,8 +169,8 @@ def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
 
 
 def test_the_page_of_requests_has_every_arrival_process():
-    lines = table(DOCS / "serving.md", "| `arrivals` |")[2:]
-    assert {re.findall(r"`([^`]+)`", line)[0] for line in lines} == set(ms.registry.ARRIVALS.names())
+    names = {row[0].partition("`")[2].partition("`")[0] for row in rows(DOCS / "serving.md", "| `arrivals` |")}
+    assert names == set(ms.registry.ARRIVALS.names())
 
 
 def test_the_table_of_symbols_names_what_exists():
@@ -219,8 +213,7 @@ def test_every_environment_has_stored_scores():
     assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
 
 
-QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}
-"""Contenders that are soon played, where there is no ``fixed``."""
+QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}  # others have "fixed"
 
 
 @pytest.mark.slow
@@ -237,21 +230,17 @@ def test_stored_reference_scores(path):
 
 
 def test_check_finds_what_is_broken(tmp_path):
-    check_site = tool("check").check_site
-    (tmp_path / "search.json").write_text('{"text": "Bandwidth"}', encoding="utf-8")
-    page = tmp_path / "index.html"
-    page.write_text(
-        '<h1 id="top"><a href="other/#there">x</a><a href="https://example.org">y</a></h1>', encoding="utf-8"
-    )
+    def problems(page, search):
+        (tmp_path / "index.html").write_text(page, encoding="utf-8")
+        (tmp_path / "search.json").write_text(search, encoding="utf-8")
+        return [problem.split(", ")[0] for problem in tool("check").check_site(tmp_path)]
+
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "index.html").write_text('<p id="there"><a href="..">up</a></p>', encoding="utf-8")
-    assert check_site(tmp_path) == []
-    page.write_text(
-        '<a href="nowhere/">a</a><a href="other/#nothing">b</a><img src="none.png"><script src="https://example.org/x.js">',
-        encoding="utf-8",
-    )
-    (tmp_path / "search.json").write_text("{}", encoding="utf-8")
-    assert [problem.split(", ")[0] for problem in check_site(tmp_path)] == [
+    links = '<h1 id="top"><a href="other/#there">x</a><a href="https://example.org">y</a></h1>'
+    assert problems(links, '{"text": "Bandwidth"}') == []
+    links = '<a href="nowhere/">a</a><a href="other/#nothing">b</a><img src="none.png">'
+    assert problems(f'{links}<script src="https://example.org/x.js">', "{}") == [
         "index.html: broken link nowhere/",
         "index.html: no such anchor",
         "index.html: broken link none.png",
@@ -269,7 +258,6 @@ def test_the_overview_shows_the_observation_as_the_environment_does():
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 BLOCKS = {name: BLOCK.findall(path.read_text(encoding="utf-8")) for name, path in PAGES.items()}
-"""Language, code and shown output, or "", of the blocks of each page."""
 OTHERS = [code for language, code, _ in BLOCKS.pop("docs/reference/libraries.md") if language == "python"]
 SLOW = ("multispin capacity", "--episodes 24", "ahead-price minus optimal")
 """Text in the code of blocks that take more than three seconds."""
