@@ -26,12 +26,12 @@ def run_tool(tool: str, commands: Mapping[str, str], arguments: Sequence[str] | 
     arguments
         Those of the process by default.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = sys.argv[1:] if arguments is None else list(arguments)
     program = f"python -m benchmarks.{tool}"
     lines = "".join(f"\n  {name:18} {text}" for name, text in commands.items())
     chooser = ArgumentParser(program, epilog=f"subcommands:{lines}", formatter_class=RawDescriptionHelpFormatter)
     chooser.add_argument("subcommand", choices=commands, metavar="SUBCOMMAND", help="see below; each has a --help")
-    name = chooser.parse_args(given[:1]).subcommand
+    name = chooser.parse_args(options[:1]).subcommand
 
     def run() -> None:
         module = import_module(f"benchmarks.{tool}.{name.replace('-', '_')}")
@@ -39,7 +39,7 @@ def run_tool(tool: str, commands: Mapping[str, str], arguments: Sequence[str] | 
             f"{program} {name}", description=module.__doc__, formatter_class=RawDescriptionHelpFormatter
         )
         module.add_options(parser)
-        module.run(parser.parse_args(given[1:]))
+        module.run(parser.parse_args(options[1:]))
 
     return exit_status(f"{program} {name}", run)
 

@@ -72,12 +72,12 @@ def main(
         for _ in range(STEPS):
             with torch.no_grad():
                 law = agent.law(seen)
-                chosen = law.sample()
-            after, reward, *_ = envs.step(chosen.clamp(-bound, bound).numpy())
+                actions = law.sample()
+            after, reward, *_ = envs.step(actions.clamp(-bound, bound).numpy())
             gain = torch.as_tensor(
                 reward, dtype=torch.float32
             )  # the return: a decision changes nothing of later rounds
-            steps.append((seen, chosen, law.log_prob(chosen).sum(-1), gain))
+            steps.append((seen, actions, law.log_prob(actions).sum(-1), gain))
             seen = torch.as_tensor(after)
         learn(agent, optimizer, *(torch.cat(parts) for parts in zip(*steps, strict=True)))
         rounds += 64 * STEPS

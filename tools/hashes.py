@@ -44,6 +44,6 @@ def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
 
 def _ends(name: str, space: spaces.Space[Any]) -> dict[str, NDArray[Any]]:
     if isinstance(space, spaces.Dict):
-        return {key: end for entry, own in space.items() for key, end in _ends(f"{name}.{entry}", own).items()}
+        return {key: end for entry, part in space.items() for key, end in _ends(f"{name}.{entry}", part).items()}
     assert isinstance(space, spaces.Box)
     return {f"{name} {space.dtype}": np.stack([space.low, space.high])}

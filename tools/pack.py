@@ -34,7 +34,7 @@ def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
     names = listed_contenders(cases)
     with Progress(len(names) + 1) as progress:
         others = {name: cases.values(name, progress.begin(name)) for name in names}
-        own = cases.values(agent, progress.begin("the agent"))
+        agent_values = cases.values(agent, progress.begin("the agent"))
     reference, plug_in = cases.reference, best_plug_in(others)
 
     def interval(values: FloatArray) -> dict[str, float]:
@@ -45,11 +45,11 @@ def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
         "cases": cases.noun,
         "size": cases.size,
         "first_seed": cases.seed,
-        "agent": interval(own),
+        "agent": interval(agent_values),
         "best_plug_in": {"name": plug_in, **interval(others[plug_in])},
-        "minus_best_plug_in": interval(own - others[plug_in]),
+        "minus_best_plug_in": interval(agent_values - others[plug_in]),
         "reference": {"name": reference, **interval(others[reference])},
-        "minus_reference": interval(own - others[reference]),
+        "minus_reference": interval(agent_values - others[reference]),
     }
 
 

@@ -121,13 +121,13 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
     presets = list(dict.fromkeys(row.preset for row in rows))
     panels = figure.subplots(len(presets), 3, squeeze=False)
     for line, preset in zip(panels, presets, strict=True):
-        own = [row for row in rows if row.preset == preset and row.server == "paper"]
-        by_users = [row for row in own if row.bandwidth_mhz == _SHOWN_BUDGET]
-        users = min(_SHOWN_USERS, max(row.num_users for row in own))
-        by_budget = [row for row in own if row.num_users == users]
-        for one in series:
-            one.draw(line[0], by_users, "num_users")
-            one.draw(line[1], by_budget, "bandwidth_mhz")
+        shown_rows = [row for row in rows if row.preset == preset and row.server == "paper"]
+        by_users = [row for row in shown_rows if row.bandwidth_mhz == _SHOWN_BUDGET]
+        users = min(_SHOWN_USERS, max(row.num_users for row in shown_rows))
+        by_budget = [row for row in shown_rows if row.num_users == users]
+        for curve in series:
+            curve.draw(line[0], by_users, "num_users")
+            curve.draw(line[1], by_budget, "bandwidth_mhz")
         line[0].set_xlabel(f"devices K, {_SHOWN_BUDGET:g} MHz")
         line[1].set_xlabel(f"MHz, K = {users}")
         _barrier_bars(line[2], [row for row in by_users if row.num_users == users and row.controller != BOUND])
@@ -257,8 +257,8 @@ def _load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[_LoadRow]:
         return [_LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))]
     users = scenario.num_users
     single = make_controller("load-aware", scenario.replace(num_users=1))
-    own = replace(workload, rate=sum(workload.rates) / 2.0 / users)
-    return [_LoadRow(*head, *_load_numbers(played(single, own, copies=copies * users), users))]
+    single_workload = replace(workload, rate=sum(workload.rates) / 2.0 / users)
+    return [_LoadRow(*head, *_load_numbers(played(single, single_workload, copies=copies * users), users))]
 
 
 def _load_numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
@@ -277,13 +277,13 @@ def _draw_load(rows: Sequence[_LoadRow], figure: Any) -> None:
     presets = list(dict.fromkeys(row.preset for row in rows))
     panels = figure.subplots(len(presets), 3, squeeze=False)
     for line, preset in zip(panels, presets, strict=True):
-        own = [row for row in rows if row.preset == preset]
-        asked = sorted({row.requested for row in own})
+        shown_rows = [row for row in rows if row.preset == preset]
+        asked = sorted({row.requested for row in shown_rows})
         line[0].plot(asked, asked, color=BLACK, linestyle=":", linewidth=1.0, label="all that is asked for")
         shown = {"tokens_in_time": "tokens/s in time", "p95": "ms a token, p95", "p99": "ms a token, p99"}
         for axes, (value, label) in zip(line, shown.items(), strict=True):
             for rule, style in _STYLES.items():
-                Series(rule, style, value, {"rule": rule}).draw(axes, own, "requested")
+                Series(rule, style, value, {"rule": rule}).draw(axes, shown_rows, "requested")
             axes.set_ylabel(label)
         line[0].set_ylim(bottom=0.0)
         for axes in line[1:]:
@@ -291,7 +291,7 @@ def _draw_load(rows: Sequence[_LoadRow], figure: Any) -> None:
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(_minor)
         for axes in line:
-            axes.set_title(f"{preset}, K = {own[0].num_users}, {own[0].bandwidth_mhz:g} MHz")
+            axes.set_title(f"{preset}, K = {shown_rows[0].num_users}, {shown_rows[0].bandwidth_mhz:g} MHz")
             axes.set_xlabel("tokens/s that are asked for")
     legend_below(figure, panels[0][0], 4)
 

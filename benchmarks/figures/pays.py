@@ -97,13 +97,13 @@ def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[_PayRow]:
     if server in RECORDED:
         scenario = scenario.replace(server_draft_pieces=SERVERS.load(_DRAFTS_OF).draft_pieces)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(5, 2))
-    found = _rates(scenario, state, scale.pick(1.0, 0.5))
-    best = winner_of({system: float(rate.mean()) for system, (rate, _) in found.items()})
-    base, _ = found["colocated"]
+    rates = _rates(scenario, state, scale.pick(1.0, 0.5))
+    best = winner_of({system: float(rate.mean()) for system, (rate, _) in rates.items()})
+    base, _ = rates["colocated"]
     head = preset, server or "own law", scenario.payload, users
     return [
         _PayRow(*head, system, rule, len(base), *mean_interval(rate), *mean_interval(rate / base), system == best)
-        for system, (rate, rule) in found.items()
+        for system, (rate, rule) in rates.items()
     ]
 
 
@@ -118,7 +118,7 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
         rules = [rule for rule in _FREE_RULES if rule != "groups" or system.num_users <= _MOST_GROUPED]
         made = {rule: make_controller(rule, system, **_FREE_RULES[rule]) for rule in rules}
         rates = ((simulated(controller, horizon=2 * _ROUNDS * time), rule) for rule, controller in made.items())
-        return max(rates, key=lambda one: one[0].mean())
+        return max(rates, key=lambda pair: pair[0].mean())
 
     price = make_controller("ahead-price", ahead, rho=_PRICE * rounds.goodput)
     return {
@@ -144,9 +144,9 @@ def _draw_pay(rows: Sequence[_PayRow], figure: Any) -> None:
     panels = figure.subplots(len(panels_of) // columns, columns, squeeze=False, sharex=True, sharey=True)
     users = sorted({row.num_users for row in rows})
     for axes, (preset, server) in zip(panels.flat, panels_of, strict=True):
-        own = [row for row in rows if (row.preset, row.server) == (preset, server)]
+        shown_rows = [row for row in rows if (row.preset, row.server) == (preset, server)]
         for system, look in _LOOKS.items():
-            Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, own, "num_users")
+            Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, shown_rows, "num_users")
         axes.axhline(1.0, color=ORANGE, label=NAMES["colocated"])
         axes.set_title(f"{preset}, {server}", fontsize="medium")
         axes.set_xscale("log")
@@ -165,10 +165,10 @@ def _pay_cells(rows: Sequence[_PayRow]) -> tuple[Cells, list[Cells]]:
     header = ("pair, server, payload", "K", *NAMES.values(), "best", "devices' best over drafts for all")
     lines: list[Cells] = []
     for setting in dict.fromkeys((row.preset, row.server, row.payload, row.num_users) for row in rows):
-        own = {row.system: row for row in rows if (row.preset, row.server, row.payload, row.num_users) == setting}
-        (best,) = (NAMES[row.system] for row in own.values() if row.best)
-        drafting = max((row for row in own.values() if row.rule), key=lambda row: row.rate)
-        rates = (f"{own[system].rate:.0f}" for system in NAMES)
+        systems = {row.system: row for row in rows if (row.preset, row.server, row.payload, row.num_users) == setting}
+        (best,) = (NAMES[row.system] for row in systems.values() if row.best)
+        drafting = max((row for row in systems.values() if row.rule), key=lambda row: row.rate)
+        rates = (f"{systems[system].rate:.0f}" for system in NAMES)
         over = f"{drafting.over:.2f} ({drafting.low:.2f} to {drafting.high:.2f})"
         lines.append((", ".join(setting[:3]), str(setting[3]), *rates, best, over))
     return header, lines
@@ -236,7 +236,7 @@ def _capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[_Capacit
     level = ServiceLevel(e2el=FIRST, e2el_per_token=per_token)
     arrivals, lengths = make_arrivals("think"), make_lengths("geometric")
     people = Workload(rate=scenario.num_users / _THINK, arrivals=arrivals, lengths=lengths, level=level)
-    found = capacity(
+    result = capacity(
         scenario,
         workload=people,
         controller=system,
@@ -248,7 +248,7 @@ def _capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[_Capacit
         seed=scale.seed,
         requests=scale.pick(400, 20),
     )
-    run, reached = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
+    run, reached = result.run, (result.value, result.low, result.high, result.value >= MOST_USERS)
     there = (run.tokens_in_time.mean(), run.pooled.ttft[1], run.pooled.tpot[1]) if run else (0.0, 0.0, 0.0)
     return [_CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))]
 

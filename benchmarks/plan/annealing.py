@@ -32,12 +32,12 @@ def search(scenario: Scenario, state: SystemState, moves: int, chains: int, seed
     tables = Tables.of(scenario, state)[np.zeros(chains, dtype=np.int64)]
     best, best_rate = np.zeros((1, 1), dtype=np.int64), -np.inf
     for periods in (2, 3):
-        found = _start(tables, periods)
+        chains_table = _start(tables, periods)
         for repeat, hot in ((1, HOT), (2, REHEATED)):
-            found = _annealed(tables, np.tile(found, (1, repeat, 1)), np.geomspace(hot, COLD, moves), rng)
-            rate = tables.rate(found)
+            chains_table = _annealed(tables, np.tile(chains_table, (1, repeat, 1)), np.geomspace(hot, COLD, moves), rng)
+            rate = tables.rate(chains_table)
             if rate.max() > best_rate:
-                best, best_rate = found[rate.argmax()], rate.max()
+                best, best_rate = chains_table[rate.argmax()], rate.max()
     return best
 
 
@@ -67,8 +67,8 @@ def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np
         better = rate > best_rate
         best[better], best_rate[better] = table[better], rate[better]
         if number % SURVIVAL == 0:
-            kept = np.tile(np.argsort(-rate)[: len(rate) // 2], 2)
-            table, rate = table[kept], rate[kept]
+            selected = np.tile(np.argsort(-rate)[: len(rate) // 2], 2)
+            table, rate = table[selected], rate[selected]
     return best
 
 
@@ -125,20 +125,20 @@ def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> I
     """One device joins a batch, with a length of another of its drafts, or leaves one of several."""
     copies = np.arange(len(table))
     row, user = (_integers(size, len(table), rng) for size in table.shape[1:])
-    own = table[copies, :, user]
-    inside = own[copies, row] > 0
-    several = (own > 0).sum(-1) > 1
-    length = np.clip(own.max(-1) + _integers(6, len(table), rng) - 4, 1, longest)
-    table[copies, row, user] = np.where(inside, np.where(several, 0, own[copies, row]), length)
+    lengths = table[copies, :, user]
+    inside = lengths[copies, row] > 0
+    several = (lengths > 0).sum(-1) > 1
+    length = np.clip(lengths.max(-1) + _integers(6, len(table), rng) - 4, 1, longest)
+    table[copies, row, user] = np.where(inside, np.where(several, 0, lengths[copies, row]), length)
     return table
 
 
 def _swap(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
     """Two devices change positions."""
     copies = np.arange(len(table))
-    one, other = (_integers(table.shape[2], len(table), rng) for _ in range(2))
-    first, second = table[copies, :, one], table[copies, :, other]
-    table[copies, :, one], table[copies, :, other] = second, first
+    left, right = (_integers(table.shape[2], len(table), rng) for _ in range(2))
+    first, second = table[copies, :, left], table[copies, :, right]
+    table[copies, :, left], table[copies, :, right] = second, first
     return table
 
 

@@ -36,12 +36,12 @@ def run(options: Namespace) -> None:
         batch = np.median([cpu_seconds(partial(decide, state)) for _ in range(5)]) / options.states
         return {
             "decided by": name,
-            "alone ms": float(np.median([cpu_seconds(partial(decide, one)) for one in _single(state)])) * 1e3,
+            "alone ms": float(np.median([cpu_seconds(partial(decide, entry)) for entry in _single(state)])) * 1e3,
             f"in a batch of {options.states}, ms": float(batch) * 1e3,
             "goodput lost": f"{np.median(lost):.2e}",
         }
 
-    show(f"Decisions with {options.users} devices", (row(*one) for one in deciding.items()))
+    show(f"Decisions with {options.users} devices", (row(*entry) for entry in deciding.items()))
 
 
 def _single(state: SystemState) -> list[SystemState]:

@@ -126,7 +126,7 @@ def targets(subjects: list[Subject]) -> Iterator[Row]:
     """Every target of which something was measured."""
     of = {(s.name, s.env_id, s.action, s.users, s.copies): s.rate for s in subjects}
     n, k = REFERENCE_N, REFERENCE_K
-    wanted = [
+    limits = [
         (("native", DEFAULT_ID, "shares", k, n), 1e6),
         (("native", DEFAULT_ID, "residual", k, n), 5e5),
         (("native", DEFAULT_ID, "lengths", k, n), 5e5),
@@ -137,7 +137,7 @@ def targets(subjects: list[Subject]) -> Iterator[Row]:
         (("native", SERVING, "plain", FEW, n), 1e5),
         (("native", AHEAD, "shares", k, n), 5e5),
     ]
-    goals = [(f"{' '.join(key[:3])}, K = {key[3]}, N = {key[4]}", of[key], least) for key, least in wanted if key in of]
+    goals = [(f"{' '.join(key[:3])}, K = {key[3]}, N = {key[4]}", of[key], least) for key, least in limits if key in of]
     if ("floor", "", "", k, n) in of:
         share = of["native", DEFAULT_ID, "shares", k, n] / of["floor", "", "", k, n]
         goals.append((f"native shares, K = {k}, N = {n}, share of the floor", share, 0.1))

@@ -41,7 +41,7 @@ def process_seconds(name: str, checkout: Path) -> float:
     """User and system time of one process in an empty folder; ``RuntimeError`` unless it ends as it should."""
     arguments = [part.format(checkout=checkout) for part in STARTS[name]]
     until = UNTIL.get(name)
-    stopped, said = False, ""
+    stopped, output = False, ""
     with TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -54,7 +54,7 @@ def process_seconds(name: str, checkout: Path) -> float:
         assert process.stderr is not None
         with process.stderr as lines:
             for line in lines:
-                said += line
+                output += line
                 if until is not None and line.startswith(until):
                     process.kill()
                     stopped = True
@@ -62,7 +62,7 @@ def process_seconds(name: str, checkout: Path) -> float:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if stopped != (until is not None) or (not stopped and process.returncode):
-        raise RuntimeError(f"{name}: expected {'a line ' + repr(until) if until else 'success'}, got {said!r}")
+        raise RuntimeError(f"{name}: expected {'a line ' + repr(until) if until else 'success'}, got {output!r}")
     return usage.ru_utime + usage.ru_stime
 
 

@@ -58,15 +58,15 @@ def run(options: Namespace) -> None:
 
     def ahead(block: int) -> CopyStreams:
         read = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, users)), copies, block)
-        for copy in range(copies):
-            read.seed(copy, np.random.default_rng(copy))
+        for env in range(copies):
+            read.seed(env, np.random.default_rng(env))
         return read
 
     def counted() -> None:
         rows = np.empty((copies, users))
-        for copy in range(copies):
-            counters[copy].state = positions[copy]
-            rows[copy] = generators[copy].standard_exponential(users)
+        for env in range(copies):
+            counters[env].state = positions[env]
+            rows[env] = generators[env].standard_exponential(users)
 
     def repeat(draw: Callable[[], object]) -> None:
         for _ in range(calls):

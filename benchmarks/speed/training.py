@@ -141,7 +141,7 @@ def measure(users: int, rollouts: int, turns: int) -> Iterator[Row]:
         runs["native"].append(ours("native", users, rollouts))
         runs["dummy"].append(ours("dummy", users, rollouts))
         runs["SB3's PPO, native"].append(theirs(users, rollouts))
-    best = {name: {stage: min(one.frame[stage] for one in done) for stage in STAGES} for name, done in runs.items()}
+    best = {name: {stage: min(run.frame[stage] for run in done) for stage in STAGES} for name, done in runs.items()}
     for stage, text in STAGES.items():
         rates = {name: 1e6 / spent[stage] if spent[stage] else "" for name, spent in best.items()}
         yield {

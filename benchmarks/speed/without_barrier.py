@@ -102,9 +102,9 @@ def verifications(users: int, batches: int, turns: int) -> Row:
     state = ms.sample_state(scenario, np.random.default_rng(0), COPIES)
     seconds = SimPyModel(scenario, state[0]).play(batches)
     apart = abs(float(play_core(scenario, state, batches).state.time[0]) / seconds - 1.0)
-    own = min(cpu_seconds(lambda: play_core(scenario, state, batches)) for _ in range(turns))
-    other = min(cpu_seconds(lambda: SimPyModel(scenario, state[0]).play(batches)) for _ in range(turns))
-    core, events = COPIES * batches / own, batches / other
+    core_seconds = min(cpu_seconds(lambda: play_core(scenario, state, batches)) for _ in range(turns))
+    simpy_seconds = min(cpu_seconds(lambda: SimPyModel(scenario, state[0]).play(batches)) for _ in range(turns))
+    core, events = COPIES * batches / core_seconds, batches / simpy_seconds
     row = {"K": str(users), "simulated s": seconds, "differ by": apart}
     return row | {"core/CPU-s": core, "SimPy/CPU-s": events, "ratio": core / events}
 
@@ -114,8 +114,8 @@ def decisions(name: str, users: int, copies: int, steps: int) -> Row:
     scenario = ms.Scenario.preset("llama2", num_users=users, channel="static")
     controller = ms.make_controller(name, scenario)
     core = ContinuousCore(ContinuousSystem.of(scenario), copies, drawn=False)
-    for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
-        core.seed(copy, generator)
+    for env, generator in enumerate(np.random.default_rng(0).spawn(copies)):
+        core.seed(env, generator)
     core.reset()
     times = []
     for _ in range(steps):

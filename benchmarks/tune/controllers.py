@@ -50,12 +50,12 @@ def choices(name: str, tries: int) -> Iterator[Options]:
 
 def rates(name: str, options: Options, systems: list[System], seconds: float) -> list[float]:
     """Mean tokens/s in each system."""
-    found = []
+    means = []
     for system in systems:
         controller = ms.make_controller(name, system.scenario, **options)
         state = system.states(TUNING_SEED, INSTANCES)
-        found.append(float(ms.long_run_rate(controller, state, warm_up=seconds / 4, horizon=seconds).mean()))
-    return found
+        means.append(float(ms.long_run_rate(controller, state, warm_up=seconds / 4, horizon=seconds).mean()))
+    return means
 
 
 def table(name: str, tries: int, systems: list[System], seconds: float) -> Iterator[Row]:

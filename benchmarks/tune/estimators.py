@@ -63,7 +63,7 @@ def shares(search: Search, preset: str, users: int, episodes: int) -> list[float
     env = make_episode_env(EnvConfig.of(search.env, preset, num_users=users, **search.arguments), episodes)
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
     contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
-    return [float(play_episodes(env, one, TUNING_SEED).goodput.mean() / best) for one in contenders]
+    return [float(play_episodes(env, contender, TUNING_SEED).goodput.mean() / best) for contender in contenders]
 
 
 def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
@@ -77,12 +77,12 @@ def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
         of = {system: values[i] for system, values in systems.items()}
         mean = sum(of.values()) / len(of)
         tried.append({"options": combination, "shares": of, "is_default": i == 0, "mean": mean})
-    return sorted(tried, key=lambda one: -one["mean"])
+    return sorted(tried, key=lambda row: -row["mean"])
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Options of the subcommand."""
-    names = sorted({one.estimator for one in SEARCHES})
+    names = sorted({search.estimator for search in SEARCHES})
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each combination (default 100)")
     parser.add_argument("--estimator", nargs="+", choices=names, default=names, help="(default: all)")
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", default=PRESETS)
@@ -99,10 +99,10 @@ def run(options: Namespace) -> None:
             results.append({"search": asdict(search), "tried": tried})
             text = "".join(f", {name}={value}" for name, value in search.arguments.items())
             rows = (
-                {"options": ", ".join(f"{name}={value}" for name, value in one["options"].items()),
-                 **{system: f"{share:.4f}" for system, share in one["shares"].items()},
-                 "mean": f"{one['mean']:.4f}", "": "default" if one["is_default"] else ""}
-                for one in tried
+                {"options": ", ".join(f"{name}={value}" for name, value in row["options"].items()),
+                 **{system: f"{share:.4f}" for system, share in row["shares"].items()},
+                 "mean": f"{row['mean']:.4f}", "": "default" if row["is_default"] else ""}
+                for row in tried
             )  # fmt: skip
             show(f"optimal+{search.estimator} in {search.env}{text}: share of optimal+clairvoyant", rows)
     if options.out:

@@ -80,12 +80,12 @@ class Stage:
         return "".join(parts)
 
     def _link(self, source: Path, match: re.Match[str]) -> str:
-        wanted = (source.parent / match[1]).resolve()
-        if not wanted.is_file() or not wanted.is_relative_to(ROOT):
+        target = (source.parent / match[1]).resolve()
+        if not target.is_file() or not target.is_relative_to(ROOT):
             return match[0]  # pictures of the notebook; and what is broken, for the check to find
-        if not wanted.is_relative_to(DOCS) and wanted != ROOT / "README.md":
-            self.add(wanted)
-        return f"]({up(staged(source), staged(wanted))}{match[2] or ''})"
+        if not target.is_relative_to(DOCS) and target != ROOT / "README.md":
+            self.add(target)
+        return f"]({up(staged(source), staged(target))}{match[2] or ''})"
 
 
 def stage(animations: bool) -> list[Page]:

@@ -49,13 +49,13 @@ def _problem(site: Path, pages: dict[Path, Page], path: Path, tag: str, target: 
     if parts.scheme or parts.netloc:
         outside = tag in LOADED and parts.scheme != "data"
         return f"{tag} is loaded from elsewhere, {target}" if outside else None
-    wanted = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-    if wanted.is_dir():
-        wanted /= "index.html"
-    if not wanted.is_relative_to(site.resolve()) or not wanted.is_file():
+    file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if file.is_dir():
+        file /= "index.html"
+    if not file.is_relative_to(site.resolve()) or not file.is_file():
         return f"broken link {target}"
     anchor = unquote(parts.fragment)
-    if anchor and not anchor.startswith("__") and wanted in pages and anchor not in pages[wanted].anchors:
+    if anchor and not anchor.startswith("__") and file in pages and anchor not in pages[file].anchors:
         return f"no such anchor, {target}"
     return None
 

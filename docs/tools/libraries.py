@@ -29,11 +29,11 @@ LIGHT = ("gymnasium", "minari", "sb3_contrib", "stable_baselines3", "supersuit")
 def blocks(page: Path = PAGE) -> Iterator[tuple[str, str]]:
     """Headings and code of the Python blocks of a page."""
     heading = ""
-    for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        if found[1] is not None:
-            heading = found[1]
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if match[1] is not None:
+            heading = match[1]
         else:
-            yield heading, found[2]
+            yield heading, match[2]
 
 
 def packages(code: str) -> list[str]:

@@ -92,11 +92,11 @@ bootstrap intervals; differences from `{scores.reference}` are paired, episode b
     return Page(f"environments/{slug(env_id)}.md", title, text, summary)
 
 
-def _linked(text: str, own: str) -> str:
+def _linked(text: str, env_id: str) -> str:
     """Other ids become links to their pages."""
 
     def link(match: re.Match[str]) -> str:
-        known = match[1] in ms.registry.ENVIRONMENTS.names() and match[1] != own
+        known = match[1] in ms.registry.ENVIRONMENTS.names() and match[1] != env_id
         return f"[{match[0]}]({slug(match[1])}.md)" if known else match[0]
 
     return NAMED.sub(link, text)
@@ -113,9 +113,9 @@ def animate(env_id: str, path: Path) -> str:
         options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]
     else:
         options += ["--set", "reward=sampled", f"horizon={SECONDS}"]
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
         if main(["watch", *options, "--out", str(path)]):
-            raise SystemExit(said.getvalue())
+            raise SystemExit(errors.getvalue())
     return shlex.join(["multispin", "watch", *options])
 
 
