@@ -57,7 +57,6 @@ SYSTEMS = tuple(
 
 
 def add_systems(parser: ArgumentParser) -> None:
-    """Add the option that selects some of the sixteen systems."""
     parser.add_argument("--systems", default="", metavar="WORDS", help='of their names, as "llama2 K8" (default: all)')
 
 

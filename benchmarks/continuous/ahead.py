@@ -69,7 +69,6 @@ def gain(ahead: FloatArray, plain: FloatArray) -> str:
 
 
 def rate_rows(options: argparse.Namespace) -> Iterator[Row]:
-    """Yield a row for each system."""
     for server, preset, users in product(options.servers, options.presets, options.users):
         system = AheadSystem(preset, users, 10, False, None if server == "paper" else server)
         pairs = {}
@@ -84,7 +83,6 @@ def rate_rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def load_rows(options: argparse.Namespace) -> Iterator[Row]:
-    """Yield a row for each system and load."""
     for server, (preset, users, megahertz, per_token) in product(
         options.servers, (("llama2", 8, 10, 0.08), ("qwen3.5", 20, 5, 0.11))
     ):
@@ -108,7 +106,6 @@ def load_rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--servers", nargs="+", default=["a100-32b", "paper"], metavar="NAME")
     parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"], metavar="NAME")
     parser.add_argument("--users", nargs="+", type=int, default=[8, 20], metavar="K")
@@ -120,7 +117,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print one of the tables."""
     if options.load:
         show("tokens/s in time without drafting ahead, and gain of drafting ahead ± standard error", load_rows(options))
     else:

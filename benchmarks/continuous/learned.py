@@ -151,12 +151,10 @@ def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]
 
 
 def shown(interval: Interval) -> str:
-    """Return the text of a difference with its interval."""
     return f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
 
 
 def show_habits(env_id: str, options: argparse.Namespace) -> None:
-    """Print a table for each preset and number of devices."""
     for preset, users in product(options.presets, options.users or [20]):
         match = Match.of(env_id, preset, users)
         episodes = match.episodes(options.size)
@@ -206,7 +204,6 @@ PARTS = {"habits": show_habits, "generalisation": show_generalisation}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=PARTS, default=list(PARTS))
     parser.add_argument("--envs", nargs="+", metavar="ID", choices=RULES, default=list(RULES))
     parser.add_argument("--presets", nargs="+", metavar="NAME", default=["llama2", "qwen3.5"])
@@ -215,7 +212,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the tables."""
     check_integer("size", options.size, 2)
     th.set_num_threads(1)  # networks are small, so that more threads only cost time
     for name, env_id in product(options.only, options.envs):

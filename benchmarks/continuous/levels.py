@@ -36,14 +36,12 @@ def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"])
     parser.add_argument("--arrivals", nargs="+", default=["poisson", "trace"])
     parser.add_argument("--rules", nargs="+", default=RULES)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table."""
     show(
         "users of a server",
         (

@@ -75,14 +75,12 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--calls", type=int, default=200, help="decisions of each (default 200)")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of tiny models; 0 for none (default 40)")
     parser.add_argument("--users", nargs="+", type=int, default=[1, 4, 8, 12, 20], metavar="K")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print both tables."""
     show(
         "decide of optimal+filter, ms of CPU", starmap(_decision_row, product(SYSTEMS, options.users, [options.calls]))
     )

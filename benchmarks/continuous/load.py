@@ -44,13 +44,11 @@ def row(service: Service, load: float, burstiness: float, options: argparse.Name
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     add_service_options(parser, RULES, 24)
     parser.add_argument("--tuned", action="store_true", help="tune the constants of the first")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table."""
     show(
         "tokens/s in time, and paired differences with 95 % intervals",
         (

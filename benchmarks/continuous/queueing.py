@@ -98,7 +98,6 @@ def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> 
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--copies", type=int, default=64, help="default 64; half of them for the law")
     parser.add_argument("--lengths", nargs="+", type=int, default=[0, 4, 8], metavar="L", help="draft lengths")
     parser.add_argument("--loads", nargs="+", type=float, default=[0.3, 0.6, 0.8])
@@ -106,7 +105,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print both tables."""
     settings = product(options.lengths, options.loads, [options.copies], [options.services])
     show("one device, llama2", starmap(one_device, settings))
     for length, rates in ((0, np.arange(0.5, 3.5, 0.5)), (4, np.arange(1.0, 8.0))):

@@ -64,14 +64,12 @@ def decide(instance: Instance) -> tuple[int, int]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--batches", type=int, default=100, help="batches of several users (default 100)")
     parser.add_argument("--size", type=int, default=100, help="instances a batch (default 100)")
     parser.add_argument("--long", type=int, default=100_000, help="instances of the long batch (default 100,000)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Decide all instances and print counts and times."""
     for name, instances in (
         ("one user, every combination", one_user()),
         ("two to four users, random", several_users(options.batches, options.size)),

@@ -84,7 +84,6 @@ def add_service_options(parser: argparse.ArgumentParser, rules: tuple[str, ...],
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
     add_service_options(parser, RULES, 24)
 
 
@@ -94,7 +93,6 @@ def _cell(run: ServiceRun) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table."""
     show(
         "tokens/s in time ± standard error (missed)",
         (

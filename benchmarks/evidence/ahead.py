@@ -46,7 +46,6 @@ def gain(rate: FloatArray, none: FloatArray) -> str:
 
 
 def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]) -> Row:
-    """Return the row of a system."""
     state = ms.sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), instances)
     waiting = ms.make_controller("optimal", scenario.replace(draft_ahead=False))
     none = ms.expected_outcome(waiting.scenario, state, waiting(state)).goodput
@@ -72,14 +71,12 @@ def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--instances", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=100, help="approximate number of rounds (default 100)")
     parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.25, 0.5], metavar="β")
 
 
 def run(options: Namespace) -> None:
-    """Print the table."""
     show(
         "tokens/s of `none`, gains in %; tokens/s of ρ = own rate",
         (row(scenario, options.instances, options.rounds, options.weights) for scenario in systems()),

@@ -57,7 +57,6 @@ class Discounted(PPOSettings):
 
 
 def trained(agent: str, scenario: Scenario, timesteps: int | None) -> Rule:
-    """Train an agent."""
     config = RunConfig(EnvConfig.of(ENV, scenario, action="lengths"), agent, 0)
     with TemporaryDirectory() as name:
         train(config, Path(name), Limits(timesteps), False, "cpu", Console(stderr=True, quiet=True))
@@ -89,7 +88,6 @@ def _always(rule: Rule, devices: SystemState) -> Rule:
 
 
 def row(pair: str, server: str, users: int, instances: int, timesteps: int | None) -> Row:
-    """Return the row of a system."""
     scenario = Scenario.preset(pair, num_users=users, min_draft_length=0, draft_ahead=True, channel="static")
     if server:
         scenario = scenario.replace(server=server, payload="ids")
@@ -110,14 +108,12 @@ def row(pair: str, server: str, users: int, instances: int, timesteps: int | Non
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--devices", type=int, choices=STEPS, default=2, help="of a system (default 2)")
     add_counts(parser, {"instances": (6, "drawn systems")})
     parser.add_argument("--timesteps", type=int, metavar="N", help="rounds to train (default: the agent's own)")
 
 
 def run(options: Namespace) -> None:
-    """Print the table."""
     named = {f"ppo-{discount:g}": Discounted(discount=discount) for discount in DISCOUNTS}
     for name, agent in named.items():
         AGENTS.register(name, agent)

@@ -30,7 +30,6 @@ STEPS = {1: 0.125, 2: 0.5, 3: 1.0}  # by the number of devices
 
 
 def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float], least: int) -> Row:
-    """Return the row of a system: its optimum, the gap of the proof, and the shares of rules."""
     users = len(alphas)
     scenario = Scenario.preset(pair, num_users=users, min_draft_length=least, draft_ahead=True)
     if server:
@@ -74,11 +73,9 @@ def cells(users: int) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     add_counts(parser, {"devices": (3, "most devices, of 1, 2 and 3")})
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     for users in range(1, min(options.devices, 3) + 1):
         show(f"{users} device{'s' if users > 1 else ''}", cells(users))

@@ -58,7 +58,6 @@ def tight(system: System, instances: int) -> Row:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     counts = {
         "fading": (0, "instances of each system with fading"),
         "tight": (0, "instances of each system with the tight bound"),
@@ -68,7 +67,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     systems = chosen(options.systems)
     show("bounds", (bounds(system, options.fading) for system in systems))
     if options.tight:

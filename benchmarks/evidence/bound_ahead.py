@@ -52,7 +52,6 @@ def cell(preset: str, server: str, pick: Any) -> tuple[ms.Scenario, ms.SystemSta
 
 
 def cells() -> Iterator[Row]:
-    """Return the row of optimum and bound of one device."""
     for server in SERVERS:
         for preset in ("llama2", "qwen3.5"):
             for pick in (min, max):
@@ -65,7 +64,6 @@ def cells() -> Iterator[Row]:
 
 
 def controllers(scenario: ms.Scenario) -> dict[str, ms.Controller[Any, Any]]:
-    """Return the rules, with the plainest one for a few lengths."""
     plain = {
         f"plainest {most}, waits for {'all' if waits else 'none'}": Plainest(scenario, most=most, waits=waits)
         for most in (1, 4)
@@ -151,7 +149,6 @@ def systems(users: int, instances: int, seconds: float) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     counts = {
         "drawn": (200, "drawn systems"),
         "instances": (4, "instances of each system with 8 and 20 devices"),
@@ -161,7 +158,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     show("one device", cells())
     if options.instances:
         for users in (8, 20):

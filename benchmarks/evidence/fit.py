@@ -42,7 +42,6 @@ TABLES = {
 
 
 def rows() -> Iterator[Row]:
-    """Yield the row of each fitted table."""
     for name, table in TABLES.items():
         tokens, times = np.array(table.tokens, dtype=np.float64), np.array(table.milliseconds)
         fitted = fit_law(tokens, times, table.pieces)
@@ -56,5 +55,4 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(_: Namespace) -> None:
-    """Print the table."""
     show("largest errors", rows())

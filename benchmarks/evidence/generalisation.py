@@ -13,7 +13,6 @@ from multispin_env.scenario import Scenario
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--envs", nargs="+", default=agents.PRETRAINED, metavar="ID", help="(default: all)")
     parser.add_argument("--users", nargs="+", type=int, default=[2, 5, 10, 20, 50, 100, 200], metavar="K")
     parser.add_argument("--size", type=int, help="cases of each (default: 50 states or 10 episodes)")
@@ -30,7 +29,6 @@ def scores(env_id: str, scenario: Scenario, size: int | None) -> str:
 
 
 def run(options: Namespace) -> None:
-    """Print a line for each agent and preset."""
 
     def row(env_id: str, scenario: Scenario) -> Row:
         others = {

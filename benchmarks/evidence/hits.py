@@ -21,7 +21,6 @@ LENGTHS = (1, 2, 5)
 
 
 def rows(records: Records) -> Iterator[Row]:
-    """Yield a row for each task and draft length."""
     runs = accepted_runs(records)
     for index in range(records.num_tasks):
         texts = np.flatnonzero(records.task == index)
@@ -49,10 +48,8 @@ def _over(sums: FloatArray, length: int) -> FloatArray:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--record", metavar="FILE", help="as multispin record writes it (default: the package's)")
 
 
 def run(options: Namespace) -> None:
-    """Print the table."""
     show("hits over independent tokens", rows(load_records(options.record)))

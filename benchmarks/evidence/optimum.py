@@ -115,7 +115,6 @@ def judged(scenario: Scenario, instances: int, tpot: float | None = None) -> Row
 
 
 def presets(instances: int) -> Iterator[Row]:
-    """Yield rows of the presets of the paper at all budgets."""
     for users, part in ((4, 1.0), (8, 1.0), (20, 1.0), (100, 0.1), (1000, 0.002)):
         for name in ("llama2", "qwen3.5"):
             for budget in BUDGETS:
@@ -190,7 +189,6 @@ def leads(instances: int) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     counts = {
         "hostile": (2000, "instances against brute force"),
         "preset": (1000, "instances of each preset, K and budget"),
@@ -202,7 +200,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print all tables."""
     if options.hostile:
         show("hostile instances against brute force", [hostile("paper", 0, False, options.hostile)])
     if options.preset:

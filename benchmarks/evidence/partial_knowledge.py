@@ -81,7 +81,6 @@ def section(case: Case, preset: str, users: int, episodes: int) -> str:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     envs = list(dict.fromkeys(case.env for case in CASES))
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each contender (default 200)")
     parser.add_argument("--env", nargs="+", metavar="ID", choices=envs, default=envs, help=f"of {', '.join(envs)}")
@@ -90,7 +89,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print all tables."""
     command = shlex.join(["python", "-m", "benchmarks.evidence", *sys.argv[1:]])
     print(f"# Partial knowledge\n\n`{command}`: {options.episodes} episodes each, seed {EPISODE_SEED}.")
     for case, preset, users in product(CASES, options.scenarios, options.users):

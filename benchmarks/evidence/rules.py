@@ -61,7 +61,6 @@ def rates(system: System, count: int, channel: str, seconds: float) -> dict[str,
 
 
 def row(system: System, columns: dict[str, FloatArray]) -> Row:
-    """Return the row of a system."""
     means = {head: float(values.mean()) for head, values in columns.items()}
     best = columns[max(("groups 2", "groups 3", "prices"), key=lambda head: means[head])]
     cells = {"system": system.name, **{head: f"{mean:.1f}" for head, mean in means.items()}}
@@ -73,7 +72,6 @@ def row(system: System, columns: dict[str, FloatArray]) -> Row:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     add_systems(parser)
     parser.add_argument("--channel", default="static", choices=("static", "independent"))
     parser.add_argument("--instances", type=int, default=12)
@@ -81,7 +79,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print the table."""
     show(
         f"tokens/s, channel {options.channel}",
         (

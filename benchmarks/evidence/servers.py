@@ -27,7 +27,6 @@ KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True),
 
 
 def systems(servers: Sequence[str], pairs: Sequence[str], budgets: Sequence[float]) -> Iterator[Scenario]:
-    """Yield rows of measured servers, with draft lengths from 0."""
     for server, pair, payload, users, budget in product(servers, pairs, PAYLOADS, (8, 20), budgets):
         scenario = Scenario.preset(pair, num_users=users, total_bandwidth=budget * MHZ, server=server)
         yield scenario.replace(min_draft_length=0, payload=payload)
@@ -65,14 +64,12 @@ def any_numbers(instances: int) -> Row:
 
 
 def total(rows: Sequence[Row]) -> Row:
-    """Return the sum of the rows of a table."""
     means = {key: float(np.mean([row[key] for row in rows])) for key in ("certified", "rule exact", "within .1 %")}
     counts = {key: sum(row[key] for row in rows) for key in ("instances", "feasible")}
     return {"all": "", **counts, **means, "worst loss": max(row["worst loss"] for row in rows)}
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     counts = {
         "hostile": (300, "instances of each kind of law against brute force"),
         "preset": (6, "states of each server, pair, K, budget and payload"),
@@ -87,7 +84,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print all tables."""
     if options.hostile:
         laws = ((kind, *law, options.hostile) for kind, law in KINDS.items())
         show("hostile laws against brute force", (hostile(*law) for law in laws))

@@ -57,7 +57,6 @@ def profile_of(name: str, folder: Path) -> TableProfile:
 
 
 def write(profile: TableProfile, folder: Path) -> Path:
-    """Write the file of a profile."""
     file = folder / f"{profile.server.name}.toml"
     profile.server.save(file)
     file.write_text(COMMENT + file.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
@@ -69,7 +68,6 @@ def _lines(lines: object) -> str:
 
 
 def rows(out: Path | None) -> Iterator[Row]:
-    """Yield the row of each profile."""
     with TemporaryDirectory() as folder:
         for name in MACHINES:
             profile = profile_of(name, Path(folder))
@@ -131,12 +129,10 @@ def by_context() -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options."""
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the profiles there")
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     show("laws from tables", rows(options.out))
-    show("beside recorded passes", recorded())
+    show("recorded passes and tables", recorded())
     show("by context: errors of all, and h100-32b (tokens/s)", by_context())

@@ -22,11 +22,11 @@ def search(scenario: Scenario, state: SystemState, moves: int, chains: int, seed
     state
         Devices (1, K) in a static channel.
     moves
-        Of each chain, before the period is doubled, and as many after it.
+        Moves of each chain before the period is doubled, and again after it.
     chains
-        Of each first period; an even number.
+        Chains for each first period, an even number.
     seed
-        Of the moves.
+        Seed of the moves.
     """
     rng = np.random.default_rng(seed)
     tables = Tables.of(scenario, state)[np.zeros(chains, dtype=np.int64)]
@@ -42,11 +42,11 @@ def search(scenario: Scenario, state: SystemState, moves: int, chains: int, seed
 
 
 def _start(tables: Tables, periods: int) -> IntArray:
-    """Tables (n, P, K) of groups: device i in batch i mod P, all with one length, the best of them."""
+    """Return tables (n, P, K) of groups: device i in batch i mod P, all with the best common length."""
     copies, users = tables.draft_time.shape
     inside = np.arange(periods)[:, None] == np.arange(users) % periods
     if users < periods:
-        inside[users:] = np.arange(users) == 0  # every batch needs somebody
+        inside[users:] = np.arange(users) == 0  # no batch is empty
     lengths = range(1, tables.gains.shape[-1])
     starts = [np.broadcast_to(inside * length, (copies, periods, users)) for length in lengths]
     rates = np.stack([tables.rate(start) for start in starts], -1)
@@ -54,7 +54,7 @@ def _start(tables: Tables, periods: int) -> IntArray:
 
 
 def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np.random.Generator) -> IntArray:
-    """Best tables (n, P, K) that chains meet on their way from these."""
+    """Return the best tables (n, P, K) of chains that start from these."""
     rate = tables.rate(table)
     best, best_rate = table.copy(), rate.copy()
     for number, temperature in enumerate((temperatures / table.shape[1]).tolist(), start=1):
@@ -73,7 +73,7 @@ def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np
 
 
 def _moved(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """Tables (n, P, K) after one random move each; a move that makes no sense leaves the table as it is."""
+    """Return tables (n, P, K) after one random move each; invalid moves change nothing."""
     tried = table.copy()
     kind = _integers(len(MOVES), len(table), rng)
     for number in np.unique(kind):
@@ -87,14 +87,13 @@ def _integers(high: int, rows: int, rng: np.random.Generator) -> IntArray:
 
 
 def _cells(table: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
-    """A random cell of each table that holds a draft: copy, batch, device."""
+    """Return a random cell with a draft of each table: table, batch, device."""
     weight = rng.random(table.shape) * (table > 0)
     cell = weight.reshape(len(table), -1).argmax(-1)
     return np.arange(len(table)), cell // table.shape[2], cell % table.shape[2]
 
 
 def _lengthen(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One draft is one or two tokens longer or shorter."""
     cell = _cells(table, rng)
     change = np.array([-2, -1, 1, 2])[_integers(4, len(table), rng)]
     table[cell] = np.clip(table[cell] + change, 1, longest)
@@ -102,7 +101,7 @@ def _lengthen(table: IntArray, longest: int, rng: np.random.Generator) -> IntArr
 
 
 def _trade(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One draft gets a token of another."""
+    """Move a token from one draft to another."""
     giver, taker = _cells(table, rng), _cells(table, rng)
     fits = (table[giver] > 1) & (table[taker] < longest)
     table[giver] -= fits
@@ -111,7 +110,7 @@ def _trade(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
 
 
 def _shift(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One draft goes to the batch before or behind, if its device has none there."""
+    """Move a draft to the previous or next batch, if its device has none there."""
     copies, row, user = _cells(table, rng)
     target = (row + np.array([-1, 1])[_integers(2, len(table), rng)]) % table.shape[1]
     free = table[copies, target, user] == 0
@@ -122,7 +121,7 @@ def _shift(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
 
 
 def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One device joins a batch, with a length of another of its drafts, or leaves one of several."""
+    """Let a device join a batch, with the length of another of its drafts, or leave one of several."""
     copies = np.arange(len(table))
     row, user = (_integers(size, len(table), rng) for size in table.shape[1:])
     lengths = table[copies, :, user]
@@ -134,7 +133,6 @@ def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> I
 
 
 def _swap(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """Two devices change positions."""
     copies = np.arange(len(table))
     left, right = (_integers(table.shape[2], len(table), rng) for _ in range(2))
     first, second = table[copies, :, left], table[copies, :, right]

@@ -1,4 +1,4 @@
-"""CPU time of a decision, alone and in a batch, beside the goodput that it loses to the certified optimum; medians."""
+"""Median CPU time of a decision, alone and in a batch, and its loss of goodput to the certified optimum."""
 
 from argparse import ArgumentParser, Namespace
 from functools import partial
@@ -15,13 +15,11 @@ from multispin_env.scenario import Scenario
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--users", type=int, default=20, help="K (default 20)")
     parser.add_argument("--states", type=int, default=100, help="of the batch (default 100)")
 
 
 def run(options: Namespace) -> None:
-    """Print a row for each that decides."""
     scenario = Scenario.preset("llama2", num_users=options.users)
     state = sample_state(scenario, np.random.default_rng(0), options.states)
     certified = make_controller("optimal", scenario, certify=1e-6)

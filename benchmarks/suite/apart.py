@@ -1,4 +1,4 @@
-"""Scores of random actions, of action 0, of every rule and of the bound, to see what a task says."""
+"""Scores of random actions, of action 0, of every rule and of the bound, for the choice of tasks."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
@@ -14,12 +14,10 @@ from multispin_env.evaluation.suite.version import task, tasks
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
 
 
 def run(options: Namespace) -> None:
-    """Print a table for each task."""
     for entry in [task(name) for name in options.tasks] or tasks():
         show(f"{entry.name}, {entry.metric}: {entry.hard}", _rows(entry))
 
@@ -42,6 +40,5 @@ def _row(name: str, score: Score) -> Mapping[str, Any]:
 
 
 def _zeros(entry: SuiteTask) -> Any:
-    """Action 0, for any number of devices."""
     columns = (native(entry.cases[0].env(entry.cases[0].config)).single_action_space.shape or ())[-1]
     return lambda observation: np.zeros((*np.shape(observation["compute"]), columns))

@@ -1,6 +1,6 @@
 """Play floor, reference and bound of tasks that have none yet, and store them with the package.
 
-What is stored never changes: a task that has its values is left alone. Its line must be taken out of the file first.
+Stored values never change: to play a task again, delete its line of the file first.
 """
 
 import json
@@ -34,22 +34,21 @@ FILE = DATA / f"{VERSION}.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ShownGains(DraftAhead):
-    """The environment whose mean gains are seen, which the bound is made of."""
+    """Environment with visible mean gains, from which the bound is computed."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType({**DraftAhead.entries, "mean_channel": ""})
 
 
 SHOWN_GAINS = "MultiSpin/ShownGains-v0"
-"""Id of the environment while its bound is computed."""
+"""Register the environment while its bound is computed; yield its id."""
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
 
 
 def run(options: Namespace) -> None:
-    """Play what is missing; the file is written after each task."""
+    """Play missing tasks; write the file after each."""
     selected = [task(name) for name in options.tasks] or tasks()
     show("Frozen just now", (_frozen(entry) for entry in selected if entry.name not in frozen_content()))
 
@@ -65,7 +64,7 @@ def _frozen(entry: SuiteTask) -> Mapping[str, Any]:
 
 
 def _text(content: Mapping[str, Content]) -> str:
-    """JSON with a line for each part of a task's values, whose numbers are exact."""
+    """Return JSON with a line for each part of the values of a task, with exact numbers."""
     lines = [
         f"{json.dumps(name)}: {{\n"
         + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items())
@@ -83,7 +82,7 @@ def _played(entry: SuiteTask) -> Content:
 
 
 def _proven(entry: SuiteTask, name: str) -> FloatArray:
-    """Values (parts, n) of the optimum of each round, of proven decisions."""
+    """Return values (parts, n) of the certified optimum of each round."""
     measure = METRICS[entry.metric].values
     return np.array(
         [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in entry.cases]
@@ -101,15 +100,15 @@ def _bound(entry: SuiteTask, reference: FloatArray) -> FloatArray | None:
 
 
 def bounds_of(episodes: Episodes) -> FloatArray | None:
-    """`rate_bound` of the system of each episode, (n,) tokens/s; ``None`` for environments that it does not bound.
+    """Return `rate_bound` (n,) in tokens/s of the system of each episode; ``None`` if it does not apply.
 
-    An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
+    Single short episodes may exceed it by chance; means over many do not.
     """
     config = episodes.config.for_any_decision
     channel = config.scenario.channel
     if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
         return None
-    env = episodes.env(config.replace(channel_report="old"))  # shows the mean gains, and draws the same devices
+    env = episodes.env(config.replace(channel_report="old"))  # the same devices, with mean gains
     env.reset(seed=episodes.seed)
     base = native(env)
     gain = base.observed.system.mean_gain if channel == "independent" else None

@@ -1,8 +1,8 @@
 """Search for the defaults of the estimators.
 
 For every preset and number of users, plug-ins with each combination of options of a coarse grid play the same episodes,
-on seeds that no reported number uses. The table has the share of the clairvoyant optimum's goodput that each one
-reaches, best first by the mean over systems; the row of the defaults is marked. ``--out`` writes all of it as JSON.
+on seeds that no reported number uses. The table has their shares of the goodput of the clairvoyant optimum, best first
+by the mean over systems; the row of the defaults is marked. ``--out`` writes all of it as JSON.
 """
 
 import json
@@ -28,7 +28,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Search:
-    """A grid for one estimator in one environment."""
+    """Grid of the options of an estimator in an environment."""
 
     env: str
     estimator: str
@@ -36,7 +36,7 @@ class Search:
     arguments: Options = field(default_factory=dict)  # of the environment
 
     def combinations(self) -> list[Options]:
-        """All combinations, the defaults first."""
+        """Return all combinations, the defaults first."""
         cls = ESTIMATORS.load(self.estimator)
         defaults = {name: getattr(cls, name) for name in self.grid}
         tried = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
@@ -59,7 +59,7 @@ SEARCHES = (
 
 
 def shares(search: Search, preset: str, users: int, episodes: int) -> list[float]:
-    """Share of the clairvoyant optimum that each combination reaches in one system."""
+    """Return the shares of the clairvoyant optimum of all combinations in a system."""
     env = make_episode_env(EnvConfig.of(search.env, preset, num_users=users, **search.arguments), episodes)
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
     contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
@@ -67,7 +67,7 @@ def shares(search: Search, preset: str, users: int, episodes: int) -> list[float
 
 
 def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
-    """Try all combinations in every system, best first."""
+    """Try all combinations in every system; return the results, best first."""
     systems = {
         f"{preset}, K = {users}": shares(search, preset, users, options.episodes)
         for preset, users in product(options.scenarios, options.users)
@@ -81,7 +81,6 @@ def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     names = sorted({search.estimator for search in SEARCHES})
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each combination (default 100)")
     parser.add_argument("--estimator", nargs="+", choices=names, default=names, help="(default: all)")
@@ -91,7 +90,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print the tables, and write them."""
     results = []
     for search in SEARCHES:
         if search.estimator in options.estimator:
