@@ -2,6 +2,7 @@
 
 import os
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,17 +20,12 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
-class Unpaced:
-    def tick(self, fps):
-        return 0
-
-
 @pytest.fixture(scope="session", autouse=True)
 def windows_do_not_wait():
     """Draw pictures in windows at once, as checkers show many in real time."""
     with pytest.MonkeyPatch.context() as patch:
         if find_spec("pygame") is not None:
-            patch.setattr("pygame.time.Clock", Unpaced)
+            patch.setattr("pygame.time.Clock", lambda: SimpleNamespace(tick=lambda fps: 0))
         yield
 
 
@@ -37,14 +33,10 @@ def windows_do_not_wait():
 def quick_prices():
     """Replace the measured prices of time, for tests in which any price will do."""
     with pytest.MonkeyPatch.context() as patch:
-        for room in ("rounds.ahead", "continuous.variants", "continuous.serving"):
-            patch.setattr(f"multispin_env.envs.{room}.reference_rate", any_price)
-        patch.setattr("multispin_env.envs.continuous.serving.reference_tokens_in_time", any_price)
+        rooms = ("rounds.ahead", "continuous.variants", "continuous.serving")
+        for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
+            patch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)
         yield
-
-
-def any_price(system, *rule):
-    return 22.0 * system.scenario.num_users
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Scenarios as TOML and JSON."""
 
 import json
+import re
 
 import pytest
 
@@ -17,6 +18,13 @@ def test_what_is_saved_is_read_again(scenario, ending, tmp_path):
     scenario.save(file)
     assert ms.Scenario.load(file) == scenario
     assert ms.Scenario.resolve(str(file)) == scenario
+
+
+@pytest.mark.parametrize("part", [OWN, SERVERS.load("h100-8b")], ids=["scenario", "server"])
+def test_every_field_has_its_meaning_as_a_comment(part, tmp_path):
+    part.save(tmp_path / "mine.toml")
+    lines = (tmp_path / "mine.toml").read_text(encoding="utf-8").partition("\n[[")[0].splitlines()
+    assert [line for line in lines if line and not re.search(r"  # \S.*[^.;]$", line)] == []
 
 
 def test_a_file_may_begin_with_a_preset(tmp_path):

@@ -124,7 +124,10 @@ def test_pages_are_short():
     assert sum(words.values()) <= 57_000
 
 
-def test_the_readme_lists_every_environment_and_every_extra():
+def test_tables_list_every_part():
+    names = {row[0].partition("`")[2].partition("`")[0] for row in rows(DOCS / "serving.md", "| `arrivals` |")}
+    assert names == set(ms.registry.ARRIVALS.names())
+    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
     ids = [re.findall(r"`([^`]+)`", row[0])[0] for row in rows(ROOT / "README.md", "| id |")]
     assert ids == list(ENVIRONMENTS.names())
     assert sorted(re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))) == sorted(EXTRAS)
@@ -168,11 +171,6 @@ def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
         assert re.findall(r"within ([\d.]+%)", server.source) == [worst, worst_draft]
 
 
-def test_the_page_of_requests_has_every_arrival_process():
-    names = {row[0].partition("`")[2].partition("`")[0] for row in rows(DOCS / "serving.md", "| `arrivals` |")}
-    assert names == set(ms.registry.ARRIVALS.names())
-
-
 def test_the_table_of_symbols_names_what_exists():
     code = " ".join(row[-1] for row in rows(DOCS / "reference" / "symbols.md", "| symbol |"))
     named = re.findall(r"`(\w+)\.(\w+)`", code)
@@ -207,10 +205,6 @@ def test_the_picture_of_the_rooms_names_every_folder():
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     families = {f"{room}/{family}/" for room in ("envs", "physics") for family in ("rounds", "continuous")}
     assert folders | {family for family in families if (package / family).is_dir()} <= set(named)
-
-
-def test_every_environment_has_stored_scores():
-    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
 
 
 QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}  # others have "fixed"
