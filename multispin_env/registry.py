@@ -59,8 +59,7 @@ class Registry:
         """Raise ``ValueError`` for an unknown name, with the closest one or, for a ``module:ATTRIBUTE``, the remedy."""
         if is_outside(name) and name not in self._entries:
             remedy = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
-            expected = f"a registered name, or permission to import its module by {remedy}"
-            raise ValueError(f"{self.kind}: expected {expected}, got {shown(name)}")
+            raise ValueError(f"{self.kind}: expected a registered name, got {shown(name)}; to import it, use {remedy}")
         check_name(self.kind, name, self.names())
 
     def unregister(self, name: str) -> None:
