@@ -64,7 +64,7 @@ def test_a_module_is_imported_where_the_user_names_it_alone(tmp_path, monkeypatc
     name = "own_law:LAW"
     (tmp_path / "own_law.py").write_text("from multispin_env.physics.radio import Independent\nLAW = Independent()\n")
     (tmp_path / "mine.toml").write_text(f'preset = "llama2"\nchannel = "{name}"\n')
-    with pytest.raises(ValueError, match=r"channel: expected a registered name, got 'own_law:LAW'; .*--set channel=own_law"):
+    with pytest.raises(ValueError, match=r"channel: expected a registered name, got .*--set channel=own_law:LAW"):
         ms.Scenario.load("mine.toml")
     assert "own_law" not in sys.modules
     CHANNELS.admit(name)
