@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,12 +83,16 @@ class Shortest(ms.RoundsController):
         return self.with_equal_latency(np.full(state.draft_time.shape, low), state)
 
 
-class Mirrored(SharesCodec):
+class Turn:
     def real_length(self, column):
         return super().real_length(-column)
 
     def length_column(self, length):
         return -super().length_column(length)
+
+
+class Mirrored(Turn, SharesCodec):
+    pass
 
 
 @length_slope.register
@@ -96,12 +100,8 @@ def _(codec: Mirrored, length):
     return -length_slope.dispatch(SharesCodec)(codec, length)
 
 
-class Turned(PlainCodec):
-    def real_length(self, column):
-        return super().real_length(-column)
-
-    def length_column(self, length):
-        return -super().length_column(length)
+class Turned(Turn, PlainCodec):
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +134,6 @@ class Doubled(RoundsVariant):
         return objective
 
 
-def half_p2p(scenario, state):
-    return 0.5 * ms.p2p_goodput(scenario, state)
-
-
 @dataclass(frozen=True)
 class Learner(AnyEnvironment):
     num_envs: int = 4
@@ -147,10 +143,7 @@ class Learner(AnyEnvironment):
         return A2C("MultiInputPolicy", env, n_steps=5, gamma=0.0, seed=seed, device=device)
 
 
-@dataclass(frozen=True)
-class Point:
-    users: int
-    tokens: float
+Point = make_dataclass("Point", {"users": int, "tokens": float}.items())
 
 
 def points(scale, users):
@@ -277,13 +270,10 @@ def test_environments(env_id):
 
 
 def test_an_environment_from_outside_follows_its_variant():
-    ours, theirs = (gym.make(env_id, num_users=3) for env_id in ("Mine/Doubled-v0", FULL))
-    rewards = []
-    for env in (ours, theirs):
-        env.reset(seed=1)
-        rewards.append(env.step(np.zeros(env.action_space.shape, np.float32))[1])
+    envs = [gym.make(env_id, num_users=3) for env_id in ("Mine/Doubled-v0", FULL)]
+    rewards = [(env.reset(seed=1), env.step(np.zeros(env.action_space.shape, np.float32)))[1][1] for env in envs]
     assert rewards[0] == 2.0 * rewards[1]
-    assert type(ours.unwrapped.variant) is Doubled
+    assert type(envs[0].unwrapped.variant) is Doubled
     assert gym.make("Mine/Doubled-v0", factor=3.0).unwrapped.variant.factor == 3.0
     vector = gym.make_vec("Mine/Doubled-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=3)
     vector.reset(seed=[1, 1])
@@ -293,7 +283,7 @@ def test_an_environment_from_outside_follows_its_variant():
 
 
 def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):
-    monkeypatch.setitem(SYSTEMS, "mine", half_p2p)
+    monkeypatch.setitem(SYSTEMS, "mine", lambda scenario, state: 0.5 * ms.p2p_goodput(scenario, state))
     scenario = ms.Scenario.preset("llama2", num_users=3)
     states = States.draw(scenario, 3)
     assert states.contenders.count("mine") == 1

@@ -30,9 +30,8 @@ HEAVY = (
 )
 def test_a_start_is_light(code):
     then = f"import sys; sys.exit(', '.join(set({HEAVY}) & set(sys.modules)) or None)"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; {then}"], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    command = [sys.executable, "-c", f"{code}; {then}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -56,10 +56,10 @@ def test_it_is_one_copy_of_the_vector_by_device(env_id):
     assert env.agents == []
 
 
-def test_wrong_use():
+def test_wrong_use_and_pictures():
     with pytest.raises(ValueError, match=r"^env: expected one of .*, got 'MultiSpin/Fare-v0'; did you mean"):
         parallel_env("MultiSpin/Fare-v0")
-    env = parallel_env(FULL, num_users=3)
+    env = parallel_env(FULL, num_users=3, render_mode="rgb_array")
     with pytest.raises(RuntimeError, match=r"^state: expected reset\(\) first, got a call before it$"):
         env.state()
     with pytest.raises(RuntimeError, match=r"^step: expected reset\(\) first, got a call without a running episode$"):
@@ -67,11 +67,6 @@ def test_wrong_use():
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"^actions: expected one for each of 3 agents, got none for \['user_1', 'us"):
         env.step({"user_0": np.zeros(2, np.float32)})
-
-
-def test_pictures():
-    env = parallel_env(FULL, num_users=3, render_mode="rgb_array")
-    env.reset(seed=0)
     assert env.render().shape == (450, 800, 3)
     env.close()
 
