@@ -45,7 +45,7 @@ CHECKS = {
         {"copies": 8, "horizon": 8.0},
     ),
     "own_environment": (lambda table: [row.name for row in table.rows][:2] == ["homogeneous", "optimal"], {}),
-    "real_server": (  # the first device's drafts are refused, the last one's are not; behind 16 rounds all is new
+    "real_server": (  # the first device's drafts are refused, the last one's are not; after 16 rounds all is new
         lambda lengths: lengths[15][0] < lengths[0][0] and lengths[15][3] > lengths[0][3] and lengths[16] == lengths[0],
         {},
     ),

@@ -43,14 +43,14 @@ def search(scenario: Scenario, state: SystemState, moves: int, chains: int, seed
 
 def _start(tables: Tables, periods: int) -> IntArray:
     """Return tables (n, P, K) of groups: device i in batch i mod P, all with the best common length."""
-    copies, users = tables.draft_time.shape
+    num_tables, users = tables.draft_time.shape
     inside = np.arange(periods)[:, None] == np.arange(users) % periods
     if users < periods:
         inside[users:] = np.arange(users) == 0  # no batch is empty
     lengths = range(1, tables.gains.shape[-1])
-    starts = [np.broadcast_to(inside * length, (copies, periods, users)) for length in lengths]
+    starts = [np.broadcast_to(inside * length, (num_tables, periods, users)) for length in lengths]
     rates = np.stack([tables.rate(start) for start in starts], -1)
-    return np.asarray(np.stack(starts)[rates.argmax(-1), np.arange(copies)])
+    return np.asarray(np.stack(starts)[rates.argmax(-1), np.arange(num_tables)])
 
 
 def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np.random.Generator) -> IntArray:
@@ -111,32 +111,32 @@ def _trade(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
 
 def _shift(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
     """Move a draft to the previous or next batch, if its device has none there."""
-    copies, row, user = _cells(table, rng)
+    index, row, user = _cells(table, rng)
     target = (row + np.array([-1, 1])[_integers(2, len(table), rng)]) % table.shape[1]
-    free = table[copies, target, user] == 0
-    length = table[copies, row, user]
-    table[copies, target, user] += length * free
-    table[copies, row, user] -= length * free
+    free = table[index, target, user] == 0
+    length = table[index, row, user]
+    table[index, target, user] += length * free
+    table[index, row, user] -= length * free
     return table
 
 
 def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
     """Let a device join a batch, with the length of another of its drafts, or leave one of several."""
-    copies = np.arange(len(table))
+    index = np.arange(len(table))
     row, user = (_integers(size, len(table), rng) for size in table.shape[1:])
-    lengths = table[copies, :, user]
-    inside = lengths[copies, row] > 0
+    lengths = table[index, :, user]
+    inside = lengths[index, row] > 0
     several = (lengths > 0).sum(-1) > 1
     length = np.clip(lengths.max(-1) + _integers(6, len(table), rng) - 4, 1, longest)
-    table[copies, row, user] = np.where(inside, np.where(several, 0, lengths[copies, row]), length)
+    table[index, row, user] = np.where(inside, np.where(several, 0, lengths[index, row]), length)
     return table
 
 
 def _swap(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    copies = np.arange(len(table))
+    index = np.arange(len(table))
     left, right = (_integers(table.shape[2], len(table), rng) for _ in range(2))
-    first, second = table[copies, :, left], table[copies, :, right]
-    table[copies, :, left], table[copies, :, right] = second, first
+    first, second = table[index, :, left], table[index, :, right]
+    table[index, :, left], table[index, :, right] = second, first
     return table
 
 

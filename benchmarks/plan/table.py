@@ -72,7 +72,7 @@ class Tables:
         rows = table.shape[1]
         gap = _gaps(inside)
         passes = np.stack([verification_time(self.scenario, table[:, row], inside[:, row]) for row in range(rows)], -1)
-        copies = np.arange(len(table))[:, None]
+        index = np.arange(len(table))[:, None]
         ahead = inside.argmax(1)  # (n, K) batches until each device's first
         following = np.take_along_axis(table, ahead[:, None], 1)[:, 0]
         release = self._drafted(following)
@@ -91,7 +91,7 @@ class Tables:
             release = np.maximum(release - end[:, None], 0.0)
             free = ahead == 0
             step = gap[:, row]
-            following = table[copies, (row + step) % rows, np.arange(table.shape[2])]
+            following = table[index, (row + step) % rows, np.arange(table.shape[2])]
             ahead = np.where(free, step, ahead) - 1
             release = np.where(free, self._drafted(following), release)
             air = np.where(free, following * self.token_time, air)
