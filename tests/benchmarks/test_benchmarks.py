@@ -9,10 +9,12 @@ import pytest
 
 from benchmarks.evidence import ahead
 from benchmarks.evidence.__main__ import main as evidence
+from benchmarks.plan.__main__ import main as plan
 from benchmarks.speed.__main__ import main as speed
 from benchmarks.tune.__main__ import main as tune
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
+from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -159,3 +161,12 @@ def test_agents_that_ship_play_with_other_numbers_of_devices(printed):
 def test_decisions_are_timed_with_their_loss(printed):
     out = printed(speed, "decisions --users 3 --states 4")
     assert cells(out, "optimal, certified")[-1] == 0.0 <= cells(out, "pretrained agent")[-1] < cells(out, "fixed")[-1]
+
+
+def test_stored_tables_earn_what_the_docs_say(capsys):
+    plan(["--systems", "llama2 K8 B10 narrow"])
+    rates = dict(re.findall(r"^  (\w+) +([\d.]+) ", capsys.readouterr().out, re.MULTILINE))
+    page = (ROOT / "docs" / "evidence" / "continuous.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| llama2 K8 B10 narrow \| (.*) \|$", page, re.MULTILINE)
+    assert [rates[name] for name in ("groups", "prices", "plan")] == row.split(" | ")[:3]
+    assert float(rates["plan"]) < float(rates["bound"])
