@@ -11,9 +11,10 @@ import gymnasium as gym
 import pytest
 
 import multispin_env as ms
+from multispin_env import registry
 from multispin_env.apps.commands.main import COMMANDS, load_command
 from multispin_env.controllers.base import Assumptions
-from multispin_env.registry import ESTIMATORS, class_of_part
+from multispin_env.registry import class_of_part
 from tests.families import CLASSES, ROUNDS, VARIANTS
 
 TUNED = Path(__file__).parent.parent / "docs" / "results" / "tune_estimators.json"
@@ -67,25 +68,21 @@ def test_arguments_of_environments(env_id):
     assert count >= len(names) // 3
 
 
-KINDS = {
-    f"{table.kind} {name}": class_of_part(table.load(name))
-    for table in (ms.registry.CONTROLLERS, ms.registry.MODIFIERS, ESTIMATORS, ms.registry.ARRIVALS, ms.registry.LENGTHS)
-    for name in table.names()
-} | {type(part).__name__: type(part) for part in (ms.registry.ACCEPTANCES.load("by-request"), *map(
-    ms.registry.CHANNELS.load, ms.registry.CHANNELS.names()
-))}  # fmt: skip
+CLASS_TABLES = (registry.CONTROLLERS, registry.MODIFIERS, registry.ESTIMATORS, registry.ARRIVALS, registry.LENGTHS)
+PARTS = {class_of_part(table.load(name)) for table in CLASS_TABLES for name in table.names()}
+PARTS |= {type(table.load(name)) for table in (registry.ACCEPTANCES, registry.CHANNELS) for name in table.names()}
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_options_of_parts(name):
-    explained, _ = defaults_hold(KINDS[name], parameters(KINDS[name]))
+@pytest.mark.parametrize("kind", sorted(PARTS, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+def test_options_of_parts(kind):
+    explained, _ = defaults_hold(kind, parameters(kind))
     inherited = {"scenario", "assumptions", "memory", "rng", "workload", "clock"}
-    assert {field.name for field in fields(KINDS[name]) if field.init} - inherited <= explained
+    assert {field.name for field in fields(kind) if field.init} - inherited <= explained
 
 
 def test_assumptions_are_the_defaults_of_the_parts():
     assumptions = Assumptions.of(ms.Scenario.preset("llama2"))
-    channel, acceptance = ms.registry.CHANNELS.load("gauss-markov"), ms.registry.ACCEPTANCES.load("by-request")
+    channel, acceptance = registry.CHANNELS.load("gauss-markov"), registry.ACCEPTANCES.load("by-request")
     assert (assumptions.correlation, assumptions.delay) == (channel.correlation, 1)
     assert set(assumptions.acceptance_spread) == {acceptance.spread}
 
@@ -119,7 +116,9 @@ def test_defaults_of_estimators_are_near_the_best_that_were_tried():
     for search in json.loads(TUNED.read_text(encoding="utf-8"))["searches"]:
         name, (default,) = search["search"]["estimator"], [row for row in search["tried"] if row["is_default"]]
         for option, value in default["options"].items():
-            assert getattr(ESTIMATORS.load(name), option) == (tuple(value) if isinstance(value, list) else value)
+            assert getattr(registry.ESTIMATORS.load(name), option) == (
+                tuple(value) if isinstance(value, list) else value
+            )
         best = max(row["mean"] for row in search["tried"])
         lost.setdefault((name, search["search"]["env"]), []).append(best - default["mean"])
     for name, hidden, recorded in (("beta", 2e-4, 2e-3), ("filter", 2e-4, 5e-4)):
