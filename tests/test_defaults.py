@@ -116,9 +116,8 @@ def test_defaults_of_estimators_are_near_the_best_that_were_tried():
     for search in json.loads(TUNED.read_text(encoding="utf-8"))["searches"]:
         name, (default,) = search["search"]["estimator"], [row for row in search["tried"] if row["is_default"]]
         for option, value in default["options"].items():
-            assert getattr(registry.ESTIMATORS.load(name), option) == (
-                tuple(value) if isinstance(value, list) else value
-            )
+            value = tuple(value) if isinstance(value, list) else value
+            assert getattr(registry.ESTIMATORS.load(name), option) == value
         best = max(row["mean"] for row in search["tried"])
         lost.setdefault((name, search["search"]["env"]), []).append(best - default["mean"])
     for name, hidden, recorded in (("beta", 2e-4, 2e-3), ("filter", 2e-4, 5e-4)):
