@@ -1,4 +1,4 @@
-"""Console script ``multispin``: from its first line on, Ctrl-C ends it with one line."""
+"""Console script ``multispin``, which Ctrl-C ends with one line of output at any time."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 def end_on_interrupt(program: str) -> None:
-    """End the process at Ctrl-C, unless that is ignored: while modules are imported there is nothing to tidy up."""
+    """End the process at Ctrl-C, unless that is ignored; while modules are imported, nothing needs cleaning up."""
 
     def end(number: int, frame: FrameType | None) -> None:
         with suppress(OSError):  # standard error may be closed
@@ -19,7 +19,7 @@ def end_on_interrupt(program: str) -> None:
 
 
 def main() -> int:
-    """Import and run the command; returns its exit status."""
+    """Import and run the command; return its exit status."""
     end_on_interrupt("multispin")
     from multispin_env.apps.commands.main import main as run
 

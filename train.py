@@ -1,4 +1,4 @@
-"""``python train.py``: the command ``multispin train``; ``--help`` lists the options."""
+"""Script ``python train.py``, the same as ``multispin train``; ``--help`` lists the options."""
 
 import sys
 

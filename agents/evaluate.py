@@ -16,7 +16,7 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.cases import Episodes, States
 from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
-from multispin_env.registry import ENVIRONMENTS, import_own
+from multispin_env.registry import ENVIRONMENTS, import_project_module
 
 _SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 
@@ -45,7 +45,7 @@ def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
 
 def run(options: argparse.Namespace) -> None:
     """Load, compare and show."""
-    models = import_own("agents.models")
+    models = import_project_module("agents.models")
     from rich.console import Console
 
     from agents.measures import Measure, agent_label, show, write_report

@@ -8,7 +8,7 @@ from agents.runs import PROGRAM
 from multispin_env.apps.commands.main import run_alias
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.evaluation.policy import ONNX
-from multispin_env.registry import import_own
+from multispin_env.registry import import_project_module
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the files, and say how well they answer."""
-    import_own("agents.tracing").run(options)
+    import_project_module("agents.tracing").run(options)
 
 
 COMMAND = Command(

@@ -27,7 +27,7 @@ from multispin_env.evaluation.cases import (
 )
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
-from multispin_env.files import MIB, read_bytes, replacing, write_atomically
+from multispin_env.files import MIB, read_bytes, replace_file, write_atomically
 
 CURVE = "curve.csv"
 
@@ -203,7 +203,7 @@ def draw_report(report: Report, label: str, folder: Path) -> None:
         figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure.subplots(), report, label, folder)
-        with replacing(folder / f"{name}.png") as file:
+        with replace_file(folder / f"{name}.png") as file:
             figure.savefig(file)
 
 

@@ -23,7 +23,7 @@ from multispin_env.envs.variant import Variant
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.policy import checksum
 from multispin_env.evaluation.statistics import TUNING_SEED
-from multispin_env.files import locked, make_folder, read_json, write_atomically
+from multispin_env.files import lock_folder, make_folder, read_json, write_atomically
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 
 
@@ -167,7 +167,7 @@ def held(folder: Path) -> Iterator[None]:
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
         raise ValueError(f"run: expected a folder without links, got {str(links[0])!r}")
-    with locked(folder):
+    with lock_folder(folder):
         yield
 
 

@@ -65,7 +65,7 @@ from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, read_json, write_atomically
-from multispin_env.registry import imported, is_outside, refusal
+from multispin_env.registry import import_attribute, is_outside, refusal
 
 CELL = "cell.json"
 
@@ -88,7 +88,7 @@ _Make = Callable[..., BaseAlgorithm]
 
 def _method_of(name: str) -> AgentSettings | _Make:
     if is_outside(name):
-        found = imported("agent", name)
+        found = import_attribute("agent", name)
         if not hasattr(found, "build"):
             if not callable(found):
                 raise refusal("agent", name, ", which makes no model")

@@ -27,7 +27,7 @@ from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
-from multispin_env.files import make_folder, named
+from multispin_env.files import make_folder, name_file_in_errors
 
 _CHECKED, _CHECKED_USERS = 128, (1, 8, 33)
 """Random observations of each of these numbers of users, on which an export is compared with its original."""
@@ -190,7 +190,7 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
         drafts = Path(drafts_folder)
         for name, content in contents.items():
-            with named(out / name):
+            with name_file_in_errors(out / name):
                 (drafts / name).write_bytes(content)
         for name in names:
             largest = largest_difference(network, config.env, FORMATS[name].read(drafts, network))

@@ -5,7 +5,7 @@ import argparse
 from agents.registry import AGENTS, OPTION
 from agents.runs import ENCODING_NAMES, RUNS, SETTINGS
 from multispin_env.apps.terminal.arguments import Command, add_system_options
-from multispin_env.registry import import_own
+from multispin_env.registry import import_project_module
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int | None:
     """Train and compare; returns a status if a signal stops it."""
-    status: int | None = import_own("agents.training").run(options)
+    status: int | None = import_project_module("agents.training").run(options)
     return status
 
 

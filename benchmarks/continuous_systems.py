@@ -13,7 +13,7 @@ from multispin_env.units import MHZ
 
 @dataclass(frozen=True)
 class System:
-    """A preset with K devices and B in MHz; in a wide one T_k = T̄ 10^U(−.5, .5), in place of T̄ U(.85, 1.15)."""
+    """A preset with K devices and B in MHz; in a wide one T_k = T̄ 10^U(−0.5, 0.5) instead of T̄ U(0.85, 1.15)."""
 
     preset: str
     users: int
@@ -22,16 +22,16 @@ class System:
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """Name in tables."""
         return f"{self.preset} K{self.users} B{self.megahertz} {'wide' if self.wide else 'narrow'}"
 
     @property
     def scenario(self) -> ms.Scenario:
-        """The preset with these numbers."""
+        """Return the scenario."""
         return ms.Scenario.preset(self.preset, num_users=self.users, total_bandwidth=self.megahertz * MHZ)
 
     def states(self, seed: int, count: int) -> ms.SystemState:
-        """Devices (count, K) with one draw of their channels."""
+        """Draw devices (count, K) with static channels."""
         state = ms.sample_state(self.scenario, np.random.default_rng(seed), count)
         if not self.wide:
             return state
@@ -41,8 +41,8 @@ class System:
         return replace(state, draft_time=scenario.mean_draft_time * 10.0 ** (uniform - 0.5))
 
     def mean_gains(self, seed: int, count: int) -> FloatArray:
-        """Mean gains (count, K) of the devices that `states` draws."""
-        rows = np.random.default_rng(seed).random((count, UNIFORMS_PER_USER, self.users))  # as `sample_state` does
+        """Return the mean gains (count, K) of the devices of `states`."""
+        rows = np.random.default_rng(seed).random((count, UNIFORMS_PER_USER, self.users))  # as in `sample_state`
         return users_from_uniforms(self.scenario, rows).mean_gain
 
 
@@ -57,12 +57,11 @@ SYSTEMS = tuple(
 
 
 def add_systems(parser: ArgumentParser) -> None:
-    """Add the option for some of the sixteen systems."""
     parser.add_argument("--systems", default="", metavar="WORDS", help='of their names, as "llama2 K8" (default: all)')
 
 
 def chosen(text: str) -> list[System]:
-    """Systems whose names hold all words of a text; ``ValueError`` for none."""
+    """Return the systems whose names have all words of a text; ``ValueError`` if there are none."""
     systems = [system for system in SYSTEMS if all(word in system.name.split() for word in text.split())]
     if not systems:
         raise ValueError(f"systems: expected words of {[system.name for system in SYSTEMS]}, got {text!r}")

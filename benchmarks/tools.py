@@ -1,4 +1,4 @@
-"""Parts of all benchmarks: tools with subcommands, a printer of tables, a clock."""
+"""Common parts of benchmarks: subcommands, tables, CPU time."""
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -11,27 +11,27 @@ from multispin_env.apps.terminal.output import exit_status
 from multispin_env.evaluation.statistics import aligned
 
 Row = Mapping[str, Any]
-"""Cells of a line of a table, by the titles of their columns."""
+"""Cells of a row, by column title."""
 
 
 def run_tool(tool: str, commands: Mapping[str, str], arguments: Sequence[str] | None = None) -> int:
-    """Run ``python -m benchmarks.TOOL SUBCOMMAND``; returns the exit status.
+    """Run ``python -m benchmarks.TOOL SUBCOMMAND``; return the exit status.
 
     Parameters
     ----------
     tool
-        A package here.
+        Package in ``benchmarks``.
     commands
-        What each subcommand prints; a module of its name has ``add_options(parser)`` and ``run(options)``.
+        Help of each subcommand; the module of its name has ``add_options(parser)`` and ``run(options)``.
     arguments
-        Those of the process by default.
+        Arguments; by default those of the process.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = sys.argv[1:] if arguments is None else list(arguments)
     program = f"python -m benchmarks.{tool}"
     lines = "".join(f"\n  {name:18} {text}" for name, text in commands.items())
     chooser = ArgumentParser(program, epilog=f"subcommands:{lines}", formatter_class=RawDescriptionHelpFormatter)
     chooser.add_argument("subcommand", choices=commands, metavar="SUBCOMMAND", help="see below; each has a --help")
-    name = chooser.parse_args(given[:1]).subcommand
+    name = chooser.parse_args(options[:1]).subcommand
 
     def run() -> None:
         module = import_module(f"benchmarks.{tool}.{name.replace('-', '_')}")
@@ -39,19 +39,19 @@ def run_tool(tool: str, commands: Mapping[str, str], arguments: Sequence[str] | 
             f"{program} {name}", description=module.__doc__, formatter_class=RawDescriptionHelpFormatter
         )
         module.add_options(parser)
-        module.run(parser.parse_args(given[1:]))
+        module.run(parser.parse_args(options[1:]))
 
     return exit_status(f"{program} {name}", run)
 
 
 def add_counts(parser: ArgumentParser, counts: Mapping[str, tuple[int, str]]) -> None:
-    """Add an option for each number of instances, by its name, default and help."""
+    """Add options for numbers, by name, default and help."""
     for name, (default, text) in counts.items():
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
 
 
 def show(title: str, rows: Iterable[Row]) -> list[Row]:
-    """Print a table of rows with the same titles, and nothing for none; how many are done goes to stderr."""
+    """Print a table of rows with the same titles, if there are any, and the progress to stderr."""
     done: list[Row] = []
     for row in rows:
         done.append(row)
@@ -70,7 +70,7 @@ def _text(value: Any) -> str:
 
 
 def cpu_seconds(call: Callable[[], object]) -> float:
-    """CPU time of a call, which other work on the machine stretches less."""
+    """Return the CPU time of a call, which depends less than real time on other work of the machine."""
     start = process_time()
     call()
     return process_time() - start

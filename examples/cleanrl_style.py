@@ -1,4 +1,4 @@
-"""PPO in one file, in the style of CleanRL, on flat arrays or with each device a copy of its own.
+"""PPO in one file, in the style of CleanRL, on flat arrays or with each device as its own environment.
 
 ``python examples/cleanrl_style.py --action residual --scale 0.08``; with ``--devices`` one policy runs on each device.
 """
@@ -20,7 +20,7 @@ STEPS, EPOCHS, BATCH, CLIP, RATE = 16, 4, 256, 0.2, 1e-3
 
 
 class Agent(nn.Module):
-    """Two networks of two layers, and a standard deviation that is 1 at first."""
+    """Two networks of two layers, and a standard deviation that starts at 1."""
 
     def __init__(self, numbers: int, columns: int) -> None:
         super().__init__()
@@ -32,12 +32,12 @@ class Agent(nn.Module):
         self.log_std = nn.Parameter(torch.zeros(columns))
 
     def law(self, observation: torch.Tensor) -> Normal:
-        """Of actions."""
+        """Return the distribution of actions."""
         return Normal(self.actor(observation), self.log_std.exp())
 
 
 def learn(agent: Agent, optimizer: torch.optim.Optimizer, *rollout: torch.Tensor) -> None:
-    """Some epochs of clipped steps on observations, actions, their log probabilities, and returns."""
+    """Take epochs of clipped steps on observations, actions, their log probabilities, and returns."""
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(rollout[0])).split(BATCH):
             observation, action, before, gain = (part[rows] for part in rollout)
@@ -56,7 +56,7 @@ def learn(agent: Agent, optimizer: torch.optim.Optimizer, *rollout: torch.Tensor
 def main(
     minutes: float = 2.0, action: str = "residual", scale: float = 0.08, devices: bool = False, num_users: int = 8
 ) -> float:
-    """Train for minutes of one core; returns the share of the optimum on held-out states."""
+    """Train for minutes of one core; return the share of the optimum on held-out states."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     envs: Any = gym.make_vec(ENV, num_envs=64, num_users=num_users, action=action, autoreset_mode="SameStep")
@@ -72,12 +72,10 @@ def main(
         for _ in range(STEPS):
             with torch.no_grad():
                 law = agent.law(seen)
-                chosen = law.sample()
-            after, reward, *_ = envs.step(chosen.clamp(-bound, bound).numpy())
-            gain = torch.as_tensor(
-                reward, dtype=torch.float32
-            )  # the return: a decision changes nothing of later rounds
-            steps.append((seen, chosen, law.log_prob(chosen).sum(-1), gain))
+                actions = law.sample()
+            after, reward, *_ = envs.step(actions.clamp(-bound, bound).numpy())
+            gain = torch.as_tensor(reward, dtype=torch.float32)  # the return: decisions do not affect later rounds
+            steps.append((seen, actions, law.log_prob(actions).sum(-1), gain))
             seen = torch.as_tensor(after)
         learn(agent, optimizer, *(torch.cat(parts) for parts in zip(*steps, strict=True)))
         rounds += 64 * STEPS

@@ -1,4 +1,4 @@
-"""The oracle plays through ``step()``, as any agent does; its regret is zero."""
+"""The oracle, played through ``step()`` like any agent: its regret is zero."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import multispin_env as ms
 
 
 def main() -> float:
-    """Play one episode; returns the largest relative regret."""
+    """Play one episode; return the largest relative regret."""
     env = gym.make("MultiSpin/Heterogeneous-v0", scenario="llama2", num_users=8, optimum=True)
     base: Any = env.unwrapped
     controller = ms.oracle(base.scenario)

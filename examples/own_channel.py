@@ -1,4 +1,4 @@
-"""A channel of your own: a law of gains, registered under a name, then used as a field of any scenario.
+"""A custom channel: a law of gains, registered under a name and used as a field of any scenario.
 
 In commands, by ``--set``: ``multispin compare --num-users 8 --set channel=examples.own_channel:RICIAN``.
 """
@@ -15,28 +15,28 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rician:
-    """Rician fading, drawn anew for each round: a line of sight beside the scattered waves.
+    """Rician fading, drawn for each round: a line of sight and scattered waves.
 
     H = H̄ |sqrt(κ) + w|² / (κ + 1) with w ~ CN(0, 1). κ, the power of the line of sight over that of the scattered
-    waves, is ``factor``: 0 is Rayleigh fading, and large ones leave nearly no fading.
+    waves, is ``factor``: 0 is Rayleigh fading, and large values mean nearly no fading.
     """
 
     changes = True
     factor: float = 4.0
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> Array:
-        """Fresh variables (rows, 2, K), the real and the imaginary part of w before scaling."""
+        """Draw variables (rows, 2, K), the real and the imaginary part of w before scaling."""
         return rng.standard_normal((rows, 2, num_users))
 
     def first_gain(self, mean_gain: Array, fresh: Array) -> Array:
-        """Gains (..., K) with means H̄ from fresh variables (..., 2, K)."""
+        """Return gains (..., K) with means H̄ from drawn variables (..., 2, K)."""
         real, imaginary = fresh[..., 0, :], fresh[..., 1, :]
         sight = np.sqrt(2.0 * self.factor)
         gain: Array = mean_gain * ((sight + real) ** 2 + imaginary**2) / (2.0 * (self.factor + 1.0))
         return gain
 
     def next_gain(self, gain: Array, mean_gain: Array, fresh: Array, elapsed: Array | None = None) -> Array:
-        """Gains (..., K) of the next round, which do not depend on those before."""
+        """Return gains (..., K) of the next round, independent of earlier ones."""
         return self.first_gain(mean_gain, fresh)
 
 
@@ -44,7 +44,7 @@ RICIAN = Rician()
 
 
 def main(episodes: int = 50) -> dict[str, float]:
-    """Register it, and compare the optimum's goodput under both laws; returns tokens/s by channel."""
+    """Register it, and compare the goodput of the optimum in both channels; return tokens/s by channel."""
     ms.registry.CHANNELS.register("rician", RICIAN)
     try:
         goodput = {}

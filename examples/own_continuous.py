@@ -1,4 +1,4 @@
-"""A controller of your own for verification without the barrier, known by one registration."""
+"""A custom controller for verification without the barrier, added by one registration."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ import multispin_env as ms
 
 @dataclass(frozen=True, eq=False)
 class InTime(ms.ContinuousController):
-    """The server takes what is there; everybody drafts for the same time, a part of a pass of all devices."""
+    """Controller that verifies all ready drafts; all devices draft for the same fraction of the time of a pass."""
 
     part: float = 0.6
 
     def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
-        """Lengths that fit into the time; the shortest upload goes first."""
+        """Return lengths that fit into the time; the shortest upload goes first."""
         scenario = self.scenario
         fitting = np.floor(self.part * scenario.verification_time / state.draft_time)
         length = np.clip(fitting, scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
@@ -22,7 +22,7 @@ class InTime(ms.ContinuousController):
 
 
 def main() -> dict[str, float]:
-    """Print and return long-run tokens/s beside those of two others, on the same devices."""
+    """Print and return long-run tokens/s of this and two other controllers, on the same devices."""
     ms.registry.CONTROLLERS.register("in-time", InTime)
     try:
         scenario = ms.Scenario.preset("llama2", num_users=8)

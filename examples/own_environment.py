@@ -1,4 +1,4 @@
-"""An environment of your own: a reward for the slowest user, and an id that gym.make and the comparison know."""
+"""A custom environment: a reward for the slowest user, under an id for gym.make and comparisons."""
 
 from dataclasses import dataclass, replace
 
@@ -10,37 +10,37 @@ import multispin_env as ms
 
 
 class SlowestUser(ms.Objective):
-    """Tokens per second of the user who gains the fewest in the round."""
+    """Tokens per second of the slowest user in the round."""
 
     metric = "return"
 
     def reward(self, outcome: ms.Outcome) -> NDArray[np.float64]:
-        """Take in a round; returns its reward, (n,)."""
+        """Return the reward (n,) of a round."""
         return self.rates(outcome).min(-1)
 
     def weights(self, outcome: ms.Outcome) -> NDArray[np.float64]:
-        """Derivatives by the users' rates, (n, K): 1 for the slowest."""
+        """Return derivatives (n, K) by the rates of users: 1 for the slowest."""
         rates = self.rates(outcome)
         return (np.arange(rates.shape[-1]) == rates.argmin(-1)[:, None]).astype(np.float64)
 
     @staticmethod
     def rates(outcome: ms.Outcome) -> NDArray[np.float64]:
-        """N_k / T_e2e, (n, K)."""
+        """Return N_k / T_e2e, (n, K)."""
         return outcome.tokens / outcome.round_latency[..., None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slowest(ms.RoundsVariant):
-    """As `MultiSpin/Heterogeneous-v0`, but the reward is the rate of the slowest user."""
+    """`MultiSpin/Heterogeneous-v0` with the rate of the slowest user as reward."""
 
     @property
     def comparison(self) -> ms.Comparison:
-        """Whole episodes; no optimum is known."""
+        """Compare in whole episodes; no optimum is known."""
         names = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
         return replace(super().comparison, contenders=names, optimum=None, states=False)
 
     def objective(self, scenario: ms.Scenario, num_envs: int) -> ms.Objective:
-        """The slowest user's rate."""
+        """Make the objective."""
         return SlowestUser()
 
 

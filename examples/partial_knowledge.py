@@ -1,4 +1,4 @@
-"""Partial knowledge: acceptance rates are hidden, and the closed form is fed an estimate of them."""
+"""Partial knowledge: acceptance rates are hidden, and the closed form uses estimates of them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import multispin_env as ms
 
 
 def main(episodes: int = 50) -> dict[str, float]:
-    """Play the same episodes by three estimates, and by the truth; returns mean goodputs in tokens/s."""
+    """Play the same episodes with three estimates and with the truth; return mean goodputs in tokens/s."""
     envs = gym.make_vec(
         "MultiSpin/HiddenAcceptance-v0",
         num_envs=episodes,
@@ -21,11 +21,11 @@ def main(episodes: int = 50) -> dict[str, float]:
     inner: Any = envs.unwrapped
     means = {}
     for name in ("task-mean", "beta", "filter", "clairvoyant"):
-        observation, _ = envs.reset(seed=0)  # the same episodes for everyone: chance does not depend on actions
+        observation, _ = envs.reset(seed=0)  # the same episodes for all: random numbers do not depend on actions
         controller = ms.make_controller(f"optimal+{name}", inner.scenario, inner.assumptions)
         goodputs = []
         for _ in range(64):
-            knows = name == "clairvoyant"  # the true rates, which no agent sees
+            knows = name == "clairvoyant"  # the true rates, which agents do not observe
             decision = controller(inner.state if knows else inner.decode_observation(observation))
             observation, _, _, _, info = envs.step(inner.encode_action(decision))
             goodputs.append(info["goodput"].mean())

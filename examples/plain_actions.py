@@ -1,4 +1,4 @@
-"""PPO of Stable-Baselines3 on the plain actions ``"shares"``: what its defaults, γ = 0 and a scale of actions reach."""
+"""PPO of Stable-Baselines3 on the plain actions ``"shares"``, with its defaults, γ = 0 and a scale of actions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,16 +14,16 @@ from multispin_env.wrappers import flat_vector
 ENV, USERS = "MultiSpin/Heterogeneous-v0", 8
 
 LEARNERS = {
-    "defaults, γ = .99": (0.99, 1.0),
+    "defaults, γ = 0.99": (0.99, 1.0),
     "γ = 0": (0.0, 1.0),
-    "γ = .99, actions scaled by .3": (0.99, 0.3),
-    "γ = 0, actions scaled by .3": (0.0, 0.3),
+    "γ = 0.99, actions scaled by 0.3": (0.99, 0.3),
+    "γ = 0, actions scaled by 0.3": (0.0, 0.3),
 }
-"""Discount γ, and scale of the actions: their standard deviation at first. All else is the library's default."""
+"""Discount γ, and scale of the actions, their initial standard deviation. All else is the default of the library."""
 
 
 def share(gamma: float, scale: float, timesteps: int) -> float:
-    """Train for so many rounds; returns the share of the optimum on held-out states."""
+    """Train; return the share of the optimum on held-out states."""
     env: gym.Env[Any, Any] = FlattenObservation(gym.make(ENV, num_users=USERS, action="shares"))
     if scale < 1.0:
         env = RescaleAction(env, np.float32(-1.0 / scale), np.float32(1.0 / scale))
@@ -32,12 +32,12 @@ def share(gamma: float, scale: float, timesteps: int) -> float:
 
 
 def flat(scale: float) -> Any:
-    """The same as a vector, which can measure what was learnt."""
+    """Make the vector, whose wrapper can evaluate policies."""
     return flat_vector(gym.make_vec(ENV, num_users=USERS, action="shares"), scale)
 
 
 def main(timesteps: int = 50_000, learners: Iterable[str] = LEARNERS) -> dict[str, float]:
-    """Train each of the learners; returns their shares of the optimum, and that of action 0, where they start."""
+    """Train each of the learners; return their shares of the optimum, and that of action 0, their start."""
     torch.set_num_threads(1)
     shares = {"action 0 alone": flat(1.0).share_of_best(lambda seen: np.zeros((len(seen), 2 * USERS), np.float32))}
     for name in learners:

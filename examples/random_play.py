@@ -6,7 +6,7 @@ import multispin_env  # noqa: F401  (registers the environments)
 
 
 def main() -> float:
-    """Play one episode of random actions; returns its mean goodput in tokens/s."""
+    """Play one episode of random actions; return its mean goodput in tokens/s."""
     env = gym.make("MultiSpin/Heterogeneous-v0", scenario="llama2", num_users=8)
     env.action_space.seed(0)
     _, info = env.reset(seed=0)

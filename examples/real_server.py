@@ -1,4 +1,4 @@
-"""A real server: what to log, and how to ask for a decision before each round. The server here is a fake one."""
+"""Real server: the numbers to log, and a decision before each round. The server here is a fake."""
 
 import numpy as np
 
@@ -10,16 +10,16 @@ RUNS = (
     (12, 0, 1, 12, 12, 12, 6, 1, 5, 0, 12, 12, 7, 5, 12, 12),
     (12, 4, 10, 7, 12, 3, 12, 12, 12, 2, 12, 1, 7, 12, 4, 10),
 )
-"""For each device, how many drafted tokens in a row a target model accepted, of 12 at most, draft after draft."""
+"""Accepted tokens of each draft of each device, at most 12."""
 
 TASKS = np.array([2, 1, 1, 0])
-"""What each device asks for: an index into ``scenario.tasks``."""
+"""Task of each device, an index into ``scenario.tasks``."""
 
 
 class FakeServer:
-    """Stands for your devices and your server: it replays recorded counts.
+    """Fake devices and server that replay recorded counts.
 
-    Its channels do not fade, so that drafts change only with what the counts have told.
+    Channels do not fade, so that drafts change only with the counts.
     """
 
     def __init__(self, scenario: ms.Scenario) -> None:
@@ -28,11 +28,11 @@ class FakeServer:
         self.rounds = 0
 
     def reports(self) -> tuple[np.ndarray, np.ndarray]:
-        """What devices tell before a round: seconds of a drafted token, and bits per second and hertz of the uplink."""
+        """Return the reports before a round: seconds per drafted token, and bits per second and hertz of the uplink."""
         return self.draft_time, self.spectral_efficiency
 
     def play(self, draft_length: np.ndarray, bandwidth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draft, upload, verify; tell how many drafted tokens were accepted, and whose request ended with it."""
+        """Draft, upload, verify; return the numbers of accepted tokens, and the devices whose request ended."""
         accepted = np.array(
             [min(run[self.rounds % 16], length) for run, length in zip(RUNS, draft_length, strict=True)]
         )
@@ -41,17 +41,17 @@ class FakeServer:
 
 
 def main(rounds: int = 32) -> list[list[int]]:
-    """Serve some rounds; returns the draft lengths of each."""
+    """Serve some rounds; return the draft lengths of each."""
     # yours: ms.Scenario.load("mine.toml"). Here devices draft fast, and share a narrow uplink
     fields = {"num_users": 4, "max_draft_length": 12, "mean_draft_time": 0.005, "total_bandwidth": 2e6}
     scenario = ms.Scenario.preset("llama2", **fields)
     server = FakeServer(scenario)
-    # what past requests have told: mean and spread of acceptance by task; channel reports that are fresh
+    # from past requests: mean and spread of acceptance by task; channel reports that are fresh
     means = tuple(task.acceptance_rate for task in scenario.tasks)
     assumptions = ms.Assumptions(means, (0.15,) * len(means), correlation=1.0, delay=0)
     plug_in = ms.make_controller("optimal+filter", scenario, assumptions=assumptions)
 
-    # before the first report nothing was drafted, and every request is new: the decision comes from the prior
+    # before the first report every request is new: the decision uses the prior
     drafted = accepted = age = np.zeros(scenario.num_users, dtype=np.int64)
     history = []
     for number in range(rounds):
@@ -61,8 +61,8 @@ def main(rounds: int = 32) -> list[list[int]]:
             spectral_efficiency,
             task=TASKS,
             drafted=drafted,  # of the last round
-            accepted=accepted,  # of them, without the server's own token
-            age=age,  # rounds of the present request; 0 starts it from the prior
+            accepted=accepted,  # of them, without the token of the server
+            age=age,  # rounds of the current request; 0 starts from the prior
         )
         decision = plug_in(observed)  # exactly once a round
         drafted = decision.draft_length

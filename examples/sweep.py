@@ -1,4 +1,4 @@
-"""Search hyperparameters of PPO with Optuna (``pip install optuna``); the same command goes on from the file STUDY.
+"""Search hyperparameters of PPO with Optuna (``pip install optuna``); the same command continues from the file STUDY.
 
 Several processes that run this file share the work.
 """
@@ -18,11 +18,11 @@ from agents.vec_env import NativeVecEnv
 STUDY = "sweep.log"
 ENV = "MultiSpin/Heterogeneous-v0"
 ARGUMENTS: dict[str, Any] = {"num_users": 8, "action": "lengths"}
-SEED = 10_000  # of the episodes that choose; those of tables are others
+SEED = 10_000  # of the episodes for the selection; tables use others
 
 
 def objective(trial: optuna.Trial, timesteps: int) -> float:
-    """Train with hyperparameters that Optuna chooses; returns the share of the optimum."""
+    """Train with hyperparameters that Optuna chooses; return the share of the optimum."""
     agent: Any = replace(
         AGENTS.load("ppo"),
         learning_rate=trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
@@ -34,13 +34,13 @@ def objective(trial: optuna.Trial, timesteps: int) -> float:
 
 
 def main(trials: int = 20, timesteps: int = 100_000) -> optuna.Study:
-    """Try choices until the study has so many; returns it."""
+    """Run trials until the study has this number; return it."""
     study = optuna.create_study(
         study_name="ppo",
         storage=JournalStorage(JournalFileBackend(STUDY)),
         load_if_exists=True,
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),  # several choices are tried at a time
+        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),  # several trials in parallel
     )
     study.optimize(lambda trial: objective(trial, timesteps), n_trials=max(trials - len(study.trials), 0))
     print(f"best of {len(study.trials)}: {study.best_value:.4f} of the optimum with {study.best_params}")

@@ -1,4 +1,4 @@
-"""Train Stable-Baselines3 by hand, without ``train.py``: its own PPO on one environment's Dict observation."""
+"""Training with Stable-Baselines3 alone, without ``train.py``: its PPO on the Dict observation of an environment."""
 
 import gymnasium as gym
 from stable_baselines3 import PPO
@@ -8,7 +8,7 @@ from agents.policies import EquivariantActorCritic
 
 
 def main(timesteps: int = 20_000) -> float:
-    """Train; returns the mean reward of one deterministic episode."""
+    """Train; return the mean reward of one deterministic episode."""
     env = gym.make("MultiSpin/Heterogeneous-v0", scenario="llama2", num_users=4, action="lengths")
     model = PPO(EquivariantActorCritic, env, gamma=0.0, n_steps=512, learning_rate=1e-3, seed=0, device="cpu")
     model.learn(timesteps)

@@ -1,7 +1,7 @@
 """multispin_env: multi-user distributed speculative decoding at the wireless edge.
 
-Environments, the paper's closed-form controllers and the optimum. Importing it registers the environments with
-Gymnasium and loads neither torch nor matplotlib.
+Environments, the paper's closed-form controllers and the optimum. The import registers the environments with Gymnasium
+and loads neither torch nor matplotlib.
 """
 
 from importlib import import_module
@@ -76,8 +76,7 @@ __all__ = [
 register_packaged_environments()
 
 
-def __getattr__(name: str) -> Any:
-    """Load the comparison and the suite where they are first asked for, so that a start stays light."""
+def __getattr__(name: str) -> Any:  # imports at first use, so that a start stays fast
     if name == "suite":
         return import_module("multispin_env.evaluation.suite")
     if name in ("ComparisonTable", "compare", "evaluate"):
@@ -86,5 +85,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names for completion, lazy ones too, without what this file imports for itself."""
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__"]  # for completion: with the lazy names, without private imports

@@ -1,4 +1,4 @@
-"""``python -m multispin_env``: the command ``multispin``."""
+"""Run the command ``multispin``, as ``python -m multispin_env``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Types of NumPy arrays, by what they hold, of generators, and new rows in arrays."""
+"""Array types and small array functions."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-Rows = IntArray | slice  # Some rows of an array, or all of them
+Rows = IntArray | slice  # Indices of some rows of an array, or slice(None) for all
 Rng = np.random.Generator | int | None  # A generator, or the seed of one; None draws a seed
 
 
-def replaced(array: Any, rows: Rows, values: Any) -> Any:
-    """Array with new rows, in memory of its own."""
+def replace_rows(array: Any, rows: Rows, values: Any) -> Any:
+    """Return a copy with new rows; with a slice, which covers all rows, return ``values`` itself."""
     if isinstance(rows, slice):
         return values
     array = array.copy()
@@ -23,28 +23,28 @@ def replaced(array: Any, rows: Rows, values: Any) -> Any:
 
 
 def constant(shape: tuple[int, ...], value: float) -> Any:
-    """Array with one value everywhere, which cannot be written to."""
+    """Return a read-only array that holds ``value`` everywhere."""
     array = np.full(shape, value)
     array.setflags(write=False)
     return array
 
 
 def put(array: NDArray[Any], index: IntArray, values: Any) -> None:
-    """``array.put`` of an array that is contiguous, in a third of the time."""
+    """Assign to flat indices of a contiguous array, in a third of the time of ``array.put``."""
     array.reshape(-1)[index] = values
 
 
 def ordered_sum(array: FloatArray) -> FloatArray:
-    """Sums (...) over the last axis from left to right, to the same bits in any batch."""
+    """Return sums (...) over the last axis, added from left to right: the same bits in any batch."""
     return np.add.accumulate(array, -1)[..., -1]
 
 
 def dense_rank(array: FloatArray) -> IntArray:
-    """How many different numbers of its row (..., K) are smaller than each: 1, 0, 1, 2 for .5, −2, .5, 9."""
+    """Return the number of distinct smaller values in the row (..., K) of each: 1, 0, 1, 2 for 0.5, −2, 0.5, 9."""
     by_size = np.argsort(array, -1, kind="stable")
     ordered = np.take_along_axis(array, by_size, -1)
     rank = np.zeros(array.shape, dtype=np.int64)
     rank[..., 1:] = np.cumsum(ordered[..., 1:] > ordered[..., :-1], -1)
-    found = np.empty_like(rank)
-    np.put_along_axis(found, by_size, rank, -1)
-    return found
+    unsorted = np.empty_like(rank)
+    np.put_along_axis(unsorted, by_size, rank, -1)
+    return unsorted

@@ -1,4 +1,4 @@
-"""Checks of what users hand in; each error is one sentence: the field, what is expected, the value."""
+"""Checks of user input; each error is one sentence: the field, the expected value, the value that was passed."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray
 
-LARGEST = 2**63 - 1  # Of whole numbers, unless something smaller is said: arrays hold no larger ones
-_LONGEST_LABEL = 100  # Letters of a name
-_MOST_SHOWN = 200  # Letters of a value that a message shows
+LARGEST = 2**63 - 1  # Default limit of integers: arrays hold no larger ones
+_LONGEST_LABEL = 100  # Characters of a name
+_MOST_SHOWN = 200  # Characters of a value in a message
 
 
 def shown(value: object) -> str:
-    """A value as messages show it, cut off where it is long."""
+    """Return the text of a value for messages, shortened where it is long."""
     try:
         return cut(repr(value))
     except (ValueError, RecursionError):  # too many digits, too deep
@@ -25,42 +25,41 @@ def shown(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the first line of a text, with escapes for letters that a terminal would obey."""
-    line = (text.splitlines() or [""])[0]
+    line = (text.splitlines() or [""])[0]  # control characters, which a terminal would obey, are escaped below
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
 
 
 def cut(text: str) -> str:
-    """Return `_printable` text, `_MOST_SHOWN` letters of it at most."""
+    """Return the first line of a text, printable and of at most `_MOST_SHOWN` characters."""
     line = _printable(text)
     return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
 
 
 def reason(error: BaseException | str) -> str:
-    """Return an error as one line: its text, behind its type unless that says no more than the text of our checks."""
+    """Return an error as one line: its type, unless it is a ``ValueError`` or ``TypeError``, and its text."""
     kind = "" if isinstance(error, ValueError | TypeError | str) else type(error).__name__
     return _printable(": ".join(filter(None, (kind, str(error)))))
 
 
 def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -> str:
-    """The end of a sentence that suggests the nearest of the names that are expected; empty if none is so near."""
-    near = (
-        difflib.get_close_matches(name[:_MOST_SHOWN], expected, n=1, cutoff=likeness) if isinstance(name, str) else []
-    )
+    """Return ``"; did you mean ...?"`` with the closest expected name, or "" if none is close."""
+    if not isinstance(name, str):
+        return ""
+    near = difflib.get_close_matches(name[:_MOST_SHOWN], expected, n=1, cutoff=likeness)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def check_name(kind: str, name: object, expected: Iterable[str]) -> None:
-    """``ValueError`` unless ``name`` is one of ``expected``; the nearest is suggested."""
+    """Raise ``ValueError`` unless ``name`` is one of ``expected``; the message suggests the closest."""
     names = tuple(expected)
     if name not in names:
         raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{suggestion(name, names)}")
 
 
-def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) -> None:
-    """``TypeError`` for the first keyword of ``given`` that is not in ``expected``; the nearest is suggested."""
+def check_keywords(owner: str, keywords: Iterable[str], expected: Iterable[str]) -> None:
+    """Raise ``TypeError`` for the first keyword that is not in ``expected``; the message suggests the closest."""
     names = tuple(expected)
-    for keyword in given:
+    for keyword in keywords:
         if keyword not in names:
             raise TypeError(
                 f"{owner}: got an unexpected keyword argument {shown(keyword)}, "  # words that other libraries look for
@@ -68,41 +67,40 @@ def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) ->
             )
 
 
-def check_complete(what: str, given: Iterable[str], expected: Iterable[str]) -> None:
-    """``ValueError`` for a name that is not expected (the nearest is suggested), or for one that is missing."""
-    names, found = tuple(expected), tuple(given)
-    for name in found:
-        if name not in names:
-            raise ValueError(f"{what}: expected fields of {list(names)}, got {shown(name)}{suggestion(name, names)}")
+def check_complete(what: str, names: Iterable[str], expected: Iterable[str]) -> None:
+    """Raise ``ValueError`` for an unexpected name (the message suggests the closest) or a missing one."""
+    required, names = tuple(expected), tuple(names)
     for name in names:
-        if name not in found:
+        check_name(f"{what}: field", name, required)
+    for name in required:
+        if name not in names:
             raise ValueError(f"{what}: expected the field {name!r}, got none of that name")
 
 
 def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
-    """What to raise where a package is not installed, which an extra of this one would bring."""
-    wanted = f'"multispin_env[{extra}]"' if extra else package
-    text = f"the package {package!r} is missing; install it with: pip install {wanted}"
+    """Return the error for a package that is not installed, with the command that installs it, or our ``extra``."""
+    requirement = f'"multispin_env[{extra}]"' if extra else package
+    text = f"the package {package!r} is missing; install it with: pip install {requirement}"
     return ModuleNotFoundError(text, name=package)
 
 
 def check_label(field: str, value: Any) -> str:
-    """Return ``value``, or ``ValueError`` if it is not one line of `_LONGEST_LABEL` letters that can be shown."""
+    """Return ``value``; ``ValueError`` unless it is one line of at most `_LONGEST_LABEL` printable characters."""
     if not (isinstance(value, str) and len(value) <= _LONGEST_LABEL and value.isprintable()):
-        expected = f"a text of one line, at most {_LONGEST_LABEL} letters that can be shown"
+        expected = f"a text of one line, at most {_LONGEST_LABEL} printable characters"
         raise ValueError(f"{field}: expected {expected}, got {shown(value)}")
     return value
 
 
 def check_instance(field: str, value: object, kind: type[Any], expected: str = "") -> None:
-    """``ValueError`` unless ``value`` is an object of this kind; ``expected`` says it in other words."""
+    """Raise ``ValueError`` unless ``value`` is an instance of ``kind``, which the message calls ``expected``."""
     if isinstance(value, type) or not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ValueError(f"{field}: expected {expected or f'{article} {kind.__name__}'}, got {shown(value)}")
 
 
 def check_rng(field: str, value: Any) -> np.random.Generator:
-    """Return ``value`` if it is a generator, else that of a seed; ``ValueError`` if it is neither."""
+    """Return a generator, or make one from a seed; ``ValueError`` if ``value`` is neither."""
     try:
         return np.random.default_rng(value)
     except (TypeError, ValueError) as error:
@@ -110,14 +108,14 @@ def check_rng(field: str, value: Any) -> np.random.Generator:
 
 
 def check_bool(field: str, value: Any) -> bool:
-    """Return ``value``, or ``ValueError`` if it is neither true nor false."""
+    """Return ``value`` as ``bool``; ``ValueError`` if it is neither true nor false."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{field}: expected True or False, got {shown(value)}")
     return bool(value)
 
 
 def check_integer(field: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return ``value`` as ``int``, or ``ValueError`` if it is no integer in [low, high], by default to `LARGEST`."""
+    """Return ``value`` as ``int``; ``ValueError`` unless it is an integer in [low, high], by default to `LARGEST`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     most = LARGEST if high is None else high
     if not whole or not low <= int(value) <= most:
@@ -128,7 +126,7 @@ def check_integer(field: str, value: Any, low: int, high: int | None = None) -> 
 
 
 def as_float(value: Real) -> float:
-    """Return a number as ``float``; infinite where it is too large for one."""
+    """Return a number as ``float``, infinite where it overflows."""
     try:
         return float(value)
     except OverflowError:
@@ -144,26 +142,23 @@ def check_real(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
-    """Return ``value`` as ``float``, or ``ValueError`` if it is not a finite number in the interval."""
-    interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
-    problem = f"{field}: expected a finite number in {interval}, got {shown(value)}"
+    """Return ``value`` as ``float``; ``ValueError`` unless it is a finite number in the interval."""
     number = np.nan if isinstance(value, bool) or not isinstance(value, Real) else as_float(value)
-    if not np.isfinite(number):
-        raise ValueError(problem)
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
-    if below or above:
-        raise ValueError(problem)
+    if below or above or not np.isfinite(number):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
+        raise ValueError(f"{field}: expected a finite number in {interval}, got {shown(value)}")
     return number
 
 
 class _Unit(NamedTuple):
-    """Unit of an argument, the same in Python and in commands, and numbers that can be meant."""
+    """Unit of an argument and its plausible range; ``factor`` converts from the unit that is mistaken for it."""
 
     name: str
     low: float = 0.0
     high: float = np.inf
-    factor: float = 1e-3  # from the unit that is mistaken for it
+    factor: float = 1e-3
 
 
 UNITS: Mapping[str, _Unit] = MappingProxyType(
@@ -180,9 +175,9 @@ UNITS: Mapping[str, _Unit] = MappingProxyType(
 
 
 def check_plausible(arguments: Mapping[str, Any]) -> None:
-    """``ValueError`` for an argument whose number must have been meant in another unit; it says which number that is.
+    """Raise ``ValueError`` for an argument in a wrong unit, such as ms for s; the message suggests the right number.
 
-    Numbers that are not above 0 or not finite are left to who reads them.
+    Numbers that are not positive and finite are left to other checks.
     """
     for name, unit in UNITS.items():
         value = arguments.get(name)
@@ -190,13 +185,13 @@ def check_plausible(arguments: Mapping[str, Any]) -> None:
         if not 0.0 < number < np.inf or unit.low <= number <= unit.high:
             continue
         limit = f"at least {unit.low:g}" if number < unit.low else f"at most {unit.high:g}"
-        meant = number * unit.factor
-        hint = f"; did you mean {meant:g}?" if unit.low <= meant <= unit.high else ""
+        converted = number * unit.factor
+        hint = f"; did you mean {converted:g}?" if unit.low <= converted <= unit.high else ""
         raise ValueError(f"{name}: expected {unit.name}, {limit}, got {number:g}{hint}")
 
 
 def check_array(field: str, value: Any) -> FloatArray:
-    """Return ``value`` as a float64 array, or ``ValueError`` if it is not numeric and finite everywhere."""
+    """Return ``value`` as a float64 array; ``ValueError`` unless it is numeric and finite everywhere."""
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -206,7 +201,7 @@ def check_array(field: str, value: Any) -> FloatArray:
 
 
 def require(field: str, array: NDArray[Any], good: BoolArray, expected: str) -> None:
-    """``ValueError`` naming the first entry of ``array`` that is not ``good``."""
+    """Raise ``ValueError`` for the first entry of ``array`` that is not ``good``; the message has its index."""
     if good.all():
         return
     index = tuple(int(i) for i in np.argwhere(~good)[0])

@@ -1,7 +1,4 @@
-"""Files of strangers: no more of one is read than a limit, JSON or TOML of any content is one error at worst.
-
-Our own are written whole or not at all.
-"""
+"""Reading of untrusted files, with limits on size and nesting, and atomic writing."""
 
 import json
 import os
@@ -17,25 +14,25 @@ from typing import Any, BinaryIO
 
 MIB = 2**20
 
-_BLOCK = 2**16  # Bytes that are read at once, so that a short file takes little memory whatever the limit
+_BLOCK = 2**16  # Bytes of one read, so that a short file takes little memory under any limit
 
 LARGEST_JSON = 16 * MIB
-"""Bytes of a JSON file: thousands of times our configurations; Python needs some ten times as much to hold them."""
+"""Bytes of a JSON file: thousands of times our configurations. In memory Python needs about ten times as much."""
 
-DEEPEST_JSON = 32  # Lists and objects within each other: ours have 4, and Python fails at some hundreds
+DEEPEST_JSON = 32  # Nesting of lists and objects: our files have 4, and Python fails at several hundred
 
 DEEPEST_KEY = 8
-"""Parts of a key of TOML, as ``a.b.c`` has three: ours have one, and Python takes hours for some tens of thousands."""
+"""Parts of a TOML key (``a.b.c`` has three): our files have one, and Python takes hours for tens of thousands."""
 
 _PART = r"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEEPEST_KEY}}}")
-"""More parts than that, wherever they stand; each letter is looked at few times, whatever the text."""
+"""A longer key anywhere in a text. Possessive quantifiers keep the search linear in the length of any text."""
 
-_LOCK = ".lock"  # File of a folder that a process may lock
+_LOCK = ".lock"  # Name of the file that `lock_folder` locks
 
 
 def read_limited(stream: BinaryIO, limit: int) -> bytes:
-    """Read a stream to its end; ``ValueError`` if it has more than ``limit`` bytes, and no more than that is read."""
+    """Read a stream to its end; ``ValueError``, without reading further, if it has more than ``limit`` bytes."""
     content = bytearray()
     while part := stream.read(min(_BLOCK, limit + 1 - len(content))):
         content += part
@@ -47,11 +44,11 @@ def read_limited(stream: BinaryIO, limit: int) -> bytes:
 def read_bytes(path: str | PathLike[str], limit: int) -> bytes:
     """Read a file; ``ValueError`` if it has more than ``limit`` bytes.
 
-    ``OSError`` if it can't be read, or is no plain file but a pipe or a device, which may never end.
+    ``OSError`` if it can't be read, or is not a regular file: a pipe or device may never end.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise OSError(f"no plain file: {str(path)!r}")
+        raise OSError(f"not a regular file: {str(path)!r}")
     with path.open("rb") as file:
         return read_limited(file, limit)
 
@@ -62,13 +59,12 @@ def read_json(path: str | PathLike[str]) -> Any:
 
 
 def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
-    """Return what JSON says, in text or in bytes of UTF-8; ``parse_int`` makes numbers from the digits of whole ones.
+    """Parse JSON from text or UTF-8 bytes; ``parse_int`` is that of ``json.loads``.
 
-    ``ValueError`` for anything that is no JSON, has more than `LARGEST_JSON` letters, or is nested deeper than
-    `DEEPEST_JSON`.
+    ``ValueError`` if it is not valid JSON, is longer than `LARGEST_JSON`, or is nested deeper than `DEEPEST_JSON`.
     """
     if len(text) > LARGEST_JSON:
-        raise ValueError(f"size: expected at most {LARGEST_JSON} letters of JSON, got {len(text)}")
+        raise ValueError(f"size: expected at most {LARGEST_JSON} characters of JSON, got {len(text)}")
     try:
         value = json.loads(text.decode() if isinstance(text, bytes) else text, parse_int=parse_int)
     except UnicodeDecodeError as error:
@@ -82,30 +78,29 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return what TOML says; ``ValueError`` for anything else, or for a key of more than `DEEPEST_KEY` parts."""
+    """Parse TOML; ``ValueError`` if it is not valid, or has a key of more than `DEEPEST_KEY` parts."""
     if _DEEP_KEY.search(text):
-        raise ValueError(f"TOML: expected keys, and dotted words, of at most {DEEPEST_KEY} parts, got one of more")
+        raise ValueError(f"TOML: expected dotted keys and words of at most {DEEPEST_KEY} parts, got a longer one")
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ValueError("TOML: expected lists and tables within few others, got them nested too deeply") from None
+        raise ValueError("TOML: expected less deeply nested lists and tables, got too many levels") from None
 
 
 def _depth_within(value: Any, most: int) -> bool:
     level = [value]
     for _ in range(most + 1):
-        inside = [one for one in level if isinstance(one, list | dict)]
-        if not inside:
+        containers = [node for node in level if isinstance(node, list | dict)]
+        if not containers:
             return True
-        level = [child for one in inside for child in (one.values() if isinstance(one, dict) else one)]
+        level = [child for node in containers for child in (node.values() if isinstance(node, dict) else node)]
     return False
 
 
-def beside(folder: Path, name: object) -> Path | None:
-    """Path of the file that another one in ``folder`` names, or ``None`` if it is not a plain file in that folder.
+def sibling_file(folder: Path, name: object) -> Path | None:
+    """Return the path of a regular file in ``folder``, or ``None`` if there is none of this name.
 
-    So a file that came from somebody else reaches no other folder: not by ``..``, not by an absolute path, and not by a
-    link.
+    Used for names in untrusted files, which must not reach other folders by ``..``, an absolute path or a link.
     """
     if not isinstance(name, str) or Path(name).name != name:
         return None
@@ -113,29 +108,29 @@ def beside(folder: Path, name: object) -> Path | None:
         path = folder / name
         inside = path.resolve().parent == folder.resolve()
         return path if inside and path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
+    except (OSError, ValueError, RuntimeError):  # invalid names, circular links
         return None
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Path of a new file, which takes the place of ``path`` in one step at the end of the block.
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a new file, which atomically replaces ``path`` at the end of the block.
 
-    So a kill or an error leaves the old file. The new one is in a fresh folder beside it, where no other process writes
-    and no link leads away; a link at ``path`` is replaced, and what it leads to stays. ``OSError`` names the file.
+    A kill or an error leaves the old file. The new one is in a fresh temporary folder next to it, out of reach of links
+    and other processes. A link at ``path`` is replaced, not its target. The message of an ``OSError`` names the file.
     """
-    with named(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+    with name_file_in_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         draft = Path(folder, path.name)
         yield draft
         os.replace(draft, path)
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Name the file in errors of writing it, which a full disk raises without."""
+def name_file_in_errors(path: Path) -> Iterator[None]:
+    """Add the name of the file to an ``OSError`` while writing it, such as that of a full disk, which has none."""
     try:
         yield
-    except BrokenPipeError:  # whoever read it has gone
+    except BrokenPipeError:  # the reader has ended
         raise
     except OSError as error:
         reason = error.strerror or error
@@ -143,30 +138,30 @@ def named(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step; see `replacing`."""
-    with replacing(path) as draft:
+    """Replace a file atomically; see `replace_file`."""
+    with replace_file(path) as draft:
         draft.write_bytes(content)
 
 
 def write_text(path: str | PathLike[str], text: str) -> None:
-    """Write a file that the user names, in UTF-8: a link is followed, and a pipe or a device gets the text as it is.
+    """Write text in UTF-8 to a path of the user: links are followed, pipes and devices are written to directly.
 
-    ``OSError`` if it can't be written; one sentence that names the file.
+    ``OSError`` if it can't be written; the message names the file.
     """
     path = Path(path)
     if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):  # a protected file is not replaced
-        with named(path):
+        with name_file_in_errors(path):
             path.write_bytes(text.encode())
     else:
         write_atomically(path.resolve(), text.encode())
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder from other processes that ask here, until the end of the block or of this process.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, against other callers of this function, until the end of the block or the process.
 
-    A file `_LOCK` stays there, which says nothing. Where the file system has no locks, nothing is kept. ``ValueError``
-    if another process has it.
+    The empty file `_LOCK` stays in the folder. File systems without locks are not protected. ``ValueError`` if another
+    process holds the lock.
     """
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
@@ -197,7 +192,7 @@ def make_folder(folder: Path) -> None:
     """Create a folder; ``ValueError`` if it can't be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # of a name that no other process has
+        with tempfile.TemporaryFile(dir=folder):  # a test of write access
             pass
     except OSError as error:
         raise ValueError(f"folder: expected a folder that can be written, got {str(folder)!r} ({error})") from None

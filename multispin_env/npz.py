@@ -1,7 +1,7 @@
-"""Files of arrays, ``.npz``, ours and those of strangers: sizes and types are checked before anything is unpacked.
+"""Untrusted ``.npz`` files: sizes and types are checked before anything is unpacked.
 
-``numpy.load`` takes as much memory as an array's header asks for before it reads on (10 GB for a file of 200 bytes),
-and unpacks by methods that may ask for gigabytes too. So it only gets what was checked here.
+``numpy.load`` allocates what an array's header declares before it reads on (10 GB for a file of 200 bytes), and some
+compression methods may take gigabytes too. So it only reads members that were checked here.
 """
 
 import hashlib
@@ -20,22 +20,20 @@ from numpy.typing import NDArray
 from multispin_env.checks import cut, shown
 from multispin_env.files import read_bytes
 
-MOST_NUMBERS = 1_000_000  # In an array of a file
-_MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # Of its longest numbers, and of its header, for which numpy writes 128
+MOST_NUMBERS = 1_000_000  # Size of an array in a file
+_MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # Of its widest numbers, and of its header, for which numpy writes 128
 
 
 class _Kind(NamedTuple):
-    """What the numbers of an array are: letters of numpy, and a word for messages."""
-
-    letters: str
-    numbers: str
+    letters: str  # NumPy's kinds
+    numbers: str  # for messages
 
 
 INTEGERS, FLOATS, BOOLEANS = _Kind("iu", "integers"), _Kind("f", "floating-point numbers"), _Kind("b", "booleans")
 
 
-def packaged(name: str, sha256: str) -> bytes:
-    """A file of the package; ``ValueError`` if it is not the one with this sum."""
+def read_packaged(name: str, sha256: str) -> bytes:
+    """Read a data file of the package; ``ValueError`` if its SHA-256 is another."""
     content = resources.files("multispin_env").joinpath(name).read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{name}: expected the file with SHA-256 {sha256}, got a changed one")
@@ -43,7 +41,7 @@ def packaged(name: str, sha256: str) -> bytes:
 
 
 def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> bytes:
-    """Read a stranger's file; ``ValueError`` if it can't be read or has more than ``limit`` bytes."""
+    """Read an untrusted file; ``ValueError`` if it can't be read or has more than ``limit`` bytes."""
     try:
         return read_bytes(path, limit)
     except (OSError, TypeError, ValueError) as error:
@@ -51,20 +49,17 @@ def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> by
 
 
 def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray[Any]]:
-    """Take one-dimensional arrays of these kinds out of an archive as ``numpy.savez`` writes it; others are not read.
+    """Read one-dimensional arrays of these kinds from an archive of ``numpy.savez``; its other arrays are ignored.
 
-    ``ValueError`` if one is missing, is damaged, has more than `MOST_NUMBERS` numbers or is of another kind. Pickled
-    objects are never loaded.
+    ``ValueError`` if an array is missing, is damaged, has more than `MOST_NUMBERS` numbers or is of another kind.
+    Pickled objects are never loaded.
     """
-    with _opened(content) as archive:
+    with _open_archive(content) as archive:
         return {name: _array(archive, name, kinds) for name in kinds}
 
 
 def archive_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Content of a file that holds these arrays, as `read_arrays` and ``numpy.load`` read it.
-
-    It follows from the arrays to the last byte: no time is in it, and nothing is packed.
-    """
+    """Return an uncompressed archive of these arrays, without timestamps, so that equal arrays give equal bytes."""
     content = BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -76,38 +71,38 @@ def archive_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def has_array(content: bytes, name: str) -> bool:
     """Whether an archive has an array of this name; ``ValueError`` if it is no archive."""
-    with _opened(content) as archive:
+    with _open_archive(content) as archive:
         return f"{name}.npy" in archive.namelist()
 
 
 def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: _Kind) -> None:
-    """``ValueError`` unless an array has one dimension and numbers of this kind."""
+    """Raise ``ValueError`` unless an array has one dimension and numbers of this kind."""
     if dtype.kind not in kind.letters or len(shape) != 1:
-        given = f"{dtype} of shape {shape}"
-        raise ValueError(f"{field}: expected a one-dimensional array of {kind.numbers}, got {given}")
+        raise ValueError(f"{field}: expected a one-dimensional array of {kind.numbers}, got {dtype} of shape {shape}")
 
 
-def _opened(content: bytes) -> zipfile.ZipFile:
+def _open_archive(content: bytes) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(BytesIO(content))
-    except Exception:  # what broken archives raise has no common base but this
+    except Exception:  # errors of broken archives have no narrower common base
         raise ValueError(f"file: expected an .npz archive, got {content[:8]!r} at its start") from None
 
 
 def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> NDArray[Any]:
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     if name not in members:
-        names = shown(sorted(members))
-        raise ValueError(f"{name}: expected an archive with the arrays {list(kinds)}, got only {names}")
+        raise ValueError(
+            f"{name}: expected an archive with the arrays {list(kinds)}, got only {shown(sorted(members))}"
+        )
     member = members[name]
     if member.file_size > _MOST_BYTES:
         raise ValueError(f"{name}: expected at most {_MOST_BYTES} bytes, got {member.file_size}")
-    with _reading(name):
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
-            raise ValueError("it is packed in another way than by numpy")
+    with _name_array_in_errors(name):
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may take gigabytes
+            raise ValueError("its compression method is none of numpy")
         with archive.open(member) as file:
             version = np.lib.format.read_magic(file)
-            if version != (1, 0):  # later ones are for headers of more than 64 kB
+            if version != (1, 0):  # later versions are for headers of more than 64 kB
                 raise ValueError(f"version {version} of the format, which no plain array needs")
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             size = member.file_size - file.tell()
@@ -119,13 +114,13 @@ def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> N
         if numbers * dtype.itemsize != size:
             raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")
     check_type(name, dtype, shape, kinds[name])
-    with _reading(name), archive.open(member) as file:
-        array: NDArray[Any] = np.load(file, allow_pickle=False)  # behind its last byte the checksum is compared
+    with _name_array_in_errors(name), archive.open(member) as file:
+        array: NDArray[Any] = np.load(file, allow_pickle=False)  # the checksum is compared after its last byte
         return array
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _name_array_in_errors(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # as above

@@ -1,4 +1,4 @@
-"""Devices as agents: a PettingZoo environment in which each sees itself and decides for itself.
+"""PettingZoo environment in which each device is an agent.
 
 The vector form is `multispin_env.wrappers.by_device`.
 """
@@ -26,7 +26,7 @@ DeviceArray = NDArray[Any]
 
 
 class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # type: ignore[misc]  # it says nothing of its types
-    """Agents ``user_0``, ``user_1``, ... of one environment; see `parallel_env`."""
+    """PettingZoo environment with the agents ``user_0``, ``user_1``, ...; made by `parallel_env`."""
 
     def __init__(self, env_id: str, **arguments: Any) -> None:
         check_name("env", env_id, ENVIRONMENTS.names())
@@ -49,16 +49,16 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
 
     @override
     def observation_space(self, agent: str) -> spaces.Space[DeviceArray]:
-        """Space of what a device sees: its own numbers of each entry and what is shared; alike for all."""
+        """Return the observation space (numbers,) of a device: its part of each entry, and the shared numbers."""
         return self.observation_spaces[agent]
 
     @override
     def action_space(self, agent: str) -> spaces.Space[DeviceArray]:
-        """Space of a device's row of an action, (columns,); alike for all."""
+        """Return the action space (columns,) of a device: its row of the action."""
         return self.action_spaces[agent]
 
     def state(self) -> DeviceArray:
-        """What all devices see together, (numbers,), for central critics; ``RuntimeError`` before `reset`."""
+        """Return the joint observation (numbers,) for centralized critics; ``RuntimeError`` before `reset`."""
         if self._seen is None:
             raise RuntimeError("state: expected reset() first, got a call before it")
         return self._join(self._seen)[0]
@@ -75,23 +75,23 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
     def step(
         self, actions: dict[str, DeviceArray]
     ) -> tuple[dict[str, DeviceArray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Play one step; all devices earn the same reward, and end together.
+        """Play one step; reward, termination and truncation are the same for all devices.
 
-        ``RuntimeError`` before `reset`; ``ValueError`` if an agent has no action, or an action is bad.
+        ``RuntimeError`` before `reset` and after the end of an episode; ``ValueError`` for a missing or bad action.
         """
         if not self.agents:
-            raise RuntimeError("step: expected reset() first, got a call while no agent is there")
+            raise RuntimeError("step: expected reset() first, got a call without a running episode")
         missing = [agent for agent in self.agents if agent not in actions]
         if missing:
-            raise ValueError(f"actions: expected one of each of {len(self.agents)} agents, got none of {missing[:5]}")
+            raise ValueError(f"actions: expected one for each of {len(self.agents)} agents, got none for {missing[:5]}")
         action = np.stack([actions[agent] for agent in self.agents])
         self._seen, reward, terminated, truncated, info = self._env.step(action)
-        alike = (float(reward), bool(terminated), bool(truncated))
-        rewards, ends, cuts = (dict.fromkeys(self.agents, one) for one in alike)
+        shared = (float(reward), bool(terminated), bool(truncated))
+        rewards, terminations, truncations = (dict.fromkeys(self.agents, value) for value in shared)
         observations, infos = self._observations(), self._infos(info)
         if terminated or truncated:
             self.agents = []
-        return observations, rewards, ends, cuts, infos  # type: ignore[return-value]
+        return observations, rewards, terminations, truncations, infos  # type: ignore[return-value]
 
     @override
     def render(self) -> Any:
@@ -106,33 +106,31 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         return dict(zip(self.possible_agents, self._encode(self._seen), strict=True))
 
     def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        common = {key: value for key, value in info.items() if np.ndim(value) == 0}
-        own = {key: value for key, value in info.items() if np.ndim(value)}
         return {
-            agent: {**common, **{key: value[user] for key, value in own.items()}}
+            agent: {key: value[user] if np.ndim(value) else value for key, value in info.items()}
             for user, agent in enumerate(self.possible_agents)
         }
 
 
 def parallel_env(env_id: str, **arguments: Any) -> DevicesEnv:
-    """Make a PettingZoo environment of a registered id: each device is an agent.
+    """Make the PettingZoo environment of a registered id, in which each device is an agent.
 
-    The import raises ``ModuleNotFoundError`` if PettingZoo is missing (extra ``marl``); other errors are those of
-    ``gymnasium.make``.
+    Importing this module raises ``ModuleNotFoundError`` if PettingZoo is missing (extra ``marl``). Other errors are
+    those of ``gymnasium.make``.
 
     Parameters
     ----------
     env_id
         Environment id, such as ``"MultiSpin/Heterogeneous-v0"``.
     **arguments
-        Of ``gymnasium.make``, such as ``num_users=8``, ``action="lengths"`` or ``max_episode_steps=32``.
+        Arguments of ``gymnasium.make``, such as ``num_users=8``, ``action="lengths"`` or ``max_episode_steps=32``.
 
     Returns
     -------
     DevicesEnv
-        Agents ``user_0``, ... A device sees its own numbers of each entry of the observation and what is shared, and
-        decides its own row of the action. All earn the reward of the environment, and end together. ``state()`` is what
-        all see together.
+        Environment with the agents ``user_0``, ``user_1``, ... An agent observes its own part of each entry of the
+        observation and the shared numbers, and sets its own row of the action. All agents get the reward of the
+        environment and end together. ``state()`` returns the joint observation.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Tables of names. A new part of the project is one new file and one line here.
+"""Tables of named parts. A new part of the project is one new file and one line here.
 
-Values are ``"module:attribute"`` strings, so that a table costs no import, or ``"module:class:file"`` for what a class
-loads from a file of ``multispin_env/data``; users may also register objects. Each table names the base of its kind of
-part. An object is held to it when it is registered, a string when it is loaded.
+Values are ``"module:attribute"`` strings, so that a table imports nothing, or ``"module:class:file"`` for an object
+that a class loads from a file in ``multispin_env/data``; users may also register objects. Each table has a base class
+or protocol for its parts, which is checked when an object is registered and when a string is loaded.
 """
 
 import os
@@ -17,14 +17,14 @@ from typing import Any
 
 from multispin_env.checks import check_keywords, check_name, reason, shown
 
-FORM = "module:ATTRIBUTE"  # How the name of a part from outside this package is written
+FORM = "module:ATTRIBUTE"  # Form of the name of a part outside this package
 
 
 class Registry:
-    """Names of one ``kind`` of part, as errors call it ("controller"), each with the position it is loaded from.
+    """Table of the parts of one ``kind`` ("controller"), by name.
 
-    ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are objects of it, or ``classes`` derived from
-    it, or what makes objects of these (`made_class`); what has all the names of a protocol need not be derived.
+    ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are its instances or, with ``classes``, its
+    subclasses or factories of them (`class_of_part`). A part with all attributes of a protocol need not derive from it.
     """
 
     def __init__(self, kind: str, base: str, entries: dict[str, str], *, classes: bool = False) -> None:
@@ -33,11 +33,11 @@ class Registry:
         self._entries: dict[str, Any] = dict(entries)
 
     def names(self) -> tuple[str, ...]:
-        """All names, in the order they were registered."""
+        """Return all names, in the order of registration."""
         return tuple(self._entries)
 
     def register(self, name: str, target: Any) -> None:
-        """Add a part of the user's own; ``ValueError`` if the name is taken, or if it is another kind of part.
+        """Add a part; ``ValueError`` if the name is taken, or if it is another kind of part.
 
         ``target`` is the object itself, or a ``"module:attribute"`` string that is imported and checked at first use.
         """
@@ -48,20 +48,18 @@ class Registry:
         self._entries[name] = target
 
     def admit(self, name: str) -> None:
-        """Let ``module:ATTRIBUTE`` stand for a part of the user's own, which is imported; other names are left alone.
+        """Import a name ``module:ATTRIBUTE`` and register it; other names are ignored.
 
         ``ValueError`` if it can't be imported, or is another kind of part.
         """
         if is_outside(name) and name not in self._entries:
-            self.register(name, imported(self.kind, name))
+            self.register(name, import_attribute(self.kind, name))
 
     def check(self, name: object) -> None:
-        """``ValueError`` for an unknown name, which suggests the nearest, or one that first must be admitted."""
+        """Raise ``ValueError`` for an unknown name, with the closest one or, for a ``module:ATTRIBUTE``, the remedy."""
         if is_outside(name) and name not in self._entries:
-            admitted = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
-            raise ValueError(
-                f"{self.kind}: expected that you name it, as its module is not imported unasked: {admitted}"
-            )
+            remedy = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
+            raise ValueError(f"{self.kind}: expected a registered name, got {shown(name)}; to import it, use {remedy}")
         check_name(self.kind, name, self.names())
 
     def unregister(self, name: str) -> None:
@@ -70,107 +68,108 @@ class Registry:
         del self._entries[name]
 
     def target(self, name: str) -> Any:
-        """Return what was registered, string or object; ``ValueError`` for an unknown name suggests the nearest."""
+        """Return the registered string or object; ``ValueError`` for an unknown name suggests the closest."""
         check_name(self.kind, name, self.names())
         return self._entries[name]
 
     def load(self, name: str) -> Any:
-        """Return the object behind ``name``; ``ValueError`` for an unknown name suggests the nearest."""
+        """Return the part of this name, imported if needed; ``ValueError`` for an unknown name suggests the closest."""
         target = self.target(name)
-        return self._imported(target) if isinstance(target, str) else target
+        return self._import(target) if isinstance(target, str) else target
 
     @cache  # noqa: B019 (tables live as long as the process)
-    def _imported(self, target: str) -> Any:
-        part = _loaded(target)
+    def _import(self, target: str) -> Any:
+        part = _load(target)
         self._check(part)
         return part
 
     def _check(self, entry: Any) -> None:
-        base, part = _loaded(self._base), made_class(entry) if self._classes else entry
+        base, part = _load(self._base), class_of_part(entry) if self._classes else entry
         protocol = getattr(base, "_is_protocol", False)
         if isinstance(part, type) != self._classes:
             missing, fits = [], False
         elif protocol:
-            own = {*dir(part), *getattr(part, "__dataclass_fields__", ())}  # a field without a default is in no dir
-            missing = [name for name in vars(base) if not name.startswith("_") and name not in own]
+            names = {*dir(part), *getattr(part, "__dataclass_fields__", ())}  # dir() lacks fields without a default
+            missing = [name for name in vars(base) if not name.startswith("_") and name not in names]
             fits = not missing
         else:
-            missing = sorted(getattr(entry, "__abstractmethods__", ()))  # a function may say no more than the base
+            missing = sorted(getattr(entry, "__abstractmethods__", ()))  # a function may be annotated with the base
             fits = not missing and (issubclass(part, base) if self._classes else isinstance(part, base))
         if not fits:
-            what = "a class" if self._classes else "an object"
-            how = "that follows" if protocol else "derived from" if self._classes else "of the class"
-            which = f", with {', '.join(missing)}" if missing else ""
-            raise ValueError(f"{self.kind}: expected {what} {how} {base.__name__}{which}, got {shown(entry)}")
+            part_type = "a class" if self._classes else "an object"
+            relation = "that implements" if protocol else "derived from" if self._classes else "of the class"
+            attributes = f", with {', '.join(missing)}" if missing else ""
+            expected = f"{part_type} {relation} {base.__name__}{attributes}"
+            raise ValueError(f"{self.kind}: expected {expected}, got {shown(entry)}")
 
 
 @cache
-def _loaded(target: str) -> Any:
+def _load(target: str) -> Any:
     module, attribute, *file = target.split(":")
     part = getattr(import_module(module), attribute)
     return part.load(Path(__file__).with_name("data") / file[0]) if file else part
 
 
-def made_class(part: Any) -> Any:
-    """Return the class of what a part makes: the class itself, one with options set (``partial``), or a function's."""
+def class_of_part(part: Any) -> Any:
+    """Return the class of the objects that a class, ``partial`` of a class or annotated function makes."""
     if isinstance(part, partial):
         return part.func
     return part if isinstance(part, type) else getattr(part, "__annotations__", {}).get("return")
 
 
-def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
-    """What the user of a part's class, or of a function that makes it, may set: all but what is handed in."""
+def option_names(make: Callable[..., Any], *reserved: str) -> tuple[str, ...]:
+    """Return the options of a class or function that users can set: all its parameters but the ``reserved`` ones."""
     if isinstance(make, partial):
-        return option_names(make.func, *handed_in, *make.keywords)
+        return option_names(make.func, *reserved, *make.keywords)
     if isinstance(make, type):
         names = [field.name for field in fields(make) if field.init]
     else:
         names = list(signature(make).parameters)
-    return tuple(name for name in names if name not in handed_in)
+    return tuple(name for name in names if name not in reserved)
 
 
-def make_part(table: Registry, name: str, options: Mapping[str, Any], **handed_in: Any) -> Any:
-    """Make the part of this name in a table of dataclasses, from its user's ``options`` and fields ``handed_in``.
+def make_part(table: Registry, name: str, options: Mapping[str, Any], **fixed: Any) -> Any:
+    """Make a part from a table of dataclasses, with the ``options`` of the user and ``fixed`` fields.
 
-    ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
+    ``ValueError`` or ``TypeError`` for a bad value, or an unknown name or option, with the closest as a suggestion.
     """
     cls = table.load(name)
-    check_keywords(f"{table.kind} {name!r}", options, option_names(cls, *handed_in))
-    return cls(**handed_in, **options)
+    check_keywords(f"{table.kind} {name!r}", options, option_names(cls, *fixed))
+    return cls(**fixed, **options)
 
 
 def is_outside(name: object) -> bool:
-    """Whether a name is that of a part outside this package."""
+    """Whether a name, ``module:ATTRIBUTE``, is that of a part outside this package."""
     return isinstance(name, str) and ":" in name
 
 
-def imported(kind: str, name: str) -> Any:
-    """Import what ``module:ATTRIBUTE`` names, in the present folder too; ``ValueError`` if it can't be imported.
+def import_attribute(kind: str, name: str) -> Any:
+    """Import ``module:ATTRIBUTE``, also from the current folder; ``ValueError`` if it can't be imported.
 
-    A module is only imported where the user names it, never because a file or a page does.
+    Call it only with names from the user, never with a name from a file or a page.
     """
-    if os.getcwd() not in sys.path:  # as of an installed script
+    if os.getcwd() not in sys.path:  # in an installed script
         sys.path.append(os.getcwd())
     module, _, attribute = name.partition(":")
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:  # ValueError for an empty name
         raise refusal(kind, name, f" ({error})") from error
-    except (Exception, SystemExit) as error:  # whatever the module does
+    except (Exception, SystemExit) as error:  # raised by the module
         raise refusal(kind, name, f" ({reason(error)})") from error
 
 
-def import_own(module: str) -> Any:
+def import_project_module(module: str) -> Any:
     """Import a module of ``multispin_env`` or ``agents``, a name that other packages have as well.
 
-    ``ImportError`` in one sentence where one of those hides it, or where the module is missing, and of Python where a
-    package that it needs is not installed.
+    ``ImportError`` with the remedy if such a package hides it or if the module is missing, and Python's own error if a
+    dependency is not installed.
     """
-    package = module.partition(".")[0]
+    name = module.partition(".")[0]
     try:
-        found = import_module(package)
-        if package == "agents" and not hasattr(found, "PRETRAINED"):
-            raise ImportError(name=package, path=found.__file__)
+        package = import_module(name)
+        if name == "agents" and not hasattr(package, "PRETRAINED"):
+            raise ImportError(name=name, path=package.__file__)
         return import_module(module)
     except ImportError as error:
         if str(error.name).partition(".")[0] not in ("multispin_env", "agents"):
@@ -179,14 +178,14 @@ def import_own(module: str) -> Any:
             raise ImportError(f"the module {error.name!r} is missing; install multispin_env again") from error
         raise ImportError(
             f"{error.name!r} in {str(Path(error.path).parent)!r} is of another package and hides that of "
-            "multispin_env; use an environment without that package, or uninstall it (openai-agents is one) and "
-            "install multispin_env again"
+            "multispin_env; use a Python environment without that package, or uninstall it (for example openai-agents) "
+            "and install multispin_env again"
         ) from error
 
 
 def refusal(kind: str, name: str, why: str) -> ValueError:
-    """Error for a name of this kind of part that stands for none; ``why`` goes on behind the name."""
-    return ValueError(f"{kind}: expected {FORM} of one that can be imported, got {shown(name)}{why}")
+    """Return the error for a ``module:ATTRIBUTE`` that can't be imported; ``why`` follows the name."""
+    return ValueError(f"{kind}: expected {FORM} that can be imported, got {shown(name)}{why}")
 
 
 _PRESETS = ("llama2", "qwen3.5", "qwen2.5", "r1")
@@ -360,13 +359,13 @@ FIGURES: Registry = Registry(
 )
 
 
-def admitted() -> list[tuple[str, str]]:
-    """Return the tables above, by their names here, with the names that users have let stand for parts."""
+def admitted_names() -> list[tuple[str, str]]:
+    """Return pairs (name of the table's variable, admitted name), for `admit_all` in another process."""
     tables = ((variable, table) for variable, table in globals().items() if isinstance(table, Registry))
     return [(variable, name) for variable, table in tables for name in table.names() if is_outside(name)]
 
 
 def admit_all(parts: Iterable[tuple[str, str]]) -> None:
-    """Admit what another process has `admitted`."""
+    """Admit the `admitted_names` of another process."""
     for variable, name in parts:
         globals()[variable].admit(name)

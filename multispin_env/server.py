@@ -1,7 +1,7 @@
-"""Laws of verification, and servers: those that were measured."""
+"""Verification laws, and profiles of measured servers."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_keywords, check_label, check_real, shown
-from multispin_env.field_files import SERVER, is_file_name, made_of, read_fields, write_fields
-from multispin_env.files import beside
+from multispin_env.checks import check_bool, check_instance, check_keywords, check_label, check_real, shown
+from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
+from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS
 
 LAW = (
@@ -28,11 +28,11 @@ DRAFTING = ("server_draft_time", "server_draft_pieces")
 
 @dataclass(frozen=True)
 class VerificationLaw:
-    """Law of verification, the time of a pass: T_fix + K T_lin + max_j (a_j + b_j n) for K drafts and n tokens (ours).
+    """Verification law: a pass of K drafts and n tokens takes T_fix + K T_lin + max_j (a_j + b_j n) (ours).
 
-    The paper's law ([MS] 7) is the one with a single flat line, as no pieces are. Times are in s, and b_j in s/token;
-    where passes are ``padded``, drafts are filled up to the longest. Where the server drafts before a pass, the largest
-    a_j + b_j K of ``drafting`` is added, whose b_j are in s a draft.
+    The paper's law ([MS] 7) has no ``pieces`` (a_j, b_j). Times are in s, and b_j in s/token. If passes are ``padded``,
+    each draft counts as long as the longest. If the server drafts before a pass, max_j (a_j + b_j K) of ``drafting`` is
+    added, with b_j in s/draft.
     """
 
     fixed_time: float
@@ -43,30 +43,30 @@ class VerificationLaw:
 
     @cached_property
     def lines(self) -> tuple[tuple[float, float], ...]:
-        """Pairs (a_j, b_j), at least one."""
+        """Pairs (a_j, b_j); (0, 0) if there are no pieces."""
         return self.pieces or ((0.0, 0.0),)
 
     @cached_property
     def flat(self) -> bool:
-        """Whether a pass takes as long whatever the tokens in it."""
+        """Whether the time of a pass does not depend on its tokens."""
         return all(slope == 0.0 for _, slope in self.lines)
 
     @cached_property
     def start(self) -> float:
-        """max_j a_j in seconds, what the lines add where a pass has no tokens; of a flat law, to any pass."""
+        """max_j a_j in seconds, the time that the lines add at n = 0 (in a flat law, at any n)."""
         return max(start for start, _ in self.lines)
 
     def time_of_drafts(self, num_drafts: FloatArray | IntArray | float) -> Any:
-        """T_fix + K T_lin in seconds, and drafting: what a pass of K drafts takes besides its tokens."""
+        """Return T_fix + K T_lin and drafting in seconds: the time of a pass of K drafts without that of its tokens."""
         time = self.fixed_time + num_drafts * self.time_per_draft
         return time + line_time(self.drafting, num_drafts) if self.drafting else time
 
     def time(self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float) -> FloatArray:
-        """T_ver in seconds of passes of K drafts and n tokens, which broadcast with each other."""
+        """Return T_ver in seconds of passes of K drafts and n tokens, which broadcast."""
         return self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
 
     def tokens(self, draft_length: FloatArray | IntArray, num_drafts: IntArray | int) -> FloatArray | IntArray:
-        """Tokens n (...) of a pass of drafts (..., K), so many of them verified and the others 0: one more for each."""
+        """Return n (...): all tokens of drafts (..., K), which are 0 if not verified, and one per verified draft."""
         if self.padded:
             return num_drafts * (draft_length.max(-1) + 1)
         return np.add.reduce(draft_length, -1) + num_drafts
@@ -74,29 +74,32 @@ class VerificationLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A law of verification that was measured: how long a pass takes, and how it is known.
+    """Measured verification law of a server, with its source.
 
     ``ValueError`` for a value out of range, and for a law in which a pass takes no time.
 
     Parameters
     ----------
     name
-        As in `SERVERS`; of a file a label.
-    model, source
-        What was measured, and where the numbers are from.
-    fixed_time, time_per_draft
-        T_fix and T_lin in seconds: for each pass, and for each of its K drafts.
+        Label; the name in `SERVERS` of a registered server.
+    model
+        Model and hardware that were measured.
+    source
+        Source of the numbers.
+    fixed_time
+        T_fix in seconds, of each pass.
+    time_per_draft
+        T_lin in seconds, of each draft of a pass.
     context_time
-        Seconds for each token of a draft's context, where the others were measured without any; 0: they were with it.
+        Seconds for each token of context before a draft. 0 if the other times include the context.
     pieces
-        (a_j, b_j) in seconds and seconds per token: the largest a_j + b_j n is added.
+        Pairs (a_j, b_j) in s and s/token: a pass of n tokens takes max_j (a_j + b_j n) in addition.
     padded
-        Whether a pass holds K (max L + 1) tokens.
+        Whether n is K (max L + 1) tokens for K drafts, instead of Σ_k (L_k + 1).
     draft_time
-        T_srv in seconds, where the server was measured with a small model too; ``None`` leaves the scenario's.
+        T_srv in seconds per token drafted on the server. ``None`` if it was not measured; the scenario's then stays.
     draft_pieces
-        (a_j, b_j) in seconds a token and seconds a token and request, where T_srv was measured by batch: it is the
-        largest a_j + b_j n for n requests.
+        Pairs (a_j, b_j) in s and s/request: drafting a token for each of n requests takes max_j (a_j + b_j n).
     """
 
     name: str
@@ -113,10 +116,9 @@ class Server:
     def __post_init__(self) -> None:
         check_label("name", self.name)
         for field in ("model", "source"):
-            if not isinstance(getattr(self, field), str):
-                raise ValueError(f"{field}: expected text, got {shown(getattr(self, field))}")
-        object.__setattr__(self, "pieces", checked_pieces(self.pieces, "pieces"))
-        object.__setattr__(self, "draft_pieces", checked_draft_pieces(self.draft_pieces, "draft_pieces"))
+            check_instance(field, getattr(self, field), str, "text")
+        object.__setattr__(self, "pieces", check_pieces(self.pieces, "pieces"))
+        object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.pieces)
         check_real("context_time", self.context_time, 0.0)
@@ -144,7 +146,7 @@ class Server:
     def load(cls, path: str | PathLike[str]) -> "Server":
         """Read a server from a TOML or JSON file, as `save` and ``multispin profile`` write it.
 
-        ``ValueError`` if the file can't be read or a field is unknown or bad; it names the file and the line.
+        ``ValueError`` if the file can't be read or a field is unknown or bad; the message names the file and the line.
 
         Examples
         --------
@@ -155,20 +157,20 @@ class Server:
         ...     ms.Server.load(file).name
         'a100-32b'
         """
-        return read_fields(SERVER, path, cls._from_table)
+        return read_fields("server", path, cls._from_table)
 
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "Server":
         check_keywords("Server", values, (entry.name for entry in fields(cls)))
-        return made_of(cls, values)
+        return make_from_fields(cls, values)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
-        write_fields(SERVER, path, {name: value for name, value in asdict(self).items() if value is not None})
+        """Write all fields to a file, TOML or JSON by its suffix; TOML has their meanings and units as comments."""
+        write_fields("server", path, self)
 
 
-def checked_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple[float, float], ...]:
-    """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
+def check_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple[float, float], ...]:
+    """Return pieces (a_j, b_j) as floats; ``ValueError`` unless all are pairs of finite numbers ≥ 0."""
     if not isinstance(pieces, tuple | list):
         raise ValueError(f"{field}: expected pairs (s, s/token), got {shown(pieces)}")
     for index, piece in enumerate(pieces):
@@ -179,16 +181,16 @@ def checked_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tup
     return tuple((float(start), float(slope)) for start, slope in pieces)
 
 
-def checked_draft_pieces(pieces: Any, field: str = "server_draft_pieces") -> tuple[tuple[float, float], ...]:
-    """Return pieces as `checked_pieces` does; ``ValueError`` also where a drafted token takes no time."""
-    checked = checked_pieces(pieces, field)
+def check_draft_pieces(pieces: Any, field: str = "server_draft_pieces") -> tuple[tuple[float, float], ...]:
+    """Return pieces as `check_pieces` does; ``ValueError`` also if drafting a token takes no time."""
+    checked = check_pieces(pieces, field)
     if checked and line_time(checked, 1) <= 0.0:
         raise ValueError(f"{field}: expected a law in which a token takes time, got {shown(pieces)}")
     return checked
 
 
 def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatArray:
-    """max_j (a_j + b_j x) in seconds at x (...), for pairs (a_j, b_j) of which there is at least one."""
+    """Return max_j (a_j + b_j x) (...) in seconds at x (...), for at least one pair (a_j, b_j)."""
     (start, slope), *others = lines
     time: FloatArray = np.add(start, slope * x)
     for start, slope in others:
@@ -196,36 +198,33 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatAr
     return time
 
 
-def _find_server(name: Any) -> Server:
-    return Server.load(name) if is_file_name(name) else SERVERS.load(name)
+def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
+    """Return fields of a scenario with the verification law of their ``server``, a profile or a file.
 
-
-def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = _find_server) -> dict[str, Any]:
-    """Fields of a scenario, with the law of the server, a profile or a file, that they name.
-
-    A field of the law that is given counts more, and one draft time more than those by batch. Where that makes another
-    law than the server's, it has no name, and neither has the law of a file: a scenario does not depend on the file
-    that its law was in. ``find`` is ``SERVERS.load`` where no file may be opened. ``ValueError`` for an unknown server,
-    or a file that can't be read.
+    Fields of the law in ``values`` override the server's, and ``server_draft_time`` overrides its ``draft_pieces``.
+    ``server`` becomes "" where the law then differs from the profile, and for a file, so that a scenario does not
+    depend on files. Without ``read_files`` only profiles are allowed. ``ValueError`` for an unknown server, or a file
+    that can't be read.
     """
-    if "server_draft_time" in given:
-        given = {"server_draft_pieces": (), **given}
-    named = given.get("server")
-    if not named:
-        return dict(given)
-    profile = find(named).fields
-    law = {**profile, **given}
-    law["verification_pieces"] = checked_pieces(law["verification_pieces"])
-    keeps_name = not is_file_name(named) and all(law[name] == profile[name] for name in LAW)
+    if "server_draft_time" in values:
+        values = {"server_draft_pieces": (), **values}
+    server = values.get("server")
+    if not server:
+        return dict(values)
+    from_file = read_files and is_file_name(server)
+    profile = (Server.load(server) if from_file else SERVERS.load(server)).fields
+    law = {**profile, **values}
+    law["verification_pieces"] = check_pieces(law["verification_pieces"])
+    keeps_name = not from_file and all(law[name] == profile[name] for name in LAW)
     return law if keeps_name else law | {"server": ""}
 
 
-def with_file_beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Fields of a scenario's file, with the path of the server's file that they name: one of the same folder."""
+def resolve_server_file(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return fields of a scenario file with the full path of their server file, which must be in the same folder."""
     name = values.get("server")
     if not is_file_name(name):
         return values
-    path = beside(folder, name)
+    path = sibling_file(folder, name)
     if path is None:
-        raise ValueError(f"server: expected a profile's name, or a file beside the scenario's, got {shown(name)}")
+        raise ValueError(f"server: expected a profile name or a file in the scenario's folder, got {shown(name)}")
     return {**values, "server": str(path)}

@@ -1,4 +1,4 @@
-"""Conversions of units; nowhere else in the package is ``10 ** (x / 10)`` written."""
+"""Unit conversions."""
 
 import math
 from typing import TypeVar
@@ -15,15 +15,15 @@ BITS_PER_NAT = 1.0 / math.log(2.0)  # log2 x = BITS_PER_NAT ln x
 
 
 def db_to_linear(decibel: Numbers) -> Numbers:
-    """Power ratio of a value in dB, or of each of an array."""
+    """Convert dB to a power ratio, elementwise."""
     return 10.0 ** (decibel / 10.0)
 
 
 def linear_to_db(ratio: Numbers) -> Numbers:
-    """Value in dB of a power ratio above zero, or of each of an array."""
+    """Convert power ratios above zero to dB, elementwise."""
     return 10.0 * np.log10(ratio)
 
 
 def index_bits(size: int) -> int:
-    """Bits that name one of ``size`` things: ⌈log2 size⌉, exact for every integer ≥ 1."""
+    """Return ⌈log2 size⌉, the bits of an index into ``size`` items, exact for every integer ≥ 1."""
     return (size - 1).bit_length()

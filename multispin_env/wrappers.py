@@ -1,8 +1,8 @@
-"""Wrappers of vectors: observations and actions are arrays of one dimension for each copy, or for each device.
+"""Vector wrappers with one-dimensional observations and actions, for each environment or for each device.
 
-Gymnasium's own ``FlattenObservation`` and ``RescaleAction`` of vectors transform copy by copy, and its
-``TransformObservation`` refuses ``autoreset_mode="SameStep"``. A single environment needs none of it: those of
-``gymnasium.wrappers`` do the same.
+Gymnasium's ``FlattenObservation`` and ``RescaleAction`` for vectors loop over environments, and its
+``TransformObservation`` does not support ``autoreset_mode="SameStep"``. For single environments use those of
+``gymnasium.wrappers``.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,11 +29,11 @@ Array = NDArray[Any]
 ArraysByEntry = Mapping[str, Array]
 
 Act = Callable[[NDArray[np.float32]], Array]
-"""From observations (m, numbers), as a wrapper gives them, to actions (m, columns), as it takes them."""
+"""Function from observations (m, numbers) of a wrapper to actions (m, columns) for it."""
 
 
 class UserRows:
-    """The entries of an observation one behind the other: one row of all, or one for each user with what all share."""
+    """Concatenation of the entries of an observation: one row, or one for each user, which has the shared numbers."""
 
     def __init__(self, space: spaces.Space[Any], rows: int) -> None:
         assert isinstance(space, spaces.Dict)  # as all environments have it
@@ -41,13 +41,13 @@ class UserRows:
         sizes = {key: box.shape[0] // (1 if key == SHARED else rows) for key, box in space.items()}  # type: ignore[index]
         ends = np.cumsum(list(sizes.values())).tolist()
         self.positions = {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
-        """Where each entry is in a row."""
+        """Slice of each entry in a row."""
         self._numbers = ends[-1]
         low, high = (self({key: getattr(box, end) for key, box in space.items()})[0] for end in ("low", "high"))
         self.space = spaces.Box(low, high, dtype=np.float32)
 
     def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
-        """Rows (..., rows, numbers) of entries (..., size)."""
+        """Return rows (..., rows, numbers) of entries (..., size)."""
         if self._rows == 1:  # faster
             return np.concatenate([observation[key] for key in self.positions], -1)[..., None, :]
         batch = observation[SHARED].shape[:-1]
@@ -60,35 +60,32 @@ class UserRows:
 
 @dataclass(frozen=True, eq=False)
 class ArrayNetwork:
-    """Network of a `Policy` that works on the rows of a wrapper, and whose actions are multiplied by a scale."""
+    """Network of a `Policy` from a function of the rows of a wrapper; its actions are multiplied by ``scale``."""
 
     encode: UserRows
     act: Act
     scale: float
 
     def __call__(self, entries: ArraysByEntry) -> NDArray[np.float32]:
-        """Actions (n, K · columns) for entries (n, size); they are clipped to [-1, 1]."""
+        """Return actions (n, K · columns), clipped to [-1, 1], for entries (n, size)."""
         rows = self.encode(entries)
         actions = np.asarray(self.act(rows.reshape(-1, rows.shape[-1])), np.float32)
         return (actions * np.float32(self.scale)).clip(-1.0, 1.0).reshape(len(rows), -1)
 
 
 class Measurable:
-    """Base of what can measure a function of its own arrays."""
+    """Base of wrappers that evaluate a function of their observations."""
 
     _encode: UserRows
     _scale: float
     _base: Any
 
     def policy(self, act: Act) -> Policy:
-        """Return a function of arrays as a policy, which every comparison of this package takes.
-
-        ``act`` goes from observations (m, numbers) to actions (m, columns), both as they are here.
-        """
+        """Return a policy, for the comparisons of this package, from a function of the wrapper's arrays (`Act`)."""
         return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act, self._scale))
 
     def share_of_best(self, act: Act, size: int = 200) -> float:
-        """Return what a function, as in `policy`, reaches on held-out cases, as a share of the best that is known.
+        """Evaluate a function, as of `policy`, on held-out cases; return its share of the best known result.
 
         Cases are ``size`` states, or episodes where rounds depend on each other. ``ValueError`` for an environment
         whose metric has no meaningful ratio.
@@ -96,23 +93,22 @@ class Measurable:
         base, size = self._base, check_integer("size", size, 1)
         cases = held_out(base.config, size)
         if not METRICS[cases.metric].has_share:
-            raise ValueError(
-                f"env: expected one whose metric has a share, got {base.config.env_id!r}, with {cases.metric!r}"
-            )
+            expected = "an environment whose metric has a meaningful ratio"
+            raise ValueError(f"env: expected {expected}, got {base.config.env_id!r}, with {cases.metric!r}")
         return float(cases.values(self.policy(act)).mean() / cases.values(cases.reference).mean())
 
 
 class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
-    """A vector of which every copy has one row of numbers, or one for each device; see `flat_vector`, `by_device`."""
+    """Vector with one row of numbers for each environment, or each device; made by `flat_vector` and `by_device`."""
 
     def __init__(self, envs: VectorEnv[Any, Array, Array], rows: int, scale: float) -> None:
         super().__init__(envs)
         self._base, self._scale = native(envs), check_real("scale", scale, 0.0, 1.0, open_low=True)
         self._encode, self._join = (UserRows(envs.single_observation_space, count) for count in (rows, 1))
         self.num_agents = rows
-        """Rows of each copy, 1 or K."""
+        """Rows of each environment, 1 or K."""
         self.autoreset_mode = envs.metadata["autoreset_mode"]
-        """When copies that ended start again; TorchRL asks here."""
+        """Autoreset mode, where TorchRL looks it up."""
         self._shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
         columns = int(np.prod(self._shape[1:])) // rows
         high = np.full(columns, 1.0 / scale, np.float32)
@@ -122,23 +118,23 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.state_space = self._join.space
         self.positions = self._encode.positions
-        """Where each entry is in an observation."""
+        """Slice of each entry in an observation."""
         self._seen: ArraysByEntry | None = None
 
     @property
     def num_envs(self) -> int:  # type: ignore[override]  # as in the base
-        """Rows of all copies, n or n · K: device k of copy i is at i · K + k."""
+        """Rows of all environments, n or n · K: device k of environment i is at i · K + k."""
         return self._shape[0] * self.num_agents
 
     def state(self) -> Array:
-        """What all devices of each copy see together, (n, numbers), for central critics; after `reset`."""
+        """Return joint observations (n, numbers) for centralized critics; ``RuntimeError`` before `reset`."""
         if self._seen is None:
             raise RuntimeError("state: expected reset() first, got a call before it")
         return self._join(self._seen)[:, 0]
 
     @override
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """As the vector; seeds are those of copies, and a ``reset_mask`` of devices (n · K,) that of their copies."""
+        """Reset; seeds are those of environments, and a ``reset_mask`` (n · K,) selects those of its devices."""
         if options is not None and np.shape(options.get("reset_mask", ())) == (self.num_envs,):
             mask = np.asarray(options["reset_mask"]).reshape(-1, self.num_agents)
             options = {**options, "reset_mask": mask.any(-1)}
@@ -147,12 +143,12 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
 
     @override
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """As the vector, with actions (n, K · columns) or (n · K, columns); every device earns its copy's reward."""
-        given = np.asarray(actions).reshape(self._shape)
-        self._seen, *rest, infos = self.env.step(given if self._scale == 1.0 else given * np.float32(self._scale))
+        """Step with actions (n, K · columns) or (n · K, columns); each device gets the reward of its environment."""
+        actions = np.asarray(actions).reshape(self._shape)
+        self._seen, *rest, infos = self.env.step(actions if self._scale == 1.0 else actions * np.float32(self._scale))
         if self.num_agents > 1:
-            rest = [np.repeat(one, self.num_agents) for one in rest]
-        return self._encoded(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
+            rest = [np.repeat(values, self.num_agents) for values in rest]
+        return self._handed_out(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
 
     def _encoded(self, observation: ArraysByEntry) -> Array:
         return self._encode(observation).reshape(self.num_envs, -1)
@@ -166,36 +162,35 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         if isinstance(value, dict):
             return self._spread(value)
         if key == "final_obs":
-            last = np.full(self.num_envs, None, dtype=object)
-            for copy in np.flatnonzero([one is not None for one in value]):
-                last[copy * self.num_agents : (copy + 1) * self.num_agents] = list(self._encode(value[copy]))
-            return last
+            rows = np.full(self.num_envs, None, dtype=object)
+            for env in np.flatnonzero([observation is not None for observation in value]):
+                rows[env * self.num_agents : (env + 1) * self.num_agents] = list(self._encode(value[env]))
+            return rows
         if self.num_agents == 1:
             return value
         return value.reshape(self.num_envs, *value.shape[2:]) if value.ndim > 1 else np.repeat(value, self.num_agents)
 
 
 def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
-    """Return a vector of environments whose observations and actions are arrays of one dimension for each copy.
+    """Wrap a vector so that observations and actions are one-dimensional arrays for each environment.
 
-    It is ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector`` at once for all copies.
-
-    ``ValueError`` for a bad scale, or environments of another kind.
+    It does what ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector`` do, for all environments
+    at once. ``ValueError`` for a bad scale, or environments of another package.
 
     Parameters
     ----------
     envs
-        What ``gymnasium.make_vec`` made.
+        Vector from ``gymnasium.make_vec``.
     scale
-        In (0, 1]. Actions are in ±1 / scale, and the environment gets them times the scale. Many libraries explore with
-        a standard deviation of 1 at first, with which nothing is learnt: take .08 for the actions ``"residual"`` and .3
-        for ``"lengths"``. Where a library squashes actions into the bounds of their space, take 1.
+        In (0, 1]. Actions are in ±1 / scale and are multiplied by the scale. Many libraries start to explore with a
+        standard deviation of 1, with which nothing is learnt: use 0.08 for the actions ``"residual"`` and 0.3 for
+        ``"lengths"``. Use 1 for libraries that squash actions into the bounds of their space.
 
     Returns
     -------
     ArrayVector
-        Observations (n, numbers), the entries concatenated in the order of their space; ``positions`` holds their
-        slices. Actions (n, K · columns), user after user. ``final_obs`` of the infos are arrays too.
+        Vector with observations (n, numbers), the entries concatenated in the order of their space; ``positions`` has
+        their slices. Actions are (n, K · columns), user after user. ``final_obs`` of the infos are arrays too.
 
     Examples
     --------
@@ -211,12 +206,12 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> Array
 
 
 def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
-    """Return a vector in which each device is a copy: it sees what it knows of itself, and earns the common reward.
+    """Wrap a vector so that each device is an environment with its own observation and the common reward.
 
-    This is the vector form of `multispin_env.parallel.parallel_env`. A learner of single agents trains one policy for
-    all devices on it. One of many agents takes ``observation.reshape(n, K, -1)``, which copies nothing.
+    This is the vector form of `multispin_env.parallel.parallel_env`. A single-agent algorithm trains one policy for all
+    devices on it. A multi-agent algorithm can take ``observation.reshape(n, K, -1)``, a view without a copy.
 
-    ``ValueError`` for a bad scale, or environments of another kind.
+    ``ValueError`` for a bad scale, or environments of another package.
 
     Parameters
     ----------
@@ -226,9 +221,9 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     Returns
     -------
     ArrayVector
-        n · K copies, device k of copy i at i · K + k. Observations (n · K, numbers): its own numbers of each entry and
-        what is shared; ``positions`` says where. Actions (n · K, columns), rewards (n · K,). ``state()`` is what all
-        devices of a copy see together, (n, numbers).
+        Vector of n · K environments; device k of environment i is at i · K + k. Observations (n · K, numbers) have its
+        own part of each entry and the shared numbers; ``positions`` has their slices. Actions are (n · K, columns),
+        rewards (n · K,). ``state()`` returns the joint observations (n, numbers).
 
     Examples
     --------

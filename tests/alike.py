@@ -5,12 +5,12 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 
 
-def equal(one, other):
-    """Whether two nests of arrays, in dictionaries, tuples and data classes, are the same."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) or (isinstance(one, np.ndarray) and one.dtype == object):
-        return len(one) == len(other) and all(map(equal, one, other))
-    if is_dataclass(one):
-        return all(equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
-    return np.array_equal(one, other)
+def equal(first, second):
+    """Whether two nests of dicts, sequences, data classes and arrays are the same."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple) or (isinstance(first, np.ndarray) and first.dtype == object):
+        return len(first) == len(second) and all(map(equal, first, second))
+    if is_dataclass(first):
+        return all(equal(getattr(first, field.name), getattr(second, field.name)) for field in fields(first))
+    return np.array_equal(first, second)

@@ -1,4 +1,4 @@
-"""What every card of a trained policy or of data has."""
+"""Cards of policies and data."""
 
 import contextlib
 import json
@@ -6,13 +6,11 @@ import re
 
 
 def card_of(text):
-    """Fields of the header, which is JSON within YAML."""
     _, header, _ = text.split("---\n", 2)
     return {name: json.loads(value) for name, value in (line.split(": ", 1) for line in header.splitlines())}
 
 
 def check_card(text, folder):
-    """A card of a policy has its fields, and its code loads the policy and plays."""
     assert set(card_of(text)) >= {"license", "library_name", "tags"}
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}

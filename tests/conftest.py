@@ -1,7 +1,8 @@
-"""Shared instances: named, small, seeded."""
+"""Shared fixtures."""
 
 import os
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,60 +20,23 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
-slow_left_out = 0
-"""Slow tests that were not asked for."""
-
-
-def pytest_deselected(items):
-    global slow_left_out
-    slow_left_out += sum(item.get_closest_marker("slow") is not None for item in items)
-
-
-def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # a worker of xdist
-        session.config.workeroutput["slow_left_out"] = slow_left_out
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
-    global slow_left_out
-    slow_left_out = max(slow_left_out, getattr(node, "workeroutput", {}).get("slow_left_out", 0))
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if slow_left_out and config.option.markexpr == "not slow":
-        terminalreporter.write_line(f"{slow_left_out} slow tests left out; run them with: pytest -m slow")
-
-
-class Unpaced:
-    """A clock of pygame that waits for nothing."""
-
-    def tick(self, fps):
-        return 0
-
-
 @pytest.fixture(scope="session", autouse=True)
 def windows_do_not_wait():
-    """Pictures in windows follow one another at once: the checkers would watch many in real time."""
+    """Draw pictures in windows at once, as checkers show many in real time."""
     with pytest.MonkeyPatch.context() as patch:
         if find_spec("pygame") is not None:
-            patch.setattr("pygame.time.Clock", Unpaced)
+            patch.setattr("pygame.time.Clock", lambda: SimpleNamespace(tick=lambda fps: 0))
         yield
 
 
 @pytest.fixture(scope="module")
 def quick_prices():
-    """Prices of seconds that nobody measures, for tests in which any price will do."""
+    """Replace the measured prices of time, for tests in which any price will do."""
     with pytest.MonkeyPatch.context() as patch:
-        for room in ("rounds.ahead", "continuous.variants", "continuous.serving"):
-            patch.setattr(f"multispin_env.envs.{room}.reference_rate", any_price)
-        patch.setattr("multispin_env.envs.continuous.serving.reference_tokens_in_time", any_price)
+        rooms = ("rounds.ahead", "continuous.variants", "continuous.serving")
+        for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
+            patch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)
         yield
-
-
-def any_price(system, *rule):
-    """Tokens a second, of the order of those that are measured."""
-    return 22.0 * system.scenario.num_users
 
 
 @pytest.fixture
@@ -92,7 +56,7 @@ def scenario(preset):
 
 @pytest.fixture
 def refused(capsys):
-    """Call a command that is to refuse; returns the sentence, the last line of what it printed."""
+    """Call a command that fails with status 2; return its error, the last line of the output."""
 
     def call(name, arguments):
         capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Environments by what applies to them."""
+"""Groups of environments."""
 
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
@@ -7,21 +7,10 @@ from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.registry import ENVIRONMENTS
 
 VARIANTS = {env_id: ENVIRONMENTS.load(env_id) for env_id in ENVIRONMENTS.names()}
-
 CLASSES = {env_id: load_env_creator(gym.spec(env_id).entry_point) for env_id in VARIANTS}
-"""Classes of the single environments."""
-
 ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(variant, RoundsVariant))
-"""Those in which everybody waits for everybody."""
-
 SLOPING = tuple(env_id for env_id, variant in VARIANTS.items() if variant().learning.slopes)
-"""Those whose rewards have derivatives."""
-
 REWARDED = tuple((env_id, reward) for env_id, variant in VARIANTS.items() for reward in variant().learning.rewards)
-"""Environments with each of their rewards."""
-
 ENCODED = tuple((env_id, name) for env_id, variant in VARIANTS.items() for name in variant.family.encodings.names())
-"""Environments with each of their encodings."""
-
 ON_SERVER = {"scenario": "qwen3.5", "server": "a100-7b-gemm", "payload": "ids", "min_draft_length": 0, "num_users": 3}
-"""A system whose server takes time for tokens, and whose devices may draft nothing."""
+"""A server whose time depends on tokens, and devices that may draft nothing."""

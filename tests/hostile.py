@@ -1,4 +1,4 @@
-"""Instances made to break a solver, with laws of verification by tokens."""
+"""Extreme instances for solvers, with verification laws by tokens."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def hostile_instance(
     )
     snr = 10.0 ** rng.uniform(-2.0, 4.0, num_users)
     state = SystemState(10.0 ** rng.uniform(-3.0, 0.0, num_users), np.log2(1.0 + snr), rng.choice(RATES, num_users))
-    if rng.random() < 0.2:  # users that cannot be told apart
+    if rng.random() < 0.2:  # identical users
         state = SystemState(
             *(np.full(num_users, x[0]) for x in (state.draft_time, state.spectral_efficiency, state.acceptance_rate))
         )
@@ -57,10 +57,9 @@ def hostile_law(rng: np.random.Generator, scenario: Scenario, pieces: int, padde
 
 
 def extreme_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState]:
-    """Scenario and state that are legal but far from any network: air from nearly none to nearly free."""
+    """Valid scenario and state far from any network: token times of the uplink from huge to nearly zero."""
 
     def decades(low: float, high: float, size: int) -> FloatArray:
-        """Alike, similar, or each anywhere."""
         spread = rng.choice([0.0, 0.3, 2.0, 12.0])
         return 10.0 ** np.clip(rng.uniform(low, high) + spread * rng.uniform(-1.0, 1.0, size), low, high)
 

@@ -1,4 +1,4 @@
-"""Independent slow computations: scalar loops and scipy, no code of the package."""
+"""Slow, independent computations with scalar loops and scipy, without code of the package."""
 
 from itertools import product
 
@@ -24,7 +24,6 @@ def expected_tokens(length, alpha):
 
 
 def server_time(scenario, lengths):
-    """T_ver + T_rtt by the scenario's law."""
     users = len(lengths)
     tokens = users * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + users
     slowest = max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
@@ -33,7 +32,7 @@ def server_time(scenario, lengths):
 
 
 def best_goodput(scenario, state, weights=None, fixed=None):
-    """The optimum, by trying every decision; those that free bandwidth could not make the best are left out."""
+    """Optimum by trying every decision but those that are worse even with free bandwidth."""
     users = scenario.num_users
     token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
     fixed = [-1] * users if fixed is None else fixed

@@ -1,4 +1,4 @@
-"""The repository of the checkout; there is none beside a source distribution."""
+"""The repository of the checkout; a source distribution has none."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def git(*arguments, fine=(0,)):
-    """Lines that git prints; the test is skipped without git, or outside a repository."""
+    """Return the lines that git prints; skip the test without git, or outside a repository."""
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     except FileNotFoundError:

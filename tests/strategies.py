@@ -1,4 +1,4 @@
-"""Strategies of Hypothesis: systems, states, laws, decisions and actions that shrink to the simplest that fails."""
+"""Strategies of Hypothesis: systems, states and laws."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ STEPS = 2**16
 
 
 class Numbers:
-    """Draws of Hypothesis by the methods of `numpy.random.Generator`, so that makers of instances take either."""
+    """Draws of Hypothesis with the methods of `numpy.random.Generator`."""
 
     def __init__(self, draw):
         self.draw = draw
@@ -44,7 +44,7 @@ class Numbers:
 
 @st.composite
 def instances(draw, kind="paper", users=None, most=250):
-    """Scenario, state and weights over many decades, with at most about so many decisions."""
+    """Scenario, state and weights over many decades, with about ``most`` decisions at most."""
     rng = Numbers(draw)
     pieces, padded = KINDS[kind]
     scenario, state, weights = hostile_instance(rng, users, most)
@@ -52,25 +52,24 @@ def instances(draw, kind="paper", users=None, most=250):
 
 
 def problems(kind="paper", most=250):
-    """Those as a problem of the solver."""
     return instances(kind, most=most).map(lambda case: make_problem(*case))
 
 
 @st.composite
 def states(draw, users):
-    """Any state with requests that the door of controllers lets in, some of it far from what a core would reach."""
+    """Any valid state with requests, also those that no simulation reaches."""
     rng = Numbers(draw)
     shape = (draw(st.integers(1, 3)), users)
     phase = rng.choice(draw(st.sampled_from([(0, 1, 2, 3, 4), (4,), (0,), (3, 4), (0, 4)])), shape)
     has, under_way = phase != Phase.IDLE, (phase != Phase.IDLE) & (phase != Phase.FREE)
     output = rng.integers(1, 300, shape) * has
-    wanted = np.where(rng.random(shape) < 0.5, output, (output * rng.random(shape)).astype(int).clip(1)) * has
+    remaining = np.where(rng.random(shape) < 0.5, output, (output * rng.random(shape)).astype(int).clip(1)) * has
     time = rng.random(shape[0]) * 100.0
     due = np.where(has & (rng.random(shape) < 0.8), time[:, None] + rng.uniform(-10.0, 10.0, shape), np.inf)
     drafted = rng.integers(0, 9, shape)
     first_due = np.where(rng.random(shape) < 0.5, due - 1.0, np.inf)
     demand = Demand(
-        *(wanted, output, rng.integers(0, 99, shape) * has, time[:, None] * has * 0.5, first_due, due),
+        *(remaining, output, rng.integers(0, 99, shape) * has, time[:, None] * has * 0.5, first_due, due),
         *(rng.integers(0, 3, shape) * has, drafted, (drafted * rng.random(shape)).astype(int)),
     )
     alpha = rng.choice([0.0, 0.3, 0.9, 1.0], shape) if draw(st.booleans()) else rng.random(shape)

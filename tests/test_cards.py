@@ -12,18 +12,17 @@ import pytest
 PACKAGE = Path(str(resources.files("multispin_env")))
 CARDS = {
     path.relative_to(PACKAGE).as_posix(): path
-    for path in sorted(each for each in (PACKAGE / "data").rglob("*") if each.is_dir())
+    for path in sorted(folder for folder in (PACKAGE / "data").rglob("*") if folder.is_dir())
 }
 
 
 def fields_of(path):
-    """Names that a file of data holds, with those of its tables."""
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return set(arrays)
     content = (tomllib if path.suffix == ".toml" else json).loads(path.read_text(encoding="utf-8"))
-    tables = content.values() if all(isinstance(one, dict) for one in content.values()) else [content]
-    return {name for one in tables for name in one}
+    tables = content.values() if all(isinstance(value, dict) for value in content.values()) else [content]
+    return {name for table in tables for name in table}
 
 
 @pytest.mark.parametrize("folder", CARDS)
@@ -36,5 +35,5 @@ def test_every_folder_of_data_has_its_card(folder):
 
 
 def test_the_folders_of_data_are_all_there():
-    kept = {path.parent for suffix in ("npz", "toml", "json") for path in PACKAGE.rglob(f"*.{suffix}")}
-    assert kept == set(CARDS.values())
+    folders = {path.parent for suffix in ("npz", "toml", "json") for path in PACKAGE.rglob(f"*.{suffix}")}
+    assert folders == set(CARDS.values())

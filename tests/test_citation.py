@@ -1,4 +1,4 @@
-"""What indexes, archives and journals read agrees with the package and with the documentation."""
+"""Metadata for indexes, archives and journals agrees with the package and the documentation."""
 
 import json
 import re
@@ -38,10 +38,10 @@ def test_versions_agree():
 
 
 def test_titles_and_licences_agree():
-    said = PROJECT["description"]
-    title = f"{PROJECT['name']}: {said[0].lower()}{said[1:]}"
+    summary = PROJECT["description"]
+    title = f"{PROJECT['name']}: {summary[0].lower()}{summary[1:]}"
     assert [title] * 3 == [CITATION["title"], CODEMETA["name"], ZENODO["title"]]
-    assert RECIPE["about"]["summary"] == said
+    assert RECIPE["about"]["summary"] == summary
     licences = PROJECT["license"].split(" AND ")  # of what is ours first
     assert [licences[0]] * 2 == [CITATION["license"], ZENODO["license"]]
     assert CODEMETA["license"].endswith(f"/{licences[0]}")
@@ -50,15 +50,10 @@ def test_titles_and_licences_agree():
 
 
 def test_what_is_made_from_the_citation_is_up_to_date():
-    for theirs, ours in {
-        "codeRepository": "repository-code",
-        "datePublished": "date-released",
-        "description": "abstract",
-        "keywords": "keywords",
-    }.items():
-        assert CODEMETA[theirs] == (str(CITATION[ours]) if ours == "date-released" else CITATION[ours]), theirs
-    assert ZENODO["description"] == CITATION["abstract"]
-    assert ZENODO["keywords"] == CITATION["keywords"]
+    assert CODEMETA["codeRepository"] == CITATION["repository-code"]
+    assert CODEMETA["datePublished"] == str(CITATION["date-released"])
+    assert CODEMETA["description"] == ZENODO["description"] == CITATION["abstract"]
+    assert CODEMETA["keywords"] == ZENODO["keywords"] == CITATION["keywords"]
 
 
 def normal(requirement):
@@ -67,18 +62,21 @@ def normal(requirement):
 
 def test_the_recipe_needs_what_the_package_needs():
     python, *others = RECIPE["requirements"]["run"]
-    assert {normal(one) for one in others} == {normal(one) for one in PROJECT["dependencies"]}
+    assert {*map(normal, others)} == {*map(normal, PROJECT["dependencies"])}
     assert python == "python >=${{ python_min }}"
     assert f">={RECIPE['context']['python_min']}" == PROJECT["requires-python"]
-    host = {re.match(r"[\w-]+", one)[0] for one in RECIPE["requirements"]["host"]}
-    assert {re.match(r"[\w-]+", one)[0] for one in PYPROJECT["build-system"]["requires"]} <= host
+    host, build = (
+        {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+        for requirements in (RECIPE["requirements"]["host"], PYPROJECT["build-system"]["requires"])
+    )
+    assert build <= host
     assert RECIPE["build"]["python"]["entry_points"] == [f"{name} = {at}" for name, at in PROJECT["scripts"].items()]
 
 
 def test_the_checklist_names_each_file_with_a_placeholder():
     pattern = "OWNER|1970-01-01|1 January 1970"
-    found = git("grep", "-lwE", pattern, "--", ".", ":!tests", f":!{CHECKLIST}", fine=(0, 1))  # 1: in none
-    assert [name for name in found if f"`{name}`" not in read(CHECKLIST)] == []
+    files = git("grep", "-lwE", pattern, "--", ".", ":!tests", f":!{CHECKLIST}", fine=(0, 1))  # 1: in none
+    assert [name for name in files if f"`{name}`" not in read(CHECKLIST)] == []
 
 
 @pytest.mark.parametrize("text", ["paper/paper.md", "docs/release/announcement.md"])

@@ -1,8 +1,8 @@
-"""Every entry of every registry plays, and so does one of each kind that is added from outside, by one registration."""
+"""Every entry of every registry works, and so does one of each kind that is registered from outside."""
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,15 +41,11 @@ SERVING = "MultiSpin/Serving-v0"
 
 
 class Steady(Independent):
-    """No fading at all."""
-
     def first_gain(self, mean_gain, fresh):
         return mean_gain * np.ones_like(fresh)
 
 
 class Halved(ByTask):
-    """Half of what the task says."""
-
     def first(self, scenario, task, fresh):
         requests = super().first(scenario, task, fresh)
         return requests._replace(rate=0.5 * requests.rate)
@@ -57,8 +53,6 @@ class Halved(ByTask):
 
 @dataclass(frozen=True)
 class Clockwork(GapArrivals):
-    """A request of each device every so often."""
-
     late: float = 0.0
 
     def gaps(self, rng, rate):
@@ -67,8 +61,6 @@ class Clockwork(GapArrivals):
 
 @dataclass(frozen=True)
 class Single:
-    """One token, no prompt."""
-
     mean_output: float = 1.0
 
     def draw(self, rng, rows, num_users):
@@ -77,8 +69,6 @@ class Single:
 
 @dataclass(frozen=True, eq=False)
 class Constant(Estimator):
-    """The same rate for everyone."""
-
     part: ClassVar = "acceptance_rate"
     rate: float = 0.7
 
@@ -88,21 +78,21 @@ class Constant(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class Shortest(ms.RoundsController):
-    """One token for everyone."""
-
     def decide(self, state):
         low = max(self.scenario.min_draft_length, 1)
         return self.with_equal_latency(np.full(state.draft_time.shape, low), state)
 
 
-class Mirrored(SharesCodec):
-    """Shares with column 0 turned round."""
-
+class Turn:
     def real_length(self, column):
         return super().real_length(-column)
 
     def length_column(self, length):
         return -super().length_column(length)
+
+
+class Mirrored(Turn, SharesCodec):
+    pass
 
 
 @length_slope.register
@@ -110,59 +100,42 @@ def _(codec: Mirrored, length):
     return -length_slope.dispatch(SharesCodec)(codec, length)
 
 
-class Turned(PlainCodec):
-    """Column 0 turned round."""
-
-    def real_length(self, column):
-        return super().real_length(-column)
-
-    def length_column(self, length):
-        return -super().length_column(length)
+class Turned(Turn, PlainCodec):
+    pass
 
 
 @dataclass(frozen=True, eq=False)
-class Everybody(ContinuousController):
-    """One token each, and wait for all."""
-
+class WaitForAll(ContinuousController):
     def decide(self, state):
         return ms.ContinuousDecision(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.Join.WAIT))
 
 
 @dataclass(frozen=True, eq=False)
 class Stubborn(Modifier):
-    """Nobody gives up a request."""
-
-    def modify(self, state, decision):
+    def changed(self, state, decision):
         return decision.changed(drop=None)
+
+
+class Scaled(Goodput):
+    def reward(self, outcome):
+        return self.factor * super().reward(outcome)
+
+    def weights(self, outcome):
+        return self.factor * super().weights(outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doubled(RoundsVariant):
-    """Twice the reward."""
-
     factor: float = 2.0
 
     def objective(self, scenario, num_envs):
-        factor = self.factor
-
-        class Twice(Goodput):
-            def reward(self, outcome):
-                return factor * super().reward(outcome)
-
-            def weights(self, outcome):
-                return factor * super().weights(outcome)
-
-        return Twice(scenario)
-
-
-def half_p2p(scenario, state):
-    return 0.5 * ms.p2p_goodput(scenario, state)
+        objective = Scaled(scenario)
+        objective.factor = self.factor
+        return objective
 
 
 @dataclass(frozen=True)
 class Learner(AnyEnvironment):
-    """A network and a method that are none of ours."""
-
     num_envs: int = 4
     timesteps: int = 40
 
@@ -170,12 +143,7 @@ class Learner(AnyEnvironment):
         return A2C("MultiInputPolicy", env, n_steps=5, gamma=0.0, seed=seed, device=device)
 
 
-@dataclass(frozen=True)
-class Point:
-    """A row of the figure below."""
-
-    users: int
-    tokens: float
+Point = make_dataclass("Point", {"users": int, "tokens": float}.items())
 
 
 def points(scale, users):
@@ -195,19 +163,18 @@ OUTSIDE = [
     (registry.LENGTHS, "mine", Single),
     (registry.ESTIMATORS, "mine", Constant),
     (registry.CONTROLLERS, "mine", Shortest),
-    (registry.CONTROLLERS, "everybody", Everybody),
+    (registry.CONTROLLERS, "waiting", WaitForAll),
     (registry.ENCODINGS, "mine", Mirrored),
     (registry.CONTINUOUS_ENCODINGS, "mine", Turned),
     (registry.MODIFIERS, "stubborn", Stubborn),
     (AGENTS, "mine", Learner()),
     (registry.FIGURES, "mine", FigureSpec("Mine", "A line.", lambda scale: (2, 3), points, draw_points)),
 ]
-"""A part of each kind; two have names of their own, since they stand beside another in a table, or in one name."""
+"""A part of each kind; two have other names, as they share a table or a name with another part."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def outside():
-    """All of them, known to everything below."""
     for table, name, part in OUTSIDE:
         table.register(name, part)
     ms.register_environment("Mine/Doubled-v0", Doubled)
@@ -222,7 +189,6 @@ def with_mine(table):
 
 
 def play(env_id=FULL, **arguments):
-    """Two rounds of a single environment; returns the info of the last."""
     env = gym.make(env_id, num_users=3, **arguments)
     env.reset(seed=0)
     for _ in range(2):
@@ -283,7 +249,7 @@ def test_estimators(name):
     assert (play_episodes(env, f"optimal+{name}").goodput > 0.0).all()
 
 
-@pytest.mark.parametrize("name", ["optimal", "synchronous", "groups", "everybody", "mine"])
+@pytest.mark.parametrize("name", ["optimal", "synchronous", "groups", "waiting", "mine"])
 def test_controllers_without_the_barrier(name):
     env = make_episode_env(EnvConfig.of(WITHOUT, num_users=3, horizon=0.5, action="full"), 2)
     assert (play_episodes(env, name).throughput > 0.0).all()
@@ -303,26 +269,21 @@ def test_environments(env_id):
     assert (play_episodes(env, contenders_of(env.unwrapped.config)[0]).goodput > 0.0).all()
 
 
-def test_an_environment_from_outside_is_what_its_variant_says():
-    ours, theirs = (gym.make(env_id, num_users=3) for env_id in ("Mine/Doubled-v0", FULL))
-    rewards = []
-    for env in (ours, theirs):
-        env.reset(seed=1)
-        rewards.append(env.step(np.zeros(env.action_space.shape, np.float32))[1])
+def test_an_environment_from_outside_follows_its_variant():
+    envs = [gym.make(env_id, num_users=3) for env_id in ("Mine/Doubled-v0", FULL)]
+    rewards = [(env.reset(seed=1), env.step(np.zeros(env.action_space.shape, np.float32)))[1][1] for env in envs]
     assert rewards[0] == 2.0 * rewards[1]
-    assert type(ours.unwrapped.variant) is Doubled
+    assert type(envs[0].unwrapped.variant) is Doubled
     assert gym.make("Mine/Doubled-v0", factor=3.0).unwrapped.variant.factor == 3.0
     vector = gym.make_vec("Mine/Doubled-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=3)
     vector.reset(seed=[1, 1])
     assert vector.step(np.zeros(vector.action_space.shape, np.float32))[1] == pytest.approx([rewards[0]] * 2, rel=1e-15)
-    with pytest.raises(
-        ValueError, match=r"environment: expected a new name, other than \[.*\], got 'Mine/Doubled-v0'$"
-    ):
+    with pytest.raises(ValueError, match=r"environment: expected a new name, .*, got 'Mine/Doubled-v0'$"):
         ms.register_environment("Mine/Doubled-v0", Doubled)
 
 
 def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):
-    monkeypatch.setitem(SYSTEMS, "mine", half_p2p)
+    monkeypatch.setitem(SYSTEMS, "mine", lambda scenario, state: 0.5 * ms.p2p_goodput(scenario, state))
     scenario = ms.Scenario.preset("llama2", num_users=3)
     states = States.draw(scenario, 3)
     assert states.contenders.count("mine") == 1
@@ -356,7 +317,6 @@ ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/.]+)` +\| `(\w+)` +\|")
 
 
 def edits():
-    """Table of `docs/reference/parts.md`: kind of part, its position, table of its line."""
     return ROW.findall((ROOT / "docs" / "reference" / "parts.md").read_text(encoding="utf-8"))
 
 
@@ -372,6 +332,5 @@ def test_a_part_is_where_the_page_says(name):
 
 def test_every_kind_of_part_has_its_edits_and_one_from_outside():
     assert {name for _, _, name in edits()} == set(TABLES)
-    assert {registry.ENVIRONMENTS.kind, *(table.kind for table, *_ in OUTSIDE)} == {
-        table.kind for table in TABLES.values()
-    }
+    kinds = {registry.ENVIRONMENTS.kind, *(table.kind for table, *_ in OUTSIDE)}
+    assert kinds == {table.kind for table in TABLES.values()}

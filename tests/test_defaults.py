@@ -1,4 +1,4 @@
-"""Every default that a docstring or a help states is the one in the code, and every option is explained."""
+"""Defaults that docstrings and help state are those of the code, and every option is explained."""
 
 import ast
 import inspect
@@ -11,19 +11,20 @@ import gymnasium as gym
 import pytest
 
 import multispin_env as ms
+from multispin_env import registry
 from multispin_env.apps.commands.main import COMMANDS, load_command
 from multispin_env.controllers.base import Assumptions
-from multispin_env.registry import ESTIMATORS, made_class
+from multispin_env.registry import class_of_part
 from tests.families import CLASSES, ROUNDS, VARIANTS
 
 TUNED = Path(__file__).parent.parent / "docs" / "results" / "tune_estimators.json"
 VALUE = r"(`[^`]+`|[\w.-]*\w)"
-SAID = re.compile(rf"[Dd]efault(?: is)? {VALUE}(?: and {VALUE})?|(`[^`]+`) \(default\)")
+STATED = re.compile(rf"[Dd]efault(?: is)? {VALUE}(?: and {VALUE})?|(`[^`]+`) \(default\)")
 
 
 def stated(words, names):
-    """Name to default, where words about these names state it: one for all of them, or one for each."""
-    found = [value for match in SAID.findall(words.replace("``", "`")) for value in match if value]
+    """Return {name: default} where the text of these names states one default for all of them, or one for each."""
+    found = [value for match in STATED.findall(words.replace("``", "`")) for value in match if value]
     values = [literal(value.strip("`")) for value in found]
     pairs = dict(zip(names, values if len(values) == len(names) else values[:1] * len(names), strict=False))
     return {name: value for name, value in pairs.items() if value is not MISSING}
@@ -37,31 +38,23 @@ def literal(text):
 
 
 def arguments(env_id):
-    """Names to words, of the arguments that the page of an environment explains."""
     page = inspect.getdoc(CLASSES[env_id]).partition("## Arguments\n")[2].partition("\n## ")[0]
-    found = {}
-    for item in page.split("\n- ")[1:]:
-        head, _, words = item.partition(":")
-        found[tuple(re.findall(r"`(\w+)`", head))] = words
-    return found
+    items = (item.partition(":") for item in page.split("\n- ")[1:])
+    return {tuple(re.findall(r"`(\w+)`", head)): words for head, _, words in items}
 
 
 def parameters(kind):
-    """The same of a class with numpydoc, and of its bases."""
     entry = re.compile(r"^(\w+(?:, \w+)*)\n((?:    .*\n?|\n)+)", re.MULTILINE)
     pages = [inspect.getdoc(base) + "\n" for base in kind.__mro__ if is_dataclass(base) and base.__doc__]
     return {tuple(head.split(", ")): words for page in reversed(pages) for head, words in entry.findall(page)}
 
 
 def defaults_hold(kind, explained):
-    """Check what is stated; the names that are explained, and how many defaults were stated."""
-    own = {field.name: field.default for field in fields(kind)}
-    said = {name: value for names, words in explained.items() for name, value in stated(words, names).items()}
-    for name, value in said.items():
-        if name in own:
-            found = getattr(own[name], "value", own[name])
-            assert found in (value, (value,)), (kind, name, found, value)
-    return {name for names in explained for name in names}, len(said.keys() & own)
+    defaults = {field.name: getattr(field.default, "value", field.default) for field in fields(kind)}
+    texts = {name: value for names, words in explained.items() for name, value in stated(words, names).items()}
+    for name in texts.keys() & defaults:
+        assert defaults[name] in (texts[name], (texts[name],)), (kind, name, defaults[name], texts[name])
+    return {name for names in explained for name in names}, len(texts.keys() & defaults)
 
 
 @pytest.mark.parametrize("env_id", VARIANTS)
@@ -70,32 +63,28 @@ def test_arguments_of_environments(env_id):
     explained, count = defaults_hold(variant, arguments(env_id))
     if env_id == "MultiSpin/RecordedAcceptance-v0":
         explained |= set().union(*arguments("MultiSpin/HiddenAcceptance-v0")) - {"spread"}
-    own = {field.name for field in fields(variant)}
-    assert own <= explained
-    assert count >= len(own) // 3
+    names = {field.name for field in fields(variant)}
+    assert names <= explained
+    assert count >= len(names) // 3
 
 
-KINDS = {
-    f"{table.kind} {name}": made_class(table.load(name))
-    for table in (ms.registry.CONTROLLERS, ms.registry.MODIFIERS, ESTIMATORS, ms.registry.ARRIVALS, ms.registry.LENGTHS)
-    for name in table.names()
-} | {type(part).__name__: type(part) for part in (ms.registry.ACCEPTANCES.load("by-request"), *map(
-    ms.registry.CHANNELS.load, ms.registry.CHANNELS.names()
-))}  # fmt: skip
+CLASS_TABLES = (registry.CONTROLLERS, registry.MODIFIERS, registry.ESTIMATORS, registry.ARRIVALS, registry.LENGTHS)
+PARTS = {class_of_part(table.load(name)) for table in CLASS_TABLES for name in table.names()}
+PARTS |= {type(table.load(name)) for table in (registry.ACCEPTANCES, registry.CHANNELS) for name in table.names()}
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_options_of_parts(name):
-    explained, _ = defaults_hold(KINDS[name], parameters(KINDS[name]))
+@pytest.mark.parametrize("kind", sorted(PARTS, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+def test_options_of_parts(kind):
+    explained, _ = defaults_hold(kind, parameters(kind))
     inherited = {"scenario", "assumptions", "memory", "rng", "workload", "clock"}
-    assert {field.name for field in fields(KINDS[name]) if field.init} - inherited <= explained
+    assert {field.name for field in fields(kind) if field.init} - inherited <= explained
 
 
 def test_assumptions_are_the_defaults_of_the_parts():
-    made = Assumptions.of(ms.Scenario.preset("llama2"))
-    channel, acceptance = ms.registry.CHANNELS.load("gauss-markov"), ms.registry.ACCEPTANCES.load("by-request")
-    assert (made.correlation, made.delay) == (channel.correlation, 1)
-    assert set(made.acceptance_spread) == {acceptance.spread}
+    assumptions = Assumptions.of(ms.Scenario.preset("llama2"))
+    channel, acceptance = registry.CHANNELS.load("gauss-markov"), registry.ACCEPTANCES.load("by-request")
+    assert (assumptions.correlation, assumptions.delay) == (channel.correlation, 1)
+    assert set(assumptions.acceptance_spread) == {acceptance.spread}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -104,16 +93,13 @@ def test_defaults_of_commands(name):
     if not hasattr(command, "parser"):
         return
     for action in command.parser("multispin")._actions:
-        said, found = re.search(r"\(default ([^),;:]+)", action.help or ""), action.default
-        if said and found is not None:
-            assert said[1] in (
-                " ".join(map(str, found if isinstance(found, tuple | list) else (found,))),
-                str(found).removesuffix(".0"),
-            )
+        text, default = re.search(r"\(default ([^),;:]+)", action.help or ""), action.default
+        if text and default is not None:
+            values = default if isinstance(default, tuple | list) else (default,)
+            assert text[1] in (" ".join(map(str, values)), str(default).removesuffix(".0"))
 
 
 def test_what_none_stands_for(rng):
-    """Eight tokens or the nearest, 1 / (K + 1), 64 rounds."""
     state = ms.sample_state(ms.Scenario.preset("llama2", num_users=4), rng, 3)
     for longest, length in ((25, 8), (8, 8), (5, 5)):
         scenario = ms.Scenario.preset("llama2", num_users=4, max_draft_length=longest)
@@ -126,16 +112,15 @@ def test_what_none_stands_for(rng):
 
 
 def test_defaults_of_estimators_are_near_the_best_that_were_tried():
-    """As near as docstrings promise, in the mean over systems, by the stored table."""
-    seen = {}
+    lost = {}
     for search in json.loads(TUNED.read_text(encoding="utf-8"))["searches"]:
-        name, (chosen,) = search["search"]["estimator"], [one for one in search["tried"] if one["is_default"]]
-        own = {field.name: field.default for field in fields(ESTIMATORS.load(name))}
-        for option, value in chosen["options"].items():
-            assert own[option] == (tuple(value) if isinstance(value, list) else value)
-        lost = max(one["mean"] for one in search["tried"]) - chosen["mean"]
-        seen.setdefault((name, search["search"]["env"]), []).append(lost)
+        name, (default,) = search["search"]["estimator"], [row for row in search["tried"] if row["is_default"]]
+        for option, value in default["options"].items():
+            value = tuple(value) if isinstance(value, list) else value
+            assert getattr(registry.ESTIMATORS.load(name), option) == value
+        best = max(row["mean"] for row in search["tried"])
+        lost.setdefault((name, search["search"]["env"]), []).append(best - default["mean"])
     for name, hidden, recorded in (("beta", 2e-4, 2e-3), ("filter", 2e-4, 5e-4)):
-        for env, most in (("HiddenAcceptance-v0", hidden), ("RecordedAcceptance-v0", recorded)):
-            assert max(seen[name, f"MultiSpin/{env}"]) <= most
-    assert seen["quantile", "MultiSpin/DelayedChannel-v0"][0] == 0.0  # docs: ahead of every fixed one
+        assert max(lost[name, "MultiSpin/HiddenAcceptance-v0"]) <= hidden
+        assert max(lost[name, "MultiSpin/RecordedAcceptance-v0"]) <= recorded
+    assert lost["quantile", "MultiSpin/DelayedChannel-v0"][0] == 0.0  # docs: ahead of every fixed one

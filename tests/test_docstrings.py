@@ -17,17 +17,13 @@ from multispin_env.physics.tokens import expected_tokens, sample_tokens
 PUBLIC = {name: getattr(ms, name) for name in ms.__all__}
 WRAPPERS = {name: getattr(wrappers, name) for name in wrappers.__all__} | {"parallel_env": parallel_env}
 SOLVERS = {"Algorithm1": Algorithm1, "Optimal": Optimal}  # users make them by name, with `make_controller`
-FORMULAS = {
-    formula.__name__: formula
-    for formula in (*(expected_tokens, sample_tokens, jain_index, homogeneous_draft_length, draft_schedule),)
-}
+FORMULAS = (expected_tokens, sample_tokens, jain_index, homogeneous_draft_length, draft_schedule)
+FORMULAS = {formula.__name__: formula for formula in FORMULAS}
 FUNCTIONS = [name for name, value in PUBLIC.items() if inspect.isfunction(value)]
 
 
 def examples(name, value):
-    """Doctests of a function, or of a class and its methods."""
-    found = doctest.DocTestFinder().find(value, name, globs={})
-    return [test for test in found if test.examples]
+    return [test for test in doctest.DocTestFinder().find(value, name, globs={}) if test.examples]
 
 
 EXAMPLES = [test for name, value in (PUBLIC | SOLVERS | FORMULAS | WRAPPERS).items() for test in examples(name, value)]

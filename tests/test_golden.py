@@ -1,6 +1,6 @@
-"""Runs, exported policies, entries of the suite and shipped agents that an earlier version wrote load and play as then.
+"""Runs, policies, suite entries and shipped agents written by an earlier version load and play as then.
 
-``python -m tests.test_golden`` writes ``expected.json`` anew; README.md beside it says how the other files were made.
+``python -m tests.test_golden`` writes ``expected.json`` anew; ``golden/README.md`` says how the other files were made.
 """
 
 import json
@@ -25,17 +25,10 @@ pytest.importorskip("onnxruntime")
 FOLDER = Path(__file__).parent / "golden"
 EXPECTED = FOLDER / "expected.json"
 
-EXACT = 1e-9
-"""Largest relative difference where no network decides: rounding of another processor."""
-
-ROUNDED = 1e-6
-"""Largest relative difference where a network decides, in numbers of 32 bits."""
-
-NAMES = ("continuous", "delayed")
-"""Of the runs, and of the policies exported from them."""
-
+EXACT, ROUNDED = 1e-9, 1e-6  # relative differences of another processor: without and with a network of 32 bits
+NAMES = ("continuous", "delayed")  # of the runs, and of the policies exported from them
 PRICED = ("MultiSpin/DraftAhead-v0", "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0")
-"""Ids whose shipped agents are left to ``tests/agents/test_pretrained.py``: a price of time would be measured first."""
+"""Ids of shipped agents left to ``tests/agents/test_pretrained.py``: a price of time would be measured first."""
 
 MADE = {
     "MultiSpin/Homogeneous-v0": {"scenario": "qwen3.5", "action": "shares", "optimum": True},
@@ -48,11 +41,9 @@ MADE = {
     "MultiSpin/Continuous-v0": {"rho": 50.0, "action": "tuned", "reference": "prices", "horizon": 5.0},
     "MultiSpin/Serving-v0": {"rho": 50.0, "full_rate": 2.0, "action": "plain", "load": 0.8, "e2el": 1.0},
 }
-"""Arguments other than the defaults, of the environment, of its scenario and of its encodings, for each id."""
 
 
 def environment(config):
-    """Everything that decides what an environment is, as JSON: what differs from the preset, and from the defaults."""
     scenario = config.scenario.to_dict()
     preset = ms.Scenario.preset(scenario["name"]).to_dict()
     return {
@@ -66,26 +57,12 @@ def environment(config):
 
 
 def played(policy):
-    """Environment of a policy, and what it earns there in two held-out episodes."""
     arguments = {"scenario": policy.config.scenario, **policy.arguments}
     row = ms.compare(policy.config.env_id, {"policy": policy}, against="policy", episodes=2, **arguments)["policy"]
     return {**environment(policy.config), "mean": row.mean, "goodput": row.details["goodput"]}
 
 
-def run(name):
-    return played(read_policy(FOLDER / "runs" / name))
-
-
-def exported(name):
-    return played(load_policy(FOLDER / "policies" / name))
-
-
-def shipped(env_id):
-    return played(agents.load(env_id))
-
-
 def entry(name):
-    """Task of the entry, and the mean of its policy in the task's held-out episodes."""
     (policy,) = read_entry(FOLDER / "entry").policies[name]
     config = load_policy(FOLDER / "entry" / policy["folder"]).config
     values = policy_values(FOLDER / "entry", (name, 0, policy))
@@ -94,7 +71,6 @@ def entry(name):
 
 
 def resumed(name):
-    """How far the training was that goes on."""
     checkpoint = load_checkpoint(FOLDER / "runs" / name)
     return {field: getattr(checkpoint, field) for field in ("num_timesteps", "updates", "score")}
 
@@ -105,9 +81,12 @@ def made(env_id):
 
 
 KINDS = {
-    "run": (run, NAMES),
-    "exported": (exported, NAMES),
-    "shipped": (shipped, tuple(name for name in agents.PRETRAINED if name not in PRICED)),
+    "run": (lambda name: played(read_policy(FOLDER / "runs" / name)), NAMES),
+    "exported": (lambda name: played(load_policy(FOLDER / "policies" / name)), NAMES),
+    "shipped": (
+        lambda env_id: played(agents.load(env_id)),
+        tuple(name for name in agents.PRETRAINED if name not in PRICED),
+    ),
     "entry": (entry, ("hidden",)),
     "resumed": (resumed, ("continuous",)),
     "made": (made, tuple(MADE)),
@@ -115,7 +94,6 @@ KINDS = {
 
 
 def evaluated(folder):
-    """Means of all rows that ``multispin evaluate`` writes of a run, in two held-out episodes."""
     assert main(["evaluate", str(FOLDER / "runs" / "delayed"), "--episodes", "2", "--out", str(folder)]) == 0
     rows = json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]
     return {row["name"]: row["mean"] for row in rows}
@@ -134,10 +112,9 @@ def test_what_was_written_means_what_it_did(kind, name, expected):
     assert now == {**then, **{field: pytest.approx(value, rel=ROUNDED) for field, value in numbers.items()}}
 
 
-def test_a_run_is_evaluated_beside_every_rule(expected, tmp_path):
+def test_a_run_is_evaluated_with_every_rule(expected, tmp_path):
     now, then = evaluated(tmp_path), expected["evaluated"]
-    own = "ppo (residual)"
-    assert now.pop(own) == pytest.approx(then.pop(own), rel=ROUNDED)
+    assert now.pop("ppo (residual)") == pytest.approx(then.pop("ppo (residual)"), rel=ROUNDED)
     assert now == pytest.approx(then, rel=EXACT)
 
 
@@ -148,7 +125,7 @@ def test_a_run_is_loaded_for_another_number_of_devices():
 
 
 def test_a_training_goes_on(monkeypatch, tmp_path, capsys):
-    """Its budget is used up, so it is built and restored, and takes no step."""
+    """Its budget is used up: it is restored and takes no step."""
     folder = tmp_path / "continuous"
     shutil.copytree(FOLDER / "runs" / "continuous", folder)
     monkeypatch.setattr(training, "_finish", lambda *given: None)
@@ -160,6 +137,7 @@ def test_a_training_goes_on(monkeypatch, tmp_path, capsys):
 if __name__ == "__main__":
     from tempfile import TemporaryDirectory
 
-    with TemporaryDirectory() as own:
-        found = {kind: {name: of(name) for name in names} for kind, (of, names) in KINDS.items()}
-        EXPECTED.write_text(json.dumps({**found, "evaluated": evaluated(Path(own))}, indent=2) + "\n", encoding="utf-8")
+    with TemporaryDirectory() as folder:
+        content = {kind: {name: of(name) for name in names} for kind, (of, names) in KINDS.items()}
+        content["evaluated"] = evaluated(Path(folder))
+        EXPECTED.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -29,16 +29,13 @@ HEAVY = (
     ids=["import", "solve", "help"],
 )
 def test_a_start_is_light(code):
-    """Each in a process of its own; ``python -m benchmarks.speed startup`` measures the time."""
     then = f"import sys; sys.exit(', '.join(set({HEAVY}) & set(sys.modules)) or None)"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; {then}"], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    command = [sys.executable, "-c", f"{code}; {then}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
 def test_completion_shows_the_public_names():
-    """Also those that are loaded when they are first used; ``dir`` in a process that used none of them."""
     code = "import rlcompleter, multispin_env as ms; c = rlcompleter.Completer({'ms': ms}); c.complete('ms.', 0)"
     code += "; print(*dir(ms)); print(*(match.removeprefix('ms.').rstrip('()') for match in c.matches))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -16,12 +16,12 @@ TABLES = [value for value in vars(registry).values() if isinstance(value, regist
 
 
 class Other:
-    """A part of no kind."""
+    pass
 
 
 @dataclass(frozen=True)
 class Twice:
-    """A law of lengths that is not derived from `Lengths`; its first field has no default."""
+    """Implements `Lengths` without deriving from it; its first field has no default."""
 
     mean_output: float
 
@@ -31,34 +31,31 @@ class Twice:
 
 @pytest.mark.parametrize("table", TABLES, ids=[table.kind for table in TABLES])
 def test_a_table_takes_its_own_kind_of_part_alone(table):
-    assert all(table.load(name) is not None for name in table.names())  # which checks it
-    names = table.names()
-    instead = table.load(names[0]) if not isinstance(table.load(names[0]), type) else Other()
-    for part in (Other, Other(), None, type(instead)):
-        with pytest.raises(ValueError, match=rf"^{table.kind}: expected (a class|an object) [^\n]*, got "):
+    names, message = table.names(), rf"^{table.kind}: expected (a class|an object) [^\n]*, got "
+    parts = [table.load(name) for name in names]  # which checks them
+    for part in (Other, Other(), None, Other if isinstance(parts[0], type) else type(parts[0])):
+        with pytest.raises(ValueError, match=message):
             table.register("other", part)
     table.register("other", "multispin_env.checks:check_name")
     try:
-        with pytest.raises(ValueError, match=rf"^{table.kind}: expected (a class|an object) [^\n]*, got "):
+        with pytest.raises(ValueError, match=message):
             table.load("other")
     finally:
         table.unregister("other")
     assert table.names() == names
 
 
-def test_an_error_says_what_a_part_is_without():
+def test_an_error_names_the_missing_attributes(request):
     for table, part, words in (
-        (CHANNELS, Independent, "an object that follows Channel, got <class"),
-        (CHANNELS, 3, "an object that follows Channel, with changes, draw, first_gain, next_gain, got 3"),
+        (CHANNELS, Independent, "an object that implements Channel, got <class"),
+        (CHANNELS, 3, "an object that implements Channel, with changes, draw, first_gain, next_gain, got 3"),
         (CONTROLLERS, ms.RoundsController, "a class derived from Controller, with decide, got <class"),
     ):
         with pytest.raises(ValueError, match=f"{table.kind}: expected {words}"):
             table.register("other", part)
     LENGTHS.register("twice", Twice)
-    try:
-        assert ms.make_lengths("twice", mean_output=2.0).mean_output == 2.0
-    finally:
-        LENGTHS.unregister("twice")
+    request.addfinalizer(lambda: LENGTHS.unregister("twice"))
+    assert ms.make_lengths("twice", mean_output=2.0).mean_output == 2.0
 
 
 def test_a_module_is_imported_where_the_user_names_it_alone(tmp_path, monkeypatch):
@@ -67,7 +64,7 @@ def test_a_module_is_imported_where_the_user_names_it_alone(tmp_path, monkeypatc
     name = "own_law:LAW"
     (tmp_path / "own_law.py").write_text("from multispin_env.physics.radio import Independent\nLAW = Independent()\n")
     (tmp_path / "mine.toml").write_text(f'preset = "llama2"\nchannel = "{name}"\n')
-    with pytest.raises(ValueError, match=r"channel: expected that you name it, .*--set channel=own_law:LAW"):
+    with pytest.raises(ValueError, match=r"channel: expected a registered name, got .*--set channel=own_law:LAW"):
         ms.Scenario.load("mine.toml")
     assert "own_law" not in sys.modules
     CHANNELS.admit(name)
@@ -77,13 +74,11 @@ def test_a_module_is_imported_where_the_user_names_it_alone(tmp_path, monkeypatc
     finally:
         CHANNELS.unregister(name)
         sys.modules.pop("own_law")
-    with pytest.raises(
-        ValueError, match=r"^channel: expected module:ATTRIBUTE of one that can be imported, got 'no:LAW'"
-    ):
+    with pytest.raises(ValueError, match=r"^channel: expected module:ATTRIBUTE that can be imported, got 'no:LAW'"):
         CHANNELS.admit("no:LAW")
 
 
-def test_own_controller_and_scenario_are_known():
+def test_a_registered_scenario_is_a_preset():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     SCENARIOS.register("mine", scenario)
     try:
@@ -113,19 +108,16 @@ def short_drafts(scenario: ms.Scenario) -> ms.ContinuousController:
         ("short", short_drafts, Greedy, {"draft_length": 2}),
     ],
 )
-def test_a_name_may_be_a_class_with_options_set(name, target, cls, options):
+def test_a_name_may_be_a_class_with_options_set(name, target, cls, options, request):
     scenario = ms.Scenario.preset("llama2", num_users=3)
     if target is not None:
-        ms.registry.CONTROLLERS.register(name, target)
-    try:
-        assert name in ms.controller_names("continuous")
-        assert name not in ms.controller_names("rounds")
-        made = pickle.loads(pickle.dumps(ms.make_controller(name, scenario)))
-        assert type(made) is cls
-        assert {option: getattr(made, option) for option in options} == options
-        if name != "load-aware":
-            with pytest.raises(TypeError, match="got an unexpected keyword argument"):
-                ms.make_controller(name, scenario, **options)
-    finally:
-        if target is not None:
-            ms.registry.CONTROLLERS.unregister(name)
+        CONTROLLERS.register(name, target)
+        request.addfinalizer(lambda: CONTROLLERS.unregister(name))
+    assert name in ms.controller_names("continuous")
+    assert name not in ms.controller_names("rounds")
+    controller = pickle.loads(pickle.dumps(ms.make_controller(name, scenario)))
+    assert type(controller) is cls
+    assert {option: getattr(controller, option) for option in options} == options
+    if name != "load-aware":
+        with pytest.raises(TypeError, match="got an unexpected keyword argument"):
+            ms.make_controller(name, scenario, **options)

@@ -1,4 +1,4 @@
-"""The wheel, the source distribution and what the package index shows, as ``.ci/run`` builds them."""
+"""The wheel, the source distribution and the page on the package index, as ``.ci/run`` builds them."""
 
 import re
 import subprocess
@@ -6,7 +6,6 @@ import sys
 import tarfile
 import tomllib
 from email import message_from_bytes
-from html.parser import HTMLParser
 from runpy import run_path
 from zipfile import ZipFile
 
@@ -23,7 +22,6 @@ WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in ROOT
 
 
 def build(kind, source, out):
-    """What the build backend makes of a folder, in a process of its own, as it reads the present one."""
     code = f"import hatchling.build; print(hatchling.build.build_{kind}({str(out)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True, text=True)
     return out / done.stdout.splitlines()[-1]
@@ -41,24 +39,13 @@ def metadata(wheel):
     return message_from_bytes(wheel.read(name))
 
 
-class Links(HTMLParser):
-    """Addresses of the links and of the pictures of a page."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.found = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found += [value for name, value in attrs if name in ("href", "src", "srcset")]
-
-
 def links(text):
-    return Links(MarkdownIt("commonmark").enable("table").render(text)).found
+    page = MarkdownIt("commonmark").enable("table").render(text)
+    return re.findall(r'\s(?:href|src|srcset)="([^"]*)"', page)
 
 
 def test_the_index_shows_a_page_whose_links_all_lead_somewhere(metadata):
-    """It has neither the other pages nor the pictures: each relative link of the README becomes that file's address."""
+    """The index has no other file, so that each relative link of the README becomes an address of the repository."""
     shown, written = links(metadata.get_payload()), links((ROOT / "README.md").read_text(encoding="utf-8"))
     repository, tag = PROJECT["project"]["urls"]["Homepage"], f"v{PROJECT['project']['version']}"
     assert len(shown) == len(written)
@@ -84,7 +71,6 @@ def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel):
 
 
 def test_the_wheel_has_its_licences(wheel, metadata):
-    """Of what is ours, and of the trace of requests, which is not."""
     (ours,) = (name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
     assert wheel.read(ours) == (ROOT / "LICENSE").read_bytes()
     assert metadata["License-Expression"] == "MIT AND CC-BY-4.0"
@@ -96,34 +82,28 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
         file.extractall(tmp_path, filter="data")
     (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
     with ZipFile(build("wheel", source, tmp_path)) as again:
-        assert {one.filename: one.CRC for one in again.infolist()} == {
-            one.filename: one.CRC for one in wheel.infolist()
-        }
+        first, second = ({file.filename: file.CRC for file in built.infolist()} for built in (wheel, again))
+        assert first == second
 
 
-def test_the_versions_of_python_that_are_named_are_those_that_are_tested():
+def test_the_tested_versions_of_python_are_those_of_the_classifiers():
     named = re.findall(r":: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
     jobs = WORKFLOWS["tests"]["jobs"]
     assert jobs["linux"]["strategy"]["matrix"]["python"] == named
     (several,) = (step["with"]["python-version"] for step in jobs["wheel"]["steps"] if "with" in step)
     assert several.split() == named
-    assert [f"python{one}" for one in named] == [*run_path(str(ROOT / ".ci" / "wheel.py"))["PYTHONS"]]
+    assert [f"python{version}" for version in named] == [*run_path(str(ROOT / ".ci" / "wheel.py"))["PYTHONS"]]
 
 
 def test_the_lowest_versions_that_are_tested_are_those_that_are_promised():
-    (install,) = (
-        step["run"] for step in WORKFLOWS["tests"]["jobs"]["lowest-versions"]["steps"] if "==" in step.get("run", "")
-    )
-    promised = (re.match(r"([\w-]+)>=([\d.]+)", one).groups() for one in PROJECT["project"]["dependencies"])
+    steps = WORKFLOWS["tests"]["jobs"]["lowest-versions"]["steps"]
+    (install,) = (step["run"] for step in steps if "==" in step.get("run", ""))
+    promised = re.findall(r"([\w-]+)>=([\d.]+)", " ".join(PROJECT["project"]["dependencies"]))
     assert dict(re.findall(r"([\w-]+)==([\d.]+)", install)) == dict(promised)
 
 
 def test_only_a_job_that_runs_no_code_of_ours_may_publish_on_the_index():
-    publishers = [
-        job
-        for flow in WORKFLOWS.values()
-        for job in (flow, *flow["jobs"].values())
-        if "id-token" in job.get("permissions", {})
-    ]
+    jobs = [job for flow in WORKFLOWS.values() for job in (flow, *flow["jobs"].values())]
+    publishers = [job for job in jobs if "id-token" in job.get("permissions", {})]
     assert publishers == [WORKFLOWS["release"]["jobs"]["publish"]]
     assert not [step for step in publishers[0]["steps"] if "run" in step]

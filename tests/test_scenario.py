@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.scenario import Scenario, Task
+from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT, db_to_linear, index_bits, linear_to_db
 
 
@@ -29,27 +29,21 @@ def test_presets_are_those_of_the_paper():
         *(("mean_draft_time", 0.0), ("server_draft_time", 0.0), ("mean_gain_low", 0.0), ("draft_time_spread", 1.0)),
         *(("verification_fixed_time", -0.1), ("verification_time_per_draft", np.nan), ("transmit_snr_db", np.nan)),
         *(("context_time", -1e-9), ("context_time", np.inf), ("context", -1), ("context", 2.5)),
+        *(("round_trip_time", -1.0), ("padded_verification", 1)),
         *(("mean_gain_high", 0.1), ("min_draft_length", 2), ("max_draft_length", 0), ("max_draft_length", 10_001)),
         *(("channel", "rayleig"), ("acceptance", "by-tsk"), ("payload", "id"), ("tasks", ())),
         ("tasks", (ms.Task(name="chat", acceptance_rate=0.7), "chat")),
     ],
 )
 def test_bad_value_names_field_expectation_and_value(field, value):
-    with pytest.raises(
-        ValueError, match=rf"^{field}: expected .*, got {re.escape(repr(value))}(; did you mean [^;]+)?$"
-    ) as caught:
+    with pytest.raises(ValueError, match=rf"^{field}: expected .*, got {re.escape(repr(value))}(; did you mean .+)?$"):
         ms.Scenario.preset("llama2", **{field: value})
-    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, np.nan])
-def test_bad_task(alpha):
-    with pytest.raises(ValueError, match=r"acceptance_rate of task 'x': expected a finite number in \[0, 1\], got "):
-        ms.Task(name="x", acceptance_rate=alpha)
-    with pytest.raises(
-        ValueError, match=r"acceptance_std of task 'x': expected a finite number in \[0, inf\), got -0\.1"
-    ):
-        ms.Task(name="x", acceptance_rate=0.5, acceptance_std=-0.1)
+@pytest.mark.parametrize(("field", "value"), [("rate", -0.1), ("rate", 1.1), ("rate", np.nan), ("std", -0.1)])
+def test_bad_tasks(field, value):
+    with pytest.raises(ValueError, match=rf"acceptance_{field} of task 'x': expected a finite .*, got {value}"):
+        ms.Task(**{"name": "x", "acceptance_rate": 0.5, f"acceptance_{field}": value})
 
 
 def test_units():
@@ -60,30 +54,21 @@ def test_units():
 
 
 def test_what_follows_from_the_fields():
-    task = Task(name="one", acceptance_rate=0.5, acceptance_std=0.25)
-    scenario = Scenario(
-        name="mine",
-        vocabulary_size=1000,
-        verification_fixed_time=0.25,
-        verification_time_per_draft=0.125,
-        mean_draft_time=0.01,
-        tasks=[task],
-        num_users=4,
-        kept_probabilities=100,
-        transmit_snr_db=20.0,
-    )
+    task = ms.Task(name="one", acceptance_rate=0.5, acceptance_std=0.25)
+    system = {"num_users": 4, "kept_probabilities": 100, "transmit_snr_db": 20.0, "tasks": [task]}
+    law = {"verification_fixed_time": 0.25, "verification_time_per_draft": 0.125}
+    scenario = Scenario(name="mine", vocabulary_size=1000, mean_draft_time=0.01, **system, **law)
     assert scenario.bits_per_token == 100 * (16 + 10)
     assert (scenario.verification_time, scenario.pass_time(1, 9)) == (0.75, 0.375)
     assert scenario.transmit_snr == pytest.approx(100.0)
     assert scenario.autoregressive_goodput == 4 / 0.75
-    assert scenario.server_draft_time == 0.004
-    assert scenario.total_bandwidth == 10e6
     assert scenario.tasks == (task,)
     assert hash(scenario) == hash(scenario.replace())
     assert scenario.replace(total_bandwidth=5e6).verification_time == scenario.verification_time
     with pytest.raises(AttributeError):
         scenario.num_users = 3
     assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
+    assert Scenario.preset("llama2", name="mine") == Scenario.preset("llama2").replace(name="mine")
     assert Scenario.resolve(scenario) is scenario
     assert Scenario.resolve("llama2") == Scenario.preset("llama2")
     assert Scenario.resolve(json.loads(json.dumps(scenario.to_dict()))) == scenario

@@ -1,4 +1,4 @@
-"""Flat arrays and devices as copies say what the environments say, number for number."""
+"""Wrapped vectors have the numbers of the environments."""
 
 import copy
 import pickle
@@ -34,7 +34,6 @@ def gymnasium_flat(env, scale):
 @pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_flat_vector_is_what_gymnasium_flattens(env_id, mode):
-    """And rescales, copy by copy."""
     options = {"max_episode_steps": 3}
     envs = flat_vector(vector(env_id, autoreset_mode=mode, **options), 0.5)
     singles = [gymnasium_flat(gym.make(env_id, num_users=4, **options), 0.5) for _ in range(3)]
@@ -60,33 +59,33 @@ def test_a_flat_vector_is_what_gymnasium_flattens(env_id, mode):
 def test_a_scale_makes_actions_larger_and_reaches_all(scale, rng):
     envs, twin = flat_vector(vector(), scale), vector()
     assert envs.action_space.high.max() == pytest.approx(1 / scale)
-    for meant in (-np.ones((3, 8)), np.ones((3, 8)), rng.uniform(-1, 1, (3, 8))):
-        reward, wanted = (
-            (env.reset(seed=0), env.step(played.astype(np.float32)))[1][1]
-            for env, played in ((envs, meant / scale), (twin, meant.reshape(3, 4, 2)))
-        )
-        assert reward == pytest.approx(wanted, rel=1e-5)
+    for action in (-np.ones((3, 8)), np.ones((3, 8)), rng.uniform(-1, 1, (3, 8))):
+        for env in (envs, twin):
+            env.reset(seed=0)
+        reward = envs.step((action / scale).astype(np.float32))[1]
+        assert reward == pytest.approx(twin.step(action.reshape(3, 4, 2).astype(np.float32))[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.5, float("nan"), "much"])
-def test_bad_scales(scale):
-    with pytest.raises(ValueError, match=r"^scale: expected a finite number in \(0, 1\], got "):
-        flat_vector(vector(), scale)
-
-
-def test_other_environments_are_refused():
+def test_wrong_use():
+    for scale in (0.0, 1.5, float("nan"), "much"):
+        with pytest.raises(ValueError, match=r"^scale: expected a finite number in \(0, 1\], got "):
+            flat_vector(vector(), scale)
     with pytest.raises(ValueError, match=r"^env: expected a vector environment of multispin_env, "):
         flat_vector(gym.make_vec("CartPole-v1", num_envs=2))
+    with pytest.raises(ValueError, match=r"^env: expected an environment whose metric .*, got 'MultiSpin/Fair-v0'"):
+        flat_vector(vector("MultiSpin/Fair-v0")).share_of_best(lambda observation: np.zeros((len(observation), 8)), 2)
+    with pytest.raises(RuntimeError, match=r"^state: expected reset\(\) first, got a call before it$"):
+        by_device(vector()).state()
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
 def test_copies_go_on_alike(copied):
-    for one in (flat_vector(vector()), by_device(vector())):
-        one.reset(seed=0)
-        other = copied(one)
-        action = np.zeros(one.action_space.shape, np.float32)
+    for envs in (flat_vector(vector()), by_device(vector())):
+        envs.reset(seed=0)
+        twin = copied(envs)
+        action = np.zeros(envs.action_space.shape, np.float32)
         for _ in range(2):
-            assert all(np.array_equal(*pair) for pair in zip(one.step(action)[:2], other.step(action)[:2], strict=True))
+            assert all(np.array_equal(*pair) for pair in zip(envs.step(action)[:2], twin.step(action)[:2], strict=True))
 
 
 @pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
@@ -94,65 +93,52 @@ def test_copies_go_on_alike(copied):
 def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
     options = {"max_episode_steps": 2, "autoreset_mode": mode}
     envs, twin = by_device(vector(env_id, **options)), vector(env_id, **options)
-    (seen, before), (observation, _) = envs.reset(seed=2), twin.reset(seed=2)
+    seen, (observation, _) = envs.reset(seed=2)[0], twin.reset(seed=2)
     assert seen.dtype == np.float32
-    assert {key: (value.shape, value.dtype) for key, value in before.items() if not key.startswith("_")}
     rng = np.random.default_rng(0)
     for _ in range(2):
         assert envs.observation_space.contains(seen)
         assert (envs.state() == np.concatenate(list(observation.values()), -1)).all()
-        assert all((seen[5, envs.positions[key]] == own(observation, key, 1, 1)).all() for key in observation)
+        second = {key: entry[1] for key, entry in observation.items()}
+        assert all((seen[5, envs.positions[key]] == own(second, key, 1)).all() for key in second)
         played = actions(rng, envs.action_space)
         seen, reward, terminated, truncated, infos = envs.step(played)
-        observation, other, *ends, told = twin.step(played.reshape(twin.action_space.shape))
-        assert (reward.reshape(3, 4) == other[:, None]).all()
+        observation, rewards, *ends, info = twin.step(played.reshape(twin.action_space.shape))
+        assert (reward.reshape(3, 4) == rewards[:, None]).all()
         assert (truncated.reshape(3, 4) == ends[1][:, None]).all()
         assert not terminated.any()
         length, time = "draft_length", twin.unwrapped.variant.comparison.info.time
-        assert (infos[length].reshape(3, 4) == told[length]).all()
-        assert (infos[time].reshape(3, 4) == told[time][:, None]).all()
+        assert (infos[length].reshape(3, 4) == info[length]).all()
+        assert (infos[time].reshape(3, 4) == info[time][:, None]).all()
     assert truncated.all()
     if mode is AutoresetMode.SAME_STEP:
-        last = told["final_obs"][1]
+        last = info["final_obs"][1]
         assert all((infos["final_obs"][5][envs.positions[key]] == own(last, key, 1)).all() for key in last)
-        assert (infos["final_info"][length].reshape(3, 4) == told["final_info"][length]).all()
+        assert (infos["final_info"][length].reshape(3, 4) == info["final_info"][length]).all()
     elif mode is AutoresetMode.DISABLED:
         fresh, _ = envs.reset(options={"reset_mask": truncated})
         assert (fresh != seen).any()
 
 
-def own(observation, key, user, copy=None):
-    """Numbers of a user, of 4, in a batch of observations or in one."""
-    entry = observation[key] if copy is None else observation[key][copy]
+def own(observation, key, user):
+    entry = observation[key]
     return entry if key == "shared" else entry.reshape(4, -1)[user]
 
 
 @pytest.mark.parametrize("wrapped", [flat_vector, by_device])
 def test_a_function_of_arrays_decides_as_in_the_environment(wrapped, rng):
-    """And what it reaches is what its decisions give in the held-out states, over what the optimum gives there."""
     envs = wrapped(vector(action="lengths"), 0.5)
     size, columns = (space.shape[-1] for space in (envs.observation_space, envs.action_space))
     weights = rng.normal(size=(size, columns)).astype(np.float32)
     act = lambda observation: np.tanh(observation @ weights)  # noqa: E731 (as a user would write it)
     seen, base = envs.reset(seed=0)[0], envs.unwrapped
-    wanted = base.decode_action(0.5 * act(seen).reshape(base.action_space.shape))
-    found = envs.policy(act)(base.state)
-    assert (found.draft_length == wanted.draft_length).all()
-    assert found.bandwidth == pytest.approx(wanted.bandwidth, rel=1e-4)
+    expected = base.decode_action(0.5 * act(seen).reshape(base.action_space.shape))
+    decision = envs.policy(act)(base.state)
+    assert (decision.draft_length == expected.draft_length).all()
+    assert decision.bandwidth == pytest.approx(expected.bandwidth, rel=1e-4)
     states = States.draw(base.scenario, 20).state
     reached, best = (
         ms.expected_outcome(base.scenario, states, decide(states)).goodput.mean()
         for decide in (envs.policy(act), ms.make_controller("optimal", base.scenario))
     )
     assert envs.share_of_best(act, 20) == pytest.approx(reached / best, rel=1e-6)
-
-
-def test_a_return_has_no_share():
-    envs = flat_vector(vector("MultiSpin/Fair-v0"))
-    with pytest.raises(ValueError, match=r"^env: expected one whose metric has a share, got 'MultiSpin/Fair-v0', with"):
-        envs.share_of_best(lambda observation: np.zeros((len(observation), 8)), 2)
-
-
-def test_there_is_no_state_before_reset():
-    with pytest.raises(RuntimeError, match=r"^state: expected reset\(\) first, got a call before it$"):
-        by_device(vector()).state()

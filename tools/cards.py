@@ -1,4 +1,4 @@
-"""Cards of the agents that ship with the package; ``python -m tools.cards`` writes them anew from their scores."""
+"""Cards of the agents in the package; ``python -m tools.cards`` writes them anew from their scores."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ policy = read(Path("."))  # this folder"""
 
 
 def packed_card(folder: Path) -> str:
-    """Card of a packed agent, by its folder."""
+    """Return the card of a packed agent, from its folder."""
     config, _ = load_config(folder)
     score = read_json(folder / SCORE)
     return policy_card(

@@ -1,4 +1,4 @@
-"""Hash of an environment, which changes when its spaces, its dynamics, its reward or its infos do."""
+"""Hash of an environment, which changes with its spaces, dynamics, rewards or infos."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 STEPS = 96
-"""Of `steps_hash`: episodes of environments with their defaults, and of tasks of the suite, end within them."""
+"""Steps of `steps_hash`, enough for whole episodes of default environments and of tasks of the suite."""
 
 _SIZES = (1.0, 0.1)
-"""Of the actions, in turn: with large ones most rounds wait so long for one device that nothing else counts."""
+"""Scales of the actions, in turn: with large ones most rounds wait for one slow device."""
 
 
 def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
-    """SHA-256 of the spaces of an environment, and of what random actions see, gain and are told in it.
+    """Return SHA-256 of the spaces of an environment, and of observations, rewards and infos under random actions.
 
-    The first of its copies has this seed. Numbers count to six digits, since processors and libraries differ in the
-    last bits of exponentials and logarithms. They count times π: tokens expected at rates like 0.965 would lie exactly
-    between two numbers of six digits.
+    The first environment has this seed. Numbers are rounded to six digits, since processors and libraries differ in the
+    last bits of exponentials and logarithms. They are multiplied by π first, as tokens expected at rates like 0.965
+    would lie exactly between two numbers of six digits.
     """
     sha256 = hashlib.sha256()
 
@@ -44,6 +44,6 @@ def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
 
 def _ends(name: str, space: spaces.Space[Any]) -> dict[str, NDArray[Any]]:
     if isinstance(space, spaces.Dict):
-        return {key: end for entry, own in space.items() for key, end in _ends(f"{name}.{entry}", own).items()}
+        return {key: end for entry, part in space.items() for key, end in _ends(f"{name}.{entry}", part).items()}
     assert isinstance(space, spaces.Box)
     return {f"{name} {space.dtype}": np.stack([space.low, space.high])}

@@ -1,6 +1,6 @@
 """Packing of a run as a pretrained agent with its score: ``python -m tools.pack NAME --commit HASH``.
 
-It measures the run on the held-out cases, and puts its files, score and card where ``agents.load`` finds them.
+It evaluates the run on the held-out cases, and writes its files, score and card into the folder of ``agents.load``.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from multispin_env.files import read_json, write_atomically
 from tools.cards import packed_card
 
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-"""Hash of a commit, whole, by SHA-1 or SHA-256."""
+"""Complete hash of a commit, by SHA-1 or SHA-256."""
 
 
 def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
-    """Score of an agent beside the reference and the best plug-in, in pairs."""
+    """Return the score of an agent, with paired differences to the reference and the best plug-in."""
     names = listed_contenders(cases)
     with Progress(len(names) + 1) as progress:
         others = {name: cases.values(name, progress.begin(name)) for name in names}
-        own = cases.values(agent, progress.begin("the agent"))
+        agent_values = cases.values(agent, progress.begin("the agent"))
     reference, plug_in = cases.reference, best_plug_in(others)
 
     def interval(values: FloatArray) -> dict[str, float]:
@@ -45,25 +45,25 @@ def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
         "cases": cases.noun,
         "size": cases.size,
         "first_seed": cases.seed,
-        "agent": interval(own),
+        "agent": interval(agent_values),
         "best_plug_in": {"name": plug_in, **interval(others[plug_in])},
-        "minus_best_plug_in": interval(own - others[plug_in]),
+        "minus_best_plug_in": interval(agent_values - others[plug_in]),
         "reference": {"name": reference, **interval(others[reference])},
-        "minus_reference": interval(own - others[reference]),
+        "minus_reference": interval(agent_values - others[reference]),
     }
 
 
 def best_plug_in(values: Mapping[str, FloatArray]) -> str:
-    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself.
+    """Return the name of the best plug-in; where nothing is hidden, that of the optimum.
 
-    Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
+    Goodputs of other systems are no plug-ins, as they decide nothing in this system.
     """
     names = [name for name in values if name not in SYSTEMS and name != ContenderName.parse(name).clairvoyant_name]
     return max(names, key=lambda name: float(values[name].mean()))
 
 
 def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
-    """Write the three files of a run and its card; returns their folder.
+    """Write the three files of a run and its card; return their folder.
 
     ``ValueError`` if the commit is no hash, the run can't be read, or its environment has no position for a pretrained
     agent.
@@ -94,12 +94,12 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Pack, and print what was measured; returns the exit status."""
+    """Pack, and print the score; return the exit status."""
     parser = argparse.ArgumentParser("python -m tools.pack", description=__doc__)
     parser.add_argument("run", help="folder or name of the run")
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
-    parser.add_argument("--out", type=Path, default=ROOT, help="where the folder is made (default: in the package)")
+    parser.add_argument("--out", type=Path, default=ROOT, help="parent of the folder (default: in the package)")
     options = parser.parse_args(arguments)
 
     def run() -> None:

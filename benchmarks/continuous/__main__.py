@@ -10,13 +10,13 @@ main = partial(
     "continuous",
     {
         "serving": "tokens in time with and without the barrier and deadlines, by load",
-        "load": "rules beside greedy with deadlines, by load and bursts, in pairs",
+        "load": "rules compared with greedy with deadlines, by load and bursts, in pairs",
         "levels": "users of a server at a service level",
         "queueing": "one device as an M/G/1 queue, and latency by load",
-        "learned": "pretrained agents beside the rules: habits, and systems that are new to them",
+        "learned": "pretrained agents and rules: habits, and systems that were not trained on",
         "ahead": "rates and tokens in time with and without drafting ahead",
-        "live": "time of a decision, and of what multispin live adds to its models",
-        "robustness": "absurd numbers and a long batch, with and without a certificate",
+        "live": "time of a decision, and overhead of multispin live over its models",
+        "robustness": "extreme numbers and a long batch, with and without a certificate",
     },
 )
 

@@ -1,8 +1,8 @@
 """Gains of rules without the barrier from drafting ahead: long-run rates, and with ``--load`` tokens in time.
 
-Devices draw their channels once, draft times are narrow, drafts of no tokens are allowed, and servers are the paper's
-at 10 MHz and a100-32b, to which ids are sent. Gains are means over instances that both have, with the standard error of
-paired differences. Under load, requests are as in `serving`; limits and loads go by the rate of `groups` without
+Channels are static, the spread of draft times is narrow and drafts may have length 0. Servers are the paper's at 10
+MHz, and a100-32b with the payload of ids. Gains are means over common instances, with the standard error of paired
+differences. Under load, requests are as in `serving`; limits and loads are relative to the rate of `groups` without
 drafting ahead.
 """
 
@@ -32,19 +32,19 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class AheadSystem(System):
-    """A system with a server, whose devices draft ahead or not."""
+    """System with a server."""
 
     server: str | None
     draft_ahead: bool = False
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """Name in tables."""
         return f"{self.preset} {self.server or 'paper'} K{self.users}"
 
     @property
     def scenario(self) -> ms.Scenario:
-        """The preset with these numbers."""
+        """Return the scenario."""
         sent = {} if self.server is None else {"server": self.server, "payload": "ids"}
         return ms.Scenario.preset(
             self.preset,
@@ -56,20 +56,19 @@ class AheadSystem(System):
         )
 
     def rates(self, rule: str, instances: int) -> FloatArray:
-        """Tokens/s (instances,) of one of `RULES`."""
+        """Return tokens/s (instances,) of one of `RULES`."""
         name, options = RULES[rule]
         controller = ms.make_controller(name, self.scenario, **options)
         return ms.long_run_rate(controller, self.states(SEED, instances), warm_up=WARM_UP, horizon=HORIZON)
 
 
 def gain(ahead: FloatArray, plain: FloatArray) -> str:
-    """Mean of paired gains in percent, with its standard error."""
-    each = 100.0 * (ahead / plain - 1.0)
-    return f"{each.mean():+.1f} ± {each.std(ddof=1) / len(each) ** 0.5:.1f} %"
+    """Return the mean of paired gains in percent, with its standard error."""
+    gains = 100.0 * (ahead / plain - 1.0)
+    return f"{gains.mean():+.1f} ± {gains.std(ddof=1) / len(gains) ** 0.5:.1f} %"
 
 
 def rate_rows(options: argparse.Namespace) -> Iterator[Row]:
-    """A line for each system."""
     for server, preset, users in product(options.servers, options.presets, options.users):
         system = AheadSystem(preset, users, 10, False, None if server == "paper" else server)
         pairs = {}
@@ -84,7 +83,6 @@ def rate_rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def load_rows(options: argparse.Namespace) -> Iterator[Row]:
-    """A line for each system and load."""
     for server, (preset, users, megahertz, per_token) in product(
         options.servers, (("llama2", 8, 10, 0.08), ("qwen3.5", 20, 5, 0.11))
     ):
@@ -108,7 +106,6 @@ def load_rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     parser.add_argument("--servers", nargs="+", default=["a100-32b", "paper"], metavar="NAME")
     parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"], metavar="NAME")
     parser.add_argument("--users", nargs="+", type=int, default=[8, 20], metavar="K")
@@ -120,8 +117,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print one of the tables."""
     if options.load:
-        show("tokens/s in time without drafting ahead, and what it adds ± standard error", load_rows(options))
+        show("tokens/s in time without drafting ahead, and gain of drafting ahead ± standard error", load_rows(options))
     else:
         show("tokens/s with drafting ahead (gain over the same rule without)", rate_rows(options))

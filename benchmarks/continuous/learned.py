@@ -1,6 +1,6 @@
-"""Pretrained agents of the environments without the barrier beside the rules, on the same episodes.
+"""Pretrained agents of the environments without the barrier and rules, on the same episodes.
 
-``habits``: rate, batches, idle server, drafts, the least served device and missed requests, K = 20, load .85.
+``habits``: rate, batches, idle server, drafts, the least served device and missed requests, K = 20, load 0.85.
 ``generalisation``: K = 4 to 32, and with K = 8 other bandwidth, servers, loads and arrivals.
 No training and no other table uses these episodes. Differences are paired and have 95 % bootstrap intervals.
 """
@@ -40,7 +40,7 @@ RULES = {
     CLOSED: ("groups", "prices", "own-pace", "optimal"),
     OPEN: ("load-aware", "prices+deadlines", "greedy+deadlines", "optimal"),
 }
-"""By environment, the rules beside the agent and its own rule; the barrier, `optimal`, is never the best."""
+"""Rules that are compared in each environment; `optimal`, the barrier, is never the best."""
 
 SERVER = "a100-32b"
 CHANGES: dict[str, dict[str, Any]] = {
@@ -64,12 +64,12 @@ HABITS = {
     "with nothing": 2,
     "missed": 3,
 }
-"""Columns, with digits."""
+"""Columns, with their digits."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """An agent in a system."""
+    """Agent and rules in a system."""
 
     policy: Policy
     title: str
@@ -77,7 +77,7 @@ class Match:
 
     @classmethod
     def of(cls, env_id: str, preset: str, users: int, what: str = "") -> "Match":
-        """The pretrained agent in a preset with one of `CHANGES`, or none."""
+        """Make the match of the pretrained agent in a preset with one of `CHANGES`, or none."""
         policy = agents.load(env_id)
         changes = CHANGES.get(what, {})
         fields = {name: value for name, value in changes.items() if name in ("total_bandwidth", "server")}
@@ -99,41 +99,41 @@ class Match:
         return {AGENT: self.policy} | {name: name for name in (self.rule, *RULES[self.config.env_id])}
 
     def episodes(self, size: int) -> Episodes:
-        """The same for all."""
+        """Return the held-out episodes."""
         return Episodes(self.config, size, SEED)
 
     @property
     def is_readable(self) -> bool:
-        """Whether the agent can read what it sees there."""
-        own, here = self.policy.config.observations, self.config.observations
-        return own.space["shared"].shape == here.space["shared"].shape
+        """Whether the observations have the shape that the agent was trained with."""
+        trained, here = self.policy.config.observations, self.config.observations
+        return trained.space["shared"].shape == here.space["shared"].shape
 
 
 class Recorder(VectorWrapper):
-    """Adds up drafts in batches, and seconds that the server waited, over the first episode of each copy."""
+    """Sum of drafts in batches and idle seconds of the server, over the first episode of each environment."""
 
     playing: BoolArray
     sums: FloatArray
 
     def step(self, actions: NDArray[Any]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Play one step in every copy."""
+        """Play one step in every environment."""
         observation, reward, terminated, truncated, info = super().step(actions)
         self.sums += self.playing * np.stack([info["batch_size"], info["start_delay"]])
         self.playing = self.playing & ~(terminated | truncated)
         return observation, reward, terminated, truncated, info
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
-        """Begin."""
+        """Reset."""
         self.sums = np.zeros((2, self.num_envs))
         self.playing = np.ones(self.num_envs, np.bool_)
         return super().reset(**options)
 
 
 def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]:
-    """By the columns of `HABITS`, (n,) each; the least served, and those with nothing, by all delivered tokens."""
-    chosen = make_contender(contender, episodes.env()) if isinstance(contender, str) else contender
-    env = Recorder(episodes.env_for(chosen))
-    stats = play_episodes(env, chosen, episodes.seed)
+    """Return the columns of `HABITS`, (n,) each; shares of devices are of all delivered tokens."""
+    policy = make_contender(contender, episodes.env()) if isinstance(contender, str) else contender
+    env = Recorder(episodes.env_for(policy))
+    stats = play_episodes(env, policy, episodes.seed)
     batches, idle = env.sums
     rates = stats.user_throughput
     numbers = (
@@ -150,54 +150,52 @@ def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]
     return dict(zip(HABITS, numbers, strict=False))
 
 
-def shown(one: Interval) -> str:
-    """A difference with its interval."""
-    return f"{one.mean:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
+def shown(interval: Interval) -> str:
+    return f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
 
 
 def show_habits(env_id: str, options: argparse.Namespace) -> None:
-    """A table for each preset and number of devices."""
     for preset, users in product(options.presets, options.users or [20]):
         match = Match.of(env_id, preset, users)
         episodes = match.episodes(options.size)
-        found = {name: habits(episodes, contender) for name, contender in match.contenders.items()}
-        own = found[AGENT]["tokens/s"]
+        columns_of = {name: habits(episodes, contender) for name, contender in match.contenders.items()}
+        agent_rates = columns_of[AGENT]["tokens/s"]
         show(
             f"{env_id}, {match.title}",
             (
                 {"decided by": name}
                 | {head: f"{values.mean():.{HABITS[head]}f}" for head, values in columns.items()}
-                | {"agent minus it": "" if name == AGENT else shown(mean_interval(own - columns["tokens/s"]))}
-                for name, columns in found.items()
+                | {"agent minus it": "" if name == AGENT else shown(mean_interval(agent_rates - columns["tokens/s"]))}
+                for name, columns in columns_of.items()
             ),
         )
 
 
 def matches(env_id: str, presets: list[str], users: list[int]) -> Iterator[Match]:
-    """Systems of an environment: the numbers of devices first, then one change at a time."""
+    """Return the systems of an environment: numbers of devices first, then one change at a time."""
     for preset in presets:
         yield from (Match.of(env_id, preset, number) for number in users)
         yield from (Match.of(env_id, preset, 8, what) for what in list(CHANGES)[: None if env_id == OPEN else 2])
 
 
 def generalisation_row(match: Match, size: int) -> Row:
-    """The agent beside its rule and the best, which is chosen on these episodes: that favours the rules."""
+    """Compare the agent with its rule and the best rule of these episodes, a choice that favours the rules."""
     heads = ("agent (tokens/s)", "minus its rule", "best rule", "its tokens/s", "agent minus it", "gain")
     if not match.is_readable:
         return {"system": match.title} | dict.fromkeys(heads, "unreadable")
     episodes = match.episodes(size)
-    rates = {name: episodes.values(one) for name, one in match.contenders.items() if name != "optimal"}
-    own = rates.pop(AGENT)
+    rates = {name: episodes.values(contender) for name, contender in match.contenders.items() if name != "optimal"}
+    agent_rates = rates.pop(AGENT)
     best = max(rates, key=lambda name: rates[name].mean())
-    over_rule, over_best = (mean_interval(own - rates[name]) for name in (match.rule, best))
+    over_rule, over_best = (mean_interval(agent_rates - rates[name]) for name in (match.rule, best))
     rate = rates[best].mean()
     gain = f"{100 * over_best.mean / rate:+.1f} %"
-    cells = (f"{own.mean():.1f}", shown(over_rule), best, f"{rate:.1f}", shown(over_best), gain)
+    cells = (f"{agent_rates.mean():.1f}", shown(over_rule), best, f"{rate:.1f}", shown(over_best), gain)
     return {"system": match.title} | dict(zip(heads, cells, strict=True))
 
 
 def show_generalisation(env_id: str, options: argparse.Namespace) -> None:
-    """A table."""
+    """Print the table of generalisation."""
     systems = matches(env_id, options.presets, options.users or [4, 8, 12, 20, 32])
     show(env_id, (generalisation_row(match, options.size) for match in systems))
 
@@ -206,7 +204,6 @@ PARTS = {"habits": show_habits, "generalisation": show_generalisation}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=PARTS, default=list(PARTS))
     parser.add_argument("--envs", nargs="+", metavar="ID", choices=RULES, default=list(RULES))
     parser.add_argument("--presets", nargs="+", metavar="NAME", default=["llama2", "qwen3.5"])
@@ -215,8 +212,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the tables."""
     check_integer("size", options.size, 2)
-    th.set_num_threads(1)  # the networks are small: more threads only wait for each other
+    th.set_num_threads(1)  # networks are small, so that more threads only cost time
     for name, env_id in product(options.only, options.envs):
         PARTS[name](env_id, options)

@@ -1,8 +1,9 @@
-"""Users of a server at a service level: rules without the barrier beside the barrier.
+"""Users of a server at a service level: rules without the barrier and rounds.
 
-Each user asks once in two minutes. 90 % of the requests have to be within the limits of TTFT and TPOT. Poisson requests
-have answers of 60 tokens in the mean; ``trace`` is an hour of recorded chat with its own lengths, thinned to the users
-and stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % intervals; a search ends at 512 devices.
+Each user sends a request every two minutes on average. 90 % of the requests must meet the limits of TTFT and TPOT.
+Poisson requests have answers of 60 tokens in the mean; ``trace`` is an hour of recorded chat with its own lengths,
+thinned to the users and stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % intervals; a search
+ends at 512 devices.
 """
 
 import argparse
@@ -20,7 +21,7 @@ EVERY, START = 120.0, 16
 
 
 def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
-    """The most users of a rule, with the interval."""
+    """Return the largest number of users of a rule, with its interval."""
     workload = ms.Workload(
         arrivals=ms.make_arrivals(arrivals),
         lengths=None if arrivals == "trace" else ms.make_lengths("geometric", mean_output=60.0),
@@ -28,21 +29,19 @@ def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
         level=level,
     )
     scenario = ms.Scenario.preset(preset, num_users=START)
-    found = ms.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
-    return f"{found.value:.0f}" + (
-        " or more" if found.value >= MAX_USERS else f" ({found.low:.0f} to {found.high:.0f})"
+    result = ms.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
+    return f"{result.value:.0f}" + (
+        " or more" if result.value >= MOST_USERS else f" ({result.low:.0f} to {result.high:.0f})"
     )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"])
     parser.add_argument("--arrivals", nargs="+", default=["poisson", "trace"])
     parser.add_argument("--rules", nargs="+", default=RULES)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table."""
     show(
         "users of a server",
         (

@@ -1,10 +1,10 @@
-"""Cost of a decision, and of what ``multispin live`` adds to its models.
+"""Cost of a decision, and overhead of ``multispin live`` over its models.
 
 The decision is that of `optimal+filter` from counts, one call for one server, as in docs/evidence/your-own-models.md;
 CPU time, median of calls. Laws of verification: the paper's, that of a measured server, and that of one that pads its
 batch, as ``multispin profile`` writes it. The second table plays rounds of tiny random models (it needs extra
-``models`` and a checkout): what is left without the models' passes, the laws of tokens and the decision is the
-engine's own.
+``models`` and a checkout): the rest without the models' passes, the laws of tokens and the decision is the overhead of
+the engine.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 
 
 def decision_times(scenario: ms.Scenario, calls: int) -> list[float]:
-    """CPU seconds of each of so many calls of ``decide``, with channels and counts that change; a first one not."""
+    """Return CPU seconds of calls of ``decide`` with changing channels and counts, after a first call."""
     rng = np.random.default_rng(0)
     plug_in = ms.make_controller("optimal+filter", scenario)
     draft_time = ms.sample_state(scenario, rng).draft_time
@@ -44,7 +44,7 @@ def decision_times(scenario: ms.Scenario, calls: int) -> list[float]:
 
 
 def engine_times(users: int, rounds: int) -> tuple[float, float]:
-    """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
+    """Return median seconds of a round of tiny models, in all and without the models, laws of tokens and decision."""
     from multispin_env.apps.models.contender import LiveContender, draw_air
     from multispin_env.apps.models.network import Pair
     from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
@@ -63,25 +63,24 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
     )
     air = draw_air(scenario, rounds, np.random.default_rng(0))
     contender = LiveContender("optimal+filter", scenario, air, devices, Player(devices, 1.0, 0))
-    whole, own = [], []
+    whole, engine = [], []
     for _ in range(rounds):
         start = perf_counter()
-        one = contender.step()
+        turn = contender.step()
         whole.append(perf_counter() - start)
-        models = one.played.drafting_time + one.played.pass_time + one.played.accepting_time + one.played.prompt_time
-        own.append(whole[-1] - models - one.deciding)
-    return float(np.median(whole)), float(np.median(own))
+        played = turn.played
+        models = played.drafting_time + played.pass_time + played.accepting_time + played.prompt_time
+        engine.append(whole[-1] - models - turn.deciding)
+    return float(np.median(whole)), float(np.median(engine))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     parser.add_argument("--calls", type=int, default=200, help="decisions of each (default 200)")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of tiny models; 0 for none (default 40)")
     parser.add_argument("--users", nargs="+", type=int, default=[1, 4, 8, 12, 20], metavar="K")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print both tables."""
     show(
         "decide of optimal+filter, ms of CPU", starmap(_decision_row, product(SYSTEMS, options.users, [options.calls]))
     )
@@ -96,5 +95,5 @@ def _decision_row(label: str, users: int, calls: int) -> Row:
 
 
 def _engine_row(users: int, rounds: int) -> Row:
-    whole, own = engine_times(users, rounds)
-    return {"devices": users, "all": 1e3 * whole, "without models, laws of tokens and decide": 1e3 * own}
+    whole, engine = engine_times(users, rounds)
+    return {"devices": users, "all": 1e3 * whole, "without models, laws of tokens and decide": 1e3 * engine}

@@ -1,4 +1,4 @@
-"""Rules beside ``greedy+deadlines`` under load, with Poisson requests and with bursts.
+"""Rules and ``greedy+deadlines`` under load, with Poisson requests and with bursts.
 
 Tokens/s in time of the first, and paired differences of the others with 95 % intervals, as `serving` plays them. With
 ``--tuned`` the first has the budget and the need that are the best of a grid for each line, on copies of their own.
@@ -13,7 +13,7 @@ from benchmarks.tools import Row, show
 from multispin_env.evaluation.statistics import mean_interval
 
 BUDGETS, NEEDS = (0.3, 0.45, 0.6, 0.8), (0.03, 0.045, 0.06)
-"""Of the grid: parts of the time of a pass of all, and seconds a token."""
+"""Grid: parts of the time of a pass of all devices, and seconds per token."""
 
 TUNING_SEED, TUNING_COPIES = 1000, 32
 
@@ -22,7 +22,7 @@ RULES = ("load-aware", "groups+deadlines", "prices+deadlines")
 
 
 def tuned(service: Service, load: float, burstiness: float) -> dict[str, Any]:
-    """The best of the grid."""
+    """Return the best options of the grid."""
     grid = [{"budget": budget, "need": need} for budget, need in product(BUDGETS, NEEDS)]
     return max(
         grid,
@@ -33,7 +33,7 @@ def tuned(service: Service, load: float, burstiness: float) -> dict[str, Any]:
 
 
 def row(service: Service, load: float, burstiness: float, options: argparse.Namespace) -> Row:
-    """The mean of the reference, and what others have more."""
+    """Return the mean of the reference, and paired differences of the others."""
     constants = tuned(service, load, burstiness) if options.tuned else {}
     base = service.played(REFERENCE, load, burstiness, options.copies, **constants).tokens_in_time
     cells = {"load": service.title(load, burstiness), REFERENCE: f"{base.mean():.1f}"}
@@ -44,13 +44,11 @@ def row(service: Service, load: float, burstiness: float, options: argparse.Name
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     add_service_options(parser, RULES, 24)
     parser.add_argument("--tuned", action="store_true", help="tune the constants of the first")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table."""
     show(
         "tokens/s in time, and paired differences with 95 % intervals",
         (

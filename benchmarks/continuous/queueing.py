@@ -1,4 +1,4 @@
-"""The system with requests against queueing theory: one device as an M/G/1 queue, and latency by load.
+"""System with requests against queueing theory: one device as an M/G/1 queue, and latency by load.
 
 One device with a fixed draft length, a static channel and Poisson requests is an M/G/1 queue: a request is served alone
 until its last token has come. Its mean waiting time is λ E[S²] / (2 (1 − λ E[S])) (Pollaczek and Khinchine), and the
@@ -19,23 +19,23 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.radio import full_share_token_time
 
 MEAN_OUTPUT = 20.0
-"""Tokens of a request; none is taken to go beyond forty times as many."""
+"""Mean tokens of a request; the law is cut off at forty times as many."""
 
 
 def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -> tuple[float, float, float]:
-    """E[S], E[S²] and the mean time of a request's first cycle, of one device (1, 1): by the tokens still wanted."""
+    """Return E[S], E[S²] and the mean time of a request's first cycle for one device (1, 1), by remaining tokens."""
     alpha = float(state.acceptance_rate[0, 0])
     token = float(state.draft_time[0, 0] + full_share_token_time(scenario, state.spectral_efficiency)[0, 0])
     most = int(40 * MEAN_OUTPUT)
     mean, square, cycle = np.zeros(most + 1), np.zeros(most + 1), np.zeros(most + 1)
-    for wanted in range(1, most + 1):
-        drafted = max(min(length, wanted - 1), scenario.min_draft_length)
+    for remaining in range(1, most + 1):
+        drafted = max(min(length, remaining - 1), scenario.min_draft_length)
         time = scenario.round_trip_time + drafted * token + float(scenario.pass_time(1, drafted + 1))
         gained = np.arange(1, drafted + 2)
         chance = np.where(gained <= drafted, (1.0 - alpha) * alpha ** (gained - 1), alpha**drafted)
-        left = np.maximum(wanted - gained, 0)
-        cycle[wanted], mean[wanted] = time, time + chance @ mean[left]
-        square[wanted] = time**2 + chance @ (2.0 * time * mean[left] + square[left])
+        left = np.maximum(remaining - gained, 0)
+        cycle[remaining], mean[remaining] = time, time + chance @ mean[left]
+        square[remaining] = time**2 + chance @ (2.0 * time * mean[left] + square[left])
     tokens = np.arange(1, most + 1)
     share = (1.0 - 1.0 / MEAN_OUTPUT) ** (tokens - 1)
     share /= share.sum()
@@ -45,7 +45,7 @@ def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -
 def simulated(
     scenario: ms.Scenario, state: ms.SystemState, length: int, rate: float, begin: float, end: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean TTFT and E2EL (2,) of requests that finish between two times, and their standard errors over the copies.
+    """Return mean TTFT and E2EL (2,) of requests that finish between two times, and standard errors over copies.
 
     Devices (n, K) are greedy with a fixed length.
     """
@@ -54,14 +54,14 @@ def simulated(
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=lengths, rate=rate, level=ms.ServiceLevel())
     system = ContinuousSystem.of(scenario.replace(channel="static"), workload=workload)
     core = ContinuousCore(system, copies, drawn=True)
-    for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
-        core.seed(copy, generator)
+    for env, generator in enumerate(np.random.default_rng(0).spawn(copies)):
+        core.seed(env, generator)
     core.hold(state)
     rule = ms.make_controller("greedy", scenario, draft_length=length)
     count, total = np.zeros(copies), np.zeros((2, copies))
     while (core.state.time < end).any():
         served = core.step(rule(core.state)).served
-        assert served is not None  # there is a workload
+        assert served is not None  # with a workload
         counted = (core.state.time >= begin) & (core.state.time < end)
         count += counted * served.finished.sum(-1)
         total += counted * np.stack([served.ttft.sum(-1), served.e2el.sum(-1)])
@@ -70,7 +70,7 @@ def simulated(
 
 
 def one_device(length: int, load: float, copies: int, services: float) -> Row:
-    """By Pollaczek and Khinchine with a load λ E[S], and simulated over a time of so many services."""
+    """Compare the formula of Pollaczek and Khinchine at a load λ E[S] with a simulation."""
     scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0)
     state = ms.sample_state(scenario, np.random.default_rng(3), 1)
     first, second, begin = service_moments(scenario, state, length)
@@ -87,18 +87,17 @@ def one_device(length: int, load: float, copies: int, services: float) -> Row:
 
 
 def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> Iterator[Row]:
-    """Mean end-to-end latencies of 40 devices at rates of requests/s, and C1 / (1 − λ C2) fitted to them."""
+    """Compare mean end-to-end latencies of 40 devices at rates in requests/s with a fitted C1 / (1 − λ C2)."""
     scenario = ms.Scenario.preset("llama2", num_users=40, min_draft_length=0, total_bandwidth=20e6)
     state = ms.sample_state(scenario, np.random.default_rng(0), copies)
-    found = np.array([simulated(scenario, state, length, rate, 0.2 * horizon, horizon)[0][1] for rate in rates])
-    slope, start = np.polyfit(rates, 1.0 / found, 1)
-    for rate, latency in zip(rates, found, strict=True):
+    latencies = np.array([simulated(scenario, state, length, rate, 0.2 * horizon, horizon)[0][1] for rate in rates])
+    slope, start = np.polyfit(rates, 1.0 / latencies, 1)
+    for rate, latency in zip(rates, latencies, strict=True):
         law = 1.0 / (start + slope * rate)
         yield {"requests/s": rate, "mean E2EL (s), simulated": latency, "C1 / (1 - rate C2)": law}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     parser.add_argument("--copies", type=int, default=64, help="default 64; half of them for the law")
     parser.add_argument("--lengths", nargs="+", type=int, default=[0, 4, 8], metavar="L", help="draft lengths")
     parser.add_argument("--loads", nargs="+", type=float, default=[0.3, 0.6, 0.8])
@@ -106,7 +105,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print both."""
     settings = product(options.lengths, options.loads, [options.copies], [options.services])
     show("one device, llama2", starmap(one_device, settings))
     for length, rates in ((0, np.arange(0.5, 3.5, 0.5)), (4, np.arange(1.0, 8.0))):

@@ -1,4 +1,4 @@
-"""Absurd numbers and a long batch; to be run with ``python -W error``.
+"""Extreme numbers and a long batch; to be run with ``python -W error``.
 
 1. Instances of K = 1..4 with subnormal and huge times, efficiencies, rates and weights, decided by the fast rule and
    with a certificate; a warning, an exception, a NaN or an infeasible decision ends the run. Every combination of the
@@ -30,7 +30,7 @@ def _scenario(users: int, low: int, longest: int) -> ms.Scenario:
 
 
 def one_user() -> Iterator[Instance]:
-    """Every combination of the values for one user, as one batch for each range of lengths."""
+    """Yield all combinations of the values for one user, one batch for each range of lengths."""
     grid = np.array(list(itertools.product(TIMES, TIMES, RATES, WEIGHTS)))[:, :, None]
     state = ms.SystemState(grid[:, 0], grid[:, 1], grid[:, 2])
     for low, longest in itertools.product((0, 1), LONGEST):
@@ -38,7 +38,7 @@ def one_user() -> Iterator[Instance]:
 
 
 def several_users(batches: int, size: int) -> Iterator[Instance]:
-    """Random combinations for two to four users."""
+    """Yield random combinations for two to four users."""
     rng = np.random.default_rng(0)
     for _ in range(batches):
         users = int(rng.integers(2, 5))
@@ -49,7 +49,7 @@ def several_users(batches: int, size: int) -> Iterator[Instance]:
 
 
 def decide(instance: Instance) -> tuple[int, int]:
-    """Decide a batch both ways; returns its size and how many were certified."""
+    """Decide a batch both ways; return its size and the number of certified decisions."""
     scenario, state, weights = instance
     for certify in (None, 1e-6):
         decision = ms.make_controller("optimal", scenario, weights=weights, certify=certify)(state)
@@ -64,14 +64,12 @@ def decide(instance: Instance) -> tuple[int, int]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     parser.add_argument("--batches", type=int, default=100, help="batches of several users (default 100)")
     parser.add_argument("--size", type=int, default=100, help="instances a batch (default 100)")
     parser.add_argument("--long", type=int, default=100_000, help="instances of the long batch (default 100,000)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Decide all of them."""
     for name, instances in (
         ("one user, every combination", one_user()),
         ("two to four users, random", several_users(options.batches, options.size)),

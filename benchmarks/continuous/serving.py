@@ -1,8 +1,8 @@
 """Tokens in time of rules with and without the barrier, with and without deadlines.
 
 Tokens/s of requests in time with the standard error of the mean, and the share missed. Everywhere: static channels,
-copies of 45 s after 10 s, geometric answers of 60 tokens in the mean, due half a second and then 80 ms (llama2) or
-110 ms (qwen3.5) a token after they arrive.
+copies of 45 s after 10 s, geometric answers of 60 tokens on average. Requests are due half a second after their
+arrival, and 80 ms (llama2) or 110 ms (qwen3.5) later per token.
 """
 
 import argparse
@@ -21,26 +21,26 @@ from multispin_env.registry import CONTROLLERS
 
 LOADS = (0.4, 0.6, 0.85)
 BURSTS = 0.25
-"""Shape of the law of gaps in bursts; 1 is Poisson."""
+"""Shape of the gamma law of gaps; 1 is Poisson."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A system with its service level."""
+    """System with its service level."""
 
     system: System
     full: float  # tokens/s of `groups` with endless requests, of which loads are shares
     per_token: float  # s
 
     def title(self, load: float, burstiness: float = 1.0) -> str:
-        """As tables show it."""
+        """Name in tables."""
         bursts = "" if burstiness == 1.0 else ", bursts"
         return f"{self.system.preset} K{self.system.users} B{self.system.megahertz}, load {load:g}{bursts}"
 
     def played(
         self, rule: str, load: float, burstiness: float, copies: int, seed: int = HELD_OUT_SEED, **options: Any
     ) -> ServiceRun:
-        """A run; copies of a seed have the same requests for every rule."""
+        """Simulate a rule; requests of a seed are the same for every rule."""
         gaps = {} if burstiness == 1.0 else {"burstiness": burstiness}
         workload = ms.Workload.at_load(
             load * self.full,
@@ -61,10 +61,10 @@ BARRIER = "wait-for-all"
 
 
 class WaitForAll(Greedy):
-    """Every batch waits for all devices that have a request; lengths are those of `Greedy`."""
+    """Rule with the lengths of `Greedy` in which each batch waits for all devices with a request."""
 
     def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
-        """Its order, but no draft is left behind."""
+        """Keep its order, without leaving drafts out."""
         order = super().decide(state)
         return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
 
@@ -84,7 +84,6 @@ def add_service_options(parser: argparse.ArgumentParser, rules: tuple[str, ...],
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
     add_service_options(parser, RULES, 24)
 
 
@@ -94,7 +93,6 @@ def _cell(run: ServiceRun) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table."""
     show(
         "tokens/s in time ± standard error (missed)",
         (

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.evidence``: how good the optimum, the bound and the rules are."""
+"""Evidence about the optimum, the bound and the rules: ``python -m benchmarks.evidence``."""
 
 import sys
 from functools import partial
@@ -10,18 +10,18 @@ main = partial(
     "evidence",
     {
         "optimum": "brute force, presets at all budgets, systems far from any network, other controllers",
-        "servers": "the optimum where verification costs tokens: brute force, measured servers, absurd numbers",
+        "servers": "the optimum where verification costs tokens: brute force, measured servers, extreme numbers",
         "fit": "laws of verification fitted to measured passes",
         "tables": "laws of verification fitted to tables of measured kernels, as they ship",
         "bound": "the bound without the barrier, and its prices",
         "ahead": "rounds in which devices draft ahead: best goodput of a round, prices, fixed points",
-        "bound-ahead": "the bound where devices draft ahead, beside the optimum of one device and rules",
+        "bound-ahead": "the bound where devices draft ahead, the optimum of one device, and rules",
         "rules": "tokens/s of rules without the barrier in sixteen systems",
-        "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and what rules have of it",
-        "ahead-agents": "agents where one or two devices draft ahead, and what they have of the optimum",
+        "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and shares of rules",
+        "ahead-agents": "agents where one or two devices draft ahead, and their shares of the optimum",
         "generalisation": "agents that ship with the package, with other numbers of devices and in other presets",
-        "hits": "drafts that are accepted whole with the token behind them, along the record, over independent tokens",
-        "partial-knowledge": "plug-ins where something is hidden, and who is expected to be ahead of whom",
+        "hits": "hits along the record, over those of independent tokens",
+        "partial-knowledge": "plug-ins where something is hidden, and their expected order",
     },
 )
 

@@ -1,10 +1,10 @@
-"""Parts of the exact optimum that agents have in rounds in which one or two devices draft ahead.
+"""Shares of the exact optimum of agents in rounds in which one or two devices draft ahead.
 
 Each agent is trained in `MultiSpin/DraftAhead-v0` with static channels, lengths as actions and its own budget, `ppo`
-with several discounts γ of a round. Then agents and rules decide for the same drawn devices, in the process that the
-optimum is known of. Means and lowest parts have no noise but for the choice of devices. `price` is
-`ahead-price` as it is, `tuned` the one with the ρ, in units of the goodput without drafting ahead, and the β that are
-best on other devices.
+with several discounts γ of a round. Agents and rules then decide for the same drawn devices, in the process whose
+optimum is known. Means and lowest shares have no noise but that of the drawn devices. `price` is `ahead-price` with its
+defaults, and `tuned` has the ρ, in units of the goodput without drafting ahead, and the β that are best on other
+devices.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -47,7 +47,7 @@ Rule = Callable[[SystemState], Decision]
 
 @dataclass(frozen=True)
 class Discounted(PPOSettings):
-    """`ppo` with a γ of its own."""
+    """`ppo` with another γ."""
 
     discount: float = 0.0
 
@@ -57,7 +57,6 @@ class Discounted(PPOSettings):
 
 
 def trained(agent: str, scenario: Scenario, timesteps: int | None) -> Rule:
-    """An agent after its training."""
     config = RunConfig(EnvConfig.of(ENV, scenario, action="lengths"), agent, 0)
     with TemporaryDirectory() as name:
         train(config, Path(name), Limits(timesteps), False, "cpu", Console(stderr=True, quiet=True))
@@ -65,7 +64,7 @@ def trained(agent: str, scenario: Scenario, timesteps: int | None) -> Rule:
 
 
 def priced(scenario: Scenario, multiple: float, chain_weight: float, state: SystemState) -> Rule:
-    """`ahead-price` for some devices, with ρ in units of their goodput without drafting ahead."""
+    """Make `ahead-price` for devices, with ρ in units of their goodput without drafting ahead."""
     waiting = scenario.replace(draft_ahead=False)
     without = expected_outcome(waiting, state, make_controller("optimal", waiting)(state)).goodput
     return make_controller("ahead-price", scenario, rho=multiple * float(without), chain_weight=chain_weight)
@@ -74,7 +73,7 @@ def priced(scenario: Scenario, multiple: float, chain_weight: float, state: Syst
 def parts(
     scenario: Scenario, devices: SystemState, rules: Mapping[str, Callable[[SystemState], Rule]]
 ) -> dict[str, FloatArray]:
-    """Parts (n,) of the optimum for devices (n, K), of rules that may know the devices."""
+    """Return the shares (n,) of the optimum of rules, which may depend on the devices (n, K)."""
     step = STEPS[scenario.num_users]
     best = rate_optimum(scenario, devices, step=step)
     systems = [devices[i] for i in range(len(best))]
@@ -89,7 +88,6 @@ def _always(rule: Rule, devices: SystemState) -> Rule:
 
 
 def row(pair: str, server: str, users: int, instances: int, timesteps: int | None) -> Row:
-    """Cells of a system."""
     scenario = Scenario.preset(pair, num_users=users, min_draft_length=0, draft_ahead=True, channel="static")
     if server:
         scenario = scenario.replace(server=server, payload="ids")
@@ -104,26 +102,24 @@ def row(pair: str, server: str, users: int, instances: int, timesteps: int | Non
     agents["evolution"] = trained("evolution", scenario, timesteps)
     always = {name: make_controller(rule, scenario) for name, rule in (("ratio", "optimal"), ("price", "ahead-price"))}
     rules = {title: partial(_always, rule) for title, rule in (always | agents).items()} | {"tuned": tries[best]}
-    found = parts(scenario, drawn(HELD_OUT_SEED), rules)
-    cells = {title: f"{part.mean():.4f} {part.min():.4f}" for title, part in found.items()}
+    columns = parts(scenario, drawn(HELD_OUT_SEED), rules)
+    cells = {title: f"{part.mean():.4f} {part.min():.4f}" for title, part in columns.items()}
     return {"system": f"{pair} {server or 'paper'}", **cells}
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--devices", type=int, choices=STEPS, default=2, help="of a system (default 2)")
     add_counts(parser, {"instances": (6, "drawn systems")})
     parser.add_argument("--timesteps", type=int, metavar="N", help="rounds to train (default: the agent's own)")
 
 
 def run(options: Namespace) -> None:
-    """Print the table."""
     named = {f"ppo-{discount:g}": Discounted(discount=discount) for discount in DISCOUNTS}
     for name, agent in named.items():
         AGENTS.register(name, agent)
     rows = (row(*position, options.devices, options.instances, options.timesteps) for position in PLACES)
     try:
-        show(f"{options.devices} devices: parts of the optimum, mean and lowest", rows)
+        show(f"{options.devices} devices: shares of the optimum, mean and lowest", rows)
     finally:
         for name in named:
             AGENTS.unregister(name)

@@ -1,10 +1,10 @@
-"""Best long-run rate of barrier rounds in which one, two or three devices draft ahead, and what rules have of it.
+"""Best long-run rate of barrier rounds in which one, two or three devices draft ahead, and shares of rules.
 
-Greedy guesses, 10 MHz, gain .35, T̄ times the factors of the row; the paper's server with distributions, `a100-32b` with
-ids. *None* is the best rate without drafting ahead, and *gain* what drafting ahead adds to it. *Ratio* is the part of
-the optimum that the rule with the largest E N / τ of each round has; the others are controllers, each with the best of
-some options. Head starts stand on a grid of .125, .5 or 1 tokens for one, two or three devices, whose drafts have 8
-tokens at most where there are three. On the paper's server the prototype had no drafts of 0 tokens: column *least*.
+Greedy guesses, 10 MHz, gain 0.35, T̄ times the factors of the row; the paper's server with distributions, `a100-32b`
+with ids. *None* is the best rate without drafting ahead, *gain* that of drafting ahead, and *ratio* the share of the
+optimum of the rule with the largest E N / τ of each round. The others are controllers, each with the best of some
+options. Head starts are on a grid of 0.125, 0.5 or 1 tokens for one, two or three devices, whose drafts have 8 tokens
+at most where there are three. *Least* is the smallest draft length, 1 on the paper's server as in the prototype.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -23,14 +23,13 @@ from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
 RULES: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]] = {"optimal": ("optimal", [{}])}
-"""Columns, the controller of each, and the options that it is tried with in each case."""
+"""Columns: controller, and the options that are tried in each case."""
 
 ACCEPTANCE = {"llama2": (0.7126, 0.8582), "qwen3.5": (0.81, 0.965)}  # the lowest and the highest of the pair's tasks
 STEPS = {1: 0.125, 2: 0.5, 3: 1.0}  # by the number of devices
 
 
 def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float], least: int) -> Row:
-    """One system: its optimum, the proof's gap, and the parts of it that rules have."""
     users = len(alphas)
     scenario = Scenario.preset(pair, num_users=users, min_draft_length=least, draft_ahead=True)
     if server:
@@ -61,7 +60,7 @@ def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float
 
 
 def cells(users: int) -> Iterator[Row]:
-    """Systems of so many devices."""
+    """Yield the systems with this number of devices."""
     for pair, (server, least) in product(ACCEPTANCE, (("", 1), ("", 0), ("a100-32b", 0))):
         low, high = ACCEPTANCE[pair]
         devices: Sequence[tuple[Sequence[float], Sequence[float]]] = {
@@ -74,11 +73,9 @@ def cells(users: int) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     add_counts(parser, {"devices": (3, "most devices, of 1, 2 and 3")})
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     for users in range(1, min(options.devices, 3) + 1):
         show(f"{users} device{'s' if users > 1 else ''}", cells(users))

@@ -1,9 +1,9 @@
-"""The bound without the barrier, its prices and its speed.
+"""Bound without the barrier, its prices and its speed.
 
 For the sixteen systems of `benchmarks.continuous_systems`, on held-out instances with static channels: the mean bound
-on tokens/s, also over the goodput of the best rounds with the barrier; what a second of the server, the uplink and the
-devices is worth, as shares of the bound; and seconds an instance. ``--fading 2`` and ``--tight 2`` add the bound with
-fading and the tight bound of two instances each, which takes minutes for 20 devices.
+on tokens/s, also over the goodput of the best rounds with the barrier; values of a second of the server, the uplink and
+the devices as shares of the bound; and seconds an instance. ``--fading 2`` and ``--tight 2`` add the bound with fading
+and the tight bound of two instances each, which takes minutes for 20 devices.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -21,7 +21,7 @@ INSTANCES = 12
 
 
 def bounds(system: System, faded: int) -> Row:
-    """Bounds of a system, and what its time is worth."""
+    """Return bounds of a system and prices of its time."""
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
     start = perf_counter()
     prices = ms.rate_prices(scenario, state)
@@ -48,7 +48,7 @@ def bounds(system: System, faded: int) -> Row:
 
 
 def tight(system: System, instances: int) -> Row:
-    """How much the tight bound takes off, and how long it takes."""
+    """Return by how much the tight bound is lower, and its time."""
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)[:instances]
     plain = ms.rate_bound(scenario, state)
     start = perf_counter()
@@ -58,7 +58,6 @@ def tight(system: System, instances: int) -> Row:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     counts = {
         "fading": (0, "instances of each system with fading"),
         "tight": (0, "instances of each system with the tight bound"),
@@ -68,7 +67,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     systems = chosen(options.systems)
     show("bounds", (bounds(system, options.fading) for system in systems))
     if options.tight:

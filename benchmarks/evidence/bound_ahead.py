@@ -1,8 +1,9 @@
-"""The bound where devices draft ahead, beside the exact optimum of one device and beside rules.
+"""Bound where devices draft ahead, exact optimum of one device, and rules.
 
 Tables: the optimum of one device in eight cells; the best rule on systems with 8 and 20 devices, also over the bound on
 every policy that does not draft ahead, and the bound on rounds alone; and drawn systems, where no rule may be above the
-bound. Hits are drawn, so a rate is a mean over copies of a system: it counts as above from four standard errors on.
+bound. As hits are random, a rate is a mean over copies of a system, and is above the bound from four standard errors
+on.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -30,7 +31,7 @@ COPIES = 8  # of a drawn system, each with its own hits
 
 @dataclass(frozen=True, eq=False)
 class Plainest(ms.ContinuousController):
-    """Each device sends the whole tokens that it has, at most ``most``; the server waits for nobody, or for all."""
+    """Rule that sends the complete tokens of each device, at most ``most``; the server waits for none, or for all."""
 
     most: int = 4
     waits: bool = False
@@ -43,7 +44,7 @@ class Plainest(ms.ContinuousController):
 
 
 def cell(preset: str, server: str, pick: Any) -> tuple[ms.Scenario, ms.SystemState]:
-    """One device of mean pace at gain .35, with the lowest or the highest α of the preset."""
+    """Return one device of mean speed at gain 0.35, with the lowest or highest α of the preset."""
     scenario = ms.Scenario.preset(preset, num_users=1, draft_ahead=True, **SERVERS[server])
     alpha = pick(task.acceptance_rate for task in scenario.tasks)
     efficiency = spectral_efficiency(scenario, np.array([0.35]))
@@ -51,7 +52,6 @@ def cell(preset: str, server: str, pick: Any) -> tuple[ms.Scenario, ms.SystemSta
 
 
 def cells() -> Iterator[Row]:
-    """Optimum and bound of one device."""
     for server in SERVERS:
         for preset in ("llama2", "qwen3.5"):
             for pick in (min, max):
@@ -64,9 +64,8 @@ def cells() -> Iterator[Row]:
 
 
 def controllers(scenario: ms.Scenario) -> dict[str, ms.Controller[Any, Any]]:
-    """The rules, and the plainest of all with a few lengths."""
     plain = {
-        f"plainest {most}, waits for {'all' if waits else 'nobody'}": Plainest(scenario, most=most, waits=waits)
+        f"plainest {most}, waits for {'all' if waits else 'none'}": Plainest(scenario, most=most, waits=waits)
         for most in (1, 4)
         for waits in (False, True)
         if most <= scenario.max_draft_length
@@ -75,7 +74,7 @@ def controllers(scenario: ms.Scenario) -> dict[str, ms.Controller[Any, Any]]:
 
 
 def drawn_system(seed: int) -> tuple[ms.Scenario, ms.SystemState]:
-    """A system of 1 to 8 devices that draft ahead, far from alike, and its state (K,)."""
+    """Draw a system of 1 to 8 very different devices that draft ahead, and its state (K,)."""
     rng = np.random.default_rng(seed)
     users = int(rng.integers(1, 9))
     laws: list[dict[str, Any]] = [{}, {"server": "a100-32b"}, {"verification_pieces": ((0.05, 0.0), (0.0, 0.01))}]
@@ -98,14 +97,14 @@ def drawn_system(seed: int) -> tuple[ms.Scenario, ms.SystemState]:
 
 
 def played(controller: ms.Controller[Any, Any], state: ms.SystemState, seconds: float) -> tuple[float, float]:
-    """Mean tokens/s over copies of a system with states (K,), and its standard error."""
+    """Return mean tokens/s over copies of a system with state (K,), and its standard error."""
     many = state.mapped(lambda array: np.repeat(array[None], COPIES, 0))
     rates = ms.long_run_rate(controller, many, warm_up=1.0, horizon=seconds)
     return float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(COPIES))
 
 
 def drawn(count: int, seconds: float) -> Row:
-    """How near the rules come on drawn systems, and on how many of these one is above by four standard errors."""
+    """Compare rules with the bound on drawn systems; count systems with a rule above it by four standard errors."""
     ratios, above = [], 0
     for seed in range(count):
         scenario, state = drawn_system(seed)
@@ -125,7 +124,7 @@ def drawn(count: int, seconds: float) -> Row:
 
 
 def systems(users: int, instances: int, seconds: float) -> Iterator[Row]:
-    """The best rule over the bound, and over the bound on every policy that does not draft ahead."""
+    """Return the row of the best rule over the bound with and without drafting ahead."""
     for server in SERVERS:
         for preset in ("llama2", "qwen3.5"):
             scenario = ms.Scenario.preset(preset, num_users=users, draft_ahead=True, **SERVERS[server])
@@ -150,7 +149,6 @@ def systems(users: int, instances: int, seconds: float) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     counts = {
         "drawn": (200, "drawn systems"),
         "instances": (4, "instances of each system with 8 and 20 devices"),
@@ -160,7 +158,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     show("one device", cells())
     if options.instances:
         for users in (8, 20):

@@ -20,7 +20,7 @@ from multispin_env.units import MS
 
 @dataclass(frozen=True)
 class Measured:
-    """Milliseconds of a pass by its tokens, and how many pieces its law has."""
+    """Milliseconds of a pass by its tokens, and number of pieces of its law."""
 
     tokens: tuple[int, ...]
     milliseconds: tuple[float, ...]
@@ -38,23 +38,21 @@ TABLES = {
     "a100-32b": Measured(TOKENS, (48, 66, 84, 104, 124, 144, 164, 188), pieces=1),
     "a100-70b": Measured(TOKENS, (55, 85, 105, 125, 145, 165, 185, 205), pieces=1),
 }
-"""Sources stand beside the profiles in ``multispin_env/servers``."""
+"""Measured passes; sources are in the profiles in ``multispin_env/data/servers``."""
 
 
 def rows() -> Iterator[Row]:
-    """Fit every table."""
     for name, table in TABLES.items():
         tokens, times = np.array(table.tokens, dtype=np.float64), np.array(table.milliseconds)
-        found = fit_law(tokens, times, table.pieces)
-        law = " or ".join(f"{start:.3f} + {slope:.5f} n" for start, slope in found.pieces)
+        fitted = fit_law(tokens, times, table.pieces)
+        law = " or ".join(f"{start:.3f} + {slope:.5f} n" for start, slope in fitted.pieces)
         shipped = np.abs(line_time(np.array(SERVERS.load(name).pieces) / MS, tokens) / times - 1.0).max()
-        yield {"server": name, "largest of (ms)": law, "fit": f"{found.error:.2%}", "profile": f"{shipped:.2%}"}
+        yield {"server": name, "largest of (ms)": law, "fit": f"{fitted.error:.2%}", "profile": f"{shipped:.2%}"}
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Take no options."""
+    """Add no options."""
 
 
 def run(_: Namespace) -> None:
-    """Print the table."""
     show("largest errors", rows())

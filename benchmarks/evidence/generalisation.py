@@ -1,6 +1,6 @@
 """Scores of the agents that ship with the package, with other numbers of devices, in all presets of their shape.
 
-A score is 0 for the fixed controller and 1 for the reference; in brackets is that of the best plug-in at home.
+A score is 0 for the fixed controller and 1 for the reference. In brackets: the best plug-in of the training scenario.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -13,24 +13,22 @@ from multispin_env.scenario import Scenario
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--envs", nargs="+", default=agents.PRETRAINED, metavar="ID", help="(default: all)")
     parser.add_argument("--users", nargs="+", type=int, default=[2, 5, 10, 20, 50, 100, 200], metavar="K")
     parser.add_argument("--size", type=int, help="cases of each (default: 50 states or 10 episodes)")
 
 
 def scores(env_id: str, scenario: Scenario, size: int | None) -> str:
-    """Scores of an agent and of the best plug-in in another scenario."""
+    """Return scores of an agent and the best plug-in in another scenario."""
     agent = agents.load(env_id).on(scenario)
     cases = held_out(agent.config, size or (50 if cases_of(agent.config) is States else 10))
     deciding = (agent, agent.score["score"]["best_plug_in"]["name"], cases.reference)
-    floor, *own = (cases.values(one).mean() for one in (agent.config.variant.comparison.baseline, *deciding))
-    mine, plug_in = ((value - floor) / (own[-1] - floor) for value in own[:-1])
+    floor, *means = (cases.values(policy).mean() for policy in (agent.config.variant.comparison.baseline, *deciding))
+    mine, plug_in = ((value - floor) / (means[-1] - floor) for value in means[:-1])
     return f"{mine:.3f} ({plug_in:.3f})"
 
 
 def run(options: Namespace) -> None:
-    """Print a line for each agent and preset."""
 
     def row(env_id: str, scenario: Scenario) -> Row:
         others = {

@@ -1,4 +1,4 @@
-"""Hits of drafts along a record, over what independent tokens of one rate say.
+"""Hits of drafts along a record, over those of independent tokens of the same rate.
 
 For each task: the share of positions from which L + 1 tokens in a row are accepted, as a greedy hit needs, over
 α^(L+1), α the share of accepted positions. Windows overlap; intervals of 95 % are a bootstrap over texts.
@@ -15,13 +15,12 @@ from multispin_env.evaluation.statistics import LEVEL, RESAMPLES
 from multispin_env.physics.records import Records, accepted_runs, load_records
 
 TASKS = ("code", "math", "chat", "reading")
-"""Of the package's record, and of examples/prompts.jsonl."""
+"""Names of the tasks of the package's record, and of examples/prompts.jsonl."""
 
 LENGTHS = (1, 2, 5)
 
 
 def rows(records: Records) -> Iterator[Row]:
-    """One for each task and draft length."""
     runs = accepted_runs(records)
     for index in range(records.num_tasks):
         texts = np.flatnonzero(records.task == index)
@@ -42,17 +41,15 @@ def rows(records: Records) -> Iterator[Row]:
 
 
 def _over(sums: FloatArray, length: int) -> FloatArray:
-    """Share of hits over α^(L+1) of sums (..., 3): positions, accepted ones, those with L + 1 accepted in a row."""
+    """Return the share of hits over α^(L+1) from sums (..., 3): positions, accepted ones, L + 1 accepted in a row."""
     positions, ones, hits = np.moveaxis(sums, -1, 0)
     over: FloatArray = hits / positions / (ones / positions) ** (length + 1)
     return over
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the option."""
     parser.add_argument("--record", metavar="FILE", help="as multispin record writes it (default: the package's)")
 
 
 def run(options: Namespace) -> None:
-    """Print the table."""
     show("hits over independent tokens", rows(load_records(options.record)))

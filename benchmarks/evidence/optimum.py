@@ -1,6 +1,6 @@
-"""Evidence that the optimum is one: brute force, presets at all budgets, very wide parameters, other controllers.
+"""Evidence for the optimum: brute force, presets at all budgets, very wide parameters, other controllers.
 
-*Exact* means within 1e-9 of the certified value; *loss* is of the fast rule. A count of 0 leaves a table out.
+*Exact* means within 1e-9 of the certified value; *loss* is of the fast rule. A count of 0 omits a table.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -35,7 +35,7 @@ BUDGETS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 
 
 def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> float:
-    """Optimum over every decision; φ by halving, without any code of the solver."""
+    """Return the optimum over every decision, with φ by bisection and no code of the solver."""
     users = scenario.num_users
     axes = [np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)] * users
     lengths = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, users).astype(float)
@@ -56,31 +56,31 @@ def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> 
 
 
 def side_of_kink(scenario: Scenario, decision: Decision) -> str:
-    """Where the pass of a decision lies, by the kink of a law of two pieces."""
+    """Return the side of the kink of a law of two pieces on which the pass of a decision is."""
     (a, b), (c, d) = scenario.verification_pieces
     beyond = float(pass_tokens(scenario, decision.draft_length)) - (a - c) / (d - b)
     return "at the kink" if abs(beyond) <= 1.0 else "left of it" if beyond < 0.0 else "right of it"
 
 
 def hostile(law: str, pieces: int, padded: bool, instances: int) -> Row:
-    """Certified values and bounds against every decision, K ≤ 4; decisions are priced by the physics alone."""
+    """Compare certified values and bounds with every decision, K ≤ 4, priced by the physics alone."""
     error, loss, open_, below, sides = [], [], 0, 0, Counter[str]()
     for seed in range(instances):
         rng = np.random.default_rng(seed)
         scenario, state, weights = hostile_instance(rng, max_decisions=1000 if pieces else 20_000)
         scenario = hostile_law(rng, scenario, pieces, padded) if pieces else scenario
         best = brute_force(scenario, state, weights)
-        found: Any = make_controller("optimal", scenario, certify=TOLERANCE, weights=weights)(state)
+        certified: Any = make_controller("optimal", scenario, certify=TOLERANCE, weights=weights)(state)
         quick = make_controller("optimal", scenario, weights=weights)(state)
-        outcomes = [expected_outcome(scenario, state, decision) for decision in (found, quick)]
-        values = [float((weights * one.tokens).sum(-1) / one.round_latency) for one in outcomes]
+        outcomes = [expected_outcome(scenario, state, decision) for decision in (certified, quick)]
+        values = [float((weights * outcome.tokens).sum(-1) / outcome.round_latency) for outcome in outcomes]
         scale = best if best > 0.0 else 1.0
         error.append(abs(values[0] - best) / scale)
         loss.append((best - values[1]) / scale)
-        open_ += not found.certified
-        below += bool(found.bound < best * (1.0 - 1e-14)) + bool(upper_bound(scenario, state, weights) < best)
+        open_ += not certified.certified
+        below += bool(certified.bound < best * (1.0 - 1e-14)) + bool(upper_bound(scenario, state, weights) < best)
         if pieces == 2:
-            sides[side_of_kink(scenario, found)] += 1
+            sides[side_of_kink(scenario, certified)] += 1
     return {
         "law": law, "instances": instances, "largest error": max(error), "not certified": open_,
         "bounds below": below, **_losses(np.array(loss)), "side": ", ".join(f"{n} {side}" for side, n in sides.items()),
@@ -96,17 +96,17 @@ def _losses(loss: FloatArray) -> Row:
 
 
 def judged(scenario: Scenario, instances: int, tpot: float | None = None) -> Row:
-    """Certificate and fast rule on states of a scenario."""
+    """Compare certificate and fast rule on states of a scenario."""
     state = sample_state(scenario, np.random.default_rng(1), instances)
     start = perf_counter()
-    found: Any = make_controller("optimal", scenario, certify=TOLERANCE, tpot=tpot)(state)
+    decided: Any = make_controller("optimal", scenario, certify=TOLERANCE, tpot=tpot)(state)
     elapsed = perf_counter() - start
     priced, quick = (
         expected_outcome(scenario, state, decision).goodput
-        for decision in (found, make_controller("optimal", scenario, tpot=tpot)(state))
+        for decision in (decided, make_controller("optimal", scenario, tpot=tpot)(state))
     )
-    inside = np.ones(instances, dtype=bool) if found.feasible is None else found.feasible
-    proven = found.certified & (found.bound <= priced * (1.0 + TOLERANCE * 1.0001))
+    inside = np.ones(instances, dtype=bool) if decided.feasible is None else decided.feasible
+    proven = decided.certified & (decided.bound <= priced * (1.0 + TOLERANCE * 1.0001))
     return {
         "system": scenario.label, "K": scenario.num_users, "MHz": f"{scenario.total_bandwidth / MHZ:g}",
         "instances": instances, "feasible": int(inside.sum()), "certified": float((proven | ~inside).mean()),
@@ -115,7 +115,6 @@ def judged(scenario: Scenario, instances: int, tpot: float | None = None) -> Row
 
 
 def presets(instances: int) -> Iterator[Row]:
-    """The paper's presets at all budgets."""
     for users, part in ((4, 1.0), (8, 1.0), (20, 1.0), (100, 0.1), (1000, 0.002)):
         for name in ("llama2", "qwen3.5"):
             for budget in BUDGETS:
@@ -124,7 +123,7 @@ def presets(instances: int) -> Iterator[Row]:
 
 
 def wide_problem(rng: np.random.Generator, users: int) -> Problem:
-    """One instance with every parameter over decades."""
+    """Draw an instance with every parameter over decades."""
 
     def decades(low: float, high: float, *shape: int) -> FloatArray:
         return np.exp(rng.uniform(np.log(low), np.log(high), shape))
@@ -142,7 +141,7 @@ def wide_problem(rng: np.random.Generator, users: int) -> Problem:
 
 
 def wide(users: int, instances: int) -> Row:
-    """Certificate and fast rule on very wide parameters, one instance at a time."""
+    """Compare certificate and fast rule on very wide parameters, one instance at a time."""
     rng = np.random.default_rng(2)
     gap, loss, times = np.empty(instances), np.empty(instances), np.empty(instances)
     for i in range(instances):
@@ -159,7 +158,7 @@ def wide(users: int, instances: int) -> Row:
 
 
 def extreme(instances: int) -> Row:
-    """Certificate and fast rule on legal instances far from any network; each has its number for a seed."""
+    """Compare certificate and fast rule on valid instances far from any network, seeded by their numbers."""
     gap, loss = np.empty(instances), np.empty(instances)
     for seed in range(instances):
         scenario, state = extreme_instance(np.random.default_rng(seed))
@@ -172,7 +171,7 @@ def extreme(instances: int) -> Row:
 
 
 def leads(instances: int) -> Iterator[Row]:
-    """How far the rule and the certified decision are ahead of the best of all other controllers."""
+    """Compare the rule and the certified decision with the best of all other controllers."""
     for users in (8, 20):
         for name in SCENARIOS.names():
             for budget in (5.0, 20.0):
@@ -183,14 +182,13 @@ def leads(instances: int) -> Iterator[Row]:
                 values = {other: states.values(other) for other in controller_names("rounds", scenario)}
                 rule, certified = values.pop("optimal"), replace(states, certify=1e-9).values("optimal")
                 row: dict[str, Any] = {"preset": name, "K": users, "MHz": budget, "instances": instances}
-                for who, own in {"rule": rule, "certified": certified}.items():
-                    margin = own / np.max(list(values.values()), 0) - 1.0
+                for who, values_of in {"rule": rule, "certified": certified}.items():
+                    margin = values_of / np.max(list(values.values()), 0) - 1.0
                     row |= {f"{who} below": int((margin < -1e-12).sum()), f"{who} smallest lead": float(margin.min())}
                 yield row
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     counts = {
         "hostile": (2000, "instances against brute force"),
         "preset": (1000, "instances of each preset, K and budget"),
@@ -202,7 +200,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print all tables."""
     if options.hostile:
         show("hostile instances against brute force", [hostile("paper", 0, False, options.hostile)])
     if options.preset:

@@ -1,9 +1,9 @@
 """Cost of partial knowledge, as Markdown.
 
-In every environment that hides something or asks for fairness, for every preset and number of users, the plug-ins of
-that environment play the same episodes as the fixed and the homogeneous controller, which know the truth, and the
-optimum that does. Differences are paired, with 95 % bootstrap intervals. Below each table stands which expected orders
-hold: yes or no where the interval of the paired difference is off zero, else undecided.
+In every environment that hides something or rewards fairness, for every preset and number of users, the plug-ins play
+the same episodes as the fixed controller, the homogeneous one and the optimum, which get the true state. Differences
+are paired, with 95 % bootstrap intervals. A list below each table has the expected orders: yes or no where the interval
+of the paired difference excludes zero, else undecided.
 """
 
 import shlex
@@ -30,7 +30,7 @@ FAIRNESS = ("optimal+gradient", "optimal+round-robin")
 
 @dataclass(frozen=True)
 class Case:
-    """One environment with its arguments, who plays there, and who is expected to be ahead of whom."""
+    """Environment with its arguments, its contenders, and their expected order."""
 
     env: str
     contenders: tuple[str, ...]
@@ -57,7 +57,7 @@ CASES = (
 
 
 def order_lines(case: Case, all_stats: Mapping[str, EpisodeStats]) -> Iterator[str]:
-    """Say of every expected order whether it holds."""
+    """Yield a line for every expected order, with the verdict."""
     for name, (ahead, behind) in product(case.order_metrics, case.orders):
         values = METRICS[name].values
         lead = mean_interval(values(all_stats[ahead]) - values(all_stats[behind]))
@@ -67,10 +67,10 @@ def order_lines(case: Case, all_stats: Mapping[str, EpisodeStats]) -> Iterator[s
 
 
 def section(case: Case, preset: str, users: int, episodes: int) -> str:
-    """Play all contenders of a case in one system; their tables and orders."""
+    """Play all contenders of a case in one system; return tables and orders."""
     cases = Episodes(EnvConfig.of(case.env, preset, num_users=users, **case.arguments), episodes)
     names = dict.fromkeys((*ALWAYS, *case.contenders, *cases.contenders))
-    names.pop("optimal", None)  # the clairvoyant one by another name
+    names.pop("optimal", None)  # the clairvoyant under another name
     all_stats = {name: cases.play(name) for name in names}
     rows = compare_episodes(all_stats, cases.reference, cases.metric)
     arguments = "".join(f", {name}={value}" for name, value in case.arguments.items())
@@ -81,7 +81,6 @@ def section(case: Case, preset: str, users: int, episodes: int) -> str:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     envs = list(dict.fromkeys(case.env for case in CASES))
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each contender (default 200)")
     parser.add_argument("--env", nargs="+", metavar="ID", choices=envs, default=envs, help=f"of {', '.join(envs)}")
@@ -90,7 +89,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print all tables."""
     command = shlex.join(["python", "-m", "benchmarks.evidence", *sys.argv[1:]])
     print(f"# Partial knowledge\n\n`{command}`: {options.episodes} episodes each, seed {EPISODE_SEED}.")
     for case, preset, users in product(CASES, options.scenarios, options.users):

@@ -23,14 +23,14 @@ COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "groups 3": ("groups", {"groups": 3}),
     "prices": ("prices", {}),
 }
-"""Heads of columns, with controllers and their options."""
+"""Columns, with controllers and their options."""
 
 SHORT = 1.0
-"""Simulated seconds of a controller with a barrier in a static channel: all rounds are alike."""
+"""Simulated seconds of a controller with a barrier in a static channel, where all rounds are equal."""
 
 
 def instances(system: System, count: int, channel: str) -> ms.SystemState:
-    """Devices of held-out seeds; with fading, channels of their mean gains."""
+    """Draw devices of held-out seeds; with fading, channels of their mean gains."""
     state = system.states(HELD_OUT_SEED, count)
     if channel == "static":
         return state
@@ -39,7 +39,7 @@ def instances(system: System, count: int, channel: str) -> ms.SystemState:
 
 
 def priced(controller: Any, state: ms.SystemState, channel: str) -> ms.ContinuousController:
-    """The controller with its own rate as ρ, where it has one and channels fade: two steps to the fixed point."""
+    """Make the controller, under fading with its own rate as ρ if it has one, by two steps to the fixed point."""
     decided: Any = controller
     if channel != "static" and hasattr(controller, "rho"):
         for _ in range(2):
@@ -49,39 +49,36 @@ def priced(controller: Any, state: ms.SystemState, channel: str) -> ms.Continuou
 
 
 def rates(system: System, count: int, channel: str, seconds: float) -> dict[str, FloatArray]:
-    """Tokens/s (count,) for each column."""
+    """Return tokens/s (count,) for each column."""
     state = instances(system, count, channel)
-    found = {}
+    columns = {}
     for head, (name, options) in COLUMNS.items():
         controller = priced(ms.make_controller(name, system.scenario, **options), state, channel)
         alike = channel == "static" and name in ("optimal", "synchronous")
         window = (0.0, SHORT) if alike else (10.0, seconds)
-        found[head] = ms.long_run_rate(controller, state, warm_up=window[0], horizon=window[1], channel=channel)
-    return found
+        columns[head] = ms.long_run_rate(controller, state, warm_up=window[0], horizon=window[1], channel=channel)
+    return columns
 
 
-def row(system: System, found: dict[str, FloatArray]) -> Row:
-    """Cells of a system."""
-    means = {head: float(values.mean()) for head, values in found.items()}
-    best = found[max(("groups 2", "groups 3", "prices"), key=lambda head: means[head])]
+def row(system: System, columns: dict[str, FloatArray]) -> Row:
+    means = {head: float(values.mean()) for head, values in columns.items()}
+    best = columns[max(("groups 2", "groups 3", "prices"), key=lambda head: means[head])]
     cells = {"system": system.name, **{head: f"{mean:.1f}" for head, mean in means.items()}}
     for head in ("optimal", "synchronous"):
-        ratio = best / found[head]
+        ratio = best / columns[head]
         error = ratio.std(ddof=1) / len(ratio) ** 0.5
-        cells[f"best over {head}"] = f"{best.mean() / found[head].mean():.3f} ± {error:.3f}"
+        cells[f"best over {head}"] = f"{best.mean() / columns[head].mean():.3f} ± {error:.3f}"
     return cells
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     add_systems(parser)
     parser.add_argument("--channel", default="static", choices=("static", "independent"))
     parser.add_argument("--instances", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=45.0, help="simulated, behind ten (default 45)")
+    parser.add_argument("--seconds", type=float, default=45.0, help="simulated, after ten (default 45)")
 
 
 def run(options: Namespace) -> None:
-    """Print the table."""
     show(
         f"tokens/s, channel {options.channel}",
         (

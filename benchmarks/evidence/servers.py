@@ -1,7 +1,7 @@
-"""Evidence that the optimum is one where verification costs tokens: brute force, measured servers, absurd numbers.
+"""Evidence for the optimum where verification costs tokens: brute force, measured servers, extreme numbers.
 
 *Loss* is of the fast rule against the certified decision, priced by the package's physics, never by its solver. A count
-of 0 leaves a table out. ``python -m benchmarks.speed controllers --servers NAME`` measures the time.
+of 0 omits a table. ``python -m benchmarks.speed controllers --servers NAME`` measures the time.
 """
 
 import warnings
@@ -27,14 +27,13 @@ KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True),
 
 
 def systems(servers: Sequence[str], pairs: Sequence[str], budgets: Sequence[float]) -> Iterator[Scenario]:
-    """Measured servers with drafts from 0 on."""
     for server, pair, payload, users, budget in product(servers, pairs, PAYLOADS, (8, 20), budgets):
         scenario = Scenario.preset(pair, num_users=users, total_bandwidth=budget * MHZ, server=server)
         yield scenario.replace(min_draft_length=0, payload=payload)
 
 
 def halfway(scenario: Scenario, instances: int) -> float:
-    """TPOT (s) halfway from the least that is possible to that of the optimum without one, in the median."""
+    """Return a TPOT limit in s: the median midpoint of the least TPOT and that of the optimum without a limit."""
     state = sample_state(scenario, np.random.default_rng(1), instances)
     free = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     waits = (free.round_latency[:, None] / free.tokens).max(-1)
@@ -42,7 +41,7 @@ def halfway(scenario: Scenario, instances: int) -> float:
 
 
 def any_numbers(instances: int) -> Row:
-    """Laws, times and rates over hundreds of decades, warnings as errors."""
+    """Decide laws, times and rates over hundreds of decades, with warnings as errors."""
     rng = np.random.default_rng(3)
     times = np.array([0.0, 5e-324, 1e-100, 1e-9, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300])
     numbers = np.array([5e-324, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308])
@@ -58,26 +57,24 @@ def any_numbers(instances: int) -> Row:
         state = SystemState(rng.choice(numbers, users), rng.choice(numbers, users), rng.choice(rates, users))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
+            decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
             make_controller("optimal", scenario)(state)
-        below += not (np.isfinite(found.value) and np.isfinite(found.bound) and found.bound >= found.value)
+        below += not (np.isfinite(decision.value) and np.isfinite(decision.bound) and decision.bound >= decision.value)
     return {"instances": str(instances), "without a finite value and a bound above it": below}
 
 
 def total(rows: Sequence[Row]) -> Row:
-    """All rows of a table together."""
     means = {key: float(np.mean([row[key] for row in rows])) for key in ("certified", "rule exact", "within .1 %")}
     counts = {key: sum(row[key] for row in rows) for key in ("instances", "feasible")}
     return {"all": "", **counts, **means, "worst loss": max(row["worst loss"] for row in rows)}
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     counts = {
         "hostile": (300, "instances of each kind of law against brute force"),
         "preset": (6, "states of each server, pair, K, budget and payload"),
-        "tpot": (20, "likewise, at 10 MHz, where every device must get its tokens in time"),
-        "numbers": (1000, "instances with absurd numbers"),
+        "tpot": (20, "the same at 10 MHz with a TPOT limit for every device"),
+        "numbers": (1000, "instances with extreme numbers"),
     }
     add_counts(parser, counts)
     parser.add_argument(
@@ -87,7 +84,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print all tables."""
     if options.hostile:
         laws = ((kind, *law, options.hostile) for kind, law in KINDS.items())
         show("hostile laws against brute force", (hostile(*law) for law in laws))
@@ -101,4 +97,4 @@ def run(options: Namespace) -> None:
         rows = show("in time", (judged(*limit) for limit in limits))
         show("in time, all", [total(rows)])
     if options.numbers:
-        show("absurd numbers, warnings as errors", [any_numbers(options.numbers)])
+        show("extreme numbers, warnings as errors", [any_numbers(options.numbers)])

@@ -1,7 +1,7 @@
 """Laws of servers that ship with the package, fitted to tables of measured kernels (extra ``tables``).
 
-With ``--out`` the files of the package are written there. The last table has verification beside passes that were
-recorded on GPUs, where both are there: recorded passes are slower, since a table has kernels and nothing between them.
+``--out`` writes the files of the package. The last table compares verification with recorded passes on GPUs, where both
+are known: recorded passes are slower, since a table has kernels and nothing between them.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -28,7 +28,7 @@ MODELS = {
 }
 
 DRAFT = "Qwen/Qwen3-0.6B"
-"""The smallest model of the tables; for 27b and 70b it stands for their own small ones, which the tables lack."""
+"""Smallest model of the tables, also for 27b and 70b, whose small models the tables lack."""
 
 MACHINES = {
     "a100-8b": Machine("a100_sxm"),
@@ -44,20 +44,19 @@ MACHINES = {
     "rtx-pro-6000-8b": Machine("rtx_pro_6000_server"),
     "rtx-pro-6000-32b": Machine("rtx_pro_6000_server", 2),
 }
-"""By the names of the profiles, which end with the model."""
+"""Machines by the names of the profiles, which end with the model."""
 
 COMMENT = "# Written by `python -m benchmarks.evidence tables --out multispin_env/data/servers`.\n"
 
 
 def profile_of(name: str, folder: Path) -> TableProfile:
-    """Fit the law of a profile; its passes stand in a file of the folder."""
+    """Fit the law of a profile to its passes, which are kept in a file of the folder."""
     cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
     model = MODELS[name.rpartition("-")[2]]
     return table_profile(name, folder / f"{name}.csv", MACHINES[name], model, DRAFT, cells)
 
 
 def write(profile: TableProfile, folder: Path) -> Path:
-    """Write the file of a profile as it ships."""
     file = folder / f"{profile.server.name}.toml"
     profile.server.save(file)
     file.write_text(COMMENT + file.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
@@ -69,7 +68,6 @@ def _lines(lines: object) -> str:
 
 
 def rows(out: Path | None) -> Iterator[Row]:
-    """Fit every profile."""
     with TemporaryDirectory() as folder:
         for name in MACHINES:
             profile = profile_of(name, Path(folder))
@@ -88,7 +86,7 @@ def rows(out: Path | None) -> Iterator[Row]:
 
 
 def recorded() -> Iterator[Row]:
-    """A 32B model on four A100: passes as they were recorded, and by tables; sequences of 8 tokens each."""
+    """Compare recorded passes of a 32B model on four A100 with the tables; sequences have 8 tokens."""
     steps, table = StepTimes(Machine("a100_sxm", 4), MODELS["32b"]), TABLES["a100-32b"]
     tokens = np.array(table.tokens, dtype=np.float64)
     for context in (1, CONTEXT):
@@ -104,7 +102,7 @@ def recorded() -> Iterator[Row]:
 
 
 def by_context() -> Iterator[Row]:
-    """How well the profiles fit after so many tokens, and what these do to 60 devices that draft for one of them."""
+    """Return errors of the profiles at a context, and its effect on 60 devices that draft for one of them."""
     cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
     steps = {name: StepTimes(machine, MODELS[name.rpartition("-")[2]]) for name, machine in MACHINES.items()}
     drafts, tokens = sizes_of(cells)
@@ -131,12 +129,10 @@ def by_context() -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """``--out``."""
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the profiles there")
 
 
 def run(options: Namespace) -> None:
-    """Print the tables."""
     show("laws from tables", rows(options.out))
-    show("beside recorded passes", recorded())
+    show("recorded passes and tables", recorded())
     show("by context: errors of all, and h100-32b (tokens/s)", by_context())

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.figures``: figures of the evidence pages, drawn as ``multispin reproduce`` does."""
+"""Figures of the evidence pages, drawn as by ``multispin reproduce``: ``python -m benchmarks.figures``."""
 
 import sys
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ OURS = {"does-it-pay": PAY, "barrier": BARRIER, "load": LOAD, "capacity": CAPACI
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw these figures, or some of them with ``--only``; the options are those of ``multispin reproduce``."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Draw the figures; the options are those of ``multispin reproduce``."""
+    options = sys.argv[1:] if arguments is None else arguments
     program = "python -m benchmarks.figures"
     for name, spec in OURS.items():
         FIGURES.register(name, spec)
     try:
-        return exit_status(program, lambda: COMMAND(program, ["--only", *OURS, *given]))
+        return exit_status(program, lambda: COMMAND(program, ["--only", *OURS, *options]))
     finally:
         for name in OURS:
             FIGURES.unregister(name)

@@ -1,4 +1,4 @@
-"""Figures without the barrier: what it costs, and requests over the load (docs/evidence/serving.md)."""
+"""Figures of the cost of the barrier, and of requests over the load (docs/evidence/serving.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from multispin_env.simulation.long_run import long_run, long_run_rate, serve
 
 _PAPERS, _BASE, BOUND = "optimal", "synchronous", "bound"
 RULES = (_PAPERS, _BASE, "greedy", "groups", "prices")
-"""The paper's round, the best with the barrier, and those without."""
+"""Controllers with the barrier, then those without."""
 
 BARRIER_STYLES = {
     _PAPERS: (RED, "v", "-"),
@@ -41,7 +41,7 @@ _SHOWN_USERS, _SHOWN_BUDGET = 20, 10.0
 
 @dataclass(frozen=True)
 class BarrierRow:
-    """What one controller makes in one setting, mean over static systems."""
+    """Result of a controller in a setting, mean over static systems."""
 
     preset: str
     server: str  # profile, or "paper"
@@ -56,7 +56,7 @@ class BarrierRow:
     gain: float  # mean of its rate over that of `synchronous`, system by system
     gain_low: float  # 95 % interval
     gain_high: float
-    least_device: float  # tokens/s of the device that gets least
+    least_device: float  # tokens/s of the least served device
     server_busy: float  # shares of the time
     uplink_busy: float
     drafting: float
@@ -66,7 +66,6 @@ class BarrierRow:
 
 
 def _barrier_settings(scale: Scale) -> list[tuple[str, str, int, float]]:
-    """Every preset over the number of devices, over the budget, and over the law of verification."""
     users: tuple[int, ...] = scale.pick((2, 4, 8, 12, 20, 30), (4, 8))
     servers: tuple[str, ...] = scale.pick(("a100-7b-gemm", "a100-32b", "a100-70b"), ())
     shown = min(_SHOWN_USERS, users[-1])
@@ -82,12 +81,12 @@ def _barrier_settings(scale: Scale) -> list[tuple[str, str, int, float]]:
 
 
 def _barrier_rows(scale: Scale, setting: tuple[str, str, int, float]) -> list[BarrierRow]:
-    """Every rule and the bound, with one pair on one server (empty: the pair's own), for K devices and B in MHz."""
+    """Return the rows of all rules and the bound, for a pair on a server (empty: its own), K devices and B in MHz."""
     preset, server, users, megahertz = setting
     scenario = scenario_at(preset, megahertz, server, num_users=users)
     states = min(scale.states, scale.pick(12, 2))
     state = sample_state(scenario, np.random.default_rng(scale.seed), states)
-    static, moving = (0.0, 1e-9), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier one round is all
+    static, moving = (0.0, 1e-9), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # seconds; with the barrier one round
     times = {name: static if name in (_PAPERS, _BASE) else moving for name in RULES}
     runs = {
         name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=horizon)
@@ -116,18 +115,18 @@ def _barrier_row(head: tuple[str, str, int, float], name: str, run: LongRun, bou
 
 
 def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
-    """A line of panels for each preset: over devices, over bandwidth, and what everybody does meanwhile."""
+    """Draw panels for each preset: rates over devices and over bandwidth, and shares of the time of devices."""
     series = [Series(name, style, "rate", {"controller": name}) for name, style in BARRIER_STYLES.items()]
     presets = list(dict.fromkeys(row.preset for row in rows))
     panels = figure.subplots(len(presets), 3, squeeze=False)
     for line, preset in zip(panels, presets, strict=True):
-        own = [row for row in rows if row.preset == preset and row.server == "paper"]
-        by_users = [row for row in own if row.bandwidth_mhz == _SHOWN_BUDGET]
-        users = min(_SHOWN_USERS, max(row.num_users for row in own))
-        by_budget = [row for row in own if row.num_users == users]
-        for one in series:
-            one.draw(line[0], by_users, "num_users")
-            one.draw(line[1], by_budget, "bandwidth_mhz")
+        shown_rows = [row for row in rows if row.preset == preset and row.server == "paper"]
+        by_users = [row for row in shown_rows if row.bandwidth_mhz == _SHOWN_BUDGET]
+        users = min(_SHOWN_USERS, max(row.num_users for row in shown_rows))
+        by_budget = [row for row in shown_rows if row.num_users == users]
+        for curve in series:
+            curve.draw(line[0], by_users, "num_users")
+            curve.draw(line[1], by_budget, "bandwidth_mhz")
         line[0].set_xlabel(f"devices K, {_SHOWN_BUDGET:g} MHz")
         line[1].set_xlabel(f"MHz, K = {users}")
         _barrier_bars(line[2], [row for row in by_users if row.num_users == users and row.controller != BOUND])
@@ -140,11 +139,10 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
 
 
 _PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("verifying", GREEN))
-"""Of devices, with their colours in films."""
+"""States of devices, with their colours in films."""
 
 
 def _barrier_bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
-    """For each controller, what devices do, stacked, and how busy server and uplink are, as marks."""
     positions = np.arange(len(rows))
     left = np.zeros(len(rows))
     for phase, colour in _PHASES:
@@ -162,7 +160,6 @@ def _barrier_bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
 
 
 def _barrier_cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
-    """Rates, and gains over the best with the barrier."""
     header = ("setting", "controller", "tokens/s", "over synchronous", "of the bound", "least device")
     lines: list[Cells] = []
     for row in rows:
@@ -188,7 +185,7 @@ BARRIER = FigureSpec(
 
 
 _ALONE = "nothing shared"
-"""Every device has a server and a band of its own, and `load-aware`: out of reach, but not a bound on other rules."""
+"""Rule `load-aware` with a server and a band for each device: out of reach, but no bound on other rules."""
 
 _STYLES = {
     "optimal": (RED, "v", "--"),
@@ -200,14 +197,14 @@ _STYLES = {
     "load-aware": (PURPLE, "D", "-"),
     _ALONE: (BLACK, "", "-."),
 }
-"""Rules, with colour, marker and line: dashed where nothing is dropped."""
+"""Rules, with colour, marker and line; dashed if nothing is dropped."""
 
 _SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}  # devices and MHz of each pair of models
 
 
 @dataclass(frozen=True)
 class _LoadRow:
-    """What one rule makes of one load, in copies with the same devices and requests for every rule."""
+    """Result of a rule at a load, in copies with the same devices and requests for every rule."""
 
     preset: str
     num_users: int
@@ -221,21 +218,19 @@ class _LoadRow:
     high: float
     request_goodput: float  # requests/s
     share_missed: float
-    least_served: float  # tokens/s in time of the device that has least
+    least_served: float  # tokens/s in time of the least served device
     p50: float  # ms a token from arrival to the last token, of all requests that finished
     p95: float
     p99: float
 
 
 def _pair_scenario(preset: str) -> Scenario:
-    """The system of a pair."""
     users, megahertz = _SIZES[preset]
     return scenario_at(preset, megahertz, num_users=users)
 
 
 @lru_cache
 def _full_rate(scale: Scale, preset: str) -> float:
-    """Tokens/s of `groups` with endless requests."""
     scenario = _pair_scenario(preset)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(12, 4))
     groups = make_controller("groups", scenario)
@@ -243,7 +238,6 @@ def _full_rate(scale: Scale, preset: str) -> float:
 
 
 def _load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[_LoadRow]:
-    """One rule at one load, with one pair."""
     preset, load, rule = setting
     scenario, copies, full = _pair_scenario(preset), scale.pick(24, 2), _full_rate(scale, preset)
     level = ServiceLevel(e2el=FIRST, e2el_per_token=PER_TOKEN[""][preset])
@@ -257,12 +251,12 @@ def _load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[_LoadRow]:
         return [_LoadRow(*head, *_load_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))]
     users = scenario.num_users
     single = make_controller("load-aware", scenario.replace(num_users=1))
-    own = replace(workload, rate=sum(workload.rates) / 2.0 / users)
-    return [_LoadRow(*head, *_load_numbers(played(single, own, copies=copies * users), users))]
+    single_workload = replace(workload, rate=sum(workload.rates) / 2.0 / users)
+    return [_LoadRow(*head, *_load_numbers(played(single, single_workload, copies=copies * users), users))]
 
 
 def _load_numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
-    """Of copies of which so many are one system."""
+    """Return the numbers of a row from a run in which each system is a group of copies."""
     in_time, goodput, devices = (
         array.reshape(-1, parts) for array in (run.tokens_in_time, run.request_goodput, run.least_served)
     )
@@ -273,17 +267,16 @@ def _load_numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
 
 
 def _draw_load(rows: Sequence[_LoadRow], figure: Any) -> None:
-    """A line of panels for each pair: tokens in time, and two quantiles of the latency."""
     presets = list(dict.fromkeys(row.preset for row in rows))
     panels = figure.subplots(len(presets), 3, squeeze=False)
     for line, preset in zip(panels, presets, strict=True):
-        own = [row for row in rows if row.preset == preset]
-        asked = sorted({row.requested for row in own})
-        line[0].plot(asked, asked, color=BLACK, linestyle=":", linewidth=1.0, label="all that is asked for")
+        shown_rows = [row for row in rows if row.preset == preset]
+        asked = sorted({row.requested for row in shown_rows})
+        line[0].plot(asked, asked, color=BLACK, linestyle=":", linewidth=1.0, label="requested")
         shown = {"tokens_in_time": "tokens/s in time", "p95": "ms a token, p95", "p99": "ms a token, p99"}
         for axes, (value, label) in zip(line, shown.items(), strict=True):
             for rule, style in _STYLES.items():
-                Series(rule, style, value, {"rule": rule}).draw(axes, own, "requested")
+                Series(rule, style, value, {"rule": rule}).draw(axes, shown_rows, "requested")
             axes.set_ylabel(label)
         line[0].set_ylim(bottom=0.0)
         for axes in line[1:]:
@@ -291,18 +284,16 @@ def _draw_load(rows: Sequence[_LoadRow], figure: Any) -> None:
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(_minor)
         for axes in line:
-            axes.set_title(f"{preset}, K = {own[0].num_users}, {own[0].bandwidth_mhz:g} MHz")
-            axes.set_xlabel("tokens/s that are asked for")
+            axes.set_title(f"{preset}, K = {shown_rows[0].num_users}, {shown_rows[0].bandwidth_mhz:g} MHz")
+            axes.set_xlabel("requested tokens/s")
     legend_below(figure, panels[0][0], 4)
 
 
 def _minor(value: float, _: int) -> str:
-    """Numbers at some of the lines between powers of ten."""
     return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
 def _load_cells(rows: Sequence[_LoadRow]) -> tuple[Cells, list[Cells]]:
-    """Tokens in time, what is missed, and latencies."""
     header = ("system, load", "rule", "tokens/s in time", "missed", "least device", "ms a token p50 / p95 / p99")
     lines: list[Cells] = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Payoff of distributed drafting against servers alone: goodput, and people served (docs/evidence/serving.md)."""
+"""Payoff of distributed drafting over servers alone: goodput, and users served (docs/evidence/serving.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ NAMES = {
     "no-barrier": "no barrier",
     "no-barrier-ahead": "no barrier, ahead",
 }
-"""Systems of the map, the simplest first."""
+"""Systems, the simplest first."""
 
 _LOOKS = {
     "autoregressive": (BLACK, "", "--"),
@@ -43,30 +43,30 @@ _LOOKS = {
     "no-barrier": (SKY, "o", "--"),
     "no-barrier-ahead": (PURPLE, "D", "--"),
 }
-"""Lines of the picture, over the server that drafts for all."""
+"""Lines of the picture, relative to the server that drafts for all."""
 
 RECORDED = ("a100-32b", "a100-70b")
-"""Servers whose passes were recorded, and no draft times; those of `_DRAFTS_OF` are taken."""
+"""Servers with recorded passes but no draft times, which are those of `_DRAFTS_OF`."""
 
 _DRAFTS_OF = "a100-8b"
 
 _BY_TABLES = ("a100-8b", "h100-27b", "b200-32b", "l40s-8b", "rtx-pro-6000-8b")
 _FREE_RULES: dict[str, dict[str, Any]] = {"own-pace": {}, "greedy": {}, "groups": {"groups": 2}}
-"""Rules without the barrier, and options of them."""
+"""Rules without the barrier, with their options."""
 
-_MOST_GROUPED = 60  # devices with which `groups` is tried too, which takes long with more
+_MOST_GROUPED = 60  # most devices for `groups`, which is slow with more
 _PRICE = 1.3
-"""Of a second where devices draft ahead, in goodputs of the best rounds without drafting ahead.
+"""Price of a second with drafting ahead, in goodputs of the best rounds without it.
 
-On other devices than those of the figure, with 20 to 240, such a price made less than the best one by 3 % at most.
+On other devices than those of the figure, 20 to 240, it reached at least 97 % of the rate at the best price.
 """
 
-WARM_UP, _ROUNDS = 5, 10  # of simulations, which without the barrier take the time of twice as many
+WARM_UP, _ROUNDS = 5, 10  # simulated rounds; without the barrier, the time of twice as many
 
 
 @dataclass(frozen=True)
 class _PayRow:
-    """What one system makes in one setting, mean over static devices."""
+    """Result of a system in a setting, mean over static devices."""
 
     preset: str
     server: str  # profile, or "own law": that of the stack on which the pair was measured
@@ -81,34 +81,33 @@ class _PayRow:
     over: float  # mean of its rate over that of `colocated`, for the same devices
     low: float  # 95 % interval
     high: float
-    best: bool  # whether no system of the setting makes more, or a simpler one as much
+    best: bool  # whether no system has a higher rate, and no simpler one the same
 
 
 def _pay_settings(scale: Scale) -> list[tuple[str, str, int]]:
-    """Both pairs, on the pair's own server and others, for several numbers of devices."""
     servers = scale.pick(("", *RECORDED, *_BY_TABLES), ("", "a100-32b"))
     return list(product(PRESETS, servers, scale.pick((20, 60, 120, 240), (5, 20))))
 
 
 def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[_PayRow]:
-    """Every system with one pair on one server (empty: the pair's own), for K devices."""
+    """Return rows of all systems for a pair on a server (empty: its own) and K devices."""
     preset, server, users = setting
     scenario = scenario_at(preset, 10.0, server, num_users=users, min_draft_length=0)
     if server in RECORDED:
         scenario = scenario.replace(server_draft_pieces=SERVERS.load(_DRAFTS_OF).draft_pieces)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(5, 2))
-    found = _rates(scenario, state, scale.pick(1.0, 0.5))
-    best = winner_of({system: float(rate.mean()) for system, (rate, _) in found.items()})
-    base, _ = found["colocated"]
+    rates = _rates(scenario, state, scale.pick(1.0, 0.5))
+    best = winner_of({system: float(rate.mean()) for system, (rate, _) in rates.items()})
+    base, _ = rates["colocated"]
     head = preset, server or "own law", scenario.payload, users
     return [
         _PayRow(*head, system, rule, len(base), *mean_interval(rate), *mean_interval(rate / base), system == best)
-        for system, (rate, rule) in found.items()
+        for system, (rate, rule) in rates.items()
     ]
 
 
 def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tuple[FloatArray, str]]:
-    """Tokens/s (n,) of each system, and the rule by which devices draft; simulations take a part of the usual time."""
+    """Return tokens/s (n,) of each system and its rule; ``part`` shortens the simulated time."""
     ahead = scenario.replace(draft_ahead=True)
     rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     time = part * float(rounds.round_latency.mean())
@@ -118,7 +117,7 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
         rules = [rule for rule in _FREE_RULES if rule != "groups" or system.num_users <= _MOST_GROUPED]
         made = {rule: make_controller(rule, system, **_FREE_RULES[rule]) for rule in rules}
         rates = ((simulated(controller, horizon=2 * _ROUNDS * time), rule) for rule, controller in made.items())
-        return max(rates, key=lambda one: one[0].mean())
+        return max(rates, key=lambda pair: pair[0].mean())
 
     price = make_controller("ahead-price", ahead, rho=_PRICE * rounds.goodput)
     return {
@@ -133,20 +132,19 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
 
 
 def winner_of(rates: Mapping[str, float]) -> str:
-    """The system with most tokens/s; of those that are equal but for rounding, the first."""
+    """Return the system with the highest rate; of those that are equal up to rounding, the first."""
     return max(rates, key=lambda system: round(rates[system], 6))
 
 
 def _draw_pay(rows: Sequence[_PayRow], figure: Any) -> None:
-    """Rates over those of the server that drafts for all, over the number of devices: a panel for pair and server."""
     panels_of = list(dict.fromkeys((row.preset, row.server) for row in rows))
     columns = min(len(panels_of) // len(PRESETS), 4)
     panels = figure.subplots(len(panels_of) // columns, columns, squeeze=False, sharex=True, sharey=True)
     users = sorted({row.num_users for row in rows})
     for axes, (preset, server) in zip(panels.flat, panels_of, strict=True):
-        own = [row for row in rows if (row.preset, row.server) == (preset, server)]
+        shown_rows = [row for row in rows if (row.preset, row.server) == (preset, server)]
         for system, look in _LOOKS.items():
-            Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, own, "num_users")
+            Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, shown_rows, "num_users")
         axes.axhline(1.0, color=ORANGE, label=NAMES["colocated"])
         axes.set_title(f"{preset}, {server}", fontsize="medium")
         axes.set_xscale("log")
@@ -161,14 +159,13 @@ def _draw_pay(rows: Sequence[_PayRow], figure: Any) -> None:
 
 
 def _pay_cells(rows: Sequence[_PayRow]) -> tuple[Cells, list[Cells]]:
-    """Tokens/s of each system, the best, and what the best of those in which devices draft makes of `colocated`."""
     header = ("pair, server, payload", "K", *NAMES.values(), "best", "devices' best over drafts for all")
     lines: list[Cells] = []
     for setting in dict.fromkeys((row.preset, row.server, row.payload, row.num_users) for row in rows):
-        own = {row.system: row for row in rows if (row.preset, row.server, row.payload, row.num_users) == setting}
-        (best,) = (NAMES[row.system] for row in own.values() if row.best)
-        drafting = max((row for row in own.values() if row.rule), key=lambda row: row.rate)
-        rates = (f"{own[system].rate:.0f}" for system in NAMES)
+        systems = {row.system: row for row in rows if (row.preset, row.server, row.payload, row.num_users) == setting}
+        (best,) = (NAMES[row.system] for row in systems.values() if row.best)
+        drafting = max((row for row in systems.values() if row.rule), key=lambda row: row.rate)
+        rates = (f"{systems[system].rate:.0f}" for system in NAMES)
         over = f"{drafting.over:.2f} ({drafting.low:.2f} to {drafting.high:.2f})"
         lines.append((", ".join(setting[:3]), str(setting[3]), *rates, best, over))
     return header, lines
@@ -197,17 +194,17 @@ _COLOURS = {
     "greedy+deadlines": GREEN,
     "load-aware": PURPLE,
 }
-"""Servers without devices that draft, and rules; those that plan for batches take minutes with hundreds of devices."""
+"""Servers without drafting devices, and rules but those that plan batches, which take minutes with many devices."""
 
 PER_TOKEN = {"": {"llama2": 0.08, "qwen3.5": 0.11}, "a100-32b": dict.fromkeys(PRESETS, 0.03)}
-"""Seconds that each token adds to the limit, by server (the paper's own law first) and pair."""
+"""Seconds of the limit per token, by server (the paper's law first) and pair."""
 
-FIRST, _THINK = 0.5, 10.0  # seconds of the limit without any token, and on average between an answer and a question
+FIRST, _THINK = 0.5, 10.0  # limit without tokens; mean time from an answer to the next question
 
 
 @dataclass(frozen=True)
 class _CapacityFigureRow:
-    """Most devices of which 95 % of the requests are in time."""
+    """Most devices with 95 % of the requests in time."""
 
     preset: str
     server: str  # profile, or "paper"
@@ -216,27 +213,25 @@ class _CapacityFigureRow:
     capacity: float  # devices
     low: float  # 95 % interval
     high: float
-    more: bool  # whether even more might be served
-    tokens_in_time: float  # tokens/s at the largest number tried that is served
+    more: bool  # whether the search ended at its limit
+    tokens_in_time: float  # tokens/s at the largest number tried that meets the level
     ttft_p95: float  # s
     tpot_p95: float  # s
 
 
 def _capacity_settings(scale: Scale) -> list[tuple[str, str, str]]:
-    """Both pairs on each server, with every system and rule."""
     servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(_COLOURS), ("autoregressive", "greedy"))
     return list(product(PRESETS, servers, systems))
 
 
 def _capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[_CapacityFigureRow]:
-    """What one system or rule serves, with one pair on one server (empty: the pair's own)."""
     preset, server, system = setting
-    scenario = scenario_at(preset, 10.0, server, num_users=16)  # devices that the search begins with
+    scenario = scenario_at(preset, 10.0, server, num_users=16)  # start of the search
     per_token = PER_TOKEN[server][preset]
     level = ServiceLevel(e2el=FIRST, e2el_per_token=per_token)
     arrivals, lengths = make_arrivals("think"), make_lengths("geometric")
     people = Workload(rate=scenario.num_users / _THINK, arrivals=arrivals, lengths=lengths, level=level)
-    found = capacity(
+    result = capacity(
         scenario,
         workload=people,
         controller=system,
@@ -248,13 +243,12 @@ def _capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[_Capacit
         seed=scale.seed,
         requests=scale.pick(400, 20),
     )
-    run, reached = found.run, (found.value, found.low, found.high, found.value >= MAX_USERS)
+    run, reached = result.run, (result.value, result.low, result.high, result.value >= MOST_USERS)
     there = (run.tokens_in_time.mean(), run.pooled.ttft[1], run.pooled.tpot[1]) if run else (0.0, 0.0, 0.0)
     return [_CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))]
 
 
 def _draw_capacity(rows: Sequence[_CapacityFigureRow], figure: Any) -> None:
-    """A panel of bars for each pair and server."""
     presets, servers = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("preset", "server"))
     panels = figure.subplots(len(servers), len(presets), squeeze=False)
     for line, server in zip(panels, servers, strict=True):
@@ -281,7 +275,6 @@ def _capacity_bars(axes: Any, rows: Sequence[_CapacityFigureRow]) -> None:
 
 
 def _served_cells(rows: Sequence[_CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
-    """Devices with intervals, and latencies there."""
     header = (
         *("pair, server, ms a token", "system", "devices", "95 % interval"),
         *("tokens/s in time", "TTFT p95", "TPOT p95"),

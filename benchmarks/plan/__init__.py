@@ -1,1 +1,1 @@
-"""Evidence of how close one can get in a static channel: periodic tables of lengths, annealed and then followed."""
+"""Near-optimal schedules in a static channel: periodic tables of lengths by simulated annealing."""

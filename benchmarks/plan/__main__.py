@@ -1,8 +1,8 @@
-"""Rates of annealed tables beside rules and the bound: ``python -m benchmarks.plan`` (docs/evidence/continuous.md).
+"""Rates of annealed tables, rules and the bound: ``python -m benchmarks.plan`` (docs/evidence/continuous.md).
 
-It makes the tables that ``tables.npz`` lacks; it can be stopped and goes on. Then it prints, for each system, the mean
-rates of `groups`, `prices` and `plan`, which follows the tables, in a static channel beside the bound, with paired
-standard errors. ``--tight 4`` takes the tight bound on so many instances, which takes minutes at K = 20.
+It searches for the tables that ``tables.npz`` lacks, and resumes after an interruption. Then it prints, for each
+system, the bound and mean rates in a static channel of `groups`, `prices` and `plan`, which follows the tables, with
+paired standard errors. ``--tight 4`` computes the tight bound of four instances, which takes minutes at K = 20.
 """
 
 import argparse
@@ -24,7 +24,7 @@ PATH = Path(__file__).with_name("tables.npz")
 
 
 def tables_of(system: System) -> tuple[IntArray, ...]:
-    """Tables of the instances of a system; those that are missing are searched for and kept."""
+    """Return the tables of the instances of a system; search for missing ones and store them."""
     with np.load(PATH, allow_pickle=False) as arrays:
         tables = dict(arrays)
     states, names = system.states(HELD_OUT_SEED, INSTANCES), [f"{system.name}, {i}" for i in range(INSTANCES)]
@@ -38,7 +38,6 @@ def tables_of(system: System) -> tuple[IntArray, ...]:
 
 
 def show(system: System, tight: int) -> None:
-    """Print mean rates of a system, and `plan` over them."""
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
     rules = {name: ms.make_controller(name, scenario) for name in ("groups", "prices")}
     rates = {name: ms.long_run_rate(rule, state) for name, rule in rules.items()}

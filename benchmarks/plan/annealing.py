@@ -22,39 +22,39 @@ def search(scenario: Scenario, state: SystemState, moves: int, chains: int, seed
     state
         Devices (1, K) in a static channel.
     moves
-        Of each chain, before the period is doubled, and as many after it.
+        Moves of each chain before the period is doubled, and again after it.
     chains
-        Of each first period; an even number.
+        Chains for each first period, an even number.
     seed
-        Of the moves.
+        Seed of the moves.
     """
     rng = np.random.default_rng(seed)
     tables = Tables.of(scenario, state)[np.zeros(chains, dtype=np.int64)]
     best, best_rate = np.zeros((1, 1), dtype=np.int64), -np.inf
     for periods in (2, 3):
-        found = _start(tables, periods)
+        chains_table = _start(tables, periods)
         for repeat, hot in ((1, HOT), (2, REHEATED)):
-            found = _annealed(tables, np.tile(found, (1, repeat, 1)), np.geomspace(hot, COLD, moves), rng)
-            rate = tables.rate(found)
+            chains_table = _annealed(tables, np.tile(chains_table, (1, repeat, 1)), np.geomspace(hot, COLD, moves), rng)
+            rate = tables.rate(chains_table)
             if rate.max() > best_rate:
-                best, best_rate = found[rate.argmax()], rate.max()
+                best, best_rate = chains_table[rate.argmax()], rate.max()
     return best
 
 
 def _start(tables: Tables, periods: int) -> IntArray:
-    """Tables (n, P, K) of groups: device i in batch i mod P, all with one length, the best of them."""
-    copies, users = tables.draft_time.shape
+    """Return tables (n, P, K) of groups: device i in batch i mod P, all with the best common length."""
+    num_tables, users = tables.draft_time.shape
     inside = np.arange(periods)[:, None] == np.arange(users) % periods
     if users < periods:
-        inside[users:] = np.arange(users) == 0  # every batch needs somebody
+        inside[users:] = np.arange(users) == 0  # no batch is empty
     lengths = range(1, tables.gains.shape[-1])
-    starts = [np.broadcast_to(inside * length, (copies, periods, users)) for length in lengths]
+    starts = [np.broadcast_to(inside * length, (num_tables, periods, users)) for length in lengths]
     rates = np.stack([tables.rate(start) for start in starts], -1)
-    return np.asarray(np.stack(starts)[rates.argmax(-1), np.arange(copies)])
+    return np.asarray(np.stack(starts)[rates.argmax(-1), np.arange(num_tables)])
 
 
 def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np.random.Generator) -> IntArray:
-    """Best tables (n, P, K) that chains meet on their way from these."""
+    """Return the best tables (n, P, K) of chains that start from these."""
     rate = tables.rate(table)
     best, best_rate = table.copy(), rate.copy()
     for number, temperature in enumerate((temperatures / table.shape[1]).tolist(), start=1):
@@ -67,13 +67,13 @@ def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np
         better = rate > best_rate
         best[better], best_rate[better] = table[better], rate[better]
         if number % SURVIVAL == 0:
-            kept = np.tile(np.argsort(-rate)[: len(rate) // 2], 2)
-            table, rate = table[kept], rate[kept]
+            selected = np.tile(np.argsort(-rate)[: len(rate) // 2], 2)
+            table, rate = table[selected], rate[selected]
     return best
 
 
 def _moved(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """Tables (n, P, K) after one random move each; a move that makes no sense leaves the table as it is."""
+    """Return tables (n, P, K) after one random move each; invalid moves change nothing."""
     tried = table.copy()
     kind = _integers(len(MOVES), len(table), rng)
     for number in np.unique(kind):
@@ -87,14 +87,13 @@ def _integers(high: int, rows: int, rng: np.random.Generator) -> IntArray:
 
 
 def _cells(table: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
-    """A random cell of each table that holds a draft: copy, batch, device."""
+    """Return a random cell with a draft of each table: table, batch, device."""
     weight = rng.random(table.shape) * (table > 0)
     cell = weight.reshape(len(table), -1).argmax(-1)
     return np.arange(len(table)), cell // table.shape[2], cell % table.shape[2]
 
 
 def _lengthen(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One draft is one or two tokens longer or shorter."""
     cell = _cells(table, rng)
     change = np.array([-2, -1, 1, 2])[_integers(4, len(table), rng)]
     table[cell] = np.clip(table[cell] + change, 1, longest)
@@ -102,7 +101,7 @@ def _lengthen(table: IntArray, longest: int, rng: np.random.Generator) -> IntArr
 
 
 def _trade(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One draft gets a token of another."""
+    """Move a token from one draft to another."""
     giver, taker = _cells(table, rng), _cells(table, rng)
     fits = (table[giver] > 1) & (table[taker] < longest)
     table[giver] -= fits
@@ -111,34 +110,33 @@ def _trade(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
 
 
 def _shift(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One draft goes to the batch before or behind, if its device has none there."""
-    copies, row, user = _cells(table, rng)
+    """Move a draft to the previous or next batch, if its device has none there."""
+    index, row, user = _cells(table, rng)
     target = (row + np.array([-1, 1])[_integers(2, len(table), rng)]) % table.shape[1]
-    free = table[copies, target, user] == 0
-    length = table[copies, row, user]
-    table[copies, target, user] += length * free
-    table[copies, row, user] -= length * free
+    free = table[index, target, user] == 0
+    length = table[index, row, user]
+    table[index, target, user] += length * free
+    table[index, row, user] -= length * free
     return table
 
 
 def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """One device joins a batch, with a length of another of its drafts, or leaves one of several."""
-    copies = np.arange(len(table))
+    """Let a device join a batch, with the length of another of its drafts, or leave one of several."""
+    index = np.arange(len(table))
     row, user = (_integers(size, len(table), rng) for size in table.shape[1:])
-    own = table[copies, :, user]
-    inside = own[copies, row] > 0
-    several = (own > 0).sum(-1) > 1
-    length = np.clip(own.max(-1) + _integers(6, len(table), rng) - 4, 1, longest)
-    table[copies, row, user] = np.where(inside, np.where(several, 0, own[copies, row]), length)
+    lengths = table[index, :, user]
+    inside = lengths[index, row] > 0
+    several = (lengths > 0).sum(-1) > 1
+    length = np.clip(lengths.max(-1) + _integers(6, len(table), rng) - 4, 1, longest)
+    table[index, row, user] = np.where(inside, np.where(several, 0, lengths[index, row]), length)
     return table
 
 
 def _swap(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
-    """Two devices change positions."""
-    copies = np.arange(len(table))
-    one, other = (_integers(table.shape[2], len(table), rng) for _ in range(2))
-    first, second = table[copies, :, one], table[copies, :, other]
-    table[copies, :, one], table[copies, :, other] = second, first
+    index = np.arange(len(table))
+    left, right = (_integers(table.shape[2], len(table), rng) for _ in range(2))
+    first, second = table[index, :, left], table[index, :, right]
+    table[index, :, left], table[index, :, right] = second, first
     return table
 
 

@@ -1,4 +1,4 @@
-"""Tables of lengths: batches of a period by devices, each with a length or none; their rates, and how to follow them.
+"""Tables of lengths, batches of a period by devices, 0 for no draft: their rates, and a controller that follows them.
 
 For a table the best execution is known: uploads go in the order of their batches, and each batch starts when the server
 is free and its last upload has ended. Starting later, or in another order, makes nothing earlier.
@@ -16,17 +16,17 @@ from multispin_env.physics.tokens import expected_tokens, verification_time
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
-PERIODS = 3  # that are played; the first is not counted, since it starts with an idle system
+PERIODS = 3  # Periods that are played; the first, which starts from an idle system, is not counted
 
 
 @dataclass(frozen=True, eq=False)
 class Plan(ContinuousController):
-    """Follows tables (P, K), one for each of n copies, in a static channel."""
+    """Controller that follows tables (P, K), one for each of n environments, in a static channel."""
 
     tables: tuple[IntArray, ...]
 
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """Wait for the devices of the next batch; new drafts get the length of their device's next batch."""
+        """Wait for the devices of the next batch; give new drafts the length of their device's next batch."""
         batch = state.batch[:, None]
         turned = [np.roll(table, -int(turn), 0) for table, turn in zip(self.tables, state.batch, strict=True)]
         offset = np.stack([(table > 0).argmax(0) for table in turned])  # batches until each device's next
@@ -38,7 +38,7 @@ class Plan(ContinuousController):
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """The devices (n, K) that tables are made for."""
+    """Rates of tables for devices (n, K)."""
 
     scenario: Scenario
     draft_time: FloatArray  # (n, K) T_k
@@ -47,19 +47,19 @@ class Tables:
 
     @classmethod
     def of(cls, scenario: Scenario, state: SystemState) -> "Tables":
-        """For devices (n, K) in a static channel."""
+        """Take devices (n, K) in a static channel."""
         gains = expected_tokens(np.arange(scenario.max_draft_length + 1), state.acceptance_rate[..., None])
         gains[..., 0] = 0.0
         return cls(scenario, state.draft_time, full_share_token_time(scenario, state.spectral_efficiency), gains)
 
     def __getitem__(self, rows: IntArray) -> "Tables":
-        """Select systems, perhaps some of them several times."""
+        """Select systems, with repetitions."""
         return Tables(self.scenario, self.draft_time[rows], self.token_time[rows], self.gains[rows])
 
     def rate(self, table: IntArray) -> FloatArray:
-        """Long-run tokens/s (n,) of tables (n, P, K), 0 for no draft; -inf where a batch or a device is left out.
+        """Return long-run tokens/s (n,) of tables (n, P, K), 0 for no draft; -inf if a batch or device has no draft.
 
-        Tokens of a period over its growth: `PERIODS` are played from an idle system, the first is not counted.
+        Tokens of a period over its mean time; `PERIODS` are played from an idle system, the first is not counted.
         """
         inside = table > 0
         valid = inside.any(-1).all(-1) & inside.any(-2).all(-1)
@@ -69,11 +69,10 @@ class Tables:
         return np.where(valid, rate, -np.inf)
 
     def _elapsed(self, table: IntArray, inside: BoolArray) -> FloatArray:
-        """Seconds (n,) of all periods but the first."""
         rows = table.shape[1]
         gap = _gaps(inside)
         passes = np.stack([verification_time(self.scenario, table[:, row], inside[:, row]) for row in range(rows)], -1)
-        copies = np.arange(len(table))[:, None]
+        index = np.arange(len(table))[:, None]
         ahead = inside.argmax(1)  # (n, K) batches until each device's first
         following = np.take_along_axis(table, ahead[:, None], 1)[:, 0]
         release = self._drafted(following)
@@ -92,7 +91,7 @@ class Tables:
             release = np.maximum(release - end[:, None], 0.0)
             free = ahead == 0
             step = gap[:, row]
-            following = table[copies, (row + step) % rows, np.arange(table.shape[2])]
+            following = table[index, (row + step) % rows, np.arange(table.shape[2])]
             ahead = np.where(free, step, ahead) - 1
             release = np.where(free, self._drafted(following), release)
             air = np.where(free, following * self.token_time, air)
@@ -103,7 +102,7 @@ class Tables:
 
 
 def _gaps(inside: BoolArray) -> IntArray:
-    """Batches from each row to the next that holds the device, (n, P, K) of (n, P, K)."""
+    """Return the number of batches (n, P, K) from each row to the next one with the device."""
     rows = inside.shape[1]
     gap = np.empty(inside.shape, dtype=np.int64)
     following = np.zeros(inside[:, 0].shape, dtype=np.int64)
@@ -116,14 +115,14 @@ def _gaps(inside: BoolArray) -> IntArray:
 
 
 def _all_uploaded(release: FloatArray, air: FloatArray, waiting: FloatArray) -> FloatArray:
-    """When the work that waits (n,) and uploads (n, K) released later, some of them of no air, are all done."""
+    """Return the end of the waiting work (n,) and of uploads (n, K) that are released later, some without air time."""
     return np.asarray(np.maximum(waiting + air.sum(-1), all_sent(release * (air > 0.0), air)))
 
 
 def _later_work(
     release: FloatArray, air: FloatArray, ahead: IntArray, waiting: FloatArray, end: FloatArray
 ) -> FloatArray:
-    """Released work (n, P) left at ``end`` (n,), of the batches from the next one on, earlier ones served first.
+    """Return the released work (n, P) left at ``end`` (n,), by batch from the next one, earlier batches served first.
 
     The loop goes over devices in the order of their release, for all batches ahead at once.
     """

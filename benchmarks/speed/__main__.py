@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed``: the tables of docs/evidence/speed.md."""
+"""Tables of docs/evidence/speed.md: ``python -m benchmarks.speed``."""
 
 import sys
 from functools import partial
@@ -11,10 +11,10 @@ main = partial(
     {
         "environments": "env-steps per CPU-second of every environment, and the targets",
         "profile": "parts of one step",
-        "streams": "a row of fading, by how random numbers are divided among the copies",
-        "controllers": "the rule and the certificate beside the grid of the paper",
-        "decisions": "time of a decision beside the goodput that it loses",
-        "without-barrier": "the core beside a SimPy model, and decisions of groups",
+        "streams": "a row of fading, by how random numbers are assigned to environments",
+        "controllers": "the rule, the certificate and the grid of the paper",
+        "decisions": "time of a decision, and its loss of goodput",
+        "without-barrier": "the core, a SimPy model, and decisions of groups",
         "training": "PPO on the native vector and on Stable-Baselines3's loop",
         "startup": "CPU time of starts",
         "rendering": "pictures a second",

@@ -1,7 +1,7 @@
 """Time of the rule and of the certified optimum in one run with Algorithm 1 on a 100 × 100 grid, on one core.
 
-CPU time of a decision in a batch, and alone; with ``OMP_NUM_THREADS=1`` that of one core. The shares are those of the
-certified goodput, in the mean.
+CPU time of a decision in a batch, and alone; with ``OMP_NUM_THREADS=1`` that of one core. Shares are mean shares of the
+certified goodput.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,10 +19,9 @@ from multispin_env.units import MHZ
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--scenarios", nargs="+", default=["llama2"], metavar="NAME")
     parser.add_argument(
-        "--servers", nargs="+", metavar="NAME", help=f"of {', '.join(SERVERS.names())}, with drafts from 0 on"
+        "--servers", nargs="+", metavar="NAME", help=f"of {', '.join(SERVERS.names())}, with draft lengths from 0"
     )
     parser.add_argument("--payloads", nargs="+", default=["distributions"], choices=PAYLOADS)
     parser.add_argument("--users", type=int, nargs="+", default=[4, 8, 20, 100, 1024], help="K (default: %(default)s)")
@@ -30,11 +29,11 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--instances", type=int, default=20_000, help="instances of a batch times users (default 20000)"
     )
-    parser.add_argument("--singles", type=int, default=100, help="decisions alone (default 100)")
+    parser.add_argument("--singles", type=int, default=100, help="single decisions (default 100)")
 
 
 def measure(scenario: Scenario, instances: int, singles: int) -> Row:
-    """Time all three on the same states; the grid, whose time for a state is always the same, on few."""
+    """Time all three on the same states; the grid, whose time hardly varies, on few of them."""
     state = sample_state(scenario, np.random.default_rng(0), instances)
     row: dict[str, float | str] = {"system": f"{scenario.label}, K = {scenario.num_users}"}
     grid_time, best = 0.0, np.empty(0)
@@ -59,7 +58,6 @@ def measure(scenario: Scenario, instances: int, singles: int) -> Row:
 
 
 def run(options: Namespace) -> None:
-    """Measure and print."""
 
     def scenario(name: str, server: str | None, payload: str, users: int) -> Scenario:
         system = Scenario.preset(name, num_users=users, total_bandwidth=options.megahertz * MHZ, payload=payload)

@@ -1,4 +1,4 @@
-"""CPU time of a decision, alone and in a batch, beside the goodput that it loses to the certified optimum; medians."""
+"""Median CPU time of a decision, alone and in a batch, and its loss of goodput to the certified optimum."""
 
 from argparse import ArgumentParser, Namespace
 from functools import partial
@@ -15,13 +15,11 @@ from multispin_env.scenario import Scenario
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--users", type=int, default=20, help="K (default 20)")
     parser.add_argument("--states", type=int, default=100, help="of the batch (default 100)")
 
 
 def run(options: Namespace) -> None:
-    """Print a row for each that decides."""
     scenario = Scenario.preset("llama2", num_users=options.users)
     state = sample_state(scenario, np.random.default_rng(0), options.states)
     certified = make_controller("optimal", scenario, certify=1e-6)
@@ -36,12 +34,12 @@ def run(options: Namespace) -> None:
         batch = np.median([cpu_seconds(partial(decide, state)) for _ in range(5)]) / options.states
         return {
             "decided by": name,
-            "alone ms": float(np.median([cpu_seconds(partial(decide, one)) for one in _single(state)])) * 1e3,
+            "alone ms": float(np.median([cpu_seconds(partial(decide, entry)) for entry in _single(state)])) * 1e3,
             f"in a batch of {options.states}, ms": float(batch) * 1e3,
             "goodput lost": f"{np.median(lost):.2e}",
         }
 
-    show(f"Decisions with {options.users} devices", (row(*one) for one in deciding.items()))
+    show(f"Decisions with {options.users} devices", (row(*entry) for entry in deciding.items()))
 
 
 def _single(state: SystemState) -> list[SystemState]:

@@ -1,9 +1,9 @@
-"""Env-steps (one round of one copy) per CPU-second of every environment, with random actions drawn beforehand.
+"""Env-steps (one round of one environment) per CPU-second of every environment, with random actions drawn beforehand.
 
-Single environments as `gymnasium.make` gives them, Gymnasium's sync vector of them, and the native vector; beside them
-in the same run Gymnasium's own native CartPole, mobile-env where it is installed, and the floor: the bare draw of one
-standard exponential for each user. Whole episodes are timed, with their restarts. The things compared take turns, so
-that a busy machine slows all of them, and the best of the turns counts.
+Single environments of `gymnasium.make`, Gymnasium's sync vector of them, and the native vector; in the same run also
+Gymnasium's native CartPole, mobile-env if installed, and the floor: the draw of one standard exponential for each user.
+Whole episodes are timed, with their resets. All subjects take turns, so that a busy machine slows all of them, and the
+best turn counts.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -37,17 +37,16 @@ WITHOUT_BARRIER, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
 AHEAD = "MultiSpin/DraftAhead-v0"
 
 PLAIN = dict.fromkeys((WITHOUT_BARRIER, SERVING), "plain")
-"""Encodings where residuals are those of a rule that takes its own time."""
+"""Encodings for environments whose residuals are relative to a slow rule."""
 
 FEW = 8
-"""Users of the targets without the barrier."""
+"""Users in the targets without the barrier."""
 
 MANY = 4096
-"""Copies at which an env-step must cost no more than at `REFERENCE_N`."""
+"""Environments at which an env-step must cost no more than at `REFERENCE_N`."""
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument(
         "--copies", type=int, nargs="+", default=[1, 16, REFERENCE_N, MANY], help="N (default: %(default)s)"
     )
@@ -57,22 +56,22 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--picture", type=Path, help="file of the picture (default: none)")
 
 
-def compared(copies: int, users: int) -> list[Subject]:
-    """All that is of one N and K."""
-    subjects = [floor(copies, users)]
+def compared(num_envs: int, users: int) -> list[Subject]:
+    """Return the subjects of one N and K."""
+    subjects = [floor(num_envs, users)]
     for action in ENCODINGS:
-        subjects.append(native(DEFAULT_ID, action, copies, users))
-        if copies > 1:
-            subjects.append(staggered(action, copies, users))
-        if copies <= REFERENCE_N:
-            subjects.append(sync(action, copies, users))
-        if copies == 1:
+        subjects.append(native(DEFAULT_ID, action, num_envs, users))
+        if num_envs > 1:
+            subjects.append(staggered(action, num_envs, users))
+        if num_envs <= REFERENCE_N:
+            subjects.append(sync(action, num_envs, users))
+        if num_envs == 1:
             subjects.append(single(DEFAULT_ID, action, users))
     return subjects
 
 
 def others() -> list[Subject]:
-    """The other environments, and mobile-env (5 users, 3 stations)."""
+    """Return the other environments, and mobile-env (5 users, 3 stations)."""
     subjects = [native(env_id, action, REFERENCE_N, FEW) for env_id, action in PLAIN.items()]
     subjects.append(native(AHEAD, "shares", REFERENCE_N, REFERENCE_K))
     for env_id in ENVIRONMENTS.names():
@@ -86,16 +85,15 @@ def others() -> list[Subject]:
 
 
 def groups(options: Namespace) -> Iterator[Callable[[], list[Subject]]]:
-    """Things that take turns together, made when it is their turn."""
-    for copies in options.copies:
-        yield lambda copies=copies: [cart_pole(copies)]  # type: ignore[misc]
+    """Yield groups of subjects that take turns together."""
+    for num_envs in options.copies:
+        yield lambda num_envs=num_envs: [cart_pole(num_envs)]  # type: ignore[misc]
         for users in options.users:
-            yield lambda copies=copies, users=users: compared(copies, users)  # type: ignore[misc]
+            yield lambda num_envs=num_envs, users=users: compared(num_envs, users)  # type: ignore[misc]
     yield others
 
 
 def measure(options: Namespace) -> list[Subject]:
-    """Everything, timed."""
     done: list[Subject] = []
     for make in groups(options):
         subjects = make()
@@ -105,28 +103,25 @@ def measure(options: Namespace) -> list[Subject]:
 
 
 def table(subjects: list[Subject], users: int) -> Iterator[Row]:
-    """Rates and shares of the floor, for one K."""
-    of = {(s.name, s.action, s.copies): s.rate for s in subjects if s.users == users and s.env_id in ("", DEFAULT_ID)}
-    copies = sorted({n for *_, n in of})
+    of = {(s.name, s.action, s.num_envs): s.rate for s in subjects if s.users == users and s.env_id in ("", DEFAULT_ID)}
+    num_envs = sorted({n for *_, n in of})
     for name, action in dict.fromkeys((name, action) for name, action, _ in of):
         cells = {n: f"{of[name, action, n]:,.0f} ({of[name, action, n] / of['floor', '', n]:.4f})"
-                 for n in copies if (name, action, n) in of}  # fmt: skip
-        yield {"": f"{name} {action}", **{f"N = {n}": cells.get(n, "") for n in copies}}
+                 for n in num_envs if (name, action, n) in of}  # fmt: skip
+        yield {"": f"{name} {action}", **{f"N = {n}": cells.get(n, "") for n in num_envs}}
 
 
 def costs(subjects: list[Subject]) -> Iterator[Row]:
-    """Nanoseconds of an env-step of the native vector."""
-    of = {(s.users, s.action, s.copies): s.rate for s in subjects if (s.name, s.env_id) == ("native", DEFAULT_ID)}
-    copies = sorted({n for *_, n in of})
+    of = {(s.users, s.action, s.num_envs): s.rate for s in subjects if (s.name, s.env_id) == ("native", DEFAULT_ID)}
+    num_envs = sorted({n for *_, n in of})
     for users, action in dict.fromkeys((users, action) for users, action, _ in of):
-        yield {"": f"K = {users}, {action}", **{f"N = {n}": 1e9 / of[users, action, n] for n in copies}}
+        yield {"": f"K = {users}, {action}", **{f"N = {n}": 1e9 / of[users, action, n] for n in num_envs}}
 
 
 def targets(subjects: list[Subject]) -> Iterator[Row]:
-    """Every target of which something was measured."""
-    of = {(s.name, s.env_id, s.action, s.users, s.copies): s.rate for s in subjects}
+    of = {(s.name, s.env_id, s.action, s.users, s.num_envs): s.rate for s in subjects}
     n, k = REFERENCE_N, REFERENCE_K
-    wanted = [
+    limits = [
         (("native", DEFAULT_ID, "shares", k, n), 1e6),
         (("native", DEFAULT_ID, "residual", k, n), 5e5),
         (("native", DEFAULT_ID, "lengths", k, n), 5e5),
@@ -137,12 +132,12 @@ def targets(subjects: list[Subject]) -> Iterator[Row]:
         (("native", SERVING, "plain", FEW, n), 1e5),
         (("native", AHEAD, "shares", k, n), 5e5),
     ]
-    goals = [(f"{' '.join(key[:3])}, K = {key[3]}, N = {key[4]}", of[key], least) for key, least in wanted if key in of]
+    goals = [(f"{' '.join(key[:3])}, K = {key[3]}, N = {key[4]}", of[key], least) for key, least in limits if key in of]
     if ("floor", "", "", k, n) in of:
         share = of["native", DEFAULT_ID, "shares", k, n] / of["floor", "", "", k, n]
         goals.append((f"native shares, K = {k}, N = {n}, share of the floor", share, 0.1))
     for users in sorted({key[3] for key in of if key[0] == "floor" and key[4] == MANY}):
-        rates = [[of["native", DEFAULT_ID, action, users, copies] for copies in (MANY, n)] for action in ENCODINGS]
+        rates = [[of["native", DEFAULT_ID, action, users, num_envs] for num_envs in (MANY, n)] for action in ENCODINGS]
         worst = min(many / few for many, few in rates)
         goals.append((f"native, K = {users}: cost at N = {n} over that at {MANY}, worst", worst, 1.0))
     for text, got, least in goals:
@@ -166,9 +161,9 @@ def draw(subjects: list[Subject], options: Namespace) -> None:
                 points = [s for s in of if (s.name, s.action) == (name, action)]
                 style: dict[str, Any] = {"color": colours.get(action, "#555555"), "linestyle": line}
                 style["marker"] = "*" if name == "single" else "o"
-                axes.loglog([s.copies for s in points], [s.rate for s in points], label=f"{name} {action}", **style)
+                axes.loglog([s.num_envs for s in points], [s.rate for s in points], label=f"{name} {action}", **style)
         axes.set_title(f"K = {users}")
-        axes.set_xlabel("copies N")
+        axes.set_xlabel("environments N")
         axes.set_xticks(options.copies, [str(n) for n in options.copies])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
@@ -178,7 +173,6 @@ def draw(subjects: list[Subject], options: Namespace) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Measure and print."""
     subjects = measure(options)
     for users in options.users:
         show(f"{DEFAULT_ID}, K = {users}: env-steps per CPU-second (share of the floor)", table(subjects, users))
@@ -186,7 +180,7 @@ def run(options: Namespace) -> None:
     rest = [s for s in subjects if s.env_id not in ("", DEFAULT_ID)]
     show(
         "others: env-steps per CPU-second",
-        ({"": s.env_id, "by": s.name, "N": s.copies, "K": s.users, "rate": s.rate} for s in rest),
+        ({"": s.env_id, "by": s.name, "N": s.num_envs, "K": s.users, "rate": s.rate} for s in rest),
     )
     show("targets, env-steps per CPU-second", targets(subjects))
     if options.picture:

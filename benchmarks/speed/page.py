@@ -1,7 +1,7 @@
 """Speed of the page of ``multispin explore``; needs Debian's Chromium and its driver.
 
-The seconds from the start of the command until a page has been served, and of each view the time from a moved slider
-until its answer is on the screen, with 20 devices. Where a view plays an animation, its frames in a second too.
+Seconds from the start of the command until a page is served, and for each view the time from a moved slider until its
+answer is on the screen, with 20 devices; for animations also frames per second.
 """
 
 import time
@@ -17,7 +17,7 @@ from multispin_env.apps.explore.page import VIEWS
 from tests.apps.explore.browser import browser, redraw, resize, served, visit
 
 MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
-"""Sliders that are moved, each from where and by how much; of the views that have them."""
+"""Views, with the sliders that are moved, their start and their step."""
 
 SHOWN = {
     "one-round": "one-round?num_users=8&moved=3&moved_db=-10",
@@ -25,7 +25,7 @@ SHOWN = {
     "no-barrier": "no-barrier?left=groups&seconds=10",
     "rush": "no-barrier?num_users=8&requests=rush+in+azure-code&load=0.2&seconds=20",
 }
-"""Links of the pictures, by their names."""
+"""Links by names of pictures."""
 
 PICTURES = {"wide": 1600, "phone": 400}
 """Widths of the pictures."""
@@ -42,11 +42,11 @@ setTimeout(() => {
   done(rate);
 }, 2000);
 """
-"""Plays for two seconds; says how many frames a second were drawn, or null."""
+"""Script that plays for two seconds and returns the frames per second, or null."""
 
 
 def start_seconds() -> float:
-    """From the start of the command until its page is here."""
+    """Return the seconds from the start of the command until its page is served."""
     begin = time.perf_counter()
     with served() as address, urllib.request.urlopen(f"{address}/") as page:
         page.read()
@@ -54,7 +54,6 @@ def start_seconds() -> float:
 
 
 def redrawn(driver: Any, view: str, count: int) -> Iterator[Row]:
-    """Times of moves of every slider that a view has, and its frames."""
     for slider, (start, step) in MOVED.items():
         if driver.execute_script("return !!document.getElementById(arguments[0])", slider):
             redraw(driver, "num_users", 20)
@@ -70,7 +69,7 @@ def redrawn(driver: Any, view: str, count: int) -> Iterator[Row]:
 
 
 def take_pictures(driver: Any, address: str, folder: Path) -> None:
-    """Pictures of the top of every view, on a wide screen and on a phone, for the documentation."""
+    """Take pictures of the top of every view, on a wide screen and on a phone, for the documentation."""
     for name, link in SHOWN.items():
         for size, width in PICTURES.items():
             resize(driver, width)
@@ -79,20 +78,17 @@ def take_pictures(driver: Any, address: str, folder: Path) -> None:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--count", type=int, default=31, help="moves of a slider (default 31)")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="only take the documentation's pictures")
 
 
 def measure(driver: Any, address: str, count: int) -> Iterator[Row]:
-    """Open every view and move its sliders."""
     for view in VIEWS.names():
         visit(driver, f"{address}/{view}")
         yield from redrawn(driver, view, count)
 
 
 def run(options: Namespace) -> None:
-    """Measure and print, or take pictures."""
     with served() as address, browser() as driver:
         if options.pictures is not None:
             take_pictures(driver, address, options.pictures)

@@ -1,4 +1,4 @@
-"""Parts of one call of `step`, timed in the functions that are named here."""
+"""Parts of one call of `step`, by timers in functions."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -21,13 +21,13 @@ PARTS = {
     "fading and rate": ("*.next_gain", "spectral_efficiency"),
     "observation": ("ObservationCodec.*", "*._observe*", "*._look", "_first", "*._copied_if_asked", "*._encoded"),
 }
-"""Names of the functions whose own time is a part of a step; what none of them takes is the rest."""
+"""Functions whose exclusive time is a part of a step; the remaining time is the rest."""
 
 REST = "infos, counters, wrappers"
 
 
 class Timers:
-    """Own time of `PARTS` in ns, while inside ``with``; functions are found by name, wherever they stand."""
+    """Exclusive time of `PARTS` in ns inside a ``with`` block; functions are found by name in all modules."""
 
     def __init__(self) -> None:
         self.spent = dict.fromkeys([*PARTS, REST], 0)
@@ -53,7 +53,7 @@ class Timers:
             setattr(owner, name, member)
 
     def restart(self) -> None:
-        """Forget what was spent so far."""
+        """Reset all times to zero."""
         self.spent = dict.fromkeys(self.spent, 0)
         self._since = perf_counter_ns()
 
@@ -82,20 +82,20 @@ class Timers:
         return timed
 
 
-def profile(copies: int, action: str, turns: int) -> dict[str, float]:
-    """Microseconds of a call of `step` by part (best of the turns), and ``"step"`` without timers."""
+def profile(num_envs: int, action: str, turns: int) -> dict[str, float]:
+    """Return microseconds of a call of `step` by part (best turn), and ``"step"`` without timers."""
 
     def make() -> Play:
         users = REFERENCE_K
-        return (native(DEFAULT_ID, action, copies, users) if copies > 1 else single(DEFAULT_ID, action, users)).play
+        return (native(DEFAULT_ID, action, num_envs, users) if num_envs > 1 else single(DEFAULT_ID, action, users)).play
 
-    calls = PERIOD * (2 if copies > 1 else 8)
+    calls = PERIOD * (2 if num_envs > 1 else 8)
     usual = make()
     whole, timed = [], []
     for _ in range(turns):
         whole.append(cpu_seconds(lambda: usual(calls)) / calls * 1e6)
         with Timers() as timers:
-            play = make()  # what is bound when it is built is bound to the timed functions
+            play = make()  # built now, so that it binds the timed functions
             play(PERIOD)
             timers.restart()
             play(calls)
@@ -105,7 +105,6 @@ def profile(copies: int, action: str, turns: int) -> dict[str, float]:
 
 
 def table(profiles: dict[str, dict[str, float]]) -> Iterator[Row]:
-    """Microseconds and share of every part."""
     for part in (*PARTS, REST):
         shares = {label: parts[part] / (sum(parts.values()) - parts["step"]) for label, parts in profiles.items()}
         yield {"": part, **{label: f"{profiles[label][part]:.1f} ({shares[label]:.0%})" for label in profiles}}
@@ -113,15 +112,14 @@ def table(profiles: dict[str, dict[str, float]]) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
 
 
 def run(options: Namespace) -> None:
-    """Measure and print; ``ValueError`` where the package no longer has a function that is named here."""
+    """Measure and print; ``ValueError`` if a function of `PARTS` is no longer called."""
     profiles = {"single residual": profile(1, "residual", options.turns)}
     missing = [part for part in PARTS if not profiles["single residual"][part]]
     if missing:
-        raise ValueError(f"PARTS: expected names of functions that are called, got {missing}, whose names have moved")
+        raise ValueError(f"PARTS: expected names of functions that are called, got {missing}")
     profiles |= {f"N = {REFERENCE_N} {action}": profile(REFERENCE_N, action, options.turns) for action in ENCODINGS}
     show(f"one call of step, K = {REFERENCE_K}: µs (share)", table(profiles))

@@ -1,4 +1,4 @@
-"""Pictures a second of one core, of the drawing alone, after a first picture."""
+"""Pictures per second on one core, drawing alone, after a first picture."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
@@ -10,12 +10,10 @@ from benchmarks.tools import cpu_seconds, show
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--rounds", type=int, default=60, help="pictures of each (default 60, at most an episode's 64)")
 
 
 def pictures_a_second(users: int, rounds: int) -> float:
-    """Play some rounds and draw each."""
     env: Any = gym.make(DEFAULT_ID, num_users=users, render_mode="rgb_array")
     env.reset(seed=0)
     env.action_space.seed(0)
@@ -28,5 +26,4 @@ def pictures_a_second(users: int, rounds: int) -> float:
 
 
 def run(options: Namespace) -> None:
-    """Measure and print."""
     show("drawing", ({"K": str(users), "pictures/s": pictures_a_second(users, options.rounds)} for users in (8, 20)))

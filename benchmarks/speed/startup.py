@@ -1,4 +1,4 @@
-"""User and system time of whole processes, which take turns; with ``--beside`` those of another checkout too."""
+"""User and system time of whole processes that take turns; with ``--beside`` also of another checkout."""
 
 import os
 import subprocess
@@ -28,20 +28,20 @@ STARTS = {
 """Arguments of each process."""
 
 UNTIL = {"train.py until its first line": "run ", "train.py until its first progress": "training "}
-"""How the line of stderr begins at which a process is stopped."""
+"""Beginning of the line of stderr at which a process is stopped."""
 
 LIMITS = {"multispin solve": 1.0, "train.py until its first progress": 5.0}
-"""In seconds."""
+"""Limits in seconds."""
 
 BEYOND_GYMNASIUM = 0.25
-"""Limit of our import beyond Gymnasium's, in seconds."""
+"""Limit in seconds of our import without that of Gymnasium."""
 
 
 def process_seconds(name: str, checkout: Path) -> float:
-    """User and system time of one process in an empty folder; ``RuntimeError`` unless it ends as it should."""
+    """Return user and system time of a process in an empty folder; ``RuntimeError`` if it fails."""
     arguments = [part.format(checkout=checkout) for part in STARTS[name]]
     until = UNTIL.get(name)
-    stopped, said = False, ""
+    stopped, output = False, ""
     with TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -54,7 +54,7 @@ def process_seconds(name: str, checkout: Path) -> float:
         assert process.stderr is not None
         with process.stderr as lines:
             for line in lines:
-                said += line
+                output += line
                 if until is not None and line.startswith(until):
                     process.kill()
                     stopped = True
@@ -62,12 +62,11 @@ def process_seconds(name: str, checkout: Path) -> float:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if stopped != (until is not None) or (not stopped and process.returncode):
-        raise RuntimeError(f"{name}: expected {'a line ' + repr(until) if until else 'success'}, got {said!r}")
+        raise RuntimeError(f"{name}: expected {'a line ' + repr(until) if until else 'success'}, got {output!r}")
     return usage.ru_utime + usage.ru_stime
 
 
 def rows(spent: dict[str, list[float]]) -> Iterator[Row]:
-    """Least and median of every kind of process of a checkout, and whether the goal is met."""
     least = {name: min(values) for name, values in spent.items()}
     for name, values in spent.items():
         limit = least[GYMNASIUM] + BEYOND_GYMNASIUM if name == OURS else LIMITS.get(name)
@@ -76,13 +75,11 @@ def rows(spent: dict[str, list[float]]) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--turns", type=int, default=7, help="processes of each kind (default 7)")
     parser.add_argument("--beside", type=Path, metavar="FOLDER", help="another checkout, for comparison")
 
 
 def run(options: Namespace) -> None:
-    """Measure and print."""
     checkouts = [HERE] if options.beside is None else [HERE, options.beside.resolve()]
     spent: dict[Path, dict[str, list[float]]] = {checkout: {name: [] for name in STARTS} for checkout in checkouts}
     for _ in range(options.turns):

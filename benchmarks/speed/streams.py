@@ -1,4 +1,4 @@
-"""Cost of a row of fading (N, K), by how random numbers are divided among the copies."""
+"""Cost of a row of fading (N, K), by the assignment of random numbers to environments."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -16,7 +16,7 @@ UIntArray = NDArray[np.uint64]
 
 
 def philox(keys: UIntArray, counter: int, users: int) -> FloatArray:
-    """Standard exponentials (N, K) from Philox 4x32-10, counted instead of kept, all copies at once in NumPy."""
+    """Return standard exponentials (N, K) from Philox 4x32-10 for all environments at once in NumPy."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     shape = (len(keys), (users + 1) // 2)
     a, b = np.broadcast_to(np.arange(shape[1], dtype=np.uint64), shape), np.full(shape, counter, np.uint64)
@@ -30,7 +30,7 @@ def philox(keys: UIntArray, counter: int, users: int) -> FloatArray:
 
 
 def split_mix(keys: UIntArray, counter: int, users: int) -> FloatArray:
-    """Standard exponentials (N, K) from the SplitMix64 hash of key and counter: the cheapest, and the weakest."""
+    """Return standard exponentials (N, K) from the SplitMix64 hash of key and counter, the cheapest and weakest."""
     z = (keys[:, None] + np.uint64(counter << 32)) + np.arange(users, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -38,44 +38,42 @@ def split_mix(keys: UIntArray, counter: int, users: int) -> FloatArray:
 
 
 def exponential(bits: UIntArray) -> FloatArray:
-    """Standard exponentials by inversion, from 64 random bits each."""
+    """Return standard exponentials by inversion, from 64 random bits each."""
     return -np.log1p(-((bits >> np.uint64(11)) * 2.0**-53))
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
 
 
 def run(options: Namespace) -> None:
-    """Measure and print."""
-    copies, users, calls = REFERENCE_N, REFERENCE_K, 640  # whole blocks
+    num_envs, users, calls = REFERENCE_N, REFERENCE_K, 640  # whole blocks
     rng = np.random.default_rng(0)
-    keys = np.arange(copies, dtype=np.uint64)
-    counters = [np.random.Philox(key=i) for i in range(copies)]
+    keys = np.arange(num_envs, dtype=np.uint64)
+    counters = [np.random.Philox(key=i) for i in range(num_envs)]
     positions = [counter.state for counter in counters]
     generators = [np.random.Generator(counter) for counter in counters]
 
-    def ahead(block: int) -> EnvStreams:
-        read = EnvStreams(lambda rng, rows: rng.standard_exponential((rows, users)), copies, block)
-        for copy in range(copies):
-            read.seed(copy, np.random.default_rng(copy))
+    def ahead(block: int) -> CopyStreams:
+        read = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, users)), num_envs, block)
+        for env in range(num_envs):
+            read.seed(env, np.random.default_rng(env))
         return read
 
     def counted() -> None:
-        rows = np.empty((copies, users))
-        for copy in range(copies):
-            counters[copy].state = positions[copy]
-            rows[copy] = generators[copy].standard_exponential(users)
+        rows = np.empty((num_envs, users))
+        for env in range(num_envs):
+            counters[env].state = positions[env]
+            rows[env] = generators[env].standard_exponential(users)
 
     def repeat(draw: Callable[[], object]) -> None:
         for _ in range(calls):
             draw()
 
     ways: dict[str, Callable[[], object]] = {
-        "one generator for the batch": lambda: rng.standard_exponential((copies, users)),
-        **{f"a generator a copy, blocks of {block}": ahead(block).read for block in (1, 8, 64)},
-        "counter-based, Philox, copy by copy": counted,
+        "one generator for the batch": lambda: rng.standard_exponential((num_envs, users)),
+        **{f"a generator per environment, blocks of {block}": ahead(block).read for block in (1, 8, 64)},
+        "counter-based, Philox, one by one": counted,
         "counter-based, Philox in NumPy": lambda: philox(keys, 7, users),
         "counter-based, SplitMix64 in NumPy": lambda: split_mix(keys, 7, users),
     }
@@ -85,6 +83,6 @@ def run(options: Namespace) -> None:
             spent[way].append(cpu_seconds(partial(repeat, draw)) / calls * 1e6)
     least = {way: min(times[1:]) for way, times in spent.items()}
     show(
-        f"one row of fading, N = {copies}, K = {users}",
-        ({"": way, "µs": time, "ns a number": time * 1e3 / (copies * users)} for way, time in least.items()),
+        f"one row of fading, N = {num_envs}, K = {users}",
+        ({"": way, "µs": time, "ns a number": time * 1e3 / (num_envs * users)} for way, time in least.items()),
     )

@@ -14,7 +14,7 @@ from multispin_env.envs.variant import MAX_EPISODE_STEPS
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")
 PERIOD = MAX_EPISODE_STEPS + 1
-"""Calls of `step` from restart to restart; whole periods are timed."""
+"""Calls of `step` from reset to reset; whole periods are timed."""
 
 DRAWN = 8
 """Actions drawn beforehand, played in turn."""
@@ -22,36 +22,36 @@ DRAWN = 8
 REFERENCE_N, REFERENCE_K = 256, 20
 
 Play = Callable[[int], None]
-"""Makes so many calls."""
+"""Function that makes a number of calls."""
 
 
 @dataclass
 class Subject:
-    """One thing whose speed is measured; each call is worth ``copies`` env-steps."""
+    """Subject of a measurement; each call has ``num_envs`` env-steps."""
 
     name: str  # "native", "staggered", "sync", "single", "floor", "CartPole", "mobile-env"
     env_id: str
     action: str
-    copies: int
+    num_envs: int
     users: int
     play: Play
     turns: list[float] = field(default_factory=list)  # CPU-seconds of an env-step
 
     @property
     def rate(self) -> float:
-        """Env-steps per CPU-second, best turn."""
+        """Env-steps per CPU-second of the best turn."""
         return 1.0 / min(self.turns)
 
 
 def playing(env: Any) -> Play:
-    """Calls of an environment; a single one is reset at the end of every episode, a vector does so itself."""
+    """Return a function that steps an environment, and resets single ones at the end of every episode."""
     env.reset(seed=0)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(DRAWN)]
     settings = getattr(env.unwrapped, "settings", None)
     if settings is not None and getattr(settings.actions, "drops", False):
         for action in actions:
-            action[..., -1] = -1.0  # drops no request, which would leave little to serve
+            action[..., -1] = -1.0  # drops no request, so that the load stays
     single = isinstance(env, gym.Env)
 
     def play(calls: int) -> None:
@@ -63,57 +63,58 @@ def playing(env: Any) -> Play:
     return play
 
 
-def floor(copies: int, users: int) -> Subject:
-    """The bare draw of one exponential for each user, without which there is no round of fading."""
+def floor(num_envs: int, users: int) -> Subject:
+    """Make the floor: the draw of one exponential for each user, which any round of fading needs."""
     rng = np.random.default_rng(0)
 
     def play(calls: int) -> None:
         for _ in range(calls):
-            rng.standard_exponential((copies, users))
+            rng.standard_exponential((num_envs, users))
 
-    return Subject("floor", "", "", copies, users, play)
-
-
-def native(env_id: str, action: str, copies: int, users: int) -> Subject:
-    """The native vector, as `gymnasium.make_vec` gives it."""
-    env = gym.make_vec(env_id, copies, vectorization_mode="vector_entry_point", action=action, num_users=users)
-    return Subject("native", env_id, action, copies, users, playing(env))
+    return Subject("floor", "", "", num_envs, users, play)
 
 
-def staggered(action: str, copies: int, users: int) -> Subject:
-    """The native vector with copies at all rounds of their episodes, so that some restart in every step."""
-    env: Any = gym.make_vec(DEFAULT_ID, copies, vectorization_mode="vector_entry_point", action=action, num_users=users)
+def native(env_id: str, action: str, num_envs: int, users: int) -> Subject:
+    """Make the native vector, by `gymnasium.make_vec`."""
+    env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", action=action, num_users=users)
+    return Subject("native", env_id, action, num_envs, users, playing(env))
+
+
+def staggered(action: str, num_envs: int, users: int) -> Subject:
+    """Make the native vector with environments at different rounds, so that some are reset in every step."""
+    env: Any = gym.make_vec(
+        DEFAULT_ID, num_envs, vectorization_mode="vector_entry_point", action=action, num_users=users
+    )
     play = playing(env)
-    for phase in range(min(PERIOD, copies)):
+    for phase in range(min(PERIOD, num_envs)):
         play(1)
-        env.reset(options={"reset_mask": np.arange(copies) % PERIOD == phase})
-    return Subject("staggered", DEFAULT_ID, action, copies, users, play)
+        env.reset(options={"reset_mask": np.arange(num_envs) % PERIOD == phase})
+    return Subject("staggered", DEFAULT_ID, action, num_envs, users, play)
 
 
-def sync(action: str, copies: int, users: int) -> Subject:
-    """Gymnasium's loop over single environments."""
-    env = gym.make_vec(DEFAULT_ID, copies, vectorization_mode="sync", action=action, num_users=users)
-    return Subject("sync", DEFAULT_ID, action, copies, users, playing(env))
+def sync(action: str, num_envs: int, users: int) -> Subject:
+    """Make Gymnasium's loop over single environments."""
+    env = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="sync", action=action, num_users=users)
+    return Subject("sync", DEFAULT_ID, action, num_envs, users, playing(env))
 
 
 def single(env_id: str, action: str, users: int) -> Subject:
-    """One environment with the default wrappers."""
     return Subject("single", env_id, action, 1, users, playing(gym.make(env_id, action=action, num_users=users)))
 
 
-def cart_pole(copies: int) -> Subject:
-    """Gymnasium's own native vector of a far smaller system."""
-    env = gym.make_vec("CartPole-v1", copies, vectorization_mode="vector_entry_point")
-    return Subject("CartPole", "CartPole-v1", "", copies, 0, playing(env))
+def cart_pole(num_envs: int) -> Subject:
+    """Make Gymnasium's native vector of CartPole, a far smaller system."""
+    env = gym.make_vec("CartPole-v1", num_envs, vectorization_mode="vector_entry_point")
+    return Subject("CartPole", "CartPole-v1", "", num_envs, 0, playing(env))
 
 
 def take_turns(subjects: list[Subject], turns: int, seconds: float) -> None:
-    """Time all subjects, one after the other in every turn, which takes ``seconds`` of each or one period."""
+    """Time all subjects in turns, each for ``seconds`` or one period."""
     calls = []
     for subject in subjects:
-        once = max(cpu_seconds(partial(subject.play, PERIOD)), 1e-6)  # also the first block of numbers
+        once = max(cpu_seconds(partial(subject.play, PERIOD)), 1e-6)  # with the first block of random numbers
         calls.append(PERIOD * max(1, round(seconds / once)))
     for _ in range(turns):
         for subject, count in zip(subjects, calls, strict=True):
             spent = cpu_seconds(partial(subject.play, count))
-            subject.turns.append(spent / (count * subject.copies))
+            subject.turns.append(spent / (count * subject.num_envs))

@@ -1,10 +1,10 @@
-"""Gain of the native vector in training, and bit-for-bit the same learning.
+"""Gain of the native vector in training, with bit-for-bit equal learning.
 
 PPO with the settings of ``train.py``, on the native vector and on Stable-Baselines3's `DummyVecEnv` of the same
-environments, same seed, one thread. Frames (rounds of one copy) per second of CPU time for the environments alone
-(with random actions drawn beforehand), for collecting rollouts with the policy, and for all of `learn`. Beside them,
-on the native vector, Stable-Baselines3's own PPO with settings that it needs to learn about as much from 1,000,000
-rounds as `Proximal` does from its own budget. All take turns in one run, and the best of the turns counts.
+environments, same seed, one thread. Frames (rounds of one environment) per second of CPU time for the environments
+alone (with random actions drawn beforehand), for collecting rollouts with the policy, and for all of `learn`. Also, on
+the native vector, Stable-Baselines3's PPO with settings with which it learns about as much from 1,000,000 rounds as
+`Proximal` from its budget. All take turns in one run, and the best turn counts.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -34,11 +34,11 @@ STAGES = {"env": "environments alone", "collect": "collecting with the policy", 
 SEED = 0
 
 PLAIN_COPIES, PLAIN_ROUNDS, PLAIN_BATCH = 128, 16, 512
-"""Copies, rounds of a rollout and rows of a minibatch of Stable-Baselines3's PPO."""
+"""Environments, rounds of a rollout and minibatch size of Stable-Baselines3's PPO."""
 
 
 class Watch(BaseCallback):
-    """CPU time of collecting, and the mean reward of every rollout."""
+    """Callback for the CPU time of collecting, and the mean reward of every rollout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Watch(BaseCallback):
 
 @dataclass(frozen=True)
 class Learned:
-    """Microseconds a frame of each stage, and what was learned."""
+    """Microseconds per frame of each stage, and the learned policy."""
 
     frame: dict[str, float]
     means: list[float]
@@ -75,17 +75,17 @@ def _config(users: int) -> RunConfig:
     return RunConfig(ms.EnvConfig.of(DEFAULT_ID, num_users=users), "ppo", SEED)
 
 
-def vector(name: str, users: int, copies: int) -> VecEnv:
-    """The native vector as ``train.py`` has it, or the loop, which seeds copy i with ``seed + i`` too."""
+def vector(name: str, users: int, num_envs: int) -> VecEnv:
+    """Make the native vector of ``train.py``, or the loop, which also seeds environment i with ``seed + i``."""
     if name == "native":
-        return make_vec_env(_config(users).env, copies, MAX_EPISODE_STEPS, SEED)
-    env = DummyVecEnv([partial(gym.make, DEFAULT_ID, scenario="llama2", num_users=users)] * copies)
+        return make_vec_env(_config(users).env, num_envs, MAX_EPISODE_STEPS, SEED)
+    env = DummyVecEnv([partial(gym.make, DEFAULT_ID, scenario="llama2", num_users=users)] * num_envs)
     env.seed(SEED)
     return env
 
 
 def environments_alone(env: VecEnv, rounds: int) -> float:
-    """CPU-seconds of so many rounds of all copies with random actions."""
+    """Return CPU-seconds of rounds of all environments with random actions."""
     env.action_space.seed(SEED)
     actions = [np.stack([env.action_space.sample() for _ in range(env.num_envs)]) for _ in range(DRAWN)]
     env.reset()
@@ -102,12 +102,12 @@ def learned(model: PPO, frames: int, env_seconds: float = 0.0) -> Learned:
 
 
 def ours(name: str, users: int, rollouts: int) -> Learned:
-    """Train as ``train.py`` does, on one of the two vectors."""
-    rounds, copies = rollouts * SETTINGS.rollout_rounds, SETTINGS.num_envs
-    env_seconds = environments_alone(vector(name, users, copies), rounds)
+    """Train as ``train.py``, on one of the two vectors."""
+    rounds, num_envs = rollouts * SETTINGS.rollout_rounds, SETTINGS.num_envs
+    env_seconds = environments_alone(vector(name, users, num_envs), rounds)
     settings = SETTINGS.for_environment(_config(users).env)
-    model = settings.build(vector(name, users, copies), lambda progress: progress, SEED, "cpu")
-    return learned(model, rounds * copies, env_seconds)
+    model = settings.build(vector(name, users, num_envs), lambda progress: progress, SEED, "cpu")
+    return learned(model, rounds * num_envs, env_seconds)
 
 
 def theirs(users: int, rollouts: int) -> Learned:
@@ -134,14 +134,13 @@ def theirs(users: int, rollouts: int) -> Learned:
 
 
 def measure(users: int, rollouts: int, turns: int) -> Iterator[Row]:
-    """Compare all at one K, in turns."""
     runs: dict[str, list[Learned]] = {"native": [], "dummy": [], "SB3's PPO, native": []}
-    ours("native", users, 1)  # torch's first calls are slow
+    ours("native", users, 1)  # first calls of torch are slow
     for _ in range(turns):
         runs["native"].append(ours("native", users, rollouts))
         runs["dummy"].append(ours("dummy", users, rollouts))
         runs["SB3's PPO, native"].append(theirs(users, rollouts))
-    best = {name: {stage: min(one.frame[stage] for one in done) for stage in STAGES} for name, done in runs.items()}
+    best = {name: {stage: min(run.frame[stage] for run in done) for stage in STAGES} for name, done in runs.items()}
     for stage, text in STAGES.items():
         rates = {name: 1e6 / spent[stage] if spent[stage] else "" for name, spent in best.items()}
         yield {
@@ -162,15 +161,13 @@ def measure(users: int, rollouts: int, turns: int) -> Iterator[Row]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--users", type=int, nargs="+", default=[4, 20], help="K (default 4 20)")
-    parser.add_argument("--rollouts", type=int, default=24, help="of 4 rounds of 256 copies (default 24)")
+    parser.add_argument("--rollouts", type=int, default=24, help="of 4 rounds of 256 environments (default 24)")
     parser.add_argument("--turns", type=int, default=3, help="the best one counts (default 3)")
 
 
 def run(options: Namespace) -> None:
-    """Measure and print."""
-    th.set_num_threads(1)  # both as train.py does
+    th.set_num_threads(1)  # both as in train.py
     keep_memory()
     for users in options.users:
         show(f"PPO, residual, K = {users}", measure(users, options.rollouts, options.turns))

@@ -1,8 +1,8 @@
-"""The core without the barrier beside a SimPy model of the same system, and the time that rules take to decide.
+"""The core without the barrier and a SimPy model of the same system, and the time of decisions of rules.
 
-Both play two groups with drafts of 8 tokens in a static channel, the same devices, until the same batch. The simulated
-seconds must agree; then verifications per second of CPU time are compared, by the best of some turns. The decisions are
-for one copy and for 256, in a static channel.
+Both play two groups with drafts of 8 tokens in a static channel, with the same devices, until the same batch. The
+simulated seconds must agree; then verifications per second of CPU time are compared, by the best turn. Decisions are
+for one environment and for 256, in a static channel.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -20,13 +20,13 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.radio import full_share_token_time
 
 GROUPS, LENGTH, COPIES = 2, 8, 256
-"""Of the orders, and of the core."""
+"""Environments of the decisions, and of the core."""
 
 RULES = ("groups", "prices", "greedy", "groups+deadlines", "own-pace", "load-aware")
 
 
 class SimPyModel:
-    """One copy with devices (K,), event by event, as somebody would write it with SimPy."""
+    """SimPy model of one environment with devices (K,), event by event."""
 
     def __init__(self, scenario: ms.Scenario, state: ms.SystemState) -> None:
         self.scenario = scenario
@@ -56,7 +56,7 @@ class SimPyModel:
     def _upload(self, batch: int, air: float) -> Generator[simpy.Event, Any, Any]:
         left = air
         while left > 0.0:
-            with self.band.request(priority=(batch, air)) as request:  # type: ignore[arg-type]  # any order will do
+            with self.band.request(priority=(batch, air)) as request:  # type: ignore[arg-type]  # any order
                 yield request
                 begin = self.env.now
                 try:
@@ -76,15 +76,15 @@ class SimPyModel:
                 verified.succeed()
 
     def play(self, batches: int) -> float:
-        """Play so many batches; returns the simulated seconds."""
+        """Play batches; return the simulated seconds."""
         self.env.run(self.env.process(self._server(batches)))
         return float(self.env.now)
 
 
 def play_core(scenario: ms.Scenario, state: ms.SystemState, batches: int) -> ContinuousCore:
-    """Play so many batches of all copies; their states are those of ``state`` (n, K)."""
-    copies = state.draft_time.shape[0]
-    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), copies, drawn=False)
+    """Play batches of all environments with ``state`` (n, K)."""
+    num_envs = state.draft_time.shape[0]
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), num_envs, drawn=False)
     core.hold(state)
     turn = np.arange(scenario.num_users) % GROUPS
     length = np.full(state.draft_time.shape, LENGTH)
@@ -97,25 +97,24 @@ def play_core(scenario: ms.Scenario, state: ms.SystemState, batches: int) -> Con
 
 
 def verifications(users: int, batches: int, turns: int) -> Row:
-    """Play both for so many batches."""
     scenario = ms.Scenario.preset("llama2", num_users=users)
     state = ms.sample_state(scenario, np.random.default_rng(0), COPIES)
     seconds = SimPyModel(scenario, state[0]).play(batches)
     apart = abs(float(play_core(scenario, state, batches).state.time[0]) / seconds - 1.0)
-    own = min(cpu_seconds(lambda: play_core(scenario, state, batches)) for _ in range(turns))
-    other = min(cpu_seconds(lambda: SimPyModel(scenario, state[0]).play(batches)) for _ in range(turns))
-    core, events = COPIES * batches / own, batches / other
+    core_seconds = min(cpu_seconds(lambda: play_core(scenario, state, batches)) for _ in range(turns))
+    simpy_seconds = min(cpu_seconds(lambda: SimPyModel(scenario, state[0]).play(batches)) for _ in range(turns))
+    core, events = COPIES * batches / core_seconds, batches / simpy_seconds
     row = {"K": str(users), "simulated s": seconds, "differ by": apart}
     return row | {"core/CPU-s": core, "SimPy/CPU-s": events, "ratio": core / events}
 
 
-def decisions(name: str, users: int, copies: int, steps: int) -> Row:
-    """Median CPU milliseconds of a decision of this rule and of a step."""
+def decisions(name: str, users: int, num_envs: int, steps: int) -> Row:
+    """Return median CPU milliseconds of a decision of a rule and of a step."""
     scenario = ms.Scenario.preset("llama2", num_users=users, channel="static")
     controller = ms.make_controller(name, scenario)
-    core = ContinuousCore(ContinuousSystem.of(scenario), copies, drawn=False)
-    for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
-        core.seed(copy, generator)
+    core = ContinuousCore(ContinuousSystem.of(scenario), num_envs, drawn=False)
+    for env, generator in enumerate(np.random.default_rng(0).spawn(num_envs)):
+        core.seed(env, generator)
     core.reset()
     times = []
     for _ in range(steps):
@@ -125,19 +124,23 @@ def decisions(name: str, users: int, copies: int, steps: int) -> Row:
         core.step(order)
         times.append((decided - begun, process_time() - decided))
     decide, step = np.median(times, 0) * 1e3
-    row = {"rule": name, "K": str(users), "copies": copies, "decision ms": float(decide), "step ms": float(step)}
-    return row | {"steps/CPU-s": copies / (decide + step) * 1e3}
+    row = {
+        "rule": name,
+        "K": str(users),
+        "environments": num_envs,
+        "decision ms": float(decide),
+        "step ms": float(step),
+    }
+    return row | {"steps/CPU-s": num_envs / (decide + step) * 1e3}
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("--batches", type=int, default=200)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40, help="decisions of each rule")
 
 
 def run(options: Namespace) -> None:
-    """Measure and print."""
     show("verifications", (verifications(users, options.batches, options.turns) for users in (8, 20)))
     cases = product(RULES, (8, 20), (1, 256))
     show("decisions", (decisions(*case, options.steps) for case in cases))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.suite``: what is frozen with the tasks of the suite."""
+"""Frozen values of the tasks of the suite: ``python -m benchmarks.suite``."""
 
 import sys
 from functools import partial
@@ -10,7 +10,7 @@ main = partial(
     "suite",
     {
         "freeze": "play floor, reference and bound of tasks that have none yet, and store them with the package",
-        "apart": "scores of random actions, of action 0, of every rule and of the bound, to see what a task says",
+        "apart": "scores of random actions, of action 0, of every rule and of the bound, for the choice of tasks",
     },
 )
 

@@ -1,4 +1,4 @@
-"""Scores of random actions, of action 0, of every rule and of the bound, to see what a task says."""
+"""Scores of random actions, of action 0, of every rule and of the bound, for the choice of tasks."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
@@ -14,34 +14,31 @@ from multispin_env.evaluation.suite.version import task, tasks
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
 
 
 def run(options: Namespace) -> None:
-    """Print a table for each task."""
-    for one in [task(name) for name in options.tasks] or tasks():
-        show(f"{one.name}, {one.metric}: {one.hard}", _rows(one))
+    for entry in [task(name) for name in options.tasks] or tasks():
+        show(f"{entry.name}, {entry.metric}: {entry.hard}", _rows(entry))
 
 
-def _rows(one: SuiteTask) -> Iterator[Mapping[str, Any]]:
-    for name in dict.fromkeys((RANDOM_ACTIONS, "action 0", "fixed", *one.cases[0].contenders)):
-        yield _row(name, one.score(_zeros(one) if name == "action 0" else name))
-    if one.frozen.bound is not None:
-        yield _row(f"bound: {one.bound}", Score.of(one.performance(one.frozen.bound[None])))
+def _rows(entry: SuiteTask) -> Iterator[Mapping[str, Any]]:
+    for name in dict.fromkeys((RANDOM_ACTIONS, "action 0", "fixed", *entry.cases[0].contenders)):
+        yield _row(name, entry.score(_zeros(entry) if name == "action 0" else name))
+    if entry.frozen.bound is not None:
+        yield _row(f"bound: {entry.bound}", Score.of(entry.performance(entry.frozen.bound[None])))
 
 
-def _row(name: str, found: Score) -> Mapping[str, Any]:
-    low, high = (f"{end:.3f}" for end in found.score[1:])
+def _row(name: str, score: Score) -> Mapping[str, Any]:
+    low, high = (f"{end:.3f}" for end in score.score[1:])
     return {
         "decided by": name,
-        "value": found.value.mean,
-        "score": f"{found.score.mean:.3f}",
+        "value": score.value.mean,
+        "score": f"{score.score.mean:.3f}",
         "95 %": f"{low} to {high}",
     }
 
 
-def _zeros(one: SuiteTask) -> Any:
-    """Action 0, for any number of devices."""
-    columns = (native(one.cases[0].env(one.cases[0].config)).single_action_space.shape or ())[-1]
+def _zeros(entry: SuiteTask) -> Any:
+    columns = (native(entry.cases[0].env(entry.cases[0].config)).single_action_space.shape or ())[-1]
     return lambda observation: np.zeros((*np.shape(observation["compute"]), columns))

@@ -1,6 +1,6 @@
 """Play floor, reference and bound of tasks that have none yet, and store them with the package.
 
-What is stored never changes: a task that has its values is left alone. Its line must be taken out of the file first.
+Stored values never change: to play a task again, delete its line of the file first.
 """
 
 import json
@@ -34,82 +34,81 @@ FILE = DATA / f"{VERSION}.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ShownGains(DraftAhead):
-    """The environment whose mean gains are seen, which the bound is made of."""
+    """Environment with visible mean gains, from which the bound is computed."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType({**DraftAhead.entries, "mean_channel": ""})
 
 
 SHOWN_GAINS = "MultiSpin/ShownGains-v0"
-"""Id of the environment while its bound is computed."""
+"""Register the environment while its bound is computed; yield its id."""
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
 
 
 def run(options: Namespace) -> None:
-    """Play what is missing; the file is written after each task."""
-    wanted = [task(name) for name in options.tasks] or tasks()
-    show("Frozen just now", (_frozen(one) for one in wanted if one.name not in frozen_content()))
+    """Play missing tasks; write the file after each."""
+    selected = [task(name) for name in options.tasks] or tasks()
+    show("Frozen just now", (_frozen(entry) for entry in selected if entry.name not in frozen_content()))
 
 
-def _frozen(one: SuiteTask) -> Mapping[str, Any]:
+def _frozen(entry: SuiteTask) -> Mapping[str, Any]:
     played: Content = {}
-    seconds = cpu_seconds(lambda: played.update(_played(one)))
+    seconds = cpu_seconds(lambda: played.update(_played(entry)))
     content = frozen_content()
-    content[one.name] = played
-    write_atomically(FILE, _text({each.name: content[each.name] for each in tasks() if each.name in content}).encode())
-    means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in FROZEN_VALUES}
-    return {"task": one.name, **means, "CPU s": seconds}
+    content[entry.name] = played
+    write_atomically(FILE, _text({item.name: content[item.name] for item in tasks() if item.name in content}).encode())
+    means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in PLAYED}
+    return {"task": entry.name, **means, "CPU s": seconds}
 
 
 def _text(content: Mapping[str, Content]) -> str:
-    """JSON with a line for each part of a task's values, whose numbers are exact."""
+    """Return JSON with a line for each part of the values of a task, with exact numbers."""
     lines = [
         f"{json.dumps(name)}: {{\n"
-        + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in own.items())
-        for name, own in content.items()
+        + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items())
+        for name, values in content.items()
     ]
     return "{\n" + "\n},\n".join(lines) + "\n}}\n"
 
 
-def _played(one: SuiteTask) -> Content:
-    floor = one.values(RANDOM_ACTIONS)
-    reference = _proven(one, one.reference) if one.bound == "reference" else one.values(one.reference)
-    bound = _bound(one, reference)
+def _played(entry: SuiteTask) -> Content:
+    floor = entry.values(RANDOM_ACTIONS)
+    reference = _proven(entry, entry.reference) if entry.bound == "reference" else entry.values(entry.reference)
+    bound = _bound(entry, reference)
     lists = (None if values is None else values.tolist() for values in (floor, reference, bound))
-    return dict(zip(FROZEN_VALUES, lists, strict=True)) | {"steps": steps_hash(one.make_vec(2), one.seed)}
+    return dict(zip(PLAYED, lists, strict=True)) | {"steps": steps_hash(entry.make_vec(2), entry.seed)}
 
 
-def _proven(one: SuiteTask, name: str) -> FloatArray:
-    """Values (parts, n) of the optimum of each round, of proven decisions."""
-    measure = METRICS[one.metric].values
+def _proven(entry: SuiteTask, name: str) -> FloatArray:
+    """Return values (parts, n) of the certified optimum of each round."""
+    measure = METRICS[entry.metric].values
     return np.array(
-        [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in one.cases]
+        [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in entry.cases]
     )
 
 
-def _bound(one: SuiteTask, reference: FloatArray) -> FloatArray | None:
-    if one.bound is None:
+def _bound(entry: SuiteTask, reference: FloatArray) -> FloatArray | None:
+    if entry.bound is None:
         return None
-    if one.bound == "reference":
+    if entry.bound == "reference":
         return reference
-    if one.bound == "rate_bound":
-        return np.array([_rate_bound(part) for part in one.cases])
-    return _proven(one, one.bound)
+    if entry.bound == "rate_bound":
+        return np.array([_rate_bound(part) for part in entry.cases])
+    return _proven(entry, entry.bound)
 
 
 def bounds_of(episodes: Episodes) -> FloatArray | None:
-    """`rate_bound` of the system of each episode, (n,) tokens/s; ``None`` for environments that it does not bound.
+    """Return `rate_bound` (n,) in tokens/s of the system of each episode; ``None`` if it does not apply.
 
-    An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
+    Single short episodes may exceed it by chance; means over many do not.
     """
     config = episodes.config.for_any_decision
     channel = config.scenario.channel
     if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
         return None
-    env = episodes.env(config.replace(channel_report="old"))  # shows the mean gains, and draws the same devices
+    env = episodes.env(config.replace(channel_report="old"))  # the same devices, with mean gains
     env.reset(seed=episodes.seed)
     base = native(env)
     gain = base.observed.system.mean_gain if channel == "independent" else None

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.tune``: searches for defaults."""
+"""Searches for defaults: ``python -m benchmarks.tune``."""
 
 import sys
 from functools import partial

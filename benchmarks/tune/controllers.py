@@ -1,9 +1,8 @@
 """Random search for the defaults of a controller without the barrier.
 
-The defaults and 23 random choices of the options of a controller run in each system in static channels,
-for instances of a seed that no table uses. The table has the mean over systems of each choice's rate, as a part of that
-of two groups on the same instances, best first. The default options are the best choice of such a search, which began
-with other ones.
+The defaults and 23 random choices of the options of a controller run in each system in static channels, for instances
+of a seed that no table uses. The table has the mean over systems of the rate of each choice, relative to that of two
+groups on the same instances, best first. The current defaults are the result of such a search from others.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -41,7 +40,7 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
 
 
 def choices(name: str, tries: int) -> Iterator[Options]:
-    """The defaults, then random ones."""
+    """Return the default options, then random ones."""
     yield {}
     rng = np.random.default_rng(TUNING_SEED)
     for _ in range(tries - 1):
@@ -49,17 +48,17 @@ def choices(name: str, tries: int) -> Iterator[Options]:
 
 
 def rates(name: str, options: Options, systems: list[System], seconds: float) -> list[float]:
-    """Mean tokens/s in each system."""
-    found = []
+    """Return mean tokens/s in each system."""
+    means = []
     for system in systems:
         controller = ms.make_controller(name, system.scenario, **options)
         state = system.states(TUNING_SEED, INSTANCES)
-        found.append(float(ms.long_run_rate(controller, state, warm_up=seconds / 4, horizon=seconds).mean()))
-    return found
+        means.append(float(ms.long_run_rate(controller, state, warm_up=seconds / 4, horizon=seconds).mean()))
+    return means
 
 
 def table(name: str, tries: int, systems: list[System], seconds: float) -> Iterator[Row]:
-    """Rate of every choice, as a part of that of two groups."""
+    """Return the rows of all choices, with rates relative to two groups."""
     reference = rates("groups", {"groups": 2}, systems, seconds)
     for options in choices(name, tries):
         parts = np.divide(rates(name, options, systems, seconds), reference)
@@ -69,14 +68,12 @@ def table(name: str, tries: int, systems: list[System], seconds: float) -> Itera
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
     parser.add_argument("controller", choices=sorted(SPACES))
     add_systems(parser)
     parser.add_argument("--tries", type=int, default=24)
-    parser.add_argument("--seconds", type=float, default=12.0, help="simulated, behind a quarter of it (default 12)")
+    parser.add_argument("--seconds", type=float, default=12.0, help="simulated, after a quarter of it (default 12)")
 
 
 def run(options: Namespace) -> None:
-    """Print the table, best first."""
     rows = table(options.controller, options.tries, chosen(options.systems), options.seconds)
     show(f"{options.controller} over two groups", sorted(rows, key=lambda row: str(row["mean"]), reverse=True))

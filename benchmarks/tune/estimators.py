@@ -1,8 +1,8 @@
 """Search for the defaults of the estimators.
 
 For every preset and number of users, plug-ins with each combination of options of a coarse grid play the same episodes,
-on seeds that no reported number uses. The table has the share of the clairvoyant optimum's goodput that each one
-reaches, best first by the mean over systems; the row of the defaults is marked. ``--out`` writes all of it as JSON.
+on seeds that no reported number uses. The table has their shares of the goodput of the clairvoyant optimum, best first
+by the mean over systems; the row of the defaults is marked. ``--out`` writes all of it as JSON.
 """
 
 import json
@@ -28,7 +28,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Search:
-    """A grid for one estimator in one environment."""
+    """Grid of the options of an estimator in an environment."""
 
     env: str
     estimator: str
@@ -36,7 +36,7 @@ class Search:
     arguments: Options = field(default_factory=dict)  # of the environment
 
     def combinations(self) -> list[Options]:
-        """All combinations, the defaults first."""
+        """Return all combinations, the defaults first."""
         cls = ESTIMATORS.load(self.estimator)
         defaults = {name: getattr(cls, name) for name in self.grid}
         tried = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
@@ -59,15 +59,15 @@ SEARCHES = (
 
 
 def shares(search: Search, preset: str, users: int, episodes: int) -> list[float]:
-    """Share of the clairvoyant optimum that each combination reaches in one system."""
+    """Return the shares of the clairvoyant optimum of all combinations in a system."""
     env = make_episode_env(EnvConfig.of(search.env, preset, num_users=users, **search.arguments), episodes)
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
     contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
-    return [float(play_episodes(env, one, TUNING_SEED).goodput.mean() / best) for one in contenders]
+    return [float(play_episodes(env, contender, TUNING_SEED).goodput.mean() / best) for contender in contenders]
 
 
 def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
-    """Try all combinations in every system, best first."""
+    """Try all combinations in every system; return the results, best first."""
     systems = {
         f"{preset}, K = {users}": shares(search, preset, users, options.episodes)
         for preset, users in product(options.scenarios, options.users)
@@ -77,12 +77,11 @@ def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
         of = {system: values[i] for system, values in systems.items()}
         mean = sum(of.values()) / len(of)
         tried.append({"options": combination, "shares": of, "is_default": i == 0, "mean": mean})
-    return sorted(tried, key=lambda one: -one["mean"])
+    return sorted(tried, key=lambda row: -row["mean"])
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Options of the subcommand."""
-    names = sorted({one.estimator for one in SEARCHES})
+    names = sorted({search.estimator for search in SEARCHES})
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each combination (default 100)")
     parser.add_argument("--estimator", nargs="+", choices=names, default=names, help="(default: all)")
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", default=PRESETS)
@@ -91,7 +90,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print the tables, and write them."""
     results = []
     for search in SEARCHES:
         if search.estimator in options.estimator:
@@ -99,10 +97,10 @@ def run(options: Namespace) -> None:
             results.append({"search": asdict(search), "tried": tried})
             text = "".join(f", {name}={value}" for name, value in search.arguments.items())
             rows = (
-                {"options": ", ".join(f"{name}={value}" for name, value in one["options"].items()),
-                 **{system: f"{share:.4f}" for system, share in one["shares"].items()},
-                 "mean": f"{one['mean']:.4f}", "": "default" if one["is_default"] else ""}
-                for one in tried
+                {"options": ", ".join(f"{name}={value}" for name, value in row["options"].items()),
+                 **{system: f"{share:.4f}" for system, share in row["shares"].items()},
+                 "mean": f"{row['mean']:.4f}", "": "default" if row["is_default"] else ""}
+                for row in tried
             )  # fmt: skip
             show(f"optimal+{search.estimator} in {search.env}{text}: share of optimal+clairvoyant", rows)
     if options.out:

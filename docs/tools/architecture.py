@@ -11,21 +11,21 @@ OUT = Path(__file__).resolve().parents[1] / "images" / "architecture.png"
 ROOMS = (
     ("agents/", "registry, methods, policies, training, runs, evaluation, export (torch)"),
     ("apps/", "commands, figures, films, the page, real models; options, tables, progress; many tasks"),
-    ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison, suite; doors to other libraries"),
+    ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison, suite; wrappers for libraries"),
     ("envs/", "classes of all ids, single and vector, configuration, engine, observations, objectives; rendering/"),
     ("envs/rounds/  envs/continuous/", "engines, encodings, variants"),
     ("simulation/", "long runs and requests under a controller, capacity"),
-    ("bounds/  baselines/", "what no policy exceeds; systems and rules of others"),
+    ("bounds/  baselines/", "upper bounds; systems and rules of others"),
     ("controllers/", "base, names, plug-in, estimators; rounds/ and continuous/"),
     ("solver/", "problem, equalization, relaxed, rule, search, certify"),
     (
         "physics/  physics/continuous/",
         "radio, tokens, rounds, acceptance, arrivals, streams; both cores, passes, queues",
     ),
-    ("registry, scenario, server, field_files", "what there is, by name; its files are in data/"),
-    ("arrays, units, checks, files, npz", "types, conversions, what users hand in"),
+    ("registry, scenario, server, field_files", "tables of parts by name; data files in data/"),
+    ("arrays, units, checks, files, npz", "types, conversions, user input"),
 )
-"""Folders (with a stroke) and files from the top to the bottom, each with what it holds; imports go down."""
+"""Folders (with a slash) and files from the top to the bottom, with their content; imports go down."""
 
 RINGS = (("on top", 0, 1), ("measured", 2, 2), ("the environment and its mathematics", 3, 11))
 """Name, first and last room of each ring."""
@@ -35,11 +35,11 @@ WALKS = (
     ("a state", "#009E73", (7, 8, 9), "checked → rule or certified → decision"),
     ("a run", "#D55E00", (0, 2, 3), "configuration → train → held-out → table"),
 )
-"""Name, colour, rooms passed and what happens, of each walk of the page."""
+"""Name, colour, rooms and steps of each walk of the page."""
 
 
 def draw() -> Figure:
-    """Boxes for rooms, and a line for each walk."""
+    """Draw boxes for rooms, and a line for each walk."""
     figure = Figure(figsize=(9.0, 7.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

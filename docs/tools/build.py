@@ -1,4 +1,4 @@
-"""``python docs/tools/build.py``: the documentation as a site in ``build/site``; a broken link is an error.
+"""Build of the documentation in ``build/site``, by ``python docs/tools/build.py``; a broken link is an error.
 
 Sources are ``docs/``, which is also readable as it is, and the code: pages of environments and of the API are written
 from tables and docstrings. All of it is put into ``build/docs`` and built from there by Zensical.
@@ -33,7 +33,7 @@ LANGUAGES = {".py": "python", ".toml": "toml", ".cff": "yaml"}
 
 
 def staged(source: Path) -> Path:
-    """Where a file of the repository is in the site, relative to its root."""
+    """Return the path of a file of the repository in the site, relative to its root."""
     if source == ROOT / "README.md":
         return Path("index.md")
     if source.is_relative_to(DOCS):
@@ -44,18 +44,18 @@ def staged(source: Path) -> Path:
 
 
 def up(page: Path, target: Path) -> str:
-    """Relative link from a page to a file of the site."""
+    """Return the relative link from a page to a file of the site."""
     return Path(relpath(target, page.parent)).as_posix()
 
 
 class Stage:
-    """Files of the repository put where the site is built from, with whatever they link to."""
+    """Copies of files of the repository in the source of the site, with the files that they link to."""
 
     def __init__(self) -> None:
         self._done: set[Path] = set()
 
     def add(self, source: Path) -> None:
-        """Put one file, and what it links to outside ``docs/``."""
+        """Copy a file, and the files outside ``docs/`` that it links to."""
         if source in self._done:
             return
         self._done.add(source)
@@ -80,16 +80,16 @@ class Stage:
         return "".join(parts)
 
     def _link(self, source: Path, match: re.Match[str]) -> str:
-        wanted = (source.parent / match[1]).resolve()
-        if not wanted.is_file() or not wanted.is_relative_to(ROOT):
-            return match[0]  # pictures of the notebook; and what is broken, for the check to find
-        if not wanted.is_relative_to(DOCS) and wanted != ROOT / "README.md":
-            self.add(wanted)
-        return f"]({up(staged(source), staged(wanted))}{match[2] or ''})"
+        target = (source.parent / match[1]).resolve()
+        if not target.is_file() or not target.is_relative_to(ROOT):
+            return match[0]  # pictures of the notebook, and broken links, which the check reports
+        if not target.is_relative_to(DOCS) and target != ROOT / "README.md":
+            self.add(target)
+        return f"]({up(staged(source), staged(target))}{match[2] or ''})"
 
 
 def stage(animations: bool) -> list[Page]:
-    """Fill ``build/docs``; returns the pages of environments."""
+    """Fill ``build/docs``; return the pages of environments."""
     shutil.rmtree(STAGE, ignore_errors=True)
     files = Stage()
     for source in sorted(DOCS.rglob("*")):
@@ -109,7 +109,7 @@ def stage(animations: bool) -> list[Page]:
 
 
 def configure(pages: list[Page]) -> Path:
-    """Write the configuration of the build, with the environments in its navigation; returns its path."""
+    """Write the configuration of the build, with the environments in its navigation; return its path."""
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     config |= {"docs_dir": "docs", "site_dir": "site"}
     for section in config["nav"]:
@@ -121,11 +121,11 @@ def configure(pages: list[Page]) -> Path:
 
 
 def main() -> int:
-    """Build and check; returns the exit status."""
+    """Build and check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-animations", action="store_true", help="leave out the animations, which take longest")
     parser.add_argument(
-        "--scores", action="store_true", help="first play the reference scores anew, into docs/results/reference"
+        "--scores", action="store_true", help="play the reference scores again first, into docs/results/reference"
     )
     options = parser.parse_args()
     started = monotonic()

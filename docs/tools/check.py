@@ -1,4 +1,4 @@
-"""Check of what the builder does not check: links, anchors and pictures of the built HTML, and the search index."""
+"""Check of links, anchors and pictures of the built HTML, and of the search index, which the builder does not check."""
 
 import json
 from html.parser import HTMLParser
@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOADED = ("img", "script", "link", "source", "iframe")
-"""Elements whose target a browser fetches with the page: nothing of it may come from elsewhere."""
+"""Elements whose target a browser fetches with the page; the site must have all of them."""
 
 HARMLESS = ("canonical", "next", "prev", "alternate")
 """Relations of ``<link>`` that are not fetched."""
@@ -22,7 +22,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what the element points to, and what may point to it."""
+        """Record the targets and the anchors of an element."""
         attributes = dict(attrs)
         self.anchors |= {value for name in ("id", "name") if (value := attributes.get(name))}
         for name in ("href", "src"):
@@ -32,12 +32,12 @@ class Page(HTMLParser):
 
 
 def check_site(site: Path) -> list[str]:
-    """Problems of a built site, one a line; none if it is whole."""
+    """Return the problems of a built site."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     problems = [
         f"{path.relative_to(site)}: {problem}"
         for path, page in pages.items()
-        if path.name != "404.html"  # its links are from the root of wherever the site will be
+        if path.name != "404.html"  # its links start at the root of the published site
         for tag, target in page.targets
         if (problem := _problem(site, pages, path, tag, target))
     ]
@@ -49,13 +49,13 @@ def _problem(site: Path, pages: dict[Path, Page], path: Path, tag: str, target: 
     if parts.scheme or parts.netloc:
         outside = tag in LOADED and parts.scheme != "data"
         return f"{tag} is loaded from elsewhere, {target}" if outside else None
-    wanted = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-    if wanted.is_dir():
-        wanted /= "index.html"
-    if not wanted.is_relative_to(site.resolve()) or not wanted.is_file():
+    file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if file.is_dir():
+        file /= "index.html"
+    if not file.is_relative_to(site.resolve()) or not file.is_file():
         return f"broken link {target}"
     anchor = unquote(parts.fragment)
-    if anchor and not anchor.startswith("__") and wanted in pages and anchor not in pages[wanted].anchors:
+    if anchor and not anchor.startswith("__") and file in pages and anchor not in pages[file].anchors:
         return f"no such anchor, {target}"
     return None
 

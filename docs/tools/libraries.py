@@ -1,6 +1,6 @@
-"""``python docs/tools/libraries.py [NAME ...]``: run the blocks of the page of libraries whose packages are installed.
+"""Run the blocks of the page of libraries whose packages are installed: ``python docs/tools/libraries.py [NAME ...]``.
 
-A block is named by its heading. It prints what the page reports, and the versions that it ran with.
+A block is named by its heading. It prints the results on the page, and the versions of the packages.
 """
 
 import argparse
@@ -19,41 +19,41 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "libraries.md"
 BLOCK = re.compile(r"^## (.+?)\n|^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DISTRIBUTIONS = {"sb3_contrib": "sb3-contrib", "stable_baselines3": "stable-baselines3"}
-"""Names of distributions that are not those of their packages."""
+"""Distributions with other names than their packages."""
 HEAVY = ("ray", "torchrl", "wandb")
-"""Packages that no extra brings."""
+"""Packages that are in no extra."""
 LIGHT = ("gymnasium", "minari", "sb3_contrib", "stable_baselines3", "supersuit")
-"""Packages that the extra ``test`` brings."""
+"""Packages of the extra ``test``."""
 
 
 def blocks(page: Path = PAGE) -> Iterator[tuple[str, str]]:
-    """Headings and code of the Python blocks of a page."""
+    """Yield headings and code of the Python blocks of a page."""
     heading = ""
-    for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        if found[1] is not None:
-            heading = found[1]
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if match[1] is not None:
+            heading = match[1]
         else:
-            yield heading, found[2]
+            yield heading, match[2]
 
 
 def packages(code: str) -> list[str]:
-    """Packages of other libraries that a block imports."""
+    """Return the packages of other libraries that a block imports."""
     names = dict.fromkeys(re.findall(r"^\s*(?:from|import) (\w+)", code, re.MULTILINE))
     return [name for name in names if name in (*HEAVY, *LIGHT)]
 
 
 def missing(code: str) -> list[str]:
-    """Heavy packages of a block that are not installed."""
+    """Return the heavy packages of a block that are not installed."""
     return [name for name in packages(code) if name in HEAVY and find_spec(name) is None]
 
 
 def quick(code: str) -> str:
-    """The same block with hardly any training."""
+    """Return the block with hardly any training."""
     return re.sub(r"^minutes = .*$", "minutes = 0.01", code, flags=re.MULTILINE)
 
 
 def installed(name: str) -> str:
-    """A package with its version."""
+    """Return a package with its version."""
     name = DISTRIBUTIONS.get(name, name)
     try:
         return f"{name} {version(name)}"
@@ -62,7 +62,7 @@ def installed(name: str) -> str:
 
 
 def main() -> int:
-    """Run the blocks; returns 1 if one fails."""
+    """Run the blocks; return 1 if one fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="beginnings of headings (default: all)")
     parser.add_argument("--quick", action="store_true", help="hardly any training")

@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 HOSTED = re.compile(r"\(https://github\.com/\w+/multispin_env/blob/main/docs/")
-"""Links of notebooks to our pages: in a hosted notebook no relative link leads anywhere."""
+"""Links of notebooks to our pages, absolute since relative links do not work in hosted notebooks."""
 
 BADGE = re.compile(r"!\[([^]]*)\]\(https://[^)]*\)")
-"""Pictures from elsewhere, which the site does not load."""
+"""External pictures, which the site does not load."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def cells(notebook: Path) -> list[dict[str, Any]]:
-    """Cells of a notebook file."""
+    """Return the cells of a notebook file."""
     listed: list[dict[str, Any]] = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return listed
 
 
 def text_of(lines: str | list[str]) -> str:
-    """One string of what a notebook keeps as a string or as lines."""
+    """Return the text that a notebook stores as a string or as lines."""
     return lines if isinstance(lines, str) else "".join(lines)
 
 
 def to_markdown(notebook: Path, folder: Path) -> str:
-    """Markdown of a notebook; its pictures are written into the folder, beside the page."""
+    """Return the Markdown of a notebook, and write its pictures into the folder of the page."""
     parts: list[str] = []
     for cell in cells(notebook):
         source = text_of(cell["source"])

@@ -27,7 +27,7 @@ NAMED = re.compile(r"`(MultiSpin/\w+-v\d+)`")
 
 @dataclass(frozen=True)
 class Page:
-    """A page of the site."""
+    """Page of the site."""
 
     path: str  # relative to its root
     title: str
@@ -36,12 +36,12 @@ class Page:
 
 
 def environment_pages(stage: Path, animations: bool) -> list[Page]:
-    """One page for each id of the table, with its animation if wanted."""
+    """Write a page for each environment, optionally with its animation."""
     return [_environment(env_id, stage, animations) for env_id in ms.registry.ENVIRONMENTS.names()]
 
 
 def list_of_environments(pages: list[Page]) -> str:
-    """Markdown table of the pages, for the overview."""
+    """Return the Markdown table of the pages, for the overview."""
     lines = [f"| [{page.title}]({page.path}) | {page.summary} |" for page in pages]
     return "\n".join(["One page each:", "", "| environment | |", "| --- | --- |", *lines])
 
@@ -59,8 +59,8 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
         length = f"{ROUNDS} rounds" if variant.family.max_episode_steps else f"{SECONDS} s"
         picture = (
             f"![{length} of {env_id}](images/{name})\n\n"
-            f"The best that is known beside another, on the same {length}; [watching](../reference/watch.md) says what "
-            f"is in the picture.\n\n```bash\n{command}\n```"
+            f"The best known contender and another, on the same {length}; [watching](../reference/watch.md) explains "
+            f"the picture.\n\n```bash\n{command}\n```"
         )
     scores, span = scores_of(env_id), variant().comparison.span(MAX_EPISODE_STEPS)
     text = f"""# {env_id}
@@ -86,24 +86,23 @@ bootstrap intervals; differences from `{scores.reference}` are paired, episode b
 {scores.table()}
 
 `multispin compare --env {env_id} --episodes {scores.episodes}` plays them again;
-`multispin evaluate NAME` puts a trained agent beside its references.
+`multispin evaluate NAME` compares a trained agent with its references.
 """
     title = env_id.split("/")[-1].rsplit("-v", 1)[0]
     return Page(f"environments/{slug(env_id)}.md", title, text, summary)
 
 
-def _linked(text: str, own: str) -> str:
-    """Other ids become links to their pages."""
+def _linked(text: str, env_id: str) -> str:
 
     def link(match: re.Match[str]) -> str:
-        known = match[1] in ms.registry.ENVIRONMENTS.names() and match[1] != own
+        known = match[1] in ms.registry.ENVIRONMENTS.names() and match[1] != env_id
         return f"[{match[0]}]({slug(match[1])}.md)" if known else match[0]
 
     return NAMED.sub(link, text)
 
 
 def animate(env_id: str, path: Path) -> str:
-    """Film the best that is known beside the next in the comparison; returns the command, but for its file."""
+    """Film the best known contender and the next; return the command without its file."""
     episodes = Episodes(ms.EnvConfig.of(env_id, SCENARIO), 2)
     reference = episodes.reference
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
@@ -113,9 +112,9 @@ def animate(env_id: str, path: Path) -> str:
         options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]
     else:
         options += ["--set", "reward=sampled", f"horizon={SECONDS}"]
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
         if main(["watch", *options, "--out", str(path)]):
-            raise SystemExit(said.getvalue())
+            raise SystemExit(errors.getvalue())
     return shlex.join(["multispin", "watch", *options])
 
 
@@ -123,18 +122,18 @@ TABLES = {f"registry.{name}": table for name, table in vars(ms.registry).items()
 
 
 DOORS = ("wrappers.flat_vector", "wrappers.by_device", "parallel.parallel_env")
-"""Public functions that are imported only when they are used."""
+"""Public functions that are imported at first use."""
 
 
 def api_page() -> Page:
-    """Every public name of the package, by what it is."""
+    """Return the page of all public names of the package, by kind."""
     values = {name: getattr(ms, name) for name in ms.__all__}
     classes = [name for name, value in values.items() if inspect.isclass(value)]
     functions = [name for name, value in values.items() if inspect.isfunction(value)]
     lines = [f"| `{name}` | {', '.join(f'`{entry}`' for entry in table.names())} |" for name, table in TABLES.items()]
     parts = [
         "# API",
-        "All public names of `multispin_env`; what is not here may change without notice.",
+        "All public names of `multispin_env`; other names may change without notice.",
         "## Functions",
         *_entries(functions),
         "## Classes",
@@ -142,8 +141,8 @@ def api_page() -> Page:
         "## For other libraries",
         *(f"::: multispin_env.{name}" for name in DOORS),
         "## Tables of names",
-        "`register(name, target)` adds a part of your own, `unregister(name)` removes it, `names()` lists them, "
-        "`load(name)` gives the object.",
+        "`register(name, target)` adds a custom part, `unregister(name)` removes it, `names()` lists them, "
+        "`load(name)` returns the object.",
         "\n".join(["| table | names |", "| --- | --- |", *lines]),
         "::: multispin_env.registry.Registry",
     ]

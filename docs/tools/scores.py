@@ -1,4 +1,4 @@
-"""Reference scores of every environment: stored, so that a build need not play them."""
+"""Stored reference scores of every environment."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ FEW = 40
 
 @dataclass(frozen=True)
 class Scores:
-    """Contenders on the same held-out episodes."""
+    """Scores of contenders on the same held-out episodes."""
 
     env: str
     scenario: str
@@ -30,22 +30,22 @@ class Scores:
     rows: list[Row]
 
     def table(self) -> str:
-        """Markdown table."""
+        """Return the Markdown table."""
         return markdown(*comparison_cells(self.rows, self.metric))
 
     def about(self) -> dict[str, str | int]:
-        """All but the rows."""
+        """Environment, scenario, episodes and metric of the scores."""
         return {name: value for name, value in vars(self).items() if name != "rows"}
 
 
 def slug(env_id: str) -> str:
-    """``MultiSpin/HiddenAcceptance-v0`` to ``hidden-acceptance``; another version than 0 keeps its number."""
+    """Return ``hidden-acceptance`` for ``MultiSpin/HiddenAcceptance-v0``, with the version unless it is 0."""
     name = env_id.split("/")[-1].removesuffix("-v0")
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).strip("-")
 
 
 def play(env_id: str, episodes: int) -> Scores:
-    """Play what fits an environment: what ``multispin compare --env ID`` prints."""
+    """Play the contenders of an environment, as ``multispin compare --env ID`` does."""
     cases = Episodes(EnvConfig.of(env_id, SCENARIO), episodes)
     rows = cases.table(listed_contenders(cases))
     return Scores(env_id, SCENARIO, episodes, cases.seed, cases.metric, cases.reference, rows)
@@ -61,7 +61,7 @@ def write_scores() -> None:
 
 
 def scores_of(env_id: str) -> Scores:
-    """Stored scores of an environment, or new ones on fewer episodes."""
+    """Return the stored scores of an environment, or new ones on fewer episodes."""
     path = FOLDER / f"{slug(env_id)}.json"
     if not path.exists():
         return play(env_id, FEW)

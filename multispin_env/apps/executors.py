@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.registry import admit_all, admitted
+from multispin_env.registry import admit_all, admitted_names
 from multispin_env.scenario import Scenario
 
 _Work = Callable[[Any], Any]  # A function of a module, which can be pickled, of one task
@@ -149,7 +149,7 @@ class Processes:
 
 def _elsewhere(work: _Work) -> _Work:
     """Return the work for another process, which imports the parts that the user named here."""
-    parts = admitted()
+    parts = admitted_names()
     return partial(_with_parts, parts, work) if parts else work
 
 

@@ -16,9 +16,9 @@ from multispin_env.registry import (
     ESTIMATORS,
     FORM,
     MODIFIERS,
-    imported,
+    class_of_part,
+    import_attribute,
     is_outside,
-    made_class,
     option_names,
     refusal,
 )
@@ -71,7 +71,7 @@ def load_controller(name: str) -> Callable[..., Controller[Any, Any]]:
     """
     if not is_outside(name):
         return CONTROLLERS.load(name)
-    part = imported(CONTROLLERS.kind, name)
+    part = import_attribute(CONTROLLERS.kind, name)
     if isinstance(part, type) and issubclass(part, Controller):
         return part
     problem = refusal(CONTROLLERS.kind, name, ", which makes no Controller")

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.checks import require
 from multispin_env.controllers.base import DecisionT, State
 from multispin_env.envs.objectives import Objective
@@ -120,7 +120,7 @@ class Counts:
     def reset(self, rows: Rows) -> None:
         """Start new episodes."""
         for name, array in self.fields.items():
-            self.fields[name] = replaced(array, rows, np.zeros_like(array[rows]))
+            self.fields[name] = replace_rows(array, rows, np.zeros_like(array[rows]))
 
     def advance(self, drafted: IntArray, accepted: IntArray, new: BoolArray, verified: BoolArray | bool = True) -> None:
         """Count a step, arrays (n, K); devices with a ``new`` request start at 0."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, Rows, replaced
+from multispin_env.arrays import FloatArray, Rows, replace_rows
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.rounds import discounted_throughput, initial_throughput, utility
 from multispin_env.physics.types import Outcome
@@ -82,7 +82,7 @@ class ProportionalFairness(Objective):
 
     @override
     def reset(self, rows: Rows) -> None:
-        self.throughput = replaced(self.throughput, rows, self._initial[rows])
+        self.throughput = replace_rows(self.throughput, rows, self._initial[rows])
 
     @override
     def reward(self, outcome: Outcome) -> FloatArray:

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound, chain_left, draw_hits, hit_probability
 from multispin_env.physics.radio import spectral_efficiency
@@ -161,7 +161,7 @@ class RoundsCore:
 
     def _renew(self, rows: Rows, requests: Requests) -> None:
         self.requests = Requests._make(
-            replaced(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
+            replace_rows(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
         )
         self._expectation = None
 
@@ -169,7 +169,7 @@ class RoundsCore:
         self._gain = replaced(self._gain, rows, gain)
         efficiency = spectral_efficiency(self.scenario, gain)
         later = [report[rows] for report in self._reports[1:]] + [efficiency]
-        self._reports = [replaced(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
+        self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
     def _name_states(self) -> None:
         self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)

@@ -15,7 +15,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_name, cut, shown
 from multispin_env.files import MIB
-from multispin_env.npz import INTEGERS, MOST_NUMBERS, packaged, read_arrays, read_file
+from multispin_env.npz import INTEGERS, MOST_NUMBERS, read_arrays, read_file, read_packaged
 
 _PACKAGED = "data/records/requests.npz"
 PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db615"
@@ -160,7 +160,7 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
 
 @cache
 def _packaged(name: str) -> RequestTrace:
-    return _from_npz(packaged(_PACKAGED, PACKAGED_SHA256), TRACES[name])
+    return _from_npz(read_packaged(_PACKAGED, PACKAGED_SHA256), TRACES[name])
 
 
 def _from_npz(content: bytes, prefix: str = "") -> RequestTrace:

@@ -95,7 +95,7 @@ def test_it_plays_in_the_suite(module):
         ("mine.learner:AGNT", "got 'mine.learner:AGNT' (module 'mine.learner' has no attribute 'AGNT')"),
         (":AGENT", "got ':AGENT' (Empty module name)"),
         ("mine.learner:NUMBER", "with num_envs, timesteps, check, for_environment, build, got 3"),
-        ("mine.learner:KIND", "an object that follows AgentSettings, got <class 'mine.learner.Plain'>"),
+        ("mine.learner:KIND", "an object that implements AgentSettings, got <class 'mine.learner.Plain'>"),
     ],
 )
 def test_what_is_no_agent_is_refused(module, name, words):

@@ -1,4 +1,4 @@
-"""Subcommands of the tools at a tiny size, by what their numbers have to be."""
+"""Subcommands of the benchmarks at a tiny size, and properties of their numbers."""
 
 import json
 import re
@@ -9,10 +9,12 @@ import pytest
 
 from benchmarks.evidence import ahead
 from benchmarks.evidence.__main__ import main as evidence
+from benchmarks.plan.__main__ import main as plan
 from benchmarks.speed.__main__ import main as speed
 from benchmarks.tune.__main__ import main as tune
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
+from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +29,6 @@ def printed(capsys):
 
 
 def cells(text, label):
-    """Numbers of the row that begins with a label."""
     (line,) = (line for line in text.splitlines() if line.startswith(label))
     numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", line[len(label) :])
     return [float(number.replace(",", "")) for number in numbers]
@@ -44,10 +45,8 @@ def test_every_environment_is_measured(printed, tmp_path):
 
 
 def test_controllers_are_timed(printed):
-    """On servers whose time depends on tokens, and what is uploaded with them."""
-    options = "--users 4 --instances 80 --singles 2 --servers a100-32b --payloads ids"
-    found = cells(printed(speed, f"controllers {options}"), "llama2 on a100-32b, ids")
-    assert len(found) == 11
+    out = printed(speed, "controllers --users 4 --instances 80 --singles 2 --servers a100-32b --payloads ids")
+    assert len(cells(out, "llama2 on a100-32b, ids")) == 11
 
 
 def test_core_and_simpy_agree(printed):
@@ -116,20 +115,19 @@ def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
 
 
 def test_hits_of_the_record(printed):
-    """Of the third task at L = 2, text by text."""
     records = load_records()
     texts = np.split(records.accepted, records.start[1:])
     chat = [text for text, task in zip(texts, records.task, strict=True) if task == 2]
     row = np.concatenate([text & np.roll(text, -1) & np.roll(text, -2) for text in chat])
     alpha = np.concatenate(chat).mean()
-    found = [float(number) for number in re.search(r"^chat +2 +(.*) to ", printed(evidence, "hits"), re.M)[1].split()]
-    assert found[:3] == pytest.approx([alpha, row.mean(), row.mean() / alpha**3], abs=0.005)
-    assert found[3] < found[2]
+    numbers = [float(number) for number in re.search(r"^chat +2 +(.*) to ", printed(evidence, "hits"), re.M)[1].split()]
+    assert numbers[:3] == pytest.approx([alpha, row.mean(), row.mean() / alpha**3], abs=0.005)
+    assert numbers[3] < numbers[2]
 
 
 def test_drafting_ahead_gains_in_rounds():
-    found = ahead.row(next(ahead.systems()), instances=2, rounds=20, weights=[0.0])
-    assert all(float(found[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
+    row = ahead.row(next(ahead.systems()), instances=2, rounds=20, weights=[0.0])
+    assert all(float(row[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
 
 
 def test_bound_with_drafting_ahead(printed):
@@ -142,9 +140,9 @@ def test_searches_try_the_defaults(printed, tmp_path):
     file = tmp_path / "tuned.json"
     printed(tune, f"estimators --estimator mmse --episodes 3 --scenarios llama2 --users 3 --out {file}")
     (search,) = json.loads(file.read_text(encoding="utf-8"))["searches"]
-    means = [one["mean"] for one in search["tried"]]
+    means = [row["mean"] for row in search["tried"]]
     assert means == sorted(means, reverse=True)
-    assert sum(one["is_default"] for one in search["tried"]) == 1
+    assert sum(row["is_default"] for row in search["tried"]) == 1
     out = printed(tune, 'controllers prices --tries 2 --seconds 1 --systems "llama2 K8 B10 wide"')
     assert 0.5 < cells(out, "defaults")[-1] < 1.5
 
@@ -156,10 +154,19 @@ def test_wrong_use_is_one_sentence(capsys):
 
 def test_agents_that_ship_play_with_other_numbers_of_devices(printed):
     out = printed(evidence, "generalisation --envs MultiSpin/Heterogeneous-v0 --users 3 --size 4")
-    (found,) = re.findall(r"^MultiSpin/Heterogeneous-v0 +llama2 +(\S+) \((\S+)\)$", out, re.MULTILINE)
-    assert 0.9 < float(found[0]) < float(found[1]) == 1.0
+    share, best = re.search(r"^MultiSpin/Heterogeneous-v0 +llama2 +(\S+) \((\S+)\)$", out, re.MULTILINE).groups()
+    assert 0.9 < float(share) < float(best) == 1.0
 
 
-def test_decisions_are_timed_beside_what_they_lose(printed):
+def test_decisions_are_timed_with_their_loss(printed):
     out = printed(speed, "decisions --users 3 --states 4")
     assert cells(out, "optimal, certified")[-1] == 0.0 <= cells(out, "pretrained agent")[-1] < cells(out, "fixed")[-1]
+
+
+def test_stored_tables_earn_what_the_docs_say(capsys):
+    plan(["--systems", "llama2 K8 B10 narrow"])
+    rates = dict(re.findall(r"^  (\w+) +([\d.]+) ", capsys.readouterr().out, re.MULTILINE))
+    page = (ROOT / "docs" / "evidence" / "continuous.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| llama2 K8 B10 narrow \| (.*) \|$", page, re.MULTILINE)
+    assert [rates[name] for name in ("groups", "prices", "plan")] == row.split(" | ")[:3]
+    assert float(rates["plan"]) < float(rates["bound"])

@@ -1,11 +1,15 @@
 """Figures of the evidence pages."""
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import multispin_env as ms
 from benchmarks.figures import pays
 from benchmarks.figures.__main__ import OURS, main
+from benchmarks.figures.no_barrier import BARRIER_STYLES, BOUND, BarrierRow, draw_barrier
 from multispin_env.apps.reproduce.figure import Scale
 from multispin_env.registry import FIGURES, SERVERS
 from tests.apps.reproduce.test_figures import check_picture, check_rows
@@ -36,7 +40,6 @@ def test_the_command_draws_one(tmp_path, monkeypatch):
 
 
 def test_the_map_has_the_rates_of_each_system():
-    """Servers alone by hand, with draft times of one A100 where a server has none; the best is marked."""
     rows = pays.pay_rows(Scale(quick=True, states=3, seed=5), ("llama2", "a100-32b", 5))
     scenario = ms.Scenario.preset("llama2", server="a100-32b", payload="ids", min_draft_length=0, num_users=5)
     state = ms.sample_state(scenario, np.random.default_rng(5), 2)
@@ -45,19 +48,64 @@ def test_the_map_has_the_rates_of_each_system():
     step = max(start + 5 * slope for start, slope in SERVERS.load("a100-8b").draft_pieces)
     tokens = [sum(alphas**position for position in range(length + 1)).sum(-1) for length in range(26)]
     drafted = np.max([tokens[length] / (length * step + passes[length]) for length in range(26)], axis=0)
-    found = {row.system: row for row in rows}
-    assert found["autoregressive"].rate == pytest.approx(5 / passes[0])
-    assert found["colocated"].rate == pytest.approx(drafted.mean())
+    systems = {row.system: row for row in rows}
+    assert systems["autoregressive"].rate == pytest.approx(5 / passes[0])
+    assert systems["colocated"].rate == pytest.approx(drafted.mean())
     optimum = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state))
-    assert found["multi-spin"].rate == pytest.approx(optimum.goodput.mean())
+    assert systems["multi-spin"].rate == pytest.approx(optimum.goodput.mean())
     ahead = scenario.replace(draft_ahead=True)
-    price = ms.make_controller("ahead-price", ahead, rho=1.3 * found["multi-spin"].rate)
+    price = ms.make_controller("ahead-price", ahead, rho=1.3 * systems["multi-spin"].rate)
     long = ms.long_run_rate(price, state, warm_up=1.0, horizon=8.0).mean()
-    assert found["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
-    assert found["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
-    assert [row.system for row in rows if row.best] == [max(found, key=lambda system: found[system].rate)]
+    assert systems["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
+    assert systems["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
+    assert [row.system for row in rows if row.best] == [max(systems, key=lambda system: systems[system].rate)]
 
 
 def test_of_systems_that_are_equal_the_simplest_is_best():
     assert pays.winner_of({"autoregressive": 2.0, "colocated": 2.0 + 1e-9, "multi-spin": 2.0}) == "autoregressive"
     assert pays.winner_of({"autoregressive": 2.0, "colocated": 2.1, "multi-spin": 2.0}) == "colocated"
+
+
+SETTINGS = [("", 4, 10.0), ("", 20, 10.0), ("", 30, 10.0), ("", 20, 2.5), ("a100-7b-gemm", 20, 10.0), ("", 4, 20.0)]
+SHARES = {
+    name: np.array([0.1, 0.2, 0.3, 0.4]) + 0.01 * position * np.array([1, -1, 1, -1])
+    for position, name in enumerate(BARRIER_STYLES)
+}
+
+
+def rate_of(name, server, users, megahertz):
+    return 100.0 * list(BARRIER_STYLES).index(name) + users + megahertz + 1000.0 * bool(server)
+
+
+def row_of(name, server, users, megahertz):
+    rate, shares = rate_of(name, server, users, megahertz), SHARES[name]
+    busy = 0.9 - 0.1 * shares[0], 0.5 + 0.1 * shares[0]
+    head = "llama2", server or "paper", users, megahertz, name, 3
+    return BarrierRow(*head, rate, rate - 1.0, rate + 1.0, 0.8, 1.2, 1.1, 1.3, 2.0, *busy, *shares)
+
+
+@pytest.fixture(scope="module")
+def panels():
+    figure = Figure()
+    draw_barrier([row_of(name, *setting) for setting in SETTINGS for name in BARRIER_STYLES], figure)
+    return figure.axes
+
+
+@pytest.mark.parametrize(("panel", "settings"), [(0, SETTINGS[:3]), (1, [SETTINGS[3], SETTINGS[1]])])
+def test_rates_over_devices_and_over_bandwidth(panels, panel, settings):
+    lines = {line.get_label(): sorted(map(tuple, line.get_xydata())) for line in panels[panel].lines}
+    for name in BARRIER_STYLES:
+        assert lines[name] == [(setting[1 + panel], rate_of(name, *setting)) for setting in settings]
+
+
+def test_shares_of_the_time_are_side_by_side(panels):
+    rules = [name for name in BARRIER_STYLES if name != BOUND]
+    bars = sorted((bar.get_y(), bar.get_x(), bar.get_width()) for bar in panels[2].patches)
+    for name, (_, group) in zip(rules, itertools.groupby(bars, lambda bar: bar[0]), strict=True):
+        _, begin, width = np.array([*group]).T
+        np.testing.assert_allclose(width, SHARES[name])
+        np.testing.assert_allclose(begin, [0.0, *np.cumsum(SHARES[name])[:-1]], atol=1e-12)
+    assert [label.get_text() for label in panels[2].get_yticklabels()] == rules
+    busy = {line.get_label(): line.get_xdata() for line in panels[2].lines}
+    np.testing.assert_allclose(busy["server busy"], [0.9 - 0.1 * SHARES[name][0] for name in rules])
+    np.testing.assert_allclose(busy["uplink busy"], [0.5 + 0.1 * SHARES[name][0] for name in rules])

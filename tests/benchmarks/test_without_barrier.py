@@ -35,15 +35,14 @@ def test_rules_with_deadlines_miss_less(printed):
 
 
 def test_one_device_waits_as_pollaczek_and_khinchine_say(printed):
-    """And the latency of many grows with the rate as by Little's law."""
     rows = printed("queueing", "--copies", "24", "--lengths", "4", "--loads", ".5", "--services", "150")
-    ttft, found, e2el, other = map(numbers, rows["4, 0.5"])
-    assert found[1] < 0.12 * ttft[0]
-    assert found[0] == pytest.approx(ttft[0], abs=3.0 * found[1])
-    assert other[0] == pytest.approx(e2el[0], abs=3.0 * other[1])
+    ttft, measured_ttft, e2el, measured_e2el = map(numbers, rows["4, 0.5"])
+    assert measured_ttft[1] < 0.12 * ttft[0]
+    assert measured_ttft[0] == pytest.approx(ttft[0], abs=3.0 * measured_ttft[1])
+    assert measured_e2el[0] == pytest.approx(e2el[0], abs=3.0 * measured_e2el[1])
     laws = {rate: numbers(" ".join(rows[rate])) for rate in ("2", "4", "6")}  # of the last table, L = 4
     assert laws["6"][0] > 1.3 * laws["2"][0]
-    assert all(found == pytest.approx(law, rel=0.08) for found, law in laws.values())
+    assert all(latency == pytest.approx(law, rel=0.08) for latency, law in laws.values())
 
 
 def test_habits_of_an_agent_and_its_rule(printed, monkeypatch, quick_prices):
@@ -67,20 +66,17 @@ def test_absurd_numbers_are_decided(capsys, monkeypatch):
 
 
 def test_what_drafting_ahead_adds(printed, monkeypatch):
-    """In the long run, and under load."""
     for name, value in (("WARM_UP", 0.5), ("HORIZON", 1.0), ("LOADS", (0.85,))):
         monkeypatch.setattr(f"benchmarks.continuous.ahead.{name}", value)
     monkeypatch.setattr(ms, "serve", partial(ms.serve, horizon=20.0))
     options = ("--servers", "a100-32b", "--presets", "llama2", "--users", "4", "--instances", "2")
     (cells,) = (row for name, row in printed("ahead", *options).items() if name.endswith("K4"))
-    greedy, own, waiting, *_ = map(numbers, cells[:-1])
-    assert greedy[1] > 0.0
-    assert own[1] > 0.0
+    greedy, own_pace, waiting, *_ = map(numbers, cells[:-1])
+    assert min(greedy[1], own_pace[1]) > 0.0
     assert waiting[1] > 10.0
     best, plain, ratio = numbers(cells[-1])
     assert ratio == pytest.approx(best / plain, abs=0.02)
     rows = printed("ahead", *options[:4], "--load", "--copies", "2", "--rules", "greedy+deadlines")
     without, more, _, missed, fewer = numbers(rows["llama2 a100-32b K8, load 0.85"][0])
-    assert more > 0.0
+    assert min(more, without) > 0.0
     assert fewer < missed
-    assert without > 0.0

@@ -75,7 +75,7 @@ def test_no_rule_is_above_in_a_fading_channel():
     static = ms.physics.radio.spectral_efficiency(scenario, gain)
     many = state.changed(spectral_efficiency=static).mapped(lambda array: np.repeat(array[None], 8, 0))
     bound = float(ms.rate_bound(scenario, state, channel="independent", mean_gain=gain))
-    for name in ("greedy", "plainest 1, waits for nobody", "plainest 4, waits for all"):
+    for name in ("greedy", "plainest 1, waits for none", "plainest 4, waits for all"):
         controller = controllers(scenario)[name]
         rates = ms.long_run_rate(controller, many, warm_up=1.0, horizon=3.0, channel="independent")
         assert rates.mean() - 4.0 * rates.std(ddof=1) / 8**0.5 <= bound

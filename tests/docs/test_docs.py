@@ -1,4 +1,4 @@
-"""The documentation says what the code does; its strict build is a step of ``.ci/run``."""
+"""The documentation agrees with the code; its strict build is a step of ``.ci/run``."""
 
 import ast
 import contextlib
@@ -45,53 +45,42 @@ def table(path, head):
     return list(takewhile(lambda line: line.startswith("|"), lines[first:]))
 
 
+def rows(path, head):
+    return [line.strip("| ").split(" | ") for line in table(path, head)[2:]]
+
+
 NOTEBOOKS = DOCS / "notebooks"
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
-@pytest.fixture
-def run_notebook(monkeypatch):
-    """Run the cells of a notebook; each prints what is stored, unless its numbers are those of one machine."""
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    notebook = tool("notebook")
-
-    def run(name):
-        names, printed = {}, ""
-        for cell in notebook.cells(NOTEBOOKS / f"{name}.ipynb"):
-            source = notebook.text_of(cell["source"])
-            if cell["cell_type"] != "code" or source.startswith("%%capture\n%pip install"):
-                continue
-            with contextlib.redirect_stdout(io.StringIO()) as output:
-                exec(source, names)
-            printed = output.getvalue()
-            if "nbval-ignore-output" not in cell["metadata"].get("tags", []):
-                assert printed == "".join(notebook.text_of(one.get("text", "")) for one in cell["outputs"])
-        names["plt"].close("all")
-        return names, printed
-
-    return run
+def run_notebook(name):
+    """Run a notebook and compare the output of its cells, except of those whose numbers depend on the machine."""
+    notebook, names, printed = tool("notebook"), {}, ""
+    for cell in notebook.cells(NOTEBOOKS / f"{name}.ipynb"):
+        source = notebook.text_of(cell["source"])
+        if cell["cell_type"] != "code" or source.startswith("%%capture\n%pip install"):
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as stream:
+            exec(source, names)
+        printed = stream.getvalue()
+        if "nbval-ignore-output" not in cell["metadata"].get("tags", []):
+            assert printed == "".join(notebook.text_of(output.get("text", "")) for output in cell["outputs"])
+    names["plt"].close("all")
+    return names, printed
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Stable-Baselines3 and matplotlib, not ours
-def test_notebook_of_the_start(run_notebook):
+def test_notebooks(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     names, printed = run_notebook("start")
     rows = [row.name for row in names["rows"]]
     assert rows.index("my agent") < rows.index("homogeneous")
     assert [name for name in re.findall(r"^\S+(?: \S+)*", printed, re.MULTILINE)[2:] if name != OTHER_SYSTEMS] == rows
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of Stable-Baselines3 and matplotlib, not ours
-def test_notebook_of_an_agent_of_ones_own(run_notebook):
     names, _ = run_notebook("own-agent")
-    scores = [one.score.mean for one in names["scores"]]
+    scores = [row.score.mean for row in names["scores"]]
     assert scores[0] < 0.3
     assert 0.6 < scores[-1] < names["clairvoyant"]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of matplotlib, not ours
-def test_notebook_without_the_barrier(run_notebook):
     names, _ = run_notebook("without-barrier")
     rates = names["rates"]
     assert rates["optimal"] < min(rates[name] for name in ("greedy", "groups", "prices"))
@@ -101,21 +90,16 @@ def test_notebook_without_the_barrier(run_notebook):
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_open_elsewhere(path):
-    """The badge opens the notebook itself, the first code installs, and links lead to files of the repository."""
     notebook = tool("notebook")
     cells = [(cell["cell_type"], notebook.text_of(cell["source"])) for cell in notebook.cells(path)]
-    own = path.relative_to(ROOT).as_posix()
-    assert (
-        re.search(r"https://colab\.research\.google\.com/github/\w+/multispin_env/blob/main/(\S+)\)", cells[0][1])[1]
-        == own
-    )
+    badge = r"https://colab\.research\.google\.com/github/\w+/multispin_env/blob/main/(\S+)\)"
+    assert re.search(badge, cells[0][1])[1] == path.relative_to(ROOT).as_posix()
     installed = next(source for kind, source in cells if kind == "code")
     extra = re.fullmatch(r'%%capture\n%pip install -q "multispin_env\[(\w+)\]"', installed)[1]
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        assert extra in tomllib.load(file)["project"]["optional-dependencies"]
+    assert extra in EXTRAS
     for target in re.findall(r"\]\(([^)]+)\)", "".join(source for kind, source in cells[1:] if kind == "markdown")):
-        found = re.fullmatch(r"https://github\.com/\w+/multispin_env/blob/main/(.*)", target)
-        assert (ROOT / found[1]).is_file(), target
+        match = re.fullmatch(r"https://github\.com/\w+/multispin_env/blob/main/(.*)", target)
+        assert (ROOT / match[1]).is_file(), target
     assert not re.search(r"/(home|root|tmp|work)/", path.read_text(encoding="utf-8"))
 
 
@@ -140,33 +124,32 @@ def test_pages_are_short():
     assert sum(words.values()) <= 57_000
 
 
-def test_the_readme_lists_every_environment_and_every_extra():
-    lines = table(ROOT / "README.md", "| id |")[2:]
-    assert [re.findall(r"`([^`]+)`", line)[0] for line in lines] == list(ENVIRONMENTS.names())
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        extras = tomllib.load(file)["project"]["optional-dependencies"]
-    named = re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))
-    assert sorted(named) == sorted(extras)
+def test_tables_list_every_part():
+    names = {row[0].partition("`")[2].partition("`")[0] for row in rows(DOCS / "serving.md", "| `arrivals` |")}
+    assert names == set(ms.registry.ARRIVALS.names())
+    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
+    ids = [re.findall(r"`([^`]+)`", row[0])[0] for row in rows(ROOT / "README.md", "| id |")]
+    assert ids == list(ENVIRONMENTS.names())
+    assert sorted(re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))) == sorted(EXTRAS)
 
 
 def test_the_table_of_questions_has_every_environment_with_arguments_that_it_takes():
-    rows = [line.strip("| ").split(" | ") for line in table(DOCS / "index.md", "| question |")[2:]]
-    found = set()
-    for row in rows:
-        env_id, *given = re.findall(r"`([^`]+)`", row[1])
-        arguments = {name: ast.literal_eval(value) for name, value in (item.split("=", 1) for item in given)}
+    env_ids = set()
+    for row in rows(DOCS / "index.md", "| question |"):
+        env_id, *items = re.findall(r"`([^`]+)`", row[1])
+        arguments = {name: ast.literal_eval(value) for name, value in (item.split("=", 1) for item in items)}
         gym.make(env_id, num_users=2, **arguments).close()
-        found.add(env_id)
+        env_ids.add(env_id)
         names = re.findall(r"`([^`]+)`", f"{row[2]} {row[3]}")
         bases = {name.partition("+")[0] for name in names if not name.startswith("ms.")}
         assert all(hasattr(ms, f"{base}_goodput") for base in bases - set(ms.controller_names()))
-    assert found == set(ENVIRONMENTS.names())
+    assert env_ids == set(ENVIRONMENTS.names())
 
 
 def test_the_page_of_the_model_has_the_numbers_of_each_pair():
-    rows = [line.strip("| ").split(" | ") for line in table(DOCS / "model.md", "| preset |")[2:]]
-    assert [row[0].strip("`") for row in rows] == list(ms.registry.SCENARIOS.names())
-    for name, _, vocabulary, times, draft_time, acceptance in rows:
+    pairs = rows(DOCS / "model.md", "| preset |")
+    assert [row[0].strip("`") for row in pairs] == list(ms.registry.SCENARIOS.names())
+    for name, _, vocabulary, times, draft_time, acceptance in pairs:
         scenario = ms.Scenario.preset(name.strip("`"))
         rates = [task.acceptance_rate for task in scenario.tasks]
         fixed, per_draft = (1e3 * scenario.verification_fixed_time, 1e3 * scenario.verification_time_per_draft)
@@ -188,13 +171,8 @@ def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
         assert re.findall(r"within ([\d.]+%)", server.source) == [worst, worst_draft]
 
 
-def test_the_page_of_requests_has_every_arrival_process():
-    lines = table(DOCS / "serving.md", "| `arrivals` |")[2:]
-    assert {re.findall(r"`([^`]+)`", line)[0] for line in lines} == set(ms.registry.ARRIVALS.names())
-
-
 def test_the_table_of_symbols_names_what_exists():
-    code = " ".join(line.split(" | ")[-1] for line in table(DOCS / "reference" / "symbols.md", "| symbol |")[2:])
+    code = " ".join(row[-1] for row in rows(DOCS / "reference" / "symbols.md", "| symbol |"))
     named = re.findall(r"`(\w+)\.(\w+)`", code)
     assert len(named) > 20
     for owner, name in named:
@@ -203,9 +181,7 @@ def test_the_table_of_symbols_names_what_exists():
 
 
 ARCHITECTURE = DOCS / "reference" / "architecture.md"
-WHERE = [
-    [cell.strip(" `") for cell in line.strip("|").split("|")] for line in table(ARCHITECTURE, "| where is | file |")[2:]
-]
+WHERE = [[cell.strip(" `") for cell in row] for row in rows(ARCHITECTURE, "| where is | file |")]
 
 
 @pytest.mark.parametrize(("_", "file", "name"), WHERE, ids=[row[0] for row in WHERE])
@@ -217,7 +193,6 @@ def test_what_is_sought_is_defined_in_the_file(_, file, name):
 
 @pytest.mark.parametrize("page", [ARCHITECTURE, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
 def test_files_that_are_named_in_words_exist(page):
-    """From the root or from the package; those without a folder stand beside one that was named with it."""
     files = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")}
     files |= {file.removeprefix("multispin_env/") for file in files} | {file.rpartition("/")[2] for file in files}
     named = re.findall(r"`([\w./]+\.py)`", page.read_text(encoding="utf-8"))
@@ -232,44 +207,34 @@ def test_the_picture_of_the_rooms_names_every_folder():
     assert folders | {family for family in families if (package / family).is_dir()} <= set(named)
 
 
-def test_every_environment_has_stored_scores():
-    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
-
-
-QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}
-"""Contenders that are soon played, where there is no ``fixed``."""
+QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}  # others have "fixed"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_stored_reference_scores(path):
     stored = json.loads(path.read_text(encoding="utf-8"))
-    about, rows = stored["about"], {row["name"]: row for row in stored["rows"]}
+    about, scores = stored["about"], {row["name"]: row["mean"] for row in stored["rows"]}
     cases = Episodes(ms.EnvConfig.of(about["env"], about["scenario"]), about["episodes"], seed=about["seed"])
-    assert {name.removesuffix("+clairvoyant") for name in rows} >= {
-        name.removesuffix("+clairvoyant") for name in cases.contenders
-    }
+    named, played = ({name.removesuffix("+clairvoyant") for name in names} for names in (scores, cases.contenders))
+    assert named >= played
     assert about["metric"] == cases.metric
     quick = QUICK.get(about["env"], "fixed")
-    assert cases.values(quick).mean() == pytest.approx(rows[quick]["mean"], rel=1e-9)
+    assert cases.values(quick).mean() == pytest.approx(scores[quick], rel=1e-9)
 
 
 def test_check_finds_what_is_broken(tmp_path):
-    check_site = tool("check").check_site
-    (tmp_path / "search.json").write_text('{"text": "Bandwidth"}', encoding="utf-8")
-    page = tmp_path / "index.html"
-    page.write_text(
-        '<h1 id="top"><a href="other/#there">x</a><a href="https://example.org">y</a></h1>', encoding="utf-8"
-    )
+    def problems(page, search):
+        (tmp_path / "index.html").write_text(page, encoding="utf-8")
+        (tmp_path / "search.json").write_text(search, encoding="utf-8")
+        return [problem.split(", ")[0] for problem in tool("check").check_site(tmp_path)]
+
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "index.html").write_text('<p id="there"><a href="..">up</a></p>', encoding="utf-8")
-    assert check_site(tmp_path) == []
-    page.write_text(
-        '<a href="nowhere/">a</a><a href="other/#nothing">b</a><img src="none.png"><script src="https://example.org/x.js">',
-        encoding="utf-8",
-    )
-    (tmp_path / "search.json").write_text("{}", encoding="utf-8")
-    assert [problem.split(", ")[0] for problem in check_site(tmp_path)] == [
+    links = '<h1 id="top"><a href="other/#there">x</a><a href="https://example.org">y</a></h1>'
+    assert problems(links, '{"text": "Bandwidth"}') == []
+    links = '<a href="nowhere/">a</a><a href="other/#nothing">b</a><img src="none.png">'
+    assert problems(f'{links}<script src="https://example.org/x.js">', "{}") == [
         "index.html: broken link nowhere/",
         "index.html: no such anchor",
         "index.html: broken link none.png",
@@ -279,17 +244,14 @@ def test_check_finds_what_is_broken(tmp_path):
 
 
 def test_the_overview_shows_the_observation_as_the_environment_does():
-    """Where it differs, put these lines into ``docs/environments.md``."""
     page = inspect.getdoc(HeterogeneousEnv)
     lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("|")]
-    assert lines
-    assert "\n".join(lines) in (DOCS / "environments.md").read_text(encoding="utf-8")
+    assert table(DOCS / "environments.md", lines[0])[: len(lines)] == lines  # copy these lines where they differ
 
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 BLOCKS = {name: BLOCK.findall(path.read_text(encoding="utf-8")) for name, path in PAGES.items()}
-"""Language, code and shown output, or "", of the blocks of each page."""
 OTHERS = [code for language, code, _ in BLOCKS.pop("docs/reference/libraries.md") if language == "python"]
 SLOW = ("multispin capacity", "--episodes 24", "ahead-price minus optimal")
 """Text in the code of blocks that take more than three seconds."""
@@ -304,7 +266,7 @@ DECIMAL = re.compile(r"\d+\.\d+")
 
 @pytest.mark.parametrize(("language", "code", "shown"), OURS)
 def test_blocks_run_and_print_what_is_shown(language, code, shown, tmp_path, monkeypatch, capsys):
-    """Decimal numbers may differ by one unit of the last digit; a last line "..." stands for more output."""
+    """Decimals may differ by one unit of the last digit; a last line "..." stands for more output."""
     if language == "python":
         monkeypatch.chdir(tmp_path)  # some write files
         exec(code, {})  # the text a reader would paste
@@ -329,13 +291,11 @@ def test_named_files_exist(page):
         assert (page.parent / target).exists(), target
 
 
-WIDTH = 90
-"""Letters in a line of code that the site shows beside both of its bars, on a screen 1280 pixels wide."""
+WIDTH = 90  # Characters of code that the site shows in a line, on a screen 1280 pixels wide
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_code_is_not_cut_off_at_the_right(page):
-    """Ruff holds this for Python in ``docs/``, but for comments and texts, commands and other files it does not."""
     blocks = re.findall(r"^ *```(\w+)\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     code = [line for kind, block in blocks if kind not in ("text", "markdown") for line in block.splitlines()]
     assert [line for line in code if len(line) > WIDTH] == []
@@ -345,8 +305,8 @@ LIBRARIES = tool("libraries")
 
 
 def test_every_library_has_a_block():
-    found = {package for code in OTHERS for package in LIBRARIES.packages(code)}
-    assert found == {*LIBRARIES.LIGHT, *LIBRARIES.HEAVY}
+    packages = {package for code in OTHERS for package in LIBRARIES.packages(code)}
+    assert packages == {*LIBRARIES.LIGHT, *LIBRARIES.HEAVY}
 
 
 @pytest.mark.slow
@@ -366,10 +326,8 @@ def test_the_guide_has_every_agent_with_its_budget():
     pytest.importorskip("torch")
     from agents import AGENTS
 
-    rows = [line.strip("| ").split(" | ") for line in table(DOCS / "agents.md", "| `--agent` |")[2:]]
-    assert {name.strip("`"): budget for name, budget, *_ in rows} == {
-        name: f"{AGENTS.load(name).timesteps:,}" for name in AGENTS.names()
-    }
+    budgets = {name.strip("`"): budget for name, budget, *_ in rows(DOCS / "agents.md", "| `--agent` |")}
+    assert budgets == {name: f"{AGENTS.load(name).timesteps:,}" for name in AGENTS.names()}
 
 
 def test_the_page_of_the_suite_has_its_leaderboard():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.apps.terminal.output import REFUSED, exit_status
 from multispin_env.checks import check_name
-from multispin_env.registry import import_own
+from multispin_env.registry import import_project_module
 
 _PROGRAM = "multispin"
 
@@ -78,9 +78,9 @@ COMMAND = Command(
 
 
 def load_command(name: str) -> Command:
-    """Import a command; ``ValueError`` for an unknown name, ``ImportError`` as of `import_own`."""
+    """Import a command; ``ValueError`` for an unknown name, ``ImportError`` as of `import_project_module`."""
     check_name("command", name, COMMANDS)
-    command: Command = import_own(COMMANDS[name].module).COMMAND
+    command: Command = import_project_module(COMMANDS[name].module).COMMAND
     return command
 
 

@@ -45,7 +45,7 @@ from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
-from multispin_env.registry import import_own
+from multispin_env.registry import import_project_module
 
 _DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
 
@@ -71,7 +71,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
-    train.set_defaults(do=lambda options: import_own("agents.suite").run(options))
+    train.set_defaults(do=lambda options: import_project_module("agents.suite").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
     evaluate.add_argument(
         "entry",

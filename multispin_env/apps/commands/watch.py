@@ -27,7 +27,7 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
 from multispin_env.evaluation.statistics import EPISODE_SEED
-from multispin_env.files import replacing
+from multispin_env.files import replace_file
 
 USERS = 8  # devices, unless others are asked for: few enough to read their pictures
 
@@ -75,7 +75,7 @@ def _film(options: argparse.Namespace) -> Film:
 
 def _write(film: Film, options: argparse.Namespace) -> None:
     frames = film.frames()
-    with Progress(1) as progress, replacing(options.out.resolve()) as file:
+    with Progress(1) as progress, replace_file(options.out.resolve()) as file:
         report = progress.begin(f"drawing {options.out}")
 
         def drawn(index: int, frame: Frame) -> Pixels:

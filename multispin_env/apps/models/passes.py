@@ -18,7 +18,7 @@ from scipy.optimize import linprog
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_name, check_real, shown
-from multispin_env.files import MIB, named, parse_json, read_bytes, write_text
+from multispin_env.files import MIB, name_file_in_errors, parse_json, read_bytes, write_text
 from multispin_env.server import line_time
 
 _SLACK = 1e-8  # of the largest error where the mean error is reduced: what a solver may be off
@@ -166,7 +166,7 @@ class Journal(Generic[T]):
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from None
         if rest:
-            with named(path), path.open("r+b") as file:
+            with name_file_in_errors(path), path.open("r+b") as file:
                 file.truncate(len(text.removesuffix(rest).encode()))
 
     def _check_setting(self, line: str, mark: str, setting: Mapping[str, Any]) -> None:
@@ -188,7 +188,7 @@ class Journal(Generic[T]):
     def add(self, line: str) -> T:
         """Write the line of a part that is done; returns the part as it will be read."""
         part = self._parse(line)
-        with named(self.path), self.path.open("a", encoding="utf-8", newline="\n") as file:
+        with name_file_in_errors(self.path), self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"{line}\n")
         self.parts.append(part)
         return part

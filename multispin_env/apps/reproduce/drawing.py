@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from multispin_env.apps.reproduce.figure import FigureSpec
 from multispin_env.checks import missing_package
 from multispin_env.evaluation.statistics import Cells
-from multispin_env.files import replacing
+from multispin_env.files import replace_file
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
@@ -92,7 +92,7 @@ def save(
         FigureCanvasAgg(figure)
         draw(figure)
         for kind in kinds:
-            with replacing(Path(f"{stem}{kind}")) as file:
+            with replace_file(Path(f"{stem}{kind}")) as file:
                 figure.savefig(file, metadata={"Date": None} if kind == ".svg" else None)
 
 

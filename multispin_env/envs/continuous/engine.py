@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.objectives import Objective
@@ -135,7 +135,7 @@ class BeliefTracker:
         """Start new episodes; the first channel report is the mean gain."""
         self._counts.reset(rows)
         mean = spectral_efficiency(self._core.system.scenario, self._core.users.mean_gain[rows])
-        self._report = replaced(self._report, rows, mean)
+        self._report = replace_rows(self._report, rows, mean)
 
     def look(self) -> ContinuousObserved:
         """Return the present knowledge, arrays (n, K)."""

@@ -19,8 +19,8 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import beside, read_json, write_atomically
-from multispin_env.registry import import_own, is_outside
+from multispin_env.files import read_json, sibling_file, write_atomically
+from multispin_env.registry import import_project_module, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
 

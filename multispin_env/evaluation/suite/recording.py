@@ -26,7 +26,7 @@ from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender, name_of
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
-from multispin_env.files import replacing
+from multispin_env.files import replace_file
 
 _AVERAGED = 100  # maximum number of episodes for both ends of Minari's normalized score
 _COMPARED = 8  # paired episodes in which a controller plays directly and through actions
@@ -126,7 +126,7 @@ def record(
     namespaces, namespace = import_module("minari.namespace"), dataset_id.rpartition("/")[0]
     if namespace and namespace not in namespaces.list_local_namespaces():
         namespaces.create_namespace(namespace)
-    with replacing(path) as draft:  # Minari itself would leave an empty data set when it is interrupted
+    with replace_file(path) as draft:  # Minari itself would leave an empty data set when it is interrupted
         draft.mkdir()
         _check_room(draft, stored)
         storage = import_module("minari.dataset.minari_storage").MinariStorage.new(

@@ -203,7 +203,7 @@ def test_what_is_no_controller_is_one_sentence(name, words, refused):
     ):
         said = refused(command, [*arguments, name])
         assert words in said
-        assert "expected module:ATTRIBUTE of one that can be imported" in said
+        assert "expected module:ATTRIBUTE that can be imported" in said
 
 
 def test_rules_of_rounds_play_without_the_barrier_and_others_not_with_it(capsys, refused):

@@ -12,7 +12,7 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Demand, Join, Phase
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.registry import CONTROLLERS, made_class
+from multispin_env.registry import CONTROLLERS, class_of_part
 from tests.alike import equal
 from tests.controllers.continuous.states import LAWS
 from tests.envs.continuous.played import states_of
