@@ -20,9 +20,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AnyEnvironment, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
+from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
 from agents.policies import UserEncoder, UserFeatures, UserHead
-from agents.vec_env import NativeVecEnv, checked_native, first_seed, make_vec_env
+from agents.vec_env import NativeVecEnv, first_seed, make_vec_env, require_native
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation, ObservationCodec
@@ -67,7 +67,7 @@ class Foresight(nn.Module):
         tensors = {key: th.as_tensor(array) for key, array in observation.items()}
         return self.log_bound + nn.functional.logsigmoid(self.first + self.head(self.encoder(self.features(tensors))))
 
-    def worth(self, observation: Observation, codec: ObservationCodec) -> FloatArray:
+    def weights(self, observation: Observation, codec: ObservationCodec) -> FloatArray:
         """ω (n, K) in seconds, of the rates in the round that follows this observation."""
         with th.no_grad():
             ratio = np.exp(self(observation).numpy().astype(np.float64))
@@ -134,7 +134,7 @@ class Play:
         return th.as_tensor(slopes.astype(np.float32), device=action.device).flatten(1)
 
     def _slopes(self, played: NDArray[Any], rounded: float, window: float) -> FloatArray:
-        worth = None if self.foresight is None else self.foresight.worth(self.observation, self.codec)
+        worth = None if self.foresight is None else self.foresight.weights(self.observation, self.codec)
         of = self.env.env.reward_slopes
         if rounded == 0.0:
             return of(played, worth)
@@ -195,7 +195,7 @@ class AnalyticPolicyGradient(DirectLearner):
 
 
 @dataclass(frozen=True)
-class APGSettings(AnyEnvironment):
+class APGSettings(BaseSettings):
     """Hyperparameters; it learns other numbers of users beside its own, and other presets if it is to."""
 
     num_envs: int = 64
@@ -221,7 +221,7 @@ class APGSettings(AnyEnvironment):
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> AnalyticPolicyGradient:
         """Build the untrained model; ``ValueError`` for environments without derivatives."""
-        native = checked_native(env, "derivatives")
+        native = require_native(env, "derivatives")
         config = native.env.config
         self.check(config)
         scenarios = scenarios_like(config) if self.presets else (config.scenario,)

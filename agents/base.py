@@ -92,7 +92,7 @@ class AgentSettings(Protocol):
         """Build the untrained model."""
 
 
-class AnyEnvironment:
+class BaseSettings:
     """Base of settings of agents that learn everywhere, with the same numbers."""
 
     def check(self, config: EnvConfig) -> None:

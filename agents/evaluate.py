@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     models = import_own("agents.models")
     from rich.console import Console
 
-    from agents.measures import Measure, agent_label, show, write_report
+    from agents.measures import Measure, agent_label, print_report, write_report
 
     check_outputs(options.json)
     folder = run_folder(options.run)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None:
         write_output(f"{to_json(report.rows, report.about)}\n", options.json)
     if options.json != STDOUT:
-        show(report, Console())
+        print_report(report, Console())
 
 
 COMMAND = Command(

@@ -19,8 +19,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AnyEnvironment, CosineRate, DirectLearner, Remaining
-from agents.vec_env import NativeVecEnv, checked_native, first_seed
+from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining
+from agents.vec_env import NativeVecEnv, first_seed, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
@@ -115,7 +115,7 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class EvolutionSettings(AnyEnvironment):
+class EvolutionSettings(BaseSettings):
     """Hyperparameters; the last five say what policies are compared on in a step of learning."""
 
     num_envs: int = 1  # of the vector that gives the spaces; trials make their own
@@ -157,7 +157,7 @@ class EvolutionSettings(AnyEnvironment):
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> Evolution:
         """Build the untrained model; ``ValueError`` for other environments."""
-        own = checked_native(env, "durations")
+        own = require_native(env, "durations")
         config = own.env.config
         self.check(config)
         return Evolution(

@@ -29,7 +29,7 @@ LARGEST = 16 * MIB
 """Bytes of its file: a run has fifty lines for each of its budgets."""
 
 
-def points(path: Path, key: str) -> tuple[list[int], list[float]]:
+def read_curve(path: Path, key: str) -> tuple[list[int], list[float]]:
     """Rounds trained and scores of a learning curve; ``ValueError`` if it is none, as in a run that a stranger made."""
     with _readable(path):
         rows = _rows(path)
@@ -175,7 +175,7 @@ def agent_label(config: RunConfig) -> str:
     return f"{config.agent} ({config.env.action})"
 
 
-def show(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console) -> None:
     """Print the table."""
     console.print(f"\n{report.title}\n\n{report.text}\n", highlight=False, markup=False, soft_wrap=True)
 
@@ -218,7 +218,7 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
 
 
 def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
-    steps, scores = points(folder / CURVE, report.headline.key)
+    steps, scores = read_curve(folder / CURVE, report.headline.key)
     axes.plot(steps, scores, color=AGENT, marker="o", markersize=3, label=f"{label}, validation")
     rows = [bar for bar in report.rows if bar.decides]
     lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))

@@ -135,7 +135,7 @@ class Codes(NamedTuple):
     context: th.Tensor  # of all users together, (batch, 1, width); where each has its own, (batch, K, width)
 
 
-class Beside(nn.Linear):
+class ConcatLinear(nn.Linear):
     """Linear layer of each user's own code beside the context.
 
     The context's part is computed once for all users; the weights are those of a layer of both, one after the other.
@@ -184,7 +184,7 @@ class UserHead(nn.Module):
         scale: th.Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
+        self.net = nn.Sequential(ConcatLinear(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
@@ -204,7 +204,7 @@ class SumHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.net = nn.Sequential(ConcatLinear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
 
     @override
     def forward(self, codes: Codes) -> th.Tensor:

@@ -26,9 +26,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AnyEnvironment, LinearRate, Remaining, has_late_reports
+from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports
 from agents.policies import EquivariantActorCritic
-from agents.vec_env import NativeVecEnv, checked_native
+from agents.vec_env import NativeVecEnv, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Objective, TokensMinusTime
@@ -89,7 +89,7 @@ class _Steps(VecEnvWrapper):
     @override
     def step_wait(self) -> Any:
         observation, rewards, dones, infos = self.venv.step_wait()
-        discounts = self._played(rewards)
+        discounts = self._discounts(rewards)
         ended = np.flatnonzero(dones)
         if ended.size:
             if self._gamma:
@@ -98,7 +98,7 @@ class _Steps(VecEnvWrapper):
             infos = [{key: told for key, told in info.items() if key != "TimeLimit.truncated"} for info in infos]
         return observation, rewards, dones, infos
 
-    def _played(self, rewards: NDArray[Any]) -> FloatArray:
+    def _discounts(self, rewards: NDArray[Any]) -> FloatArray:
         return np.full(self.num_envs, self._gamma)
 
     def _values(self, observations: list[Observation]) -> FloatArray:
@@ -109,7 +109,7 @@ class _Steps(VecEnvWrapper):
         return values
 
 
-class Proximal(PPO):
+class MultiUserPPO(PPO):
     """PPO for `EquivariantActorCritic`.
 
     Parameters are those of ``PPO``. Of them ``clip_range_vf``, ``ent_coef`` and ``target_kl`` are not used, nor is
@@ -226,7 +226,7 @@ class AverageReward(nn.Module):
         """Tokens a second of the agent; the environment's price before anything was measured."""
         return float(self.tokens / self.seconds) if self.seconds > 0.0 else self.price
 
-    def take(self, rewards: NDArray[Any], durations: FloatArray) -> None:
+    def update(self, rewards: NDArray[Any], durations: FloatArray) -> None:
         """Measure steps (steps, copies): what the environment gave for them, and seconds."""
         seconds = float(durations.sum(dtype=np.float64))
         tokens = self.scale * float(rewards.sum(dtype=np.float64)) + self.price * seconds
@@ -258,15 +258,15 @@ class TimedRolloutBuffer(DictRolloutBuffer):
     def reset(self) -> None:
         super().reset()
         self.durations = np.zeros((self.buffer_size, self.n_envs))
-        self.given = np.zeros((self.buffer_size, self.n_envs))  # rewards of the environment, nothing added
+        self.env_rewards = np.zeros((self.buffer_size, self.n_envs))  # rewards of the environment, nothing added
 
-    def note(self, rewards: NDArray[Any], durations: FloatArray) -> None:
+    def record(self, rewards: NDArray[Any], durations: FloatArray) -> None:
         """Keep rewards and durations (n,) of the step that is added next."""
-        self.given[self.pos], self.durations[self.pos] = rewards, durations
+        self.env_rewards[self.pos], self.durations[self.pos] = rewards, durations
 
     @override
     def compute_returns_and_advantage(self, last_values: th.Tensor, dones: NDArray[Any]) -> None:
-        self.own_rate.take(self.given, self.durations)
+        self.own_rate.update(self.env_rewards, self.durations)
         self.rewards += self.own_rate.correction(self.durations).astype(np.float32)
         discounts = self.gamma**self.durations
         traces = discounts * self.gae_lambda**self.durations
@@ -288,14 +288,14 @@ class _TimedSteps(_Steps):
         self._native, self._buffer = env, buffer
 
     @override
-    def _played(self, rewards: NDArray[Any]) -> FloatArray:
+    def _discounts(self, rewards: NDArray[Any]) -> FloatArray:
         durations = self._native.durations
-        self._buffer.note(rewards, durations)
+        self._buffer.record(rewards, durations)
         discounts: FloatArray = self._gamma**durations
         return discounts
 
 
-class TimedPPO(Proximal):
+class TimedPPO(MultiUserPPO):
     """PPO with γ and λ of a second, and the own rate as the price of time, for a `NativeVecEnv`."""
 
     @override
@@ -324,7 +324,7 @@ class TimedPPO(Proximal):
 
 
 @dataclass(frozen=True)
-class PPOSettings(AnyEnvironment):
+class PPOSettings(BaseSettings):
     """All hyperparameters, as they are used where a state is known; `CHANGES` has what differs elsewhere."""
 
     num_envs: int = 256
@@ -351,11 +351,11 @@ class PPOSettings(AnyEnvironment):
         changes = {name: value for case in _cases(config) for name, value in CHANGES[case].items()}
         return replace(self, gamma=config.variant.learning.discount, **changes)
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> Proximal:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> MultiUserPPO:
         """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
         if self.timed:
-            checked_native(env, "durations")
-        return (TimedPPO if self.timed else Proximal)(
+            require_native(env, "durations")
+        return (TimedPPO if self.timed else MultiUserPPO)(
             EquivariantActorCritic,
             env,
             learning_rate=LinearRate(self.learning_rate, remaining),

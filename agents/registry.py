@@ -55,6 +55,6 @@ def check_admitted(name: object) -> None:
     check_name("agent", name, AGENTS.names())
 
 
-def file_name(name: str) -> str:
+def to_file_name(name: str) -> str:
     """An agent's name as a part of names of files."""
     return re.sub(r"[^\w.-]+", "-", name)

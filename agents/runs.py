@@ -41,7 +41,7 @@ class Budget:
         """Seconds spent, those before a resume included."""
         return self.spent_seconds + time.monotonic() - self._start
 
-    def done(self, num_timesteps: int) -> float:
+    def fraction_used(self, num_timesteps: int) -> float:
         """Fraction of the budget that is used, 0 to 1."""
         by_steps = 0.0 if self.timesteps is None else num_timesteps / self.timesteps
         by_time = 0.0 if self.seconds is None else self.elapsed / self.seconds
@@ -159,7 +159,7 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Keep the folder of a run to oneself until the end of the block.
 
     ``ValueError`` if another process has it, or there is a link in it: a stranger's may lead to files outside.
@@ -228,7 +228,7 @@ _OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
 """Arguments of environments that are no part of what ``--set`` chooses here."""
 
 
-def usual_choice(env_id: str) -> dict[str, Any]:
+def default_choice(env_id: str) -> dict[str, Any]:
     """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
 
     Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
@@ -238,7 +238,7 @@ def usual_choice(env_id: str) -> dict[str, Any]:
     return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 
 
-def own_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
+def supported_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
     """Those of these values that are arguments of a variant; what training takes if it is told none."""
     own = {field.name for field in fields(variant)}
     return {name: value for name, value in values.items() if name in own}
@@ -253,9 +253,9 @@ def env_config_from(options: argparse.Namespace, env_id: str, action: str, base:
     kept = TRAINING_DEFAULTS if base is None else base.env.arguments
     given = chosen_arguments(options, _OWN_OPTIONS)
     check_settings(options, given, [env_id])
-    others = own_arguments(ENVIRONMENTS.load(env_id), kept) | given
+    others = supported_arguments(ENVIRONMENTS.load(env_id), kept) | given
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.env.scenario)
-    config = with_start(EnvConfig.of(env_id, scenario, action=action, **others))
+    config = with_reference(EnvConfig.of(env_id, scenario, action=action, **others))
     config.variant.assumptions(config.scenario)  # refuses what the scenario does not allow
     return config
 
@@ -264,13 +264,13 @@ def config_from(options: argparse.Namespace) -> RunConfig:
     """New run of the options; what is not given, or no option of the command, is the usual choice there."""
     env_id = DEFAULT_ENV if options.env is None else options.env
     check_name("env", env_id, ENVIRONMENTS.names())
-    usual = usual_choice(env_id)
+    usual = default_choice(env_id)
     given = {name: getattr(options, name) for name in usual if getattr(options, name, None) is not None}
     chosen = {**usual, **given}
     return RunConfig(env_config_from(options, chosen["env"], chosen["action"]), chosen["agent"], chosen["seed"])
 
 
-def with_start(config: EnvConfig) -> EnvConfig:
+def with_reference(config: EnvConfig) -> EnvConfig:
     """Configuration that says which rule action 0 is: of several that are worth it, the best in a few episodes."""
     names = config.variant.learning.starts.get(config.action, ())
     if len(names) < 2 or config.arguments["reference"] is not None:
@@ -289,7 +289,7 @@ def command_of(folder: Path) -> str:
     """The command that trains a run like this one; ``ValueError`` for a scenario that is no preset."""
     config, limits = load_config(folder)
     env = config.env
-    usual = usual_choice(env.env_id)
+    usual = default_choice(env.env_id)
     given = {name: value for name, value in config.choice.items() if usual[name] != value}
     others = env.changed_fields
     given |= {name: others.pop(name) for name in ("num_users", "total_bandwidth") if name in others}
@@ -304,6 +304,6 @@ def command_of(folder: Path) -> str:
 
 
 def _changed_arguments(env: EnvConfig) -> list[str]:
-    usual = {field.name: field.default for field in fields(env.variant)} | own_arguments(type(env.variant))
+    usual = {field.name: field.default for field in fields(env.variant)} | supported_arguments(type(env.variant))
     saved = env.to_dict()["arguments"]  # files by the names that they have beside the configuration
     return [f"{name}={value}" for name, value in saved.items() if value != usual[name]]

@@ -13,7 +13,7 @@ from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AnyEnvironment, LinearRate, Remaining, has_late_reports, step_discount
+from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports, step_discount
 from agents.policies import SumHead, UserEncoder, UserFeatures, UserHead
 from multispin_env.envs.config import EnvConfig
 
@@ -103,7 +103,7 @@ class EquivariantSACPolicy(SACPolicy):
 
 
 @dataclass(frozen=True)
-class SACSettings(AnyEnvironment):
+class SACSettings(BaseSettings):
     """Hyperparameters; with γ = 0 the critic is a regression on the reward. The replay buffer is not kept."""
 
     num_envs: int = 64

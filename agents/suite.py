@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from agents.base import AgentSettings
 from agents.registry import AGENTS, admit
-from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
+from agents.runs import TRAINING_DEFAULTS, supported_arguments, with_reference
 from agents.tracing import TracedNetwork, onnx_of
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import Executor
@@ -79,7 +79,7 @@ _OWN_ENCODINGS = {
 """Action encodings that agents of ours are made for, where they are not ``lengths``."""
 
 _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "timeout"}
-"""Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
+"""Arguments that agents of ours choose for themselves; ``reference`` is `with_reference`'s."""
 
 _LSTM = "MlpLstmPolicy"
 
@@ -137,7 +137,7 @@ class BudgetSpentError(Exception):
     """Ends a training: not every method heeds what a callback returns."""
 
 
-class Keeper(BaseCallback):
+class PolicyRecorder(BaseCallback):
     """Keeps the policy at the parts `CURVE` of a budget, all but the last; `BudgetSpentError` before a step beyond it.
 
     Agents without returns take many environment steps at once, not always as many, and learn before they say so.
@@ -241,7 +241,7 @@ class Cell:
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
         th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
         one, training = task(self.task), self.training()
-        keeper, curve = Keeper(self.steps), []
+        keeper, curve = PolicyRecorder(self.steps), []
         wall, cpu = time.perf_counter(), time.process_time()
         with suppress(BudgetSpentError):
             training.model.learn(self.steps, callback=keeper)
@@ -280,8 +280,8 @@ class Cell:
 
 def _own_config(one: SuiteTask) -> EnvConfig:
     config = one.config
-    own = own_arguments(type(config.variant), _OWN_CHOICE)
-    return with_start(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
+    own = supported_arguments(type(config.variant), _OWN_CHOICE)
+    return with_reference(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
 
 
 def exported(training: Training) -> dict[str, bytes]:
@@ -309,7 +309,7 @@ def _saved(cell: Cell, folder: Path) -> _Content | None:
     return content
 
 
-def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
+def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
     """Do what is missing and write it; returns what failed, of which ``failed/`` has the errors; `Stopped` may come."""
     missing = [cell for cell in cells if _saved(cell, folder) is None]
     failed = []
@@ -396,7 +396,7 @@ def run(options: argparse.Namespace) -> int | None:
     check_replaced(options.out, _policies_of(by_task, seeds))
     make_folder(options.out)
     asked = [cell for seed in seeds for one in wanted for cell in by_task[one.name] if cell.seed == seed]
-    failed = do(part_of(asked, options.part), options.out, executor)
+    failed = train_missing(part_of(asked, options.part), options.out, executor)
     found = {
         name: [(cell, content) for cell in cells if (content := _saved(cell, options.out)) is not None]
         for name, cells in by_task.items()

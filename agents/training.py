@@ -19,9 +19,9 @@ from typing_extensions import override
 
 from agents.base import AgentSettings
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.measures import CURVE, Measure, add_row, agent_label, draw_report, show, write_report
+from agents.measures import CURVE, Measure, add_row, agent_label, draw_report, print_report, write_report
 from agents.models import load_run_model
-from agents.registry import AGENTS, admit, file_name
+from agents.registry import AGENTS, admit, to_file_name
 from agents.runs import (
     CONFIG,
     RUNS,
@@ -31,8 +31,8 @@ from agents.runs import (
     check_run_name,
     config_from,
     env_config_from,
-    held,
     load_config,
+    lock_run,
     make_next_folder,
     run_folder,
     save_config,
@@ -72,21 +72,21 @@ _LARGEST_FALL = 0.02
 """Part of the best validation by which a later one may fall short of it without a warning."""
 
 
-class Best:
+class BestScore:
     """The best validation so far, if there was one, and whether the present one has fallen far below it."""
 
     def __init__(self, score: float | None) -> None:
         self.score = score
         self._fallen = False
 
-    def take(self, score: float) -> bool:
+    def update(self, score: float) -> bool:
         """Whether this is the best so far; a number that is none never is, but for the very first."""
         better = self.score is None or score > self.score
         if better:
             self.score = score if np.isfinite(score) else -np.inf
         return better
 
-    def falls(self, score: float) -> bool:
+    def has_fallen(self, score: float) -> bool:
         """Whether this one, and not already the one before, is far below the best."""
         assert self.score is not None
         before, self._fallen = self._fallen, not score >= self.score - _LARGEST_FALL * abs(self.score)
@@ -105,7 +105,7 @@ class TrainingMonitor(BaseCallback):
         self.validation = measure.validation()
         self.budget = budget
         self.console = console
-        self.best = Best(best)
+        self.best = BestScore(best)
         self.stopped_by: int | None = None
         self._due = 0.0  # part of the budget at which the next validation comes
         self._score = np.nan  # of the last one
@@ -126,10 +126,10 @@ class TrainingMonitor(BaseCallback):
 
     @override
     def _on_step(self) -> bool:
-        done = self.budget.done(self.num_timesteps)
+        done = self.budget.fraction_used(self.num_timesteps)
         self._progress.update(self._task, completed=done, left=self._left(done))
         if done >= self._due:
-            self.keep()
+            self.validate()
             self._due = (np.floor(done * VALIDATIONS) + 1.0) / VALIDATIONS
         elif time.monotonic() - self._saved_at > EVERY_SECONDS:
             self._save_checkpoint()
@@ -138,10 +138,10 @@ class TrainingMonitor(BaseCallback):
     @override
     def _on_training_end(self) -> None:
         if self._kept_at != self.num_timesteps:  # as where a signal stops it between two validations
-            self.keep()
+            self.validate()
         self._progress.stop()
 
-    def keep(self) -> None:
+    def validate(self) -> None:
         """Validate, log and save now."""
         measured = self.validation(self.model)
         seconds = self.budget.elapsed
@@ -151,7 +151,7 @@ class TrainingMonitor(BaseCallback):
         row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **measured}
         add_row(self.folder / CURVE, row)
         self._score, self._kept_at = measured[self.headline.key], self.num_timesteps
-        if self.best.take(self._score):  # first, so that whoever finds a checkpoint finds a result too
+        if self.best.update(self._score):  # first, so that whoever finds a checkpoint finds a result too
             save_checkpoint(self.folder / MODEL, self._checkpoint())
         self._save_checkpoint()
         self._show(self._score, seconds)
@@ -167,9 +167,9 @@ class TrainingMonitor(BaseCallback):
         shown = f"{score:.4f} {self.headline.caption}"
         self._progress.update(self._task, score=shown)
         if not self.console.is_terminal:
-            done = self.budget.done(self.num_timesteps)
+            done = self.budget.fraction_used(self.num_timesteps)
             self.console.print(f"training {done:4.0%}  {seconds:4.0f} s{self._left(done)}  {shown}")
-        if self.best.falls(score):
+        if self.best.has_fallen(score):
             self.console.print(
                 f"warning: validation fell to {shown}, more than {_LARGEST_FALL:.0%} below its best, "
                 f"{self.best.score:.4f}; the best model is kept in {MODEL}",
@@ -206,12 +206,12 @@ def train(
 ) -> int | None:
     """Train, writing configuration, log, learning curve and checkpoints into an existing folder.
 
-    Returns the signal that stopped it, or ``None`` if the budget was used up. ``ValueError`` as `held`, and for a run
-    that is there already, or can't be resumed.
+    Returns the signal that stopped it, or ``None`` if the budget was used up. ``ValueError`` as `lock_run`, and for a
+    run that exists already or cannot be resumed.
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     keep_memory()
-    with held(folder):
+    with lock_run(folder):
         checkpoint = load_checkpoint(folder) if resume else None
         agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env)
         done = checkpoint.num_timesteps if checkpoint else 0
@@ -224,7 +224,7 @@ def train(
             checkpoint.restore(model)
         else:
             save_config(folder, config, limits)
-        if budget.done(done) >= 1.0:
+        if budget.fraction_used(done) >= 1.0:
             return None
         model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         best = load_checkpoint(folder, MODEL).score if resume else None
@@ -244,7 +244,7 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
         make_folder(folder)
         return folder
     variant, scenario = config.env.env_id.split("/")[-1].split("-")[0].lower(), config.env.scenario
-    stem = f"{variant}-{scenario.name}-k{scenario.num_users}-{file_name(config.agent)}-{config.env.action}"
+    stem = f"{variant}-{scenario.name}-k{scenario.num_users}-{to_file_name(config.agent)}-{config.env.action}"
     return make_next_folder(RUNS, check_run_name(stem))
 
 
@@ -273,7 +273,7 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
     report = measure.report(model, agent_label(config))
     write_report(report, folder)
     draw_report(report, agent_label(config), folder)
-    show(report, Console())
+    print_report(report, Console())
     console.print(
         f"saved in {folder}: {MODEL}, {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard",
         soft_wrap=True,

@@ -34,7 +34,7 @@ class NativeVecEnv(VecEnv):
         self.env = env
         self.render_mode = env.render_mode
         self._actions: NDArray[Any] | None = None
-        self._told: dict[str, Any] = {}  # of the last step
+        self._last_info: dict[str, Any] = {}  # of the last step
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.seed(seed)
 
@@ -52,7 +52,7 @@ class NativeVecEnv(VecEnv):
     def step_wait(self) -> Any:
         assert self._actions is not None
         observation, reward, _, truncated, vector_info = self.env.step(self._actions)
-        self._told = vector_info
+        self._last_info = vector_info
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for copy in np.flatnonzero(truncated):
             infos[copy] = {"terminal_observation": vector_info["final_obs"][copy], "TimeLimit.truncated": True}
@@ -62,8 +62,8 @@ class NativeVecEnv(VecEnv):
     def durations(self) -> FloatArray:
         """Seconds (n,) that the last step took; also of copies that have started again, whose info is the last one."""
         name = self.env.config.variant.comparison.info.time
-        ended = self._told.get("final_info", {}).get(name, 0.0)
-        durations: FloatArray = self._told.get(name, 0.0) + ended  # each is 0 where the other one counts
+        ended = self._last_info.get("final_info", {}).get(name, 0.0)
+        durations: FloatArray = self._last_info.get(name, 0.0) + ended  # each is 0 where the other one counts
         return durations
 
     @override
@@ -91,7 +91,7 @@ class NativeVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-def checked_native(env: VecEnv, known: str) -> NativeVecEnv:
+def require_native(env: VecEnv, known: str) -> NativeVecEnv:
     """The vector, if it is a native one; ``ValueError`` says what others do not know."""
     if not isinstance(env, NativeVecEnv):
         raise ValueError(f"env: expected a NativeVecEnv, which knows {known}, got {type(env).__name__}")
@@ -100,10 +100,10 @@ def checked_native(env: VecEnv, known: str) -> NativeVecEnv:
 
 def first_seed(seed: int, part: int, copies: int) -> int:
     """Seed of the first copy of a part of a run: parts play other episodes, and never those agents are measured on."""
-    return apart(int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1), copies)
+    return avoid_reserved(int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1), copies)
 
 
-def apart(first: int, copies: int) -> int:
+def avoid_reserved(first: int, copies: int) -> int:
     """Seed of the first of so many copies, moved up if one of them would have a seed that is `RESERVED`."""
     for reserved in RESERVED:
         refused = range(reserved.start - copies, reserved.stop)

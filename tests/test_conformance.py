@@ -13,7 +13,7 @@ from stable_baselines3 import A2C
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.base import AnyEnvironment
+from agents.base import BaseSettings
 from multispin_env import registry
 from multispin_env.apps.commands.main import main as multispin
 from multispin_env.apps.reproduce.figure import FigureSpec
@@ -160,7 +160,7 @@ def half_p2p(scenario, state):
 
 
 @dataclass(frozen=True)
-class Learner(AnyEnvironment):
+class Learner(BaseSettings):
     """A network and a method that are none of ours."""
 
     num_envs: int = 4

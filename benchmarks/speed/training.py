@@ -4,7 +4,7 @@ PPO with the settings of ``train.py``, on the native vector and on Stable-Baseli
 environments, same seed, one thread. Frames (rounds of one copy) per second of CPU time for the environments alone
 (with random actions drawn beforehand), for collecting rollouts with the policy, and for all of `learn`. Beside them,
 on the native vector, Stable-Baselines3's own PPO with settings that it needs to learn about as much from 1,000,000
-rounds as `Proximal` does from its own budget. All take turns in one run, and the best of the turns counts.
+rounds as `MultiUserPPO` does from its own budget. All take turns in one run, and the best of the turns counts.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -29,11 +29,11 @@ def test_a_budget_counts_rounds_or_seconds(clock):
     by_default = Limits().budget(800, 0.0)
     clock[0] += 30.0
     assert (by_rounds.elapsed, by_time.elapsed) == (35.0, 60.0)
-    assert [budget.done(100) for budget in (by_rounds, by_time, by_default)] == [0.25, 0.5, 0.125]
+    assert [budget.fraction_used(100) for budget in (by_rounds, by_time, by_default)] == [0.25, 0.5, 0.125]
     assert [budget.remaining(0.7) for budget in (by_rounds, by_time, by_default)] == [0.7, 0.5, 0.7]
     clock[0] += 600.0
-    assert (by_time.done(0), by_time.remaining(0.7), by_rounds.done(500)) == (1.0, 0.0, 1.0)
-    assert Limits(timesteps=100, minutes=60.0).budget(7, 0.0).done(60) == 0.6  # whichever comes first
+    assert (by_time.fraction_used(0), by_time.remaining(0.7), by_rounds.fraction_used(500)) == (1.0, 0.0, 1.0)
+    assert Limits(timesteps=100, minutes=60.0).budget(7, 0.0).fraction_used(60) == 0.6  # whichever comes first
 
 
 def test_signals_are_caught_in_the_main_thread_alone(tmp_path):

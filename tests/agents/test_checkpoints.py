@@ -16,7 +16,7 @@ from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_ch
 from agents.measures import Headline
 from agents.models import load_run_model
 from agents.runs import Limits, digest, load_config
-from agents.training import Best, TrainingMonitor, train
+from agents.training import BestScore, TrainingMonitor, train
 from multispin_env.apps.commands.main import main
 
 TINY = ["--num-users", "3", "--seed", "1"]
@@ -171,7 +171,7 @@ class Scripted:
 class Clock:
     elapsed = 1.0
 
-    def done(self, steps):
+    def fraction_used(self, steps):
         return 0.5
 
 
@@ -185,7 +185,7 @@ def kept(folder, scores, trained, best=None):
         monitor.model.set_logger(configure(None, []))
         files = []
         for _ in scores:
-            monitor.keep()
+            monitor.validate()
             files.append([load_checkpoint(folder, name).score for name in (MODEL, CHECKPOINT)])
     return (folder / "printed").read_text(encoding="utf-8"), files
 
@@ -207,10 +207,10 @@ def test_numbers_that_are_none_are_never_the_best(trained, tmp_path):
 
 
 def test_negative_scores_fall_too():
-    best = Best(None)
-    assert best.take(-10.0)
-    assert not best.falls(-10.1)
-    assert best.falls(-10.3)
+    best = BestScore(None)
+    assert best.update(-10.0)
+    assert not best.has_fallen(-10.1)
+    assert best.has_fallen(-10.3)
 
 
 def test_a_resumed_run_remembers_its_best(copied, tmp_path):

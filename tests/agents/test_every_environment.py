@@ -9,7 +9,7 @@ import pytest
 import multispin_env as ms
 from agents import evolution
 from agents.evolution import EvolutionSettings
-from agents.runs import load_config, usual_choice
+from agents.runs import default_choice, load_config
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import Row
@@ -63,7 +63,7 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
     contenders = ms.registry.ENVIRONMENTS.load(env_id)().comparison.contenders
-    assert {row.name for row in rows} == {*contenders, "{agent} ({action})".format(**usual_choice(env_id))}
+    assert {row.name for row in rows} == {*contenders, "{agent} ({action})".format(**default_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 2
     reference = next(row for row in rows if row.name == table["about"]["reference"])

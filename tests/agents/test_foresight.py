@@ -41,7 +41,7 @@ def test_it_learns_the_discounted_sum():
     wanted = np.array([(discount / rates[t + 1 : t + 201]).sum(0) for t in times])
 
     def error():
-        return np.abs(np.log(np.array([one.worth(rounds[t], codec) for t in times]) / wanted)).mean()
+        return np.abs(np.log(np.array([one.weights(rounds[t], codec) for t in times]) / wanted)).mean()
 
     before, everyone, rng = error(), np.ones(env.num_envs, dtype=bool), np.random.default_rng(0)
     for _ in range(1000):
@@ -79,10 +79,10 @@ def test_worth_is_bounded_by_what_can_be():
     bound = 1.0 / (WINDOW * throughput(env, observation) * (1.0 - 1.0 / WINDOW))
     codec = env.env.config.observations
     settled = (1.0 - DISCOUNT) / (1.0 - one.kept)
-    assert one.worth(observation, codec) * throughput(env, observation) * WINDOW == pytest.approx(settled, rel=0.01)
+    assert one.weights(observation, codec) * throughput(env, observation) * WINDOW == pytest.approx(settled, rel=0.01)
     with th.no_grad():
         one.head.net[-1].bias += 1e3
-    assert one.worth(observation, codec) == pytest.approx(bound, rel=1e-5)
+    assert one.weights(observation, codec) == pytest.approx(bound, rel=1e-5)
 
 
 def test_only_remembered_throughput_needs_it():

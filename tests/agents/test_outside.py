@@ -13,13 +13,13 @@ MODULE = """
 from dataclasses import dataclass
 from pathlib import Path
 from stable_baselines3 import A2C
-from agents.base import AnyEnvironment
+from agents.base import BaseSettings
 
 (Path(__file__).parent / "imported").touch()
 
 
 @dataclass(frozen=True)
-class Plain(AnyEnvironment):
+class Plain(BaseSettings):
     num_envs: int = 4
     timesteps: int = 64
 

@@ -9,9 +9,9 @@ from gymnasium import spaces
 
 from agents import AGENTS
 from agents.base import CosineRate, LinearRate
-from agents.policies import Beside, Codes, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
+from agents.policies import Codes, ConcatLinear, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
 from agents.ppo import PPOSettings
-from agents.runs import own_arguments
+from agents.runs import supported_arguments
 from agents.sac import JointValue
 from agents.vec_env import make_vec_env
 from multispin_env.envs.config import EnvConfig
@@ -121,7 +121,7 @@ def beside(codes, user):
 
 def test_layers_of_both_are_layers_of_one_beside_the_other():
     th.manual_seed(0)
-    layer, codes = Beside(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 1, 3))
+    layer, codes = ConcatLinear(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 1, 3))
     wanted = [beside(codes, user) @ layer.weight.T + layer.bias for user in range(5)]
     assert th.allclose(layer(codes), th.stack(wanted, 1), atol=1e-6)
 
@@ -264,7 +264,7 @@ ROUNDS = 5
 
 
 def settings_of(env_id, users, **arguments):
-    others = own_arguments(ENVIRONMENTS.load(env_id))
+    others = supported_arguments(ENVIRONMENTS.load(env_id))
     return EnvConfig.of(env_id, **{**others, "num_users": users, **arguments})
 
 

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 
 from agents.policies import EquivariantActorCritic
-from agents.ppo import PPOSettings, Proximal, Rollout, gains
+from agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains
 from agents.vec_env import make_vec_env
 from multispin_env.envs.config import EnvConfig
 
@@ -101,7 +101,7 @@ def test_one_seed_one_result_and_it_learns():
 
 def test_critics_learn_where_they_count():
     model = trained(0.25)
-    assert type(model) is Proximal
+    assert type(model) is MultiUserPPO
     assert model.policy.critic
     start = replace(SMALL, gamma=0.25).build(vector(), lambda x: x, 0, "cpu").policy.state_dict()
     learnt = model.policy.state_dict()

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from agents import measures
-from agents.measures import Headline, Report, add_row, draw_report, points, show, write_report
+from agents.measures import Headline, Report, add_row, draw_report, print_report, read_curve, write_report
 from multispin_env.evaluation.comparison import Row
 
 TEXT = "decided by     goodput\n-------------  -------\noptimal          10.00\nppo (lengths)     8.00"
@@ -30,7 +30,7 @@ def test_a_run_that_goes_back_to_its_checkpoint_takes_later_rows_away(tmp_path):
     path = tmp_path / "curve.csv"
     for rounds, score in ((100, 0.5), (200, 0.6), (300, 0.7), (200, 0.8), (250, 0.9)):
         add_row(path, {"timesteps": rounds, "share": score})
-    assert points(path, "share") == ([100, 200, 250], [0.5, 0.8, 0.9])
+    assert read_curve(path, "share") == ([100, 200, 250], [0.5, 0.8, 0.9])
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_foreign_curve_is_one_sentence(tmp_path, content):
     if content is not None:
         (tmp_path / "curve.csv").write_bytes(content)
     with pytest.raises(ValueError, match=r"curve\.csv: can't be read as a learning curve"):
-        points(tmp_path / "curve.csv", "share")
+        read_curve(tmp_path / "curve.csv", "share")
 
 
 def test_a_row_is_added_to_no_other_file(tmp_path):
@@ -56,12 +56,12 @@ def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(measures, "LARGEST", 100)
     (tmp_path / "curve.csv").write_bytes(b"timesteps,share\n" + b"1,1.0\n" * 100)
     with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
-        points(tmp_path / "curve.csv", "share")
+        read_curve(tmp_path / "curve.csv", "share")
 
 
 def test_table_on_a_console():
     printed = io.StringIO()
-    show(REPORT, Console(file=printed, width=12))
+    print_report(REPORT, Console(file=printed, width=12))
     assert printed.getvalue().splitlines() == ["", "title [of it]", "", *TEXT.splitlines(), ""]
 
 

@@ -79,8 +79,8 @@ def halfway(request, tmp_path_factory):
     model = built(request.param, 1)
     model.learn(AGENT[request.param][2])
     save_checkpoint(folder / CHECKPOINT, Checkpoint.of(model, 2.5, 0.75))
-    held = deepcopy(model.get_parameters()), (model.num_timesteps, model._n_updates)
-    return request.param, model, folder, held
+    state = deepcopy(model.get_parameters()), (model.num_timesteps, model._n_updates)
+    return request.param, model, folder, state
 
 
 def test_everything_comes_back(halfway):

@@ -15,12 +15,12 @@ from agents.runs import (
     Limits,
     RunConfig,
     digest,
-    held,
     load_config,
+    lock_run,
     make_next_folder,
     run_folder,
     save_config,
-    with_start,
+    with_reference,
 )
 from agents.training import train
 from multispin_env.apps.commands.main import main
@@ -41,7 +41,7 @@ def saved(tmp_path):
     """Folder of a run that has only been named."""
     folder = tmp_path / "run"
     folder.mkdir()
-    with held(folder):  # as a training does
+    with lock_run(folder):  # as a training does
         save_config(folder, config(), Limits(timesteps=4000))
     return folder
 
@@ -74,7 +74,7 @@ def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):
         folder.mkdir()
 
         def save(index, folder=folder):
-            with held(folder):
+            with lock_run(folder):
                 save_config(folder, config(index), Limits())
 
         results = raced(save)
@@ -230,7 +230,7 @@ def test_the_better_rule_is_said(best, monkeypatch):
     monkeypatch.setattr(
         Episodes, "values", lambda cases, name: (name == best) * cases.env().reset(seed=0)[0]["compute"]
     )
-    settings = with_start(settings_of())
+    settings = with_reference(settings_of())
     assert settings.variant.reference == best == settings.actions.reference
 
 
@@ -238,9 +238,9 @@ def test_it_is_measured():
     settings = settings_of()
     cases = Episodes(settings, 8, seed=10**9)
     rates = {name: cases.values(name).mean() for name in ("prices", "groups")}
-    assert with_start(settings).variant.reference == max(rates, key=rates.get)
+    assert with_reference(settings).variant.reference == max(rates, key=rates.get)
 
 
 @pytest.mark.parametrize("settings", [settings_of(reference="own-pace"), settings_of("residual"), settings_of("plain")])
 def test_what_is_chosen_or_usual_stays(settings):
-    assert with_start(settings) is settings
+    assert with_reference(settings) is settings

@@ -70,7 +70,7 @@ class Data:
     def filled(self, buffer):
         for step in range(STEPS):
             if isinstance(buffer, TimedRolloutBuffer):
-                buffer.note(self.rewards[step], self.durations[step])
+                buffer.record(self.rewards[step], self.durations[step])
             nothing, action = {"x": np.zeros((COPIES, 2))}, np.zeros((COPIES, 3))
             values = th.as_tensor(self.values[step])
             buffer.add(nothing, action, self.rewards[step], self.starts[step], values, th.zeros(COPIES))
@@ -132,7 +132,7 @@ def test_the_own_rate_follows_what_is_measured():
     assert not own.correction(durations).any()
     for rate in (130.0, 90.0):
         for _ in range(30):  # about 300 s of each copy
-            own.take((rate - 100.0) / 4.0 * durations, durations)
+            own.update((rate - 100.0) / 4.0 * durations, durations)
         assert own.rate == pytest.approx(rate, rel=1e-5)
     assert own.correction(durations) == pytest.approx(10.0 / 4.0 * durations, rel=1e-3)
     assert float(own.seconds) / COPIES == pytest.approx(MEMORY, rel=0.4)
@@ -177,7 +177,7 @@ def test_a_wrong_price_of_the_environment_teaches_the_same():
     low, high = (model_of(CONTINUOUS, rho=factor * price) for factor in (0.8, 1.2))
     one, other = low.rollout_buffer, high.rollout_buffer
     assert np.array_equal(one.durations, other.durations)
-    assert np.abs(one.given - other.given).max() > 0.5
+    assert np.abs(one.env_rewards - other.env_rewards).max() > 0.5
     ends = np.vstack([one.episode_starts[1:], np.zeros((1, COPIES))]) == 1.0  # their values see the price
     assert ends.any()
     assert one.rewards[~ends] == pytest.approx(other.rewards[~ends], abs=1e-4)

@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 
 import multispin_env as ms
 from agents.base import DirectLearner
-from agents.suite import CELL, BudgetSpentError, Cell, Keeper, exported
+from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder, exported
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
@@ -226,7 +226,7 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
         return sizes[len(states) - 1]
 
     monkeypatch.setattr(DirectLearner, "_improve", growing)
-    model, keeper = Cell("apg", "round-8", 0, 1500).training().model, Keeper(1500)
+    model, keeper = Cell("apg", "round-8", 0, 1500).training().model, PolicyRecorder(1500)
     with pytest.raises(BudgetSpentError):
         model.learn(1500, callback=keeper)
     assert keeper.taken == 900

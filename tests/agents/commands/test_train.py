@@ -13,7 +13,7 @@ import pytest
 
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
-from agents.measures import CURVE, points
+from agents.measures import CURVE, read_curve
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
@@ -48,7 +48,7 @@ def test_a_run_leaves_everything(trained):
 
 def rounds(folder):
     """Rounds trained before each validation of a run."""
-    return points(folder / CURVE, "timesteps")[0]
+    return read_curve(folder / CURVE, "timesteps")[0]
 
 
 def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
