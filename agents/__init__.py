@@ -1,4 +1,4 @@
-"""Agents, with everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms."""
+"""Learning agents; all code that needs torch or Stable-Baselines3. ``AGENTS`` is the registry of algorithms."""
 
 from typing import Any
 
@@ -9,14 +9,22 @@ __all__ = ["AGENTS", "PRETRAINED", "load"]
 
 
 def load(env_id: str) -> Any:
-    """Load the pretrained agent of an environment, one of `PRETRAINED`; any number of users will do.
+    """Load the pretrained agent of an environment.
 
-    Its ``act`` answers observations with actions; see `multispin_env.evaluation.policy.Policy`. For environments that
-    show the whole state it may be called with a state, as controllers are. ``ValueError`` for an unknown id, which
-    suggests the nearest; ``ModuleNotFoundError`` if a package of the extra ``train`` is missing.
+    Its ``act`` maps observations to actions for any number of users; see `multispin_env.evaluation.policy.Policy`. In
+    environments that show the whole state, the agent can also be called with a state, as a controller.
+
+    Parameters
+    ----------
+    env_id : one of `PRETRAINED`
+
+    Raises
+    ------
+    ValueError : unknown id; the message suggests the nearest
+    ModuleNotFoundError : a package of the extra ``train`` is missing
     """
     try:
-        from agents.models import load_pretrained  # torch is only imported when something is loaded
+        from agents.models import load_pretrained  # late: it imports torch
     except ModuleNotFoundError as error:
         raise missing_package(str(error.name), "train") from error
     return load_pretrained(env_id)

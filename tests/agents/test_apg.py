@@ -62,7 +62,7 @@ def test_derivatives_that_lead_outside_count_as_nothing():
 class Known:
     """A play whose derivatives are given."""
 
-    observation = None
+    observation = {}
 
     def __init__(self, env, slopes):
         self.env = env
@@ -77,7 +77,7 @@ def test_the_loss_of_a_known_action_by_hand(monkeypatch):
     env = vector(copies=2, users=2)
     model = APGSettings(users=()).build(env, lambda progress: progress, seed=1, device="cpu")
     action = th.tensor([[3.0, -1.0], [-2.0, 4.0]], requires_grad=True)
-    monkeypatch.setattr(model, "actions_for", lambda observation: action)
+    monkeypatch.setattr(model.policy, "deterministic", lambda observation: action)
     model._plays = [Known(env, [[0.5, 1.0], [2.0, 0.25]])]
     loss, cases = model.loss()
     loss.backward()

@@ -60,7 +60,7 @@ def test_all_play_the_same_cases():
     """So networks that decide alike earn the same, to the bit; and others do not."""
     model = model_of()
     own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
-    env = model._copies
+    env = model._trial_env
     earned, steps = model._play(env, Population(model._actor, own.expand(6, -1)))
     assert earned.shape == (6, 2)
     assert (earned == earned[0]).all()
@@ -82,7 +82,7 @@ def test_what_is_earned_is_reward_over_time(env_id, action, arguments, duration)
         settings = replace(settings, scenario=settings.scenario.replace(draft_ahead=True, min_draft_length=0))
     model = model_of(settings, env_id=env_id)
     own = th.zeros(sum(parameter.numel() for parameter in model._actor.parameters()))  # acts 0
-    earned, _ = model._play(model._copies, Population(model._actor, own.expand(6, -1)))
+    earned, _ = model._play(model._trial_env, Population(model._actor, own.expand(6, -1)))
     single = gym.make(env_id, num_users=4, action=action, **arguments)
     for case in range(2):
         single.reset(seed=first_seed(0, 0, 2) + case)

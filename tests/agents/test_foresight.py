@@ -78,7 +78,7 @@ def test_worth_is_bounded_by_what_can_be():
     observation = env.reset()
     bound = 1.0 / (WINDOW * throughput(env, observation) * (1.0 - 1.0 / WINDOW))
     codec = env.env.config.observations
-    settled = (1.0 - DISCOUNT) / (1.0 - one.kept)
+    settled = (1.0 - DISCOUNT) / (1.0 - one.decay)
     assert one.weights(observation, codec) * throughput(env, observation) * WINDOW == pytest.approx(settled, rel=0.01)
     with th.no_grad():
         one.head.net[-1].bias += 1e3

@@ -109,14 +109,14 @@ def test_users_know_themselves_and_their_context():
     most = th.stack([own[:, user] for user in range(5)]).max(0).values
     context = encoder.context(th.cat([mean, most], -1))
     found = encoder(features)
-    assert (found.own.shape, found.context.shape) == ((2, 5, 4), (2, 1, 4))
-    assert th.allclose(found.own, own)
+    assert (found.user.shape, found.context.shape) == ((2, 5, 4), (2, 1, 4))
+    assert th.allclose(found.user, own)
     assert th.allclose(found.context[:, 0], context, atol=1e-6)
 
 
 def beside(codes, user):
     """A user's own code beside the context."""
-    return th.cat([codes.own[:, user], codes.context[:, 0]], -1)
+    return th.cat([codes.user[:, user], codes.context[:, 0]], -1)
 
 
 def test_layers_of_both_are_layers_of_one_beside_the_other():
@@ -136,7 +136,7 @@ def test_heads_begin_with_what_they_are_told():
     assert found.shape == (2, 15)
     value, sums = SumHead(64), th.zeros(2, 1)
     for user in range(5):
-        own = Codes(codes.own[:, user : user + 1], codes.context)
+        own = Codes(codes.user[:, user : user + 1], codes.context)
         assert th.allclose(found.reshape(2, 5, 3)[:, user], head(own), atol=1e-6)
         sums += value(own)
     assert th.allclose(value(codes), sums / 5.0, atol=1e-6)

@@ -187,7 +187,7 @@ def test_a_wrong_price_of_the_environment_teaches_the_same():
 def test_it_wants_to_know_durations():
     model = fresh(CONTINUOUS)
     assert isinstance(model, TimedPPO)
-    with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which knows durations, got VecMonitor"):
+    with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which has durations, got VecMonitor"):
         PPOSettings(timed=True).build(VecMonitor(model.env), lambda x: x, 0, "cpu")
 
 
