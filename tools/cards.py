@@ -1,4 +1,4 @@
-"""Cards of the agents that ship with the package; ``python -m tools.cards`` writes them anew from their scores."""
+"""Cards of the pretrained agents; ``python -m tools.cards`` writes them from the scores."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ policy = read(Path("."))  # this folder"""
 
 
 def packed_card(folder: Path) -> str:
-    """Card of a packed agent, by its folder."""
+    """Return the card of the packed agent in a folder."""
     config, _ = load_config(folder)
     score = read_json(folder / SCORE)
     return policy_card(
@@ -30,11 +30,11 @@ def packed_card(folder: Path) -> str:
         config,
         _measured(config, score["score"]),
         licence="mit",
-        measuring=f"`{SCORE}` has the differences in the same cases.",
+        measuring=f"`{SCORE}` has the paired differences.",
         described=CONFIG,
-        origin=f"The code was that of the commit {score['commit']}.",
+        origin=f"Code: commit {score['commit']}.",
         loading=READ_PACKED + PLAY,
-        about_licence=f"MIT, that of {LIBRARY}.",
+        about_licence=f"MIT, as {LIBRARY}.",
     )
 
 

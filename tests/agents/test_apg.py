@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_derivatives_that_lead_outside_count_as_nothing():
 class Known:
     """A play whose derivatives are given."""
 
-    observation = {}
+    observation = MappingProxyType({})
 
     def __init__(self, env, slopes):
         self.env = env

@@ -52,7 +52,7 @@ def test_foreign_files_are_refused_and_not_executed(copied, name, command, optio
 
 def test_other_safetensors_are_refused(copied, refused):
     save_file({"policy/weight": th.zeros(3)}, copied / MODEL)
-    assert "it was made by something else" in refused("evaluate", [str(copied)])
+    assert "expected a checkpoint, got another file" in refused("evaluate", [str(copied)])
 
 
 def flips(content):
@@ -109,7 +109,7 @@ def test_another_type_of_number_is_refused(tmp_path):
     save_checkpoint(tmp_path / MODEL, small_checkpoint())
     content = (tmp_path / MODEL).read_bytes()
     (tmp_path / MODEL).write_bytes(content.replace(b'"F32"', b'"I32"', 1))
-    with pytest.raises(ValueError, match="it has changed since it was written"):
+    with pytest.raises(ValueError, match="the content does not match its digest"):
         load_checkpoint(tmp_path, MODEL)
 
 
@@ -118,7 +118,7 @@ def test_a_changed_score_is_refused(copied, refused):
         about = json.loads(file.metadata()["about"])
     save_file(load_file(copied / MODEL), copied / MODEL, {"about": json.dumps({**about, "score": 2.0})})
     message = refused("evaluate", [str(copied)])
-    assert "it has changed since it was written; put the original back, or train again under a new name" in message
+    assert "the content does not match its digest; restore the original, or train a new run" in message
 
 
 def stamped(folder, **changes):
@@ -133,14 +133,14 @@ def stamped(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
-        ({"kind": "other"}, "it was made by something else"),
+        ({"schema": 2}, "schema: expected 3, got 2, of another version of this project"),
+        ({"kind": "other"}, "expected a checkpoint, got another file"),
         ({"num_timesteps": -1}, "num_timesteps: expected an integer in 0..1000000000000000, got -1"),
         ({"updates": 10**400}, "updates: expected an integer in 0..1000000000000000, got 1000"),
         ({"seconds": 10**400}, "can't be read safely"),
         ({"score": "high"}, "score: expected a finite number in [-inf, inf), got 'high'"),
         ({"param_groups": [1]}, "can't be read safely"),
-        ({"param_groups": {"policy.optimizer": [3]}}, "networks that do not fit this agent"),
+        ({"param_groups": {"policy.optimizer": [3]}}, "expected networks of this agent and environment, got others"),
     ],
 )
 def test_other_headers_are_refused(copied, changes, message, refused):
@@ -153,7 +153,7 @@ def test_networks_of_another_agent_are_refused(copied, refused):
     policy = {**found.parameters["policy"], "log_std": th.zeros(7)}
     parameters = {**found.parameters, "policy": policy}
     save_checkpoint(copied / MODEL, Checkpoint(parameters, 1, 1, 1.0))
-    assert "networks that do not fit this agent" in refused("evaluate", [str(copied)])
+    assert "expected networks of this agent and environment, got others" in refused("evaluate", [str(copied)])
 
 
 class Scripted:

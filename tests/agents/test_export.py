@@ -170,7 +170,7 @@ def test_a_policy_for_one_number_of_users_is_refused(runs, refused, monkeypatch)
     """As the usual ones of Stable-Baselines3 are."""
     monkeypatch.setattr(tracing, "load_run_model", lambda *given: SimpleNamespace(policy=th.nn.Identity()))
     message = refused("export", [str(runs(*KNOWN)), "--onnx"])
-    assert "agent: expected one whose policy has deterministic(observations)" in message
+    assert "agent: expected an agent whose policy has deterministic(observations)" in message
 
 
 def test_a_missing_package_is_said(runs, tmp_path, refused, monkeypatch):

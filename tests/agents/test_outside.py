@@ -63,7 +63,7 @@ def test_an_agent_of_a_module_trains_goes_on_and_is_measured(module, capsys, ref
     assert main(["train", "--resume", str(run), "--agent", NAME, "--timesteps", "128"]) == 0
     assert main(["evaluate", str(run), "--agent", NAME, "--states", "4"]) == 0
     assert f"{NAME} (residual)" in capsys.readouterr().out
-    assert "agent: expected 'mine.learner:AGENT', as the run has, got 'ppo'" in refused(
+    assert "agent: expected 'mine.learner:AGENT', the agent of the run, got 'ppo'" in refused(
         "evaluate", [str(run), "--agent", "ppo"]
     )
 
@@ -74,7 +74,7 @@ def test_a_run_imports_nothing_unasked(module, refused):
     forget()
     (module / "imported").unlink()
     for command in (["evaluate", "runs/run"], ["train", "--resume", "runs/run"], ["export", "runs/run"]):
-        assert f"agent: expected that you name it, --agent {NAME}, since its module is not imported unasked" in refused(
+        assert f"agent: expected --agent {NAME} too, since modules that only a run names are not imported" in refused(
             command[0], command[1:]
         )
     assert not (module / "imported").exists()

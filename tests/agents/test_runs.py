@@ -104,7 +104,7 @@ def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refuse
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
-LETTERS = "letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _"
+LETTERS = "letters, digits and _ . + = -, at most 100 bytes, starting with a letter, digit or _"
 NAMES = ["..", ".", "", "a" * 101, "a" * 300, "é" * 51, "[bold]x", "-x", ".x", "a b", "a\nb", "runs/..", "a/x[/red]"]
 
 
@@ -192,7 +192,7 @@ def test_the_layout_is_no_content(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
+        ({"schema": 2}, "schema: expected 3, got 2, of another version of this project"),
         (
             {"env": "MultiSpin/Heterogenous-v0"},
             "env: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",

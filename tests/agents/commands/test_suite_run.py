@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 
 import multispin_env as ms
 from agents.base import DirectLearner
-from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder, exported
+from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
@@ -107,7 +107,7 @@ def test_a_network_that_remembers_is_exported_as_its_library_plays_it(tmp_path):
     one = ms.suite.task("late")
     training = Cell(SHORT.replace("short", "remembering"), "late", 0, 64).training()
     training.model.learn(64)
-    for name, content in exported(training).items():
+    for name, content in training.export().items():
         (tmp_path / name).write_bytes(content)
     for policy in (training.policy(), load_policy(tmp_path)):
         for _ in range(2):
@@ -166,7 +166,7 @@ def test_no_training_replaces_an_entry_of_something_else(tmp_path, capsys):
 def test_a_method_that_learns_nowhere_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("agents.suite.tasks", lambda: (ms.suite.task("resize"),))
     assert run(tmp_path) == 2
-    assert "agent: expected one that can learn in some task" in capsys.readouterr().err
+    assert "agent: expected an agent that can learn in at least one task" in capsys.readouterr().err
 
 
 def test_parts_in_processes_find_what_one_call_finds(tmp_path):
