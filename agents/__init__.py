@@ -3,7 +3,7 @@
 from typing import Any
 
 from agents.registry import AGENTS, PRETRAINED
-from multispin_env.checks import missing_package
+from multispin_env.checks import check_name, missing_package
 
 __all__ = ["AGENTS", "PRETRAINED", "load"]
 
@@ -12,19 +12,13 @@ def load(env_id: str) -> Any:
     """Load the pretrained agent of an environment.
 
     Its ``act`` maps observations to actions for any number of users; see `multispin_env.evaluation.policy.Policy`. In
-    environments that show the whole state, the agent can also be called with a state, as a controller.
-
-    Parameters
-    ----------
-    env_id : one of `PRETRAINED`
-
-    Raises
-    ------
-    ValueError : unknown id; the message suggests the nearest
-    ModuleNotFoundError : a package of the extra ``train`` is missing
+    environments that show the whole state, the agent can also be called with a state, as a controller. Raises
+    ``ValueError`` for an id that is not in `PRETRAINED` and suggests the nearest, and ``ModuleNotFoundError`` if a
+    package of the extra ``train`` is missing.
     """
     try:
-        from agents.models import load_pretrained  # late: it imports torch
+        from agents.models import ROOT, read  # late: it imports torch
     except ModuleNotFoundError as error:
         raise missing_package(str(error.name), "train") from error
-    return load_pretrained(env_id)
+    check_name("pretrained agent", env_id, PRETRAINED)
+    return read(ROOT / PRETRAINED[env_id])

@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from numpy.typing import NDArray
 from scipy.special import logit
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
@@ -128,21 +127,17 @@ class Play:
         shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
         unclipped = action.detach().cpu().numpy().reshape(shape)
         played = unclipped.clip(-1.0, 1.0)
-        slopes = self._slopes(played, rounded, window)
+        weights = None if self.foresight is None else self.foresight.weights(self.observation, self.codec)
+        slopes = np.zeros(shape)
+        for part, width in ((1.0 - rounded, 0.0), (rounded, window)):
+            if part:
+                slopes += part * self.env.env.reward_slopes(played, weights, width)
         slopes[(unclipped != played) & (unclipped * slopes > 0.0)] = 0.0
         before = self.observation
         self.observation, _, ended, _ = self.env.step(played)
         if self.foresight is not None:
             self.foresight.learn(before, self.observation, ~ended, self.codec)
         return th.as_tensor(slopes.astype(np.float32), device=action.device).flatten(1)
-
-    def _slopes(self, played: NDArray[Any], rounded: float, window: float) -> FloatArray:
-        weights = None if self.foresight is None else self.foresight.weights(self.observation, self.codec)
-        reward_slopes = self.env.env.reward_slopes
-        if rounded == 0.0:
-            return reward_slopes(played, weights)
-        whole = reward_slopes(played, weights, window)
-        return whole if rounded == 1.0 else rounded * whole + (1.0 - rounded) * reward_slopes(played, weights)
 
 
 class AnalyticPolicyGradient(DirectLearner):

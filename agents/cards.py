@@ -97,12 +97,17 @@ def policy_card(
         command = f"`{command_of(folder)}`"
     except ValueError:  # of an unknown preset
         command = "With a command that names a custom system."
+    if measured is not None:
+        metric = METRICS[measured.metric]
+        rows = [(name, *(f"{bound:.{metric.digits}f}" for bound in bounds)) for name, bounds in measured.rows.items()]
+        table = markdown(("decided by", metric.header, "95 % interval from", "to"), rows)
+        measuring = f"On {measured.cases}:\n\n{table}\n\n{measuring}"
     return TEXT.format(
         header=_header(config, licence, measured),
         label=agent_label(config),
         env=config.env.env_id,
         system=heading(config.env, f"{config.env.action} actions"),
-        measured=f"Not measured. {measuring}" if measured is None else f"{_table(measured)}\n\n{measuring}",
+        measured=measuring,
         command=command,
         facts=", ".join(facts),
         **words,
@@ -130,17 +135,11 @@ def _header(config: RunConfig, licence: str, measured: Measured | None) -> str:
     return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in entries.items())
 
 
-def _table(measured: Measured) -> str:
-    metric = METRICS[measured.metric]
-    lines = [(name, *(f"{value:.{metric.digits}f}" for value in interval)) for name, interval in measured.rows.items()]
-    return f"On {measured.cases}:\n\n{markdown(('decided by', metric.header, '95 % interval from', 'to'), lines)}"
-
-
 def exported_card(folder: Path, onnx: bool) -> str:
     """Return the card of the export of the run in ``folder``; ``onnx`` selects the file that it loads."""
     config, _ = load_config(folder)
     measured = _read_measured(folder, config)
-    hint = "Run `multispin evaluate RUN --out RUN` to measure it; the next export shows the result."
+    hint = "Not measured. Run `multispin evaluate RUN --out RUN` to measure it; the next export shows the result."
     return policy_card(
         folder,
         config,

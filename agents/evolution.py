@@ -24,7 +24,6 @@ from agents.vec_env import NativeVecEnv, first_seed, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.contenders import native
 
 
@@ -75,7 +74,11 @@ class Evolution(DirectLearner):
         now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
         duration = env.config.variant.comparison.info.time
         while playing.any():
-            observation, step_reward, _, _, info = env.step(self._decide(observation, population))
+            with th.no_grad():
+                tensors = {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
+                actions = population(self.policy.features_extractor(tensors)).clamp(-1.0, 1.0)
+            played = actions.cpu().numpy().reshape(env.num_envs, -1, self.policy.columns)
+            observation, step_reward, _, _, info = env.step(played)
             counted = playing & (now >= self.trial.warm_up)
             reward += counted * step_reward
             time += counted * info[duration]
@@ -83,13 +86,6 @@ class Evolution(DirectLearner):
             playing &= now < self.trial.end
         rates = np.full(env.num_envs, -np.inf)  # the worst, of a case in which no step counts
         return np.divide(reward, time, out=rates, where=time > 0.0).reshape(-1, self.trial.cases), steps
-
-    def _decide(self, observation: Observation, population: Population) -> NDArray[np.float32]:
-        with th.no_grad():
-            tensors = {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
-            actions = population(self.policy.features_extractor(tensors)).clamp(-1.0, 1.0)
-        flat: NDArray[np.float32] = actions.cpu().numpy()
-        return flat.reshape(len(flat), -1, self.action_space.shape[-1])  # type: ignore[index]
 
     @cached_property
     def _actor(self) -> nn.Module:

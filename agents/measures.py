@@ -2,8 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +28,8 @@ LARGEST = 16 * MIB
 
 def read_curve(path: Path, key: str) -> tuple[list[int], list[float]]:
     """Return the environment steps and the scores of a learning curve; raise ``ValueError`` for any other file."""
-    with _readable(path):
-        rows = _rows(path)
-        return [int(row["timesteps"]) for row in rows], [float(row[key]) for row in rows]
+    rows = _rows(path, key)
+    return [steps for steps, _, _ in rows], [score for _, score, _ in rows]
 
 
 def add_row(path: Path, row: Mapping[str, float]) -> None:
@@ -39,8 +37,8 @@ def add_row(path: Path, row: Mapping[str, float]) -> None:
 
     Raises ``ValueError`` if the file exists and is not a learning curve.
     """
-    with _readable(path):
-        before = [old for old in _rows(path) if int(old["timesteps"]) < row["timesteps"]] if path.exists() else []
+    rows = _rows(path, "timesteps") if path.exists() else []
+    before = [old for steps, _, old in rows if steps < row["timesteps"]]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(row), extrasaction="ignore")
     writer.writeheader()
@@ -48,16 +46,12 @@ def add_row(path: Path, row: Mapping[str, float]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _rows(path: Path, key: str) -> list[tuple[int, float, dict[str, str]]]:
     try:
-        yield
+        rows = csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode()))
+        return [(int(row["timesteps"]), float(row[key]), row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise ValueError(f"{path}: can't be read as a learning curve ({error})") from None
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode())))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.base import AgentSettings
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies import EquivariantActorCritic, TorchNetwork
-from agents.registry import AGENTS, PRETRAINED
+from agents.registry import AGENTS
 from agents.runs import RunConfig, load_config
 from agents.vec_env import make_vec_env
-from multispin_env.checks import check_name
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import Policy
 from multispin_env.files import read_json
@@ -69,12 +68,6 @@ class Pretrained(Policy):
 
     run: RunConfig
     score: Mapping[str, Any]  # content of score.json: the command, the commit and the measured score
-
-
-def load_pretrained(env_id: str) -> Pretrained:
-    """Load the pretrained agent of an environment; raise ``ValueError`` for an unknown id."""
-    check_name("pretrained agent", env_id, PRETRAINED)
-    return read(ROOT / PRETRAINED[env_id])
 
 
 def read(folder: Path) -> Pretrained:

@@ -30,10 +30,7 @@ from multispin_env.evaluation.policy import Entries, Policy
 
 _PRIOR_RATE = 0.75
 _PRIOR_TOKENS = (8.0, 32.0)
-"""Prior acceptance rate, and weights of the prior in tokens, that smooth the odds of acceptance.
-
-The two weights suit rates that differ much or little between requests.
-"""
+"""Weights of the prior rate in tokens, for acceptance rates that differ much or little between requests."""
 
 
 class Feature(NamedTuple):
@@ -137,10 +134,7 @@ class Codes(NamedTuple):
 
 
 class ConcatLinear(nn.Linear):
-    """Linear layer on the concatenation of each user's code and the context.
-
-    The context's part is computed once for all users.
-    """
+    """Linear layer on the concatenation of each user's code and the context, computed once for all users."""
 
     @override
     def forward(self, codes: Codes) -> th.Tensor:  # type: ignore[override]
@@ -282,14 +276,11 @@ class EquivariantActorCritic(ActorCriticPolicy):
             optimizer_kwargs={"eps": 1e-5, "fused": True} if optimizer_kwargs is None else optimizer_kwargs,
         )
 
-    def _build_mlp_extractor(self) -> None:
-        assert self.action_space.shape is not None
-        features = self.features_dim // self.action_space.shape[0]
-        self.mlp_extractor = _EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
-
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
-        self._build_mlp_extractor()
-        columns = self.columns
+        assert self.action_space.shape is not None
+        users, columns = self.action_space.shape
+        features = self.features_dim // users
+        self.mlp_extractor = _EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
         added = th.zeros(columns)
         for column, number in enumerate(self.column_log_std[:columns]):
             added[column] = number

@@ -61,12 +61,12 @@ class _Steps(VecEnvWrapper):
     """Vector environment that adds the discounted value of the last observation to the last reward of an episode.
 
     All episodes are truncated, none terminates. Stable-Baselines3 does the same, one environment at a time and also if
-    γ is 0, so the flag of truncation is removed here.
+    γ is 0, so the flag of truncation is removed here. A `TimedRolloutBuffer` also gets the durations of the steps.
     """
 
-    def __init__(self, env: VecEnv, gamma: float, policy: EquivariantActorCritic) -> None:
+    def __init__(self, env: VecEnv, buffer: RolloutBuffer, policy: EquivariantActorCritic) -> None:
         super().__init__(env)
-        self._gamma, self._policy = gamma, policy
+        self._buffer, self._policy = buffer, policy
 
     @override
     def reset(self) -> Any:
@@ -75,10 +75,15 @@ class _Steps(VecEnvWrapper):
     @override
     def step_wait(self) -> Any:
         observation, rewards, dones, infos = self.venv.step_wait()
-        discounts = self._discounts(rewards)
+        gamma = self._buffer.gamma
+        discounts: FloatArray = np.full(self.num_envs, gamma)
+        if isinstance(self._buffer, TimedRolloutBuffer):
+            assert isinstance(self.venv, NativeVecEnv)
+            discounts = gamma**self.venv.durations
+            self._buffer.record(rewards, self.venv.durations)
         ended = np.flatnonzero(dones)
         if ended.size:
-            if self._gamma:
+            if gamma:
                 last = [infos[env]["terminal_observation"] for env in ended]
                 entries = {key: np.stack([final[key] for final in last]) for key in last[0]}
                 with th.no_grad():
@@ -88,9 +93,6 @@ class _Steps(VecEnvWrapper):
             infos = [{key: value for key, value in info.items() if key != "TimeLimit.truncated"} for info in infos]
         return observation, rewards, dones, infos
 
-    def _discounts(self, rewards: NDArray[Any]) -> FloatArray:
-        return np.full(self.num_envs, self._gamma)
-
 
 class MultiUserPPO(PPO):
     """PPO for `EquivariantActorCritic`.
@@ -99,14 +101,11 @@ class MultiUserPPO(PPO):
     ``vf_coef`` if γ = 0.
     """
 
-    def _steps(self, env: VecEnv, buffer: RolloutBuffer) -> _Steps:
-        return _Steps(env, self.gamma, cast(EquivariantActorCritic, self.policy))
-
     @override
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        steps = self._steps(env, rollout_buffer)
+        steps = _Steps(env, rollout_buffer, cast(EquivariantActorCritic, self.policy))
         return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
 
     @override
@@ -260,19 +259,6 @@ class TimedRolloutBuffer(DictRolloutBuffer):
         self.returns = self.advantages + self.values
 
 
-class _TimedSteps(_Steps):
-    def __init__(self, env: NativeVecEnv, buffer: TimedRolloutBuffer, policy: EquivariantActorCritic) -> None:
-        super().__init__(env, buffer.gamma, policy)
-        self._native, self._buffer = env, buffer
-
-    @override
-    def _discounts(self, rewards: NDArray[Any]) -> FloatArray:
-        durations = self._native.durations
-        self._buffer.record(rewards, durations)
-        discounts: FloatArray = self._gamma**durations
-        return discounts
-
-
 class TimedPPO(MultiUserPPO):
     """PPO with γ and λ per second and the agent's own rate as the price of time, for a `NativeVecEnv`."""
 
@@ -283,12 +269,6 @@ class TimedPPO(MultiUserPPO):
         self.rollout_buffer_class = TimedRolloutBuffer
         self.rollout_buffer_kwargs = {"own_rate": self.own_rate}
         super()._setup_model()
-
-    @override
-    def _steps(self, env: VecEnv, buffer: RolloutBuffer) -> _TimedSteps:
-        assert isinstance(env, NativeVecEnv)
-        assert isinstance(buffer, TimedRolloutBuffer)
-        return _TimedSteps(env, buffer, cast(EquivariantActorCritic, self.policy))
 
     @override
     def train(self) -> None:

@@ -142,10 +142,7 @@ def check_run_name(name: str) -> str:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with budget and versions, and copies of the files that it names.
-
-    Raises ``ValueError`` if ``config.json`` exists.
-    """
+    """Write ``config.json`` with budget and versions, and copies of its files; raise ``ValueError`` if it exists."""
     content = {
         "schema": SCHEMA,
         **config.to_dict(),
@@ -223,7 +220,6 @@ SETTINGS = (
     + ", ".join(f"{name}={value}" for name, value in TRAINING_DEFAULTS.items())
     + ")"
 )
-"""Help of ``--set``."""
 
 ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
 

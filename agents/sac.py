@@ -104,10 +104,7 @@ class EquivariantSACPolicy(SACPolicy):
 
 @dataclass(frozen=True)
 class SACSettings(BaseSettings):
-    """Hyperparameters of SAC; with γ = 0 the critics are regressions on the reward.
-
-    The replay buffer is not stored in checkpoints.
-    """
+    """Hyperparameters of SAC; checkpoints do not store the replay buffer."""
 
     num_envs: int = 64
     timesteps: int = 50_000
@@ -120,7 +117,7 @@ class SACSettings(BaseSettings):
     width: int = 32
     log_std: float = -2.5  # initial log standard deviation of the actions
     bandwidth: float = 0.0  # initial mean of all action columns but the first
-    gamma: float = 0.0  # discount γ of a step
+    gamma: float = 0.0  # discount γ of a step; with 0 the critics are regressions on the reward
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:

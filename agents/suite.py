@@ -51,7 +51,6 @@ from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
     KIND,
-    Played,
     SuiteEntry,
     check_replaced,
     performances,
@@ -336,49 +335,27 @@ def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> li
     return failed
 
 
-def _policies_of(by_task: Mapping[str, Sequence[Cell]], seeds: Sequence[int]) -> _Content:
-    random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
-    return {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
+def _curve(name: str, contents: Sequence[_Content], num_seeds: int) -> Any:
+    """Return the values (points, seeds, parts, n) of a task at each fraction in `CURVE`, from its cells' contents."""
+    if contents:
+        return np.array([content["values"] for content in contents]).swapaxes(0, 1)
+    random = task(name).values(RANDOM_ACTIONS)
+    return np.broadcast_to(random, (len(CURVE), num_seeds, *random.shape))
 
 
-@dataclass(frozen=True, eq=False)
-class _Results:
-    """Results of the complete tasks; a task without cells counts as random actions."""
-
-    seeds: tuple[int, ...]
-    contents: Mapping[str, Sequence[_Content]]  # of the cells, by task
-
-    def curve(self, name: str) -> Any:
-        """Return the values (points, seeds, parts, n) of a task at each fraction in `CURVE`."""
-        if not self.contents[name]:
-            random = task(name).values(RANDOM_ACTIONS)
-            return np.broadcast_to(random, (len(CURVE), len(self.seeds), *random.shape))
-        return np.array([content["values"] for content in self.contents[name]]).swapaxes(0, 1)
-
-    @property
-    def played(self) -> Played:
-        return {name: self.curve(name)[-1] for name in self.contents}
-
-    def write(self, folder: Path, agent: str, policies: _Content) -> None:
-        contents = [content for cells in self.contents.values() for content in cells]
-        entry = SuiteEntry(
-            kind=KIND,
-            version=VERSION,
-            method=agent if is_outside(agent) else f"{agent} (ours, own encodings)",
-            authors="",
-            link="",
-            steps=max(content["steps"] for content in contents),
-            seconds=float(np.mean([content["seconds"] for content in contents])),
-            cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
-            seeds=self.seeds,
-            policies=policies,
-        )
-        save_scores(folder, self.played)
-        curves = {
-            name: [task(name).performance(values).mean_scores for values in self.curve(name)] for name in self.contents
-        }
-        save_curves(folder, {name: np.array(points) for name, points in curves.items()})
-        save_entry(folder, entry)
+def _entry(agent: str, seeds: tuple[int, ...], policies: _Content, contents: Sequence[_Content]) -> SuiteEntry:
+    return SuiteEntry(
+        kind=KIND,
+        version=VERSION,
+        method=agent if is_outside(agent) else f"{agent} (ours, own encodings)",
+        authors="",
+        link="",
+        steps=max(content["steps"] for content in contents),
+        seconds=float(np.mean([content["seconds"] for content in contents])),
+        cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
+        seeds=seeds,
+        policies=policies,
+    )
 
 
 def run(options: argparse.Namespace) -> int | None:
@@ -400,17 +377,27 @@ def run(options: argparse.Namespace) -> int | None:
         by_task[name] = [] if reason else cells
     if not any(by_task.values()):
         raise ValueError(f"agent: expected an agent that can learn in at least one task, got {options.agent!r}")
-    policies = _policies_of(by_task, seeds)
+    random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
+    policies: _Content = {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
     check_replaced(options.out, policies)
     make_folder(options.out)
     requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
     failed = train_missing(part_of(requested, options.part), options.out, executor)
     saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
     complete = {name: [content for content in contents if content] for name, contents in saved.items()}
-    results = _Results(seeds, {name: done for name, done in complete.items() if len(done) == len(by_task[name])})
-    if len(results.contents) == len(by_task):
-        results.write(options.out, options.agent, policies)
-    scores = {name: Score.of(performance) for name, performance in performances(results.played).items()}
+    curves = {
+        name: _curve(name, contents, len(seeds))
+        for name, contents in complete.items()
+        if len(contents) == len(by_task[name])
+    }
+    played = {name: curve[-1] for name, curve in curves.items()}
+    if len(curves) == len(by_task):
+        contents = [content for done in complete.values() for content in done]
+        save_scores(options.out, played)
+        points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
+        save_curves(options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()})
+        save_entry(options.out, _entry(options.agent, seeds, policies, contents))
+    scores = {name: Score.of(performance) for name, performance in performances(played).items()}
     print(aligned(*score_cells({name: scores[name] for name in names if name in scores})))
     if failed:
         print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)

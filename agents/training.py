@@ -51,13 +51,10 @@ for _package in ("tensorboard", "matplotlib"):  # imported late in a run
 
 
 def keep_memory() -> None:
-    """Make glibc keep freed memory: every minibatch allocates new arrays, and new pages are slower.
-
-    With other C libraries it does nothing.
-    """
+    """Make glibc keep freed memory: every minibatch allocates new arrays, and new pages are slower."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # Windows has no library without a name
+    except (OSError, AttributeError, TypeError):  # not glibc; Windows has no library without a name
         return
     mallopt(-1, 2**28)  # M_TRIM_THRESHOLD: maximum of kept bytes
     mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: maximum size of a kept array, the largest that glibc allows
@@ -73,32 +70,8 @@ _LARGEST_FALL = 0.02
 """Relative fall of the validation below its best value without a warning."""
 
 
-class BestScore:
-    """Best validation so far, or None, and whether the last one is far below it."""
-
-    def __init__(self, score: float | None) -> None:
-        self.score = score
-        self._fallen = False
-
-    def update(self, score: float) -> bool:
-        """Return whether the score is the best so far; nan counts only as the first score."""
-        better = self.score is None or score > self.score
-        if better:
-            self.score = score if np.isfinite(score) else -np.inf
-        return better
-
-    def has_fallen(self, score: float) -> bool:
-        """Return whether the score is far below the best and the one before was not."""
-        assert self.score is not None
-        before, self._fallen = self._fallen, not score >= self.score - _LARGEST_FALL * abs(self.score)
-        return self._fallen and not before
-
-
 class TrainingMonitor(BaseCallback):
-    """Callback that validates, logs, saves the present and the best model, warns and stops the training.
-
-    ``best`` is the best headline before a resume.
-    """
+    """Callback that validates, logs, saves the present and the best model, warns and stops the training."""
 
     def __init__(
         self, folder: Path, measure: Measure, budget: Budget, console: Console, best: float | None = None
@@ -109,7 +82,8 @@ class TrainingMonitor(BaseCallback):
         self.validation = measure.validation()
         self.budget = budget
         self.console = console
-        self.best = BestScore(best)
+        self._best = best  # headline; not None after a resume
+        self._has_fallen = False
         self.stopped_by: int | None = None
         self._due = 0.0  # used fraction of the budget at the next validation
         self._score = np.nan  # of the last validation
@@ -155,26 +129,28 @@ class TrainingMonitor(BaseCallback):
         row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **measured}
         add_row(self.folder / CURVE, row)
         self._score, self._validated_at = measured[self.headline.key], self.num_timesteps
-        if self.best.update(self._score):  # saved first, so that a folder with a checkpoint has a result
-            self._save_checkpoint(MODEL)
+        if self._best is None or self._score > self._best:
+            self._best = self._score if np.isfinite(self._score) else -np.inf
+            self._save_checkpoint(MODEL)  # first, so that a folder with a checkpoint has a result
         self._save_checkpoint(CHECKPOINT)
-        self._show(self._score, seconds)
+        self._show(self._score, self._best, seconds)
 
     def _save_checkpoint(self, name: str) -> None:
         score = self._score if np.isfinite(self._score) else None
         save_checkpoint(self.folder / name, Checkpoint.of(self.model, self.budget.elapsed, score))
         self._saved_at = time.monotonic()
 
-    def _show(self, score: float, seconds: float) -> None:
+    def _show(self, score: float, best: float, seconds: float) -> None:
         text = f"{score:.4f} {self.headline.caption}"
         self._progress.update(self._task, score=text)
         if not self.console.is_terminal:
             used = self.budget.fraction_used(self.num_timesteps)
             self.console.print(f"training {used:4.0%}  {seconds:4.0f} s{self._left(used)}  {text}")
-        if self.best.has_fallen(score):
+        had_fallen, self._has_fallen = self._has_fallen, not score >= best - _LARGEST_FALL * abs(best)
+        if self._has_fallen and not had_fallen:
             self.console.print(
                 f"warning: validation fell to {text}, more than {_LARGEST_FALL:.0%} below its best, "
-                f"{self.best.score:.4f}; the best model is kept in {MODEL}",
+                f"{best:.4f}; the best model is kept in {MODEL}",
                 soft_wrap=True,
             )
 

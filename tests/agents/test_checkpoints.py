@@ -16,7 +16,7 @@ from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_ch
 from agents.measures import Headline
 from agents.models import load_run_model
 from agents.runs import Limits, digest, load_config
-from agents.training import BestScore, TrainingMonitor, train
+from agents.training import TrainingMonitor, train
 from multispin_env.apps.commands.main import main
 
 TINY = ["--num-users", "3", "--seed", "1"]
@@ -206,11 +206,9 @@ def test_numbers_that_are_none_are_never_the_best(trained, tmp_path):
     assert "fell to nan" in printed
 
 
-def test_negative_scores_fall_too():
-    best = BestScore(None)
-    assert best.update(-10.0)
-    assert not best.has_fallen(-10.1)
-    assert best.has_fallen(-10.3)
+def test_negative_scores_fall_too(trained, tmp_path):
+    printed, _ = kept(tmp_path, [-10.0, -10.1, -10.3], trained)
+    assert re.findall(r"warning: validation fell to ([-\d.]+)", printed) == ["-10.3000"]
 
 
 def test_a_resumed_run_remembers_its_best(copied, tmp_path):

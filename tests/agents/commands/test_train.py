@@ -72,7 +72,7 @@ def test_evaluate_elsewhere(trained, capsys):
 
 def test_evaluate_under_a_law_of_the_other_kind_says_why_not(trained, refused):
     said = refused("evaluate", [str(trained[0]), "--server", "a100-32b"])
-    assert said.startswith("multispin evaluate: server: expected verification times of drafts only, as in the run, got ")
+    assert said.startswith("multispin evaluate: server: expected verification times of drafts only, as in the run, ")
 
 
 def test_resume_goes_on(trained, tmp_path):
