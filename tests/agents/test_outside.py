@@ -1,4 +1,4 @@
-"""Agents from outside the package: trained, resumed, measured and in the suite; imported only when asked for."""
+"""Agents of other modules: trained, resumed, measured and in the suite; imported only if the user names them."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ TINY = ["--num-users", "2", "--timesteps", "64"]
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A folder with a package of an agent, which is the present one; nothing is left of it."""
+    """Package with an agent in the current folder."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "learner.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,6 @@ def test_an_agent_of_a_module_trains_goes_on_and_is_measured(module, capsys, ref
 
 
 def test_a_run_imports_nothing_unasked(module, refused):
-    """A stranger may have made it, and its modules may lie beside it."""
     assert main(["train", "--agent", NAME, *TINY, "--name", "run"]) == 0
     forget()
     (module / "imported").unlink()
@@ -82,7 +81,6 @@ def test_a_run_imports_nothing_unasked(module, refused):
 
 @pytest.mark.slow
 def test_it_plays_in_the_suite(module):
-    """In another process too."""
     options = ["--agent", NAME, "--tasks", "round-8", "--seeds", "1", "--steps", "128", "--out", "out"]
     assert main(["suite", "run", *options, "--workers", "1"]) == 0
     assert (module.parent / "out" / "round-8-0" / "policy.onnx").is_file()
