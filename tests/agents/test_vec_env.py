@@ -87,56 +87,37 @@ def test_pictures_of_all_environments():
     assert [image.shape for image in adapter.get_images()] == [(450, 800, 3)] * 2
 
 
-FRESH = 10**6
-"""Offset of the fresh cases in the test of pretrained agents."""
-
-NUM_ENVS = 10**5
-"""More than any agent trains on."""
+FRESH, NUM_ENVS = 10**6, 10**5
+"""Offset of the fresh cases of pretrained agents; more environments than any agent trains on."""
 
 
 def ranges():
-    """Ranges of seeds from which cases are drawn, by their use."""
-    table = held_out(EnvConfig.of(HIDDEN))
-    fresh = held_out(EnvConfig.of(HIDDEN), offset=FRESH)
-    return {
-        "states of tables": range(statistics.HELD_OUT_SEED, statistics.HELD_OUT_SEED + 1),
-        "states of validation": range(statistics.VALIDATION_SEED, statistics.VALIDATION_SEED + 1),
-        "fresh states": range(statistics.HELD_OUT_SEED + FRESH, statistics.HELD_OUT_SEED + FRESH + 1),
-        "validation and tuning": range(statistics.TUNING_SEED, statistics.TUNING_SEED + statistics.SEED_ROOM),
-        "episodes of tables": range(table.seed, table.seed + FRESH),
-        "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
-    }
+    """Disjoint ranges of seeds from which cases are drawn, in order."""
+    table, fresh = held_out(EnvConfig.of(HIDDEN)), held_out(EnvConfig.of(HIDDEN), offset=FRESH)
+    states = (statistics.HELD_OUT_SEED, statistics.VALIDATION_SEED, statistics.HELD_OUT_SEED + FRESH)
+    tuning = statistics.TUNING_SEED
+    episodes = [range(cases.seed, cases.seed + FRESH) for cases in (table, fresh)]
+    use = [*(range(seed, seed + 1) for seed in states), range(tuning, tuning + statistics.SEED_ROOM), *episodes]
+    return sorted(use, key=lambda seeds: seeds.start)
 
 
-def test_ranges_are_apart():
-    for (name, first), (other, second) in itertools.combinations(ranges().items(), 2):
-        assert first.stop <= second.start or second.stop <= first.start, (name, other)
-    assert max(seeds.stop for seeds in ranges().values()) + NUM_ENVS < 2**32
-
-
-def test_training_stays_away_from_all_of_them():
+def test_training_plays_no_cases_of_measurements():
+    assert all(first.stop <= second.start for first, second in itertools.pairwise(ranges()))
+    assert ranges()[-1].stop + NUM_ENVS < 2**32
     assert max(AGENTS.load(name).num_envs for name in AGENTS.names()) < NUM_ENVS
-    for name, seeds in ranges().items():
-        for num_envs in (1, 64, NUM_ENVS):
-            start, stop = seeds.start, seeds.stop
-            for drawn in (start - num_envs, start - num_envs + 1, start - 1, start, stop - 1, stop):
-                first = avoid_reserved(drawn, num_envs)
-                assert first + num_envs <= start or stop <= first, (name, num_envs, drawn)
-    assert [avoid_reserved(seed, 64) for seed in (0, 10**8, 2**31 - 1)] == [
-        0,
-        10**8,
-        2**31 - 1,
-    ]
+    for seeds, num_envs in itertools.product(ranges(), (1, 64, NUM_ENVS)):
+        start, stop = seeds.start, seeds.stop
+        for drawn in (start - num_envs, start - num_envs + 1, start - 1, start, stop - 1, stop):
+            first = avoid_reserved(drawn, num_envs)
+            assert first + num_envs <= start or stop <= first
+    assert [avoid_reserved(seed, 64) for seed in (0, 10**8, 2**31 - 1)] == [0, 10**8, 2**31 - 1]
 
 
-def test_training_is_seeded_so(monkeypatch):
-    """Some of 3,000 runs draw reserved seeds."""
+def test_seeds_of_training():
+    """Some of 3,000 runs draw reserved seeds; parts of a run play different episodes."""
     drawn = [int(np.random.SeedSequence([seed, 0]).generate_state(1)[0] >> 1) for seed in range(3000)]
     assert any(seed in reserved for seed in drawn for reserved in RESERVED)
     assert [first_seed(seed, 0, 128) for seed in range(3000)] == [avoid_reserved(seed, 128) for seed in drawn]
-
-
-def test_parts_of_a_run_play_other_episodes():
     firsts = sorted(first_seed(seed, part, 64) for seed in range(20) for part in (0, 1, 2, 4000))
     assert np.diff(firsts).min() > 64
 
