@@ -99,9 +99,7 @@ def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refuse
     message = f"name: expected a new name, or --resume, got {str(saved)!r}, which exists"
     assert message in refused("train", ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"])
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-    with pytest.raises(
-        ValueError, match=re.escape(message)
-    ):  # also after the check of the name
+    with pytest.raises(ValueError, match=re.escape(message)):  # also after the check of the name
         train(config(2), saved, Limits(timesteps=4000), False, "cpu", None)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
