@@ -1,7 +1,6 @@
 """Pretrained agents: small files that execute nothing, and scores that fresh cases confirm."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ import agents
 import multispin_env as ms
 from agents.cards import CARD
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.models import ROOT, SCORE, read
+from agents.models import ROOT, SCORE
 from agents.runs import command_of
 from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS
@@ -98,17 +97,6 @@ def test_agents_that_see_the_whole_state_decide_for_states(env_id, users, loaded
     assert (share > 0.97).all()
     assert share.mean() > 0.99
     assert agent.on(scenario)(state).draft_length.tolist() == decision.draft_length.tolist()
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", SCORE])
-def test_nothing_is_executed(name, tmp_path, evil):
-    pickled, trace = evil
-    folder = tmp_path / "agent"
-    shutil.copytree(folder_of(STATES_ONLY[0]), folder)
-    (folder / name).write_bytes(pickled)
-    with pytest.raises(ValueError, match=name):
-        read(folder)
-    assert not trace.exists()
 
 
 def test_a_shipped_agent_is_packed_again(tmp_path, capsys):

@@ -97,15 +97,6 @@ def test_equal_seeds_give_equal_results_and_all_weights_learn(gamma):
         assert not th.equal(value, start[key])
 
 
-@pytest.mark.parametrize("env_id", [FULL, "MultiSpin/DraftAhead-v0"])
-def test_the_discount_is_that_of_the_environment(env_id):
-    config = EnvConfig.of(env_id, num_users=USERS)
-    env = make_vec_env(config, NUM_ENVS, SHORT, seed=1)
-    model = SMALL.for_environment(config).build(env, lambda x: x, 0, "cpu")
-    assert model.rollout_buffer.gamma == config.variant.learning.discount
-    assert model.policy.critic == (env_id != FULL)
-
-
 N, FEATURES, COLUMNS = 300, 2, 2
 
 

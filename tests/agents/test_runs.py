@@ -222,13 +222,6 @@ def test_the_better_rule_is_the_reference(best, monkeypatch):
     assert config.variant.reference == best == config.actions.reference
 
 
-def test_rules_are_measured():
-    config = config_of()
-    cases = Episodes(config, 8, seed=10**9)
-    rates = {name: cases.values(name).mean() for name in ("prices", "groups")}
-    assert with_reference(config).variant.reference == max(rates, key=rates.get)
-
-
 @pytest.mark.parametrize("config", [config_of(reference="own-pace"), config_of("residual"), config_of("plain")])
 def test_a_given_or_single_reference_stays(config):
     assert with_reference(config) is config

@@ -8,7 +8,6 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from rich.console import Console
-from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
@@ -87,6 +86,7 @@ def test_advantages_are_discounted_sums():
     result = data.filled(timed_buffer(RequestsInTime()))
     assert np.array_equal(result.rewards, data.rewards[:-1])  # without a price
     assert not result.own_rate.priced
+    assert result.advantages.dtype == result.returns.dtype == result.rewards.dtype == np.float32
     for env, t in np.ndindex(NUM_ENVS, STEPS):
         expected, time = 0.0, 0.0
         for s in range(t, STEPS):
@@ -99,28 +99,6 @@ def test_advantages_are_discounted_sums():
                 break
         assert result.advantages[t, env] == pytest.approx(expected, abs=1e-5)
         assert result.returns[t, env] == pytest.approx(expected + data.values[t, env], abs=1e-5)
-
-
-@pytest.mark.parametrize("step", [0.05, 1.0, 3.0])
-def test_equal_durations_are_those_of_stable_baselines(step):
-    data = Data(np.full((STEPS, NUM_ENVS), step))
-    result = data.filled(timed_buffer(RequestsInTime()))
-    plain = DictRolloutBuffer(STEPS, *SPACES, gamma=GAMMA**step, gae_lambda=TRACE**step, n_envs=NUM_ENVS)
-    expected = data.filled(plain)
-    assert result.advantages == pytest.approx(expected.advantages, abs=1e-5)
-    assert result.returns == pytest.approx(expected.returns, abs=1e-5)
-    assert result.advantages.dtype == result.returns.dtype == result.rewards.dtype == np.float32
-
-
-def test_an_agent_with_a_constant_rate_has_no_advantages():
-    """For any price of time and any durations."""
-    data = Data()
-    data.values[:] = 0.0
-    rate, price, scale = 150.0, 200.0, 8.0
-    data.rewards[:-1] = (rate - price) / scale * data.durations
-    result = data.filled(timed_buffer(TokensMinusTime(price, scale)))
-    assert result.own_rate.rate == pytest.approx(rate)
-    assert result.advantages == pytest.approx(np.zeros((STEPS, NUM_ENVS)), abs=1e-4)
 
 
 def test_the_own_rate_follows_the_measured_rate():
@@ -160,18 +138,6 @@ def test_rewards_of_a_rollout(env_id):
     assert model.own_rate.rate == pytest.approx(rate, rel=1e-5)
     expected = (tokens - rate * durations) / env.env.objective.scale + later
     assert buffer.rewards == pytest.approx(expected, abs=1e-4)
-
-
-def test_a_wrong_price_of_the_environment_teaches_the_same():
-    price = settings_of(CONTINUOUS).observations.rho
-    low, high = (trained(CONTINUOUS, rho=factor * price) for factor in (0.8, 1.2))
-    cheap, dear = low.rollout_buffer, high.rollout_buffer
-    assert np.array_equal(cheap.durations, dear.durations)
-    assert np.abs(cheap.env_rewards - dear.env_rewards).max() > 0.5
-    ends = np.vstack([cheap.episode_starts[1:], np.zeros((1, NUM_ENVS))]) == 1.0  # their values see the price
-    assert ends.any()
-    assert cheap.rewards[~ends] == pytest.approx(dear.rewards[~ends], abs=1e-4)
-    assert low.own_rate.rate == pytest.approx(high.own_rate.rate, rel=1e-5)
 
 
 def test_it_needs_durations():
