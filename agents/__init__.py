@@ -1,22 +1,24 @@
-"""Agents, with everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms."""
+"""Learning agents; all code that needs torch or Stable-Baselines3. ``AGENTS`` is the registry of algorithms."""
 
 from typing import Any
 
 from agents.registry import AGENTS, PRETRAINED
-from multispin_env.checks import missing_package
+from multispin_env.checks import check_name, missing_package
 
 __all__ = ["AGENTS", "PRETRAINED", "load"]
 
 
 def load(env_id: str) -> Any:
-    """Load the pretrained agent of an environment, one of `PRETRAINED`; any number of users will do.
+    """Load the pretrained agent of an environment.
 
-    Its ``act`` answers observations with actions; see `multispin_env.evaluation.policy.Policy`. For environments that
-    show the whole state it may be called with a state, as controllers are. ``ValueError`` for an unknown id, which
-    suggests the nearest; ``ModuleNotFoundError`` if a package of the extra ``train`` is missing.
+    Its ``act`` maps observations to actions for any number of users; see `multispin_env.evaluation.policy.Policy`. In
+    environments that show the whole state, the agent can also be called with a state, as a controller. Raises
+    ``ValueError`` for an id that is not in `PRETRAINED` and suggests the nearest, and ``ModuleNotFoundError`` if a
+    package of the extra ``train`` is missing.
     """
     try:
-        from agents.models import load_pretrained  # torch is only imported when something is loaded
+        from agents.models import ROOT, read  # late: it imports torch
     except ModuleNotFoundError as error:
         raise missing_package(str(error.name), "train") from error
-    return load_pretrained(env_id)
+    check_name("pretrained agent", env_id, PRETRAINED)
+    return read(ROOT / PRETRAINED[env_id])

@@ -1,9 +1,10 @@
-"""Analytic policy gradient: the policy climbs the derivatives of the expected reward, which the environment knows.
+"""Analytic policy gradient: the actor follows derivatives of the expected reward, which the environment computes.
 
-As in Brax (Freeman et al. 2021, arXiv 2106.13281), over one round: γ = 0 suits all but one environment, as
-`agents.base.step_discount` says. Where throughput is remembered, `Foresight` learns what later rounds make of this one.
-What is hidden from the policy is known to the derivatives: their mean over all that looks alike is the derivative of
-what the policy can expect, so it learns the decision that is best on average, without the noise of returns.
+The method of Brax (Freeman et al. 2021, arXiv 2106.13281) over one round: γ = 0 is right in all environments with
+derivatives but one (see `agents.base.step_discount`). With remembered throughput, `Foresight` learns the effect of this
+round on later ones. The derivatives use the hidden state. Their mean over all states with the same observation is the
+derivative of the reward that the policy can expect, so the policy learns the best decision on average, without the
+noise of returns.
 """
 
 from collections.abc import Sequence
@@ -14,15 +15,14 @@ from typing import Any, Self
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from numpy.typing import NDArray
 from scipy.special import logit
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AnyEnvironment, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
+from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
 from agents.policies import UserEncoder, UserFeatures, UserHead
-from agents.vec_env import NativeVecEnv, checked_native, first_seed, make_vec_env
+from agents.vec_env import NativeVecEnv, first_seed, make_vec_env, require_native
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation, ObservationCodec
@@ -30,56 +30,57 @@ from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
 
 DISCOUNT = 0.98
-"""γ a round, where returns have about 64 rounds."""
+"""Discount γ of a round in `Foresight`, for returns over about 64 rounds."""
 
 
 class Foresight(nn.Module):
-    """Worth of rates where the reward is the growth of Σ_k ln R_k, R' = q R + rate / w with q = 1 − 1 / w (ours).
+    """Long-term weights of rates if the reward is the growth of Σ_k ln R_k, R' = q R + rate / w, q = 1 − 1 / w (ours).
 
-    With later decisions held, a rate in round t changes all later rewards by
+    With later decisions fixed, a rate in round t changes all later rewards by
 
         ω_t = Σ_{s≥t} γ^{s−t} ∂ reward_s / ∂ rate_t = (1 − γ) / (w R_{t+1}) + γ q ω_{t+1},
 
-    since what the growth of round s gains by U(R_{s+1}) that of round s + 1 loses again, but for γ. With γ = 0 this is
-    the weight of the gradient rule; with γ near 1 it is one over the throughput that there will be. The network
-    learns ρ = w R ω from one round to the next. As R falls by no more than q in a round, ρ ≤ 1 / q, and the network
-    cannot answer more: unbounded, it could drive itself up through its own answers. The window is w > 1, in rounds.
+    because the gain U(R_{s+1}) of round s is the loss of round s + 1, up to the factor γ. With γ = 0, ω is the weight
+    of the gradient rule; with γ near 1 it is one over the future throughput. The network learns ρ = w R ω from one
+    round to the next. R falls at most by the factor q in a round, so ρ ≤ 1 / q. The output of the network has this
+    bound, because it learns from its own predictions and would diverge otherwise. The window is w > 1, in rounds.
     """
 
     def __init__(self, space: spaces.Space[Any], width: int, window: float, learning_rate: float = 2e-3) -> None:
         super().__init__()
         self.window = window
         q = 1.0 - 1.0 / window
-        self.kept = DISCOUNT * q
+        self.decay = DISCOUNT * q
         self.features = UserFeatures(space)
         assert isinstance(space, spaces.Dict)
         users = space.spaces["compute"].shape[0]  # type: ignore[index]
         self.encoder = UserEncoder(width, self.features.features_dim // users)
         self.head = UserHead(width, 1)
-        settled = (1.0 - DISCOUNT) / (1.0 - self.kept)  # ρ where throughput stays as it is
+        constant = (1.0 - DISCOUNT) / (1.0 - self.decay)  # ρ if throughput stays constant
         self.log_bound = float(-np.log(q))
-        self.first = float(logit(settled * q))
+        self.first_logit = float(logit(constant * q))
         self.optimizer = th.optim.Adam(self.parameters(), lr=learning_rate)
 
     @override
     def forward(self, observation: Observation) -> th.Tensor:
-        """ln ρ (n, K)."""
+        """Return ln ρ (n, K)."""
         tensors = {key: th.as_tensor(array) for key, array in observation.items()}
-        return self.log_bound + nn.functional.logsigmoid(self.first + self.head(self.encoder(self.features(tensors))))
+        logits = self.first_logit + self.head(self.encoder(self.features(tensors)))
+        return self.log_bound + nn.functional.logsigmoid(logits)
 
-    def worth(self, observation: Observation, codec: ObservationCodec) -> FloatArray:
-        """ω (n, K) in seconds, of the rates in the round that follows this observation."""
+    def weights(self, observation: Observation, codec: ObservationCodec) -> FloatArray:
+        """Return ω (n, K) in seconds, of the rates in the round after the observation."""
         with th.no_grad():
             ratio = np.exp(self(observation).numpy().astype(np.float64))
         return ratio / (self.window * _throughput(observation, codec))
 
-    def learn(self, before: Observation, after: Observation, same: BoolArray, codec: ObservationCodec) -> None:
-        """Take in a round of the copies in ``same`` (n,), those whose episode goes on."""
+    def learn(self, before: Observation, after: Observation, goes_on: BoolArray, codec: ObservationCodec) -> None:
+        """Learn from one round of the environments whose episode goes on, mask (n,)."""
         with th.no_grad():
             later = self(after).exp()
         growth = _throughput(after, codec) / _throughput(before, codec)
-        target = ((1.0 - DISCOUNT) + self.kept * later) / th.as_tensor(growth.astype(np.float32))
-        error = (self(before) - target.log())[th.as_tensor(same)]
+        target = ((1.0 - DISCOUNT) + self.decay * later) / th.as_tensor(growth.astype(np.float32))
+        error = (self(before) - target.log())[th.as_tensor(goes_on)]
         self.optimizer.zero_grad()
         (error**2).sum().div(max(error.numel(), 1)).backward()
         nn.utils.clip_grad_norm_(self.parameters(), 1.0)
@@ -87,28 +88,29 @@ class Foresight(nn.Module):
 
 
 def _throughput(observation: Observation, codec: ObservationCodec) -> FloatArray:
-    seen = codec.decode(observation)
-    assert isinstance(seen, Observed)
-    assert seen.throughput is not None
-    return seen.throughput
+    observed = codec.decode(observation)
+    assert isinstance(observed, Observed)
+    assert observed.throughput is not None
+    return observed.throughput
 
 
 WIDE, WINDOW = 0.4, 0.2
-"""Tokens round the middle between two lengths in which the one more counts, where lengths are rounded: at first, later.
+"""Widths of the rounding window in tokens, at first and later: rounded lengths have a derivative inside it.
 
-The wide one finds the right length where all have the same, and the other the right ones where they differ.
+The window is around the midpoint between two lengths. The wide one finds the right length if all devices have the same,
+the narrow one finds the right lengths if they differ.
 """
 
 _REAL, _CHANGE, _NARROW = 0.1, 0.1, 0.2
-"""Parts of the budget: lengths are real in the first, and give way to rounded ones in the second.
+"""Parts of the budget: lengths are real during the first, then change to rounded lengths during the second.
 
-The third says where the window narrows. Real lengths show from afar where to go. Derivatives by rounded ones are
-larger, which the optimiser does not expect if it happens at once.
+The window becomes narrow at the third. Derivatives with real lengths show the direction from far away. Derivatives with
+rounded lengths are larger, and the optimiser does not cope with a sudden change.
 """
 
 
 class Play:
-    """Rounds of one vector of environments, played by a policy that learns, and in which its foresight learns."""
+    """Rounds of one vector environment, played by a learning policy; its foresight learns from them."""
 
     def __init__(self, env: NativeVecEnv, foresight: Foresight | None = None) -> None:
         self.env = env
@@ -117,33 +119,29 @@ class Play:
         self.observation: Any = env.reset()
 
     def slopes(self, action: th.Tensor, rounded: float = 0.0, window: float = WINDOW) -> th.Tensor:
-        """Play actions, flat (n, K · columns); returns the derivatives of what they were expected to give.
+        """Play actions, flat (n, K · columns); return the derivatives of their expected reward, of the same shape.
 
-        Actions are played inside their bounds; derivatives that lead outside count as 0. This part of the derivatives
-        is of lengths that are ``rounded``, in this window; the rest of real ones.
+        Actions are clipped to their bounds; derivatives that point out of the bounds are 0. ``rounded`` is the weight
+        of the derivatives with rounded lengths (and this window); the rest is with real lengths.
         """
         shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
-        wanted = action.detach().cpu().numpy().reshape(shape)
-        played = wanted.clip(-1.0, 1.0)
-        slopes = self._slopes(played, rounded, window)
-        slopes[(wanted != played) & (wanted * slopes > 0.0)] = 0.0
+        unclipped = action.detach().cpu().numpy().reshape(shape)
+        played = unclipped.clip(-1.0, 1.0)
+        weights = None if self.foresight is None else self.foresight.weights(self.observation, self.codec)
+        slopes = np.zeros(shape)
+        for part, width in ((1.0 - rounded, 0.0), (rounded, window)):
+            if part:
+                slopes += part * self.env.env.reward_slopes(played, weights, width)
+        slopes[(unclipped != played) & (unclipped * slopes > 0.0)] = 0.0
         before = self.observation
-        self.observation, _, over, _ = self.env.step(played)
+        self.observation, _, ended, _ = self.env.step(played)
         if self.foresight is not None:
-            self.foresight.learn(before, self.observation, ~over, self.codec)
+            self.foresight.learn(before, self.observation, ~ended, self.codec)
         return th.as_tensor(slopes.astype(np.float32), device=action.device).flatten(1)
-
-    def _slopes(self, played: NDArray[Any], rounded: float, window: float) -> FloatArray:
-        worth = None if self.foresight is None else self.foresight.worth(self.observation, self.codec)
-        of = self.env.env.reward_slopes
-        if rounded == 0.0:
-            return of(played, worth)
-        whole = of(played, worth, window)
-        return whole if rounded == 1.0 else rounded * whole + (1.0 - rounded) * of(played, worth)
 
 
 class AnalyticPolicyGradient(DirectLearner):
-    """Learns in its own environment every second time, else in those of the other scenarios, in turn."""
+    """Learner that alternates between its own environment and those of the other scenarios, in turn."""
 
     def __init__(self, env: NativeVecEnv, others: Sequence[Scenario], remaining: Remaining, **common: Any) -> None:
         self.remaining = remaining
@@ -165,38 +163,39 @@ class AnalyticPolicyGradient(DirectLearner):
 
     @override
     def loss(self) -> tuple[th.Tensor, int]:
-        # minus what the actions of one vector gain, to first order in a change of them
+        # minus the gain of the actions in one vector environment, to first order in a change of the actions
         if self.foresight is not None:
             (group,) = self.foresight.optimizer.param_groups
             group["lr"] = 0.2 * self.lr_schedule(self._current_progress_remaining)
-        own, *others = self._plays
+        main, *others = self._plays
         turn, is_other = divmod(self._n_updates, 2)
-        play = others[turn % len(others)] if is_other and others else own
-        action = self.actions_for(play.observation)
+        play = others[turn % len(others)] if is_other and others else main
+        tensors = {key: th.as_tensor(array, device=self.device) for key, array in play.observation.items()}
+        action = self.policy.deterministic(tensors)
         gain = (play.slopes(action, *self._stage) * action).sum(-1).mean()
         return -gain, play.env.num_envs
 
     @property
     def _stage(self) -> tuple[float, float]:
-        done = 1.0 - self.remaining(self._current_progress_remaining)
-        return min(1.0, max(0.0, (done - _REAL) / _CHANGE)), WIDE if done < _NARROW else WINDOW
+        used = 1.0 - self.remaining(self._current_progress_remaining)
+        return min(1.0, max(0.0, (used - _REAL) / _CHANGE)), WIDE if used < _NARROW else WINDOW
 
     @cached_property
     def _plays(self) -> list[Play]:
-        own = self.env
-        assert isinstance(own, NativeVecEnv)
-        total = own.num_envs * own.env.scenario.num_users
+        main = self.env
+        assert isinstance(main, NativeVecEnv)
+        total = main.num_envs * main.env.scenario.num_users
         others = []
         for index, scenario in enumerate(self.others):
-            config, copies = replace(own.env.config, scenario=scenario), -(-total // scenario.num_users)
-            seed = first_seed(self.seed or 0, index, copies)
-            others.append(make_vec_env(config, copies, own.env.max_episode_steps, seed))
-        return [Play(env, self.foresight) for env in (own, *others)]
+            config, num_envs = replace(main.env.config, scenario=scenario), -(-total // scenario.num_users)
+            seed = first_seed(self.seed or 0, index, num_envs)
+            others.append(make_vec_env(config, num_envs, main.env.max_episode_steps, seed))
+        return [Play(env, self.foresight) for env in (main, *others)]
 
 
 @dataclass(frozen=True)
-class APGSettings(AnyEnvironment):
-    """Hyperparameters; it learns other numbers of users beside its own, and other presets if it is to."""
+class APGSettings(BaseSettings):
+    """Hyperparameters of APG; it also learns with other numbers of users and, optionally, in other presets."""
 
     num_envs: int = 64
     timesteps: int = 500_000
@@ -205,7 +204,7 @@ class APGSettings(AnyEnvironment):
     width: int = 64
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
     presets: bool = False
-    bandwidth: float = 0.0  # first mean of the actions' columns after the first
+    bandwidth: float = 0.0  # initial mean of all action columns but the first
 
     @override
     def check(self, config: EnvConfig) -> None:
@@ -220,8 +219,8 @@ class APGSettings(AnyEnvironment):
         return replace(self, bandwidth=0.4) if has_late_reports(config) else self
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> AnalyticPolicyGradient:
-        """Build the untrained model; ``ValueError`` for environments without derivatives."""
-        native = checked_native(env, "derivatives")
+        """Build the untrained model; raise ``ValueError`` if the environment has no derivatives."""
+        native = require_native(env, "derivatives")
         config = native.env.config
         self.check(config)
         scenarios = scenarios_like(config) if self.presets else (config.scenario,)
@@ -240,7 +239,7 @@ class APGSettings(AnyEnvironment):
 SETTINGS = APGSettings()
 
 GENERALIST = APGSettings(timesteps=3_000_000, users=(2, 3, 5, 8, 12, 20, 32, 50, 100, 200), presets=True)
-"""For agents that are handed on: a little less exact in their own system, and good in all presets.
+"""Settings of agents to be shared: slightly less exact in their own system, and good in all presets.
 
-Where the time of the server depends on tokens, it learns every preset on every such server and with both payloads.
+If the server's verification time depends on tokens, they learn every preset on every such server with both payloads.
 """

@@ -1,4 +1,4 @@
-"""Base of agents: what depends on the environment, how a model is built, and learning without returns."""
+"""Base classes of agents: settings, learning rates, and learning without returns."""
 
 import itertools
 import math
@@ -15,25 +15,26 @@ from typing_extensions import override
 
 from agents.policies import EquivariantActorCritic
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.observations import Observation
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.server import LAW
 
 Remaining = Callable[[float], float]
-"""Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
+"""Function from Stable-Baselines3's remaining progress to the remaining fraction of the budget."""
 
 
 def step_discount(config: EnvConfig) -> float:
-    """Return γ of a step: of a round, or where steps take different times of a usual one, a pass of half the devices.
+    """Return the discount γ of one step.
 
-    It is 0 where a step is a round: what is decided in a round has no influence on later ones but through what is
-    learnt of a request, which every round reveals some of anyway, and through remembered throughput. There the reward
-    is the growth of a concave utility, and to maximise the next growth is to play the gradient rule. With γ = 0 the
-    reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the same minute of
-    training closed 22 % of the gap to that controller, with 0 it closed 79 %. What later rounds make of remembered
-    throughput, `agents.apg.Foresight` learns without returns. Where devices draft ahead a round leaves head starts,
-    and 0.9 has 0.9 points more of the optimum of one or two devices than 0.
+    If steps take different times, this is γ of a typical step: a verification pass with half of the devices.
+
+    γ is 0 in most environments whose steps are rounds. There a decision affects later rounds only through what is
+    learnt about a request, some of which every round reveals, and through the remembered throughput. With remembered
+    throughput the reward is the growth of a concave utility, and maximising the next growth is the gradient rule. With
+    γ = 0 the reward is the return, so learning is far less noisy: in one minute of training, γ = 1 − 1 / window closed
+    22 % of the gap to the gradient rule and γ = 0 closed 79 %. `agents.apg.Foresight` learns the effect on later rounds
+    without returns. When devices draft ahead, a round leaves head starts: γ = 0.9 reaches 0.9 points more of the
+    optimum of one or two devices than γ = 0.
     """
     users, learning = config.scenario.num_users, config.variant.learning
     if learning.discount_of == "step":
@@ -42,96 +43,92 @@ def step_discount(config: EnvConfig) -> float:
 
 
 def has_late_reports(config: EnvConfig) -> bool:
-    """Whether reports of the channel are late, in rounds: exploration has to be larger, and bandwidth to hedge."""
+    """Whether channel reports are late by rounds; agents then explore more and hedge with bandwidth."""
     variant = config.variant
     return variant.learning.discount_of == "step" and variant.assumptions(config.scenario).delay > 0
 
 
 def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
-    """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks.
+    """Return the scenario and all presets in which the same network can act (same draft lengths, same number of tasks).
 
-    Where the time of the own server depends on tokens, each preset is on all such servers and with both payloads.
+    If the server's verification time depends on tokens, each preset is combined with all such servers and payloads.
     """
-    own, scenarios = config.scenario, [config.scenario]
+    scenario, scenarios = config.scenario, [config.scenario]
+    law = (*LAW, "server", "min_draft_length") if scenario.verification_pieces else ()
+    shared = {name: getattr(scenario, name) for name in ("payload", "round_trip_time", *law)}  # not of the model pair
     for name in SCENARIOS.names():
-        preset = Scenario.preset(name, num_users=own.num_users, total_bandwidth=own.total_bandwidth)
-        preset = preset.replace(**config.variant.scenario_defaults, **_server(own))
-        shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
-        if shapes[0] == shapes[1]:
+        preset = Scenario.preset(name, num_users=scenario.num_users, total_bandwidth=scenario.total_bandwidth)
+        preset = preset.replace(**config.variant.scenario_defaults, **shared)
+        sizes = [(sized.min_draft_length, sized.max_draft_length, len(sized.tasks)) for sized in (preset, scenario)]
+        if sizes[0] == sizes[1]:
             scenarios.append(preset)
-            if own.verification_pieces:
-                positions = itertools.product(SERVERS.names(), PAYLOADS)
-                scenarios += [preset.replace(server=server, payload=payload) for server, payload in positions]
+            if scenario.verification_pieces:
+                servers = itertools.product(SERVERS.names(), PAYLOADS)
+                scenarios += [preset.replace(server=server, payload=payload) for server, payload in servers]
     return tuple(dict.fromkeys(scenarios))
 
 
-def _server(scenario: Scenario) -> dict[str, Any]:
-    """Fields that are not about the pair of models: what is uploaded, and the server where its law costs tokens."""
-    law = (*LAW, "server", "min_draft_length") if scenario.verification_pieces else ()
-    return {name: getattr(scenario, name) for name in ("payload", "round_trip_time", *law)}
-
-
 class AgentSettings(Protocol):
-    """A frozen dataclass of hyperparameters, one for each algorithm."""
+    """Hyperparameters of an algorithm, a frozen dataclass."""
 
     @property
     def num_envs(self) -> int:
-        """Parallel copies."""
+        """Number of parallel environments."""
 
     @property
     def timesteps(self) -> int:
-        """Default budget in rounds of all copies."""
+        """Default budget: environment steps, summed over the parallel environments."""
 
     def check(self, config: EnvConfig) -> None:
-        """``ValueError`` for an environment in which it can't learn."""
+        """Raise ``ValueError`` if the agent cannot learn in the environment."""
 
     def for_environment(self, config: EnvConfig) -> Self:
-        """Return the settings with the numbers that are used in an environment."""
+        """Return the settings with the values for an environment."""
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> BaseAlgorithm:
         """Build the untrained model."""
 
 
-class AnyEnvironment:
-    """Base of settings of agents that learn everywhere, with the same numbers."""
+class BaseSettings:
+    """Base class of settings: accepts every environment and uses the same values in all."""
 
     def check(self, config: EnvConfig) -> None:
-        """Any environment will do."""
+        """Accept the environment."""
 
     def for_environment(self, config: EnvConfig) -> Self:
-        """Return the same settings."""
+        """Return the settings unchanged."""
         return self
 
 
 @dataclass(frozen=True)
 class LinearRate:
-    """Learning rate that falls linearly with the budget, to a floor of 5 %."""
+    """Learning rate that decreases linearly with the remaining budget, down to 5 % of its first value."""
 
     first: float
     remaining: Remaining
 
     def __call__(self, progress: float) -> float:
-        """Rate at Stable-Baselines3's remaining progress."""
+        """Return the rate at Stable-Baselines3's remaining progress."""
         return self.first * max(0.05, self.remaining(progress))
 
 
 @dataclass(frozen=True)
 class CosineRate:
-    """Learning rate that falls with the budget along a half cosine, to 0."""
+    """Learning rate that decreases with the remaining budget along a half cosine, down to 0."""
 
     first: float
     remaining: Remaining
 
     def __call__(self, progress: float) -> float:
-        """Rate at Stable-Baselines3's remaining progress."""
+        """Return the rate at Stable-Baselines3's remaining progress."""
         return 0.5 * self.first * (1.0 - math.cos(math.pi * self.remaining(progress)))
 
 
 class DirectLearner(BaseAlgorithm):
-    """Learning without returns: gradients from what is known of the problem, in the shape of Stable-Baselines3.
+    """Algorithm without returns: subclasses define the `loss`, here is the interface of Stable-Baselines3.
 
-    It takes a step of the optimiser for every batch of cases; a case is a timestep. Only the actor learns. Parameters
-    are those of Stable-Baselines3.
+    Each update takes one optimiser step on a fresh batch of environment steps. Only the actor learns. Parameters are
+    those of Stable-Baselines3.
     """
 
     policy: EquivariantActorCritic
@@ -159,13 +156,7 @@ class DirectLearner(BaseAlgorithm):
 
     @abstractmethod
     def loss(self) -> tuple[th.Tensor, int]:
-        """Loss over a fresh batch of cases, and how many they are."""
-
-    def actions_for(self, observation: Observation) -> th.Tensor:
-        """Deterministic actions, flat (n, K · columns), that gradients flow through."""
-        return self.policy.deterministic(
-            {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
-        )
+        """Return the loss over a fresh batch and the number of environment steps in it."""
 
     @override
     def learn(
@@ -177,27 +168,27 @@ class DirectLearner(BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        total, called = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-        called.on_training_start(locals(), globals())
+        total, hooks = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        hooks.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
-        going = called.on_step()  # the untrained policy may be the best there will be
-        while going and self.num_timesteps < total:
+        running = hooks.on_step()  # validates the untrained policy, which may stay the best
+        while running and self.num_timesteps < total:
             self._update_current_progress_remaining(self.num_timesteps, total)  # a resumed run is not at its start
             self.num_timesteps += self._improve()
-            going = called.on_step()
-        called.on_training_end()
+            running = hooks.on_step()
+        hooks.on_training_end()
         return self
 
     def _improve(self) -> int:
         optimizer = self.policy.optimizer
         self._update_learning_rate(optimizer)
-        loss, cases = self.loss()
+        loss, steps = self.loss()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         optimizer.step()
         self._n_updates += 1
-        return cases
+        return steps
 
     @override
     def _setup_model(self) -> None:

@@ -1,7 +1,7 @@
-"""Checkpoints: networks, optimisers and counters in a safetensors file, read back without executing anything.
+"""Checkpoints: networks, optimisers and counters in a safetensors file, read without executing code.
 
-A run has two. ``checkpoint.safetensors`` is where training goes on; ``model.safetensors`` is the one that was best on
-the validation cases, and the run's result.
+A run has two: ``checkpoint.safetensors``, from which training resumes, and ``model.safetensors``, the best model on the
+validation cases, which is the result of the run.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from multispin_env.files import MIB, parse_json, write_atomically
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 LARGEST = 1024 * MIB
-"""Bytes of a checkpoint: thousands of times ours."""
+"""Maximum size of a checkpoint in bytes, thousands of times the usual size."""
 
 KIND = "multispin_env checkpoint"
 _ABOUT = "about"
-"""The one entry of the header beside tensors: all that is none, as JSON."""
+"""Entry of the header with everything that is not a tensor, as JSON."""
 
 _UNREADABLE = (
     SafetensorError,
@@ -45,34 +45,34 @@ _Tensors = dict[str, th.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model at some point of its training."""
+    """State of a model during training."""
 
-    parameters: dict[str, Any]  # of Stable-Baselines3's get_parameters: states of networks and optimisers
+    parameters: dict[str, Any]  # states of networks and optimisers, as from get_parameters of Stable-Baselines3
     num_timesteps: int
     updates: int  # of the networks
-    seconds: float  # trained
-    score: float | None = None  # headline of its validation, if it had one
+    seconds: float  # of training
+    score: float | None = None  # headline of the validation, if any
 
     @classmethod
     def of(cls, model: BaseAlgorithm, seconds: float, score: float | None = None) -> "Checkpoint":
-        """What the model is now."""
+        """Return the present state of a model."""
         updates = getattr(model, "_n_updates", 0)
         return cls(model.get_parameters(), model.num_timesteps, updates, seconds, score)
 
     def restore(self, model: BaseAlgorithm) -> None:
-        """Put networks, optimisers and counters into a freshly built model; ``ValueError`` if it has other networks."""
+        """Copy the state into an untrained model; raise ``ValueError`` if its networks differ."""
         try:
             model.set_parameters(self.parameters, exact_match=True, device=model.device)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"checkpoint: got networks that do not fit this agent and environment ({_first_line(error)})"
+                f"checkpoint: expected networks of this agent and environment, got others ({_first_line(error)})"
             ) from None
         model.num_timesteps = self.num_timesteps
         model._n_updates = self.updates  # type: ignore[attr-defined]
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in one step: a kill leaves the old or the new file."""
+    """Write a checkpoint atomically."""
     tensors, groups = _flat(checkpoint.parameters)
     about = {
         "kind": KIND,
@@ -88,19 +88,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
-    """Read a checkpoint of a run: numbers alone, so that a file can't run code.
+    """Read a checkpoint of a run without executing code.
 
-    ``ValueError`` if the file is missing, damaged, of another version, or not one of this project.
+    Raises ``ValueError`` if the file is missing, damaged, of another version, or not a checkpoint of this project.
     """
     path = folder / name
     if not path.is_file():
-        raise ValueError(f"run: expected a run that has a {name}, got {str(folder)!r}")
+        raise ValueError(f"run: expected a folder with a {name}, got {str(folder)!r}")
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"size: expected at most {LARGEST} bytes, got {path.stat().st_size}")
         with safe_open(path, framework="pt", device="cpu") as file:
             about = _about(file.metadata())
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         check_unchanged({**about, "tensors": _checksum(tensors)})
         return Checkpoint(
             _nested(tensors, about["param_groups"]),
@@ -118,14 +118,13 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
 def _about(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     about: Any = parse_json(metadata[_ABOUT]) if metadata is not None and list(metadata) == [_ABOUT] else None
     if not isinstance(about, dict) or about.get("kind") != KIND:
-        raise ValueError("it was made by something else")
+        raise ValueError("expected a checkpoint, got another file")
     return about
 
 
 def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[_Tensors, dict[str, Any]]:
-    """Tensors by flat names, ``policy/NAME`` and ``policy.optimizer/INDEX/NAME``, and the optimisers' settings."""
-    tensors: _Tensors = {}
-    groups: dict[str, Any] = {}
+    tensors: _Tensors = {}  # by policy/NAME and policy.optimizer/INDEX/NAME
+    groups: dict[str, Any] = {}  # settings of the optimisers
     for owner, state in parameters.items():
         if owner.endswith("optimizer"):
             groups[owner] = state["param_groups"]
@@ -137,15 +136,15 @@ def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[_Tensors, dict[s
 
 
 def _nested(tensors: _Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
-    owned: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
+    states: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
     for name, tensor in tensors.items():
         owner, _, key = name.partition("/")
         if owner in groups:
             index, _, key = key.partition("/")
-            owned[owner]["state"].setdefault(int(index), {})[key] = tensor
+            states[owner]["state"].setdefault(int(index), {})[key] = tensor
         else:
-            owned.setdefault(owner, {})[key] = tensor
-    return owned
+            states.setdefault(owner, {})[key] = tensor
+    return states
 
 
 def _checksum(tensors: _Tensors) -> str:

@@ -1,6 +1,6 @@
-"""Evaluation of a saved run, on its own environment or another: ``multispin evaluate NAME``.
+"""Command ``multispin evaluate NAME``: evaluation of a saved run in its own environment or another.
 
-Torch is imported when it runs.
+Torch is imported when the command runs.
 """
 
 import argparse
@@ -22,33 +22,33 @@ _SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("run", help="folder or name of the run")
     add_system_options(parser, SETTINGS, dict.fromkeys(DEFAULTS, "that of the run"))
     for name, default in _SIZES.items():
         parser.add_argument(
-            f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})"
+            f"--{name}", type=int, help=f"number of held-out {name}, if compared on {name} (default {default})"
         )
-    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="that of the run, where it is one of your own")
+    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="agent of the run, if it is your own")
     parser.add_argument("--out", type=Path, help="folder for table.json and table.csv (default: only print)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table to this file; - prints it only")
 
 
 def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
     for name in _SIZES:
-        given = getattr(options, name)
-        if given is not None and name != noun:
-            raise ValueError(f"{name}: expected --{noun} for {env}, got --{name} {given}")
-    given = getattr(options, noun)
-    return None if given is None else check_integer(noun, given, 2)
+        size = getattr(options, name)
+        if size is not None and name != noun:
+            raise ValueError(f"{name}: expected --{noun} for {env}, got --{name} {size}")
+    size = getattr(options, noun)
+    return None if size is None else check_integer(noun, size, 2)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Load, compare and show."""
-    models = import_project_module("agents.models")
+    """Load the run, compare its agent and print the table."""
+    models = import_own("agents.models")
     from rich.console import Console
 
-    from agents.measures import Measure, agent_label, show, write_report
+    from agents.measures import Measure, agent_label, print_report, write_report
 
     check_outputs(options.json)
     folder = run_folder(options.run)
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         admit(options.agent)
     config, _ = load_config(folder, chosen_arguments(options))
     if options.agent not in (None, config.agent):
-        raise ValueError(f"agent: expected {config.agent!r}, as the run has, got {options.agent!r}")
+        raise ValueError(f"agent: expected {config.agent!r}, the agent of the run, got {options.agent!r}")
     env = config.env.env_id if options.env is None else options.env
     check_name("env", env, ENVIRONMENTS.names())
     env_config = env_config_from(options, env, config.env.action, config)
@@ -71,12 +71,12 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None:
         write_output(f"{to_json(report.rows, report.about)}\n", options.json)
     if options.json != STDOUT:
-        show(report, Console())
+        print_report(report, Console())
 
 
 COMMAND = Command(
-    "Compare a saved agent with every controller on held-out states, or, where something is hidden or remembered, with "
-    "plug-ins and the clairvoyant on held-out episodes.",
+    "Compare a saved agent with every controller on held-out states, or, if the environment hides or remembers "
+    "something, with plug-ins and the clairvoyant on held-out episodes.",
     ("mine", "mine --num-users 8 --scenario qwen3.5", "runs/mine --states 100 --json -"),
     add_options,
     run,

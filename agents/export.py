@@ -1,4 +1,4 @@
-"""Options of ``multispin export``, ``python -m agents.export``; torch is imported when it runs."""
+"""Command ``multispin export``, also ``python -m agents.export``; torch is imported when it runs."""
 
 import argparse
 import sys
@@ -12,22 +12,22 @@ from multispin_env.registry import import_project_module
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("run", help="folder or name of the run")
-    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="that of the run, where it is one of your own")
+    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="agent of the run, if it is your own")
     parser.add_argument("--onnx", action="store_true", help=f"write {ONNX} (the default)")
     parser.add_argument("--torch-export", action="store_true", help=f"write {PROGRAM}")
-    parser.add_argument("--out", type=Path, help="folder to write to (default: the run's)")
+    parser.add_argument("--out", type=Path, help="folder for the files (default: that of the run)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the files, and say how well they answer."""
-    import_project_module("agents.tracing").run(options)
+    """Write the files and print their differences from the original."""
+    import_own("agents.tracing").run(options)
 
 
 COMMAND = Command(
-    f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any numbers of users and observations at once, and "
-    "check that it answers as the original does.",
+    f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any number of users and any batch size, and check "
+    "that it returns the same actions as the original.",
     ("mine", "mine --onnx --torch-export --out exported"),
     add_options,
     run,

@@ -1,9 +1,8 @@
-"""Measures of agents: the learning curve, validation, and the comparison at the end as table, files and pictures."""
+"""Measurement of agents: learning curve, validation, and the final comparison as table, files and pictures."""
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,28 +28,25 @@ from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, com
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
 from multispin_env.files import MIB, read_bytes, replace_file, write_atomically
 
-CURVE = "curve.csv"
-
-TABLE = "table.json"
+CURVE, TABLE = "curve.csv", "table.json"
 
 LARGEST = 16 * MIB
-"""Bytes of its file: a run has fifty lines for each of its budgets."""
+"""Maximum size of a learning curve in bytes; a run has fifty lines for each of its budgets."""
 
 
-def points(path: Path, key: str) -> tuple[list[int], list[float]]:
-    """Rounds trained and scores of a learning curve; ``ValueError`` if it is none, as in a run that a stranger made."""
-    with _readable(path):
-        rows = _rows(path)
-        return [int(row["timesteps"]) for row in rows], [float(row[key]) for row in rows]
+def read_curve(path: Path, key: str) -> tuple[list[int], list[float]]:
+    """Return the environment steps and the scores of a learning curve; raise ``ValueError`` for any other file."""
+    rows = _rows(path, key)
+    return [steps for steps, _, _ in rows], [score for _, score, _ in rows]
 
 
 def add_row(path: Path, row: Mapping[str, float]) -> None:
-    """Add a validation after those of fewer rounds; a run that goes on from its checkpoint may have had later ones.
+    """Add a validation to a learning curve; rows with as many or more steps, from before a resume, are removed.
 
-    ``ValueError`` if the file is there, but no learning curve.
+    Raises ``ValueError`` if the file exists and is not a learning curve.
     """
-    with _readable(path):
-        before = [old for old in _rows(path) if int(old["timesteps"]) < row["timesteps"]] if path.exists() else []
+    rows = _rows(path, "timesteps") if path.exists() else []
+    before = [old for steps, _, old in rows if steps < row["timesteps"]]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(row), extrasaction="ignore")
     writer.writeheader()
@@ -58,74 +54,70 @@ def add_row(path: Path, row: Mapping[str, float]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _rows(path: Path, key: str) -> list[tuple[int, float, dict[str, str]]]:
     try:
-        yield
+        rows = csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode()))
+        return [(int(row["timesteps"]), float(row[key]), row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise ValueError(f"{path}: can't be read as a learning curve ({error})") from None
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode())))
-
-
 @dataclass(frozen=True)
 class Headline:
-    """The one number that is watched and drawn."""
+    """Main number of a validation."""
 
-    key: str  # its name among those of the validation, and in the file of the learning curve
-    caption: str  # what it is, behind the number
-    axis: str  # what it is, in full
+    key: str  # name in the validation and in the file of the learning curve
+    caption: str  # short text after the number
+    axis: str  # full text, for axes
 
 
 @dataclass(frozen=True)
 class Report:
-    """The comparison of one agent with every reference."""
+    """Comparison of one agent with every reference."""
 
     title: str
-    text: str  # tables, aligned
+    text: str  # aligned tables
     about: dict[str, Any]
     rows: list[Row]
-    axis: str  # what the means of the rows are
+    axis: str  # text for the means of the rows
     headline: Headline
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Measures agents in one environment, on the cases that it is compared on."""
+    """Measurement of agents in one environment, on its states or episodes for comparison."""
 
     config: EnvConfig
 
     @property
     def kind(self) -> type[Cases]:
-        """What the cases are."""
+        """Kind of the cases."""
         return cases_of(self.config)
 
     @cached_property
     def headline(self) -> Headline:
-        """Share of the reference where a share says something, else the metric itself."""
+        """Share of the reference if a share is meaningful, otherwise the metric itself."""
         metric = METRICS[self._watched.metric]
         if not metric.has_share:
             return Headline(self._watched.metric, self._watched.metric, metric.header)
-        known = "the optimum" if isinstance(self._watched, States) else self._watched.reference
-        return Headline("share_of_reference", f"of {known}", f"share of {known}")
+        reference = self._watched.best_known
+        return Headline("share_of_reference", f"of {reference}", f"share of {reference}")
 
     def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:
-        """Let the reference play the cases that a run watches itself on; returns what measures a model there."""
+        """Play the validation cases with the reference; return a function that measures a model on them."""
         cases, headline = self._watched, self.headline
         metric = METRICS[cases.metric]
         best = cases.values(cases.reference)
 
         def validate(model: BaseAlgorithm) -> dict[str, float]:
             stats = cases.play(policy_of(model, self.config))
-            reached = metric.values(stats)
-            share = {headline.key: float(reached.mean() / best.mean())} if metric.has_share else {}
+            values = metric.values(stats)
+            share = {headline.key: float(values.mean() / best.mean())} if metric.has_share else {}
             return {
                 **share,
                 "goodput": float(stats.goodput.mean()),
                 "return": float(stats.returns.mean()),
-                "regret": float((best - reached).mean()),
+                "regret": float((best - values).mean()),
                 "round_latency": float(stats.round_latency.mean()),
                 "draft_length": float(stats.draft_length.mean()),
             }
@@ -133,15 +125,16 @@ class Measure:
         return validate
 
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
-        """Compare with every reference on the same cases, which training never saw; says on stderr how far it is."""
+        """Compare the model with every reference on the same held-out cases; progress is shown on stderr."""
         cases, config = self.compared(size), self.config.held_out
         contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, config)}
         with Progress(len(contenders)) as progress:
             rows = cases.table(contenders, progress.begin)
-        what = cases.title if isinstance(cases, States) else f"{cases.title}; reference: {cases.reference}"
+        title = cases.title if isinstance(cases, States) else f"{cases.title}; reference: {cases.reference}"
+        table = aligned(*comparison_cells(rows, cases.metric, cases.reference_title))
         return Report(
-            title=heading(config, what),
-            text=f"{aligned(*comparison_cells(rows, cases.metric, cases.reference_title))}{_below(cases, rows, label)}",
+            title=heading(config, title),
+            text=f"{table}{_footer(cases, rows, label)}",
             about=self.about(cases, model.num_timesteps),
             rows=rows,
             axis=METRICS[cases.metric].header,
@@ -153,22 +146,22 @@ class Measure:
         return validation_cases(self.config)
 
     def about(self, cases: Cases, rounds_trained: int) -> dict[str, Any]:
-        """What a table says that it is about: the cases, and the model by the rounds that it has trained."""
+        """Return the description that is stored with a table: the cases and the training of the model."""
         return {"env": self.config.env_id, **cases.about, "rounds_trained": rounds_trained}
 
     def compared(self, size: int | None = None) -> Cases:
-        """Held-out cases; on states every controller and system is shown, whether or not actions can express it."""
+        """Return the held-out cases; states are for all controllers, also those whose decisions no action expresses."""
         if self.kind is States:
             return States.draw(self.config.held_out.scenario, size or States.default_size)
         return held_out(self.config, size)
 
 
-def _below(cases: Cases, rows: list[Row], label: str) -> str:
+def _footer(cases: Cases, rows: list[Row], label: str) -> str:
     if isinstance(cases, States):
-        spread = next(row for row in rows if row.name == label).details
+        details = next(row for row in rows if row.name == label).details
         return (
-            f"\n\n{label}, share of the optimum in each state: mean {spread['share_mean']:.5f}, "
-            f"5 % quantile {spread['share_quantile_5']:.5f}, lowest {spread['share_lowest']:.5f}"
+            f"\n\n{label}, share of the optimum in each state: mean {details['share_mean']:.5f}, "
+            f"5 % quantile {details['share_quantile_5']:.5f}, lowest {details['share_lowest']:.5f}"
         )
     cells = METRICS[cases.metric].second_table
     return "" if cells is None else f"\n\n{aligned(*cells(rows))}"
@@ -179,11 +172,11 @@ AGENT, _OTHERS, _OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
 
 
 def agent_label(config: RunConfig) -> str:
-    """Name of the agent's row."""
+    """Return the name of the agent's row."""
     return f"{config.agent} ({config.env.action})"
 
 
-def show(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console) -> None:
     """Print the table."""
     console.print(f"\n{report.title}\n\n{report.text}\n", highlight=False, markup=False, soft_wrap=True)
 
@@ -208,25 +201,25 @@ def draw_report(report: Report, label: str, folder: Path) -> None:
 
 
 def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
-    shown = report.rows[::-1]  # other systems come last in the table, so they are at the bottom, below a gap
-    systems = sum(not bar.decides for bar in shown)
-    positions = [index - (not bar.decides) for index, bar in enumerate(shown)]
-    values = [bar.mean for bar in shown]
-    errors = [[bar.mean - bar.low for bar in shown], [bar.high - bar.mean for bar in shown]]
-    colours = [(AGENT if bar.name == label else _OTHERS) if bar.decides else _OF_SYSTEMS for bar in shown]
+    bars = report.rows[::-1]  # other systems come last in the table, so they are at the bottom, below a gap
+    systems = sum(not bar.decides for bar in bars)
+    positions = [index - (not bar.decides) for index, bar in enumerate(bars)]
+    values = [bar.mean for bar in bars]
+    errors = [[bar.mean - bar.low for bar in bars], [bar.high - bar.mean for bar in bars]]
+    colours = [(AGENT if bar.name == label else _OTHERS) if bar.decides else _OF_SYSTEMS for bar in bars]
     axes.barh(positions, values, xerr=errors, color=colours, capsize=3)
-    axes.set_yticks(positions, [bar.name for bar in shown])
+    axes.set_yticks(positions, [bar.name for bar in bars])
     if systems:
         axes.text(0.0, systems - 1, f" {OTHER_SYSTEMS}", va="center", color="#666666")
-    for position, bar in zip(positions, shown, strict=True):
+    for position, bar in zip(positions, bars, strict=True):
         axes.text(max(bar.high, 0.0), position, f"  {bar.headline:.4f}", va="center", fontsize="small")
-    axes.set_xlim(1.12 * min(0.0, *(bar.low for bar in shown)), 1.12 * max(0.0, *(bar.high for bar in shown)))
-    beside = "" if report.headline.axis == report.axis else f"; beside it the {report.headline.axis}"
-    axes.set_xlabel(f"{report.axis}, mean and 95 % interval{beside}")
+    axes.set_xlim(1.12 * min(0.0, *(bar.low for bar in bars)), 1.12 * max(0.0, *(bar.high for bar in bars)))
+    numbers = "" if report.headline.axis == report.axis else f"; numbers: {report.headline.axis}"
+    axes.set_xlabel(f"{report.axis}, mean and 95 % interval{numbers}")
 
 
 def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
-    steps, scores = points(folder / CURVE, report.headline.key)
+    steps, scores = read_curve(folder / CURVE, report.headline.key)
     axes.plot(steps, scores, color=AGENT, marker="o", markersize=3, label=f"{label}, validation")
     rows = [bar for bar in report.rows if bar.decides]
     lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))

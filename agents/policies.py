@@ -1,11 +1,11 @@
-"""Policies of the agents: features of order one, the equivariant network that reads them, and how it decides.
+"""Policies of the agents: features of order one, and the permutation-equivariant network that reads them.
 
-A feature is made of one or several entries of the observation; those whose entries a variant hides are left out. The
-order is fixed, so that a network fits every environment with the same entries.
+A feature is computed from one or several entries of the observation; features with hidden entries are left out. The
+order is fixed, so a network fits every environment with the same entries.
 
-Every user's features pass through the same encoder; the mean and the maximum over users of the result are the
-context; the same head turns each user's own code and the context into that user's action row. So permuting the users
-permutes the actions, and a network runs for any number of them.
+The same encoder maps the features of each user to a code. The mean and maximum of the codes over users are the context.
+The same head maps each user's code and the context to the action row of that user. Permuting the users permutes the
+actions, and a network runs with any number of users.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,19 +30,18 @@ from multispin_env.evaluation.policy import Entries, Policy
 
 _PRIOR_RATE = 0.75
 _PRIOR_TOKENS = (8.0, 32.0)
-"""Tokens of this rate that smooth the odds of acceptance, for rates that differ much or little between requests."""
+"""Weights of the prior rate in tokens, for acceptance rates that differ much or little between requests."""
 
 
 class Feature(NamedTuple):
-    """Columns of every user, from entries of the observation."""
+    """Feature columns of each user, computed from entries of the observation."""
 
     entries: tuple[str, ...]
-    columns: Callable[..., list[th.Tensor]]  # arrays (batch, K, numbers), one for each entry, to features of that shape
+    columns: Callable[..., list[th.Tensor]]  # maps one array (batch, K, numbers) per entry to features of that shape
 
 
 def _count(saturated: th.Tensor, scale: float) -> th.Tensor:
-    """x of x / (x + scale)."""
-    return scale * saturated / (1.0 - saturated).clamp(min=1e-6)
+    return scale * saturated / (1.0 - saturated).clamp(min=1e-6)  # x, from x / (x + scale)
 
 
 def _relative(channel: th.Tensor) -> list[th.Tensor]:
@@ -63,11 +62,10 @@ def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list
     return [4.0 * same * drafted, 4.0 * same * accepted, same * (accepted >= drafted).float(), 2.0 * age - 1.0]
 
 
-def _pace(due: th.Tensor, wanted: th.Tensor) -> list[th.Tensor]:
-    """The time until the last token is due, and so much of it for each token still wanted, in pieces of order one."""
-    left = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # in verifications
-    each = left / _count(wanted, TOKENS).clamp(min=1.0)
-    return [due, each / (each.abs() + 1.0)]
+def _pace(due: th.Tensor, remaining: th.Tensor) -> list[th.Tensor]:
+    slack = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # time until the last token is due, in verifications
+    slack_per_token = slack / _count(remaining, TOKENS).clamp(min=1.0)
+    return [due, slack_per_token / (slack_per_token.abs() + 1.0)]
 
 
 FEATURES = (
@@ -94,61 +92,58 @@ FEATURES = (
     Feature(("queue",), lambda x: [4.0 * x]),
     Feature(("throughput",), lambda x: [th.log(x + 1e-6) - th.log1p(-x.clamp(max=0.999))]),
 )
-"""All of them; the quantities of ``shared`` follow as they are."""
+"""All features, in order; the values of ``shared`` follow unchanged."""
 
 
 class UserFeatures(BaseFeaturesExtractor):
-    """Dict observation to features (batch, K · columns), roughly centred, whatever K is."""
+    """Extractor from Dict observations to features (batch, K · columns), roughly centred, for any K."""
 
     def __init__(self, observation_space: spaces.Space[Any]) -> None:
         assert isinstance(observation_space, spaces.Dict)
-        chosen = [one for one in FEATURES if set(one.entries) <= set(observation_space.spaces)]
+        features = [feature for feature in FEATURES if set(feature.entries) <= set(observation_space.spaces)]
         sizes: dict[str, int] = {key: space.shape[0] for key, space in observation_space.spaces.items()}  # type: ignore[index]
         numbers = {key: size // sizes["compute"] for key, size in sizes.items()}
-        nothing = {key: th.zeros(1, size) for key, size in sizes.items()}
-        super().__init__(observation_space, features_dim=_by_user(chosen, numbers, nothing).numel())
-        self._chosen = chosen
+        zeros = {key: th.zeros(1, size) for key, size in sizes.items()}
+        super().__init__(observation_space, features_dim=_by_user(features, numbers, zeros).numel())
+        self._features = features
         self._numbers = numbers
 
     @override
     def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        return _by_user(self._chosen, self._numbers, observations).flatten(1)
+        return _by_user(self._features, self._numbers, observations).flatten(1)
 
 
-def _by_user(chosen: Sequence[Feature], numbers: Mapping[str, int], observations: dict[str, th.Tensor]) -> th.Tensor:
+def _by_user(features: Sequence[Feature], numbers: Mapping[str, int], observations: dict[str, th.Tensor]) -> th.Tensor:
     users = observations["compute"].shape[-1]
-    own: list[th.Tensor] = []
-    for feature in chosen:
-        own += feature.columns(*(observations[key].unflatten(-1, (users, numbers[key])) for key in feature.entries))
+    columns: list[th.Tensor] = []
+    for feature in features:
+        columns += feature.columns(*(observations[key].unflatten(-1, (users, numbers[key])) for key in feature.entries))
     shared = observations[SHARED].unsqueeze(-2).expand(-1, users, -1)
-    return th.cat([*own, shared], dim=-1)
+    return th.cat([*columns, shared], dim=-1)
 
 
 _LAST_STD = 0.01
-"""Standard deviation of the first weights of an actor's last layer: its actions are almost 0 at first."""
+"""Initial standard deviation of the weights of an actor's last layer: the first actions are almost 0."""
 
 
 class Codes(NamedTuple):
-    """What an encoder says of a batch of states."""
+    """Output of an encoder for a batch of states."""
 
-    own: th.Tensor  # of each user, (batch, K, width)
-    context: th.Tensor  # of all users together, (batch, 1, width); where each has its own, (batch, K, width)
+    user: th.Tensor  # (batch, K, width)
+    context: th.Tensor  # (batch, 1, width) of all users; (batch, K, width) if each user has its own
 
 
-class Beside(nn.Linear):
-    """Linear layer of each user's own code beside the context.
-
-    The context's part is computed once for all users; the weights are those of a layer of both, one after the other.
-    """
+class ConcatLinear(nn.Linear):
+    """Linear layer on the concatenation of each user's code and the context, computed once for all users."""
 
     @override
     def forward(self, codes: Codes) -> th.Tensor:  # type: ignore[override]
-        own, context = self.weight.split(self.in_features // 2, dim=1)
-        return F.linear(codes.own, own) + F.linear(codes.context, context, self.bias)
+        user, context = self.weight.split(self.in_features // 2, dim=1)
+        return F.linear(codes.user, user) + F.linear(codes.context, context, self.bias)
 
 
 class UserEncoder(nn.Module):
-    """Features (batch, K · features) to `Codes`; ``alone``, the context of a user is its own code and no other."""
+    """Encoder from features (batch, K · features) to `Codes`; with ``alone`` a context depends only on its own user."""
 
     def __init__(self, width: int, features: int, alone: bool = False) -> None:
         super().__init__()
@@ -159,18 +154,18 @@ class UserEncoder(nn.Module):
 
     @override
     def forward(self, features: th.Tensor) -> Codes:
-        own = self.own(features.unflatten(-1, (-1, self.features)))
+        user = self.own(features.unflatten(-1, (-1, self.features)))
         if self.alone:
-            return Codes(own, self.context(own))
-        return Codes(own, self.context(th.cat([own.mean(-2), own.amax(-2)], dim=-1)).unsqueeze(-2))
+            return Codes(user, self.context(user))
+        return Codes(user, self.context(th.cat([user.mean(-2), user.amax(-2)], dim=-1)).unsqueeze(-2))
 
 
 class UserHead(nn.Module):
-    """Codes to action rows, flat (batch, K · columns).
+    """Head from codes to action rows, flat (batch, K · columns).
 
-    At first the first column is 0 and those behind are ``bandwidth``; with ``last_std`` 0 rows are the same in all
-    states. ``scale`` (columns,) are factors on the last layer's outputs: where one is small, so are the steps of
-    learning.
+    The initial means are 0 in the first column and ``bandwidth`` in the others; with ``last_std`` 0 they are exact and
+    the same in all states. ``scale`` (columns,) multiplies the outputs of the last layer: a small factor makes the
+    learning steps of its column small.
     """
 
     scale: th.Tensor
@@ -184,7 +179,7 @@ class UserHead(nn.Module):
         scale: th.Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
+        self.net = nn.Sequential(ConcatLinear(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
@@ -200,19 +195,19 @@ class UserHead(nn.Module):
 
 
 class SumHead(nn.Module):
-    """Codes to one value (batch, 1): the mean over users of a network's output."""
+    """Head from codes to one value (batch, 1): the mean over users of a network's output."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.net = nn.Sequential(ConcatLinear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
 
     @override
     def forward(self, codes: Codes) -> th.Tensor:
         return self.net(codes).mean(-2)
 
 
-class _NoValue(nn.Module):
-    """Stands for a critic where there is none: the value of every state is 0."""
+class _ZeroValue(nn.Module):
+    """Critic of a policy without critic: all values are 0."""
 
     @override
     def forward(self, features: th.Tensor) -> th.Tensor:
@@ -220,13 +215,13 @@ class _NoValue(nn.Module):
 
 
 class _EquivariantExtractor(nn.Module):
-    """Separate encoders of actor and critic, if there is one, under the name Stable-Baselines3 expects."""
+    """Separate encoders of actor and critic, with the interface that Stable-Baselines3 expects."""
 
     def __init__(self, width: int, features: int, critic: bool, alone: bool) -> None:
         super().__init__()
         self.policy_net = UserEncoder(width, features)
         self.value_net = UserEncoder(width, features) if critic else nn.Identity()
-        if alone:  # drawn last, so that all else begins as it does without
+        if alone:  # drawn last, so that all other networks start with the same weights as without it
             self.policy_net = UserEncoder(width, features, alone)
         self.latent_dim_pi = self.latent_dim_vf = 2 * width
 
@@ -235,7 +230,6 @@ class _EquivariantExtractor(nn.Module):
         return self.forward_actor(features), self.forward_critic(features)
 
     def forward_actor(self, features: th.Tensor) -> th.Tensor:
-        """Codes for the actor, as Stable-Baselines3 asks for them."""
         return self.policy_net(features)
 
     def forward_critic(self, features: th.Tensor) -> th.Tensor:
@@ -254,12 +248,12 @@ class EquivariantActorCritic(ActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Callable[[float], float],
         width: int = 64,  # of all layers
-        log_std_init: float = -1.5,  # of the exploration, the same in all columns
-        column_log_std: Sequence[float] = (),  # added to it in single columns, from the first on
-        bandwidth_init: float = 0.0,  # first mean of the columns after the first
-        last_std: float = _LAST_STD,  # as in `UserHead`; with 0 the first deterministic actions are exactly the means
-        critic: bool = True,  # without it all values are 0
-        alone: bool = False,  # whether the actor sees only its own device and what all share; the critic sees all
+        log_std_init: float = -1.5,  # initial log standard deviation of the exploration, in all columns
+        column_log_std: Sequence[float] = (),  # added to `log_std_init` by column, from the first column on
+        bandwidth_init: float = 0.0,  # initial mean of all columns but the first
+        last_std: float = _LAST_STD,  # as in `UserHead`
+        critic: bool = True,  # if False, all values are 0
+        alone: bool = False,  # whether the actor sees only its own device and the shared entries; the critic sees all
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -282,58 +276,55 @@ class EquivariantActorCritic(ActorCriticPolicy):
             optimizer_kwargs={"eps": 1e-5, "fused": True} if optimizer_kwargs is None else optimizer_kwargs,
         )
 
-    def _build_mlp_extractor(self) -> None:
-        assert self.action_space.shape is not None
-        features = self.features_dim // self.action_space.shape[0]
-        self.mlp_extractor = _EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
-
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
-        self._build_mlp_extractor()
-        columns = self.columns
+        assert self.action_space.shape is not None
+        users, columns = self.action_space.shape
+        features = self.features_dim // users
+        self.mlp_extractor = _EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
         added = th.zeros(columns)
         for column, number in enumerate(self.column_log_std[:columns]):
             added[column] = number
         self.log_std = nn.Parameter(self.log_std_init + added)
         self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std, added.exp())
-        self.value_net = SumHead(self.width) if self.critic else _NoValue()  # type: ignore[assignment]
+        self.value_net = SumHead(self.width) if self.critic else _ZeroValue()  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _get_action_dist_from_latent(self, latent_pi: Codes) -> Distribution:  # type: ignore[override]
         mean = self.action_net(latent_pi)
-        log_std = self.log_std.repeat(latent_pi.own.shape[-2])
+        log_std = self.log_std.repeat(latent_pi.user.shape[-2])
         assert isinstance(self.action_dist, DiagGaussianDistribution)
         return self.action_dist.proba_distribution(mean, log_std)
 
     @property
     def columns(self) -> int:
-        """Numbers of a user's row of the action."""
+        """Number of action columns of each user."""
         assert self.action_space.shape is not None
         return self.action_space.shape[-1]
 
     def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        """Return the most likely actions, flat (batch, K · columns), for a batch of observations."""
         return self.means(self.features_extractor(observations)).flatten(1)
 
     def means(self, features: th.Tensor) -> th.Tensor:
-        """Most likely actions (batch, K, columns) by features (batch, K · features)."""
+        """Return the most likely actions (batch, K, columns) for features (batch, K · features)."""
         return self.action_net(self.mlp_extractor.forward_actor(features)).unflatten(-1, (-1, self.columns))
 
     def values(self, features: th.Tensor) -> th.Tensor:
-        """Values (batch,) by features."""
+        """Return the values (batch,) for features."""
         return self.value_net(self.mlp_extractor.forward_critic(features)).squeeze(-1)
 
 
 @dataclass(frozen=True, eq=False)
 class TorchNetwork:
-    """Network of a `Policy` that torch runs: the deterministic actions of a policy of Stable-Baselines3.
+    """Torch network of a `Policy`: the deterministic actions of a policy of Stable-Baselines3.
 
-    ``predict`` of Stable-Baselines3 does the same, but insists on the number of users that the network was made with.
+    In contrast to ``predict`` of Stable-Baselines3, it accepts any number of users.
     """
 
     policy: BasePolicy
 
     def __call__(self, entries: Entries) -> NDArray[np.float32]:
-        """Actions (n, K · columns) for entries, each (n, size)."""
+        """Return the actions (n, K · columns) for entries, each (n, size)."""
         self.policy.set_training_mode(False)
         tensors = {name: th.tensor(array, device=self.policy.device) for name, array in entries.items()}
         with th.no_grad():
@@ -343,5 +334,5 @@ class TorchNetwork:
 
 
 def policy_of(model: BaseAlgorithm, config: EnvConfig) -> Policy:
-    """Deterministic decisions of a model in an environment of this configuration."""
+    """Return the deterministic policy of a model in an environment of this configuration."""
     return Policy(config, TorchNetwork(model.policy))

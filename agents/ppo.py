@@ -1,14 +1,14 @@
-"""Proximal policy optimisation (Schulman et al. 2017): Stable-Baselines3's, with an update for many users.
+"""Proximal policy optimisation (Schulman et al. 2017): that of Stable-Baselines3 with an update for many users.
 
-- Features are computed once a rollout: they have no weights.
-- Each user has a ratio of its own, which is clipped, and all share the return (as independent PPO: de Witt et al. 2020,
-  arXiv 2011.09533). The ratio of all their actions together leaves its bounds after a small change for each of them.
-- Advantages are what a regression leaves. All users share one return, so most of what one of them is told is noise. The
-  regression takes out what can be known without its own action: a baseline that depends on the state and on the actions
-  of the others (Wu et al. 2018, arXiv 1803.07246). Such a baseline changes no gradient on average; this one does a
-  little, as it is fitted to the same rows. It has no weights to learn, so it is good from the first rollout on.
-- Where γ = 0 there is no critic to learn: returns are rewards.
-- Where steps take different times, discounts are of a second, and the price of time is the agent's own rate.
+- Features are computed once per rollout, because they have no weights.
+- Each user has its own clipped ratio, and all users share the return (independent PPO: de Witt et al. 2020, arXiv
+  2011.09533). The ratio of the joint action leaves its bounds after a small change for each user.
+- Advantages are residuals of a regression. All users share one return, so most of it is noise for a single user. The
+  regression removes the part that does not depend on the user's own action: a baseline that depends on the state and on
+  the actions of the others (Wu et al. 2018, arXiv 1803.07246). Such a baseline does not change the expected gradient;
+  this one changes it slightly, because it is fitted to the same rows. It is good from the first rollout on.
+- With γ = 0 there is no critic: returns are rewards.
+- If steps take different times, discounts are per second, and the price of time is the agent's own rate.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,61 +26,47 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AnyEnvironment, LinearRate, Remaining, has_late_reports
+from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports
 from agents.policies import EquivariantActorCritic
-from agents.vec_env import NativeVecEnv, checked_native
+from agents.vec_env import NativeVecEnv, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Objective, TokensMinusTime
-from multispin_env.envs.observations import Observation
 
 
 def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th.Tensor, float]:
-    """What users' actions gained in a rollout, (n, K) of mean 0 and variance 1, and the part of variance explained.
+    """Return the advantages of the users' actions (n, K), standardised, and the explained fraction of variance.
 
-    They depend on features (n, K, F). Noise (n, K, columns) is how far they are from their means, in standard
-    deviations; returns are (n,).
+    Parameters are features (n, K, F), noise (n, K, columns), which is the distance of the actions from their means in
+    standard deviations, and returns (n,).
     """
-    state, actions = _of_states(features), _of_actions(features, noise)
-    known = th.cat([state, actions.sum(1)], dim=-1).double()
-    square = known.T @ known
-    square.diagonal().add_(1e-5 * len(known))  # so that columns may depend on each other
-    weights = th.linalg.solve(square, known.T @ returns.double())
-    left = returns - (known @ weights).float()
-    explained = 1.0 - float(left.var() / returns.var().clamp(min=1e-12))
-    own = left.unsqueeze(-1) + actions @ weights[state.shape[-1] :].float()
-    return (own - own.mean()) / (own.std() + 1e-8), explained
-
-
-def _of_states(features: th.Tensor) -> th.Tensor:
-    """Columns (n, numbers) that the order of users does not change: means of products, and extremes."""
-    one = _with_one(features)
-    first, second = th.triu_indices(one.shape[-1], one.shape[-1], device=one.device)
-    products = one.transpose(-1, -2) @ one / one.shape[-2]
-    return th.cat([products[:, first, second], features.amax(-2), features.amin(-2)], dim=-1)
-
-
-def _of_actions(features: th.Tensor, noise: th.Tensor) -> th.Tensor:
-    """Columns (n, K, numbers) of each user's own action: how it deviates, by features, and how far."""
-    slopes = (_with_one(features).unsqueeze(-1) * noise.unsqueeze(-2)).flatten(-2)
-    return th.cat([slopes, noise.square() - 1.0], dim=-1)
-
-
-def _with_one(features: th.Tensor) -> th.Tensor:
-    return th.cat([th.ones_like(features[..., :1]), features], dim=-1)
+    bias = th.ones_like(features[..., :1])
+    biased = th.cat([bias, features], dim=-1)
+    first, second = th.triu_indices(biased.shape[-1], biased.shape[-1], device=biased.device)
+    products = biased.transpose(-1, -2) @ biased / biased.shape[-2]
+    state = th.cat([products[:, first, second], features.amax(-2), features.amin(-2)], dim=-1)  # in any order of users
+    slopes = (biased.unsqueeze(-1) * noise.unsqueeze(-2)).flatten(-2)
+    actions = th.cat([slopes, noise.square() - 1.0], dim=-1)  # (n, K, numbers)
+    regressors = th.cat([state, actions.sum(1)], dim=-1).double()
+    square = regressors.T @ regressors
+    square.diagonal().add_(1e-5 * len(regressors))  # ridge: columns may be linearly dependent
+    weights = th.linalg.solve(square, regressors.T @ returns.double())
+    residual = returns - (regressors @ weights).float()
+    explained = 1.0 - float(residual.var() / returns.var().clamp(min=1e-12))
+    advantage = residual.unsqueeze(-1) + actions @ weights[state.shape[-1] :].float()
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8), explained
 
 
 class _Steps(VecEnvWrapper):
-    """What a rollout is collected from: rewards hold what is still to come where an episode is cut off.
+    """Vector environment that adds the discounted value of the last observation to the last reward of an episode.
 
-    That is the discounted value of its last observation, by the policy. Stable-Baselines3 does the same, copy by copy,
-    and also where it counts for nothing; it is not told that the episode was cut off. All episodes are cut off, and
-    none ends by itself.
+    All episodes are truncated, none terminates. Stable-Baselines3 does the same, one environment at a time and also if
+    γ is 0, so the flag of truncation is removed here. A `TimedRolloutBuffer` also gets the durations of the steps.
     """
 
-    def __init__(self, env: VecEnv, gamma: float, policy: EquivariantActorCritic) -> None:
+    def __init__(self, env: VecEnv, buffer: RolloutBuffer, policy: EquivariantActorCritic) -> None:
         super().__init__(env)
-        self._gamma, self._policy = gamma, policy
+        self._buffer, self._policy = buffer, policy
 
     @override
     def reset(self) -> Any:
@@ -89,42 +75,37 @@ class _Steps(VecEnvWrapper):
     @override
     def step_wait(self) -> Any:
         observation, rewards, dones, infos = self.venv.step_wait()
-        discounts = self._played(rewards)
+        gamma = self._buffer.gamma
+        discounts: FloatArray = np.full(self.num_envs, gamma)
+        if isinstance(self._buffer, TimedRolloutBuffer):
+            assert isinstance(self.venv, NativeVecEnv)
+            discounts = gamma**self.venv.durations
+            self._buffer.record(rewards, self.venv.durations)
         ended = np.flatnonzero(dones)
         if ended.size:
-            if self._gamma:
-                last = [infos[copy]["terminal_observation"] for copy in ended]
-                rewards[ended] += discounts[ended] * self._values(last)
-            infos = [{key: told for key, told in info.items() if key != "TimeLimit.truncated"} for info in infos]
+            if gamma:
+                last = [infos[env]["terminal_observation"] for env in ended]
+                entries = {key: np.stack([final[key] for final in last]) for key in last[0]}
+                with th.no_grad():
+                    tensors, _ = self._policy.obs_to_tensor(entries)
+                    values = self._policy.predict_values(tensors).cpu().numpy().reshape(-1)
+                rewards[ended] += discounts[ended] * values
+            infos = [{key: value for key, value in info.items() if key != "TimeLimit.truncated"} for info in infos]
         return observation, rewards, dones, infos
 
-    def _played(self, rewards: NDArray[Any]) -> FloatArray:
-        return np.full(self.num_envs, self._gamma)
 
-    def _values(self, observations: list[Observation]) -> FloatArray:
-        entries = {key: np.stack([one[key] for one in observations]) for key in observations[0]}
-        with th.no_grad():
-            tensors, _ = self._policy.obs_to_tensor(entries)
-            values: FloatArray = self._policy.predict_values(tensors).cpu().numpy().reshape(-1)
-        return values
-
-
-class Proximal(PPO):
+class MultiUserPPO(PPO):
     """PPO for `EquivariantActorCritic`.
 
-    Parameters are those of ``PPO``. Of them ``clip_range_vf``, ``ent_coef`` and ``target_kl`` are not used, nor is
-    ``vf_coef`` where γ = 0.
+    Parameters are those of ``PPO``, but ``clip_range_vf``, ``ent_coef`` and ``target_kl`` are ignored, and so is
+    ``vf_coef`` if γ = 0.
     """
-
-    def steps(self, env: VecEnv, buffer: RolloutBuffer) -> _Steps:
-        """What rollouts are collected from."""
-        return _Steps(env, self.gamma, cast(EquivariantActorCritic, self.policy))
 
     @override
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        steps = self.steps(env, rollout_buffer)
+        steps = _Steps(env, rollout_buffer, cast(EquivariantActorCritic, self.policy))
         return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
 
     @override
@@ -133,54 +114,54 @@ class Proximal(PPO):
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
         clip = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        batch = Rollout(cast(DictRolloutBuffer, self.rollout_buffer), policy)
-        seen: list[list[float]] = []
+        rollout = Rollout(cast(DictRolloutBuffer, self.rollout_buffer), policy)
+        logged: list[list[float]] = []
         for _ in range(self.n_epochs):
-            order = th.randperm(len(batch.returns), device=self.device)
-            for chosen in order.split(self.batch_size):
-                loss, measured = batch.loss(chosen, clip, self.vf_coef if self.gamma else 0.0)
+            order = th.randperm(len(rollout.returns), device=self.device)
+            for rows in order.split(self.batch_size):
+                loss, statistics = rollout.loss(rows, clip, self.vf_coef if self.gamma else 0.0)
                 policy.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 th.nn.utils.clip_grad_norm_(policy.parameters(), self.max_grad_norm)
                 policy.optimizer.step()
-                seen.append(measured)
+                logged.append(statistics)
             self._n_updates += 1
         names = ("policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction")  # of all users' actions together
-        for name, value in zip(names, np.mean(seen, axis=0), strict=True):
+        for name, value in zip(names, np.mean(logged, axis=0), strict=True):
             self.logger.record(f"train/{name}", float(value))
-        self.logger.record("train/explained_variance", batch.explained)
+        self.logger.record("train/explained_variance", rollout.explained)
         self.logger.record("train/std", policy.log_std.exp().mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
 
 class Rollout:
-    """A rollout as tensors of n rows; its loss is that of the policy that collected it, which changes meanwhile."""
+    """A rollout as tensors of n rows, with the log-probabilities of the policy that collected it."""
 
     def __init__(self, buffer: DictRolloutBuffer, policy: EquivariantActorCritic) -> None:
-        def rows(array: NDArray[np.float32]) -> th.Tensor:
+        def flat(array: NDArray[np.float32]) -> th.Tensor:
             return th.as_tensor(array, device=policy.device).flatten(0, 1)
 
         self._policy = policy
-        self.returns = rows(buffer.returns)
+        self.returns = flat(buffer.returns)
         with th.no_grad():
-            shown = {key: rows(array) for key, array in buffer.observations.items()}
-            self._features = policy.features_extractor(shown)
-            self._actions = rows(buffer.actions).unflatten(-1, (-1, policy.columns))
+            observations = {key: flat(array) for key, array in buffer.observations.items()}
+            self._features = policy.features_extractor(observations)
+            self._actions = flat(buffer.actions).unflatten(-1, (-1, policy.columns))
             noise = self._noise(self._features, self._actions)
             self._before = self._log_prob(noise)
             by_user = self._features.unflatten(-1, (noise.shape[1], -1))
-            self._gains, self.explained = gains(by_user, noise, rows(buffer.advantages))
+            self._gains, self.explained = gains(by_user, noise, flat(buffer.advantages))
 
-    def loss(self, chosen: th.Tensor, clip: float, value_weight: float) -> tuple[th.Tensor, list[float]]:
-        """Loss over chosen rows, and what is logged of it; without weight values are not computed."""
-        features, gains = self._features[chosen], self._gains[chosen]
-        change = self._log_prob(self._noise(features, self._actions[chosen])) - self._before[chosen]
+    def loss(self, rows: th.Tensor, clip: float, value_weight: float) -> tuple[th.Tensor, list[float]]:
+        """Return the loss over rows and its statistics for the log; with ``value_weight`` 0 no values are computed."""
+        features, gains = self._features[rows], self._gains[rows]
+        change = self._log_prob(self._noise(features, self._actions[rows])) - self._before[rows]
         ratio = change.exp()
         clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
         policy_loss = -th.min(gains * ratio, gains * clipped).sum(-1).mean()
         loss, value_loss = policy_loss, 0.0
         if value_weight:
-            error = F.mse_loss(self._policy.values(features), self.returns[chosen])
+            error = F.mse_loss(self._policy.values(features), self.returns[rows])
             loss, value_loss = policy_loss + value_weight * error, error.item()
         with th.no_grad():
             divergence = (ratio - 1.0 - change).sum(-1).mean()
@@ -191,22 +172,21 @@ class Rollout:
         return (actions - self._policy.means(features)) * (-self._policy.log_std).exp()
 
     def _log_prob(self, noise: th.Tensor) -> th.Tensor:
-        """Of each user's actions (n, K), but for a constant."""
-        return -0.5 * noise.square().sum(-1) - self._policy.log_std.sum()
+        return -0.5 * noise.square().sum(-1) - self._policy.log_std.sum()  # (n, K), up to a constant
 
 
 MEMORY = 20.0
-"""Seconds of each copy, about an episode, after which what was measured counts 1 / e."""
+"""Time constant of the moving averages in `AverageReward`, in seconds of each environment (about an episode)."""
 
 
 class AverageReward(nn.Module):
-    """Tokens a second that an agent makes while it learns, and what its rewards are if that is the price of a second.
+    """Token rate of a learning agent, and rewards in which that rate is the price of a second.
 
-    With ρ the own rate, a step's (tokens − ρ · duration) is its gain over what the agent makes in the same time, as in
-    average-reward learning (Schwartz 1993). The price of the environment is another number, that of a rule: where the
-    agent is better than the rule every second seems to pay, and long steps with it. A moving estimate, Σ tokens / Σ
-    duration over about `MEMORY` seconds of each copy. It is a module for the sake of its state, which checkpoints keep.
-    Where the objective has no price of a second, rewards are left as they are.
+    With the agent's own rate ρ, tokens − ρ · duration is the gain of a step over the agent's average in the same time,
+    as in average-reward learning (Schwartz 1993). The environment's price is the rate of a rule: for an agent that is
+    better than the rule, every second seems to pay, and so do long steps. The estimate is Σ tokens / Σ duration over
+    about `MEMORY` seconds of each environment. The class is a module so that checkpoints store its state. If the
+    objective has no price of a second, rewards do not change.
     """
 
     tokens: th.Tensor
@@ -214,7 +194,7 @@ class AverageReward(nn.Module):
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self.price, self.scale = 0.0, 1.0  # of the environment: tokens/s, and tokens that count as one
+        self.price, self.scale = 0.0, 1.0  # of the environment: tokens/s, and tokens per unit of reward
         self.priced = isinstance(objective, TokensMinusTime)
         if isinstance(objective, TokensMinusTime):
             self.price, self.scale = objective.rho, objective.scale
@@ -223,19 +203,19 @@ class AverageReward(nn.Module):
 
     @property
     def rate(self) -> float:
-        """Tokens a second of the agent; the environment's price before anything was measured."""
+        """Tokens per second of the agent; the environment's price before the first update."""
         return float(self.tokens / self.seconds) if self.seconds > 0.0 else self.price
 
-    def take(self, rewards: NDArray[Any], durations: FloatArray) -> None:
-        """Measure steps (steps, copies): what the environment gave for them, and seconds."""
+    def update(self, rewards: NDArray[Any], durations: FloatArray) -> None:
+        """Update the rate with the environment's rewards and the durations of steps, both (steps, num_envs)."""
         seconds = float(durations.sum(dtype=np.float64))
         tokens = self.scale * float(rewards.sum(dtype=np.float64)) + self.price * seconds
-        kept = float(np.exp(-seconds / durations.shape[1] / MEMORY))
-        self.tokens.mul_(kept).add_(tokens)
-        self.seconds.mul_(kept).add_(seconds)
+        decay = float(np.exp(-seconds / durations.shape[1] / MEMORY))
+        self.tokens.mul_(decay).add_(tokens)
+        self.seconds.mul_(decay).add_(seconds)
 
     def correction(self, durations: FloatArray) -> FloatArray:
-        """What is added to the rewards of steps of these durations, so that a second costs the own rate."""
+        """Return the change of the rewards of steps that makes the agent's own rate the price of a second."""
         if not self.priced:
             return np.zeros_like(durations)
         corrected: FloatArray = (self.price - self.rate) / self.scale * durations
@@ -243,11 +223,10 @@ class AverageReward(nn.Module):
 
 
 class TimedRolloutBuffer(DictRolloutBuffer):
-    """Rollouts whose steps have durations d: γ and λ are of a second, so those of a step are γ ** d and λ ** d.
+    """Rollout buffer with γ and λ per second: a step of duration d has γ ** d and λ ** d.
 
-    λ is of a second too: what a trace weighs then depends on how long ago something was, and not on how many
-    verifications lie between, which is the agent's own decision. When a rollout is complete, its rate is measured, and
-    its rewards are put right by it before advantages are computed.
+    With λ per second, the weight of a trace depends on elapsed time and not on the number of verifications, which the
+    agent decides. Before the advantages of a rollout are computed, its rate is measured and its rewards are corrected.
     """
 
     def __init__(self, *args: Any, own_rate: AverageReward, **kwargs: Any) -> None:
@@ -258,15 +237,15 @@ class TimedRolloutBuffer(DictRolloutBuffer):
     def reset(self) -> None:
         super().reset()
         self.durations = np.zeros((self.buffer_size, self.n_envs))
-        self.given = np.zeros((self.buffer_size, self.n_envs))  # rewards of the environment, nothing added
+        self.env_rewards = np.zeros((self.buffer_size, self.n_envs))
 
-    def note(self, rewards: NDArray[Any], durations: FloatArray) -> None:
-        """Keep rewards and durations (n,) of the step that is added next."""
-        self.given[self.pos], self.durations[self.pos] = rewards, durations
+    def record(self, rewards: NDArray[Any], durations: FloatArray) -> None:
+        """Store the environment's rewards and the durations (n,) of the step that is added next."""
+        self.env_rewards[self.pos], self.durations[self.pos] = rewards, durations
 
     @override
     def compute_returns_and_advantage(self, last_values: th.Tensor, dones: NDArray[Any]) -> None:
-        self.own_rate.take(self.given, self.durations)
+        self.own_rate.update(self.env_rewards, self.durations)
         self.rewards += self.own_rate.correction(self.durations).astype(np.float32)
         discounts = self.gamma**self.durations
         traces = discounts * self.gae_lambda**self.durations
@@ -280,23 +259,8 @@ class TimedRolloutBuffer(DictRolloutBuffer):
         self.returns = self.advantages + self.values
 
 
-class _TimedSteps(_Steps):
-    """Steps that note their durations in the buffer, and whose discounts depend on them."""
-
-    def __init__(self, env: NativeVecEnv, buffer: TimedRolloutBuffer, policy: EquivariantActorCritic) -> None:
-        super().__init__(env, buffer.gamma, policy)
-        self._native, self._buffer = env, buffer
-
-    @override
-    def _played(self, rewards: NDArray[Any]) -> FloatArray:
-        durations = self._native.durations
-        self._buffer.note(rewards, durations)
-        discounts: FloatArray = self._gamma**durations
-        return discounts
-
-
-class TimedPPO(Proximal):
-    """PPO with γ and λ of a second, and the own rate as the price of time, for a `NativeVecEnv`."""
+class TimedPPO(MultiUserPPO):
+    """PPO with γ and λ per second and the agent's own rate as the price of time, for a `NativeVecEnv`."""
 
     @override
     def _setup_model(self) -> None:
@@ -305,12 +269,6 @@ class TimedPPO(Proximal):
         self.rollout_buffer_class = TimedRolloutBuffer
         self.rollout_buffer_kwargs = {"own_rate": self.own_rate}
         super()._setup_model()
-
-    @override
-    def steps(self, env: VecEnv, buffer: RolloutBuffer) -> _TimedSteps:
-        assert isinstance(env, NativeVecEnv)
-        assert isinstance(buffer, TimedRolloutBuffer)
-        return _TimedSteps(env, buffer, cast(EquivariantActorCritic, self.policy))
 
     @override
     def train(self) -> None:
@@ -324,38 +282,38 @@ class TimedPPO(Proximal):
 
 
 @dataclass(frozen=True)
-class PPOSettings(AnyEnvironment):
-    """All hyperparameters, as they are used where a state is known; `CHANGES` has what differs elsewhere."""
+class PPOSettings(BaseSettings):
+    """Hyperparameters of PPO for environments that show the whole state; `CHANGES` has the differences in others."""
 
     num_envs: int = 256
     timesteps: int = 400_000
     rollout_rounds: int = 4
     batch_size: int = 512
     epochs: int = 1
-    learning_rate: float = 4e-3  # at first; it falls linearly to 5 % of it
+    learning_rate: float = 4e-3  # initial; it decreases linearly to 5 % of it
     clip_range: float = 0.4
     max_grad_norm: float = 1.0
-    value_weight: float = 0.5  # of the critic's loss; without a critic, at γ = 0, of no importance
-    gamma: float = 0.0  # discount γ of a step, or where steps take different times of a second
-    trace: float = 1.0  # λ of generalised advantages, of the same
+    value_weight: float = 0.5  # of the critic's loss; unused if γ = 0
+    gamma: float = 0.0  # discount γ of a step, or of a second if timed
+    trace: float = 1.0  # λ of generalised advantage estimation, of a step or of a second
     timed: bool = False  # whether steps take different times
     width: int = 16  # of all layers
-    log_std: float = -2.5  # logarithm of the exploration's first standard deviation
-    column_log_std: tuple[float, ...] = ()  # added to it in single columns of the actions; steps there scale with it
-    bandwidth: float = 0.0  # first mean of the actions' columns after the first
-    last_std: float = 0.01  # standard deviation of the first weights of the actor's last layer
-    decentralised: bool = False
+    log_std: float = -2.5  # initial log standard deviation of the exploration
+    column_log_std: tuple[float, ...] = ()  # added to log_std by action column; learning steps scale with it
+    bandwidth: float = 0.0  # initial mean of all action columns but the first
+    last_std: float = 0.01  # initial standard deviation of the weights of the actor's last layer
+    decentralised: bool = False  # whether the actor sees only its own device and the shared entries
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:
         changes = {name: value for case in _cases(config) for name, value in CHANGES[case].items()}
         return replace(self, gamma=config.variant.learning.discount, **changes)
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> Proximal:
-        """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> MultiUserPPO:
+        """Build the untrained model; raise ``ValueError`` if steps are timed and ``env`` has no durations."""
         if self.timed:
-            checked_native(env, "durations")
-        return (TimedPPO if self.timed else Proximal)(
+            require_native(env, "durations")
+        return (TimedPPO if self.timed else MultiUserPPO)(
             EquivariantActorCritic,
             env,
             learning_rate=LinearRate(self.learning_rate, remaining),
@@ -394,24 +352,24 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     },
     "residual verifications": {"column_log_std": (0.0, -1.0, -1.0)},
 }
-"""Numbers that differ from the defaults of `PPOSettings`, by what is special; γ is the environment's.
+"""Changes to the defaults of `PPOSettings` in special cases; γ is that of the environment.
 
 - Common length, late reports: rewards are noisy. With 400,000 rounds (llama2, K = 20, seed 0) `_CAREFUL` raised the
-  share of the optimum from 0.9961 to 0.9991 where the length is common, and from 0.7935 to 0.7987 where reports are
-  late. There factors on bandwidth, that hedge, are worth much: at 0.4 a step in the second column changes bandwidth
-  almost four times as much as at 0; a common factor hardly matters.
-- History, where what is known depends on earlier rounds: what a length is worth shows late, and exploration lasts.
-  With 400,000 rounds (llama2, K = 20, seed 0) -2.5, -2 and -1.5 gave 0.9861, 0.9867 and 0.9869 of the optimum where
-  acceptance is hidden.
-- Residual rounds, where factors are on the best bandwidth for these lengths: all wait for the last device, so noise
-  in bandwidth costs in proportion, and agents learn actions that suit their noise. With 300,000 rounds (qwen3.5, K =
-  20, seed 0) that was 0.3 % of the optimum with 0, and 0.03 % with -2.5.
-- Verifications, where a step is one, of about 0.06 s: its value shows later. With `own-pace` as reference, K = 8 and
-  300,000 steps, traces from 0.1 to 0.8 gained 1.0 to 2.0 % on validation, whether γ was 0.2, 0.5 or 0.8 (one seed
-  each). Rollouts of 64 steps with batches of 2,048 gained 0 to 0.6 % in 400,000 steps.
-- Residual verifications, where actions are added to a rule's decisions: exploration costs tokens. With a standard
-  deviation of 0.08 in the column of batches `groups` loses 14 % of its rate, and `own-pace` 3 %; with 0.03 none does,
-  since a batch changes from 0.2 on.
+  share of the optimum from 0.9961 to 0.9991 with a common length, and from 0.7935 to 0.7987 with late reports. With
+  late reports bandwidth factors hedge and matter much: at 0.4 a step in the second column changes bandwidth almost
+  four times as much as at 0. A common factor hardly matters.
+- History (the information depends on earlier rounds): the effect of a length shows late, so exploration lasts longer.
+  With hidden acceptance, 400,000 rounds (llama2, K = 20, seed 0), the values -2.5, -2 and -1.5 reached 0.9861, 0.9867
+  and 0.9869 of the optimum.
+- Residual rounds (factors multiply the best bandwidth for the lengths): all devices wait for the last one, so noise in
+  bandwidth costs in proportion, and agents learn actions that suit their noise. With 300,000 rounds (qwen3.5, K = 20,
+  seed 0) this cost 0.3 % of the optimum with 0, and 0.03 % with -2.5.
+- Verifications (a step is one verification, about 0.06 s): its effect shows later. With reference `own-pace`, K = 8 and
+  300,000 steps, traces from 0.1 to 0.8 gained 1.0 to 2.0 % on validation with γ of 0.2, 0.5 and 0.8 (one seed each).
+  Rollouts of 64 steps with batches of 2,048 gained 0 to 0.6 % in 400,000 steps.
+- Residual verifications (actions are added to a rule's decisions): exploration costs tokens. With a standard deviation
+  of 0.08 in the column of batches, `groups` loses 14 % of its rate and `own-pace` 3 %. With 0.03 neither loses any,
+  because a batch changes only from 0.2 on.
 """
 
 
@@ -433,8 +391,8 @@ def _cases(config: EnvConfig) -> Iterator[str]:
 SETTINGS = PPOSettings()
 
 DECENTRALISED = PPOSettings(decentralised=True)
-"""The actor could run on the devices: it sees only the one that it decides for, and what all share.
+"""PPO whose actor could run on the devices: it sees only its own device and the shared entries.
 
-It learns from the common reward with a baseline that sees all, so what it reaches less than `SETTINGS` is the price of
-not knowing the others. Whoever knows all still shares bandwidth: with ``action="lengths"`` devices choose lengths only.
+It learns from the common reward with a baseline that sees all devices, so its loss against `SETTINGS` is the price of
+not observing the others. The server still allocates bandwidth: with ``action="lengths"`` devices decide only lengths.
 """

@@ -1,9 +1,7 @@
-"""Tables of what can be trained and what is trained already, and agents from outside by ``module:ATTRIBUTE``.
+"""Registries of algorithms and pretrained agents, and agents of other modules by ``module:ATTRIBUTE``.
 
-A module is only imported when the user names it. A run names its agent too, but it may be the run of a stranger.
+A module is imported only if the user names it, not if a run names it: the run may be from an untrusted source.
 """
-
-import re
 
 from multispin_env.checks import check_name
 from multispin_env.registry import FORM, Registry, is_outside
@@ -32,16 +30,16 @@ PRETRAINED = {
     "MultiSpin/Continuous-v0": "continuous",
     "MultiSpin/Serving-v0": "serving",
 }
-"""Environment ids with the folders in ``agents/pretrained`` of the agents trained for them."""
+"""Folders in ``agents/pretrained`` by environment id."""
 
 
-OPTION = f"{FORM}, an agent of your own"
+OPTION = f"{FORM}, your own agent"
 
 
 def admit(name: str) -> None:
-    """Let a name that the user gave stand for an agent: of `AGENTS`, or ``module:ATTRIBUTE``, which is imported.
+    """Accept an agent that the user names: one of `AGENTS`, or ``module:ATTRIBUTE``, which is imported.
 
-    Modules of the present folder are found too. ``ValueError`` if it names none.
+    Modules in the current folder are found too. Raises ``ValueError`` for any other name.
     """
     if not is_outside(name):
         check_name("agent", name, (*AGENTS.names(), FORM))
@@ -49,12 +47,7 @@ def admit(name: str) -> None:
 
 
 def check_admitted(name: object) -> None:
-    """``ValueError`` unless a run may have this agent: one of this package, or one that the user named."""
+    """Raise ``ValueError`` unless a run may use the agent: one of this package, or one that the user has named."""
     if is_outside(name) and name not in AGENTS.names():
-        raise ValueError(f"agent: expected that you name it, --agent {name}, since its module is not imported unasked")
+        raise ValueError(f"agent: expected --agent {name} too, since modules that only a run names are not imported")
     check_name("agent", name, AGENTS.names())
-
-
-def file_name(name: str) -> str:
-    """An agent's name as a part of names of files."""
-    return re.sub(r"[^\w.-]+", "-", name)

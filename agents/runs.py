@@ -1,4 +1,4 @@
-"""Runs: their budgets, folders and configurations, and the options of commands that make one."""
+"""Runs: budgets, folders, configurations, and the command-line options that make one."""
 
 import argparse
 import itertools
@@ -29,26 +29,26 @@ from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 
 @dataclass
 class Budget:
-    """A limit on rounds or on time; the learning rate falls with what remains of it."""
+    """Limit on environment steps or on time; the learning rate decreases with the remaining budget."""
 
-    timesteps: int | None  # of all copies, counted over resumed parts too
+    timesteps: int | None  # of all environments and resumed parts
     seconds: float | None
-    spent_seconds: float = 0.0  # of the parts before a resume
+    spent_seconds: float = 0.0  # before a resume
     _start: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def elapsed(self) -> float:
-        """Seconds spent, those before a resume included."""
+        """Seconds spent, including those before a resume."""
         return self.spent_seconds + time.monotonic() - self._start
 
-    def done(self, num_timesteps: int) -> float:
-        """Fraction of the budget that is used, 0 to 1."""
+    def fraction_used(self, num_timesteps: int) -> float:
+        """Return the used fraction of the budget, 0 to 1."""
         by_steps = 0.0 if self.timesteps is None else num_timesteps / self.timesteps
         by_time = 0.0 if self.seconds is None else self.elapsed / self.seconds
         return min(1.0, max(by_steps, by_time))
 
     def remaining(self, progress: float) -> float:
-        """Fraction that remains, given Stable-Baselines3's own fraction of the timesteps."""
+        """Return the remaining fraction of the budget, given Stable-Baselines3's remaining progress."""
         if self.seconds is None:
             return progress
         return 1.0 - min(1.0, self.elapsed / self.seconds)
@@ -56,7 +56,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Limits:
-    """Budget of a run: rounds, else minutes, else the agent's default rounds; ``ValueError`` for one of nothing."""
+    """Budget of a run in environment steps or minutes, by default the agent's steps; must be positive."""
 
     timesteps: int | None = None
     minutes: float | None = None
@@ -68,17 +68,17 @@ class Limits:
             check_real("minutes", self.minutes, 0.0, open_low=True)
 
     def budget(self, default_timesteps: int, spent_seconds: float) -> Budget:
-        """Start the clock."""
+        """Start the budget."""
         seconds = None if self.minutes is None else 60.0 * self.minutes
         timesteps = default_timesteps if self.timesteps is None and seconds is None else self.timesteps
         return Budget(timesteps, seconds, spent_seconds)
 
 
 SCHEMA = 3
-"""Version of a run's files; a reader refuses another."""
+"""Version of the files of a run; files of other versions are refused."""
 
 DIGEST = "sha256"
-"""Entry of a file that holds the SHA-256 of all else in it."""
+"""Entry of a file with the SHA-256 of its other entries."""
 
 CONFIG = "config.json"
 
@@ -92,11 +92,11 @@ _PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-ba
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides what a run trains, but for its budget; ``ValueError`` or ``TypeError`` if that can't be."""
+    """Configuration of a run without its budget; raises ``ValueError`` or ``TypeError`` if it cannot be trained."""
 
     env: EnvConfig
     agent: str
-    seed: int  # of everything random
+    seed: int  # of all random numbers
 
     def __post_init__(self) -> None:
         check_admitted(self.agent)
@@ -106,11 +106,11 @@ class RunConfig:
 
     @property
     def choice(self) -> dict[str, Any]:
-        """Options of a command that choose them, beside those of the system."""
+        """Command-line options of the run other than those of the system."""
         return {"env": self.env.env_id, "agent": self.agent, "action": self.env.action, "seed": self.seed}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as JSON can hold it."""
+        """Return the configuration as JSON values."""
         return {**self.env.to_dict(), "agent": self.agent, "seed": self.seed}
 
 
@@ -122,7 +122,7 @@ def _version(package: str) -> str | None:
 
 
 def make_next_folder(parent: Path, stem: str) -> Path:
-    """Create the first of ``stem-1``, ``stem-2``, ... that is not there, which no other process can get too."""
+    """Create and return the first of the folders ``stem-1``, ``stem-2``, ... that does not exist yet, atomically."""
     make_folder(parent)
     for folder in (parent / f"{stem}-{number}" for number in itertools.count(1)):
         with suppress(FileExistsError):
@@ -132,17 +132,17 @@ def make_next_folder(parent: Path, stem: str) -> Path:
 
 
 def check_run_name(name: str) -> str:
-    """Return the name of a new run, the last part of its folder; ``ValueError`` if it is none."""
+    """Return the name of a new run, the last part of its folder; raise ``ValueError`` if it is not valid."""
     if not NAME.fullmatch(name) or len(os.fsencode(name)) > _LONGEST_NAME:
         raise ValueError(
-            f"name: expected letters, digits and _ . + = -, {_LONGEST_NAME} bytes at most, the first a "
+            f"name: expected letters, digits and _ . + = -, at most {_LONGEST_NAME} bytes, starting with a "
             f"letter, digit or _, got {name!r}"
         )
     return name
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with budget and versions, and the files it names; ``ValueError`` if it is there."""
+    """Write ``config.json`` with budget and versions, and copies of its files; raise ``ValueError`` if it exists."""
     content = {
         "schema": SCHEMA,
         **config.to_dict(),
@@ -159,10 +159,10 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep the folder of a run to oneself until the end of the block.
+def lock_run(folder: Path) -> Iterator[None]:
+    """Lock the folder of a run until the end of the block.
 
-    ``ValueError`` if another process has it, or there is a link in it: a stranger's may lead to files outside.
+    Raises ``ValueError`` if another process has locked it, or if it contains links: they may lead to files outside.
     """
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
@@ -172,24 +172,24 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what JSON says, however it is laid out; the entry that holds it is left out."""
+    """Return the SHA-256 of JSON content without its entry `DIGEST`, for any layout of the file."""
     others = {key: value for key, value in content.items() if key != DIGEST}
     return checksum(json.dumps(others, sort_keys=True).encode())
 
 
 def check_unchanged(content: Mapping[str, Any]) -> None:
-    """``ValueError`` unless a file's content is of today's schema and has the digest that it was written with."""
+    """Raise ``ValueError`` unless the content of a file has the present schema and its digest."""
     schema = content.get("schema")
     if schema != SCHEMA:
-        raise ValueError(f"schema: expected {SCHEMA}, got {schema!r}; another version of this project made it")
+        raise ValueError(f"schema: expected {SCHEMA}, got {schema!r}, of another version of this project")
     if content.get(DIGEST) != digest(content):
-        raise ValueError("it has changed since it was written; put the original back, or train again under a new name")
+        raise ValueError("the content does not match its digest; restore the original, or train a new run")
 
 
-def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[RunConfig, Limits]:
-    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours.
+def load_config(folder: Path, arguments: Mapping[str, Any] | None = None) -> tuple[RunConfig, Limits]:
+    """Read the configuration and budget of a run; raise ``ValueError`` if ``config.json`` is missing or not valid.
 
-    It names files of its folder alone. Arguments ``given`` by the user take the place of names of other files.
+    The configuration can name only files in its folder; the user's ``arguments`` replace names of files.
     """
     path = folder / CONFIG
     if not os.path.isfile(path):  # Path.is_file raises for names that are too long
@@ -197,7 +197,7 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
     try:
         content = read_json(path)
         check_unchanged(content)
-        config = RunConfig(EnvConfig.from_dict(content, folder, given or {}), content["agent"], content["seed"])
+        config = RunConfig(EnvConfig.from_dict(content, folder, arguments or {}), content["agent"], content["seed"])
         return config, Limits(**content["limits"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
@@ -206,72 +206,70 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
 RUNS = Path("runs")
 
 TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05, "half": 0, "modelled": True}
-"""Arguments with another default here than in the environments that have them.
+"""Arguments whose defaults differ from those of the environments.
 
-With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
-without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
-last report says all. With ``plan_quantile`` zero actions there mean the bandwidth of the best plug-in, so that a
-network learns on top of it. With ``half`` and ``modelled`` agents learn from a model of half of the recorded texts, and
-are measured on the replay of the others.
+With ``history`` the counts since a request began are observed. They contain all that the past reveals about its rate,
+so a network without memory can use them. Delayed channels need no history: the gain of Gauss-Markov fading is a Markov
+process, so the last report is sufficient. With ``plan_quantile`` zero actions there give the bandwidth of the best
+plug-in, and a network learns corrections of it. With ``half`` and ``modelled`` agents learn from a model of half of the
+recorded texts, and are measured on the replay of the other half.
 """
 
 SETTINGS = (
-    "arguments of the environment, as spread=0.2; values as in Python (other defaults here than in the environments: "
+    "arguments of the environment, as spread=0.2; values as in Python (defaults that differ from the environments: "
     + ", ".join(f"{name}={value}" for name, value in TRAINING_DEFAULTS.items())
     + ")"
 )
-"""Help of ``--set``."""
 
 ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
 
 _OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
-"""Arguments of environments that are no part of what ``--set`` chooses here."""
+"""Arguments of environments that ``--set`` cannot set in these commands."""
 
 
-def usual_choice(env_id: str) -> dict[str, Any]:
-    """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
+def default_choice(env_id: str) -> dict[str, Any]:
+    """Return the default environment, and the defaults of agent, action encoding and seed in an environment.
 
-    Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
+    If steps take different times, evolution improves on the rule that action 0 is, and PPO hardly does.
     """
     by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
     agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
     return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 
 
-def own_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
-    """Those of these values that are arguments of a variant; what training takes if it is told none."""
-    own = {field.name for field in fields(variant)}
-    return {name: value for name, value in values.items() if name in own}
+def supported_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
+    """Return the values that are arguments of a variant."""
+    names = {field.name for field in fields(variant)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def env_config_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> EnvConfig:
-    """Environment of the options, on top of what a run has where there is one.
+    """Return the environment of command-line options; ``base`` is a run with the defaults, if any.
 
-    ``ValueError`` or ``TypeError`` as of the environment itself, and for an argument that is given twice or has an
-    option of its own.
+    Raises ``ValueError`` or ``TypeError`` as the environment does, and ``ValueError`` for an argument that is set twice
+    or has its own option.
     """
-    kept = TRAINING_DEFAULTS if base is None else base.env.arguments
-    given = chosen_arguments(options, _OWN_OPTIONS)
-    check_settings(options, given, [env_id])
-    others = own_arguments(ENVIRONMENTS.load(env_id), kept) | given
+    defaults = TRAINING_DEFAULTS if base is None else base.env.arguments
+    arguments = chosen_arguments(options, _OWN_OPTIONS)
+    check_settings(options, arguments, [env_id])
+    arguments = supported_arguments(ENVIRONMENTS.load(env_id), defaults) | arguments
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.env.scenario)
-    config = with_start(EnvConfig.of(env_id, scenario, action=action, **others))
-    config.variant.assumptions(config.scenario)  # refuses what the scenario does not allow
+    config = with_reference(EnvConfig.of(env_id, scenario, action=action, **arguments))
+    config.variant.assumptions(config.scenario)  # raises if the scenario does not allow the environment
     return config
 
 
 def config_from(options: argparse.Namespace) -> RunConfig:
-    """New run of the options; what is not given, or no option of the command, is the usual choice there."""
+    """Return a new run from command-line options and the default choice of the environment."""
     env_id = DEFAULT_ENV if options.env is None else options.env
     check_name("env", env_id, ENVIRONMENTS.names())
-    usual = usual_choice(env_id)
-    given = {name: getattr(options, name) for name in usual if getattr(options, name, None) is not None}
-    chosen = {**usual, **given}
-    return RunConfig(env_config_from(options, chosen["env"], chosen["action"]), chosen["agent"], chosen["seed"])
+    choice = default_choice(env_id)
+    choice |= {name: getattr(options, name) for name in choice if getattr(options, name, None) is not None}
+    return RunConfig(env_config_from(options, choice["env"], choice["action"]), choice["agent"], choice["seed"])
 
 
-def with_start(config: EnvConfig) -> EnvConfig:
-    """Configuration that says which rule action 0 is: of several that are worth it, the best in a few episodes."""
+def with_reference(config: EnvConfig) -> EnvConfig:
+    """Return the configuration with the rule that action 0 is; among several, the best rule in a few episodes."""
     names = config.variant.learning.starts.get(config.action, ())
     if len(names) < 2 or config.arguments["reference"] is not None:
         return config
@@ -280,30 +278,27 @@ def with_start(config: EnvConfig) -> EnvConfig:
 
 
 def run_folder(name: str) -> Path:
-    """Folder of a run's name or path; ``.`` and ``..`` are paths."""
+    """Return the folder of a run by its name or path; ``.`` and ``..`` are paths."""
     path = Path(name)
     return path if path.parts[:-1] or path.name in ("", "..") else RUNS / path
 
 
 def command_of(folder: Path) -> str:
-    """The command that trains a run like this one; ``ValueError`` for a scenario that is no preset."""
+    """Return the command that trains the run again; raise ``ValueError`` if its scenario is not a preset."""
     config, limits = load_config(folder)
     env = config.env
-    usual = usual_choice(env.env_id)
-    given = {name: value for name, value in config.choice.items() if usual[name] != value}
-    others = env.changed_fields
-    given |= {name: others.pop(name) for name in ("num_users", "total_bandwidth") if name in others}
+    defaults = default_choice(env.env_id)
+    options = {name: value for name, value in config.choice.items() if defaults[name] != value}
+    changed = env.changed_fields
+    options |= {name: changed.pop(name) for name in ("num_users", "total_bandwidth") if name in changed}
     if env.scenario.name != DEFAULT_SCENARIO:
-        given["scenario"] = env.scenario.name
+        options["scenario"] = env.scenario.name
     if env.scenario.server:
-        given["server"] = env.scenario.server
-    given |= {name: value for name, value in vars(limits).items() if value is not None}
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    changed = [*_changed_arguments(env), *(f"{name}={value}" for name, value in others.items())]
-    return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
-
-
-def _changed_arguments(env: EnvConfig) -> list[str]:
-    usual = {field.name: field.default for field in fields(env.variant)} | own_arguments(type(env.variant))
-    saved = env.to_dict()["arguments"]  # files by the names that they have beside the configuration
-    return [f"{name}={value}" for name, value in saved.items() if value != usual[name]]
+        options["server"] = env.scenario.server
+    options |= {name: value for name, value in vars(limits).items() if value is not None}
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    usual = {field.name: field.default for field in fields(env.variant)} | supported_arguments(type(env.variant))
+    saved = env.to_dict()["arguments"]  # with files by their names in the folder
+    changed = {name: value for name, value in saved.items() if value != usual[name]} | changed
+    settings = ["--set", *(f"{name}={value}" for name, value in changed.items())] if changed else []
+    return shlex.join(["python", "train.py", *words, *settings])

@@ -1,4 +1,4 @@
-"""Soft actor-critic (Haarnoja et al. 2018) with the equivariant network as actor and critics."""
+"""Soft actor-critic (Haarnoja et al. 2018) with equivariant networks as actor and critics."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -13,26 +13,26 @@ from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import nn
 from typing_extensions import override
 
-from agents.base import AnyEnvironment, LinearRate, Remaining, has_late_reports, step_discount
+from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports, step_discount
 from agents.policies import SumHead, UserEncoder, UserFeatures, UserHead
 from multispin_env.envs.config import EnvConfig
 
 
 class EquivariantActor(Actor):
-    """Shared encoder and heads for mean and log standard deviation."""
+    """Actor with one encoder and two heads, for mean and log standard deviation."""
 
     def __init__(self, width: int, log_std: float, bandwidth: float, **common: Any) -> None:
         super().__init__(**common)
         users, columns = self.action_space.shape
         self.latent_pi = UserEncoder(width, self.features_dim // users)  # type: ignore[assignment]
         self.mu = UserHead(width, columns, bandwidth)
-        spread = UserHead(width, columns)
-        nn.init.constant_(spread.net[-1].bias, log_std)  # type: ignore[arg-type]
-        self.log_std = spread  # type: ignore[assignment]
+        log_std_head = UserHead(width, columns)
+        nn.init.constant_(log_std_head.net[-1].bias, log_std)  # type: ignore[arg-type]
+        self.log_std = log_std_head  # type: ignore[assignment]
 
 
 class JointValue(nn.Module):
-    """Q of features (batch, K · features) beside actions (batch, K · columns), invariant to the order of users."""
+    """Q network of features (batch, K · features) and actions (batch, K · columns), invariant to the order of users."""
 
     def __init__(self, width: int, features: int, columns: int) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ class JointValue(nn.Module):
     def forward(self, joined: th.Tensor) -> th.Tensor:
         users = joined.shape[-1] // (self.features + self.columns)
         features, actions = joined.split((users * self.features, users * self.columns), dim=-1)
-        own = th.cat([features.unflatten(-1, (users, -1)), actions.unflatten(-1, (users, -1))], dim=-1)
-        return self.head(self.encoder(own.flatten(1)))
+        by_user = th.cat([features.unflatten(-1, (users, -1)), actions.unflatten(-1, (users, -1))], dim=-1)
+        return self.head(self.encoder(by_user.flatten(1)))
 
 
 class EquivariantCritic(ContinuousCritic):
-    """Two critics, each a `JointValue`."""
+    """Critics that are `JointValue` networks."""
 
     def __init__(self, width: int, **common: Any) -> None:
         super().__init__(**common)
@@ -97,14 +97,14 @@ class EquivariantSACPolicy(SACPolicy):
         return EquivariantCritic(self.width, **common).to(self.device)
 
     def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        """Return the most likely actions, flat (batch, K · columns), for a batch of observations."""
         actor = self.actor
         return th.tanh(actor.mu(actor.latent_pi(actor.features_extractor(observations))))
 
 
 @dataclass(frozen=True)
-class SACSettings(AnyEnvironment):
-    """Hyperparameters; with γ = 0 the critic is a regression on the reward. The replay buffer is not kept."""
+class SACSettings(BaseSettings):
+    """Hyperparameters of SAC; checkpoints do not store the replay buffer."""
 
     num_envs: int = 64
     timesteps: int = 50_000
@@ -115,9 +115,9 @@ class SACSettings(AnyEnvironment):
     gradient_steps: int = 4
     entropy_coefficient: float = 1e-4
     width: int = 32
-    log_std: float = -2.5  # logarithm of the first standard deviation of actions
-    bandwidth: float = 0.0  # first mean of the actions' columns after the first
-    gamma: float = 0.0  # discount γ of a step
+    log_std: float = -2.5  # initial log standard deviation of the actions
+    bandwidth: float = 0.0  # initial mean of all action columns but the first
+    gamma: float = 0.0  # discount γ of a step; with 0 the critics are regressions on the reward
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:

@@ -1,7 +1,7 @@
-"""Training for the suite, ``multispin suite run``: one method in every task, with seeds, into the folder of an entry.
+"""Training for the suite, ``multispin suite run``: one method in every task with several seeds, into an entry folder.
 
-A method is an agent of ours, or whatever makes a model as the classes of Stable-Baselines3 do, with its own defaults.
-A cell is one training. It leaves nothing behind but what it returns; whoever asked for it writes its files.
+A method is an agent of this package, or a callable with the interface of the classes of Stable-Baselines3 and its own
+defaults. A cell is one training. It has no side effects: it returns its results and the caller writes the files.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from agents.base import AgentSettings
 from agents.registry import AGENTS, admit
-from agents.runs import TRAINING_DEFAULTS, own_arguments, with_start
+from agents.runs import TRAINING_DEFAULTS, supported_arguments, with_reference
 from agents.tracing import TracedNetwork, onnx_of
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import Executor
@@ -76,10 +76,10 @@ _OWN_ENCODINGS = {
     "MultiSpin/Continuous-v0": "tuned",
     "MultiSpin/Serving-v0": "tuned",
 }
-"""Action encodings that agents of ours are made for, where they are not ``lengths``."""
+"""Action encodings of the agents of this package in tasks where they do not use ``lengths``."""
 
-_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
-"""Arguments that agents of ours choose for themselves; ``reference`` is `with_start`'s."""
+_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "timeout"}
+"""Arguments that the agents of this package choose; `with_reference` chooses ``reference``."""
 
 _LSTM = "MlpLstmPolicy"
 
@@ -88,11 +88,11 @@ _Make = Callable[..., BaseAlgorithm]
 
 def _method_of(name: str) -> AgentSettings | _Make:
     if is_outside(name):
-        found = import_attribute("agent", name)
-        if not hasattr(found, "build"):
-            if not callable(found):
+        method = imported("agent", name)
+        if not hasattr(method, "build"):
+            if not callable(method):
                 raise refusal("agent", name, ", which makes no model")
-            make: _Make = found
+            make: _Make = method
             return make
     admit(name)
     agent: AgentSettings = AGENTS.load(name)
@@ -100,7 +100,7 @@ def _method_of(name: str) -> AgentSettings | _Make:
 
 
 class _FixedPolicy(nn.Module):
-    """A policy of Stable-Baselines3 for one number of devices; it may read all entries one behind the other."""
+    """Policy of Stable-Baselines3 for one number of devices, with Dict or flattened observations."""
 
     memory = 0
 
@@ -109,13 +109,13 @@ class _FixedPolicy(nn.Module):
         self.policy = policy
 
     def deterministic(self, observations: dict[str, th.Tensor]) -> Any:
-        flat = isinstance(self.policy.observation_space, spaces.Box)
-        seen: Any = th.cat(list(observations.values()), -1) if flat else observations
-        return self.policy._predict(seen, deterministic=True).flatten(1)
+        is_flat = isinstance(self.policy.observation_space, spaces.Box)
+        observed: Any = th.cat(list(observations.values()), -1) if is_flat else observations
+        return self.policy._predict(observed, deterministic=True).flatten(1)
 
 
 class _RecurrentPolicy(_FixedPolicy):
-    """The same for policies of sb3-contrib with an LSTM; they remember both of its states, all layers flat."""
+    """LSTM policy of sb3-contrib; its memory is both LSTM states of all layers, flattened."""
 
     def __init__(self, policy: Any) -> None:
         super().__init__(policy)
@@ -123,32 +123,33 @@ class _RecurrentPolicy(_FixedPolicy):
 
     @override
     def deterministic(self, observations: dict[str, th.Tensor]) -> tuple[th.Tensor, th.Tensor]:
-        """Most likely actions, flat, and the next memory: as the policy, less the branches that can't be exported."""
+        # the forward pass of the policy without the branches that cannot be exported; also returns the next memory
         policy: Any = self.policy
         *entries, memory = observations.values()
         states = memory.unflatten(1, (2, policy.lstm_actor.num_layers, -1)).permute(1, 2, 0, 3)
         features = policy.pi_features_extractor(th.cat(entries, -1))
         latent, after = policy.lstm_actor(features[None], (states[0].contiguous(), states[1].contiguous()))
-        chosen = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(latent[0]))
-        return chosen.get_actions(deterministic=True).flatten(1), th.stack(after).permute(2, 0, 1, 3).flatten(1)
+        distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(latent[0]))
+        return distribution.get_actions(deterministic=True).flatten(1), th.stack(after).permute(2, 0, 1, 3).flatten(1)
 
 
 class BudgetSpentError(Exception):
-    """Ends a training: not every method heeds what a callback returns."""
+    """End of a training; an exception, because some methods ignore the return value of callbacks."""
 
 
-class Keeper(BaseCallback):
-    """Keeps the policy at the parts `CURVE` of a budget, all but the last; `BudgetSpentError` before a step beyond it.
+class PolicyRecorder(BaseCallback):
+    """Callback that stores the policy at the fractions `CURVE` of a budget and raises `BudgetSpentError` at its end.
 
-    Agents without returns take many environment steps at once, not always as many, and learn before they say so.
+    Agents without returns take many environment steps per update, in varying numbers, and call back after the update.
+    So the training ends before an update that could exceed the budget, and an update that does exceed it is discarded.
     """
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
-        self.kept: list[Mapping[str, Any]] = []
+        self.stored: list[Mapping[str, Any]] = []
         self.taken = self._largest = 0
-        self._within: Mapping[str, Any] = {}
+        self._last_within: Mapping[str, Any] = {}
 
     @override
     def _on_step(self) -> bool:
@@ -156,18 +157,18 @@ class Keeper(BaseCallback):
             raise BudgetSpentError
         self._largest = max(self._largest, self.num_timesteps - self.taken)
         self.taken = self.num_timesteps
-        while len(self.kept) < len(CURVE) - 1 and self.taken >= CURVE[len(self.kept)] * self.steps:
-            self.kept.append(self._state())
+        while len(self.stored) < len(CURVE) - 1 and self.taken >= CURVE[len(self.stored)] * self.steps:
+            self.stored.append(self._state())
         if self._largest > 1:
-            self._within = self._state()  # the next step may lead beyond
+            self._last_within = self._state()  # the next update may exceed the budget
         if self.taken + self._largest > self.steps:
             raise BudgetSpentError
         return True
 
     def states(self) -> list[Mapping[str, Any]]:
-        """The policy at each of `CURVE`: the last one, where the training ended before; no step beyond counts."""
-        last = self._within if self.num_timesteps > self.steps else self._state()
-        return [*self.kept, *[last] * (len(CURVE) - len(self.kept))]
+        """Return the policy at each fraction in `CURVE`; after an early end, the last one within the budget."""
+        last = self._last_within if self.num_timesteps > self.steps else self._state()
+        return [*self.stored, *[last] * (len(CURVE) - len(self.stored))]
 
     def _state(self) -> Mapping[str, Any]:
         return copy.deepcopy(self.model.policy.state_dict())
@@ -175,13 +176,13 @@ class Keeper(BaseCallback):
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A model before its training, and the settings that it decides in."""
+    """Model and the configuration of its environment."""
 
     model: BaseAlgorithm
     config: EnvConfig
 
     def network(self) -> TracedNetwork:
-        """The present policy."""
+        """Return the network of the present policy."""
         policy: Any = self.model.policy.eval()
         space, columns = self.config.observations.space, self.config.actions.columns
         if hasattr(policy, "deterministic"):
@@ -192,19 +193,25 @@ class Training:
         return network.requires_grad_(False)
 
     def policy(self) -> Policy:
-        """What the present policy decides, by torch."""
+        """Return the present policy, evaluated with torch."""
         network = self.network()
 
-        def decide(entries: Entries) -> Any:
-            found = network(*(th.as_tensor(entries[name]) for name in network.entries))
-            return tuple(one.numpy() for one in found) if network.memory else found.numpy()
+        def act(entries: Entries) -> Any:
+            output = network(*(th.as_tensor(entries[name]) for name in network.entries))
+            return tuple(tensor.numpy() for tensor in output) if network.memory else output.numpy()
 
-        return Policy(self.config, Recurrent(decide, network.memory) if network.memory else decide)
+        return Policy(self.config, Recurrent(act, network.memory) if network.memory else act)
+
+    def export(self) -> dict[str, bytes]:
+        """Return the files of the present policy by name."""
+        network = onnx_of(self.network(), self.config)
+        about = describe(self.config, {ONNX: network})
+        return {ONNX: network, POLICY: json.dumps(about, indent=2, ensure_ascii=False).encode()}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a method in a task with a seed, for so many environment steps."""
+    """One training: a method in a task with a seed, for a number of environment steps."""
 
     agent: str
     task: str
@@ -213,82 +220,78 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its folder in that of the entry."""
+        """Name of the cell's folder inside the entry folder."""
         return f"{self.task}-{self.seed}"
 
     @property
     def spec(self) -> _Content:
-        """What its file holds for."""
+        """Identity of the training, stored in the cell's file."""
         return {**asdict(self), "version": VERSION}
 
     def obstacle(self) -> str:
-        """Why the method can't learn or play there, or nothing."""
-        one, method = task(self.task), _method_of(self.agent)
+        """Return the reason why the method cannot learn or play the task, or an empty string."""
+        suite_task, method = task(self.task), _method_of(self.agent)
         if not callable(method):
             try:
-                method.check(_own_config(one))
+                method.check(_own_config(suite_task))
             except (TypeError, ValueError) as error:
                 return str(error)
-        resized = any("num_users" in part for part in one.held_out)
+        resized = any("num_users" in part for part in suite_task.held_out)
         fixed = resized and self.training().network().users is not None
         return "its network has one number of devices" if fixed else ""
 
     def play(self) -> tuple[_Content, Mapping[str, bytes]]:
-        """Train, and play the held-out episodes at each of `CURVE`, at the end as whoever reads the entry does.
+        """Train, and play the held-out episodes at each fraction in `CURVE`, the last time with the exported policy.
 
         Returns the content of the cell's JSON file, and the files of its policy by name.
         """
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
-        th.distributions.Distribution.set_default_validate_args(False)  # checks of numbers can't be exported
-        one, training = task(self.task), self.training()
-        keeper, curve = Keeper(self.steps), []
+        th.distributions.Distribution.set_default_validate_args(False)  # these checks cannot be exported
+        suite_task, training = task(self.task), self.training()
+        recorder, curve = PolicyRecorder(self.steps), []
         wall, cpu = time.perf_counter(), time.process_time()
         with suppress(BudgetSpentError):
-            training.model.learn(self.steps, callback=keeper)
+            training.model.learn(self.steps, callback=recorder)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        steps = check_integer("steps", keeper.taken, 1)
-        *earlier, last = keeper.states()
+        steps = check_integer("steps", recorder.taken, 1)
+        *earlier, last = recorder.states()
         for state in earlier:
             training.model.policy.load_state_dict(state)
-            curve.append(one.values(training.policy()))
+            curve.append(suite_task.values(training.policy()))
         training.model.policy.load_state_dict(last)
-        files = exported(training)
+        files = training.export()
         with TemporaryDirectory() as folder:
             _write(Path(folder), files)
-            curve.append(one.values(load_policy(folder)))
-        spent = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
-        return {**spent, "values": [values.tolist() for values in curve]}, files
+            curve.append(suite_task.values(load_policy(folder)))
+        cost = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
+        return {**cost, "values": [values.tolist() for values in curve]}, files
 
     def training(self) -> Training:
-        """Build what is trained."""
-        one, method = task(self.task), _method_of(self.agent)
+        """Build the untrained model."""
+        suite_task, method = task(self.task), _method_of(self.agent)
         if callable(method):
-            flat = FlattenObservation(one.make())  # actions are in [-1, 1] already
+            flat = FlattenObservation(suite_task.make())  # actions are in [-1, 1] already
             policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
             try:
                 model = method(policy, flat, seed=self.seed, device="cpu")
-            except (AssertionError, TypeError) as error:  # how classes refuse such actions, or such arguments
+            except (
+                AssertionError,
+                TypeError,
+            ) as error:  # unsupported actions or arguments
                 raise refusal("agent", self.agent, f", which makes no model here ({error})") from error
             if not isinstance(model, BaseAlgorithm):
                 raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
-            return Training(model, one.config)
-        config = _own_config(one)
+            return Training(model, suite_task.config)
+        config = _own_config(suite_task)
         seed = first_seed(self.seed, 0, method.num_envs)
-        env = make_vec_env(config, method.num_envs, one.rounds, seed)
+        env = make_vec_env(config, method.num_envs, suite_task.rounds, seed)
         return Training(method.for_environment(config).build(env, lambda left: left, seed, "cpu"), config)
 
 
-def _own_config(one: SuiteTask) -> EnvConfig:
-    config = one.config
-    own = own_arguments(type(config.variant), _OWN_CHOICE)
-    return with_start(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **own))
-
-
-def exported(training: Training) -> dict[str, bytes]:
-    """Files of an exported policy."""
-    network = onnx_of(training.network(), training.config)
-    about = describe(training.config, {ONNX: network})
-    return {ONNX: network, POLICY: json.dumps(about, indent=2, ensure_ascii=False).encode()}
+def _own_config(suite_task: SuiteTask) -> EnvConfig:
+    config = suite_task.config
+    arguments = supported_arguments(type(config.variant), _OWN_CHOICE)
+    return with_reference(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **arguments))
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -304,108 +307,99 @@ def _saved(cell: Cell, folder: Path) -> _Content | None:
     content: _Content = read_json(path)
     if content["spec"] != cell.spec:
         raise ValueError(
-            f"out: expected a new folder, or one of {cell.spec}, got {str(folder)!r}, one of {shown(content['spec'])}"
+            f"out: expected a new folder, or one with {cell.spec}, got {str(folder)!r} with {shown(content['spec'])}"
         )
     return content
 
 
-def do(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
-    """Do what is missing and write it; returns what failed, of which ``failed/`` has the errors; `Stopped` may come."""
+def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
+    """Train the cells without results and write their files; return the names of failed cells.
+
+    Errors are written to ``failed/`` in the folder. The executor may raise `Stopped`.
+    """
     missing = [cell for cell in cells if _saved(cell, folder) is None]
-    failed = []
-    if missing:
-        with Tally(len(missing), executor.width) as tally:
-            for result in executor.results(methodcaller("play"), missing):
-                cell, name = missing[result.index], missing[result.index].name
-                errors = folder / "failed" / f"{name}.txt"
-                if result.error:
-                    _write(errors.parent, {errors.name: result.error.encode()})
-                    failed.append(name)
-                else:
-                    content, files = result.value
-                    _write(folder / name, {**files, CELL: json.dumps({"spec": cell.spec, **content}).encode()})
-                    errors.unlink(missing_ok=True)
-                tally.add(name, failed=bool(result.error))
+    failed: list[str] = []
+    if not missing:
+        return failed
+    with Tally(len(missing), executor.width) as tally:
+        for result in executor.results(methodcaller("play"), missing):
+            cell = missing[result.index]
+            errors = folder / "failed" / f"{cell.name}.txt"
+            if result.error:
+                _write(errors.parent, {errors.name: result.error.encode()})
+                failed.append(cell.name)
+            else:
+                content, files = result.value
+                _write(folder / cell.name, {**files, CELL: json.dumps({"spec": cell.spec, **content}).encode()})
+                errors.unlink(missing_ok=True)
+            tally.add(cell.name, failed=bool(result.error))
     return failed
 
 
-def _policies_of(by_task: Mapping[str, Sequence[Cell]], seeds: Sequence[int]) -> _Content:
-    random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
-    return {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
+def _curve(name: str, contents: Sequence[_Content], num_seeds: int) -> Any:
+    """Return the values (points, seeds, parts, n) of a task at each fraction in `CURVE`, from its cells' contents."""
+    if contents:
+        return np.array([content["values"] for content in contents]).swapaxes(0, 1)
+    random = task(name).values(RANDOM_ACTIONS)
+    return np.broadcast_to(random, (len(CURVE), num_seeds, *random.shape))
 
 
-@dataclass(frozen=True, eq=False)
-class _Results:
-    """What is written of the cells of some tasks; a task without cells counts as random actions."""
-
-    seeds: tuple[int, ...]
-    cells: Mapping[str, Sequence[tuple[Cell, _Content]]]
-
-    def curve(self, name: str) -> Any:
-        """Values (points, seeds, parts, n) of a task at each of `CURVE`."""
-        if not self.cells[name]:
-            random = task(name).values(RANDOM_ACTIONS)
-            return np.broadcast_to(random, (len(CURVE), len(self.seeds), *random.shape))
-        return np.array([content["values"] for _, content in self.cells[name]]).swapaxes(0, 1)
-
-    @property
-    def played(self) -> TaskValues:
-        return {name: self.curve(name)[-1] for name in self.cells}
-
-    def write(self, folder: Path, agent: str) -> None:
-        of_all = [content for cells in self.cells.values() for _, content in cells]
-        method = agent if is_outside(agent) else f"{agent} (ours, own encodings)"
-        entry = SuiteEntry(
-            kind=KIND,
-            version=VERSION,
-            method=method,
-            authors="",
-            link="",
-            steps=max(one["steps"] for one in of_all),
-            seconds=float(np.mean([one["seconds"] for one in of_all])),
-            cpu_seconds=float(np.mean([one["cpu_seconds"] for one in of_all])),
-            seeds=self.seeds,
-            policies=_policies_of(
-                {name: [cell for cell, _ in cells] for name, cells in self.cells.items()}, self.seeds
-            ),
-        )
-        save_scores(folder, self.played)
-        curves = {name: [task(name).performance(one).mean_scores for one in self.curve(name)] for name in self.cells}
-        save_curves(folder, {name: np.array(points) for name, points in curves.items()})
-        save_entry(folder, entry)
+def _entry(agent: str, seeds: tuple[int, ...], policies: _Content, contents: Sequence[_Content]) -> SuiteEntry:
+    return SuiteEntry(
+        kind=KIND,
+        version=VERSION,
+        method=agent if is_outside(agent) else f"{agent} (ours, own encodings)",
+        authors="",
+        link="",
+        steps=max(content["steps"] for content in contents),
+        seconds=float(np.mean([content["seconds"] for content in contents])),
+        cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
+        seeds=seeds,
+        policies=policies,
+    )
 
 
 def run(options: argparse.Namespace) -> int | None:
-    """Train what is asked for and missing; the entry is written as soon as all tasks are there."""
+    """Train the requested cells without results; write the entry once all tasks are complete."""
     seeds = tuple(range(check_integer("seeds", options.seeds, 1)))
-    wanted = [task(name) for name in options.tasks or ()] or tasks()
-    budget = min(one.budget for one in tasks())
+    names = [suite_task.name for suite_task in [task(name) for name in options.tasks or ()] or tasks()]
+    budget = min(suite_task.budget for suite_task in tasks())
     steps = budget if options.steps is None else check_integer("steps", options.steps, 1, budget)
-    part_of((), options.part)  # refuses what is no part
+    part_of((), options.part)  # raises for a wrong part
     _method_of(options.agent)
-    onnx_runtime()  # plays what was trained
+    onnx_runtime()  # checked early: it plays the trained policies
     executor = executor_of(options, ("multispin_env", "agents"))
-    by_task = {one.name: [Cell(options.agent, one.name, seed, steps) for seed in seeds] for one in tasks()}
-    for name, cells in by_task.items():
-        why = cells[0].obstacle()
-        if why:
-            print(f"{name}: counts as random actions, since {why}", file=sys.stderr)
-            by_task[name] = []
+    by_task: dict[str, list[Cell]] = {}
+    for name in (suite_task.name for suite_task in tasks()):
+        cells = [Cell(options.agent, name, seed, steps) for seed in seeds]
+        reason = cells[0].obstacle()
+        if reason:
+            print(f"{name}: counts as random actions: {reason}", file=sys.stderr)
+        by_task[name] = [] if reason else cells
     if not any(by_task.values()):
-        raise ValueError(f"agent: expected one that can learn in some task, got {options.agent!r}")
-    check_replaced(options.out, _policies_of(by_task, seeds))
+        raise ValueError(f"agent: expected an agent that can learn in at least one task, got {options.agent!r}")
+    random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
+    policies: _Content = {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
+    check_replaced(options.out, policies)
     make_folder(options.out)
-    asked = [cell for seed in seeds for one in wanted for cell in by_task[one.name] if cell.seed == seed]
-    failed = do(part_of(asked, options.part), options.out, executor)
-    found = {
-        name: [(cell, content) for cell in cells if (content := _saved(cell, options.out)) is not None]
-        for name, cells in by_task.items()
+    requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
+    failed = train_missing(part_of(requested, options.part), options.out, executor)
+    saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
+    complete = {name: [content for content in contents if content] for name, contents in saved.items()}
+    curves = {
+        name: _curve(name, contents, len(seeds))
+        for name, contents in complete.items()
+        if len(contents) == len(by_task[name])
     }
-    results = _Results(seeds, {name: own for name, own in found.items() if len(own) == len(by_task[name])})
-    if len(results.cells) == len(by_task):
-        results.write(options.out, options.agent)
-    scores = {name: Score.of(one) for name, one in performances(results.played).items()}
-    print(aligned(*score_cells({one.name: scores[one.name] for one in wanted if one.name in scores})))
+    played = {name: curve[-1] for name, curve in curves.items()}
+    if len(curves) == len(by_task):
+        contents = [content for done in complete.values() for content in done]
+        save_scores(options.out, played)
+        points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
+        save_curves(options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()})
+        save_entry(options.out, _entry(options.agent, seeds, policies, contents))
+    scores = {name: Score.of(performance) for name, performance in performances(played).items()}
+    print(aligned(*score_cells({name: scores[name] for name in names if name in scores})))
     if failed:
         print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else None

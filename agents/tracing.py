@@ -1,4 +1,4 @@
-"""Exports of saved policies as files that need none of this."""
+"""Export of saved policies to ONNX and torch.export files."""
 
 import argparse
 import io
@@ -30,19 +30,19 @@ from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, P
 from multispin_env.files import make_folder, name_file_in_errors
 
 _CHECKED, _CHECKED_USERS = 128, (1, 8, 33)
-"""Random observations of each of these numbers of users, on which an export is compared with its original."""
+"""Number of random observations for each number of users on which an export is compared with the original."""
 
 _TOLERANCE = 1e-4
-"""Largest difference of an action, in an interval of length 2."""
+"""Maximum difference of an action (interval of length 2) from the original."""
 
 _Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 
 
 class TracedNetwork(nn.Module):
-    """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1].
+    """Network from the entries of the observation, in order, to actions (batch, K, columns) in [-1, 1].
 
-    ``users`` is the only K that the policy can play with; ``None`` for one that plays with any. A policy that remembers
-    so many numbers as ``memory`` says takes them as the last entry, and answers with the next ones too.
+    ``users`` is the only K that the policy supports, or ``None`` for any K. A recurrent policy has a memory of
+    ``memory`` numbers: its last input is the memory, and its second output is the next memory.
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class TracedNetwork(nn.Module):
 
     @override
     def forward(self, *entries: th.Tensor) -> Any:
-        answer = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
-        action, *memory = answer if self.memory else (answer,)
+        output = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
+        action, *memory = output if self.memory else (output,)
         action = action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
         return (action, *memory) if memory else action
 
 
 def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
-    """The best policy of a run as a module of its own; ``ValueError`` for one that cannot be traced for any K."""
+    """Return the best policy of a run as a network; raise ``ValueError`` unless it supports any number of users."""
     policy = load_run_model(folder, config.env).policy.eval()
     if not hasattr(policy, "deterministic"):
-        expected = "one whose policy has deterministic(observations), for any number of users"
+        expected = "an agent whose policy has deterministic(observations), for any number of users"
         raise ValueError(f"agent: expected {expected}, got {config.agent!r} with {type(policy).__name__}")
     return TracedNetwork(policy, config.env.observations.space, config.env.actions.columns).requires_grad_(False)
 
 
 def random_observations(config: EnvConfig, users: int, size: int) -> list[th.Tensor]:
-    """Observations (size, entries) of so many users: uniform within their bounds, and of order one."""
+    """Draw observations (size, numbers) of ``users`` users, one tensor per entry, uniform in bounds of order one."""
     rng = np.random.default_rng(0)
     observations = []
     for box in _boxes(config, users):
@@ -84,8 +84,8 @@ def random_observations(config: EnvConfig, users: int, size: int) -> list[th.Ten
 
 
 def _boxes(config: EnvConfig, users: int) -> list[spaces.Box]:
-    other = config.replace(num_users=users)
-    return [cast(spaces.Box, box) for box in other.observations.space.spaces.values()]
+    resized = config.replace(num_users=users)
+    return [cast(spaces.Box, box) for box in resized.observations.space.spaces.values()]
 
 
 def _program_of(network: TracedNetwork, config: EnvConfig) -> th.export.ExportedProgram:
@@ -98,20 +98,20 @@ def _program_of(network: TracedNetwork, config: EnvConfig) -> th.export.Exported
         example, shapes = [*example, th.zeros(3, network.memory)], [*shapes, {0: batch}]
     program = th.export.export(network, tuple(example), dynamic_shapes=(tuple(shapes),))
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it holds paths of this machine
+        node.meta.pop("stack_trace", None)  # contains paths of this machine
     return program
 
 
 def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
-    """Translate a network to ONNX; ``ModuleNotFoundError`` if a package is missing."""
+    """Return a network as ONNX; raise ``ModuleNotFoundError`` if a package is missing."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
             raise missing_package(package, "export")
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # of libraries, about packages that are not needed here
+    logging.disable(logging.WARNING)  # messages of libraries about optional packages
     try:
-        with warnings.catch_warnings(action="ignore"):  # of the translator about itself
-            translated = th.onnx.export(
+        with warnings.catch_warnings(action="ignore"):  # of the exporter about itself
+            onnx_program = th.onnx.export(
                 _program_of(network, config),
                 input_names=network.entries,
                 output_names=network.outputs,
@@ -120,12 +120,12 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
             )
     finally:
         logging.disable(before)
-    assert translated is not None
-    model = translated.model_proto
-    model.ir_version = min(model.ir_version, 9)  # the newest that onnxruntime 1.17 reads; nothing newer is used
+    assert onnx_program is not None
+    model = onnx_program.model_proto
+    model.ir_version = min(model.ir_version, 9)  # the newest that onnxruntime 1.17 reads; newer features are not used
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]  # notes of the translator, larger than small networks
+        del part.metadata_props[:]  # notes of the exporter, larger than small networks
     del graph.value_info[:]
     content: bytes = model.SerializeToString()
     return content
@@ -138,7 +138,7 @@ def _torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
 
 
 def largest_difference(network: TracedNetwork, config: EnvConfig, exported: _Exported) -> float:
-    """Between actions of the original and of its export, on random observations of several numbers of users."""
+    """Return the largest difference between actions of a network and its export on random observations."""
     largest = 0.0
     for users in _CHECKED_USERS:
         entries = random_observations(config, users, _CHECKED)
@@ -149,7 +149,7 @@ def largest_difference(network: TracedNetwork, config: EnvConfig, exported: _Exp
 
 def _read_onnx(folder: Path, network: TracedNetwork) -> _Exported:
     policy = load_policy(folder)
-    return lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
+    return lambda tensors: policy.act({key: x.numpy() for key, x in zip(network.entries, tensors, strict=True)})
 
 
 def _read_torch_export(folder: Path, network: TracedNetwork) -> _Exported:
@@ -158,7 +158,7 @@ def _read_torch_export(folder: Path, network: TracedNetwork) -> _Exported:
 
 
 class Format(NamedTuple):
-    """How a network is written to a file, and run from it."""
+    """Functions that write a network to bytes and run it from a file."""
 
     write: Callable[[TracedNetwork, EnvConfig], bytes]
     read: Callable[[Path, TracedNetwork], _Exported]
@@ -168,11 +168,11 @@ FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(_torch_export_of, 
 
 
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
-    """Write the best policy of a run into the folder ``out``; what it holds is replaced when all files have passed.
+    """Write the best policy of a run into the folder ``out``; existing files are replaced once all checks have passed.
 
-    Its card is a README; one that is no card stays. Returns by file, some of `FORMATS`, the largest difference of an
-    action from the original's. ``ValueError`` for a run that can't be read, or an export that does not answer as its
-    original.
+    The card is written to README.md, unless the folder has a README that is not a card. Returns the largest difference
+    of an action from the original for each of ``names``, keys of `FORMATS`. Raises ``ValueError`` for an unreadable run
+    and for an export that differs from the original.
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
@@ -199,14 +199,14 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
                     f"{name}: expected a difference from the original of at most {_TOLERANCE:g}, got {largest:.1e}"
                 )
             differences[name] = largest
-        for name in contents:  # what describes the others comes last
+        for name in contents:  # the description of the others comes last
             os.replace(drafts / name, out / name)
     return differences
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the files, and say how well they answer."""
-    formats = [name for name, wanted in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if wanted]
+    """Write the files and print their differences from the original."""
+    formats = [name for name, selected in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if selected]
     folder = run_folder(options.run)
     out = folder if options.out is None else options.out
     if options.agent is not None:

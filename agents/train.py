@@ -1,4 +1,4 @@
-"""Options of ``multispin train``; torch is imported when it runs."""
+"""Command ``multispin train``; torch is imported when it runs."""
 
 import argparse
 
@@ -9,40 +9,40 @@ from multispin_env.registry import import_project_module
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     add_system_options(parser, SETTINGS)
     names = ", ".join(AGENTS.names())
     parser.add_argument("--agent", help=f"one of {names}, or {OPTION} (default ppo; without the barrier evolution)")
     encodings = ", ".join(ENCODING_NAMES)
     parser.add_argument("--action", help=f"action encoding: {encodings} (default residual; without the barrier tuned)")
-    parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    parser.add_argument("--seed", type=int, help="random seed (default 0)")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
-    budget.add_argument("--minutes", type=float, help="minutes to train instead")
-    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/, or a path (default: made)")
-    parser.add_argument(
-        "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
+    budget.add_argument(
+        "--timesteps", type=int, help="environment steps, summed over environments (default: the agent's)"
     )
-    parser.add_argument("--device", default="cpu", help="as in torch (default cpu, the fastest for small networks)")
+    budget.add_argument("--minutes", type=float, help="minutes of training, instead of steps")
+    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/, or a path (default: generated)")
+    parser.add_argument("--resume", metavar="NAME", help="continue this run, up to its own budget or a new one")
+    parser.add_argument("--device", default="cpu", help="torch device (default cpu, the fastest for small networks)")
 
 
 def run(options: argparse.Namespace) -> int | None:
-    """Train and compare; returns a status if a signal stops it."""
-    status: int | None = import_project_module("agents.training").run(options)
+    """Train and compare; return an exit status if a signal stops the training."""
+    status: int | None = import_own("agents.training").run(options)
     return status
 
 
 COMMAND = Command(
-    "Train an agent, then compare it with every controller on held-out states, or, where something is hidden or "
-    "remembered, with plug-ins and the clairvoyant on held-out episodes.",
+    "Train an agent, then compare it with every controller on held-out states, or, if the environment hides or "
+    "remembers something, with plug-ins and the clairvoyant on held-out episodes.",
     (
         "                                    the default: about half a minute on two cores",
         "--scenario qwen3.5 --num-users 8 --minutes 2",
         "--name mine --agent sac --action lengths",
-        "--agent apg --action lengths        learn from derivatives instead of from returns",
+        "--agent apg --action lengths        learn from derivatives instead of returns",
         "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
         "--agent examples.own_agent:AGENT",
-        "--resume mine --timesteps 2000000   go on where it stopped",
+        "--resume mine --timesteps 2000000   continue a stopped run",
     ),
     add_options,
     run,

@@ -21,17 +21,17 @@ from multispin_env.evaluation.statistics import (
     TUNING_SEED,
 )
 
-RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + NUM_STATE_SEEDS), range(TUNING_SEED, EPISODE_SEED + NUM_EPISODE_SEEDS))
-"""Seeds of the states and episodes that agents are watched and measured on."""
+RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))
+"""Seeds of the states and episodes on which agents are validated and measured."""
 
 _Indices = None | int | Iterable[int]
 
 
 class NativeVecEnv(VecEnv):
-    """Hands the arrays of a vector environment to Stable-Baselines3 as they are.
+    """Adapter of a vector environment to Stable-Baselines3, without copies of its arrays.
 
-    Copy i equals a single environment reset with ``seed + i``, as in Stable-Baselines3's own ``DummyVecEnv``.
-    ``ValueError`` unless copies restart in the same step, as Stable-Baselines3 expects.
+    Environment i equals a single environment that is reset with ``seed + i``, as in ``DummyVecEnv``. Raises
+    ``ValueError`` unless the autoreset mode is ``SameStep``, as Stable-Baselines3 expects.
     """
 
     def __init__(self, env: MultiSpinVectorEnv, seed: int) -> None:
@@ -40,7 +40,7 @@ class NativeVecEnv(VecEnv):
         self.env = env
         self.render_mode = env.render_mode
         self._actions: NDArray[Any] | None = None
-        self._told: dict[str, Any] = {}  # of the last step
+        self._last_info: dict[str, Any] = {}
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.seed(seed)
 
@@ -58,18 +58,18 @@ class NativeVecEnv(VecEnv):
     def step_wait(self) -> Any:
         assert self._actions is not None
         observation, reward, _, truncated, vector_info = self.env.step(self._actions)
-        self._told = vector_info
+        self._last_info = vector_info
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for copy in np.flatnonzero(truncated):
-            infos[copy] = {"terminal_observation": vector_info["final_obs"][copy], "TimeLimit.truncated": True}
+        for env in np.flatnonzero(truncated):
+            infos[env] = {"terminal_observation": vector_info["final_obs"][env], "TimeLimit.truncated": True}
         return observation, reward.astype(np.float32), truncated, infos
 
     @property
     def durations(self) -> FloatArray:
-        """Seconds (n,) that the last step took; also of copies that have started again, whose info is the last one."""
+        """Durations (n,) of the last step in seconds, including the last step of an episode that has just ended."""
         name = self.env.config.variant.comparison.info.time
-        ended = self._told.get("final_info", {}).get(name, 0.0)
-        durations: FloatArray = self._told.get(name, 0.0) + ended  # each is 0 where the other one counts
+        ended = self._last_info.get("final_info", {}).get(name, 0.0)
+        durations: FloatArray = self._last_info.get(name, 0.0) + ended  # one of the two is 0
         return durations
 
     @override
@@ -86,40 +86,43 @@ class NativeVecEnv(VecEnv):
 
     @override
     def set_attr(self, attr_name: str, value: Any, indices: _Indices = None) -> None:
-        raise NotImplementedError(f"set_attr: expected no call, since copies share their settings, got {attr_name!r}")
+        raise NotImplementedError(f"set_attr: expected no call, all environments share settings, got {attr_name!r}")
 
     @override
     def env_method(self, method_name: str, *args: Any, indices: _Indices = None, **kwargs: Any) -> list[Any]:
-        raise NotImplementedError(f"env_method: expected no call, since the copies are one batch, got {method_name!r}")
+        raise NotImplementedError(f"env_method: expected no call, the environments are one batch, got {method_name!r}")
 
     @override
     def env_is_wrapped(self, wrapper_class: Any, indices: _Indices = None) -> list[bool]:
         return [False for _ in self._get_indices(indices)]
 
 
-def checked_native(env: VecEnv, known: str) -> NativeVecEnv:
-    """The vector, if it is a native one; ``ValueError`` says what others do not know."""
+def require_native(env: VecEnv, quantity: str) -> NativeVecEnv:
+    """Return ``env`` if it is a `NativeVecEnv`; raise ``ValueError`` that names the quantity it provides otherwise."""
     if not isinstance(env, NativeVecEnv):
-        raise ValueError(f"env: expected a NativeVecEnv, which knows {known}, got {type(env).__name__}")
+        raise ValueError(f"env: expected a NativeVecEnv, which has {quantity}, got {type(env).__name__}")
     return env
 
 
-def first_seed(seed: int, part: int, copies: int) -> int:
-    """Seed of the first copy of a part of a run: parts play other episodes, and never those agents are measured on."""
-    return apart(int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1), copies)
+def first_seed(seed: int, part: int, num_envs: int) -> int:
+    """Return the seed of the first environment in a part of a run.
+
+    Each part plays different episodes, and none plays those on which agents are measured.
+    """
+    return avoid_reserved(int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1), num_envs)
 
 
-def apart(first: int, copies: int) -> int:
-    """Seed of the first of so many copies, moved up if one of them would have a seed that is `RESERVED`."""
+def avoid_reserved(first: int, num_envs: int) -> int:
+    """Return the first of ``num_envs`` consecutive seeds, moved up past `RESERVED` seeds if it overlaps them."""
     for reserved in RESERVED:
-        refused = range(reserved.start - copies, reserved.stop)
+        refused = range(reserved.start - num_envs, reserved.stop)
         if first in refused:
             first += len(refused)
     return first
 
 
 def make_vec_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None, seed: int) -> NativeVecEnv:
-    """Make the native vector of an environment, ready for Stable-Baselines3."""
+    """Make a vector environment for Stable-Baselines3."""
     options = {"max_episode_steps": max_episode_steps, "autoreset_mode": AutoresetMode.SAME_STEP}
     env = config.make_vec(num_envs, copy=False, **options)  # Stable-Baselines3 never writes into observations
     return NativeVecEnv(native(env), seed)

@@ -9,13 +9,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 import multispin_env as ms
-from agents.base import AnyEnvironment, Remaining, step_discount
+from agents.base import BaseSettings, Remaining, step_discount
 from agents.policies import EquivariantActorCritic
 from agents.vec_env import NativeVecEnv
 
 
 @dataclass(frozen=True)
-class TRPOSettings(AnyEnvironment):
+class TRPOSettings(BaseSettings):
     """Trust region policy optimisation (Schulman et al. 2015) with the policy of this project."""
 
     num_envs: int = 128

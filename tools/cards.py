@@ -30,11 +30,11 @@ def packed_card(folder: Path) -> str:
         config,
         _measured(config, score["score"]),
         licence="mit",
-        measuring=f"`{SCORE}` has the differences in the same cases.",
+        measuring=f"`{SCORE}` has the paired differences.",
         described=CONFIG,
-        origin=f"The code was that of the commit {score['commit']}.",
+        origin=f"Code: commit {score['commit']}.",
         loading=READ_PACKED + PLAY,
-        about_licence=f"MIT, that of {LIBRARY}.",
+        about_licence=f"MIT, as {LIBRARY}.",
     )
 
 

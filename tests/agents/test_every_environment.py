@@ -1,7 +1,7 @@
-"""``train.py`` and ``agents.evaluate`` on the environments in which something is hidden or remembered."""
+"""``train.py`` and ``agents.evaluate`` in environments that hide or remember something."""
 
-import csv
 import json
+from functools import cache
 
 import gymnasium as gym
 import pytest
@@ -9,7 +9,8 @@ import pytest
 import multispin_env as ms
 from agents import evolution
 from agents.evolution import EvolutionSettings
-from agents.runs import load_config, usual_choice
+from agents.measures import CURVE, read_curve
+from agents.runs import default_choice, load_config
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import Row
@@ -29,7 +30,7 @@ SHORT = {
     "MultiSpin/Continuous-v0": ["--timesteps", "300", "--set", "horizon=1"],
     "MultiSpin/Serving-v0": [*("--timesteps", "300"), *SERVING],
 }
-"""Where an episode ends after some seconds, and a step takes longer."""
+"""Options of environments whose episodes end after some seconds."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,14 +46,13 @@ def few_episodes(quick_prices):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Folder of a tiny run of each environment, made when it is first asked for."""
-    made = {}
+    """Folder of a tiny run of each environment."""
 
+    @cache
     def run(env_id):
-        if env_id not in made:
-            made[env_id] = tmp_path_factory.mktemp("runs") / "tiny"
-            assert main(["train", "--env", env_id, "--name", str(made[env_id]), *TINY, *SHORT.get(env_id, [])]) == 0
-        return made[env_id]
+        folder = tmp_path_factory.mktemp("runs") / "tiny"
+        assert main(["train", "--env", env_id, "--name", str(folder), *TINY, *SHORT.get(env_id, [])]) == 0
+        return folder
 
     return run
 
@@ -63,31 +63,28 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
     contenders = ms.registry.ENVIRONMENTS.load(env_id)().comparison.contenders
-    assert {row.name for row in rows} == {*contenders, "{agent} ({action})".format(**usual_choice(env_id))}
+    assert {row.name for row in rows} == {*contenders, "{agent} ({action})".format(**default_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 2
     reference = next(row for row in rows if row.name == table["about"]["reference"])
     assert reference.difference == 0.0
-    with (folder / "curve.csv").open(encoding="utf-8") as file:
-        points = list(csv.DictReader(file))
-    key = "return" if env_id == FAIR else "share_of_reference"
-    assert all(float(point[key]) > 0.0 for point in points)
+    _, scores = read_curve(folder / CURVE, "return" if env_id == FAIR else "share_of_reference")
+    assert all(score > 0.0 for score in scores)
 
 
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     folder = tmp_path / "run"
-    chosen = ["--set", "spread=0.2", "mean_rounds=8", "history=False", "--action", "lengths", "--agent", "sac"]
-    assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *chosen]) == 0
+    options = ["--set", "spread=0.2", "mean_rounds=8", "history=False", "--action", "lengths", "--agent", "sac"]
+    assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *options]) == 0
     config, _ = load_config(folder)
-    assert config.env.variant.spread == 0.2
-    assert not config.env.variant.history
-    assert config.env.variant.mean_rounds == 8
+    variant = config.env.variant
+    assert (variant.spread, variant.history, variant.mean_rounds) == (0.2, False, 8)
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
     assert "HiddenAcceptance-v0, mean_rounds=8, spread=0.1, llama2, K = 3" in capsys.readouterr().out
     assert main(["evaluate", str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
     message = refused("train", ["--resume", str(folder), "--set", "spread=0.1"])
-    assert f"variant: expected the values of the run {str(folder)!r}, or none, got others" in message
+    assert f"variant: expected the values of the run {str(folder)!r}, got others" in message
 
 
 @pytest.mark.parametrize(
@@ -95,7 +92,7 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     [
         (["--states", "20"], "states: expected --episodes for MultiSpin/Fair-v0, got --states 20"),
         (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),
-        (["--env", HIDDEN], "as the run does, got 'MultiSpin/HiddenAcceptance-v0', which shows ['accepted', 'age',"),
+        (["--env", HIDDEN], "got 'MultiSpin/HiddenAcceptance-v0' with ['accepted', 'age',"),
         (["--set", "window=0"], "window: expected a finite number in [1, inf), got 0"),
     ],
 )

@@ -1,6 +1,4 @@
-"""Evolution: what it compares, which way it moves, and that runs repeat."""
-
-from dataclasses import replace
+"""Evolution: its trials, and the direction of its steps."""
 
 import gymnasium as gym
 import numpy as np
@@ -8,7 +6,6 @@ import pytest
 import torch as th
 from torch import nn
 
-import multispin_env as ms
 from agents.evolution import EvolutionSettings, Population, centred_ranks
 from agents.policies import policy_of
 from agents.vec_env import first_seed, make_vec_env
@@ -18,15 +15,24 @@ CLOSED, OPEN, AHEAD = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0", "MultiS
 SMALL = EvolutionSettings(pairs=3, cases=2, width=8)
 
 
-def settings_of(env_id=CLOSED, action="tuned", **arguments):
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    return EnvConfig.of(env_id, scenario, action=action, **{"reference": "own-pace", **arguments})
+def config_of(env_id=CLOSED, action="tuned", **arguments):
+    return EnvConfig.of(env_id, action=action, num_users=4, **arguments)
 
 
-def model_of(settings=None, agent=SMALL, seed=0, env_id=CLOSED):
-    settings = settings_of() if settings is None else settings
-    env = make_vec_env(settings, agent.num_envs, None, seed=0)
-    return agent.for_environment(settings).build(env, lambda progress: progress, seed=seed, device="cpu")
+def model_of(agent=SMALL, config=None):
+    config = config or config_of(reference="own-pace")
+    env = make_vec_env(config, agent.num_envs, None, seed=0)
+    return agent.for_environment(config).build(env, lambda progress: progress, seed=0, device="cpu")
+
+
+def weights_of(model):
+    return nn.utils.parameters_to_vector(model._actor.parameters()).detach()
+
+
+def gradient_of(model):
+    loss, _ = model.loss()
+    loss.backward()
+    return th.cat([parameter.grad.flatten() for parameter in model._actor.parameters()])
 
 
 def test_a_population_is_its_networks_one_by_one(rng):
@@ -43,30 +49,23 @@ def test_a_population_is_its_networks_one_by_one(rng):
 
 
 @pytest.mark.parametrize(("env_id", "reference"), [(CLOSED, "own-pace"), (OPEN, "own-pace+deadlines")])
-def test_the_untrained_policy_is_the_rule(env_id, reference):
-    settings = settings_of(env_id, reference=reference, rho=100.0)
-    policy = policy_of(model_of(settings, env_id=env_id), settings)
-    env = make_vec_env(settings, 3, None, seed=5).env
-    observation, _ = env.reset(seed=5)
-    for _ in range(10):
-        action = policy.act(observation)
-        assert not action.any()
-        order = ms.make_controller(reference, settings.scenario)(env.state)
-        assert (env.decode_action(action).draft_length == order.draft_length).all()
-        observation, *_ = env.step(action)
+def test_the_untrained_policy_plays_zero_actions(env_id, reference):
+    """They are the decisions of the reference."""
+    config = config_of(env_id, reference=reference, rho=100.0)
+    env = make_vec_env(config, 3, None, seed=5)
+    assert not policy_of(model_of(config=config), config).act(env.reset()).any()
 
 
 def test_all_play_the_same_cases():
-    """So networks that decide alike earn the same, to the bit; and others do not."""
+    """Equal networks have equal reward rates, to the bit; different ones do not."""
     model = model_of()
-    own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
-    env = model._copies
-    earned, steps = model._play(env, Population(model._actor, own.expand(6, -1)))
-    assert earned.shape == (6, 2)
-    assert (earned == earned[0]).all()
-    assert (earned[:, 0] != earned[:, 1]).all()
+    weights, env = weights_of(model), model._trial_env
+    rates, steps = model._play(env, Population(model._actor, weights.expand(6, -1)))
+    assert rates.shape == (6, 2)
+    assert (rates == rates[0]).all()
+    assert (rates[:, 0] != rates[:, 1]).all()
     assert steps > 6 * 2 * 10
-    changed = own + th.as_tensor(np.random.default_rng(0).standard_normal((6, len(own))), dtype=th.float32)
+    changed = weights + th.as_tensor(np.random.default_rng(0).standard_normal((6, len(weights))), dtype=th.float32)
     others, _ = model._play(env, Population(model._actor, changed))
     assert len(np.unique(others[:, 0])) > 1
 
@@ -75,75 +74,61 @@ def test_all_play_the_same_cases():
     ("env_id", "action", "arguments", "duration"),
     [(CLOSED, "tuned", {"reference": "own-pace"}, "duration"), (AHEAD, "lengths", {"rho": 90.0}, "round_latency")],
 )
-def test_what_is_earned_is_reward_over_time(env_id, action, arguments, duration):
+def test_rates_are_reward_over_time(env_id, action, arguments, duration):
     """Against a loop over single steps of one case, from the warm-up to the end."""
-    settings = EnvConfig.of(env_id, ms.Scenario.preset("llama2", num_users=4), action=action, **arguments)
-    if env_id == AHEAD:
-        settings = replace(settings, scenario=settings.scenario.replace(draft_ahead=True, min_draft_length=0))
-    model = model_of(settings, env_id=env_id)
-    own = th.zeros(sum(parameter.numel() for parameter in model._actor.parameters()))  # acts 0
-    earned, _ = model._play(model._copies, Population(model._actor, own.expand(6, -1)))
+    model = model_of(config=config_of(env_id, action, **arguments))
+    zeros = th.zeros_like(weights_of(model))  # all actions are 0
+    rates, _ = model._play(model._trial_env, Population(model._actor, zeros.expand(6, -1)))
     single = gym.make(env_id, num_users=4, action=action, **arguments)
     for case in range(2):
         single.reset(seed=first_seed(0, 0, 2) + case)
         reward = time = now = 0.0
         while now < model.trial.end:
-            _, gained, _, _, info = single.step(np.zeros(single.action_space.shape, np.float32))
+            _, step_reward, _, _, info = single.step(np.zeros(single.action_space.shape, np.float32))
             if now >= model.trial.warm_up:
-                reward, time = reward + gained, time + info[duration]
+                reward, time = reward + step_reward, time + info[duration]
             now += info[duration]
-        assert earned[0, case] == pytest.approx(reward / time, rel=1e-12)
+        assert rates[0, case] == pytest.approx(reward / time, rel=1e-12)
 
 
-def test_it_moves_towards_what_earns_more(monkeypatch):
-    """With earnings that are a weight, the step raises that weight."""
-    model = model_of(agent=EvolutionSettings(pairs=200, cases=2, width=8))
-    own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
-    position = len(own) - 1
+def test_it_moves_towards_higher_rates(monkeypatch):
+    """With one weight as the rate, the step raises that weight."""
+    model = model_of(EvolutionSettings(pairs=200, cases=2, width=8))
 
     def play(env, population):
         last = list(population._weights.values())[-1]
         return np.repeat(last[:, -1:].double().numpy(), 2, -1), 1
 
     monkeypatch.setattr(model, "_play", play)
-    loss, _ = model.loss()
-    loss.backward()
-    gradient = th.cat([parameter.grad.flatten() for parameter in model._actor.parameters()])
-    assert gradient[position] < 0.0  # the optimiser goes down
-    assert gradient[position].abs() == gradient.abs().max()
+    gradient = gradient_of(model)
+    assert gradient[-1] < 0.0  # the optimiser minimises
+    assert gradient[-1].abs() == gradient.abs().max()
 
 
 def test_wrong_prices_change_nothing():
-    """The order of policies by reward over time is that by tokens over time, so learning is the same to the bit."""
+    """Policies have the same order by reward over time and by tokens over time, so learning is the same to the bit."""
     gradients = []
     for rho in (80.0, 100.0, 120.0):
-        model = model_of(settings_of(rho=rho))
-        model.policy.features_extractor.forward = masked(model.policy.features_extractor.forward)
-        loss, _ = model.loss()
-        loss.backward()
-        gradients.append(th.cat([parameter.grad.flatten() for parameter in model._actor.parameters()]))
+        model = model_of(config=config_of(reference="own-pace", rho=rho))
+        model.policy.features_extractor.forward = without_price(model.policy.features_extractor.forward)
+        gradients.append(gradient_of(model))
     assert (gradients[0] == gradients[1]).all()
     assert (gradients[1] == gradients[2]).all()
 
 
-def masked(forward):
-    """Features without ρ, which the observation shows."""
-
-    def without(observations):
+def without_price(forward):
+    def masked(observations):
         shared = observations["shared"].clone()
         shared[:, 4] = 0.0
         return forward({**observations, "shared": shared})
 
-    return without
+    return masked
 
 
-def test_a_case_without_time_that_counts_is_the_worst():
-    """Not a number that is none, which would spoil all weights."""
+def test_cases_without_counted_time_give_no_gradient():
     model = model_of()
     model.trial = EvolutionSettings(pairs=3, cases=2, warm_up=1e-6, seconds=1e-6)
-    loss, _ = model.loss()
-    loss.backward()
-    assert all((parameter.grad == 0.0).all() for parameter in model._actor.parameters())
+    assert not gradient_of(model).any()
 
 
 def test_ranks():

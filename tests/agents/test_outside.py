@@ -1,4 +1,4 @@
-"""Agents from outside the package: trained, resumed, measured and in the suite; imported only when asked for."""
+"""Agents of other modules: trained, resumed, measured and in the suite; imported only if the user names them."""
 
 import json
 import sys
@@ -13,13 +13,13 @@ MODULE = """
 from dataclasses import dataclass
 from pathlib import Path
 from stable_baselines3 import A2C
-from agents.base import AnyEnvironment
+from agents.base import BaseSettings
 
 (Path(__file__).parent / "imported").touch()
 
 
 @dataclass(frozen=True)
-class Plain(AnyEnvironment):
+class Plain(BaseSettings):
     num_envs: int = 4
     timesteps: int = 64
 
@@ -36,7 +36,7 @@ TINY = ["--num-users", "2", "--timesteps", "64"]
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A folder with a package of an agent, which is the present one; nothing is left of it."""
+    """Package with an agent in the current folder."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "learner.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -63,18 +63,17 @@ def test_an_agent_of_a_module_trains_goes_on_and_is_measured(module, capsys, ref
     assert main(["train", "--resume", str(run), "--agent", NAME, "--timesteps", "128"]) == 0
     assert main(["evaluate", str(run), "--agent", NAME, "--states", "4"]) == 0
     assert f"{NAME} (residual)" in capsys.readouterr().out
-    assert "agent: expected 'mine.learner:AGENT', as the run has, got 'ppo'" in refused(
+    assert "agent: expected 'mine.learner:AGENT', the agent of the run, got 'ppo'" in refused(
         "evaluate", [str(run), "--agent", "ppo"]
     )
 
 
 def test_a_run_imports_nothing_unasked(module, refused):
-    """A stranger may have made it, and its modules may lie beside it."""
     assert main(["train", "--agent", NAME, *TINY, "--name", "run"]) == 0
     forget()
     (module / "imported").unlink()
     for command in (["evaluate", "runs/run"], ["train", "--resume", "runs/run"], ["export", "runs/run"]):
-        assert f"agent: expected that you name it, --agent {NAME}, since its module is not imported unasked" in refused(
+        assert f"agent: expected --agent {NAME} too, since modules that only a run names are not imported" in refused(
             command[0], command[1:]
         )
     assert not (module / "imported").exists()
@@ -82,7 +81,6 @@ def test_a_run_imports_nothing_unasked(module, refused):
 
 @pytest.mark.slow
 def test_it_plays_in_the_suite(module):
-    """In another process too."""
     options = ["--agent", NAME, "--tasks", "round-8", "--seeds", "1", "--steps", "128", "--out", "out"]
     assert main(["suite", "run", *options, "--workers", "1"]) == 0
     assert (module.parent / "out" / "round-8-0" / "policy.onnx").is_file()

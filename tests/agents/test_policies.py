@@ -1,4 +1,4 @@
-"""Networks and features by hand, and what policies of all agents have in common in all environments."""
+"""Networks and features by hand, and properties of all policies in all environments."""
 
 from dataclasses import replace
 
@@ -9,14 +9,13 @@ from gymnasium import spaces
 
 from agents import AGENTS
 from agents.base import CosineRate, LinearRate
-from agents.policies import Beside, Codes, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
+from agents.policies import Codes, ConcatLinear, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
 from agents.ppo import PPOSettings
-from agents.runs import own_arguments
+from agents.runs import supported_arguments
 from agents.sac import JointValue
 from agents.vec_env import make_vec_env
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.scenario import Scenario
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -35,15 +34,15 @@ ENTRIES = {
     "throughput": [0.5, 0.0],
     "shared": [0.25, 0.5, -0.5],
 }
-"""An observation of two devices that shows everything."""
+"""Observation of two devices with all entries of rounds."""
 
 
 def space_of(entries=ENTRIES):
     return spaces.Dict({key: spaces.Box(-9.0, 9.0, (len(value),), np.float32) for key, value in entries.items()})
 
 
-def tensors(entries=ENTRIES, copies=1):
-    return {key: th.tensor([value] * copies) for key, value in entries.items()}
+def tensors(entries=ENTRIES, batch=1):
+    return {key: th.tensor([value] * batch) for key, value in entries.items()}
 
 
 def test_every_feature_of_two_devices():
@@ -66,13 +65,13 @@ def test_every_feature_of_two_devices():
     assert network.features_dim == 2 * 23
     assert network(tensors()).reshape(2, 23).numpy() == pytest.approx(np.array(expected), abs=1e-4)
     refused = {**ENTRIES, "accepted": [0.25, 0.125], "age": [0.5, 0.5]}
-    found = network(tensors(refused)).reshape(2, 23)
-    assert found[0, 11:15].tolist() == pytest.approx([2.0, 1.0, 0.0, 0.0])  # not all were accepted
-    assert found[1, 11:15].tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    features = network(tensors(refused)).reshape(2, 23)
+    assert features[0, 11:15].tolist() == pytest.approx([2.0, 1.0, 0.0, 0.0])  # not all were accepted
+    assert features[1, 11:15].tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0])
 
 
 def test_features_of_requests_of_two_devices():
-    """The first has 64 tokens to come in 32 verifications' time; the second has no request."""
+    """The first needs 64 more tokens within 32 verifications; the second has no request."""
     shown = {
         "compute": [1.0, 1.0],
         "wanted": [0.5, 0.0],
@@ -96,54 +95,42 @@ def test_features_of_requests_of_two_devices():
 def test_features_without_what_is_hidden():
     shown = {key: ENTRIES[key] for key in ("compute", "drafted", "age", "hits", "shared")}
     network = UserFeatures(space_of(shown))
-    assert network.features_dim == 2 * 4  # counts are nothing without their fellows
+    assert network.features_dim == 2 * 4  # hits need misses, and drafts need accepted tokens
     assert network(tensors(shown, 3)).shape == (3, 8)
 
 
-def test_users_know_themselves_and_their_context():
+def test_codes_of_users_and_their_context():
     th.manual_seed(0)
-    encoder = UserEncoder(4, 3)
-    features = th.randn(2, 5 * 3)
-    own = encoder.own(features.reshape(2, 5, 3))
-    mean = sum(own[:, user] for user in range(5)) / 5.0
-    most = th.stack([own[:, user] for user in range(5)]).max(0).values
-    context = encoder.context(th.cat([mean, most], -1))
-    found = encoder(features)
-    assert (found.own.shape, found.context.shape) == ((2, 5, 4), (2, 1, 4))
-    assert th.allclose(found.own, own)
-    assert th.allclose(found.context[:, 0], context, atol=1e-6)
+    encoder, features = UserEncoder(4, 3), th.randn(2, 5 * 3)
+    user = encoder.own(features.reshape(2, 5, 3))
+    mean = sum(user[:, k] for k in range(5)) / 5.0
+    most = th.stack([user[:, k] for k in range(5)]).max(0).values
+    codes = encoder(features)
+    assert codes.context.shape == (2, 1, 4)
+    assert th.allclose(codes.user, user)
+    assert th.allclose(codes.context[:, 0], encoder.context(th.cat([mean, most], -1)), atol=1e-6)
 
 
-def beside(codes, user):
-    """A user's own code beside the context."""
-    return th.cat([codes.own[:, user], codes.context[:, 0]], -1)
-
-
-def test_layers_of_both_are_layers_of_one_beside_the_other():
+def test_a_concatenated_layer_is_a_layer_of_the_concatenation():
     th.manual_seed(0)
-    layer, codes = Beside(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 1, 3))
-    wanted = [beside(codes, user) @ layer.weight.T + layer.bias for user in range(5)]
-    assert th.allclose(layer(codes), th.stack(wanted, 1), atol=1e-6)
+    layer, codes = ConcatLinear(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 1, 3))
+    joined = th.cat([codes.user, codes.context.expand(-1, 5, -1)], -1)
+    assert th.allclose(layer(codes), joined @ layer.weight.T + layer.bias, atol=1e-6)
 
 
-def test_heads_begin_with_what_they_are_told():
+def test_heads_by_user_and_their_first_outputs():
     th.manual_seed(0)
-    head = UserHead(64, 3, 0.25)
+    head, value = UserHead(64, 3, 0.25), SumHead(64)
     assert head.net[-1].bias.tolist() == [0.0, 0.25, 0.25]
     assert head.net[-1].weight.std().item() == pytest.approx(0.01, rel=0.3)
     codes = Codes(th.randn(2, 5, 64), th.randn(2, 1, 64))
-    found = head(codes)
-    assert found.shape == (2, 15)
-    value, sums = SumHead(64), th.zeros(2, 1)
-    for user in range(5):
-        own = Codes(codes.own[:, user : user + 1], codes.context)
-        assert th.allclose(found.reshape(2, 5, 3)[:, user], head(own), atol=1e-6)
-        sums += value(own)
-    assert th.allclose(value(codes), sums / 5.0, atol=1e-6)
+    single = [Codes(codes.user[:, k : k + 1], codes.context) for k in range(5)]
+    assert th.allclose(head(codes), th.cat([head(user) for user in single], -1), atol=1e-6)
+    assert th.allclose(value(codes), sum(value(user) for user in single) / 5.0, atol=1e-6)
 
 
-def test_columns_can_have_scales():
-    """The first outputs are what they are told whatever the scale, and what is learnt counts by it."""
+def test_scales_of_columns():
+    """They leave the first outputs unchanged and multiply later changes."""
     th.manual_seed(0)
     head, codes = UserHead(8, 2, 0.25, 0.0, th.tensor([1.0, 0.125])), Codes(th.randn(3, 4, 8), th.randn(3, 1, 8))
     assert th.allclose(head(codes).reshape(3, 4, 2), th.tensor([0.0, 0.25]))
@@ -153,51 +140,47 @@ def test_columns_can_have_scales():
     assert "scale" not in head.state_dict()
 
 
+def policy_of(columns=2, **options):
+    box = spaces.Box(-1.0, 1.0, (2, columns), np.float32)
+    return EquivariantActorCritic(space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, **options)
+
+
 def test_policy_of_stable_baselines():
     th.manual_seed(0)
-    box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
-    policy = EquivariantActorCritic(space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, bandwidth_init=0.5)
+    policy = policy_of(bandwidth_init=0.5)
     assert policy.log_std.tolist() == [-1.0, -1.0]
     assert policy.action_net.net[-1].bias.tolist() == [0.0, 0.5]
     assert policy.optimizer.param_groups[0]["lr"] == 0.125
     with th.no_grad():
         policy.log_std.copy_(th.tensor([-1.0, -2.0]))
-    chosen = policy.get_distribution(tensors(copies=3)).distribution
-    assert chosen.stddev[1].tolist() == pytest.approx(np.exp([-1.0, -2.0, -1.0, -2.0]))
-    assert th.allclose(chosen.mean, policy.deterministic(tensors(copies=3)))
-    features = policy.features_extractor(tensors())
-    codes = policy.mlp_extractor.policy_net(features)
+    distribution = policy.get_distribution(tensors(batch=3)).distribution
+    assert distribution.stddev[1].tolist() == pytest.approx(np.exp([-1.0, -2.0, -1.0, -2.0]))
+    assert th.allclose(distribution.mean, policy.deterministic(tensors(batch=3)))
+    assert th.allclose(policy(tensors())[1], policy.predict_values(tensors()))
+    codes = policy.mlp_extractor.policy_net(policy.features_extractor(tensors()))
     assert th.allclose(policy.deterministic(tensors()), policy.action_net(codes))
 
 
 def test_a_policy_can_be_without_critic():
-    box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
-    policy = EquivariantActorCritic(space_of(), box, lambda _: 0.125, width=8, critic=False)
+    policy = policy_of(critic=False)
     assert not [name for name, _ in policy.named_parameters() if "value" in name]
-    assert policy.predict_values(tensors(copies=3)).tolist() == [[0.0]] * 3
-    features = policy.features_extractor(tensors(copies=3))
-    assert policy.values(features).tolist() == [0.0] * 3
-    assert th.equal(policy.means(features).flatten(1), policy.deterministic(tensors(copies=3)))
+    assert policy.predict_values(tensors(batch=3)).tolist() == [[0.0]] * 3
+    assert policy.values(policy.features_extractor(tensors(batch=3))).tolist() == [0.0] * 3
 
 
-def test_single_columns_are_explored_less():
-    for columns, wanted in ((3, [-1.0, -1.5, -1.0]), (1, [-1.0])):
-        box = spaces.Box(-1.0, 1.0, (2, columns), np.float32)
-        policy = EquivariantActorCritic(
-            space_of(), box, lambda _: 0.1, width=8, log_std_init=-1.0, column_log_std=(0.0, -0.5), last_std=0.0
-        )
-        assert policy.log_std.tolist() == wanted
-        assert not policy.deterministic(tensors(copies=3)).any()
+@pytest.mark.parametrize(("columns", "expected"), [(3, [-1.0, -1.5, -1.0]), (1, [-1.0])])
+def test_single_columns_are_explored_less(columns, expected):
+    policy = policy_of(columns, column_log_std=(0.0, -0.5), last_std=0.0)
+    assert policy.log_std.tolist() == expected
+    assert not policy.deterministic(tensors(batch=3)).any()
 
 
 def test_values_join_each_users_features_and_action():
     th.manual_seed(0)
-    value = JointValue(8, 3, 2)
-    features, actions = th.randn(4, 5, 3), th.randn(4, 5, 2)
-    found = value(th.cat([features.flatten(1), actions.flatten(1)], -1))
-    joined = th.cat([features, actions], -1)
-    assert found.shape == (4, 1)
-    assert th.allclose(found, value.head(value.encoder(joined.flatten(1))))
+    value, features, actions = JointValue(8, 3, 2), th.randn(4, 5, 3), th.randn(4, 5, 2)
+    joined = th.cat([features, actions], -1).flatten(1)
+    result = value(th.cat([features.flatten(1), actions.flatten(1)], -1))
+    assert th.allclose(result, value.head(value.encoder(joined)))
 
 
 def test_rates_of_learning():
@@ -207,12 +190,25 @@ def test_rates_of_learning():
     assert cosine(2.0 / 3.0) == pytest.approx(0.5)
 
 
-def settings(env_id="MultiSpin/Heterogeneous-v0", **arguments):
-    return EnvConfig.of(env_id, Scenario.preset("llama2", num_users=2), **arguments)
+FULL = "MultiSpin/Heterogeneous-v0"
+
+
+def config_of(env_id=FULL, users=2, **arguments):
+    return EnvConfig.of(env_id, **{**supported_arguments(ENVIRONMENTS.load(env_id)), "num_users": users, **arguments})
+
+
+def built(agent, config, randomised=True):
+    env = make_vec_env(config, agent.num_envs, 64, 0)
+    model = agent.build(env, lambda progress: progress, 0, "cpu")
+    if randomised:  # untrained heads return almost 0
+        with th.no_grad():
+            for parameter in model.policy.parameters():
+                parameter.add_(0.15 * th.randn_like(parameter))
+    return model
 
 
 KNOWN = PPOSettings()
-RESIDUAL = replace(KNOWN, column_log_std=(0.0, -2.5))  # bandwidth, the second column, is best as it is
+RESIDUAL = replace(KNOWN, column_log_std=(0.0, -2.5))  # bandwidth is the second column
 CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
 VERIFICATIONS = {
     **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
@@ -232,15 +228,15 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("name", "arguments", "numbers"), NUMBERS)
 def test_numbers_of_ppo_by_environment(name, arguments, numbers):
-    """Those that Stable-Baselines3 gets: nothing is multiplied or added to them on the way."""
-    config = settings(f"MultiSpin/{name}", **arguments)
+    """They reach Stable-Baselines3 unchanged."""
+    config = EnvConfig.of(f"MultiSpin/{name}", num_users=2, **arguments)
     assert KNOWN.for_environment(config) == numbers
-    model = numbers.build(make_vec_env(config, KNOWN.num_envs, 64, 0), lambda progress: progress, 0, "cpu")
+    model = built(numbers, config, randomised=False)
     used = (model.n_steps, model.n_epochs, model.learning_rate(1.0), model.clip_range(1.0), model.gae_lambda)
     assert used == (numbers.rollout_rounds, numbers.epochs, numbers.learning_rate, numbers.clip_range, numbers.trace)
     assert (model.gamma, model.policy.width) == (numbers.gamma, numbers.width)
-    wanted = numbers.log_std + np.array([*numbers.column_log_std, 0.0, 0.0, 0.0])[: model.policy.columns]
-    assert model.policy.log_std.tolist() == pytest.approx(wanted.tolist())
+    log_std = numbers.log_std + np.array([*numbers.column_log_std, 0.0, 0.0, 0.0])[: model.policy.columns]
+    assert model.policy.log_std.tolist() == pytest.approx(log_std.tolist())
 
 
 @pytest.mark.parametrize(
@@ -255,17 +251,9 @@ def test_numbers_of_ppo_by_environment(name, arguments, numbers):
     ],
 )
 def test_numbers_of_other_agents_by_environment(agent, name, changed):
-    usual = AGENTS.load(agent)
-    assert usual.for_environment(settings(f"MultiSpin/{name}")) == replace(usual, **changed)
-
-
-FULL = "MultiSpin/Heterogeneous-v0"
-ROUNDS = 5
-
-
-def settings_of(env_id, users, **arguments):
-    others = own_arguments(ENVIRONMENTS.load(env_id))
-    return EnvConfig.of(env_id, **{**others, "num_users": users, **arguments})
+    settings = AGENTS.load(agent)
+    config = EnvConfig.of(f"MultiSpin/{name}", num_users=2)
+    assert settings.for_environment(config) == replace(settings, **changed)
 
 
 PAIRS = [
@@ -275,99 +263,71 @@ PAIRS = [
 ]
 
 
-def model(agent, settings, env_id):
-    chosen = AGENTS.load(agent)
-    env = make_vec_env(settings, chosen.num_envs, 64, 0)
-    built = chosen.for_environment(settings).build(env, lambda progress: progress, 0, "cpu")
-    with th.no_grad():  # untrained heads answer almost nothing: give them something to say
-        for parameter in built.policy.parameters():
-            parameter.add_(0.15 * th.randn_like(parameter))
-    return built
-
-
-def played(env_id, settings, copies=10):
-    """Observations after some rounds of random actions."""
-    env = make_vec_env(settings, copies, 64, seed=3)
+def observed(config, num_envs=10):
+    """Observations after 5 rounds of random actions."""
+    env = make_vec_env(config, num_envs, 64, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
-    for _ in range(ROUNDS):
-        action = rng.uniform(-1, 1, (copies, *env.action_space.shape))
+    for _ in range(5):
+        action = rng.uniform(-1, 1, (num_envs, *env.action_space.shape))
         observation, *_ = env.step(action.astype(np.float32))
     return observation
 
 
-def reordered(observation, order):
-    def one(key, array):
-        return array if key == "shared" else array.reshape(len(array), len(order), -1)[:, order].reshape(array.shape)
+def act(model, observation):
+    return model.predict(observation, deterministic=True)[0]
 
-    return {key: one(key, array) for key, array in observation.items()}
+
+def reordered(observation, order):
+    return {
+        key: array if key == "shared" else array.reshape(10, len(order), -1)[:, order].reshape(array.shape)
+        for key, array in observation.items()
+    }
 
 
 @pytest.mark.parametrize(("agent", "env_id"), PAIRS)
 def test_users_can_be_exchanged_and_be_more_or_fewer(agent, env_id, rng):
     """Permuting users permutes actions, and a model of one number of users runs on another."""
-    settings, alone = settings_of(env_id, 6), settings_of(env_id, 1)
-    built, observation = model(agent, settings, env_id), played(env_id, settings)
+    config, alone = config_of(env_id, 6), config_of(env_id, 1)
+    settings = AGENTS.load(agent).for_environment(config)
+    model, observation = built(settings, config), observed(config)
     order = rng.permutation(6)
-    actions, permuted = (built.predict(o, deterministic=True)[0] for o in (observation, reordered(observation, order)))
+    actions = act(model, observation)
     assert np.abs(actions).std() > 0.01
-    assert permuted == pytest.approx(actions[:, order], abs=1e-5)
-    other = model(agent, alone, env_id)
-    other.set_parameters(built.get_parameters(), exact_match=True)
-    actions, _ = other.predict(played(env_id, alone), deterministic=True)
+    assert act(model, reordered(observation, order)) == pytest.approx(actions[:, order], abs=1e-5)
+    other = built(settings, alone)
+    other.set_parameters(model.get_parameters(), exact_match=True)
+    actions = act(other, observed(alone))
     assert actions.shape == (10, 1, alone.actions.columns)
     assert np.isfinite(actions).all()
 
 
 @pytest.mark.parametrize("env_id", [FULL, "MultiSpin/Serving-v0"])
-def test_a_decentralised_policy_knows_nothing_of_other_devices(env_id):
-    """Whatever becomes of the others, its action is the same to the bit; the usual one changes."""
-    settings = settings_of(env_id, 4)
-    observation, others = played(env_id, settings), played(env_id, settings)
+def test_a_decentralised_policy_sees_no_other_devices(env_id):
+    """Its action does not depend on them, to the bit; that of the usual policy does."""
+    config = config_of(env_id, 4)
+    observation, others = observed(config), observed(config)
     for key, array in others.items():
         if key != "shared":
             rows = array.reshape(10, 4, -1)
             rows[:, 1:] = rows[::-1, 1:]
-    found = {}
-    for agent in ("decentralised", "ppo"):
-        built = model(agent, settings, env_id)
-        first, second = (built.predict(one, deterministic=True)[0] for one in (observation, others))
-        found[agent] = [(first[:, user] == second[:, user]).all() for user in (0, 1)]
-    assert found == {"decentralised": [True, False], "ppo": [False, False]}
+    for agent, expected in (("decentralised", [True, False]), ("ppo", [False, False])):
+        model = built(AGENTS.load(agent).for_environment(config), config)
+        first, second = act(model, observation), act(model, others)
+        assert [(first[:, user] == second[:, user]).all() for user in (0, 1)] == expected
 
 
-@pytest.mark.parametrize("env_id", [FULL, "MultiSpin/Continuous-v0"])
-def test_log_probability_agrees_with_its_own_actions(env_id):
-    settings = settings_of(env_id, 3)
-    built = model("ppo", settings, env_id)
-    tensors, _ = built.policy.obs_to_tensor(played(env_id, settings, 4))
-    actions, values, log_prob = built.policy(tensors)
-    again, log_prob_again, _ = built.policy.evaluate_actions(tensors, actions.flatten(1))
-    assert th.allclose(log_prob, log_prob_again, atol=1e-4)
-    assert th.allclose(values, again)
-
-
-@pytest.mark.parametrize("agent", ["ppo", "sac"])
-def test_exploration_and_first_bandwidth_are_those_of_the_settings(agent):
-    chosen, settings = AGENTS.load(agent), settings_of(FULL, 2)
-    env = make_vec_env(settings, chosen.num_envs, 64, 0)
-    changed = replace(chosen, gamma=0.25, log_std=-2.0, bandwidth=0.5)
-    built = changed.build(env, lambda progress: progress, 0, "cpu")
-    assert built.gamma == 0.25
-    assert built.policy_kwargs["log_std_init"] == -2.0
-    actions, _ = built.predict(played(FULL, settings), deterministic=True)
-    assert np.abs(actions - [0.0, 0.5]).max() < 0.1
-
-
-def features_of(settings, observation):
-    tensors = {key: th.as_tensor(array) for key, array in observation.items()}
-    users = settings.scenario.num_users
-    return UserFeatures(settings.observations.space)(tensors).unflatten(-1, (users, -1)).numpy()
+def test_exploration_and_first_bandwidth_of_sac():
+    changed = replace(AGENTS.load("sac"), gamma=0.25, log_std=-2.0, bandwidth=0.5)
+    model = built(changed, config_of(), randomised=False)
+    assert (model.gamma, model.policy_kwargs["log_std_init"]) == (0.25, -2.0)
+    assert np.abs(act(model, observed(config_of())) - [0.0, 0.5]).max() < 0.1
 
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_features_are_of_order_one(env_id):
-    settings = settings_of(env_id, 4)
-    features = features_of(settings, played(env_id, settings, 200))
+    config = config_of(env_id, 4)
+    entries = {key: th.as_tensor(array) for key, array in observed(config, 200).items()}
+    features = UserFeatures(config.observations.space)(entries).unflatten(-1, (4, -1)).numpy()
     assert np.isfinite(features).all()
     assert np.abs(features).max() < 6.0
     assert (np.abs(features.mean((0, 1))) < 1.5).all()

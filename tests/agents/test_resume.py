@@ -1,4 +1,4 @@
-"""What a checkpoint restores, against the model that it was taken of: nothing of it may be lost."""
+"""Checkpoints restore the complete state of a model."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -7,7 +7,6 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
 
-import multispin_env as ms
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from agents.vec_env import make_vec_env
@@ -17,33 +16,31 @@ FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "Mul
 
 AGENT = {
     "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
-    "timed ppo": (CONTINUOUS, {"batch_size": 8}, 48),  # knows its own rate
+    "timed ppo": (CONTINUOUS, {"batch_size": 8}, 48),  # with its own rate
     "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
-    "apg": (FAIR, {"users": (2,)}, 40),  # has a second network, and its optimiser
+    "apg": (FAIR, {"users": (2,)}, 40),  # with a second network and its optimiser
 }
-"""Environment, small settings, and rounds of half a training, by name; its last word is the agent."""
+"""Environment, small settings, and steps of half a training; the last word of the name is the agent."""
+
+
+def config_of(name):
+    env_id = AGENT[name][0]
+    return EnvConfig.of(env_id, action="residual" if env_id == CONTINUOUS else "lengths", num_users=3)
 
 
 def vector(name, seed):
-    env_id = AGENT[name][0]
-    return make_vec_env(settings_of(env_id), 4, max_episode_steps=8, seed=seed)
-
-
-def settings_of(env_id):
-    action = "residual" if env_id == CONTINUOUS else "lengths"
-    return EnvConfig.of(env_id, ms.Scenario.preset("llama2", num_users=3), action=action)
+    return make_vec_env(config_of(name), 4, max_episode_steps=8, seed=seed)
 
 
 def built(name, seed):
-    env_id, small, _ = AGENT[name]
-    settings = replace(AGENTS.load(name.split()[-1]).for_environment(settings_of(env_id)), num_envs=4, **small)
-    model = settings.build(vector(name, seed), lambda progress: progress, seed, "cpu")
+    settings = AGENTS.load(name.split()[-1]).for_environment(config_of(name))
+    model = replace(settings, num_envs=4, **AGENT[name][1]).build(vector(name, seed), lambda x: x, seed, "cpu")
     model.set_logger(configure(None, []))
     return model
 
 
 def second_half(model, name):
-    """Go on in fresh episodes, with all that is random seeded anew."""
+    """Continue in new episodes with new seeds."""
     model.set_env(vector(name, 5))
     model.__dict__.pop("_plays", None)  # of apg, with the episodes before
     model.seed = 7
@@ -64,43 +61,31 @@ def flat(nest, name=""):
     return {name: nest}
 
 
-def equal(one, other):
-    """Whether leaves are the same, bit for bit."""
-    return one.keys() == other.keys() and all(
-        th.equal(value, other[key]) if isinstance(value, th.Tensor) else value == other[key]
-        for key, value in one.items()
+def equal(first, second):
+    return first.keys() == second.keys() and all(
+        th.equal(value, second[key]) if isinstance(value, th.Tensor) else value == second[key]
+        for key, value in first.items()
     )
 
 
 @pytest.fixture(scope="module", params=AGENT)
 def halfway(request, tmp_path_factory):
-    """Name, a model in the middle of its training, the folder of its checkpoint, and what the model held then."""
+    """Name, half-trained model, and folder of its checkpoint."""
     folder = tmp_path_factory.mktemp("half")
     model = built(request.param, 1)
     model.learn(AGENT[request.param][2])
     save_checkpoint(folder / CHECKPOINT, Checkpoint.of(model, 2.5, 0.75))
-    held = deepcopy(model.get_parameters()), (model.num_timesteps, model._n_updates)
-    return request.param, model, folder, held
-
-
-def test_everything_comes_back(halfway):
-    """All that the live model holds, the first and second moments and the steps of its optimisers among it."""
-    _, _, folder, (parameters, (timesteps, updates)) = halfway
-    found = load_checkpoint(folder)
-    live, kept = flat(parameters), flat(found.parameters)
-    assert equal(kept, live)
-    moments = {path.rpartition("/")[2] for path, leaf in live.items() if isinstance(leaf, th.Tensor) and leaf.any()}
-    assert {"step", "exp_avg", "exp_avg_sq"} <= moments
-    counters = (found.num_timesteps, found.updates, found.seconds, found.score)
-    assert counters == (timesteps, updates, 2.5, 0.75)
-    assert found.updates > 0
+    return request.param, model, folder
 
 
 def test_a_resumed_model_learns_as_if_it_had_not_stopped(halfway):
-    """Bit for bit on the same data; without what the optimisers remember it would not."""
-    name, model, folder, _ = halfway
+    """Bit for bit on the same data; without the optimisers' state it would not."""
+    name, model, folder = halfway
+    loaded, counters = load_checkpoint(folder), (model.num_timesteps, model._n_updates)
+    assert (loaded.num_timesteps, loaded.updates, loaded.seconds, loaded.score) == (*counters, 2.5, 0.75)
+    assert equal(flat(loaded.parameters), flat(model.get_parameters()))
     resumed, forgetful = built(name, 2), built(name, 2)
-    load_checkpoint(folder).restore(resumed)
+    loaded.restore(resumed)
     assert equal(weights(resumed), weights(model))
     load_checkpoint(folder).restore(forgetful)
     for key in forgetful._get_torch_save_params()[0]:
@@ -109,9 +94,9 @@ def test_a_resumed_model_learns_as_if_it_had_not_stopped(halfway):
             for part in key.split("."):
                 optimizer = getattr(optimizer, part)
             optimizer.state.clear()
-    if name == "sac":  # its past rounds are no part of a checkpoint
+    if name == "sac":  # checkpoints do not store the replay buffer
         resumed.replay_buffer, forgetful.replay_buffer = deepcopy(model.replay_buffer), deepcopy(model.replay_buffer)
-    wanted = weights(second_half(model, name))
-    assert equal(weights(second_half(resumed, name)), wanted)
-    assert not equal(weights(second_half(forgetful, name)), wanted)
+    expected = weights(second_half(model, name))
+    assert equal(weights(second_half(resumed, name)), expected)
+    assert not equal(weights(second_half(forgetful, name)), expected)
     assert (resumed.num_timesteps, resumed._n_updates) == (model.num_timesteps, model._n_updates)

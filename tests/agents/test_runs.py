@@ -1,4 +1,4 @@
-"""What a run's folder is called, who gets it, and what of its configuration is refused."""
+"""Folders of runs: names, locks, and refused configurations."""
 
 import json
 import re
@@ -15,12 +15,12 @@ from agents.runs import (
     Limits,
     RunConfig,
     digest,
-    held,
     load_config,
+    lock_run,
     make_next_folder,
     run_folder,
     save_config,
-    with_start,
+    with_reference,
 )
 from agents.training import train
 from multispin_env.apps.commands.main import main
@@ -38,26 +38,26 @@ def config(seed=1):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Folder of a run that has only been named."""
+    """Folder of a run with a configuration only."""
     folder = tmp_path / "run"
     folder.mkdir()
-    with held(folder):  # as a training does
+    with lock_run(folder):
         save_config(folder, config(), Limits(timesteps=4000))
     return folder
 
 
 def rewritten(folder, **changes):
-    """The configuration with other entries, and with the digest that suits them."""
+    """Rewrite a configuration with other entries and their digest."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
     content["sha256"] = digest(content)
     (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
 
 
 def raced(work):
-    """What calls of ``work(index)`` that begin at the same moment return or raise."""
+    """Results or messages of calls ``work(index)`` that begin at the same moment."""
     start = Barrier(RACERS)
 
-    def one(index):
+    def call(index):
         start.wait()
         try:
             return work(index)
@@ -65,7 +65,7 @@ def raced(work):
             return str(error)
 
     with ThreadPoolExecutor(RACERS) as pool:
-        return list(pool.map(one, range(RACERS)))
+        return list(pool.map(call, range(RACERS)))
 
 
 def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):
@@ -74,7 +74,7 @@ def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):
         folder.mkdir()
 
         def save(index, folder=folder):
-            with held(folder):
+            with lock_run(folder):
                 save_config(folder, config(index), Limits())
 
         results = raced(save)
@@ -96,56 +96,54 @@ def test_many_that_race_for_the_next_number_get_one_each(tmp_path):
 
 def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refused):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    said = f"name: expected a new name, or --resume, got {str(saved)!r}, which exists"
-    assert said in refused("train", ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"])
+    message = f"name: expected a new name, or --resume, got {str(saved)!r}, which exists"
+    assert message in refused("train", ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"])
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-    with pytest.raises(ValueError, match=re.escape(said)):  # so is one that had looked before the first began
+    with pytest.raises(ValueError, match=re.escape(message)):  # also after the check of the name
         train(config(2), saved, Limits(timesteps=4000), False, "cpu", None)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
-LETTERS = "letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _"
+LETTERS = "letters, digits and _ . + = -, at most 100 bytes, starting with a letter, digit or _"
 NAMES = ["..", ".", "", "a" * 101, "a" * 300, "é" * 51, "[bold]x", "-x", ".x", "a b", "a\nb", "runs/..", "a/x[/red]"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train_command, "train", lambda *_: 15)
-    assert f"name: expected {LETTERS}, got {Path(name).name!r}" in refused("train", [f"--name={name}"])
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_name_leads_nowhere_else(refused, tmp_path, monkeypatch):
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Current folder, in which no training starts."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(train_command, "train", lambda *_: 15)
-    assert "name: expected a name, or a path without '..', got '../x'" in refused("train", ["--name", "../x"])
-    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
-
-
-def test_the_first_line_says_what_was_set(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_command, "train", lambda *_: 15)
-    assert main(["train", "--name", str(tmp_path / "run"), "--set", "max_draft_length=12"]) == 128 + 15
-    assert "ppo on MultiSpin/Heterogeneous-v0, max_draft_length=12, residual actions" in capsys.readouterr().err
-
-
-def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train_command, "train", lambda *_: 15)
-    assert f"name: expected {LETTERS}, got 'heterogeneous-../x-k20-ppo-residual'" in refused(
-        "train", ["--set", "name=../x"]
-    )
-    assert not list(tmp_path.iterdir())
+    return tmp_path / "here"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_without_a_run_is_one_sentence(name, refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()  # without it nobody looks at what is too long
-    for command, given in (("train", [f"--resume={name}"]), ("evaluate", ["--", name]), ("export", ["--", name])):
-        assert "run: expected the folder of a run, with its config.json, got " in refused(command, given)
-    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
+def test_invalid_names_are_refused_before_anything_is_written(name, refused, here):
+    assert f"name: expected {LETTERS}, got {Path(name).name!r}" in refused("train", [f"--name={name}"])
+    assert not list(here.iterdir())
+
+
+def test_other_invalid_names(refused, here):
+    assert "name: expected a name, or a path without '..', got '../x'" in refused("train", ["--name", "../x"])
+    generated = refused("train", ["--set", "name=../x"])
+    assert f"name: expected {LETTERS}, got 'heterogeneous-../x-k20-ppo-residual'" in generated
+    assert list(here.parent.rglob("*")) == [here]
+
+
+def test_the_first_line_shows_settings_and_names_unchanged(here, capsys):
+    folder = here / "[red]x[/bold] :bug:" / "run"
+    assert main(["train", "--name", str(folder), "--set", "max_draft_length=12"]) == 128 + 15
+    printed = capsys.readouterr().err
+    assert f"run {folder}: ppo on MultiSpin/Heterogeneous-v0, max_draft_length=12, residual actions" in printed
+    assert f"continue with: multispin train --resume '{folder}'" in printed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_without_a_run_is_one_sentence(name, refused, here):
+    (here / "runs").mkdir()
+    for command, arguments in (("train", [f"--resume={name}"]), ("evaluate", ["--", name]), ("export", ["--", name])):
+        assert "run: expected the folder of a run, with its config.json, got " in refused(command, arguments)
+    assert [path.name for path in here.rglob("*")] == ["runs"]
 
 
 def test_a_run_can_be_named_from_inside(saved, monkeypatch):
@@ -157,19 +155,10 @@ def test_a_run_can_be_named_from_inside(saved, monkeypatch):
     ]  # fmt: skip
 
 
-def test_names_are_printed_as_they_are(tmp_path, capsys, monkeypatch):
-    folder = tmp_path / "[red]x[/bold] :bug:" / "run"
-    monkeypatch.setattr(train_command, "train", lambda *_: 15)
-    assert main(["train", "--name", str(folder), "--num-users", "3"]) == 128 + 15
-    printed = capsys.readouterr().err
-    assert f"run {folder}: ppo on" in printed
-    assert f"continue with: multispin train --resume '{folder}'" in printed
-
-
 def test_a_flipped_bit_is_refused_wherever_it_is(saved):
-    """What still loads says the same, as 1E-10 for 1e-10 does."""
+    """Files that still load have the same content, as 1E-10 for 1e-10."""
     content, refusals = (saved / CONFIG).read_bytes(), 0
-    wanted = json.loads(content)
+    expected = json.loads(content)
     for position in range(0, len(content), 3):
         flipped = bytearray(content)
         flipped[position] ^= 1 << (position * 5) % 8
@@ -179,7 +168,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved):
         except ValueError:
             refusals += 1
         else:
-            assert json.loads(flipped) == wanted
+            assert json.loads(flipped) == expected
     assert refusals >= len(content) // 3 - 5
 
 
@@ -192,7 +181,7 @@ def test_the_layout_is_no_content(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
+        ({"schema": 2}, "schema: expected 3, got 2, of another version of this project"),
         (
             {"env": "MultiSpin/Heterogenous-v0"},
             "env: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
@@ -220,27 +209,19 @@ def test_what_cannot_be_trained_is_refused_at_once(saved, changes, message):
     assert "\n" not in str(caught.value)
 
 
-def settings_of(action="tuned", **arguments):
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    return EnvConfig.of(CLOSED, scenario, action=action, horizon=2.0, **arguments)
+def config_of(action="tuned", **arguments):
+    return EnvConfig.of(CLOSED, SCENARIO, action=action, horizon=2.0, **arguments)
 
 
 @pytest.mark.parametrize("best", ["prices", "groups"])
-def test_the_better_rule_is_said(best, monkeypatch):
+def test_the_better_rule_is_the_reference(best, monkeypatch):
     monkeypatch.setattr(
         Episodes, "values", lambda cases, name: (name == best) * cases.env().reset(seed=0)[0]["compute"]
     )
-    settings = with_start(settings_of())
-    assert settings.variant.reference == best == settings.actions.reference
+    config = with_reference(config_of())
+    assert config.variant.reference == best == config.actions.reference
 
 
-def test_it_is_measured():
-    settings = settings_of()
-    cases = Episodes(settings, 8, seed=10**9)
-    rates = {name: cases.values(name).mean() for name in ("prices", "groups")}
-    assert with_start(settings).variant.reference == max(rates, key=rates.get)
-
-
-@pytest.mark.parametrize("settings", [settings_of(reference="own-pace"), settings_of("residual"), settings_of("plain")])
-def test_what_is_chosen_or_usual_stays(settings):
-    assert with_start(settings) is settings
+@pytest.mark.parametrize("config", [config_of(reference="own-pace"), config_of("residual"), config_of("plain")])
+def test_a_given_or_single_reference_stays(config):
+    assert with_reference(config) is config

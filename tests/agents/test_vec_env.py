@@ -1,4 +1,4 @@
-"""The vector that agents learn in, copy by copy; and its seeds, none of which is watched, tuned or measured on."""
+"""Vector environment of training, against single ones; its seeds are disjoint from those of measurements."""
 
 import itertools
 from types import SimpleNamespace
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-import multispin_env as ms
 from agents import AGENTS
 from agents.measures import Measure
-from agents.vec_env import RESERVED, NativeVecEnv, apart, first_seed, make_vec_env
+from agents.vec_env import RESERVED, NativeVecEnv, avoid_reserved, first_seed, make_vec_env
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation import statistics
 from multispin_env.evaluation.cases import held_out
@@ -21,20 +20,21 @@ from tests.families import REWARDED
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 
 
-def settings(env_id=FULL, **options):
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    return EnvConfig.of(env_id, scenario, **options)
+def vector(num_envs, steps, seed=0, env_id=FULL, **options):
+    return make_vec_env(EnvConfig.of(env_id, num_users=4, **options), num_envs, steps, seed)
 
 
 @pytest.mark.parametrize(("env_id", "reward"), REWARDED)
-def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
-    batch = make_vec_env(settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    singles = [gym.make(env_id, scenario=scenario, reward=reward, max_episode_steps=10) for _ in range(3)]
+def test_every_environment_equals_a_single_one_bit_for_bit(env_id, reward):
+    batch = vector(3, 10, 5, env_id, reward=reward)
+    singles = [gym.make(env_id, num_users=4, reward=reward, max_episode_steps=10) for _ in range(3)]
+
+    def check(observations, index, observation):
+        assert all((observations[key][index] == value).all() for key, value in observation.items())
+
     observations = batch.reset()
     for i, env in enumerate(singles):
-        observation, _ = env.reset(seed=5 + i)
-        assert all((observations[key][i] == value).all() for key, value in observation.items())
+        check(observations, i, env.reset(seed=5 + i)[0])
     rng = np.random.default_rng(0)
     for _ in range(25):
         actions = rng.uniform(-1, 1, (3, *batch.action_space.shape)).astype(np.float32)
@@ -46,36 +46,40 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
             assert dones[i] == truncated
             if truncated:
                 assert infos[i]["TimeLimit.truncated"]
-                last = infos[i]["terminal_observation"]
-                assert all((last[key] == value).all() for key, value in observation.items())
+                check({key: [value] for key, value in infos[i]["terminal_observation"].items()}, 0, observation)
                 observation, _ = env.reset()
-            assert all((observations[key][i] == value).all() for key, value in observation.items())
+            check(observations, i, observation)
 
 
 def test_works_with_the_wrappers_of_stable_baselines():
-    env = VecNormalize(VecMonitor(make_vec_env(settings(), 2, 5, seed=0)), norm_obs_keys=["compute"])
+    env = VecNormalize(VecMonitor(vector(2, 5)), norm_obs_keys=["compute"])
     env.reset()
     infos = [env.step(np.zeros((2, 4, 2), np.float32))[3] for _ in range(5)][-1]
     assert infos[0]["episode"]["l"] == 5
 
 
-def test_attributes():
-    env = make_vec_env(settings(), 3, 5, seed=0)
-    assert env.get_attr("max_episode_steps") == [5, 5, 5]
+def test_attributes_and_seeds():
+    env = vector(2, 3, 5)
+    assert env.get_attr("max_episode_steps") == [3, 3]
+    assert env.get_attr("num_envs", [1]) == [2]
     assert env.env_is_wrapped(gym.Wrapper, [0]) == [False]
-    with pytest.raises(NotImplementedError, match=r"set_attr: expected no call, since .*, got 'x'"):
-        env.set_attr("x", 1)
-    with pytest.raises(NotImplementedError, match=r"env_method: expected no call, since .*, got 'render'"):
-        env.env_method("render")
+    assert env.get_images() == [None, None]
+    for name, arguments in (("set_attr", ("x", 1)), ("env_method", ("x",))):
+        with pytest.raises(NotImplementedError, match=rf"{name}: expected no call, .*, got 'x'"):
+            getattr(env, name)(*arguments)
+    first, again = env.reset(), env.reset()
+    assert (first["channel"] != again["channel"]).any()  # a seed is used once
+    env.seed(5)
+    assert (env.reset()["channel"] == first["channel"]).all()
 
 
-def test_only_copies_that_restart_in_the_same_step():
+def test_only_environments_that_restart_in_the_same_step():
     env = gym.make_vec(FULL, num_envs=2, vectorization_mode="vector_entry_point")
     with pytest.raises(ValueError, match="autoreset_mode: expected 'SameStep', got 'NextStep'"):
         NativeVecEnv(env.unwrapped, 0)
 
 
-def test_pictures_of_all_copies():
+def test_pictures_of_all_environments():
     options = {"autoreset_mode": "SameStep", "render_mode": "rgb_array", "num_users": 3}
     env = gym.make_vec(FULL, num_envs=2, vectorization_mode="vector_entry_point", **options)
     adapter = NativeVecEnv(env.unwrapped, 0)
@@ -83,70 +87,45 @@ def test_pictures_of_all_copies():
     assert [image.shape for image in adapter.get_images()] == [(450, 800, 3)] * 2
 
 
-def test_seeds_are_taken_once():
-    env = make_vec_env(settings(), 2, 3, seed=5)
-    first, again = env.reset(), env.reset()
-    assert (first["channel"] != again["channel"]).any()  # seeds are taken once
-    env.seed(5)
-    assert (env.reset()["channel"] == first["channel"]).all()
-    assert env.get_images() == [None, None]
-    assert env.get_attr("num_envs", [1]) == [2]
-
-
-FRESH = 10**6
-"""As in the test of the pretrained agents' scores."""
-
-COPIES = 10**5
-"""More than any agent trains on at once."""
+FRESH, NUM_ENVS = 10**6, 10**5
+"""Offset of the fresh cases of pretrained agents; more environments than any agent trains on."""
 
 
 def ranges():
-    """Every range of seeds that the project draws cases from, by what it is for."""
-    table = held_out(settings(HIDDEN))
-    fresh = held_out(settings(HIDDEN), offset=FRESH)
-    return {
-        "states of tables": range(statistics.HELD_OUT_SEED, statistics.HELD_OUT_SEED + 1),
-        "states of validation": range(statistics.VALIDATION_SEED, statistics.VALIDATION_SEED + 1),
-        "fresh states": range(statistics.HELD_OUT_SEED + FRESH, statistics.HELD_OUT_SEED + FRESH + 1),
-        "validation and tuning": range(statistics.TUNING_SEED, statistics.TUNING_SEED + statistics.NUM_EPISODE_SEEDS),
-        "episodes of tables": range(table.seed, table.seed + FRESH),
-        "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
-    }
+    """Disjoint ranges of seeds from which cases are drawn, in order."""
+    table, fresh = held_out(EnvConfig.of(HIDDEN)), held_out(EnvConfig.of(HIDDEN), offset=FRESH)
+    states = (statistics.HELD_OUT_SEED, statistics.VALIDATION_SEED, statistics.HELD_OUT_SEED + FRESH)
+    tuning = statistics.TUNING_SEED
+    episodes = [range(cases.seed, cases.seed + FRESH) for cases in (table, fresh)]
+    use = [*(range(seed, seed + 1) for seed in states), range(tuning, tuning + statistics.SEED_ROOM), *episodes]
+    return sorted(use, key=lambda seeds: seeds.start)
 
 
-def test_ranges_are_apart():
-    for (name, one), (other, two) in itertools.combinations(ranges().items(), 2):
-        assert one.stop <= two.start or two.stop <= one.start, (name, other)
-    assert max(one.stop for one in ranges().values()) + COPIES < 2**32
+def test_training_plays_no_cases_of_measurements():
+    assert all(first.stop <= second.start for first, second in itertools.pairwise(ranges()))
+    assert ranges()[-1].stop + NUM_ENVS < 2**32
+    assert max(AGENTS.load(name).num_envs for name in AGENTS.names()) < NUM_ENVS
+    for seeds, num_envs in itertools.product(ranges(), (1, 64, NUM_ENVS)):
+        start, stop = seeds.start, seeds.stop
+        for drawn in (start - num_envs, start - num_envs + 1, start - 1, start, stop - 1, stop):
+            first = avoid_reserved(drawn, num_envs)
+            assert first + num_envs <= start or stop <= first
+    assert [avoid_reserved(seed, 64) for seed in (0, 10**8, 2**31 - 1)] == [0, 10**8, 2**31 - 1]
 
 
-def test_training_stays_away_from_all_of_them():
-    assert max(AGENTS.load(name).num_envs for name in AGENTS.names()) < COPIES
-    for name, one in ranges().items():
-        for copies in (1, 64, COPIES):
-            edges = (one.start - copies, one.start - copies + 1, one.start - 1, one.start, one.stop - 1, one.stop)
-            for drawn in edges:
-                first = apart(drawn, copies)
-                assert first + copies <= one.start or one.stop <= first, (name, copies, drawn)
-    assert [apart(seed, 64) for seed in (0, 10**8, 2**31 - 1)] == [0, 10**8, 2**31 - 1]  # the rest is as it was drawn
-
-
-def test_training_is_seeded_so(monkeypatch):
-    """Of 3,000 runs some draw a seed of those that are kept."""
+def test_seeds_of_training():
+    """Some of 3,000 runs draw reserved seeds; parts of a run play different episodes."""
     drawn = [int(np.random.SeedSequence([seed, 0]).generate_state(1)[0] >> 1) for seed in range(3000)]
     assert any(seed in reserved for seed in drawn for reserved in RESERVED)
-    assert [first_seed(seed, 0, 128) for seed in range(3000)] == [apart(seed, 128) for seed in drawn]
-
-
-def test_parts_of_a_run_play_other_episodes():
+    assert [first_seed(seed, 0, 128) for seed in range(3000)] == [avoid_reserved(seed, 128) for seed in drawn]
     firsts = sorted(first_seed(seed, part, 64) for seed in range(20) for part in (0, 1, 2, 4000))
     assert np.diff(firsts).min() > 64
 
 
 @pytest.mark.parametrize("env_id", [FULL, HIDDEN])
 def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
-    """A run watches itself on other cases than it is measured on."""
-    measure = Measure(settings(env_id))
+    """Cases of validation and comparison differ."""
+    measure = Measure(EnvConfig.of(env_id, num_users=4))
     seen = []
 
     class SeenError(Exception):

@@ -1,4 +1,4 @@
-"""``multispin suite run`` makes an entry of any method, within its budget, and goes on where it was stopped."""
+"""``multispin suite run`` makes an entry of any method, within its budget, and continues after a stop."""
 
 import copy
 import json
@@ -6,13 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch as th
-from gymnasium.wrappers import FlattenObservation
 from sb3_contrib import ARS, RecurrentPPO
 from stable_baselines3 import PPO
 
 import multispin_env as ms
 from agents.base import DirectLearner
-from agents.suite import CELL, BudgetSpentError, Cell, Keeper, exported
+from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
@@ -23,50 +22,49 @@ pytest.importorskip("onnxscript")
 
 NAMES = ("round-8", "resize")
 
-SHORT = "tests.agents.commands.test_suite_run:short"
+HERE = "tests.agents.commands.test_suite_run"
+SMALL = {"n_steps": 32, "batch_size": 32, "n_epochs": 1}
 
 
 def short(policy, env, **others):
-    """PPO with small rollouts."""
-    return PPO(policy, env, n_steps=32, batch_size=32, n_epochs=1, **others)
+    return PPO(policy, env, **SMALL, **others)
 
 
 def searching(policy, env, **others):
-    """A method that heeds no callback, and evaluates whole episodes."""
+    """Method that ignores callbacks and evaluates whole episodes."""
     return ARS(policy, env, n_delta=1, n_eval_episodes=1, **others)
 
 
 class Brief(PPO):
-    """A method that ends by itself, early in its budget."""
+    """Method that ends early in its budget."""
 
     def learn(self, total_timesteps, **others):
         return super().learn(64, **others)
 
 
 def brief(policy, env, **others):
-    """It, with small rollouts."""
-    return Brief(policy, env, n_steps=32, batch_size=32, n_epochs=1, **others)
+    return Brief(policy, env, **SMALL, **others)
 
 
 def made_of_nothing(*_, **__):
-    """No method."""
+    pass
 
 
 def remembering(policy, env, **others):
-    """A recurrent method, with small rollouts and two layers."""
-    small = {"lstm_hidden_size": 4, "n_lstm_layers": 2}
-    return RecurrentPPO("MlpLstmPolicy", env, n_steps=32, batch_size=32, n_epochs=1, policy_kwargs=small, **others)
+    """Recurrent method with two layers."""
+    kwargs = {"lstm_hidden_size": 4, "n_lstm_layers": 2}
+    return RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=kwargs, **SMALL, **others)
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """Two of the tasks, in the second of which other numbers of devices play."""
+    """Two tasks; the second is played with other numbers of devices."""
     few = tuple(ms.suite.task(name) for name in NAMES)
     for module in ("agents.suite", "multispin_env.apps.commands.suite", "multispin_env.evaluation.suite.entries"):
         monkeypatch.setattr(f"{module}.tasks", lambda: few)
 
 
-def run(out, *more, agent=SHORT, steps=200):
+def run(out, *more, agent=f"{HERE}:short", steps=200):
     return main(["suite", "run", "--agent", agent, "--seeds", "2", "--steps", str(steps), "--out", str(out), *more])
 
 
@@ -75,7 +73,6 @@ def read(file):
 
 
 def test_a_method_of_another_library_becomes_an_entry(tmp_path, capsys):
-    """Its network has one number of devices, and counts as random actions where there are others."""
     out, board = tmp_path / "entry", tmp_path / "board"
     assert run(out) == 0
     assert "resize: counts as random actions" in capsys.readouterr().err
@@ -93,33 +90,31 @@ def test_a_method_of_another_library_becomes_an_entry(tmp_path, capsys):
 
 
 def test_a_method_that_remembers_becomes_an_entry(tmp_path):
-    assert run(tmp_path, "--seeds", "1", agent=SHORT.replace("short", "remembering"), steps=64) == 0
+    assert run(tmp_path, "--seeds", "1", agent=f"{HERE}:remembering", steps=64) == 0
     assert read(tmp_path / ENTRY)["policies"]["round-8"] == [{"folder": "round-8-0"}]
     assert main(["suite", "evaluate", str(tmp_path), "--check"]) == 0
-
-
-def test_a_class_that_remembers_gets_its_own_kind_of_policy():
     assert Cell("sb3_contrib:RecurrentPPO", "late", 0, 1).training().network().memory == 2 * 256
 
 
-def test_a_network_that_remembers_is_exported_as_its_library_plays_it(tmp_path):
-    """From step to step, and from the beginning of every episode on."""
-    one = ms.suite.task("late")
-    training = Cell(SHORT.replace("short", "remembering"), "late", 0, 64).training()
+@pytest.mark.parametrize("method", ["remembering", "short"])
+def test_a_network_is_exported_as_its_library_plays_it(tmp_path, method):
+    """In all steps, and in a second episode after a reset."""
+    training = Cell(f"{HERE}:{method}", "late", 0, 64).training()
     training.model.learn(64)
-    for name, content in exported(training).items():
+    for name, content in training.export().items():
         (tmp_path / name).write_bytes(content)
+    entries = [name for name in training.network().entries if name != "memory"]
     for policy in (training.policy(), load_policy(tmp_path)):
         for _ in range(2):
-            envs, memory = one.make_vec(3, seed=0), None
-            seen, _ = envs.reset(seed=0)
+            envs, memory = ms.suite.task("late").make_vec(3, seed=0), None
+            observation, _ = envs.reset(seed=0)
             policy.reset()
             for _ in range(4):
-                flat = np.concatenate([seen[name] for name in training.network().entries[:-1]], -1)
+                flat = np.concatenate([observation[name] for name in entries], -1)
                 expected, memory = training.model.predict(flat, state=memory, deterministic=True)
-                action = policy.act(seen)
+                action = policy.act(observation)
                 np.testing.assert_allclose(action.reshape(3, -1), expected.reshape(3, -1), atol=1e-6)
-                seen, *_ = envs.step(action)
+                observation, *_ = envs.step(action)
 
 
 def test_an_agent_of_ours_plays_with_any_number_of_devices(tmp_path):
@@ -132,7 +127,7 @@ def test_an_agent_of_ours_plays_with_any_number_of_devices(tmp_path):
     assert main(["suite", "evaluate", str(tmp_path), "--check"]) == 0
 
 
-def test_what_is_missing_is_trained_and_the_users_words_are_kept(tmp_path, monkeypatch, capsys):
+def test_missing_cells_are_trained_and_the_users_words_stay(tmp_path, monkeypatch, capsys):
     play, failing = Cell.play, [1]
 
     def fail(cell):
@@ -151,25 +146,22 @@ def test_what_is_missing_is_trained_and_the_users_words_are_kept(tmp_path, monke
     assert run(tmp_path) == 0
     assert read(tmp_path / ENTRY) == {**about, "authors": "A. Nonymous"}
     assert run(tmp_path, steps=100) == 2
-    said = capsys.readouterr().err
-    assert "out: expected a new folder" in said
-    assert "'steps': 200" in said
+    printed = capsys.readouterr().err
+    assert "out: expected a new folder" in printed
+    assert "'steps': 200" in printed
 
 
-def test_no_training_replaces_an_entry_of_something_else(tmp_path, capsys):
+def test_other_entries_and_methods_without_tasks_are_refused(tmp_path, monkeypatch, capsys):
     assert main(["suite", "evaluate", "random-actions", "--out", str(tmp_path)]) == 0
     assert run(tmp_path) == 2
     assert "out: expected a new folder, or one with an entry of this method" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-
-
-def test_a_method_that_learns_nowhere_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("agents.suite.tasks", lambda: (ms.suite.task("resize"),))
     assert run(tmp_path) == 2
-    assert "agent: expected one that can learn in some task" in capsys.readouterr().err
+    assert "agent: expected an agent that can learn in at least one task" in capsys.readouterr().err
 
 
-def test_parts_in_processes_find_what_one_call_finds(tmp_path):
+def test_parts_in_processes_equal_one_call(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(whole) == 0
     assert run(parts, "--part", "1/2", "--workers", "1") == 0
@@ -178,36 +170,25 @@ def test_parts_in_processes_find_what_one_call_finds(tmp_path):
     assert (parts / SCORES).read_bytes() == (whole / SCORES).read_bytes()
 
 
-def test_a_flat_network_is_exported_as_its_library_plays_it():
-    one = ms.suite.task("late")
-    training = Cell(SHORT, "late", 0, 64).training()
-    training.model.learn(64)
-    env = FlattenObservation(one.make())
-    seen, _ = env.reset(seed=3)
-    entries = {name: value[None] for name, value in one.make().reset(seed=3)[0].items()}
-    expected, _ = training.model.predict(seen, deterministic=True)
-    np.testing.assert_allclose(training.policy().act(entries)[0], expected, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("name", "task", "steps"),
     [
         ("ppo", "fair", 5000),
         ("evolution", "ahead-8", 20_000),
-        ("tests.agents.commands.test_suite_run:searching", "fair", 200),
+        (f"{HERE}:searching", "fair", 200),
     ],
 )
 def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
-    found, _ = Cell(name, task, 0, steps).play()
-    assert 0.5 * steps < found["steps"] <= steps
-    assert len(found["values"]) == 3
+    content, _ = Cell(name, task, 0, steps).play()
+    assert 0.5 * steps < content["steps"] <= steps
+    assert len(content["values"]) == 3
 
 
 def test_a_method_that_ends_early_has_a_whole_curve():
-    """After that it is what it was at the end."""
-    found, _ = Cell(SHORT.replace("short", "brief"), "fair", 0, 5000).play()
-    _, second, last = map(np.array, found["values"])
-    assert found["steps"] == 64
+    """With its last policy at all later points."""
+    content, _ = Cell(f"{HERE}:brief", "fair", 0, 5000).play()
+    _, second, last = map(np.array, content["values"])
+    assert content["steps"] == 64
     np.testing.assert_allclose(second, last, rtol=1e-3)
 
 
@@ -217,7 +198,7 @@ def test_a_first_step_beyond_the_budget_is_a_sentence():
 
 
 def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
-    """Some agents take many environment steps at once, in some environments more and more."""
+    """Some agents take many environment steps per update, and a growing number."""
     improve, sizes, states = DirectLearner._improve, [400, 500, 700], []
 
     def growing(model):
@@ -226,16 +207,16 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
         return sizes[len(states) - 1]
 
     monkeypatch.setattr(DirectLearner, "_improve", growing)
-    model, keeper = Cell("apg", "round-8", 0, 1500).training().model, Keeper(1500)
+    model, recorder = Cell("apg", "round-8", 0, 1500).training().model, PolicyRecorder(1500)
     with pytest.raises(BudgetSpentError):
-        model.learn(1500, callback=keeper)
-    assert keeper.taken == 900
-    assert all(th.equal(value, keeper.states()[-1][name]) for name, value in states[-1].items())
-    assert not all(th.equal(value, keeper.states()[-1][name]) for name, value in model.policy.state_dict().items())
+        model.learn(1500, callback=recorder)
+    assert recorder.taken == 900
+    assert all(th.equal(value, recorder.states()[-1][name]) for name, value in states[-1].items())
+    assert not all(th.equal(value, recorder.states()[-1][name]) for name, value in model.policy.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--agent", "pppo"], "did you mean 'ppo'"),
         (["--agent", "math:pi"], "which makes no model"),
@@ -247,7 +228,7 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
         (["--part", "3/2"], "part: expected"),
     ],
 )
-def test_bad_options_are_refused_in_one_sentence(options, said, tmp_path, capsys):
+def test_bad_options_are_refused_in_one_sentence(options, message, tmp_path, capsys):
     assert main(["suite", "run", "--agent", "ppo", "--seeds", "1", "--out", str(tmp_path / "out"), *options]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
