@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.registry import AGENTS, check_admitted
-from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
+from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, collect_arguments
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.variant import Variant
@@ -251,7 +251,7 @@ def env_config_from(options: argparse.Namespace, env_id: str, action: str, base:
     option of its own.
     """
     kept = TRAINING_DEFAULTS if base is None else base.env.arguments
-    given = chosen_arguments(options, _OWN_OPTIONS)
+    given = collect_arguments(options, _OWN_OPTIONS)
     check_settings(options, given, [env_id])
     others = own_arguments(ENVIRONMENTS.load(env_id), kept) | given
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.env.scenario)

@@ -16,7 +16,6 @@ from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from multispin_env.checks import check_integer, missing_package
@@ -77,31 +76,26 @@ def _answer(work: _Work, index: int, task: Any) -> TaskResult | Stopped:
         return stopped
 
 
+def _raise_stopped(number: int) -> NoReturn:
+    raise Stopped(number)
+
+
 @contextmanager
-def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Call ``stop`` with the number of SIGINT or SIGTERM, until the end of the block.
+def on_signals(handle: Callable[[int], None] = _raise_stopped) -> Iterator[None]:
+    """Call ``handle`` with the number of each SIGINT or SIGTERM in the block; by default it raises `Stopped`.
 
-    Only the main thread of the main process does: elsewhere nothing changes, and whoever started a thread or a worker
-    process stops it. Signals that are ignored, as by ``nohup``, stay so.
+    Handlers are set in the main thread of the main process only: other threads and worker processes are stopped by the
+    code that started them. Signals that are ignored, for example because of ``nohup``, stay ignored.
     """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop(number)
-
     main = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
     numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heeded}
+    handled = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, frame: handle(number)) for number in handled}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def stop(number: int) -> NoReturn:
-    """Raise `Stopped`: for `on_signals`."""
-    raise Stopped(number)
 
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -120,7 +114,7 @@ class Processes:
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Serial.results`. The task of a process that is killed is a failure; the other processes go on."""
         left, doing, work = enumerate(tasks), dict[Connection, int](), _elsewhere(work)
-        with on_signals(stop), _workers(min(self.width, len(tasks))) as idle:
+        with on_signals(), _workers(min(self.width, len(tasks))) as idle:
             while True:
                 for pipe, (index, task) in zip(idle, left, strict=False):
                     doing[pipe] = index

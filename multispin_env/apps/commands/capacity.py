@@ -13,16 +13,16 @@ from multispin_env.apps.terminal.arguments import (
     Command,
     add_scenario_options,
     add_set_option,
-    chosen_scenario,
     parse_settings,
+    resolve_scenario,
 )
 from multispin_env.apps.terminal.output import (
     Progress,
     add_table_options,
     check_outputs,
     is_quiet,
-    made_by,
     print_errors,
+    provenance,
     write_tables,
 )
 from multispin_env.checks import check_integer, check_real
@@ -188,7 +188,7 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Cap
         "arrivals": options.arrivals,
         "lengths": options.lengths,
         "tried": {name: [[point.load, point.share] for point in one.tries] for name, one in found.items()},
-        **made_by(options),
+        **provenance(options),
     }
 
 
@@ -232,7 +232,7 @@ def _report(progress: Progress, tried: list[LoadPoint], point: LoadPoint) -> Non
 def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    scenario = chosen_scenario(options)
+    scenario = resolve_scenario(options)
     if options.channel is not None:
         CHANNELS.admit(options.channel)
         scenario = scenario.replace(channel=options.channel)

@@ -7,14 +7,14 @@ from functools import partial
 
 from multispin_env.apps.executors import Executor, Serial
 from multispin_env.apps.terminal.arguments import (
-    COMMON,
+    COMMON_ARGUMENTS,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     Command,
     add_executor_options,
     add_system_options,
     check_settings,
-    chosen_arguments,
+    collect_arguments,
     executor_of,
 )
 from multispin_env.apps.terminal.output import (
@@ -22,8 +22,8 @@ from multispin_env.apps.terminal.output import (
     Tally,
     add_table_options,
     check_outputs,
-    made_by,
     print_errors,
+    provenance,
     write_tables,
 )
 from multispin_env.baselines.systems import SYSTEMS
@@ -89,8 +89,8 @@ def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
-    arguments = chosen_arguments(options)
-    check_settings(options, arguments, [options.env], COMMON)
+    arguments = collect_arguments(options)
+    check_settings(options, arguments, [options.env], COMMON_ARGUMENTS)
     steps = arguments.pop("max_episode_steps", None)
     config = EnvConfig.of(options.env, options.scenario, **arguments)
     cases = Episodes(config, options.episodes, options.seed, steps)
@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace) -> int | None:
         found = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
         chosen = {"metric": found.metric, "reference": found.reference}
         text = "\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)])
-        write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"), text)
+        write_tables(options, found.rows, cases.about | chosen | provenance(options, "gymnasium", "scipy"), text)
     return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
 
 

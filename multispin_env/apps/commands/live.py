@@ -29,8 +29,8 @@ from multispin_env.apps.models.verdict import (
     verdict_lines,
 )
 from multispin_env.apps.reproduce.drawing import check_matplotlib
-from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option, chosen_scenario
-from multispin_env.apps.terminal.output import Progress, made_by, write_output
+from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option, resolve_scenario
+from multispin_env.apps.terminal.output import Progress, provenance, write_output
 from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.names import OWN_CONTROLLER
@@ -84,7 +84,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _live_scenario(options: argparse.Namespace) -> Scenario:
-    scenario = chosen_scenario(options)
+    scenario = resolve_scenario(options)
     fitting = ["shared-seed", "independent"] if options.temperature else ["greedy"]
     if options.draft_ahead is not None:
         guess = options.draft_ahead or (scenario.guess if scenario.guess in fitting else fitting[0])
@@ -227,7 +227,7 @@ def _write_files(
         "decide_ms": deciding,
         **({"hits": [asdict(one) for one in hits]} if hits else {}),
         "scenario": scenario.to_dict(),
-        **made_by(options, "torch", "transformers"),
+        **provenance(options, "torch", "transformers"),
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
     rounds = [_RoundRecord(one.name, *played) for one in contenders for played in enumerate(one.rounds, start=1)]

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from multispin_env.apps.terminal.arguments import Command
-from multispin_env.apps.terminal.output import REFUSED, exit_status
+from multispin_env.apps.terminal.output import USAGE_ERROR, exit_status
 from multispin_env.checks import check_name
 from multispin_env.registry import import_own
 
@@ -56,7 +56,7 @@ def _add_options(parser: ArgumentParser) -> None:
 
 def _print_help(options: Namespace) -> int:
     COMMAND.parser(_PROGRAM).print_help(sys.stderr)
-    return REFUSED
+    return USAGE_ERROR
 
 
 COMMAND = Command(

@@ -19,7 +19,7 @@ from multispin_env.apps.commands.model_options import (
     out_file,
     out_files,
 )
-from multispin_env.apps.executors import Stopped, on_signals, stop
+from multispin_env.apps.executors import Stopped, on_signals
 from multispin_env.apps.models.counters import EngineCounts, read_counters
 from multispin_env.apps.models.counts import (
     ALL,
@@ -39,7 +39,7 @@ from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import Prompts, read_prompts
 from multispin_env.apps.reproduce.drawing import check_matplotlib
 from multispin_env.apps.terminal.arguments import DEFAULT_SCENARIO, Command, add_scenario_options
-from multispin_env.apps.terminal.output import Progress, made_by
+from multispin_env.apps.terminal.output import Progress, provenance
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
@@ -185,7 +185,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     groups = -(-count // options.batch)
     journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), texts_of)
     try:
-        with on_signals(stop):
+        with on_signals():
             pair = load_pair(options)
             encoded = prompts.encode(pair.target, MIN_PLACES, options.raw, pair.context)
             _record_groups(pair, encoded, options, journal, groups)
@@ -265,7 +265,7 @@ def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]
 
 def _write(options: argparse.Namespace, scenario: Scenario, rows: list[dict[str, Any]]) -> None:
     scenario.save(out_file(options.out, ".toml"))
-    content = {"about": {"scenario": scenario.to_dict(), **made_by(options)}, "rows": rows}
+    content = {"about": {"scenario": scenario.to_dict(), **provenance(options)}, "rows": rows}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(out_file(options.out, ".json"), f"{text}\n".encode())
 

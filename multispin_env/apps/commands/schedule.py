@@ -9,10 +9,10 @@ from multispin_env.apps.terminal.arguments import (
     Command,
     add_scenario_options,
     add_set_option,
-    chosen_scenario,
     parse_settings,
+    resolve_scenario,
 )
-from multispin_env.apps.terminal.output import made_by
+from multispin_env.apps.terminal.output import provenance
 from multispin_env.baselines.systems import Span, draft_schedule
 from multispin_env.checks import check_name, check_real
 from multispin_env.evaluation.cases import changed_settings
@@ -82,7 +82,7 @@ def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespa
 
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **made_by(options)}
+    about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
     print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
 
 
@@ -91,7 +91,7 @@ _FORMATS = {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sgla
 
 def _run(options: argparse.Namespace) -> None:
     check_name("format", options.format, _FORMATS)
-    scenario = chosen_scenario(options)
+    scenario = resolve_scenario(options)
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)

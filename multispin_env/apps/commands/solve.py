@@ -15,11 +15,11 @@ from multispin_env.apps.terminal.arguments import (
     Command,
     add_scenario_options,
     add_set_option,
-    chosen_arguments,
-    chosen_scenario,
+    collect_arguments,
     parse_settings,
+    resolve_scenario,
 )
-from multispin_env.apps.terminal.output import STDOUT, check_outputs, made_by, write_output
+from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import (
     OWN_CONTROLLER,
@@ -271,9 +271,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
-    if "num_users" in chosen_arguments(options):
+    if "num_users" in collect_arguments(options):
         raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
-    return chosen_scenario(options, num_users=num_users)
+    return resolve_scenario(options, num_users=num_users)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -285,7 +285,7 @@ def _run(options: argparse.Namespace) -> None:
         write_output(to_csv(solution.devices), options.csv)
     if options.json:
         about = {"file": str(options.file), "controller": options.controller, "scenario": scenario.to_dict()}
-        record = to_record(solution, about | made_by(options, "scipy"))
+        record = to_record(solution, about | provenance(options, "scipy"))
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     elif options.csv != STDOUT:
         changed = changed_settings(parse_settings(options.set))

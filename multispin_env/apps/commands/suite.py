@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.commands.suite_pictures import draw_pictures
-from multispin_env.apps.executors import on_signals, stop
+from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
-from multispin_env.apps.terminal.output import Progress, Tally, made_by
+from multispin_env.apps.terminal.output import Progress, Tally, provenance
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
@@ -188,7 +188,7 @@ def _table(options: argparse.Namespace) -> None:
         signed = ((row.method, ", ".join(filter(None, (row.authors, row.link)))) for row in rows)
         whose = "\n".join(f"- {method}: {words}" for method, words in signed if words)
         tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells), whose))
-        about = {"version": VERSION, **made_by(options)}
+        about = {"version": VERSION, **provenance(options)}
         for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
         draw_pictures(rows, options.out)
@@ -196,7 +196,7 @@ def _table(options: argparse.Namespace) -> None:
 
 def _data(options: argparse.Namespace) -> None:
     one = task(options.task)
-    with Progress(PARTS) as progress, on_signals(stop):
+    with Progress(PARTS) as progress, on_signals():
         data = record(one, options.by, options.episodes, options.seed, options.out, progress.begin)
     about = data.storage.metadata
     print(

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from multispin_env.apps.terminal.arguments import (
-    COMMON,
+    COMMON_ARGUMENTS,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     DEFAULTS,
     Command,
     add_system_options,
     check_settings,
-    chosen_arguments,
+    collect_arguments,
     parse_settings,
 )
 from multispin_env.apps.terminal.output import Progress
@@ -50,9 +50,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _film(options: argparse.Namespace) -> Film:
-    arguments = chosen_arguments(options, ("max_episode_steps", "render_mode"))
+    arguments = collect_arguments(options, ("max_episode_steps", "render_mode"))
     differing = parse_settings(options.beside_set, option="beside-set")
-    check_settings(options, arguments | differing, [options.env], COMMON)
+    check_settings(options, arguments | differing, [options.env], COMMON_ARGUMENTS)
 
     def config_of(others: Mapping[str, Any]) -> EnvConfig:
         config = EnvConfig.of(options.env, options.scenario, **{**arguments, **others})

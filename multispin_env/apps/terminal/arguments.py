@@ -31,10 +31,10 @@ DEFAULTS = {"env": DEFAULT_ENV, "scenario": DEFAULT_SCENARIO, "num_users": "20",
 
 _SET = "--set"
 
-TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
+RESERVED = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
 """Arguments of ``gymnasium.make_vec`` that commands set themselves."""
 
-COMMON = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all but the last, ``**overrides``
+COMMON_ARGUMENTS = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all but the last, ``**overrides``
 """Arguments that all environments take."""
 
 
@@ -66,7 +66,7 @@ def add_set_option(parser: ArgumentParser, settings: str = "fields of the scenar
     )
 
 
-def separated(arguments: Iterable[str]) -> list[str]:
+def separate_settings(arguments: Iterable[str]) -> list[str]:
     """Arguments with ``--set`` before each NAME=VALUE of several, so that what follows them, as a file, is none."""
     found: list[str] = []
     for text in arguments:
@@ -79,7 +79,7 @@ def separated(arguments: Iterable[str]) -> list[str]:
     return found
 
 
-def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option: str = "set") -> dict[str, Any]:
+def parse_settings(settings: Iterable[str], taken: Sequence[str] = RESERVED, option: str = "set") -> dict[str, Any]:
     """``name=value`` texts of an option to arguments: Python literals, and words, which need no quotes.
 
     Where a word may be ``module:ATTRIBUTE``, as ``channel=module:ATTRIBUTE``, that part is imported.
@@ -116,9 +116,12 @@ def _literal(name: str, text: str, option: str) -> Any:
         raise ValueError(f"{option}: expected a value as in Python, or a word, got {name}={shown(text)}") from None
 
 
-def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str, Any]:
-    """Arguments of the environment, by ``--set`` or an option of their own; `TAKEN` and those ``taken`` are refused."""
-    chosen = parse_settings(options.set, (*TAKEN, *taken))
+def collect_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str, Any]:
+    """Collect the arguments of the environment from ``--set`` and from their own options.
+
+    ``ValueError`` for names in `RESERVED` and ``taken``, which the command sets itself.
+    """
+    chosen = parse_settings(options.set, (*RESERVED, *taken))
     for name in ("num_users", "total_bandwidth", "server"):
         value = vars(options).get(name)
         if value is not None and name in chosen:
@@ -128,9 +131,9 @@ def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str,
     return chosen
 
 
-def chosen_scenario(options: Namespace, **fixed: Any) -> Scenario:
+def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:
     """The scenario of a command without an environment, with the fields that it fixes itself."""
-    chosen = chosen_arguments(options)
+    chosen = collect_arguments(options)
     check_settings(options, chosen)
     return Scenario.resolve(options.scenario).replace(**fixed, **chosen)
 
@@ -141,7 +144,7 @@ def check_settings(
     """``ValueError`` for a setting that belongs to something else, which it names; else it says the nearest, or all.
 
     The names that were ``chosen`` may be fields of the scenario, arguments of one of these environments, and those
-    ``besides``, as `COMMON`.
+    ``besides``, as `COMMON_ARGUMENTS`.
     """
     for env_id in env_ids:
         check_name("env", env_id, ENVIRONMENTS.names())
@@ -192,7 +195,7 @@ class Command:
 
     def __call__(self, program: str, arguments: Sequence[str]) -> int | None:
         """Read the arguments and run."""
-        options = self.parser(program).parse_args(separated(arguments))
+        options = self.parser(program).parse_args(separate_settings(arguments))
         check_plausible(vars(options))
         options.program = program
         options.command = f"{program} {shlex.join(arguments)}".strip()

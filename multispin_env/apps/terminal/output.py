@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from multispin_env.apps.executors import Stopped, on_signals, stop
+from multispin_env.apps.executors import Stopped, on_signals
 from multispin_env.checks import missing_package
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.evaluation.statistics import to_csv, to_json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance, ReadableBuffer
 
 _LINE = 79  # letters of a line that is written over: a longer one would wrap
-PATIENCE = 5.0  # seconds between two lines of a log about the same part
+LOG_INTERVAL = 5.0  # seconds between two lines of a log about the same part
 
 
 class _Line:
@@ -75,7 +75,7 @@ class Progress(_Line):
 
     def __call__(self, done: float, of: float = 1.0) -> None:
         """Report that so much ``of`` the part is done."""
-        if self._terminal or monotonic() - self._shown > PATIENCE:
+        if self._terminal or monotonic() - self._shown > LOG_INTERVAL:
             self._show(done / of)
 
     def say(self, line: str) -> None:
@@ -123,10 +123,10 @@ class Tally(_Line):
         self._print(ended / self.total if self.total else 1.0, f"{said}  {name}".rstrip())
 
 
-REFUSED = 2  # exit status for wrong use
+USAGE_ERROR = 2  # exit status for wrong use
 
 
-def sentence(error: BaseException, extra: str = "") -> str:
+def error_message(error: BaseException, extra: str = "") -> str:
     """What an error says to the user of a command, which needs an extra of the package or none."""
     if isinstance(error, MemoryError):
         reason = str(error) or "for Python"
@@ -182,10 +182,10 @@ def _standard_streams() -> Iterator[None]:
 def exit_status(program: str, run: Callable[[], int | None], extra: str = "") -> int:
     """Run a command, ``program`` in messages, which needs an extra of the package or none; returns its exit status.
 
-    For signals it is that of shells; errors of what the user asks for or gives become one sentence and `REFUSED`, those
-    of contenders and of standard output one sentence and 1.
+    After a signal the status is that of a shell. Each error is printed as one sentence; the status is `USAGE_ERROR` for
+    wrong input, and 1 for an error of a contender or of standard output.
     """
-    with on_signals(stop), _standard_streams():
+    with on_signals(), _standard_streams():
         if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
             sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ
         try:
@@ -204,7 +204,7 @@ def exit_status(program: str, run: Callable[[], int | None], extra: str = "") ->
         except ContenderError as error:
             said, status = str(error), 1
         except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-            said, status = sentence(error, extra), REFUSED
+            said, status = error_message(error, extra), USAGE_ERROR
         print(f"{program}: {said}", file=sys.stderr)
         return status
 
@@ -258,7 +258,7 @@ def write_output(text: str, file: Path) -> None:
         write_text(file, text)
 
 
-def made_by(options: Namespace, *packages: str) -> dict[str, Any]:
+def provenance(options: Namespace, *packages: str) -> dict[str, Any]:
     """How something was made: the command that repeats it, and versions of ours, numpy and other packages."""
     versions = {name: version(name) for name in ("multispin_env", "numpy", *packages)}
     return {"command": options.command, "versions": versions}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from multispin_env.apps.commands import main as entry
-from multispin_env.apps.terminal.arguments import separated
+from multispin_env.apps.terminal.arguments import separate_settings
 from multispin_env.checks import UNITS
 
 ROOT = Path(__file__).parents[3]
@@ -176,7 +176,7 @@ def test_examples_are_right_use(name):
     shown = re.findall(rf"^multispin {name}\b((?:.*\\\n)*.*)", PAGES, re.MULTILINE)
     for line in (*command.examples, *(re.sub(r"\\\n *", "", line) for line in shown)):
         words = re.split(r"  | <", line)[0].split()
-        command.parser(name).parse_args(separated(words))
+        command.parser(name).parse_args(separate_settings(words))
 
 
 def test_every_command_has_help_with_examples_and_refuses_unknown_options(name, capsys):

@@ -75,7 +75,7 @@ def test_the_side_beside_may_have_other_arguments(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(output, "PATIENCE", -1.0)
+    monkeypatch.setattr(output, "LOG_INTERVAL", -1.0)
     assert main(["watch", "--env", env_id, *TINY, *SHORT.get(env_id, ()), "--out", str(tmp_path / "film.gif")]) == 0
     said = capsys.readouterr().err
     for work, steps in (("playing", 3), ("drawing", 5)):

@@ -5,14 +5,14 @@ import argparse
 import pytest
 
 from multispin_env.apps.terminal.arguments import (
-    TAKEN,
+    RESERVED,
     add_system_options,
     check_settings,
-    chosen_arguments,
-    chosen_scenario,
+    collect_arguments,
     parse_settings,
     part_of,
-    separated,
+    resolve_scenario,
+    separate_settings,
 )
 from multispin_env.checks import UNITS, check_plausible
 from multispin_env.registry import ENVIRONMENTS, option_names
@@ -29,18 +29,18 @@ def test_values_are_literals_or_words():
 def parse():
     parser = argparse.ArgumentParser()
     add_system_options(parser, "anything else")
-    return lambda *arguments: parser.parse_args(separated(arguments))
+    return lambda *arguments: parser.parse_args(separate_settings(arguments))
 
 
 def test_what_is_not_given_is_none(parse):
     options = parse()
     assert (options.env, options.scenario, options.num_users, options.total_bandwidth) == (None,) * 4
-    assert chosen_arguments(options) == {}
+    assert collect_arguments(options) == {}
 
 
 def test_options_and_settings_come_together(parse):
     options = parse("--num-users", "3", "--set", "a=1", "b=x", "--set", "total_bandwidth=5e6")
-    assert chosen_arguments(options) == {"a": 1, "b": "x", "total_bandwidth": 5e6, "num_users": 3}
+    assert collect_arguments(options) == {"a": 1, "b": "x", "total_bandwidth": 5e6, "num_users": 3}
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,15 @@ def test_options_and_settings_come_together(parse):
             ["--total-bandwidth", "5e6", "--set", "total_bandwidth=5e6"],
             "set: expected 'total_bandwidth' once, got --total-bandwidth too",
         ),
-        (["--set", "scenario=llama2"], f"set: expected an argument other than {[*TAKEN, 'own']}, got 'scenario'"),
-        (["--set", "own=1"], f"set: expected an argument other than {[*TAKEN, 'own']}, got 'own'"),
+        (["--set", "scenario=llama2"], f"set: expected an argument other than {[*RESERVED, 'own']}, got 'scenario'"),
+        (["--set", "own=1"], f"set: expected an argument other than {[*RESERVED, 'own']}, got 'own'"),
         (["--set", "a=1", "a=2"], "set: expected 'a' once, got it twice"),
         (["--set", "a"], "set: expected NAME=VALUE, got 'a'"),
     ],
 )
 def test_what_is_said_twice_or_taken_is_refused(arguments, words, parse):
     with pytest.raises(ValueError, match="set: ") as caught:
-        chosen_arguments(parse(*arguments), ["own"])
+        collect_arguments(parse(*arguments), ["own"])
     assert words in str(caught.value)
 
 
@@ -70,7 +70,7 @@ def test_what_follows_settings_is_none(given):
     parser = argparse.ArgumentParser()
     parser.add_argument("file")
     add_system_options(parser, "anything")
-    options = parser.parse_args(separated(given.split()))
+    options = parser.parse_args(separate_settings(given.split()))
     assert (options.file, options.set) == ("FILE", ["a=1", "b=2"])
 
 
@@ -100,7 +100,7 @@ def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
 def test_settings_that_are_known_pass(parse):
     check_settings(parse(), ["spread", "payload", "copy"], [HIDDEN], ["copy"])
     assert refused(parse(), "copy", [HIDDEN])
-    assert chosen_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
+    assert resolve_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
 
 
 def test_numbers_of_another_unit_are_refused():

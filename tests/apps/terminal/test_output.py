@@ -12,7 +12,7 @@ import pytest
 from multispin_env.apps.executors import Stopped
 from multispin_env.apps.terminal import output
 from multispin_env.apps.terminal.arguments import Command
-from multispin_env.apps.terminal.output import PATIENCE, Progress, exit_status
+from multispin_env.apps.terminal.output import LOG_INTERVAL, Progress, exit_status
 from multispin_env.checks import missing_package
 
 
@@ -53,7 +53,7 @@ def test_time_left_follows_the_pace_of_the_present_part_and_the_mean_of_all(cloc
             show = bar.begin("a rule")
             for quarter in (1, 2, 3, 4):
                 clock[0] += seconds / 4.0
-                bar._shown = -PATIENCE  # so that each report is a line
+                bar._shown = -LOG_INTERVAL  # so that each report is a line
                 show(quarter, 4)
     said = [re.search(r"(\d+) s left", line) for line in capsys.readouterr().err.splitlines()]
     left = [None if one is None else int(one[1]) for one in said]
@@ -64,7 +64,7 @@ def test_a_log_is_not_filled_with_lines(clock, capsys):
     with Progress(1) as bar:
         show = bar.begin("states")
         for done in range(100):
-            clock[0] += PATIENCE / 50
+            clock[0] += LOG_INTERVAL / 50
             show(done, 100)
     assert len(capsys.readouterr().err.splitlines()) == 3  # the first, one in between, the last
 
