@@ -1,4 +1,4 @@
-"""``multispin compare``: contenders compared on whole episodes of an environment."""
+"""``multispin compare``: a comparison of contenders on whole episodes of an environment."""
 
 import argparse
 from collections.abc import Sequence
@@ -39,23 +39,23 @@ from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_system_options(parser, "arguments of the environment, values as in Python")
+    add_system_options(parser, "arguments of the environment, as Python literals")
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
     parser.add_argument(
         "--controllers",
         nargs="+",
         metavar="NAME",
-        help="a controller, which sees the true state, or one with estimators, which does not, as "
-        f"optimal+filter or greedy+deadlines+filter, or {OWN_CONTROLLER} "
-        f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
-        f"{', '.join(SYSTEMS)} (where rounds are independent)",
+        help="controllers, which see the true state; plug-ins, which do not, such as optimal+filter or "
+        f"greedy+deadlines+filter; {OWN_CONTROLLER}; or, if rounds are independent, the systems {', '.join(SYSTEMS)} "
+        f"(default: those for the environment, without {', '.join(SLOW)}, which takes minutes)",
     )
-    parser.add_argument("--episodes", type=int, default=EPISODES, help=f"episodes of each (default {EPISODES})")
+    episodes = f"episodes of each contender (default {EPISODES})"
+    parser.add_argument("--episodes", type=int, default=EPISODES, help=episodes)
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
     parser.add_argument(
-        "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
+        "--reference", metavar="NAME", help="contender that others are compared with (default: the best known)"
     )
-    parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
+    parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: that of the environment)")
     add_table_options(parser)
     add_executor_options(parser, "controllers", parts=False)
 
@@ -64,20 +64,20 @@ _Answers = dict[str, EpisodeStats | ContenderError]
 
 
 def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Answers:
-    if isinstance(executor, Serial):  # which can say how far a contender is
+    if isinstance(executor, Serial):  # it can report the progress of a contender
         with Progress(len(names)) as progress:
-            return {name: _played(cases, name, progress.begin(name)) for name in names}
-    found: _Answers = {}
+            return {name: _play(cases, name, progress.begin(name)) for name in names}
+    answers: _Answers = {}
     with Tally(len(names), executor.width) as tally:
-        for result in executor.results(partial(_played, replace(cases)), names):  # a copy, without environments
+        for result in executor.results(partial(_play, replace(cases)), names):  # a copy, without environments
             name = names[result.index]
             error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
-            found[name] = error or result.value
-            tally.add(name, isinstance(found[name], ContenderError))
-    return {name: found[name] for name in names}
+            answers[name] = error or result.value
+            tally.add(name, isinstance(answers[name], ContenderError))
+    return {name: answers[name] for name in names}
 
 
-def _played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
+def _play(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
     try:
         with attributed(name):
             return cases.play(name, progress)
@@ -99,10 +99,10 @@ def _run(options: argparse.Namespace) -> int | None:
     answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:
-        found = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
-        chosen = {"metric": found.metric, "reference": found.reference}
-        text = "\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)])
-        write_tables(options, found.rows, cases.about | chosen | provenance(options, "gymnasium", "scipy"), text)
+        comparison = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
+        about = cases.about | {"metric": comparison.metric, "reference": comparison.reference}
+        text = "\n\n".join([comparison.title, *(aligned(*cells) for cells in comparison.tables)])
+        write_tables(options, comparison.rows, about | provenance(options, "gymnasium", "scipy"), text)
     return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
 
 
