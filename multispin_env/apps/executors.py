@@ -155,7 +155,9 @@ def _import_and_work(parts: Sequence[tuple[str, str]], work: _Work, task: Any) -
 @contextmanager
 def _workers(count: int) -> Iterator[list[Connection]]:
     """Start processes and yield pipes to them; at the end of the block, end them and delete their temporary files."""
-    context = multiprocessing.get_context("spawn")  # a fork would not copy the threads of this process
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a forked child has the locks of the threads of this process, not the threads
     children, pipes = [], []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
@@ -308,8 +310,7 @@ def decide(
     """
     check_integer("chunk", chunk, 1)
     make_controller(name, scenario, **options)  # check the options once, before the tasks
-    starts = range(0, len(state.draft_time), chunk)
-    parts = [state[start : start + chunk] for start in starts]
+    parts = [state[start : start + chunk] for start in range(0, len(state.draft_time), chunk)]
     decisions: dict[int, Decision] = {}
     for result in executor.results(partial(_decide, name, scenario, options), parts):
         if result.error:

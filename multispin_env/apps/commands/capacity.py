@@ -60,14 +60,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
     add_set_option(parser)
-    parser.add_argument(
-        "--controllers",
-        nargs="+",
-        default=_DEFAULT_CONTROLLERS,
-        metavar="NAME",
-        help=f"any of {', '.join(rule_names())}, or {OWN_CONTROLLER}, with or without a modifier, "
-        f"for example greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})",
+    names = (
+        f"any of {', '.join(rule_names())}, or {OWN_CONTROLLER}, with or without a modifier, for example "
+        f"greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})"
     )
+    parser.add_argument("--controllers", nargs="+", default=_DEFAULT_CONTROLLERS, metavar="NAME", help=names)
     for name, quantity in (
         ("--ttft", "time to first token"),
         ("--tpot", "time per output token after the first"),
@@ -79,30 +76,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--e2el-per-token", type=float, default=0.0, metavar="S", help=per_token)
     percent = f"required percentage of requests within all limits (default {PERCENT:g})"
     parser.add_argument("--percent", type=float, default=PERCENT, help=percent)
-    parser.add_argument(
-        "--arrivals",
-        nargs="+",
-        default=["poisson"],
-        metavar=("NAME", "FIELD=VALUE"),
-        help=f"arrival process: {', '.join(ARRIVALS.names())}, with its fields, for example gamma burstiness=0.25 "
-        "(default poisson)",
-    )
-    parser.add_argument(
-        "--lengths",
-        nargs="+",
-        metavar=("NAME", "FIELD=VALUE"),
-        help=f"request lengths: {', '.join(LENGTHS.names())}, with its fields (default geometric, of a trace its own)",
-    )
-    parser.add_argument(
-        "--rate-per-user",
-        type=float,
-        metavar="RATE",
-        help="requests/s of each device; find the number of devices that can be served",
-    )
-    parser.add_argument("--channel", help=f"channel: {', '.join(CHANNELS.names())} (default: the scenario's)")
-    parser.add_argument(
-        "--copies", type=int, default=COPIES, help=f"independent copies of the system (default {COPIES})"
-    )
+    part = "NAME", "FIELD=VALUE"
+    arrivals = f"{', '.join(ARRIVALS.names())}, with fields, e.g. gamma burstiness=0.25 (default poisson)"
+    parser.add_argument("--arrivals", nargs="+", default=["poisson"], metavar=part, help=f"arrival process: {arrivals}")
+    lengths = f"{', '.join(LENGTHS.names())}, with fields (default geometric, for a trace its own)"
+    parser.add_argument("--lengths", nargs="+", metavar=part, help=f"request lengths: {lengths}")
+    rate = "requests/s of each device; find the number of devices that can be served"
+    parser.add_argument("--rate-per-user", type=float, metavar="RATE", help=rate)
+    parser.add_argument("--channel", help=f"channel by cycle: {', '.join(CHANNELS.names())} (default: the scenario's)")
+    copies = f"independent copies of the system (default {COPIES})"
+    parser.add_argument("--copies", type=int, default=COPIES, help=copies)
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"random seed (default {HELD_OUT_SEED})")
     add_table_options(parser)
 
@@ -162,16 +145,14 @@ def _line(row: CapacityRow) -> Cells:
     return row.controller, value, f"{low} to {high}", f"{row.tokens_in_time:.1f}", ttft, tpot, e2el
 
 
-def _parse_part(option: str, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    return texts[0], parse_settings(texts[1:], (), option)
-
-
 def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     """Make the workload; without a rate, the search starts at half of the goodput of a server that generates alone."""
-    name, fields = _parse_part("arrivals", options.arrivals)
-    arrivals = make_arrivals(name, **fields)
-    name, fields = _parse_part("lengths", options.lengths or ["geometric"])
-    lengths = None if options.lengths is None and arrivals.own_output is not None else make_lengths(name, **fields)
+    name, *texts = options.arrivals
+    arrivals = make_arrivals(name, **parse_settings(texts, (), "arrivals"))
+    lengths = None
+    if options.lengths is not None or arrivals.own_output is None:
+        name, *texts = options.lengths or ["geometric"]
+        lengths = make_lengths(name, **parse_settings(texts, (), "lengths"))
     level = ServiceLevel(ttft=options.ttft, tpot=options.tpot, e2el=options.e2el, e2el_per_token=options.e2el_per_token)
     parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}
     if options.rate_per_user is None:
@@ -250,11 +231,9 @@ def _run(options: argparse.Namespace) -> int | None:
 
 
 def _title(scenario: Scenario, options: argparse.Namespace) -> str:
-    users = (
-        f"K = {scenario.num_users}, " if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device, "
-    )
+    users = f"K = {scenario.num_users}" if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device"
     bandwidth = f"B = {scenario.total_bandwidth / 1e6:g} MHz"
-    return f"{scenario.label}, {users}{bandwidth}, {' '.join(options.arrivals)}\n"
+    return f"{scenario.label}, {users}, {bandwidth}, {' '.join(options.arrivals)}\n"
 
 
 COMMAND = Command(

@@ -41,20 +41,18 @@ from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_system_options(parser, "arguments of the environment, as Python literals")
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
-    parser.add_argument(
-        "--controllers",
-        nargs="+",
-        metavar="NAME",
-        help="controllers, which see the true state; plug-ins, which do not, such as optimal+filter or "
+    names = (
+        "controllers, which see the true state; plug-ins, which do not, such as optimal+filter or "
         f"greedy+deadlines+filter; {OWN_CONTROLLER}; or, if rounds are independent, the systems {', '.join(SYSTEMS)} "
-        f"(default: those for the environment, without {', '.join(SLOW)}, which takes minutes)",
+        f"(default: those for the environment, without {', '.join(SLOW)}, which takes minutes)"
     )
+    parser.add_argument("--controllers", nargs="+", metavar="NAME", help=names)
     episodes = f"episodes of each contender (default {EPISODES})"
     parser.add_argument("--episodes", type=int, default=EPISODES, help=episodes)
-    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
-    parser.add_argument(
-        "--reference", metavar="NAME", help="contender that others are compared with (default: the best known)"
-    )
+    seed = f"seed of the first episode (default {EPISODE_SEED})"
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=seed)
+    reference = "contender that others are compared with (default: the best known)"
+    parser.add_argument("--reference", metavar="NAME", help=reference)
     parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: that of the environment)")
     add_table_options(parser)
     add_executor_options(parser, "controllers", parts=False)

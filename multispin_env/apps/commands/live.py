@@ -64,22 +64,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_prompt_options(parser)
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each request (default 64)")
-    parser.add_argument(
-        "--controller",
-        default="optimal+filter",
-        metavar="NAME",
-        help=f"a controller or {OWN_CONTROLLER}, with or without estimators; without them it gets the mean acceptance "
-        "rate of each task (default optimal+filter)",
+    name = (
+        f"a controller or {OWN_CONTROLLER}, with or without estimators; without them it gets the mean acceptance rate "
+        "of each task (default optimal+filter)"
     )
+    parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)
     parser.add_argument("--beside", default="fixed", metavar="NAME", help="second controller (default fixed)")
-    parser.add_argument(
-        "--draft-ahead",
-        nargs="?",
-        const="",
-        metavar="GUESS",
-        help="devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
-        "(default) or independent",
+    guess = (
+        "devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
+        "(default) or independent"
     )
+    parser.add_argument("--draft-ahead", nargs="?", const="", metavar="GUESS", help=guess)
     add_out_option(parser, ", ".join(_SUFFIXES))
 
 
@@ -233,9 +228,7 @@ def _write_files(
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
     rounds = [
-        _RoundRecord(contender.name, number, played)
-        for contender in contenders
-        for number, played in enumerate(contender.rounds, start=1)
+        _RoundRecord(player.name, *played) for player in contenders for played in enumerate(player.rounds, start=1)
     ]
     write_output(to_csv(rounds), as_csv)
     small, large = (Path(model.name).name for model in (pair.draft, pair.target))
@@ -246,7 +239,7 @@ def _write_files(
     if hits:
         print(f"\nhits with the guess {scenario.guess}: the whole draft is accepted and the chain stays valid\n")
         print(aligned(*hit_cells(hits)))
-    requests = ", ".join(f"{row.name} {int((row.rounds[-1].request + 1).sum())}" for row in contenders)
+    requests = ", ".join(f"{player.name} {int((player.rounds[-1].request + 1).sum())}" for player in contenders)
     times = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
     print(f"\nrequests started: {requests}\nmedian processor time of a decision: {times}")
     print(f"intervals: 95 %, blocks of {block_of(contenders)} rounds")

@@ -28,10 +28,7 @@ COMMANDS = {
         _AGENTS + "train", "train an agent and compare it with every controller", "train", "python train.py"
     ),
     "evaluate": _Entry(
-        _AGENTS + "evaluate",
-        "compare a saved agent with controllers, in its own environment or another",
-        "train",
-        "python -m agents.evaluate",
+        _AGENTS + "evaluate", "compare a saved agent with controllers", "train", "python -m agents.evaluate"
     ),
     "compare": _Entry(_HERE + "compare", "compare controllers and plug-ins on the same episodes"),
     "suite": _Entry(_HERE + "suite", "list the benchmark tasks; train, evaluate and rank entries", "suite"),

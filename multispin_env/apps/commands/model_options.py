@@ -16,43 +16,30 @@ if TYPE_CHECKING:
 
 def add_model_options(parser: ArgumentParser, required: bool = True) -> None:
     """Add ``--target --draft --draft-bits --device --dtype``; ``--target`` may be ``required``."""
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        required=required,
-        help="target model: a folder saved by transformers, a .gguf file, or a name on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--draft", metavar="NAME", help="draft model, with the vocabulary of the target (default: the target)"
-    )
-    parser.add_argument(
-        "--draft-bits", type=int, metavar="N", help="quantize the draft model's weights to N bits, 2 to 8"
-    )
+    target = "target model: a folder saved by transformers, a .gguf file, or a name on the Hugging Face hub"
+    parser.add_argument("--target", metavar="NAME", required=required, help=target)
+    draft = "draft model, with the vocabulary of the target (default: the target)"
+    parser.add_argument("--draft", metavar="NAME", help=draft)
+    bits = "quantize the draft model's weights to N bits, 2 to 8"
+    parser.add_argument("--draft-bits", type=int, metavar="N", help=bits)
     parser.add_argument("--device", default="cpu", help="torch device, for example cpu, cuda or cuda:1 (default cpu)")
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)} (default float32)")
 
 
 def add_prompt_options(parser: ArgumentParser, required: bool = True) -> None:
     """Add ``--prompts --raw --temperature --seed``; ``--prompts`` may be ``required``."""
-    parser.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE",
-        required=required,
-        help='.txt with one prompt per line, or .jsonl with rows {"prompt": TEXT, "task": NAME} (task is optional)',
-    )
+    prompts = '.txt with one prompt per line, or .jsonl with rows {"prompt": TEXT, "task": NAME} (task is optional)'
+    parser.add_argument("--prompts", type=Path, metavar="FILE", required=required, help=prompts)
     parser.add_argument("--raw", action="store_true", help="use the prompts without the chat template")
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="sampling temperature of both models (default 1)"
-    )
+    temperature = "sampling temperature of both models (default 1)"
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help=temperature)
     parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
 
 
 def add_out_option(parser: ArgumentParser, files: str, required: bool = True) -> None:
     """Add ``--out STEM``; ``files`` names the suffixes that are written, for example ``".toml, .png"``."""
-    parser.add_argument(
-        "--out", type=Path, metavar="STEM", required=required, help=f"name of the files to write: STEM plus {files}"
-    )
+    text = f"name of the files to write: STEM plus {files}"
+    parser.add_argument("--out", type=Path, metavar="STEM", required=required, help=text)
 
 
 def out_file(stem: Path, suffix: str) -> Path:

@@ -54,13 +54,8 @@ _ONLY_LOOKED_UP = {"tensor_parallel": 1}  # defaults of options that only one of
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
     parser.add_argument("--model", dest="target", metavar="NAME", help="the same as --target")
-    parser.add_argument(
-        "--table",
-        nargs="?",
-        const="",
-        metavar="GPU",
-        help="look up the times of this GPU, for example h100_sxm; without a value, list all GPUs and models",
-    )
+    table = "look up the times of this GPU, for example h100_sxm; without a value, list all GPUs and models"
+    parser.add_argument("--table", nargs="?", const="", metavar="GPU", help=table)
     gpus = "number of GPUs of the target model, with --table (default 1)"
     parser.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help=gpus)
     batches = "batch sizes (default 1 2 4 8, with --table 1 2 4 ... 256)"

@@ -84,20 +84,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     tokens = f"maximum tokens of a text, at least {MIN_PLACES} (default 64)"
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help=tokens)
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="prompts in a batch (default 8)")
-    parser.add_argument(
-        "--from-counts",
-        type=Path,
-        metavar="FILE",
-        help="instead of models: .csv with the columns request, task, drafted and accepted, and a row per round",
+    log = "instead of models: .csv with the columns request, task, drafted and accepted, and a row per round"
+    parser.add_argument("--from-counts", type=Path, metavar="FILE", help=log)
+    pages = (
+        "instead of models: metrics pages of vLLM or SGLang as text files, one per task and named like it; "
+        "--target NAME selects a model of the page"
     )
-    parser.add_argument(
-        "--counters",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="instead of models: metrics pages of vLLM or SGLang as text files, one per task and named like it; "
-        "--target NAME selects a model of the page",
-    )
+    parser.add_argument("--counters", type=Path, nargs="+", metavar="FILE", help=pages)
     length = "instead of models: mean number of tokens per step, with --drafted"
     parser.add_argument("--acceptance-length", type=float, metavar="N", help=length)
     parser.add_argument("--drafted", type=int, metavar="L", help="tokens of a draft, if the engine does not report it")
@@ -199,7 +192,6 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
-    """Return everything that determines the texts."""
     names = ("target", "draft", "draft_bits", "device", "dtype", "raw", "temperature", "tokens", "batch", "seed")
     return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 1}
 
@@ -233,8 +225,8 @@ def _record_groups(
                 for name in ("probability", "accepted", "overlap")
             )
             length = np.array([len(text.token) for text in texts])
-            recorded = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
-            journal.add(recorded.line())
+            group = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
+            journal.add(group.line())
 
 
 def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatArray]:
@@ -299,10 +291,10 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
 
 def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
     numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
-    plain, over_requests = f"{rate.low:.4f} to {rate.high:.4f}", (rate.low_over_requests, rate.high_over_requests)
+    ends = (rate.low, rate.high), (rate.low_over_requests, rate.high_over_requests)
     spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
-    ends = " to ".join(f"{end:.4f}" for end in over_requests)
-    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", plain, ends, *spread
+    intervals = (f"{low:.4f} to {high:.4f}" for low, high in ends)
+    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", *intervals, *spread
 
 
 def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:

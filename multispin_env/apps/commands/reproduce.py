@@ -23,9 +23,8 @@ from multispin_env.registry import FIGURES
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="figures to compute (default: all; see --list)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="output folder (default results)")
-    parser.add_argument(
-        "--seed", type=int, default=HELD_OUT_SEED, help=f"random seed of the states (default {HELD_OUT_SEED})"
-    )
+    seed = f"random seed of the states (default {HELD_OUT_SEED})"
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=seed)
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK_STATES} states instead of {STATES}, and coarse grids"
     )
@@ -34,10 +33,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _command(name: str, options: argparse.Namespace) -> str:
-    parts = [f"{options.program} --only {name}"]
-    parts += ["--quick"] if options.quick else []
-    parts += [] if options.seed == HELD_OUT_SEED else ["--seed", str(options.seed)]
-    return " ".join(parts)
+    seed = "" if options.seed == HELD_OUT_SEED else f" --seed {options.seed}"
+    return f"{options.program} --only {name}{' --quick' if options.quick else ''}{seed}"
 
 
 _Table = tuple[Cells, list[Cells]]

@@ -240,12 +240,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="devices as CSV or JSON; - reads standard input")
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
-    parser.add_argument(
-        "--controller",
-        default="optimal",
-        metavar="NAME",
-        help=f"{', '.join(controller_names('rounds'))} or {OWN_CONTROLLER} (default optimal)",
-    )
+    names = f"one of {', '.join(controller_names('rounds'))}, or {OWN_CONTROLLER} (default optimal)"
+    parser.add_argument("--controller", default="optimal", metavar="NAME", help=names)
     certify = "prove that no decision is better by more than this relative gap, for example 1e-6"
     parser.add_argument("--certify", type=float, metavar="GAP", help=certify)
     tpot = "limit on the time per token of each device in seconds (default: none)"
@@ -254,7 +250,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_set_option(parser, fields)
     parser.add_argument("--json", action="store_true", help="print JSON in SI units instead of tables")
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="write the rows of devices to this file; - prints them"
+        "--csv", type=Path, metavar="FILE", help="also write the rows of devices to this file; - prints them"
     )
 
 

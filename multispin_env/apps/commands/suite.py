@@ -47,7 +47,7 @@ from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_own
 
-_DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION} with their difficulty, best known result and upper bound.
+_DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION}: difficulty, best known result and upper bound.
 
 A score is 0 for uniformly random actions and 1 for the reference, both played when the suite was frozen."""
 
@@ -68,11 +68,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(train, "trainings")
     train.set_defaults(do=lambda options: import_own("agents.suite").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out episodes of every task")
-    evaluate.add_argument(
-        "entry",
-        help=f"a folder with an entry.json, a controller, module:ATTRIBUTE, {RANDOM_ACTIONS}, or {REFERENCE} for the "
-        "reference of each task",
-    )
+    names = f"a controller, module:ATTRIBUTE, {RANDOM_ACTIONS}, or {REFERENCE} (the reference of each task)"
+    evaluate.add_argument("entry", help=f"a folder with an entry.json, {names}")
     evaluate.add_argument("--check", action="store_true", help="check the stored scores of the entry")
     evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="of a controller: tasks to play (default: all)")
     evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="of a controller: folder of an entry to write")

@@ -43,7 +43,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beside-set", action="append", default=[], metavar="NAME=VALUE", help=differs)
     rounds = "number of rounds (default 64); in environments without rounds, use --set horizon=SECONDS"
     parser.add_argument("--rounds", type=int, default=64, help=rounds)
-    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"seed of the episode (default {EPISODE_SEED})")
     parser.add_argument("--fps", type=float, default=12.0, help="frames per second (default 12)")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".gif or .mp4 to write (default: show a window)")
 

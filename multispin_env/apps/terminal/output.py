@@ -28,8 +28,6 @@ LOG_INTERVAL = 5.0  # minimum seconds between two log lines of the same part
 
 
 class _Line:
-    """Progress bar with a text; ``total`` parts are 100 %."""
-
     def __init__(self, total: int) -> None:
         self.total = total
         self._started = self._shown = monotonic()
@@ -221,8 +219,8 @@ STDOUT = Path("-")  # file name for standard output
 
 def add_table_options(parser: ArgumentParser) -> None:
     """Add ``--json --csv``."""
-    for name, content in (("--json", "the table and how it was made"), ("--csv", "the table")):
-        text = f"write {content} to this file; - prints it instead"
+    for name, more in (("--json", ", command and versions"), ("--csv", "")):
+        text = f"also write the table{more} to this file; with -, print only that"
         parser.add_argument(name, type=Path, metavar="FILE", help=text)
 
 
