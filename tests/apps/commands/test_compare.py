@@ -73,20 +73,20 @@ def test_what_fails_elsewhere_is_one_sentence(capsys, monkeypatch):
     ]
 
 
-AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: expected one of .*, got )'---"
+AS_DEEP = r"(set: expected a Python literal or a word, got reward=|reward: expected one of .*, got )'---"
 """By how deep Python parses."""
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("reward=" + "-" * 100_000, "set: expected at most 4096 letters, got 'reward=---.* of 100007"),
+        ("reward=" + "-" * 100_000, "set: expected at most 4096 characters, got 100007 in 'reward=---"),
         ("reward=" + "-" * 4000 + "1", AS_DEEP),
         ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '---"),
         ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
         ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
-        ("num_users=" + str(10**15), r"memory: expected sizes that fit, .* got too large ones \(Unable to allocate "),
+        ("num_users=" + str(10**15), r"memory: expected numbers .* that fit into memory, got too large ones \(Unable to allocate "),
     ],
     ids=lambda text: text[:24],
 )

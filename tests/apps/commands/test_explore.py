@@ -28,7 +28,7 @@ def test_it_says_where_it_is_and_whether_others_reach_it(host, capsys, monkeypat
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"multispin explore: http://{host}:{served[0][1]}/ (Ctrl-C ends it)"
     assert served[0][0] == host
-    expected = [f"multispin explore: whoever reaches {host} can use this page, without a password"]
+    expected = [f"multispin explore: anyone who can reach {host} can use this page without a password"]
     assert lines[1:] == ([] if host == "127.0.0.1" else expected)
 
 

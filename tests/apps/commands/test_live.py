@@ -116,7 +116,7 @@ def test_devices_draft_ahead(folder, plain, capsys, temperature, guess):
     """A hit's head start makes the next drafting shorter; who draws numbers in turn does not matter."""
     words = command(folder, "--draft-ahead", temperature=temperature, draft=folder / "close", rounds=12, tokens=40)
     assert main(words) == 0
-    assert f"hits, guess {guess}" in capsys.readouterr().out
+    assert f"hits with the guess {guess}" in capsys.readouterr().out
     about = json.loads((folder / "run.json").read_text(encoding="utf-8"))["about"]
     assert (about["scenario"]["draft_ahead"], about["scenario"]["guess"]) == (True, guess)
     rows, hits, drafts = rows_of(folder, "run"), 0, 0
@@ -157,7 +157,7 @@ def test_what_was_played_is_kept(folder, plain, capsys, monkeypatch, error):
     monkeypatch.setattr(contender.LiveContender, "step", stopped)
     assert main(command(folder, out="stopped")) == (130 if error is KeyboardInterrupt else 2)
     printed = capsys.readouterr()
-    assert "stopped after 4 of 6 rounds; they are in " in printed.err
+    assert "stopped after 4 of 6 rounds, saved in " in printed.err
     assert ("a batch of 3 with 9 tokens" in printed.err) == (error is MemoryError)
     assert json.loads((folder / "stopped.json").read_text(encoding="utf-8"))["about"]["rounds"] == 4
     assert len((folder / "stopped.csv").read_text(encoding="utf-8").splitlines()) == 9
@@ -219,7 +219,7 @@ def test_a_model_that_fails_ends_in_a_sentence_and_what_was_played_is_kept(
     stopped, last = printed.err.splitlines()[-2:]
     expected = re.escape(sentence).replace(r"\{\}", r"\d+")
     assert re.fullmatch(f"multispin live: {expected}", last)
-    kept = int(re.match(r"stopped after (\d+) of 50 rounds; they are in ", stopped)[1])
+    kept = int(re.match(r"stopped after (\d+) of 50 rounds, saved in ", stopped)[1])
     assert json.loads((folder / "failing.json").read_text(encoding="utf-8"))["about"]["rounds"] == kept >= 2
 
 
@@ -274,7 +274,7 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
             {"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"},
             "long.jsonl, line 1, prompt: expected at most 13 tokens",
         ),
-        ({"beside": "optimal+filter"}, "beside: expected another one than the controller, got 'optimal.filter'"),
+        ({"beside": "optimal+filter"}, "beside: expected a controller other than --controller, got 'optimal.filter'"),
         ({"prompts": "{}/empty.txt"}, "prompts: expected at least one prompt, got none"),
         (
             {"prompts": "{}/strange.jsonl"},

@@ -180,7 +180,7 @@ def test_solve(capsys, module, refused):
     assert main(["solve", str(devices), "--controller", "own_rules:longer", "--json"]) == 0
     decided = json.loads(capsys.readouterr().out)
     assert [device["draft_length"] for device in decided["rows"]] == [5, 5]
-    words = "controller: expected one of ['optimal'], which have certify, got 'own_rules:longer'"
+    words = "controller: expected one of ['optimal'], which have the option certify, got 'own_rules:longer'"
     assert words in refused("solve", [str(devices), "--controller", "own_rules:longer", "--certify", "1e-3"])
 
 

@@ -77,7 +77,7 @@ def whole(models, tmp_path_factory):
 def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     assert main(arguments(models, "--server", "a100-32b", "--scenario", "qwen3.5", "--total-bandwidth", "5e6")) == 0
     out = capsys.readouterr().out
-    assert "left out, as they have fewer than 8 tokens: 1 of 6 texts\n\ntask" in out
+    assert "left out, shorter than 8 tokens: 1 of 6 texts\n\ntask" in out
     assert "mine.npz, mine.toml, mine.json, mine.png" in out
     scenario = ms.Scenario.load("mine.toml")
     base = ms.Scenario.preset("qwen3.5", server="a100-32b", total_bandwidth=5e6)
@@ -115,7 +115,7 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
 def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monkeypatch):
     monkeypatch.setattr(record, "load_pair", lambda options: signal.raise_signal(signal.SIGINT))
     assert main(arguments(models)) == 130
-    assert capsys.readouterr().err == "\nmultispin record: interrupted; nothing is done yet\n"
+    assert capsys.readouterr().err == "\nmultispin record: interrupted; nothing is saved yet\n"
     assert [path.name for path in here.iterdir()] == ["prompts.jsonl"]
 
 
@@ -131,7 +131,7 @@ def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, ca
     with monkeypatch.context() as patch:
         patch.setattr(rounds, "record_texts", stopped_in_the_second)
         assert main(arguments(models)) == 128 + number
-    kept = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
+    kept = "multispin record: interrupted; 1 of 3 groups are saved in 'mine.part'; repeat the command to resume"
     assert capsys.readouterr().err.splitlines()[-1] == kept
     assert not Path("mine.npz").exists()
     before = Path("mine.part").read_bytes()
@@ -142,7 +142,7 @@ def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, ca
     write_prompts()
     Path("mine.part").write_bytes(before + before.splitlines()[1][:100])  # half a line of a kill
     assert main(arguments(models)) == 0
-    assert "1 of 3 groups are done already" in capsys.readouterr().err
+    assert "1 of 3 groups are already done" in capsys.readouterr().err
     assert files() == whole
     assert not Path("mine.part").exists()
 
@@ -201,7 +201,7 @@ GOOD = [*MODEL, "--out", "m"]
         (GOOD, "prompts: expected a file that can be read, got 'x.txt'"),
         (
             [*GOOD, "--prompts", "prompts.jsonl", "--tokens", 1_000_000],
-            "tokens: expected at most 166666 for 6 prompts, as a record has 1000000 positions at most, got 1000000",
+            "tokens: expected at most 166666 for 6 prompts, since a record has at most 1000000 positions, got 1000000",
         ),
     ],
 )
@@ -226,14 +226,14 @@ def test_wrong_models_leave_nothing_behind(models, here, said):
 def test_a_task_without_a_long_text_is_refused(here):
     length = np.array([8, 5, 8, 7, 8, 3])
     flat = np.full(length.sum(), 0.5)
-    with pytest.raises(ValueError, match="expected a text of at least 8 tokens for task 'b', got 7 in the longest"):
-        record._kept(read_prompts("prompts.jsonl"), RecordedTexts(length, flat, flat > 0.5, flat))
+    with pytest.raises(ValueError, match="expected a text of at least 8 tokens for task 'b', got at most 7"):
+        record._long_texts(read_prompts("prompts.jsonl"), RecordedTexts(length, flat, flat > 0.5, flat))
 
 
 def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, said, capsys):
     assert main(["record", "--read", "packaged"]) == 0
     shown = capsys.readouterr().out
-    assert "code          12    1536   0.924" in shown
+    assert "code          12       1536   0.924" in shown
     assert list(here.iterdir()) == [here / "prompts.jsonl"]
     assert main(["record", "--read", "packaged", "--out", "mine"]) == 0
     assert capsys.readouterr().out.startswith(shown)
@@ -291,7 +291,7 @@ def test_metrics_pages_make_a_scenario_with_a_task_each(here, capsys, said):
     gym.make("MultiSpin/HiddenAcceptance-v0", scenario="mine.toml", num_users=2).reset(seed=0)
     Path("other").mkdir()
     shutil.copy(PAGES / "vllm.txt", "other/code.txt")
-    assert "counters: expected files of different names" in said(
+    assert "counters: expected files with different names" in said(
         "--counters", "code.txt", "other/code.txt", "--out", "m"
     )
     assert not Path("m.toml").exists()

@@ -197,7 +197,7 @@ def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
     assert main(["suite", "evaluate", str(entry)]) == 0
     capsys.readouterr()
     assert main(["suite", "evaluate", str(entry), "--check"]) == 0
-    assert capsys.readouterr().out.endswith("to the last bit\n")
+    assert capsys.readouterr().out.endswith("reproduced exactly\n")
     played = json.loads((entry / SCORES).read_text(encoding="utf-8"))
     np.testing.assert_array_equal(played["round-50"], [TASKS[1].values("random-actions"), TASKS[1].values("fixed")])
     out = tmp_path / "out"
@@ -216,7 +216,7 @@ def test_an_entry_is_played_checked_and_listed(capsys, entry, few, tmp_path):
 
     forge(1e-14)
     assert main(["suite", "evaluate", str(entry), "--check"]) == 0
-    assert capsys.readouterr().out.endswith("as processors round\n")
+    assert capsys.readouterr().out.endswith("of the largest value\n")
     forge(1e-8)
     said = refused(capsys, "evaluate", entry, "--check")
     assert "scores of round-50: expected those that were played" in said
@@ -272,7 +272,7 @@ def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
     [
         ("groups", [], "round-8, seed 0: controller: expected one of rounds"),
         ("os:getcwd", [], "rule: expected the name of one of the package"),
-        ("fixed", ["--tasks", "late"], "tasks: expected none with --out"),
+        ("fixed", ["--tasks", "late"], "tasks: expected no value with --out"),
         ("fixed", ["--workers", "0"], "workers: expected"),
     ],
 )
@@ -292,7 +292,7 @@ def test_no_rule_replaces_an_entry_of_something_else(capsys, entry, few):
 
 
 def test_an_entry_is_not_made_of_an_entry(capsys, entry, tmp_path):
-    assert "out: expected none for an entry" in refused(capsys, "evaluate", entry, "--out", tmp_path / "out")
+    assert "out: expected no value for the folder of an entry" in refused(capsys, "evaluate", entry, "--out", tmp_path / "out")
 
 
 def test_an_agent_of_ours_is_an_entry(capsys, entry, few):
@@ -464,7 +464,7 @@ def test_hostile_scores_end_in_a_sentence(content, said, capsys, entry, few):
 def test_two_methods_of_one_name_are_not_told_apart_and_refused(capsys, entry, few):
     only(entry, few)
     assert main(["suite", "evaluate", str(entry)]) == 0
-    assert "method: expected each name once, got 'mine'" in refused(capsys, "table", entry, entry)
+    assert "method: expected distinct names, got 'mine'" in refused(capsys, "table", entry, entry)
 
 
 def test_hostile_curves_end_in_a_sentence(capsys, entry, few):

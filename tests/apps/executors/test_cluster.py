@@ -75,7 +75,7 @@ def test_hostile_tasks_are_failures_of_their_own(local):
     tasks = [2, *HOSTILE, "die", 4]
     results = {tasks[one.index]: one for one in Cluster().results(work, tasks)}
     assert (results[2].value[0], results[4].value[0]) == (1.0, 2.0)
-    expected = HOSTILE | {"die": "its worker was killed, perhaps for lack of memory"}
+    expected = HOSTILE | {"die": "worker process was killed, possibly for lack of memory"}
     for task, sentence in expected.items():
         assert results[task].error.strip().splitlines()[-1].endswith(sentence)
     with pytest.raises(Stopped) as stopped:

@@ -83,11 +83,11 @@ def test_of_a_killed_process_only_its_task_fails(workers):
     """Others go on, also those that had begun, unless no process is left."""
     results = {one.index: one for one in Processes(workers).results(work, ["die", "slow", 2])}
     assert sorted(results) == [0, 1, 2]
-    assert results[0].error == "its worker was killed, perhaps for lack of memory\n"
+    assert results[0].error == "worker process was killed, possibly for lack of memory\n"
     if workers == 2:
         assert (results[1].value, results[2].value[0]) == ("done", 1.0)
     else:
-        assert all(results[index].error.startswith("not begun: all workers ended") for index in (1, 2))
+        assert all(results[index].error.startswith("not started: all worker processes ended") for index in (1, 2))
 
 
 HOSTILE = {"awkward": "AwkwardError: it is awkward", "exit": "SystemExit: 0", "unreadable": "OSError: no such file"}

@@ -120,7 +120,7 @@ def test_a_command_says_its_status_or_nothing():
         (TypeError("got an unexpected keyword argument"), 2, "got an unexpected keyword argument"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "[Errno 2] No such file: 'a.csv'"),
         (ImportError("an MP4 needs imageio-ffmpeg"), 2, "an MP4 needs imageio-ffmpeg"),
-        (MemoryError(), 2, "memory: expected sizes that fit, as of users or episodes, got too large ones (for Python)"),
+        (MemoryError(), 2, "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (for Python)"),
         (ModuleNotFoundError(name="torch"), 2, str(missing_package("torch", "train"))),
         (missing_package("torch", "another"), 2, str(missing_package("torch", "train"))),
         (ModuleNotFoundError(name="numpy"), 2, "the package 'numpy' is missing; install it with: pip install numpy"),
@@ -165,7 +165,7 @@ def test_streams_that_cannot_be_written():
     statuses = ["1 closed", "1", "1 /dev/full", "1", "2 closed", "table", "0", "2 /dev/full", "table", "0"]
     assert done.stdout.splitlines() == statuses
     reasons = "Bad file descriptor", "No space left on device"
-    wanted = [line for reason in reasons for line in ("progress", f"x: standard output can't be written: {reason}")]
+    wanted = [line for reason in reasons for line in ("progress", f"x: standard output cannot be written: {reason}")]
     assert done.stderr.splitlines() == wanted
 
 
