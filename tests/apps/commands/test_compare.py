@@ -86,7 +86,10 @@ AS_DEEP = r"(set: expected a Python literal or a word, got reward=|reward: expec
         ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
         ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
-        ("num_users=" + str(10**15), r"memory: expected numbers .* that fit into memory, got too large ones \(Unable to allocate "),
+        (
+            "num_users=" + str(10**15),
+            r"memory: expected numbers .* that fit into memory, got too large ones \(Unable to allocate ",
+        ),
     ],
     ids=lambda text: text[:24],
 )

@@ -25,12 +25,11 @@ ALIASES = {name: command.alias for name, command in entry.COMMANDS.items() if co
 
 @pytest.fixture(params=entry.COMMANDS)
 def name(request):
-    """Each command."""
     return request.param
 
 
 def without(packages, *arguments, code="sys.exit(main(arguments))"):
-    """Run where packages, separated by spaces, are not installed."""
+    """Run without packages, separated by spaces."""
     code = f"""
 import sys
 
@@ -50,33 +49,20 @@ arguments = {list(arguments)!r}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command", [["train", "--help"], ["suite", "run", *["--agent", "ppo", "--seeds", "1", "--out", "none"]]]
+    ("name", "command"),
+    [
+        ("agents", ["train", "--help"]),
+        ("agents", ["suite", "run", "--agent", "ppo", "--seeds", "1", "--out", "none"]),
+        ("agents.models", ["train"]),  # of a folder and a file with one name, Python imports the folder
+    ],
 )
-def test_another_package_named_agents_is_noticed(command, tmp_path):
-    package = tmp_path / "agents"
+def test_another_package_with_our_name_is_noticed(name, command, tmp_path):
+    package = tmp_path / name.replace(".", "/")
+    if name != "agents":
+        shutil.copytree(ROOT / "agents", tmp_path / "agents", ignore=shutil.ignore_patterns("pretrained"))
     package.mkdir()
     (package / "__init__.py").touch()
-    refused(tmp_path, package, "agents", command)
-
-
-@pytest.mark.slow
-def test_another_package_in_the_folder_of_ours_is_noticed(tmp_path):
-    """As pip leaves them there: ours came last, but of a folder and a file of one name Python takes the folder."""
-    shutil.copytree(ROOT / "agents", tmp_path / "agents", ignore=shutil.ignore_patterns("pretrained"))
-    package = tmp_path / "agents" / "models"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    refused(tmp_path, package, "agents.models", ["train"])
-
-
-def refused(first, package, name, command):
-    code = f"""
-import sys
-sys.path.insert(0, {str(first)!r})
-from multispin_env.apps.commands.main import main
-sys.exit(main({command!r}))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = without("", *command, code=f"sys.path.insert(0, {str(tmp_path)!r})\nsys.exit(main(arguments))")
     assert done.returncode == 2
     assert done.stderr.startswith(f"multispin {command[0]}: {name!r} in {str(package)!r} is of another package")
     assert done.stderr.count("\n") == 1
@@ -84,8 +70,7 @@ sys.exit(main({command!r}))
 
 def test_the_console_script_runs_this_function(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["multispin"])
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        module, _, name = tomllib.load(file)["project"]["scripts"]["multispin"].partition(":")
+    module, _, name = project()["scripts"]["multispin"].partition(":")
     assert getattr(import_module(module), name)() == entry.main([])
 
 
@@ -109,19 +94,22 @@ def test_an_interrupt_of_the_imports_is_one_line():
     assert (done.returncode, done.stderr) == (130, "multispin: stopped by SIGINT\n")
 
 
-def test_help_needs_no_extra():
-    """Those of ``pack`` and ``sweep`` do."""
+def project():
     with (ROOT / "pyproject.toml").open("rb") as file:
-        extras = tomllib.load(file)["project"]["optional-dependencies"]
-    wanted = {re.split(r"[^\w-]", line)[0] for name in EXTRAS for line in extras[name]} - {"multispin_env"}
-    modules = {name.removesuffix("-ce").removesuffix("-core").replace("-", "_") for name in wanted} | {"PIL"}
+        return tomllib.load(file)["project"]
+
+
+def test_help_needs_no_extra():
+    extras = project()["optional-dependencies"]
+    packages = {re.split(r"[^\w-]", line)[0] for name in EXTRAS for line in extras[name]} - {"multispin_env"}
+    modules = {name.removesuffix("-ce").removesuffix("-core").replace("-", "_") for name in packages} | {"PIL"}
     done = without(" ".join(modules), code=ALL_HELP)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 EXTRAS = ("render", "train", "onnx", "export", "suite", "app", "models", "tables")
 ALL_HELP = """
-for name in COMMANDS.keys() - {"pack", "sweep"}:
+for name in COMMANDS:
     try:
         main([name, "--help"])
     except SystemExit as over:
@@ -147,17 +135,16 @@ def test_help_names_every_command_with_its_extra_and_shows_examples(capsys):
         extra = f" [{command.extra}]" if command.extra else ""
         assert re.search(rf"^  {name} +{re.escape(command.summary + extra)}$", printed.out, re.MULTILINE)
     assert "examples:\n  multispin solve --scenario llama2 examples/devices.csv\n" in printed.out
+    assert ended(capsys) == (2, ("", printed.out))
+    assert ended(capsys, "--version")[1].out == f"multispin_env {metadata.version('multispin_env')}\n"
 
 
-def test_the_page_says_of_each_command_what_the_table_says():
-    """Its extra and its other name; the project file has the extra."""
+def test_the_page_has_the_extra_and_the_alias_of_each_command():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     row = r"^\| `multispin (\w+)[^|]*\|[^|]*\| (?:`\[(\w+)\]`)? *\| (?:`([^`]+?)(?: NAME)?`)? *\|$"
     found = {name: (extra, alias) for name, extra, alias in re.findall(row, page, re.MULTILINE)}
     assert found == {name: (command.extra, command.alias) for name, command in entry.COMMANDS.items()}
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        extras = tomllib.load(file)["project"]["optional-dependencies"]
-    assert {extra for extra, _ in found.values()} - {""} <= extras.keys()
+    assert {extra for extra, _ in found.values()} - {""} <= project()["optional-dependencies"].keys()
 
 
 def test_an_option_has_one_unit_and_shows_it(name):
@@ -170,12 +157,11 @@ def test_an_option_has_one_unit_and_shows_it(name):
 PAGES = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 
 
-def test_examples_are_right_use(name):
-    """Parsers take those of its help and of the pages; a comment, after two spaces, is no part of them."""
+def test_parsers_take_the_examples_of_help_and_pages(name):
     command = entry.load_command(name)
     shown = re.findall(rf"^multispin {name}\b((?:.*\\\n)*.*)", PAGES, re.MULTILINE)
     for line in (*command.examples, *(re.sub(r"\\\n *", "", line) for line in shown)):
-        words = re.split(r"  | <", line)[0].split()
+        words = re.split(r"  | <", line)[0].split()  # without a comment
         command.parser(name).parse_args(separate_settings(words))
 
 
@@ -219,14 +205,12 @@ def test_bad_values_are_one_sentence_and_status_2(name, capsys, tmp_path, monkey
 @pytest.mark.parametrize(("name", "alias"), ALIASES.items())
 def test_the_other_name_of_a_command_is_the_one_in_its_messages(name, alias, monkeypatch, capsys):
     *_, last = program = alias.split()[1:]
-    spec = find_spec(last) if "-m" in program else None
-    if spec is not None and spec.submodule_search_locations:
-        spec = find_spec(f"{last}.__main__")
+    file = find_spec(last).origin if "-m" in program else last
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", [last, *arguments])
         with pytest.raises(SystemExit) as over:
-            runpy.run_path(last if spec is None else spec.origin, run_name="__main__")
+            runpy.run_path(file, run_name="__main__")
         return over.value.code, capsys.readouterr()
 
     monkeypatch.chdir(ROOT)
@@ -240,20 +224,9 @@ def test_the_other_name_of_a_command_is_the_one_in_its_messages(name, alias, mon
     assert len(printed.err.splitlines()) == 1
 
 
-def test_nothing_asked_is_wrong_use(capsys):
-    status, printed = ended(capsys)
-    assert (status, printed.out) == (2, "")
-    assert "usage: multispin" in printed.err
-
-
-def test_version(capsys):
-    assert ended(capsys, "--version")[1].out == f"multispin_env {metadata.version('multispin_env')}\n"
-
-
 def test_unknown_command_suggests_the_nearest(capsys):
-    assert entry.main(["slove"]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
+    status, printed = ended(capsys, "slove")
+    assert (status, printed.out) == (2, "")
     assert re.fullmatch(r"multispin: command: expected one of .*, got 'slove'; did you mean 'solve'\?\n", printed.err)
 
 
@@ -279,10 +252,11 @@ def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, 
     name = arguments[0]
     done = without(package, *arguments)
     assert done.returncode == 2
-    wanted = f"the package {package!r} is missing; install it with: pip install "
-    wanted += f'"multispin_env[{entry.COMMANDS[name].extra}]"'
-    missing = f"the module 'agents' is missing; {AGAIN}" if package == "agents" else wanted
-    assert done.stderr == f"multispin {name}: {missing}\n"
+    remedy = f'install it with: pip install "multispin_env[{entry.COMMANDS[name].extra}]"'
+    missing = (
+        f"module 'agents' is missing; {AGAIN}" if package == "agents" else f"package {package!r} is missing; {remedy}"
+    )
+    assert done.stderr == f"multispin {name}: the {missing}\n"
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
@@ -297,7 +271,7 @@ def test_numbers_of_a_page_need_no_extra():
     assert "'optimal': " in done.stdout
 
 
-def test_compare_needs_no_torch_is_told_its_name_and_prints_json_alone():
+def test_compare_needs_no_torch_and_prints_json_alone():
     words = ["compare", "--num-users", "3", "--episodes", "2", "--set", "max_episode_steps=2", "--json", "-"]
     done = without("torch", *words)
     assert done.returncode == 0, done.stderr
@@ -305,26 +279,14 @@ def test_compare_needs_no_torch_is_told_its_name_and_prints_json_alone():
     assert "4 of 9, optimal\n" in done.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes of POSIX")
-def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
-    rows = "\n".join("12,15,0.8" for _ in range(3000))  # more than a pipe holds
-    (tmp_path / "many.csv").write_text(f"draft_time_ms,snr_db,acceptance_rate\n{rows}\n", encoding="utf-8")
-    line = (
-        f"{sys.executable} -m multispin_env solve --json {tmp_path / 'many.csv'} | head -n 1; exit ${{PIPESTATUS[0]}}"
-    )
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (done.returncode, done.stdout, done.stderr) == (141, "{\n", "")
-
-
-def test_a_reader_that_was_never_there_is_no_traceback():
+def test_a_closed_pipe_is_no_traceback():
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "multispin_env", "--help"]
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as users have it
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT, env=buffered)
     os.close(writer)
-    assert done.returncode == 141
-    assert done.stderr == b""
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 SCRIPT = """
@@ -363,16 +325,13 @@ train --num-users 2 --timesteps 512 --name run
 evaluate run --out again --json evaluate.json
 """
 
-IN_PLACE = {"runs/run/.lock"}
-"""Beside the log of TensorBoard: files that hold nothing."""
-
 
 @pytest.mark.slow
 def test_commands_write_whole_files(tmp_path):
-    """They write each file under another name, and put it in its place when it is whole."""
-    command, given = [sys.executable, "-c", SCRIPT], COMMANDS.strip()
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd=tmp_path)
+    """They write each file under another name and rename it at the end."""
+    command, lines = [sys.executable, "-c", SCRIPT], COMMANDS.strip()
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     whole, in_place = json.loads(done.stdout.splitlines()[-1])
     assert {Path(name).suffix for name in whole} >= {".json", ".csv", ".toml", ".gif", ".png", ".svg", ".html"}
-    assert {name for name in in_place if not name.startswith("runs/run/tensorboard/")} == IN_PLACE
+    assert {name for name in in_place if not name.startswith("runs/run/tensorboard/")} == {"runs/run/.lock"}

@@ -115,7 +115,10 @@ OTHERS = [
     (["--repeats", "0"], "repeats: expected an integer ≥ 1, got 0"),
     (["--lengths", "-1", "1"], "lengths: expected an integer ≥ 0, got -1"),
     (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
-    (["--context", "500"], "context: expected at most 512 tokens with the longest draft, the maximum of the models, got"),
+    (
+        ["--context", "500"],
+        "context: expected at most 512 tokens with the longest draft, the maximum of the models, got",
+    ),
     (["--device", "moon"], "device: expected one that torch can use here, as cpu, got 'moon'"),
     (["--target", "{}/nowhere"], "model: expected a folder that exists, or"),
     (["--draft", "{}/other"], "draft: expected the vocabulary of the target, 24 tokens, got 30"),

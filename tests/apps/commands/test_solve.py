@@ -235,7 +235,10 @@ def test_bad_json_says_where_in_a_short_sentence(text, words, write, said):
     [
         (["--controller", "optimal+filter"], "controller: expected one of .*'optimal', .* got 'optimal.filter'"),
         (["--certify", "2"], r"certify: .* \[1e-10, 1\), got 2.0"),
-        (["--certify", "1e-6", "--controller", "homogeneous"], r"one of \['optimal'\], which have the option certify, got 'homog"),
+        (
+            ["--certify", "1e-6", "--controller", "homogeneous"],
+            r"one of \['optimal'\], which have the option certify, got 'homog",
+        ),
         (["--set", "num_users=3"], "set: expected fields other than num_users, .* \\(2\\), got 'num_users'"),
         (["--csv", "-", "--json"], r"file: expected standard output \('-'\) once, got it twice"),
     ],

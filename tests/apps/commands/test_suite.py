@@ -292,7 +292,9 @@ def test_no_rule_replaces_an_entry_of_something_else(capsys, entry, few):
 
 
 def test_an_entry_is_not_made_of_an_entry(capsys, entry, tmp_path):
-    assert "out: expected no value for the folder of an entry" in refused(capsys, "evaluate", entry, "--out", tmp_path / "out")
+    assert "out: expected no value for the folder of an entry" in refused(
+        capsys, "evaluate", entry, "--out", tmp_path / "out"
+    )
 
 
 def test_an_agent_of_ours_is_an_entry(capsys, entry, few):

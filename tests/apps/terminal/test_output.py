@@ -120,7 +120,11 @@ def test_a_command_says_its_status_or_nothing():
         (TypeError("got an unexpected keyword argument"), 2, "got an unexpected keyword argument"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "[Errno 2] No such file: 'a.csv'"),
         (ImportError("an MP4 needs imageio-ffmpeg"), 2, "an MP4 needs imageio-ffmpeg"),
-        (MemoryError(), 2, "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (for Python)"),
+        (
+            MemoryError(),
+            2,
+            "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (for Python)",
+        ),
         (ModuleNotFoundError(name="torch"), 2, str(missing_package("torch", "train"))),
         (missing_package("torch", "another"), 2, str(missing_package("torch", "train"))),
         (ModuleNotFoundError(name="numpy"), 2, "the package 'numpy' is missing; install it with: pip install numpy"),
