@@ -1,4 +1,4 @@
-"""``multispin profile`` from the command line, with models made on the spot."""
+"""``multispin profile`` with random models."""
 
 import re
 from pathlib import Path
@@ -19,9 +19,9 @@ def models(tmp_path_factory):
 
 
 class Fake:
-    """A stopwatch of a known law."""
+    """Stopwatch with a known law."""
 
-    calls = []  # noqa: RUF012 - of all of them
+    calls = []  # noqa: RUF012 - of all instances
 
     def __init__(self, pair, batch, context, rng):
         self.made = pair, batch, context
@@ -77,12 +77,12 @@ def test_a_killed_run_goes_on(models, fake, tmp_path, capsys, monkeypatch):
     small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "9")
     assert run(models, tmp_path / "mine", *small) == 130
     assert not (tmp_path / "mine.toml").exists()
-    kept = (tmp_path / "mine.csv").read_text(encoding="utf-8")
-    assert kept.count("\n") == 2 + 25
+    saved = (tmp_path / "mine.csv").read_text(encoding="utf-8")
+    assert saved.count("\n") == 2 + 25
     monkeypatch.setattr(rounds, "Stopwatch", Fake)
     assert run(models, tmp_path / "mine", *small) == 0
     assert len(fake.calls) == 5 * 9 - 25 + 5
-    assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(kept)
+    assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(saved)
     assert ms.Server.load(tmp_path / "mine.toml").time_per_draft == pytest.approx(0.001)
 
 
@@ -99,7 +99,6 @@ def test_too_little_memory_is_one_sentence(models, tmp_path, monkeypatch, capsys
 
 
 def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
-    """Nothing is faked, so that times say nothing; the file of passes has all of them."""
     stem = tmp_path / "mine"
     small = ("--batches", "1", "3", "--lengths", "0", "2", "--repeats", "2", "--context", "8")
     assert main(["profile", "--target", models[0], "--draft-bits", "4", "--out", str(stem), *small]) == 0
@@ -111,7 +110,7 @@ def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
     assert server.model == f"{models[0]} in float32, drafts by {models[0]} at 4 bits"
 
 
-OTHERS = [
+WRONG = [
     (["--repeats", "0"], "repeats: expected an integer ≥ 1, got 0"),
     (["--lengths", "-1", "1"], "lengths: expected an integer ≥ 0, got -1"),
     (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
@@ -132,8 +131,8 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("words", "sentence"), OTHERS, ids=range(len(OTHERS)))
-def test_what_cannot_be_done_is_refused_before_a_pass(words, sentence, models, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("words", "sentence"), WRONG, ids=range(len(WRONG)))
+def test_wrong_options_are_refused_before_a_pass(words, sentence, models, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rounds, "Stopwatch", None)
     monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith("locked.csv"))
     (tmp_path / "locked.csv").write_text("", encoding="utf-8")
