@@ -23,10 +23,8 @@ QUICK = [*SMALL, "--controllers", "autoregressive"]
 def short(monkeypatch):
     """Simulations too short for a useful number, since only the output is tested."""
     monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 1.5)
-    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
-
-
-SHORT = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
+    few = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | few)
 
 
 def printed(capsys, *arguments):

@@ -19,23 +19,23 @@ def models(tmp_path_factory):
 
 
 class Fake:
-    """Stopwatch with a known law."""
+    """Stopwatch with a known law, which may raise an error in the 31st call."""
 
-    calls = []  # noqa: RUF012 - of all instances
-
-    def __init__(self, pair, batch, context, rng):
-        self.made = pair, batch, context
-        Fake.calls.clear()
+    def __init__(self):
+        self.calls, self.error = 0, None
 
     def __call__(self, cell):
-        Fake.calls.append(cell)
+        if self.error is not None and self.calls == 30:
+            raise self.error
+        self.calls += 1
         return 0.008 * cell.length if cell.what == DRAFT else 0.001 * cell.batch + 0.02 + 0.0005 * cell.tokens
 
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(rounds, "Stopwatch", Fake)
-    return Fake
+    fake = Fake()
+    monkeypatch.setattr(rounds, "Stopwatch", lambda *_: fake)
+    return fake
 
 
 def run(models, out, *more):
@@ -49,7 +49,7 @@ def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
     assert "A pass of K drafts takes 1 ms K + 20 ms + 0.5 ms n.\n" in printed
     assert "A drafted token takes 8 ms (median of 5 times 8 tokens).\n" in printed
     assert printed.splitlines()[2].split() == ["1", "0", "1", "21.50", "21.50", "to", "21.50", "21.50", "+0.0%"]
-    assert len(fake.calls) == 21 * 6
+    assert fake.calls == 21 * 6
     server = ms.Server.load(f"{stem}.toml")
     assert (server.name, server.draft_time, server.time_per_draft) == ("mine-server", 0.008, 0.001)
     assert (tmp_path / "mine-server.png").stat().st_size > 10_000
@@ -59,43 +59,31 @@ def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
     assert sorted(tmp_path.iterdir()) == files
 
     first = [file.read_bytes() for file in files]
-    fake.calls.clear()
     assert run(models, stem) == 0
-    again = capsys.readouterr()
-    assert (again.out, again.err) == (printed, "")
-    assert fake.calls == []
+    assert capsys.readouterr() == (printed, "")
+    assert fake.calls == 21 * 6
     assert [file.read_bytes() for file in files] == first
 
 
-def test_a_killed_run_goes_on(models, fake, tmp_path, capsys, monkeypatch):
-    def dies(self, cell):
-        if len(Fake.calls) == 30:
-            raise KeyboardInterrupt
-        return Fake.__call__(self, cell)
-
-    monkeypatch.setattr(rounds, "Stopwatch", type("Dies", (Fake,), {"__call__": dies}))
+def test_a_killed_run_goes_on(models, fake, tmp_path):
+    fake.error = KeyboardInterrupt
     small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "9")
     assert run(models, tmp_path / "mine", *small) == 130
     assert not (tmp_path / "mine.toml").exists()
     saved = (tmp_path / "mine.csv").read_text(encoding="utf-8")
     assert saved.count("\n") == 2 + 25
-    monkeypatch.setattr(rounds, "Stopwatch", Fake)
+    fake.error = None
     assert run(models, tmp_path / "mine", *small) == 0
-    assert len(fake.calls) == 5 * 9 - 25 + 5
+    assert fake.calls == 30 + 5 * 9 - 25 + 5
     assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(saved)
     assert ms.Server.load(tmp_path / "mine.toml").time_per_draft == pytest.approx(0.001)
 
 
-def test_too_little_memory_is_one_sentence(models, tmp_path, monkeypatch, capsys):
-    def fails(self, cell):
-        raise MemoryError(f"a batch of {cell.batch}")
-
-    monkeypatch.setattr(rounds, "Stopwatch", type("Fails", (Fake,), {"__call__": fails}))
+def test_too_little_memory_is_one_sentence(models, fake, tmp_path, capsys):
+    fake.error = MemoryError("a batch of 3")
     assert run(models, tmp_path / "mine") == 2
-    assert re.fullmatch(
-        "multispin profile: memory: .*batch . with draft length .*: a batch of .; leave such cells out, .*",
-        capsys.readouterr().err.splitlines()[-1],
-    )
+    words = "multispin profile: memory: .*batch . with draft length .*: a batch of .; leave such cells out, .*"
+    assert re.fullmatch(words, capsys.readouterr().err.splitlines()[-1])
 
 
 def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
