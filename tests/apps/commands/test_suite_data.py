@@ -133,17 +133,10 @@ def test_an_interrupted_data_set_is_neither_listed_nor_in_the_way(monkeypatch, f
         listed.append(list(minari.list_local_datasets()))
         signal.raise_signal(end)
 
-    def raised(number, frame):
-        raise KeyboardInterrupt
-
     listed = []
-    before = signal.signal(signal.SIGTERM, raised)
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(storage, "update_episodes", interrupted)
-            assert write("round-8", "fixed") == status
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "update_episodes", interrupted)
+        assert write("round-8", "fixed") == status
     assert listed == [[]]
     assert [path.name for path in (folder / "multispin" / "round-8").iterdir()] == ["namespace_metadata.json"]
     assert write("round-8", "fixed") == 0
