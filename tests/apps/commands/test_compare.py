@@ -85,9 +85,3 @@ def test_bad_values_are_one_short_sentence(setting, message, capsys):
     assert re.search(f"^multispin compare: {message}", error)
     assert len(error.splitlines()) == 1
     assert len(error) < 600
-
-
-def test_files_and_workers_are_checked(refused):
-    words = "file: expected a file in a folder that exists, got 'nowhere/table.json'"
-    assert words in refused("compare", ["--json", "nowhere/table.json"])
-    assert "workers: expected an integer ≥ 1, got 0" in refused("compare", ["--workers", "0"])

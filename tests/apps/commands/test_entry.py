@@ -17,6 +17,7 @@ import pytest
 from multispin_env.apps.commands import main as entry
 from multispin_env.apps.terminal.arguments import separate_settings
 from multispin_env.checks import UNITS
+from multispin_env.registry import FIGURES
 
 ROOT = Path(__file__).parents[3]
 
@@ -147,18 +148,14 @@ def test_the_page_has_the_extra_and_the_alias_of_each_command():
     assert {extra for extra, _ in found.values()} - {""} <= project()["optional-dependencies"].keys()
 
 
-def test_an_option_has_one_unit_and_shows_it(name):
-    shown = {"seconds": "S", "Hz": "HZ", "percent": "PERCENT"}
-    for option in entry.load_command(name).parser(name)._actions:
-        if option.dest in UNITS:
-            assert (option.metavar or option.dest.upper()) == shown[UNITS[option.dest].name]
-
-
 PAGES = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 
 
-def test_parsers_take_the_examples_of_help_and_pages(name):
-    command = entry.load_command(name)
+def test_parsers_show_units_and_take_the_examples_of_help_and_pages(name):
+    command, units = entry.load_command(name), {"seconds": "S", "Hz": "HZ", "percent": "PERCENT"}
+    for option in command.parser(name)._actions:
+        if option.dest in UNITS:
+            assert (option.metavar or option.dest.upper()) == units[UNITS[option.dest].name]
     shown = re.findall(rf"^multispin {name}\b((?:.*\\\n)*.*)", PAGES, re.MULTILINE)
     for line in (*command.examples, *(re.sub(r"\\\n *", "", line) for line in shown)):
         words = re.split(r"  | <", line)[0].split()  # without a comment
@@ -175,31 +172,55 @@ def test_every_command_has_help_with_examples_and_refuses_unknown_options(name, 
     assert f"multispin {name}: error: " in printed.err
 
 
-BAD = {
-    "train": ["--num-users", "0"],
-    "evaluate": ["nowhere"],
-    "compare": ["--episodes", "1"],
-    "suite": ["evaluate", "no/where"],
-    "reproduce": ["--only", "nothing"],
-    "watch": ["--fps", "0"],
-    "explore": ["--port", "-1"],
-    "solve": ["nowhere.csv"],
-    "capacity": ["--ttft", "0"],
-    "schedule": ["--max-batch", "0"],
-    "profile": ["--target", "nowhere", "--repeats", "0", "--out", "mine"],
-    "record": ["--out", "mine"],
-    "live": ["--target", "nowhere", "--prompts", "nowhere.txt", "--out", "live"],
-    "export": ["nowhere"],
-}
+WRONG = (
+    ("train --num-users 0", "num_users: expected"),
+    ("evaluate nowhere", "nowhere"),
+    ("compare --episodes 1", "episodes: expected"),
+    ("compare --json nowhere/table.json", "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
+    ("compare --workers 0", "workers: expected an integer ≥ 1, got 0"),
+    ("suite evaluate no/where", "entry: expected a folder that exists"),
+    ("reproduce --only bandwith", "did you mean 'bandwidth'"),
+    ("reproduce --only users nothing", f"figure: expected one of {list(FIGURES.names())}, got 'nothing'"),
+    ("reproduce --seed -1", "seed: expected an integer ≥ 0, got -1"),
+    ("watch --out film.gif --rounds 0", "rounds: expected an integer ≥ 1, got 0"),
+    ("watch --out film.gif --fps 0", "fps: expected a finite number in [1, 60], got 0.0"),
+    ("watch --set render_mode=human", "'max_episode_steps', 'render_mode'], got 'render_mode'"),
+    ("watch --out film.avi", "out: expected one of ['.gif', '.mp4'], got '.avi'"),
+    ("watch --out nowhere/film.gif", "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
+    ("watch --beside-set draft=1", "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'draft'"),
+    ("watch --beside-set draft_ahead", "beside-set: expected NAME=VALUE, got 'draft_ahead'"),
+    ("explore --port -1", "port: expected"),
+    ("explore --port 0 --scenario nowhere.toml", "nowhere.toml"),
+    ("explore --port 0 --host no.such.host.invalid", "host and port: expected a free address"),
+    ("explore --print /nowhere", "view: expected one of"),
+    ("explore --print /landscape?num_users=0", "num_users: expected an integer in 1..40, got 0"),
+    ("solve nowhere.csv", "nowhere.csv"),
+    ("capacity --ttft 0", "ttft: expected"),
+    ("schedule --max-batch 0", "max_batch: expected an integer"),
+    ("schedule --draft-time -1", "draft_time: expected a finite number"),
+    ("schedule --format vlm", "did you mean 'vllm'"),
+    ("schedule --server a100-32", "did you mean 'a100-32b'"),
+    ("profile --target nowhere --repeats 0 --out mine", "repeats: expected"),
+    ("record --out mine", "prompts: expected"),
+    ("live --target nowhere --prompts nowhere.txt --out live", "nowhere.txt"),
+    ("export nowhere", "nowhere"),
+)
 
 
-def test_bad_values_are_one_sentence_and_status_2(name, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("line", "words"), WRONG, ids=[line for line, _ in WRONG])
+def test_bad_values_are_one_sentence_and_status_2(line, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert entry.main([name, *BAD[name]]) == 2
+    assert entry.main(line.split()) == 2
     printed = capsys.readouterr()
+    message = printed.err.splitlines()[-1]
     assert printed.out == ""
-    assert re.fullmatch(rf"multispin {name}: .*expected .*, got .*\n", printed.err)
+    assert re.fullmatch(rf"multispin {line.split()[0]}: .*expected .*, got .*", message)
+    assert words in message
     assert not list(tmp_path.iterdir())
+
+
+def test_every_command_has_bad_values():
+    assert {line.split()[0] for line, _ in WRONG} == entry.COMMANDS.keys()
 
 
 @pytest.mark.parametrize(("name", "alias"), ALIASES.items())
@@ -218,7 +239,7 @@ def test_the_other_name_of_a_command_is_the_one_in_its_messages(name, alias, mon
     assert status == 0
     assert printed.out.startswith(f"usage: {alias} ")
     assert f"\nexamples:\n  {alias}" in printed.out
-    status, printed = call(*BAD[name])
+    status, printed = call(*["--num-users", "0"] if name == "train" else ["nowhere"])
     assert status == 2
     assert printed.err.startswith(f"{alias}: ")
     assert len(printed.err.splitlines()) == 1
@@ -230,39 +251,32 @@ def test_unknown_command_suggests_the_nearest(capsys):
     assert re.fullmatch(r"multispin: command: expected one of .*, got 'slove'; did you mean 'solve'\?\n", printed.err)
 
 
-AGAIN = "install multispin_env again"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("package", "arguments"),
+    "line",
     [
-        ("agents", ["train", "--help"]),
-        ("torch", ["evaluate", "nowhere"]),
-        ("tensorboard", ["train"]),
-        ("matplotlib", ["reproduce", "--quick", "--out", "results/none"]),
-        ("pygame", ["watch", "--out", "none.gif"]),
-        ("safetensors", ["export", "nowhere"]),
-        ("torch", ["profile", "--target", "nowhere", "--out", "none"]),
-        ("starlette", ["explore", "--port", "0", "--no-browser"]),
+        "torch evaluate nowhere",
+        "tensorboard train",
+        "matplotlib reproduce --quick --out results/none",
+        "pygame watch --out none.gif",
+        "safetensors export nowhere",
+        "torch profile --target nowhere --out none",
+        "starlette explore --port 0 --no-browser",
     ],
-    ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(package, arguments):
-    name = arguments[0]
-    done = without(package, *arguments)
-    assert done.returncode == 2
+def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(line):
+    package, name, *arguments = line.split()
+    done = without(package, name, *arguments)
     remedy = f'install it with: pip install "multispin_env[{entry.COMMANDS[name].extra}]"'
-    missing = (
-        f"module 'agents' is missing; {AGAIN}" if package == "agents" else f"package {package!r} is missing; {remedy}"
-    )
-    assert done.stderr == f"multispin {name}: the {missing}\n"
+    assert done.returncode == 2
+    assert done.stderr == f"multispin {name}: the package {package!r} is missing; {remedy}\n"
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setitem(entry.COMMANDS, "export", entry._Entry("agents.nowhere", ""))
     assert entry.main(["export"]) == 2
-    assert capsys.readouterr().err == f"multispin export: the module 'agents.nowhere' is missing; {AGAIN}\n"
+    words = "multispin export: the module 'agents.nowhere' is missing; install multispin_env again\n"
+    assert capsys.readouterr().err == words
 
 
 def test_commands_without_an_extra_print_json_or_numbers_alone(tmp_path):

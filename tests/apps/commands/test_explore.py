@@ -40,19 +40,6 @@ def test_a_taken_port_is_one_sentence(refused):
     assert message.startswith(words)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--scenario", "nowhere.toml"], "nowhere.toml"),
-        (["--host", "no.such.host.invalid"], "host and port: expected a free address"),
-        (["--print", "/nowhere"], "view: expected one of"),
-        (["--print", "/landscape?num_users=0"], "num_users: expected an integer in 1..40, got 0"),
-    ],
-)
-def test_wrong_use_is_one_sentence(arguments, words, refused):
-    assert words in refused("explore", ["--port", "0", "--no-browser", *arguments])
-
-
 def test_an_early_request_waits():
     """The address is open before the page is ready."""
     with serving.listening("127.0.0.1", 0) as listener:

@@ -61,19 +61,6 @@ def test_list_names_every_figure(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES.names())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--only", "bandwith"], "did you mean 'bandwidth'"),
-        (["--only", "users", "nothing"], f"figure: expected one of {list(FIGURES.names())}, got 'nothing'"),
-        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
-    ],
-)
-def test_what_cannot_be_done_is_one_sentence(arguments, message, tmp_path, refused):
-    assert message in refused("reproduce", [*arguments, "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.fixture
 def begun():
     """Names of the figures "first" and "second" as their parts are computed; the third part is interrupted."""

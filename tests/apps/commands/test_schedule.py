@@ -85,16 +85,3 @@ def test_json_and_table(capsys):
     span = draft_schedule(SCENARIO, 200)[0]
     assert text.startswith("qwen3.5 on a100-32b, draft time 4 ms, at most 200 requests\n\nbatch size")
     assert re.search(rf"^1 to {span.last} +{span.draft_length} +{span.goodput:.1f} +{span.speed_up:.2f}$", text, re.M)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--max-batch", "0"], "max_batch: .*0"),
-        (["--draft-time", "-1"], "draft_time: .*-1"),
-        (["--format", "vlm"], "did you mean 'vllm'"),
-        (["--server", "a100-32"], "did you mean 'a100-32b'"),
-    ],
-)
-def test_bad_questions_are_one_sentence(arguments, words, refused):
-    assert re.search(words, refused("schedule", [*QWEN, *arguments]))

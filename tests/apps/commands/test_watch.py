@@ -103,23 +103,6 @@ def test_no_display_is_one_sentence(monkeypatch, refused):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--rounds", "0"], "rounds: expected an integer ≥ 1, got 0"),
-        (["--fps", "0"], "fps: expected a finite number in [1, 60], got 0.0"),
-        (["--set", "render_mode=human"], "'max_episode_steps', 'render_mode'], got 'render_mode'"),
-        (["--out", "film.avi"], "out: expected one of ['.gif', '.mp4'], got '.avi'"),
-        (["--out", "nowhere/film.gif"], "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
-        (["--beside-set", "draft=1"], "of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'draft'"),
-        (["--beside-set", "draft_ahead"], "beside-set: expected NAME=VALUE, got 'draft_ahead'"),
-    ],
-)
-def test_mistakes_are_one_sentence(arguments, words, refused, tmp_path):
-    assert words in refused("watch", [*TINY, "--out", str(tmp_path / "film.gif"), *arguments])
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
     ("module", "ending", "words"),
     [
         ("PIL", ".gif", "the package 'Pillow' is missing; install it with: pip install \"multispin_env[render]\""),
