@@ -24,10 +24,10 @@ TASKS = tuple(ms.Task(name=name, acceptance_rate=0.4, acceptance_std=0.1) for na
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
-    for seed, name in enumerate(("large", "small")):
-        save_tiny(folder / name, seed)
-    save_tiny(folder / "other", 2, words=30)
-    save_tiny(folder / "short", 3, context=30)
+    for seed, (name, more) in enumerate(
+        {"large": {}, "small": {}, "other": {"words": 30}, "short": {"context": 30}}.items()
+    ):
+        save_tiny(folder / name, seed, **more)
     close = tiny_model(0)
     round_weights(close.network, 3)
     save_model(close, folder / "close")
@@ -46,8 +46,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def plain(monkeypatch):
-    """Runs without the picture, which takes longest."""
+def plain(monkeypatch):  # without the picture, which takes longest
     monkeypatch.setattr(live, "save_timeline", lambda *_: None)
 
 
