@@ -34,20 +34,6 @@ def test_every_environment_has_defaults(env_id, capsys):
     assert " +0.00" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--controllers", "optimal+beta"], "optimal+beta: drafted: expected an array (n, K) for the estimator 'beta'"),
-        (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "optimal: draft_length[0, 1]: expected"),
-    ],
-)
-def test_a_controller_that_cannot_play_is_named_and_the_others_are_shown(arguments, words, capsys):
-    assert main(["compare", *TINY, *arguments]) == 1
-    printed = capsys.readouterr()
-    assert printed.err.splitlines()[-1].startswith(f"multispin compare: {words}")
-    assert re.search(r"^(optimal|homogeneous)\+clairvoyant ", printed.out, re.M)
-
-
 def test_an_error_of_a_worker_is_one_sentence(capsys, monkeypatch):
     results = [TaskResult(1, error="Traceback\nValueError: it fails\n"), TaskResult(0, error="it was killed\n")]
     monkeypatch.setattr(compare, "executor_of", lambda options: SimpleNamespace(width=1, results=lambda *_: results))

@@ -99,6 +99,8 @@ def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys)
     for name, words in WRONG.items():
         assert main(["solve", "devices.csv", "--controller", f"own_rules:{name}"]) == 1
         assert f"own_rules:{name}: {words.replace('[0, 0]', '[0]')}\n" in capsys.readouterr().err
+    assert main(["watch", "--num-users", "3", "--controller", names[2], "--out", "film.gif"]) == 1
+    assert capsys.readouterr().err.endswith(f"multispin watch: {names[2]}: KeyError: 3\n")
     assert main(["capacity", "--num-users", "2", "--e2el", "9", "--controllers", *names[2::-2]]) == 1
     errors = [f"multispin capacity: {name}: {WRONG[name.partition(':')[2]]}" for name in names[2::-2]]
     assert capsys.readouterr().err.splitlines()[-2:] == errors

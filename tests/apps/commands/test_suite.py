@@ -232,20 +232,6 @@ def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
     assert policies == {name: [{"rule": ms.suite.task(name).reference}] for name in names}
 
 
-@pytest.mark.parametrize(
-    ("name", "more", "words"),
-    [
-        ("groups", [], "round-8, seed 0: controller: expected one of rounds"),
-        ("os:getcwd", [], "rule: expected the name of one of the package"),
-        ("fixed", ["--tasks", "late"], "tasks: expected no value with --out"),
-        ("fixed", ["--workers", "0"], "workers: expected"),
-    ],
-)
-def test_no_entry_is_made_of_a_bad_rule(name, more, words, error, tmp_path):
-    assert words in error("evaluate", name, "--out", tmp_path / "out", *more)
-    assert not (tmp_path / "out").exists()
-
-
 def test_no_rule_replaces_another_entry(error, small, tmp_path):
     before = (small / ENTRY).read_bytes()
     words = "out: expected a new folder, or one with an entry of this method"

@@ -103,11 +103,3 @@ def test_missing_writers_are_one_sentence(monkeypatch, refused):
     words = "the package 'Pillow' is missing; install it with: pip install \"multispin_env[render]\""
     assert words in refused("watch", [*TINY, "--out", "film.gif"])
     assert "an MP4 needs imageio-ffmpeg" in refused("watch", [*TINY, "--out", "film.mp4"])
-
-
-def test_an_error_of_a_contender_has_its_name(tmp_path, capsys):
-    names = ["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"]
-    assert main(["watch", *TINY, *names, "--out", str(tmp_path / "film.gif")]) == 1
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("multispin watch: optimal: ")
-    assert "one common length" in last

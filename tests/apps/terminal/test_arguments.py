@@ -86,11 +86,8 @@ def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
     assert "did you mean 'max_draft_length'" in refused(options, "max_draft_lenght", env_ids)
     for name in ("zzz", "learning_rate"):  # which is not mean_draft_time
         assert "min_draft_length, max_draft_length" in refused(options, name, env_ids)
-
-
-def test_settings_that_are_known_pass(parse):
-    check_settings(parse(), ["spread", "payload", "copy"], [HIDDEN], ["copy"])
-    assert refused(parse(), "copy", [HIDDEN])
+    check_settings(options, ["spread", "payload", "copy"], [HIDDEN], ["copy"])
+    assert refused(options, "copy", [HIDDEN])
     assert resolve_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
 
 
