@@ -233,7 +233,9 @@ def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run)
     assert load_config(folder)[0].env.variant.mean_rounds == float("inf")
 
 
-TOO_LARGE = "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (Unable to allocate"
+TOO_LARGE = (
+    "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (Unable to allocate"
+)
 
 
 @pytest.mark.parametrize("way", ["file", "option"])
