@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from multispin_env.apps.commands import main as entry
-from multispin_env.apps.terminal.arguments import separate_settings
+from multispin_env.apps.terminal.arguments import RESERVED, separate_settings
 from multispin_env.checks import UNITS
 from multispin_env.registry import FIGURES
 
 ROOT = Path(__file__).parents[3]
 
+DEVICES = ROOT / "examples" / "devices.csv"
 ALIASES = {name: command.alias for name, command in entry.COMMANDS.items() if command.alias}
 
 
@@ -78,11 +79,9 @@ def test_the_console_script_runs_this_function(monkeypatch):
 INTERRUPTED = """
 import os, signal, sys
 import multispin
-
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
         os.kill(os.getpid(), signal.SIGINT)
-
 sys.meta_path.insert(0, Interrupt())
 multispin.main()
 """
@@ -143,9 +142,9 @@ def test_help_names_every_command_with_its_extra_and_shows_examples(capsys):
 def test_the_page_has_the_extra_and_the_alias_of_each_command():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     row = r"^\| `multispin (\w+)[^|]*\|[^|]*\| (?:`\[(\w+)\]`)? *\| (?:`([^`]+?)(?: NAME)?`)? *\|$"
-    found = {name: (extra, alias) for name, extra, alias in re.findall(row, page, re.MULTILINE)}
-    assert found == {name: (command.extra, command.alias) for name, command in entry.COMMANDS.items()}
-    assert {extra for extra, _ in found.values()} - {""} <= project()["optional-dependencies"].keys()
+    rows = {name: (extra, alias) for name, extra, alias in re.findall(row, page, re.MULTILINE)}
+    assert rows == {name: (command.extra, command.alias) for name, command in entry.COMMANDS.items()}
+    assert {extra for extra, _ in rows.values()} - {""} <= project()["optional-dependencies"].keys()
 
 
 PAGES = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
@@ -178,6 +177,11 @@ WRONG = (
     ("compare --episodes 1", "episodes: expected"),
     ("compare --json nowhere/table.json", "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
     ("compare --workers 0", "workers: expected an integer ≥ 1, got 0"),
+    ("compare --num-users 3 --set num_users=3", "set: expected 'num_users' once, got --num-users too"),
+    ("compare --total-bandwidth 5e6 --set total_bandwidth=5e6", "once, got --total-bandwidth too"),
+    ("compare --set scenario=llama2", f"set: expected a name other than {list(RESERVED)}, got 'scenario'"),
+    ("compare --set num_users=1 num_users=2", "set: expected 'num_users' once, got it twice"),
+    ("compare --set a", "set: expected NAME=VALUE, got 'a'"),
     ("suite evaluate no/where", "entry: expected a folder that exists"),
     ("suite evaluate groups --out out", "round-8, seed 0: controller: expected one of rounds"),
     ("suite evaluate os:getcwd --out out", "rule: expected the name of one of the package"),
@@ -198,7 +202,16 @@ WRONG = (
     ("explore --port 0 --host no.such.host.invalid", "host and port: expected a free address"),
     ("explore --print /nowhere", "view: expected one of"),
     ("explore --print /landscape?num_users=0", "num_users: expected an integer in 1..40, got 0"),
-    ("solve nowhere.csv", "nowhere.csv"),
+    ("solve nowhere.csv", "file: expected a CSV or JSON file, got 'nowhere.csv' (No such file"),
+    ("solve .", "file: expected a CSV or JSON file, got '.' (Is a directory"),
+    (f"solve {DEVICES} --controller optimal+filter", "got 'optimal+filter'"),
+    (f"solve {DEVICES} --certify 2", "certify: expected a finite number in [1e-10, 1), got 2.0"),
+    (
+        f"solve {DEVICES} --certify 0.1 --controller homogeneous",
+        "one of ['optimal'], which have the option certify",
+    ),
+    (f"solve {DEVICES} --set num_users=3", "fields other than num_users, the number of rows (6), got 'num_users'"),
+    (f"solve {DEVICES} --csv - --json", "file: expected standard output ('-') once, got it twice"),
     ("capacity --ttft 0", "ttft: expected"),
     ("schedule --max-batch 0", "max_batch: expected an integer"),
     ("schedule --draft-time -1", "draft_time: expected a finite number"),
@@ -248,22 +261,18 @@ def test_every_command_has_bad_values():
 def test_the_other_name_of_a_command_is_the_one_in_its_messages(name, alias, monkeypatch, capsys):
     *_, last = program = alias.split()[1:]
     file = find_spec(last).origin if "-m" in program else last
-
-    def call(*arguments):
+    monkeypatch.chdir(ROOT)
+    wrong = ["--num-users", "0"] if name == "train" else ["nowhere"]
+    for arguments, status in ((["--help"], 0), (wrong, 2)):
         monkeypatch.setattr("sys.argv", [last, *arguments])
         with pytest.raises(SystemExit) as over:
             runpy.run_path(file, run_name="__main__")
-        return over.value.code, capsys.readouterr()
-
-    monkeypatch.chdir(ROOT)
-    status, printed = call("--help")
-    assert status == 0
-    assert printed.out.startswith(f"usage: {alias} ")
-    assert f"\nexamples:\n  {alias}" in printed.out
-    status, printed = call(*["--num-users", "0"] if name == "train" else ["nowhere"])
-    assert status == 2
-    assert printed.err.startswith(f"{alias}: ")
-    assert len(printed.err.splitlines()) == 1
+        printed = capsys.readouterr()
+        assert over.value.code == status
+        if status == 0:
+            assert re.match(rf"usage: {alias} .*\nexamples:\n  {alias}", printed.out, re.DOTALL)
+        else:
+            assert re.fullmatch(f"{alias}: .*\n", printed.err)
 
 
 def test_unknown_command_suggests_the_nearest(capsys):
@@ -327,20 +336,14 @@ def test_a_closed_pipe_is_no_traceback():
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
-
 import multispin_env as ms
 from agents import training
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import States
-
 opened = set()
-
-
 def listen(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
         opened.add(os.path.abspath(os.fsdecode(arguments[0])))
-
-
 training.VALIDATIONS, States.default_size = 2, 10
 sys.addaudithook(listen)
 for line in sys.stdin:
@@ -353,7 +356,7 @@ print(json.dumps([[os.path.relpath(file) for file in some] for some in (files - 
 
 COMMANDS = f"""
 compare --num-users 2 --episodes 2 --controllers fixed --json compare.json --csv compare.csv
-solve {ROOT / "examples" / "devices.csv"} --csv solve.csv
+solve {DEVICES} --csv solve.csv
 watch --num-users 2 --rounds 2 --out film.gif
 reproduce --quick --only remark-2 --out figures
 train --num-users 2 --timesteps 512 --name run

@@ -51,16 +51,9 @@ def plain(monkeypatch):  # without the picture, which takes longest
 
 
 def command(folder, *more, out="run", **changed):
-    options = {
-        "scenario": folder / "mine.toml",
-        "target": folder / "large",
-        "draft": folder / "small",
-        "prompts": folder / "prompts.jsonl",
-        "num-users": 3,
-        "rounds": 6,
-        "tokens": 8,
-        "out": folder / out,
-    } | {name.replace("_", "-"): value for name, value in changed.items()}
+    files = {"scenario": "mine.toml", "target": "large", "draft": "small", "prompts": "prompts.jsonl", "out": out}
+    options = {name: folder / file for name, file in files.items()} | {"num-users": 3, "rounds": 6, "tokens": 8}
+    options |= {name.replace("_", "-"): value for name, value in changed.items()}
     return ["live", *(word for name, value in options.items() for word in (f"--{name}", str(value))), *more]
 
 

@@ -14,42 +14,25 @@ MODULE = """
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
 import numpy as np
-
 import multispin_env as ms
-
 (Path(__file__).parent / "imported").touch()
-
-
 @dataclass(frozen=True, eq=False)
 class Same(ms.RoundsController):
     length: int = 2
-
     def decide(self, state):
         return self.with_equal_latency(np.full(state.draft_time.shape, self.length), state)
-
-
 @dataclass(frozen=True, eq=False)
 class Pairs(ms.ContinuousController):
     groups: int = 2
-
     def decide(self, state):
         return ms.make_controller("groups", self.scenario, groups=self.groups).decide(state)
-
-
 def longer(scenario, length=5):
     return Same(scenario, length)
-
-
 def rule(decide):
     return type("Rule", (Same,), {"decide": lambda self, state: decide(state)})
-
-
 def raises(error):
     raise error
-
-
 LEAVES, STOPS, FAILS = (rule(lambda state, e=e: raises(e)) for e in (SystemExit(0), KeyboardInterrupt(), KeyError(3)))
 NOTHING, PAIR = (rule(lambda state, answer=answer: answer) for answer in (None, (1, 2)))
 NAN = rule(lambda state: ms.Decision(np.ones(state.draft_time.shape, int), state.draft_time * np.nan))

@@ -213,26 +213,7 @@ def test_a_bad_file_is_one_short_sentence_with_its_position(text, words, write, 
     assert len(message) < 800
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--controller", "optimal+filter"], "controller: expected one of .*'optimal', .* got 'optimal.filter'"),
-        (["--certify", "2"], r"certify: .* \[1e-10, 1\), got 2.0"),
-        (
-            ["--certify", "1e-6", "--controller", "homogeneous"],
-            r"\['optimal'\], which have the option certify, got 'ho",
-        ),
-        (["--set", "num_users=3"], "set: expected fields other than num_users, .* \\(2\\), got 'num_users'"),
-        (["--csv", "-", "--json"], r"file: expected standard output \('-'\) once, got it twice"),
-    ],
-)
-def test_bad_options_are_one_sentence(arguments, words, write, error):
-    assert re.search(words, error(write(GOOD), *arguments))
-
-
-def test_missing_and_endless_files(tmp_path, error):
-    for path, reason in ((tmp_path / "nowhere.csv", "No such file"), (tmp_path, "Is a directory")):
-        assert f"file: expected a CSV or JSON file, got {str(path)!r} ({reason}" in error(path)
+def test_an_endless_file_is_refused(tmp_path, error):
     with (tmp_path / "state.json").open("wb") as file:
         file.truncate(2**40)  # a terabyte of zeros
     for name in ("state.json", "/dev/zero"):

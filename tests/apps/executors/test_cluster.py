@@ -47,9 +47,8 @@ def test_a_lost_node_loses_no_task(nodes):
     results = list(executor.results(slow_half, [*range(8), "fail"]))
     killer.join()
     assert soon(lambda: len([node for node in ray.nodes() if node["Alive"]]) == 2)
-    assert sorted((result.index, result.value) for result in results if not result.error) == [
-        (index, index / 2) for index in range(8)
-    ]
+    done = sorted((result.index, result.value) for result in results if not result.error)
+    assert done == [(index, index / 2) for index in range(8)]
     (failure,) = (result for result in results if result.error)
     assert (failure.index, failure.error.splitlines()[-1]) == (8, "ValueError: it fails")
 

@@ -112,17 +112,13 @@ SCRIPT = """
 import os, sys, time
 from pathlib import Path
 from multispin_env.apps.executors import Processes, Stopped
-
 def wait():
     Path(sys.argv[1], str(os.getpid())).touch()
     time.sleep(60)
-
 def work(task):
     wait()
-
 if __name__ == "__mp_main__" and sys.argv[2] == "starting":
     wait()
-
 if __name__ == "__main__":
     try:
         list(Processes(1).results(work, [0]))

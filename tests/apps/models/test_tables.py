@@ -152,7 +152,10 @@ def test_what_a_table_lacks_is_one_sentence(words, sentence, package, tmp_path, 
 
 def test_options_of_the_other_kind_and_missing_ones(tmp_path, capsys):
     for words, sentence in (
-        (["--model", "x", "--tensor-parallel", "4", "--out", "x"], "tensor_parallel: expected no value without --table"),
+        (
+            ["--model", "x", "--tensor-parallel", "4", "--out", "x"],
+            "tensor_parallel: expected no value without --table",
+        ),
         (["--table", "moon_sxm", "--out", "x"], "target: expected a model, got none"),
         (["--table", "moon_sxm", "--model", "x"], "out: expected a name for the files to write, got none"),
     ):

@@ -5,7 +5,6 @@ import argparse
 import pytest
 
 from multispin_env.apps.terminal.arguments import (
-    RESERVED,
     add_system_options,
     check_settings,
     collect_arguments,
@@ -38,23 +37,6 @@ def test_options_and_settings_come_together(parse):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--num-users", "3", "--set", "num_users=3"], "set: expected 'num_users' once, got --num-users too"),
-        (["--total-bandwidth", "5e6", "--set", "total_bandwidth=5e6"], "once, got --total-bandwidth too"),
-        (["--set", "scenario=llama2"], f"set: expected a name other than {[*RESERVED, 'own']}, got 'scenario'"),
-        (["--set", "own=1"], f"set: expected a name other than {[*RESERVED, 'own']}, got 'own'"),
-        (["--set", "a=1", "a=2"], "set: expected 'a' once, got it twice"),
-        (["--set", "a"], "set: expected NAME=VALUE, got 'a'"),
-    ],
-)
-def test_repeated_and_reserved_names_are_refused(arguments, words, parse):
-    with pytest.raises(ValueError, match="set: ") as caught:
-        collect_arguments(parse(*arguments), ["own"])
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
     "line", ["--set a=1 b=2 FILE", "--set a=1 --set b=2 FILE", "FILE --set a=1 b=2", "--set a=1 b=2 --env x FILE"]
 )
 def test_an_argument_after_settings(line):
@@ -78,8 +60,8 @@ def refused(options, name, *expected):
 def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
     options = parse()
     assert refused(options, "env", env_ids).endswith("--env")
-    own = {name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))}
-    (name, *_) = set(option_names(ENVIRONMENTS.load(SERVING))) - own
+    known = {name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))}
+    (name, *_) = set(option_names(ENVIRONMENTS.load(SERVING))) - known
     message = refused(options, name, env_ids)
     owners = [env_id for env_id in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(env_id))]
     assert [env_id for env_id in ENVIRONMENTS.names() if env_id in message] == owners

@@ -134,12 +134,10 @@ def test_an_error_is_one_sentence(error, status, words, capsys):
 STREAMS = """
 import os, sys
 from multispin_env.apps.terminal.output import exit_status
-
 def run():
     print("progress", file=sys.stderr, flush=True)
     open(os.devnull)  # its number is not that of a closed stream
     print("table")
-
 for number, name in ((1, "stdout"), (2, "stderr")):
     for target in ("closed", "/dev/full"):
         print(number, target, flush=True)
