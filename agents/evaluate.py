@@ -10,7 +10,7 @@ from pathlib import Path
 from agents.registry import admit
 from agents.runs import SETTINGS, env_config_from, load_config, run_folder
 from multispin_env.apps.commands.main import run_alias
-from multispin_env.apps.terminal.arguments import DEFAULTS, Command, add_system_options, chosen_arguments
+from multispin_env.apps.terminal.arguments import DEFAULTS, Command, add_system_options, collect_arguments
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, write_output
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.cases import Episodes, States
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     folder = run_folder(options.run)
     if options.agent is not None:
         admit(options.agent)
-    config, _ = load_config(folder, chosen_arguments(options))
+    config, _ = load_config(folder, collect_arguments(options))
     if options.agent not in (None, config.agent):
         raise ValueError(f"agent: expected {config.agent!r}, the agent of the run, got {options.agent!r}")
     env = config.env.env_id if options.env is None else options.env

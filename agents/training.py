@@ -40,7 +40,7 @@ from agents.runs import (
 )
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.apps.executors import on_signals
-from multispin_env.apps.terminal.arguments import chosen_arguments, parse_settings
+from multispin_env.apps.terminal.arguments import collect_arguments, parse_settings
 from multispin_env.checks import cut, missing_package, shown
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.files import make_folder
@@ -231,7 +231,7 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     if options.name is not None:
         raise ValueError("name: expected either --name or --resume, got both")
     folder = run_folder(options.resume)
-    config, limits = load_config(folder, chosen_arguments(options))
+    config, limits = load_config(folder, collect_arguments(options))
     for name, saved in config.choice.items():
         option = getattr(options, name)
         if option is not None and option != saved:

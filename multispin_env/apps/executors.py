@@ -1,4 +1,4 @@
-"""Executors: who does tasks, in turn, in processes or on a Ray cluster."""
+"""Task executors: serial, multi-process and Ray."""
 
 import importlib
 import multiprocessing
@@ -16,7 +16,6 @@ from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from multispin_env.checks import check_integer, missing_package
@@ -25,11 +24,11 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import admit_all, admitted_names
 from multispin_env.scenario import Scenario
 
-_Work = Callable[[Any], Any]  # A function of a module, which can be pickled, of one task
+_Work = Callable[[Any], Any]  # function of a task that can be pickled
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked for an end; what is done is kept."""
+    """Request to stop by a signal; finished work is kept."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -38,26 +37,26 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came of a task."""
+    """Result of one task."""
 
-    index: int  # among the tasks given
-    value: Any = None  # what it returned
-    error: str = ""  # the traceback, or why it could not be done; empty if it did not fail
+    index: int  # of the task
+    value: Any = None  # returned value
+    error: str = ""  # traceback or reason of a failure, else empty
 
 
-_KILLED = "its worker was killed, perhaps for lack of memory\n"  # error of a task
+_KILLED = "worker process was killed, possibly for lack of memory\n"  # error of a task
 
 
 @dataclass(frozen=True)
 class Serial:
-    """Does tasks in their order; ``width`` is how many run at a time, as far as it is known."""
+    """Executor that runs tasks in their order in this process; ``width`` is the number of tasks that run at a time."""
 
     width: int = 1
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """Outcomes as they come, one for each task; raises `Stopped` after a signal, and if a task raises it.
+        """Yield the result of each task as soon as it is known; raise `Stopped` after a signal or if a task raises it.
 
-        ``work`` touches nothing that others can see, and returns all that is to be kept; tasks can be pickled.
+        ``work`` has no side effects; tasks can be pickled.
         """
         for index, task in enumerate(tasks):
             yield _attempt(work, index, task)
@@ -66,7 +65,7 @@ class Serial:
 def _attempt(work: _Work, index: int, task: Any) -> TaskResult:
     try:
         return TaskResult(index, work(task))
-    except (Exception, SystemExit):  # of one task: the others go on
+    except (Exception, SystemExit):  # the other tasks go on
         return TaskResult(index, error=traceback.format_exc())
 
 
@@ -77,21 +76,21 @@ def _answer(work: _Work, index: int, task: Any) -> TaskResult | Stopped:
         return stopped
 
 
+def _raise_stopped(number: int) -> NoReturn:
+    raise Stopped(number)
+
+
 @contextmanager
-def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Call ``stop`` with the number of SIGINT or SIGTERM, until the end of the block.
+def on_signals(handle: Callable[[int], None] = _raise_stopped) -> Iterator[None]:
+    """Call ``handle`` with the number of each SIGINT or SIGTERM in the block; by default it raises `Stopped`.
 
-    Only the main thread of the main process does: elsewhere nothing changes, and whoever started a thread or a worker
-    process stops it. Signals that are ignored, as by ``nohup``, stay so.
+    Handlers are set in the main thread of the main process only: other threads and worker processes are stopped by the
+    code that started them. Signals that are ignored, for example because of ``nohup``, stay ignored.
     """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop(number)
-
     main = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
     numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heeded}
+    handled = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, frame: handle(number)) for number in handled}
     try:
         yield
     finally:
@@ -99,18 +98,13 @@ def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stop(number: int) -> NoReturn:
-    """Raise `Stopped`: for `on_signals`."""
-    raise Stopped(number)
-
-
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What numerical libraries read when they are loaded: one thread for each process, or they wait for each other."""
+"""Thread counts that numerical libraries read on import: one per process, or the processes wait for each other."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Does tasks in fresh processes, with one thread each."""
+    """Executor that runs tasks in new processes with one thread each."""
 
     width: int  # processes ≥ 1
 
@@ -118,23 +112,23 @@ class Processes:
         check_integer("workers", self.width, 1)
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """See `Serial.results`. The task of a process that is killed is a failure; the other processes go on."""
-        left, doing, work = enumerate(tasks), dict[Connection, int](), _elsewhere(work)
-        with on_signals(stop), _workers(min(self.width, len(tasks))) as idle:
+        """See `Serial.results`. If a process is killed, its task fails and the other processes go on."""
+        remaining, running, work = enumerate(tasks), dict[Connection, int](), _with_user_parts(work)
+        with on_signals(), _workers(min(self.width, len(tasks))) as idle:
             while True:
-                for pipe, (index, task) in zip(idle, left, strict=False):
-                    doing[pipe] = index
-                    with suppress(OSError):  # killed while it waited: nothing comes of the task, as below
+                for pipe, (index, task) in zip(idle, remaining, strict=False):
+                    running[pipe] = index
+                    with suppress(OSError):  # killed while it was idle: the task fails below
                         pipe.send_bytes(pickle.dumps((work, task)))
-                if not doing:
+                if not running:
                     break
-                ready = wait(list(doing))
+                ready = wait(list(running))
                 idle = []
-                for pipe in [pipe for pipe in doing if pipe in ready]:
-                    index = doing.pop(pipe)
+                for pipe in [pipe for pipe in running if pipe in ready]:
+                    index = running.pop(pipe)
                     try:
                         content = pipe.recv_bytes()
-                    except (EOFError, OSError):  # the pipe of a process that was killed is at its end
+                    except (EOFError, OSError):  # the process was killed
                         yield TaskResult(index, error=_KILLED)
                         continue
                     idle.append(pipe)
@@ -143,36 +137,38 @@ class Processes:
                     if isinstance(answer, Stopped):
                         raise answer
                     yield replace(answer, index=index)
-            for index, _ in left:
-                yield TaskResult(index, error=f"not begun: all workers ended before ({_KILLED.strip()})\n")
+            for index, _ in remaining:
+                yield TaskResult(index, error=f"not started: all worker processes ended before ({_KILLED.strip()})\n")
 
 
-def _elsewhere(work: _Work) -> _Work:
-    """Return the work for another process, which imports the parts that the user named here."""
-    parts = admitted_names()
-    return partial(_with_parts, parts, work) if parts else work
+def _with_user_parts(work: _Work) -> _Work:
+    """Return work that first imports, in its process, the parts that the user named in this process."""
+    parts = admitted()
+    return partial(_import_and_work, parts, work) if parts else work
 
 
-def _with_parts(parts: Sequence[tuple[str, str]], work: _Work, task: Any) -> Any:
+def _import_and_work(parts: Sequence[tuple[str, str]], work: _Work, task: Any) -> Any:
     admit_all(parts)
     return work(task)
 
 
 @contextmanager
 def _workers(count: int) -> Iterator[list[Connection]]:
-    """Pipes to fresh processes, which end with the block whatever they do; so do their temporary files."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
+    """Start processes and yield pipes to them; at the end of the block, end them and delete their temporary files."""
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a forked child has the locks of the threads of this process, not the threads
     children, pipes = [], []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            with _starting():
+            with _worker_environment():
                 for _ in range(count):
-                    own, other = context.Pipe()
-                    child = context.Process(target=_serve, args=(other, folder))
+                    pipe, child_pipe = context.Pipe()
+                    child = context.Process(target=_serve, args=(child_pipe, folder))
                     child.start()
-                    other.close()  # so that the process alone has this end
+                    child_pipe.close()  # only the child has this end, so that its death closes it
                     children.append(child)
-                    pipes.append(own)
+                    pipes.append(pipe)
             yield pipes
         finally:
             for child in children:
@@ -183,7 +179,7 @@ def _workers(count: int) -> Iterator[list[Connection]]:
 
 
 def _serve(pipe: Connection, folder: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows can't block it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot block it
     end_with_parent()
     tempfile.tempdir = folder
     with suppress(EOFError, OSError):
@@ -192,22 +188,21 @@ def _serve(pipe: Connection, folder: str) -> None:
             sys.stdout.flush()
             try:
                 pipe.send(answer)
-            except Exception:  # what it returned can't be pickled
+            except Exception:  # the returned value cannot be pickled
                 pipe.send(TaskResult(0, error=traceback.format_exc()))
 
 
 def _do(content: bytes) -> Any:
-    """Do a task; here, lest one that can't be read here end the process."""
-    work, task = pickle.loads(content)
+    work, task = pickle.loads(content)  # may fail, then only this task does
     return work(task)
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its parent does, also amid a computation and where the parent was killed."""
-    threading.Thread(target=_end_behind_parent, daemon=True).start()
+    """End this process when its parent ends or is killed, also during a computation."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _end_behind_parent() -> None:
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -215,14 +210,14 @@ def _end_behind_parent() -> None:
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
-    """Processes that start meanwhile use one thread, unless the environment says otherwise, and get no Ctrl-C.
+def _worker_environment() -> Iterator[None]:
+    """Let processes that start in the block use one thread, unless the user set it, and ignore Ctrl-C.
 
-    A terminal sends it to all processes; the parent ends the others.
+    A terminal sends Ctrl-C to all processes; the parent ends the others.
     """
     added = [name for name in _THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(added, "1"))
-    resource_tracker.ensure_running()  # which would unblock the signal
+    resource_tracker.ensure_running()  # its start would unblock the signal
     if sys.platform != "win32":
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -236,30 +231,31 @@ def _starting() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Does tasks on a Ray cluster, one CPU each; a task whose node or worker is lost is begun anew, up to three times.
+    """Executor that runs tasks on a Ray cluster with one CPU each.
 
-    Where this process is connected to a cluster already, that is used as it is.
+    A task whose node or worker is lost is started again, up to three times. An existing connection of this process to
+    a cluster is used.
     """
 
-    address: str = "local"  # as `ray.init` takes it; this starts Ray on this machine
-    packages: tuple[str, ...] = ("multispin_env",)  # whose code is sent to the nodes; what they import must be there
+    address: str = "local"  # of `ray.init`; "local" starts Ray on this machine
+    packages: tuple[str, ...] = ("multispin_env",)  # code sent to the nodes, which need its dependencies
 
     @property
     def width(self) -> int:
-        """CPUs of the cluster."""
+        """Number of CPUs of the cluster."""
         return int(_ray(self).cluster_resources().get("CPU", 1))
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """See `Serial.results`; ``ImportError`` where Ray is not installed."""
+        """See `Serial.results`; ``ImportError`` if Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=3)(_answer)
-        work = _elsewhere(work)
+        work = _with_user_parts(work)
         waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
         signals: list[int] = []
         try:
-            with on_signals(signals.append):  # Ray turns what a handler raises into errors of its own
+            with on_signals(signals.append):  # Ray would replace an exception of a handler
                 while waiting:
-                    with redirect_stdout(sys.stderr):  # where Ray says that a worker was killed
+                    with redirect_stdout(sys.stderr):  # Ray reports killed workers
                         done, _ = ray.wait(list(waiting), num_returns=1, timeout=0.5)
                     if signals:
                         raise Stopped(signals[0])
@@ -277,7 +273,7 @@ def _received(ray: Any, reference: Any, index: int) -> TaskResult | Stopped:
     try:
         answer: TaskResult | Stopped = ray.get(reference)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        return TaskResult(index, error=f"{error}\n{_KILLED}")  # more often than it may be
+        return TaskResult(index, error=f"{error}\n{_KILLED}")  # after all retries
     except ray.exceptions.RayError as error:
         return TaskResult(index, error=f"{error}\n")
     return answer
@@ -287,7 +283,7 @@ def _ray(cluster: Cluster) -> Any:
     try:
         ray: Any = importlib.import_module("ray")
     except ModuleNotFoundError:
-        raise ImportError(str(missing_package("ray", "cluster"))) from None  # of another extra than the command's
+        raise ImportError(str(missing_package("ray", "cluster"))) from None  # its extra is not that of the command
     if not ray.is_initialized():
         folders = [str(Path(str(importlib.import_module(name).__file__)).parent) for name in cluster.packages]
         environment = {"py_modules": folders, "env_vars": dict.fromkeys(_THREADS, "1")}
@@ -298,27 +294,26 @@ def _ray(cluster: Cluster) -> Any:
 Executor = Serial | Processes | Cluster
 
 
-def _decided(name: str, scenario: Scenario, options: Mapping[str, Any], state: SystemState) -> Decision:
+def _decide(name: str, scenario: Scenario, options: Mapping[str, Any], state: SystemState) -> Decision:
     return make_controller(name, scenario, **options)(state)
 
 
 def decide(
     executor: Executor, name: str, scenario: Scenario, state: SystemState, *, chunk: int = 5000, **options: Any
 ) -> Decision:
-    """Let a controller decide for many states (n, K), a ``chunk`` of them in each task (ours).
+    """Compute the decisions of a controller for many states of shape (n, K), with ``chunk`` states per task.
 
-    ``options`` are those of `make_controller`; a controller that draws numbers would draw the same in each task. By
-    default a task takes about a second for the certified optimum at K = 20. Returns arrays (n, K), the same as of the
-    controller itself; a `CertifiedDecision` with ``certify``. ``ValueError`` or ``TypeError`` as of `make_controller`,
-    for a bad chunk, or with the last line of what went wrong in a task.
+    ``options`` are those of `make_controller`. A random controller draws the same numbers in each task. With the
+    default chunk, a task takes about a second for the certified optimum at K = 20. Returns the decision of the
+    controller, with arrays of shape (n, K); a `CertifiedDecision` with ``certify``. ``ValueError`` or ``TypeError`` as
+    in `make_controller`, for a bad chunk, or with the last line of the error of a task.
     """
     check_integer("chunk", chunk, 1)
-    make_controller(name, scenario, **options)  # refuses what it does not take here, not in each task
-    starts = range(0, len(state.draft_time), chunk)
-    parts = [state[start : start + chunk] for start in starts]
-    found: dict[int, Decision] = {}
-    for result in executor.results(partial(_decided, name, scenario, options), parts):
+    make_controller(name, scenario, **options)  # check the options once, before the tasks
+    parts = [state[start : start + chunk] for start in range(0, len(state.draft_time), chunk)]
+    decisions: dict[int, Decision] = {}
+    for result in executor.results(partial(_decide, name, scenario, options), parts):
         if result.error:
             raise ValueError(result.error.strip().splitlines()[-1])
-        found[result.index] = result.value
-    return type(found[0]).joined([found[index] for index in range(len(parts))])
+        decisions[result.index] = result.value
+    return type(decisions[0]).joined([decisions[index] for index in range(len(parts))])

@@ -1,4 +1,4 @@
-"""``multispin capacity``: the largest load, or the most devices, within limits of the latency of requests."""
+"""``multispin capacity``: the largest load, or number of devices, within limits on the latency of requests."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from multispin_env.apps.terminal.arguments import (
     Command,
     add_scenario_options,
     add_set_option,
-    chosen_scenario,
     parse_settings,
+    resolve_scenario,
 )
 from multispin_env.apps.terminal.output import (
     Progress,
     add_table_options,
     check_outputs,
     is_quiet,
-    made_by,
     print_errors,
+    provenance,
     write_tables,
 )
 from multispin_env.checks import check_integer, check_real
@@ -47,10 +47,10 @@ from multispin_env.simulation.capacity import (
     rule_names,
 )
 
-_DESCRIPTION = """The largest load at which a share of the requests is within all limits of a service level, by
-simulation: for each controller, for a server alone (autoregressive) and for one that drafts for all (colocated).
+_DESCRIPTION = """Find the largest load at which a given share of the requests meets all latency limits, by simulation.
 
-Requests/s of K devices together; with --rate-per-user, devices, each of which sends so many requests/s."""
+Contenders are controllers, a server that generates alone (autoregressive) and one that also drafts (colocated).
+The load is the total request rate of K devices in requests/s; with --rate-per-user it is the number of devices."""
 
 _DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
@@ -60,56 +60,39 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
     add_set_option(parser)
-    parser.add_argument(
-        "--controllers",
-        nargs="+",
-        default=_DEFAULT_CONTROLLERS,
-        metavar="NAME",
-        help=f"of {', '.join(rule_names())}, or {CUSTOM_CONTROLLER}, perhaps with a modifier, "
-        f"as greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})",
+    names = (
+        f"any of {', '.join(rule_names())}, or {OWN_CONTROLLER}, with or without a modifier, for example "
+        f"greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})"
     )
-    for name, what in (
+    parser.add_argument("--controllers", nargs="+", default=_DEFAULT_CONTROLLERS, metavar="NAME", help=names)
+    for name, quantity in (
         ("--ttft", "time to first token"),
-        ("--tpot", "time per token after"),
+        ("--tpot", "time per output token after the first"),
         ("--e2el", "end-to-end latency"),
     ):
-        parser.add_argument(name, type=float, default=np.inf, metavar="S", help=f"limit of the {what}, s")
-    parser.add_argument(
-        "--e2el-per-token", type=float, default=0.0, metavar="S", help="what each token adds to that limit (default 0)"
-    )
-    parser.add_argument(
-        "--percent", type=float, default=PERCENT, help=f"of the requests within all limits (default {PERCENT:g})"
-    )
-    parser.add_argument(
-        "--arrivals",
-        nargs="+",
-        default=["poisson"],
-        metavar=("NAME", "FIELD=VALUE"),
-        help=f"one of {', '.join(ARRIVALS.names())}, and fields of it, as: gamma burstiness=0.25 (default poisson)",
-    )
-    parser.add_argument(
-        "--lengths",
-        nargs="+",
-        metavar=("NAME", "FIELD=VALUE"),
-        help=f"one of {', '.join(LENGTHS.names())}, and fields of it (default geometric; of a trace its own)",
-    )
-    parser.add_argument(
-        "--rate-per-user",
-        type=float,
-        metavar="RATE",
-        help="requests/s of a device: find how many devices can be served",
-    )
-    parser.add_argument("--channel", help=f"one of {', '.join(CHANNELS.names())}, by cycle (default: the scenario's)")
-    parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
-    parser.add_argument(
-        "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
-    )
+        text = f"limit on the {quantity} in seconds (default: none)"
+        parser.add_argument(name, type=float, default=np.inf, metavar="S", help=text)
+    per_token = "seconds added to the limit --e2el for each token (default 0)"
+    parser.add_argument("--e2el-per-token", type=float, default=0.0, metavar="S", help=per_token)
+    percent = f"required percentage of requests within all limits (default {PERCENT:g})"
+    parser.add_argument("--percent", type=float, default=PERCENT, help=percent)
+    part = "NAME", "FIELD=VALUE"
+    arrivals = f"{', '.join(ARRIVALS.names())}, with fields, e.g. gamma burstiness=0.25 (default poisson)"
+    parser.add_argument("--arrivals", nargs="+", default=["poisson"], metavar=part, help=f"arrival process: {arrivals}")
+    lengths = f"{', '.join(LENGTHS.names())}, with fields (default geometric, for a trace its own)"
+    parser.add_argument("--lengths", nargs="+", metavar=part, help=f"request lengths: {lengths}")
+    rate = "requests/s of each device; find the number of devices that can be served"
+    parser.add_argument("--rate-per-user", type=float, metavar="RATE", help=rate)
+    parser.add_argument("--channel", help=f"channel by cycle: {', '.join(CHANNELS.names())} (default: the scenario's)")
+    copies = f"independent copies of the system (default {COPIES})"
+    parser.add_argument("--copies", type=int, default=COPIES, help=copies)
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"random seed (default {HELD_OUT_SEED})")
     add_table_options(parser)
 
 
 @dataclass(frozen=True)
 class CapacityRow:
-    """What one controller reaches; times are of the largest load tried that meets the service level, 0 without."""
+    """Capacity of one controller; latencies are those of the largest simulated load that meets the limits, else 0."""
 
     controller: str
     capacity: float
@@ -119,7 +102,7 @@ class CapacityRow:
     verdict: str
     percent_in_time: float
     tokens_in_time: float  # tokens/s
-    least_served: float  # tokens/s in time of the device that has least, mean over copies
+    least_served: float  # tokens/s in time of the device with the fewest, mean over copies
     ttft_p50: float  # s
     ttft_p95: float
     ttft_p99: float
@@ -131,10 +114,10 @@ class CapacityRow:
     e2el_p99: float
 
     @classmethod
-    def of(cls, controller: str, found: Capacity) -> "CapacityRow":
-        """Of a capacity."""
-        head = controller, found.value, found.low, found.high, UNITS[found.by], found.verdict
-        run = found.run
+    def of(cls, controller: str, result: Capacity) -> "CapacityRow":
+        """Make the row of a result."""
+        head = controller, result.value, result.low, result.high, UNITS[result.by], result.verdict
+        run = result.run
         if run is None:
             return cls(*head, *[0.0] * 12)
         in_time = float(run.in_time.sum())
@@ -162,16 +145,14 @@ def _line(row: CapacityRow) -> Cells:
     return row.controller, value, f"{low} to {high}", f"{row.tokens_in_time:.1f}", ttft, tpot, e2el
 
 
-def _named(option: str, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    return texts[0], parse_settings(texts[1:], (), option)
-
-
 def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
-    """Requests; without a rate the search begins where half of what a server alone makes is asked for."""
-    name, fields = _named("arrivals", options.arrivals)
-    arrivals = make_arrivals(name, **fields)
-    name, fields = _named("lengths", options.lengths or ["geometric"])
-    lengths = None if options.lengths is None and arrivals.own_output is not None else make_lengths(name, **fields)
+    """Make the workload; without a rate, the search starts at half of the goodput of a server that generates alone."""
+    name, *texts = options.arrivals
+    arrivals = make_arrivals(name, **parse_settings(texts, (), "arrivals"))
+    lengths = None
+    if options.lengths is not None or arrivals.own_output is None:
+        name, *texts = options.lengths or ["geometric"]
+        lengths = make_lengths(name, **parse_settings(texts, (), "lengths"))
     level = ServiceLevel(ttft=options.ttft, tpot=options.tpot, e2el=options.e2el, e2el_per_token=options.e2el_per_token)
     parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}
     if options.rate_per_user is None:
@@ -180,28 +161,28 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     return Workload(rate=rate * scenario.num_users, **parts)
 
 
-def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Capacity]) -> dict[str, Any]:
+def _about(options: argparse.Namespace, scenario: Scenario, results: dict[str, Capacity]) -> dict[str, Any]:
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
     return {
         "scenario": scenario.to_dict(),
         "level": {**limits, "e2el_per_token": options.e2el_per_token, "percent": options.percent},
         "arrivals": options.arrivals,
         "lengths": options.lengths,
-        "tried": {name: [[point.load, point.share] for point in one.tries] for name, one in found.items()},
-        **made_by(options),
+        "tried": {name: [[point.load, point.share] for point in result.tries] for name, result in results.items()},
+        **provenance(options),
     }
 
 
 def _search(
-    options: argparse.Namespace, scenario: Scenario, workload: Workload, found: dict[str, Capacity]
+    options: argparse.Namespace, scenario: Scenario, workload: Workload, results: dict[str, Capacity]
 ) -> list[ContenderError]:
-    """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
+    """Add the capacity of each controller to ``results``; return the errors of controllers."""
     by = "rate" if options.rate_per_user is None else "users"
-    chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
+    fixed = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     names = list(dict.fromkeys(options.controllers))
     check_question(workload, by, options.percent, options.copies)
     for name in names:
-        make_candidates(name)(scenario)  # refuses an unknown one before anything is played
+        candidates_of(name)(scenario)  # checks all names before the first simulation
     if not is_quiet(options):
         print(_title(scenario, options))
     errors = []
@@ -210,49 +191,49 @@ def _search(
             tried: list[LoadPoint] = []
             report = partial(_report, progress.begin(name), tried)
             try:
-                with contender_errors(name):
-                    found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
+                with attributed(name):
+                    results[name] = capacity(
+                        scenario, workload=workload, controller=name, by=by, report=report, **fixed
+                    )
             except ContenderError as error:
                 errors.append(error)
                 continue
             except KeyboardInterrupt:
-                if (so_far := estimate_capacity(tried, options.percent, by, options.seed)).run is not None:
-                    found[name] = so_far
+                if (so_far := capacity_of(tried, options.percent, by, options.seed)).run is not None:
+                    results[name] = so_far
                 raise
             if not is_quiet(options):
-                progress.say(f"{name}: {found[name].verdict}")
+                progress.say(f"{name}: {results[name].verdict}")
     return errors
 
 
 def _report(progress: Progress, tried: list[LoadPoint], point: LoadPoint) -> None:
     tried.append(point)
-    progress(min(len(tried), 6), 7)  # seven are tried, more or less
+    progress(min(len(tried), 6), 7)  # about seven are simulated
 
 
 def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    scenario = chosen_scenario(options)
+    scenario = resolve_scenario(options)
     if options.channel is not None:
         CHANNELS.admit(options.channel)
         scenario = scenario.replace(channel=options.channel)
-    found: dict[str, Capacity] = {}
+    results: dict[str, Capacity] = {}
     try:
-        errors = _search(options, scenario, _workload(options, scenario), found)
-    finally:  # after Ctrl-C too
-        if found:
-            rows = [CapacityRow.of(name, one) for name, one in found.items()]
+        errors = _search(options, scenario, _workload(options, scenario), results)
+    finally:  # also after Ctrl-C
+        if results:
+            rows = [CapacityRow.of(name, result) for name, result in results.items()]
             text = f"\n{aligned(*_capacity_cells(rows))}"
-            write_tables(options, rows, _about(options, scenario, found), text)
+            write_tables(options, rows, _about(options, scenario, results), text)
     return print_errors(options, errors)
 
 
 def _title(scenario: Scenario, options: argparse.Namespace) -> str:
-    users = (
-        f"K = {scenario.num_users}, " if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device, "
-    )
+    users = f"K = {scenario.num_users}" if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device"
     bandwidth = f"B = {scenario.total_bandwidth / 1e6:g} MHz"
-    return f"{scenario.label}, {users}{bandwidth}, {' '.join(options.arrivals)}\n"
+    return f"{scenario.label}, {users}, {bandwidth}, {' '.join(options.arrivals)}\n"
 
 
 COMMAND = Command(

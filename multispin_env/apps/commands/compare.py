@@ -1,4 +1,4 @@
-"""``multispin compare``: contenders compared on whole episodes of an environment."""
+"""``multispin compare``: a comparison of contenders on whole episodes of an environment."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from functools import partial
 
 from multispin_env.apps.executors import Executor, Serial
 from multispin_env.apps.terminal.arguments import (
-    COMMON,
+    COMMON_ARGUMENTS,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     Command,
     add_executor_options,
     add_system_options,
     check_settings,
-    chosen_arguments,
+    collect_arguments,
     executor_of,
 )
 from multispin_env.apps.terminal.output import (
@@ -22,8 +22,8 @@ from multispin_env.apps.terminal.output import (
     Tally,
     add_table_options,
     check_outputs,
-    made_by,
     print_errors,
+    provenance,
     write_tables,
 )
 from multispin_env.baselines.systems import SYSTEMS
@@ -39,23 +39,21 @@ from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_system_options(parser, "arguments of the environment, values as in Python")
+    add_system_options(parser, "arguments of the environment, as Python literals")
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
-    parser.add_argument(
-        "--controllers",
-        nargs="+",
-        metavar="NAME",
-        help="a controller, which sees the true state, or one with estimators, which does not, as "
-        f"optimal+filter or greedy+deadlines+filter, or {CUSTOM_CONTROLLER} "
-        f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
-        f"{', '.join(SYSTEMS)} (where rounds are independent)",
+    names = (
+        "controllers, which see the true state; plug-ins, which do not, such as optimal+filter or "
+        f"greedy+deadlines+filter; {OWN_CONTROLLER}; or, if rounds are independent, the systems {', '.join(SYSTEMS)} "
+        f"(default: those for the environment, without {', '.join(SLOW)}, which takes minutes)"
     )
-    parser.add_argument("--episodes", type=int, default=EPISODES, help=f"episodes of each (default {EPISODES})")
-    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
-    parser.add_argument(
-        "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
-    )
-    parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
+    parser.add_argument("--controllers", nargs="+", metavar="NAME", help=names)
+    episodes = f"episodes of each contender (default {EPISODES})"
+    parser.add_argument("--episodes", type=int, default=EPISODES, help=episodes)
+    seed = f"seed of the first episode (default {EPISODE_SEED})"
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=seed)
+    reference = "contender that others are compared with (default: the best known)"
+    parser.add_argument("--reference", metavar="NAME", help=reference)
+    parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: that of the environment)")
     add_table_options(parser)
     add_executor_options(parser, "controllers", parts=False)
 
@@ -64,20 +62,20 @@ _Answers = dict[str, EpisodeStats | ContenderError]
 
 
 def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Answers:
-    if isinstance(executor, Serial):  # which can say how far a contender is
+    if isinstance(executor, Serial):  # it can report the progress of a contender
         with Progress(len(names)) as progress:
-            return {name: _played(cases, name, progress.begin(name)) for name in names}
-    found: _Answers = {}
+            return {name: _play(cases, name, progress.begin(name)) for name in names}
+    answers: _Answers = {}
     with Tally(len(names), executor.width) as tally:
-        for result in executor.results(partial(_played, replace(cases)), names):  # a copy, without environments
+        for result in executor.results(partial(_play, replace(cases)), names):  # a copy, without environments
             name = names[result.index]
             error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
-            found[name] = error or result.value
-            tally.add(name, isinstance(found[name], ContenderError))
-    return {name: found[name] for name in names}
+            answers[name] = error or result.value
+            tally.add(name, isinstance(answers[name], ContenderError))
+    return {name: answers[name] for name in names}
 
 
-def _played(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
+def _play(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
     try:
         with contender_errors(name):
             return cases.play(name, progress)
@@ -89,8 +87,8 @@ def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
-    arguments = chosen_arguments(options)
-    check_settings(options, arguments, [options.env], COMMON)
+    arguments = collect_arguments(options)
+    check_settings(options, arguments, [options.env], COMMON_ARGUMENTS)
     steps = arguments.pop("max_episode_steps", None)
     config = EnvConfig.of(options.env, options.scenario, **arguments)
     cases = Episodes(config, options.episodes, options.seed, steps)
@@ -99,10 +97,10 @@ def _run(options: argparse.Namespace) -> int | None:
     answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:
-        found = comparison_table(cases, stats, reference if reference in stats else next(iter(stats)), metric)
-        chosen = {"metric": found.metric, "reference": found.reference}
-        text = "\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)])
-        write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"), text)
+        comparison = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
+        about = cases.about | {"metric": comparison.metric, "reference": comparison.reference}
+        text = "\n\n".join([comparison.title, *(aligned(*cells) for cells in comparison.tables)])
+        write_tables(options, comparison.rows, about | provenance(options, "gymnasium", "scipy"), text)
     return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
 
 

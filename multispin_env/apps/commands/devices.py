@@ -19,7 +19,7 @@ from multispin_env.physics.types import SystemState
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
 _Record = dict[str, Any]
-"""One device as it was read: by its columns, texts and numbers. Optional cells that are empty are left out."""
+"""Values of one device by column, without empty optional cells."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +44,26 @@ _COLUMNS = {
     "weight": _Column(0.0, 1e9),
 }
 
-_NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
-"""One column of each group, in the order of the fields of `SystemState`."""
+_REQUIRED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
+"""Groups of which one column is required, in the order of the fields of `SystemState`."""
 
-NAMES = ("name", *_COLUMNS)
-
-LARGEST_FILE = 16 * MIB  # bytes of a file of devices: some hundred thousand rows
+_MAX_BYTES = 16 * MIB  # of a file: some hundred thousand devices
 
 
 @dataclass(frozen=True, eq=False)
 class Devices:
-    """What a decision is wanted for."""
+    """Devices for which a decision is computed."""
 
     names: tuple[str, ...]
     state: SystemState  # (K,)
-    weights: FloatArray | None  # (K,), 1 where a row has none; None where no row has one
+    weights: FloatArray | None  # (K,), by default 1; None if no row has a weight
 
 
 def read_devices(file: Path) -> Devices:
-    """Devices of a file, or of standard input for ``-``.
+    """Read devices from a file, or from standard input for ``-``.
 
-    It is JSON if its name ends in ``.json`` or, with another name than ``.csv``, it begins with a bracket; else CSV.
-    ``ValueError`` names the file, the row, counted from 1 without the header, the column, and what is expected.
+    The format is JSON if the suffix is ``.json``, or if it isn't ``.csv`` and the text begins with a bracket, else CSV.
+    ``ValueError`` names the file, the row (from 1, without the header), the column and the expected value.
     """
     where = "stdin" if file == STDOUT else str(file)
     text = _text(file, where)
@@ -80,14 +78,14 @@ def read_devices(file: Path) -> Devices:
 def _text(file: Path, where: str) -> str:
     try:
         if file == STDOUT:
-            return read_limited(sys.stdin.buffer, LARGEST_FILE).decode("utf-8-sig")
-        with file.open("rb") as stream:  # which may be a pipe
-            return read_limited(stream, LARGEST_FILE).decode("utf-8-sig")
+            return read_limited(sys.stdin.buffer, _MAX_BYTES).decode("utf-8-sig")
+        with file.open("rb") as stream:
+            return read_limited(stream, _MAX_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ValueError(f"file: expected a CSV or JSON file, got {where!r} ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
-    except ValueError as error:  # too large, or no name of a file
+    except ValueError as error:  # too large, or not a file name
         raise ValueError(f"{where}: {error}") from None
 
 
@@ -103,9 +101,7 @@ def _csv_records(text: str, where: str) -> list[_Record]:
     records = []
     for row, line in enumerate(lines[1:], start=1):
         if len(line) > len(header):
-            raise ValueError(
-                f"{where}, row {row}: expected {len(header)} values, as many as in the header, got {len(line)}"
-            )
+            raise ValueError(f"{where}, row {row}: expected {len(header)} values as in the header, got {len(line)}")
         cells = dict(zip_longest(header, (cell.strip() for cell in line), fillvalue=""))
         records.append(
             {name: _number(name, cell) for name, cell in cells.items() if cell or name not in ("name", "weight")}
@@ -114,10 +110,9 @@ def _csv_records(text: str, where: str) -> list[_Record]:
 
 
 def _number(name: str, cell: str) -> float | str:
-    """The cell's number, or, for the check to show, its text."""
     try:
         return cell if name == "name" else float(cell)
-    except ValueError:
+    except ValueError:  # `_checked` will show the text
         return cell
 
 
@@ -130,7 +125,7 @@ def _json_records(text: str, where: str) -> list[_Record]:
         raise ValueError(f"{where}: expected a list of objects, got a JSON {type(rows).__name__}")
     for row, record in enumerate(rows, start=1):
         if not isinstance(record, dict):
-            raise ValueError(f"{where}, row {row}: expected an object with columns as its keys, got {shown(record)}")
+            raise ValueError(f"{where}, row {row}: expected an object whose keys are columns, got {shown(record)}")
         _check_columns(record, f"{where}, row {row}")
     return [{name: value for name, value in record.items() if value is not None} for record in rows]
 
@@ -138,18 +133,18 @@ def _json_records(text: str, where: str) -> list[_Record]:
 def _check_columns(names: Iterable[str], where: str) -> None:
     columns = list(names)
     for name in columns:
-        check_name(f"{where}, column", name, NAMES)
+        check_name(f"{where}, column", name, ("name", *_COLUMNS))
         if columns.count(name) > 1:
             raise ValueError(f"{where}, column: expected {name!r} once, got it twice")
-    for group in _NEEDED:
-        given = [name for name in group if name in columns]
-        if len(given) != 1:
-            raise ValueError(f"{where}, columns: expected exactly one of {list(group)}, got {given or columns}")
+    for group in _REQUIRED:
+        present = [name for name in group if name in columns]
+        if len(present) != 1:
+            raise ValueError(f"{where}, columns: expected exactly one of {list(group)}, got {present or columns}")
 
 
 def _devices(records: list[_Record], where: str) -> Devices:
     numbered = [(record, f"{where}, row {row}") for row, record in enumerate(records, start=1)]
-    needed = [np.array([_needed(record, group, position) for record, position in numbered]) for group in _NEEDED]
+    required = [np.array([_required(record, group, position) for record, position in numbered]) for group in _REQUIRED]
     names = tuple(
         check_label(f"{position}, name", record.get("name", str(row)))
         for row, (record, position) in enumerate(numbered, start=1)
@@ -159,10 +154,10 @@ def _devices(records: list[_Record], where: str) -> Devices:
         weights = np.array([_checked(record.get("weight", 1.0), "weight", position) for record, position in numbered])
         if not weights.any():
             raise ValueError(f"{where}, weight: expected at least one number > 0, got only zeros")
-    return Devices(names, SystemState(*needed), weights)
+    return Devices(names, SystemState(*required), weights)
 
 
-def _needed(record: _Record, group: tuple[str, ...], position: str) -> float:
+def _required(record: _Record, group: tuple[str, ...], position: str) -> float:
     for name in group:
         if name in record:
             return _checked(record[name], name, position)

@@ -10,42 +10,38 @@ from multispin_env.apps.explore.page import view_numbers
 from multispin_env.apps.explore.settings import Places
 from multispin_env.apps.terminal.arguments import Command
 
-_DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
+_DESCRIPTION = """Open a page with sliders in the browser that shows one round and the goodput around its optimum.
 
-It opens in the browser and is computed on this machine. It loads nothing from elsewhere, and nobody else can reach it
-unless --host says so.
+The page is served from this machine and loads nothing from other sites. Other machines can reach it only with --host.
 """
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scenario", type=Path, metavar="FILE", help="a .toml or .json file beside the presets")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to be reached at (default 127.0.0.1: only from here)"
-    )
-    parser.add_argument("--port", type=int, default=8050, help="0 takes a free one (default 8050)")
-    parser.add_argument(
-        "--print", metavar="LINK", help="print the numbers of a link, as '/landscape?seed=3', and serve no page"
-    )
-    parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
+    parser.add_argument("--scenario", type=Path, metavar="FILE", help=".toml or .json file besides the presets")
+    host = "address to listen on (default 127.0.0.1: only this machine)"
+    parser.add_argument("--host", default="127.0.0.1", help=host)
+    parser.add_argument("--port", type=int, default=8050, help="port to listen on, 0 for a free one (default 8050)")
+    link = "print the numbers of a link such as '/landscape?seed=3' instead of serving it"
+    parser.add_argument("--print", metavar="LINK", help=link)
+    parser.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
 
 
 def _serve_page(options: argparse.Namespace, positions: Places) -> None:
     from multispin_env.apps.explore.app import make_app
     from multispin_env.apps.explore.serving import is_loopback, listening, run_server
 
-    with listening(options.host, options.port) as at:
-        port = at.getsockname()[1]
+    with listening(options.host, options.port) as socket:
+        port = socket.getsockname()[1]
         app = make_app(positions, options.host, port)
         shown = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{shown}:{port}/"
         print(f"{options.program}: {address} (Ctrl-C ends it)", flush=True)
         if not is_loopback(options.host):
-            print(
-                f"{options.program}: whoever reaches {options.host} can use this page, without a password", flush=True
-            )
+            warning = f"anyone who can reach {options.host} can use this page without a password"
+            print(f"{options.program}: {warning}", flush=True)
         if not options.no_browser:
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-        run_server(app, at)
+        run_server(app, socket)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""``multispin live``: real models draft and verify for emulated devices, predicted beside realised."""
+"""``multispin live``: real models for emulated devices, with predicted and realised tokens and times."""
 
 import argparse
 import sys
@@ -29,8 +29,8 @@ from multispin_env.apps.models.verdict import (
     verdict_lines,
 )
 from multispin_env.apps.reproduce.drawing import check_matplotlib
-from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option, chosen_scenario
-from multispin_env.apps.terminal.output import Progress, made_by, write_output
+from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option, resolve_scenario
+from multispin_env.apps.terminal.output import Progress, provenance, write_output
 from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.names import CUSTOM_CONTROLLER
@@ -41,61 +41,56 @@ from multispin_env.units import MS
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
 
-_DESCRIPTION = """Real models draft and verify for emulated devices: what was predicted beside what was realised.
+_DESCRIPTION = """Run real models for emulated devices and compare predicted and realised tokens and times.
 
-In a round the controller decides from what a server sees; each device really drafts so many tokens, the server
-really verifies all drafts in one batch, and both models keep and trim their caches. The clocks of devices and uplink
-are those of the scenario; the server's pass is timed on this machine. Both contenders take turns, round by round, with
-the same requests, devices and channels. Prompts are read between rounds, and that is not counted. With --draft-ahead
-devices draft on while their drafts are sent and verified: by the scenario's clock, a token every draft time.
+In each round the controller decides from what the server observes. The draft model drafts for each device, the target
+model verifies all drafts in one batch, and both keep and trim their caches. Draft and upload times come from the
+scenario; the verification pass is timed on this machine. The two contenders take turns, round by round, with the same
+requests, devices and channels. The time to read prompts, between rounds, is not counted. With --draft-ahead, devices
+continue to draft while their drafts are uploaded and verified, one token per draft time of the scenario.
 """
 
 _SUFFIXES = (".json", ".csv", ".png")
 
-_FEWEST = 2  # rounds that say anything about a spread
+_MIN_ROUNDS = 2  # for an estimate of a spread
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario="llama2")
-    parser.add_argument("--num-users", type=int, metavar="K", help="K, number of devices (default: the scenario's)")
+    parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)
     add_model_options(parser)
     add_prompt_options(parser)
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens after which a request ends (default 64)")
-    parser.add_argument(
-        "--controller",
-        default="optimal+filter",
-        metavar="NAME",
-        help=f"a controller, or {CUSTOM_CONTROLLER}, with estimators or without; then it knows the mean acceptance of "
-        "a task (default optimal+filter)",
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of each request (default 64)")
+    name = (
+        f"a controller or {OWN_CONTROLLER}, with or without estimators; without them it gets the mean acceptance rate "
+        "of each task (default optimal+filter)"
     )
-    parser.add_argument("--beside", default="fixed", metavar="NAME", help="another one (default fixed)")
-    parser.add_argument(
-        "--draft-ahead",
-        nargs="?",
-        const="",
-        metavar="GUESS",
-        help="devices draft ahead, with this guess at the server's token: greedy at temperature 0, else shared-seed "
-        "(both are defaults) or independent",
+    parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)
+    parser.add_argument("--beside", default="fixed", metavar="NAME", help="second controller (default fixed)")
+    guess = (
+        "devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
+        "(default) or independent"
     )
+    parser.add_argument("--draft-ahead", nargs="?", const="", metavar="GUESS", help=guess)
     add_out_option(parser, ", ".join(_SUFFIXES))
 
 
 def _live_scenario(options: argparse.Namespace) -> Scenario:
-    scenario = chosen_scenario(options)
-    fitting = ["shared-seed", "independent"] if options.temperature else ["greedy"]
+    scenario = resolve_scenario(options)
+    guesses = ["shared-seed", "independent"] if options.temperature else ["greedy"]
     if options.draft_ahead is not None:
-        guess = options.draft_ahead or (scenario.guess if scenario.guess in fitting else fitting[0])
+        guess = options.draft_ahead or (scenario.guess if scenario.guess in guesses else guesses[0])
         scenario = scenario.replace(draft_ahead=True, guess=guess)
-    if scenario.draft_ahead and scenario.guess not in fitting:
-        raise ValueError(f"guess: expected one of {fitting} at this temperature, got {scenario.guess!r}")
+    if scenario.draft_ahead and scenario.guess not in guesses:
+        raise ValueError(f"guess: expected one of {guesses} at this temperature, got {scenario.guess!r}")
     return scenario
 
 
 def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
-    """Index among the scenario's tasks of each prompt's, (P,); a scenario with one task has it for all prompts."""
+    """Return the index of the scenario's task for each prompt, (P,); a single task is that of all prompts."""
     names = [task.name for task in scenario.tasks]
     if len(names) == 1:
         return np.zeros(len(prompts.texts), dtype=np.int64)
@@ -109,36 +104,36 @@ def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
 def _live_contenders(
     names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
 ) -> list[LiveContender]:
-    """Make contenders, which have the same requests, devices, channels and random numbers."""
+    """Make contenders with the same requests, devices, channels and random numbers."""
     from multispin_env.apps.models.ahead import ChainPlayer
     from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
 
     users = scenario.num_users
-    longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain goes on behind a draft
+    longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain continues after a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
     task, order = _task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
     air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
-    found = []
+    contenders = []
     for name in names:
         devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
-        given = devices, options.temperature, options.seed
-        play = ChainPlayer(*given, scenario.guess) if scenario.draft_ahead else Player(*given)
-        found.append(LiveContender(name, scenario, air, devices, play))
-    return found
+        arguments = devices, options.temperature, options.seed
+        play = ChainPlayer(*arguments, scenario.guess) if scenario.draft_ahead else Player(*arguments)
+        contenders.append(LiveContender(name, scenario, air, devices, play))
+    return contenders
 
 
 def _play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseException | None:
-    """Play in turns; returns what ended it early, as Ctrl-C or a model that fails, after `_FEWEST` rounds of each."""
+    """Play in turns; return the error or Ctrl-C that ended it early, if each has played `_MIN_ROUNDS`."""
     try:
         with Progress(1) as progress:
-            report = progress.begin(" beside ".join(one.name for one in contenders))
+            report = progress.begin(" and ".join(contender.name for contender in contenders))
             for number in range(rounds):
                 for contender in contenders:
                     contender.step()
                 report(number + 1, rounds)
     except (KeyboardInterrupt, MemoryError, ValueError) as error:
-        complete = min(len(one.rounds) for one in contenders)
-        if complete < _FEWEST:
+        complete = min(len(contender.rounds) for contender in contenders)
+        if complete < _MIN_ROUNDS:
             raise
         for contender in contenders:
             del contender.rounds[complete:]
@@ -148,51 +143,53 @@ def _play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseExce
 
 @dataclass(frozen=True, eq=False)
 class _RoundRecord:
-    """A row of the file of rounds: lists of the devices are divided by spaces, times are in seconds."""
+    """Row of the file of rounds; values of devices are separated by spaces, times are in seconds."""
 
     contender: str
     number: int
     played: LiveRound
 
     def to_dict(self) -> dict[str, Any]:
-        one = self.played
+        row = self.played
         lists = {
-            "request": (one.request, ""),
-            "age": (one.age, ""),
-            "draft_length": (one.draft_length, ""),
-            "bandwidth_hz": (one.bandwidth, ".1f"),
-            "accepted": (one.played.accepted, ""),
-            "tokens": (one.played.gained, ""),
-            "predicted_tokens": (one.predicted, ".4f"),
-            "draft_time": (one.drafting, ".6f"),
-            "upload_time": (one.uploading, ".6f"),
+            "request": (row.request, ""),
+            "age": (row.age, ""),
+            "draft_length": (row.draft_length, ""),
+            "bandwidth_hz": (row.bandwidth, ".1f"),
+            "accepted": (row.played.accepted, ""),
+            "tokens": (row.played.gained, ""),
+            "predicted_tokens": (row.predicted, ".4f"),
+            "draft_time": (row.drafting, ".6f"),
+            "upload_time": (row.uploading, ".6f"),
         }
-        if one.chains is not None:
-            lists |= {"head_start": (one.chains.head_start, ".4f"), "hit": (one.chains.hit.astype(int), "")}
+        if row.chains is not None:
+            lists |= {"head_start": (row.chains.head_start, ".4f"), "hit": (row.chains.hit.astype(int), "")}
         return {
             "contender": self.contender,
             "round": self.number,
-            **{name: " ".join(format(one, form) for one in values.tolist()) for name, (values, form) in lists.items()},
-            "access_time": one.access,
-            "predicted_pass": one.predicted_pass,
-            "measured_pass": one.played.pass_time,
-            "predicted_round": one.predicted_time,
-            "measured_round": one.measured_time,
-            "accepting_time": one.played.accepting_time,
-            "drafting_here": one.played.drafting_time,
-            "prompts_here": one.played.prompt_time,
-            "decide_time": one.deciding,
+            **{
+                name: " ".join(format(value, form) for value in array.tolist()) for name, (array, form) in lists.items()
+            },
+            "access_time": row.access,
+            "predicted_pass": row.predicted_pass,
+            "measured_pass": row.played.pass_time,
+            "predicted_round": row.predicted_time,
+            "measured_round": row.measured_time,
+            "accepting_time": row.played.accepting_time,
+            "drafting_here": row.played.drafting_time,
+            "prompts_here": row.played.prompt_time,
+            "decide_time": row.deciding,
         }
 
 
 def _run(options: argparse.Namespace) -> None:
-    check_integer("rounds", options.rounds, _FEWEST)
+    check_integer("rounds", options.rounds, _MIN_ROUNDS)
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
     scenario = _live_scenario(options)
     names = [options.controller, options.beside]
     if names[0] == names[1]:
-        raise ValueError(f"beside: expected another one than the controller, got {names[1]!r}")
+        raise ValueError(f"beside: expected a controller other than --controller, got {names[1]!r}")
     for name in names:
         live_plug_in(name, scenario, assumptions_of(scenario))
     prompts = read_prompts(options.prompts)
@@ -205,7 +202,7 @@ def _run(options: argparse.Namespace) -> None:
     _write_files(contenders, files, options, pair)
     if ended is not None:
         played = len(contenders[0].rounds)
-        print(f"stopped after {played} of {options.rounds} rounds; they are in {options.out}.*", file=sys.stderr)
+        print(f"stopped after {played} of {options.rounds} rounds, saved in {options.out}.*", file=sys.stderr)
         raise ended
 
 
@@ -214,7 +211,7 @@ def _write_files(
 ) -> None:
     lines, hits, scenario = verdict_lines(contenders), hit_lines(contenders), contenders[0].scenario
     as_json, as_csv, _ = files
-    deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}
+    deciding = {contender.name: median(row.deciding for row in contender.rounds) / MS for contender in contenders}
     about = {
         "target": pair.target.name,
         "draft": pair.draft.name,
@@ -225,24 +222,26 @@ def _write_files(
         "rounds": len(contenders[0].rounds),
         "rounds_of_a_block": block_of(contenders),
         "decide_ms": deciding,
-        **({"hits": [asdict(one) for one in hits]} if hits else {}),
+        **({"hits": [asdict(line) for line in hits]} if hits else {}),
         "scenario": scenario.to_dict(),
-        **made_by(options, "torch", "transformers"),
+        **provenance(options, "torch", "transformers"),
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
-    rounds = [_RoundRecord(one.name, *played) for one in contenders for played in enumerate(one.rounds, start=1)]
+    rounds = [
+        _RoundRecord(player.name, *played) for player in contenders for played in enumerate(player.rounds, start=1)
+    ]
     write_output(to_csv(rounds), as_csv)
-    small, large = (Path(model.name).name for model in (pair.draft, pair.target))  # paths are long
+    small, large = (Path(model.name).name for model in (pair.draft, pair.target))
     title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
     save_timeline(contenders, options.out, title)
     print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")
     print(aligned(*verdict_cells(lines)))
     if hits:
-        print(f"\nhits, guess {scenario.guess}: the draft is accepted whole and the chain stays\n")
+        print(f"\nhits with the guess {scenario.guess}: the whole draft is accepted and the chain stays valid\n")
         print(aligned(*hit_cells(hits)))
-    requests = ", ".join(f"{one.name} {int((one.rounds[-1].request + 1).sum())}" for one in contenders)
-    decided = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
-    print(f"\nrequests begun: {requests}\ndecide, median of processor time: {decided}")
+    requests = ", ".join(f"{player.name} {int((player.rounds[-1].request + 1).sum())}" for player in contenders)
+    times = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
+    print(f"\nrequests started: {requests}\nmedian processor time of a decision: {times}")
     print(f"intervals: 95 %, blocks of {block_of(contenders)} rounds")
 
 

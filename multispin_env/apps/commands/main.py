@@ -1,4 +1,4 @@
-"""``multispin``: one entry to every command of the project, which it imports only when it is called."""
+"""The console command ``multispin``, which imports a subcommand only when it is called."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from multispin_env.apps.terminal.arguments import Command
-from multispin_env.apps.terminal.output import REFUSED, exit_status
+from multispin_env.apps.terminal.output import USAGE_ERROR, exit_status
 from multispin_env.checks import check_name
 from multispin_env.registry import import_project_module
 
@@ -17,32 +17,32 @@ _PROGRAM = "multispin"
 class _Entry(NamedTuple):
     module: str  # its ``COMMAND`` is the `Command`
     summary: str
-    extra: str = ""  # extra of the package that it needs; empty for none
-    alias: str = ""  # another way to call it, by a file that calls `run_alias`
+    extra: str = ""  # required extra of the package, empty for none
+    alias: str = ""  # another command line for it, of a file that calls `run_alias`
 
 
 _HERE, _AGENTS = "multispin_env.apps.commands.", "agents."
 
 COMMANDS = {
     "train": _Entry(
-        _AGENTS + "train", "train an agent, then compare it with every controller", "train", "python train.py"
+        _AGENTS + "train", "train an agent and compare it with every controller", "train", "python train.py"
     ),
     "evaluate": _Entry(
-        _AGENTS + "evaluate", "the table of a saved agent, at home or elsewhere", "train", "python -m agents.evaluate"
+        _AGENTS + "evaluate", "compare a saved agent with controllers", "train", "python -m agents.evaluate"
     ),
-    "compare": _Entry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
-    "suite": _Entry(_HERE + "suite", "frozen tasks with known optima, entries and their leaderboard", "suite"),
-    "reproduce": _Entry(_HERE + "reproduce", "the paper's figures and claims", "render"),
-    "watch": _Entry(_HERE + "watch", "look on while something decides", "render"),
-    "explore": _Entry(_HERE + "explore", "a page with sliders, in the browser", "app"),
-    "solve": _Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
-    "capacity": _Entry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
-    "schedule": _Entry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
-    "profile": _Entry(_HERE + "profile", "how long your models take, as a server for scenarios", "models"),
-    "record": _Entry(_HERE + "record", "how often your target model accepts your draft model, by task", "models"),
-    "live": _Entry(
-        _HERE + "live", "real models draft and verify for emulated devices, beside what was predicted", "models"
+    "compare": _Entry(_HERE + "compare", "compare controllers and plug-ins on the same episodes"),
+    "suite": _Entry(_HERE + "suite", "list the benchmark tasks; train, evaluate and rank entries", "suite"),
+    "reproduce": _Entry(_HERE + "reproduce", "compute the paper's figures and check its claims", "render"),
+    "watch": _Entry(_HERE + "watch", "show controllers while they decide", "render"),
+    "explore": _Entry(_HERE + "explore", "open a page with sliders in the browser", "app"),
+    "solve": _Entry(_HERE + "solve", "compute the decision for your own devices, from CSV or JSON"),
+    "capacity": _Entry(_HERE + "capacity", "find the largest load within limits on TTFT, TPOT and E2EL"),
+    "schedule": _Entry(_HERE + "schedule", "compute draft lengths by batch size, for vLLM, TensorRT-LLM or SGLang"),
+    "profile": _Entry(_HERE + "profile", "measure how long your models take, as a server for scenarios", "models"),
+    "record": _Entry(
+        _HERE + "record", "measure how often your target model accepts your draft model, by task", "models"
     ),
+    "live": _Entry(_HERE + "live", "run real models for emulated devices and compare with the prediction", "models"),
     "export": _Entry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),
@@ -56,13 +56,13 @@ def _add_options(parser: ArgumentParser) -> None:
 
 def _print_help(options: Namespace) -> int:
     COMMAND.parser(_PROGRAM).print_help(sys.stderr)
-    return REFUSED
+    return USAGE_ERROR
 
 
 COMMAND = Command(
-    "Who drafts how much, and who gets how much of the uplink?\n\ncommands:\n"
+    "Draft lengths and uplink bandwidth for multi-user speculative decoding.\n\ncommands [extra that they need]:\n"
     + "\n".join(
-        f"  {name:10s} {one.summary}{f' [{one.extra}]' if one.extra else ''}" for name, one in COMMANDS.items()
+        f"  {name:10s} {entry.summary}{f' [{entry.extra}]' if entry.extra else ''}" for name, entry in COMMANDS.items()
     ),
     (
         "solve --scenario llama2 examples/devices.csv",
@@ -78,7 +78,7 @@ COMMAND = Command(
 
 
 def load_command(name: str) -> Command:
-    """Import a command; ``ValueError`` for an unknown name, ``ImportError`` as of `import_project_module`."""
+    """Import a command; ``ValueError`` for an unknown name, ``ImportError`` as in `import_own`."""
     check_name("command", name, COMMANDS)
     command: Command = import_project_module(COMMANDS[name].module).COMMAND
     return command
@@ -89,15 +89,15 @@ def _run(program: str, name: str, arguments: Sequence[str]) -> int:
 
 
 def run_alias(name: str) -> int:
-    """Run a command with the arguments of this process, for the file that is its alias; returns the exit status."""
+    """Run a command with the arguments of this process under its alias; return the exit status."""
     return _run(COMMANDS[name].alias, name, sys.argv[1:])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 2, with one sentence on stderr, for wrong use."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if not given or given[0].startswith("-"):
-        return exit_status(_PROGRAM, lambda: COMMAND(_PROGRAM, given))
-    if given[0] not in COMMANDS:
-        return exit_status(_PROGRAM, lambda: load_command(given[0])(_PROGRAM, []))
-    return _run(f"{_PROGRAM} {given[0]}", given[0], given[1:])
+    """Run the command line; return the exit status (2, with one sentence on stderr, for wrong input)."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words or words[0].startswith("-"):
+        return exit_status(_PROGRAM, lambda: COMMAND(_PROGRAM, words))
+    if words[0] not in COMMANDS:
+        return exit_status(_PROGRAM, lambda: load_command(words[0])(_PROGRAM, []))
+    return _run(f"{_PROGRAM} {words[0]}", words[0], words[1:])

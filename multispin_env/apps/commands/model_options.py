@@ -1,4 +1,4 @@
-"""Options that the commands with real models share; nothing here needs torch until `load_pair`."""
+"""Options shared by the commands with real models; only `load_pair` needs torch."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -15,64 +15,53 @@ if TYPE_CHECKING:
 
 
 def add_model_options(parser: ArgumentParser, required: bool = True) -> None:
-    """``--target --draft --draft-bits --device --dtype``; ``required`` says whether argparse asks for ``--target``."""
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        required=required,
-        help="the large model: a folder as transformers saves it, a .gguf file, or a name on the Hugging Face hub",
-    )
-    parser.add_argument(
-        "--draft", metavar="NAME", help="the draft model, which has the target's vocabulary (default: the target)"
-    )
-    parser.add_argument(
-        "--draft-bits", type=int, metavar="N", help="round the draft model's weights to so many bits, 2 to 8"
-    )
-    parser.add_argument("--device", default="cpu", help="as of torch: cpu, cuda, cuda:1 (default cpu)")
+    """Add ``--target --draft --draft-bits --device --dtype``; ``--target`` may be ``required``."""
+    target = "target model: a folder saved by transformers, a .gguf file, or a name on the Hugging Face hub"
+    parser.add_argument("--target", metavar="NAME", required=required, help=target)
+    draft = "draft model, with the vocabulary of the target (default: the target)"
+    parser.add_argument("--draft", metavar="NAME", help=draft)
+    bits = "quantize the draft model's weights to N bits, 2 to 8"
+    parser.add_argument("--draft-bits", type=int, metavar="N", help=bits)
+    parser.add_argument("--device", default="cpu", help="torch device, for example cpu, cuda or cuda:1 (default cpu)")
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)} (default float32)")
 
 
 def add_prompt_options(parser: ArgumentParser, required: bool = True) -> None:
-    """``--prompts --raw --temperature --seed``; ``required`` says whether argparse asks for ``--prompts``."""
-    parser.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE",
-        required=required,
-        help='.txt with a prompt on each line, or .jsonl with rows {"prompt": TEXT, "task": NAME}, the task optional',
-    )
-    parser.add_argument("--raw", action="store_true", help="read prompts as they are, without the chat template")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of both models (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
+    """Add ``--prompts --raw --temperature --seed``; ``--prompts`` may be ``required``."""
+    prompts = '.txt with one prompt per line, or .jsonl with rows {"prompt": TEXT, "task": NAME} (task is optional)'
+    parser.add_argument("--prompts", type=Path, metavar="FILE", required=required, help=prompts)
+    parser.add_argument("--raw", action="store_true", help="use the prompts without the chat template")
+    temperature = "sampling temperature of both models (default 1)"
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help=temperature)
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
 
 
 def add_out_option(parser: ArgumentParser, files: str, required: bool = True) -> None:
-    """``--out STEM``; ``files`` says what is written, as ``".toml, .png"``."""
-    parser.add_argument(
-        "--out", type=Path, metavar="STEM", required=required, help=f"files to write: STEM with {files}"
-    )
+    """Add ``--out STEM``; ``files`` names the suffixes that are written, for example ``".toml, .png"``."""
+    text = f"name of the files to write: STEM plus {files}"
+    parser.add_argument("--out", type=Path, metavar="STEM", required=required, help=text)
 
 
 def out_file(stem: Path, suffix: str) -> Path:
-    """The file of a stem with this end of its name, as ``".toml"``."""
+    """Return the path ``stem`` + ``suffix``, for example with ``".toml"``."""
     return stem.with_name(stem.name + suffix)
 
 
 def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
-    """Files of ``--out``; ``ValueError`` for one that can't be written: before hours are spent on its content."""
+    """Return the files of ``--out``; ``ValueError`` for one that cannot be written, before hours of computation."""
     if stem.name in ("", ".."):
         raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
-    check_label("out", stem.name)  # it becomes a name in what is written
+    check_label("out", stem.name)  # the written files contain it
     files = tuple(out_file(stem, suffix) for suffix in suffixes)
     check_outputs(*files)
     for file in files:
-        if not all(os.access(one, os.W_OK) for one in (file, file.resolve().parent) if one.exists()):
+        if not all(os.access(path, os.W_OK) for path in (file, file.resolve().parent) if path.exists()):
             raise ValueError(f"out: expected files that can be written, got {str(file)!r}")
     return files
 
 
 def check_model_options(options: Namespace) -> None:
-    """``ValueError`` for a bad number or name, before anything is loaded."""
+    """Check numbers and names before models are loaded."""
     check_name("dtype", options.dtype, DTYPES)
     if options.draft_bits is not None:
         check_integer("draft_bits", options.draft_bits, 2, 8)
@@ -82,7 +71,7 @@ def check_model_options(options: Namespace) -> None:
 
 
 def load_pair(options: Namespace) -> "Pair":
-    """Load the models of the options; a draft that is the target itself is loaded once."""
+    """Load the target and the draft model, once if they are the same."""
     from multispin_env.apps.models.network import Pair, load_model
 
     check_model_options(options)

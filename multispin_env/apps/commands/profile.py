@@ -1,4 +1,4 @@
-"""``multispin profile``: how long your models take to verify and to draft, as a server that scenarios can name."""
+"""``multispin profile``: times of your models to verify and to draft, as a server for scenarios."""
 
 import argparse
 from functools import partial
@@ -32,48 +32,41 @@ from multispin_env.checks import check_integer
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.server import Server
 
-_DESCRIPTION = """How long the target model takes to verify drafts, by batch size and draft length, and the draft model
-for a token; and the law of verification that fits these times.
+_DESCRIPTION = """Measure the verification time of the target model by batch size and draft length, and the time of the
+draft model per token, and fit the verification law to these times.
 
-Writes STEM.toml, a profile for --server STEM.toml of every command; STEM.csv, each measured pass; STEM.png. The same
-command goes on where it was stopped.
+Writes STEM.toml, a server profile for --server STEM.toml of every command, STEM.csv with each measured pass, and
+STEM.png. To resume a stopped run, repeat the command.
 
-With --table nothing is measured: times are those of the package aiconfigurator-core (extra tables), for many models on
-GPUs that you need not have."""
+With --table nothing is measured: the times come from the package aiconfigurator-core (extra tables), for many models
+and GPUs."""
 
 _SUFFIXES = (".toml", ".csv", ".png")
 
-MEASURED = {"batches": (1, 2, 4, 8), "lengths": (0, 1, 4, 8, 16), "context": 128}
+_MEASURED = {"batches": (1, 2, 4, 8), "lengths": (0, 1, 4, 8, 16), "context": 128}
 _LOOKED_UP = {"batches": tables.BATCHES, "lengths": tables.LENGTHS, "context": tables.CONTEXT}
-"""Defaults of a profile that is measured, and of one from tables."""
+"""Defaults of a profile that is measured, and of a profile from tables."""
 
 _ONLY_MEASURED = {"draft_bits": None, "device": "cpu", "dtype": "float32", "repeats": 5, "seed": 0}
-_ONLY_LOOKED_UP = {"tensor_parallel": 1}  # options with their defaults that only one of them has
+_ONLY_LOOKED_UP = {"tensor_parallel": 1}  # defaults of options that only one of the two has
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
-    parser.add_argument("--model", dest="target", metavar="NAME", help="another name of --target")
-    parser.add_argument(
-        "--table",
-        nargs="?",
-        const="",
-        metavar="GPU",
-        help="take times from tables, as of h100_sxm; without a value, list the GPUs and models that there are",
-    )
-    gpus = "GPUs that the target is on, with --table (default 1)"
+    parser.add_argument("--model", dest="target", metavar="NAME", help="the same as --target")
+    table = "look up the times of this GPU, for example h100_sxm; without a value, list all GPUs and models"
+    parser.add_argument("--table", nargs="?", const="", metavar="GPU", help=table)
+    gpus = "number of GPUs of the target model, with --table (default 1)"
     parser.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help=gpus)
-    parser.add_argument(
-        "--batches", type=int, nargs="+", metavar="K", help="batch sizes (default 1 2 4 8, with --table 1 2 4 ... 256)"
-    )
-    parser.add_argument(
-        "--lengths", type=int, nargs="+", metavar="L", help="of drafts (default 0 1 4 8 16, with --table 2 too)"
-    )
-    parser.add_argument(
-        "--context", type=int, metavar="N", help="tokens of each text already read (default 128, with --table 1024)"
-    )
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="passes of each cell (default 5)")
-    parser.add_argument("--seed", type=int, default=0, help="of the order (default 0)")
+    batches = "batch sizes (default 1 2 4 8, with --table 1 2 4 ... 256)"
+    parser.add_argument("--batches", type=int, nargs="+", metavar="K", help=batches)
+    lengths = "draft lengths (default 0 1 4 8 16, with --table also 2)"
+    parser.add_argument("--lengths", type=int, nargs="+", metavar="L", help=lengths)
+    context = "tokens in the cache of each sequence (default 128, with --table 1024)"
+    parser.add_argument("--context", type=int, metavar="N", help=context)
+    repeats = "passes for each batch size and draft length (default 5)"
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help=repeats)
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the order of passes (default 0)")
     add_out_option(parser, ".toml, .csv and .png", required=False)
 
 
@@ -91,26 +84,26 @@ def _outputs(stem: Path) -> tuple[Path, ...]:
         try:
             Server.load(files[0])
         except ValueError:
-            raise ValueError(f"out: expected a name without a .toml of another kind, got {str(files[0])!r}") from None
+            raise ValueError(f"out: expected a new file or an existing server profile, got {str(files[0])!r}") from None
     return files
 
 
 def _run(options: argparse.Namespace) -> None:
     if options.table == "":
-        for what, names in zip(("GPUs", "models"), tables.systems_and_models(), strict=True):
-            print(f"{what}: {', '.join(names)}")
+        for kind, names in zip(("GPUs", "models"), tables.systems_and_models(), strict=True):
+            print(f"{kind}: {', '.join(names)}")
         return
-    _complete(options)
+    _set_defaults(options)
     cells, files = _cells(options), _outputs(options.out)
     check_matplotlib()
-    profile = (_measured if options.table is None else _looked_up)(options, cells, files[1])
+    profile = (_measure if options.table is None else _look_up)(options, cells, files[1])
     profile.server.save(files[0])
     save(partial(draw_profile, profile), SIZE, options.out, (files[-1].suffix,))
     print(aligned(HEADER, table_lines(profile)))
     print(f"\n{profile.in_words()}\n\n{', '.join(map(str, files))}")
 
 
-def _complete(options: argparse.Namespace) -> None:
+def _set_defaults(options: argparse.Namespace) -> None:
     for name, expected in (("target", "a model"), ("out", "a name for the files to write")):
         if vars(options)[name] is None:
             raise ValueError(f"{name}: expected {expected}, got none")
@@ -119,18 +112,18 @@ def _complete(options: argparse.Namespace) -> None:
     for name, default in (_ONLY_LOOKED_UP if measured else _ONLY_MEASURED).items():
         if vars(options)[name] != default:
             where = "without" if measured else "with"
-            raise ValueError(f"{name}: expected none {where} --table, got {vars(options)[name]!r}")
-    for name, value in (MEASURED if measured else _LOOKED_UP).items():
+            raise ValueError(f"{name}: expected no value {where} --table, got {vars(options)[name]!r}")
+    for name, value in (_MEASURED if measured else _LOOKED_UP).items():
         if vars(options)[name] is None:
             setattr(options, name, value)
 
 
-def _looked_up(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
+def _look_up(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
     machine, models = tables.Machine(options.table, options.tensor_parallel), (options.target, options.draft)
     return tables.table_profile(options.out.name, passes_file, machine, *models, cells, options.context)
 
 
-def _measured(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
+def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
     context = check_integer("context", options.context, 1)
     repeats = check_integer("repeats", options.repeats, 1)
     rng = np.random.default_rng(check_integer("seed", options.seed, 0))
@@ -138,7 +131,7 @@ def _measured(options: argparse.Namespace, cells: list[PassCell], passes_file: P
     longest = context + max(*(cell.length + 1 for cell in cells), DRAFTED.length)
     if longest > pair.context:
         raise ValueError(
-            f"context: expected at most {pair.context} tokens, those that the models can read, with the longest draft, "
+            f"context: expected at most {pair.context} tokens with the longest draft, the maximum of the models, "
             f"got {longest}"
         )
 
@@ -146,11 +139,11 @@ def _measured(options: argparse.Namespace, cells: list[PassCell], passes_file: P
 
     setting = setting_of(pair, options.dtype, context)
     passes = Passes(passes_file, setting)
-    wanted = [*cells, DRAFTED]
-    if any(passes.count(cell) < repeats for cell in wanted):
+    measured = [*cells, DRAFTED]
+    if any(passes.count(cell) < repeats for cell in measured):
         watch = Stopwatch(pair, max(cell.batch for cell in cells), context, rng)
         with Progress(1) as progress:
-            measure(wanted, passes, repeats, rng, watch, progress.begin("passes"))
+            measure(measured, passes, repeats, rng, watch, progress.begin("passes"))
     return make_profile(options.out.name, cells, passes, setting)
 
 

@@ -1,4 +1,4 @@
-"""``multispin record``: how often the target model accepts what the draft model proposes, along its own texts."""
+"""``multispin record``: acceptance of the draft model's tokens along texts of the target model."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from multispin_env.apps.commands.model_options import (
     out_file,
     out_files,
 )
-from multispin_env.apps.executors import Stopped, on_signals, stop
+from multispin_env.apps.executors import Stopped, on_signals
 from multispin_env.apps.models.counters import EngineCounts, read_counters
 from multispin_env.apps.models.counts import (
     ALL,
@@ -39,7 +39,7 @@ from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import Prompts, read_prompts
 from multispin_env.apps.reproduce.drawing import check_matplotlib
 from multispin_env.apps.terminal.arguments import DEFAULT_SCENARIO, Command, add_scenario_options
-from multispin_env.apps.terminal.output import Progress, made_by
+from multispin_env.apps.terminal.output import Progress, provenance
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
@@ -59,76 +59,60 @@ from multispin_env.server import with_law
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
 
-_DESCRIPTION = """How often the target model accepts what the draft model proposes: at each place of the target's own
-texts one token of the draft model, its probability of acceptance and the outcome. No draft length enters, so the record
-serves them all.
+_DESCRIPTION = """Measure how often the target model accepts tokens of the draft model. At each position of a text of
+the target model, the draft model proposes one token; its acceptance probability and the outcome are recorded. The
+record does not depend on a draft length.
 
-Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz); STEM.toml, a scenario with the record's
-tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the same command.
+Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz), STEM.toml, a scenario with the recorded
+tasks, STEM.json with all numbers, and STEM.png. To resume a stopped run, repeat the command.
 
-Without models there are rates and no record: with --from-counts of each task, from a log of drafted and accepted
-tokens; with --counters from metrics pages of vLLM or SGLang, one a task; with --acceptance-length one for all."""
+Without models, acceptance rates are written but no record: --from-counts reads a log of drafted and accepted tokens,
+--counters reads metrics pages of vLLM or SGLang, one per task, and --acceptance-length gives one rate for all tasks."""
 
-_PACKAGED = "packaged"  # name of the package's record, where the name of a file may stand
+_PACKAGED = "packaged"  # file name for the record of the package
 
-_SOURCES = ("prompts", "from_counts", "counters", "acceptance_length", "read")
-"""Options of which one says where the rates come from."""
+_RATE_SOURCES = ("from_counts", "counters", "acceptance_length")
+"""Options that give acceptance rates and no record."""
 
-RATES = ("from_counts", "counters", "acceptance_length")  # those of them that make no record
+_SOURCES = ("prompts", *_RATE_SOURCES, "read")
+"""Options of which exactly one is required."""
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
     add_prompt_options(parser, required=False)
-    parser.add_argument(
-        "--tokens",
-        type=int,
-        default=64,
-        metavar="N",
-        help=f"most of a text, at least {MIN_POSITIONS} (default 64)",
+    tokens = f"maximum tokens of a text, at least {MIN_PLACES} (default 64)"
+    parser.add_argument("--tokens", type=int, default=64, metavar="N", help=tokens)
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="prompts in a batch (default 8)")
+    log = "instead of models: .csv with the columns request, task, drafted and accepted, and a row per round"
+    parser.add_argument("--from-counts", type=Path, metavar="FILE", help=log)
+    pages = (
+        "instead of models: metrics pages of vLLM or SGLang as text files, one per task and named like it; "
+        "--target NAME selects a model of the page"
     )
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="prompts that are read at a time (default 8)")
-    parser.add_argument(
-        "--from-counts",
-        type=Path,
-        metavar="FILE",
-        help="instead of models: .csv with the columns request, task, drafted and accepted, a row for each round",
-    )
-    parser.add_argument(
-        "--counters",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="instead of models: text of the metrics page of vLLM or SGLang, a file for each task, which gets its "
-        "name; --target NAME chooses among a page's models",
-    )
-    parser.add_argument(
-        "--acceptance-length", type=float, metavar="N", help="instead of models: mean tokens a step, with --drafted"
-    )
-    parser.add_argument("--drafted", type=int, metavar="L", help="tokens of a draft, where an engine does not say it")
-    parser.add_argument(
-        "--read",
-        metavar="FILE",
-        help=f"instead of models: show a record, .npz or '{_PACKAGED}', with the tasks' names of a file of --scenario",
-    )
+    parser.add_argument("--counters", type=Path, nargs="+", metavar="FILE", help=pages)
+    length = "instead of models: mean number of tokens per step, with --drafted"
+    parser.add_argument("--acceptance-length", type=float, metavar="N", help=length)
+    parser.add_argument("--drafted", type=int, metavar="L", help="tokens of a draft, if the engine does not report it")
+    read = f"instead of models: show a record, .npz or '{_PACKAGED}', with task names from the file of --scenario"
+    parser.add_argument("--read", metavar="FILE", help=read)
     add_scenario_options(parser)
     add_out_option(parser, ".npz, .toml, .json and .png", required=False)
 
 
 def _scenario(options: argparse.Namespace) -> Scenario:
-    chosen = {"total_bandwidth": options.total_bandwidth, "server": options.server}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**given)
+    fields = {name: vars(options)[name] for name in ("total_bandwidth", "server") if vars(options)[name] is not None}
+    scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**fields)
     draft_time = with_law({"server": options.server}).get("server_draft_time")
     return scenario if draft_time is None else scenario.replace(mean_draft_time=draft_time)
 
 
 def _check(options: argparse.Namespace) -> None:
-    given = [name for name in _SOURCES if vars(options)[name] is not None]
-    if len(given) != 1:
-        *most, last = (f"--{name.replace('_', '-')}" for name in _SOURCES)
-        got = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
-        raise ValueError(f"prompts: expected one of {', '.join(most)} and {last}, got {got}")
+    sources = [name for name in _SOURCES if vars(options)[name] is not None]
+    if len(sources) != 1:
+        *names, last = (f"--{name.replace('_', '-')}" for name in _SOURCES)
+        got = " and ".join(f"--{name.replace('_', '-')}" for name in sources) or "none"
+        raise ValueError(f"prompts: expected exactly one of {', '.join(names)} and {last}, got {got}")
     if options.prompts is not None and options.target is None:
         raise ValueError("target: expected a model, got none")
     if options.out is None and options.read is None:
@@ -141,9 +125,9 @@ def _check(options: argparse.Namespace) -> None:
     if options.acceptance_length is not None:
         check_real("acceptance_length", options.acceptance_length, 1.0, options.drafted + 1.0)
     if options.out is not None:
-        rates = given[0] in RATES
-        out_files(options.out, (".toml", ".json") if rates else (".npz", ".toml", ".json", ".png"))
-        if not rates:
+        recorded = sources[0] not in _RATE_SOURCES
+        out_files(options.out, (".npz", ".toml", ".json", ".png") if recorded else (".toml", ".json"))
+        if recorded:
             check_matplotlib()
 
 
@@ -179,20 +163,20 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     if count * options.tokens > MAX_POSITIONS:
         most = MAX_POSITIONS // count
         raise ValueError(
-            f"tokens: expected at most {most} for {count} prompts, as a record has {MAX_POSITIONS} places at most, "
+            f"tokens: expected at most {most} for {count} prompts, since a record has at most {MOST_PLACES} positions, "
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
     journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), texts_of)
     try:
-        with on_signals(stop):
+        with on_signals():
             pair = load_pair(options)
             encoded = prompts.encode(pair.target, MIN_POSITIONS, options.raw, pair.context)
             _record_groups(pair, encoded, options, journal, groups)
     except Stopped as stopped:
         done = len(journal.parts)
-        kept = f"{done} of {groups} groups are kept in {str(journal.path)!r}, and the same command goes on"
-        print(f"\n{options.program}: interrupted; {kept if done else 'nothing is done yet'}", file=sys.stderr)
+        saved = f"{done} of {groups} groups are saved in {str(journal.path)!r}; repeat the command to resume"
+        print(f"\n{options.program}: interrupted; {saved if done else 'nothing is saved yet'}", file=sys.stderr)
         return 128 + stopped.number
     finally:
         if not journal.parts:
@@ -200,7 +184,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     texts = RecordedTexts(*map(np.concatenate, zip(*journal.parts, strict=True)))
     if len(texts.length) != count:
         raise ValueError(f"{journal.path}: expected texts of {count} prompts, got {len(texts.length)}; delete the file")
-    records, overlap = _kept(prompts, texts)
+    records, overlap = _long_texts(prompts, texts)
     named = scenario.replace(name=options.out.name, vocabulary_size=pair.vocabulary_size)
     _show(options, named, records, overlap, prompts.tasks)
     journal.path.unlink()
@@ -208,7 +192,6 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
-    """All that the texts follow from."""
     names = ("target", "draft", "draft_bits", "device", "dtype", "raw", "temperature", "tokens", "batch", "seed")
     return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 1}
 
@@ -224,10 +207,10 @@ def _record_groups(
 
     done = len(journal.parts)
     if done:
-        print(f"{done} of {groups} groups are done already", file=sys.stderr)
+        print(f"{done} of {groups} groups are already done", file=sys.stderr)
     with Progress(groups - done) as progress:
         for first in range(done * options.batch, len(encoded), options.batch):
-            progress.begin(f"prompts from {first + 1} on")
+            progress.begin(f"prompts from number {first + 1}")
             texts = record_texts(
                 pair,
                 encoded[first : first + options.batch],
@@ -242,30 +225,30 @@ def _record_groups(
                 for name in ("probability", "accepted", "overlap")
             )
             length = np.array([len(text.token) for text in texts])
-            found = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
-            journal.add(found.line())
+            group = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
+            journal.add(group.line())
 
 
-def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]:
-    """The record of the texts that are long enough to be replayed, and its overlap; says how many are left out."""
-    long = places.length >= MIN_POSITIONS
+def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatArray]:
+    """Return the record of the texts that are long enough to be replayed, and its overlap; print how many are not."""
+    long = texts.length >= MIN_PLACES
     task = np.array(prompts.task)
     for index, name in enumerate(prompts.tasks):
         if not long[task == index].any():
             raise ValueError(
-                f"prompts: expected a text of at least {MIN_POSITIONS} tokens for task {name!r}, "
-                f"got {int(places.length[task == index].max())} in the longest"
+                f"prompts: expected a text of at least {MIN_PLACES} tokens for task {name!r}, "
+                f"got at most {int(texts.length[task == index].max())}"
             )
     if not long.all():
-        print(f"left out, as they have fewer than {MIN_POSITIONS} tokens: {int((~long).sum())} of {len(long)} texts\n")
-    chosen = np.repeat(long, places.length)
-    records = Records(task[long], places.length[long], places.probability[chosen], places.accepted[chosen])
-    return records, places.overlap[chosen].astype(np.float64)
+        print(f"left out, shorter than {MIN_PLACES} tokens: {int((~long).sum())} of {len(long)} texts\n")
+    selected = np.repeat(long, texts.length)
+    records = Records(task[long], texts.length[long], texts.probability[selected], texts.accepted[selected])
+    return records, texts.overlap[selected].astype(np.float64)
 
 
 def _write(options: argparse.Namespace, scenario: Scenario, rows: list[dict[str, Any]]) -> None:
     scenario.save(out_file(options.out, ".toml"))
-    content = {"about": {"scenario": scenario.to_dict(), **made_by(options)}, "rows": rows}
+    content = {"about": {"scenario": scenario.to_dict(), **provenance(options)}, "rows": rows}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(out_file(options.out, ".json"), f"{text}\n".encode())
 
@@ -283,7 +266,7 @@ def _show(
         _write(options, scenario.replace(tasks=tasks_of(rows)), [row.to_dict() for row in rows])
         draw_summary(rows, records, options.out)
     print(aligned(*task_cells(rows)))
-    print("\ntokens a round along the record, and how far E[N | L] at the prompts' α is off:\n")
+    print("\ntokens per round along the record, and the relative error of E[N | L] at the prompts' α:\n")
     print(aligned(*round_cells(rows)))
     if options.out is not None:
         print(f"\n{', '.join(str(out_file(options.out, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
@@ -291,55 +274,53 @@ def _show(
 
 def _count(options: argparse.Namespace, scenario: Scenario) -> None:
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    found = [(counts, estimate(counts, rng)) for counts in read_counts(options.from_counts)]
-    tasks = tuple(
-        Task(name=one.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests) for one, rate in found
-    )
-    rows = [
-        {"task": one.task, "requests": len(one.hits), "rounds": one.rounds, "drafted": one.drafted} | rate._asdict()
-        for one, rate in found
-    ]
-    _write(options, scenario.replace(name=options.out.name, tasks=tasks), rows)
+    estimates = [(counts, estimate(counts, rng)) for counts in read_counts(options.from_counts)]
+    tasks, rows = [], []
+    for counts, rate in estimates:
+        tasks.append(Task(name=counts.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests))
+        numbers = {"requests": len(counts.hits), "rounds": counts.rounds, "drafted": counts.drafted}
+        rows.append({"task": counts.task, **numbers, **rate._asdict()})
+    _write(options, scenario.replace(name=options.out.name, tasks=tuple(tasks)), rows)
     header = (
         *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
         *("mean over requests", "± requests"),
     )
-    print(aligned(header, [_count_line(*pair) for pair in found]))
+    print(aligned(header, [_count_line(*pair) for pair in estimates]))
     print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
 
 
 def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
     numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
-    plain, over_requests = f"{rate.low:.4f} to {rate.high:.4f}", (rate.low_over_requests, rate.high_over_requests)
+    ends = (rate.low, rate.high), (rate.low_over_requests, rate.high_over_requests)
     spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
-    ends = " to ".join(f"{end:.4f}" for end in over_requests)
-    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", plain, ends, *spread
+    intervals = (f"{low:.4f} to {high:.4f}" for low, high in ends)
+    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", *intervals, *spread
 
 
 def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
     if options.counters is None:
-        found = [EngineCounts(ALL, options.acceptance_length, options.drafted)]
+        counts = [EngineCounts(ALL, options.acceptance_length, options.drafted)]
     else:
-        found = [read_counters(path, options.target, options.drafted) for path in options.counters]
-    names = [one.task for one in found]
+        counts = [read_counters(path, options.target, options.drafted) for path in options.counters]
+    names = [task.task for task in counts]
     if len(set(names)) < len(names):
-        raise ValueError(f"counters: expected files of different names, which become the tasks', got {names}")
-    tasks = tuple(Task(name=one.task, acceptance_rate=one.rate) for one in found)
-    rows = [asdict(one) | {"rate": one.rate, "interval": one.interval} for one in found]
+        raise ValueError(f"counters: expected files with different names, which name the tasks, got {names}")
+    tasks = tuple(Task(name=task.task, acceptance_rate=task.rate) for task in counts)
+    rows = [asdict(task) | {"rate": task.rate, "interval": task.interval} for task in counts]
     _write(options, scenario.replace(name=options.out.name, tasks=tasks), rows)
     header = ("task", "drafts", "tokens drafted", "tokens a step", "α", "95 % if all are equal")
     lines = [
         (
-            *(one.task, str(one.drafts) if one.drafts else "", f"{one.drafted:.2f}", f"{one.length:.4f}"),
-            *(f"{one.rate:.4f}", "" if one.interval is None else " to ".join(f"{end:.4f}" for end in one.interval)),
+            *(task.task, str(task.drafts) if task.drafts else "", f"{task.drafted:.2f}", f"{task.length:.4f}"),
+            *(f"{task.rate:.4f}", "" if task.interval is None else " to ".join(f"{end:.4f}" for end in task.interval)),
         )
-        for one in found
+        for task in counts
     ]
     print(aligned(header, lines))
-    for one in found:
-        if one.accepted:
-            print(f"\n{one.task}, by position:\n\n{aligned(*one.position_cells())}")
-    remarks = [remark for one in found for remark in one.remarks]
+    for task in counts:
+        if task.accepted:
+            print(f"\n{task.task}, by position:\n\n{aligned(*task.position_cells())}")
+    remarks = [remark for task in counts for remark in task.remarks]
     if remarks:
         print("", *remarks, sep="\n")
     print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")

@@ -1,4 +1,4 @@
-"""``multispin reproduce``: the paper's figures and claims, as tables, pictures and one page."""
+"""``multispin reproduce``: the paper's figures and claims as tables, pictures and a page."""
 
 import argparse
 import json
@@ -21,29 +21,28 @@ from multispin_env.registry import FIGURES
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these figures (default: all; --list names them)")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the files (default results)")
-    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"of the states (default {HELD_OUT_SEED})")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="figures to compute (default: all; see --list)")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="output folder (default results)")
+    seed = f"random seed of the states (default {HELD_OUT_SEED})"
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=seed)
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK_STATES} states instead of {STATES}, and coarse grids"
     )
-    parser.add_argument("--list", action="store_true", help="name the figures and stop")
+    parser.add_argument("--list", action="store_true", help="list the figures and exit")
     add_executor_options(parser, "settings of figures", parts=False)
 
 
 def _command(name: str, options: argparse.Namespace) -> str:
-    parts = [f"{options.program} --only {name}"]
-    parts += ["--quick"] if options.quick else []
-    parts += [] if options.seed == HELD_OUT_SEED else ["--seed", str(options.seed)]
-    return " ".join(parts)
+    seed = "" if options.seed == HELD_OUT_SEED else f" --seed {options.seed}"
+    return f"{options.program} --only {name}{' --quick' if options.quick else ''}{seed}"
 
 
 _Table = tuple[Cells, list[Cells]]
 
-_UNFINISHED = "unfinished.json"  # file with the figures of a run that was stopped, and their tables
+_UNFINISHED = "unfinished.json"  # tables of the finished figures of a stopped run
 
-_DRAWN, _QUICK_PART = 0.7, 0.02
-"""CPU seconds that it takes to draw a figure, and the part of a full run's rows that those of a quick one take."""
+_DRAWING_TIME = 0.7  # CPU seconds to draw a figure
+_QUICK_FRACTION = 0.02  # computation of a quick run, relative to a full one
 
 
 def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) -> list[Any]:
@@ -51,30 +50,29 @@ def _rows_of(scale: Scale, task: tuple[Callable[[Scale, Any], list[Any]], Any]) 
     return rows(scale, setting)
 
 
-def _computed(
+def _compute(
     specs: Mapping[str, FigureSpec], scale: Scale, executor: Executor, progress: Progress
 ) -> Iterator[tuple[str, list[Any]]]:
-    positions = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
-    left = Counter(name for name, _ in positions)
-    costs = {name: scale.pick(1.0, _QUICK_PART) * spec.seconds / left[name] for name, spec in specs.items()}
+    settings = [(name, setting) for name, spec in specs.items() for setting in spec.settings(scale)]
+    counts = Counter(name for name, _ in settings)
+    costs = {name: scale.pick(1.0, _QUICK_FRACTION) * spec.seconds / counts[name] for name, spec in specs.items()}
     report, done = progress.begin(f"{len(specs)} figures"), 0.0
-    total = sum(costs[name] for name, _ in positions) + _DRAWN * len(specs)
-    found: dict[str, dict[int, list[Any]]] = {name: {} for name in specs}
-    for result in executor.results(
-        partial(_rows_of, scale), [(specs[name].rows, setting) for name, setting in positions]
-    ):
-        name, _ = positions[result.index]
+    total = sum(costs[name] for name, _ in settings) + _DRAWING_TIME * len(specs)
+    results: dict[str, dict[int, list[Any]]] = {name: {} for name in specs}
+    tasks = [(specs[name].rows, setting) for name, setting in settings]
+    for result in executor.results(partial(_rows_of, scale), tasks):
+        name, _ = settings[result.index]
         if result.error:
             raise ValueError(f"{name}: {result.error.strip().splitlines()[-1]}")
-        found[name][result.index] = result.value
+        results[name][result.index] = result.value
         done += costs[name]
-        if len(found[name]) == left[name]:
-            yield name, [row for _, rows in sorted(found.pop(name).items()) for row in rows]
-            done += _DRAWN
+        if len(results[name]) == counts[name]:
+            yield name, [row for _, rows in sorted(results.pop(name).items()) for row in rows]
+            done += _DRAWING_TIME
         report(done, total)
 
 
-def _written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> _Table | None:
+def _write(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> _Table | None:
     write_text(folder / f"{name}.csv", to_csv(rows))
     save(partial(spec.draw, rows), spec.size, folder / name)
     if spec.cells is None:
@@ -84,13 +82,13 @@ def _written(name: str, spec: FigureSpec, rows: Sequence[Any], folder: Path) -> 
     return cells
 
 
-def _finished(folder: Path, about: str) -> dict[str, _Table | None]:
+def _load_finished(folder: Path, about: str) -> dict[str, _Table | None]:
     file = folder / _UNFINISHED
-    kept = read_json(file) if file.exists() else {}
-    return kept["figures"] if kept.get("about") == about else {}
+    content = read_json(file) if file.exists() else {}
+    return content["figures"] if content.get("about") == about else {}
 
 
-def _printed(spec: FigureSpec, table: _Table | None) -> str:
+def _format_table(spec: FigureSpec, table: _Table | None) -> str:
     if table is None:
         return ""
     header, lines = table
@@ -110,15 +108,15 @@ def _run(options: argparse.Namespace) -> None:
     make_folder(options.out)
     scale = Scale(options.quick, QUICK_STATES if options.quick else STATES, options.seed)
     about = f"multispin_env {version('multispin_env')}, {scale.states} states, seed {scale.seed}; intervals are 95 %."
-    tables = _finished(options.out, about)
+    tables = _load_finished(options.out, about)
     specs: dict[str, FigureSpec] = {name: FIGURES.load(name) for name in names}
     try:
         with Progress(1) as progress:
             missing = {name: spec for name, spec in specs.items() if name not in tables}
-            for name, rows in _computed(missing, scale, executor, progress):
-                tables[name] = _written(name, specs[name], rows, options.out)
+            for name, rows in _compute(missing, scale, executor, progress):
+                tables[name] = _write(name, specs[name], rows, options.out)
                 write_text(options.out / _UNFINISHED, json.dumps({"about": about, "figures": tables}))
-                progress.say(f"{options.out / name}.png{_printed(specs[name], tables[name])}")
+                progress.say(f"{options.out / name}.png{_format_table(specs[name], tables[name])}")
     finally:
         shown = [Shown(name, specs[name], _command(name, options), tables[name]) for name in names if name in tables]
         page = render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown)

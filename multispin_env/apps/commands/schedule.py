@@ -1,4 +1,4 @@
-"""``multispin schedule``: draft length by batch size, as real servers take it."""
+"""``multispin schedule``: draft lengths by batch size, as configuration of a server."""
 
 import argparse
 import json
@@ -9,10 +9,10 @@ from multispin_env.apps.terminal.arguments import (
     Command,
     add_scenario_options,
     add_set_option,
-    chosen_scenario,
     parse_settings,
+    resolve_scenario,
 )
-from multispin_env.apps.terminal.output import made_by
+from multispin_env.apps.terminal.output import provenance
 from multispin_env.baselines.systems import Span, draft_schedule
 from multispin_env.checks import check_name, check_real
 from multispin_env.evaluation.cases import changed_settings
@@ -20,11 +20,11 @@ from multispin_env.evaluation.statistics import aligned
 from multispin_env.scenario import Scenario
 from multispin_env.units import MS
 
-_DESCRIPTION = """Draft length by batch size for a server that hosts both models, with the predicted speed-up over no
-drafting, as a table or as a server's configuration.
+_DESCRIPTION = """Compute the best draft length by batch size for a server that hosts both models, with the predicted
+speed-up over no drafting. The output is a table or the configuration of a server.
 
-It depends on the law of verification (--server, or that of the scenario), the draft model's time for a token (that of
-the server, by batch size, or --draft-time) and the tasks' acceptance rates."""
+It depends on the verification law (of --server, or of the scenario), the time of the draft model per token (of the
+server, by batch size, or --draft-time) and the acceptance rates of the tasks."""
 
 _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
@@ -32,12 +32,8 @@ _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up th
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
-    parser.add_argument(
-        "--draft-time",
-        type=float,
-        metavar="S",
-        help="s of the draft model for a token (default the server's, or 0.004)",
-    )
+    draft_time = "seconds of the draft model per token (default: the server's, or 0.004)"
+    parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
     add_set_option(parser)
@@ -55,34 +51,34 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """For ``--speculative-config``, beside the method and the draft model."""
+    """Print the part of ``--speculative-config`` without the method and the draft model."""
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
     print(json.dumps({"num_speculative_tokens": longest, "num_speculative_tokens_per_batch_size": ranges}))
 
 
 def _tensorrt_llm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """YAML: a size is the largest of its span; beyond the last of them the server does not draft.
+    """Print YAML with the largest batch size of each span; the server does not draft in larger batches.
 
-    A length of 0 is left to that rule. Between lengths above 0 it would leave the state of the drafter stale, so it
-    becomes 1 there.
+    A last span with length 0 is left out. Between drafting spans, length 0 becomes 1: without drafts the state of the
+    drafter would be stale.
     """
     drafting = [index for index, span in enumerate(spans) if span.draft_length > 0]
-    kept = spans[: drafting[-1] + 1] if drafting else []
-    lengths = {span.last: max(1, span.draft_length) for span in kept}
+    listed = spans[: drafting[-1] + 1] if drafting else []
+    lengths = {span.last: max(1, span.draft_length) for span in listed}
     schedule = ", ".join(f"{size}: {length}" for size, length in lengths.items())
     print(f"speculative_config:\n  max_draft_len: {max(lengths.values(), default=0)}")
     print(f"  draft_len_schedule: {{{schedule}}}")
 
 
 def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """For ``--speculative-adaptive-config``: the lengths that it chooses among by what is accepted."""
+    """Print ``--speculative-adaptive-config``: the lengths among which the server selects by the acceptance."""
     steps = sorted({span.draft_length for span in spans if span.draft_length > 0})
     print(json.dumps({"candidate_steps": steps}))
 
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **made_by(options)}
+    about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
     print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
 
 
@@ -91,7 +87,7 @@ _FORMATS = {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sgla
 
 def _run(options: argparse.Namespace) -> None:
     check_name("format", options.format, _FORMATS)
-    scenario = chosen_scenario(options)
+    scenario = resolve_scenario(options)
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)

@@ -1,4 +1,4 @@
-"""``multispin solve``: the decision for devices from a file, priced and compared, without any learning."""
+"""``multispin solve``: the decision for devices from a file, its goodput, and a comparison."""
 
 import argparse
 import json
@@ -15,11 +15,11 @@ from multispin_env.apps.terminal.arguments import (
     Command,
     add_scenario_options,
     add_set_option,
-    chosen_arguments,
-    chosen_scenario,
+    collect_arguments,
     parse_settings,
+    resolve_scenario,
 )
-from multispin_env.apps.terminal.output import STDOUT, check_outputs, made_by, write_output
+from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import (
     CUSTOM_CONTROLLER,
@@ -38,20 +38,19 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
 
-_DESCRIPTION = """Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or
-one length for all would give.
+_DESCRIPTION = """Compute draft lengths and bandwidths for your own devices and their goodput, and compare with equal
+bandwidth and with one draft length for all.
 
-The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. One row is one
-device, and K is the number of rows. Columns:
-  draft_time_s or draft_time_ms   time of the small model for one token
-  spectral_efficiency or snr_db   bit/s/Hz of the uplink, or its signal-to-noise ratio, r = log2(1 + snr)
-  acceptance_rate                 probability that the large model accepts a drafted token, in [0, 1]
-  name, weight                    optional: a label, and how much a token of this device counts (default 1)
+The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
+device. Columns:
+  draft_time_s or draft_time_ms   time of the draft model per token
+  spectral_efficiency or snr_db   of the uplink: bit/s/Hz, or signal-to-noise ratio with r = log2(1 + snr)
+  acceptance_rate                 probability that the target model accepts a drafted token
+  name, weight                    optional: a label, and the weight of the tokens of this device (default 1)
 """
 
 
-_COMPARED = ("uniform-bandwidth", "fixed")
-"""What needs no optimizer: equal bandwidth with the best lengths, and one length for all."""
+_COMPARED = ("uniform-bandwidth", "fixed")  # rules without an optimizer
 
 
 @dataclass(frozen=True)
@@ -70,119 +69,112 @@ class _RivalRow:
     name: str
     goodput: float  # tokens/s, weighted where the devices have weights
     share: float  # of the goodput of the decision
-    token_time: float | None = None  # s, that the slowest device waits for a token; None where no TPOT was asked for
+    token_time: float | None = None  # s per token of the slowest device; None without a TPOT
 
 
 @dataclass(frozen=True)
 class _PricedDecision:
-    """A decision, priced; what nobody asked for is ``None``."""
+    """A decision and its goodput; ``None`` for values that were not requested."""
 
     goodput: float  # tokens/s
-    weighted_goodput: float | None  # tokens/s, where devices have weights
+    weighted_goodput: float | None  # tokens/s, if devices have weights
     round_latency: float  # s
     verification_time: float  # s
     devices: list[_DeviceRow]
-    rivals: list[_RivalRow]  # best first, those that are late for a device last
-    token_time: float | None = None  # s, that the slowest device waits for a token; where there is a TPOT
-    tpot: float | None = None  # s, that each device may wait for a token
-    free_time: float | None = None  # s, that the slowest device would wait without it
+    rivals: list[_RivalRow]  # best first; those that exceed the TPOT last
+    token_time: float | None = None  # s per token of the slowest device
+    tpot: float | None = None  # s per token, limit for each device
+    unlimited_token_time: float | None = None  # s per token of the slowest device without the limit
     upper_bound: float | None = None  # tokens/s; no decision has more
     gap: float | None = None  # relative
-    wanted: float | None = None  # relative gap that was asked for
+    tolerance: float | None = None  # relative gap that was requested
 
     @property
     def tpot_binds(self) -> bool | None:
-        return None if self.tpot is None else _late(self.free_time, self.tpot)
+        return None if self.tpot is None else _is_late(self.unlimited_token_time, self.tpot)
 
     @property
     def certified(self) -> bool | None:
-        return None if self.gap is None or self.wanted is None else self.gap <= self.wanted
+        return None if self.gap is None or self.tolerance is None else self.gap <= self.tolerance
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # the goodput shows it
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # checked with the goodput
 def solve(
     scenario: Scenario, devices: Devices, controller: str, certify: float | None = None, tpot: float | None = None
 ) -> _PricedDecision:
-    """Decide for the devices, of which the scenario has as many, price the decision and compare it.
+    """Decide for the devices of a scenario with as many devices, and compare the decision with simple rules.
 
-    ``ValueError`` for an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad
-    gap, a TPOT that no decision reaches, or numbers so extreme that nothing is left of the goodput.
+    ``ValueError`` for an unknown controller, one that lacks a required option (weights, certify or tpot), a bad gap, an
+    infeasible TPOT, or inputs so extreme that the goodput is not a finite positive number.
     """
     check_controller(controller, controller_names("rounds"))
     decision = _decide(scenario, devices, controller, {"certify": certify, "tpot": tpot})
     with contender_errors(controller):
         outcome = expected_outcome(scenario, devices.state, decision)
-    token_time = free_time = _token_time(outcome, tpot)
+    token_time = unlimited_token_time = _token_time(outcome, tpot)
     if tpot is not None:
-        if _late(token_time, tpot):
+        if _is_late(token_time, tpot):
             raise ValueError(f"tpot: expected at least {token_time:.6g} s, the least for these devices, got {tpot:g}")
-        free_time = _token_time(
-            expected_outcome(scenario, devices.state, _decide(scenario, devices, controller, {})), tpot
-        )
-    reached = _value(outcome, devices.weights)
-    if not 0.0 < reached < np.inf:
-        raise ValueError(f"goodput: expected a finite number > 0, got {reached} tokens/s; the inputs are too extreme")
-    rivals = [_RivalRow(controller, reached, 1.0, token_time)]
+        unlimited = expected_outcome(scenario, devices.state, _decide(scenario, devices, controller, {}))
+        unlimited_token_time = _token_time(unlimited, tpot)
+    goodput = _goodput(outcome, devices.weights)
+    if not 0.0 < goodput < np.inf:
+        raise ValueError(f"goodput: expected a finite number > 0, got {goodput} tokens/s; the inputs are too extreme")
+    rivals = [_RivalRow(controller, goodput, 1.0, token_time)]
     for name in _COMPARED:
         if name != controller:
             rival = expected_outcome(scenario, devices.state, make_controller(name, scenario)(devices.state))
-            value = _value(rival, devices.weights)
-            rivals.append(_RivalRow(name, value, value / reached, _token_time(rival, tpot)))
+            value = _goodput(rival, devices.weights)
+            rivals.append(_RivalRow(name, value, value / goodput, _token_time(rival, tpot)))
     certificate = decision if isinstance(decision, CertifiedDecision) else None
     return _PricedDecision(
         goodput=float(outcome.goodput),
-        weighted_goodput=None if devices.weights is None else reached,
+        weighted_goodput=None if devices.weights is None else goodput,
         round_latency=float(outcome.round_latency),
         verification_time=float(outcome.verification_time),
         devices=_device_rows(scenario, devices, decision, outcome),
-        rivals=sorted(rivals, key=lambda row: (_late(row.token_time, tpot), -row.goodput)),
+        rivals=sorted(rivals, key=lambda row: (_is_late(row.token_time, tpot), -row.goodput)),
         token_time=token_time,
         tpot=tpot,
-        free_time=free_time,
+        unlimited_token_time=unlimited_token_time,
         upper_bound=None if certificate is None else float(certificate.bound),
         gap=None if certificate is None else float(certificate.gap),
-        wanted=None if certificate is None else certificate.tolerance,
+        tolerance=None if certificate is None else certificate.tolerance,
     )
 
 
-def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mapping[str, float | None]) -> Decision:
-    given: dict[str, Any] = {"weights": devices.weights, **wanted}
-    options = {name: value for name, value in given.items() if value is not None}
+def _decide(scenario: Scenario, devices: Devices, controller: str, limits: Mapping[str, float | None]) -> Decision:
+    options: dict[str, Any] = {"weights": devices.weights, **limits}
+    options = {name: value for name, value in options.items() if value is not None}
     for name in options:
         if name not in option_names(load_controller(controller), "scenario"):
             rounds = controller_names("rounds", scenario)
-            able = [other for other in rounds if name in option_names(load_controller(other), "scenario")]
-            raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
-    made = make_controller(controller, scenario, **options)
-    with contender_errors(controller):
-        return made(devices.state)
+            able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
+            raise ValueError(f"controller: expected one of {able}, which have the option {name}, got {controller!r}")
+    decide = make_controller(controller, scenario, **options)
+    with attributed(controller):
+        return decide(devices.state)
 
 
-def _value(outcome: Outcome, weights: FloatArray | None) -> float:
-    """Σ ω_k E[N_k] / T_e2e; without weights the goodput."""
+def _goodput(outcome: Outcome, weights: FloatArray | None) -> float:
+    """Σ ω_k E[N_k] / T_e2e, with weights 1 by default."""
     if weights is None:
         return float(outcome.goodput)
     return float((weights * outcome.tokens).sum(-1) / outcome.round_latency)
 
 
 def _token_time(outcome: Outcome, tpot: float | None) -> float | None:
-    """Seconds that the slowest device waits for each of its tokens; where there is a TPOT."""
     return None if tpot is None else float((outcome.round_latency / outcome.tokens).max())
 
 
-def _late(token_time: float | None, tpot: float | None) -> bool:
-    return token_time is not None and tpot is not None and token_time > tpot * (1.0 + 1e-9)  # but for rounding
+def _is_late(token_time: float | None, tpot: float | None) -> bool:
+    return token_time is not None and tpot is not None and token_time > tpot * (1.0 + 1e-9)  # tolerates rounding
 
 
 def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outcome: Outcome) -> list[_DeviceRow]:
-    columns = (
-        decision.draft_length,
-        decision.bandwidth,
-        decision.bandwidth / scenario.total_bandwidth,
-        outcome.draft_time,
-        outcome.upload_time,
-        outcome.tokens,
-    )
+    share = decision.bandwidth / scenario.total_bandwidth
+    times = outcome.draft_time, outcome.upload_time
+    columns = (decision.draft_length, decision.bandwidth, share, *times, outcome.tokens)
     rows = zip(devices.names, *(np.asarray(column).tolist() for column in columns), strict=True)
     return [_DeviceRow(*row) for row in rows]
 
@@ -205,8 +197,8 @@ def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
 
 
 def _rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
-    kind = "weighted goodput" if weighted else "goodput"
-    header: Cells = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
+    quantity = "weighted goodput" if weighted else "goodput"
+    header: Cells = ("decided by", f"{quantity} (tokens/s)", f"of {controller}")
     lines: list[Cells] = [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
     if rows[0].token_time is None:
         return header, lines
@@ -215,7 +207,7 @@ def _rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tupl
 
 
 def summary(solution: _PricedDecision) -> str:
-    """What the decision is worth, a line for each number."""
+    """Return the numbers of a decision as text, one per line."""
     latency, verification = solution.round_latency / MS, solution.verification_time / MS
     lines = {"goodput": f"{solution.goodput:.2f} tokens/s"}
     if solution.weighted_goodput is not None:
@@ -223,57 +215,51 @@ def summary(solution: _PricedDecision) -> str:
     lines["round latency"] = f"{latency:.2f} ms, of which verification {verification:.2f} ms"
     if solution.token_time is not None:
         lines["slowest device"] = f"a token every {solution.token_time / MS:.2f} ms"
-    if solution.tpot is not None and solution.free_time is not None:
+    if solution.tpot is not None and solution.unlimited_token_time is not None:
         verdict = "binds" if solution.tpot_binds else "changes nothing"
-        free = f"without it the slowest device gets a token every {solution.free_time / MS:.2f} ms"
-        lines["limit"] = f"{solution.tpot / MS:g} ms, which {verdict}: {free}"
+        unlimited = f"without it the slowest device gets a token every {solution.unlimited_token_time / MS:.2f} ms"
+        lines["limit"] = f"{solution.tpot / MS:g} ms, which {verdict}: {unlimited}"
     if solution.gap is not None:
         lines["upper bound"] = f"{solution.upper_bound:.2f} tokens/s"
-        missed = "" if solution.certified else f", not the {solution.wanted:g} that was asked for"
+        missed = "" if solution.certified else f", above the requested {solution.tolerance:g}"
         lines["proven gap"] = f"{solution.gap:.1e}{missed}"
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
 
 
 def to_record(solution: _PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything as JSON can hold it, in SI units; without what is infinite."""
-    names = (
-        *("goodput", "weighted_goodput", "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"),
-        *("upper_bound", "gap", "certified"),
-    )
+    """Return all numbers for JSON, in SI units; ``None`` for infinite ones."""
+    times = "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"
+    names = ("goodput", "weighted_goodput", *times, "upper_bound", "gap", "certified")
     numbers = {name: getattr(solution, name) for name in names}
     rows = {"rows": [vars(row) for row in solution.devices], "comparison": [vars(row) for row in solution.rivals]}
     return {"about": dict(about), **{k: None if v == np.inf else v for k, v in numbers.items()}, **rows}
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="devices as CSV or JSON, or - for standard input")
+    parser.add_argument("file", type=Path, help="devices as CSV or JSON; - reads standard input")
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
-    parser.add_argument(
-        "--controller",
-        default="optimal",
-        metavar="NAME",
-        help=f"one of {', '.join(controller_names('rounds'))}, or {CUSTOM_CONTROLLER} (default optimal)",
-    )
-    parser.add_argument(
-        "--certify", type=float, metavar="GAP", help="prove that no decision is better by more than this, as 1e-6"
-    )
-    parser.add_argument(
-        "--tpot", type=float, metavar="S", help="most time that a device waits for each token, s (default: any time)"
-    )
-    add_set_option(
-        parser,
-        "fields of the scenario, as max_draft_length=12; those that only say how states are drawn change nothing here",
-    )
+    names = f"one of {', '.join(controller_names('rounds'))}, or {OWN_CONTROLLER} (default optimal)"
+    parser.add_argument("--controller", default="optimal", metavar="NAME", help=names)
+    certify = "prove that no decision is better by more than this relative gap, for example 1e-6"
+    parser.add_argument("--certify", type=float, metavar="GAP", help=certify)
+    tpot = "limit on the time per token of each device in seconds (default: none)"
+    parser.add_argument("--tpot", type=float, metavar="S", help=tpot)
+    fields = "fields of the scenario, e.g. max_draft_length=12; those of the distribution of states have no effect"
+    add_set_option(parser, fields)
     parser.add_argument("--json", action="store_true", help="print JSON in SI units instead of tables")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the devices' rows there too; - prints them")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="also write the rows of devices to this file; - prints them"
+    )
 
 
 def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
-    if "num_users" in chosen_arguments(options):
-        raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
-    return chosen_scenario(options, num_users=num_users)
+    if "num_users" in collect_arguments(options):
+        raise ValueError(
+            f"set: expected fields other than num_users, the number of rows ({num_users}), got 'num_users'"
+        )
+    return resolve_scenario(options, num_users=num_users)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -285,7 +271,7 @@ def _run(options: argparse.Namespace) -> None:
         write_output(to_csv(solution.devices), options.csv)
     if options.json:
         about = {"file": str(options.file), "controller": options.controller, "scenario": scenario.to_dict()}
-        record = to_record(solution, about | made_by(options, "scipy"))
+        record = to_record(solution, about | provenance(options, "scipy"))
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     elif options.csv != STDOUT:
         changed = changed_settings(parse_settings(options.set))

@@ -1,4 +1,4 @@
-"""``multispin suite``: tasks with known optima, entries that are played again, and the leaderboard."""
+"""``multispin suite``: benchmark tasks with known optima, entries and their leaderboard."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.commands.suite_pictures import draw_pictures
-from multispin_env.apps.executors import on_signals, stop
+from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
-from multispin_env.apps.terminal.output import Progress, Tally, made_by
+from multispin_env.apps.terminal.output import Progress, Tally, provenance
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
@@ -47,66 +47,58 @@ from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_project_module
 
-_DESCRIPTION = f"""Tasks of the frozen suite, {VERSION}: what is hard, the best that is known, and what bounds it.
+_DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION}: difficulty, best known result and upper bound.
 
-Scores are 0 for uniformly random actions and 1 for the reference, which was played once when the suite was frozen."""
+A score is 0 for uniformly random actions and 1 for the reference, both played when the suite was frozen."""
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(do=_list)
-    parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table, data; without one, tasks are listed")
-    train = parts.add_parser("run", help="train a method in the tasks, and make an entry of it")
-    train.add_argument(
-        "--agent",
-        required=True,
-        metavar="NAME",
-        help="of multispin train, or module:ATTRIBUTE, as stable_baselines3:PPO",
-    )
-    train.add_argument(
-        "--seeds", type=int, required=True, metavar="N", help="trainings in each task, of seeds from 0 on"
-    )
-    train.add_argument("--tasks", nargs="+", metavar="NAME", help="some of the tasks; an entry needs all in the end")
-    train.add_argument(
-        "--steps", type=int, metavar="N", help="environment steps of each training (default: the budget)"
-    )
+    parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table or data; without it, list the tasks")
+    train = parts.add_parser("run", help="train a method on the tasks and write an entry")
+    agent = "agent of multispin train, or module:ATTRIBUTE such as stable_baselines3:PPO"
+    train.add_argument("--agent", required=True, metavar="NAME", help=agent)
+    seeds = "number of trainings per task, with seeds 0 to N - 1"
+    train.add_argument("--seeds", type=int, required=True, metavar="N", help=seeds)
+    subset = "tasks to train on (default: all); a complete entry needs all"
+    train.add_argument("--tasks", nargs="+", metavar="NAME", help=subset)
+    steps = "environment steps of each training (default: the budget of the suite)"
+    train.add_argument("--steps", type=int, metavar="N", help=steps)
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
-    train.set_defaults(do=lambda options: import_project_module("agents.suite").run(options))
-    evaluate = parts.add_parser("evaluate", help="play the held-out cases of every task")
-    evaluate.add_argument(
-        "entry",
-        help=f"a folder with an entry.json, or the name of a controller, module:ATTRIBUTE, {RANDOM_ACTIONS} or "
-        f"{REFERENCE} (the reference of each task)",
-    )
-    evaluate.add_argument("--check", action="store_true", help="refuse scores of the entry that are not what is played")
-    evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a name alone: some of the tasks")
-    evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a name alone: make an entry of it")
+    train.set_defaults(do=lambda options: import_own("agents.suite").run(options))
+    evaluate = parts.add_parser("evaluate", help="play the held-out episodes of every task")
+    names = f"a controller, module:ATTRIBUTE, {RANDOM_ACTIONS}, or {REFERENCE} (the reference of each task)"
+    evaluate.add_argument("entry", help=f"a folder with an entry.json, {names}")
+    evaluate.add_argument("--check", action="store_true", help="check the stored scores of the entry")
+    evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="of a controller: tasks to play (default: all)")
+    evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="of a controller: folder of an entry to write")
     add_executor_options(evaluate, "policies", parts=False)
     evaluate.set_defaults(do=_evaluate)
-    table = parts.add_parser("table", help="write the leaderboard of entries that have been evaluated")
-    table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folder")
-    table.add_argument("--out", type=Path, metavar="FOLDER", help="for leaderboard.md, .csv and .json, and pictures")
-    table.set_defaults(do=_table)
-    data = parts.add_parser("data", help="write a Minari data set of episodes to learn in")
-    data.add_argument("task", metavar="TASK", help="name of a task")
-    data.add_argument(
-        "--by", required=True, metavar="NAME", help=f"of a controller, module:ATTRIBUTE or {RANDOM_ACTIONS}"
+    table = parts.add_parser("table", help="print the leaderboard of evaluated entries")
+    table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folders of entries")
+    table.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder to write: leaderboard.md, .csv, .json and pictures"
     )
-    data.add_argument("--episodes", type=int, required=True, metavar="N", help="how many")
-    data.add_argument("--seed", type=int, default=0, metavar="N", help="of the first one (default: 0)")
-    data.add_argument("--out", metavar="ID", help="of the data set (default: multispin/TASK/NAME-v0)")
+    table.set_defaults(do=_table)
+    data = parts.add_parser("data", help="write a Minari dataset of training episodes")
+    data.add_argument("task", metavar="TASK", help="name of a task")
+    data.add_argument("--by", required=True, metavar="NAME", help=f"controller, module:ATTRIBUTE or {RANDOM_ACTIONS}")
+    data.add_argument("--episodes", type=int, required=True, metavar="N", help="number of episodes")
+    data.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the first episode (default 0)")
+    data.add_argument("--out", metavar="ID", help="id of the dataset (default multispin/TASK/NAME-v0)")
     data.set_defaults(do=_data)
 
 
 def _list(options: argparse.Namespace) -> None:
     lines = []
-    for one in tasks():
-        floor, best = one.frozen.floor.mean(), f"{one.reference} {one.frozen.reference.mean():.1f}"
+    for item in tasks():
+        floor, best = item.frozen.floor.mean(), f"{item.reference} {item.frozen.reference.mean():.1f}"
         bound = "-"
-        if one.frozen.bound is not None:
-            bound = "proven" if one.bound == "reference" else f"{one.bound} {one.frozen.bound.mean():.1f}"
-        lines.append((f"{one.name}: {one.hard}", one.metric, f"{floor:.1f}", best, bound))
-    print(aligned(("task, and what is hard", "metric", "random actions", "best known", "bound"), lines))
+        if item.frozen.bound is not None:
+            bound = "proven" if item.bound == "reference" else f"{item.bound} {item.frozen.bound.mean():.1f}"
+        lines.append((f"{item.name}: {item.hard}", item.metric, f"{floor:.1f}", best, bound))
+    print(aligned(("task and difficulty", "metric", "random actions", "best known", "bound"), lines))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -116,94 +108,94 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     for name in ("tasks", "out"):
         if getattr(options, name):
-            raise ValueError(f"{name}: expected none for an entry, which is played as it is, got --{name}")
+            raise ValueError(f"{name}: expected no value for the folder of an entry, got --{name}")
     entry = read_entry(folder)
-    claimed = read_scores(folder, entry) if options.check else None
-    played = _played(options, folder, entry.policies, entry.seeds)
-    far = None if claimed is None else check_scores(claimed, played)
-    if far is None:
+    stored = read_scores(folder, entry) if options.check else None
+    played = _play(options, folder, entry.policies, entry.seeds)
+    error = None if stored is None else check_scores(stored, played)
+    if error is None:
         save_scores(folder, played)
     _print(played)
-    if far is not None:
-        equal = f"within {far:.1e} of the largest value, as processors round" if far else "to the last bit"
-        print(f"\nscores are those that were played, {equal}")
+    if error is not None:
+        equality = f"up to rounding errors of {error:.1e} of the largest value" if error else "exactly"
+        print(f"\nthe stored scores are reproduced {equality}")
 
 
 def _evaluate_name(options: argparse.Namespace) -> None:
     if options.check:
         raise ValueError(f"entry: expected a folder with scores to check, got {options.entry!r}")
     if options.entry != RANDOM_ACTIONS and any(letter in options.entry for letter in "/\\"):
-        raise ValueError(f"entry: expected a folder that exists, or a name, got {options.entry!r}")
+        raise ValueError(f"entry: expected a folder that exists, or a controller, got {options.entry!r}")
     if options.out is None:
-        wanted = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
-        _print(_played(options, Path(), rule_policies(options.entry, wanted), (0,)))
+        selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
+        _print(_play(options, Path(), rule_policies(options.entry, selected), (0,)))
         return
     if options.tasks:
-        raise ValueError("tasks: expected none with --out, since an entry has all of them, got --tasks")
+        raise ValueError("tasks: expected no value with --out, since an entry has all tasks, got --tasks")
     entry = rule_entry(options.entry)
     check_replaced(options.out, entry.policies)
-    played = _played(options, options.out, entry.policies, entry.seeds)
+    played = _play(options, options.out, entry.policies, entry.seeds)
     make_folder(options.out)
     save_entry(options.out, entry)
     save_scores(options.out, played)
     _print(played)
 
 
-def _played(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> TaskValues:
+def _play(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
     executor = executor_of(options, ("multispin_env", "agents"))
-    cells = [(name, seed, one) for name, own in policies.items() for seed, one in zip(seeds, own, strict=True)]
+    cells = [(name, seed, item) for name, items in policies.items() for seed, item in zip(seeds, items, strict=True)]
     check_packages(folder.resolve(), policies)
-    found: dict[int, FloatArray] = {}
+    values: dict[int, FloatArray] = {}
     with Tally(len(cells), executor.width) as tally:
         for result in executor.results(partial(policy_values, folder.resolve()), cells):
             task_name, seed, policy = cells[result.index]
             name = f"{task_name}, seed {seed}"
             error = result.error.strip().splitlines()[-1] if result.error else result.value
-            if isinstance(error, ModuleNotFoundError):  # where another machine lacks it
+            if isinstance(error, ModuleNotFoundError):  # of another machine
                 raise error
             if isinstance(error, Exception | str):
                 raise ValueError(f"{name}: {reason(error) if 'rule' in policy else cut(reason(error))}")
-            found[result.index] = result.value
+            values[result.index] = result.value
             tally.add(name)
     indices = iter(range(len(cells)))
-    return {name: np.array([found[next(indices)] for _ in own]) for name, own in policies.items()}
+    return {name: np.array([values[next(indices)] for _ in items]) for name, items in policies.items()}
 
 
-def _print(played: TaskValues) -> None:
-    print(aligned(*score_cells({name: Score.of(one) for name, one in performances(played).items()})))
+def _print(played: Played) -> None:
+    print(aligned(*score_cells({name: Score.of(values) for name, values in performances(played).items()})))
 
 
 def _table(options: argparse.Namespace) -> None:
-    found: list[LeaderRow] = []
+    rows: list[LeaderRow] = []
     for folder in options.entries:
         entry = read_entry(folder)
-        if entry.method in [row.method for row in found]:
-            raise ValueError(f"method: expected each name once, got {entry.method!r} in {str(folder)!r} too")
-        found.append(LeaderRow.of(entry, read_scores(folder, entry), read_curves(folder, entry)))
-    rows = ranked(found)
+        if entry.method in [row.method for row in rows]:
+            raise ValueError(f"method: expected distinct names, got {entry.method!r} again in {str(folder)!r}")
+        rows.append(LeaderRow.of(entry, read_scores(folder, entry), read_curves(folder, entry)))
+    rows = ranked(rows)
     cells = [table for table in (summary_cells(rows), cells_by_task(rows), curve_cells(rows)) if table[1]]
     print(*(aligned(*table) for table in cells), sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
         signed = ((row.method, ", ".join(filter(None, (row.authors, row.link)))) for row in rows)
-        whose = "\n".join(f"- {method}: {words}" for method, words in signed if words)
-        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells), whose))
-        about = {"version": VERSION, **made_by(options)}
+        authors = "\n".join(f"- {method}: {words}" for method, words in signed if words)
+        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells), authors))
+        about = {"version": VERSION, **provenance(options)}
         for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
         draw_pictures(rows, options.out)
 
 
 def _data(options: argparse.Namespace) -> None:
-    one = task(options.task)
-    with Progress(PARTS) as progress, on_signals(stop):
-        data = record(one, options.by, options.episodes, options.seed, options.out, progress.begin)
+    recorded = task(options.task)
+    with Progress(PARTS) as progress, on_signals():
+        data = record(recorded, options.by, options.episodes, options.seed, options.out, progress.begin)
     about = data.storage.metadata
     print(
         f"{about['dataset_id']}: {about['total_episodes']} episodes, {about['total_steps']} steps, "
         f"in {data.storage.data_path}\n"
         f"mean return {about['mean_return']:.4g}; of random actions {about['ref_min_score']:.4g}, "
-        f"of {one.reference} {about['ref_max_score']:.4g}"
+        f"of {recorded.reference} {about['ref_max_score']:.4g}"
     )
 
 

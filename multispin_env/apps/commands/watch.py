@@ -1,4 +1,4 @@
-"""``multispin watch``: two contenders on the same states, side by side."""
+"""``multispin watch``: a window or film of two contenders on the same states."""
 
 import argparse
 import sys
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from multispin_env.apps.terminal.arguments import (
-    COMMON,
+    COMMON_ARGUMENTS,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     DEFAULTS,
     Command,
     add_system_options,
     check_settings,
-    chosen_arguments,
+    collect_arguments,
     parse_settings,
 )
 from multispin_env.apps.terminal.output import Progress
@@ -29,30 +29,29 @@ from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replace_file
 
-USERS = 8  # devices, unless others are asked for: few enough to read their pictures
+USERS = 8  # default number of devices, small enough for readable pictures
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    settings = "arguments of the environment, as reward=sampled, values as in Python"
+    settings = "arguments of the environment, as Python literals, e.g. reward=sampled"
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
-    parser.add_argument(
-        "--controller", metavar="NAME", help=f"shown left; or {CUSTOM_CONTROLLER} (default: the best known)"
-    )
-    parser.add_argument("--beside", metavar="NAME", help="shown right (default: a simple one)")
-    differs = "arguments of the environment that differ there, as draft_ahead=False"
+    left = f"controller, plug-in or {OWN_CONTROLLER} on the left (default: the best known)"
+    parser.add_argument("--controller", metavar="NAME", help=left)
+    parser.add_argument("--beside", metavar="NAME", help="the same on the right (default: the baseline)")
+    differs = "arguments of the environment that differ on the right, e.g. draft_ahead=False"
     parser.add_argument("--beside-set", action="append", default=[], metavar="NAME=VALUE", help=differs)
-    rounds = "rounds to play (default 64); where there are none, --set horizon=SECONDS"
+    rounds = "number of rounds (default 64); in environments without rounds, use --set horizon=SECONDS"
     parser.add_argument("--rounds", type=int, default=64, help=rounds)
-    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
-    parser.add_argument("--fps", type=float, default=12.0, help="frames a second (default 12)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a .gif or .mp4 to write (default: a window)")
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"seed of the episode (default {EPISODE_SEED})")
+    parser.add_argument("--fps", type=float, default=12.0, help="frames per second (default 12)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=".gif or .mp4 to write (default: show a window)")
 
 
 def _film(options: argparse.Namespace) -> Film:
-    arguments = chosen_arguments(options, ("max_episode_steps", "render_mode"))
+    arguments = collect_arguments(options, ("max_episode_steps", "render_mode"))
     differing = parse_settings(options.beside_set, option="beside-set")
-    check_settings(options, arguments | differing, [options.env], COMMON)
+    check_settings(options, arguments | differing, [options.env], COMMON_ARGUMENTS)
 
     def config_of(others: Mapping[str, Any]) -> EnvConfig:
         config = EnvConfig.of(options.env, options.scenario, **{**arguments, **others})
@@ -63,11 +62,11 @@ def _film(options: argparse.Namespace) -> Film:
     left, right = options.controller or comparison.reference, options.beside or comparison.baseline
     episodes = []
     with Progress(2) as progress:
-        for name, own in ((left, {}), (right, differing)):
+        for name, changes in ((left, {}), (right, differing)):
             progress.begin(f"playing {'' if by_itself else f'{options.rounds} rounds of '}{name}")
-            views = watch(config_of(own), options.rounds, name, options.seed)
-            shown = [f"{key}={value}" for key, value in own.items()]
-            title = ", ".join(shown if shown and left == right else [name, *shown])
+            views = watch(config_of(changes), options.rounds, name, options.seed)
+            differences = [f"{key}={value}" for key, value in changes.items()]
+            title = ", ".join(differences if differences and left == right else [name, *differences])
             episodes.append([replace(view, title=title) for view in views])
     film: Film = config.variant.family.film(*episodes)
     return film
@@ -78,11 +77,11 @@ def _write(film: Film, options: argparse.Namespace) -> None:
     with Progress(1) as progress, replace_file(options.out.resolve()) as file:
         report = progress.begin(f"drawing {options.out}")
 
-        def drawn(index: int, frame: Frame) -> Pixels:
+        def draw(index: int, frame: Frame) -> Pixels:
             report(index, len(frames))
             return film.draw(frame).array()
 
-        pictures = [partial(drawn, index, frame) for index, frame in enumerate(frames)]
+        pictures = [partial(draw, index, frame) for index, frame in enumerate(frames)]
         writer_for(options.out)(file, pictures, [frame.times for frame in frames], options.fps)
 
 
@@ -99,7 +98,7 @@ def _show(film: Film, options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     check_real("fps", options.fps, 1.0, 60.0)
-    load_pygame()  # before anything is played
+    load_pygame()  # fails before the episodes are played
     if options.out is None:
         require_display()
         _show(_film(options), options)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from multispin_env.apps.explore.markup import Markup, element, fragment
 from multispin_env.apps.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
-from multispin_env.apps.terminal.output import sentence
+from multispin_env.apps.terminal.output import error_message
 from multispin_env.checks import check_name
 from multispin_env.registry import Registry
 
@@ -58,7 +58,7 @@ def answer(name: str, query: str, positions: Places) -> dict[str, Any]:
             "kept": settings.kept(positions),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        return {"said": sentence(error)}
+        return {"said": error_message(error)}
 
 
 def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:

@@ -1,1 +1,1 @@
-"""Parts that all commands share: options, tables, progress, and how errors become a sentence and an exit status."""
+"""Options, tables, progress, error messages and exit statuses of all commands."""

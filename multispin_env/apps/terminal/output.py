@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from multispin_env.apps.executors import Stopped, on_signals, stop
+from multispin_env.apps.executors import Stopped, on_signals
 from multispin_env.checks import missing_package
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.evaluation.statistics import to_csv, to_json
@@ -23,13 +23,11 @@ from multispin_env.files import write_text
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance, ReadableBuffer
 
-_LINE = 79  # letters of a line that is written over: a longer one would wrap
-PATIENCE = 5.0  # seconds between two lines of a log about the same part
+_LINE = 79  # characters of a line that is overwritten; longer lines would wrap
+LOG_INTERVAL = 5.0  # minimum seconds between two log lines of the same part
 
 
 class _Line:
-    """A bar and a text that change; ``total`` parts are 100 %."""
-
     def __init__(self, total: int) -> None:
         self.total = total
         self._started = self._shown = monotonic()
@@ -49,9 +47,9 @@ class _Line:
 
 
 class Progress(_Line):
-    """Parts that take some time each, ``total`` in all, one after the other.
+    """Progress of ``total`` parts that run one after the other.
 
-    Of the time left, the present part takes what it needs at its pace, and each later one the mean of those so far.
+    The remaining time is the rest of the current part at its present speed, plus the mean time per part for the others.
     """
 
     def __init__(self, total: int) -> None:
@@ -68,36 +66,36 @@ class Progress(_Line):
             self._leave()
 
     def begin(self, name: str) -> "Progress":
-        """Begin with the next part; the result is to be called with how far it is."""
+        """Begin the next part; call the returned object to report its progress."""
         self._begun, self._name, self._since = self._begun + 1, name, monotonic()
         self._show(0.0)
         return self
 
     def __call__(self, done: float, of: float = 1.0) -> None:
-        """Report that so much ``of`` the part is done."""
-        if self._terminal or monotonic() - self._shown > PATIENCE:
+        """Report that ``done`` of ``of`` units of the part are done."""
+        if self._terminal or monotonic() - self._shown > LOG_INTERVAL:
             self._show(done / of)
 
     def say(self, line: str) -> None:
-        """Print a line of results, in the position of the bar, which comes back with the next report."""
+        """Print a line of results over the bar, which the next report prints again."""
         if self._terminal:
             print(f"\r{'':{_LINE}}\r", end="", file=sys.stderr, flush=True)
         print(line, flush=True)
 
     def _show(self, part: float) -> None:
         fraction = (self._begun - 1 + part) / self.total
-        left = f", {self._left(part):.0f} s left" if 0.0 < fraction < 1.0 else ""
+        left = f", {self._seconds_left(part):.0f} s left" if 0.0 < fraction < 1.0 else ""
         seconds = monotonic() - self._started
         self._print(fraction, f"{seconds:4.0f} s{left}  {self._begun} of {self.total}, {self._name}")
 
-    def _left(self, part: float) -> float:
+    def _seconds_left(self, part: float) -> float:
         earlier, here = self._since - self._started, monotonic() - self._since
         whole = here / part if part else earlier / (self._begun - 1)
         return whole - here + (earlier + whole) / self._begun * (self.total - self._begun)
 
 
 class Tally(_Line):
-    """Tasks, ``total`` in all, of which ``width`` may run at a time."""
+    """Progress of ``total`` tasks, at most ``width`` of them at the same time."""
 
     def __init__(self, total: int, width: int) -> None:
         super().__init__(total)
@@ -111,7 +109,7 @@ class Tally(_Line):
         self._leave()
 
     def add(self, name: str, failed: bool = False) -> None:
-        """Report that one more is done, or has failed."""
+        """Report that a task is done or has ``failed``."""
         self.done, self.failed = self.done + (not failed), self.failed + failed
         self._show(name)
 
@@ -119,25 +117,25 @@ class Tally(_Line):
         ended, seconds = self.done + self.failed, monotonic() - self._started
         left = f"{seconds / ended * (self.total - ended):.0f} s left" if ended else "time left unknown"
         failed = f", {self.failed} failed" if self.failed else ""
-        said = f"{self.done} of {self.total} done, {min(self.width, self.total - ended)} running{failed}, {left}"
-        self._print(ended / self.total if self.total else 1.0, f"{said}  {name}".rstrip())
+        counts = f"{self.done} of {self.total} done, {min(self.width, self.total - ended)} running{failed}, {left}"
+        self._print(ended / self.total if self.total else 1.0, f"{counts}  {name}".rstrip())
 
 
-REFUSED = 2  # exit status for wrong use
+USAGE_ERROR = 2  # exit status for wrong input
 
 
-def sentence(error: BaseException, extra: str = "") -> str:
-    """What an error says to the user of a command, which needs an extra of the package or none."""
+def error_message(error: BaseException, extra: str = "") -> str:
+    """Return the sentence for the user about an error; ``extra`` of the package is suggested for a missing module."""
     if isinstance(error, MemoryError):
         reason = str(error) or "for Python"
-        return f"memory: expected sizes that fit, as of users or episodes, got too large ones ({reason})"
+        return f"memory: expected numbers of users, episodes etc. that fit into memory, got too large ones ({reason})"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return str(missing_package(error.name, extra))
     return str(error)
 
 
 class _Stream(FileIO):
-    """Standard output or standard error of a command; what the latter cannot take is dropped."""
+    """Standard output or standard error of a command; errors of the latter are ignored."""
 
     @override
     def write(self, data: "ReadableBuffer") -> int:
@@ -148,7 +146,7 @@ class _Stream(FileIO):
                 raise
         except OSError as error:
             if self.fileno() == 1:
-                raise _UnwritableError(f"standard output can't be written: {error.strerror}") from None
+                raise _UnwritableError(f"standard output cannot be written: {error.strerror}") from None
         return memoryview(data).nbytes
 
 
@@ -158,9 +156,9 @@ class _UnwritableError(Exception):
 
 @contextmanager
 def _standard_streams() -> Iterator[None]:
-    """Stand in for the standard streams of the process, unless they have been replaced, until the end of the block.
+    """Replace the standard streams of the process in the block, except those that are replaced already.
 
-    Those that are closed take a place again, so that no file gets their number, and refuse what is written.
+    Closed streams are opened again without write access, so that no other file gets their descriptor.
     """
     for number in range(3):
         try:
@@ -169,65 +167,65 @@ def _standard_streams() -> Iterator[None]:
             os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
     with ExitStack() as stack:
         for number, name in ((1, "stdout"), (2, "stderr")):
-            given = getattr(sys, name)
-            if given is getattr(sys, f"__{name}__"):
-                encoding = None if given is None else given.encoding
+            stream = getattr(sys, name)
+            if stream is getattr(sys, f"__{name}__"):
+                encoding = None if stream is None else stream.encoding
                 raw = BufferedWriter(_Stream(number, "w", closefd=False))
-                lines = number == 2 or raw.isatty() or getattr(given, "write_through", False)
+                lines = number == 2 or raw.isatty() or getattr(stream, "write_through", False)
                 setattr(sys, name, TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=lines))
-                stack.callback(setattr, sys, name, given)
+                stack.callback(setattr, sys, name, stream)
         yield
 
 
 def exit_status(program: str, run: Callable[[], int | None], extra: str = "") -> int:
-    """Run a command, ``program`` in messages, which needs an extra of the package or none; returns its exit status.
+    """Run a command and return its exit status; messages begin with ``program``.
 
-    For signals it is that of shells; errors of what the user asks for or gives become one sentence and `REFUSED`, those
-    of contenders and of standard output one sentence and 1.
+    After a signal the status is 128 plus its number. Each error is printed as one sentence; the status is `USAGE_ERROR`
+    for wrong input, and 1 for an error of a contender or of standard output.
     """
-    with on_signals(stop), _standard_streams():
+    with on_signals(), _standard_streams():
         if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-            sys.stdout.reconfigure(errors="backslashreplace")  # of a letter that its encoding lacks, such as Σ
+            sys.stdout.reconfigure(errors="backslashreplace")  # for characters that the encoding lacks, e.g. Σ
         try:
             try:
                 return run() or 0
             finally:
-                sys.stdout.flush()  # the help too, after which argparse exits
-        except (BrokenPipeError, _UnwritableError) as error:  # nothing more, not even at exit
+                sys.stdout.flush()  # also after the help, where argparse exits
+        except (BrokenPipeError, _UnwritableError) as error:  # write nothing more, also at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):  # say nothing more to a reader that has gone
+            if isinstance(error, BrokenPipeError):  # the reader has closed the pipe
                 return 128 + 13
-            said, status = str(error), 1
+            message, status = str(error), 1
         except KeyboardInterrupt as stopped:
             number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
-            said, status = f"stopped by {signal.Signals(number).name}", 128 + number
+            message, status = f"stopped by {signal.Signals(number).name}", 128 + number
         except ContenderError as error:
-            said, status = str(error), 1
+            message, status = str(error), 1
         except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-            said, status = sentence(error, extra), REFUSED
-        print(f"{program}: {said}", file=sys.stderr)
+            message, status = error_message(error, extra), USAGE_ERROR
+        print(f"{program}: {message}", file=sys.stderr)
         return status
 
 
 def print_errors(options: Namespace, errors: Sequence[ContenderError]) -> int | None:
-    """Say what went wrong with contenders; returns the exit status."""
+    """Print the errors of contenders; return the exit status."""
     for error in errors:
         print(f"{options.program}: {error}", file=sys.stderr)
     return 1 if errors else None
 
 
-STDOUT = Path("-")  # stands for standard output where the name of a file may stand
+STDOUT = Path("-")  # file name for standard output
 
 
 def add_table_options(parser: ArgumentParser) -> None:
-    """``--json --csv``."""
-    for name, more in (("--json", ", with how it was made"), ("--csv", "")):
-        text = f"write the table there too{more}; - prints it instead"
+    """Add ``--json --csv``."""
+    for name, more in (("--json", ", command and versions"), ("--csv", "")):
+        text = f"also write the table{more} to this file; with -, print only that"
         parser.add_argument(name, type=Path, metavar="FILE", help=text)
 
 
 def check_outputs(*files: Path | None) -> None:
-    """``ValueError`` unless each is a file in a folder that exists, or `STDOUT`, which only one may be."""
+    """Check that the folders of the files exist and that at most one file is `STDOUT`."""
     for file in files:
         if file not in (None, STDOUT) and (file.is_dir() or not file.resolve().parent.is_dir()):
             raise ValueError(f"file: expected a file in a folder that exists, got {str(file)!r}")
@@ -236,18 +234,18 @@ def check_outputs(*files: Path | None) -> None:
 
 
 def is_quiet(options: Namespace) -> bool:
-    """Whether standard output is for the content of a file alone."""
+    """Whether standard output contains nothing but the content of a file."""
     return STDOUT in (options.json, options.csv)
 
 
-def write_tables(options: Namespace, rows: "Sequence[DataclassInstance]", about: Mapping[str, Any], shown: str) -> None:
-    """Write what `add_table_options` asks for, ``about`` to JSON; print what is ``shown`` unless `is_quiet`."""
+def write_tables(options: Namespace, rows: "Sequence[DataclassInstance]", about: Mapping[str, Any], text: str) -> None:
+    """Write the files of `add_table_options`, with ``about`` in JSON; print ``text`` unless `is_quiet`."""
     if options.json is not None:
         write_output(f"{to_json(rows, about)}\n", options.json)
     if options.csv is not None:
         write_output(to_csv(rows), options.csv)
     if not is_quiet(options):
-        print(shown)
+        print(text)
 
 
 def write_output(text: str, file: Path) -> None:
@@ -258,7 +256,7 @@ def write_output(text: str, file: Path) -> None:
         write_text(file, text)
 
 
-def made_by(options: Namespace, *packages: str) -> dict[str, Any]:
-    """How something was made: the command that repeats it, and versions of ours, numpy and other packages."""
+def provenance(options: Namespace, *packages: str) -> dict[str, Any]:
+    """Return the command that repeats a result, and the versions of this package, NumPy and other ``packages``."""
     versions = {name: version(name) for name in ("multispin_env", "numpy", *packages)}
     return {"command": options.command, "versions": versions}

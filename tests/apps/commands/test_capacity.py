@@ -1,4 +1,4 @@
-"""``multispin capacity``: the table, its files, and wrong use."""
+"""``multispin capacity``: the table, its files, and bad options."""
 
 import csv
 import json
@@ -21,12 +21,10 @@ QUICK = [*SMALL, "--controllers", "autoregressive"]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Runs that hold next to nothing: here only what is made of them counts."""
-    monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.5)
-    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
-
-
-SHORT = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
+    """Simulations too short for a useful number, since only the output is tested."""
+    monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 1.5)
+    few = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | few)
 
 
 def printed(capsys, *arguments):
@@ -64,34 +62,25 @@ def test_users_of_a_trace_with_a_pace_of_their_own(capsys):
     assert all(load == int(load) for load, _ in content["about"]["tried"]["autoregressive"])
 
 
-NONE = SimpleNamespace(in_time=np.zeros(1), missed=np.ones(1))
-"""What a run says in which no request was in time."""
-
-
 def test_limits_that_no_load_meets_are_a_line_of_zero():
-    found = CapacityRow.of("greedy", Capacity(0.0, 0.0, 0.0, 90.0, "users", (LoadPoint(1.0, NONE),), None))
-    (line,) = _capacity_cells([found])[1]
-    assert (found.capacity, found.tokens_in_time, line) == (0.0, 0.0, ("greedy", "0", *[""] * 5))
+    missed = LoadPoint(1.0, SimpleNamespace(in_time=np.zeros(1), missed=np.ones(1)))
+    row = CapacityRow.of("greedy", Capacity(0.0, 0.0, 0.0, 90.0, "users", (missed,), None))
+    (line,) = _capacity_cells([row])[1]
+    assert (row.capacity, row.tokens_in_time, line) == (0.0, 0.0, ("greedy", "0", *[""] * 5))
 
 
-def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
-    def found(scenario, *, controller, **asked):
+def test_finished_controllers_are_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
+    def interrupted(scenario, *, controller, **options):
         if controller == "greedy":
-            asked["report"](first)
-            assert re.search(
-                "^autoregressive: 80 % of requests", capsys.readouterr().out, re.M
-            )  # as soon as it is known
+            options["report"](first)
+            assert re.search("^autoregressive: 80 % of requests", capsys.readouterr().out, re.M)  # already printed
             raise Stopped(2)
-        return ms.capacity(scenario, controller=controller, **asked)
+        return ms.capacity(scenario, controller=controller, **options)
 
-    run = ms.serve(
-        ms.make_controller("greedy", ms.Scenario.preset("llama2", num_users=3)),
-        ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"), rate=0.5),
-        copies=2,
-        horizon=20.0,
-    )
-    first = LoadPoint(0.5, run)
-    monkeypatch.setattr("multispin_env.apps.commands.capacity.capacity", found)
+    greedy = ms.make_controller("greedy", ms.Scenario.preset("llama2", num_users=3))
+    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"), rate=0.5)
+    first = LoadPoint(0.5, ms.serve(greedy, workload, copies=2, horizon=20.0))
+    monkeypatch.setattr("multispin_env.apps.commands.capacity.capacity", interrupted)
     file = tmp_path / "table.json"
     assert main(["capacity", *QUICK, "greedy", *LIMITS, "--json", str(file)]) == 130
     row, so_far = json.loads(file.read_text(encoding="utf-8"))["rows"]

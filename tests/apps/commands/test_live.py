@@ -24,10 +24,10 @@ TASKS = tuple(ms.Task(name=name, acceptance_rate=0.4, acceptance_std=0.1) for na
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
-    for seed, name in enumerate(("large", "small")):
-        save_tiny(folder / name, seed)
-    save_tiny(folder / "other", 2, words=30)
-    save_tiny(folder / "short", 3, context=30)
+    for seed, (name, more) in enumerate(
+        {"large": {}, "small": {}, "other": {"words": 30}, "short": {"context": 30}}.items()
+    ):
+        save_tiny(folder / name, seed, **more)
     close = tiny_model(0)
     round_weights(close.network, 3)
     save_model(close, folder / "close")
@@ -46,22 +46,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def plain(monkeypatch):
-    """Without the picture, which takes longer than all else."""
+def plain(monkeypatch):  # without the picture, which takes longest
     monkeypatch.setattr(live, "save_timeline", lambda *_: None)
 
 
 def command(folder, *more, out="run", **changed):
-    options = {
-        "scenario": folder / "mine.toml",
-        "target": folder / "large",
-        "draft": folder / "small",
-        "prompts": folder / "prompts.jsonl",
-        "num-users": 3,
-        "rounds": 6,
-        "tokens": 8,
-        "out": folder / out,
-    } | {name.replace("_", "-"): value for name, value in changed.items()}
+    files = {"scenario": "mine.toml", "target": "large", "draft": "small", "prompts": "prompts.jsonl", "out": out}
+    options = {name: folder / file for name, file in files.items()} | {"num-users": 3, "rounds": 6, "tokens": 8}
+    options |= {name.replace("_", "-"): value for name, value in changed.items()}
     return ["live", *(word for name, value in options.items() for word in (f"--{name}", str(value))), *more]
 
 
@@ -70,40 +62,26 @@ def test_a_run_writes_what_it_played(folder, capsys):
     printed = capsys.readouterr().out
     assert "small drafts for" in printed
     assert re.search(r"^optimal\+filter / fixed +goodput ", printed, re.MULTILINE)
-    kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert kept["about"]["rounds"] == 6
-    assert ms.Scenario.from_dict(kept["about"]["scenario"]).num_users == 3
-    with (folder / "run.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    content = content_of(folder, "run")
+    assert content["about"]["rounds"] == 6
+    assert ms.Scenario.from_dict(content["about"]["scenario"]).num_users == 3
+    rows = rows_of(folder, "run")
     assert [(row["contender"], row["round"]) for row in rows] == [
         (name, str(number)) for name in ("optimal+filter", "fixed") for number in range(1, 7)
     ]
-    mine = rows[:6]
-    tokens = np.array([row["tokens"].split() for row in mine], dtype=float)
-    (line,) = [one for one in kept["rows"] if one["contender"] == "optimal+filter" and "goodput" in one["quantity"]]
-    seconds = sum(float(row["measured_round"]) for row in mine)
+    tokens = np.array([row["tokens"].split() for row in rows[:6]], dtype=float)
+    (line,) = [row for row in content["rows"] if row["contender"] == "optimal+filter" and "goodput" in row["quantity"]]
+    seconds = sum(float(row["measured_round"]) for row in rows[:6])
     assert line["realised"]["mean"] == pytest.approx(tokens.sum() / seconds)
     assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
-    lengths = np.array([row["draft_length"].split() for row in rows[6:]], dtype=int)
-    assert (lengths == 8).all()  # of fixed
+    assert all(row["draft_length"] == "8 8 8" for row in rows[6:])  # of fixed
+    assert "hits" not in printed  # without drafting ahead
+    assert "hits" not in content["about"]
+    assert not {"head_start", "hit"} & rows[0].keys()
 
 
-def test_both_contenders_have_the_same_requests_and_devices(folder, plain):
-    assert main(command(folder, controller="homogeneous", beside="homogeneous+task-mean", out="same")) == 0
-    with (folder / "same.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    told = ("request", "age", "draft_length", "bandwidth_hz", "accepted", "tokens", "predicted_tokens", "upload_time")
-    for one, other in zip(rows[:6], rows[6:], strict=True):
-        assert [one[name] for name in told] == [other[name] for name in told]
-
-
-def test_one_device_and_a_draft_that_is_the_target(folder, plain):
-    words = command(folder, num_users=1, out="one")
-    at = words.index("--draft")
-    assert main([*words[:at], *words[at + 2 :]]) == 0
-    with (folder / "one.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            assert row["accepted"] == row["draft_length"]
+def content_of(folder, out):
+    return json.loads((folder / f"{out}.json").read_text(encoding="utf-8"))
 
 
 def rows_of(folder, out):
@@ -111,72 +89,65 @@ def rows_of(folder, out):
         return list(csv.DictReader(file))
 
 
+def test_both_contenders_have_the_same_requests_and_devices(folder, plain):
+    assert main(command(folder, controller="homogeneous", beside="homogeneous+task-mean", out="same")) == 0
+    rows = rows_of(folder, "same")
+    names = ("request", "age", "draft_length", "bandwidth_hz", "accepted", "tokens", "predicted_tokens", "upload_time")
+    for row, other in zip(rows[:6], rows[6:], strict=True):
+        assert [row[name] for name in names] == [other[name] for name in names]
+
+
+def test_one_device_and_a_draft_that_is_the_target(folder, plain):
+    words = command(folder, num_users=1, out="one")
+    index = words.index("--draft")
+    assert main([*words[:index], *words[index + 2 :]]) == 0
+    assert all(row["accepted"] == row["draft_length"] for row in rows_of(folder, "one"))
+
+
 @pytest.mark.parametrize(("temperature", "guess"), [(0, "greedy"), (1, "shared-seed")])
 def test_devices_draft_ahead(folder, plain, capsys, temperature, guess):
-    """A hit's head start makes the next drafting shorter; who draws numbers in turn does not matter."""
+    """The head start of a hit makes the next drafting shorter."""
     words = command(folder, "--draft-ahead", temperature=temperature, draft=folder / "close", rounds=12, tokens=40)
     assert main(words) == 0
-    assert f"hits, guess {guess}" in capsys.readouterr().out
-    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))["about"]
+    assert f"hits with the guess {guess}" in capsys.readouterr().out
+    about, hits, drafts = content_of(folder, "run")["about"], 0, 0
     assert (about["scenario"]["draft_ahead"], about["scenario"]["guess"]) == (True, guess)
-    rows, hits, drafts = rows_of(folder, "run"), 0, 0
-    for one, after in itertools.pairwise(rows):
-        columns = [np.array(one[name].split(), dtype=float) for name in ("draft_length", "accepted", "hit")]
-        length, accepted, hit = columns
-        chain, next_chain = (np.array(row["head_start"].split(), dtype=float) for row in (one, after))
-        spent = np.array(one["draft_time"].split(), dtype=float)
+    for row, after in itertools.pairwise(rows_of(folder, "run")):
+        names = ("draft_length", "accepted", "hit", "head_start", "draft_time")
+        length, accepted, hit, chain, spent = (np.array(row[name].split(), dtype=float) for name in names)
+        next_chain = np.array(after["head_start"].split(), dtype=float)
         assert (accepted[hit > 0] == length[hit > 0]).all()
-        assert (spent[chain >= length] == 0.0).all()
-        assert (spent[chain < length] > 0.0).all()
-        if one["contender"] == after["contender"]:
+        assert ((spent > 0.0) == (chain < length)).all()
+        if row["contender"] == after["contender"]:
             new = np.array(after["age"].split()) == "0"
             assert (next_chain[new | (hit == 0)] == 0.0).all()
             hits, drafts = hits + (next_chain > 0).sum(), drafts + len(hit)
     assert hits > drafts / 10
-    assert sum(one["drafts"] for one in about["hits"]) == 2 * 12 * 3
-    assert all(one["low"] <= one["hits"] / one["drafts"] <= one["high"] for one in about["hits"])
+    assert sum(line["drafts"] for line in about["hits"]) == 2 * 12 * 3
+    assert all(line["low"] <= line["hits"] / line["drafts"] <= line["high"] for line in about["hits"])
 
 
-def test_without_drafting_ahead_nothing_speaks_of_it(folder, plain, capsys):
-    assert main(command(folder)) == 0
-    assert "hits" not in capsys.readouterr().out
-    assert "hits" not in json.loads((folder / "run.json").read_text(encoding="utf-8"))["about"]
-    assert not {"head_start", "hit"} & rows_of(folder, "run")[0].keys()
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_what_was_played_is_kept(folder, plain, capsys, monkeypatch, error):
-    """In the middle of the fifth round: four of both are complete."""
+@pytest.mark.parametrize(("error", "steps"), [(KeyboardInterrupt, 9), (MemoryError, 9), (KeyboardInterrupt, 0)])
+def test_complete_rounds_of_a_stopped_run_are_kept(folder, plain, capsys, monkeypatch, error, steps):
+    """Nine steps are four rounds of both contenders and a half; without two rounds, nothing is written."""
     step, calls = contender.LiveContender.step, iter(range(100))
 
     def stopped(self):
-        if next(calls) == 9:
+        if next(calls) == steps:
             raise error("a batch of 3 with 9 tokens each")
         return step(self)
 
     monkeypatch.setattr(contender.LiveContender, "step", stopped)
-    assert main(command(folder, out="stopped")) == (130 if error is KeyboardInterrupt else 2)
+    assert main(command(folder, out=f"stopped-{steps}")) == (130 if error is KeyboardInterrupt else 2)
     printed = capsys.readouterr()
-    assert "stopped after 4 of 6 rounds; they are in " in printed.err
+    if steps == 0:
+        assert printed.out == ""
+        assert not list(folder.glob("stopped-0*"))
+        return
+    assert "stopped after 4 of 6 rounds, saved in " in printed.err
     assert ("a batch of 3 with 9 tokens" in printed.err) == (error is MemoryError)
-    assert json.loads((folder / "stopped.json").read_text(encoding="utf-8"))["about"]["rounds"] == 4
-    assert len((folder / "stopped.csv").read_text(encoding="utf-8").splitlines()) == 9
-
-
-def cut(logits):
-    return logits[..., :-1]
-
-
-def flat(logits):
-    return logits[:, 0]
-
-
-def transposed(logits):
-    return logits.transpose(0, 2)
-
-
-def nan(logits):
-    return logits * float("nan")
+    assert content_of(folder, "stopped-9")["about"]["rounds"] == 4
+    assert len(rows_of(folder, "stopped-9")) == 8
 
 
 def fall(logits):
@@ -187,19 +158,18 @@ def fall(logits):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (nan, "logits: expected finite numbers from 'tiny-{}', got nan"),
-        (cut, "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, {}, 23)"),
-        (flat, "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, 24)"),
-        (transposed, "logits: expected shape (3, {}, 24) from 'tiny-{}', got (24, {}, 3)"),
+        (lambda logits: logits * np.nan, "logits: expected finite numbers from 'tiny-{}', got nan"),
+        (lambda logits: logits[..., :-1], "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, {}, 23)"),
+        (lambda logits: logits[:, 0], "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, 24)"),
+        (lambda logits: logits.transpose(0, 2), "logits: expected shape (3, {}, 24) from 'tiny-{}', got (24, {}, 3)"),
         (
             fall,
             "model: expected 'tiny-{}' to read a batch of 3 with {} tokens each, {} with those before, got the device",
         ),
     ],
+    ids=["nan", "cut", "flat", "transposed", "fall"],
 )
-def test_a_model_that_fails_ends_in_a_sentence_and_what_was_played_is_kept(
-    folder, plain, capsys, monkeypatch, wrong, sentence, which, draft_ahead
-):
+def test_a_failing_model_is_one_sentence(folder, plain, capsys, monkeypatch, wrong, sentence, which, draft_ahead):
     pair = Pair(tiny_model(1), tiny_model(0))
     network = (pair.target if which == "large" else pair.draft).network
     forward, passes = network.forward, itertools.count()
@@ -213,14 +183,13 @@ def test_a_model_that_fails_ends_in_a_sentence_and_what_was_played_is_kept(
 
     monkeypatch.setattr(network, "forward", failing)
     monkeypatch.setattr(live, "load_pair", lambda _: pair)
-    more = ("--draft-ahead",) if draft_ahead else ()
+    more = ["--draft-ahead"] * draft_ahead
     assert main(command(folder, *more, beside="optimal", rounds=50, out="failing")) == 2
-    printed = capsys.readouterr()
-    stopped, last = printed.err.splitlines()[-2:]
+    stopped, last = capsys.readouterr().err.splitlines()[-2:]
     expected = re.escape(sentence).replace(r"\{\}", r"\d+")
     assert re.fullmatch(f"multispin live: {expected}", last)
-    kept = int(re.match(r"stopped after (\d+) of 50 rounds; they are in ", stopped)[1])
-    assert json.loads((folder / "failing.json").read_text(encoding="utf-8"))["about"]["rounds"] == kept >= 2
+    complete = int(re.match(r"stopped after (\d+) of 50 rounds, saved in ", stopped)[1])
+    assert content_of(folder, "failing")["about"]["rounds"] == complete >= 2
 
 
 @pytest.mark.parametrize(("which", "temperature"), [("target", 0), ("draft", 1)])
@@ -237,23 +206,11 @@ def test_weights_that_are_not_numbers_are_refused_at_once(folder, capsys, which,
 
 @pytest.mark.parametrize("draft_ahead", [False, True])
 def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_ahead):
-    """Every token of the target ends a text."""
     ending = tiny_model(0)
     ending.network.generation_config.eos_token_id = list(range(24))
     save_model(ending, folder / "ending")
-    more = ("--draft-ahead",) if draft_ahead else ()
-    assert main(command(folder, *more, target=folder / "ending", out="ending")) == 0
+    assert main(command(folder, *["--draft-ahead"] * draft_ahead, target=folder / "ending", out="ending")) == 0
     assert {(row["tokens"], row["age"]) for row in rows_of(folder, "ending")} == {("1 1 1", "0 0 0")}
-
-
-def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
-    def stopped(self):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(contender.LiveContender, "step", stopped)
-    assert main(command(folder, out="early")) == 130
-    assert capsys.readouterr().out == ""
-    assert not list(folder.glob("early*"))
 
 
 @pytest.mark.parametrize(
@@ -265,21 +222,12 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
         ({"controller": "optimal+gradient"}, "controller: expected one that live has all it needs for, got"),
         ({"beside": "optimal+clairvoyant"}, "controller: expected one that is not told the true acceptance"),
         ({"draft-ahead": "gready"}, "guess: expected one of .*, got 'gready'"),
-        (
-            {"draft-ahead": "greedy"},
-            r"guess: expected one of \['shared-seed', 'independent'\] at this temperature, got",
-        ),
+        ({"draft-ahead": "greedy"}, r"guess: expected one of \['shared-seed', 'independent'\] at this temperature"),
         ({"draft-ahead": "independent", "temperature": 0}, r"guess: expected one of \['greedy'\] at this temperature"),
-        (
-            {"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"},
-            "long.jsonl, line 1, prompt: expected at most 13 tokens",
-        ),
-        ({"beside": "optimal+filter"}, "beside: expected another one than the controller, got 'optimal.filter'"),
+        ({"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"}, "expected at most 13 tokens"),
+        ({"beside": "optimal+filter"}, "beside: expected a controller other than --controller, got 'optimal.filter'"),
         ({"prompts": "{}/empty.txt"}, "prompts: expected at least one prompt, got none"),
-        (
-            {"prompts": "{}/strange.jsonl"},
-            r"strange.jsonl, line 1, task: expected one of .*'code', 'chat'\], got 'poetry'",
-        ),
+        ({"prompts": "{}/strange.jsonl"}, r"strange.jsonl, line 1, task: expected one of .*'code', .*, got 'poetry'"),
         (
             {"draft": "{}/permuted"},
             "draft: expected the vocabulary of the target, 24 tokens, got 24, of which 22 differ",
@@ -293,11 +241,7 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(folder, capsys, options, sentence):
-    given = {"out": folder / "bad"} | {
-        name: value.format(folder) if isinstance(value, str) else value for name, value in options.items()
-    }
-    assert main(command(folder, **given)) == 2
-    printed = capsys.readouterr()
-    last = printed.err.splitlines()[-1]
-    assert re.search(f"^multispin live: .*{sentence}", last)
+    texts = {name: value.format(folder) if isinstance(value, str) else value for name, value in options.items()}
+    assert main(command(folder, **{"out": folder / "bad"} | texts)) == 2
+    assert re.search(f"^multispin live: .*{sentence}", capsys.readouterr().err.splitlines()[-1])
     assert not list(folder.glob("bad*"))

@@ -1,4 +1,4 @@
-"""Controllers of a module in the present folder, in every command that takes names of ours."""
+"""Controllers of a module in the current folder, in every command that takes names of controllers."""
 
 import json
 import sys
@@ -8,49 +8,31 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.simulation.capacity import _by_simulation
-from tests.apps.commands.test_capacity import SHORT
+from tests.apps.commands.test_capacity import short  # noqa: F401 - a fixture
 
 MODULE = """
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
 import numpy as np
-
 import multispin_env as ms
-
 (Path(__file__).parent / "imported").touch()
-
-
 @dataclass(frozen=True, eq=False)
 class Same(ms.RoundsController):
     length: int = 2
-
     def decide(self, state):
         return self.with_equal_latency(np.full(state.draft_time.shape, self.length), state)
-
-
 @dataclass(frozen=True, eq=False)
 class Pairs(ms.ContinuousController):
     groups: int = 2
-
     def decide(self, state):
         return ms.make_controller("groups", self.scenario, groups=self.groups).decide(state)
-
-
 def longer(scenario, length=5):
     return Same(scenario, length)
-
-
 def rule(decide):
     return type("Rule", (Same,), {"decide": lambda self, state: decide(state)})
-
-
 def raises(error):
     raise error
-
-
 LEAVES, STOPS, FAILS = (rule(lambda state, e=e: raises(e)) for e in (SystemExit(0), KeyboardInterrupt(), KeyError(3)))
 NOTHING, PAIR = (rule(lambda state, answer=answer: answer) for answer in (None, (1, 2)))
 NAN = rule(lambda state: ms.Decision(np.ones(state.draft_time.shape, int), state.draft_time * np.nan))
@@ -63,8 +45,12 @@ CONTINUOUS = ["--env", "MultiSpin/Continuous-v0", "--num-users", "3", "--episode
 
 @pytest.fixture(autouse=True)
 def module(tmp_path, monkeypatch):
-    """The present folder has the module; nothing is left of it."""
     (tmp_path / "own_rules.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)", encoding="utf-8")
+    cells = "0.01,4,0.8\n0.02,2,0.6\n"
+    (tmp_path / "devices.csv").write_text(
+        f"draft_time_s,spectral_efficiency,acceptance_rate\n{cells}", encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
@@ -86,102 +72,77 @@ WRONG = {
 }
 
 
-def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys, tmp_path):
+def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys):
     names = [f"own_rules:{name}" for name in WRONG]
     assert main(["compare", *TINY, "--controllers", *names, "own_rules:Same", "--reference", names[0]]) == 1
     printed = capsys.readouterr()
-    said = [f"multispin compare: own_rules:{name}: {words}" for name, words in WRONG.items()]
-    assert printed.err.splitlines()[-len(WRONG) :] == said
+    errors = [f"multispin compare: own_rules:{name}: {words}" for name, words in WRONG.items()]
+    assert printed.err.splitlines()[-len(WRONG) :] == errors
     assert next(line for line in printed.out.splitlines() if "own_rules:" in line).endswith("reference: own_rules:Same")
-    devices = tmp_path / "devices.csv"
-    devices.write_text("draft_time_s,spectral_efficiency,acceptance_rate\n0.01,4,0.8\n", encoding="utf-8")
     for name, words in WRONG.items():
-        assert main(["solve", str(devices), "--controller", f"own_rules:{name}"]) == 1
+        assert main(["solve", "devices.csv", "--controller", f"own_rules:{name}"]) == 1
         assert f"own_rules:{name}: {words.replace('[0, 0]', '[0]')}\n" in capsys.readouterr().err
-
-
-def test_capacity_goes_on_after_an_error(capsys):
-    names = ["own_rules:FAILS", "own_rules:LEAVES"]
-    assert main(["capacity", "--num-users", "2", "--e2el", "9", "--controllers", *names]) == 1
-    said = ["multispin capacity: own_rules:FAILS: KeyError: 3", "multispin capacity: own_rules:LEAVES: SystemExit: 0"]
-    assert capsys.readouterr().err.splitlines()[-2:] == said
-
-
-def test_in_python_an_error_names_its_contender():
-    def agent(observation):
-        return None
-
-    few = {"num_users": 3, "episodes": 2, "max_episode_steps": 3}
-    for contender, name in (("own_rules:FAILS", "own_rules:FAILS"), (agent, "agent")):
+    assert main(["watch", "--num-users", "3", "--controller", names[2], "--out", "film.gif"]) == 1
+    assert capsys.readouterr().err.endswith(f"multispin watch: {names[2]}: KeyError: 3\n")
+    assert main(["capacity", "--num-users", "2", "--e2el", "9", "--controllers", *names[2::-2]]) == 1
+    errors = [f"multispin capacity: {name}: {WRONG[name.partition(':')[2]]}" for name in names[2::-2]]
+    assert capsys.readouterr().err.splitlines()[-2:] == errors
+    for contender, name in (("own_rules:FAILS", "own_rules:FAILS"), (lambda observation: None, "<lambda>")):
         with pytest.raises(ValueError, match=f"^{name}: "):
-            ms.compare("MultiSpin/Heterogeneous-v0", [contender], **few)
-
-
-def test_a_module_that_leaves_is_refused(module, refused):
-    (module / "leaves.py").write_text("raise SystemExit(0)", encoding="utf-8")
-    words = "got 'leaves:Same' (SystemExit: 0)"
-    assert words in refused("compare", [*TINY, "--controllers", "leaves:Same"])
+            ms.compare("MultiSpin/Heterogeneous-v0", [contender], num_users=3, episodes=2, max_episode_steps=3)
 
 
 def test_workers_compare_as_this_process_does(capsys):
     names = ["own_rules:Same", "own_rules:longer", "own_rules:FIVE"]
-    found = means(capsys, *TINY, "--controllers", *names, "--reference", "optimal", "--workers", "2")
-    assert found["optimal"] > max(found["own_rules:Same"], found["own_rules:longer"])
-    assert found["own_rules:longer"] == found["own_rules:FIVE"] != found["own_rules:Same"]
+    values = means(capsys, *TINY, "--controllers", *names, "--reference", "optimal", "--workers", "2")
+    assert values["optimal"] > max(values["own_rules:Same"], values["own_rules:longer"])
+    assert values["own_rules:longer"] == values["own_rules:FIVE"] != values["own_rules:Same"]
     few = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
     table = ms.compare("MultiSpin/Heterogeneous-v0", names, against="optimal", **few)
-    assert {row.name: row.mean for row in table.rows} == found
+    assert {row.name: row.mean for row in table.rows} == values
 
 
-def test_compare_with_estimators_and_modifiers(capsys):
+def test_compare_with_estimators_modifiers_and_without_the_barrier(capsys):
     hidden = ["--env", "MultiSpin/HiddenAcceptance-v0", *TINY]
-    found = means(capsys, *hidden, "--controllers", "own_rules:Same", "own_rules:Same+filter")
-    assert found["own_rules:Same"] == pytest.approx(found["own_rules:Same+filter"])  # it does not look at acceptance
-    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:Pairs", "own_rules:Pairs+deadlines")
-    assert found["own_rules:Pairs"] == found["own_rules:Pairs+deadlines"] > 0.0  # no requests, no deadlines
+    values = means(capsys, *hidden, "--controllers", "own_rules:Same", "own_rules:Same+filter")
+    assert values["own_rules:Same"] == pytest.approx(values["own_rules:Same+filter"])  # it ignores the acceptance
+    names = ["own_rules:Pairs", "own_rules:Pairs+deadlines", "own_rules:longer", "optimal"]
+    values = means(capsys, *CONTINUOUS, "--controllers", *names, "--reference", "optimal")
+    assert values["own_rules:Pairs"] == values["own_rules:Pairs+deadlines"] > 0.0  # no requests, no deadlines
+    assert 0.0 < values["own_rules:longer"] < values["optimal"]
 
 
-def test_a_name_from_outside_is_in_no_table():
+def test_options():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     assert ms.make_controller("own_rules:longer", scenario, length=4).length == 4
     assert ms.make_controller("own_rules:Pairs", scenario, groups=3).groups == 3
-    assert not any(":" in name for name in (*ms.controller_names(), *ms.controller_names("continuous")))
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'lenth', .* did you mean 'length'"):
         ms.make_controller("own_rules:longer", scenario, lenth=4)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--rounds", "2", "--controller", "own_rules:longer", "--beside", "own_rules:Same"],
-        ["--env", "MultiSpin/Continuous-v0", "--set", "horizon=1", "--controller", "own_rules:Pairs"],
-    ],
-    ids=["rounds", "continuous"],
-)
-def test_watch(arguments, module):
+def test_watch(module):
     pytest.importorskip("PIL.Image")
-    assert main(["watch", "--num-users", "3", *arguments, "--out", "film.gif"]) == 0
-    assert (module / "film.gif").stat().st_size > 0
+    rounds = ["--rounds", "2", "--controller", "own_rules:longer", "--beside", "own_rules:Same"]
+    continuous = ["--env", "MultiSpin/Continuous-v0", "--set", "horizon=1", "--controller", "own_rules:Pairs"]
+    for file, arguments in (("rounds.gif", rounds), ("continuous.gif", continuous)):
+        assert main(["watch", "--num-users", "3", *arguments, "--out", file]) == 0
+        assert (module / file).stat().st_size > 0
 
 
-def test_capacity(capsys, monkeypatch):
-    monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 4.0)
-    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
+@pytest.mark.usefixtures("short")
+def test_capacity(capsys):
     system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
     assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert row["controller"] == "own_rules:Pairs+deadlines"
-    assert row["capacity"] > 0.0
+    assert (row["controller"], row["capacity"] > 0.0) == ("own_rules:Pairs+deadlines", True)
 
 
-def test_solve(capsys, module, refused):
-    devices = module / "devices.csv"
-    devices.write_text("draft_time_s,spectral_efficiency,acceptance_rate\n0.01,4,0.8\n0.02,2,0.6\n", encoding="utf-8")
-    assert main(["solve", str(devices), "--controller", "own_rules:longer", "--json"]) == 0
-    decided = json.loads(capsys.readouterr().out)
-    assert [device["draft_length"] for device in decided["rows"]] == [5, 5]
-    words = "controller: expected one of ['optimal'], which have certify, got 'own_rules:longer'"
-    assert words in refused("solve", [str(devices), "--controller", "own_rules:longer", "--certify", "1e-3"])
+def test_solve(capsys, refused):
+    solve = ["devices.csv", "--controller", "own_rules:longer"]
+    assert main(["solve", *solve, "--json"]) == 0
+    assert [device["draft_length"] for device in json.loads(capsys.readouterr().out)["rows"]] == [5, 5]
+    words = "controller: expected one of ['optimal'], which have the option certify, got 'own_rules:longer'"
+    assert words in refused("solve", [*solve, "--certify", "1e-3"])
 
 
 @pytest.mark.parametrize(
@@ -190,31 +151,26 @@ def test_solve(capsys, module, refused):
         ("own_ruls:Same", r"got 'own_ruls:Same' (No module named 'own_ruls')"),
         ("own_rules:Sam", r"got 'own_rules:Sam' (module 'own_rules' has no attribute 'Sam')"),
         (":Same", r"got ':Same' (Empty module name)"),
+        ("leaves:Same", "got 'leaves:Same' (SystemExit: 0)"),
         ("own_rules:NUMBER", "got 'own_rules:NUMBER', which makes no "),
         ("own_rules:MADE", "got 'own_rules:MADE', which makes no "),
         ("own_rules:ms", "got 'own_rules:ms', which makes no "),
     ],
 )
 def test_what_is_no_controller_is_one_sentence(name, words, refused):
-    for command, *arguments in (
-        ("compare", "--num-users", "3", "--episodes", "2", "--controllers"),
-        ("watch", "--num-users", "3", "--rounds", "2", "--out", "film.gif", "--beside"),
-        ("capacity", "--e2el", "1", "--controllers"),
-    ):
-        said = refused(command, [*arguments, name])
-        assert words in said
-        assert "expected module:ATTRIBUTE that can be imported" in said
+    for line in ("compare --controllers", "watch --out film.gif --beside", "capacity --e2el 1 --controllers"):
+        command, *arguments = line.split()
+        message = refused(command, [*arguments, name])
+        assert words in message
+        assert "expected module:ATTRIBUTE of one that can be imported" in message
 
 
-def test_rules_of_rounds_play_without_the_barrier_and_others_not_with_it(capsys, refused):
-    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:longer", "optimal", "--reference", "optimal")
-    assert 0.0 < found["own_rules:longer"] < found["optimal"]
-    words = "controller: expected a controller of rounds, one of ["
+def test_a_continuous_controller_is_refused_with_the_barrier(refused):
+    words = "controller: expected one of rounds, of ["
     assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
 
 
-def test_what_a_file_may_name_imports_nothing(module):
-    """The reference of an environment is in the configurations that people pass on."""
+def test_the_reference_in_a_configuration_is_not_imported(module):
     with pytest.raises(ValueError, match="reference: expected one of"):
         ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Pairs")
     assert not (module / "imported").exists()

@@ -1,4 +1,4 @@
-"""``multispin profile`` from the command line, with models made on the spot."""
+"""``multispin profile`` with random models."""
 
 import re
 from pathlib import Path
@@ -19,23 +19,23 @@ def models(tmp_path_factory):
 
 
 class Fake:
-    """A stopwatch of a known law."""
+    """Stopwatch with a known law, which may raise an error in the 31st call."""
 
-    calls = []  # noqa: RUF012 - of all of them
-
-    def __init__(self, pair, batch, context, rng):
-        self.made = pair, batch, context
-        Fake.calls.clear()
+    def __init__(self):
+        self.calls, self.error = 0, None
 
     def __call__(self, cell):
-        Fake.calls.append(cell)
+        if self.error is not None and self.calls == 30:
+            raise self.error
+        self.calls += 1
         return 0.008 * cell.length if cell.what == DRAFT else 0.001 * cell.batch + 0.02 + 0.0005 * cell.tokens
 
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(rounds, "Stopwatch", Fake)
-    return Fake
+    fake = Fake()
+    monkeypatch.setattr(rounds, "Stopwatch", lambda *_: fake)
+    return fake
 
 
 def run(models, out, *more):
@@ -49,7 +49,7 @@ def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
     assert "A pass of K drafts takes 1 ms K + 20 ms + 0.5 ms n.\n" in printed
     assert "A drafted token takes 8 ms (median of 5 times 8 tokens).\n" in printed
     assert printed.splitlines()[2].split() == ["1", "0", "1", "21.50", "21.50", "to", "21.50", "21.50", "+0.0%"]
-    assert len(fake.calls) == 21 * 6
+    assert fake.calls == 21 * 6
     server = ms.Server.load(f"{stem}.toml")
     assert (server.name, server.draft_time, server.time_per_draft) == ("mine-server", 0.008, 0.001)
     assert (tmp_path / "mine-server.png").stat().st_size > 10_000
@@ -59,47 +59,34 @@ def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
     assert sorted(tmp_path.iterdir()) == files
 
     first = [file.read_bytes() for file in files]
-    fake.calls.clear()
     assert run(models, stem) == 0
-    again = capsys.readouterr()
-    assert (again.out, again.err) == (printed, "")
-    assert fake.calls == []
+    assert capsys.readouterr() == (printed, "")
+    assert fake.calls == 21 * 6
     assert [file.read_bytes() for file in files] == first
 
 
-def test_a_killed_run_goes_on(models, fake, tmp_path, capsys, monkeypatch):
-    def dies(self, cell):
-        if len(Fake.calls) == 30:
-            raise KeyboardInterrupt
-        return Fake.__call__(self, cell)
-
-    monkeypatch.setattr(rounds, "Stopwatch", type("Dies", (Fake,), {"__call__": dies}))
+def test_a_killed_run_goes_on(models, fake, tmp_path):
+    fake.error = KeyboardInterrupt
     small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "9")
     assert run(models, tmp_path / "mine", *small) == 130
     assert not (tmp_path / "mine.toml").exists()
-    kept = (tmp_path / "mine.csv").read_text(encoding="utf-8")
-    assert kept.count("\n") == 2 + 25
-    monkeypatch.setattr(rounds, "Stopwatch", Fake)
+    saved = (tmp_path / "mine.csv").read_text(encoding="utf-8")
+    assert saved.count("\n") == 2 + 25
+    fake.error = None
     assert run(models, tmp_path / "mine", *small) == 0
-    assert len(fake.calls) == 5 * 9 - 25 + 5
-    assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(kept)
+    assert fake.calls == 30 + 5 * 9 - 25 + 5
+    assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(saved)
     assert ms.Server.load(tmp_path / "mine.toml").time_per_draft == pytest.approx(0.001)
 
 
-def test_too_little_memory_is_one_sentence(models, tmp_path, monkeypatch, capsys):
-    def fails(self, cell):
-        raise MemoryError(f"a batch of {cell.batch}")
-
-    monkeypatch.setattr(rounds, "Stopwatch", type("Fails", (Fake,), {"__call__": fails}))
+def test_too_little_memory_is_one_sentence(models, fake, tmp_path, capsys):
+    fake.error = MemoryError("a batch of 3")
     assert run(models, tmp_path / "mine") == 2
-    assert re.fullmatch(
-        "multispin profile: memory: .*batch . with draft length .*: a batch of .; leave such cells out, .*",
-        capsys.readouterr().err.splitlines()[-1],
-    )
+    words = "multispin profile: memory: .*batch . with draft length .*: a batch of .; leave such cells out, .*"
+    assert re.fullmatch(words, capsys.readouterr().err.splitlines()[-1])
 
 
 def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
-    """Nothing is faked, so that times say nothing; the file of passes has all of them."""
     stem = tmp_path / "mine"
     small = ("--batches", "1", "3", "--lengths", "0", "2", "--repeats", "2", "--context", "8")
     assert main(["profile", "--target", models[0], "--draft-bits", "4", "--out", str(stem), *small]) == 0
@@ -111,26 +98,29 @@ def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
     assert server.model == f"{models[0]} in float32, drafts by {models[0]} at 4 bits"
 
 
-OTHERS = [
+WRONG = [
     (["--repeats", "0"], "repeats: expected an integer ≥ 1, got 0"),
     (["--lengths", "-1", "1"], "lengths: expected an integer ≥ 0, got -1"),
     (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
-    (["--context", "500"], "context: expected at most 512 tokens, those that the models can read, with the longest"),
+    (
+        ["--context", "500"],
+        "context: expected at most 512 tokens with the longest draft, the maximum of the models, got",
+    ),
     (["--device", "moon"], "device: expected one that torch can use here, as cpu, got 'moon'"),
     (["--target", "{}/nowhere"], "model: expected a folder that exists, or"),
     (["--draft", "{}/other"], "draft: expected the vocabulary of the target, 24 tokens, got 30"),
     (["--out", "{}/nowhere/mine"], "file: expected a file in a folder that exists, got"),
     (["--out", "{}/locked"], "out: expected files that can be written, got .*locked.csv"),
     (["--out", "{}/folder"], "file: expected a file in a folder that exists, got .*folder.toml"),
-    (["--out", "{}/scenario"], "out: expected a name without a .toml of another kind, got .*scenario.toml"),
+    (["--out", "{}/scenario"], "out: expected a new file or an existing server profile, got .*scenario.toml"),
     (["--out", "x" * 101], "out: expected a text of one line"),
     (["--out", "."], "out: expected a name for the files to write, got '.'"),
     (["--out", "{}/foreign"], "foreign.csv: expected a new file or one of this command, got one that begins"),
 ]
 
 
-@pytest.mark.parametrize(("words", "sentence"), OTHERS, ids=range(len(OTHERS)))
-def test_what_cannot_be_done_is_refused_before_a_pass(words, sentence, models, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("words", "sentence"), WRONG, ids=range(len(WRONG)))
+def test_wrong_options_are_refused_before_a_pass(words, sentence, models, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rounds, "Stopwatch", None)
     monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith("locked.csv"))
     (tmp_path / "locked.csv").write_text("", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster of emulated nodes, of which one is lost, and on this machine; needs the extra ``cluster``."""
+"""Tasks on a Ray cluster of emulated nodes, one of which is lost, and on this machine."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from multispin_env.apps.executors import Cluster, Stopped
-from tests.apps.executors.test_executors import HOSTILE, work
+from tests.apps.executors.test_executors import HOSTILE, soon, work
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -20,19 +20,10 @@ SECONDS = 4.0
 
 
 def slow_half(task):
-    """A half, after some time; what fails, fails."""
     time.sleep(SECONDS)
     if task == "fail":
         raise ValueError("it fails")
     return task / 2
-
-
-def soon(true):
-    """Whether it is within half a minute: Ray needs a moment to notice."""
-    deadline = time.monotonic() + 30.0
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return true()
 
 
 @pytest.fixture
@@ -56,14 +47,14 @@ def test_a_lost_node_loses_no_task(nodes):
     results = list(executor.results(slow_half, [*range(8), "fail"]))
     killer.join()
     assert soon(lambda: len([node for node in ray.nodes() if node["Alive"]]) == 2)
-    assert sorted((one.index, one.value) for one in results if not one.error) == [(i, i / 2) for i in range(8)]
-    (failure,) = (one for one in results if one.error)
+    done = sorted((result.index, result.value) for result in results if not result.error)
+    assert done == [(index, index / 2) for index in range(8)]
+    (failure,) = (result for result in results if result.error)
     assert (failure.index, failure.error.splitlines()[-1]) == (8, "ValueError: it fails")
 
 
 @pytest.fixture
 def local(monkeypatch):
-    """Ray on this machine, started by the user."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     ray.init("local", num_cpus=2, log_to_driver=False, logging_level="error")
     yield
@@ -71,11 +62,11 @@ def local(monkeypatch):
 
 
 def test_hostile_tasks_are_failures_of_their_own(local):
-    """In a Ray that is there already; what is killed is tried anew, and then fails."""
+    """In a running Ray; a killed task is tried again before it fails."""
     tasks = [2, *HOSTILE, "die", 4]
-    results = {tasks[one.index]: one for one in Cluster().results(work, tasks)}
+    results = {tasks[result.index]: result for result in Cluster().results(work, tasks)}
     assert (results[2].value[0], results[4].value[0]) == (1.0, 2.0)
-    expected = HOSTILE | {"die": "its worker was killed, perhaps for lack of memory"}
+    expected = HOSTILE | {"die": "worker process was killed, possibly for lack of memory"}
     for task, sentence in expected.items():
         assert results[task].error.strip().splitlines()[-1].endswith(sentence)
     with pytest.raises(Stopped) as stopped:
@@ -100,7 +91,7 @@ except Stopped as stopped:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_after_what_is_done(number):
+def test_a_signal_stops_after_finished_tasks(number):
     with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout.readline() == "0\n"
         driver.send_signal(number)

@@ -135,8 +135,8 @@ WRONG = [
     (["--tensor-parallel", "0"], "tensor_parallel: expected an integer ≥ 1, got 0"),
     (["--draft", "org/Lacks-1B"], "table: expected a model that it has, got org/Lacks-1B on 1 x moon_sxm"),
     (["--batches", "1", "8192"], r"table: .*got org/Small-1B on 1 x moon_sxm \(no such batch\)"),
-    (["--dtype", "bfloat16"], "dtype: expected none with --table, got 'bfloat16'"),
-    (["--repeats", "3"], "repeats: expected none with --table, got 3"),
+    (["--dtype", "bfloat16"], "dtype: expected no value with --table, got 'bfloat16'"),
+    (["--repeats", "3"], "repeats: expected no value with --table, got 3"),
     (["--context", "100"], "context: expected an integer ≥ 128, got 100"),
     (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
 ]
@@ -152,7 +152,10 @@ def test_what_a_table_lacks_is_one_sentence(words, sentence, package, tmp_path, 
 
 def test_options_of_the_other_kind_and_missing_ones(tmp_path, capsys):
     for words, sentence in (
-        (["--model", "x", "--tensor-parallel", "4", "--out", "x"], "tensor_parallel: expected none without --table"),
+        (
+            ["--model", "x", "--tensor-parallel", "4", "--out", "x"],
+            "tensor_parallel: expected no value without --table",
+        ),
         (["--table", "moon_sxm", "--out", "x"], "target: expected a model, got none"),
         (["--table", "moon_sxm", "--model", "x"], "out: expected a name for the files to write, got none"),
     ):

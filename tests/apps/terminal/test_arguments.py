@@ -1,76 +1,49 @@
-"""What ``--set`` and the options of the system become."""
+"""``--set`` and the options of the system."""
 
 import argparse
 
 import pytest
 
 from multispin_env.apps.terminal.arguments import (
-    TAKEN,
     add_system_options,
     check_settings,
-    chosen_arguments,
-    chosen_scenario,
+    collect_arguments,
     parse_settings,
     part_of,
-    separated,
+    resolve_scenario,
+    separate_settings,
 )
 from multispin_env.checks import UNITS, check_plausible
 from multispin_env.registry import ENVIRONMENTS, option_names
 
 
 def test_values_are_literals_or_words():
-    found = parse_settings(["a=1", "b=0.5", "c=True", "d=None", "e=word", "f='quoted'", "g=(1, 2)", "h=", "i=x=y"])
-    assert found == {
-        "a": 1, "b": 0.5, "c": True, "d": None, "e": "word", "f": "quoted", "g": (1, 2), "h": "", "i": "x=y",
-    }  # fmt: skip
+    values = {"1": 1, "0.5": 0.5, "True": True, "None": None, "word": "word", "'quoted'": "quoted", "(1, 2)": (1, 2)}
+    for text, value in (values | {"": "", "x=y": "x=y"}).items():
+        assert parse_settings([f"a={text}"]) == {"a": value}
 
 
 @pytest.fixture
 def parse():
     parser = argparse.ArgumentParser()
     add_system_options(parser, "anything else")
-    return lambda *arguments: parser.parse_args(separated(arguments))
-
-
-def test_what_is_not_given_is_none(parse):
-    options = parse()
-    assert (options.env, options.scenario, options.num_users, options.total_bandwidth) == (None,) * 4
-    assert chosen_arguments(options) == {}
+    return lambda *arguments: parser.parse_args(separate_settings(arguments))
 
 
 def test_options_and_settings_come_together(parse):
+    assert collect_arguments(parse()) == {}
     options = parse("--num-users", "3", "--set", "a=1", "b=x", "--set", "total_bandwidth=5e6")
-    assert chosen_arguments(options) == {"a": 1, "b": "x", "total_bandwidth": 5e6, "num_users": 3}
+    assert collect_arguments(options) == {"a": 1, "b": "x", "total_bandwidth": 5e6, "num_users": 3}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--num-users", "3", "--set", "num_users=3"], "set: expected 'num_users' once, got --num-users too"),
-        (
-            ["--total-bandwidth", "5e6", "--set", "total_bandwidth=5e6"],
-            "set: expected 'total_bandwidth' once, got --total-bandwidth too",
-        ),
-        (["--set", "scenario=llama2"], f"set: expected an argument other than {[*TAKEN, 'own']}, got 'scenario'"),
-        (["--set", "own=1"], f"set: expected an argument other than {[*TAKEN, 'own']}, got 'own'"),
-        (["--set", "a=1", "a=2"], "set: expected 'a' once, got it twice"),
-        (["--set", "a"], "set: expected NAME=VALUE, got 'a'"),
-    ],
+    "line", ["--set a=1 b=2 FILE", "--set a=1 --set b=2 FILE", "FILE --set a=1 b=2", "--set a=1 b=2 --env x FILE"]
 )
-def test_what_is_said_twice_or_taken_is_refused(arguments, words, parse):
-    with pytest.raises(ValueError, match="set: ") as caught:
-        chosen_arguments(parse(*arguments), ["own"])
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "given", ["--set a=1 b=2 FILE", "--set a=1 --set b=2 FILE", "FILE --set a=1 b=2", "--set a=1 b=2 --env x FILE"]
-)
-def test_what_follows_settings_is_none(given):
+def test_an_argument_after_settings(line):
     parser = argparse.ArgumentParser()
     parser.add_argument("file")
     add_system_options(parser, "anything")
-    options = parser.parse_args(separated(given.split()))
+    options = parser.parse_args(separate_settings(line.split()))
     assert (options.file, options.set) == ("FILE", ["a=1", "b=2"])
 
 
@@ -87,24 +60,20 @@ def refused(options, name, *expected):
 def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
     options = parse()
     assert refused(options, "env", env_ids).endswith("--env")
-    own = {name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))}
-    (name, *_) = set(option_names(ENVIRONMENTS.load(SERVING))) - own
-    said = refused(options, name, env_ids)
-    owners = [one for one in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(one))]
-    assert [one for one in ENVIRONMENTS.names() if one in said] == owners
+    known = {name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))}
+    (name, *_) = set(option_names(ENVIRONMENTS.load(SERVING))) - known
+    message = refused(options, name, env_ids)
+    owners = [env_id for env_id in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(env_id))]
+    assert [env_id for env_id in ENVIRONMENTS.names() if env_id in message] == owners
     assert "did you mean 'max_draft_length'" in refused(options, "max_draft_lenght", env_ids)
     for name in ("zzz", "learning_rate"):  # which is not mean_draft_time
         assert "min_draft_length, max_draft_length" in refused(options, name, env_ids)
-
-
-def test_settings_that_are_known_pass(parse):
-    check_settings(parse(), ["spread", "payload", "copy"], [HIDDEN], ["copy"])
-    assert refused(parse(), "copy", [HIDDEN])
-    assert chosen_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
+    check_settings(options, ["spread", "payload", "copy"], [HIDDEN], ["copy"])
+    assert refused(options, "copy", [HIDDEN])
+    assert resolve_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
 
 
 def test_numbers_of_another_unit_are_refused():
-    """Those of a wrong unit, told which number is meant, and no others."""
     for option, unit in UNITS.items():
         for meant in (max(unit.low, 0.004) * 1.5, min(unit.high, 1e9) / 1.5, 0.0, -1.0, float("inf")):
             check_plausible({option: meant})

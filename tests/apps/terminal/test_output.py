@@ -1,4 +1,4 @@
-"""Progress of commands, by a clock that the test moves, and how a command ends."""
+"""Progress of commands with a simulated clock, and exit statuses."""
 
 import contextlib
 import io
@@ -12,20 +12,19 @@ import pytest
 from multispin_env.apps.executors import Stopped
 from multispin_env.apps.terminal import output
 from multispin_env.apps.terminal.arguments import Command
-from multispin_env.apps.terminal.output import PATIENCE, Progress, exit_status
+from multispin_env.apps.terminal.output import LOG_INTERVAL, Progress, exit_status
 from multispin_env.checks import missing_package
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds of the clock, in a list that the test writes into."""
     now = [100.0]
     monkeypatch.setattr(output, "monotonic", lambda: now[0])
     return now
 
 
 def drawn(clock):
-    """Two figures of 30 s each, the first of which says where it is."""
+    """Two figures of 30 s each; the first reports its progress."""
     with Progress(2) as bar:
         show = bar.begin("devices")
         clock[0] += 15.0
@@ -47,33 +46,29 @@ def test_a_log_has_a_line_at_the_beginning_of_a_part_and_now_and_then(clock, cap
     ]
 
 
-def test_time_left_follows_the_pace_of_the_present_part_and_the_mean_of_all(clock, capsys):
+def test_time_left_is_that_of_the_present_part_and_the_mean_of_all(clock, capsys):
     with Progress(3) as bar:
         for seconds in (40.0, 8.0, 8.0):
             show = bar.begin("a rule")
             for quarter in (1, 2, 3, 4):
                 clock[0] += seconds / 4.0
-                bar._shown = -PATIENCE  # so that each report is a line
+                bar._shown = -LOG_INTERVAL  # so that each report is a line
                 show(quarter, 4)
-    said = [re.search(r"(\d+) s left", line) for line in capsys.readouterr().err.splitlines()]
-    left = [None if one is None else int(one[1]) for one in said]
-    assert left == [None, 110, 100, 90, 80, 80, 30, 28, 26, 24, 24, 6, 4, 2, None, None]
+    left = [re.findall(r"(\d+) s left", line) for line in capsys.readouterr().err.splitlines()]
+    seconds = [110, 100, 90, 80, 80, 30, 28, 26, 24, 24, 6, 4, 2]
+    assert left == [[], *([str(number)] for number in seconds), [], []]
 
 
-def test_a_log_is_not_filled_with_lines(clock, capsys):
-    with Progress(1) as bar:
+def test_a_log_has_few_lines_and_no_end_after_an_error(clock, capsys):
+    with contextlib.suppress(ValueError), Progress(1) as bar:
         show = bar.begin("states")
         for done in range(100):
-            clock[0] += PATIENCE / 50
+            clock[0] += LOG_INTERVAL / 50
             show(done, 100)
-    assert len(capsys.readouterr().err.splitlines()) == 3  # the first, one in between, the last
-
-
-def test_what_fails_is_not_said_to_be_done(capsys):
-    with contextlib.suppress(ValueError), Progress(1) as bar:
-        bar.begin("states")
         raise ValueError("it fails")
-    assert "100 %" not in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert len(printed.splitlines()) == 2
+    assert "100 %" not in printed
 
 
 def test_a_terminal_has_one_line_that_is_written_over_and_does_not_wrap(clock, capsys, monkeypatch):
@@ -86,10 +81,6 @@ def test_a_terminal_has_one_line_that_is_written_over_and_does_not_wrap(clock, c
     assert printed.endswith("\n")
     lines = printed.replace("\n", "").split("\r")[1:]
     assert [len(line) for line in lines] == [79] * 7
-
-
-def test_a_result_takes_the_place_of_the_bar(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with Progress(2) as bar:
         bar.begin("first")
         bar.say("first: 3")
@@ -105,11 +96,14 @@ def failing(error):
     return run
 
 
-def test_a_command_says_its_status_or_nothing():
+def test_the_status_of_a_command(capsys):
     assert exit_status("x", lambda: None) == 0
     assert exit_status("x", lambda: 143) == 143
-    with pytest.raises(AttributeError):  # mistakes of the program are not hidden
+    with pytest.raises(AttributeError):  # a bug of the program is not hidden
         exit_status("x", failing(AttributeError("a bug")))
+    command = Command("", (), lambda parser: None, lambda options: sys.exit(0))  # a part of the user that exits
+    assert exit_status("x", lambda: command("x", [])) == 1
+    assert "ended the process" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -120,14 +114,18 @@ def test_a_command_says_its_status_or_nothing():
         (TypeError("got an unexpected keyword argument"), 2, "got an unexpected keyword argument"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "[Errno 2] No such file: 'a.csv'"),
         (ImportError("an MP4 needs imageio-ffmpeg"), 2, "an MP4 needs imageio-ffmpeg"),
-        (MemoryError(), 2, "memory: expected sizes that fit, as of users or episodes, got too large ones (for Python)"),
+        (
+            MemoryError(),
+            2,
+            "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (for Python)",
+        ),
         (ModuleNotFoundError(name="torch"), 2, str(missing_package("torch", "train"))),
         (missing_package("torch", "another"), 2, str(missing_package("torch", "train"))),
         (ModuleNotFoundError(name="numpy"), 2, "the package 'numpy' is missing; install it with: pip install numpy"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_cannot_be_done_is_one_sentence(error, status, words, capsys):
+def test_an_error_is_one_sentence(error, status, words, capsys):
     extra = "" if getattr(error, "name", None) == "numpy" else "train"
     assert exit_status("multispin x", failing(error), extra) == status
     assert capsys.readouterr().err == f"multispin x: {words}\n"
@@ -136,12 +134,10 @@ def test_what_cannot_be_done_is_one_sentence(error, status, words, capsys):
 STREAMS = """
 import os, sys
 from multispin_env.apps.terminal.output import exit_status
-
 def run():
     print("progress", file=sys.stderr, flush=True)
     open(os.devnull)  # its number is not that of a closed stream
     print("table")
-
 for number, name in ((1, "stdout"), (2, "stderr")):
     for target in ("closed", "/dev/full"):
         print(number, target, flush=True)
@@ -160,22 +156,16 @@ for number, name in ((1, "stdout"), (2, "stderr")):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_streams_that_cannot_be_written():
-    """Progress is dropped; without the table there is a sentence and a status."""
+    """Progress is dropped; without the table there is an error."""
     done = subprocess.run([sys.executable, "-c", STREAMS], capture_output=True, text=True, check=False)
     statuses = ["1 closed", "1", "1 /dev/full", "1", "2 closed", "table", "0", "2 /dev/full", "table", "0"]
     assert done.stdout.splitlines() == statuses
     reasons = "Bad file descriptor", "No space left on device"
-    wanted = [line for reason in reasons for line in ("progress", f"x: standard output can't be written: {reason}")]
-    assert done.stderr.splitlines() == wanted
+    errors = [line for reason in reasons for line in ("progress", f"x: standard output cannot be written: {reason}")]
+    assert done.stderr.splitlines() == errors
 
 
-def test_a_part_that_ends_the_process_is_no_success(capsys):
-    command = Command("", (), lambda parser: None, lambda options: sys.exit(0))
-    assert exit_status("x", lambda: command("x", [])) == 1
-    assert "ended the process" in capsys.readouterr().err
-
-
-def test_a_letter_that_standard_output_lacks_is_an_escape(monkeypatch):
+def test_a_letter_that_standard_output_lacks_is_escaped(monkeypatch):
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "cp1252"))
     assert exit_status("x", lambda: print("a Σ")) == 0
