@@ -45,7 +45,7 @@ def decision_times(scenario: ms.Scenario, calls: int) -> list[float]:
 
 def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
-    from multispin_env.apps.models.contender import LiveContender, draw_air
+    from multispin_env.apps.models.contender import LiveContender, draw_conditions
     from multispin_env.apps.models.network import Pair
     from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
     from tests.apps.models import tiny
@@ -61,7 +61,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         64,
         scenario.max_draft_length,
     )
-    air = draw_air(scenario, rounds, np.random.default_rng(0))
+    air = draw_conditions(scenario, rounds, np.random.default_rng(0))
     contender = LiveContender("optimal+filter", scenario, air, devices, Player(devices, 1.0, 0))
     whole, own = [], []
     for _ in range(rounds):

@@ -7,7 +7,7 @@ from pathlib import Path
 from pprint import pprint
 
 from multispin_env.apps.explore.page import view_numbers
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.apps.terminal.arguments import Command
 
 _DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
@@ -29,13 +29,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
 
 
-def _serve_page(options: argparse.Namespace, positions: Places) -> None:
+def _serve_page(options: argparse.Namespace, sources: ScenarioSources) -> None:
     from multispin_env.apps.explore.app import make_app
-    from multispin_env.apps.explore.serving import is_loopback, listening, run_server
+    from multispin_env.apps.explore.serving import is_loopback, open_socket, run_server
 
-    with listening(options.host, options.port) as at:
+    with open_socket(options.host, options.port) as at:
         port = at.getsockname()[1]
-        app = make_app(positions, options.host, port)
+        app = make_app(sources, options.host, port)
         shown = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{shown}:{port}/"
         print(f"{options.program}: {address} (Ctrl-C ends it)", flush=True)
@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.print is not None:
         pprint(view_numbers(options.print, options.scenario), compact=True, sort_dicts=False)
     else:
-        _serve_page(options, Places(options.scenario))
+        _serve_page(options, ScenarioSources(options.scenario))
 
 
 COMMAND = Command(

@@ -18,10 +18,16 @@ from multispin_env.apps.commands.model_options import (
     load_pair,
     out_files,
 )
-from multispin_env.apps.models.contender import LiveContender, LiveRound, assumptions_of, draw_air, live_plug_in
+from multispin_env.apps.models.contender import (
+    LiveContender,
+    LiveRound,
+    draw_conditions,
+    live_plug_in,
+    make_assumptions,
+)
 from multispin_env.apps.models.prompts import Prompts, read_prompts
 from multispin_env.apps.models.verdict import (
-    block_of,
+    block_length,
     hit_cells,
     hit_lines,
     save_timeline,
@@ -117,7 +123,7 @@ def _live_contenders(
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain goes on behind a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
     task, order = _task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
-    air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
+    air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     found = []
     for name in names:
         devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
@@ -194,7 +200,7 @@ def _run(options: argparse.Namespace) -> None:
     if names[0] == names[1]:
         raise ValueError(f"beside: expected another one than the controller, got {names[1]!r}")
     for name in names:
-        live_plug_in(name, scenario, assumptions_of(scenario))
+        live_plug_in(name, scenario, make_assumptions(scenario))
     prompts = read_prompts(options.prompts)
     _task_indices(scenario, prompts)
     files = out_files(options.out, _SUFFIXES)
@@ -223,7 +229,7 @@ def _write_files(
         "seed": options.seed,
         "tokens": options.tokens,
         "rounds": len(contenders[0].rounds),
-        "rounds_of_a_block": block_of(contenders),
+        "rounds_of_a_block": block_length(contenders),
         "decide_ms": deciding,
         **({"hits": [asdict(one) for one in hits]} if hits else {}),
         "scenario": scenario.to_dict(),
@@ -243,7 +249,7 @@ def _write_files(
     requests = ", ".join(f"{one.name} {int((one.rounds[-1].request + 1).sum())}" for one in contenders)
     decided = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
     print(f"\nrequests begun: {requests}\ndecide, median of processor time: {decided}")
-    print(f"intervals: 95 %, blocks of {block_of(contenders)} rounds")
+    print(f"intervals: 95 %, blocks of {block_length(contenders)} rounds")
 
 
 COMMAND = Command(

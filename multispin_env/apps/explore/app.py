@@ -13,8 +13,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from multispin_env.apps.explore.page import VIEWS, answer, whole_page
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.page import VIEWS, answer, render_view
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
 
 _SENT = {
@@ -69,17 +69,17 @@ def _opens(headers: Headers) -> bool:
 _ASSETS = files("multispin_env.apps.explore") / "assets"
 
 
-def make_app(positions: Places, host: str, port: int) -> ASGIApp:
-    """The page for these positions, at this address; ``ValueError`` for a scenario file that it can't begin with."""
+def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
+    """The page for these sources, at this address; ``ValueError`` for a scenario file that it can't begin with."""
     first = VIEWS.names()[0]
-    VIEWS.load(first).settings.start(positions)
+    VIEWS.load(first).settings.start(sources)
     workers = Workers()
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("view", first)
         if name not in VIEWS.names():
             return PlainTextResponse(f"view: expected one of {list(VIEWS.names())}", 404)
-        return await computed(request, name, whole_page, HTMLResponse, PlainTextResponse)
+        return await computed(request, name, render_view, HTMLResponse, PlainTextResponse)
 
     async def draw(request: Request) -> Response:
         return await computed(request, request.path_params["view"], answer, JSONResponse, _said)
@@ -87,12 +87,12 @@ def make_app(positions: Places, host: str, port: int) -> ASGIApp:
     async def computed(
         request: Request,
         name: str,
-        function: Callable[[str, str, Places], Any],
+        function: Callable[[str, str, ScenarioSources], Any],
         respond: Callable[[Any], Response],
         refuse: Callable[..., Response],
     ) -> Response:
         """What the function returns; it ends when whoever asked has gone."""
-        work = asyncio.create_task(workers.answer(function, name, request.url.query, positions))
+        work = asyncio.create_task(workers.answer(function, name, request.url.query, sources))
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)

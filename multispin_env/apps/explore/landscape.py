@@ -15,10 +15,10 @@ from multispin_env.apps.explore.markup import (
     legend,
     line_chart,
     numbers,
-    scrolling,
+    scroll_box,
 )
 from multispin_env.apps.explore.page import PageView
-from multispin_env.apps.explore.settings import MOST_DEVICES, Places, Slider, SystemSettings, controlled
+from multispin_env.apps.explore.settings import MAX_DEVICES, ScenarioSources, Slider, SystemSettings, control_field
 from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -28,8 +28,8 @@ from multispin_env.units import MHZ
 
 _PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")  # whose goodput is drawn
 BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)  # MHz
-USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
-_MAP_BUDGETS, _MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
+USERS = (1, 2, 5, 10, 20, 30, MAX_DEVICES)
+_MAP_BUDGETS, _MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MAX_DEVICES)
 
 WINNERS = {
     "server alone": "rgb(240,228,66)",
@@ -45,8 +45,8 @@ _CurvePoints = dict[str, tuple[float, ...]]  # tokens/s of each controller, by i
 class LandscapeSettings(SystemSettings):
     """Settings of the view."""
 
-    states: int = controlled(4, Slider("random states in each mean", 1, 20))
-    seed: int = controlled(0, Slider("seed of the states", 0, 99))
+    states: int = control_field(4, Slider("random states in each mean", 1, 20))
+    seed: int = control_field(0, Slider("seed of the states", 0, 99))
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class _LandscapeNumbers:
     pay: tuple[_PayCell, ...]  # by MAP_USERS, then MAP_BUDGETS
 
 
-def compute(settings: LandscapeSettings, positions: Places) -> _LandscapeNumbers:
+def compute(settings: LandscapeSettings, sources: ScenarioSources) -> _LandscapeNumbers:
     """All numbers of the page."""
-    scenario = settings.system(positions)
+    scenario = settings.system(sources)
     seed, states = settings.seed, settings.states
     here = scenario.total_bandwidth / MHZ
     anywhere = scenario.replace(total_bandwidth=MHZ)  # what does not depend on B or K is kept when these sliders move
@@ -92,7 +92,7 @@ def compute(settings: LandscapeSettings, positions: Places) -> _LandscapeNumbers
 @lru_cache(maxsize=64)
 def _states(scenario: Scenario, seed: int, states: int) -> SystemState:
     """Random states, which nobody changes; another K keeps the devices that stay."""
-    many = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed), states)
+    many = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed), states)
     return many[:, : scenario.num_users]
 
 
@@ -147,8 +147,8 @@ def _pay(scenario: Scenario, seed: int, states: int) -> tuple[_PayCell, ...]:
     return tuple(cells)
 
 
-def _as_command(settings: LandscapeSettings, positions: Places) -> str:
-    file = [] if positions.scenario_file is None else ["--scenario", str(positions.scenario_file)]
+def _as_command(settings: LandscapeSettings, sources: ScenarioSources) -> str:
+    file = [] if sources.scenario_file is None else ["--scenario", str(sources.scenario_file)]
     return shlex.join(["multispin", "explore", *file, "--print", f"/landscape?{settings.query()}"]) + "\n"
 
 
@@ -182,10 +182,10 @@ def _over_length(found: _LandscapeNumbers) -> Markup:
 
 
 def _over(
-    curve: _CurvePoints, positions: tuple[float, ...], present: float, title: str, found: _LandscapeNumbers
+    curve: _CurvePoints, sources: tuple[float, ...], present: float, title: str, found: _LandscapeNumbers
 ) -> Markup:
     lines = {
-        name: sorted({*zip(map(float, positions), curve[name], strict=True), (float(present), found.here[name])})
+        name: sorted({*zip(map(float, sources), curve[name], strict=True), (float(present), found.here[name])})
         for name in _PLOTTED
     }
     marks = {name: (float(present), found.here[name]) for name in _PLOTTED}
@@ -206,7 +206,7 @@ def _map(settings: LandscapeSettings, found: _LandscapeNumbers) -> Markup:
         ]
         rows.append((str(users), *cells))
     header = ("K, MHz", *(f"{megahertz:g}" for megahertz in _MAP_BUDGETS))
-    return element("div", legend(WINNERS), scrolling(cell_table("pay", header, rows)), class_="map")
+    return element("div", legend(WINNERS), scroll_box(cell_table("pay", header, rows)), class_="map")
 
 
 def _pay_cell(cell: _PayCell, present: bool) -> Markup:

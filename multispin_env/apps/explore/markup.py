@@ -82,7 +82,7 @@ def cell_table(name: str, header: Sequence[str], rows: Iterable[Sequence[_Child]
     return element("table", head, element("tbody", lines), class_="cells", data_table=name)
 
 
-def scrolling(child: Markup) -> Markup:
+def scroll_box(child: Markup) -> Markup:
     """What may be wider than its card, which then scrolls alone."""
     return element("div", child, class_="scrolls", tabindex=0)
 
@@ -106,7 +106,7 @@ def stacked_bars(label: str, parts: Iterable[tuple[float, str, str]], said: str)
     return element("div", element("span", label), whole, class_="line")
 
 
-def signed(label: str, share: float, said: str) -> Markup:
+def signed_bar(label: str, share: float, said: str) -> Markup:
     """One line with a bar to the right for more, or to the left for less; ``share`` is in [-1, 1]."""
     width = 50.0 * abs(share)
     start, colour = (50.0, _MORE) if share >= 0.0 else (50.0 - width, _LESS)

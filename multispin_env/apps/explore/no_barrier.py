@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.explore.markup import Markup, card, cell_table, element, fragment, numbers, scrolling
+from multispin_env.apps.explore.markup import Markup, card, cell_table, element, fragment, numbers, scroll_box
 from multispin_env.apps.explore.page import PageView
-from multispin_env.apps.explore.settings import Choice, Places, Slider, SystemSettings, controlled
-from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, opened, play, timeline
+from multispin_env.apps.explore.settings import Choice, ScenarioSources, Slider, SystemSettings, control_field
+from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, make_engine, play, timeline
 from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.envs.config import EnvConfig
@@ -54,13 +54,13 @@ _COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verify
 class NoBarrierSettings(SystemSettings):
     """What is played: two controllers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
 
-    left: str = controlled("load-aware", Choice("left", _OFFERED))
-    right: str = controlled("optimal", Choice("right", _OFFERED))
-    requests: str = controlled(_ALWAYS, Choice("requests", _REQUESTS))
-    load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
-    seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
-    episodes: int = controlled(4, Slider("episodes behind the means", 2, 16))
-    seed: int = controlled(0, Slider("seed", 0, 999))
+    left: str = control_field("load-aware", Choice("left", _OFFERED))
+    right: str = control_field("optimal", Choice("right", _OFFERED))
+    requests: str = control_field(_ALWAYS, Choice("requests", _REQUESTS))
+    load: float = control_field(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
+    seconds: float = control_field(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
+    episodes: int = control_field(4, Slider("episodes behind the means", 2, 16))
+    seed: int = control_field(0, Slider("seed", 0, 999))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,12 +115,12 @@ class _NoBarrierNumbers:
     once), ``colours``, ``serving``, ``bound``, and ``sides``, of each its ``name`` and what `timeline` says."""
 
 
-def compute(settings: NoBarrierSettings, positions: Places) -> _NoBarrierNumbers:
+def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrierNumbers:
     """Play both controllers."""
-    scenario = settings.system(positions)
+    scenario = settings.system(sources)
     config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
     with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
-        devices = opened(config, 1, settings.seed).state.system
+        devices = make_engine(config, 1, settings.seed).state.system
         bound = aside.submit(rate_bound, scenario, devices[0])
         played = {
             name: _played(config, name, settings.episodes, settings.seed) for name in (settings.left, settings.right)
@@ -154,11 +154,11 @@ def _facts(played: PlayedEpisodes) -> dict[str, float]:
     return facts | {name: float(played.stats.episode[name][0]) for name in SERVED if name in played.stats.episode}
 
 
-def as_command(settings: NoBarrierSettings, positions: Places) -> str:
+def as_command(settings: NoBarrierSettings, sources: ScenarioSources) -> str:
     """A command that prints the tables of the page."""
-    arguments = settings.arguments(settings.system(positions))
+    arguments = settings.arguments(settings.system(sources))
     words = [
-        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(positions)),
+        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(sources)),
         *("--controllers", settings.left, settings.right, "--reference", settings.right),
         *("--episodes", str(settings.episodes), "--seed", str(settings.seed)),
         *("--set", *(f"{name}={value}" for name, value in arguments.items())),
@@ -187,7 +187,7 @@ def _first(found: _NoBarrierNumbers) -> Markup:
     return card(
         "The first episode",
         numbers({"bound": f"{found.bound:.2f} tokens/s"}),
-        scrolling(cell_table("first", ("controller", *(_TITLES[key] for key in keys)), rows)),
+        scroll_box(cell_table("first", ("controller", *(_TITLES[key] for key in keys)), rows)),
         about="No rule makes more than the bound in the long run where every device always has a request.",
         wide=True,
     )
@@ -195,7 +195,7 @@ def _first(found: _NoBarrierNumbers) -> Markup:
 
 def _means(settings: NoBarrierSettings, found: _NoBarrierNumbers) -> Markup:
     tables = [
-        scrolling(cell_table(f"means-{position}", header, lines))
+        scroll_box(cell_table(f"means-{position}", header, lines))
         for position, (header, lines) in enumerate(found.tables)
     ]
     return card(

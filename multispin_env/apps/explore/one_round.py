@@ -18,11 +18,18 @@ from multispin_env.apps.explore.markup import (
     fragment,
     legend,
     numbers,
-    signed,
+    signed_bar,
     stacked_bars,
 )
 from multispin_env.apps.explore.page import PageView
-from multispin_env.apps.explore.settings import MOST_DEVICES, Kept, Places, Slider, SystemSettings, controlled
+from multispin_env.apps.explore.settings import (
+    MAX_DEVICES,
+    HiddenText,
+    ScenarioSources,
+    Slider,
+    SystemSettings,
+    control_field,
+)
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.names import controller_names, make_controller
@@ -79,8 +86,8 @@ def read_edits(text: str) -> _Edits:
         position, _, value = part.partition("=")
         device, _, name = position.partition(".")
         if not device.isdecimal():
-            raise ValueError(f"device: expected a number from 1 to {MOST_DEVICES}, got {shown(device)}")
-        number = check_integer("device", int(device[:9]), 1, MOST_DEVICES)
+            raise ValueError(f"device: expected a number from 1 to {MAX_DEVICES}, got {shown(device)}")
+        number = check_integer("device", int(device[:9]), 1, MAX_DEVICES)
         check_name("column", name, NAMES)
         column = COLUMNS[NAMES.index(name)]
         said, bounds = f"device {number}, {column.title}", Slider("", column.low, column.high)
@@ -93,10 +100,10 @@ def read_edits(text: str) -> _Edits:
 def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
     """Devices drawn from a scenario, then edited.
 
-    The draw is that of `MOST_DEVICES` devices, so that another K keeps those that stay. Edits of devices that there are
+    The draw is that of `MAX_DEVICES` devices, so that another K keeps those that stay. Edits of devices that there are
     not are kept for later.
     """
-    drawn = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed))
+    drawn = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed))
     count = scenario.num_users
     snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency[:count]) * scenario.transmit_snr)
     columns = [
@@ -115,10 +122,10 @@ def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
 class RoundSettings(SystemSettings):
     """Settings of the view."""
 
-    seed: int = controlled(0, Slider("seed of the devices", 0, 99))
-    moved: int = controlled(1, Slider("device whose channel moves", 1, MOST_DEVICES))
-    moved_db: float = controlled(0.0, Slider("its SNR moves by", -20.0, 20.0, 0.5, "dB"))
-    edits: str = controlled("", Kept())
+    seed: int = control_field(0, Slider("seed of the devices", 0, 99))
+    moved: int = control_field(1, Slider("device whose channel moves", 1, MAX_DEVICES))
+    moved_db: float = control_field(0.0, Slider("its SNR moves by", -20.0, 20.0, 0.5, "dB"))
+    edits: str = control_field("", HiddenText())
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,9 +168,9 @@ def _optimum(scenario: Scenario, table: _DeviceTable) -> tuple[CertifiedDecision
     return decision, expected_outcome(scenario, state, decision)
 
 
-def compute(settings: RoundSettings, positions: Places) -> _RoundNumbers:
+def compute(settings: RoundSettings, sources: ScenarioSources) -> _RoundNumbers:
     """All numbers of the page."""
-    scenario = settings.system(positions)
+    scenario = settings.system(sources)
     table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
     state = table.state()
     decision, outcome = _optimum(scenario, table)
@@ -186,7 +193,7 @@ def compute(settings: RoundSettings, positions: Places) -> _RoundNumbers:
     )
 
 
-def worth_in_words(numbers: _RoundNumbers) -> list[str]:
+def describe_sensitivities(numbers: _RoundNumbers) -> list[str]:
     """What a little more of each resource is worth, a sentence each."""
     worth = numbers.worth
     if worth is None:
@@ -205,16 +212,16 @@ def _rate(value: FloatArray | float) -> str:
     return f"{float(value):.3g} tokens/s"
 
 
-def as_command(settings: RoundSettings, positions: Places) -> str:
+def as_command(settings: RoundSettings, sources: ScenarioSources) -> str:
     """A command that prints the decision of the page, its tokens and goodput, the bound and the gap."""
-    table = settings.devices(settings.system(positions))
-    options = settings.option_words(positions, "num_users")
+    table = settings.devices(settings.system(sources))
+    options = settings.option_words(sources, "num_users")
     line = shlex.join(["multispin", "solve", *options, "--certify", "1e-06", "-"])
     return f"{line} <<'END'\n{table.csv()}\nEND\n"
 
 
 def _draw(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
+    worth = element("ul", [element("li", line) for line in describe_sensitivities(found)], id="worth")
     return fragment(
         [
             card("The optimum", numbers(_headline(found)), _controllers(found)),
@@ -307,7 +314,7 @@ def _payers(settings: RoundSettings, found: _RoundNumbers) -> Markup:
     change, hertz = found.rate_change, found.bandwidth_change
     most = max(float(np.abs(change).max()), 5e-4)
     lines = [
-        signed(f"{device + 1}", float(rate) / most, f"{rate:+.2f} tokens/s, {band / MHZ:+.3f} MHz")
+        signed_bar(f"{device + 1}", float(rate) / most, f"{rate:+.2f} tokens/s, {band / MHZ:+.3f} MHz")
         for device, (rate, band) in enumerate(zip(change.tolist(), hertz.tolist(), strict=True))
     ]
     tables = settings.devices(found.scenario, moved=False), found.devices

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from multispin_env.apps.explore.markup import Markup, element, fragment
-from multispin_env.apps.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
+from multispin_env.apps.explore.settings import Choice, Control, HiddenText, ScenarioSources, Slider, SystemSettings
 from multispin_env.apps.terminal.output import sentence
 from multispin_env.checks import check_name
 from multispin_env.registry import Registry
@@ -20,9 +20,9 @@ class PageView:
     title: str
     about: str  # what it is for, in one or two sentences
     settings: type[SystemSettings]
-    compute: Callable[[Any, Places], Any]  # numbers from settings, by the public API
+    compute: Callable[[Any, ScenarioSources], Any]  # numbers from settings, by the public API
     draw: Callable[[Any, Any], Markup]  # what the page shows, from settings and numbers
-    as_command: Callable[[Any, Places], str]  # prints the numbers again
+    as_command: Callable[[Any, ScenarioSources], str]  # prints the numbers again
     scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the event ``drawn`` of the document
 
 
@@ -44,18 +44,18 @@ def _view(name: str) -> PageView:
     return view
 
 
-def answer(name: str, query: str, positions: Places) -> dict[str, Any]:
+def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:
     """``html``, ``link``, ``python``, ``command`` and ``kept`` of a view for a query; or why not, as ``said`` alone."""
     try:
         view = _view(name)
-        settings = _view_settings(view, query, positions)
+        settings = _view_settings(view, query, sources)
         link = f"/{name}?{settings.query()}"
         return {
-            "html": view.draw(settings, view.compute(settings, positions)),
+            "html": view.draw(settings, view.compute(settings, sources)),
             "link": link,
-            "python": _as_python(link, positions),
-            "command": view.as_command(settings, positions),
-            "kept": settings.kept(positions),
+            "python": _as_python(link, sources),
+            "command": view.as_command(settings, sources),
+            "kept": settings.kept(sources),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return {"said": sentence(error)}
@@ -65,12 +65,12 @@ def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
     """Return the numbers that the page shows for a link, as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
     parts = urlsplit(link)
     view = _view(parts.path.strip("/"))
-    positions = Places(None if scenario_file is None else Path(scenario_file))
-    return view.compute(_view_settings(view, parts.query, positions), positions)
+    sources = ScenarioSources(None if scenario_file is None else Path(scenario_file))
+    return view.compute(_view_settings(view, parts.query, sources), sources)
 
 
-def _as_python(link: str, positions: Places) -> str:
-    given = [link, *([] if positions.scenario_file is None else [str(positions.scenario_file)])]
+def _as_python(link: str, sources: ScenarioSources) -> str:
+    given = [link, *([] if sources.scenario_file is None else [str(sources.scenario_file)])]
     return f"""from pprint import pprint
 
 from multispin_env.apps.explore.page import view_numbers
@@ -80,29 +80,29 @@ pprint(numbers, compact=True, sort_dicts=False)
 """
 
 
-def _view_settings(view: PageView, query: str, positions: Places) -> SystemSettings:
+def _view_settings(view: PageView, query: str, sources: ScenarioSources) -> SystemSettings:
     if not query:
-        return view.settings.start(positions)
+        return view.settings.start(sources)
     settings = view.settings.from_query(query)
-    settings.look_up(positions)
+    settings.check_choices(sources)
     return settings
 
 
-def whole_page(name: str, query: str, positions: Places) -> str:
+def render_view(name: str, query: str, sources: ScenarioSources) -> str:
     """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it."""
     view = _view(name)
-    found = answer(name, query, positions)
+    found = answer(name, query, sources)
     said = found.get("said", "")
     if said:
         query = ""
-        found = answer(name, query, positions)
-    settings = _view_settings(view, query, positions)
+        found = answer(name, query, sources)
+    settings = _view_settings(view, query, sources)
     menu = [
         element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
         for other in VIEWS.names()
     ]
-    kept = settings.kept(positions)
-    controls = [_control(entry.name, control, settings, positions, kept) for entry, control in view.settings.controls()]
+    kept = settings.kept(sources)
+    controls = [_control(entry.name, control, settings, sources, kept) for entry, control in view.settings.controls()]
     body = [
         element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
         element(
@@ -147,14 +147,14 @@ def _copied(name: str, title: str, text: str) -> Markup:
 
 
 def _control(
-    name: str, control: Control, settings: SystemSettings, positions: Places, kept: Mapping[str, str]
+    name: str, control: Control, settings: SystemSettings, sources: ScenarioSources, kept: Mapping[str, str]
 ) -> Markup:
     value = getattr(settings, name)
-    if isinstance(control, Kept):
+    if isinstance(control, HiddenText):
         return element("input", type="hidden", name=name, value=value, data_good=value)
     label = element("label", control.label, for_=name)
     if isinstance(control, Choice):
-        names = control.names(positions)
+        names = control.names(sources)
         texts = [kept[name], *names[1:]] if name in kept else names
         options = [
             element("option", text, value=option, selected=option == value)

@@ -11,8 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from multispin_env.checks import check_integer
 
-PATIENCE = 5.0  # seconds in which a request has to come, the first as well as the next one
-MOST_IDLE = 100  # connections whose request has not come; with one more, the oldest is dropped
+IDLE_TIMEOUT = 5.0  # seconds in which a request has to come, the first as well as the next one
+MAX_IDLE = 100  # connections whose request has not come; with one more, the oldest is dropped
 
 
 def is_loopback(host: str) -> bool:
@@ -23,7 +23,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def listening(host: str, port: int) -> socket.socket:
+def open_socket(host: str, port: int) -> socket.socket:
     """A socket at the address, or ``ValueError``; port 0 takes a free one."""
     check_integer("port", port, 0, 65535)
     try:
@@ -59,7 +59,7 @@ class _Impatient(H11Protocol):
         super().connection_made(transport)
         self._wait()
         idle = [(one.closing.when(), one) for one in self.connections if isinstance(one, _Impatient) and one.closing]
-        if len(idle) > MOST_IDLE:
+        if len(idle) > MAX_IDLE:
             _, oldest = min(idle, key=itemgetter(0))
             self.connections.discard(oldest)  # at once: many may come before its end is told
             oldest.transport.abort()
@@ -79,4 +79,4 @@ class _Impatient(H11Protocol):
             self.closing.cancel()
             self.closing = None
         elif not answers and not self.closing:
-            self.closing = self.loop.call_later(PATIENCE, self.transport.close)
+            self.closing = self.loop.call_later(IDLE_TIMEOUT, self.transport.close)

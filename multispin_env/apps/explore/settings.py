@@ -15,7 +15,7 @@ from multispin_env.units import MHZ, MS
 
 
 @dataclass(frozen=True)
-class Places:
+class ScenarioSources:
     """What the command line allows the page to read; a name that comes from the page is looked up here."""
 
     scenario_file: Path | None = None
@@ -31,7 +31,7 @@ class Places:
         return Scenario.resolve(name) if name in SCENARIOS.names() else Scenario.load(name)
 
 
-LONGEST_QUERY = 8192  # letters; more are refused
+MAX_QUERY_LENGTH = 8192  # letters; more are refused
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ class Slider(Control):
 
 @dataclass(frozen=True)
 class Choice(Control):
-    """One of some names; those that a function gives are known only where the page is served, see `look_up`."""
+    """One of some names; those that a function gives are known only where the page is served, see `check_choices`."""
 
-    options: Callable[[Places], Sequence[str]] | Sequence[str] = ()
+    options: Callable[[ScenarioSources], Sequence[str]] | Sequence[str] = ()
     kept: Callable[[Scenario], Any] | None = None  # the scenario's own value, where the first option keeps it
 
-    def names(self, positions: Places) -> Sequence[str]:
+    def names(self, sources: ScenarioSources) -> Sequence[str]:
         """What can be chosen."""
-        return self.options(positions) if callable(self.options) else self.options
+        return self.options(sources) if callable(self.options) else self.options
 
     @override
     def check(self, name: str, value: Any, default: Any) -> None:
@@ -94,7 +94,7 @@ class Choice(Control):
 
 
 @dataclass(frozen=True)
-class Kept(Control):
+class HiddenText(Control):
     """A text that has no control of its own: something else on the page writes it. The view itself checks it."""
 
     @override
@@ -103,18 +103,18 @@ class Kept(Control):
             raise ValueError(f"{name}: expected a text of at most 4096 letters, got {shown(value)}")
 
 
-def controlled(default: Any, control: Control) -> Any:
+def control_field(default: Any, control: Control) -> Any:
     """A field of settings with its control."""
     return field(default=default, metadata={"control": control})
 
 
-MOST_DEVICES = 40  # of a page, so that an answer stays quick, whoever asks
+MAX_DEVICES = 40  # of a page, so that an answer stays quick, whoever asks
 
 OWN_LAW, AS_IS = "own law", "as in the scenario"
 """Choices that keep the scenario's own law of verification, or its own value."""
 
 
-def own_law(scenario: Scenario) -> str:
+def law_label(scenario: Scenario) -> str:
     """Name of the server of a scenario, or its time of a pass of K drafts with n tokens as a formula."""
     if scenario.server:
         return scenario.server
@@ -127,17 +127,17 @@ def own_law(scenario: Scenario) -> str:
 
 @dataclass(frozen=True)
 class SystemSettings:
-    """Settings of a view over one system: every field is `controlled`, and has a value that its control can give."""
+    """Settings of a view over one system: every field is `control_field`, and has a value that its control can give."""
 
-    scenario: str = controlled("llama2", Choice("scenario", Places.scenarios))
-    num_users: int = controlled(20, Slider("devices K", 1, MOST_DEVICES))
-    megahertz: float = controlled(10.0, Slider("bandwidth B", 0.5, 40.0, 0.5, "MHz"))
-    snr_shift: float = controlled(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
-    spread: float = controlled(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
-    draft_factor: float = controlled(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
-    server: str = controlled(OWN_LAW, Choice("server", lambda positions: (OWN_LAW, *SERVERS.names()), own_law))
-    payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda own: own.payload))
-    shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1"), lambda own: own.min_draft_length))
+    scenario: str = control_field("llama2", Choice("scenario", ScenarioSources.scenarios))
+    num_users: int = control_field(20, Slider("devices K", 1, MAX_DEVICES))
+    megahertz: float = control_field(10.0, Slider("bandwidth B", 0.5, 40.0, 0.5, "MHz"))
+    snr_shift: float = control_field(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
+    spread: float = control_field(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
+    draft_factor: float = control_field(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
+    server: str = control_field(OWN_LAW, Choice("server", lambda sources: (OWN_LAW, *SERVERS.names()), law_label))
+    payload: str = control_field(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda own: own.payload))
+    shortest: str = control_field(AS_IS, Choice("shortest draft", (AS_IS, "0", "1"), lambda own: own.min_draft_length))
 
     def __post_init__(self) -> None:
         for entry, control in self.controls():
@@ -151,8 +151,8 @@ class SystemSettings:
     @classmethod
     def from_query(cls, query: str) -> Self:
         """Settings from the query of a link, with or without its question mark; a bad one is refused in a sentence."""
-        if len(query) > LONGEST_QUERY:
-            raise ValueError(f"link: expected at most {LONGEST_QUERY} letters, got {len(query)}")
+        if len(query) > MAX_QUERY_LENGTH:
+            raise ValueError(f"link: expected at most {MAX_QUERY_LENGTH} letters, got {len(query)}")
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         if len(dict(pairs)) < len(pairs):
             raise ValueError(f"link: expected each name once, got {shown(query)}")
@@ -160,30 +160,30 @@ class SystemSettings:
         check_keywords("link", dict(pairs), known)
         return cls(**{name: known[name][1].read(name, text, known[name][0].default) for name, text in pairs})
 
-    def look_up(self, positions: Places) -> None:
+    def check_choices(self, sources: ScenarioSources) -> None:
         """``ValueError`` for a name that cannot be chosen here, as that of a file."""
         for entry, control in self.controls():
             if isinstance(control, Choice):
-                check_name(entry.name, getattr(self, entry.name), control.names(positions))
+                check_name(entry.name, getattr(self, entry.name), control.names(sources))
 
     def query(self) -> str:
         """What `from_query` reads: the scenario, and the settings that are not the default."""
         values = [(entry.name, getattr(self, entry.name), entry.default) for entry, _ in self.controls()]
         return urlencode({name: value for name, value, default in values if value != default or name == "scenario"})
 
-    def kept(self, positions: Places) -> dict[str, str]:
+    def kept(self, sources: ScenarioSources) -> dict[str, str]:
         """Options that keep a value of the scenario, with this value, by the name of the setting."""
-        base = positions.scenario(self.scenario)
+        base = sources.scenario(self.scenario)
         choices = ((entry, control) for entry, control in self.controls() if isinstance(control, Choice))
         return {entry.name: f"{entry.default}: {control.kept(base)}" for entry, control in choices if control.kept}
 
     @classmethod
-    def start(cls, positions: Places) -> Self:
+    def start(cls, sources: ScenarioSources) -> Self:
         """What a page begins with: the user's own scenario file, if the page can show it as it is, or the defaults."""
-        if positions.scenario_file is None:
+        if sources.scenario_file is None:
             return cls()
-        own = positions.scenario(str(positions.scenario_file))
-        return cls(scenario=str(positions.scenario_file), num_users=own.num_users, megahertz=own.total_bandwidth / MHZ)
+        own = sources.scenario(str(sources.scenario_file))
+        return cls(scenario=str(sources.scenario_file), num_users=own.num_users, megahertz=own.total_bandwidth / MHZ)
 
     def overrides(self, base: Scenario) -> dict[str, Any]:
         """Fields of the scenario that the settings change."""
@@ -207,15 +207,15 @@ class SystemSettings:
             "mean_gain_high": round(mean + half, 9),
         }
 
-    def system(self, positions: Places) -> Scenario:
+    def system(self, sources: ScenarioSources) -> Scenario:
         """The scenario with all of it; refused where the page may not read it, or values do not go together."""
-        base = positions.scenario(self.scenario)
+        base = sources.scenario(self.scenario)
         return base.replace(**self.overrides(base))
 
-    def option_words(self, positions: Places, *without: str) -> list[str]:
+    def option_words(self, sources: ScenarioSources, *without: str) -> list[str]:
         """Options of a command that make `system`, without some fields."""
         words, last = ["--scenario", self.scenario], []
-        for name, value in self.overrides(positions.scenario(self.scenario)).items():
+        for name, value in self.overrides(sources.scenario(self.scenario)).items():
             if name in ("total_bandwidth", "num_users", "server") and name not in without:
                 words += [f"--{name.replace('_', '-')}", f"{value}"]
             elif name not in without:

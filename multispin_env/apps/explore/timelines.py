@@ -20,7 +20,7 @@ class PlayedEpisodes(NamedTuple):
     trace: Trace  # of the first
 
 
-def opened(config: EnvConfig, episodes: int, seed: int) -> Any:
+def make_engine(config: EnvConfig, episodes: int, seed: int) -> Any:
     """Engine of so many episodes, at their beginning."""
     engine = config.engine(episodes)
     for copy in range(episodes):
@@ -34,7 +34,7 @@ def play(
 ) -> PlayedEpisodes:
     """Play episodes with seeds from ``seed`` on, as `play_episodes`; the environment gets the uplink of the rule."""
     suited = config.for_contender(rule)
-    engine = opened(suited, episodes, seed)
+    engine = make_engine(suited, episodes, seed)
     keys, traces = config.variant.comparison.info, Traces(suited, 1)  # of the first copy alone
     stats = EpisodeStats.empty(episodes, config.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
@@ -48,7 +48,7 @@ def play(
 
 
 TICKS = 10_000  # in a second
-MOST_STRETCHES = 300_000  # of a trace: at most some 2 MB of JSON; a longer one is cut off in time
+MAX_STRETCHES = 300_000  # of a trace: at most some 2 MB of JSON; a longer one is cut off in time
 
 
 def timeline(trace: Trace) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def timeline(trace: Trace) -> dict[str, Any]:
     also ``waiting`` (requests that wait at the end of each step, all devices together), ``marks`` (of each, time,
     device and what it is) and ``answers`` (of each, time, whether it is in time, TTFT, time per token and E2EL).
     """
-    most = MOST_STRETCHES // (4 * trace.scenario.num_users)  # steps, in which each device has four at most
+    most = MAX_STRETCHES // (4 * trace.scenario.num_users)  # steps, in which each device has four at most
     clock = trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
     over = trace.over(clock)
     users = range(trace.scenario.num_users)

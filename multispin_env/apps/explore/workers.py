@@ -10,9 +10,9 @@ from typing import Any
 from multispin_env.apps.executors import end_with_parent
 from multispin_env.apps.explore.page import VIEWS
 
-AT_ONCE = 2  # computations at a time
-MOST_WAITING = 16  # questions that wait for their turn; more are refused
-MOST_SECONDS = 20.0  # for an answer, with the wait for its turn
+MAX_PARALLEL = 2  # computations at a time
+MAX_QUEUED = 16  # questions that wait for their turn; more are refused
+ANSWER_TIMEOUT = 20.0  # for an answer, with the wait for its turn
 
 
 class AnswerError(Exception):
@@ -28,7 +28,7 @@ class Workers:
 
     def __init__(self) -> None:
         self._idle = [_Worker()]  # it starts while the rest of the page does
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._turn = asyncio.Semaphore(MAX_PARALLEL)
         self._asked = 0
 
     async def answer(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -36,17 +36,17 @@ class Workers:
 
         `BusyError` where too many wait already, `AnswerError` without an answer in time or where the process ends.
         """
-        if self._asked == AT_ONCE + MOST_WAITING:
+        if self._asked == MAX_PARALLEL + MAX_QUEUED:
             raise BusyError(
                 f"page: expected at most {self._asked} questions at once, got more; ask again in some seconds"
             )
         self._asked += 1
         try:
-            async with asyncio.timeout(MOST_SECONDS), self._turn:
+            async with asyncio.timeout(ANSWER_TIMEOUT), self._turn:
                 return await self._ask(function, arguments)
         except TimeoutError:
             raise AnswerError(
-                f"page: expected settings that are answered within {MOST_SECONDS:g} s, got slower ones or a busy page; "
+                f"page: expected an answer within {ANSWER_TIMEOUT:g} s, got none (slow settings or a busy page); "
                 "try fewer devices, seconds or episodes, or another rule"
             ) from None
         finally:

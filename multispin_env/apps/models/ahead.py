@@ -8,7 +8,7 @@ import numpy as np
 import torch as th
 from typing_extensions import override
 
-from multispin_env.apps.models.network import Verified, memory_for
+from multispin_env.apps.models.network import Verified, memory_errors
 from multispin_env.apps.models.rounds import EmulatedDevices, Player, RoundResult
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 
@@ -57,7 +57,7 @@ class ChainPlayer(Player):
                 return
             known = [texts[row] + [token for token, _ in chains[row]] for row in rows.tolist()]
             unread = [text[kept.length[row] :] for row, text in zip(rows.tolist(), known, strict=True)]
-            with memory_for(f"the laws of {len(rows)} chains of up to {int(size.max())} tokens"):
+            with memory_errors(f"the laws of {len(rows)} chains of up to {int(size.max())} tokens"):
                 laws = self._law(kept, kept.read(rows, unread, last=1)[:, 0])
                 laws = laws.to(self.devices.pair.target.device)
             for row, text, q in zip(rows.tolist(), known, laws, strict=True):

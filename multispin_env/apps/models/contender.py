@@ -36,7 +36,7 @@ class _Air(NamedTuple):
     efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
 
 
-def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> _Air:
+def draw_conditions(scenario: Scenario, rounds: int, rng: np.random.Generator) -> _Air:
     """Draw devices as the scenario says they differ, and their fading by its channel model."""
     devices, fading = rng.spawn(2)
     users = users_from_uniforms(scenario, devices.random((UNIFORMS_PER_USER, scenario.num_users)))
@@ -50,7 +50,7 @@ def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> _Air:
     return _Air(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
 
 
-def assumptions_of(scenario: Scenario) -> Assumptions:
+def make_assumptions(scenario: Scenario) -> Assumptions:
     """What is known before the first round: means and spreads of the scenario's tasks, and reports that are fresh.
 
     No law on [0, 1] has a standard deviation above 0.5.
@@ -167,7 +167,7 @@ class LiveContender:
         devices: "EmulatedDevices",
         play: "Callable[..., RoundResult]",
     ) -> None:
-        assumptions = assumptions_of(scenario)
+        assumptions = make_assumptions(scenario)
         self.name, self.scenario, self.air, self.devices, self._play = name, scenario, air, devices, play
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction.of(self.plug_in, scenario, assumptions)

@@ -30,7 +30,7 @@ _DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
 )
 _LENGTH, STEPS = _SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
 
-UNLIKELY = 0.01  # probability below which rates by position are said not to fall geometrically
+MIN_P_VALUE = 0.01  # probability below which rates by position are said not to fall geometrically
 LARGEST_COUNT = 2.0**53  # largest value of a metric: whole numbers up to it are exact
 
 _LINE = re.compile(r"([\w:]+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")  # name, labels, value, and a time
@@ -112,7 +112,7 @@ class EngineCounts:
                 f"{self.task}: drafts have {self.drafted:.2f} tokens on average and up to {len(self.accepted)}; α is "
                 "that of drafts of the mean length, somewhat too low, and rates by position can't be compared"
             ]
-        if self.surprise < UNLIKELY:
+        if self.surprise < MIN_P_VALUE:
             return [
                 f"{self.task}: rates by position do not fall geometrically (χ² test, p = {self.surprise:.1g}), so at "
                 "other draft lengths E[N | L] is off, as the table says"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from multispin_env.apps.models.prompts import MOST_TASKS
+from multispin_env.apps.models.prompts import MAX_TASKS
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_label, cut, shown
@@ -80,8 +80,8 @@ def _by_task(text: io.StringIO) -> list[TaskCounts]:
         sums = tasks.setdefault(task, {}).setdefault(request, [0] * 4)
         for index, number in enumerate((1, drafted, accepted, int(accepted < drafted))):
             sums[index] += number
-    if not tasks or len(tasks) > MOST_TASKS:
-        raise ValueError(f"task: expected 1 to {MOST_TASKS} different ones, got {len(tasks)}")
+    if not tasks or len(tasks) > MAX_TASKS:
+        raise ValueError(f"task: expected 1 to {MAX_TASKS} different ones, got {len(tasks)}")
     made = []
     for task, requests in tasks.items():
         counts = np.array(list(requests.values()))
@@ -219,7 +219,7 @@ class RecordedTexts(NamedTuple):
         return b64encode(archive_of(self._asdict())).decode()
 
 
-def texts_of(line: str) -> RecordedTexts:
+def parse_texts(line: str) -> RecordedTexts:
     """Texts of a line; ``ValueError`` for one that says no texts."""
     texts = RecordedTexts(**read_arrays(b64decode(line, validate=True), _KINDS))
     if any(len(one) != texts.length.sum() for one in texts[1:]) or min(texts.length, default=0) < 0:
@@ -294,7 +294,7 @@ def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: B
     )
 
 
-def tasks_of(rows: Sequence[_TaskSummary]) -> tuple[Task, ...]:
+def make_tasks(rows: Sequence[_TaskSummary]) -> tuple[Task, ...]:
     """Tasks of a scenario: α, and its standard deviation between prompts."""
     return tuple(
         Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in _of_tasks(rows)

@@ -23,13 +23,13 @@ from multispin_env.apps.models import DTYPES
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_name, require, shown
 
-GROUP = 32  # weights of a row that share a scale, as in the formats of 4 bits that servers read
+GROUP_SIZE = 32  # weights of a row that share a scale, as in the formats of 4 bits that servers read
 
 
 def round_weights(network: Any, bits: int) -> None:
-    """Round the matrices of all linear layers in place: 2^bits levels between the extremes of each `GROUP` weights.
+    """Round the matrices of all linear layers in place to 2^bits levels for each group of `GROUP_SIZE` weights.
 
-    What is tied to a rounded matrix, such as an embedding, is rounded with it. The numbers stay floating point, so a
+    The levels lie between the group's extremes. What is tied to a rounded matrix, such as an embedding, is rounded with it. The numbers stay floating point, so a
     pass takes as long as before: this changes what is drafted, not how fast.
     """
     with th.no_grad():
@@ -42,8 +42,8 @@ def round_weights(network: Any, bits: int) -> None:
 
 def _rounded(matrix: th.Tensor, bits: int) -> th.Tensor:
     rows, columns = matrix.shape
-    padded = th.nn.functional.pad(matrix.float(), (0, -columns % GROUP), mode="constant")
-    groups = padded.reshape(rows, -1, GROUP)
+    padded = th.nn.functional.pad(matrix.float(), (0, -columns % GROUP_SIZE), mode="constant")
+    groups = padded.reshape(rows, -1, GROUP_SIZE)
     low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
     step = ((high - low) / (2**bits - 1)).clamp_min(th.finfo(th.float32).tiny)
     rounded: th.Tensor = low + ((groups - low) / step).round() * step
@@ -122,7 +122,7 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
     options["trust_remote_code"] = False  # else transformers asks whether to run a file that lies beside the weights
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        with memory_for(f"the weights of {name!r}"):
+        with memory_errors(f"the weights of {name!r}"):
             network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()
     except MemoryError:
         raise
@@ -162,7 +162,7 @@ def _check_device(device: str) -> None:
 
 
 @contextmanager
-def memory_for(what: str) -> Iterator[None]:
+def memory_errors(what: str) -> Iterator[None]:
     """Turn torch's errors of too little memory into ``MemoryError``, which says for what."""
     try:
         yield
@@ -272,8 +272,8 @@ def verify(
     return Verified(accepted, pick_tokens(p, last))
 
 
-PART = 256  # most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded
-GROWTH = 128  # columns by which a cache grows at least
+MAX_PASS_TOKENS = 256  # most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded
+MIN_GROWTH = 128  # columns by which a cache grows at least
 
 
 class _PassPlaces:
@@ -298,7 +298,7 @@ class _PlacedLayer(DynamicLayer):  # type: ignore[misc]
             self.keys, self.values = (one.new_zeros(self._shape(one, 0)) for one in (key_states, value_states))
         positions = self.positions
         if positions.width > self.keys.shape[2]:
-            extra = max(positions.width - self.keys.shape[2], GROWTH)
+            extra = max(positions.width - self.keys.shape[2], MIN_GROWTH)
             self.keys, self.values = (
                 th.cat([one, one.new_zeros(self._shape(one, extra))], 2) for one in (self.keys, self.values)
             )
@@ -358,8 +358,8 @@ class Sequences:
         longest = ids.shape[1]
         first = 0 if last is None else max(0, int(counts.min()) - last)  # first column with a wanted logit
         kept = []
-        for begin in range(0, longest, PART):
-            end = min(begin + PART, longest)
+        for begin in range(0, longest, MAX_PASS_TOKENS):
+            end = min(begin + MAX_PASS_TOKENS, longest)
             part = self._pass(rows, ids[:, begin:end], begin, max(0, end - max(begin, first)))
             if part is not None:
                 kept.append(part)
@@ -384,7 +384,7 @@ class Sequences:
         }
         batch = f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {positions.width} with those before"
         try:
-            with memory_for(batch):
+            with memory_errors(batch):
                 logits: th.Tensor = self.model.network(**arguments).logits
         except MemoryError:
             raise

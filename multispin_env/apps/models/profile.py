@@ -15,7 +15,7 @@ from multispin_env.evaluation.statistics import Cells
 from multispin_env.server import Server
 from multispin_env.units import MS
 
-DRAFTED = PassCell(DRAFT, 1, 8)  # how drafting is measured: so many tokens, one after the other
+DRAFT_CELL = PassCell(DRAFT, 1, 8)  # how drafting is measured: so many tokens, one after the other
 
 HEADER: Cells = ("batch", "length", "tokens", "pass (ms)", "spread (ms)", "fit (ms)", "error")
 
@@ -26,7 +26,7 @@ class Profile:
 
     server: Server
     cells: Sequence[PassCell]  # verifications that were measured, by batch and length
-    passes: Passes  # of these and of `DRAFTED`
+    passes: Passes  # of these and of `DRAFT_CELL`
     context: int = 0  # tokens of each draft in the cells, where the law has a time for them
 
     @cached_property
@@ -37,7 +37,7 @@ class Profile:
     @cached_property
     def fitted(self) -> FloatArray:
         """Seconds of each cell by the server's law, (m,)."""
-        drafts, tokens = sizes_of(self.cells)
+        drafts, tokens = cell_sizes(self.cells)
         return law_times(self.time_per_draft, np.array(self.server.pieces), drafts, tokens)
 
     @property
@@ -50,38 +50,38 @@ class Profile:
         """Relative errors of the law, (m,)."""
         return self.fitted / self.measured - 1.0
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """The law, how well it fits, how steady the passes were, and the time of a drafted token."""
-        passes, length = self.passes.count(DRAFTED), DRAFTED.length
+        passes, length = self.passes.count(DRAFT_CELL), DRAFT_CELL.length
         factor = float(np.median([max(one) / min(one) for one in map(self.passes.seconds.__getitem__, self.cells)]))
         busy = "; the machine was busy: measure again when it is quiet" if factor > 1.5 else ""
         drafted = (self.server.draft_time or 0.0) / MS
         return (
-            f"{law_in_words(self)}\n"
+            f"{describe_law(self)}\n"
             f"The longest pass of a cell takes {factor:.2f} times the shortest (median of the cells){busy}.\n"
             f"A drafted token takes {drafted:.4g} ms (median of {passes} times {length} tokens)."
         )
 
 
 def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting) -> Profile:
-    """Fit the law and describe the server; the cells and `DRAFTED` must have been measured."""
-    drafts, tokens = sizes_of(cells)
+    """Fit the law and describe the server; the cells and `DRAFT_CELL` must have been measured."""
+    drafts, tokens = cell_sizes(cells)
     found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]))
     least = min(passes.count(cell) for cell in cells)
     same = setting["target"] == setting["draft"]
-    law = server_of(
+    law = make_server(
         found,
         name=name,
         model=f"{setting['target']} in {setting['dtype']}, drafts by {'itself' if same else setting['draft']}",
         source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
         f"batch and length, {least} passes each, within {found.error:.1%}",
         padded=True,
-        draft_time=_short(passes.median(DRAFTED) / DRAFTED.length),
+        draft_time=_short(passes.median(DRAFT_CELL) / DRAFT_CELL.length),
     )
     return Profile(law, cells, passes)
 
 
-def server_of(found: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[Any] = (), **about: Any) -> Server:
+def make_server(found: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[Any] = (), **about: Any) -> Server:
     """The server of a law that was fitted, with five digits of each number, which are more than are known.
 
     ``by`` is the field of the server whose counts the fit had as drafts.
@@ -91,7 +91,7 @@ def server_of(found: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[
     return Server(pieces=pieces, draft_pieces=drafting, **about)
 
 
-def sizes_of(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
+def cell_sizes(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
     """K and n of each cell, (m,)."""
     return np.array([cell.batch for cell in cells], float), np.array([cell.tokens for cell in cells], float)
 
@@ -113,7 +113,7 @@ def table_lines(profile: Profile) -> list[Cells]:
     return lines
 
 
-def lines_in_words(lines: Iterable[Any]) -> str:
+def describe_pieces(lines: Iterable[Any]) -> str:
     """Which of lines (a_j, b_j) is the larger at n."""
     each = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in lines]
     return each[0] if len(each) == 1 else f"the larger of {' and of '.join(each)}"
@@ -123,10 +123,10 @@ def formula(server: Server) -> str:
     """The law by K drafts, n tokens and C tokens of context, those of all drafts."""
     drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
     context = f"{1e9 * server.context_time:.4g} ns C + " if server.context_time else ""
-    return f"{drafts}{context}{lines_in_words(server.pieces)}"
+    return f"{drafts}{context}{describe_pieces(server.pieces)}"
 
 
-def law_in_words(profile: Profile) -> str:
+def describe_law(profile: Profile) -> str:
     """The law, and how well it fits."""
     server, errors = profile.server, np.abs(profile.errors)
     drafts = f"K drafts{' that have C tokens of context' if server.context_time else ''}"
@@ -139,7 +139,7 @@ def law_in_words(profile: Profile) -> str:
     )
 
 
-SIZE = (7.0, 4.6)  # of the picture of a profile, in inches
+PICTURE_SIZE = (7.0, 4.6)  # of the picture of a profile, in inches
 
 
 def draw_profile(profile: Profile, figure: Any) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from multispin_env.apps.models.network import Model
 
 LARGEST_FILE = 16 * MIB  # bytes of a file of prompts
-MOST_TASKS = 128  # of a file: so many numbers has the type that a record keeps them in
+MAX_TASKS = 128  # of a file: so many numbers has the type that a record keeps them in
 NO_TASK = "all"  # name of the task of prompts that say none
 
 
@@ -68,8 +68,8 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
         rows = [_row(line.removesuffix("\r"), suffix, number) for number, line in enumerate(lines, start=1)]
         texts, names = zip(*rows, strict=True)
         tasks = tuple(dict.fromkeys(names))
-        if len(tasks) > MOST_TASKS:
-            raise ValueError(f"task: expected at most {MOST_TASKS} different ones, got {len(tasks)}")
+        if len(tasks) > MAX_TASKS:
+            raise ValueError(f"task: expected at most {MAX_TASKS} different ones, got {len(tasks)}")
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from None
     numbers, digest = range(1, len(rows) + 1), hashlib.sha256(content).hexdigest()

@@ -13,7 +13,7 @@ from multispin_env.apps.models.network import (
     Sequences,
     Verified,
     acceptance,
-    memory_for,
+    memory_errors,
     overlap,
     pick_tokens,
     probabilities,
@@ -176,7 +176,7 @@ def wait_for(model: Model) -> None:
         th.cuda.synchronize(model.device)
 
 
-def setting_of(pair: Pair, dtype: str, context: int) -> Setting:
+def describe_setting(pair: Pair, dtype: str, context: int) -> Setting:
     """What times depend on: the models, the device and its numbers, and what was read before."""
     return {
         "target": pair.target.name,
@@ -245,7 +245,7 @@ class Player:
         start = perf_counter()
         logits = devices.target.read(np.arange(users), texts)
         end = _now(devices.pair.target)
-        with memory_for(f"the laws of a batch of {users} with {longest + 1} tokens each"):
+        with memory_errors(f"the laws of a batch of {users} with {longest + 1} tokens each"):
             target = self._law(devices.target, logits)
             found = self._answer(target, verify(target, law, drafted, length, accepting, last), length)
         accepting_time = perf_counter() - end  # its results are in the main memory, so the device is done
@@ -275,7 +275,7 @@ class Player:
 
     def _blank(self, users: int, longest: int) -> tuple[IntArray, th.Tensor]:
         pair = self.devices.pair
-        with memory_for(f"the laws of a batch of {users} with {longest} drafted tokens each"):
+        with memory_errors(f"the laws of a batch of {users} with {longest} drafted tokens each"):
             law = th.ones((users, longest, pair.vocabulary_size), dtype=th.float64, device=pair.target.device)
         return np.zeros((users, longest), dtype=np.int64), law
 
@@ -324,7 +324,7 @@ def record_texts(
     ]
     rows: IntArray = np.arange(len(prompts))
     while True:
-        with memory_for(f"the probabilities of a batch of {len(rows)}"):
+        with memory_errors(f"the probabilities of a batch of {len(rows)}"):
             laws = [probabilities(one, temperature, model.name) for one, model in zip(logits, models, strict=True)]
             position = _place(laws, np.array([rngs[row].random(3) for row in rows]))
         for row, *numbers in zip(rows, *(part.tolist() for part in position), strict=True):

@@ -22,7 +22,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.apps.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, fit_pieces
-from multispin_env.apps.models.profile import Profile, law_in_words, lines_in_words, server_of, sizes_of
+from multispin_env.apps.models.profile import Profile, cell_sizes, describe_law, describe_pieces, make_server
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
 from multispin_env.units import MS
@@ -37,7 +37,7 @@ _LEAST_CONTEXT = 128  # with less, what a draft adds besides would be taken for 
 T = TypeVar("T")
 
 
-def systems_and_models() -> tuple[list[str], list[str]]:
+def list_systems_and_models() -> tuple[list[str], list[str]]:
     """Names of GPUs with tables, and of models, of which a GPU may lack some."""
     common, database = _sdk("common"), _sdk("perf_database")
     found = database.get_supported_databases()
@@ -67,7 +67,7 @@ class StepTimes:
     """Times of a model's steps on a machine; ``ValueError`` for an unknown one of them, or without tables of both."""
 
     def __init__(self, machine: Machine, model: str) -> None:
-        systems, models = systems_and_models()
+        systems, models = list_systems_and_models()
         check_name("table", machine.system, systems)
         check_integer("tensor_parallel", machine.gpus, 1)
         if model not in models and not os.path.isdir(model):  # else it would be looked for in the network
@@ -104,20 +104,20 @@ class TableProfile(Profile):
     drafting: Fit | None = None  # T_srv by requests
 
     @override
-    def in_words(self) -> str:
+    def describe(self) -> str:
         lines = [
-            law_in_words(self),
+            describe_law(self),
             f"A thousand tokens of context add {1e3 * self.server.context_time / MS:.3g} ms to each draft.",
             f"It is {self.server.model}.",
             f"From {self.server.source}.",
         ]
         if self.drafting is not None:
-            law, error = lines_in_words(self.server.draft_pieces), self.drafting.error
+            law, error = describe_pieces(self.server.draft_pieces), self.drafting.error
             lines.insert(1, f"A drafted token for each of n requests takes {law}, within {error:.1%}.")
         return "\n".join(lines)
 
 
-def table_profile(
+def make_table_profile(
     name: str,
     file: Path,
     machine: Machine,
@@ -146,7 +146,7 @@ def table_profile(
     for cell, seconds in times.items():
         if not passes.count(cell):
             passes.add(cell, seconds)
-    (drafts, tokens), without = sizes_of(cells), np.array([target.seconds(cell, 1) for cell in cells])
+    (drafts, tokens), without = cell_sizes(cells), np.array([target.seconds(cell, 1) for cell in cells])
     read = np.concatenate([drafts, context * drafts])
     found = fit_cells(read, np.tile(tokens, 2), np.concatenate([without, _medians(passes, cells)]))
     drafting = fit_pieces(np.array(batches, dtype=np.float64), _medians(passes, drafted)) if draft else None
@@ -154,7 +154,7 @@ def table_profile(
     parts += [] if drafting is None else [f"draft times after {context} tokens within {_errors(drafting)}"]
     version = _sdk("perf_database").get_latest_database_version(machine.system, _BACKEND)
     kernels = f"kernels of {_BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
-    server = server_of(
+    server = make_server(
         found,
         name=name,
         model=f"{model} on {machine}" + (f", drafts by {draft} on one of them" if draft else ""),

@@ -41,7 +41,7 @@ class _Line:
         }
 
 
-def block_of(contenders: Sequence[LiveContender]) -> int:
+def block_length(contenders: Sequence[LiveContender]) -> int:
     """Rounds of a block: as many as a request lasts on average, but so few that there are five blocks."""
     rounds = len(contenders[0].rounds)
     users = contenders[0].scenario.num_users
@@ -52,7 +52,7 @@ def block_of(contenders: Sequence[LiveContender]) -> int:
 
 def verdict_lines(contenders: Sequence[LiveContender]) -> list[_Line]:
     """Lines of each contender, then of the first one's goodput over each other's; at least two rounds of each."""
-    block, users = block_of(contenders), contenders[0].scenario.num_users
+    block, users = block_length(contenders), contenders[0].scenario.num_users
     numbers = np.concatenate([_numbers(one.rounds) for one in contenders], axis=1)
     parts = [slice(_COLUMNS * index, _COLUMNS * (index + 1)) for index in range(len(contenders))]
 

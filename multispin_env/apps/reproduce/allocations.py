@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLUE, ORANGE, legend_below
-from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, states_of
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, draw_states
 from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.scenario import Scenario
@@ -32,7 +32,7 @@ def device_rows(scale: Scale, setting: tuple[str, int]) -> list[_AllocationRow]:
     """Every device of the first states of a preset, so many of them, in both cases."""
     preset, states = setting
     scenario = Scenario.preset(preset)
-    state = states_of(scale, scenario).state[:states]
+    state = draw_states(scale, scenario).state[:states]
     makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
     rows = []
     for case, controller in zip(_CASES, makers, strict=True):

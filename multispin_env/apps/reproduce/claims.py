@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from multispin_env.apps.reproduce.drawing import BLUE, RED, legend_below
-from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at, scores_of, states_of
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, compute_scores, draw_states, scenario_at
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.base import RoundsController
 from multispin_env.controllers.names import make_controller
@@ -57,7 +57,7 @@ def ratio_interval(above: FloatArray, below: FloatArray) -> Interval:
     return Interval(float(above.mean() / below.mean()), float(low), float(high))
 
 
-def best_and_last(scores: dict[str, FloatArray]) -> bool:
+def has_paper_order(scores: dict[str, FloatArray]) -> bool:
     """Whether, of the controllers, the optimum has the highest mean goodput and Fixed BW&L the lowest."""
     means = {name: float(scores[name].mean()) for name in ("optimal", "homogeneous", "uniform-bandwidth", "fixed")}
     return max(means, key=means.__getitem__) == "optimal" and min(means, key=means.__getitem__) == "fixed"
@@ -78,7 +78,7 @@ def _over_fixed(scale: Scale) -> list[_ClaimRow]:
     rows = []
     claims = "heterogeneous optimum over Fixed BW&L at 5 MHz, llama2", "the same, qwen3.5"
     for preset, claim in zip(PRESETS, claims, strict=True):
-        scores = scores_of(scale, scenario_at(preset, 5.0))
+        scores = compute_scores(scale, scenario_at(preset, 5.0))
         ours = ratio_interval(scores["optimal"], scores["fixed"])
         mean, low, high = (f"{100.0 * (value - 1.0):+.0f}" for value in ours)
         why = "Transmit power and mean draft time are unstated; they are calibrated to this."
@@ -89,7 +89,7 @@ def _over_fixed(scale: Scale) -> list[_ClaimRow]:
 
 
 def _over_p2p(scale: Scale) -> list[_ClaimRow]:
-    scores = scores_of(scale, scenario_at("llama2", 10.0))
+    scores = compute_scores(scale, scenario_at("llama2", 10.0))
     ours = ratio_interval(scores["optimal"], scores["p2p"])
     here = f"{ours.mean:.2f}× ({ours.low:.2f} to {ours.high:.2f})"
     why = "A mean draft time of 14 ms instead of the calibrated 12 would meet this and +88 % at once."
@@ -98,7 +98,7 @@ def _over_p2p(scale: Scale) -> list[_ClaimRow]:
 
 
 def _order(scale: Scale) -> list[_ClaimRow]:
-    held = [best_and_last(scores_of(scale, scenario_at(preset, b))) for preset in PRESETS for b in BUDGETS]
+    held = [has_paper_order(compute_scores(scale, scenario_at(preset, b))) for preset in PRESETS for b in BUDGETS]
     budgets = ", ".join(f"{budget:g}" for budget in BUDGETS)
     claim = f"optimum best and fixed last at {budgets} MHz, both pairs"
     here = "yes" if all(held) else f"in {sum(held)} of {len(held)} cases"
@@ -108,7 +108,7 @@ def _order(scale: Scale) -> list[_ClaimRow]:
 def _uniform_over_homogeneous(scale: Scale) -> list[_ClaimRow]:
     ahead, texts = [], []
     for preset in PRESETS:
-        every = [scores_of(scale, scenario_at(preset, budget)) for budget in BUDGETS]
+        every = [compute_scores(scale, scenario_at(preset, budget)) for budget in BUDGETS]
         leads = [100.0 * float(one["homogeneous"].mean() / one["uniform-bandwidth"].mean() - 1.0) for one in every]
         if max(leads) < 0.0:
             ahead.append(preset)
@@ -123,7 +123,7 @@ def _uniform_over_homogeneous(scale: Scale) -> list[_ClaimRow]:
 
 
 def _level(scale: Scale) -> list[_ClaimRow]:
-    levels = {preset: mean_interval(scores_of(scale, scenario_at(preset, 10.0))["optimal"]) for preset in PRESETS}
+    levels = {preset: mean_interval(compute_scores(scale, scenario_at(preset, 10.0))["optimal"]) for preset in PRESETS}
     here = "; ".join(f"{i.mean:.0f} ({i.low:.0f} to {i.high:.0f}) {preset}" for preset, i in levels.items())
     why = "Its Figures 6 and 7 disagree with each other, so no model can meet both; ours: optimum, K = 20, 10 MHz."
     claim = "goodput (tokens/s) of one setting, read from its Figures 6 and 7"
@@ -131,7 +131,7 @@ def _level(scale: Scale) -> list[_ClaimRow]:
 
 
 def _ranks(scale: Scale, controller: RoundsController) -> Rank:
-    state = states_of(scale, controller.scenario).state
+    state = draw_states(scale, controller.scenario).state
     share = rankdata(controller(state).bandwidth, axis=-1)
     ranks = [rankdata(x, axis=-1) for x in (state.spectral_efficiency, state.acceptance_rate)]
     return Rank(*(mean_interval(_correlation(share, x)) for x in ranks))
@@ -179,7 +179,7 @@ def _closed_form(scale: Scale) -> list[_ClaimRow]:
     right, total = 0, 0
     for preset in PRESETS:
         scenario = Scenario.preset(preset)
-        state = states_of(scale, scenario).state
+        state = draw_states(scale, scenario).state
         latency = common_latency(state.draft_time, full_share_token_time(scenario, state.spectral_efficiency)).latency
         lengths = np.arange(1, scenario.max_draft_length + 1)
         for task in scenario.tasks:

@@ -113,7 +113,7 @@ th, td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertica
 """
 
 
-class Shown(NamedTuple):
+class PageFigure(NamedTuple):
     """A figure on the page."""
 
     name: str
@@ -133,7 +133,7 @@ def _html_table(header: Cells, lines: Sequence[Cells]) -> str:
     return "\n".join(["<table>", *rows, "</table>"])
 
 
-def _section(shown: Shown) -> str:
+def _section(shown: PageFigure) -> str:
     name, title, caption = shown.name, escape(shown.spec.title), escape(shown.spec.caption)
     table = "" if shown.cells is None else f"{_html_table(*shown.cells)}\n"
     files = ", ".join(f'<a href="{name}.{suffix}">{suffix.upper()}</a>' for suffix in ("csv", "svg", "png"))
@@ -142,7 +142,7 @@ def _section(shown: Shown) -> str:
 {table}<p>{files}: <code>{escape(shown.command)}</code></p>"""
 
 
-def render_page(title: str, about: str, shown: Sequence[Shown]) -> str:
+def render_page(title: str, about: str, shown: Sequence[PageFigure]) -> str:
     """Return the page: a heading, what was run, then the figures in order."""
     links = " · ".join(f'<a href="#{one.name}">{escape(one.name)}</a>' for one in shown)
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'

@@ -70,13 +70,13 @@ def scenario_at(preset: str, megahertz: float, server: str = "", **fields: Any) 
     return Scenario.preset(preset, total_bandwidth=megahertz * MHZ, **(measured | fields))
 
 
-def states_of(scale: Scale, scenario: Scenario) -> States:
+def draw_states(scale: Scale, scenario: Scenario) -> States:
     """Independent states of the run's seed; at the default seed they are the held-out states."""
     return States.draw(scenario, scale.states, scale.seed)
 
 
 @lru_cache(maxsize=128)
-def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
+def compute_scores(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
     """Goodput (n,) in tokens/s of the six systems of `LABELS`; the optimum is certified. Computed once a run."""
-    states = states_of(scale, scenario)
+    states = draw_states(scale, scenario)
     return {name: states.values(name) for name in LABELS}

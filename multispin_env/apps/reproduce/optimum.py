@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
-from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, states_of
+from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, draw_states
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
@@ -43,7 +43,7 @@ class _StateRow:
 
 def _certificate_rows(scale: Scale, preset: str) -> list[_StateRow]:
     scenario = Scenario.preset(preset)
-    states = states_of(scale, scenario)
+    states = draw_states(scale, scenario)
     best = Optimal(scenario, certify=CERTIFICATE)(states.state)
     assert isinstance(best, CertifiedDecision)
     rules = (make_controller(name, scenario) for _, name, _, _ in _LOSSES)

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, Series, Sweep, legend_below
-from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, scenario_at, scores_of, states_of
+from multispin_env.apps.reproduce.figure import (
+    LABELS,
+    PRESETS,
+    FigureSpec,
+    Scale,
+    compute_scores,
+    draw_states,
+    scenario_at,
+)
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.statistics import mean_interval
@@ -34,7 +42,7 @@ class _SweepRow:
 def _sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[_SweepRow]:
     """Every system in a setting: preset, K, and B in MHz."""
     preset, users, megahertz = setting
-    scores = scores_of(scale, scenario_at(preset, megahertz, num_users=users))
+    scores = compute_scores(scale, scenario_at(preset, megahertz, num_users=users))
     head = users, megahertz, scale.states
     return [_SweepRow(preset, system, *head, *mean_interval(values)) for system, values in scores.items()]
 
@@ -99,7 +107,7 @@ def _draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[_Length
     """Mean goodput over states for every length 1..L_max; the channel and T_k of each state decide its ϑ*."""
     preset, rate = setting
     scenario = Scenario.preset(preset)
-    state = states_of(scale, scenario).state
+    state = draw_states(scale, scenario).state
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     latency = common_latency(state.draft_time, token_time).latency
     chosen = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))

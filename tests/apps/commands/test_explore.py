@@ -55,7 +55,7 @@ def test_wrong_use_is_one_sentence(arguments, words, refused):
 
 def test_who_asks_early_waits(monkeypatch):
     """The address is there before the page is."""
-    with serving.listening("127.0.0.1", 0) as at:
+    with serving.open_socket("127.0.0.1", 0) as at:
         port = at.getsockname()[1]
 
         def answer():

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from multispin_env.apps.explore import app, serving, workers
 from multispin_env.apps.explore.serving import _Impatient
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
 from tests.apps.explore.browser import served
 
@@ -72,7 +72,7 @@ def test_what_takes_too_long_stops(tmp_path, monkeypatch):
     async def wait():
         several = Workers()
         await several.answer(os.getpid)  # it has started
-        monkeypatch.setattr(workers, "MOST_SECONDS", 0.5)
+        monkeypatch.setattr(workers, "ANSWER_TIMEOUT", 0.5)
         with pytest.raises(AnswerError, match=r"^page: expected settings that are answered within 0.5 s, got slower"):
             await several.answer(beat, heart)
 
@@ -81,16 +81,16 @@ def test_what_takes_too_long_stops(tmp_path, monkeypatch):
 
 
 def test_few_compute_and_few_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "MOST_WAITING", 2)
-    hearts = [tmp_path / f"{number}" for number in range(workers.AT_ONCE + 2)]
+    monkeypatch.setattr(workers, "MAX_QUEUED", 2)
+    hearts = [tmp_path / f"{number}" for number in range(workers.MAX_PARALLEL + 2)]
 
     async def crowd():
         several = Workers()
         asked = [asyncio.create_task(several.answer(beat, heart)) for heart in hearts]
-        await begun(*hearts[: workers.AT_ONCE])
+        await begun(*hearts[: workers.MAX_PARALLEL])
         with pytest.raises(BusyError, match=r"^page: expected at most 4 questions at once, got more"):
             await several.answer(int)
-        assert not any(heart.exists() for heart in hearts[workers.AT_ONCE :])
+        assert not any(heart.exists() for heart in hearts[workers.MAX_PARALLEL :])
         for one in asked:
             one.cancel()
         await asyncio.wait(asked)
@@ -120,7 +120,7 @@ def endless(tmp_path, monkeypatch):
     """How to ask a page that computes without end, the file that grows meanwhile, and what is sent."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app, "answer", beat)  # which writes to the file that has the name of the view
-    page, sent = app.make_app(Places(), "127.0.0.1", 1), []
+    page, sent = app.make_app(ScenarioSources(), "127.0.0.1", 1), []
 
     async def send(message):
         sent.append(message)
@@ -205,7 +205,7 @@ def test_connections_that_ask_for_nothing_shut_nobody_out(address):
         opened = [crowd.enter_context(connected(address, "GET / HTTP/1.1\r\n")) for _ in range(230)]
         assert status(address, "/assets/explore.css") == 200
         closed, _, _ = select.select(opened, [], [], 0)  # nothing else comes on these
-        assert len(closed) >= 230 - serving.MOST_IDLE
+        assert len(closed) >= 230 - serving.MAX_IDLE
 
 
 async def answer(scope, receive, send):
@@ -224,7 +224,7 @@ BEGINNINGS = {
 @pytest.mark.parametrize("sent", BEGINNINGS.values(), ids=BEGINNINGS)
 def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
     """Also after an answer, which itself may take longer than that."""
-    monkeypatch.setattr(serving, "PATIENCE", 0.2)
+    monkeypatch.setattr(serving, "IDLE_TIMEOUT", 0.2)
 
     async def talk():
         config = uvicorn.Config(answer, lifespan="off", timeout_keep_alive=60, ws="none")

@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from multispin_env.apps.explore import no_barrier
 from multispin_env.apps.explore.one_round import RoundSettings, compute
 from multispin_env.apps.explore.page import VIEWS, view_numbers
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.envs.rendering.charts import round_up
 from tests.apps.explore.browser import CHROMEDRIVER, CHROMIUM, browser, redraw, resize, served, visit
 
@@ -165,7 +165,7 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
 def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
     query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
     visit(driver, f"{address}/no-barrier?{query}")
-    found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), Places())
+    found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), ScenarioSources())
     for position, (name, facts) in enumerate(found.first.items(), start=1):
         shown = texts(driver, f"[data-table=first] tbody tr:nth-child({position}) td")
         assert shown == [name, *(f"{value:.3f}" for value in facts.values())]
@@ -197,7 +197,7 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
     redraw(driver, "megahertz", 20)
     assert text(driver, "#said") == ""
     assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
-    found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), Places())
+    found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), ScenarioSources())
     assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
     edit(driver, "1.snr_db", "59", key=Keys.ESCAPE)
     assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
@@ -243,7 +243,7 @@ def test_users_at_once_do_not_mix_their_states(address):
     with ThreadPoolExecutor(len(users)) as threads:
         answers = list(threads.map(lambda settings: list(use(settings)), users))
     for settings, got in zip(users, answers, strict=True):
-        goodput = f"{compute(settings, Places()).goodputs['optimal']:.2f} tokens/s"
+        goodput = f"{compute(settings, ScenarioSources()).goodputs['optimal']:.2f} tokens/s"
         assert got == [(goodput, f"/one-round?{settings.query()}")] * 2
 
 

@@ -7,9 +7,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.apps.explore.landscape import BUDGETS, USERS, VIEW, WINNERS, LandscapeSettings, compute
-from multispin_env.apps.explore.settings import MOST_DEVICES, Places
+from multispin_env.apps.explore.settings import MAX_DEVICES, ScenarioSources
 
-HERE = Places()
+HERE = ScenarioSources()
 SETTINGS = LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=3, server="a100-32b", payload="ids")
 
 
@@ -36,7 +36,7 @@ def test_what_is_kept_belongs_to_its_settings(found):
 
 
 def mean(scenario, name, **options):
-    many = scenario.replace(num_users=MOST_DEVICES)
+    many = scenario.replace(num_users=MAX_DEVICES)
     state = ms.sample_state(many, np.random.default_rng(SETTINGS.seed), SETTINGS.states)[:, : scenario.num_users]
     decision = ms.make_controller(name, scenario, **options)(state)
     return state, ms.expected_outcome(scenario, state, decision).goodput.mean()

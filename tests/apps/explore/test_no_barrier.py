@@ -10,9 +10,9 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.explore.no_barrier import NoBarrierSettings, as_command, compute, rush_start
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 
-PLACES = Places()
+PLACES = ScenarioSources()
 SMALL = {"num_users": 3, "seconds": 2.0, "episodes": 2}
 CHOSEN = (
     NoBarrierSettings(**SMALL, seed=4),

@@ -12,18 +12,18 @@ from multispin_env.apps.explore.one_round import (
     RoundSettings,
     as_command,
     compute,
+    describe_sensitivities,
     draw_devices,
     read_edits,
-    worth_in_words,
 )
-from multispin_env.apps.explore.settings import MOST_DEVICES, Places
+from multispin_env.apps.explore.settings import MAX_DEVICES, ScenarioSources
 
-HERE = Places()
+HERE = ScenarioSources()
 FOUR, NINE = (ms.Scenario.preset("llama2", num_users=users) for users in (4, 9))
 
 
 def test_devices_are_a_draw_of_the_scenario_as_it_is_shown():
-    drawn = ms.sample_state(FOUR.replace(num_users=MOST_DEVICES), np.random.default_rng(3))
+    drawn = ms.sample_state(FOUR.replace(num_users=MAX_DEVICES), np.random.default_rng(3))
     state = draw_devices(FOUR, 3, {}).state()
     for name, tolerance in {
         "draft_time": 0.5e-5,
@@ -58,7 +58,7 @@ def test_who_pays_for_a_channel_that_got_worse():
 
 def test_one_more_megahertz_is_worth_what_it_says():
     found = compute(RoundSettings(num_users=5), HERE)
-    said = float(re.search(r"One more MHz is worth ([\d.]+) tokens/s", worth_in_words(found)[0])[1])
+    said = float(re.search(r"One more MHz is worth ([\d.]+) tokens/s", describe_sensitivities(found)[0])[1])
     state = found.devices.state()
     more, less = (found.scenario.replace(total_bandwidth=10e6 + step) for step in (1e4, -1e4))
     gained = ms.sensitivities(more, state).goodput - ms.sensitivities(less, state).goodput
@@ -67,7 +67,7 @@ def test_one_more_megahertz_is_worth_what_it_says():
 
 def test_a_padded_server_does_not_keep_the_page_waiting():
     settings = RoundSettings(num_users=2, server="cpu-1.5b")
-    assert "ms.sensitivities" in worth_in_words(compute(settings, HERE))[0]
+    assert "ms.sensitivities" in describe_sensitivities(compute(settings, HERE))[0]
 
 
 MOVED = RoundSettings(num_users=4, moved=2, moved_db=-6.0, edits="1.acceptance=0.9", spread=1.5, payload="ids")

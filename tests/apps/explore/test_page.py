@@ -10,11 +10,11 @@ import pytest
 
 from multispin_env.apps.explore.app import make_app
 from multispin_env.apps.explore.markup import Markup, element
-from multispin_env.apps.explore.page import VIEWS, answer, whole_page
-from multispin_env.apps.explore.settings import Choice, Places
+from multispin_env.apps.explore.page import VIEWS, answer, render_view
+from multispin_env.apps.explore.settings import Choice, ScenarioSources
 from multispin_env.scenario import Scenario
 
-HERE = Places()
+HERE = ScenarioSources()
 PORT = 8050
 
 
@@ -48,12 +48,12 @@ def ask(path, query="", app=None, **headers):
 
 def test_texts_are_escaped():
     assert element("a", "<b>", Markup("<i>"), href='"&"') == '<a href="&quot;&amp;&quot;">&lt;b&gt;<i></a>'
-    assert "<script>alert" not in whole_page("one-round", "edits=<script>alert(1)</script>", HERE)
+    assert "<script>alert" not in render_view("one-round", "edits=<script>alert(1)</script>", HERE)
     assert answer("one-round", "scenario=<b>", HERE)["said"].startswith("scenario: expected one of")
 
 
 def test_a_refused_link_says_so_and_begins_anew():
-    page = whole_page("one-round", "num_users=99", HERE)
+    page = render_view("one-round", "num_users=99", HERE)
     assert "num_users: expected an integer in 1..40, got 99" in page
     assert "<h2>The optimum</h2>" in page
     assert ask("/nowhere")[0] == 404
@@ -93,7 +93,7 @@ def test_no_choice_is_the_path_of_a_file(view, name, tmp_path):
     there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["said"] for file in ("a.toml", "b.toml"))
     assert there.startswith(f"{name}: expected one of ")
     assert there == nowhere.replace("b.toml", "a.toml")
-    assert there in whole_page(view, urlencode({name: tmp_path / "a.toml"}), HERE).replace("&#x27;", "'")
+    assert there in render_view(view, urlencode({name: tmp_path / "a.toml"}), HERE).replace("&#x27;", "'")
 
 
 EVIL = "http://evil.example"

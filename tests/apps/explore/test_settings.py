@@ -7,10 +7,10 @@ import pytest
 from multispin_env.apps.explore.landscape import LandscapeSettings
 from multispin_env.apps.explore.one_round import RoundSettings
 from multispin_env.apps.explore.page import VIEWS
-from multispin_env.apps.explore.settings import LONGEST_QUERY, Places, SystemSettings
+from multispin_env.apps.explore.settings import MAX_QUERY_LENGTH, ScenarioSources, SystemSettings
 from multispin_env.scenario import Scenario
 
-HERE = Places()
+HERE = ScenarioSources()
 
 
 @pytest.mark.parametrize("name", VIEWS.names())
@@ -45,7 +45,7 @@ def test_a_link_restores_every_field():
         ("edits=0.snr_db=9", "device: expected an integer in 1..40, got 0"),
         ("edits=1.weight=9", "column: expected one of"),
         ("edits=" + "9" * 5000, "edits: expected a text of at most 4096 letters"),
-        ("edits=" + "9" * LONGEST_QUERY, f"link: expected at most {LONGEST_QUERY} letters"),
+        ("edits=" + "9" * MAX_QUERY_LENGTH, f"link: expected at most {MAX_QUERY_LENGTH} letters"),
     ],
 )
 def test_bad_links_are_refused_in_one_sentence(query, words):
@@ -81,10 +81,10 @@ def test_a_scenario_file_begins_as_it_is(settings, tmp_path):
     file = tmp_path / "mine.toml"
     own = Scenario.preset("qwen3.5", num_users=7, total_bandwidth=3e6, transmit_snr_db=20.0)
     own.save(file)
-    positions = Places(file)
-    start = settings.start(positions)
-    assert start.system(positions) == own
-    assert settings.from_query(start.query()).system(positions) == own
+    sources = ScenarioSources(file)
+    start = settings.start(sources)
+    assert start.system(sources) == own
+    assert settings.from_query(start.query()).system(sources) == own
 
 
 def test_options_make_the_same_system(tmp_path, monkeypatch):
@@ -93,10 +93,10 @@ def test_options_make_the_same_system(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     Scenario.preset("r1", num_users=4).save("own.json")
-    for positions, name in ((HERE, "llama2"), (Places(tmp_path / "own.json"), str(tmp_path / "own.json"))):
+    for sources, name in ((HERE, "llama2"), (ScenarioSources(tmp_path / "own.json"), str(tmp_path / "own.json"))):
         settings = SystemSettings(name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0")
-        options = COMMAND.parser("x").parse_args([*settings.option_words(positions, "num_users"), "-"])
-        assert _scenario(options, 3) == settings.system(positions)
+        options = COMMAND.parser("x").parse_args([*settings.option_words(sources, "num_users"), "-"])
+        assert _scenario(options, 3) == settings.system(sources)
 
 
 OUTSIDE = (
@@ -110,7 +110,7 @@ def test_no_other_file_is_a_scenario(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for file in ("mine.toml", "other.toml"):
         Scenario.preset("r1").save(file)
-    positions = Places(tmp_path / "mine.toml")
-    assert positions.scenario(str(tmp_path / "mine.toml")).name == "r1"
+    sources = ScenarioSources(tmp_path / "mine.toml")
+    assert sources.scenario(str(tmp_path / "mine.toml")).name == "r1"
     with pytest.raises(ValueError, match="scenario: expected one of"):
-        positions.scenario(name)
+        sources.scenario(name)

@@ -86,7 +86,7 @@ def test_requests_and_those_that_wait(busy):
 
 
 def test_a_long_episode_is_cut_off(busy, monkeypatch):
-    monkeypatch.setattr(timelines, "MOST_STRETCHES", 4 * 3 * 5)
+    monkeypatch.setattr(timelines, "MAX_STRETCHES", 4 * 3 * 5)
     drawn = timeline(busy)
     assert len(drawn["ends"]) == 5
     assert drawn["shown"] == round(busy.ends[4] * TICKS)

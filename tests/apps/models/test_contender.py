@@ -11,9 +11,9 @@ import multispin_env as ms
 from multispin_env.apps.models.contender import (
     LiveContender,
     Prediction,
-    assumptions_of,
-    draw_air,
+    draw_conditions,
     live_plug_in,
+    make_assumptions,
 )
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.physics.radio import channel_gain
@@ -40,7 +40,7 @@ class Fake:
 
 def made(name="optimal+filter", scenario=SCENARIO, rounds=6):
     fake = Fake()
-    return LiveContender(name, scenario, draw_air(scenario, rounds, np.random.default_rng(0)), fake, fake.play)
+    return LiveContender(name, scenario, draw_conditions(scenario, rounds, np.random.default_rng(0)), fake, fake.play)
 
 
 def test_decisions_are_those_of_the_public_loop():
@@ -48,7 +48,7 @@ def test_decisions_are_those_of_the_public_loop():
     contender = made()
     for _ in range(6):
         contender.step()
-    plug_in = ms.make_controller("optimal+filter", SCENARIO, assumptions=assumptions_of(SCENARIO))
+    plug_in = ms.make_controller("optimal+filter", SCENARIO, assumptions=make_assumptions(SCENARIO))
     air, drafted, accepted = contender.air, np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
     hits, misses = np.zeros(3), np.zeros(3)  # of the present requests
     for number, one in enumerate(contender.rounds):
@@ -70,7 +70,7 @@ def test_decisions_are_those_of_the_public_loop():
 def test_a_round_is_priced_as_the_model_prices_it():
     scenario = SCENARIO.replace(server="a100-32b", padded_verification=True)
     one = made(scenario=scenario).step()
-    air = draw_air(scenario, 6, np.random.default_rng(0))
+    air = draw_conditions(scenario, 6, np.random.default_rng(0))
     state = ms.SystemState(air.draft_time, air.efficiency[0], np.full(3, 0.5))
     outcome = ms.expected_outcome(scenario, state, ms.Decision(one.draft_length, one.bandwidth))
     np.testing.assert_allclose(one.predicted_time, outcome.round_latency)
@@ -114,7 +114,7 @@ def test_a_controller_alone_knows_the_mean_of_the_task():
     for one, other in zip(bare.rounds, named.rounds, strict=True):
         np.testing.assert_array_equal(one.draft_length, other.draft_length)
         np.testing.assert_array_equal(one.predicted, other.predicted)
-    assert live_plug_in("optimal+quantile", SCENARIO, assumptions_of(SCENARIO)).parts == [
+    assert live_plug_in("optimal+quantile", SCENARIO, make_assumptions(SCENARIO)).parts == [
         "spectral_efficiency",
         "acceptance_rate",
     ]
@@ -132,13 +132,13 @@ def test_a_controller_alone_knows_the_mean_of_the_task():
 )
 def test_what_cannot_decide_is_refused(name, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
-        live_plug_in(name, SCENARIO, assumptions_of(SCENARIO))
+        live_plug_in(name, SCENARIO, make_assumptions(SCENARIO))
     assert str(caught.value).count("\n") == 0
 
 
 def test_devices_differ_as_in_states_of_the_scenario():
     scenario = ms.Scenario.preset("llama2", num_users=4_000)
-    air = draw_air(scenario, 2, np.random.default_rng(0))
+    air = draw_conditions(scenario, 2, np.random.default_rng(0))
     state = ms.sample_state(scenario, np.random.default_rng(1))
     assert kstest(air.draft_time, state.draft_time).pvalue > 1e-3
     for one in air.efficiency:
@@ -150,13 +150,13 @@ def test_devices_differ_as_in_states_of_the_scenario():
 def test_the_channel_remembers_what_its_model_says(channel, low, high):
     """The correlation of gains is ρ² = .81 for Gauss–Markov fading."""
     scenario = ms.Scenario.preset("llama2", num_users=50, channel=channel)
-    gain = channel_gain(scenario, draw_air(scenario, 400, np.random.default_rng(2)).efficiency)
+    gain = channel_gain(scenario, draw_conditions(scenario, 400, np.random.default_rng(2)).efficiency)
     apart = gain - gain.mean(0)
     assert low < (apart[1:] * apart[:-1]).mean() / apart.var() < high
 
 
 def test_more_rounds_begin_with_the_same():
-    few, many = (draw_air(SCENARIO, rounds, np.random.default_rng(3)) for rounds in (4, 9))
+    few, many = (draw_conditions(SCENARIO, rounds, np.random.default_rng(3)) for rounds in (4, 9))
     np.testing.assert_array_equal(few.draft_time, many.draft_time)
     np.testing.assert_array_equal(few.efficiency, many.efficiency[:4])
 
@@ -172,7 +172,7 @@ TWO_TASKS = system((0.6, 0.1), (0.8, 0.2))
 
 
 def prediction(name="optimal+filter", scenario=TWO_TASKS, **options):
-    assumptions = assumptions_of(scenario)
+    assumptions = make_assumptions(scenario)
     return Prediction.of(ms.make_controller(name, scenario, assumptions=assumptions, **options), scenario, assumptions)
 
 
@@ -242,7 +242,7 @@ def test_predictions_are_right_on_average_where_the_model_is():
 
 
 def test_no_spread_is_above_that_of_a_coin():
-    assert assumptions_of(system((0.6, 0.1), (0.8, 0.7))).acceptance_spread == (0.1, 0.5)
+    assert make_assumptions(system((0.6, 0.1), (0.8, 0.7))).acceptance_spread == (0.1, 0.5)
 
 
 def test_an_error_has_the_name_of_the_contender():

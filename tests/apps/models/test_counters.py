@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multispin_env.apps.models.counters import LARGEST_COUNT, UNLIKELY, EngineCounts, read_counters
+from multispin_env.apps.models.counters import LARGEST_COUNT, MIN_P_VALUE, EngineCounts, read_counters
 from multispin_env.physics.tokens import expected_tokens
 
 PAGES = Path(__file__).parent / "pages"
@@ -71,7 +71,7 @@ def test_intervals_cover_and_geometric_pages_are_not_warned_of(tmp_path, rate, d
         found = read(tmp_path, page(np.random.default_rng(seed), np.full(drafted, rate), 400, drafted))
         low, high = found.interval
         covered += low <= rate <= high
-        warned += found.surprise < UNLIKELY
+        warned += found.surprise < MIN_P_VALUE
     assert 270 <= covered <= 297
     assert warned <= 9
 

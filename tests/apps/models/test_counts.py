@@ -14,11 +14,11 @@ from multispin_env.apps.models.counts import (
     draw_summary,
     estimate,
     exact_interval,
+    make_tasks,
     read_counts,
     round_cells,
     summarise,
     task_cells,
-    tasks_of,
 )
 from multispin_env.physics.records import Recorded, Records, load_overlap, load_records
 from multispin_env.scenario import Scenario
@@ -205,7 +205,7 @@ def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
 
 
 def test_the_tasks_are_those_that_the_process_assumes(records, rows):
-    scenario = Scenario.preset("llama2", tasks=tasks_of(rows))
+    scenario = Scenario.preset("llama2", tasks=make_tasks(rows))
     prior = Recorded(records).prior(scenario)
     assert [task.acceptance_rate for task in scenario.tasks] == pytest.approx(prior.mean.tolist(), abs=1e-12)
     assert [task.acceptance_std for task in scenario.tasks] == pytest.approx(prior.spread.tolist(), abs=1e-12)

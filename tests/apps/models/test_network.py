@@ -11,7 +11,7 @@ import torch as th
 from scipy.stats import chisquare
 
 from multispin_env.apps.models import network
-from multispin_env.apps.models.network import GROUP, Model, Pair, Sequences, _source, load_model
+from multispin_env.apps.models.network import GROUP_SIZE, Model, Pair, Sequences, _source, load_model
 from tests.apps.models.tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
 
 
@@ -36,7 +36,7 @@ def test_rounding_leaves_few_levels(folder):
         step = (row_before.max() - row_before.min()) / 7
         assert len(row_after.unique()) <= 8
         assert (row_after - row_before).abs().max() <= 0.5001 * step
-    assert before.shape[1] < GROUP
+    assert before.shape[1] < GROUP_SIZE
     ids = th.arange(WORDS)[None]
     first, second = (th.softmax(one.network(input_ids=ids).logits, -1) for one in (exact, load_model(folder, bits=8)))
     assert 0 < (first - second).abs().max() < 0.1
@@ -144,8 +144,8 @@ def model():
 @pytest.mark.parametrize("part", [3, 256])
 def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
     """Random reads, trims and subsets of rows; every logit is compared with a pass over the whole text."""
-    monkeypatch.setattr(network, "PART", part)
-    monkeypatch.setattr(network, "GROWTH", 5)
+    monkeypatch.setattr(network, "MAX_PASS_TOKENS", part)
+    monkeypatch.setattr(network, "MIN_GROWTH", 5)
     rng = np.random.default_rng(part)
     texts = [[] for _ in range(4)]
     kept = Sequences(model, 4, WORDS)
@@ -166,7 +166,7 @@ def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
 
 @pytest.mark.parametrize("last", [1, 2])
 def test_last_logits_end_with_the_last_token_of_each_row(model, last, monkeypatch):
-    monkeypatch.setattr(network, "PART", 4)
+    monkeypatch.setattr(network, "MAX_PASS_TOKENS", 4)
     rng = np.random.default_rng(last)
     texts = [rng.integers(0, WORDS, size).tolist() for size in (2, 11, 5)]
     logits = Sequences(model, 3, WORDS).read(np.arange(3), texts, last)

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from multispin_env.apps.models import passes
-from multispin_env.apps.models.counts import RecordedTexts, texts_of
+from multispin_env.apps.models.counts import RecordedTexts, parse_texts
 from multispin_env.apps.models.passes import (
     DRAFT,
     HEADER,
@@ -160,22 +160,22 @@ def positions(seed, *length):
 
 def test_what_is_kept_comes_back(tmp_path):
     groups = [positions(0, 8, 3), positions(1, 9)]
-    passes = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
+    passes = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, parse_texts)
     for group in groups:
         passes.add(group.line())
-    again = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
+    again = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, parse_texts)
     for found in (passes.parts, again.parts):
         assert [str(one) for one in found] == [str(one) for one in groups]
 
 
 def test_what_says_no_texts_is_refused():
     line = positions(0, 8, 3).line()
-    assert texts_of(line).length.tolist() == [8, 3]
+    assert parse_texts(line).length.tolist() == [8, 3]
     wrong = positions(0, 8)._replace(length=np.array([7])).line()
     below = positions(0, 8)._replace(length=np.array([9, -1])).line()
     for bad in ("", "nonsense", "ä", line[:40], line.replace("c", "d"), wrong, below):
         with pytest.raises(ValueError, match=r"expected|base64|ASCII|padding"):
-            texts_of(bad)
+            parse_texts(bad)
 
 
 def grid(batches, lengths):

@@ -10,7 +10,14 @@ from scipy.stats import chisquare
 from multispin_env.apps.models import network, rounds
 from multispin_env.apps.models.network import Pair, Sequences, round_weights
 from multispin_env.apps.models.passes import DRAFT, VERIFY, PassCell
-from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder, Stopwatch, record_texts, setting_of
+from multispin_env.apps.models.rounds import (
+    EmulatedDevices,
+    Player,
+    PromptOrder,
+    Stopwatch,
+    describe_setting,
+    record_texts,
+)
 from tests.apps.models.tiny import WORDS, tiny_model
 
 LONGEST = 4
@@ -389,4 +396,4 @@ def test_the_setting_is_all_that_times_depend_on(own):
     threads = th.get_num_threads()
     models = {"target": "tiny-0", "target_weights": weights, "draft": "tiny-1", "draft_weights": weights}
     device = f"cpu with {threads} thread{'s' * (threads > 1)}"
-    assert setting_of(own, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}
+    assert describe_setting(own, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}

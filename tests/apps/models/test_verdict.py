@@ -13,7 +13,7 @@ from multispin_env.apps.models.verdict import (
     ROUND,
     TOKENS,
     _begun_before,
-    block_of,
+    block_length,
     verdict_cells,
     verdict_lines,
 )
@@ -81,7 +81,7 @@ def test_each_quantity_is_what_it_says():
 )
 def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expected):
     rounds = [made(k, request=number) for k in range(count)]
-    assert block_of([contender("a", rounds)]) == expected
+    assert block_length([contender("a", rounds)]) == expected
 
 
 def test_the_timeline_ends_with_the_window():

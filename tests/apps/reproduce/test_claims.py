@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 
 import multispin_env as ms
 from multispin_env.apps.reproduce import claims
-from multispin_env.apps.reproduce.claims import BUDGETS, best_and_last, ratio_interval, verdict
+from multispin_env.apps.reproduce.claims import BUDGETS, has_paper_order, ratio_interval, verdict
 from multispin_env.apps.reproduce.drawing import markdown_table
-from multispin_env.apps.reproduce.figure import LABELS, PRESETS, Scale, scenario_at, scores_of
+from multispin_env.apps.reproduce.figure import LABELS, PRESETS, Scale, compute_scores, scenario_at
 from multispin_env.evaluation.statistics import Interval
 from multispin_env.registry import FIGURES
 from tests.apps.reproduce.test_numbers import SCALE, states
@@ -39,27 +39,27 @@ def test_page_shows_every_figure():
 
 def test_scores_are_those_of_the_page_of_agents():
     text = (ROOT / "docs" / "evidence" / "agents.md").read_text(encoding="utf-8")
-    scores = scores_of(Scale(), scenario_at("llama2", 10.0))
+    scores = compute_scores(Scale(), scenario_at("llama2", 10.0))
     for name, values in scores.items():
         assert f"| {name} | {values.mean():.2f} |" in text
     assert tuple(scores) == tuple(LABELS)
-    assert best_and_last(scores)
+    assert has_paper_order(scores)
 
 
 def test_targets_of_the_project_are_met():
     for preset in PRESETS:
         for budget in BUDGETS:
-            assert best_and_last(scores_of(Scale(), scenario_at(preset, budget)))
-        scores = {name: values.mean() for name, values in scores_of(Scale(), scenario_at(preset, 5.0)).items()}
+            assert has_paper_order(compute_scores(Scale(), scenario_at(preset, budget)))
+        scores = {name: values.mean() for name, values in compute_scores(Scale(), scenario_at(preset, 5.0)).items()}
         assert scores["optimal"] >= 1.8 * scores["fixed"]
-    scores = {name: values.mean() for name, values in scores_of(Scale(), scenario_at("llama2", 10.0)).items()}
+    scores = {name: values.mean() for name, values in compute_scores(Scale(), scenario_at("llama2", 10.0)).items()}
     assert scores["optimal"] >= 4.2 * scores["p2p"]
 
 
 def test_why_the_ratio_to_p2p_is_lower():
     """The table says that 14 ms would meet this claim and +88 % at once."""
     slower = scenario_at("llama2", 10.0).replace(mean_draft_time=14e-3)
-    wide, narrow = scores_of(Scale(), slower), scores_of(Scale(), slower.replace(total_bandwidth=5e6))
+    wide, narrow = compute_scores(Scale(), slower), compute_scores(Scale(), slower.replace(total_bandwidth=5e6))
     assert verdict(4.6, ratio_interval(wide["optimal"], wide["p2p"])) == "holds"
     assert verdict(1.88, ratio_interval(narrow["optimal"], narrow["fixed"])) == "holds"
 
@@ -70,7 +70,7 @@ def test_why_homo_is_ahead_for_llama2():
         pairs = scenario_at("llama2", budget), scenario_at("qwen3.5", budget)
         leads = []
         for scenario, other in (pairs, pairs[::-1]):
-            scores = scores_of(Scale(), scenario.replace(tasks=other.tasks))
+            scores = compute_scores(Scale(), scenario.replace(tasks=other.tasks))
             leads.append(ratio_interval(scores["uniform-bandwidth"], scores["homogeneous"]))
         assert leads[0].low > 1.0 > leads[1].high
 
@@ -81,7 +81,9 @@ SCORES = {"optimal": [5.0, 3.0], "homogeneous": [3.0, 3.0], "fixed": [2.0, 2.0],
 
 def claimed(monkeypatch, **scores):
     found = {name: np.array(values) for name, values in (SCORES | scores).items()}
-    monkeypatch.setattr(claims, "scores_of", lambda scale, scenario: {"uniform-bandwidth": found["uniform"], **found})
+    monkeypatch.setattr(
+        claims, "compute_scores", lambda scale, scenario: {"uniform-bandwidth": found["uniform"], **found}
+    )
     return claims.CLAIMS.compute(SCALE)
 
 
@@ -120,7 +122,7 @@ def test_ahead_means_at_every_budget(monkeypatch):
         means = SCORES | {"uniform-bandwidth": [uniform] * 2, "fixed": [fixed] * 2}
         return {name: np.array(values) for name, values in means.items()}
 
-    monkeypatch.setattr(claims, "scores_of", scores)
+    monkeypatch.setattr(claims, "compute_scores", scores)
     order, lead = claims.CLAIMS.compute(SCALE)[3:5]
     assert (order.here, order.verdict) == ("in 7 of 8 cases", "differs")
     assert (lead.here, lead.verdict) == ("qwen3.5 only; for llama2 Homo is ahead by -10 to 20 %", "differs")

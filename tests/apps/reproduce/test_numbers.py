@@ -8,7 +8,7 @@ import reference
 
 import multispin_env as ms
 from multispin_env.apps.reproduce import allocations, optimum, sweeps
-from multispin_env.apps.reproduce.drawing import Shown, markdown_table, render_page
+from multispin_env.apps.reproduce.drawing import PageFigure, markdown_table, render_page
 from multispin_env.apps.reproduce.figure import PRESETS, Scale
 from multispin_env.apps.reproduce.sweeps import replayed_tokens
 from multispin_env.physics.records import Records, load_records, prompt_rates
@@ -153,7 +153,9 @@ def test_ratios_of_the_calibration(monkeypatch):
 def test_the_page_shows_and_links_every_figure():
     spec = replace(sweeps.VERIFICATION, title="A & B", caption="It is < 1.")
     table = ("a", "<b>"), [("1", "2"), ("3", "4")]
-    text = render_page("All", "seed 5", [Shown("one", spec, "run it", None), Shown("two", spec, "run", table)])
+    text = render_page(
+        "All", "seed 5", [PageFigure("one", spec, "run it", None), PageFigure("two", spec, "run", table)]
+    )
     for name, command in (("one", "run it"), ("two", "run")):
         linked = {f'href="#{name}"', f'id="{name}"', *(f'"{name}.{kind}"' for kind in ("csv", "svg", "png"))}
         assert all(one in text for one in (*linked, f"<code>{command}</code>"))
