@@ -1,4 +1,4 @@
-"""Page as text: its views, menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+"""HTML of the page: views, menu, controls and results. No state of a visitor is stored."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from multispin_env.registry import Registry
 
 @dataclass(frozen=True)
 class PageView:
-    """One view of the page; what it shows is a function of its settings."""
+    """A view of the page, which is a function of its settings."""
 
     title: str
-    about: str  # what it is for, in one or two sentences
+    about: str  # purpose, in one or two sentences
     settings: type[SystemSettings]
-    compute: Callable[[Any, ScenarioSources], Any]  # numbers from settings, by the public API
-    draw: Callable[[Any, Any], Markup]  # what the page shows, from settings and numbers
-    as_command: Callable[[Any, ScenarioSources], str]  # prints the numbers again
-    scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the event ``drawn`` of the document
+    compute: Callable[[Any, ScenarioSources], Any]  # settings -> numbers
+    draw: Callable[[Any, Any], Markup]  # settings, numbers -> HTML
+    as_command: Callable[[Any, ScenarioSources], str]  # settings -> command that prints the numbers
+    scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the document's event ``drawn``
 
 
 VIEWS = Registry(
@@ -35,7 +35,7 @@ VIEWS = Registry(
         "no-barrier": "multispin_env.apps.explore.no_barrier:VIEW",
     },
 )
-"""By the path of the page, in the order of its menu."""
+"""Views by path, in the order of the menu."""
 
 
 def _view(name: str) -> PageView:
@@ -45,7 +45,7 @@ def _view(name: str) -> PageView:
 
 
 def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:
-    """``html``, ``link``, ``python``, ``command`` and ``kept`` of a view for a query; or why not, as ``said`` alone."""
+    """Return ``html``, ``link``, ``python``, ``command`` and ``option_labels`` of a view, or only an ``error``."""
     try:
         view = _view(name)
         settings = _view_settings(view, query, sources)
@@ -55,14 +55,14 @@ def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:
             "link": link,
             "python": _as_python(link, sources),
             "command": view.as_command(settings, sources),
-            "kept": settings.kept(sources),
+            "option_labels": settings.option_labels(sources),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        return {"said": sentence(error)}
+        return {"error": sentence(error)}
 
 
 def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
-    """Return the numbers that the page shows for a link, as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
+    """Return the numbers of the page for a link such as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
     parts = urlsplit(link)
     view = _view(parts.path.strip("/"))
     sources = ScenarioSources(None if scenario_file is None else Path(scenario_file))
@@ -70,12 +70,12 @@ def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
 
 
 def _as_python(link: str, sources: ScenarioSources) -> str:
-    given = [link, *([] if sources.scenario_file is None else [str(sources.scenario_file)])]
+    arguments = [link, *([] if sources.scenario_file is None else [str(sources.scenario_file)])]
     return f"""from pprint import pprint
 
 from multispin_env.apps.explore.page import view_numbers
 
-numbers = view_numbers({", ".join(map(repr, given))})
+numbers = view_numbers({", ".join(map(repr, arguments))})
 pprint(numbers, compact=True, sort_dicts=False)
 """
 
@@ -89,38 +89,38 @@ def _view_settings(view: PageView, query: str, sources: ScenarioSources) -> Syst
 
 
 def render_view(name: str, query: str, sources: ScenarioSources) -> str:
-    """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it."""
+    """Return the page of a view; for a bad link, the initial page of the view with the error."""
     view = _view(name)
-    found = answer(name, query, sources)
-    said = found.get("said", "")
-    if said:
+    results = answer(name, query, sources)
+    error = results.get("error", "")
+    if error:
         query = ""
-        found = answer(name, query, sources)
+        results = answer(name, query, sources)
     settings = _view_settings(view, query, sources)
     menu = [
         element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
         for other in VIEWS.names()
     ]
-    kept = settings.kept(sources)
-    controls = [_control(entry.name, control, settings, sources, kept) for entry, control in view.settings.controls()]
+    labels = settings.option_labels(sources)
+    controls = [_control(entry.name, control, settings, sources, labels) for entry, control in view.settings.controls()]
     body = [
         element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
         element(
             "main",
             element("h1", view.title),
             element("p", view.about),
-            element("p", said or found.get("said", ""), id="said", role="alert"),
+            element("p", error or results.get("error", ""), id="error", role="alert"),
             element(
                 "div",
                 element("form", controls, id="controls", autocomplete="off"),
-                element("div", Markup(found.get("html", "")), id="results"),
+                element("div", Markup(results.get("html", "")), id="results"),
                 class_="sides",
             ),
             element(
                 "section",
-                element("a", "Link to these settings", id="link", href=found.get("link", f"/{name}")),
-                _copied("python", "Python", found.get("python", "")),
-                _copied("command", "command", found.get("command", "")),
+                element("a", "Link to these settings", id="link", href=results.get("link", f"/{name}")),
+                _copy_button("python", "Python", results.get("python", "")),
+                _copy_button("command", "command", results.get("command", "")),
                 class_="card",
             ),
             data_view=name,
@@ -141,13 +141,13 @@ def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
     return "<!DOCTYPE html>" + element("html", element("head", head), element("body", body), lang="en")
 
 
-def _copied(name: str, title: str, text: str) -> Markup:
-    shown = element("details", element("summary", f"See the {title}"), element("pre", text, id=name))
-    return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
+def _copy_button(name: str, title: str, text: str) -> Markup:
+    details = element("details", element("summary", f"Show the {title}"), element("pre", text, id=name))
+    return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), details)
 
 
 def _control(
-    name: str, control: Control, settings: SystemSettings, sources: ScenarioSources, kept: Mapping[str, str]
+    name: str, control: Control, settings: SystemSettings, sources: ScenarioSources, labels: Mapping[str, str]
 ) -> Markup:
     value = getattr(settings, name)
     if isinstance(control, HiddenText):
@@ -155,7 +155,7 @@ def _control(
     label = element("label", control.label, for_=name)
     if isinstance(control, Choice):
         names = control.names(sources)
-        texts = [kept[name], *names[1:]] if name in kept else names
+        texts = [labels[name], *names[1:]] if name in labels else names
         options = [
             element("option", text, value=option, selected=option == value)
             for text, option in zip(texts, names, strict=True)

@@ -29,8 +29,8 @@ GROUP_SIZE = 32  # weights of a row that share a scale, as in the formats of 4 b
 def round_weights(network: Any, bits: int) -> None:
     """Round the matrices of all linear layers in place to 2^bits levels for each group of `GROUP_SIZE` weights.
 
-    The levels lie between the group's extremes. What is tied to a rounded matrix, such as an embedding, is rounded with it. The numbers stay floating point, so a
-    pass takes as long as before: this changes what is drafted, not how fast.
+    Levels are spaced evenly between the extremes of a group. Matrices tied to a rounded one, such as an embedding, are
+    rounded too. The weights stay floating point numbers, so drafts change but the time of a pass does not.
     """
     with th.no_grad():
         for weight in {

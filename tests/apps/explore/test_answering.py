@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from multispin_env.apps.explore import app, serving, workers
-from multispin_env.apps.explore.serving import _Impatient
+from multispin_env.apps.explore.serving import _IdleTimeoutProtocol
 from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
 from tests.apps.explore.browser import served
@@ -73,7 +73,7 @@ def test_what_takes_too_long_stops(tmp_path, monkeypatch):
         several = Workers()
         await several.answer(os.getpid)  # it has started
         monkeypatch.setattr(workers, "ANSWER_TIMEOUT", 0.5)
-        with pytest.raises(AnswerError, match=r"^page: expected settings that are answered within 0.5 s, got slower"):
+        with pytest.raises(AnswerError, match=r"^page: expected an answer within 0.5 s, got none"):
             await several.answer(beat, heart)
 
     asyncio.run(wait())
@@ -88,7 +88,7 @@ def test_few_compute_and_few_wait(tmp_path, monkeypatch):
         several = Workers()
         asked = [asyncio.create_task(several.answer(beat, heart)) for heart in hearts]
         await begun(*hearts[: workers.MAX_PARALLEL])
-        with pytest.raises(BusyError, match=r"^page: expected at most 4 questions at once, got more"):
+        with pytest.raises(BusyError, match=r"^page: expected at most 4 requests at once, got more"):
             await several.answer(int)
         assert not any(heart.exists() for heart in hearts[workers.MAX_PARALLEL :])
         for one in asked:
@@ -229,7 +229,9 @@ def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
     async def talk():
         config = uvicorn.Config(answer, lifespan="off", timeout_keep_alive=60, ws="none")
         state = ServerState()
-        server = await asyncio.get_running_loop().create_server(lambda: _Impatient(config, state, {}), "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: _IdleTimeoutProtocol(config, state, {}), "127.0.0.1", 0
+        )
         async with server, asyncio.timeout(30.0):
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(sent)

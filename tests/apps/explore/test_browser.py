@@ -105,7 +105,7 @@ def test_a_view_opens_and_redraws_in_silence(driver, address, view):
     assert changed[0] != first[0]
     assert changed[1] == driver.execute_script("return document.getElementById('link').href")
     assert text(driver, "output[for=num_users]") == "3"
-    assert text(driver, "#said") == ""
+    assert text(driver, "#error") == ""
     driver.get("about:blank")
     visit(driver, changed[1])
     assert state_of(driver) == changed
@@ -131,7 +131,7 @@ def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
     assert printed == f"{pformat(found, compact=True, sort_dicts=False)}\n"
     arrays = found.decision.draft_length, found.decision.bandwidth / 1e6, found.outcome.tokens
     for column, values, digits in zip((2, 3, 5), arrays, (0, 3, 3), strict=True):
-        assert texts(driver, f"[data-table=gets] tbody td:nth-child({column})") == [
+        assert texts(driver, f"[data-table=allocation] tbody td:nth-child({column})") == [
             f"{one:.{digits}f}" for one in values
         ]
     rows = texts(driver, "[data-table=controllers] tbody td")
@@ -175,7 +175,7 @@ def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address
         last = max(number for number, end in enumerate(side["ends"]) if end <= shown)
         rate = side["gained"][last] * found.record["ticks"] / side["ends"][last]
         assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found.bound:.0f} % of the bound" in said
-        assert f"; {side['waiting'][last]} requests wait. " in said
+        assert f"; {side['waiting'][last]} requests waiting. " in said
         in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][last])
         assert f"Requests: {in_time} in time, " in said
         doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
@@ -187,15 +187,15 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
     edit(driver, "2.snr_db", "4.5")
     good = state_of(driver)
     assert "edits=2.snr_db%3D4.5" in good[1]
-    assert text(driver, "#said") == ""
+    assert text(driver, "#error") == ""
     edit(driver, "3.acceptance", "1.5")
-    assert text(driver, "#said") == "device 3, acceptance: expected a finite number in [0, 1], got 1.5"
+    assert text(driver, "#error") == "device 3, acceptance: expected a finite number in [0, 1], got 1.5"
     assert state_of(driver) == good
     edit(driver, "1.draft_ms", "a lot; more")
-    assert text(driver, "#said").startswith("device 1, draft time (ms/token): expected a number from 0.01 to 10000")
+    assert text(driver, "#error").startswith("device 1, draft time (ms/token): expected a number from 0.01 to 10000")
     assert state_of(driver) == good
     redraw(driver, "megahertz", 20)
-    assert text(driver, "#said") == ""
+    assert text(driver, "#error") == ""
     assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
     found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), ScenarioSources())
     assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"

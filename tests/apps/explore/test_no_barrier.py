@@ -73,7 +73,7 @@ def test_a_record_is_small_and_json(case):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"right": "load-aware"}, r"^right: expected another controller than on the left, got 'load-aware'$"),
+        ({"right": "load-aware"}, r"^right: expected a controller other than the left one, got 'load-aware'$"),
         ({"left": "grups"}, r"^left: expected one of .* did you mean 'groups'\?$"),
         ({"requests": "rush"}, r"^requests: expected one of "),
     ],

@@ -58,7 +58,7 @@ def test_who_pays_for_a_channel_that_got_worse():
 
 def test_one_more_megahertz_is_worth_what_it_says():
     found = compute(RoundSettings(num_users=5), HERE)
-    said = float(re.search(r"One more MHz is worth ([\d.]+) tokens/s", describe_sensitivities(found)[0])[1])
+    said = float(re.search(r"1 MHz more bandwidth: \+([\d.]+) tokens/s", describe_sensitivities(found)[0])[1])
     state = found.devices.state()
     more, less = (found.scenario.replace(total_bandwidth=10e6 + step) for step in (1e4, -1e4))
     gained = ms.sensitivities(more, state).goodput - ms.sensitivities(less, state).goodput

@@ -49,15 +49,15 @@ def ask(path, query="", app=None, **headers):
 def test_texts_are_escaped():
     assert element("a", "<b>", Markup("<i>"), href='"&"') == '<a href="&quot;&amp;&quot;">&lt;b&gt;<i></a>'
     assert "<script>alert" not in render_view("one-round", "edits=<script>alert(1)</script>", HERE)
-    assert answer("one-round", "scenario=<b>", HERE)["said"].startswith("scenario: expected one of")
+    assert answer("one-round", "scenario=<b>", HERE)["error"].startswith("scenario: expected one of")
 
 
 def test_a_refused_link_says_so_and_begins_anew():
     page = render_view("one-round", "num_users=99", HERE)
     assert "num_users: expected an integer in 1..40, got 99" in page
-    assert "<h2>The optimum</h2>" in page
+    assert "<h2>Optimum</h2>" in page
     assert ask("/nowhere")[0] == 404
-    assert json.loads(ask("/draw/nowhere")[2])["said"].startswith("view: expected one of")
+    assert json.loads(ask("/draw/nowhere")[2])["error"].startswith("view: expected one of")
 
 
 def test_who_pays_is_said_of_each_device():
@@ -90,7 +90,7 @@ LOOKED_UP = [
 def test_no_choice_is_the_path_of_a_file(view, name, tmp_path):
     """What is said of a file that is there is what is said of one that is not."""
     Scenario.preset("r1").save(tmp_path / "a.toml")
-    there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["said"] for file in ("a.toml", "b.toml"))
+    there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["error"] for file in ("a.toml", "b.toml"))
     assert there.startswith(f"{name}: expected one of ")
     assert there == nowhere.replace("b.toml", "a.toml")
     assert there in render_view(view, urlencode({name: tmp_path / "a.toml"}), HERE).replace("&#x27;", "'")
