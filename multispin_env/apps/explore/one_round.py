@@ -264,10 +264,9 @@ def _timeline(results: _RoundNumbers) -> Markup:
     lines = []
     pairs = zip(outcome.draft_time.tolist(), outcome.upload_time.tolist(), strict=True)
     for device, (draft, upload) in enumerate(pairs, start=1):
-        description = (
-            f"drafts {draft / MS:.1f} ms, uploads {upload / MS:.1f} ms, ready at {(draft + upload) / MS:.1f} ms"
-        )
+        ready = draft + upload
         waiting = max(total - verified - ready, 0.0)
+        description = f"drafts {draft / MS:.1f} ms, uploads {upload / MS:.1f} ms, ready at {ready / MS:.1f} ms"
         parts = [
             (draft / total, DRAFTING, f"drafts {draft / MS:.1f} ms"),
             (upload / total, UPLOADING, f"uploads {upload / MS:.1f} ms"),
@@ -333,8 +332,8 @@ def _changes(settings: RoundSettings, results: _RoundNumbers) -> Markup:
 
 VIEW = PageView(
     title="One round",
-    about="Devices draft tokens, upload them over a shared uplink and wait for one server. Move a slider to see how the "
-    "optimal decision changes.",
+    about="Devices draft tokens, upload them over a shared uplink and wait for one server. Move a slider to see how "
+    "the optimal decision changes.",
     settings=RoundSettings,
     compute=compute,
     draw=_draw,
