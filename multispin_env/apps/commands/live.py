@@ -123,13 +123,13 @@ def _live_contenders(
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain goes on behind a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
     task, order = _task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
-    air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
+    conditions = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     found = []
     for name in names:
         devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
         given = devices, options.temperature, options.seed
         play = ChainPlayer(*given, scenario.guess) if scenario.draft_ahead else Player(*given)
-        found.append(LiveContender(name, scenario, air, devices, play))
+        found.append(LiveContender(name, scenario, conditions, devices, play))
     return found
 
 

@@ -306,8 +306,7 @@ def _allocation_table(results: _RoundNumbers) -> Markup:
             zip(*(array.tolist() for array in arrays), strict=True), start=1
         )
     ]
-    header = ("device", "draft length", "bandwidth (MHz)", "ready at (ms)", "expected tokens", "tokens/s")
-    return cell_table("allocation", header, rows)
+    return cell_table("allocation", ("device", "length", "MHz", "ready (ms)", "tokens", "tokens/s"), rows)
 
 
 def _changes(settings: RoundSettings, results: _RoundNumbers) -> Markup:

@@ -262,8 +262,8 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
         ({"rounds": 1}, "rounds: expected an integer ≥ 2, got 1"),
         ({"tokens": 0}, "tokens: expected an integer ≥ 1, got 0"),
         ({"temperature": -1}, "temperature: expected a finite number"),
-        ({"controller": "optimal+gradient"}, "controller: expected one that live has all it needs for, got"),
-        ({"beside": "optimal+clairvoyant"}, "controller: expected one that is not told the true acceptance"),
+        ({"controller": "optimal+gradient"}, "controller: expected one that multispin live can run, got"),
+        ({"beside": "optimal+clairvoyant"}, "controller: expected one that does not need the true acceptance"),
         ({"draft-ahead": "gready"}, "guess: expected one of .*, got 'gready'"),
         (
             {"draft-ahead": "greedy"},

@@ -49,11 +49,11 @@ def test_decisions_are_those_of_the_public_loop():
     for _ in range(6):
         contender.step()
     plug_in = ms.make_controller("optimal+filter", SCENARIO, assumptions=make_assumptions(SCENARIO))
-    air, drafted, accepted = contender.air, np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+    conditions, drafted, accepted = contender.conditions, np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
     hits, misses = np.zeros(3), np.zeros(3)  # of the present requests
     for number, one in enumerate(contender.rounds):
         observed = ms.Observed(
-            air.draft_time, air.efficiency[number], task=np.arange(3), drafted=drafted, accepted=accepted, age=one.age
+            conditions.draft_time, conditions.efficiency[number], task=np.arange(3), drafted=drafted, accepted=accepted, age=one.age
         )
         hits = np.where(one.age == 0, 0.0, hits + accepted)
         misses = np.where(one.age == 0, 0.0, misses + (accepted < drafted))
@@ -70,8 +70,8 @@ def test_decisions_are_those_of_the_public_loop():
 def test_a_round_is_priced_as_the_model_prices_it():
     scenario = SCENARIO.replace(server="a100-32b", padded_verification=True)
     one = made(scenario=scenario).step()
-    air = draw_conditions(scenario, 6, np.random.default_rng(0))
-    state = ms.SystemState(air.draft_time, air.efficiency[0], np.full(3, 0.5))
+    conditions = draw_conditions(scenario, 6, np.random.default_rng(0))
+    state = ms.SystemState(conditions.draft_time, conditions.efficiency[0], np.full(3, 0.5))
     outcome = ms.expected_outcome(scenario, state, ms.Decision(one.draft_length, one.bandwidth))
     np.testing.assert_allclose(one.predicted_time, outcome.round_latency)
     np.testing.assert_allclose(one.predicted_pass, outcome.verification_time)
@@ -92,7 +92,7 @@ def test_chains_grow_by_the_clock_of_the_scenario_whatever_the_pass_takes():
         return played
 
     contender._play = play
-    head_start, drafted = np.zeros(3), contender.air.draft_time
+    head_start, drafted = np.zeros(3), contender.conditions.draft_time
     for _ in range(6):
         one = contender.step()
         assert one.chains is not None
@@ -125,9 +125,9 @@ def test_a_controller_alone_knows_the_mean_of_the_task():
     [
         ("optimall", "controller: expected one of .*did you mean 'optimal'"),
         ("optimal+fliter", "estimator: expected one of .*did you mean 'filter'"),
-        ("greedy", "controller: expected one that live has all it needs for, got 'greedy'"),
-        ("optimal+clairvoyant", "controller: expected one that is not told the true acceptance, as 'optimal.filter'"),
-        ("optimal+gradient", r"controller: expected one that live has all it needs for, got 'optimal.gradient' \(thr"),
+        ("greedy", "controller: expected one that multispin live can run, got 'greedy'"),
+        ("optimal+clairvoyant", "controller: expected one that does not need the true acceptance, such as 'optimal.filter'"),
+        ("optimal+gradient", r"controller: expected one that multispin live can run, got 'optimal.gradient' \(thr"),
     ],
 )
 def test_what_cannot_decide_is_refused(name, sentence):
@@ -138,12 +138,12 @@ def test_what_cannot_decide_is_refused(name, sentence):
 
 def test_devices_differ_as_in_states_of_the_scenario():
     scenario = ms.Scenario.preset("llama2", num_users=4_000)
-    air = draw_conditions(scenario, 2, np.random.default_rng(0))
+    conditions = draw_conditions(scenario, 2, np.random.default_rng(0))
     state = ms.sample_state(scenario, np.random.default_rng(1))
-    assert kstest(air.draft_time, state.draft_time).pvalue > 1e-3
-    for one in air.efficiency:
+    assert kstest(conditions.draft_time, state.draft_time).pvalue > 1e-3
+    for one in conditions.efficiency:
         assert kstest(one, state.spectral_efficiency).pvalue > 1e-3
-    assert abs(np.corrcoef(air.efficiency)[0, 1]) < 0.2  # they share mean gains, and nothing else
+    assert abs(np.corrcoef(conditions.efficiency)[0, 1]) < 0.2  # they share mean gains, and nothing else
 
 
 @pytest.mark.parametrize(("channel", "low", "high"), [("independent", -0.1, 0.1), ("gauss-markov", 0.7, 0.9)])
