@@ -184,7 +184,13 @@ class LiveContender:
         drafted, accepted = self._last
         chain = self._head_start
         observed = Observed(
-            self.conditions.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age, head_start=chain
+            self.conditions.draft_time,
+            efficiency,
+            task=task,
+            drafted=drafted,
+            accepted=accepted,
+            age=age,
+            head_start=chain,
         )
         with attributed(self.name):
             start = thread_time()

@@ -282,10 +282,10 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
         ),
         (
             {"draft": "{}/permuted"},
-            "draft: expected the vocabulary of the target, 24 tokens, got 24, of which 22 differ",
+            r"draft: expected the vocabulary of the target \(24 tokens\), got 24 tokens; 22 differ",
         ),
-        ({"prompts": "{}/blank.jsonl"}, "blank.jsonl, line 1, prompt: expected a text that is not empty, got ''"),
-        ({"draft": "{}/other"}, "draft: expected the vocabulary of the target, 24 tokens, got 30"),
+        ({"prompts": "{}/blank.jsonl"}, "blank.jsonl, line 1, prompt: expected a non-empty string, got ''"),
+        ({"draft": "{}/other"}, r"draft: expected the vocabulary of the target \(24 tokens\), got 30"),
         ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1, prompt: expected at most 21 tokens"),
         ({"target": "{}/nothing"}, "model: expected a folder that exists, or"),
         ({"out": "{}/no/folder"}, "file: expected a file in a folder that exists, got"),

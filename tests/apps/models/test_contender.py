@@ -53,7 +53,12 @@ def test_decisions_are_those_of_the_public_loop():
     hits, misses = np.zeros(3), np.zeros(3)  # of the present requests
     for number, one in enumerate(contender.rounds):
         observed = ms.Observed(
-            conditions.draft_time, conditions.efficiency[number], task=np.arange(3), drafted=drafted, accepted=accepted, age=one.age
+            conditions.draft_time,
+            conditions.efficiency[number],
+            task=np.arange(3),
+            drafted=drafted,
+            accepted=accepted,
+            age=one.age,
         )
         hits = np.where(one.age == 0, 0.0, hits + accepted)
         misses = np.where(one.age == 0, 0.0, misses + (accepted < drafted))
@@ -126,7 +131,10 @@ def test_a_controller_alone_knows_the_mean_of_the_task():
         ("optimall", "controller: expected one of .*did you mean 'optimal'"),
         ("optimal+fliter", "estimator: expected one of .*did you mean 'filter'"),
         ("greedy", "controller: expected one that multispin live can run, got 'greedy'"),
-        ("optimal+clairvoyant", "controller: expected one that does not need the true acceptance, such as 'optimal.filter'"),
+        (
+            "optimal+clairvoyant",
+            "controller: expected one that does not need the true acceptance, such as 'optimal.filter'",
+        ),
         ("optimal+gradient", r"controller: expected one that multispin live can run, got 'optimal.gradient' \(thr"),
     ],
 )

@@ -71,7 +71,7 @@ def test_intervals_cover_and_geometric_pages_are_not_warned_of(tmp_path, rate, d
         found = read(tmp_path, page(np.random.default_rng(seed), np.full(drafted, rate), 400, drafted))
         low, high = found.interval
         covered += low <= rate <= high
-        warned += found.surprise < MIN_P_VALUE
+        warned += found.p_value < MIN_P_VALUE
     assert 270 <= covered <= 297
     assert warned <= 9
 
@@ -99,11 +99,11 @@ def test_more_drafts_make_the_interval_narrower():
 def test_rates_that_do_not_fall_geometrically_are_told(tmp_path):
     rng = np.random.default_rng(0)
     found = read(tmp_path, page(rng, np.array([0.6, 0.75, 0.85, 0.9]), 5000, 4))
-    assert found.surprise < 1e-6
+    assert found.p_value < 1e-6
     assert len(found.remarks) == 1
     header, lines = found.position_cells()
     assert [int(line[header.index("accepted")]) for line in lines] == list(found.accepted)
-    off = [float(line[header.index("formula off")].rstrip(" %")) for line in lines]
+    off = [float(line[header.index("formula error")].rstrip(" %")) for line in lines]
     assert off[0] > 5.0  # the first position accepts less than α
     assert off[-1] == 0.0
     assert read(tmp_path, page(rng, np.full(4, 0.75), 5000, 4)).remarks == []
@@ -112,7 +112,7 @@ def test_rates_that_do_not_fall_geometrically_are_told(tmp_path):
 def test_drafts_of_different_lengths_are_told_and_not_tested(tmp_path):
     rng = np.random.default_rng(1)
     found = read(tmp_path, page(rng, np.full(4, 0.8), 20_000, rng.integers(1, 5, 20_000)))
-    assert found.surprise < 1e-6
+    assert found.p_value < 1e-6
     (remark,) = found.remarks
     assert "drafts of the mean length" in remark
     assert 0.7 < found.rate < 0.8
@@ -146,7 +146,7 @@ def without(name):
         (VLLM.replace(" 6000.0", " 0").replace(" 4000.0", " 0"), r"num_drafts: expected .* in \[1, inf\), got 0.0"),
         (VLLM.replace(" 9200.0", " 92000.0"), "num_accepted_tokens: expected .* got 98040.0"),
         (VLLM.replace(" 18000.0", " 1e15"), r"num_draft_tokens: expected .* in \[1, 30000\]"),
-        (VLLM.replace(" 2930.0", " 5930.0"), "that never rise"),
+        (VLLM.replace(" 2930.0", " 5930.0"), "non-increasing counts"),
         (VLLM.replace('position="1"', 'position="7"'), "the positions 0, 1"),
         (VLLM.replace(" 6000.0", " NaN"), r"line 6: expected a number in \[0, 9\.0072e\+15\], got 'NaN'"),
         (VLLM.replace(" 6000.0", " -1"), r"line 6: expected a number in \[0, 9\.0072e\+15\], got '-1'"),

@@ -19,7 +19,7 @@ from multispin_env.apps.models.passes import (
     fit_law,
     law_times,
     measure,
-    rounds,
+    schedule_passes,
 )
 
 SETTING = {"target": 'mö"del', "context": 128}
@@ -42,7 +42,7 @@ def file(tmp_path):
 def test_each_round_has_each_cell_once_in_its_own_order(file):
     passes = Passes(file, SETTING)
     order = []
-    for cell, counts in rounds(CELLS, passes, 3, np.random.default_rng(0)):
+    for cell, counts in schedule_passes(CELLS, passes, 3, np.random.default_rng(0)):
         order.append((cell, counts))
         if counts:
             passes.add(cell, 1.0)
@@ -109,10 +109,10 @@ def test_half_a_line_of_a_killed_process_is_cut_off(file):
 
 
 FOREIGN = [
-    ("my notes", "mine.csv: expected a new file or one of this command, got one that begins with 'my notes'"),
-    ("\udcff\udcfe", "mine.csv: can't be read as a file of this command"),
-    ("# multispin profile {nonsense\n", "expected a new file or one of this command"),
-    ("# multispin profile [1]\n", "expected a new file or one of this command"),
+    ("my notes", "mine.csv: expected a new file or a file of this command, got a file that begins with 'my notes'"),
+    ("\udcff\udcfe", "mine.csv: expected a readable file of this command, got an error"),
+    ("# multispin profile {nonsense\n", "expected a new file or a file of this command"),
+    ("# multispin profile [1]\n", "expected a new file or a file of this command"),
     ('{begin}"context": 64}}\n{header}\n', "mine.csv: expected a file with context = 128, got 64; choose another"),
     ('{begin}"context": 128, "more": 1}}\n{header}\n', "expected a file with more = None, got 1"),
     ('{begin}"context": 128}}\nwhat\n', "mine.csv, line 2: expected 'what,batch,length,seconds', got 'what'"),
@@ -122,7 +122,10 @@ FOREIGN = [
     ("{good}verify,0,2,0.1\n", "line 3: batch: expected an integer in 1..1000000, got 0"),
     ("{good}verify,1,-1,0.1\n", "line 3: length: expected an integer in 0..1000000, got -1"),
     ("{good}verify,1,2,nan\n", "line 3: seconds: expected a finite number in .*, got nan"),
-    ("{good}" + "verify,1,2,0.1\n" * 300, "mine.csv: can't be read as a file of this command .*4096 bytes"),
+    (
+        "{good}" + "verify,1,2,0.1\n" * 300,
+        "mine.csv: expected a readable file of this command, got an error .*4096 bytes",
+    ),
 ]
 
 
@@ -147,7 +150,7 @@ def test_too_little_memory_says_where_and_keeps_the_rest(file):
 
     passes = Passes(file, SETTING)
     measure(CELLS[:3], passes, 1, np.random.default_rng(0), fails, nothing)
-    with pytest.raises(MemoryError, match=r"batch 4 with draft length 3: a batch of 4; leave .*kept in '.*mine.csv'"):
+    with pytest.raises(MemoryError, match=r"batch 4 with draft length 3: a batch of 4; leave .* are in '.*mine.csv'"):
         measure(CELLS, passes, 1, np.random.default_rng(0), fails, nothing)
     assert Passes(file, SETTING).seconds.keys() == set(CELLS[:3])
 
@@ -277,7 +280,7 @@ def test_two_pieces_only_where_they_halve_the_error():
 @pytest.mark.parametrize(
     ("batches", "lengths", "words"),
     [
-        ((1, 2), (0,), "cells: expected at least 4 for 1 pieces, got 2"),
+        ((1, 2), (0,), "cells: expected at least 4, got 2"),
         ((2,), (0, 1, 2, 3), r"two batch sizes and two lengths.*got batch sizes \[2\] and .*\[2, 4, 6, 8\]"),
         ((1, 2, 3, 4), (3,), "cells: expected at least two batch sizes and two lengths"),
     ],

@@ -216,10 +216,10 @@ def test_too_little_memory_says_batch_and_length(monkeypatch):
     devices = made(3)
     play = Player(devices, 1.0, seed=0)
     monkeypatch.setattr(rounds, "verify", fail)
-    with pytest.raises(MemoryError, match="the laws of a batch of 3 with 3 tokens each"):
+    with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 3 tokens each"):
         play(np.array([1, 2, 0]))
     monkeypatch.setattr(rounds.th, "ones", fail)
-    with pytest.raises(MemoryError, match="the laws of a batch of 3 with 2 drafted tokens each"):
+    with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 2 drafted tokens each"):
         play(np.array([1, 2, 0]))
 
 

@@ -59,7 +59,7 @@ def test_table_and_words(profile):
     words = profile.describe()
     assert "takes 0.5 ms K + the larger of 20 ms + 0 ms n and of 5 ms + 0.5 ms n.\n" in words
     factor = np.median([9.0 / (0.9 * law(cell)) for cell in CELLS])
-    assert f" {factor:.2f} times the shortest (median of the cells); the machine was busy" in words
+    assert f" {factor:.2f} times the shortest (median over cells); the machine was busy" in words
 
 
 def test_errors_are_those_of_the_written_law(tmp_path):
@@ -75,5 +75,5 @@ def test_errors_are_those_of_the_written_law(tmp_path):
     np.testing.assert_allclose(profile.errors, errors, rtol=1e-6, atol=1e-6)
     words = profile.describe()
     assert f"off by {np.abs(errors).max():.1%} at most and by {np.median(np.abs(errors)):.1%} in the median" in words
-    assert "takes 1.00 times the shortest (median of the cells).\n" in words
+    assert "takes 1.00 times the shortest (median over cells).\n" in words
     assert table_lines(profile)[3][-1] == f"{errors[3]:+.1%}"

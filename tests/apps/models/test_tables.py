@@ -98,7 +98,7 @@ def test_a_server_from_a_table(package, tmp_path, capsys):
         assert part in server.source
         assert part in printed
     assert server.model == "org/Large-32B on 4 x moon_sxm, drafts by org/Small-1B on one of them"
-    assert "A thousand tokens of context add 0.02 ms" in printed
+    assert "1000 tokens of context add 0.02 ms" in printed
     assert (tmp_path / "mine.png").stat().st_size > 10_000
     lines = (tmp_path / "mine.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2 + 9 * 6 + 9
@@ -133,7 +133,7 @@ WRONG = [
     (["--draft", "org/Smal-1B"], r"model: .*; did you mean 'org/Small-1B'\?"),
     (["--tensor-parallel", "3"], r"table: .*, got org/Large-32B on 3 x moon_sxm \(num_heads 32 should be"),
     (["--tensor-parallel", "0"], "tensor_parallel: expected an integer ≥ 1, got 0"),
-    (["--draft", "org/Lacks-1B"], "table: expected a model that it has, got org/Lacks-1B on 1 x moon_sxm"),
+    (["--draft", "org/Lacks-1B"], "table: expected a model with tables, got org/Lacks-1B on 1 x moon_sxm"),
     (["--batches", "1", "8192"], r"table: .*got org/Small-1B on 1 x moon_sxm \(no such batch\)"),
     (["--dtype", "bfloat16"], "dtype: expected none with --table, got 'bfloat16'"),
     (["--repeats", "3"], "repeats: expected none with --table, got 3"),

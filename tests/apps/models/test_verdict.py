@@ -12,7 +12,7 @@ from multispin_env.apps.models.verdict import (
     PASS,
     ROUND,
     TOKENS,
-    _begun_before,
+    _rounds_before,
     block_length,
     verdict_cells,
     verdict_lines,
@@ -86,5 +86,5 @@ def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expec
 
 def test_the_timeline_ends_with_the_window():
     rounds = [made(k) for k in range(100)]  # 0.6 s each
-    assert len(_begun_before(1.3, rounds)) == 3
-    assert len(_begun_before(1e3, rounds)) == 60
+    assert len(_rounds_before(1.3, rounds)) == 3
+    assert len(_rounds_before(1e3, rounds)) == 60
