@@ -20,7 +20,7 @@ import pytest
 import multispin_env as ms
 from benchmarks.evidence.tables import MACHINES
 from multispin_env.apps.commands.main import main
-from multispin_env.apps.models.profile import formula, describe_pieces
+from multispin_env.apps.models.profile import describe_pieces, formula
 from multispin_env.envs.rounds.variants import HeterogeneousEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS

@@ -74,6 +74,6 @@ def test_errors_are_those_of_the_written_law(tmp_path):
     errors = fitted / [law(cell) * noise[cell] for cell in CELLS] - 1.0
     np.testing.assert_allclose(profile.errors, errors, rtol=1e-6, atol=1e-6)
     words = profile.describe()
-    assert f"off by {np.abs(errors).max():.1%} at most and by {np.median(np.abs(errors)):.1%} in the median" in words
+    assert f"at most {np.abs(errors).max():.1%} (median {np.median(np.abs(errors)):.1%})" in words
     assert "takes 1.00 times the shortest (median over cells).\n" in words
     assert table_lines(profile)[3][-1] == f"{errors[3]:+.1%}"
