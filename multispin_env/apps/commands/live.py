@@ -107,7 +107,7 @@ def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
         return np.zeros(len(prompts.texts), dtype=np.int64)
     for index, name in enumerate(prompts.tasks):
         if name not in names:
-            line = prompts.lines[prompts.task.index(index)]
+            line = prompts.task.index(index) + 1
             raise ValueError(f"{prompts.file}, line {line}, task: expected one of the scenario's {names}, got {name!r}")
     return np.array([names.index(prompts.tasks[task]) for task in prompts.task])
 

@@ -78,7 +78,10 @@ def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
         return await compute(request, name, render_view, HTMLResponse, PlainTextResponse)
 
     async def draw(request: Request) -> Response:
-        return await compute(request, request.path_params["view"], answer, JSONResponse, _json_error)
+        return await compute(request, request.path_params["view"], answer, JSONResponse, refuse_json)
+
+    def refuse_json(message: str, status: int, headers: dict[str, str] | None) -> Response:
+        return JSONResponse({"error": message}, status, headers)
 
     async def compute(
         request: Request,
@@ -89,7 +92,7 @@ def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
     ) -> Response:
         """Call the function in a worker; stop when the client disconnects."""
         work = asyncio.create_task(workers.answer(function, name, request.url.query, sources))
-        disconnect = asyncio.create_task(_wait_for_disconnect(request))
+        disconnect = asyncio.create_task(wait_for_disconnect(request))
         try:
             await asyncio.wait((work, disconnect), return_when=asyncio.FIRST_COMPLETED)
             return respond(work.result()) if work.done() else Response()  # to a client that has disconnected
@@ -101,6 +104,10 @@ def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
             work.cancel()
             disconnect.cancel()
 
+    async def wait_for_disconnect(request: Request) -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
     routes = [
         Route("/", page),
         Route("/draw/{view}", draw),
@@ -108,12 +115,3 @@ def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
         Route("/{view}", page),
     ]
     return _Guard(Starlette(routes=routes), host, port)
-
-
-def _json_error(message: str, status: int, headers: dict[str, str] | None) -> Response:
-    return JSONResponse({"error": message}, status, headers)
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

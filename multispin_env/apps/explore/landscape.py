@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -99,15 +100,20 @@ def _states(scenario: Scenario, seed: int, states: int) -> SystemState:
 @lru_cache(maxsize=256)
 def _by_length(scenario: Scenario, seed: int, states: int) -> tuple[float, ...]:
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
-    batch = _repeat(_states(scenario, seed, states), lengths.size)
+    batch = _repeat_states(scenario, seed, states, lengths.size)
     fixed = np.broadcast_to(lengths[:, None, None], batch.draft_time.shape)
-    decision = make_controller("optimal", scenario, fixed_length=fixed)(batch)
-    return tuple(expected_outcome(scenario, batch, decision).goodput.mean(-1).tolist())
+    return _mean_goodputs(scenario, batch, "optimal", fixed_length=fixed)
 
 
-def _repeat(state: SystemState, count: int) -> SystemState:
+def _repeat_states(scenario: Scenario, seed: int, states: int, count: int) -> SystemState:
+    state = _states(scenario, seed, states)
     columns = (state.draft_time, state.spectral_efficiency, state.acceptance_rate)
     return SystemState(*(np.broadcast_to(column, (count, *column.shape)) for column in columns))
+
+
+def _mean_goodputs(scenario: Scenario, batch: SystemState, name: str, **options: Any) -> tuple[float, ...]:
+    decision = make_controller(name, scenario, **options)(batch)
+    return tuple(expected_outcome(scenario, batch, decision).goodput.mean(-1).tolist())
 
 
 @lru_cache(maxsize=256)
@@ -118,11 +124,9 @@ def _over_budgets(
 
     Only the product of bandwidth and bit/s/Hz matters, so a budget is simulated by scaling the spectral efficiency.
     """
-    batch = _repeat(_states(scenario, seed, states), len(budgets))
+    batch = _repeat_states(scenario, seed, states, len(budgets))
     factor = np.array(budgets)[:, None, None] * MHZ / scenario.total_bandwidth
-    batch = batch.changed(spectral_efficiency=batch.spectral_efficiency * factor)
-    decision = make_controller(name, scenario)(batch)
-    return tuple(expected_outcome(scenario, batch, decision).goodput.mean(-1).tolist())
+    return _mean_goodputs(scenario, batch.changed(spectral_efficiency=batch.spectral_efficiency * factor), name)
 
 
 @lru_cache(maxsize=256)
@@ -194,22 +198,15 @@ def _map(settings: LandscapeSettings, results: _LandscapeNumbers) -> Markup:
         min(_MAP_USERS, key=lambda users: abs(users - settings.num_users)),
         min(_MAP_BUDGETS, key=lambda megahertz: abs(megahertz - results.scenario.total_bandwidth / MHZ)),
     )
-    rows = []
-    for users in _MAP_USERS:
-        cells = [
-            _pay_cell(cell, (cell.num_users, cell.megahertz) == nearest)
-            for cell in results.pay
-            if cell.num_users == users
-        ]
-        rows.append((str(users), *cells))
+    rows: dict[int, list[str]] = {users: [str(users)] for users in _MAP_USERS}
+    for cell in results.pay:
+        is_nearest = (cell.num_users, cell.megahertz) == nearest
+        frame = ";outline:3px solid #222;outline-offset:-3px" if is_nearest else ""
+        colour = f"background:{WINNERS[cell.winner]}{frame}"
+        ratios = [f"{cell.over_alone:.2f}", element("br"), f"{cell.over_colocated:.2f}"]
+        rows[cell.num_users].append(element("td", ratios, style=colour, title=f"best: {cell.winner}"))
     header = ("K \\ MHz", *(f"{megahertz:g}" for megahertz in _MAP_BUDGETS))
-    return element("div", legend(WINNERS), scroll_box(cell_table("pay", header, rows)), class_="map")
-
-
-def _pay_cell(cell: _PayCell, nearest: bool) -> Markup:
-    frame = ";outline:3px solid #222;outline-offset:-3px" if nearest else ""
-    ratios = [f"{cell.over_alone:.2f}", element("br"), f"{cell.over_colocated:.2f}"]
-    return element("td", ratios, style=f"background:{WINNERS[cell.winner]}{frame}", title=f"best: {cell.winner}")
+    return element("div", legend(WINNERS), scroll_box(cell_table("pay", header, rows.values())), class_="map")
 
 
 VIEW = PageView(

@@ -143,7 +143,10 @@ def line_chart(
         across = _LEFT + point[0] / width * (_WIDTH - _LEFT - _RIGHT)
         return across, _HEIGHT - _BOTTOM - point[1] / top * (_HEIGHT - _TOP - _BOTTOM)
 
-    parts = [*_y_axis(top, step, y), *_x_axis(width, x, position)]
+    parts = _axes(top, step, width, position)
+    parts.append(element("text", y, x=4, y=_TOP - 14))
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2.0
+    parts.append(element("text", x, x=middle, y=_HEIGHT - 6, text_anchor="middle"))
     for (title, line), colour, dash in zip(lines.items(), _LINES, _DASHES, strict=False):
         path = " ".join(f"{across:.1f},{up:.1f}" for across, up in map(position, line))
         parts.append(
@@ -162,24 +165,18 @@ def _ceiling(value: float) -> float:
     return next(unit * times for times in (1.0, 2.0, 5.0, 10.0) if unit * times >= value * (1.0 - 1e-9))
 
 
-def _y_axis(top: float, step: float, title: str) -> list[Markup]:
+def _axes(
+    top: float, step: float, width: float, position: Callable[[tuple[float, float]], tuple[float, float]]
+) -> list[Markup]:
     parts = []
-    for number in range(round(top / step) + 1):
-        up = _HEIGHT - _BOTTOM - number * step / top * (_HEIGHT - _TOP - _BOTTOM)
+    for value in (number * step for number in range(round(top / step) + 1)):
+        up = position((0.0, value))[1]
         parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=up, y2=up, stroke=_FAINT))
-        parts.append(element("text", f"{number * step:g}", x=_LEFT - 5, y=up + 4, text_anchor="end"))
-    parts.append(element("text", title, x=4, y=_TOP - 14))
-    return parts
-
-
-def _x_axis(width: float, title: str, position: Callable[[tuple[float, float]], tuple[float, float]]) -> list[Markup]:
-    parts = []
+        parts.append(element("text", f"{value:g}", x=_LEFT - 5, y=up + 4, text_anchor="end"))
     step = _ceiling(width / 6.0)
-    for number in range(int(width / step) + 1):
-        across, up = position((number * step, 0.0))
-        parts.append(element("text", f"{number * step:g}", x=f"{across:.1f}", y=up + 16, text_anchor="middle"))
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2.0
-    parts.append(element("text", title, x=middle, y=_HEIGHT - 6, text_anchor="middle"))
+    for value in (number * step for number in range(int(width / step) + 1)):
+        across, up = position((value, 0.0))
+        parts.append(element("text", f"{value:g}", x=f"{across:.1f}", y=up + 16, text_anchor="middle"))
     return parts
 
 

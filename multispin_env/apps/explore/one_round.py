@@ -24,7 +24,7 @@ from multispin_env.apps.explore.markup import (
 from multispin_env.apps.explore.page import PageView
 from multispin_env.apps.explore.settings import (
     MAX_DEVICES,
-    HiddenText,
+    Control,
     ScenarioSources,
     Slider,
     SystemSettings,
@@ -125,7 +125,7 @@ class RoundSettings(SystemSettings):
     seed: int = control_field(0, Slider("seed of the devices", 0, 99))
     moved: int = control_field(1, Slider("device with changed SNR", 1, MAX_DEVICES))
     moved_db: float = control_field(0.0, Slider("change of its SNR", -20.0, 20.0, 0.5, "dB"))
-    edits: str = control_field("", HiddenText())
+    edits: str = control_field("", Control())
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,7 +224,7 @@ def _draw(settings: RoundSettings, results: _RoundNumbers) -> Markup:
     gains = element("ul", [element("li", line) for line in describe_sensitivities(results)], id="sensitivities")
     return fragment(
         [
-            card("Optimum", numbers(_headline(results)), _controllers(results)),
+            _optimum_card(results),
             card("Round", _timeline(results), about="Each device drafts, uploads and waits; then the server verifies."),
             card(
                 "Devices",
@@ -239,9 +239,9 @@ def _draw(settings: RoundSettings, results: _RoundNumbers) -> Markup:
     )
 
 
-def _headline(results: _RoundNumbers) -> dict[str, str]:
-    outcome = results.outcome
-    return {
+def _optimum_card(results: _RoundNumbers) -> Markup:
+    outcome, best = results.outcome, results.goodputs["optimal"]
+    headline = {
         "goodput": f"{float(outcome.goodput):.2f} tokens/s",
         "upper bound": f"{results.bound:.2f} tokens/s",
         "proven gap": f"{results.gap:.1e}",
@@ -249,12 +249,9 @@ def _headline(results: _RoundNumbers) -> dict[str, str]:
         "round": f"{float(outcome.round_latency) / MS:.1f} ms",
         "verification": f"{float(outcome.verification_time) / MS:.1f} ms",
     }
-
-
-def _controllers(results: _RoundNumbers) -> Markup:
-    best = results.goodputs["optimal"]
     rows = [(name, f"{value:.2f}", f"{value / best:.4f}") for name, value in results.goodputs.items()]
-    return cell_table("controllers", ("controller", "tokens/s", "of optimum"), rows)
+    table = cell_table("controllers", ("controller", "tokens/s", "of optimum"), rows)
+    return card("Optimum", numbers(headline), table)
 
 
 def _timeline(results: _RoundNumbers) -> Markup:
@@ -282,17 +279,16 @@ def _timeline(results: _RoundNumbers) -> Markup:
 def _device_table(settings: RoundSettings, results: _RoundNumbers) -> Markup:
     devices = settings.devices(results.scenario, moved=False)
     columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
+    attributes = {"contenteditable": "true", "role": "textbox", "tabindex": 0}
     rows = []
     for device, values in enumerate(zip(*columns, strict=True), start=1):
-        cells = [_editable(device, column, value) for column, value in zip(COLUMNS, values, strict=True)]
-        rows.append((str(device), *cells))
+        row = [str(device)]
+        for column, value in zip(COLUMNS, values, strict=True):
+            text, label = f"{value:.{column.digits}f}", f"device {device}, {column.title}"
+            names = {"aria_label": label, "data_cell": f"{device}.{column.name}"}
+            row.append(element("td", text, **attributes, **names, data_good=text))
+        rows.append(row)
     return cell_table("devices", ("device", *(column.title for column in COLUMNS)), rows)
-
-
-def _editable(device: int, column: _EditableColumn, value: float) -> Markup:
-    text, cell, label = f"{value:.{column.digits}f}", f"{device}.{column.name}", f"device {device}, {column.title}"
-    attributes = {"contenteditable": "true", "role": "textbox", "tabindex": 0, "aria_label": label}
-    return element("td", text, **attributes, data_cell=cell, data_good=text)
 
 
 def _allocation_table(results: _RoundNumbers) -> Markup:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from multispin_env.apps.explore.markup import Markup, element, fragment
-from multispin_env.apps.explore.settings import Choice, Control, HiddenText, ScenarioSources, Slider, SystemSettings
+from multispin_env.apps.explore.markup import Markup, element
+from multispin_env.apps.explore.settings import Choice, Control, ScenarioSources, Slider, SystemSettings
 from multispin_env.apps.terminal.output import sentence
 from multispin_env.checks import check_name
 from multispin_env.registry import Registry
@@ -126,17 +126,13 @@ def render_view(name: str, query: str, sources: ScenarioSources) -> str:
             data_view=name,
         ),
     ]
-    return _document(f"{view.title} - multispin explore", ("explore.js", *view.scripts), fragment(body))
-
-
-def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1, minimum-scale=1"),
-        element("title", title),
+        element("title", f"{view.title} - multispin explore"),
         element("link", rel="icon", href="data:,"),
         element("link", rel="stylesheet", href="/assets/explore.css"),
-        *(element("script", src=f"/assets/{name}", defer=True) for name in scripts),
+        *(element("script", src=f"/assets/{file}", defer=True) for file in ("explore.js", *view.scripts)),
     ]
     return "<!DOCTYPE html>" + element("html", element("head", head), element("body", body), lang="en")
 
@@ -150,7 +146,7 @@ def _control(
     name: str, control: Control, settings: SystemSettings, sources: ScenarioSources, labels: Mapping[str, str]
 ) -> Markup:
     value = getattr(settings, name)
-    if isinstance(control, HiddenText):
+    if not control.label:
         return element("input", type="hidden", name=name, value=value, data_good=value)
     label = element("label", control.label, for_=name)
     if isinstance(control, Choice):

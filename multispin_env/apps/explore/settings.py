@@ -36,7 +36,7 @@ MAX_QUERY_LENGTH = 8192  # characters
 
 @dataclass(frozen=True)
 class Control:
-    """Input element of a setting."""
+    """Input element of a setting; without a label a hidden text, written by another part of the page."""
 
     label: str = ""
 
@@ -46,7 +46,8 @@ class Control:
 
     def check(self, name: str, value: Any, default: Any) -> None:
         """Raise ``ValueError`` for a value that the control can't have."""
-        raise NotImplementedError
+        if not isinstance(value, str) or len(value) > 4096:
+            raise ValueError(f"{name}: expected a string of at most 4096 characters, got {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -87,20 +88,9 @@ class Choice(Control):
 
     @override
     def check(self, name: str, value: Any, default: Any) -> None:
+        super().check(name, value, default)
         if not callable(self.options):
             check_name(name, value, self.options)
-        elif not isinstance(value, str):
-            raise ValueError(f"{name}: expected a string, got {shown(value)}")
-
-
-@dataclass(frozen=True)
-class HiddenText(Control):
-    """Hidden text input, written by another part of the page and checked by the view."""
-
-    @override
-    def check(self, name: str, value: Any, default: Any) -> None:
-        if not isinstance(value, str) or len(value) > 4096:
-            raise ValueError(f"{name}: expected a string of at most 4096 characters, got {shown(value)}")
 
 
 def control_field(default: Any, control: Control) -> Any:
@@ -195,21 +185,15 @@ class SystemSettings:
         if self.snr_shift:
             changes["transmit_snr_db"] = round(base.transmit_snr_db + self.snr_shift, 6)
         if self.spread != 1.0:
-            changes |= self._spread(base)
+            mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
+            half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
+            changes["draft_time_spread"] = round(min(self.spread * base.draft_time_spread, 0.99), 6)
+            changes |= {"mean_gain_low": round(mean - half, 9), "mean_gain_high": round(mean + half, 9)}
         if self.draft_factor != 1.0:
             changes["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
         changes |= {} if self.server == OWN_LAW else {"server": self.server}
         changes |= {} if self.payload == AS_IS else {"payload": self.payload}
         return changes | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
-
-    def _spread(self, base: Scenario) -> dict[str, float]:
-        mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
-        half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
-        return {
-            "draft_time_spread": round(min(self.spread * base.draft_time_spread, 0.99), 6),
-            "mean_gain_low": round(mean - half, 9),
-            "mean_gain_high": round(mean + half, 9),
-        }
 
     def system(self, sources: ScenarioSources) -> Scenario:
         """Return the scenario with all changes; ``ValueError`` if not allowed or inconsistent."""
@@ -220,10 +204,8 @@ class SystemSettings:
         """Return the command-line options for `system`, except those of some fields."""
         words, last = ["--scenario", self.scenario], []
         for name, value in self.overrides(sources.scenario(self.scenario)).items():
-            if name in without:
-                continue
-            if name in ("total_bandwidth", "num_users", "server"):
+            if name in ("total_bandwidth", "num_users", "server") and name not in without:
                 words += [f"--{name.replace('_', '-')}", f"{value}"]
-            else:
+            elif name not in without:
                 last += ["--set", f"{name}={value}"]
         return words + last

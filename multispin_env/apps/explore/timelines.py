@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.continuous import Stretch, Trace, Traces, marks_of, of_device, of_server
 from multispin_env.evaluation.episodes import EpisodeStats
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 class PlayedEpisodes(NamedTuple):
@@ -76,11 +76,12 @@ def timeline(trace: Trace) -> dict[str, Any]:
     if trace.serving:
         drawn["waiting"] = [int(waiting.sum()) for waiting in trace.waiting[:over]]
         drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in marks_of(trace, 0.0, clock)]
-        drawn["answers"] = [
-            answer
-            for end, outcome in zip(trace.ends[:over], trace.outcomes, strict=False)
-            for answer in _answers(_ticks(end), outcome)
-        ]
+        drawn["answers"] = []
+        for end, outcome in zip(trace.ends[:over], trace.outcomes, strict=False):
+            served = outcome.served
+            for user in served.finished.nonzero()[0].tolist():
+                times = [round(float(latency[user]), 4) for latency in (served.ttft, served.tpot, served.e2el)]
+                drawn["answers"].append([_ticks(end), int(served.in_time[user]), *times])
     return drawn
 
 
@@ -105,10 +106,3 @@ def _flat(stretches: Iterable[tuple[int, float, float]]) -> list[int]:
         flat += [activity, left - last, right - left]
         last = right
     return flat
-
-
-def _answers(end: int, outcome: ContinuousOutcome) -> Iterable[list[float]]:
-    served = outcome.served
-    for user in served.finished.nonzero()[0].tolist():
-        times = (float(latency[user]) for latency in (served.ttft, served.tpot, served.e2el))
-        yield [end, int(served.in_time[user]), *(round(time, 4) for time in times)]

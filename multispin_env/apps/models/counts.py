@@ -298,11 +298,11 @@ def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: B
 def make_tasks(rows: Sequence[_TaskSummary]) -> tuple[Task, ...]:
     """Make the tasks of a scenario: α and its standard deviation over prompts."""
     return tuple(
-        Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in _of_tasks(rows)
+        Task(name=row.task, acceptance_rate=row.rate, acceptance_std=row.prompt_std) for row in _without_total(rows)
     )
 
 
-def _of_tasks(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
+def _without_total(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
     return rows[:-1] if len(rows) > 1 else rows
 
 
@@ -350,7 +350,7 @@ def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
 
 def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> None:
     """Draw ``stem.png``: tokens per round by task, the distribution of β over positions, and α by prompt."""
-    tasks = _of_tasks(rows)[: len(COLOURS)]
+    tasks = _without_total(rows)[: len(COLOURS)]
     panels = len(tasks) + 2
     height = -(-panels // _SUMMARY_COLUMNS)
 
@@ -372,11 +372,9 @@ def _draw_rounds(axes: Any, row: _TaskSummary) -> None:
     replayed, formula = [entry.replayed for entry in row.rounds], [entry.formula for entry in row.rounds]
     axes.plot(lengths, replayed, color=BLUE, marker="o", markersize=3.5, label="replayed")
     axes.plot(lengths, formula, color=BLACK, linestyle="--", label="E[N] at the prompts' α")
-    axes.set_title(f"{row.task}: α {row.rate:.3f}, {row.prompts} prompt{'s' if row.prompts > 1 else ''}")
-    axes.set_xlabel("draft length L (tokens)")
-    axes.set_ylabel("tokens per round")
+    title = f"{row.task}: α {row.rate:.3f}, {row.prompts} prompt{'s' if row.prompts > 1 else ''}"
+    axes.set(title=title, xlabel="draft length L (tokens)", ylabel="tokens per round", ylim=(0.0, 1.08 * max(replayed)))
     axes.set_xticks([1, *(length for length in lengths if length % 4 == 0)])
-    axes.set_ylim(0.0, 1.08 * max(replayed))
 
 
 def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:
@@ -384,10 +382,8 @@ def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Record
         beta = np.sort(records.probability[records.task[records.prompt] == index])
         share = np.arange(1, len(beta) + 1) / len(beta)
         axes.step(beta, share, where="post", color=COLOURS[index], linewidth=1.3, label=row.task)
-    axes.set_title("distribution of β over positions")
-    axes.set_xlabel("β")
-    axes.set_ylabel("share of positions with at most β")
-    axes.set_ylim(0.0, 1.0)
+    title, label = "distribution of β over positions", "share of positions with at most β"
+    axes.set(title=title, xlabel="β", ylabel=label, ylim=(0.0, 1.0))
     axes.legend(frameon=False, fontsize="small")
 
 
@@ -398,6 +394,4 @@ def _draw_rates(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> No
         axes.plot(np.full(len(values), index), values, "o", color=COLOURS[index], markersize=3.5, alpha=0.6)
         axes.errorbar(index + 0.25, row.rate, row.prompt_std, color=BLACK, marker="s", markersize=4, capsize=3)
     axes.set_xticks(range(len(rows)), [row.task for row in rows], rotation=30 if len(rows) > 4 else 0)
-    axes.set_title("α of each prompt; mean ± std")
-    axes.set_ylabel("α")
-    axes.set_xlim(-0.5, len(rows) - 0.25)
+    axes.set(title="α of each prompt; mean ± std", ylabel="α", xlim=(-0.5, len(rows) - 0.25))

@@ -117,7 +117,11 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
     check_name("dtype", dtype, DTYPES)
     if bits is not None:
         check_integer("bits", bits, 2, 8)
-    _check_device(device)
+    try:
+        th.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        got = f"{device!r} ({_cause(error)})"
+        raise ValueError(f"device: expected a device that torch can use, such as 'cpu', got {got}") from None
     source, options = _source(name)
     options["trust_remote_code"] = False  # else transformers asks whether to run code from the model's folder
     try:
@@ -151,14 +155,6 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
     if not path.exists() and (path.is_absolute() or name.startswith(".") or name.count("/") != 1):
         raise ValueError(f"model: expected a folder that exists, or USER/NAME on the hub, got {name!r}")
     return name, {}
-
-
-def _check_device(device: str) -> None:
-    try:
-        th.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        got = f"{device!r} ({_cause(error)})"
-        raise ValueError(f"device: expected a device that torch can use, such as 'cpu', got {got}") from None
 
 
 @contextmanager
@@ -300,7 +296,7 @@ class _PositionedLayer(DynamicLayer):  # type: ignore[misc]
         if positions.width > self.keys.shape[2]:
             extra = max(positions.width - self.keys.shape[2], MIN_GROWTH)
             self.keys, self.values = (
-                th.cat([states, states.new_zeros(self._shape(states, extra))], 2) for states in (self.keys, self.values)
+                th.cat([old, old.new_zeros(self._shape(old, extra))], 2) for old in (self.keys, self.values)
             )
         at = (positions.rows[:, None], slice(None), positions.columns)
         self.keys[at] = key_states.transpose(1, 2)
@@ -344,17 +340,6 @@ class Sequences:
         ids = np.zeros((len(counts), longest), dtype=np.int64)
         for row, text in enumerate(texts):
             ids[row, : len(text)] = text
-        logits = self._read_parts(rows, ids, counts, last)
-        self.length[rows] += counts
-        if last is None:
-            return logits
-        index = th.as_tensor(counts[:, None] - last + np.arange(last), device=logits.device) - (
-            longest - logits.shape[1]
-        )
-        return logits.gather(1, index[..., None].expand(-1, -1, logits.shape[-1]))
-
-    def _read_parts(self, rows: IntArray, ids: IntArray, counts: IntArray, last: int | None) -> th.Tensor:
-        longest = ids.shape[1]
         first = 0 if last is None else max(0, int(counts.min()) - last)  # first column whose logits are returned
         parts = []
         for begin in range(0, longest, MAX_PASS_TOKENS):
@@ -362,7 +347,14 @@ class Sequences:
             part = self._pass(rows, ids[:, begin:end], begin, max(0, end - max(begin, first)))
             if part is not None:
                 parts.append(part)
-        return parts[0] if len(parts) == 1 else th.cat(parts, 1)
+        logits = parts[0] if len(parts) == 1 else th.cat(parts, 1)
+        self.length[rows] += counts
+        if last is None:
+            return logits
+        index = th.as_tensor(counts[:, None] - last + np.arange(last), device=logits.device) - (
+            longest - logits.shape[1]
+        )
+        return logits.gather(1, index[..., None].expand(-1, -1, logits.shape[-1]))
 
     @th.inference_mode()
     def _pass(self, rows: IntArray, ids: IntArray, begin: int, num_logits: int) -> th.Tensor | None:

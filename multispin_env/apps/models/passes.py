@@ -97,10 +97,9 @@ def _partitions(tokens: FloatArray, pieces: int) -> Iterator[IntArray]:
 
 
 class _Program:
-    """Linear program of the parameters (T_lin, a_1, b_1, ...), for the active piece of each pass.
+    """Linear program (1 − e) t ≤ active piece, and each piece ≤ (1 + e) t, of the parameters (T_lin, a_1, b_1, ...).
 
-    (1 − e) t ≤ active piece, and each piece ≤ (1 + e) t. Rows are divided by t, so that the solver's tolerance is
-    relative.
+    Rows are divided by t, so that the solver's tolerance is relative.
     """
 
     def __init__(

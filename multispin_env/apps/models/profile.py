@@ -161,8 +161,7 @@ def draw_profile(profile: Profile, figure: Any) -> None:
         law = law_times(profile.time_per_draft, np.array(profile.server.pieces), np.full_like(line, batch), line)
         axes.plot(line, law / MS, color=colour, linewidth=1.2)
     axes.plot([], [], color=BLACK, linewidth=1.2, label="fit")
-    axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")
-    axes.set_ylabel("verification time (ms)")
+    axes.set(xlabel="tokens of the pass, batch x (draft length + 1)", ylabel="verification time (ms)")
     if max(sizes) > 1_000 * min(sizes):  # profiles from tables
         axes.set(xscale="log", yscale="log")
     else:

@@ -24,7 +24,6 @@ class Prompts:
     texts: tuple[str, ...]
     tasks: tuple[str, ...]  # names, in the order of their first prompt
     task: tuple[int, ...]  # index of each prompt's task
-    lines: tuple[int, ...]  # line of each prompt, from 1
     file: str  # name, for messages
     digest: str  # SHA-256 of the file, hexadecimal
 
@@ -32,7 +31,7 @@ class Prompts:
         """Encode each prompt; ``ValueError`` with its line unless ``room`` more tokens fit in the context."""
         limit = (model.context if context is None else context) - room
         encoded = []
-        for text, line in zip(self.texts, self.lines, strict=True):
+        for line, text in enumerate(self.texts, start=1):
             try:
                 tokens = model.encode(text, raw)
             except ValueError as error:
@@ -72,8 +71,7 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
             raise ValueError(f"task: expected at most {MAX_TASKS} different tasks, got {len(tasks)}")
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from None
-    numbers, digest = range(1, len(rows) + 1), hashlib.sha256(content).hexdigest()
-    return Prompts(texts, tasks, tuple(map(tasks.index, names)), tuple(numbers), str(path), digest)
+    return Prompts(texts, tasks, tuple(map(tasks.index, names)), str(path), hashlib.sha256(content).hexdigest())
 
 
 def _row(line: str, suffix: str, number: int) -> tuple[str, str]:

@@ -155,15 +155,13 @@ class Stopwatch:
         if verifies:
             sequences.read(rows, texts)
         else:
-            self._draft(rows, texts[0][0], cell.length)
+            token = texts[0][0]
+            for _ in range(cell.length):
+                token = int(sequences.read(rows, [[token]], last=1)[0, 0].argmax())
         wait_for(sequences.model)
         seconds = self.clock() - start
         sequences.trim(rows, np.full(cell.batch, self.context))
         return seconds
-
-    def _draft(self, rows: IntArray, token: int, length: int) -> None:
-        for _ in range(length):
-            token = int(self.draft.read(rows, [[token]], last=1)[0, 0].argmax())
 
     def _tokens(self, rows: int, count: int) -> list[list[int]]:
         return self.rng.integers(0, self.size, (rows, count)).tolist()
@@ -177,26 +175,18 @@ def wait_for(model: Model) -> None:
 
 def describe_setting(pair: Pair, dtype: str, context: int) -> Setting:
     """Return all that measured times depend on: models, device, floating-point type and context."""
+    weights = [sum(part.numel() for part in model.network.parameters()) for model in (pair.target, pair.draft)]
+    device, threads = pair.target.device, th.get_num_threads()
+    cpu = f"{device} with {threads} thread{'' if threads == 1 else 's'}"
     return {
         "target": pair.target.name,
-        "target_weights": _weights(pair.target),
+        "target_weights": weights[0],
         "draft": pair.draft.name,
-        "draft_weights": _weights(pair.draft),
-        "device": _device_name(pair.target.device),
+        "draft_weights": weights[1],
+        "device": str(th.cuda.get_device_name(device)) if device.type == "cuda" else cpu,
         "dtype": dtype,
         "context": context,
     }
-
-
-def _weights(model: Model) -> int:
-    return sum(weight.numel() for weight in model.network.parameters())
-
-
-def _device_name(device: th.device) -> str:
-    if device.type == "cuda":
-        return str(th.cuda.get_device_name(device))
-    threads = th.get_num_threads()
-    return f"{device} with {threads} thread{'' if threads == 1 else 's'}"
 
 
 class RoundResult(NamedTuple):

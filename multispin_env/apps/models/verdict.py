@@ -223,16 +223,9 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
     colours = (ACCEPTED, REFUSED, UPLOADING, WAITING, VERIFYING)
     for (name, bars), colour in zip(cells.items(), colours, strict=True):
         left, width, line = (np.array(column, dtype=np.float64) for column in zip(*bars or [(0, 0, 0)], strict=True))
-        axes.barh(
-            line,
-            width / MS,
-            0.8,
-            left / MS,
-            color=_colour(colour),
-            edgecolor="white" if name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN) else "none",
-            linewidth=0.6,
-            label=name,
-        )
+        edge = "white" if name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN) else "none"
+        options = {"color": _colour(colour), "edgecolor": edge, "linewidth": 0.6, "label": name}
+        axes.barh(line, width / MS, 0.8, left / MS, **options)
     axes.set_yticks(range(users), [f"device {device + 1}" for device in range(users)])
     axes.set_ylim(users - 0.5, -0.5)
     axes.grid(visible=False)
@@ -248,7 +241,6 @@ def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
         ):
             goodput = np.cumsum(tokens) / np.cumsum(times)
             axes.plot(number, goodput, line, color=colour, linewidth=1.4, label=f"{contender.name}, {label}")
-    axes.set_xlabel("rounds")
-    axes.set_ylabel("goodput up to this round (tokens/s)")
+    axes.set(xlabel="rounds", ylabel="goodput up to this round (tokens/s)")
     axes.set_ylim(bottom=0.0)
     axes.legend(**_RIGHT_LEGEND)

@@ -50,17 +50,6 @@ def _group(row: _AllocationRow) -> float:
     return round(row.acceptance_rate, 2)
 
 
-def _name_devices(axes: Any, points: Sequence[_AllocationRow]) -> None:
-    axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
-    rates = [_group(row) for row in points]
-    for rate in sorted(set(rates)):
-        first, count = rates.index(rate), rates.count(rate)
-        middle = first + (count - 1) / 2
-        text = f"α ≈ {rate:.2f}"
-        axes.text(middle, -0.13, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8)
-    axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
-
-
 def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):
@@ -75,7 +64,13 @@ def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
             axes.grid(axis="x", visible=False)
             for rate in sorted(set(rates))[1:]:
                 axes.axvline(rates.index(rate) - 0.5, color="0.5", linewidth=0.8, linestyle=":")
-        _name_devices(column[1], points)
+        axes = column[1]
+        axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
+        axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
+        for rate in sorted(set(rates)):
+            middle = rates.index(rate) + (rates.count(rate) - 1) / 2
+            alignment = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "top"}
+            axes.text(middle, -0.13, f"α ≈ {rate:.2f}", **alignment, fontsize=8)
         column[0].set_title(preset)
     panels[0, 0].set_ylabel("draft length (tokens)")
     panels[1, 0].set_ylabel("bandwidth share (%)")

@@ -9,7 +9,7 @@ from scipy.stats import beta as beta_distribution
 from multispin_env.apps.models.counts import (
     ALL,
     TaskCounts,
-    _of_tasks,
+    _without_total,
     beta_law,
     draw_summary,
     estimate,
@@ -179,7 +179,7 @@ def test_numbers_of_the_record_of_the_package(rows):
     """As its README says them; overlap is β without the noise of the draw."""
     assert [round(row.mean_probability, 3) for row in rows] == [0.924, 0.912, 0.662, 0.750, 0.851]
     assert [(row.task, row.prompts, row.positions) for row in rows[-2:]] == [("reading", 12, 363), (ALL, 48, 4331)]
-    assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in _of_tasks(rows))
+    assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in _without_total(rows))
     assert all(abs(row.overlap - row.mean_probability) < 0.01 for row in rows)
 
 
@@ -214,7 +214,7 @@ def test_the_tasks_are_those_that_the_process_assumes(records, rows):
 def test_a_single_task_without_overlap():
     single = Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
     (row,) = rows = summarise(single, None, ["mine"])
-    assert (row.overlap, row.prompt_std, _of_tasks(rows)) == (None, 0.0, rows)
+    assert (row.overlap, row.prompt_std, _without_total(rows)) == (None, 0.0, rows)
     header, (line,) = task_cells(rows)
     assert dict(zip(header, line, strict=True))["overlap"] == ""
     assert round_cells(rows)[0] == ("L", "mine")

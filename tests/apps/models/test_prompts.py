@@ -15,7 +15,7 @@ def written(tmp_path, name, text):
 def test_lines_are_prompts(tmp_path):
     prompts = read_prompts(written(tmp_path, "a.txt", "\ufefffirst one\r\nsecond\u2028still second\n\n"))
     assert prompts.texts == ("first one", "second\u2028still second")
-    assert (prompts.tasks, prompts.task, prompts.lines) == ((NO_TASK,), (0, 0), (1, 2))
+    assert (prompts.tasks, prompts.task) == ((NO_TASK,), (0, 0))
 
 
 def test_rows_have_tasks(tmp_path):
