@@ -151,28 +151,19 @@ def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
     kept = Sequences(model, 4, WORDS)
     for _ in range(25):
         rows = rng.permutation(4)[: rng.integers(1, 5)]
-        more = [rng.integers(0, WORDS, rng.integers(1, 9)).tolist() for _ in rows]
+        last = rng.choice([None, 1, 2])
+        more = [rng.integers(0, WORDS, rng.integers(last or 1, 9)).tolist() for _ in rows]
         before = kept.length[rows]
-        logits = kept.read(rows, more)
-        for row, start, text, found in zip(rows, before, more, logits, strict=True):
+        logits = kept.read(rows, more, last)
+        for row, text, found in zip(rows, more, logits, strict=True):
             texts[row] += text
-            assert_same(found[: len(text)], model, texts[row], int(start))
+            count = last or len(text)
+            assert_same(found[:count], model, texts[row], len(texts[row]) - count)
         length = rng.integers(before, kept.length[rows] + 1)
         kept.trim(rows, length)
         for row, size in zip(rows, length, strict=True):
             del texts[row][size:]
             assert kept.length[row] == len(texts[row])
-
-
-@pytest.mark.parametrize("last", [1, 2])
-def test_last_logits_end_with_the_last_token_of_each_row(model, last, monkeypatch):
-    monkeypatch.setattr(network, "MAX_PASS_TOKENS", 4)
-    rng = np.random.default_rng(last)
-    texts = [rng.integers(0, WORDS, size).tolist() for size in (2, 11, 5)]
-    logits = Sequences(model, 3, WORDS).read(np.arange(3), texts, last)
-    assert logits.shape == (3, last, WORDS)
-    for text, found in zip(texts, logits, strict=True):
-        assert_same(found, model, text, len(text) - last)
 
 
 def test_what_cannot_be_read_is_refused():

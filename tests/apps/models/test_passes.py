@@ -1,7 +1,5 @@
 """Passes are measured in rounds and kept as they are done; laws are fitted to them."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -12,7 +10,6 @@ from multispin_env.apps.models.passes import (
     DRAFT,
     HEADER,
     VERIFY,
-    Journal,
     PassCell,
     Passes,
     fit_cells,
@@ -161,16 +158,6 @@ def positions(seed, *length):
     return RecordedTexts(np.array(length), numbers[0], rng.random(sum(length)) < 0.5, numbers[1])
 
 
-def test_what_is_kept_comes_back(tmp_path):
-    groups = [positions(0, 8, 3), positions(1, 9)]
-    passes = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, parse_texts)
-    for group in groups:
-        passes.add(group.line())
-    again = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, parse_texts)
-    for found in (passes.parts, again.parts):
-        assert [str(one) for one in found] == [str(one) for one in groups]
-
-
 def test_what_says_no_texts_is_refused():
     line = positions(0, 8, 3).line()
     assert parse_texts(line).length.tolist() == [8, 3]
@@ -212,26 +199,6 @@ def test_a_law_is_found_again(seed):
     assert found.error < 1e-7
     assert found.time_per_draft == pytest.approx(per_draft, rel=1e-5, abs=1e-6 * scale)
     np.testing.assert_allclose(found.pieces, pieces, rtol=1e-4, atol=1e-5 * scale)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_no_corner_of_the_program_is_better(seed):
-    """One piece: every law that four of all conditions determine is tried."""
-    rng = np.random.default_rng(seed)
-    drafts, tokens = grid((1, 3, 8), (0, 5))
-    times = law_times(*random_law(rng, 1), drafts, tokens) * np.exp(0.3 * rng.normal(size=6))
-    values = np.stack([drafts, np.ones(6), tokens], -1) / times[:, None]  # T_lin, a, b, and the error
-    rows = np.concatenate([np.hstack([sign * values, -np.ones((6, 1))]) for sign in (-1.0, 1.0)] + [-np.eye(4)[:3]])
-    limits = np.repeat((-1.0, 1.0, 0.0), (6, 6, 3))
-    chosen = np.array(list(combinations(range(15), 4)))
-    regular = np.abs(np.linalg.det(rows[chosen])) > 1e-12
-    corners = np.linalg.solve(rows[chosen[regular]], limits[chosen[regular]][..., None])[..., 0]
-    allowed = corners[(corners @ rows.T <= limits + 1e-9).all(-1)]
-    found = fit_law(tokens, times, 1, drafts)
-    assert found.error == pytest.approx(allowed[:, -1].min(), abs=1e-6)
-    assert found.error == pytest.approx(
-        largest_error([found.time_per_draft, *found.pieces.ravel()], drafts, tokens, times), abs=1e-12
-    )
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -26,10 +26,6 @@ def mean_goodput(name, scenario, state):
     return float(ms.expected_outcome(scenario, state, ms.make_controller(name, scenario)(state)).goodput.mean())
 
 
-def test_scale():
-    assert [Scale(quick).pick(1, 2) for quick in (False, True)] == [1, 2]
-
-
 def test_verification_is_a_fixed_time_and_one_for_each_draft():
     rows = sweeps.VERIFICATION.compute(SCALE)
     found = {(row.preset, row.batch): (row.verification_ms, row.per_draft_ms) for row in rows}
