@@ -4,11 +4,7 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from pprint import pformat
 from urllib.parse import urlsplit
 
@@ -226,32 +222,3 @@ def test_all_is_reached_by_the_keyboard(driver, address):
     slider.send_keys(Keys.ARROW_RIGHT)
     until(driver, "return document.querySelector('[data-number=goodput]').textContent !== arguments[0]", before)
     assert text(driver, "output[for=megahertz]") == "10.5 MHz"
-
-
-def test_users_at_once_do_not_mix_their_states(address):
-    """Each asks for a system of its own, again and again, while the others do."""
-    users = [RoundSettings(num_users=2 + user, seed=user, moved=1, moved_db=1.0 + user) for user in range(6)]
-    together = threading.Barrier(len(users))
-
-    def use(settings):
-        together.wait()
-        for _ in range(2):
-            with urllib.request.urlopen(f"{address}/draw/one-round?{settings.query()}", timeout=30) as page:
-                found = json.load(page)
-            yield re.search(r'data-number="goodput">([^<]+)<', found["html"])[1], found["link"]
-
-    with ThreadPoolExecutor(len(users)) as threads:
-        answers = list(threads.map(lambda settings: list(use(settings)), users))
-    for settings, got in zip(users, answers, strict=True):
-        goodput = f"{compute(settings, ScenarioSources()).goodputs['optimal']:.2f} tokens/s"
-        assert got == [(goodput, f"/one-round?{settings.query()}")] * 2
-
-
-def test_only_this_machine_reaches_it(address):
-    """The socket is at the loopback address alone, as the system says."""
-    tables = [table for name in ("tcp", "tcp6") if (table := Path(f"/proc/net/{name}")).exists()]
-    if not tables:
-        pytest.skip("the system does not say")
-    rows = [line.split() for table in tables for line in table.read_text(encoding="utf-8").splitlines()[1:]]
-    port = f"{urlsplit(address).port:04X}"
-    assert [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port}")] == [f"0100007F:{port}"]

@@ -6,13 +6,11 @@ The p values of docs/evidence/drafting-ahead.md are those of these tests, printe
 import numpy as np
 import pytest
 import torch as th
-from scipy.stats import chisquare
 
 from multispin_env.apps.models import network
 from multispin_env.apps.models.ahead import DEVICE, SERVER, ChainPlayer
 from multispin_env.apps.models.network import Pair, round_weights
-from multispin_env.apps.models.rounds import PromptOrder
-from tests.apps.models.test_rounds import LONGEST, PROMPTS, law, lengths, made, p_values
+from tests.apps.models.test_rounds import LONGEST, check_text, copy_of, law, lengths, made, p_values
 from tests.apps.models.tiny import tiny_model
 
 AHEAD = 3
@@ -89,21 +87,6 @@ def test_the_traps_are_found(player):
     assert min(found) < 1e-6
 
 
-def test_a_shared_seed_does_not_mend_the_first_trap():
-    """Three symbols: the server's token as it should be, and where guesses of q > .3 are verified instead."""
-    p, q = np.array([0.2, 0.3, 0.5]), np.array([0.5, 0.3, 0.2])
-    rng, count = np.random.default_rng(0), 100_000
-    exponential = rng.standard_exponential((count, 3))
-    guess, token = ((law / exponential).argmax(1) for law in (q, p))
-    refused = rng.choice(3, count, p=(p - q).clip(0.0) / (p - q).clip(0.0).sum())
-    verified = np.where(rng.random(count) * q[guess] < p[guess], guess, refused)
-    trap = np.where(q[guess] > 0.3, verified, token)
-    right, wrong = (chisquare(np.bincount(one, minlength=3), count * p).pvalue for one in (token, trap))
-    print(f"\nthree symbols: p {right:.3f}, {wrong:.1e}")
-    assert right > 1e-3
-    assert wrong < 1e-6
-
-
 def test_greedy_texts_are_the_likeliest_path():
     """Of the target, by passes without a cache; also where the server takes over guesses that look likely."""
     for player in (ChainPlayer, KeepsWhatLooksLikely):
@@ -121,25 +104,24 @@ def drawn(q, seed, who, device, number, position):
 @pytest.mark.parametrize(("guess", "temperature"), [(GUESSES[0], 1.0), (GUESSES[1], 0.7), ("greedy", 0.0)])
 def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
     """Texts and hits are those of a slow engine without chains and caches, which drafts L + 1 tokens in each round."""
-    users, tokens, rng = 3, 15, np.random.default_rng(0)
+    users, rng = 3, np.random.default_rng(0)
     small = tiny_model(0)
     round_weights(small.network, 2)
-    devices = made(users, Pair(small, tiny_model(0)), tokens=tokens, longest=2 * LONGEST)
+    devices = made(users, Pair(small, tiny_model(0)), tokens=15, longest=2 * LONGEST)
     play = ChainPlayer(devices, temperature, 7, guess)
     generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
     server = DEVICE if guess == "shared-seed" else SERVER
     hits = 0
     for length in lengths(users, 25):
-        texts, number = [list(text) for text in devices.texts], devices.number.tolist()
-        left = devices.left.tolist()
-        found = play(length, rng.integers(0, LONGEST + 1, users))
+        before, found = copy_of(devices), play(length, rng.integers(0, LONGEST + 1, users))
         hits += found.hit.sum()
-        for device, text in enumerate(texts):
+        for device, text in enumerate(before.texts):
+            number = int(before.number[device])
             size, new, laws = int(length[device]), [], []
             numbers = generators[device].random(2 * size + 1)[size:]
             for position in range(size + 1):
                 laws.append(law(small, text + new, temperature)[-1])
-                new.append(drawn(laws[-1], 7, DEVICE, device, number[device], len(text) + position))
+                new.append(drawn(laws[-1], 7, DEVICE, device, number, len(text) + position))
             p = law(devices.pair.target, text + new[:size], temperature)[len(text) - 1 :]
             good = [
                 numbers[position] < p[position][new[position]] / laws[position][new[position]]
@@ -150,17 +132,9 @@ def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
                 rest = th.as_tensor((p[accepted] - laws[accepted]).clip(0.0))
                 token = int(network.pick_tokens(rest[None], numbers[-1:])[0])
             else:
-                token = drawn(p[size], 7, server, device, number[device], len(text) + size)
+                token = drawn(p[size], 7, server, device, number, len(text) + size)
             assert (found.accepted[device], found.hit[device]) == (accepted, accepted == size and token == new[size])
-            gained = [*new[:accepted], token][: left[device]]
-            gained = gained[: gained.index(0) + 1] if 0 in gained else gained
-            if devices.number[device] == number[device]:
-                assert devices.texts[device] == text + gained
-            else:
-                assert (
-                    devices.texts[device]
-                    == PROMPTS[PromptOrder(len(PROMPTS), users, 0).prompt(device, number[device] + 1)]
-                )
-                assert len(play.chains[device]) == 0
+            check_text(devices, before, device, [*new[:accepted], token])
+            assert devices.age[device] or not play.chains[device]
     assert hits >= 10
     assert max(devices.number) >= 1

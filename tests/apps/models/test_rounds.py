@@ -112,35 +112,37 @@ def slow_text(pair, text, drafts, temperature, generator):
     return [*new, int(network.pick_tokens(p[size][None], numbers[-1:])[0])], size
 
 
+def copy_of(devices):
+    texts = [list(text) for text in devices.texts]
+    return SimpleNamespace(texts=texts, number=devices.number, age=devices.age, left=devices.left)
+
+
+def check_text(devices, before, device, new):
+    """Compare a device's request with that of a round with ``new`` tokens; return the tokens gained."""
+    gained = new[: before.left[device]]
+    gained = gained[: gained.index(0) + 1] if 0 in gained else gained
+    left = before.left[device] - len(gained)
+    ended = gained[-1] == 0 or left == 0
+    number = before.number[device] + ended
+    prompt = PROMPTS[PromptOrder(len(PROMPTS), len(devices.texts), 0).prompt(device, number)]
+    assert devices.texts[device] == (prompt if ended else before.texts[device] + gained)
+    expected = (number, 0, 15) if ended else (number, before.age[device] + 1, left)
+    assert (devices.number[device], devices.age[device], devices.left[device]) == expected
+    return len(gained)
+
+
 @pytest.mark.parametrize(("users", "temperature"), [(1, 1.0), (5, 1.0), (3, 0.7), (3, 0.0)])
 def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
     devices = made(users, tokens=15)
     play = Player(devices, temperature, seed=7)
-    order = PromptOrder(len(PROMPTS), users, 0)
     generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
-    number = [0] * users
-    texts = [list(PROMPTS[order.prompt(device, 0)]) for device in range(users)]
-    begun, age = [len(text) for text in texts], np.zeros(users)
     for length in lengths(users, 25, seed=users):
-        np.testing.assert_array_equal(devices.number, number)
-        np.testing.assert_array_equal(devices.age, age)
-        np.testing.assert_array_equal(
-            devices.left, [start + 15 - len(text) for start, text in zip(begun, texts, strict=True)]
-        )
-        assert devices.texts == texts
-        found, age = play(length), age + 1
-        for device in range(users):
-            before = len(texts[device])
-            new, accepted = slow_text(devices.pair, texts[device], int(length[device]), temperature, generators[device])
-            ended = next((position + 1 for position, token in enumerate(new) if token == 0), None)
-            new = new[: min(begun[device] + 15 - before, ended or len(new))]
-            texts[device] += new
-            assert (found.accepted[device], found.gained[device]) == (accepted, len(new))
-            if texts[device][-1] == 0 or len(texts[device]) == begun[device] + 15:
-                number[device], age[device] = number[device] + 1, 0
-                texts[device] = list(PROMPTS[order.prompt(device, number[device])])
-                begun[device] = len(texts[device])
-    assert max(number) >= 2
+        before, result = copy_of(devices), play(length)
+        for device, text in enumerate(before.texts):
+            new, accepted = slow_text(devices.pair, text, int(length[device]), temperature, generators[device])
+            gained = check_text(devices, before, device, new)
+            assert (result.accepted[device], result.gained[device]) == (accepted, gained)
+    assert max(devices.number) >= 2
 
 
 def test_models_read_nothing_twice_and_keep_nothing_that_was_refused():

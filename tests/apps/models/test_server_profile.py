@@ -5,7 +5,6 @@ import pytest
 
 from multispin_env.apps.models.passes import VERIFY, PassCell, Passes
 from multispin_env.apps.models.profile import DRAFT_CELL, make_profile, table_lines
-from multispin_env.scenario import Scenario
 
 SETTING = {"target": "large", "draft": "small", "device": "cpu with 1 thread", "dtype": "float32", "context": 128}
 CELLS = [PassCell(VERIFY, batch, length) for batch in (1, 2, 4, 8) for length in (0, 1, 4, 8, 16)]
@@ -41,15 +40,6 @@ def test_the_server_is_the_law(profile):
     assert (
         "cpu with 1 thread, after 128 tokens: 20 cells of batch and length, 3 passes each, within 0.0%" in server.source
     )
-
-
-def test_it_predicts_what_was_measured(profile, tmp_path):
-    """A round of four devices in a scenario with the written file, of which the longest draft is 8."""
-    profile.server.save(tmp_path / "mine.toml")
-    scenario = Scenario.preset("llama2", server=str(tmp_path / "mine.toml"), num_users=4)
-    assert scenario.padded_verification
-    assert scenario.pass_time(4, 4 * 9) == pytest.approx(law(PassCell(VERIFY, 4, 8)), rel=1e-4)
-    assert scenario.server_draft_time == 0.003
 
 
 def test_table_and_words(profile):
