@@ -80,7 +80,7 @@ def _optimum_over(scale: Scale, preset: str, megahertz: float, system: str) -> I
 
 
 def _over_fixed(scale: Scale) -> list[_ClaimRow]:
-    why = "The paper does not give transmit power and mean draft time; they are calibrated to this."
+    why = "Transmit power and mean draft time are not given; they are calibrated to this."
     rows = []
     for preset in PRESETS:
         claim, ours = (
@@ -105,7 +105,7 @@ def _order(scale: Scale) -> list[_ClaimRow]:
     budgets = ", ".join(f"{budget:g}" for budget in BUDGETS)
     claim = f"optimum best and fixed last at {budgets} MHz, both pairs"
     here = "yes" if all(cases) else f"in {sum(cases)} of {len(cases)} cases"
-    return [_plain(claim, "yes", here, all(cases), "Fixed BW&L is last of the four systems that share the uplink.")]
+    return [_plain(claim, "yes", here, all(cases), "Fixed BW&L is last of the four that share the uplink.")]
 
 
 def _uniform_over_homogeneous(scale: Scale) -> list[_ClaimRow]:
@@ -123,7 +123,7 @@ def _uniform_over_homogeneous(scale: Scale) -> list[_ClaimRow]:
     here = "; ".join([f"{' and '.join(ahead) or 'neither'} only" if texts else "both pairs", *texts])
     why = (
         "Depends on the tasks' acceptance: Uni-BW is ahead for llama2 with the tasks of qwen3.5, and Homo for qwen3.5 "
-        "with those of llama2. It does not depend on power and draft time (calibration figure)."
+        "with those of llama2. Power and draft time do not matter (calibration figure)."
     )
     return [_plain("Uni-BW above Homo", "both pairs", here, not texts, why)]
 
