@@ -92,8 +92,8 @@ def test_few_compute_and_few_wait(tmp_path, monkeypatch):
         with pytest.raises(BusyError, match=r"^page: expected at most 4 requests at once, got more"):
             await several.answer(int)
         assert not any(heart.exists() for heart in hearts[workers.MAX_PARALLEL :])
-        for one in asked:
-            one.cancel()
+        for entry in asked:
+            entry.cancel()
         await asyncio.wait(asked)
         assert await several.answer(int) == 0
 
@@ -168,15 +168,15 @@ def address():
 def connected(address, text):
     """A connection on which a text was sent."""
     parts = urlsplit(address)
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as one:
-        one.sendall(text.format(host=parts.netloc).encode())
-        yield one
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as entry:
+        entry.sendall(text.format(host=parts.netloc).encode())
+        yield entry
 
 
 def status(address, path, seconds=30):
     """Status of an answer within these seconds."""
-    with urllib.request.urlopen(f"{address}{path}", timeout=seconds) as found:
-        return found.status
+    with urllib.request.urlopen(f"{address}{path}", timeout=seconds) as result:
+        return result.status
 
 
 def test_many_slow_questions_hold_up_no_style_sheet(address):
@@ -236,9 +236,9 @@ def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
         async with server, asyncio.timeout(30.0):
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(sent)
-            found = await reader.read()  # until the connection is closed
+            result = await reader.read()  # until the connection is closed
             writer.close()
             await writer.wait_closed()
-        return found
+        return result
 
     assert asyncio.run(talk()).count(b"here") == sent.count(b"\r\n\r\n")

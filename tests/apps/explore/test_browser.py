@@ -55,10 +55,10 @@ def texts(driver, css):
 def until(driver, script, *arguments, seconds=10.0):
     """Wait for a script to return something true; returns that."""
     end = time.monotonic() + seconds
-    while not (found := driver.execute_script(script, *arguments)):
+    while not (result := driver.execute_script(script, *arguments)):
         assert time.monotonic() < end, script
         time.sleep(0.01)
-    return found
+    return result
 
 
 def edit(driver, cell, value, key=Keys.ENTER):
@@ -66,9 +66,9 @@ def edit(driver, cell, value, key=Keys.ENTER):
     driver.execute_script(
         "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
     )
-    found = driver.find_element("css selector", f'[data-cell="{cell}"]')
-    driver.execute_script("arguments[0].focus()", found)
-    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, key)
+    result = driver.find_element("css selector", f'[data-cell="{cell}"]')
+    driver.execute_script("arguments[0].focus()", result)
+    result.send_keys(Keys.CONTROL, "a", Keys.NULL, value, key)
     if key == Keys.ENTER:
         until(driver, "return window.answered")
 
@@ -104,7 +104,7 @@ def test_a_view_opens_and_redraws_in_silence(driver, address, view):
     assert driver.execute_script("return document.getElementById('num_users').value") == "3"
     assert driver.get_log("browser") == []
     messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
-    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    asked = [entry["params"]["request"]["url"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
     assert f"{address}/{view}" in asked
     assert not [url for url in asked if not url.startswith((f"{address}/", "data:", "chrome:", "about:"))]
 
@@ -119,14 +119,16 @@ def test_the_copied_python_and_the_tables_are_those_of_the_link(driver, address)
     assert code == text(driver, "#python")
     link = driver.execute_script("return document.getElementById('link').getAttribute('href')")
     assert f"view_numbers({link!r})" in code
-    found = view_numbers(link)
-    arrays = found.decision.draft_length, found.decision.bandwidth / 1e6, found.outcome.tokens
+    result = view_numbers(link)
+    arrays = result.decision.draft_length, result.decision.bandwidth / 1e6, result.outcome.tokens
     for column, values, digits in zip((2, 3, 5), arrays, (0, 3, 3), strict=True):
         assert texts(driver, f"[data-table=allocation] tbody td:nth-child({column})") == [
-            f"{one:.{digits}f}" for one in values
+            f"{value:.{digits}f}" for value in values
         ]
     rows = texts(driver, "[data-table=controllers] tbody td")
-    assert dict(zip(rows[::3], rows[1::3], strict=True)) == {name: f"{one:.2f}" for name, one in found.goodputs.items()}
+    assert dict(zip(rows[::3], rows[1::3], strict=True)) == {
+        name: f"{entry:.2f}" for name, entry in result.goodputs.items()
+    }
 
 
 def test_the_timelines_play_by_the_keyboard(driver, address):
@@ -156,20 +158,20 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
 def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
     query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
     visit(driver, f"{address}/no-barrier?{query}")
-    found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), ScenarioSources())
-    for position, (name, facts) in enumerate(found.first.items(), start=1):
+    result = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), ScenarioSources())
+    for position, (name, facts) in enumerate(result.first.items(), start=1):
         shown = texts(driver, f"[data-table=first] tbody tr:nth-child({position}) td")
         assert shown == [name, *(f"{value:.3f}" for value in facts.values())]
     driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
-    for side, said in zip(found.record["sides"], texts(driver, ".player-news"), strict=True):
-        shown = min(one["shown"] for one in found.record["sides"])
+    for side, said in zip(result.record["sides"], texts(driver, ".player-news"), strict=True):
+        shown = min(entry["shown"] for entry in result.record["sides"])
         last = max(number for number, end in enumerate(side["ends"]) if end <= shown)
-        rate = side["gained"][last] * found.record["ticks"] / side["ends"][last]
-        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found.bound:.0f} % of the bound" in said
+        rate = side["gained"][last] * result.record["ticks"] / side["ends"][last]
+        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / result.bound:.0f} % of the bound" in said
         assert f"; {side['waiting'][last]} requests waiting. " in said
         in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][last])
         assert f"Requests: {in_time} in time, " in said
-        doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
+        doing = [int(entry) for entry in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
         assert sum(doing) == 3
 
 
@@ -188,10 +190,10 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
     redraw(driver, "megahertz", 20)
     assert text(driver, "#error") == ""
     assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
-    found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), ScenarioSources())
-    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+    result = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), ScenarioSources())
+    assert text(driver, "[data-number=goodput]") == f"{result.goodputs['optimal']:.2f} tokens/s"
     edit(driver, "1.snr_db", "59", key=Keys.ESCAPE)
-    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+    assert text(driver, "[data-number=goodput]") == f"{result.goodputs['optimal']:.2f} tokens/s"
     driver.find_element("css selector", "[data-set=edits]").click()  # undo
     until(driver, "return !location.href.includes('edits')")
     assert text(driver, '[data-cell="2.snr_db"]') != "4.5"
@@ -209,9 +211,9 @@ def test_all_is_reached_by_the_keyboard(driver, address):
         if reached[-1] == "command":
             break
     controls = driver.execute_script("return [...document.querySelectorAll('.control [id]')].map(e => e.id)")
-    assert [one for one in reached if one in controls] == controls
-    for one in ("1.draft_ms", "1.snr_db", "1.acceptance", "edits", "link", "python", "command"):
-        assert one in reached
+    assert [entry for entry in reached if entry in controls] == controls
+    for entry in ("1.draft_ms", "1.snr_db", "1.acceptance", "edits", "link", "python", "command"):
+        assert entry in reached
     before = text(driver, "[data-number=goodput]")
     slider = driver.find_element("id", "megahertz")
     slider.send_keys(Keys.ARROW_RIGHT)

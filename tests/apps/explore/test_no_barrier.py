@@ -26,11 +26,11 @@ def case(request):
 
 
 def test_first_and_means_are_those_of_the_environment(case):
-    settings, found = case
+    settings, result = case
     scenario = settings.system(PLACES)
     metric = "tokens_in_time" if settings.serving else "token_goodput"
-    means = {name: float(mean) for name, mean, *_ in found.tables[0][1]}
-    for name in found.first:
+    means = {name: float(mean) for name, mean, *_ in result.tables[0][1]}
+    for name in result.first:
         controller = ms.make_controller(name, scenario)
         env = gym.make(
             settings.env_id, scenario=scenario, discipline=controller.discipline, action="full",
@@ -40,23 +40,23 @@ def test_first_and_means_are_those_of_the_environment(case):
         for seed in range(settings.seed, settings.seed + settings.episodes):
             env.reset(seed=seed)
             if seed == settings.seed:
-                assert ms.rate_bound(scenario, env.unwrapped.state.system) == pytest.approx(found.bound)
+                assert ms.rate_bound(scenario, env.unwrapped.state.system) == pytest.approx(result.bound)
             ended = False
             while not ended:
                 decision = controller(env.unwrapped.state)
                 _, _, _, ended, info = env.step(env.unwrapped.encode_action(decision))
             numbers.append(info)
-        assert found.first[name] == {key: pytest.approx(numbers[0][key]) for key in found.first[name]}
+        assert result.first[name] == {key: pytest.approx(numbers[0][key]) for key in result.first[name]}
         assert means[name] == pytest.approx(np.mean([info[metric] for info in numbers]), abs=0.0051)
 
 
 def test_the_command_prints_the_tables(case, capsys):
-    settings, found = case
+    settings, result = case
     words = shlex.split(as_command(settings, PLACES))
     assert words[0] == "multispin"
     assert main(words[1:]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    for header, rows in found.tables:
+    for header, rows in result.tables:
         assert " ".join(header) in lines
         for row in rows:
             assert " ".join(row) in lines
@@ -64,10 +64,10 @@ def test_the_command_prints_the_tables(case, capsys):
 
 def test_a_record_is_small_and_json(case):
     """And no rule exceeds the bound."""
-    _, found = case
-    assert len(json.dumps(found.record)) < 100_000
-    assert (found.record["users"], len(found.record["sides"][0]["devices"])) == (3, 3)
-    assert all(0.0 < facts["token_goodput"] < found.bound for facts in found.first.values())
+    _, result = case
+    assert len(json.dumps(result.record)) < 100_000
+    assert (result.record["users"], len(result.record["sides"][0]["devices"])) == (3, 3)
+    assert all(0.0 < facts["token_goodput"] < result.bound for facts in result.first.values())
 
 
 @pytest.mark.parametrize(

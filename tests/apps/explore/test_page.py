@@ -27,7 +27,7 @@ def here():
 def ask(path, query="", app=None, **headers):
     """Status, headers and body of an answer."""
     sent = []
-    given = [{"type": "http.request", "body": b"", "more_body": False}]
+    arguments = [{"type": "http.request", "body": b"", "more_body": False}]
     scope = {
         "type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode(),
         "query_string": query.encode(), "root_path": "", "scheme": "http", "server": ("127.0.0.1", PORT),
@@ -36,7 +36,7 @@ def ask(path, query="", app=None, **headers):
     }  # fmt: skip
 
     async def receive():
-        return given.pop() if given else await asyncio.Event().wait()
+        return arguments.pop() if arguments else await asyncio.Event().wait()
 
     async def send(message):
         sent.append(message)

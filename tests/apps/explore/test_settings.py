@@ -71,13 +71,13 @@ def test_a_wide_spread_stays_a_scenario():
 @pytest.mark.parametrize("settings", [SystemSettings, RoundSettings, LandscapeSettings])
 def test_a_scenario_file_begins_as_it_is(settings, tmp_path):
     file = tmp_path / "mine.toml"
-    own = Scenario.preset("qwen3.5", num_users=7, total_bandwidth=3e6, transmit_snr_db=20.0)
-    own.save(file)
+    mine = Scenario.preset("qwen3.5", num_users=7, total_bandwidth=3e6, transmit_snr_db=20.0)
+    mine.save(file)
     sources = ScenarioSources(file)
     start = settings.start(sources)
-    assert start.system(sources) == own
-    assert settings.from_query(start.query()).system(sources) == own
-    own.save(tmp_path / "other.toml")
+    assert start.system(sources) == mine
+    assert settings.from_query(start.query()).system(sources) == mine
+    mine.save(tmp_path / "other.toml")
     for name in (str(tmp_path / "other.toml"), f"{tmp_path}/./mine.toml", "/etc/passwd", ""):
         with pytest.raises(ValueError, match="scenario: expected one of"):
             sources.scenario(name)

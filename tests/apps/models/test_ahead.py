@@ -50,13 +50,13 @@ class Recording(ChainPlayer):
 @pytest.mark.parametrize(("guess", "seed"), [(GUESSES[0], 3), (GUESSES[1], 4)])
 def test_texts_have_the_law_of_the_target_and_guesses_hit_as_often_as_they_should(guess, seed):
     devices, play, hits = played(Recording, guess, seed=seed)
-    found = p_values(devices)
-    chance = np.array([one[guess] for one, _ in play.seen])
+    result = p_values(devices)
+    chance = np.array([entry[guess] for entry, _ in play.seen])
     share = np.mean([hit for _, hit in play.seen])
     print(
-        f"\n{guess}, seed {seed}: p {np.round(found, 3)}, kept {hits:.3f}, of accepted {share:.3f} {chance.mean():.3f}"
+        f"\n{guess}, seed {seed}: p {np.round(result, 3)}, kept {hits:.3f}, of accepted {share:.3f} {chance.mean():.3f}"
     )
-    assert min(found) > 1e-3
+    assert min(result) > 1e-3
     assert abs(share - chance.mean()) < 4.0 * np.sqrt((chance * (1.0 - chance)).sum()) / len(chance)
 
 
@@ -82,9 +82,9 @@ class TakesTheGuess(ChainPlayer):
 
 @pytest.mark.parametrize("player", [KeepsWhatLooksLikely, TakesTheGuess])
 def test_the_traps_are_found(player):
-    found = p_values(played(player, "independent")[0])
-    print(f"\n{player.__name__}: p {min(found):.1e}")
-    assert min(found) < 1e-6
+    result = p_values(played(player, "independent")[0])
+    print(f"\n{player.__name__}: p {min(result):.1e}")
+    assert min(result) < 1e-6
 
 
 def test_greedy_texts_are_the_likeliest_path():
@@ -113,8 +113,8 @@ def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
     server = DEVICE if guess == "shared-seed" else SERVER
     hits = 0
     for length in lengths(users, 25):
-        before, found = copy_of(devices), play(length, rng.integers(0, LONGEST + 1, users))
-        hits += found.hit.sum()
+        before, result = copy_of(devices), play(length, rng.integers(0, LONGEST + 1, users))
+        hits += result.hit.sum()
         for device, text in enumerate(before.texts):
             number = int(before.number[device])
             size, new, laws = int(length[device]), [], []
@@ -133,7 +133,7 @@ def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
                 token = int(network.pick_tokens(rest[None], numbers[-1:])[0])
             else:
                 token = drawn(p[size], 7, server, device, number, len(text) + size)
-            assert (found.accepted[device], found.hit[device]) == (accepted, accepted == size and token == new[size])
+            assert (result.accepted[device], result.hit[device]) == (accepted, accepted == size and token == new[size])
             check_text(devices, before, device, [*new[:accepted], token])
             assert devices.age[device] or not play.chains[device]
     assert hits >= 10

@@ -51,31 +51,31 @@ def test_decisions_are_those_of_the_public_loop():
     plug_in = ms.make_controller("optimal+filter", SCENARIO, assumptions=make_assumptions(SCENARIO))
     drafted, accepted = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
     hits, misses = np.zeros(3), np.zeros(3)  # of the current requests
-    for number, one in enumerate(contender.rounds):
-        numbers = {"task": np.arange(3), "drafted": drafted, "accepted": accepted, "age": one.age}
+    for number, entry in enumerate(contender.rounds):
+        numbers = {"task": np.arange(3), "drafted": drafted, "accepted": accepted, "age": entry.age}
         observed = ms.Observed(contender.conditions.draft_time, contender.conditions.efficiency[number], **numbers)
-        hits = np.where(one.age == 0, 0.0, hits + accepted)
-        misses = np.where(one.age == 0, 0.0, misses + (accepted < drafted))
-        expected = prediction(scenario=SCENARIO).tokens(one.draft_length, Fake().left, hits, misses, np.arange(3))
-        np.testing.assert_allclose(one.predicted, expected)
+        hits = np.where(entry.age == 0, 0.0, hits + accepted)
+        misses = np.where(entry.age == 0, 0.0, misses + (accepted < drafted))
+        expected = prediction(scenario=SCENARIO).tokens(entry.draft_length, Fake().left, hits, misses, np.arange(3))
+        np.testing.assert_allclose(entry.predicted, expected)
         decision = plug_in(observed)
-        np.testing.assert_array_equal(one.draft_length, decision.draft_length)
-        np.testing.assert_array_equal(one.bandwidth, decision.bandwidth)
+        np.testing.assert_array_equal(entry.draft_length, decision.draft_length)
+        np.testing.assert_array_equal(entry.bandwidth, decision.bandwidth)
         drafted, accepted = decision.draft_length, np.minimum(decision.draft_length, 2)
-        np.testing.assert_array_equal(one.age, [0, number, number])
-        np.testing.assert_array_equal(one.request, [number, 0, 0])
+        np.testing.assert_array_equal(entry.age, [0, number, number])
+        np.testing.assert_array_equal(entry.request, [number, 0, 0])
 
 
 def test_a_round_is_priced_as_the_model_prices_it():
     scenario = SCENARIO.replace(server="a100-32b", padded_verification=True)
-    one = made(scenario=scenario).step()
+    entry = made(scenario=scenario).step()
     conditions = draw_conditions(scenario, 6, np.random.default_rng(0))
     state = ms.SystemState(conditions.draft_time, conditions.efficiency[0], np.full(3, 0.5))
-    outcome = ms.expected_outcome(scenario, state, ms.Decision(one.draft_length, one.bandwidth))
-    np.testing.assert_allclose(one.predicted_time, outcome.round_latency)
-    np.testing.assert_allclose(one.predicted_pass, outcome.verification_time)
-    np.testing.assert_allclose(one.measured_time, outcome.round_latency - outcome.verification_time + 0.5)
-    assert one.predicted[0] == 1.0  # of the request that gets one more token
+    outcome = ms.expected_outcome(scenario, state, ms.Decision(entry.draft_length, entry.bandwidth))
+    np.testing.assert_allclose(entry.predicted_time, outcome.round_latency)
+    np.testing.assert_allclose(entry.predicted_pass, outcome.verification_time)
+    np.testing.assert_allclose(entry.measured_time, outcome.round_latency - outcome.verification_time + 0.5)
+    assert entry.predicted[0] == 1.0  # of the request that gets one more token
 
 
 def test_chains_grow_by_the_clock_of_the_scenario_whatever_the_pass_takes():
@@ -93,13 +93,15 @@ def test_chains_grow_by_the_clock_of_the_scenario_whatever_the_pass_takes():
     contender._play = play
     head_start, drafted = np.zeros(3), contender.conditions.draft_time
     for _ in range(6):
-        one = contender.step()
-        assert one.chains is not None
-        np.testing.assert_allclose(one.chains.head_start, head_start)
-        np.testing.assert_allclose(one.drafting, np.maximum(one.draft_length - head_start, 0.0) * drafted, atol=1e-12)
+        entry = contender.step()
+        assert entry.chains is not None
+        np.testing.assert_allclose(entry.chains.head_start, head_start)
+        np.testing.assert_allclose(
+            entry.drafting, np.maximum(entry.draft_length - head_start, 0.0) * drafted, atol=1e-12
+        )
         rate = np.array([task.acceptance_rate for task in scenario.tasks[:3]])
-        np.testing.assert_allclose(one.chains.predicted, rate ** (one.draft_length + 1))
-        grown = head_start + (one.access + one.predicted_pass) / drafted - one.draft_length - 1.0
+        np.testing.assert_allclose(entry.chains.predicted, rate ** (entry.draft_length + 1))
+        grown = head_start + (entry.access + entry.predicted_pass) / drafted - entry.draft_length - 1.0
         head_start = np.clip(grown, 0.0, scenario.max_draft_length) * [0, 1, 1]
         np.testing.assert_array_equal(asked[-1][1:], np.floor(head_start[1:]))
     assert head_start.max() > 1.0
@@ -110,9 +112,9 @@ def test_a_controller_alone_knows_the_mean_of_the_task():
     for _ in range(3):
         bare.step()
         named.step()
-    for one, other in zip(bare.rounds, named.rounds, strict=True):
-        np.testing.assert_array_equal(one.draft_length, other.draft_length)
-        np.testing.assert_array_equal(one.predicted, other.predicted)
+    for entry, other in zip(bare.rounds, named.rounds, strict=True):
+        np.testing.assert_array_equal(entry.draft_length, other.draft_length)
+        np.testing.assert_array_equal(entry.predicted, other.predicted)
     assert live_plug_in("optimal+quantile", SCENARIO, make_assumptions(SCENARIO)).parts == [
         "spectral_efficiency",
         "acceptance_rate",
@@ -143,8 +145,8 @@ def test_devices_differ_as_in_states_of_the_scenario():
     conditions = draw_conditions(scenario, 2, np.random.default_rng(0))
     state = ms.sample_state(scenario, np.random.default_rng(1))
     assert kstest(conditions.draft_time, state.draft_time).pvalue > 1e-3
-    for one in conditions.efficiency:
-        assert kstest(one, state.spectral_efficiency).pvalue > 1e-3
+    for entry in conditions.efficiency:
+        assert kstest(entry, state.spectral_efficiency).pvalue > 1e-3
     assert abs(np.corrcoef(conditions.efficiency)[0, 1]) < 0.2  # they share mean gains, and nothing else
 
 
@@ -183,25 +185,25 @@ def integral(length, left, hits, misses, mean, spread):
     size = mean * (1 - mean) / spread**2 - 1
     prior = beta(mean * size, (1 - mean) * size)
 
-    def given(rate):
+    def arguments(rate):
         chances = [rate**n * (1 - rate) for n in range(length)] + [rate**length]
         return sum(chance * min(n + 1, left) for n, chance in enumerate(chances))
 
     def weight(rate):
         return prior.pdf(rate) * rate**hits * (1 - rate) ** misses
 
-    return quad(lambda rate: given(rate) * weight(rate), 0, 1)[0] / quad(weight, 0, 1)[0]
+    return quad(lambda rate: arguments(rate) * weight(rate), 0, 1)[0] / quad(weight, 0, 1)[0]
 
 
 def test_tokens_are_an_integral_over_the_posterior():
     length, left = np.array([4, 7, 3]), np.array([9, 3, 1])
     hits, misses, task = np.array([0.0, 12.0, 5.0]), np.array([0.0, 2.0, 5.0]), np.array([0, 1, 1])
-    found = prediction().tokens(length, left, hits, misses, task)
+    result = prediction().tokens(length, left, hits, misses, task)
     expected = [
         integral(int(length[k]), int(left[k]), hits[k], misses[k], *((0.6, 0.1), (0.8, 0.2))[task[k]]) for k in range(3)
     ]
-    np.testing.assert_allclose(found, expected, rtol=1e-7)
-    assert found[2] == 1.0
+    np.testing.assert_allclose(result, expected, rtol=1e-7)
+    assert result[2] == 1.0
     np.testing.assert_array_equal(prediction().tokens(0 * length, left, hits, misses, task), 1.0)
 
 
@@ -209,21 +211,21 @@ def test_tokens_are_an_integral_over_the_posterior():
 def test_without_a_spread_it_is_the_formula_of_the_paper(name):
     scenario = system((0.7, 0.0))
     length, counts = np.array([1, 6, 25]), np.array([0.0, 9.0, 3.0])
-    found = prediction(name, scenario).tokens(length, length + 2, counts, counts, np.zeros(3, dtype=np.int64))
-    np.testing.assert_allclose(found, expected_tokens(length, np.array(0.7)), rtol=2e-5)
+    result = prediction(name, scenario).tokens(length, length + 2, counts, counts, np.zeros(3, dtype=np.int64))
+    np.testing.assert_allclose(result, expected_tokens(length, np.array(0.7)), rtol=2e-5)
 
 
 def test_counts_are_for_those_who_read_them():
     length, left, task = np.full(3, 5), np.full(3, 50), np.zeros(3, dtype=np.int64)
     hits, misses = np.array([0.0, 30.0, 0.0]), np.array([0.0, 0.0, 30.0])
-    told, deaf = (
+    values, deaf = (
         prediction(f"optimal+{name}").tokens(length, left, hits, misses, task) for name in ("beta", "task-mean")
     )
-    assert told[1] > told[0] > told[2]
-    assert deaf[0] == deaf[1] == deaf[2] == told[0]
+    assert values[1] > values[0] > values[2]
+    assert deaf[0] == deaf[1] == deaf[2] == values[0]
     wide = prediction(spreads=(0.5, 2.0)).tokens(length, left, hits, misses, task)
-    assert wide[1] > told[1]
-    assert wide[2] < told[2]
+    assert wide[1] > values[1]
+    assert wide[2] < values[2]
 
 
 def test_no_spread_is_above_that_of_a_coin():

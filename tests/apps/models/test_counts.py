@@ -81,8 +81,8 @@ def test_the_rate_is_the_likeliest():
     drafted, accepted = np.array([4, 4, 6, 2, 5]), np.array([4, 1, 3, 2, 0])
     grid = np.linspace(0.001, 0.999, 999)
     likelihood = np.prod(grid[:, None] ** accepted * np.where(accepted < drafted, 1 - grid[:, None], 1.0), -1)
-    one = TaskCounts("x", 5, 21, np.array([accepted.sum()]), np.array([(accepted < drafted).sum()]))
-    assert estimate(one, np.random.default_rng(0)).rate == pytest.approx(grid[likelihood.argmax()], abs=1e-3)
+    entry = TaskCounts("x", 5, 21, np.array([accepted.sum()]), np.array([(accepted < drafted).sum()]))
+    assert estimate(entry, np.random.default_rng(0)).rate == pytest.approx(grid[likelihood.argmax()], abs=1e-3)
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.7, 0.95])
@@ -104,9 +104,9 @@ def test_the_interval_over_requests_covers_what_the_plain_one_misses():
     plain, over_requests = [], []
     for _ in range(60):
         hits, misses = simulated(rng, law.rvs(60, random_state=rng), 10)
-        found = estimate(TaskCounts("x", 600, 3600, hits, misses), rng)
-        plain.append(found.low <= truth <= found.high)
-        over_requests.append(found.low_over_requests <= truth <= found.high_over_requests)
+        result = estimate(TaskCounts("x", 600, 3600, hits, misses), rng)
+        plain.append(result.low <= truth <= result.high)
+        over_requests.append(result.low_over_requests <= truth <= result.high_over_requests)
     assert np.mean(plain) < 0.75
     assert 0.87 <= np.mean(over_requests) <= 0.99
 
@@ -116,25 +116,25 @@ def test_the_law_over_requests_is_found(mean, concentration):
     rng = np.random.default_rng(6)
     law = beta_distribution(mean * concentration, (1 - mean) * concentration)
     pairs = np.stack(simulated(rng, law.rvs(3000, random_state=rng), 12), -1)
-    found = beta_law(pairs, np.ones(len(pairs), int))
-    assert found[0] == pytest.approx(mean, abs=0.01)
-    assert found[1] == pytest.approx(law.std(), rel=0.06)
+    result = beta_law(pairs, np.ones(len(pairs), int))
+    assert result[0] == pytest.approx(mean, abs=0.01)
+    assert result[1] == pytest.approx(law.std(), rel=0.06)
 
     def likelihood(middle, total):
         a, b = middle * total, (1 - middle) * total
         return (betaln(a + pairs[:, 0], b + pairs[:, 1]) - betaln(a, b)).sum()
 
-    total = found[0] * (1 - found[0]) / found[1] ** 2 - 1
+    total = result[0] * (1 - result[0]) / result[1] ** 2 - 1
     for middle, size in ((1.01, 1.0), (0.99, 1.0), (1.0, 1.1), (1.0, 1 / 1.1)):
-        assert likelihood(found[0] * middle, total * size) < likelihood(found[0], total)
+        assert likelihood(result[0] * middle, total * size) < likelihood(result[0], total)
 
 
 def test_equal_requests_have_no_spread():
     """None is found where requests differ less than chance lets them; one request says nothing."""
     rng = np.random.default_rng(7)
-    found = [beta_law(np.stack(simulated(rng, np.full(200, 0.8), 20), -1), np.ones(200, int))[1] for _ in range(8)]
-    assert max(found) < 0.03
-    assert min(found) == 0.0
+    result = [beta_law(np.stack(simulated(rng, np.full(200, 0.8), 20), -1), np.ones(200, int))[1] for _ in range(8)]
+    assert max(result) < 0.03
+    assert min(result) == 0.0
     assert beta_law(np.array([[7, 2]]), np.array([1])) == (pytest.approx(7 / 9), 0.0)
     assert beta_law(np.array([[7, 0]]), np.array([5])) == (1.0, 0.0)
 
@@ -197,11 +197,11 @@ def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
         replayed.append(gains)
     assert row.rate == pytest.approx(np.mean(rates), abs=1e-9)
     assert row.prompt_std == pytest.approx(np.std(rates), abs=1e-9)
-    for index, one in enumerate(row.rounds):
-        assert one.replayed == pytest.approx(np.mean(replayed, axis=0)[index], rel=1e-9)
+    for index, entry in enumerate(row.rounds):
+        assert entry.replayed == pytest.approx(np.mean(replayed, axis=0)[index], rel=1e-9)
         formula = np.mean([slow_formula(index + 1, rate) for rate in rates])
-        assert one.off == pytest.approx(formula / one.replayed - 1.0, abs=1e-9)
-    assert row.worst.off == max((one.off for one in row.rounds), key=abs)
+        assert entry.off == pytest.approx(formula / entry.replayed - 1.0, abs=1e-9)
+    assert row.worst.off == max((entry.off for entry in row.rounds), key=abs)
 
 
 def test_the_tasks_are_those_that_the_process_assumes(records, rows):

@@ -31,14 +31,16 @@ def test_rounding_leaves_few_levels(folder):
     exact, rounded = load_model(folder), load_model(folder, bits=3)
     assert rounded.name.endswith("at 3 bits")
     name = "model.layers.0.mlp.up_proj.weight"
-    before, after = (one.network.get_parameter(name) for one in (exact, rounded))
+    before, after = (entry.network.get_parameter(name) for entry in (exact, rounded))
     for row_before, row_after in zip(before, after, strict=True):
         step = (row_before.max() - row_before.min()) / 7
         assert len(row_after.unique()) <= 8
         assert (row_after - row_before).abs().max() <= 0.5001 * step
     assert before.shape[1] < GROUP_SIZE
     ids = th.arange(WORDS)[None]
-    first, second = (th.softmax(one.network(input_ids=ids).logits, -1) for one in (exact, load_model(folder, bits=8)))
+    first, second = (
+        th.softmax(entry.network(input_ids=ids).logits, -1) for entry in (exact, load_model(folder, bits=8))
+    )
     assert 0 < (first - second).abs().max() < 0.1
 
 
@@ -85,16 +87,16 @@ def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path,
 
 
 def test_other_vocabularies_are_refused():
-    one, other = tiny_model(0), tiny_model(1)
-    assert Pair(one, other).vocabulary_size == WORDS
+    entry, other = tiny_model(0), tiny_model(1)
+    assert Pair(entry, other).vocabulary_size == WORDS
     with pytest.raises(ValueError, match=rf"draft: expected the vocabulary of the target \({WORDS} tokens\), got 30"):
         Pair(tiny_model(0, words=30), other)
-    vocabulary = Model("renamed", one.network, tiny_tokenizer())
+    vocabulary = Model("renamed", entry.network, tiny_tokenizer())
     vocabulary.tokenizer.add_tokens(["extra"])
     with pytest.raises(ValueError, match="1 differ, the first is 'extra'"):
         Pair(vocabulary, other)
     wide = Model("wide", tiny_model(1, words=WORDS + 8).network, tiny_tokenizer())  # a last layer that is filled up
-    assert Pair(one, wide).vocabulary_size == WORDS
+    assert Pair(entry, wide).vocabulary_size == WORDS
 
 
 def test_windows_are_refused():
@@ -148,34 +150,34 @@ def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
     monkeypatch.setattr(network, "MIN_GROWTH", 5)
     rng = np.random.default_rng(part)
     texts = [[] for _ in range(4)]
-    kept = Sequences(model, 4, WORDS)
+    stored = Sequences(model, 4, WORDS)
     for _ in range(25):
         rows = rng.permutation(4)[: rng.integers(1, 5)]
         last = rng.choice([None, 1, 2])
         more = [rng.integers(0, WORDS, rng.integers(last or 1, 9)).tolist() for _ in rows]
-        before = kept.length[rows]
-        logits = kept.read(rows, more, last)
-        for row, text, found in zip(rows, more, logits, strict=True):
+        before = stored.length[rows]
+        logits = stored.read(rows, more, last)
+        for row, text, result in zip(rows, more, logits, strict=True):
             texts[row] += text
             count = last or len(text)
-            assert_same(found[:count], model, texts[row], len(texts[row]) - count)
-        length = rng.integers(before, kept.length[rows] + 1)
-        kept.trim(rows, length)
+            assert_same(result[:count], model, texts[row], len(texts[row]) - count)
+        length = rng.integers(before, stored.length[rows] + 1)
+        stored.trim(rows, length)
         for row, size in zip(rows, length, strict=True):
             del texts[row][size:]
-            assert kept.length[row] == len(texts[row])
+            assert stored.length[row] == len(texts[row])
 
 
 def test_what_cannot_be_read_is_refused():
     model = tiny_model(0, context=8)
-    kept = Sequences(model, 2, WORDS)
+    stored = Sequences(model, 2, WORDS)
     with pytest.raises(ValueError, match=r"tokens: expected a text of at most 8, the context of 'tiny-0', got 9"):
-        kept.read(np.arange(2), [[1], [2] * 9])
+        stored.read(np.arange(2), [[1], [2] * 9])
     with pytest.raises(ValueError, match=r"texts\[1\]: expected at least 1 tokens of each row, got 0"):
-        kept.read(np.arange(2), [[1], []])
-    kept.read(np.arange(2), [[1, 2], [3]])
+        stored.read(np.arange(2), [[1], []])
+    stored.read(np.arange(2), [[1, 2], [3]])
     with pytest.raises(ValueError, match=r"length\[1\]: expected 0 to the tokens that were read"):
-        kept.trim(np.arange(2), np.array([2, 2]))
+        stored.trim(np.arange(2), np.array([2, 2]))
 
 
 def test_too_little_memory_is_said_with_batch_and_length(model, monkeypatch):

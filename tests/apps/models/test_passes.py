@@ -76,12 +76,12 @@ def test_only_what_is_missing_is_measured(file):
 
     with pytest.raises(KeyboardInterrupt):
         measure(CELLS, Passes(file, SETTING), 3, np.random.default_rng(1), dies, nothing)
-    kept = Passes(file, SETTING)
-    assert sum(map(len, kept.seconds.values())) == 12 - len(CELLS)
+    stored = Passes(file, SETTING)
+    assert sum(map(len, stored.seconds.values())) == 12 - len(CELLS)
     calls.clear()
     counted = lambda cell: calls.append(cell) or seconds_of(cell)  # noqa: E731
-    measure(CELLS, kept, 3, np.random.default_rng(1), counted, lambda *how_far: reports.append(how_far))
-    assert all(kept.count(cell) == 3 for cell in CELLS)
+    measure(CELLS, stored, 3, np.random.default_rng(1), counted, lambda *how_far: reports.append(how_far))
+    assert all(stored.count(cell) == 3 for cell in CELLS)
     assert len(calls) == 3 * len(CELLS) - 5 + len(CELLS)  # each warms up again
     assert reports == [(done, len(calls)) for done in range(1, len(calls) + 1)]
     calls.clear()
@@ -98,8 +98,8 @@ def test_half_a_line_of_a_killed_process_is_cut_off(file):
     whole = file.read_bytes()
     for end in range(len(whole) + 1):
         file.write_bytes(whole[:end])
-        found = Passes(file, SETTING).seconds
-        assert found == ({CELLS[0]: [0.5]} if end == len(whole) else {})
+        result = Passes(file, SETTING).seconds
+        assert result == ({CELLS[0]: [0.5]} if end == len(whole) else {})
     file.write_bytes(whole + b"verify,1")
     Passes(file, SETTING).add(CELLS[0], 0.25)
     assert Passes(file, SETTING).seconds == {CELLS[0]: [0.5, 0.25]}
@@ -170,7 +170,7 @@ def test_what_says_no_texts_is_refused():
 
 def grid(batches, lengths):
     """K and n of every cell."""
-    drafts, length = (one.ravel() for one in np.meshgrid(np.array(batches, float), np.array(lengths, float)))
+    drafts, length = (entry.ravel() for entry in np.meshgrid(np.array(batches, float), np.array(lengths, float)))
     return drafts, drafts * (length + 1.0)
 
 
@@ -195,10 +195,10 @@ def test_a_law_is_found_again(seed):
     per_draft = rng.random() * scale
     pieces = np.array([[15.0 + rng.random(), 0.1 * rng.random()], [rng.random(), 0.4 + rng.random()]]) * scale
     times = law_times(per_draft, pieces, drafts, tokens)
-    found = fit_cells(drafts, tokens, times)
-    assert found.error < 1e-7
-    assert found.time_per_draft == pytest.approx(per_draft, rel=1e-5, abs=1e-6 * scale)
-    np.testing.assert_allclose(found.pieces, pieces, rtol=1e-4, atol=1e-5 * scale)
+    result = fit_cells(drafts, tokens, times)
+    assert result.error < 1e-7
+    assert result.time_per_draft == pytest.approx(per_draft, rel=1e-5, abs=1e-6 * scale)
+    np.testing.assert_allclose(result.pieces, pieces, rtol=1e-4, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -207,10 +207,10 @@ def test_no_search_finds_a_better_law(seed):
     pieces = 1 + seed % 2
     drafts, tokens = grid((1, 2, 5), (0, 2, 9))
     times = law_times(*random_law(rng, pieces), drafts, tokens) * np.exp(0.2 * rng.normal(size=9))
-    found = fit_law(tokens, times, pieces, drafts)
-    law = np.array([found.time_per_draft, *found.pieces.ravel()])
+    result = fit_law(tokens, times, pieces, drafts)
+    law = np.array([result.time_per_draft, *result.pieces.ravel()])
     assert (law >= 0.0).all()
-    assert found.error == pytest.approx(largest_error(law, drafts, tokens, times), abs=1e-12)
+    assert result.error == pytest.approx(largest_error(law, drafts, tokens, times), abs=1e-12)
 
     def error(roots):
         law = roots**2
@@ -218,7 +218,7 @@ def test_no_search_finds_a_better_law(seed):
 
     starts = [np.sqrt(law), *rng.random((4, law.size)) * 1.5]
     best = min(minimize(error, start, method="Nelder-Mead", options={"maxiter": 600}).fun for start in starts)
-    assert found.error <= best + 1e-6
+    assert result.error <= best + 1e-6
 
 
 def test_what_the_largest_error_leaves_open_is_settled_by_the_others():
@@ -226,9 +226,9 @@ def test_what_the_largest_error_leaves_open_is_settled_by_the_others():
     _, tokens = grid((1, 2), (0, 1, 40, 60, 80))
     times = np.where(tokens < 10, 5.0, 0.5 * tokens)
     times[tokens == 2] = np.array([6.0, 4.0])  # K = 1 and 2
-    found = fit_law(tokens, times, 2)
-    assert found.error == pytest.approx(0.2)
-    np.testing.assert_allclose(found.errors[tokens >= 10], 0.0, atol=1e-6)
+    result = fit_law(tokens, times, 2)
+    assert result.error == pytest.approx(0.2)
+    np.testing.assert_allclose(result.errors[tokens >= 10], 0.0, atol=1e-6)
 
 
 def test_two_pieces_only_where_they_halve_the_error():

@@ -64,16 +64,16 @@ def p_values(devices):
     In three orders of tokens: of the vocabulary; of p / q, sensitive to errors of refusals; of q, to those of guesses.
     """
     rng = np.random.default_rng(1)
-    found = []
+    uniform = []
     for _, begun, text in devices.all_texts:
         p, q = (law(model, text)[begun - 1 : -1] for model in (devices.pair.target, devices.pair.draft))
         token = np.array(text[begun:], dtype=np.int64)[:, None]
         for order in (np.broadcast_to(np.arange(WORDS), p.shape), p / q, q):
             before = np.where(order < np.take_along_axis(order, token, 1), p, 0.0).sum(1)
-            found.append(before + rng.random(len(token)) * np.take_along_axis(p, token, 1)[:, 0])
-    orders = [np.concatenate(found[order::3]) for order in range(3)]
+            uniform.append(before + rng.random(len(token)) * np.take_along_axis(p, token, 1)[:, 0])
+    orders = [np.concatenate(uniform[order::3]) for order in range(3)]
     assert len(orders[0]) >= 5_000
-    return [chisquare(np.histogram(one, 20, (0.0, 1.0))[0]).pvalue for one in orders]
+    return [chisquare(np.histogram(entry, 20, (0.0, 1.0))[0]).pvalue for entry in orders]
 
 
 def played(users=64, count=45):
@@ -231,18 +231,20 @@ def test_recorded_texts_have_the_law_of_the_target(pair):
         if token not in pair.target.ends:
             expected[1] += first[token] * law(pair.target, [*prompt, token])[-1]
     for position in range(2):
-        found = np.bincount([one.token[position] for one in texts if len(one.token) > position], minlength=WORDS)
-        assert found.sum() == pytest.approx(count * expected[position].sum(), abs=4 * count**0.5)
-        share = expected[position] / expected[position].sum() * found.sum()
-        assert chisquare(*merged(found, share)).pvalue > 1e-3
-    assert not all(one.accepted[0] for one in texts)
+        counted = np.bincount(
+            [entry.token[position] for entry in texts if len(entry.token) > position], minlength=WORDS
+        )
+        assert counted.sum() == pytest.approx(count * expected[position].sum(), abs=4 * count**0.5)
+        share = expected[position] / expected[position].sum() * counted.sum()
+        assert chisquare(*merge_rare(counted, share)).pvalue > 1e-3
+    assert not all(entry.accepted[0] for entry in texts)
 
 
-def merged(found, expected):
+def merge_rare(counted, expected):
     """Rare tokens as one."""
     order = np.argsort(expected)
     rare = max(1, np.searchsorted(expected[order].cumsum(), 5.0, side="right") + 1)
-    return [np.append(counts[order][rare:], counts[order][:rare].sum()) for counts in (found, expected)]
+    return [np.append(counts[order][rare:], counts[order][:rare].sum()) for counts in (counted, expected)]
 
 
 def test_a_text_ends_at_the_end_token_or_the_context_or_the_most_tokens():
@@ -293,7 +295,7 @@ class Clock:
 
 
 @pytest.fixture
-def own():
+def mine():
     """A pair whose networks a test may change."""
     made = Pair(tiny_model(1), tiny_model(0))
     for model in (made.draft, made.target):
@@ -301,9 +303,9 @@ def own():
     return made
 
 
-def test_a_pass_is_what_it_is_called(own):
-    clock = Clock(own)
-    watch = Stopwatch(own, 4, 20, np.random.default_rng(0), clock)
+def test_a_pass_is_what_it_is_called(mine):
+    clock = Clock(mine)
+    watch = Stopwatch(mine, 4, 20, np.random.default_rng(0), clock)
     assert clock.shapes == [("tiny-0", (4, 20), 1), ("tiny-1", (1, 20), 1)]
     assert clock.looks == []
     for batch, length in ((4, 3), (1, 0), (2, 7)):
@@ -318,26 +320,26 @@ def test_a_pass_is_what_it_is_called(own):
     assert watch.draft.length.tolist() == [20]
 
 
-def test_a_device_is_waited_for_before_each_look_at_the_clock(own, monkeypatch):
+def test_a_device_is_waited_for_before_each_look_at_the_clock(mine, monkeypatch):
     order = []
     monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
-    watch = Stopwatch(own, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
+    watch = Stopwatch(mine, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
     watch(PassCell(VERIFY, 1, 1))
     watch(PassCell(DRAFT, 1, 2))
     assert order == ["wait for tiny-0", "look"] * 2 + ["wait for tiny-1", "look"] * 2
 
 
-def test_cuda_is_synchronised(own, monkeypatch):
+def test_cuda_is_synchronised(mine, monkeypatch):
     waited = []
     monkeypatch.setattr(th.cuda, "synchronize", waited.append)
-    for model in (own.target, SimpleNamespace(device=th.device("cuda:1"))):
+    for model in (mine.target, SimpleNamespace(device=th.device("cuda:1"))):
         rounds.wait_for(model)
     assert waited == [th.device("cuda:1")]
 
 
-def test_the_setting_is_all_that_times_depend_on(own):
-    weights = sum(one.numel() for one in own.target.network.parameters())
+def test_the_setting_is_all_that_times_depend_on(mine):
+    weights = sum(entry.numel() for entry in mine.target.network.parameters())
     threads = th.get_num_threads()
     models = {"target": "tiny-0", "target_weights": weights, "draft": "tiny-1", "draft_weights": weights}
     device = f"cpu with {threads} thread{'s' * (threads > 1)}"
-    assert describe_setting(own, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}
+    assert describe_setting(mine, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}

@@ -75,8 +75,8 @@ def test_a_pass_reads_the_context_of_each_sequence_once(context, package):
     steps = StepTimes(Machine("moon_sxm", 4), "org/Large-32B")
     for batch in (1, 8, 64):
         for length in (0, 4, 16):
-            found = steps.seconds(PassCell(VERIFY, batch, length), context)
-            assert 1e3 * found == pytest.approx(by_hand(batch, length, context), rel=1e-9)
+            result = steps.seconds(PassCell(VERIFY, batch, length), context)
+            assert 1e3 * result == pytest.approx(by_hand(batch, length, context), rel=1e-9)
             assert steps.seconds(PassCell(DRAFT, batch, length), context) == steps.step(batch, context)
     trap = Engine.compile("org/Large-32B", "moon_sxm", "vllm", tp_size=4, nextn=16).decode_step_latency(64, context, 2)
     assert trap > (1.3 if context == 1 else 1.8) * by_hand(64, 16, context)
@@ -144,8 +144,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("words", "sentence"), WRONG, ids=range(len(WRONG)))
 def test_what_a_table_lacks_is_one_sentence(words, sentence, package, tmp_path, capsys):
-    given = ["profile", "--table", "moon_sxm", *SMALL, "--out", str(tmp_path / "mine"), *words]
-    assert main(given) == 2
+    arguments = ["profile", "--table", "moon_sxm", *SMALL, "--out", str(tmp_path / "mine"), *words]
+    assert main(arguments) == 2
     assert re.fullmatch(f"multispin profile: {sentence}.*\n", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
 
@@ -174,7 +174,7 @@ def test_profiles_that_ship_say_where_they_are_from():
     }
     for name in MACHINES:
         server = SERVERS.load(name)
-        errors = [float(one) for one in re.findall(r"within ([\d.]+)%", server.source)]
+        errors = [float(entry) for entry in re.findall(r"within ([\d.]+)%", server.source)]
         assert len(errors) == 2
         assert max(errors) < 15.0
         assert server.name == name

@@ -55,12 +55,12 @@ def test_each_quantity_is_what_it_says():
         ("a / b", "goodput"),
     ]
     rounds = contenders[0].rounds
-    gained = sum(one.played.gained.sum() for one in rounds)
-    seconds = sum(one.played.pass_time + 0.3 + 0.1 for one in rounds)
+    gained = sum(entry.played.gained.sum() for entry in rounds)
+    seconds = sum(entry.played.pass_time + 0.3 + 0.1 for entry in rounds)
     tokens, passes, whole, goodput = lines[:4]
     assert tokens.realised.mean == pytest.approx(gained / 24)
     assert tokens.predicted.mean == pytest.approx(2.5)
-    assert passes.realised.mean == pytest.approx(1e3 * sum(one.played.pass_time for one in rounds) / 12)
+    assert passes.realised.mean == pytest.approx(1e3 * sum(entry.played.pass_time for entry in rounds) / 12)
     assert (passes.predicted.mean, whole.predicted.mean) == pytest.approx((100.0, 500.0))
     assert whole.realised.mean == pytest.approx(1e3 * seconds / 12)
     assert goodput.realised.mean == pytest.approx(gained / seconds)

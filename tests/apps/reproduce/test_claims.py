@@ -70,9 +70,9 @@ SCORES = {"optimal": [5.0, 3.0], "homogeneous": [3.0, 3.0], "fixed": [2.0, 2.0],
 
 
 def claimed(monkeypatch, **scores):
-    found = {name: np.array(values) for name, values in (SCORES | scores).items()}
+    result = {name: np.array(values) for name, values in (SCORES | scores).items()}
     monkeypatch.setattr(
-        claims, "compute_scores", lambda scale, scenario: {"uniform-bandwidth": found["uniform"], **found}
+        claims, "compute_scores", lambda scale, scenario: {"uniform-bandwidth": result["uniform"], **result}
     )
     return claims.CLAIMS.compute(SCALE)
 
@@ -157,7 +157,7 @@ def test_remark_2_must_hold_for_both_pairs(side, held, monkeypatch):
     def ranks(scale, controller):
         sign = 1.0 if controller.scenario.name == "llama2" else -np.sign(side)
         middle = sign * abs(side)
-        return claims.Rank(*(Interval(one, one - 0.1, one + 0.1) for one in (-middle, middle)))
+        return claims.Rank(*(Interval(entry, entry - 0.1, entry + 0.1) for entry in (-middle, middle)))
 
     monkeypatch.setattr(claims, "_ranks", ranks)
     assert [row.verdict for row in claims.CLAIMS.compute(SCALE)[6:8]] == [held] * 2

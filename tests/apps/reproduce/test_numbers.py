@@ -28,12 +28,12 @@ def mean_goodput(name, scenario, state):
 
 def test_verification_is_a_fixed_time_and_one_for_each_draft():
     rows = sweeps.VERIFICATION.compute(SCALE)
-    found = {(row.preset, row.batch): (row.verification_ms, row.per_draft_ms) for row in rows}
-    assert found["llama2", 1] == pytest.approx((35.4, 35.4))
-    assert found["llama2", 4] == pytest.approx((73.56, 18.39))
+    result = {(row.preset, row.batch): (row.verification_ms, row.per_draft_ms) for row in rows}
+    assert result["llama2", 1] == pytest.approx((35.4, 35.4))
+    assert result["llama2", 4] == pytest.approx((73.56, 18.39))
     qwen = Scenario.preset("qwen3.5")
-    fixed, each = qwen.verification_fixed_time, qwen.verification_time_per_draft
-    assert found["qwen3.5", 32] == pytest.approx((1e3 * (fixed + 32 * each), 1e3 * (fixed / 32 + each)))
+    fixed, item = qwen.verification_fixed_time, qwen.verification_time_per_draft
+    assert result["qwen3.5", 32] == pytest.approx((1e3 * (fixed + 32 * item), 1e3 * (fixed / 32 + item)))
 
 
 def test_rows_of_devices_are_those_of_the_controllers():
@@ -69,8 +69,8 @@ def test_goodput_of_common_lengths():
             tokens = np.array([20 * reference.expected_tokens(row.draft_length, rate) for row in mine])
             lengths = np.array([row.draft_length for row in mine])
             verification = scenario.verification_time
-            each = tokens / (lengths * latency[:, None] + verification)
-            assert [row.goodput for row in mine] == pytest.approx(each.mean(0))
+            item = tokens / (lengths * latency[:, None] + verification)
+            assert [row.goodput for row in mine] == pytest.approx(item.mean(0))
             assert all(row.low <= row.goodput <= row.high and row.states == 3 for row in mine)
             best = int(lengths[(tokens / (lengths * latency.mean() + verification)).argmax()])
             assert [row.draft_length for row in mine if row.closed_form] == [best]
@@ -154,7 +154,7 @@ def test_the_page_shows_and_links_every_figure():
     )
     for name, command in (("one", "run it"), ("two", "run")):
         linked = {f'href="#{name}"', f'id="{name}"', *(f'"{name}.{kind}"' for kind in ("csv", "svg", "png"))}
-        assert all(one in text for one in (*linked, f"<code>{command}</code>"))
+        assert all(entry in text for entry in (*linked, f"<code>{command}</code>"))
     assert "A & B" not in text
     rows = "<tr><th>a</th><th>&lt;b&gt;</th></tr>\n<tr><td>1</td><td>2</td></tr>\n<tr><td>3</td><td>4</td></tr>"
     assert text.count(f"<table>\n{rows}\n</table>") == text.count("<table>") == 1

@@ -33,11 +33,11 @@ def test_both_meet_the_same_states():
 
 
 def test_rounds_are_shown_in_the_same_time():
-    one, other = episodes("optimal", "fixed")
-    frames = Film(one, other).frames()
+    entry, other = episodes("optimal", "fixed")
+    frames = Film(entry, other).frames()
     assert len(frames) == 1 + 2 * (MOVES + 1)  # of the first round only its end
     assert sum(frame.times for frame in frames) == 2 * MOVES + 2 * JUDGED + END
-    slower = max(float(view.last.outcome.round_latency) for view in (one[1], other[1]))
+    slower = max(float(view.last.outcome.round_latency) for view in (entry[1], other[1]))
     clocks = [frame.clock for frame in frames[1 : MOVES + 2]]
     assert clocks == pytest.approx(np.linspace(0.0, slower, MOVES + 2)[1:])
     left, right = frames[-1].views
@@ -84,9 +84,9 @@ def pictures():
 
 
 def test_colours_of_a_gif():
-    found = gif_colours()
-    assert {style.PAPER, style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK} <= set(found)
-    assert len(found) == len(set(found)) <= 256
+    result = gif_colours()
+    assert {style.PAPER, style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK} <= set(result)
+    assert len(result) == len(set(result)) <= 256
 
 
 def test_pixels_times_and_loop_of_a_gif(tmp_path):
