@@ -77,14 +77,14 @@ def compute(settings: LandscapeSettings, sources: ScenarioSources) -> _Landscape
     scenario = settings.system(sources)
     seed, states = settings.seed, settings.states
     here = scenario.total_bandwidth / MHZ
-    any_budget = scenario.replace(total_bandwidth=MHZ)  # so that caches hold for all values of B, or of K
-    any_users = scenario.replace(num_users=1)
+    any_budget = scenario.replace(total_bandwidth=MHZ)  # so that caches hold for all values of B
+    systems = [scenario.replace(num_users=users) for users in USERS]
     return _LandscapeNumbers(
         scenario,
         tuple(range(scenario.min_draft_length, scenario.max_draft_length + 1)),
         _by_length(scenario, seed, states),
         {name: _over_budgets(any_budget, BUDGETS, name, seed, states) for name in _PLOTTED},
-        {name: _over_users(any_users, name, seed, states) for name in _PLOTTED},
+        {name: tuple(_over_budgets(s, (here,), name, seed, states)[0] for s in systems) for name in _PLOTTED},
         {name: _over_budgets(any_budget, (here,), name, seed, states)[0] for name in _PLOTTED},
         _pay(any_budget.replace(num_users=1), seed, states),
     )
@@ -116,7 +116,7 @@ def _mean_goodputs(scenario: Scenario, batch: SystemState, name: str, **options:
     return tuple(expected_outcome(scenario, batch, decision).goodput.mean(-1).tolist())
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _over_budgets(
     scenario: Scenario, budgets: tuple[float, ...], name: str, seed: int, states: int
 ) -> tuple[float, ...]:
@@ -127,12 +127,6 @@ def _over_budgets(
     batch = _repeat_states(scenario, seed, states, len(budgets))
     factor = np.array(budgets)[:, None, None] * MHZ / scenario.total_bandwidth
     return _mean_goodputs(scenario, batch.changed(spectral_efficiency=batch.spectral_efficiency * factor), name)
-
-
-@lru_cache(maxsize=256)
-def _over_users(scenario: Scenario, name: str, seed: int, states: int) -> tuple[float, ...]:
-    budget = (scenario.total_bandwidth / MHZ,)
-    return tuple(_over_budgets(scenario.replace(num_users=users), budget, name, seed, states)[0] for users in USERS)
 
 
 @lru_cache(maxsize=64)

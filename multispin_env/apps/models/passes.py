@@ -236,9 +236,9 @@ class Passes:
         """Return the number of measured passes of a cell."""
         return len(self.seconds.get(cell, ()))
 
-    def median(self, cell: PassCell) -> float:
-        """Return the median seconds of a measured cell."""
-        return float(np.median(self.seconds[cell]))
+    def medians(self, cells: Sequence[PassCell]) -> FloatArray:
+        """Return the median seconds of measured cells, (m,)."""
+        return np.array([np.median(self.seconds[cell]) for cell in cells])
 
 
 def _pass(line: str) -> tuple[PassCell, float]:

@@ -32,7 +32,7 @@ class Profile:
     @cached_property
     def measured(self) -> FloatArray:
         """Median seconds of each cell, (m,)."""
-        return np.array([self.passes.median(cell) for cell in self.cells])
+        return self.passes.medians(self.cells)
 
     @cached_property
     def fitted(self) -> FloatArray:
@@ -66,8 +66,7 @@ class Profile:
 
 def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting) -> Profile:
     """Fit the verification time and make the server; the cells and `DRAFT_CELL` must have been measured."""
-    drafts, tokens = cell_sizes(cells)
-    fit = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]))
+    fit = fit_cells(*cell_sizes(cells), passes.medians(cells))
     least = min(passes.count(cell) for cell in cells)
     same = setting["target"] == setting["draft"]
     server = make_server(
@@ -77,7 +76,7 @@ def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: 
         source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
         f"batch and length, {least} passes each, within {fit.error:.1%}",
         padded=True,
-        draft_time=_round(passes.median(DRAFT_CELL) / DRAFT_CELL.length),
+        draft_time=_round(passes.medians([DRAFT_CELL])[0] / DRAFT_CELL.length),
     )
     return Profile(server, cells, passes)
 
@@ -155,8 +154,9 @@ def draw_profile(profile: Profile, figure: Any) -> None:
         seconds = [profile.passes.seconds[cell] for cell in cells]
         low, high = ([extreme(values) / MS for values in seconds] for extreme in (min, max))
         axes.vlines(tokens, low, high, colour, linewidth=1.0)
-        medians = [profile.passes.median(cell) / MS for cell in cells]
-        axes.plot(tokens, medians, marker, color=colour, markersize=6, label=f"batch {batch}")
+        axes.plot(
+            tokens, profile.passes.medians(cells) / MS, marker, color=colour, markersize=6, label=f"batch {batch}"
+        )
         line = np.geomspace(tokens.min(), tokens.max(), 200)
         law = law_times(profile.time_per_draft, np.array(profile.server.pieces), np.full_like(line, batch), line)
         axes.plot(line, law / MS, color=colour, linewidth=1.2)

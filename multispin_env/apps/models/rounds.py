@@ -314,7 +314,13 @@ def record_texts(
     while True:
         with memory_errors(f"the probabilities of a batch of {len(rows)}"):
             laws = [probabilities(part, temperature, model.name) for part, model in zip(logits, models, strict=True)]
-            position = _record_position(laws, np.array([rngs[row].random(3) for row in rows]))
+            p, q = laws[0], laws[-1]
+            uniform = np.array([rngs[row].random(3) for row in rows])
+            proposed = pick_tokens(q, uniform[:, 0])
+            beta = acceptance(p, q, proposed)
+            accepted = uniform[:, 1] < beta
+            token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
+            position = _Text(token, beta, accepted, overlap(p, q))
         for row, *numbers in zip(rows, *(part.tolist() for part in position), strict=True):
             records[row].append(tuple(numbers))
         report(max(map(len, records)))
@@ -328,13 +334,3 @@ def record_texts(
         if not len(rows):
             return [_Text(*map(np.array, zip(*entries, strict=True))) for entries in records]
         logits = [reader.read(rows, last[:, None].tolist(), 1)[:, -1] for reader in readers]
-
-
-def _record_position(laws: Sequence[th.Tensor], uniform: FloatArray) -> _Text:
-    """Record a position of b texts from the distributions (b, V) of the target and, if it differs, the draft model."""
-    p, q = laws[0], laws[-1]
-    proposed = pick_tokens(q, uniform[:, 0])
-    beta = acceptance(p, q, proposed)
-    accepted = uniform[:, 1] < beta
-    token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
-    return _Text(token, beta, accepted, overlap(p, q))

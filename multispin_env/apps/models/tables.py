@@ -23,7 +23,6 @@ from typing_extensions import override
 
 from multispin_env.apps.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, fit_pieces
 from multispin_env.apps.models.profile import Profile, cell_sizes, describe_law, describe_pieces, make_server
-from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
 from multispin_env.units import MS
 
@@ -148,8 +147,8 @@ def make_table_profile(
             passes.add(cell, seconds)
     (drafts, tokens), without = cell_sizes(cells), np.array([target.seconds(cell, 1) for cell in cells])
     context_tokens = np.concatenate([drafts, context * drafts])
-    fit = fit_cells(context_tokens, np.tile(tokens, 2), np.concatenate([without, _medians(passes, cells)]))
-    drafting = fit_pieces(np.array(batches, dtype=np.float64), _medians(passes, drafted)) if draft else None
+    fit = fit_cells(context_tokens, np.tile(tokens, 2), np.concatenate([without, passes.medians(cells)]))
+    drafting = fit_pieces(np.array(batches, dtype=np.float64), passes.medians(drafted)) if draft else None
     parts = [f"{len(cells)} cells of batch and length for each, within {_errors(fit)}"]
     parts += [] if drafting is None else [f"draft times after {context} tokens within {_errors(drafting)}"]
     version = _sdk("perf_database").get_latest_database_version(machine.system, _BACKEND)
@@ -167,10 +166,6 @@ def make_table_profile(
 
 def _package() -> str:
     return f"{_PACKAGE} {metadata.version(_PACKAGE)} ({metadata.metadata(_PACKAGE)['License-Expression']})"
-
-
-def _medians(passes: Passes, cells: Sequence[PassCell]) -> FloatArray:
-    return np.array([passes.median(cell) for cell in cells])
 
 
 def _errors(fit: Fit) -> str:

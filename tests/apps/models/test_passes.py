@@ -61,7 +61,7 @@ def test_the_file_has_a_line_for_each_pass_and_is_read_again(file):
     assert "verify,4,3,0.043000000" in lines
     again = Passes(file, SETTING)
     assert again.seconds == passes.seconds
-    assert again.median(PassCell(VERIFY, 2, 3)) == 0.023
+    assert again.medians([PassCell(VERIFY, 2, 3)]) == [0.023]
 
 
 def test_only_what_is_missing_is_measured(file):
