@@ -152,8 +152,8 @@ def _as_command(settings: LandscapeSettings, sources: ScenarioSources) -> str:
 def _draw(settings: LandscapeSettings, results: _LandscapeNumbers) -> Markup:
     means = f"Means over {settings.states} random states. Dots mark the current settings."
     pays = (
-        f"Goodput of Multi-SPIN on {results.scenario.label} with draft lengths from 0, divided by that of the server "
-        "alone (upper number) and by that of a server that hosts both models and drafts for all (lower number). The "
+        f"Goodput of Multi-SPIN ({results.scenario.label}, draft lengths from 0), divided by that of the server alone "
+        "(upper number) and by that of a server that hosts both models and drafts for all (lower number). The "
         "colour shows the system with the highest goodput. The frame marks the cell nearest to the current settings."
     )
     here = {name: f"{value:.2f} tokens/s" for name, value in results.here.items()}

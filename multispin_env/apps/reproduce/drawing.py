@@ -107,9 +107,9 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 img { max-width: 100%; height: auto; }
 figure { margin: 0 0 1rem; }
-code { background: #f2f2f2; padding: .1em .3em; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+code { background: #f2f2f2; padding: 0.1em 0.3em; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+th, td { border: 1px solid #ccc; padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; }
 """
 
 

@@ -1,4 +1,4 @@
-"""The page as others reach it: few computations at a time, each ends with whoever asked, and nobody is shut out."""
+"""Server of the page: limited computations, which end with their client, and idle connections."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 def beat(file, *_):
-    """Compute without end, and write that it goes on."""
+    """Compute without end, appending to a file."""
     while True:
         with open(file, "ab") as heart:
             heart.write(b".")
@@ -43,7 +43,7 @@ async def begun(*files):
 
 
 def is_over(file):
-    """Whether a computation stops within some seconds."""
+    """Whether a computation stops within five seconds."""
     end = time.monotonic() + 5.0
     while time.monotonic() < end:
         size = file.stat().st_size
@@ -118,7 +118,7 @@ SCOPE = {
 
 @pytest.fixture
 def endless(tmp_path, monkeypatch):
-    """How to ask a page that computes without end, the file that grows meanwhile, and what is sent."""
+    """Application with an endless computation, its file, and the messages sent."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app, "answer", beat)  # which writes to the file that has the name of the view
     page, sent = app.make_app(ScenarioSources(), "127.0.0.1", 1), []
@@ -144,7 +144,7 @@ def test_a_computation_stops_when_whoever_asked_has_gone(endless):
 
 
 def test_the_end_of_the_page_is_an_answer_too(endless):
-    """So that Ctrl-C amid a computation prints no traceback."""
+    """Ctrl-C during a computation prints no traceback."""
     ask, heart, sent = endless
 
     async def end():
@@ -166,7 +166,7 @@ def address():
 
 @contextmanager
 def connected(address, text):
-    """A connection on which a text was sent."""
+    """Connection on which a text has been sent."""
     parts = urlsplit(address)
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as entry:
         entry.sendall(text.format(host=parts.netloc).encode())
@@ -174,13 +174,11 @@ def connected(address, text):
 
 
 def status(address, path, seconds=30):
-    """Status of an answer within these seconds."""
     with urllib.request.urlopen(f"{address}{path}", timeout=seconds) as result:
         return result.status
 
 
 def test_many_slow_questions_hold_up_no_style_sheet(address):
-    """Most are refused at once; when all have gone, the page answers again."""
     slow = "GET /draw/no-barrier?left=groups&seconds=60&episodes=16&num_users=40&seed={seed} HTTP/1.1\r\nHost: {{host}}"
     assert status(address, "/one-round?num_users=1") == 200
     with ExitStack() as crowd:
@@ -224,7 +222,6 @@ BEGINNINGS = {
 
 @pytest.mark.parametrize("sent", BEGINNINGS.values(), ids=BEGINNINGS)
 def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
-    """Also after an answer, which itself may take longer than that."""
     monkeypatch.setattr(serving, "IDLE_TIMEOUT", 0.2)
 
     async def talk():

@@ -1,4 +1,4 @@
-"""The page in a browser without a screen: one browser and one server for all of it."""
+"""The page in a headless browser."""
 
 import json
 import re
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not installed, reason="needs 
 
 NAMELESS = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
     .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
-"""Controls of which nobody who hears the page knows what they are."""
+"""Controls without a name for screen readers."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def texts(driver, css):
 
 
 def until(driver, script, *arguments, seconds=10.0):
-    """Wait for a script to return something true; returns that."""
+    """Wait for a script to return a true value; return it."""
     end = time.monotonic() + seconds
     while not (result := driver.execute_script(script, *arguments)):
         assert time.monotonic() < end, script
@@ -62,7 +62,7 @@ def until(driver, script, *arguments, seconds=10.0):
 
 
 def edit(driver, cell, value, key=Keys.ENTER):
-    """Type into a cell as a user does, and wait for the answer after Enter."""
+    """Type into a cell and wait for the answer after Enter."""
     driver.execute_script(
         "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
     )
@@ -74,7 +74,7 @@ def edit(driver, cell, value, key=Keys.ENTER):
 
 
 def state_of(driver):
-    """All that the server has said, which a player's moment is not, and the address."""
+    """Results and address of the page, without the player."""
     said = """const results = document.getElementById('results').cloneNode(true);
         results.querySelector('#player')?.replaceChildren();
         return [[...results.querySelectorAll('.card')].map(e => e.textContent), location.href]"""
@@ -83,7 +83,7 @@ def state_of(driver):
 
 @pytest.mark.parametrize("view", VIEWS.names())
 def test_a_view_opens_and_redraws_in_silence(driver, address, view):
-    """No word in the console, and nothing from elsewhere, also after a slider has moved; its link brings it back."""
+    """Empty console, no foreign requests, and links that restore the state."""
     visit(driver, f"{address}/{view}")
     first = state_of(driver)
     assert first[0]
@@ -132,7 +132,6 @@ def test_the_copied_python_and_the_tables_are_those_of_the_link(driver, address)
 
 
 def test_the_timelines_play_by_the_keyboard(driver, address):
-    """At the chosen speed, in words too."""
     visit(driver, f"{address}/no-barrier?num_users=20")
     player = driver.find_element("id", "player")
     of = "const p = document.getElementById('player').player; return "
@@ -200,7 +199,6 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
 
 
 def test_all_is_reached_by_the_keyboard(driver, address):
-    """Tab goes through controls, cells and buttons; arrows move a slider."""
     visit(driver, f"{address}/one-round?num_users=1")
     focused = """const {id, dataset, tagName} = document.activeElement;
         return id || dataset.cell || dataset.copy || dataset.set || tagName"""

@@ -1,4 +1,4 @@
-"""The numbers of the landscape, beside those of the library."""
+"""Numbers of the landscape against the library."""
 
 import re
 
@@ -29,7 +29,6 @@ def test_lines_pass_through_the_present_point(result):
 
 
 def test_what_is_kept_belongs_to_its_settings(result):
-    """Answers of one user are no answers for another."""
     other = compute(LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=2, server="a100-32b"), HERE)
     assert other.by_bandwidth != result.by_bandwidth
     assert compute(SETTINGS, HERE) == result

@@ -63,7 +63,6 @@ def test_the_command_prints_the_tables(case, capsys):
 
 
 def test_a_record_is_small_and_json(case):
-    """And no rule exceeds the bound."""
     _, result = case
     assert len(json.dumps(result.record)) < 100_000
     assert (result.record["users"], len(result.record["sides"][0]["devices"])) == (3, 3)
@@ -85,7 +84,6 @@ def test_bad_settings_are_refused(values, message):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_rush_is_where_most_is_asked_for(seed):
-    """Of all thirds that begin with a request, none has more tokens."""
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0.0, 100.0, 60).round(3))
     trace = ms.RequestTrace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))

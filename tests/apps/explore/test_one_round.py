@@ -1,4 +1,4 @@
-"""The numbers of one round, beside those of the library."""
+"""Numbers of one round against the library."""
 
 import re
 
@@ -51,7 +51,7 @@ def test_who_pays_for_a_channel_that_got_worse():
     assert lost > 0.0
     assert result.devices.snr_db[2] == pytest.approx(before.devices.snr_db[2] - 10.0)
     for settings in (RoundSettings(num_users=2), RoundSettings(num_users=2, moved=3, moved_db=5.0)):
-        result = compute(settings, HERE)  # nobody moved
+        result = compute(settings, HERE)  # no device has moved
         assert result.moved is None
         assert not result.rate_change.any()
 

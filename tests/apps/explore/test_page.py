@@ -1,4 +1,4 @@
-"""The page as text, and who may ask for it."""
+"""HTML of the page, and requests that are refused."""
 
 import asyncio
 import json
@@ -20,12 +20,11 @@ PORT = 8050
 
 @cache
 def here():
-    """One application, whose processes serve all tests."""
     return make_app(HERE, "127.0.0.1", PORT)
 
 
 def ask(path, query="", app=None, **headers):
-    """Status, headers and body of an answer."""
+    """Return status, headers and body of an answer."""
     sent = []
     arguments = [{"type": "http.request", "body": b"", "more_body": False}]
     scope = {
@@ -84,7 +83,7 @@ LOOKED_UP = [
 
 @pytest.mark.parametrize(("view", "name"), LOOKED_UP)
 def test_no_choice_is_the_path_of_a_file(view, name, tmp_path):
-    """What is said of a file that is there is what is said of one that is not."""
+    """Existing and missing files give the same error."""
     Scenario.preset("r1").save(tmp_path / "a.toml")
     there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["error"] for file in ("a.toml", "b.toml"))
     assert there.startswith(f"{name}: expected one of ")

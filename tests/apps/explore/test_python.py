@@ -19,7 +19,6 @@ QUERIES = {
 
 
 def printed(text):
-    """What Python prints."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(text, {})
@@ -28,7 +27,6 @@ def printed(text):
 
 @pytest.mark.parametrize("name", VIEWS.names())
 def test_python_prints_the_numbers(name, capsys):
-    """So does the command with the link."""
     result = answer(name, QUERIES[name], ScenarioSources())
     text = printed(result["python"])
     numbers = view_numbers(f"/{name}?{QUERIES[name]}")

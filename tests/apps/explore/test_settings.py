@@ -1,4 +1,4 @@
-"""Settings: what a link says comes back, what no control could give is refused, and no other file is read."""
+"""Settings: links, refused values, and scenarios."""
 
 from dataclasses import fields
 
@@ -16,7 +16,7 @@ def test_a_link_restores_every_field():
     settings = RoundSettings(
         scenario="qwen3.5", num_users=3, megahertz=4.5, snr_shift=-2.5, spread=0.35, draft_factor=2.2,
         server="a100-32b", payload="ids", shortest="0", seed=7, moved=2,
-        moved_db=5.5, edits="1.snr_db=12.5;3.acceptance=.7",
+        moved_db=5.5, edits="1.snr_db=12.5;3.acceptance=0.7",
     )  # fmt: skip
     assert all(getattr(settings, entry.name) != entry.default for entry in fields(settings)), "each differs"
     assert RoundSettings.from_query(f"?{settings.query()}") == settings
@@ -84,7 +84,6 @@ def test_a_scenario_file_begins_as_it_is(settings, tmp_path):
 
 
 def test_options_make_the_same_system(tmp_path, monkeypatch):
-    """The options by the parser of ``solve``."""
     from multispin_env.apps.commands.solve import COMMAND, _scenario
 
     monkeypatch.chdir(tmp_path)

@@ -19,12 +19,11 @@ def played(env_id, name, episodes=1, seed=0, **arguments):
 
 @pytest.fixture(scope="module")
 def busy():
-    """Requests that queue up, are late and are dropped."""
     return played("MultiSpin/Serving-v0", "greedy+deadlines", load=1.5, horizon=6.0, warm_up=0.0, seed=2).trace
 
 
 def unpacked(flat):
-    """Triples (what, begin, end) in ticks."""
+    """Triples (activity, begin, end) in ticks."""
     rows, time = [], 0
     for what, gap, length in np.reshape(flat, (-1, 3)).tolist():
         rows.append((what, time + gap, time + gap + length))
@@ -33,7 +32,7 @@ def unpacked(flat):
 
 
 def painted(trace, user):
-    """What a device does in every tick, painted step by step; -1 where it has no request."""
+    """Activity of a device in each tick, step by step; -1 without a request."""
     done = np.full(round(trace.duration * TICKS), -1)
     for number, outcome in enumerate(trace.outcomes):
         begin = trace.ends[number - 1] if number else 0.0
@@ -47,7 +46,6 @@ def painted(trace, user):
 
 
 def test_devices_do_what_the_passages_say(busy):
-    """And what goes on is one stretch."""
     for user, flat in enumerate(timeline(busy)["devices"]):
         drawn, rows = np.full(round(busy.duration * TICKS), -1), unpacked(flat)
         for what, begin, end in rows:
@@ -67,7 +65,6 @@ def test_the_server_and_the_curves(busy):
 
 
 def answered(trace):
-    """Steps in which a request ended, each with its device."""
     return [(outcome, user) for outcome in trace.outcomes for user in np.flatnonzero(outcome.served.finished)]
 
 
@@ -106,7 +103,6 @@ ARGUMENTS = {"channel": "static", "horizon": 2.0}
     ],
 )
 def test_as_the_comparison_plays_them(env_id, name, more):
-    """To the last bit: episodes of different lengths, with their latencies."""
     result, trace = played(env_id, name, episodes=3, seed=5, **ARGUMENTS, **more)
     expected = Episodes(ms.EnvConfig.of(env_id, num_users=3, rho=1.0, **ARGUMENTS, **more), 3, seed=5).play(name)
     assert (result.tokens == expected.tokens).all()

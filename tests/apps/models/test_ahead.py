@@ -18,7 +18,7 @@ GUESSES = ("shared-seed", "independent")
 
 
 def played(player, guess, temperature=1.0, seed=3, users=64, count=60):
-    """Play drafts of at most one token before longer chains; the draft model is the target in two bits a weight."""
+    """Play drafts of at most one token before longer chains; the draft model is the target rounded to two bits."""
     small = tiny_model(0)
     round_weights(small.network, 2)
     devices = made(users, Pair(small, tiny_model(0)), longest=1 + AHEAD + 1)
@@ -38,7 +38,7 @@ def chances(p, q):
 
 
 class Recording(ChainPlayer):
-    """Remembers how probable each hit was."""
+    """Player that records the probability of each hit."""
 
     def _last_token(self, law, device, size):
         token = super()._last_token(law, device, size)
@@ -61,7 +61,7 @@ def test_texts_have_the_law_of_the_target_and_guesses_hit_as_often_as_they_shoul
 
 
 class KeepsWhatLooksLikely(ChainPlayer):
-    """Where the guess looks likely to the device, the server gives no token: the guess is verified as a drafted one."""
+    """Wrong rule: a guess that is likely under q is verified like a drafted token."""
 
     def _last_token(self, law, device, size):
         token, q = self.chains[device][size]
@@ -74,7 +74,7 @@ class KeepsWhatLooksLikely(ChainPlayer):
 
 
 class TakesTheGuess(ChainPlayer):
-    """The server's token is the guess."""
+    """Wrong rule: the server's token is the guess."""
 
     def _last_token(self, law, device, size):
         return self.chains[device][size][0]
@@ -88,7 +88,6 @@ def test_the_traps_are_found(player):
 
 
 def test_greedy_texts_are_the_likeliest_path():
-    """Of the target, by passes without a cache; also where the server takes over guesses that look likely."""
     for player in (ChainPlayer, KeepsWhatLooksLikely):
         devices, _, hits = played(player, "greedy", temperature=0.0, users=8, count=25)
         assert hits > 0.3
@@ -103,7 +102,7 @@ def drawn(q, seed, who, device, number, position):
 
 @pytest.mark.parametrize(("guess", "temperature"), [(GUESSES[0], 1.0), (GUESSES[1], 0.7), ("greedy", 0.0)])
 def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
-    """Texts and hits are those of a slow engine without chains and caches, which drafts L + 1 tokens in each round."""
+    """Comparison with a slow engine without chains and caches."""
     users, rng = 3, np.random.default_rng(0)
     small = tiny_model(0)
     round_weights(small.network, 2)

@@ -1,4 +1,4 @@
-"""Controllers decide for devices through what a server sees, and predict what they get."""
+"""Decisions of controllers for devices, and predictions of their tokens."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ SCENARIO = ms.Scenario.preset("llama2", num_users=3, round_trip_time=0.01)
 
 
 class Fake:
-    """Devices whose drafts are accepted up to two tokens; the first one's request ends behind each round."""
+    """Devices that accept up to two tokens; the first device's request ends after each round."""
 
     def __init__(self):
         self.number, self.age = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
@@ -44,7 +44,6 @@ def made(name="optimal+filter", scenario=SCENARIO, rounds=6):
 
 
 def test_decisions_are_those_of_the_public_loop():
-    """The same observations, handed to `ms.make_controller` by hand."""
     contender = made()
     for _ in range(6):
         contender.step()
@@ -79,7 +78,7 @@ def test_a_round_is_priced_as_the_model_prices_it():
 
 
 def test_chains_grow_by_the_clock_of_the_scenario_whatever_the_pass_takes():
-    """All guesses hit; the first device's request ends behind each round, and its chain with it."""
+    """All guesses hit; the first device's request ends after each round."""
     scenario = SCENARIO.replace(draft_ahead=True, min_draft_length=0, server="a100-32b", padded_verification=True)
     contender, asked = made(scenario=scenario), []
     fake = contender._play
@@ -152,7 +151,7 @@ def test_devices_differ_as_in_states_of_the_scenario():
 
 @pytest.mark.parametrize(("channel", "low", "high"), [("independent", -0.1, 0.1), ("gauss-markov", 0.7, 0.9)])
 def test_the_channel_remembers_what_its_model_says(channel, low, high):
-    """The correlation of gains is ρ² = .81 for Gauss–Markov fading."""
+    """The correlation of gains is ρ² = 0.81 for Gauss–Markov fading."""
     scenario = ms.Scenario.preset("llama2", num_users=50, channel=channel)
     gain = channel_gain(scenario, draw_conditions(scenario, 400, np.random.default_rng(2)).efficiency)
     apart = gain - gain.mean(0)

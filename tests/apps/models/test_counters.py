@@ -20,7 +20,7 @@ def read(tmp_path, text, *more):
 
 
 def page(rng, rates, drafts, lengths):
-    """What vLLM would say after drafts of these lengths (drafts,) with a rate for each position (positions,)."""
+    """Metrics of vLLM for drafts of these lengths (drafts,) and a rate for each position (positions,)."""
     taken = (rng.random((drafts, len(rates))) < rates) & (np.arange(len(rates)) < np.reshape(lengths, (-1, 1)))
     runs = np.cumprod(taken, axis=1)
     drafted = int(np.broadcast_to(lengths, drafts).sum())

@@ -31,7 +31,7 @@ def written(tmp_path, text, name="log.csv"):
 
 
 def simulated(rng, rates, rounds, drafted=6):
-    """Hits and misses of requests with these rates, drafted token by token."""
+    """Hits and misses of requests with these rates, simulated token by token."""
     tokens = rng.random((len(rates), rounds, drafted)) < rates[:, None, None]
     runs = np.cumprod(tokens, axis=-1).sum(-1)
     return runs.sum(-1), (runs < drafted).sum(-1)
@@ -77,7 +77,6 @@ def test_a_log_that_cannot_be_read_is_refused(tmp_path):
 
 
 def test_the_rate_is_the_likeliest():
-    """Against the likelihood of each round on a grid."""
     drafted, accepted = np.array([4, 4, 6, 2, 5]), np.array([4, 1, 3, 2, 0])
     grid = np.linspace(0.001, 0.999, 999)
     likelihood = np.prod(grid[:, None] ** accepted * np.where(accepted < drafted, 1 - grid[:, None], 1.0), -1)
@@ -87,7 +86,6 @@ def test_the_rate_is_the_likeliest():
 
 @pytest.mark.parametrize("rate", [0.3, 0.7, 0.95])
 def test_the_plain_interval_covers(rate):
-    """Of 2,000 logs of equal requests at least 95 % but for chance; and not nearly all."""
     rng = np.random.default_rng(int(100 * rate))
     counts = np.transpose(simulated(rng, np.full(2000, rate), 30))
     ends = [exact_interval(hits, misses) for hits, misses in counts.tolist()]
@@ -96,7 +94,6 @@ def test_the_plain_interval_covers(rate):
 
 
 def test_the_interval_over_requests_covers_what_the_plain_one_misses():
-    """Requests with rates of a Beta law: the pooled rate of very many is what both aim at."""
     rng = np.random.default_rng(5)
     law = beta_distribution(0.7 * 8, 0.3 * 8)
     many = [part.sum() for part in simulated(rng, law.rvs(20_000, random_state=rng), 10)]
@@ -130,7 +127,6 @@ def test_the_law_over_requests_is_found(mean, concentration):
 
 
 def test_equal_requests_have_no_spread():
-    """None is found where requests differ less than chance lets them; one request says nothing."""
     rng = np.random.default_rng(7)
     result = [beta_law(np.stack(simulated(rng, np.full(200, 0.8), 20), -1), np.ones(200, int))[1] for _ in range(8)]
     assert max(result) < 0.03
@@ -154,7 +150,7 @@ def rows(records):
 
 
 def slow_rounds(probability, accepted, length, rounds=16):
-    """Mean gain of rounds that begin at every position of a text and read on, position by position."""
+    """Mean gain of rounds from every position of a text, by loops."""
     size, gained = len(accepted), []
     for begin in range(size):
         at = begin
@@ -176,7 +172,6 @@ def slow_formula(length, rate):
 
 
 def test_numbers_of_the_record_of_the_package(rows):
-    """As its README says them; overlap is β without the noise of the draw."""
     assert [round(row.mean_probability, 3) for row in rows] == [0.924, 0.912, 0.662, 0.750, 0.851]
     assert [(row.task, row.prompts, row.positions) for row in rows[-2:]] == [("reading", 12, 363), (ALL, 48, 4331)]
     assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in _without_total(rows))

@@ -1,4 +1,4 @@
-"""Models are loaded, checked, read in ragged batches with kept caches, and sampled without loss."""
+"""Loading and checks of models, ragged batches with caches, and lossless sampling."""
 
 import io
 import json
@@ -74,7 +74,7 @@ def test_what_is_no_model_is_refused(name, options, sentence, folder, tmp_path, 
     ids=["model", "tokenizer"],
 )
 def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path, monkeypatch):
-    """Not even if whoever is asked says yes."""
+    """Not even if the user answers yes."""
     shutil.copytree(folder, tmp_path / "model")
     config = tmp_path / "model" / file
     config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"auto_map": auto_map, key: "own"}), "utf-8")
@@ -120,7 +120,7 @@ def test_a_chat_template_is_used_unless_raw():
 
 
 def test_a_link_to_a_gguf_file_is_found_by_its_own_name(tmp_path, monkeypatch):
-    """As in the hub's folders, where files are links to others without an ending."""
+    """The hub's cache has links to files without a suffix."""
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / "0a1b").write_bytes(b"GGUF")
     (tmp_path / "mine.gguf").symlink_to(tmp_path / "blobs" / "0a1b")
@@ -145,7 +145,6 @@ def model():
 
 @pytest.mark.parametrize("part", [3, 256])
 def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
-    """Random reads, trims and subsets of rows; every logit is compared with a pass over the whole text."""
     monkeypatch.setattr(network, "MAX_PASS_TOKENS", part)
     monkeypatch.setattr(network, "MIN_GROWTH", 5)
     rng = np.random.default_rng(part)
@@ -211,7 +210,7 @@ def test_draws_follow_the_law():
 
 @pytest.mark.parametrize("length", [0, 1, 3])
 def test_verified_tokens_have_the_law_of_the_target(length):
-    """Every position has its own p and q here, so the first token of a round must have p at position 0, and so on."""
+    """Each position has its own p and q."""
     size, words = 60_000, 5
     p, q = laws(3, length + 1, words), laws(4, max(length, 1), words)[:length]
     rng = np.random.default_rng(5)
@@ -230,7 +229,6 @@ def test_verified_tokens_have_the_law_of_the_target(length):
 
 
 def test_a_shorter_draft_ends_where_it_ends():
-    """The filling behind a row's length counts for nothing, even if it would be accepted."""
     p = laws(8, 6, 4, 9)
     drafted = network.pick_tokens(p[:, :3], np.random.default_rng(9).random((6, 3)))
     length = np.array([0, 1, 2, 3, 2, 0])

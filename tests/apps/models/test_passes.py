@@ -1,4 +1,4 @@
-"""Passes are measured in rounds and kept as they are done; laws are fitted to them."""
+"""Measured passes, their journal, and fits."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,6 @@ def test_the_file_has_a_line_for_each_pass_and_is_read_again(file):
 
 
 def test_only_what_is_missing_is_measured(file):
-    """A run that fails in the middle, a second one, then more repeats and another batch."""
     calls, reports = [], []
 
     def dies(cell):
@@ -169,7 +168,6 @@ def test_what_says_no_texts_is_refused():
 
 
 def grid(batches, lengths):
-    """K and n of every cell."""
     drafts, length = (entry.ravel() for entry in np.meshgrid(np.array(batches, float), np.array(lengths, float)))
     return drafts, drafts * (length + 1.0)
 
@@ -179,7 +177,6 @@ def random_law(rng, pieces, scale=1.0):
 
 
 def largest_error(law, drafts, tokens, times):
-    """Of T_lin, a_1, b_1, ..., by loops."""
     worst = 0.0
     for k, n, t in zip(drafts, tokens, times, strict=True):
         time = k * law[0] + max(law[1 + 2 * j] + law[2 + 2 * j] * n for j in range((len(law) - 1) // 2))
@@ -222,7 +219,6 @@ def test_no_search_finds_a_better_law(seed):
 
 
 def test_what_the_largest_error_leaves_open_is_settled_by_the_others():
-    """Passes of few tokens disagree; the piece of those with many is a law, and is found."""
     _, tokens = grid((1, 2), (0, 1, 40, 60, 80))
     times = np.where(tokens < 10, 5.0, 0.5 * tokens)
     times[tokens == 2] = np.array([6.0, 4.0])  # K = 1 and 2

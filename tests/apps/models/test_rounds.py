@@ -25,7 +25,7 @@ PROMPTS = [np.random.default_rng(position).integers(2, WORDS, 1 + position % 5).
 
 
 class Kept(EmulatedDevices):
-    """Devices that keep the texts of requests that ended, as (device, prompt's length, text)."""
+    """Devices that store finished texts as (device, length of the prompt, text)."""
 
     def begin(self, devices):
         self.ended = getattr(self, "ended", [])
@@ -45,7 +45,7 @@ def made(users, pair=None, tokens=40, longest=LONGEST, prompts=PROMPTS):
 
 
 def lengths(users, count, seed=0):
-    """Of ragged rounds, some of which draft nothing at all."""
+    """Ragged drafts, some of length 0."""
     rng = np.random.default_rng(seed)
     drafts = rng.integers(0, LONGEST + 1, (count, users))
     drafts[3::7] = 0
@@ -97,7 +97,7 @@ def test_a_wrong_rule_is_found(monkeypatch):
 
 
 def slow_text(pair, text, drafts, temperature, generator):
-    """One device, one round, passes over whole texts and no cache: what `play_round` has to equal."""
+    """A round of one device by passes over whole texts, without caches."""
     size = drafts
     numbers = generator.random(2 * size + 1)
     new, q = [], []
@@ -146,7 +146,6 @@ def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
 
 
 def test_models_read_nothing_twice_and_keep_nothing_that_was_refused():
-    """Behind each round both have read a beginning of the text, and the target all but its last token."""
     devices = made(4)
     play = Player(devices, 1.0, seed=2)
     for length in lengths(4, 30):
@@ -222,7 +221,6 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
 
 
 def test_recorded_texts_have_the_law_of_the_target(pair):
-    """First and second tokens of 500 texts, whatever the draft model proposes."""
     prompt, count = [5, 2], 500
     texts = record_texts(pair, [prompt] * count, 0, 2, 1.0, 1)
     first = law(pair.target, prompt)[-1]
@@ -241,7 +239,6 @@ def test_recorded_texts_have_the_law_of_the_target(pair):
 
 
 def merge_rare(counted, expected):
-    """Rare tokens as one."""
     order = np.argsort(expected)
     rare = max(1, np.searchsorted(expected[order].cumsum(), 5.0, side="right") + 1)
     return [np.append(counts[order][rare:], counts[order][:rare].sum()) for counts in (counted, expected)]
@@ -263,7 +260,6 @@ def test_a_text_ends_at_the_end_token_or_the_context_or_the_most_tokens():
 
 
 def test_random_numbers_belong_to_the_prompt(pair):
-    """A prompt's text does not depend on those beside it, but for the rounding of batched passes."""
     both = record_texts(pair, TEXTS, 4, 10, 1.0, 9)
     alone = record_texts(pair, TEXTS[1:2], 5, 10, 1.0, 9)[0]
     np.testing.assert_array_equal(both[1].token, alone.token)
@@ -272,7 +268,7 @@ def test_random_numbers_belong_to_the_prompt(pair):
 
 
 class Clock:
-    """Goes on by what the networks do: 2 s a pass and 0.5 s a token of the target, a second a pass of the draft."""
+    """Clock that advances by 2 s per pass and 0.5 s per token of the target, and 1 s per pass of the draft model."""
 
     def __init__(self, pair):
         self.now, self.shapes, self.looks = 0.0, [], []
@@ -296,7 +292,7 @@ class Clock:
 
 @pytest.fixture
 def mine():
-    """A pair whose networks a test may change."""
+    """Pair whose networks a test may change."""
     made = Pair(tiny_model(1), tiny_model(0))
     for model in (made.draft, made.target):
         model.cache_argument  # noqa: B018 - looks at the signature, once

@@ -19,7 +19,7 @@ LAYERS = 40
 
 
 class Engine:
-    """Layers of 8 ms and .02 ms a sequence, which read their context in .02 µs a token; ``nextn`` as the package's."""
+    """Layers of 8 ms and 0.02 ms per sequence with 0.02 µs per token of context; ``nextn`` as in the package."""
 
     def __init__(self, fixed, nextn):
         self.fixed, self.nextn = fixed, nextn
@@ -65,7 +65,7 @@ def package(monkeypatch):
 
 
 def by_hand(batch, length, context):
-    """Milliseconds: kernels of all tokens, and the context of each sequence once."""
+    """Milliseconds with the context of each sequence read once."""
     tokens = batch * (length + 1)
     return 8.0 + 0.02 * tokens + 2e-5 * (tokens + batch * (context - 1))
 
@@ -195,7 +195,6 @@ def test_profiles_that_ship_are_those_of_the_tables(name, tmp_path):
 
 @pytest.mark.slow
 def test_the_package_reads_the_context_once_for_each_token_of_a_draft():
-    """And this module does not."""
     engine = pytest.importorskip("aiconfigurator_core.sdk.engine").EngineHandle
     steps = StepTimes(Machine("h100_sxm", 4), "Qwen/Qwen3-32B")
     trap = engine.compile("Qwen/Qwen3-32B", "h100_sxm", "vllm", tp_size=4, nextn=8)

@@ -1,4 +1,4 @@
-"""The table of what was predicted and realised, on rounds made by hand."""
+"""Table of predicted and realised quantities, on rounds made by hand."""
 
 from types import SimpleNamespace
 

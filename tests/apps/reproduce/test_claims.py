@@ -1,4 +1,4 @@
-"""The claims are those that the page states, to the digit."""
+"""Claims of the documentation, to the digit."""
 
 from dataclasses import astuple
 from pathlib import Path
@@ -47,7 +47,6 @@ def test_scores_are_those_of_the_page_of_agents():
 
 
 def test_why_the_ratio_to_p2p_is_lower():
-    """The table says that 14 ms would meet this claim and +88 % at once."""
     slower = scenario_at("llama2", 10.0).replace(mean_draft_time=14e-3)
     wide, narrow = compute_scores(Scale(), slower), compute_scores(Scale(), slower.replace(total_bandwidth=5e6))
     assert verdict(4.6, ratio_interval(wide["optimal"], wide["p2p"])) == "holds"
@@ -55,7 +54,6 @@ def test_why_the_ratio_to_p2p_is_lower():
 
 
 def test_why_homo_is_ahead_for_llama2():
-    """The table says that the tasks decide."""
     for budget in (2.5, 10.0):
         pairs = scenario_at("llama2", budget), scenario_at("qwen3.5", budget)
         leads = []
@@ -104,7 +102,7 @@ def test_claims_about_the_order(uniform, order, here, monkeypatch):
 
 
 def test_ahead_means_at_every_budget(monkeypatch):
-    """With llama2 at 2.5 MHz Homo leads by 20 % and fixed is not the last; everywhere else Uni-BW leads by 10 %."""
+    """With llama2 at 2.5 MHz Homo leads by 20 % and fixed is not last; elsewhere Uni-BW leads by 10 %."""
 
     def scores(scale, scenario):
         wide = scenario.total_bandwidth > 3e6 or scenario.name != "llama2"
@@ -152,7 +150,7 @@ def test_remark_2_and_the_closed_form_in_a_few_states():
 
 @pytest.mark.parametrize(("side", "held"), [(0.5, "differs"), (0.1, "differs"), (-0.5, "holds")])
 def test_remark_2_must_hold_for_both_pairs(side, held, monkeypatch):
-    """In llama2 the share falls with r, and rises with α; in qwen3.5 so it is for a negative ``side`` alone."""
+    """Holds in llama2; in qwen3.5 only for a negative ``side``."""
 
     def ranks(scale, controller):
         sign = 1.0 if controller.scenario.name == "llama2" else -np.sign(side)

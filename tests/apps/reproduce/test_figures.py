@@ -1,4 +1,4 @@
-"""Figures: rows that repeat, pictures that show them with nothing hidden, captions that are true."""
+"""Figures: rows, labelled pictures, and true captions."""
 
 import dataclasses
 from itertools import groupby
@@ -22,7 +22,6 @@ SCALE = Scale(quick=True, states=12)
 
 @pytest.fixture(scope="module")
 def tables():
-    """Rows of each figure."""
     return {name: FIGURES.load(name).compute(SCALE) for name in FIGURES.names()}
 
 
@@ -48,7 +47,6 @@ def test_rows_hold_texts_and_plain_numbers(name, tables):
 
 
 def check_picture(spec, rows):
-    """Axes are labelled, and no legend covers data."""
     with rc_context(SETTINGS):
         figure = Figure(figsize=spec.size, layout="constrained")
         canvas = FigureCanvasAgg(figure)
@@ -93,7 +91,7 @@ def test_one_device_alone_is_p2p(tables):
 
 
 def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monkeypatch):
-    """The optimum takes most of the time and has no part in it: another stands for it."""
+    """The optimum is replaced, as it takes most of the time and does not matter."""
     monkeypatch.setattr(optimum, "QUICK_GRID", 3)
     monkeypatch.setattr(
         States, "make", lambda states, name: make_controller("fixed" if name == "optimal" else name, states.scenario)

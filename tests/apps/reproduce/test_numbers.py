@@ -1,4 +1,4 @@
-"""Numbers of the figures' tables, worked out another way."""
+"""Numbers of the figures' tables, computed another way."""
 
 from dataclasses import replace
 
@@ -112,7 +112,7 @@ def test_rows_of_recorded_tasks():
 
 
 def test_losses_of_controllers(monkeypatch):
-    """Algorithm 1 takes most of the time: another stands for it."""
+    """Algorithm 1 is replaced, as it takes most of the time."""
     other = {"algorithm1": "random"}
     monkeypatch.setattr(optimum, "make_controller", lambda name, s: ms.make_controller(other.get(name, name), s))
     rows = optimum.REGRETS.compute(SCALE)

@@ -1,4 +1,4 @@
-"""Films: what is played for them, and their files, of a few small pictures."""
+"""Films: episodes that are played, and small files."""
 
 import sys
 from types import SimpleNamespace
@@ -56,7 +56,6 @@ CONTENTS = {
 
 @pytest.mark.parametrize(("env_id", "arguments"), [(FULL, {}), ("MultiSpin/Continuous-v0", {"horizon": 2.0})])
 def test_no_panel_is_empty_in_any_frame(env_id, arguments):
-    """Neither at the start of the film nor while a round begins, where it would flicker."""
     config = EnvConfig.of(env_id, num_users=3, **arguments).for_any_decision
     film = config.variant.family.film(*(watch(config, 3, name, 7) for name in ("optimal", "fixed")))
     frames = film.frames()
@@ -73,7 +72,7 @@ def test_no_panel_is_empty_in_any_frame(env_id, arguments):
 
 
 def pictures():
-    """Three pictures, 6 wide and 4 high, each of one colour with a point."""
+    """Three pictures of shape (4, 6), each of one colour with a point."""
 
     def draw(colour):
         picture = np.full((4, 6, 3), colour, np.uint8)
