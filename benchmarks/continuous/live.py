@@ -61,7 +61,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         64,
         scenario.max_draft_length,
     )
-    air = draw_air(scenario, rounds, np.random.default_rng(0))
+    air = draw_conditions(scenario, rounds, np.random.default_rng(0))
     contender = LiveContender("optimal+filter", scenario, air, devices, Player(devices, 1.0, 0))
     whole, engine = [], []
     for _ in range(rounds):

@@ -15,8 +15,16 @@ import multispin_env as ms
 from benchmarks.evidence.fit import TABLES
 from benchmarks.tools import Row, show
 from multispin_env.apps.models.passes import VERIFY, PassCell, fit_law, law_times
-from multispin_env.apps.models.profile import sizes_of
-from multispin_env.apps.models.tables import BATCHES, CONTEXT, LENGTHS, Machine, StepTimes, TableProfile, table_profile
+from multispin_env.apps.models.profile import cell_sizes
+from multispin_env.apps.models.tables import (
+    BATCHES,
+    CONTEXT,
+    LENGTHS,
+    Machine,
+    StepTimes,
+    TableProfile,
+    make_table_profile,
+)
 from multispin_env.registry import SERVERS
 from multispin_env.units import MS
 
@@ -53,7 +61,7 @@ def profile_of(name: str, folder: Path) -> TableProfile:
     """Fit the law of a profile to its passes, which are kept in a file of the folder."""
     cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
     model = MODELS[name.rpartition("-")[2]]
-    return table_profile(name, folder / f"{name}.csv", MACHINES[name], model, DRAFT, cells)
+    return make_table_profile(name, folder / f"{name}.csv", MACHINES[name], model, DRAFT, cells)
 
 
 def write(profile: TableProfile, folder: Path) -> Path:
@@ -105,7 +113,7 @@ def by_context() -> Iterator[Row]:
     """Return errors of the profiles at a context, and its effect on 60 devices that draft for one of them."""
     cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
     steps = {name: StepTimes(machine, MODELS[name.rpartition("-")[2]]) for name, machine in MACHINES.items()}
-    drafts, tokens = sizes_of(cells)
+    drafts, tokens = cell_sizes(cells)
     for context in (1, 256, CONTEXT, 4096, 8192, 16_384, 32_768):
         errors = []
         for name, of_target in steps.items():

@@ -1,4 +1,4 @@
-"""Films: what contenders do in the same episode, and its pictures as GIF or MP4."""
+"""Films of contenders in the same episode, as GIF or MP4."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,13 +14,13 @@ from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
 from multispin_env.evaluation.contenders import action_function, contender_errors, native, reset_contender
 
-Pixels = NDArray[np.uint8]  # A picture, (height, width, 3)
+Pixels = NDArray[np.uint8]  # picture of shape (height, width, 3)
 
 
 def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
-    """Write a GIF that repeats for ever; all pictures share their colours.
+    """Write a looping GIF, whose pictures share a palette.
 
-    Each of ``pictures`` draws one, ``times`` says for how many frames it is shown, of which there are ``fps`` a second.
+    Each of ``pictures`` draws one picture, which is shown for ``times`` frames at ``fps`` frames per second.
     """
     try:
         from PIL import Image
@@ -35,14 +35,14 @@ def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Seque
 
 
 def gif_colours() -> list[Colour]:
-    """Return the colours of pictures, and shades for the edges of letters."""
+    """Return the palette: colours of pictures, and shades for antialiased text."""
     fills = [
         *(style.PAPER, style.FAINT, style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
         *(style.ACCEPTED, style.DRAFTED, style.REFUSED, style.SERVER_TOKEN),
     ]
     parts = np.linspace(0.0, 1.0, 8, endpoint=False)[:, None]
     letters = (style.INK, style.GREY, style.REFUSED)
-    shades = [(1.0 - parts) * one + parts * np.array(style.PAPER) for one in letters]
+    shades = [(1.0 - parts) * colour + parts * np.array(style.PAPER) for colour in letters]
     mixed: list[Colour] = [(r, g, b) for r, g, b in np.concatenate(shades).round().astype(int).tolist()]
     return list(dict.fromkeys([*fills, *mixed]))
 
@@ -52,7 +52,7 @@ def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Seque
     try:
         from imageio_ffmpeg import write_frames  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
-        raise ImportError("out: an MP4 needs imageio-ffmpeg: pip install imageio-ffmpeg") from error
+        raise ImportError("out: MP4 files need imageio-ffmpeg: pip install imageio-ffmpeg") from error
     height, width, _ = pictures[0]().shape
     writer = write_frames(str(path), (width, height), fps=fps, macro_block_size=2, ffmpeg_log_level="error")
     writer.send(None)
@@ -67,11 +67,11 @@ def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Seque
 
 _Writer = Callable[[Path, Sequence[Callable[[], Pixels]], Sequence[int], float], None]
 
-_WRITERS: Mapping[str, _Writer] = {".gif": write_gif, ".mp4": write_mp4}  # by the end of the file's name
+_WRITERS: Mapping[str, _Writer] = {".gif": write_gif, ".mp4": write_mp4}  # by suffix
 
 
 def writer_for(path: Path) -> _Writer:
-    """Choose a writer by the file's name; ``ValueError`` if there is none, or no folder for the file."""
+    """Return the writer for the suffix of a file; ``ValueError`` for another suffix or a missing folder."""
     check_name("out", path.suffix.lower(), _WRITERS)
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise ValueError(f"out: expected a file in a folder that exists, got {str(path)!r}")
@@ -79,10 +79,13 @@ def writer_for(path: Path) -> _Writer:
 
 
 def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
-    """Views after each step of an episode of a contender, of so many rounds where it does not end by itself."""
+    """Play an episode of a contender and return the view after each step.
+
+    ``rounds`` is the length of the episode, unless the environment has its own.
+    """
     contender = config.contender(name)
-    by_itself = config.variant.family.max_episode_steps is None
-    steps = None if by_itself else check_integer("rounds", rounds, 1)
+    ends_itself = config.variant.family.max_episode_steps is None
+    steps = None if ends_itself else check_integer("rounds", rounds, 1)
     env = config.for_contender(contender).make_vec(1, max_episode_steps=steps, render_mode="rgb_array")
     base = native(env)
     decide = action_function(contender, base)

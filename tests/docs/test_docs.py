@@ -20,7 +20,7 @@ import pytest
 import multispin_env as ms
 from benchmarks.evidence.tables import MACHINES
 from multispin_env.apps.commands.main import main
-from multispin_env.apps.models.profile import formula, lines_in_words
+from multispin_env.apps.models.profile import describe_pieces, formula
 from multispin_env.envs.rounds.variants import HeterogeneousEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
@@ -167,7 +167,7 @@ def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
         server = ms.registry.SERVERS.load(name)
         assert server.model.startswith(f"{target}, drafts by ")
         assert law == formula(server)
-        assert drafting == lines_in_words(server.draft_pieces)
+        assert drafting == describe_pieces(server.draft_pieces)
         assert re.findall(r"within ([\d.]+%)", server.source) == [worst, worst_draft]
 
 

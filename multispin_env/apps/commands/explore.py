@@ -7,7 +7,7 @@ from pathlib import Path
 from pprint import pprint
 
 from multispin_env.apps.explore.page import view_numbers
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.apps.terminal.arguments import Command
 
 _DESCRIPTION = """Open a page with sliders in the browser that shows one round and the goodput around its optimum.
@@ -26,9 +26,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
 
 
-def _serve_page(options: argparse.Namespace, positions: Places) -> None:
+def _serve_page(options: argparse.Namespace, sources: ScenarioSources) -> None:
     from multispin_env.apps.explore.app import make_app
-    from multispin_env.apps.explore.serving import is_loopback, listening, run_server
+    from multispin_env.apps.explore.serving import is_loopback, open_socket, run_server
 
     with listening(options.host, options.port) as socket:
         port = socket.getsockname()[1]
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.print is not None:
         pprint(view_numbers(options.print, options.scenario), compact=True, sort_dicts=False)
     else:
-        _serve_page(options, Places(options.scenario))
+        _serve_page(options, ScenarioSources(options.scenario))
 
 
 COMMAND = Command(

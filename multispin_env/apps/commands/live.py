@@ -18,10 +18,16 @@ from multispin_env.apps.commands.model_options import (
     load_pair,
     out_files,
 )
-from multispin_env.apps.models.contender import LiveContender, LiveRound, assumptions_of, draw_air, live_plug_in
+from multispin_env.apps.models.contender import (
+    LiveContender,
+    LiveRound,
+    draw_conditions,
+    live_plug_in,
+    make_assumptions,
+)
 from multispin_env.apps.models.prompts import Prompts, read_prompts
 from multispin_env.apps.models.verdict import (
-    block_of,
+    block_length,
     hit_cells,
     hit_lines,
     save_timeline,
@@ -96,7 +102,7 @@ def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
         return np.zeros(len(prompts.texts), dtype=np.int64)
     for index, name in enumerate(prompts.tasks):
         if name not in names:
-            line = prompts.lines[prompts.task.index(index)]
+            line = prompts.task.index(index) + 1
             raise ValueError(f"{prompts.file}, line {line}, task: expected one of the scenario's {names}, got {name!r}")
     return np.array([names.index(prompts.tasks[task]) for task in prompts.task])
 
@@ -191,7 +197,7 @@ def _run(options: argparse.Namespace) -> None:
     if names[0] == names[1]:
         raise ValueError(f"beside: expected a controller other than --controller, got {names[1]!r}")
     for name in names:
-        live_plug_in(name, scenario, assumptions_of(scenario))
+        live_plug_in(name, scenario, make_assumptions(scenario))
     prompts = read_prompts(options.prompts)
     _task_indices(scenario, prompts)
     files = out_files(options.out, _SUFFIXES)
@@ -220,7 +226,7 @@ def _write_files(
         "seed": options.seed,
         "tokens": options.tokens,
         "rounds": len(contenders[0].rounds),
-        "rounds_of_a_block": block_of(contenders),
+        "rounds_of_a_block": block_length(contenders),
         "decide_ms": deciding,
         **({"hits": [asdict(line) for line in hits]} if hits else {}),
         "scenario": scenario.to_dict(),

@@ -16,13 +16,13 @@ from multispin_env.apps.commands.model_options import (
 from multispin_env.apps.models import tables
 from multispin_env.apps.models.passes import VERIFY, PassCell, Passes, check_cells, measure
 from multispin_env.apps.models.profile import (
-    DRAFTED,
+    DRAFT_CELL,
     HEADER,
-    SIZE,
+    PICTURE_SIZE,
     Profile,
+    cell_sizes,
     draw_profile,
     make_profile,
-    sizes_of,
     table_lines,
 )
 from multispin_env.apps.reproduce.drawing import check_matplotlib, save
@@ -74,7 +74,7 @@ def _cells(options: argparse.Namespace) -> list[PassCell]:
     batches = sorted({check_integer("batches", batch, 1) for batch in options.batches})
     lengths = sorted({check_integer("lengths", length, 0) for length in options.lengths})
     cells = [PassCell(VERIFY, batch, length) for batch in batches for length in lengths]
-    check_cells(*sizes_of(cells))
+    check_cells(*cell_sizes(cells))
     return cells
 
 
@@ -98,9 +98,9 @@ def _run(options: argparse.Namespace) -> None:
     check_matplotlib()
     profile = (_measure if options.table is None else _look_up)(options, cells, files[1])
     profile.server.save(files[0])
-    save(partial(draw_profile, profile), SIZE, options.out, (files[-1].suffix,))
+    save(partial(draw_profile, profile), PICTURE_SIZE, options.out, (files[-1].suffix,))
     print(aligned(HEADER, table_lines(profile)))
-    print(f"\n{profile.in_words()}\n\n{', '.join(map(str, files))}")
+    print(f"\n{profile.describe()}\n\n{', '.join(map(str, files))}")
 
 
 def _set_defaults(options: argparse.Namespace) -> None:
@@ -120,7 +120,7 @@ def _set_defaults(options: argparse.Namespace) -> None:
 
 def _look_up(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
     machine, models = tables.Machine(options.table, options.tensor_parallel), (options.target, options.draft)
-    return tables.table_profile(options.out.name, passes_file, machine, *models, cells, options.context)
+    return tables.make_table_profile(options.out.name, passes_file, machine, *models, cells, options.context)
 
 
 def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
@@ -128,16 +128,16 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
     repeats = check_integer("repeats", options.repeats, 1)
     rng = np.random.default_rng(check_integer("seed", options.seed, 0))
     pair = load_pair(options)
-    longest = context + max(*(cell.length + 1 for cell in cells), DRAFTED.length)
+    longest = context + max(*(cell.length + 1 for cell in cells), DRAFT_CELL.length)
     if longest > pair.context:
         raise ValueError(
             f"context: expected at most {pair.context} tokens with the longest draft, the maximum of the models, "
             f"got {longest}"
         )
 
-    from multispin_env.apps.models.rounds import Stopwatch, setting_of
+    from multispin_env.apps.models.rounds import Stopwatch, describe_setting
 
-    setting = setting_of(pair, options.dtype, context)
+    setting = describe_setting(pair, options.dtype, context)
     passes = Passes(passes_file, setting)
     measured = [*cells, DRAFTED]
     if any(passes.count(cell) < repeats for cell in measured):

@@ -28,12 +28,12 @@ from multispin_env.apps.models.counts import (
     TaskCounts,
     draw_summary,
     estimate,
+    make_tasks,
+    parse_texts,
     read_counts,
     round_cells,
     summarise,
     task_cells,
-    tasks_of,
-    texts_of,
 )
 from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import Prompts, read_prompts
@@ -167,7 +167,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
-    journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), texts_of)
+    journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), parse_texts)
     try:
         with on_signals():
             pair = load_pair(options)
@@ -263,7 +263,7 @@ def _show(
     rows = summarise(records, overlap, names)
     if options.out is not None:
         write_atomically(out_file(options.out, ".npz"), record_file(records, overlap))
-        _write(options, scenario.replace(tasks=tasks_of(rows)), [row.to_dict() for row in rows])
+        _write(options, scenario.replace(tasks=make_tasks(rows)), [row.to_dict() for row in rows])
         draw_summary(rows, records, options.out)
     print(aligned(*task_cells(rows)))
     print("\ntokens per round along the record, and the relative error of E[N | L] at the prompts' α:\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multispin_env.apps.executors import Executor
-from multispin_env.apps.reproduce.drawing import Shown, check_matplotlib, markdown_table, render_page, save
+from multispin_env.apps.reproduce.drawing import PageFigure, check_matplotlib, markdown_table, render_page, save
 from multispin_env.apps.reproduce.figure import QUICK_STATES, STATES, FigureSpec, Scale
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
 from multispin_env.apps.terminal.output import Progress
@@ -118,7 +118,9 @@ def _run(options: argparse.Namespace) -> None:
                 write_text(options.out / _UNFINISHED, json.dumps({"about": about, "figures": tables}))
                 progress.say(f"{options.out / name}.png{_format_table(specs[name], tables[name])}")
     finally:
-        shown = [Shown(name, specs[name], _command(name, options), tables[name]) for name in names if name in tables]
+        shown = [
+            PageFigure(name, specs[name], _command(name, options), tables[name]) for name in names if name in tables
+        ]
         page = render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown)
         write_text(options.out / "index.html", page)
     (options.out / _UNFINISHED).unlink(missing_ok=True)

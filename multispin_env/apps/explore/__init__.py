@@ -1,1 +1,1 @@
-"""A page with sliders, to see why a decision is what it is; each view is a chapter, which computes and draws."""
+"""Interactive web page with sliders: views compute and draw why a decision is optimal."""

@@ -1,4 +1,4 @@
-"""One round: devices that can be edited, what each controller decides, and what more of each resource is worth."""
+"""One-round view: editable devices, decisions of all controllers, and sensitivities to each resource."""
 
 import shlex
 from dataclasses import dataclass, field
@@ -18,11 +18,18 @@ from multispin_env.apps.explore.markup import (
     fragment,
     legend,
     numbers,
-    signed,
+    signed_bar,
     stacked_bars,
 )
 from multispin_env.apps.explore.page import PageView
-from multispin_env.apps.explore.settings import MOST_DEVICES, Kept, Places, Slider, SystemSettings, controlled
+from multispin_env.apps.explore.settings import (
+    MAX_DEVICES,
+    Control,
+    ScenarioSources,
+    Slider,
+    SystemSettings,
+    control_field,
+)
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.names import controller_names, make_controller
@@ -48,16 +55,16 @@ COLUMNS = (
     _EditableColumn("snr_db", "SNR (dB)", -30.0, 60.0, 1),
     _EditableColumn("acceptance", "acceptance", 0.0, 1.0, 3),
 )
-"""In the order of the fields of `SystemState`."""
+"""Editable columns, in the order of the fields of `SystemState`."""
 
 NAMES = tuple(column.name for column in COLUMNS)
 
-_Edits = dict[tuple[int, str], float]  # what was edited, by device, counted from 1, and column
+_Edits = dict[tuple[int, str], float]  # edited values by device (from 1) and column
 
 
 @dataclass(frozen=True, eq=False)
 class _DeviceTable:
-    """Devices in the units of the page; what is shown is exactly what is computed with."""
+    """Devices in the units of the page, rounded to the digits that are shown."""
 
     draft_ms: FloatArray  # (K,) ms/token
     snr_db: FloatArray  # (K,) dB
@@ -73,30 +80,30 @@ class _DeviceTable:
 
 
 def read_edits(text: str) -> _Edits:
-    """Edits from their text, as ``3.snr_db=12.5;4.acceptance=0.7``; any other is refused, or a value out of range."""
+    """Parse edits such as ``3.snr_db=12.5;4.acceptance=0.7``; ``ValueError`` for other text or values out of range."""
     edits: _Edits = {}
     for part in filter(None, text.split(";")):
-        position, _, value = part.partition("=")
-        device, _, name = position.partition(".")
+        cell, _, value = part.partition("=")
+        device, _, name = cell.partition(".")
         if not device.isdecimal():
-            raise ValueError(f"device: expected a number from 1 to {MOST_DEVICES}, got {shown(device)}")
-        number = check_integer("device", int(device[:9]), 1, MOST_DEVICES)
+            raise ValueError(f"device: expected a number from 1 to {MAX_DEVICES}, got {shown(device)}")
+        number = check_integer("device", int(device[:9]), 1, MAX_DEVICES)
         check_name("column", name, NAMES)
         column = COLUMNS[NAMES.index(name)]
-        said, bounds = f"device {number}, {column.title}", Slider("", column.low, column.high)
-        exact = bounds.read(said, value, 0.0)
-        bounds.check(said, exact, 0.0)
+        field_name, bounds = f"device {number}, {column.title}", Slider("", column.low, column.high)
+        exact = bounds.read(field_name, value, 0.0)
+        bounds.check(field_name, exact, 0.0)
         edits[number, name] = round(exact, column.digits)
     return edits
 
 
 def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
-    """Devices drawn from a scenario, then edited.
+    """Draw devices from a scenario and apply the edits.
 
-    The draw is that of `MOST_DEVICES` devices, so that another K keeps those that stay. Edits of devices that there are
-    not are kept for later.
+    `MAX_DEVICES` devices are drawn, so that a larger K adds devices to the same first ones. Edits of devices beyond K
+    are ignored.
     """
-    drawn = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed))
+    drawn = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed))
     count = scenario.num_users
     snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency[:count]) * scenario.transmit_snr)
     columns = [
@@ -113,19 +120,19 @@ def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
 
 @dataclass(frozen=True)
 class RoundSettings(SystemSettings):
-    """Settings of the view."""
+    """Settings of the one-round view."""
 
-    seed: int = controlled(0, Slider("seed of the devices", 0, 99))
-    moved: int = controlled(1, Slider("device whose channel moves", 1, MOST_DEVICES))
-    moved_db: float = controlled(0.0, Slider("its SNR moves by", -20.0, 20.0, 0.5, "dB"))
-    edits: str = controlled("", Kept())
+    seed: int = control_field(0, Slider("seed of the devices", 0, 99))
+    moved: int = control_field(1, Slider("device with changed SNR", 1, MAX_DEVICES))
+    moved_db: float = control_field(0.0, Slider("change of its SNR", -20.0, 20.0, 0.5, "dB"))
+    edits: str = control_field("", Control())
 
     def __post_init__(self) -> None:
         super().__post_init__()
         read_edits(self.edits)
 
     def devices(self, scenario: Scenario, moved: bool = True) -> _DeviceTable:
-        """The table of devices, before or after one of them has moved."""
+        """Return the table of devices, before or after the change of one device's SNR."""
         table = draw_devices(scenario, self.seed, read_edits(self.edits))
         if moved and self.moved_db and self.moved <= scenario.num_users:
             snr, column = table.snr_db.copy(), COLUMNS[1]
@@ -141,16 +148,16 @@ class _RoundNumbers:
     devices: _DeviceTable
     decision: Decision  # the optimum
     outcome: Outcome
-    goodputs: dict[str, float]  # tokens/s of every controller, the optimum first, then the best
+    goodputs: dict[str, float]  # tokens/s by controller, the optimum first, then in descending order
     bound: float  # tokens/s
-    worth: Sensitivities | None  # None where it takes too long for a page
-    moved: int | None  # device, counted from 1
-    rate_change: FloatArray  # (K,) tokens/s against before the device moved
+    sensitivities: Sensitivities | None  # None if they take too long for a page
+    moved: int | None  # device with changed SNR, from 1
+    rate_change: FloatArray  # (K,) tokens/s, after minus before the change
     bandwidth_change: FloatArray  # (K,) Hz
 
     @property
     def gap(self) -> float:
-        """How much of the bound the optimum might lack."""
+        """Largest possible relative distance of the optimum to the bound."""
         return max(self.bound / float(self.outcome.goodput) - 1.0, 0.0)
 
 
@@ -161,9 +168,9 @@ def _optimum(scenario: Scenario, table: _DeviceTable) -> tuple[CertifiedDecision
     return decision, expected_outcome(scenario, state, decision)
 
 
-def compute(settings: RoundSettings, positions: Places) -> _RoundNumbers:
-    """All numbers of the page."""
-    scenario = settings.system(positions)
+def compute(settings: RoundSettings, sources: ScenarioSources) -> _RoundNumbers:
+    """Compute all numbers of the page."""
+    scenario = settings.system(sources)
     table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
     state = table.state()
     decision, outcome = _optimum(scenario, table)
@@ -186,109 +193,106 @@ def compute(settings: RoundSettings, positions: Places) -> _RoundNumbers:
     )
 
 
-def worth_in_words(numbers: _RoundNumbers) -> list[str]:
-    """What a little more of each resource is worth, a sentence each."""
-    worth = numbers.worth
-    if worth is None:
-        return ["This takes seconds for a server that pads its batch: ms.sensitivities(scenario, state) in Python."]
-    best, slowest = int(np.argmax(worth.snr_db)), int(np.argmin(worth.draft_time))
+def describe_sensitivities(numbers: _RoundNumbers) -> list[str]:
+    """Return a sentence on the marginal goodput of each resource."""
+    gains = numbers.sensitivities
+    if gains is None:
+        return ["Not computed for servers that pad their batch (takes seconds): use ms.sensitivities(scenario, state)."]
+    best, slowest = int(np.argmax(gains.snr_db)), int(np.argmin(gains.draft_time))
     return [
-        f"One more MHz is worth {_rate(worth.total_bandwidth * 1e6)}.",
-        f"One dB more for device {best + 1}, whose channel is worth most, is worth {_rate(worth.snr_db[best])}.",
-        f"A verification that is one ms shorter is worth {_rate(-worth.verification_time * 1e-3)}.",
-        f"A small model that is one ms a token faster on device {slowest + 1}, where this is worth most, is worth "
-        f"{_rate(-worth.draft_time[slowest] * 1e-3)}.",
+        f"1 MHz more bandwidth: {_rate(gains.total_bandwidth * 1e6)}.",
+        f"1 dB more SNR for device {best + 1} (the largest gain): {_rate(gains.snr_db[best])}.",
+        f"1 ms less verification time: {_rate(-gains.verification_time * 1e-3)}.",
+        f"1 ms per token less draft time on device {slowest + 1} (the largest gain): "
+        f"{_rate(-gains.draft_time[slowest] * 1e-3)}.",
     ]
 
 
 def _rate(value: FloatArray | float) -> str:
-    return f"{float(value):.3g} tokens/s"
+    return f"{float(value):+.3g} tokens/s"
 
 
-def as_command(settings: RoundSettings, positions: Places) -> str:
-    """A command that prints the decision of the page, its tokens and goodput, the bound and the gap."""
-    table = settings.devices(settings.system(positions))
-    options = settings.option_words(positions, "num_users")
+def as_command(settings: RoundSettings, sources: ScenarioSources) -> str:
+    """Return the command that prints the decision, its tokens and goodput, the bound and the gap."""
+    table = settings.devices(settings.system(sources))
+    options = settings.option_words(sources, "num_users")
     line = shlex.join(["multispin", "solve", *options, "--certify", "1e-06", "-"])
     return f"{line} <<'END'\n{table.csv()}\nEND\n"
 
 
-def _draw(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
+def _draw(settings: RoundSettings, results: _RoundNumbers) -> Markup:
+    gains = element("ul", [element("li", line) for line in describe_sensitivities(results)], id="sensitivities")
     return fragment(
         [
-            card("The optimum", numbers(_headline(found)), _controllers(found)),
-            card("A round", _timeline(found), about="Each device drafts, uploads and waits; then the server verifies."),
+            _optimum_card(results),
+            card("Round", _timeline(results), about="Each device drafts, uploads and waits; then the server verifies."),
             card(
                 "Devices",
-                _edited(settings, found),
+                _device_table(settings, results),
                 element("button", "Undo all edits", type="button", data_set="edits", data_value=""),
-                about="Click a number, or go to it with Tab, to change it. Enter takes it, Escape leaves it.",
+                about="Click a number, or select it with Tab, to edit it. Enter applies the edit, Escape cancels it.",
             ),
-            card("What each gets", _gets(found)),
-            card("What more is worth", worth),
-            card("Who pays", _payers(settings, found), about="Move the channel of one device with its two sliders."),
+            card("Optimal allocation", _allocation_table(results)),
+            card("Sensitivities", gains, about="Gain of goodput from a small improvement of one resource."),
+            card("Effect of an SNR change", _changes(settings, results), about="Set by the last two sliders."),
         ]
     )
 
 
-def _headline(found: _RoundNumbers) -> dict[str, str]:
-    outcome = found.outcome
-    return {
+def _optimum_card(results: _RoundNumbers) -> Markup:
+    outcome, best = results.outcome, results.goodputs["optimal"]
+    headline = {
         "goodput": f"{float(outcome.goodput):.2f} tokens/s",
-        "upper bound": f"{found.bound:.2f} tokens/s",
-        "proven gap": f"{found.gap:.1e}",
-        "expected tokens": f"{float(outcome.tokens.sum()):.2f} a round",
+        "upper bound": f"{results.bound:.2f} tokens/s",
+        "proven gap": f"{results.gap:.1e}",
+        "expected tokens": f"{float(outcome.tokens.sum()):.2f} per round",
         "round": f"{float(outcome.round_latency) / MS:.1f} ms",
         "verification": f"{float(outcome.verification_time) / MS:.1f} ms",
     }
+    rows = [(name, f"{value:.2f}", f"{value / best:.4f}") for name, value in results.goodputs.items()]
+    table = cell_table("controllers", ("controller", "tokens/s", "of optimum"), rows)
+    return card("Optimum", numbers(headline), table)
 
 
-def _controllers(found: _RoundNumbers) -> Markup:
-    best = found.goodputs["optimal"]
-    rows = [(name, f"{value:.2f}", f"{value / best:.4f}") for name, value in found.goodputs.items()]
-    return cell_table("controllers", ("decided by", "tokens/s", "of the optimum"), rows)
-
-
-def _timeline(found: _RoundNumbers) -> Markup:
-    outcome = found.outcome
+def _timeline(results: _RoundNumbers) -> Markup:
+    outcome = results.outcome
     total = float(outcome.round_latency)
     verified = float(outcome.verification_time)
     lines = []
     pairs = zip(outcome.draft_time.tolist(), outcome.upload_time.tolist(), strict=True)
     for device, (draft, upload) in enumerate(pairs, start=1):
-        waits = max(total - verified - draft - upload, 0.0)
-        said = f"drafts {draft / MS:.1f} ms, uploads {upload / MS:.1f} ms, finishes at {(draft + upload) / MS:.1f} ms"
+        ready = draft + upload
+        waiting = max(total - verified - ready, 0.0)
+        description = f"drafts {draft / MS:.1f} ms, uploads {upload / MS:.1f} ms, ready at {ready / MS:.1f} ms"
         parts = [
             (draft / total, DRAFTING, f"drafts {draft / MS:.1f} ms"),
             (upload / total, UPLOADING, f"uploads {upload / MS:.1f} ms"),
-            (waits / total, WAITING, f"waits {waits / MS:.1f} ms"),
+            (waiting / total, WAITING, f"waits {waiting / MS:.1f} ms"),
             (verified / total, VERIFYING, f"verification {verified / MS:.1f} ms"),
         ]
-        lines.append(stacked_bars(str(device), parts, f"device {device} {said}"))
-    marks = {"drafts": DRAFTING, "uploads": UPLOADING, "waits": WAITING, "server verifies": VERIFYING}
+        lines.append(stacked_bars(str(device), parts, f"device {device} {description}"))
+    marks = {"drafting": DRAFTING, "uploading": UPLOADING, "waiting": WAITING, "verification": VERIFYING}
     scale = element("div", element("span", "0 ms"), element("span", f"{total / MS:.1f} ms"), class_="scale")
     return fragment([legend(marks), element("div", lines, id="timeline"), scale])
 
 
-def _edited(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    devices = settings.devices(found.scenario, moved=False)
+def _device_table(settings: RoundSettings, results: _RoundNumbers) -> Markup:
+    devices = settings.devices(results.scenario, moved=False)
     columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
+    attributes = {"contenteditable": "true", "role": "textbox", "tabindex": 0}
     rows = []
     for device, values in enumerate(zip(*columns, strict=True), start=1):
-        cells = [_editable(device, column, value) for column, value in zip(COLUMNS, values, strict=True)]
-        rows.append((str(device), *cells))
+        row = [str(device)]
+        for column, value in zip(COLUMNS, values, strict=True):
+            text, label = f"{value:.{column.digits}f}", f"device {device}, {column.title}"
+            names = {"aria_label": label, "data_cell": f"{device}.{column.name}"}
+            row.append(element("td", text, **attributes, **names, data_good=text))
+        rows.append(row)
     return cell_table("devices", ("device", *(column.title for column in COLUMNS)), rows)
 
 
-def _editable(device: int, column: _EditableColumn, value: float) -> Markup:
-    text, cell, label = f"{value:.{column.digits}f}", f"{device}.{column.name}", f"device {device}, {column.title}"
-    ways = {"contenteditable": "true", "role": "textbox", "tabindex": 0, "aria_label": label}
-    return element("td", text, **ways, data_cell=cell, data_good=text)
-
-
-def _gets(found: _RoundNumbers) -> Markup:
-    outcome, decision = found.outcome, found.decision
+def _allocation_table(results: _RoundNumbers) -> Markup:
+    outcome, decision = results.outcome, results.decision
     finish = outcome.draft_time + outcome.upload_time
     rates = outcome.tokens / outcome.round_latency
     arrays = decision.draft_length, decision.bandwidth / MHZ, finish / MS, outcome.tokens, rates
@@ -298,32 +302,33 @@ def _gets(found: _RoundNumbers) -> Markup:
             zip(*(array.tolist() for array in arrays), strict=True), start=1
         )
     ]
-    return cell_table("gets", ("device", "length", "MHz", "ends (ms)", "tokens", "tokens/s"), rows)
+    return cell_table("allocation", ("device", "length", "MHz", "ready (ms)", "tokens", "tokens/s"), rows)
 
 
-def _payers(settings: RoundSettings, found: _RoundNumbers) -> Markup:
-    if found.moved is None:
-        return element("p", "No device has moved.", id="payers")
-    change, hertz = found.rate_change, found.bandwidth_change
-    most = max(float(np.abs(change).max()), 5e-4)
+def _changes(settings: RoundSettings, results: _RoundNumbers) -> Markup:
+    if results.moved is None:
+        return element("p", "No SNR has been changed.", id="changes")
+    change, hertz = results.rate_change, results.bandwidth_change
+    largest = max(float(np.abs(change).max()), 5e-4)
     lines = [
-        signed(f"{device + 1}", float(rate) / most, f"{rate:+.2f} tokens/s, {band / MHZ:+.3f} MHz")
+        signed_bar(f"{device + 1}", float(rate) / largest, f"{rate:+.2f} tokens/s, {band / MHZ:+.3f} MHz")
         for device, (rate, band) in enumerate(zip(change.tolist(), hertz.tolist(), strict=True))
     ]
-    tables = settings.devices(found.scenario, moved=False), found.devices
-    before, after = (float(devices.snr_db[found.moved - 1]) for devices in tables)
-    others = float(change.sum()) - float(change[found.moved - 1])
-    said = (
-        f"The SNR of device {found.moved} has moved from {before:.1f} to {after:.1f} dB. It gets "
-        f"{change[found.moved - 1]:+.2f} tokens/s, all others together {others:+.2f} tokens/s, and "
-        f"{hertz[found.moved - 1] / MHZ:+.3f} MHz goes to it."
+    tables = settings.devices(results.scenario, moved=False), results.devices
+    before, after = (float(devices.snr_db[results.moved - 1]) for devices in tables)
+    others = float(change.sum()) - float(change[results.moved - 1])
+    text = (
+        f"SNR of device {results.moved}: {before:.1f} → {after:.1f} dB. Change for this device: "
+        f"{change[results.moved - 1]:+.2f} tokens/s and {hertz[results.moved - 1] / MHZ:+.3f} MHz. "
+        f"Change for all others together: {others:+.2f} tokens/s."
     )
-    return fragment([element("p", said, id="payers"), element("div", lines)])
+    return fragment([element("p", text, id="changes"), element("div", lines)])
 
 
 VIEW = PageView(
     title="One round",
-    about="Devices draft, share an uplink, and wait for one server. Turn a knob and see the best decision change.",
+    about="Devices draft tokens, upload them over a shared uplink and wait for one server. Move a slider to see how "
+    "the optimal decision changes.",
     settings=RoundSettings,
     compute=compute,
     draw=_draw,

@@ -1,4 +1,4 @@
-"""Page as text: its views, menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+"""HTML of the page: views, menu, controls and results. No state of a visitor is stored."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from multispin_env.apps.explore.markup import Markup, element, fragment
-from multispin_env.apps.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
-from multispin_env.apps.terminal.output import error_message
+from multispin_env.apps.explore.markup import Markup, element
+from multispin_env.apps.explore.settings import Choice, Control, ScenarioSources, Slider, SystemSettings
+from multispin_env.apps.terminal.output import sentence
 from multispin_env.checks import check_name
 from multispin_env.registry import Registry
 
 
 @dataclass(frozen=True)
 class PageView:
-    """One view of the page; what it shows is a function of its settings."""
+    """A view of the page, which is a function of its settings."""
 
     title: str
-    about: str  # what it is for, in one or two sentences
+    about: str  # purpose, in one or two sentences
     settings: type[SystemSettings]
-    compute: Callable[[Any, Places], Any]  # numbers from settings, by the public API
-    draw: Callable[[Any, Any], Markup]  # what the page shows, from settings and numbers
-    as_command: Callable[[Any, Places], str]  # prints the numbers again
-    scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the event ``drawn`` of the document
+    compute: Callable[[Any, ScenarioSources], Any]  # settings -> numbers
+    draw: Callable[[Any, Any], Markup]  # settings, numbers -> HTML
+    as_command: Callable[[Any, ScenarioSources], str]  # settings -> command that prints the numbers
+    scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the document's event ``drawn``
 
 
 VIEWS = Registry(
@@ -35,7 +35,7 @@ VIEWS = Registry(
         "no-barrier": "multispin_env.apps.explore.no_barrier:VIEW",
     },
 )
-"""By the path of the page, in the order of its menu."""
+"""Views by path, in the order of the menu."""
 
 
 def _view(name: str) -> PageView:
@@ -44,118 +44,114 @@ def _view(name: str) -> PageView:
     return view
 
 
-def answer(name: str, query: str, positions: Places) -> dict[str, Any]:
-    """``html``, ``link``, ``python``, ``command`` and ``kept`` of a view for a query; or why not, as ``said`` alone."""
+def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:
+    """Return ``html``, ``link``, ``python``, ``command`` and ``option_labels`` of a view, or only an ``error``."""
     try:
         view = _view(name)
-        settings = _view_settings(view, query, positions)
+        settings = _view_settings(view, query, sources)
         link = f"/{name}?{settings.query()}"
         return {
-            "html": view.draw(settings, view.compute(settings, positions)),
+            "html": view.draw(settings, view.compute(settings, sources)),
             "link": link,
-            "python": _as_python(link, positions),
-            "command": view.as_command(settings, positions),
-            "kept": settings.kept(positions),
+            "python": _as_python(link, sources),
+            "command": view.as_command(settings, sources),
+            "option_labels": settings.option_labels(sources),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        return {"said": error_message(error)}
+        return {"error": sentence(error)}
 
 
 def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
-    """Return the numbers that the page shows for a link, as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
+    """Return the numbers of the page for a link such as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
     parts = urlsplit(link)
     view = _view(parts.path.strip("/"))
-    positions = Places(None if scenario_file is None else Path(scenario_file))
-    return view.compute(_view_settings(view, parts.query, positions), positions)
+    sources = ScenarioSources(None if scenario_file is None else Path(scenario_file))
+    return view.compute(_view_settings(view, parts.query, sources), sources)
 
 
-def _as_python(link: str, positions: Places) -> str:
-    given = [link, *([] if positions.scenario_file is None else [str(positions.scenario_file)])]
+def _as_python(link: str, sources: ScenarioSources) -> str:
+    arguments = [link, *([] if sources.scenario_file is None else [str(sources.scenario_file)])]
     return f"""from pprint import pprint
 
 from multispin_env.apps.explore.page import view_numbers
 
-numbers = view_numbers({", ".join(map(repr, given))})
+numbers = view_numbers({", ".join(map(repr, arguments))})
 pprint(numbers, compact=True, sort_dicts=False)
 """
 
 
-def _view_settings(view: PageView, query: str, positions: Places) -> SystemSettings:
+def _view_settings(view: PageView, query: str, sources: ScenarioSources) -> SystemSettings:
     if not query:
-        return view.settings.start(positions)
+        return view.settings.start(sources)
     settings = view.settings.from_query(query)
-    settings.look_up(positions)
+    settings.check_choices(sources)
     return settings
 
 
-def whole_page(name: str, query: str, positions: Places) -> str:
-    """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it."""
+def render_view(name: str, query: str, sources: ScenarioSources) -> str:
+    """Return the page of a view; for a bad link, the initial page of the view with the error."""
     view = _view(name)
-    found = answer(name, query, positions)
-    said = found.get("said", "")
-    if said:
+    results = answer(name, query, sources)
+    error = results.get("error", "")
+    if error:
         query = ""
-        found = answer(name, query, positions)
-    settings = _view_settings(view, query, positions)
+        results = answer(name, query, sources)
+    settings = _view_settings(view, query, sources)
     menu = [
         element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
         for other in VIEWS.names()
     ]
-    kept = settings.kept(positions)
-    controls = [_control(entry.name, control, settings, positions, kept) for entry, control in view.settings.controls()]
+    labels = settings.option_labels(sources)
+    controls = [_control(entry.name, control, settings, sources, labels) for entry, control in view.settings.controls()]
     body = [
         element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
         element(
             "main",
             element("h1", view.title),
             element("p", view.about),
-            element("p", said or found.get("said", ""), id="said", role="alert"),
+            element("p", error or results.get("error", ""), id="error", role="alert"),
             element(
                 "div",
                 element("form", controls, id="controls", autocomplete="off"),
-                element("div", Markup(found.get("html", "")), id="results"),
+                element("div", Markup(results.get("html", "")), id="results"),
                 class_="sides",
             ),
             element(
                 "section",
-                element("a", "Link to these settings", id="link", href=found.get("link", f"/{name}")),
-                _copied("python", "Python", found.get("python", "")),
-                _copied("command", "command", found.get("command", "")),
+                element("a", "Link to these settings", id="link", href=results.get("link", f"/{name}")),
+                _copy_button("python", "Python", results.get("python", "")),
+                _copy_button("command", "command", results.get("command", "")),
                 class_="card",
             ),
             data_view=name,
         ),
     ]
-    return _document(f"{view.title} - multispin explore", ("explore.js", *view.scripts), fragment(body))
-
-
-def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1, minimum-scale=1"),
-        element("title", title),
+        element("title", f"{view.title} - multispin explore"),
         element("link", rel="icon", href="data:,"),
         element("link", rel="stylesheet", href="/assets/explore.css"),
-        *(element("script", src=f"/assets/{name}", defer=True) for name in scripts),
+        *(element("script", src=f"/assets/{file}", defer=True) for file in ("explore.js", *view.scripts)),
     ]
     return "<!DOCTYPE html>" + element("html", element("head", head), element("body", body), lang="en")
 
 
-def _copied(name: str, title: str, text: str) -> Markup:
-    shown = element("details", element("summary", f"See the {title}"), element("pre", text, id=name))
-    return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
+def _copy_button(name: str, title: str, text: str) -> Markup:
+    details = element("details", element("summary", f"Show the {title}"), element("pre", text, id=name))
+    return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), details)
 
 
 def _control(
-    name: str, control: Control, settings: SystemSettings, positions: Places, kept: Mapping[str, str]
+    name: str, control: Control, settings: SystemSettings, sources: ScenarioSources, labels: Mapping[str, str]
 ) -> Markup:
     value = getattr(settings, name)
-    if isinstance(control, Kept):
+    if not control.label:
         return element("input", type="hidden", name=name, value=value, data_good=value)
     label = element("label", control.label, for_=name)
     if isinstance(control, Choice):
-        names = control.names(positions)
-        texts = [kept[name], *names[1:]] if name in kept else names
+        names = control.names(sources)
+        texts = [labels[name], *names[1:]] if name in labels else names
         options = [
             element("option", text, value=option, selected=option == value)
             for text, option in zip(texts, names, strict=True)

@@ -1,4 +1,4 @@
-"""Server of the page: where it is reached, and how it answers."""
+"""HTTP server of the page: its socket and the timeout of idle connections."""
 
 import asyncio
 import ipaddress
@@ -11,24 +11,24 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from multispin_env.checks import check_integer
 
-PATIENCE = 5.0  # seconds in which a request has to come, the first as well as the next one
-MOST_IDLE = 100  # connections whose request has not come; with one more, the oldest is dropped
+IDLE_TIMEOUT = 5.0  # seconds in which a whole request must arrive, first or next
+MAX_IDLE = 100  # connections without a request; with one more, the oldest is dropped
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Whether an address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket at the address, or ``ValueError``; port 0 takes a free one."""
+def open_socket(host: str, port: int) -> socket.socket:
+    """Open a socket at the address; port 0 takes a free one. ``ValueError`` if it can't be opened."""
     check_integer("port", port, 0, 65535)
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address, family=family)  # who asks before the page is ready waits for it
+        return socket.create_server(address, family=family)  # requests wait until the page is ready
     except OSError as error:
         raise ValueError(
             f"host and port: expected a free address of this machine, got {host}:{port} ({error.strerror})"
@@ -36,13 +36,13 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def run_server(app: ASGIApp, at: socket.socket) -> None:
-    """Answer until the process is ended."""
+    """Serve the application until the process ends."""
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        http=_Impatient,
+        http=_IdleTimeoutProtocol,
         timeout_graceful_shutdown=1,
         lifespan="off",
         ws="none",
@@ -50,33 +50,33 @@ def run_server(app: ASGIApp, at: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[at])
 
 
-class _Impatient(H11Protocol):
-    """HTTP for a connection that is closed where no whole request comes, so that idle ones leave room for others."""
+class _IdleTimeoutProtocol(H11Protocol):
+    """HTTP protocol that closes connections without a whole request in time, so that others are served."""
 
     closing: asyncio.TimerHandle | None = None  # None while a request is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait()
-        idle = [(one.closing.when(), one) for one in self.connections if isinstance(one, _Impatient) and one.closing]
-        if len(idle) > MOST_IDLE:
+        self._update_timer()
+        protocols = [protocol for protocol in self.connections if isinstance(protocol, _IdleTimeoutProtocol)]
+        idle = [(protocol.closing.when(), protocol) for protocol in protocols if protocol.closing]
+        if len(idle) > MAX_IDLE:
             _, oldest = min(idle, key=itemgetter(0))
-            self.connections.discard(oldest)  # at once: many may come before its end is told
+            self.connections.discard(oldest)  # now: many connections may come before `connection_lost`
             oldest.transport.abort()
 
     def handle_events(self) -> None:
         super().handle_events()
-        self._wait()
+        self._update_timer()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._wait()
+        self._update_timer()
 
-    def _wait(self) -> None:
-        """Let time run unless a request is being answered."""
-        answers = self.cycle is not None and not self.cycle.response_complete
-        if answers and self.closing:
+    def _update_timer(self) -> None:
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and self.closing:
             self.closing.cancel()
             self.closing = None
-        elif not answers and not self.closing:
-            self.closing = self.loop.call_later(PATIENCE, self.transport.close)
+        elif not answering and not self.closing:
+            self.closing = self.loop.call_later(IDLE_TIMEOUT, self.transport.close)

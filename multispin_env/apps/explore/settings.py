@@ -1,4 +1,4 @@
-"""Settings of a view: what its controls say, checked, as the query of a link, and as a system; files it may read."""
+"""Settings of a view: controls, checks, the query of a link, and the scenario; scenario files that it may read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -15,43 +15,44 @@ from multispin_env.units import MHZ, MS
 
 
 @dataclass(frozen=True)
-class Places:
-    """What the command line allows the page to read; a name that comes from the page is looked up here."""
+class ScenarioSources:
+    """Scenarios that the page may read: the presets and the file of the command line."""
 
     scenario_file: Path | None = None
 
     def scenarios(self) -> tuple[str, ...]:
         """Names of scenarios: the file first, then the presets."""
-        own = () if self.scenario_file is None else (str(self.scenario_file),)
-        return (*own, *SCENARIOS.names())
+        files = () if self.scenario_file is None else (str(self.scenario_file),)
+        return (*files, *SCENARIOS.names())
 
     def scenario(self, name: str) -> Scenario:
-        """The scenario of a name in `scenarios`; any other is refused, whatever file it may be the path of."""
+        """Load a scenario by a name in `scenarios`; ``ValueError`` for any other name, also of a file."""
         check_name("scenario", name, self.scenarios())
         return Scenario.resolve(name) if name in SCENARIOS.names() else Scenario.load(name)
 
 
-LONGEST_QUERY = 8192  # letters; more are refused
+MAX_QUERY_LENGTH = 8192  # characters
 
 
 @dataclass(frozen=True)
 class Control:
-    """What gives a setting its value."""
+    """Input element of a setting; without a label a hidden text, written by another part of the page."""
 
     label: str = ""
 
     def read(self, name: str, text: str, default: Any) -> Any:
-        """The value that a text stands for."""
+        """Parse the value of a link."""
         return text
 
     def check(self, name: str, value: Any, default: Any) -> None:
-        """``ValueError`` for a value that this could not give."""
-        raise NotImplementedError
+        """Raise ``ValueError`` for a value that the control can't have."""
+        if not isinstance(value, str) or len(value) > 4096:
+            raise ValueError(f"{name}: expected a string of at most 4096 characters, got {shown(value)}")
 
 
 @dataclass(frozen=True)
 class Slider(Control):
-    """A number between two others; whole where its default is whole."""
+    """Slider of a number in [low, high]; an integer if the default is one."""
 
     low: float = 0.0
     high: float = 1.0
@@ -76,46 +77,35 @@ class Slider(Control):
 
 @dataclass(frozen=True)
 class Choice(Control):
-    """One of some names; those that a function gives are known only where the page is served, see `look_up`."""
+    """Menu of names; those of a function are checked by `check_choices`."""
 
-    options: Callable[[Places], Sequence[str]] | Sequence[str] = ()
-    kept: Callable[[Scenario], Any] | None = None  # the scenario's own value, where the first option keeps it
+    options: Callable[[ScenarioSources], Sequence[str]] | Sequence[str] = ()
+    scenario_value: Callable[[Scenario], Any] | None = None  # value of the scenario, if the first option keeps it
 
-    def names(self, positions: Places) -> Sequence[str]:
-        """What can be chosen."""
-        return self.options(positions) if callable(self.options) else self.options
+    def names(self, sources: ScenarioSources) -> Sequence[str]:
+        """Return the names of the menu."""
+        return self.options(sources) if callable(self.options) else self.options
 
     @override
     def check(self, name: str, value: Any, default: Any) -> None:
+        super().check(name, value, default)
         if not callable(self.options):
             check_name(name, value, self.options)
-        elif not isinstance(value, str):
-            raise ValueError(f"{name}: expected a text, got {shown(value)}")
 
 
-@dataclass(frozen=True)
-class Kept(Control):
-    """A text that has no control of its own: something else on the page writes it. The view itself checks it."""
-
-    @override
-    def check(self, name: str, value: Any, default: Any) -> None:
-        if not isinstance(value, str) or len(value) > 4096:
-            raise ValueError(f"{name}: expected a text of at most 4096 letters, got {shown(value)}")
-
-
-def controlled(default: Any, control: Control) -> Any:
-    """A field of settings with its control."""
+def control_field(default: Any, control: Control) -> Any:
+    """Return a dataclass field with its control."""
     return field(default=default, metadata={"control": control})
 
 
-MOST_DEVICES = 40  # of a page, so that an answer stays quick, whoever asks
+MAX_DEVICES = 40  # so that answers are quick
 
 OWN_LAW, AS_IS = "own law", "as in the scenario"
-"""Choices that keep the scenario's own law of verification, or its own value."""
+"""Options that keep the verification time, or the value, of the scenario."""
 
 
-def own_law(scenario: Scenario) -> str:
-    """Name of the server of a scenario, or its time of a pass of K drafts with n tokens as a formula."""
+def law_label(scenario: Scenario) -> str:
+    """Return the name of a scenario's server, or the formula of its verification time for K drafts and n tokens."""
     if scenario.server:
         return scenario.server
     law = scenario.law
@@ -127,17 +117,17 @@ def own_law(scenario: Scenario) -> str:
 
 @dataclass(frozen=True)
 class SystemSettings:
-    """Settings of a view over one system: every field is `controlled`, and has a value that its control can give."""
+    """Base class of a view's settings: the scenario; each field is a `control_field`."""
 
-    scenario: str = controlled("llama2", Choice("scenario", Places.scenarios))
-    num_users: int = controlled(20, Slider("devices K", 1, MOST_DEVICES))
-    megahertz: float = controlled(10.0, Slider("bandwidth B", 0.5, 40.0, 0.5, "MHz"))
-    snr_shift: float = controlled(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
-    spread: float = controlled(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
-    draft_factor: float = controlled(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
-    server: str = controlled(OWN_LAW, Choice("server", lambda positions: (OWN_LAW, *SERVERS.names()), own_law))
-    payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda own: own.payload))
-    shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1"), lambda own: own.min_draft_length))
+    scenario: str = control_field("llama2", Choice("scenario", ScenarioSources.scenarios))
+    num_users: int = control_field(20, Slider("devices K", 1, MAX_DEVICES))
+    megahertz: float = control_field(10.0, Slider("bandwidth B", 0.5, 40.0, 0.5, "MHz"))
+    snr_shift: float = control_field(0.0, Slider("mean SNR offset", -20.0, 20.0, 0.5, "dB"))
+    spread: float = control_field(1.0, Slider("spread of devices, factor", 0.0, 2.0, 0.05, "×"))
+    draft_factor: float = control_field(1.0, Slider("draft time, factor", 0.1, 4.0, 0.1, "×"))
+    server: str = control_field(OWN_LAW, Choice("server", lambda sources: (OWN_LAW, *SERVERS.names()), law_label))
+    payload: str = control_field(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda base: base.payload))
+    shortest: str = control_field(AS_IS, Choice("min. draft length", (AS_IS, "0", "1"), lambda s: s.min_draft_length))
 
     def __post_init__(self) -> None:
         for entry, control in self.controls():
@@ -145,14 +135,14 @@ class SystemSettings:
 
     @classmethod
     def controls(cls) -> list[tuple[Field[Any], Control]]:
-        """Fields, each with its control."""
+        """Return the fields, each with its control."""
         return [(entry, entry.metadata["control"]) for entry in fields(cls)]
 
     @classmethod
     def from_query(cls, query: str) -> Self:
-        """Settings from the query of a link, with or without its question mark; a bad one is refused in a sentence."""
-        if len(query) > LONGEST_QUERY:
-            raise ValueError(f"link: expected at most {LONGEST_QUERY} letters, got {len(query)}")
+        """Parse the query of a link, with or without its question mark; ``ValueError`` or ``TypeError`` if bad."""
+        if len(query) > MAX_QUERY_LENGTH:
+            raise ValueError(f"link: expected at most {MAX_QUERY_LENGTH} characters, got {len(query)}")
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         if len(dict(pairs)) < len(pairs):
             raise ValueError(f"link: expected each name once, got {shown(query)}")
@@ -160,62 +150,60 @@ class SystemSettings:
         check_keywords("link", dict(pairs), known)
         return cls(**{name: known[name][1].read(name, text, known[name][0].default) for name, text in pairs})
 
-    def look_up(self, positions: Places) -> None:
-        """``ValueError`` for a name that cannot be chosen here, as that of a file."""
+    def check_choices(self, sources: ScenarioSources) -> None:
+        """Raise ``ValueError`` for a name that is in no menu, such as that of another file."""
         for entry, control in self.controls():
             if isinstance(control, Choice):
-                check_name(entry.name, getattr(self, entry.name), control.names(positions))
+                check_name(entry.name, getattr(self, entry.name), control.names(sources))
 
     def query(self) -> str:
-        """What `from_query` reads: the scenario, and the settings that are not the default."""
+        """Return the query for `from_query`: the scenario and all settings that differ from the default."""
         values = [(entry.name, getattr(self, entry.name), entry.default) for entry, _ in self.controls()]
         return urlencode({name: value for name, value, default in values if value != default or name == "scenario"})
 
-    def kept(self, positions: Places) -> dict[str, str]:
-        """Options that keep a value of the scenario, with this value, by the name of the setting."""
-        base = positions.scenario(self.scenario)
-        choices = ((entry, control) for entry, control in self.controls() if isinstance(control, Choice))
-        return {entry.name: f"{entry.default}: {control.kept(base)}" for entry, control in choices if control.kept}
-
-    @classmethod
-    def start(cls, positions: Places) -> Self:
-        """What a page begins with: the user's own scenario file, if the page can show it as it is, or the defaults."""
-        if positions.scenario_file is None:
-            return cls()
-        own = positions.scenario(str(positions.scenario_file))
-        return cls(scenario=str(positions.scenario_file), num_users=own.num_users, megahertz=own.total_bandwidth / MHZ)
-
-    def overrides(self, base: Scenario) -> dict[str, Any]:
-        """Fields of the scenario that the settings change."""
-        wanted: dict[str, Any] = {"num_users": self.num_users, "total_bandwidth": round(self.megahertz * MHZ, 3)}
-        if self.snr_shift:
-            wanted["transmit_snr_db"] = round(base.transmit_snr_db + self.snr_shift, 6)
-        if self.spread != 1.0:
-            wanted |= self._spread(base)
-        if self.draft_factor != 1.0:
-            wanted["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
-        wanted |= {} if self.server == OWN_LAW else {"server": self.server}
-        wanted |= {} if self.payload == AS_IS else {"payload": self.payload}
-        return wanted | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
-
-    def _spread(self, base: Scenario) -> dict[str, float]:
-        mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
-        half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
+    def option_labels(self, sources: ScenarioSources) -> dict[str, str]:
+        """Return labels, with the scenario's value, of options that keep it, by the name of the setting."""
+        base = sources.scenario(self.scenario)
         return {
-            "draft_time_spread": round(min(self.spread * base.draft_time_spread, 0.99), 6),
-            "mean_gain_low": round(mean - half, 9),
-            "mean_gain_high": round(mean + half, 9),
+            entry.name: f"{entry.default}: {control.scenario_value(base)}"
+            for entry, control in self.controls()
+            if isinstance(control, Choice) and control.scenario_value
         }
 
-    def system(self, positions: Places) -> Scenario:
-        """The scenario with all of it; refused where the page may not read it, or values do not go together."""
-        base = positions.scenario(self.scenario)
+    @classmethod
+    def start(cls, sources: ScenarioSources) -> Self:
+        """Return the initial settings: the scenario file, if there is one, or the defaults."""
+        if sources.scenario_file is None:
+            return cls()
+        name = str(sources.scenario_file)
+        base = sources.scenario(name)
+        return cls(scenario=name, num_users=base.num_users, megahertz=base.total_bandwidth / MHZ)
+
+    def overrides(self, base: Scenario) -> dict[str, Any]:
+        """Return the fields of the scenario that the settings change."""
+        changes: dict[str, Any] = {"num_users": self.num_users, "total_bandwidth": round(self.megahertz * MHZ, 3)}
+        if self.snr_shift:
+            changes["transmit_snr_db"] = round(base.transmit_snr_db + self.snr_shift, 6)
+        if self.spread != 1.0:
+            mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
+            half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
+            changes["draft_time_spread"] = round(min(self.spread * base.draft_time_spread, 0.99), 6)
+            changes |= {"mean_gain_low": round(mean - half, 9), "mean_gain_high": round(mean + half, 9)}
+        if self.draft_factor != 1.0:
+            changes["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
+        changes |= {} if self.server == OWN_LAW else {"server": self.server}
+        changes |= {} if self.payload == AS_IS else {"payload": self.payload}
+        return changes | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
+
+    def system(self, sources: ScenarioSources) -> Scenario:
+        """Return the scenario with all changes; ``ValueError`` if not allowed or inconsistent."""
+        base = sources.scenario(self.scenario)
         return base.replace(**self.overrides(base))
 
-    def option_words(self, positions: Places, *without: str) -> list[str]:
-        """Options of a command that make `system`, without some fields."""
+    def option_words(self, sources: ScenarioSources, *without: str) -> list[str]:
+        """Return the command-line options for `system`, except those of some fields."""
         words, last = ["--scenario", self.scenario], []
-        for name, value in self.overrides(positions.scenario(self.scenario)).items():
+        for name, value in self.overrides(sources.scenario(self.scenario)).items():
             if name in ("total_bandwidth", "num_users", "server") and name not in without:
                 words += [f"--{name.replace('_', '-')}", f"{value}"]
             elif name not in without:

@@ -1,4 +1,4 @@
-"""Timelines: episodes without the barrier, played as the environment plays them, in numbers that a browser draws."""
+"""Timelines of episodes without the barrier, as JSON data for a browser."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -17,21 +17,21 @@ from multispin_env.envs.rendering.continuous import (
     server_stretches,
 )
 from multispin_env.evaluation.episodes import EpisodeStats
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 class PlayedEpisodes(NamedTuple):
-    """What came of n episodes."""
+    """Statistics of n episodes and the trace of the first."""
 
     stats: EpisodeStats
-    trace: Trace  # of the first
+    trace: Trace
 
 
-def opened(config: EnvConfig, episodes: int, seed: int) -> Any:
-    """Engine of so many episodes, at their beginning."""
+def make_engine(config: EnvConfig, episodes: int, seed: int) -> Any:
+    """Make and reset an engine of several episodes, with consecutive seeds."""
     engine = config.engine(episodes)
-    for copy in range(episodes):
-        engine.seed(copy, seeding.np_random(seed + copy)[0])
+    for env in range(episodes):
+        engine.seed(env, seeding.np_random(seed + env)[0])
     engine.reset()
     return engine
 
@@ -39,10 +39,10 @@ def opened(config: EnvConfig, episodes: int, seed: int) -> Any:
 def play(
     config: EnvConfig, rule: Callable[[ContinuousState], ContinuousDecision], name: str, episodes: int, seed: int
 ) -> PlayedEpisodes:
-    """Play episodes with seeds from ``seed`` on, as `play_episodes`; the environment gets the uplink of the rule."""
-    suited = config.for_contender(rule)
-    engine = opened(suited, episodes, seed)
-    keys, traces = config.variant.comparison.info, Traces(suited, 1)  # of the first copy alone
+    """Play episodes with consecutive seeds, as `play_episodes` does, in an environment that suits the rule."""
+    config = config.for_contender(rule)
+    engine = make_engine(config, episodes, seed)
+    keys, traces = config.variant.comparison.info, Traces(config, 1)  # trace of the first episode only
     stats = EpisodeStats.empty(episodes, config.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     while playing.any():
@@ -54,38 +54,41 @@ def play(
     return PlayedEpisodes(stats, replace(traces.view(), title=name))
 
 
-TICKS = 10_000  # in a second
-MOST_STRETCHES = 300_000  # of a trace: at most some 2 MB of JSON; a longer one is cut off in time
+TICKS = 10_000  # per second
+MAX_STRETCHES = 300_000  # activities of a trace (about 2 MB of JSON); a longer trace is cut off
 
 
 def timeline(trace: Trace) -> dict[str, Any]:
-    """All that is drawn of a trace; times are whole ticks, and lists of stretches are flat.
+    """Return the data of a trace that is drawn; times are whole ticks.
 
-    ``shown``: end of what is in here. ``devices``: for each device, of each stretch what it does, the ticks since the
-    end of the one before, and its own. ``server``: the same with drafts in the position of what it does. ``ends``,
-    ``gained``: the end of each step, and tokens until then (where requests end, those in time). Where requests end
-    also ``waiting`` (requests that wait at the end of each step, all devices together), ``marks`` (of each, time,
-    device and what it is) and ``answers`` (of each, time, whether it is in time, TTFT, time per token and E2EL).
+    - ``shown``: end of the data.
+    - ``devices``: for each device a flat list of (activity, gap since the last activity, duration).
+    - ``server``: a flat list of (batch size, gap, duration).
+    - ``ends``, ``gained``: end of each step, and tokens up to it (where requests end, tokens in time).
+    - ``waiting``: where requests end, requests in all queues at the end of each step.
+    - ``marks``: where requests end, (time, device, kind) of each event.
+    - ``answers``: where requests end, (time, in time or not, TTFT, TPOT, E2EL) of each finished request.
     """
-    most = MOST_STRETCHES // (4 * trace.scenario.num_users)  # steps, in which each device has four at most
-    clock = trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
-    over = trace.num_finished(clock)
+    max_steps = MAX_STRETCHES // (4 * trace.scenario.num_users)  # a device has at most four activities per step
+    clock = trace.duration if len(trace.ends) <= max_steps else trace.ends[max_steps - 1]
+    over = trace.over(clock)
     users = range(trace.scenario.num_users)
     drawn: dict[str, Any] = {
         "shown": _ticks(clock),
-        "devices": [_flat(_merged(device_stretches(trace, user, 0.0, clock))) for user in users],
-        "server": _flat((one.drafts, one.begin, one.end) for one in server_stretches(trace, 0.0, clock)),
+        "devices": [_flat(_merged(of_device(trace, user, 0.0, clock))) for user in users],
+        "server": _flat((batch.drafts, batch.begin, batch.end) for batch in of_server(trace, 0.0, clock)),
         "ends": [_ticks(end) for end in trace.ends[:over]],
         "gained": [round(gained, 2) for gained in trace.gained[:over]],
     }
     if trace.serving:
         drawn["waiting"] = [int(waiting.sum()) for waiting in trace.waiting[:over]]
-        drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in request_marks(trace, 0.0, clock)]
-        drawn["answers"] = [
-            answer
-            for end, outcome in zip(trace.ends[:over], trace.outcomes, strict=False)
-            for answer in _answers(_ticks(end), outcome)
-        ]
+        drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in marks_of(trace, 0.0, clock)]
+        drawn["answers"] = []
+        for end, outcome in zip(trace.ends[:over], trace.outcomes, strict=False):
+            served = outcome.served
+            for user in served.finished.nonzero()[0].tolist():
+                times = [round(float(latency[user]), 4) for latency in (served.ttft, served.tpot, served.e2el)]
+                drawn["answers"].append([_ticks(end), int(served.in_time[user]), *times])
     return drawn
 
 
@@ -94,26 +97,19 @@ def _ticks(time: float) -> int:
 
 
 def _merged(stretches: Iterable[Stretch]) -> list[tuple[int, float, float]]:
-    """What goes on when a step ends is one stretch."""
+    """Merge an activity that continues in the next step."""
     rows: list[tuple[int, float, float]] = []
-    for doing, begin, end, _ in stretches:
-        goes_on = rows and rows[-1][0] == doing and _ticks(begin) == _ticks(rows[-1][2])
-        rows.append((int(doing), rows.pop()[1] if goes_on else begin, end))
+    for activity, begin, end, _ in stretches:
+        continues = rows and rows[-1][0] == activity and _ticks(begin) == _ticks(rows[-1][2])
+        rows.append((int(activity), rows.pop()[1] if continues else begin, end))
     return rows
 
 
 def _flat(stretches: Iterable[tuple[int, float, float]]) -> list[int]:
     flat: list[int] = []
-    before = 0
-    for what, begin, end in stretches:
+    last = 0
+    for activity, begin, end in stretches:
         left, right = _ticks(begin), _ticks(end)
-        flat += [what, left - before, right - left]
-        before = right
+        flat += [activity, left - last, right - left]
+        last = right
     return flat
-
-
-def _answers(end: int, outcome: ContinuousOutcome) -> Iterable[list[float]]:
-    served = outcome.served
-    for user in served.finished.nonzero()[0].tolist():
-        times = (float(each[user]) for each in (served.ttft, served.tpot, served.e2el))
-        yield [end, int(served.in_time[user]), *(round(time, 4) for time in times)]

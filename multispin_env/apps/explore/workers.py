@@ -1,4 +1,4 @@
-"""Processes that compute for the page: few at a time, and each can be ended."""
+"""Worker processes of the page: a limited number, each of which can be killed."""
 
 import asyncio
 import multiprocessing
@@ -10,68 +10,66 @@ from typing import Any
 from multispin_env.apps.executors import end_with_parent
 from multispin_env.apps.explore.page import VIEWS
 
-AT_ONCE = 2  # computations at a time
-MOST_WAITING = 16  # questions that wait for their turn; more are refused
-MOST_SECONDS = 20.0  # for an answer, with the wait for its turn
+MAX_PARALLEL = 2  # computations
+MAX_QUEUED = 16  # requests that wait for a worker; more are refused
+ANSWER_TIMEOUT = 20.0  # seconds, with the time in the queue
 
 
 class AnswerError(Exception):
-    """Why a question has no answer, in a sentence."""
+    """Error of a request that has no answer."""
 
 
 class BusyError(AnswerError):
-    """Too many questions wait already."""
+    """Error of a request while the queue is full."""
 
 
 class Workers:
-    """Answers questions in processes that stay, so that what they have loaded and kept helps the next question."""
+    """Pool of processes that are reused, with what they have loaded and cached."""
 
     def __init__(self) -> None:
-        self._idle = [_Worker()]  # it starts while the rest of the page does
-        self._turn = asyncio.Semaphore(AT_ONCE)
-        self._asked = 0
+        self._idle = [_Worker()]  # starts in parallel with the rest of the page
+        self._semaphore = asyncio.Semaphore(MAX_PARALLEL)
+        self._requests = 0
 
     async def answer(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function of a module in a process, which is killed if whoever waits for this is cancelled.
+        """Call a function of a module in a process, which is killed if the calling task is cancelled.
 
-        `BusyError` where too many wait already, `AnswerError` without an answer in time or where the process ends.
+        Raises `BusyError` if the queue is full, and `AnswerError` after the timeout or if the process ends.
         """
-        if self._asked == AT_ONCE + MOST_WAITING:
-            raise BusyError(
-                f"page: expected at most {self._asked} questions at once, got more; ask again in some seconds"
-            )
-        self._asked += 1
+        if self._requests == MAX_PARALLEL + MAX_QUEUED:
+            raise BusyError(f"page: expected at most {self._requests} requests at once, got more; try again in 5 s")
+        self._requests += 1
         try:
-            async with asyncio.timeout(MOST_SECONDS), self._turn:
-                return await self._ask(function, arguments)
+            async with asyncio.timeout(ANSWER_TIMEOUT), self._semaphore:
+                return await self._run(function, arguments)
         except TimeoutError:
             raise AnswerError(
-                f"page: expected settings that are answered within {MOST_SECONDS:g} s, got slower ones or a busy page; "
+                f"page: expected an answer within {ANSWER_TIMEOUT:g} s, got none (slow settings or a busy page); "
                 "try fewer devices, seconds or episodes, or another rule"
             ) from None
         finally:
-            self._asked -= 1
+            self._requests -= 1
 
-    async def _ask(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        worker = self._idle.pop() if self._idle else _Worker()  # the last one: it knows most of who asks alone
+    async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        worker = self._idle.pop() if self._idle else _Worker()  # the last used, whose caches suit a single user
         try:
-            found = await asyncio.to_thread(worker.ask, function, arguments)
+            result = await asyncio.to_thread(worker.run, function, arguments)
         except BaseException:
             worker.process.kill()
             raise
         self._idle.append(worker)
-        return found
+        return result
 
 
 class _Worker:
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        context = multiprocessing.get_context("spawn")  # fork is unsafe in a process with threads
+        self.connection, child = context.Pipe()
+        self.process = context.Process(target=_work, args=(child,), daemon=True)
         self.process.start()
-        theirs.close()
+        child.close()
 
-    def ask(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         try:
             self.connection.send((function, arguments))
             return self.connection.recv()
@@ -79,18 +77,18 @@ class _Worker:
             self.process.join()
             self.connection.close()
             raise AnswerError(
-                "page: expected an answer, got none: its process ended, perhaps for lack of memory"
+                "page: expected an answer, got none: the worker process ended, perhaps for lack of memory"
             ) from None
 
 
-def _work(questions: Connection) -> None:
+def _work(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent ends this one
     end_with_parent()
     for name in VIEWS.names():
-        VIEWS.load(name)  # before the first question, not for it
+        VIEWS.load(name)  # before the first request
     while True:
         try:
-            function, arguments = questions.recv()
+            function, arguments = connection.recv()
         except EOFError:
             return
-        questions.send(function(*arguments))
+        connection.send(function(*arguments))

@@ -1,3 +1,3 @@
 """Real language models: profile them, record how they draft, and let them draft live (extra ``models``)."""
 
-DTYPES = ("float32", "bfloat16", "float16")  # numbers that a model calculates with, as torch calls them
+DTYPES = ("float32", "bfloat16", "float16")  # floating-point types of a model, torch's names

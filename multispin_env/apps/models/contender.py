@@ -1,9 +1,9 @@
-"""Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised.
+"""Contenders of ``multispin live``: decisions for emulated devices, with expected and realised rounds.
 
 A round of L drafted tokens gives E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts] (ours, see
-docs/evidence/your-own-models.md), given the counts of the request so far. One that gets at most R more tokens gives
-E[min(N, R)]: the sum ends at l = R − 1. Where devices draft ahead, chains grow by the scenario's clock, with its law of
-verification: so what is drafted and decided follows from the seed, whatever else this machine does.
+docs/evidence/your-own-models.md), given the counts of the request so far. A request that gets at most R more tokens
+gives E[min(N, R)]: the sum ends at l = R − 1. Where devices draft ahead, chains grow by simulated time, not by measured
+time. So drafts and decisions follow from the seed and do not depend on the speed of this machine.
 """
 
 from collections.abc import Callable
@@ -31,47 +31,45 @@ if TYPE_CHECKING:
     from multispin_env.apps.models.rounds import EmulatedDevices, RoundResult
 
 
-class _Air(NamedTuple):
+class _Conditions(NamedTuple):
     draft_time: FloatArray  # T_k (K,), s/token
     efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
 
 
-def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> _Air:
-    """Draw devices as the scenario says they differ, and their fading by its channel model."""
+def draw_conditions(scenario: Scenario, rounds: int, rng: np.random.Generator) -> _Conditions:
+    """Draw the devices of a scenario, and their spectral efficiency in each round by its channel model."""
     devices, fading = rng.spawn(2)
     users = users_from_uniforms(scenario, devices.random((UNIFORMS_PER_USER, scenario.num_users)))
     channel: Channel = CHANNELS.load(scenario.channel)
     fresh = channel.draw(fading, rounds, scenario.num_users)
     gain = channel.first_gain(users.mean_gain, fresh[0])
     gains = [gain]
-    for one in fresh[1:]:
-        gain = channel.next_gain(gain, users.mean_gain, one)
+    for innovation in fresh[1:]:
+        gain = channel.next_gain(gain, users.mean_gain, innovation)
         gains.append(gain)
-    return _Air(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
+    return _Conditions(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
 
 
-def assumptions_of(scenario: Scenario) -> Assumptions:
-    """What is known before the first round: means and spreads of the scenario's tasks, and reports that are fresh.
-
-    No law on [0, 1] has a standard deviation above 0.5.
-    """
+def make_assumptions(scenario: Scenario) -> Assumptions:
+    """Return the prior before the first round: means and spreads of the scenario's tasks, no delay of reports."""
     means, spreads = zip(*((task.acceptance_rate, task.acceptance_std) for task in scenario.tasks), strict=True)
+    # no distribution on [0, 1] has a standard deviation above 0.5
     return Assumptions(means, tuple(min(spread, 0.5) for spread in spreads), correlation=1.0, delay=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Expected tokens, given what a request has shown."""
+    """Prediction of a round's tokens from a request's counts."""
 
     scenario: Scenario
     assumptions: Assumptions  # mean and spread of α in each task
-    spreads: tuple[float, ...] = (1.0,)  # multiples of the spread, as of `Filter`
-    counting: bool = True  # whether counts are known; else only the prior is
+    spreads: tuple[float, ...] = (1.0,)  # multiples of the spread, see `Filter`
+    counting: bool = True  # whether counts are used, not only the prior
 
     @classmethod
     def of(cls, plug_in: PlugIn, scenario: Scenario, assumptions: Assumptions) -> "Prediction":
-        """From what a plug-in knows: the prior of its filter if it has one, and counts unless it ignores them."""
-        estimator = next(one for one in plug_in.estimators if one.part == "acceptance_rate")
+        """Make the prediction with a plug-in's information: the prior of its filter, and counts if it uses them."""
+        estimator = next(estimator for estimator in plug_in.estimators if estimator.part == "acceptance_rate")
         spreads = estimator.spreads if isinstance(estimator, Filter) else (1.0,)
         return cls(scenario, assumptions, spreads, not isinstance(estimator, TaskMean))
 
@@ -83,24 +81,26 @@ class Prediction:
     def tokens(
         self, draft_length: IntArray, left: IntArray, hits: FloatArray, misses: FloatArray, task: IntArray
     ) -> FloatArray:
-        """E[min(N, R) | L, counts] of drafts, each (..., K); R ≥ 1 are ``left``."""
+        """Return E[min(N, R) | L, counts] of drafts; all arrays (..., K), R ≥ 1 in ``left``."""
         if not self.counting:
             hits, misses = np.zeros(task.shape), np.zeros(task.shape)
-        counted = np.minimum(draft_length, left - 1)
+        terms = np.minimum(draft_length, left - 1)
         total = np.ones(task.shape)
-        for order, one in enumerate(self._filters[: int(counted.max())], start=1):
-            total += np.where(order <= counted, one.posterior_moment(hits, misses, task) ** order, 0.0)
+        for order, estimator in enumerate(self._filters[: int(terms.max())], start=1):
+            total += np.where(order <= terms, estimator.given(hits, misses, task) ** order, 0.0)
         return total
 
 
 def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> PlugIn:
-    """Make the plug-in of a name; a controller without an estimator of acceptance knows the mean of the task.
+    """Make the plug-in of a name; without an estimator of acceptance it uses the mean of the task.
 
-    ``ValueError`` for an unknown name, or what needs something that nobody sees before a round of real models.
+    ``ValueError`` for an unknown name, or a controller that needs what can't be observed before a round.
     """
     if CLAIRVOYANT in name.split("+"):
-        known = f"{ContenderName.parse(name).controller}+filter"
-        raise ValueError(f"controller: expected one that is not told the true acceptance, as {known!r}, got {name!r}")
+        causal = f"{ContenderName.parse(name).controller}+filter"
+        raise ValueError(
+            f"controller: expected one that does not need the true acceptance, such as {causal!r}, got {name!r}"
+        )
     plug_in = make_controller(name, scenario, assumptions=assumptions)
     if not isinstance(plug_in, PlugIn) or "acceptance_rate" not in plug_in.parts:
         plug_in = make_controller(f"{name}+task-mean", scenario, assumptions=assumptions)
@@ -108,83 +108,89 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
     try:
         plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros))
     except ValueError as error:
-        raise ValueError(f"controller: expected one that live has all it needs for, got {name!r} ({error})") from None
+        raise ValueError(f"controller: expected one that multispin live can run, got {name!r} ({error})") from None
     plug_in.reset()
     return plug_in
 
 
 class _Chains(NamedTuple):
     head_start: FloatArray  # A_k, (K,) tokens
-    hit: BoolArray  # whether all of the draft is accepted and the server's token is the chain's next one, (K,)
-    predicted: FloatArray  # its probability by the mean acceptance of the task, (K,)
+    hit: BoolArray  # whether the whole draft is accepted and the server's token equals the chain's next token, (K,)
+    predicted: FloatArray  # probability of a hit at the mean acceptance of the task, (K,)
 
 
 @dataclass(frozen=True, eq=False)
 class LiveRound:
-    """A round of K devices: what was decided, expected and realised; times in seconds."""
+    """A round of K devices: decision, prediction and result; times in seconds."""
 
     draft_length: IntArray  # L, (K,) tokens
     bandwidth: FloatArray  # B_k, (K,) Hz
     request: IntArray  # number of each device's request, (K,)
-    age: IntArray  # rounds that it was old, (K,)
+    age: IntArray  # rounds since the request began, (K,)
     predicted: FloatArray  # tokens expected before the round, (K,)
     drafting: FloatArray  # L_k T_k, (K,), or (L_k − A_k)^+ T_k
     uploading: FloatArray  # L_k Q / (B_k r_k), (K,)
     round_trip: float
-    predicted_pass: float  # by the scenario's law, of K drafts as long as the longest, as the server pads them
-    deciding: float  # seconds of the processor for ``decide``
-    played: "RoundResult"  # what the models did
+    predicted_pass: float  # verification time by the scenario, of K drafts padded to the longest
+    deciding: float  # CPU time of ``decide``
+    played: "RoundResult"
     chains: "_Chains | None" = None  # where devices draft ahead
 
     @property
     def access(self) -> float:
-        """T_ma: the server waits for the last device."""
+        """T_ma: time until the last draft has arrived."""
         return float((self.drafting + self.uploading).max())
 
     @property
     def predicted_time(self) -> float:
-        """Of the whole round, by the law."""
+        """Time of the round with the predicted verification time."""
         return self.access + self.predicted_pass + self.round_trip
 
     @property
     def measured_time(self) -> float:
-        """Of the whole round, with the pass that was measured."""
+        """Time of the round with the measured verification time."""
         return self.access + self.played.pass_time + self.round_trip
 
 
 class LiveContender:
-    """A plug-in that decides for devices of its own, round after round.
+    """Plug-in that decides for a set of emulated devices.
 
-    ``play`` plays these drafts (K,) on them; where devices draft ahead it also gets the tokens (K,) that each drafts
-    behind its guess.
+    ``play`` plays a round of drafts (K,); where devices draft ahead, its second argument is the tokens (K,) that each
+    drafts after its guess.
     """
 
     def __init__(
         self,
         name: str,
         scenario: Scenario,
-        air: _Air,
+        conditions: _Conditions,
         devices: "EmulatedDevices",
         play: "Callable[..., RoundResult]",
     ) -> None:
-        assumptions = assumptions_of(scenario)
-        self.name, self.scenario, self.air, self.devices, self._play = name, scenario, air, devices, play
+        assumptions = make_assumptions(scenario)
+        self.name, self.scenario, self.conditions, self.devices, self._play = name, scenario, conditions, devices, play
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction.of(self.plug_in, scenario, assumptions)
         self.rounds: list[LiveRound] = []
-        self._counts = initial_counts(1, scenario.num_users)  # of the present requests, as an estimator keeps them
+        self._counts = blank_counts(1, scenario.num_users)  # of the current requests
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
         self._head_start = np.zeros(scenario.num_users)
 
     def step(self) -> LiveRound:
         """Play the next round."""
         scenario, devices = self.scenario, self.devices
-        efficiency = self.air.efficiency[len(self.rounds)]
+        efficiency = self.conditions.efficiency[len(self.rounds)]
         request, age, task, left = devices.number, devices.age, devices.task, devices.left
         drafted, accepted = self._last
         chain = self._head_start
         observed = Observed(
-            self.air.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age, head_start=chain
+            self.conditions.draft_time,
+            efficiency,
+            task=task,
+            drafted=drafted,
+            accepted=accepted,
+            age=age,
+            head_start=chain,
         )
         with contender_errors(self.name):
             start = thread_time()
@@ -194,7 +200,7 @@ class LiveContender:
         length = decision.draft_length
         hits, misses = update_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
-        drafting = drafting_time(scenario, length, self.air.draft_time, chain)
+        drafting = drafting_time(scenario, length, self.conditions.draft_time, chain)
         uploading = upload_time(scenario, length, efficiency, decision.bandwidth)
         users = scenario.num_users
         predicted_pass = float(scenario.pass_time(users, users * (int(length.max()) + 1)))
@@ -219,14 +225,14 @@ class LiveContender:
         return self.rounds[-1]
 
     def _played(self, length: IntArray, task: IntArray, duration: float) -> "tuple[RoundResult, _Chains | None]":
-        """Play drafts (K,) in a round of so many seconds without the round trip; chains go on to the next one."""
+        """Play drafts (K,) in a round of ``duration`` seconds without the round trip; update the chains."""
         scenario, chain = self.scenario, self._head_start
         if not scenario.draft_ahead:
             return self._play(length), None
         duration += scenario.round_trip_time
-        left = chain_left(scenario, length, self.air.draft_time, chain, np.asarray(duration))
+        left = chain_left(scenario, length, self.conditions.draft_time, chain, np.asarray(duration))
         played = self._play(length, left.astype(np.int64))
         assert played.hit is not None
         self._head_start = np.where(played.hit & (self.devices.age > 0), left, 0.0)
-        rate = np.array([one.acceptance_rate for one in scenario.tasks])[task]
+        rate = np.array([entry.acceptance_rate for entry in scenario.tasks])[task]
         return played, _Chains(chain, played.hit, hit_probability(scenario, length, rate))

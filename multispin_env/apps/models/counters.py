@@ -1,8 +1,8 @@
-"""Acceptance rates from what serving engines report: counters, or the mean tokens of a step alone (ours).
+"""Acceptance rates from metrics of serving engines: counters, or only the mean tokens per step (ours).
 
-vLLM counts drafts, drafted and accepted tokens, and accepted tokens by position, from its start on
-(https://docs.vllm.ai/en/stable/api/vllm/v1/spec_decode/metrics/); Prometheus adds ``_total`` to the names. SGLang has
-gauges of its last steps: mean tokens of a step, the target's own one among them, and L
+vLLM counts drafts, drafted and accepted tokens, and accepted tokens by position since its start
+(https://docs.vllm.ai/en/stable/api/vllm/v1/spec_decode/metrics/); Prometheus appends ``_total`` to the names. SGLang
+has gauges of its last steps: mean tokens per step, including the target's token, and L
 (https://docs.sglang.io/references/production_metrics.html, names of ``srt/observability/metrics_collector.py``).
 """
 
@@ -30,39 +30,39 @@ _DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
 )
 _LENGTH, STEPS = _SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
 
-UNLIKELY = 0.01  # probability below which rates by position are said not to fall geometrically
-LARGEST_COUNT = 2.0**53  # largest value of a metric: whole numbers up to it are exact
+MIN_P_VALUE = 0.01  # below it a remark says that acceptance by position is not geometric
+LARGEST_COUNT = 2.0**53  # integers up to it are exact
 
-_LINE = re.compile(r"([\w:]+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")  # name, labels, value, and a time
+_LINE = re.compile(r"([\w:]+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")  # name, labels, value, timestamp
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 _Series = Mapping[str, list[tuple[dict[str, str], float]]]
-"""Labels and value of each line of a page, by the name of its metric."""
+"""Labels and value of each line of a page, by metric."""
 
 
 @dataclass(frozen=True)
 class EngineCounts:
-    """Drafts of a task, as an engine reports them."""
+    """Statistics of a task's drafts, from an engine's metrics."""
 
     task: str
-    length: float  # mean tokens of a step, the target's own one among them: in [1, L + 1]
-    drafted: float  # L, mean tokens of a draft
-    drafts: int = 0  # 0 where the mean alone is reported
+    length: float  # mean tokens per step, including the target's token: in [1, L + 1]
+    drafted: float  # L, mean tokens per draft
+    drafts: int = 0  # 0 if only the mean is reported
     accepted: tuple[int, ...] = ()  # drafts whose first, second, ... token was accepted
 
     @property
     def rate(self) -> float:
-        """The α with E[N | L] = length; E[N | L] grows with α, so there is one."""
+        """α with E[N | L] = length; unique, as E[N | L] increases with α."""
         from scipy.optimize import brentq
 
         return float(brentq(lambda rate: _tokens(self.drafted, rate) - self.length, 0.0, 1.0))
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval if every token has one rate; ``None`` without a count of drafts.
+        """95 % interval of α if all tokens have the same rate; ``None`` without a count of drafts.
 
-        It has each α that is within z standard deviations of the mean over drafts, which are those of that α (Wilson's
-        score interval): so it has a width where all or no tokens were accepted too.
+        A score interval (Wilson): the standard deviation at each α is that of this α, so the interval has a width also
+        if all or no tokens were accepted.
         """
         from scipy.optimize import brentq
         from scipy.stats import norm
@@ -71,23 +71,22 @@ class EngineCounts:
             return None
         z = float(norm.ppf((1.0 + LEVEL) / 2.0))
 
-        def beyond(rate: float) -> float:
-            off = _tokens(self.drafted, rate) - self.length
-            return off * off - z * z * _variance(self.drafted, rate) / self.drafts
+        def excess(rate: float) -> float:
+            difference = _tokens(self.drafted, rate) - self.length
+            return difference**2 - z * z * _variance(self.drafted, rate) / self.drafts
 
-        inside = min(max(self.rate, 1e-12), 1.0 - 1e-12)  # at 0 and 1 nothing varies
-        if beyond(inside) >= 0.0:  # narrower than the rate is exact
+        inside = min(max(self.rate, 1e-12), 1.0 - 1e-12)  # the variance is 0 at 0 and 1
+        if excess(inside) >= 0.0:  # the interval is narrower than the numerical error of the rate
             return self.rate, self.rate
-        low = float(brentq(beyond, 0.0, inside)) if beyond(0.0) > 0.0 else 0.0
-        high = float(brentq(beyond, inside, 1.0)) if beyond(1.0) > 0.0 else 1.0
+        low = float(brentq(excess, 0.0, inside)) if excess(0.0) > 0.0 else 0.0
+        high = float(brentq(excess, inside, 1.0)) if excess(1.0) > 0.0 else 1.0
         return low, high
 
     @property
-    def surprise(self) -> float:
-        """Probability of rates by position that differ so much, if each token has one rate.
+    def p_value(self) -> float:
+        """P-value of the hypothesis that each token that is reached has the same acceptance rate.
 
-        It is that of Pearson's χ² test that every position accepts one share of the drafts that reach it. Positions
-        where fewer than 5 acceptances or refusals are expected are left out.
+        Pearson's χ² test, without positions where fewer than 5 acceptances or refusals are expected.
         """
         from scipy.stats import chi2
 
@@ -104,36 +103,36 @@ class EngineCounts:
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences on what the rate does not say."""
+        """Warnings about the limits of the rate."""
         if not self.drafts:
-            return [f"{self.task}: no interval, as a mean without a count of drafts does not say how sure it is"]
+            return [f"{self.task}: no interval, as the number of drafts is not reported"]
         if self.drafted < 0.99 * len(self.accepted):  # drafts differ in length
             return [
                 f"{self.task}: drafts have {self.drafted:.2f} tokens on average and up to {len(self.accepted)}; α is "
-                "that of drafts of the mean length, somewhat too low, and rates by position can't be compared"
+                "computed for drafts of the mean length, is somewhat too low, and rates by position can't be compared"
             ]
-        if self.surprise < UNLIKELY:
+        if self.p_value < MIN_P_VALUE:
             return [
-                f"{self.task}: rates by position do not fall geometrically (χ² test, p = {self.surprise:.1g}), so at "
-                "other draft lengths E[N | L] is off, as the table says"
+                f"{self.task}: acceptance by position is not geometric (χ² test, p = {self.p_value:.1g}), so "
+                "E[N | L] has errors at other draft lengths, see the table"
             ]
         return []
 
     def position_cells(self) -> tuple[Cells, list[Cells]]:
-        """Header and lines of the table by position: a draft cut there would bring these tokens a step."""
+        """Return header and rows of the table by position, with the tokens per step of drafts up to it."""
         reached = (self.drafts, *self.accepted)
         tokens = 1.0 + np.cumsum(self.accepted) / self.drafts
-        header = ("position", "reached", "accepted", "rate", "tokens a step up to it", "formula off")
+        header = ("position", "reached", "accepted", "rate", "tokens per step up to it", "formula error")
         lines: list[Cells] = [
             (
-                str(place),
-                str(reached[place - 1]),
-                str(reached[place]),
-                f"{reached[place] / max(reached[place - 1], 1):.4f}",
+                str(length),
+                str(reached[length - 1]),
+                str(reached[length]),
+                f"{reached[length] / max(reached[length - 1], 1):.4f}",
                 f"{mean:.4f}",
-                f"{100.0 * (_tokens(place, self.rate) / mean - 1.0):+.1f} %",
+                f"{100.0 * (_tokens(length, self.rate) / mean - 1.0):+.1f} %",
             )
-            for place, mean in enumerate(tokens.tolist(), 1)
+            for length, mean in enumerate(tokens.tolist(), 1)
         ]
         return header, lines
 
@@ -143,17 +142,17 @@ def _tokens(drafted: float, rate: float) -> float:
 
 
 def _variance(drafted: float, rate: float) -> float:
-    """Variance of the tokens of a step, where drafts are as equal in length as their mean allows."""
-    place = np.arange(1, np.ceil(drafted) + 1.0)
-    reached: FloatArray = rate**place * np.minimum(drafted - place + 1.0, 1.0)  # P(at least so many are accepted)
-    return float(((2.0 * place - 1.0) * reached).sum() - reached.sum() ** 2)
+    """Variance of the tokens of a step, for drafts of two consecutive lengths with this mean."""
+    count = np.arange(1, np.ceil(drafted) + 1.0)
+    at_least: FloatArray = rate**count * np.minimum(drafted - count + 1.0, 1.0)  # P(accepted tokens ≥ count)
+    return float(((2.0 * count - 1.0) * at_least).sum() - at_least.sum() ** 2)
 
 
 def read_counters(path: str | PathLike[str], model: str | None = None, drafted: int | None = None) -> EngineCounts:
-    """Read the metrics page of vLLM or SGLang, as Prometheus does; the task has the file's name.
+    """Read a Prometheus metrics page of vLLM or SGLang; the task is named after the file.
 
-    Engines of one model are added up; ``model`` says which one if the page has several. ``drafted`` is L for a page
-    that does not say it. ``ValueError`` for a file that can't be read, has none of the metrics or impossible ones.
+    Engines of the same model are summed; ``model`` selects a model if the page has several. ``drafted`` is L for a
+    page without it. ``ValueError`` for an unreadable file, missing metrics or impossible values.
     """
     try:
         text = read_file(path, LARGEST_FILE, "text").decode("utf-8-sig")
@@ -175,32 +174,35 @@ def _series(text: str) -> _Series:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.startswith((*_VLLM, *_SGLANG)):
             continue
-        found = _LINE.fullmatch(line)
-        if found is None:
+        match = _LINE.fullmatch(line)
+        if match is None:
             raise ValueError(f"line {number}: expected NAME{{LABELS}} VALUE, got {shown(line)}")
-        name = found[1].removesuffix("_total")
-        if name in _VLLM or name in _SGLANG:  # and not the time it was created
+        name = match[1].removesuffix("_total")
+        if name in _VLLM or name in _SGLANG:  # not the creation time of the metric
             try:
-                value = check_real(name, float(found[3]), 0.0, LARGEST_COUNT)
+                value = check_real(name, float(match[3]), 0.0, LARGEST_COUNT)
             except ValueError:
                 raise ValueError(
-                    f"line {number}: expected a number in [0, {LARGEST_COUNT:g}], got {shown(found[3])}"
+                    f"line {number}: expected a number in [0, {LARGEST_COUNT:g}], got {shown(match[3])}"
                 ) from None
-            series.setdefault(name, []).append((dict(_LABEL.findall(found[2] or "")), value))
+            series.setdefault(name, []).append((dict(_LABEL.findall(match[2] or "")), value))
     if not series:
         raise ValueError(f"expected a metrics page with {_DRAFTS} (vLLM) or {_LENGTH} (SGLang), got neither")
     return series
 
 
 def _of_model(series: _Series, model: str | None) -> _Series:
-    models = sorted({labels.get("model_name", "") for found in series.values() for labels, _ in found})
+    models = sorted({labels.get("model_name", "") for entries in series.values() for labels, _ in entries})
     if model is None and len(models) > 1:
         raise ValueError(f"expected --target to name one of the page's models {shown(models)}, got none")
     if model is None:
         return series
     check_name("target", model, models)
-    mine = {name: [one for one in found if one[0].get("model_name", "") == model] for name, found in series.items()}
-    return {name: found for name, found in mine.items() if found}
+    selected = {
+        name: [(labels, value) for labels, value in entries if labels.get("model_name", "") == model]
+        for name, entries in series.items()
+    }
+    return {name: entries for name, entries in selected.items() if entries}
 
 
 def _vllm(task: str, series: _Series, drafted: int | None) -> EngineCounts:
@@ -211,17 +213,17 @@ def _vllm(task: str, series: _Series, drafted: int | None) -> EngineCounts:
         raise ValueError(f"expected no --drafted, as the page counts them ({DRAFTED}), got {drafted}")
     by_position: dict[str, float] = {}
     for labels, value in series[_BY_POSITION]:
-        place = labels.get("position", "")
-        by_position[place] = by_position.get(place, 0.0) + value
-    places = [str(place) for place in range(len(by_position))]
-    if set(by_position) != set(places):
+        position = labels.get("position", "")
+        by_position[position] = by_position.get(position, 0.0) + value
+    positions = [str(position) for position in range(len(by_position))]
+    if set(by_position) != set(positions):
         raise ValueError(f"{_BY_POSITION}: expected the positions 0, 1, ..., got {shown(sorted(by_position))}")
     drafts = check_real(_DRAFTS, _sum(series[_DRAFTS]), 1.0)
-    tokens = check_real(DRAFTED, _sum(series[DRAFTED]), 1.0, drafts * len(places))
+    tokens = check_real(DRAFTED, _sum(series[DRAFTED]), 1.0, drafts * len(positions))
     accepted = check_real(_ACCEPTED, _sum(series[_ACCEPTED]), 0.0, tokens)
-    counts = [drafts, *(by_position[place] for place in places)]
+    counts = [drafts, *(by_position[position] for position in positions)]
     if any(later > earlier for earlier, later in pairwise(counts)):
-        raise ValueError(f"{_BY_POSITION}: expected counts ≤ {drafts:g} that never rise, got {shown(counts[1:])}")
+        raise ValueError(f"{_BY_POSITION}: expected non-increasing counts ≤ {drafts:g}, got {shown(counts[1:])}")
     mean = 1.0 + accepted / drafts
     return EngineCounts(task, mean, tokens / drafts, int(drafts), tuple(int(count) for count in counts[1:]))
 
@@ -233,11 +235,11 @@ def _sglang(task: str, series: _Series, drafted: int | None) -> EngineCounts:
     if drafted is not None:
         steps = sorted({*steps, float(drafted)})
     if len(steps) != 1:
-        got = ", ".join(f"{one:g}" for one in steps) or "none"
+        got = ", ".join(f"{length:g}" for length in steps) or "none"
         raise ValueError(f"expected one draft length, from {STEPS} or --drafted, got {got}")
-    busy = [value for _, value in series[_LENGTH] if value > 0.0] or [0.0]  # an engine without drafts says 0
+    busy = [value for _, value in series[_LENGTH] if value > 0.0] or [0.0]  # engines without drafts report 0
     return EngineCounts(task, check_real(_LENGTH, sum(busy) / len(busy), 1.0, steps[0] + 1.0), steps[0])
 
 
-def _sum(found: list[tuple[dict[str, str], float]]) -> float:
-    return sum(value for _, value in found)
+def _sum(entries: list[tuple[dict[str, str], float]]) -> float:
+    return sum(value for _, value in entries)

@@ -1,10 +1,10 @@
-"""Language models of the user: loaded, rounded, read in ragged batches, and sampled without loss.
+"""Language models of the user: loading, rounding, ragged batches, and lossless speculative sampling.
 
 Column s of a row's cache belongs to the token at position s of its text. A pass writes keys and values of its tokens at
-their own positions, and a token sees the positions up to its own. Rejected tokens are forgotten by setting the row's
-length back: later columns are masked, and the next tokens overwrite them. Rows of a pass may have unequal
-numbers of tokens: shorter ones are filled up, and what the filling writes stands behind their lengths. Speculative
-sampling is that of Leviathan et al. (ICML 2023), with random numbers passed in.
+their positions, and each token attends to positions up to its own. Rejected tokens are removed by reducing the row's
+length: later columns are masked, and the next tokens overwrite them. Rows of a pass may have different numbers of
+tokens: shorter ones are padded, and padding writes only to columns after their lengths. Speculative sampling is that of
+Leviathan et al. (ICML 2023), with random numbers as arguments.
 """
 
 import inspect
@@ -23,27 +23,26 @@ from multispin_env.apps.models import DTYPES
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_name, require, shown
 
-GROUP = 32  # weights of a row that share a scale, as in the formats of 4 bits that servers read
+GROUP_SIZE = 32  # weights of a row that share a scale, as in common 4-bit formats
 
 
 def round_weights(network: Any, bits: int) -> None:
-    """Round the matrices of all linear layers in place: 2^bits levels between the extremes of each `GROUP` weights.
+    """Round the matrices of all linear layers in place to 2^bits levels for each group of `GROUP_SIZE` weights.
 
-    What is tied to a rounded matrix, such as an embedding, is rounded with it. The numbers stay floating point, so a
-    pass takes as long as before: this changes what is drafted, not how fast.
+    Levels are spaced evenly between the extremes of a group. Matrices tied to a rounded one, such as an embedding, are
+    rounded too. The weights stay floating point numbers, so drafts change but the time of a pass does not.
     """
     with th.no_grad():
-        for weight in {
-            id(one.weight): one.weight for one in network.modules() if isinstance(one, th.nn.Linear)
-        }.values():
+        linear = [module for module in network.modules() if isinstance(module, th.nn.Linear)]
+        for weight in {id(module.weight): module.weight for module in linear}.values():
             for part in weight.split(4096):  # bounded memory
-                part.copy_(_rounded(part, bits))
+                part.copy_(_round_matrix(part, bits))
 
 
-def _rounded(matrix: th.Tensor, bits: int) -> th.Tensor:
+def _round_matrix(matrix: th.Tensor, bits: int) -> th.Tensor:
     rows, columns = matrix.shape
-    padded = th.nn.functional.pad(matrix.float(), (0, -columns % GROUP), mode="constant")
-    groups = padded.reshape(rows, -1, GROUP)
+    padded = th.nn.functional.pad(matrix.float(), (0, -columns % GROUP_SIZE), mode="constant")
+    groups = padded.reshape(rows, -1, GROUP_SIZE)
     low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
     step = ((high - low) / (2**bits - 1)).clamp_min(th.finfo(th.float32).tiny)
     rounded: th.Tensor = low + ((groups - low) / step).round() * step
@@ -54,8 +53,8 @@ def _rounded(matrix: th.Tensor, bits: int) -> th.Tensor:
 class Model:
     """A causal language model and its tokenizer."""
 
-    name: str  # as the user gave it
-    network: Any  # a ``transformers`` model with full attention in all its layers
+    name: str  # as given by the user
+    network: Any  # ``transformers`` model with full attention in all layers
     tokenizer: Any
 
     def __post_init__(self) -> None:
@@ -64,35 +63,36 @@ class Model:
         window = getattr(config, "sliding_window", None)
         windowed = window is not None and getattr(config, "use_sliding_window", True) and window < self.context
         if kinds != {"full_attention"} or windowed:
-            what = f"a window of {window} tokens" if windowed else f"layers of {sorted(kinds)}"
+            got = f"a window of {window} tokens" if windowed else f"layers of {sorted(kinds)}"
             raise ValueError(
-                f"model: expected full attention in all layers, whose cache can be trimmed, got {what} in {self.name!r}"
+                f"model: expected full attention in all layers, so that the cache can be trimmed, got {got} in "
+                f"{self.name!r}"
             )
 
     @property
     def device(self) -> th.device:
-        """Where it calculates."""
+        """Torch device of the weights."""
         return self.network.device
 
     @cached_property
     def context(self) -> int:
-        """Most tokens of a text, the prompt's included; 2048 where the configuration does not say."""
+        """Maximal tokens of a text with its prompt; 2048 if the configuration has no value."""
         return int(getattr(self.network.config, "max_position_embeddings", None) or 2048)
 
     @cached_property
     def ends(self) -> frozenset[int]:
         """Tokens that end a text."""
-        given = getattr(self.network.generation_config, "eos_token_id", None)
-        ids = given if isinstance(given, list) else [given]
-        return frozenset(int(one) for one in (*ids, self.tokenizer.eos_token_id) if one is not None)
+        configured = getattr(self.network.generation_config, "eos_token_id", None)
+        ids = configured if isinstance(configured, list) else [configured]
+        return frozenset(int(token) for token in (*ids, self.tokenizer.eos_token_id) if token is not None)
 
     @cached_property
     def cache_argument(self) -> str:
-        """Name of the forward pass's argument for keys and values; newer versions renamed it."""
+        """Name of the forward pass's argument for keys and values, which differs between versions."""
         return "cache" if "cache" in inspect.signature(self.network.forward).parameters else "past_key_values"
 
     def encode(self, prompt: str, raw: bool = False) -> list[int]:
-        """Tokens of a prompt: in the model's chat template where it has one, unless ``raw``; at least one."""
+        """Encode a prompt, in the model's chat template if it has one, unless ``raw``; ``ValueError`` for no tokens."""
         if raw or not getattr(self.tokenizer, "chat_template", None):
             tokens = self.tokenizer.encode(prompt)
         else:
@@ -105,10 +105,10 @@ class Model:
 
 
 def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int | None = None) -> Model:
-    """Load a model for inference: a folder as ``transformers`` saves it, a ``.gguf`` file, or a name on the hub.
+    """Load a model for inference from a ``transformers`` folder, a ``.gguf`` file, or a name on the hub.
 
-    Its weights are rounded to so many ``bits``, 2 to 8, unless ``None``. ``ValueError`` for a name without a model, an
-    unknown device or dtype, or a model whose cache cannot be trimmed.
+    Weights are rounded to ``bits``, 2 to 8, unless ``None``. ``ValueError`` for a name without a model, an unknown
+    device or dtype, or a model whose cache can't be trimmed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -117,16 +117,20 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
     check_name("dtype", dtype, DTYPES)
     if bits is not None:
         check_integer("bits", bits, 2, 8)
-    _check_device(device)
+    try:
+        th.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        got = f"{device!r} ({_cause(error)})"
+        raise ValueError(f"device: expected a device that torch can use, such as 'cpu', got {got}") from None
     source, options = _source(name)
-    options["trust_remote_code"] = False  # else transformers asks whether to run a file that lies beside the weights
+    options["trust_remote_code"] = False  # else transformers asks whether to run code from the model's folder
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        with memory_for(f"the weights of {name!r}"):
+        with memory_errors(f"the weights of {name!r}"):
             network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()
     except MemoryError:
         raise
-    except Exception as error:  # what broken files raise has no common base but this
+    except Exception as error:  # errors of broken files have no common base class
         raise ValueError(
             f"model: expected a folder, GGUF file or hub name with a model, got {name!r} ({_cause(error)})"
         ) from None
@@ -145,7 +149,7 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise ValueError(f"model: expected a GGUF file, got {name!r}, which does not exist")
-        return str(path.absolute().parent), {"gguf_file": path.name}  # not where a link leads: names differ there
+        return str(path.absolute().parent), {"gguf_file": path.name}  # links are not resolved, as names differ there
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: expected a folder with a model's config.json, got {name!r}")
     if not path.exists() and (path.is_absolute() or name.startswith(".") or name.count("/") != 1):
@@ -153,28 +157,20 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
     return name, {}
 
 
-def _check_device(device: str) -> None:
-    try:
-        th.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        got = f"{device!r} ({_cause(error)})"
-        raise ValueError(f"device: expected one that torch can use here, as cpu, got {got}") from None
-
-
 @contextmanager
-def memory_for(what: str) -> Iterator[None]:
-    """Turn torch's errors of too little memory into ``MemoryError``, which says for what."""
+def memory_errors(purpose: str) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into ``MemoryError`` with the purpose of the memory."""
     try:
         yield
     except (th.OutOfMemoryError, RuntimeError) as error:
         if isinstance(error, th.OutOfMemoryError) or "allocate memory" in str(error):
-            raise MemoryError(what) from None
+            raise MemoryError(purpose) from None
         raise
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A draft and a target model; ``ValueError`` unless each token has the same number in both."""
+    """A draft and a target model; ``ValueError`` unless all tokens have equal ids in both."""
 
     draft: Model
     target: Model
@@ -186,27 +182,27 @@ class Pair:
         if small != large:
             differing = sorted(token for token in {*small, *large} if small.get(token) != large.get(token))
             raise ValueError(
-                f"draft: expected the vocabulary of the target, {len(large)} tokens, got {len(small)}, "
-                f"of which {len(differing)} differ, the first {shown(differing[0])}"
+                f"draft: expected the vocabulary of the target ({len(large)} tokens), got {len(small)} tokens; "
+                f"{len(differing)} differ, the first is {shown(differing[0])}"
             )
 
     @cached_property
     def vocabulary_size(self) -> int:
-        """V: logits beyond it are padding of a model's last layer."""
+        """V; further logits are padding of a model's last layer."""
         outputs = [model.network.get_output_embeddings().weight.shape[0] for model in (self.draft, self.target)]
         known = max(self.target.tokenizer.get_vocab().values()) + 1
         return int(min(known, *outputs))
 
     @property
     def context(self) -> int:
-        """Most tokens of a text that both can read."""
+        """Maximal tokens of a text for both models."""
         return min(self.draft.context, self.target.context)
 
 
 def probabilities(logits: th.Tensor, temperature: float, model: str) -> th.Tensor:
-    """Law of the next token, (..., V) in float64; temperature 0 puts all on the likeliest token.
+    """Return the distribution of the next token, (..., V) in float64; at temperature 0 the most likely token has 1.
 
-    ``ValueError`` for logits without a finite largest one, with the name of the ``model`` that they are of.
+    ``ValueError`` with the name of the ``model`` if the largest logit is not finite.
     """
     largest = logits.amax(-1)
     if not (finite := th.isfinite(largest)).all():
@@ -217,7 +213,7 @@ def probabilities(logits: th.Tensor, temperature: float, model: str) -> th.Tenso
 
 
 def pick_tokens(law: th.Tensor, uniform: FloatArray) -> IntArray:
-    """Tokens (...) by the inverse of the distribution function of ``law`` (..., V); ``uniform`` (...) in [0, 1)."""
+    """Sample tokens (...) from ``law`` (..., V) by inversion; ``uniform`` (...) in [0, 1)."""
     cumulative = law.cumsum(-1)
     level = th.as_tensor(uniform, device=law.device, dtype=law.dtype) * cumulative[..., -1]
     token = th.searchsorted(cumulative, level[..., None].contiguous(), right=True)[..., 0]
@@ -225,44 +221,44 @@ def pick_tokens(law: th.Tensor, uniform: FloatArray) -> IntArray:
 
 
 def overlap(target: th.Tensor, draft: th.Tensor) -> FloatArray:
-    """Σ_x min(p, q): probability that a drafted token is accepted, before it is drawn; (...)."""
+    """Return Σ_x min(p, q) (...), the probability that a token drafted from q is accepted."""
     return np.asarray(th.minimum(target, draft).sum(-1).clamp_max(1.0).cpu().numpy())
 
 
 def acceptance(target: th.Tensor, draft: th.Tensor, token: IntArray) -> FloatArray:
-    """β = min(1, p / q) of a drafted token (...) ([MS] 4), given both laws (..., V)."""
+    """Return β = min(1, p / q) of a drafted token (...) ([MS] 4), given both distributions (..., V)."""
     index = th.as_tensor(token, device=target.device)[..., None]
     p, q = (law.gather(-1, index)[..., 0] for law in (target, draft))
     return np.asarray((p / q).clamp_max(1.0).cpu().numpy())
 
 
 def residual(target: th.Tensor, draft: th.Tensor) -> th.Tensor:
-    """Law (..., V), not normalised, of what takes the place of a refused token: max(0, p − q)."""
+    """Return max(0, p − q) (..., V), the unnormalised distribution of the token that replaces a refused one."""
     rest = (target - draft).clamp_min(0.0)
-    empty = rest.sum(-1, keepdim=True) <= 0.0  # p = q but for rounding: then nothing is refused in earnest
+    empty = rest.sum(-1, keepdim=True) <= 0.0  # p = q up to rounding
     return th.where(empty, target, rest)
 
 
 class Verified(NamedTuple):
-    """What a pass of the server says of drafts of several lengths."""
+    """Result of the verification of drafts of several lengths."""
 
-    accepted: IntArray  # drafted tokens that are accepted, (b,)
-    token: IntArray  # the token behind them, (b,): in the position of a refused one, or one more
+    accepted: IntArray  # accepted tokens of each draft, (b,)
+    token: IntArray  # the token after them, (b,): it replaces a refused token, or is one more
 
 
 def verify(
     target: th.Tensor, draft: th.Tensor, drafted: IntArray, length: IntArray, uniform: FloatArray, last: FloatArray
 ) -> Verified:
-    """Accept a prefix of each draft, and draw the token behind it, so that the text has the target's own law.
+    """Accept a prefix of each draft and draw the next token, so that texts follow the target's distribution.
 
-    The tokens ``drafted`` (b, L) were drawn from q (b, L, V), those at and behind a row's ``length`` (b,) are filling;
-    p (b, L + 1, V) is the target's law before each of them, and behind the last one. Independent uniform numbers in
-    [0, 1) decide: ``uniform`` (b, L) who is accepted, ``last`` (b,) what is drawn.
+    The tokens ``drafted`` (b, L) were drawn from ``draft`` (b, L, V); those from a row's ``length`` (b,) on are
+    padding. ``target`` (b, L + 1, V) is the target's distribution at each of them and after the last one. ``uniform``
+    (b, L) and ``last`` (b,) are independent in [0, 1), for acceptance and for the next token.
     """
     rows, longest = drafted.shape
     beta = acceptance(target[:, :longest], draft, drafted)
-    good = (uniform < beta) & (np.arange(longest) < length[:, None])
-    accepted = np.cumprod(good, axis=1).sum(1).astype(np.int64)
+    passes = (uniform < beta) & (np.arange(longest) < length[:, None])
+    accepted = np.cumprod(passes, axis=1).sum(1).astype(np.int64)
     refused = th.as_tensor(accepted < length, device=target.device)[:, None]
     at = th.arange(rows, device=target.device)
     position = th.as_tensor(accepted, device=target.device)
@@ -272,35 +268,35 @@ def verify(
     return Verified(accepted, pick_tokens(p, last))
 
 
-PART = 256  # most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded
-GROWTH = 128  # columns by which a cache grows at least
+MAX_PASS_TOKENS = 256  # of a row; longer prompts are read in parts, so that memory is bounded
+MIN_GROWTH = 128  # columns
 
 
-class _PassPlaces:
-    """Where the pass under way writes and reads, for all layers."""
+class _PassPositions:
+    """Positions that the current pass reads and writes, for all layers."""
 
     rows: th.Tensor  # (b,)
     columns: th.Tensor  # (b, q)
     width: int  # columns that are read
 
 
-class _PlacedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of a layer, (rows, heads, columns, width of a head); all layers share ``positions``."""
+class _PositionedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of a layer, (rows, heads, columns, head size); all layers share ``positions``."""
 
-    def __init__(self, positions: _PassPlaces, rows: int) -> None:
+    def __init__(self, positions: _PassPositions, rows: int) -> None:
         super().__init__()
         self.positions, self.count = positions, rows
 
     def update(self, key_states: th.Tensor, value_states: th.Tensor, *_: Any, **__: Any) -> tuple[th.Tensor, th.Tensor]:
-        """Write new keys and values (b, heads, q, d) at their positions; return the rows' up to the last column."""
+        """Write new keys and values (b, heads, q, d) at their positions; return those of the rows."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = (one.new_zeros(self._shape(one, 0)) for one in (key_states, value_states))
+            self.keys, self.values = (states.new_zeros(self._shape(states, 0)) for states in (key_states, value_states))
         positions = self.positions
         if positions.width > self.keys.shape[2]:
-            extra = max(positions.width - self.keys.shape[2], GROWTH)
+            extra = max(positions.width - self.keys.shape[2], MIN_GROWTH)
             self.keys, self.values = (
-                th.cat([one, one.new_zeros(self._shape(one, extra))], 2) for one in (self.keys, self.values)
+                th.cat([old, old.new_zeros(self._shape(old, extra))], 2) for old in (self.keys, self.values)
             )
         at = (positions.rows[:, None], slice(None), positions.columns)
         self.keys[at] = key_states.transpose(1, 2)
@@ -312,26 +308,26 @@ class _PlacedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class Sequences:
-    """Texts of some rows, as far as a model has read them; logits behind the vocabulary are dropped."""
+    """Key-value cache of a model for the texts of several rows."""
 
     def __init__(self, model: Model, rows: int, vocabulary_size: int) -> None:
         self.model, self.vocabulary_size = model, vocabulary_size
-        self.length: IntArray = np.zeros(rows, dtype=np.int64)  # tokens of each row that have been read, (rows,)
-        self._places = _PassPlaces()
-        layers = [_PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
+        self.length: IntArray = np.zeros(rows, dtype=np.int64)  # tokens read of each row, (rows,)
+        self._positions = _PassPositions()
+        layers = [_PositionedLayer(self._positions, rows) for _ in range(model.network.config.num_hidden_layers)]
         self._cache = Cache(layers=layers)
 
     def trim(self, rows: IntArray, length: IntArray) -> None:
-        """Forget all but the first tokens of these rows, (b,)."""
+        """Remove all but the first ``length`` (b,) tokens of rows (b,)."""
         require("length", length, (length >= 0) & (length <= self.length[rows]), "0 to the tokens that were read")
         self.length[rows] = length
 
     def read(self, rows: IntArray, texts: Sequence[Sequence[int]], last: int | None = None) -> th.Tensor:
-        """Read more tokens of some rows (b,), all different, at least one of each, in one batch.
+        """Read at least one more token of each of several different rows (b,), in one batch.
 
-        Returns logits (b, q, V) after each token of a row, q the tokens of the longest text; those of filling are
-        meaningless. With ``last`` they are so many, and end with the row's last token. ``ValueError`` if a text would
-        become longer than the model's context; ``MemoryError`` says batch and tokens.
+        Returns the logits (b, q, V) after each token, without padding of the vocabulary; q is the length of the longest
+        text, and logits of padding are meaningless. With ``last``, only those after the last ``last`` tokens of each
+        row. ``ValueError`` if a text would exceed the model's context; ``MemoryError`` names batch and tokens.
         """
         counts = np.array([len(text) for text in texts])
         require("texts", counts, counts >= max(1, last or 1), f"at least {max(1, last or 1)} tokens of each row")
@@ -344,7 +340,14 @@ class Sequences:
         ids = np.zeros((len(counts), longest), dtype=np.int64)
         for row, text in enumerate(texts):
             ids[row, : len(text)] = text
-        logits = self._read_parts(rows, ids, counts, last)
+        first = 0 if last is None else max(0, int(counts.min()) - last)  # first column whose logits are returned
+        parts = []
+        for begin in range(0, longest, MAX_PASS_TOKENS):
+            end = min(begin + MAX_PASS_TOKENS, longest)
+            part = self._pass(rows, ids[:, begin:end], begin, max(0, end - max(begin, first)))
+            if part is not None:
+                parts.append(part)
+        logits = parts[0] if len(parts) == 1 else th.cat(parts, 1)
         self.length[rows] += counts
         if last is None:
             return logits
@@ -353,44 +356,32 @@ class Sequences:
         )
         return logits.gather(1, index[..., None].expand(-1, -1, logits.shape[-1]))
 
-    def _read_parts(self, rows: IntArray, ids: IntArray, counts: IntArray, last: int | None) -> th.Tensor:
-        """Logits of the columns that are wanted; all parts but the last few columns are read without them."""
-        longest = ids.shape[1]
-        first = 0 if last is None else max(0, int(counts.min()) - last)  # first column with a wanted logit
-        kept = []
-        for begin in range(0, longest, PART):
-            end = min(begin + PART, longest)
-            part = self._pass(rows, ids[:, begin:end], begin, max(0, end - max(begin, first)))
-            if part is not None:
-                kept.append(part)
-        return kept[0] if len(kept) == 1 else th.cat(kept, 1)
-
     @th.inference_mode()
-    def _pass(self, rows: IntArray, ids: IntArray, begin: int, wanted: int) -> th.Tensor | None:
+    def _pass(self, rows: IntArray, ids: IntArray, begin: int, num_logits: int) -> th.Tensor | None:
         device = self.model.device
         columns = self.length[rows][:, None] + begin + np.arange(ids.shape[1])
-        positions = self._places
+        positions = self._positions
         positions.width = int(columns.max()) + 1
-        positions.rows, positions.columns = (th.as_tensor(one, device=device) for one in (rows, columns))
-        unseen = th.arange(positions.width, device=device) > positions.columns[:, None, :, None]  # (b, 1, q, width)
+        positions.rows, positions.columns = (th.as_tensor(array, device=device) for array in (rows, columns))
+        masked = th.arange(positions.width, device=device) > positions.columns[:, None, :, None]  # (b, 1, q, width)
         dtype = self.model.network.dtype
         arguments: dict[str, Any] = {
             "input_ids": th.as_tensor(ids, device=device),
             "position_ids": positions.columns,
-            "attention_mask": th.zeros_like(unseen, dtype=dtype).masked_fill(unseen, th.finfo(dtype).min),  # is added
+            "attention_mask": th.zeros_like(masked, dtype=dtype).masked_fill(masked, th.finfo(dtype).min),  # is added
             self.model.cache_argument: self._cache,
             "use_cache": True,
-            "logits_to_keep": max(wanted, 1),
+            "logits_to_keep": max(num_logits, 1),
         }
         batch = f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {positions.width} with those before"
         try:
-            with memory_for(batch):
+            with memory_errors(batch):
                 logits: th.Tensor = self.model.network(**arguments).logits
         except MemoryError:
             raise
-        except Exception as error:  # what networks raise has no common base but this
+        except Exception as error:  # errors of networks have no common base class
             raise ValueError(f"model: expected {self.model.name!r} to read {batch}, got {_cause(error)}") from error
-        expected, shape = (*ids.shape, self.vocabulary_size), tuple(logits.shape)  # some models keep all logits
-        if not (shape[:1] == expected[:1] and wanted <= shape[1] <= expected[1] and shape[2:] >= expected[2:]):
+        expected, shape = (*ids.shape, self.vocabulary_size), tuple(logits.shape)  # some models return all logits
+        if not (shape[:1] == expected[:1] and num_logits <= shape[1] <= expected[1] and shape[2:] >= expected[2:]):
             raise ValueError(f"logits: expected shape {expected} from {self.model.name!r}, got {shape}")
-        return logits[..., : self.vocabulary_size] if wanted else None
+        return logits[..., : self.vocabulary_size] if num_logits else None

@@ -1,4 +1,4 @@
-"""A server's profile from measured passes: the law that fits them, as a table, in words, and as a picture."""
+"""Profile of a server from measured passes: the fitted verification time as a table, as text, and as a picture."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,93 +15,93 @@ from multispin_env.evaluation.statistics import Cells
 from multispin_env.server import Server
 from multispin_env.units import MS
 
-DRAFTED = PassCell(DRAFT, 1, 8)  # how drafting is measured: so many tokens, one after the other
+DRAFT_CELL = PassCell(DRAFT, 1, 8)  # drafting is measured on eight consecutive tokens
 
 HEADER: Cells = ("batch", "length", "tokens", "pass (ms)", "spread (ms)", "fit (ms)", "error")
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """A server with the passes that its law was fitted to."""
+    """Server with the measured passes that its verification time was fitted to."""
 
     server: Server
-    cells: Sequence[PassCell]  # verifications that were measured, by batch and length
-    passes: Passes  # of these and of `DRAFTED`
-    context: int = 0  # tokens of each draft in the cells, where the law has a time for them
+    cells: Sequence[PassCell]  # measured verifications, by batch and length
+    passes: Passes  # of the cells and of `DRAFT_CELL`
+    context: int = 0  # tokens of context per draft, if the server has a time for them
 
     @cached_property
     def measured(self) -> FloatArray:
         """Median seconds of each cell, (m,)."""
-        return np.array([self.passes.median(cell) for cell in self.cells])
+        return self.passes.medians(self.cells)
 
     @cached_property
     def fitted(self) -> FloatArray:
-        """Seconds of each cell by the server's law, (m,)."""
-        drafts, tokens = sizes_of(self.cells)
+        """Fitted seconds of each cell, (m,)."""
+        drafts, tokens = cell_sizes(self.cells)
         return law_times(self.time_per_draft, np.array(self.server.pieces), drafts, tokens)
 
     @property
     def time_per_draft(self) -> float:
-        """Seconds that each draft of a cell adds besides its tokens."""
+        """Seconds per draft in addition to its tokens."""
         return self.server.time_per_draft + self.server.context_time * self.context
 
     @property
     def errors(self) -> FloatArray:
-        """Relative errors of the law, (m,)."""
+        """Relative errors of the fit, (m,)."""
         return self.fitted / self.measured - 1.0
 
-    def in_words(self) -> str:
-        """The law, how well it fits, how steady the passes were, and the time of a drafted token."""
-        passes, length = self.passes.count(DRAFTED), DRAFTED.length
-        factor = float(np.median([max(one) / min(one) for one in map(self.passes.seconds.__getitem__, self.cells)]))
-        busy = "; the machine was busy: measure again when it is quiet" if factor > 1.5 else ""
-        drafted = (self.server.draft_time or 0.0) / MS
+    def describe(self) -> str:
+        """Return text on the fitted verification time, its errors, the spread of passes, and the draft time."""
+        passes, length = self.passes.count(DRAFT_CELL), DRAFT_CELL.length
+        seconds = map(self.passes.seconds.__getitem__, self.cells)
+        factor = float(np.median([max(values) / min(values) for values in seconds]))
+        busy = "; the machine was busy: measure again when it is idle" if factor > 1.5 else ""
+        draft_time = (self.server.draft_time or 0.0) / MS
         return (
-            f"{law_in_words(self)}\n"
-            f"The longest pass of a cell takes {factor:.2f} times the shortest (median of the cells){busy}.\n"
-            f"A drafted token takes {drafted:.4g} ms (median of {passes} times {length} tokens)."
+            f"{describe_law(self)}\n"
+            f"The longest pass of a cell takes {factor:.2f} times the shortest (median over cells){busy}.\n"
+            f"A drafted token takes {draft_time:.4g} ms (median of {passes} passes of {length} tokens)."
         )
 
 
 def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting) -> Profile:
-    """Fit the law and describe the server; the cells and `DRAFTED` must have been measured."""
-    drafts, tokens = sizes_of(cells)
-    found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]))
+    """Fit the verification time and make the server; the cells and `DRAFT_CELL` must have been measured."""
+    fit = fit_cells(*cell_sizes(cells), passes.medians(cells))
     least = min(passes.count(cell) for cell in cells)
     same = setting["target"] == setting["draft"]
-    law = server_of(
-        found,
+    server = make_server(
+        fit,
         name=name,
         model=f"{setting['target']} in {setting['dtype']}, drafts by {'itself' if same else setting['draft']}",
         source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
-        f"batch and length, {least} passes each, within {found.error:.1%}",
+        f"batch and length, {least} passes each, within {fit.error:.1%}",
         padded=True,
-        draft_time=_short(passes.median(DRAFTED) / DRAFTED.length),
+        draft_time=_round(passes.medians([DRAFT_CELL])[0] / DRAFT_CELL.length),
     )
-    return Profile(law, cells, passes)
+    return Profile(server, cells, passes)
 
 
-def server_of(found: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[Any] = (), **about: Any) -> Server:
-    """The server of a law that was fitted, with five digits of each number, which are more than are known.
+def make_server(fit: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[Any] = (), **fields: Any) -> Server:
+    """Make the server of a fit, with numbers rounded to five digits.
 
-    ``by`` is the field of the server whose counts the fit had as drafts.
+    ``by`` is the field of the server that the fit's time per draft belongs to.
     """
-    pieces, drafting = (tuple((_short(a), _short(b)) for a, b in lines) for lines in (found.pieces, draft_pieces))
-    about[by] = _short(found.time_per_draft)
-    return Server(pieces=pieces, draft_pieces=drafting, **about)
+    pieces, drafting = (tuple((_round(a), _round(b)) for a, b in lines) for lines in (fit.pieces, draft_pieces))
+    fields[by] = _round(fit.time_per_draft)
+    return Server(pieces=pieces, draft_pieces=drafting, **fields)
 
 
-def sizes_of(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
-    """K and n of each cell, (m,)."""
+def cell_sizes(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
+    """Return K and n of each cell, (m,)."""
     return np.array([cell.batch for cell in cells], float), np.array([cell.tokens for cell in cells], float)
 
 
-def _short(seconds: float) -> float:
+def _round(seconds: float) -> float:
     return float(f"{seconds:.5g}")
 
 
 def table_lines(profile: Profile) -> list[Cells]:
-    """A line for each cell, under `HEADER`; the spread is from the shortest pass to the longest."""
+    """Return a row for each cell, for `HEADER`; the spread is from the shortest pass to the longest."""
     lines: list[Cells] = []
     for cell, measured, fitted, error in zip(
         profile.cells, profile.measured, profile.fitted, profile.errors, strict=True
@@ -113,56 +113,60 @@ def table_lines(profile: Profile) -> list[Cells]:
     return lines
 
 
-def lines_in_words(lines: Iterable[Any]) -> str:
-    """Which of lines (a_j, b_j) is the larger at n."""
-    each = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in lines]
-    return each[0] if len(each) == 1 else f"the larger of {' and of '.join(each)}"
+def describe_pieces(lines: Iterable[Any]) -> str:
+    """Return the maximum of lines (a_j, b_j) at n as text."""
+    terms = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in lines]
+    return terms[0] if len(terms) == 1 else f"the larger of {' and of '.join(terms)}"
 
 
 def formula(server: Server) -> str:
-    """The law by K drafts, n tokens and C tokens of context, those of all drafts."""
+    """Return the verification time as a formula of K drafts, n tokens and C tokens of context of all drafts."""
     drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
     context = f"{1e9 * server.context_time:.4g} ns C + " if server.context_time else ""
-    return f"{drafts}{context}{lines_in_words(server.pieces)}"
+    return f"{drafts}{context}{describe_pieces(server.pieces)}"
 
 
-def law_in_words(profile: Profile) -> str:
-    """The law, and how well it fits."""
+def describe_law(profile: Profile) -> str:
+    """Return text on the fitted verification time and its errors."""
     server, errors = profile.server, np.abs(profile.errors)
-    drafts = f"K drafts{' that have C tokens of context' if server.context_time else ''}"
-    padded = "K (longest draft + 1): shorter drafts are filled up (padded = true)"
+    drafts = f"K drafts{' with C tokens of context' if server.context_time else ''}"
+    padded = "K (longest draft + 1), as shorter drafts are padded (padded = true)"
     return (
         f"A pass of {drafts} takes {formula(server)}.\n"
         f"Its tokens are n = {padded if server.padded else 'Σ (draft + 1)'}.\n"
-        f"The law is off by {errors.max():.1%} at most and by {np.median(errors):.1%} in the median, "
-        f"of {len(errors)} cells."
+        f"The fit has relative errors of at most {errors.max():.1%} (median {np.median(errors):.1%}) "
+        f"in {len(errors)} cells."
     )
 
 
-SIZE = (7.0, 4.6)  # of the picture of a profile, in inches
+PICTURE_SIZE = (7.0, 4.6)  # inches
 
 
 def draw_profile(profile: Profile, figure: Any) -> None:
-    """Draw measured times, from the shortest pass to the longest, and the law, by tokens and batch size."""
+    """Draw measured times (shortest to longest) and the fit, by tokens and batch size."""
     axes = figure.subplots()
     sizes = [cell.tokens for cell in profile.cells]
     batches = sorted({cell.batch for cell in profile.cells})
     for index, batch in enumerate(batches):
         colour, marker = COLOURS[index % 7], "os^vDXP"[(index + index // 7) % 7]
-        own = [(cell, time) for cell, time in zip(profile.cells, profile.measured, strict=True) if cell.batch == batch]
-        tokens = np.array([cell.tokens for cell, _ in own], float)
-        passes = [profile.passes.seconds[cell] for cell, _ in own]
-        axes.vlines(tokens, [min(one) / MS for one in passes], [max(one) / MS for one in passes], colour, linewidth=1.0)
-        axes.plot(tokens, [time / MS for _, time in own], marker, color=colour, markersize=6, label=f"batch {batch}")
+        cells = [cell for cell in profile.cells if cell.batch == batch]
+        tokens = np.array([cell.tokens for cell in cells], float)
+        seconds = [profile.passes.seconds[cell] for cell in cells]
+        low, high = ([extreme(values) / MS for values in seconds] for extreme in (min, max))
+        axes.vlines(tokens, low, high, colour, linewidth=1.0)
+        axes.plot(
+            tokens, profile.passes.medians(cells) / MS, marker, color=colour, markersize=6, label=f"batch {batch}"
+        )
         line = np.geomspace(tokens.min(), tokens.max(), 200)
         law = law_times(profile.time_per_draft, np.array(profile.server.pieces), np.full_like(line, batch), line)
         axes.plot(line, law / MS, color=colour, linewidth=1.2)
-    axes.plot([], [], color=BLACK, linewidth=1.2, label="the law")
-    axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")
-    axes.set_ylabel("verification (ms)")
-    if max(sizes) > 1_000 * min(sizes):  # as in profiles from tables
+    axes.plot([], [], color=BLACK, linewidth=1.2, label="fit")
+    axes.set(xlabel="tokens of the pass, batch x (draft length + 1)", ylabel="verification time (ms)")
+    if max(sizes) > 1_000 * min(sizes):  # profiles from tables
         axes.set(xscale="log", yscale="log")
     else:
         axes.set_ylim(bottom=0.0)
-    axes.set_title(f"{profile.server.name}: passes and the law, within {np.abs(profile.errors).max():.1%}")
+    axes.set_title(
+        f"{profile.server.name}: measured passes and fit (errors at most {np.abs(profile.errors).max():.1%})"
+    )
     legend_below(figure, axes, min(len(batches) + 1, 6))

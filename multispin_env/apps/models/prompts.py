@@ -1,4 +1,4 @@
-"""Prompts of the user, from a file of lines or of JSON rows."""
+"""Prompts from a text file or a file of JSON rows."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,27 +12,26 @@ from multispin_env.files import MIB, parse_json, read_bytes
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Model
 
-LARGEST_FILE = 16 * MIB  # bytes of a file of prompts
-MOST_TASKS = 128  # of a file: so many numbers has the type that a record keeps them in
-NO_TASK = "all"  # name of the task of prompts that say none
+LARGEST_FILE = 16 * MIB  # bytes
+MAX_TASKS = 128  # range of the integer type of a record
+NO_TASK = "all"  # task of prompts without one
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts in the order of their file, P of them."""
+    """Prompts of a file, P of them, in order."""
 
     texts: tuple[str, ...]
-    tasks: tuple[str, ...]  # names, in the order in which they come first
+    tasks: tuple[str, ...]  # names, in the order of their first prompt
     task: tuple[int, ...]  # index of each prompt's task
-    lines: tuple[int, ...]  # of the file, from 1, that each prompt is from
-    file: str  # its name, for messages
-    digest: str  # SHA-256 of the file, in hexadecimal digits
+    file: str  # name, for messages
+    digest: str  # SHA-256 of the file, hexadecimal
 
     def encode(self, model: "Model", room: int, raw: bool = False, context: int | None = None) -> list[list[int]]:
-        """Tokens of each prompt; ``ValueError``, with its line, unless ``room`` more fit in the context."""
+        """Encode each prompt; ``ValueError`` with its line unless ``room`` more tokens fit in the context."""
         limit = (model.context if context is None else context) - room
         encoded = []
-        for text, line in zip(self.texts, self.lines, strict=True):
+        for line, text in enumerate(self.texts, start=1):
             try:
                 tokens = model.encode(text, raw)
             except ValueError as error:
@@ -47,10 +46,10 @@ class Prompts:
 
 
 def read_prompts(path: str | PathLike[str]) -> Prompts:
-    """Read prompts: a ``.txt`` file has one on each line, a ``.jsonl`` file a row with ``prompt``, perhaps ``task``.
+    """Read prompts from the lines of a ``.txt`` file, or ``prompt`` and optional ``task`` of a ``.jsonl`` file.
 
-    Empty lines at the end do not count. ``ValueError`` if the file can't be read, has no prompt, an empty one, or a bad
-    row; it names the line.
+    Empty lines at the end are ignored. ``ValueError`` with the line if the file can't be read, has no prompt, an empty
+    prompt, or a bad row.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -61,19 +60,18 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
         text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise ValueError(f"prompts: expected a file that can be read, got {str(path)!r} ({error})") from None
-    lines = text.rstrip().split("\n")  # other letters that end lines may be part of a prompt
+    lines = text.rstrip().split("\n")  # other line separators may be part of a prompt
     if lines == [""]:
         raise ValueError(f"prompts: expected at least one prompt, got none in {str(path)!r}")
     try:
         rows = [_row(line.removesuffix("\r"), suffix, number) for number, line in enumerate(lines, start=1)]
         texts, names = zip(*rows, strict=True)
         tasks = tuple(dict.fromkeys(names))
-        if len(tasks) > MOST_TASKS:
-            raise ValueError(f"task: expected at most {MOST_TASKS} different ones, got {len(tasks)}")
+        if len(tasks) > MAX_TASKS:
+            raise ValueError(f"task: expected at most {MAX_TASKS} different tasks, got {len(tasks)}")
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from None
-    numbers, digest = range(1, len(rows) + 1), hashlib.sha256(content).hexdigest()
-    return Prompts(texts, tasks, tuple(map(tasks.index, names)), tuple(numbers), str(path), digest)
+    return Prompts(texts, tasks, tuple(map(tasks.index, names)), str(path), hashlib.sha256(content).hexdigest())
 
 
 def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
@@ -82,10 +80,10 @@ def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
         try:
             row = parse_json(line)
         except ValueError as error:
-            raise ValueError(f"line {number}: expected a row of JSON, got {shown(line)} ({error})") from None
+            raise ValueError(f"line {number}: expected a JSON object, got {shown(line)} ({error})") from None
         if not isinstance(row, dict) or "prompt" not in row:
             raise ValueError(f'line {number}: expected a row {{"prompt": TEXT}}, got {shown(line)}')
     for name in ("prompt", "task"):
         if name in row and not (isinstance(row[name], str) and row[name].strip()):
-            raise ValueError(f"line {number}, {name}: expected a text that is not empty, got {shown(row[name])}")
+            raise ValueError(f"line {number}, {name}: expected a non-empty string, got {shown(row[name])}")
     return row["prompt"], check_label(f"line {number}, task", row.get("task", NO_TASK))

@@ -1,4 +1,4 @@
-"""Verdict of ``multispin live``: what was predicted beside what was realised, as a table and as a timeline."""
+"""Results of ``multispin live``: predicted and realised quantities, as a table and as a timeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from multispin_env.units import MS
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
 """Quantities: tokens of a device, the server's pass, the whole round, and tokens of all devices over time."""
 
-_COLUMNS = 7  # numbers of a round, see `_numbers`
+_COLUMNS = 7  # of `_numbers`
 
 _DIGITS = {TOKENS: 3, PASS: 1, ROUND: 1, GOODPUT: 2}
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A quantity of a contender, means over rounds; intervals are of 95 %."""
+    """Quantity of a contender: means over rounds with 95 % intervals."""
 
-    contender: str  # for a ratio of two, both with a slash between
+    contender: str  # "A / B" for a ratio
     quantity: str  # with its unit
     predicted: Interval
     realised: Interval
@@ -35,67 +35,71 @@ class _Line:
     ratio: Interval  # realised / predicted, paired
 
     def to_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"contender": self.contender, "quantity": self.quantity}
-        return found | {
-            name: getattr(self, name)._asdict() for name in ("predicted", "realised", "difference", "ratio")
+        return {
+            "contender": self.contender,
+            "quantity": self.quantity,
+            **{name: getattr(self, name)._asdict() for name in ("predicted", "realised", "difference", "ratio")},
         }
 
 
-def block_of(contenders: Sequence[LiveContender]) -> int:
-    """Rounds of a block: as many as a request lasts on average, but so few that there are five blocks."""
+def block_length(contenders: Sequence[LiveContender]) -> int:
+    """Return the rounds of a block: the mean duration of a request, but at most a fifth of all rounds."""
     rounds = len(contenders[0].rounds)
     users = contenders[0].scenario.num_users
-    begun = sum(int((one.rounds[-1].request + 1).sum()) for one in contenders)
-    lasting = len(contenders) * rounds * users / begun
-    return int(np.clip(round(lasting), 1, max(1, rounds // 5)))
+    requests = sum(int((contender.rounds[-1].request + 1).sum()) for contender in contenders)
+    mean_rounds = len(contenders) * rounds * users / requests
+    return int(np.clip(round(mean_rounds), 1, max(1, rounds // 5)))
 
 
 def verdict_lines(contenders: Sequence[LiveContender]) -> list[_Line]:
-    """Lines of each contender, then of the first one's goodput over each other's; at least two rounds of each."""
-    block, users = block_of(contenders), contenders[0].scenario.num_users
-    numbers = np.concatenate([_numbers(one.rounds) for one in contenders], axis=1)
+    """Return the lines of each contender, then the ratios of the first contender's goodput to each other's.
+
+    Each contender has at least two rounds.
+    """
+    block, users = block_length(contenders), contenders[0].scenario.num_users
+    numbers = np.concatenate([_numbers(contender.rounds) for contender in contenders], axis=1)
     parts = [slice(_COLUMNS * index, _COLUMNS * (index + 1)) for index in range(len(contenders))]
 
     def statistic(sums: FloatArray) -> FloatArray:
         means = [_quantities(sums[..., part], users) for part in parts]  # (..., quantity, 2)
-        leads = [means[0][..., -1:, :] / other[..., -1:, :] for other in means[1:]]
-        both = np.concatenate([*means, *leads], axis=-2)
-        predicted, realised = both[..., 0], both[..., 1]
+        ratios = [means[0][..., -1:, :] / other[..., -1:, :] for other in means[1:]]
+        values = np.concatenate([*means, *ratios], axis=-2)
+        predicted, realised = values[..., 0], values[..., 1]
         return np.concatenate([predicted, realised, realised - predicted, realised / predicted], axis=-1)
 
-    found = block_intervals(numbers, statistic, block)
-    titles = [(one.name, quantity) for one in contenders for quantity in _DIGITS]
+    intervals = block_intervals(numbers, statistic, block)
+    titles = [(contender.name, quantity) for contender in contenders for quantity in _DIGITS]
     titles += [(f"{contenders[0].name} / {other.name}", "goodput") for other in contenders[1:]]
     size = len(titles)
-    return [_Line(*title, *(found[index + size * kind] for kind in range(4))) for index, title in enumerate(titles)]
+    return [_Line(*title, *intervals[index::size]) for index, title in enumerate(titles)]
 
 
 def _numbers(rounds: Sequence[LiveRound]) -> FloatArray:
-    """Numbers (n, `_COLUMNS`) of rounds, whose sums the quantities are made of."""
+    """Return numbers (n, `_COLUMNS`) of rounds, from whose sums the quantities are computed."""
     return np.array(
         [
             (
                 1.0,
-                one.predicted.sum(),
-                one.played.gained.sum(),
-                one.predicted_pass,
-                one.played.pass_time,
-                one.predicted_time,
-                one.measured_time,
+                entry.predicted.sum(),
+                entry.played.gained.sum(),
+                entry.predicted_pass,
+                entry.played.pass_time,
+                entry.predicted_time,
+                entry.measured_time,
             )
-            for one in rounds
+            for entry in rounds
         ]
     )
 
 
 def _quantities(sums: FloatArray, users: int) -> FloatArray:
-    """Predicted and realised quantities (..., 4, 2) of sums over rounds (..., `_COLUMNS`)."""
+    """Return predicted and realised quantities (..., 4, 2) from sums over rounds (..., `_COLUMNS`)."""
     rounds, tokens, passes, times = sums[..., :1], sums[..., 1:3], sums[..., 3:5], sums[..., 5:7]
     return np.stack([tokens / (users * rounds), passes / rounds / MS, times / rounds / MS, tokens / times], axis=-2)
 
 
 def verdict_cells(lines: Sequence[_Line]) -> tuple[Cells, list[Cells]]:
-    """Header and rows of the table."""
+    """Return header and rows of the table of quantities."""
     header = ("contender", "quantity", "predicted", "realised", "realised − predicted", "ratio")
     return header, [
         (
@@ -114,34 +118,34 @@ def verdict_cells(lines: Sequence[_Line]) -> tuple[Cells, list[Cells]]:
 
 @dataclass(frozen=True)
 class _HitLine:
-    """How often a draft of some length was accepted whole and the chain's next token was the server's."""
+    """Hits of drafts of one length: the whole draft was accepted and the server's token was the chain's next."""
 
     contender: str
     draft_length: int
     drafts: int
-    predicted: float  # by the mean acceptance of the tasks, mean over the drafts
+    predicted: float  # mean probability by the mean acceptance of the tasks
     hits: int
-    low: float  # ends of the 95 % interval of the share of hits if all drafts are independent (Clopper and Pearson)
+    low: float  # ends of the 95 % interval of the share of hits for independent drafts (Clopper and Pearson)
     high: float
 
 
 def hit_lines(contenders: Sequence[LiveContender]) -> list[_HitLine]:
-    """Lines of each contender and each length that it drafted; none where nobody drafts ahead."""
-    found = []
-    for one in contenders:
-        played = [(row.draft_length, row.chains.hit, row.chains.predicted) for row in one.rounds if row.chains]
+    """Return the hits of each contender and each draft length; none if devices do not draft ahead."""
+    lines = []
+    for contender in contenders:
+        played = [(row.draft_length, row.chains.hit, row.chains.predicted) for row in contender.rounds if row.chains]
         if played:
             length, hit, predicted = (np.concatenate(part) for part in zip(*played, strict=True))
             for size in np.unique(length).tolist():
-                those = length == size
-                drafts, hits = int(those.sum()), int(hit[those].sum())
+                mask = length == size
+                drafts, hits = int(mask.sum()), int(hit[mask].sum())
                 ends = exact_interval(hits, drafts - hits)
-                found.append(_HitLine(one.name, size, drafts, float(predicted[those].mean()), hits, *ends))
-    return found
+                lines.append(_HitLine(contender.name, size, drafts, float(predicted[mask].mean()), hits, *ends))
+    return lines
 
 
 def hit_cells(lines: Sequence[_HitLine]) -> tuple[Cells, list[Cells]]:
-    """Header and rows of the table of hits."""
+    """Return header and rows of the table of hits."""
     header = ("contender", "L", "drafts", "predicted", "hits")
     return header, [
         (
@@ -155,19 +159,19 @@ def hit_cells(lines: Sequence[_HitLine]) -> tuple[Cells, list[Cells]]:
     ]
 
 
-_SHOWN = 6  # first rounds of the timeline, of the slower contender; the other's in the same time
-_MOST_SHOWN = 60  # rounds of a contender, lest a picture have more cells than anybody can see
+_SLOWER_ROUNDS = 6  # first rounds of the slower contender in the timeline; the other's are shown up to the same time
+_MAX_ROUNDS = 60  # of a contender, so that cells stay visible
 
-_BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
-"""Place of a legend, where it covers no data."""
+_RIGHT_LEGEND: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
+"""Options of a legend to the right of the data."""
 
-_GOODPUT_HEIGHT = 2.6  # of the panel of goodput, in inches
+_GOODPUT_HEIGHT = 2.6  # inches
 
 _ACCEPTED_TOKEN, _REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 
 
 def save_timeline(contenders: Sequence[LiveContender], stem: Path, title: str) -> None:
-    """Draw the picture to ``stem.png``, which holds no date."""
+    """Draw the timeline to ``stem.png``, without a date."""
     lines = max(2.0, 0.28 * contenders[0].scenario.num_users)
     size = 11.0, 1.6 + (lines + 0.6) * len(contenders) + _GOODPUT_HEIGHT
     save(lambda figure: _draw(contenders, figure, lines, title), size, stem, (".png",))
@@ -176,20 +180,20 @@ def save_timeline(contenders: Sequence[LiveContender], stem: Path, title: str) -
 def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title: str) -> None:
     ratios = [*[lines] * len(contenders), _GOODPUT_HEIGHT]
     *timelines, below = figure.subplots(len(contenders) + 1, 1, height_ratios=ratios)
-    end = max(sum(one.measured_time for one in contender.rounds[:_SHOWN]) for contender in contenders)
+    end = max(sum(entry.measured_time for entry in contender.rounds[:_SLOWER_ROUNDS]) for contender in contenders)
     for axes, contender in zip(timelines, contenders, strict=True):
-        _draw_rounds(axes, _begun_before(end, contender.rounds))
+        _draw_rounds(axes, _rounds_before(end, contender.rounds))
         axes.set_xlim(0.0, end / MS)
-        axes.set_title(f"{contender.name}, from the first round on", loc="left")
+        axes.set_title(f"{contender.name}, first rounds", loc="left")
     timelines[-1].set_xlabel("time (ms)")
-    timelines[-1].legend(*timelines[0].get_legend_handles_labels(), **_BESIDE)
+    timelines[-1].legend(*timelines[0].get_legend_handles_labels(), **_RIGHT_LEGEND)
     _draw_goodput(below, contenders)
     figure.suptitle(title, fontsize=10)
 
 
-def _begun_before(end: float, rounds: Sequence[LiveRound]) -> Sequence[LiveRound]:
-    begun = np.cumsum([0.0, *(one.measured_time for one in rounds[:-1])])
-    return rounds[: min(int((begun < end).sum()), _MOST_SHOWN)]
+def _rounds_before(end: float, rounds: Sequence[LiveRound]) -> Sequence[LiveRound]:
+    begin = np.cumsum([0.0, *(entry.measured_time for entry in rounds[:-1])])
+    return rounds[: min(int((begin < end).sum()), _MAX_ROUNDS)]
 
 
 def _colour(rgb: tuple[int, int, int]) -> tuple[float, ...]:
@@ -202,33 +206,26 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
         name: [] for name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN, "uploading", "waiting", "verifying")
     }
     begin = 0.0
-    for one in rounds:
+    for entry in rounds:
         for device in range(users):
-            length, accepted = int(one.draft_length[device]), int(one.played.accepted[device])
-            each = one.drafting[device] / max(length, 1)
+            length, accepted = int(entry.draft_length[device]), int(entry.played.accepted[device])
+            token_time = entry.drafting[device] / max(length, 1)
             for position in range(length):
                 name = _ACCEPTED_TOKEN if position < accepted else _REFUSED_TOKEN
-                cells[name].append((begin + position * each, each, device))
-            drafted = begin + one.drafting[device]
-            ready = drafted + one.uploading[device]
-            cells["uploading"].append((drafted, one.uploading[device], device))
-            cells["waiting"].append((ready, begin + one.access - ready, device))
-            cells["verifying"].append((begin + one.access, one.played.pass_time, device))
-        begin += one.measured_time
+                cells[name].append((begin + position * token_time, token_time, device))
+            drafted = begin + entry.drafting[device]
+            ready = drafted + entry.uploading[device]
+            cells["uploading"].append((drafted, entry.uploading[device], device))
+            cells["waiting"].append((ready, begin + entry.access - ready, device))
+            cells["verifying"].append((begin + entry.access, entry.played.pass_time, device))
+        begin += entry.measured_time
         axes.axvline(begin / MS, color=_colour(GREY), linewidth=0.6)
     colours = (ACCEPTED, REFUSED, UPLOADING, WAITING, VERIFYING)
-    for (name, found), colour in zip(cells.items(), colours, strict=True):
-        left, width, line = (np.array(column, dtype=np.float64) for column in zip(*found or [(0, 0, 0)], strict=True))
-        axes.barh(
-            line,
-            width / MS,
-            0.8,
-            left / MS,
-            color=_colour(colour),
-            edgecolor="white" if name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN) else "none",
-            linewidth=0.6,
-            label=name,
-        )
+    for (name, bars), colour in zip(cells.items(), colours, strict=True):
+        left, width, line = (np.array(column, dtype=np.float64) for column in zip(*bars or [(0, 0, 0)], strict=True))
+        edge = "white" if name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN) else "none"
+        options = {"color": _colour(colour), "edgecolor": edge, "linewidth": 0.6, "label": name}
+        axes.barh(line, width / MS, 0.8, left / MS, **options)
     axes.set_yticks(range(users), [f"device {device + 1}" for device in range(users)])
     axes.set_ylim(users - 0.5, -0.5)
     axes.grid(visible=False)
@@ -239,12 +236,11 @@ def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
         rounds = contender.rounds
         number = np.arange(1, len(rounds) + 1)
         for label, line, tokens, times in (
-            ("realised", "-", [one.played.gained.sum() for one in rounds], [one.measured_time for one in rounds]),
-            ("predicted", "--", [one.predicted.sum() for one in rounds], [one.predicted_time for one in rounds]),
+            ("realised", "-", [entry.played.gained.sum() for entry in rounds], [r.measured_time for r in rounds]),
+            ("predicted", "--", [entry.predicted.sum() for entry in rounds], [r.predicted_time for r in rounds]),
         ):
-            running = np.cumsum(tokens) / np.cumsum(times)
-            axes.plot(number, running, line, color=colour, linewidth=1.4, label=f"{contender.name}, {label}")
-    axes.set_xlabel("rounds so far")
-    axes.set_ylabel("goodput so far (tokens/s)")
+            goodput = np.cumsum(tokens) / np.cumsum(times)
+            axes.plot(number, goodput, line, color=colour, linewidth=1.4, label=f"{contender.name}, {label}")
+    axes.set(xlabel="rounds", ylabel="goodput up to this round (tokens/s)")
     axes.set_ylim(bottom=0.0)
-    axes.legend(**_BESIDE)
+    axes.legend(**_RIGHT_LEGEND)

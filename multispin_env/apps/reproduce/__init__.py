@@ -1,1 +1,1 @@
-"""Figures of the paper and its claims, from this model: ``multispin reproduce``."""
+"""Reproduction of the paper's figures and claims: ``multispin reproduce``."""

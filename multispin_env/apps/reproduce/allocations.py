@@ -1,4 +1,4 @@
-"""Allocations: draft lengths and bandwidth of devices, and whom Remark 2 compensates and rewards."""
+"""Figures of draft lengths and bandwidth shares by device, and of Remark 2 of the paper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLUE, ORANGE, legend_below
-from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, states_of
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, draw_states
 from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.scenario import Scenario
@@ -29,10 +29,10 @@ class _AllocationRow:
 
 
 def device_rows(scale: Scale, setting: tuple[str, int]) -> list[_AllocationRow]:
-    """Every device of the first states of a preset, so many of them, in both cases."""
+    """Return a row for each device in the first states of a preset, in both cases."""
     preset, states = setting
     scenario = Scenario.preset(preset)
-    state = states_of(scale, scenario).state[:states]
+    state = draw_states(scale, scenario).state[:states]
     makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
     rows = []
     for case, controller in zip(_CASES, makers, strict=True):
@@ -50,17 +50,6 @@ def _group(row: _AllocationRow) -> float:
     return round(row.acceptance_rate, 2)
 
 
-def _name_devices(axes: Any, points: Sequence[_AllocationRow]) -> None:
-    axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
-    rates = [_group(row) for row in points]
-    for rate in sorted(set(rates)):
-        first, count = rates.index(rate), rates.count(rate)
-        middle = first + (count - 1) / 2
-        text = f"α ≈ {rate:.2f}"
-        axes.text(middle, -0.13, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8)
-    axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
-
-
 def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):
@@ -75,7 +64,13 @@ def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
             axes.grid(axis="x", visible=False)
             for rate in sorted(set(rates))[1:]:
                 axes.axvline(rates.index(rate) - 0.5, color="0.5", linewidth=0.8, linestyle=":")
-        _name_devices(column[1], points)
+        axes = column[1]
+        axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
+        axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
+        for rate in sorted(set(rates)):
+            middle = rates.index(rate) + (rates.count(rate) - 1) / 2
+            alignment = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "top"}
+            axes.text(middle, -0.13, f"α ≈ {rate:.2f}", **alignment, fontsize=8)
         column[0].set_title(preset)
     panels[0, 0].set_ylabel("draft length (tokens)")
     panels[1, 0].set_ylabel("bandwidth share (%)")
@@ -84,9 +79,9 @@ def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
 
 DEVICES = FigureSpec(
     title="Draft lengths and bandwidth by device",
-    caption="One state of 20 devices at 10 MHz, sorted by acceptance rate (to two digits) and then by channel: with "
-    "one common length bandwidth mostly falls with the channel inside every group, with own lengths the groups of high "
-    "acceptance draft longer and take it. Bandwidth also makes up for slow drafting, which is not shown.",
+    caption="One state of 20 devices at 10 MHz, sorted by acceptance rate (two digits) and then by channel. With "
+    "one common length, bandwidth mostly decreases with channel quality in each group. With individual lengths, groups "
+    "of high acceptance draft longer and get more bandwidth. Slow drafting, which is not shown, also gets more.",
     settings=lambda scale: [(preset, 1) for preset in PRESETS],
     rows=device_rows,
     draw=_draw_allocation,
@@ -95,7 +90,7 @@ DEVICES = FigureSpec(
 
 
 def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Medians of both in bins that hold equally many points."""
+    """Return the medians of both in bins with equal numbers of points."""
     parts = np.array_split(np.argsort(x, kind="stable"), 8)
     across, up = ([float(np.median(np.take(values, part))) for part in parts] for values in (x, y))
     return across, up
@@ -104,11 +99,11 @@ def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[
 def _draw_remark_2(rows: Sequence[_AllocationRow], figure: Any) -> None:
     panels = figure.subplots(len(PRESETS), 2, sharey=True)
     for (left, right), preset in zip(panels, PRESETS, strict=True):
-        chosen = [row for row in rows if row.preset == preset]
-        rates = sorted(set(map(_group, chosen)))
+        selected = [row for row in rows if row.preset == preset]
+        rates = sorted(set(map(_group, selected)))
         for case, colour, marker, side in zip(_CASES, (ORANGE, BLUE), "so", (-0.015, 0.015), strict=True):
-            points = [row for row in chosen if row.case == case]
-            offset = side * (rates[-1] - rates[0])  # the cases are set a little apart along α
+            points = [row for row in selected if row.case == case]
+            offset = side * (rates[-1] - rates[0])  # so that the cases do not overlap
             dots = {"s": 8, "color": colour, "marker": marker, "alpha": 0.3, "linewidths": 0}
             share = [100.0 * row.bandwidth_share for row in points]
             efficiency = [row.spectral_efficiency for row in points]
@@ -129,11 +124,11 @@ def _draw_remark_2(rows: Sequence[_AllocationRow], figure: Any) -> None:
 
 
 REMARK_2 = FigureSpec(
-    title="Remark 2: who is compensated, who is rewarded",
-    caption="With one common length (homogeneous) the bandwidth share falls with the channel's quality and does not "
-    "see acceptance: the weak are compensated. With own lengths (heterogeneous) it rises with acceptance: the accepted "
-    "are rewarded. The lowest orange points share their state with one device in a deep fade, which the common length "
-    "gives nearly everything. 20 devices, 10 MHz; lines are medians, the cases are set a little apart along α.",
+    title="Remark 2: bandwidth by channel and acceptance",
+    caption="With one common length (homogeneous) the bandwidth share decreases with channel quality and does not "
+    "depend on acceptance: weak channels are compensated. With individual lengths (heterogeneous) it increases with "
+    "acceptance: high acceptance is rewarded. The lowest orange points are in a state with one device in a deep fade, "
+    "which gets nearly all bandwidth. 20 devices, 10 MHz; lines are medians; the cases are shifted slightly along α.",
     settings=lambda scale: [(preset, scale.pick(40, 10)) for preset in PRESETS],
     rows=device_rows,
     draw=_draw_remark_2,

@@ -1,4 +1,4 @@
-"""Drawing that all pictures share: colours, panels, legends outside the data; and the page over all figures."""
+"""Common drawing code: colours, panels and legends; and the HTML page of all figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,58 +20,58 @@ SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "
 
 
 class Series(NamedTuple):
-    """A line through rows, with a band from their ``low`` to their ``high`` if wanted."""
+    """Line through selected rows, optionally with a band from ``low`` to ``high``."""
 
     label: str
     style: tuple[str, str, str]  # colour, marker and line
     value: str  # field on the vertical axis
-    where: Mapping[str, object] = {}  # fields that its rows have
+    where: Mapping[str, object] = {}  # required values of fields
     band: bool = False
 
     def draw(self, axes: Any, rows: Sequence[Any], x: str) -> None:
-        """Draw it over the field ``x``."""
+        """Draw the line over the field ``x``."""
         colour, marker, line = self.style
-        fitting = (row for row in rows if all(getattr(row, name) == wanted for name, wanted in self.where.items()))
-        points = sorted(fitting, key=attrgetter(x))
+        selected = (row for row in rows if all(getattr(row, name) == value for name, value in self.where.items()))
+        points = sorted(selected, key=attrgetter(x))
         positions = [getattr(row, x) for row in points]
         if self.band:
             low, high = [row.low for row in points], [row.high for row in points]
             axes.fill_between(positions, low, high, color=colour, alpha=0.25)
         size, values = 9 if marker == "*" else 4, [getattr(row, self.value) for row in points]
-        look = {"color": colour, "marker": marker, "ls": line, "markersize": size, "linewidth": 1.3}
-        axes.plot(positions, values, label=self.label, **look)
+        options = {"color": colour, "marker": marker, "ls": line, "markersize": size, "linewidth": 1.3}
+        axes.plot(positions, values, label=self.label, **options)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Picture of a swept setting: a panel for each heading that rows have, with the same lines in all."""
+    """Picture of a parameter sweep, with a panel for each heading and the same lines in all panels."""
 
     x: str  # field on the horizontal axis
-    label: str  # and what it says there
+    label: str  # of the horizontal axis
     series: Sequence[Series]
-    y: str = "goodput (tokens/s)"  # of the vertical axis, which begins at 0
-    heading: Callable[[Any], str] = attrgetter("preset")  # of the panel of a row
-    ticks: Sequence[float] = ()  # positions that are named on an axis that is then logarithmic
+    y: str = "goodput (tokens/s)"  # label of the vertical axis, which begins at 0
+    heading: Callable[[Any], str] = attrgetter("preset")  # panel of a row
+    ticks: Sequence[float] = ()  # labelled positions; the axis is then logarithmic
 
     def draw(self, rows: Sequence[Any], figure: Any) -> None:
         """Draw rows on an empty figure."""
         headings = list(dict.fromkeys(map(self.heading, rows)))
         panels = figure.subplots(1, len(headings), squeeze=False)[0]
         for axes, heading in zip(panels, headings, strict=True):
-            own = [row for row in rows if self.heading(row) == heading]
+            selected = [row for row in rows if self.heading(row) == heading]
             for series in self.series:
-                series.draw(axes, own, self.x)
+                series.draw(axes, selected, self.x)
             axes.set(title=heading, xlabel=self.label, ylabel=self.y)
             axes.set_ylim(bottom=0.0)
-            if named := sorted({getattr(row, self.x) for row in own} & set(self.ticks)):
+            if ticks := sorted({getattr(row, self.x) for row in selected} & set(self.ticks)):
                 axes.set_xscale("log")
-                axes.set_xticks(named, [f"{position:g}" for position in named])
+                axes.set_xticks(ticks, [f"{position:g}" for position in ticks])
                 axes.minorticks_off()
         legend_below(figure, panels[0], min(len(self.series), 6))
 
 
 def check_matplotlib() -> None:
-    """``ModuleNotFoundError`` that names the extra, where matplotlib is missing."""
+    """Raise ``ModuleNotFoundError`` with the name of the extra if matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -81,7 +81,7 @@ def check_matplotlib() -> None:
 def save(
     draw: Callable[[Any], None], size: tuple[float, float], stem: Path, kinds: Sequence[str] = (".png", ".svg")
 ) -> None:
-    """Draw an empty figure of so many inches to ``stem.png`` and ``stem.svg``, or one of them; neither holds a date."""
+    """Draw a figure (size in inches) and save it as ``stem.png`` and ``stem.svg``, or one of them, without a date."""
     check_matplotlib()
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -97,9 +97,9 @@ def save(
 
 
 def legend_below(figure: Any, axes: Any, columns: int, *others: Any) -> None:
-    """Legend of one panel, and of others with other labels, below all of them, where it covers no data."""
+    """Draw the legend of one or more panels below the figure."""
     entries = [panel.get_legend_handles_labels() for panel in (axes, *others)]
-    handles, labels = ([one for entry in entries for one in entry[part]] for part in (0, 1))
+    handles, labels = ([item for part in parts for item in part] for parts in zip(*entries, strict=True))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
@@ -107,14 +107,14 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 img { max-width: 100%; height: auto; }
 figure { margin: 0 0 1rem; }
-code { background: #f2f2f2; padding: .1em .3em; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+code { background: #f2f2f2; padding: 0.1em 0.3em; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+th, td { border: 1px solid #ccc; padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; }
 """
 
 
-class Shown(NamedTuple):
-    """A figure on the page."""
+class PageFigure(NamedTuple):
+    """Figure of the page."""
 
     name: str
     spec: FigureSpec
@@ -123,7 +123,7 @@ class Shown(NamedTuple):
 
 
 def markdown_table(header: Cells, lines: Sequence[Cells]) -> str:
-    """Strings as a Markdown table of texts."""
+    """Return a Markdown table."""
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, ("---",) * len(header), *lines))
 
 
@@ -133,18 +133,18 @@ def _html_table(header: Cells, lines: Sequence[Cells]) -> str:
     return "\n".join(["<table>", *rows, "</table>"])
 
 
-def _section(shown: Shown) -> str:
-    name, title, caption = shown.name, escape(shown.spec.title), escape(shown.spec.caption)
-    table = "" if shown.cells is None else f"{_html_table(*shown.cells)}\n"
+def _section(entry: PageFigure) -> str:
+    name, title, caption = entry.name, escape(entry.spec.title), escape(entry.spec.caption)
+    table = "" if entry.cells is None else f"{_html_table(*entry.cells)}\n"
     files = ", ".join(f'<a href="{name}.{suffix}">{suffix.upper()}</a>' for suffix in ("csv", "svg", "png"))
     return f"""<h2 id="{name}">{title}</h2>
 <figure><img src="{name}.png" alt="{title}"><figcaption>{caption}</figcaption></figure>
-{table}<p>{files}: <code>{escape(shown.command)}</code></p>"""
+{table}<p>{files}: <code>{escape(entry.command)}</code></p>"""
 
 
-def render_page(title: str, about: str, shown: Sequence[Shown]) -> str:
-    """Return the page: a heading, what was run, then the figures in order."""
-    links = " · ".join(f'<a href="#{one.name}">{escape(one.name)}</a>' for one in shown)
+def render_page(title: str, about: str, figures: Sequence[PageFigure]) -> str:
+    """Return the HTML page with a heading, a paragraph on the run, and the figures in order."""
+    links = " · ".join(f'<a href="#{entry.name}">{escape(entry.name)}</a>' for entry in figures)
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    body = f"<h1>{escape(title)}</h1>\n<p>{escape(about)}</p>\n<p>{links}</p>\n" + "\n".join(map(_section, shown))
+    body = f"<h1>{escape(title)}</h1>\n<p>{escape(about)}</p>\n<p>{links}</p>\n" + "\n".join(map(_section, figures))
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'

@@ -1,4 +1,4 @@
-"""Distance to the proven optimum, and goodput by the two numbers that the paper leaves unstated."""
+"""Figures of the distance to the proven optimum, and of goodput by the two parameters that the paper does not give."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
-from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, states_of
+from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, draw_states
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
@@ -16,7 +16,7 @@ from multispin_env.evaluation.cases import CERTIFICATE, States
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 
-_FLOOR = 1e-9  # smaller losses are drawn here, at the left edge
+_FLOOR = 1e-9  # smaller losses are drawn at the left edge
 
 _LOSSES = (
     ("rule", "optimal", SKY, "fast rule"),
@@ -43,7 +43,7 @@ class _StateRow:
 
 def _certificate_rows(scale: Scale, preset: str) -> list[_StateRow]:
     scenario = Scenario.preset(preset)
-    states = states_of(scale, scenario)
+    states = draw_states(scale, scenario)
     best = Optimal(scenario, certify=CERTIFICATE)(states.state)
     assert isinstance(best, CertifiedDecision)
     rules = (make_controller(name, scenario) for _, name, _, _ in _LOSSES)
@@ -53,7 +53,7 @@ def _certificate_rows(scale: Scale, preset: str) -> list[_StateRow]:
 
 
 def _distribution(values: Sequence[float]) -> tuple[FloatArray, FloatArray]:
-    """Steps of the empirical distribution, in per cent, from the left edge to the right one."""
+    """Return the steps of the empirical distribution in per cent."""
     x = np.sort(np.maximum(values, _FLOOR))
     return np.array([_FLOOR, *x, 1.0]), 100.0 * np.array([0.0, *(np.arange(1, len(x) + 1) / len(x)), 1.0])
 
@@ -69,15 +69,15 @@ def _draw_certificate(rows: Sequence[_StateRow], figure: Any) -> None:
         axes.step(*_distribution(gaps), where="post", color=BLACK, linestyle="--", label="proven gap of the optimum")
         label = "loss relative to the optimum (left edge: at most 1e-9)"
         axes.set(xscale="log", xlim=(_FLOOR * 0.7, 1.0), title=preset, xlabel=label)
-    panels[0].set_ylabel("states that lose at most this (%)")
+    panels[0].set_ylabel("states with at most this loss (%)")
     legend_below(figure, panels[0], 3)
 
 
 REGRETS = FigureSpec(
     title="Certificate and regret",
-    caption="The proof stops as soon as no decision can be better by 1e-6 (dashed); the fast rule finds the optimum in "
-    "nearly every state, the paper's Algorithm 1 within about 1e-4, while Homo and Uni-BW lose some per cent and, in "
-    "a few states, more than half. 20 devices, 10 MHz.",
+    caption="The proof stops when no decision can be better by more than 1e-6 (dashed). The fast rule finds the "
+    "optimum in nearly every state, the paper's Algorithm 1 within about 1e-4. Homo and Uni-BW lose some per cent and, "
+    "in a few states, more than half. 20 devices, 10 MHz.",
     settings=lambda scale: PRESETS,
     rows=_certificate_rows,
     draw=_draw_certificate,
@@ -92,7 +92,7 @@ _LINES = (
     ("over_fixed", 1.88, PRESETS, RED, "-", "claim: Hete = Fixed BW&L + 88 % at 5 MHz"),
     ("over_p2p", 4.6, PRESETS[:1], BLUE, "--", "claim, llama2 only: Hete = 4.6 × P2P-SPIN at 10 MHz"),
 )
-"""Column, its value on the line, the presets it is claimed for, colour, style and meaning."""
+"""Column, value of the claim, presets of the claim, colour, line style and label."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _SurfaceRow:
 
 
 def _calibration_settings(scale: Scale) -> list[tuple[str, float, float]]:
-    """Preset, mean draft time in ms and ratio in dB of each point."""
+    """Return preset, mean draft time in ms and SNR in dB of each point."""
     points = scale.pick(17, QUICK_GRID)
     times, ratios = np.linspace(4.0, 24.0, points).tolist(), np.linspace(14.0, 32.0, points).tolist()
     return list(product(PRESETS, times, ratios))
@@ -120,7 +120,7 @@ def _means(scale: Scale, scenario: Scenario) -> dict[str, float]:
 
 
 def _calibration_rows(scale: Scale, setting: tuple[str, float, float]) -> list[_SurfaceRow]:
-    """Means over the same random devices and channels at every point; the fast rule stands for the optimum."""
+    """Return means over the same devices and channels at each point, by the fast rule instead of the proof."""
     preset, time, ratio = setting
     scenario = Scenario.preset(preset, mean_draft_time=time * 1e-3, transmit_snr_db=ratio)
     wide, narrow = _means(scale, scenario), _means(scale, scenario.replace(total_bandwidth=5e6))
@@ -145,11 +145,11 @@ def _surface(rows: Sequence[_SurfaceRow], column: str) -> tuple[FloatArray, Floa
 def _draw_calibration(rows: Sequence[_SurfaceRow], figure: Any) -> None:
     panels = figure.subplots(1, len(PRESETS), sharey=True)
     for axes, preset in zip(panels, PRESETS, strict=True):
-        chosen = [row for row in rows if row.preset == preset]
-        image = axes.contourf(*_surface(chosen, "goodput"), levels=12, cmap="Greys_r", alpha=0.6)
+        points = [row for row in rows if row.preset == preset]
+        image = axes.contourf(*_surface(points, "goodput"), levels=12, cmap="Greys_r", alpha=0.6)
         figure.colorbar(image, ax=axes, label="goodput of Hete (tokens/s), B = 10 MHz")
         for column, level, presets, colour, style, _ in _LINES:
-            surface = _surface(chosen, column)
+            surface = _surface(points, column)
             if preset in presets and surface[2].min() < level < surface[2].max():
                 axes.contour(*surface, levels=[level], colors=[colour], linestyles=[style], linewidths=2.0)
         scenario = Scenario.preset(preset)
@@ -164,10 +164,10 @@ def _draw_calibration(rows: Sequence[_SurfaceRow], figure: Any) -> None:
 
 
 CALIBRATION = FigureSpec(
-    title="The two unstated numbers: mean draft time and signal-to-noise ratio",
-    caption="Goodput of the optimum by the two numbers that the paper leaves unstated, and where its claims hold: both "
-    "calibrated pairs (star) are on or beside their line of +88 %; for llama2 the lines cross near 14 ms and 24 dB. "
-    "The claim that Uni-BW is above Homo has no line: for llama2 Homo is ahead at every point, for qwen3.5 Uni-BW.",
+    title="Calibration: mean draft time and signal-to-noise ratio",
+    caption="Goodput of the optimum by the two parameters that the paper does not give. Lines show where its claims "
+    "hold: both calibrated pairs (star) are on or near the line of +88 %; for llama2 the lines cross near 14 ms and "
+    "24 dB. The claim that Uni-BW is above Homo has no line: for llama2 Homo is ahead everywhere, for qwen3.5 Uni-BW.",
     settings=_calibration_settings,
     rows=_calibration_rows,
     draw=_draw_calibration,

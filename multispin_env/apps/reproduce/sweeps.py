@@ -1,4 +1,4 @@
-"""Sweeps of one setting at a time: bandwidth, devices, draft length, recorded drafts, batch size."""
+"""Figures of parameter sweeps: bandwidth, devices, draft length, recorded drafts, batch size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, Series, Sweep, legend_below
-from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, scenario_at, scores_of, states_of
+from multispin_env.apps.reproduce.figure import (
+    LABELS,
+    PRESETS,
+    FigureSpec,
+    Scale,
+    compute_scores,
+    draw_states,
+    scenario_at,
+)
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.statistics import mean_interval
@@ -32,9 +40,9 @@ class _SweepRow:
 
 
 def _sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[_SweepRow]:
-    """Every system in a setting: preset, K, and B in MHz."""
+    """Return a row for each system at a preset, K, and B in MHz."""
     preset, users, megahertz = setting
-    scores = scores_of(scale, scenario_at(preset, megahertz, num_users=users))
+    scores = compute_scores(scale, scenario_at(preset, megahertz, num_users=users))
     head = users, megahertz, scale.states
     return [_SweepRow(preset, system, *head, *mean_interval(values)) for system, values in scores.items()]
 
@@ -50,9 +58,9 @@ SYSTEMS = [
 
 USERS = FigureSpec(
     title="Goodput against the number of devices",
-    caption="At 10 MHz Fixed BW&L peaks near 16 devices and then falls, as each has too little bandwidth for its eight "
-    "tokens, while the systems that choose lengths go on rising, ever more slowly; with one device all that choose "
-    "equal P2P-SPIN. Means over states with 95 % bands, other states for each K.",
+    caption="At 10 MHz Fixed BW&L peaks near 16 devices and then falls, as each device has too little bandwidth for "
+    "its eight tokens. The systems with adaptive lengths continue to rise, more and more slowly. With one device they "
+    "equal P2P-SPIN. Means over states with 95 % bands; different states for each K.",
     settings=lambda scale: [
         (preset, users, 10.0)
         for preset in PRESETS
@@ -68,9 +76,8 @@ _BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
 BANDWIDTH = FigureSpec(
     title="Goodput against total bandwidth",
     caption="With 20 devices the heterogeneous optimum is best and Fixed BW&L last of the four controllers at every "
-    "budget; Homo and Uni-BW come closer to the optimum as bandwidth ceases to be scarce, and change positions between "
-    "the presets. P2P-SPIN and Cen-SPIN serve one prompt at a time and hardly depend on it. Means over states with "
-    "95 % bands.",
+    "budget. Homo and Uni-BW approach the optimum with more bandwidth; their order depends on the preset. P2P-SPIN and "
+    "Cen-SPIN serve one prompt at a time and hardly depend on bandwidth. Means over states with 95 % bands.",
     settings=lambda scale: [
         (preset, 20, budget) for preset in PRESETS for budget in scale.pick(_BUDGETS, (2.5, 5.0, 10.0, 20.0))
     ],
@@ -89,33 +96,33 @@ class _LengthRow:
     goodput: float  # tokens/s, mean over states
     low: float  # 95 % interval
     high: float
-    closed_form: bool  # whether [MS] (23, 24) picks this length at the mean ϑ*
+    closed_form: bool  # whether [MS] (23, 24) gives this length at the mean ϑ*
 
 
-RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}  # acceptance rates, with their colours
+RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}  # colours by acceptance rate
 
 
 def _draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[_LengthRow]:
-    """Mean goodput over states for every length 1..L_max; the channel and T_k of each state decide its ϑ*."""
+    """Return the mean goodput over states for every length 1..L_max; ϑ* follows from each state's channel and T_k."""
     preset, rate = setting
     scenario = Scenario.preset(preset)
-    state = states_of(scale, scenario).state
+    state = draw_states(scale, scenario).state
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     latency = common_latency(state.draft_time, token_time).latency
-    chosen = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))
+    best = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))
     rows = []
     for length in range(1, scenario.max_draft_length + 1):
         tokens = scenario.num_users * expected_tokens(np.array(length), np.array(rate))
         interval = mean_interval(goodput(tokens, length * latency, scenario.verification_time))
-        rows.append(_LengthRow(preset, rate, length, scale.states, *interval, length == chosen))
+        rows.append(_LengthRow(preset, rate, length, scale.states, *interval, length == best))
     return rows
 
 
 DRAFT_LENGTH = FigureSpec(
     title="Goodput against one common draft length",
-    caption="With 20 devices of one acceptance rate α at 10 MHz goodput rises to a single peak and falls, and the "
-    "length that the closed form gives for the mean ϑ* (star) is at most one token beside it; the better drafts are "
-    "accepted, the longer they should be. Means over channels and devices with 95 % bands.",
+    caption="With 20 devices of the same acceptance rate α at 10 MHz, goodput has a single peak. The length of the "
+    "closed form for the mean ϑ* (star) differs from the peak by at most one token. Higher acceptance rates need "
+    "longer drafts. Means over channels and devices with 95 % bands.",
     settings=lambda scale: [(preset, rate) for preset in PRESETS for rate in RATES],
     rows=_draft_length_rows,
     draw=Sweep(
@@ -139,7 +146,7 @@ class _RecordedRow:
     task: str
     draft_length: int
     prompts: int
-    replayed: float  # tokens a round, mean over prompts
+    replayed: float  # tokens per round, mean over prompts
     low: float  # 95 % interval over prompts
     high: float
     fitted: float  # E[N | L] at each prompt's fitted rate, mean over prompts
@@ -147,7 +154,7 @@ class _RecordedRow:
 
 
 def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> FloatArray:
-    """Tokens a round of each prompt, (P,): the mean over rounds that begin at every position and read on."""
+    """Return the tokens per round of each prompt, (P,): means over rounds that begin at every position."""
     runs = accepted_runs(records)
     position: IntArray = np.arange(len(runs))
     total = np.zeros(len(position))
@@ -160,7 +167,7 @@ def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> Fl
 
 
 def _recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[_RecordedRow]:
-    """Replay the record of the package; nothing here is random but the bootstrap."""
+    """Replay the package's record; only the bootstrap is random."""
     records = load_records()
     fitted = prompt_rates(records)
     plain = np.add.reduceat(records.probability, records.start) / records.length
@@ -168,17 +175,17 @@ def _recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[_RecordedRow]:
     for length in lengths:
         tokens = replayed_tokens(records, length)
         for index, task in enumerate(TASKS):
-            mine = records.task == index
-            means = [float(expected_tokens(np.array(length), rates[mine]).mean()) for rates in (fitted, plain)]
-            rows.append(_RecordedRow(task, length, int(mine.sum()), *mean_interval(tokens[mine]), *means))
+            mask = records.task == index
+            means = [float(expected_tokens(np.array(length), rates[mask]).mean()) for rates in (fitted, plain)]
+            rows.append(_RecordedRow(task, length, int(mask.sum()), *mean_interval(tokens[mask]), *means))
     return rows
 
 
 RECORDED = FigureSpec(
     title="E[N] against recorded drafts",
-    caption="The i.i.d. formula at one rate for each prompt, fitted or its plain mean acceptance, stays within a tenth "
-    "of the replayed record at every draft length, though real acceptance is not i.i.d.: chat gains less, reading more "
-    "than it says. The record is of the project's own model pair, the same for both presets.",
+    caption="The i.i.d. formula with one rate per prompt, fitted or the mean acceptance, is within a tenth of the "
+    "replayed record at every draft length, although real acceptance is not i.i.d.: chat gains fewer tokens than the "
+    "formula, reading more. The record is from the project's own model pair, for both presets.",
     settings=lambda scale: [scale.pick(tuple(range(1, 17)), (1, 2, 4, 8, 12, 16))],
     rows=_recorded_rows,
     draw=Sweep(
@@ -189,7 +196,7 @@ RECORDED = FigureSpec(
             Series("E[N] at the fitted α", (BLACK, "", "--"), "fitted"),
             Series("E[N] at the mean acceptance", (ORANGE, "", ":"), "plain"),
         ],
-        y="tokens gained a round",
+        y="tokens per round",
         heading=lambda row: f"{row.task}, {row.prompts} prompts",
     ).draw,
     size=(10.5, 3.6),
@@ -213,19 +220,19 @@ def _verification_rows(scale: Scale, preset: str) -> list[_BatchRow]:
 def _draw_verification(rows: Sequence[_BatchRow], figure: Any) -> None:
     panels = figure.subplots(1, 2)
     values = {"verification_ms": "of the batch", "per_draft_ms": "per draft"}
-    for axes, (value, what) in zip(panels, values.items(), strict=True):
+    for axes, (value, label) in zip(panels, values.items(), strict=True):
         for preset, style in zip(PRESETS, _STYLES, strict=False):
             Series(preset, style, value, {"preset": preset}).draw(axes, rows, "batch")
         axes.axvspan(16, 32, color="0.92", zorder=0, label="beyond the fitted batches")
-        axes.set(xlabel="batch size K (drafts)", ylabel=f"verification latency {what} (ms)", xlim=(0, 32))
+        axes.set(xlabel="batch size K (drafts)", ylabel=f"verification latency {label} (ms)", xlim=(0, 32))
         axes.set_ylim(bottom=0.0)
     legend_below(figure, panels[0], 3)
 
 
 VERIFICATION = FigureSpec(
     title="Verification latency against batch size",
-    caption="A batch takes T_fix + K T_lin (left), so each draft in it costs less the more share it, down to T_lin "
-    "(right); the lines are the paper's fits to batches of 1 to 16, and its own 20 devices lie beyond them.",
+    caption="A batch takes T_fix + K T_lin (left), so the time per draft decreases with the batch size, down to T_lin "
+    "(right). The lines are the paper's fits to batches of 1 to 16; its 20 devices lie beyond them.",
     settings=lambda scale: PRESETS,
     rows=_verification_rows,
     draw=_draw_verification,

@@ -47,7 +47,7 @@ def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
     assert run(models, stem) == 0
     printed = capsys.readouterr().out
     assert "A pass of K drafts takes 1 ms K + 20 ms + 0.5 ms n.\n" in printed
-    assert "A drafted token takes 8 ms (median of 5 times 8 tokens).\n" in printed
+    assert "A drafted token takes 8 ms (median of 5 passes of 8 tokens).\n" in printed
     assert printed.splitlines()[2].split() == ["1", "0", "1", "21.50", "21.50", "to", "21.50", "21.50", "+0.0%"]
     assert fake.calls == 21 * 6
     server = ms.Server.load(f"{stem}.toml")
@@ -108,14 +108,14 @@ WRONG = [
     ),
     (["--device", "moon"], "device: expected one that torch can use here, as cpu, got 'moon'"),
     (["--target", "{}/nowhere"], "model: expected a folder that exists, or"),
-    (["--draft", "{}/other"], "draft: expected the vocabulary of the target, 24 tokens, got 30"),
+    (["--draft", "{}/other"], r"draft: expected the vocabulary of the target \(24 tokens\), got 30"),
     (["--out", "{}/nowhere/mine"], "file: expected a file in a folder that exists, got"),
     (["--out", "{}/locked"], "out: expected files that can be written, got .*locked.csv"),
     (["--out", "{}/folder"], "file: expected a file in a folder that exists, got .*folder.toml"),
     (["--out", "{}/scenario"], "out: expected a new file or an existing server profile, got .*scenario.toml"),
     (["--out", "x" * 101], "out: expected a text of one line"),
     (["--out", "."], "out: expected a name for the files to write, got '.'"),
-    (["--out", "{}/foreign"], "foreign.csv: expected a new file or one of this command, got one that begins"),
+    (["--out", "{}/foreign"], "foreign.csv: expected a new file or a file of this command, got a file that begins"),
 ]
 
 

@@ -15,7 +15,7 @@ import multispin_env as ms
 from multispin_env.apps.commands import record
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models import rounds
-from multispin_env.apps.models.counts import RecordedTexts, texts_of
+from multispin_env.apps.models.counts import RecordedTexts, parse_texts
 from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import read_prompts
 from multispin_env.physics.records import load_overlap
@@ -147,7 +147,9 @@ def failing_from(start, fail, real=rounds.record_texts):
 
 def test_more_texts_than_prompts_are_refused(models, here, error):
     options = record.COMMAND.parser("x").parse_args(arguments(models)[1:])
-    journal = Journal(Path("mine.part"), "record", record._settings(options, read_prompts("prompts.jsonl")), texts_of)
+    journal = Journal(
+        Path("mine.part"), "record", record._settings(options, read_prompts("prompts.jsonl")), parse_texts
+    )
     text = RecordedTexts(np.array([9]), np.full(9, 0.5, np.float16), np.ones(9, bool), np.full(9, 0.5, np.float16))
     for _ in range(7):
         journal.add(text.line())

@@ -1,4 +1,4 @@
-"""A page of ``multispin explore`` in a browser without a screen, for the benchmark, the pictures and the tests."""
+"""Page of ``multispin explore`` in a headless browser, for the benchmark, the pictures and the tests."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-"""Options with which the browser asks nobody but the page."""
+"""Options without network access except to the page."""
 
 READY = """
 const done = arguments[0];
@@ -32,12 +32,12 @@ document.addEventListener("drawn", drawn, { once: true });
 control.value = value;
 control.dispatchEvent(new Event("input", { bubbles: true }));
 """
-"""Sets a control; says after how many ms the answer is on the screen."""
+"""Set a control; return the ms until the answer is drawn."""
 
 
 @contextmanager
 def served(*arguments: str) -> Iterator[str]:
-    """The address of a page that is served by a process of its own."""
+    """Yield the address of a page served by another process."""
     command = [sys.executable, "-m", "multispin_env", "explore", "--port", "0", "--no-browser", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -50,7 +50,7 @@ def served(*arguments: str) -> Iterator[str]:
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A browser with an empty profile, which logs what it says and what it loads."""
+    """Yield a headless browser with an empty profile and a log."""
     from selenium.webdriver import Chrome, ChromeOptions
     from selenium.webdriver.chrome.service import Service
 
@@ -68,18 +68,18 @@ def browser() -> Iterator[Any]:
 
 
 def resize(driver: Any, width: int, height: int = 1000) -> None:
-    """The size of the screen; a narrow one is a phone's."""
+    """Set the size of the screen; below 500 it is a phone."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def visit(driver: Any, url: str) -> None:
-    """Open a page; return when its scripts have run, which the driver alone does not wait for on a busy machine."""
+    """Open a page and wait until its scripts have run."""
     driver.get(url)
     driver.execute_async_script(READY)
 
 
 def redraw(driver: Any, name: str, value: float | str) -> float:
-    """Set a control; returns the seconds until the answer is on the screen."""
+    """Set a control; return the seconds until the answer is drawn."""
     took: float = driver.execute_async_script(REDRAWN, name, str(value))
     return took / 1e3

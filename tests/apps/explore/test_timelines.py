@@ -19,12 +19,11 @@ def played(env_id, name, episodes=1, seed=0, **arguments):
 
 @pytest.fixture(scope="module")
 def busy():
-    """Requests that queue up, are late and are dropped."""
     return played("MultiSpin/Serving-v0", "greedy+deadlines", load=1.5, horizon=6.0, warm_up=0.0, seed=2).trace
 
 
 def unpacked(flat):
-    """Triples (what, begin, end) in ticks."""
+    """Triples (activity, begin, end) in ticks."""
     rows, time = [], 0
     for what, gap, length in np.reshape(flat, (-1, 3)).tolist():
         rows.append((what, time + gap, time + gap + length))
@@ -33,7 +32,7 @@ def unpacked(flat):
 
 
 def painted(trace, user):
-    """What a device does in every tick, painted step by step; -1 where it has no request."""
+    """Activity of a device in each tick, step by step; -1 without a request."""
     done = np.full(round(trace.duration * TICKS), -1)
     for number, outcome in enumerate(trace.outcomes):
         begin = trace.ends[number - 1] if number else 0.0
@@ -47,19 +46,18 @@ def painted(trace, user):
 
 
 def test_devices_do_what_the_passages_say(busy):
-    """And what goes on is one stretch."""
     for user, flat in enumerate(timeline(busy)["devices"]):
         drawn, rows = np.full(round(busy.duration * TICKS), -1), unpacked(flat)
         for what, begin, end in rows:
             drawn[begin:end] = what
         assert (drawn == painted(busy, user)).all()
         assert set(drawn.tolist()) == {-1, 0, 1, 2, 3}
-        assert not [one for one, two in pairwise(rows) if one[0] == two[0] and one[2] == two[1]]
+        assert not [entry for entry, two in pairwise(rows) if entry[0] == two[0] and entry[2] == two[1]]
 
 
 def test_the_server_and_the_curves(busy):
     drawn = timeline(busy)
-    assert [what for what, _, _ in unpacked(drawn["server"])] == [int(one.batch_size) for one in busy.outcomes]
+    assert [what for what, _, _ in unpacked(drawn["server"])] == [int(entry.batch_size) for entry in busy.outcomes]
     assert [end for _, _, end in unpacked(drawn["server"])] == drawn["ends"]
     assert drawn["ends"][-1] == drawn["shown"] == round(busy.duration * TICKS)
     rates = np.array(drawn["gained"]) * TICKS / drawn["ends"]
@@ -67,7 +65,6 @@ def test_the_server_and_the_curves(busy):
 
 
 def answered(trace):
-    """Steps in which a request ended, each with its device."""
     return [(outcome, user) for outcome in trace.outcomes for user in np.flatnonzero(outcome.served.finished)]
 
 
@@ -80,13 +77,15 @@ def test_requests_and_those_that_wait(busy):
         assert waiting == np.maximum(here - 1, 0).sum()
     assert max(drawn["waiting"]) > 0
     assert len(drawn["answers"]) == len(answered(busy)) > 0
-    assert sum(answer[1] for answer in drawn["answers"]) == sum(int(one.served.in_time.sum()) for one in busy.outcomes)
-    told = [[one.served.ttft[k], one.served.tpot[k], one.served.e2el[k]] for one, k in answered(busy)]
-    assert np.array(drawn["answers"])[:, 2:] == pytest.approx(np.array(told), abs=5e-5)
+    assert sum(answer[1] for answer in drawn["answers"]) == sum(
+        int(entry.served.in_time.sum()) for entry in busy.outcomes
+    )
+    values = [[entry.served.ttft[k], entry.served.tpot[k], entry.served.e2el[k]] for entry, k in answered(busy)]
+    assert np.array(drawn["answers"])[:, 2:] == pytest.approx(np.array(values), abs=5e-5)
 
 
 def test_a_long_episode_is_cut_off(busy, monkeypatch):
-    monkeypatch.setattr(timelines, "MOST_STRETCHES", 4 * 3 * 5)
+    monkeypatch.setattr(timelines, "MAX_STRETCHES", 4 * 3 * 5)
     drawn = timeline(busy)
     assert len(drawn["ends"]) == 5
     assert drawn["shown"] == round(busy.ends[4] * TICKS)
@@ -104,16 +103,15 @@ ARGUMENTS = {"channel": "static", "horizon": 2.0}
     ],
 )
 def test_as_the_comparison_plays_them(env_id, name, more):
-    """To the last bit: episodes of different lengths, with their latencies."""
-    found, trace = played(env_id, name, episodes=3, seed=5, **ARGUMENTS, **more)
+    result, trace = played(env_id, name, episodes=3, seed=5, **ARGUMENTS, **more)
     expected = Episodes(ms.EnvConfig.of(env_id, num_users=3, rho=1.0, **ARGUMENTS, **more), 3, seed=5).play(name)
-    assert (found.tokens == expected.tokens).all()
-    assert (found.time == expected.time).all()
-    assert len(set(found.time.tolist())) == 3
-    assert found.episode.keys() == expected.episode.keys()
-    assert all((found.episode[key] == expected.episode[key]).all() for key in found.episode)
+    assert (result.tokens == expected.tokens).all()
+    assert (result.time == expected.time).all()
+    assert len(set(result.time.tolist())) == 3
+    assert result.episode.keys() == expected.episode.keys()
+    assert all((result.episode[key] == expected.episode[key]).all() for key in result.episode)
     assert ("waiting" in timeline(trace)) == (env_id == "MultiSpin/Serving-v0")  # others have no queue
-    assert trace.duration == pytest.approx(found.time[0], rel=1e-12)  # the first is kept whole
+    assert trace.duration == pytest.approx(result.time[0], rel=1e-12)  # the first is kept whole
     assert timeline(trace)["gained"] == pytest.approx(trace.gained, abs=0.0051)
-    assert env_id != "MultiSpin/Continuous-v0" or trace.gained[-1] == pytest.approx(found.tokens[0].sum(), rel=1e-12)
+    assert env_id != "MultiSpin/Continuous-v0" or trace.gained[-1] == pytest.approx(result.tokens[0].sum(), rel=1e-12)
     assert trace.title == name

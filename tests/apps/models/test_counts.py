@@ -9,16 +9,16 @@ from scipy.stats import beta as beta_distribution
 from multispin_env.apps.models.counts import (
     ALL,
     TaskCounts,
-    _of_tasks,
+    _without_total,
     beta_law,
     draw_summary,
     estimate,
     exact_interval,
+    make_tasks,
     read_counts,
     round_cells,
     summarise,
     task_cells,
-    tasks_of,
 )
 from multispin_env.physics.records import Recorded, Records, load_overlap, load_records
 from multispin_env.scenario import Scenario
@@ -31,7 +31,7 @@ def written(tmp_path, text, name="log.csv"):
 
 
 def simulated(rng, rates, rounds, drafted=6):
-    """Hits and misses of requests with these rates, drafted token by token."""
+    """Hits and misses of requests with these rates, simulated token by token."""
     tokens = rng.random((len(rates), rounds, drafted)) < rates[:, None, None]
     runs = np.cumprod(tokens, axis=-1).sum(-1)
     return runs.sum(-1), (runs < drafted).sum(-1)
@@ -50,15 +50,15 @@ def test_a_log_is_read(tmp_path):
         ("", r"header: expected the columns .*, each once, got \[\]"),
         ("request,task,drafted\n", "header: expected the columns"),
         ("request,task,drafted,accepted,task\n", "header: expected the columns"),
-        ("request,task,drafted,accepted\n", "task: expected 1 to 128 different ones, got 0"),
+        ("request,task,drafted,accepted\n", "task: expected 1 to 128 different tasks, got 0"),
         ("request,task,drafted,accepted\n1,x,4,2\n\n1,x,4,5\n", "line 4, accepted: expected an integer in 0..4, .*'5'"),
         ("request,task,drafted,accepted\n1,x,4,2\n1,x,-1,0\n", "line 3, drafted: expected an integer in 0.*'-1'"),
         ("request,task,drafted,accepted\n1,x,4.5,2\n", "line 2, drafted: expected an integer in 0..*'4.5'"),
         ("request,task,drafted,accepted\n1,x,4\n", "line 2, accepted: expected an integer in 0..4.*''"),
         ("request,task,drafted,accepted\n1,x," + "9" * 5000 + ",0\n", "line 2, drafted: expected an integer"),
-        ("request,task,drafted,accepted\n1,,4,2\n", "line 2, task: expected a text that is not empty, got ''"),
+        ("request,task,drafted,accepted\n1,,4,2\n", "line 2, task: expected a non-empty string, got ''"),
         (f"request,task,drafted,accepted\n1,{'x' * 101},4,2\n", "line 2, task: expected a text of one line"),
-        ("request,task,drafted,accepted\n ,x,4,2\n", "line 2, request: expected a text that is not empty"),
+        ("request,task,drafted,accepted\n ,x,4,2\n", "line 2, request: expected a non-empty string"),
         ("request,task,drafted,accepted\n1,x,0,0\n", "drafted: expected a drafted token of task 'x', got none in 1"),
         ('request,task,drafted,accepted\n1,"x,4,2\n', "expected CSV with commas and a header, got broken CSV"),
     ],
@@ -77,17 +77,15 @@ def test_a_log_that_cannot_be_read_is_refused(tmp_path):
 
 
 def test_the_rate_is_the_likeliest():
-    """Against the likelihood of each round on a grid."""
     drafted, accepted = np.array([4, 4, 6, 2, 5]), np.array([4, 1, 3, 2, 0])
     grid = np.linspace(0.001, 0.999, 999)
     likelihood = np.prod(grid[:, None] ** accepted * np.where(accepted < drafted, 1 - grid[:, None], 1.0), -1)
-    one = TaskCounts("x", 5, 21, np.array([accepted.sum()]), np.array([(accepted < drafted).sum()]))
-    assert estimate(one, np.random.default_rng(0)).rate == pytest.approx(grid[likelihood.argmax()], abs=1e-3)
+    entry = TaskCounts("x", 5, 21, np.array([accepted.sum()]), np.array([(accepted < drafted).sum()]))
+    assert estimate(entry, np.random.default_rng(0)).rate == pytest.approx(grid[likelihood.argmax()], abs=1e-3)
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.7, 0.95])
 def test_the_plain_interval_covers(rate):
-    """Of 2,000 logs of equal requests at least 95 % but for chance; and not nearly all."""
     rng = np.random.default_rng(int(100 * rate))
     counts = np.transpose(simulated(rng, np.full(2000, rate), 30))
     ends = [exact_interval(hits, misses) for hits, misses in counts.tolist()]
@@ -96,7 +94,6 @@ def test_the_plain_interval_covers(rate):
 
 
 def test_the_interval_over_requests_covers_what_the_plain_one_misses():
-    """Requests with rates of a Beta law: the pooled rate of very many is what both aim at."""
     rng = np.random.default_rng(5)
     law = beta_distribution(0.7 * 8, 0.3 * 8)
     many = [part.sum() for part in simulated(rng, law.rvs(20_000, random_state=rng), 10)]
@@ -104,9 +101,9 @@ def test_the_interval_over_requests_covers_what_the_plain_one_misses():
     plain, over_requests = [], []
     for _ in range(60):
         hits, misses = simulated(rng, law.rvs(60, random_state=rng), 10)
-        found = estimate(TaskCounts("x", 600, 3600, hits, misses), rng)
-        plain.append(found.low <= truth <= found.high)
-        over_requests.append(found.low_over_requests <= truth <= found.high_over_requests)
+        result = estimate(TaskCounts("x", 600, 3600, hits, misses), rng)
+        plain.append(result.low <= truth <= result.high)
+        over_requests.append(result.low_over_requests <= truth <= result.high_over_requests)
     assert np.mean(plain) < 0.75
     assert 0.87 <= np.mean(over_requests) <= 0.99
 
@@ -116,25 +113,24 @@ def test_the_law_over_requests_is_found(mean, concentration):
     rng = np.random.default_rng(6)
     law = beta_distribution(mean * concentration, (1 - mean) * concentration)
     pairs = np.stack(simulated(rng, law.rvs(3000, random_state=rng), 12), -1)
-    found = beta_law(pairs, np.ones(len(pairs), int))
-    assert found[0] == pytest.approx(mean, abs=0.01)
-    assert found[1] == pytest.approx(law.std(), rel=0.06)
+    result = beta_law(pairs, np.ones(len(pairs), int))
+    assert result[0] == pytest.approx(mean, abs=0.01)
+    assert result[1] == pytest.approx(law.std(), rel=0.06)
 
     def likelihood(middle, total):
         a, b = middle * total, (1 - middle) * total
         return (betaln(a + pairs[:, 0], b + pairs[:, 1]) - betaln(a, b)).sum()
 
-    total = found[0] * (1 - found[0]) / found[1] ** 2 - 1
+    total = result[0] * (1 - result[0]) / result[1] ** 2 - 1
     for middle, size in ((1.01, 1.0), (0.99, 1.0), (1.0, 1.1), (1.0, 1 / 1.1)):
-        assert likelihood(found[0] * middle, total * size) < likelihood(found[0], total)
+        assert likelihood(result[0] * middle, total * size) < likelihood(result[0], total)
 
 
 def test_equal_requests_have_no_spread():
-    """None is found where requests differ less than chance lets them; one request says nothing."""
     rng = np.random.default_rng(7)
-    found = [beta_law(np.stack(simulated(rng, np.full(200, 0.8), 20), -1), np.ones(200, int))[1] for _ in range(8)]
-    assert max(found) < 0.03
-    assert min(found) == 0.0
+    result = [beta_law(np.stack(simulated(rng, np.full(200, 0.8), 20), -1), np.ones(200, int))[1] for _ in range(8)]
+    assert max(result) < 0.03
+    assert min(result) == 0.0
     assert beta_law(np.array([[7, 2]]), np.array([1])) == (pytest.approx(7 / 9), 0.0)
     assert beta_law(np.array([[7, 0]]), np.array([5])) == (1.0, 0.0)
 
@@ -154,7 +150,7 @@ def rows(records):
 
 
 def slow_rounds(probability, accepted, length, rounds=16):
-    """Mean gain of rounds that begin at every position of a text and read on, position by position."""
+    """Mean gain of rounds from every position of a text, by loops."""
     size, gained = len(accepted), []
     for begin in range(size):
         at = begin
@@ -176,10 +172,9 @@ def slow_formula(length, rate):
 
 
 def test_numbers_of_the_record_of_the_package(rows):
-    """As its README says them; overlap is β without the noise of the draw."""
     assert [round(row.mean_probability, 3) for row in rows] == [0.924, 0.912, 0.662, 0.750, 0.851]
     assert [(row.task, row.prompts, row.positions) for row in rows[-2:]] == [("reading", 12, 363), (ALL, 48, 4331)]
-    assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in _of_tasks(rows))
+    assert all(0.20 < row.token_std < 0.385 and 0.02 < row.prompt_std < 0.105 for row in _without_total(rows))
     assert all(abs(row.overlap - row.mean_probability) < 0.01 for row in rows)
 
 
@@ -197,15 +192,15 @@ def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
         replayed.append(gains)
     assert row.rate == pytest.approx(np.mean(rates), abs=1e-9)
     assert row.prompt_std == pytest.approx(np.std(rates), abs=1e-9)
-    for index, one in enumerate(row.rounds):
-        assert one.replayed == pytest.approx(np.mean(replayed, axis=0)[index], rel=1e-9)
+    for index, entry in enumerate(row.rounds):
+        assert entry.replayed == pytest.approx(np.mean(replayed, axis=0)[index], rel=1e-9)
         formula = np.mean([slow_formula(index + 1, rate) for rate in rates])
-        assert one.off == pytest.approx(formula / one.replayed - 1.0, abs=1e-9)
-    assert row.worst.off == max((one.off for one in row.rounds), key=abs)
+        assert entry.off == pytest.approx(formula / entry.replayed - 1.0, abs=1e-9)
+    assert row.worst.off == max((entry.off for entry in row.rounds), key=abs)
 
 
 def test_the_tasks_are_those_that_the_process_assumes(records, rows):
-    scenario = Scenario.preset("llama2", tasks=tasks_of(rows))
+    scenario = Scenario.preset("llama2", tasks=make_tasks(rows))
     prior = Recorded(records).prior(scenario)
     assert [task.acceptance_rate for task in scenario.tasks] == pytest.approx(prior.mean.tolist(), abs=1e-12)
     assert [task.acceptance_std for task in scenario.tasks] == pytest.approx(prior.spread.tolist(), abs=1e-12)
@@ -214,7 +209,7 @@ def test_the_tasks_are_those_that_the_process_assumes(records, rows):
 def test_a_single_task_without_overlap():
     single = Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
     (row,) = rows = summarise(single, None, ["mine"])
-    assert (row.overlap, row.prompt_std, _of_tasks(rows)) == (None, 0.0, rows)
+    assert (row.overlap, row.prompt_std, _without_total(rows)) == (None, 0.0, rows)
     header, (line,) = task_cells(rows)
     assert dict(zip(header, line, strict=True))["overlap"] == ""
     assert round_cells(rows)[0] == ("L", "mine")

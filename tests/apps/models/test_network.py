@@ -1,4 +1,4 @@
-"""Models are loaded, checked, read in ragged batches with kept caches, and sampled without loss."""
+"""Loading and checks of models, ragged batches with caches, and lossless sampling."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import torch as th
 from scipy.stats import chisquare
 
 from multispin_env.apps.models import network
-from multispin_env.apps.models.network import GROUP, Model, Pair, Sequences, _source, load_model
+from multispin_env.apps.models.network import GROUP_SIZE, Model, Pair, Sequences, _source, load_model
 from tests.apps.models.tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
 
 
@@ -31,14 +31,16 @@ def test_rounding_leaves_few_levels(folder):
     exact, rounded = load_model(folder), load_model(folder, bits=3)
     assert rounded.name.endswith("at 3 bits")
     name = "model.layers.0.mlp.up_proj.weight"
-    before, after = (one.network.get_parameter(name) for one in (exact, rounded))
+    before, after = (entry.network.get_parameter(name) for entry in (exact, rounded))
     for row_before, row_after in zip(before, after, strict=True):
         step = (row_before.max() - row_before.min()) / 7
         assert len(row_after.unique()) <= 8
         assert (row_after - row_before).abs().max() <= 0.5001 * step
-    assert before.shape[1] < GROUP
+    assert before.shape[1] < GROUP_SIZE
     ids = th.arange(WORDS)[None]
-    first, second = (th.softmax(one.network(input_ids=ids).logits, -1) for one in (exact, load_model(folder, bits=8)))
+    first, second = (
+        th.softmax(entry.network(input_ids=ids).logits, -1) for entry in (exact, load_model(folder, bits=8))
+    )
     assert 0 < (first - second).abs().max() < 0.1
 
 
@@ -51,7 +53,7 @@ def test_rounding_leaves_few_levels(folder):
         ("{}/bad.gguf", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
         ("no-such/model-at-all", {}, "model: expected a folder, GGUF file or hub name with a model, got"),
         ("no-such-model-at-all", {}, "model: expected a folder that exists, or USER/NAME on the hub, got"),
-        (None, {"device": "moon"}, "device: expected one that torch can use here, as cpu, got 'moon'"),
+        (None, {"device": "moon"}, "device: expected a device that torch can use, such as 'cpu', got 'moon'"),
         (None, {"dtype": "float23"}, "dtype: .*did you mean 'float32'"),
         (None, {"bits": 1}, "bits: expected"),
     ],
@@ -72,7 +74,7 @@ def test_what_is_no_model_is_refused(name, options, sentence, folder, tmp_path, 
     ids=["model", "tokenizer"],
 )
 def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path, monkeypatch):
-    """Not even if whoever is asked says yes."""
+    """Not even if the user answers yes."""
     shutil.copytree(folder, tmp_path / "model")
     config = tmp_path / "model" / file
     config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"auto_map": auto_map, key: "own"}), "utf-8")
@@ -85,16 +87,16 @@ def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path,
 
 
 def test_other_vocabularies_are_refused():
-    one, other = tiny_model(0), tiny_model(1)
-    assert Pair(one, other).vocabulary_size == WORDS
-    with pytest.raises(ValueError, match=rf"draft: expected the vocabulary of the target, {WORDS} tokens, got 30"):
+    entry, other = tiny_model(0), tiny_model(1)
+    assert Pair(entry, other).vocabulary_size == WORDS
+    with pytest.raises(ValueError, match=rf"draft: expected the vocabulary of the target \({WORDS} tokens\), got 30"):
         Pair(tiny_model(0, words=30), other)
-    vocabulary = Model("renamed", one.network, tiny_tokenizer())
+    vocabulary = Model("renamed", entry.network, tiny_tokenizer())
     vocabulary.tokenizer.add_tokens(["extra"])
-    with pytest.raises(ValueError, match="of which 1 differ, the first 'extra'"):
+    with pytest.raises(ValueError, match="1 differ, the first is 'extra'"):
         Pair(vocabulary, other)
     wide = Model("wide", tiny_model(1, words=WORDS + 8).network, tiny_tokenizer())  # a last layer that is filled up
-    assert Pair(one, wide).vocabulary_size == WORDS
+    assert Pair(entry, wide).vocabulary_size == WORDS
 
 
 def test_windows_are_refused():
@@ -118,7 +120,7 @@ def test_a_chat_template_is_used_unless_raw():
 
 
 def test_a_link_to_a_gguf_file_is_found_by_its_own_name(tmp_path, monkeypatch):
-    """As in the hub's folders, where files are links to others without an ending."""
+    """The hub's cache has links to files without a suffix."""
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / "0a1b").write_bytes(b"GGUF")
     (tmp_path / "mine.gguf").symlink_to(tmp_path / "blobs" / "0a1b")
@@ -143,48 +145,38 @@ def model():
 
 @pytest.mark.parametrize("part", [3, 256])
 def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
-    """Random reads, trims and subsets of rows; every logit is compared with a pass over the whole text."""
-    monkeypatch.setattr(network, "PART", part)
-    monkeypatch.setattr(network, "GROWTH", 5)
+    monkeypatch.setattr(network, "MAX_PASS_TOKENS", part)
+    monkeypatch.setattr(network, "MIN_GROWTH", 5)
     rng = np.random.default_rng(part)
     texts = [[] for _ in range(4)]
-    kept = Sequences(model, 4, WORDS)
+    stored = Sequences(model, 4, WORDS)
     for _ in range(25):
         rows = rng.permutation(4)[: rng.integers(1, 5)]
-        more = [rng.integers(0, WORDS, rng.integers(1, 9)).tolist() for _ in rows]
-        before = kept.length[rows]
-        logits = kept.read(rows, more)
-        for row, start, text, found in zip(rows, before, more, logits, strict=True):
+        last = rng.choice([None, 1, 2])
+        more = [rng.integers(0, WORDS, rng.integers(last or 1, 9)).tolist() for _ in rows]
+        before = stored.length[rows]
+        logits = stored.read(rows, more, last)
+        for row, text, result in zip(rows, more, logits, strict=True):
             texts[row] += text
-            assert_same(found[: len(text)], model, texts[row], int(start))
-        length = rng.integers(before, kept.length[rows] + 1)
-        kept.trim(rows, length)
+            count = last or len(text)
+            assert_same(result[:count], model, texts[row], len(texts[row]) - count)
+        length = rng.integers(before, stored.length[rows] + 1)
+        stored.trim(rows, length)
         for row, size in zip(rows, length, strict=True):
             del texts[row][size:]
-            assert kept.length[row] == len(texts[row])
-
-
-@pytest.mark.parametrize("last", [1, 2])
-def test_last_logits_end_with_the_last_token_of_each_row(model, last, monkeypatch):
-    monkeypatch.setattr(network, "PART", 4)
-    rng = np.random.default_rng(last)
-    texts = [rng.integers(0, WORDS, size).tolist() for size in (2, 11, 5)]
-    logits = Sequences(model, 3, WORDS).read(np.arange(3), texts, last)
-    assert logits.shape == (3, last, WORDS)
-    for text, found in zip(texts, logits, strict=True):
-        assert_same(found, model, text, len(text) - last)
+            assert stored.length[row] == len(texts[row])
 
 
 def test_what_cannot_be_read_is_refused():
     model = tiny_model(0, context=8)
-    kept = Sequences(model, 2, WORDS)
+    stored = Sequences(model, 2, WORDS)
     with pytest.raises(ValueError, match=r"tokens: expected a text of at most 8, the context of 'tiny-0', got 9"):
-        kept.read(np.arange(2), [[1], [2] * 9])
+        stored.read(np.arange(2), [[1], [2] * 9])
     with pytest.raises(ValueError, match=r"texts\[1\]: expected at least 1 tokens of each row, got 0"):
-        kept.read(np.arange(2), [[1], []])
-    kept.read(np.arange(2), [[1, 2], [3]])
+        stored.read(np.arange(2), [[1], []])
+    stored.read(np.arange(2), [[1, 2], [3]])
     with pytest.raises(ValueError, match=r"length\[1\]: expected 0 to the tokens that were read"):
-        kept.trim(np.arange(2), np.array([2, 2]))
+        stored.trim(np.arange(2), np.array([2, 2]))
 
 
 def test_too_little_memory_is_said_with_batch_and_length(model, monkeypatch):
@@ -218,7 +210,7 @@ def test_draws_follow_the_law():
 
 @pytest.mark.parametrize("length", [0, 1, 3])
 def test_verified_tokens_have_the_law_of_the_target(length):
-    """Every position has its own p and q here, so the first token of a round must have p at position 0, and so on."""
+    """Each position has its own p and q."""
     size, words = 60_000, 5
     p, q = laws(3, length + 1, words), laws(4, max(length, 1), words)[:length]
     rng = np.random.default_rng(5)
@@ -237,7 +229,6 @@ def test_verified_tokens_have_the_law_of_the_target(length):
 
 
 def test_a_shorter_draft_ends_where_it_ends():
-    """The filling behind a row's length counts for nothing, even if it would be accepted."""
     p = laws(8, 6, 4, 9)
     drafted = network.pick_tokens(p[:, :3], np.random.default_rng(9).random((6, 3)))
     length = np.array([0, 1, 2, 3, 2, 0])

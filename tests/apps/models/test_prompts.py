@@ -15,7 +15,7 @@ def written(tmp_path, name, text):
 def test_lines_are_prompts(tmp_path):
     prompts = read_prompts(written(tmp_path, "a.txt", "\ufefffirst one\r\nsecond\u2028still second\n\n"))
     assert prompts.texts == ("first one", "second\u2028still second")
-    assert (prompts.tasks, prompts.task, prompts.lines) == ((NO_TASK,), (0, 0), (1, 2))
+    assert (prompts.tasks, prompts.task) == ((NO_TASK,), (0, 0))
 
 
 def test_rows_have_tasks(tmp_path):
@@ -31,20 +31,20 @@ def test_rows_have_tasks(tmp_path):
     [
         ("a.csv", "x", r"prompts: expected a \.txt or \.jsonl file, got"),
         ("a.txt", " \n\n", "prompts: expected at least one prompt, got none in"),
-        ("a.txt", "x\n  \ny", r"a\.txt, line 2, prompt: expected a text that is not empty, got '  '"),
-        ("a.jsonl", '{"prompt": "x"}\n\n{"prompt": "x"}', "line 2, prompt: expected a text that is not empty, got ''"),
-        ("a.jsonl", '{"prompt": "x"}\n{"prompt": ""}', "line 2, prompt: expected a text that is not empty, got ''"),
-        ("a.jsonl", '{"prompt": 7}', "line 1, prompt: expected a text that is not empty, got 7"),
-        ("a.jsonl", '{"prompt": "x", "task": null}', "line 1, task: expected a text that is not empty, got None"),
+        ("a.txt", "x\n  \ny", r"a\.txt, line 2, prompt: expected a non-empty string, got '  '"),
+        ("a.jsonl", '{"prompt": "x"}\n\n{"prompt": "x"}', "line 2, prompt: expected a non-empty string, got ''"),
+        ("a.jsonl", '{"prompt": "x"}\n{"prompt": ""}', "line 2, prompt: expected a non-empty string, got ''"),
+        ("a.jsonl", '{"prompt": 7}', "line 1, prompt: expected a non-empty string, got 7"),
+        ("a.jsonl", '{"prompt": "x", "task": null}', "line 1, task: expected a non-empty string, got None"),
         ("a.jsonl", '{"prompt": "x", "task": "a\\u001b[2J"}', "line 1, task: expected a text of one line"),
         ("a.jsonl", '{"promt": "x"}', r'line 1: expected a row {"prompt": TEXT}, got'),
         ("a.jsonl", "[1]", r'line 1: expected a row {"prompt": TEXT}, got'),
-        ("a.jsonl", '{"prompt": "x"}\n{"prompt', "line 2: expected a row of JSON, got"),
-        ("a.jsonl", "[" * 100_000, "line 1: expected a row of JSON, got"),
+        ("a.jsonl", '{"prompt": "x"}\n{"prompt', "line 2: expected a JSON object, got"),
+        ("a.jsonl", "[" * 100_000, "line 1: expected a JSON object, got"),
         (
             "a.jsonl",
             "\n".join(f'{{"prompt": "x", "task": "{i}"}}' for i in range(129)),
-            "task: expected at most 128 different ones, got 129",
+            "task: expected at most 128 different tasks, got 129",
         ),
     ],
 )

@@ -8,9 +8,16 @@ import torch as th
 from scipy.stats import chisquare
 
 from multispin_env.apps.models import network, rounds
-from multispin_env.apps.models.network import Pair, Sequences, round_weights
+from multispin_env.apps.models.network import Pair, round_weights
 from multispin_env.apps.models.passes import DRAFT, VERIFY, PassCell
-from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder, Stopwatch, record_texts, setting_of
+from multispin_env.apps.models.rounds import (
+    EmulatedDevices,
+    Player,
+    PromptOrder,
+    Stopwatch,
+    describe_setting,
+    record_texts,
+)
 from tests.apps.models.tiny import WORDS, tiny_model
 
 LONGEST = 4
@@ -18,7 +25,7 @@ PROMPTS = [np.random.default_rng(position).integers(2, WORDS, 1 + position % 5).
 
 
 class Kept(EmulatedDevices):
-    """Devices that keep the texts of requests that ended, as (device, prompt's length, text)."""
+    """Devices that store finished texts as (device, length of the prompt, text)."""
 
     def begin(self, devices):
         self.ended = getattr(self, "ended", [])
@@ -38,7 +45,7 @@ def made(users, pair=None, tokens=40, longest=LONGEST, prompts=PROMPTS):
 
 
 def lengths(users, count, seed=0):
-    """Of ragged rounds, some of which draft nothing at all."""
+    """Ragged drafts, some of length 0."""
     rng = np.random.default_rng(seed)
     drafts = rng.integers(0, LONGEST + 1, (count, users))
     drafts[3::7] = 0
@@ -52,23 +59,21 @@ def law(model, text, temperature=1.0):
 
 
 def p_values(devices):
-    """Of uniformity, for each token of the texts, of three numbers that are uniform if it has the target's law.
+    """P values of uniformity of the tokens' randomised distribution function under the target.
 
-    They are the probability of the tokens that come before it in some order, given the text before it, plus a random
-    part of its own. The orders: that of the vocabulary; p / q, along which whatever is wrong with refusals moves
-    tokens; and q, along which what is wrong with guesses does.
+    In three orders of tokens: of the vocabulary; of p / q, sensitive to errors of refusals; of q, to those of guesses.
     """
     rng = np.random.default_rng(1)
-    found = []
+    uniform = []
     for _, begun, text in devices.all_texts:
         p, q = (law(model, text)[begun - 1 : -1] for model in (devices.pair.target, devices.pair.draft))
         token = np.array(text[begun:], dtype=np.int64)[:, None]
         for order in (np.broadcast_to(np.arange(WORDS), p.shape), p / q, q):
             before = np.where(order < np.take_along_axis(order, token, 1), p, 0.0).sum(1)
-            found.append(before + rng.random(len(token)) * np.take_along_axis(p, token, 1)[:, 0])
-    orders = [np.concatenate(found[order::3]) for order in range(3)]
+            uniform.append(before + rng.random(len(token)) * np.take_along_axis(p, token, 1)[:, 0])
+    orders = [np.concatenate(uniform[order::3]) for order in range(3)]
     assert len(orders[0]) >= 5_000
-    return [chisquare(np.histogram(one, 20, (0.0, 1.0))[0]).pvalue for one in orders]
+    return [chisquare(np.histogram(entry, 20, (0.0, 1.0))[0]).pvalue for entry in orders]
 
 
 def played(users=64, count=45):
@@ -86,23 +91,13 @@ def test_texts_have_the_law_of_the_target():
 
 
 def test_a_wrong_rule_is_found(monkeypatch):
-    """The token in the position of a refused one is drawn from p itself: almost right, and not lossless."""
+    """A refused token is replaced by a draw from p itself."""
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
     assert p_values(played())[1] < 1e-6
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_draft_that_is_the_target_is_never_refused(temperature):
-    """Two caches of one model: only rounding of passes of different sizes differs."""
-    model = tiny_model(0)
-    devices = made(6, Pair(model, model))
-    play = Player(devices, temperature, seed=0)
-    for length in lengths(6, 40):
-        np.testing.assert_array_equal(play(length).accepted, length)
-
-
 def slow_text(pair, text, drafts, temperature, generator):
-    """One device, one round, passes over whole texts and no cache: what `play_round` has to equal."""
+    """A round of one device by passes over whole texts, without caches."""
     size = drafts
     numbers = generator.random(2 * size + 1)
     new, q = [], []
@@ -117,35 +112,40 @@ def slow_text(pair, text, drafts, temperature, generator):
     return [*new, int(network.pick_tokens(p[size][None], numbers[-1:])[0])], size
 
 
+def copy_of(devices):
+    texts = [list(text) for text in devices.texts]
+    return SimpleNamespace(texts=texts, number=devices.number, age=devices.age, left=devices.left)
+
+
+def check_text(devices, before, device, new):
+    """Compare a device's request with that of a round with ``new`` tokens; return the tokens gained."""
+    gained = new[: before.left[device]]
+    gained = gained[: gained.index(0) + 1] if 0 in gained else gained
+    left = before.left[device] - len(gained)
+    ended = gained[-1] == 0 or left == 0
+    number = before.number[device] + ended
+    prompt = PROMPTS[PromptOrder(len(PROMPTS), len(devices.texts), 0).prompt(device, number)]
+    assert devices.texts[device] == (prompt if ended else before.texts[device] + gained)
+    expected = (number, 0, 15) if ended else (number, before.age[device] + 1, left)
+    assert (devices.number[device], devices.age[device], devices.left[device]) == expected
+    return len(gained)
+
+
 @pytest.mark.parametrize(("users", "temperature"), [(1, 1.0), (5, 1.0), (3, 0.7), (3, 0.0)])
 def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
     devices = made(users, tokens=15)
     play = Player(devices, temperature, seed=7)
-    order = PromptOrder(len(PROMPTS), users, 0)
     generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
-    number = [0] * users
-    texts = [list(PROMPTS[order.prompt(device, 0)]) for device in range(users)]
-    begun = [len(text) for text in texts]
     for length in lengths(users, 25, seed=users):
-        np.testing.assert_array_equal(devices.number, number)
-        assert devices.texts == texts
-        found = play(length)
-        for device in range(users):
-            before = len(texts[device])
-            new, accepted = slow_text(devices.pair, texts[device], int(length[device]), temperature, generators[device])
-            ended = next((position + 1 for position, token in enumerate(new) if token == 0), None)
-            new = new[: min(begun[device] + 15 - before, ended or len(new))]
-            texts[device] += new
-            assert (found.accepted[device], found.gained[device]) == (accepted, len(new))
-            if texts[device][-1] == 0 or len(texts[device]) == begun[device] + 15:
-                number[device] += 1
-                texts[device] = list(PROMPTS[order.prompt(device, number[device])])
-                begun[device] = len(texts[device])
-    assert max(number) >= 2
+        before, result = copy_of(devices), play(length)
+        for device, text in enumerate(before.texts):
+            new, accepted = slow_text(devices.pair, text, int(length[device]), temperature, generators[device])
+            gained = check_text(devices, before, device, new)
+            assert (result.accepted[device], result.gained[device]) == (accepted, gained)
+    assert max(devices.number) >= 2
 
 
 def test_models_read_nothing_twice_and_keep_nothing_that_was_refused():
-    """Behind each round both have read a beginning of the text, and the target all but its last token."""
     devices = made(4)
     play = Player(devices, 1.0, seed=2)
     for length in lengths(4, 30):
@@ -158,28 +158,6 @@ def test_models_read_nothing_twice_and_keep_nothing_that_was_refused():
         np.testing.assert_array_equal(devices.draft.length[idle], before[idle])
 
 
-def test_requests_end_at_the_end_token_and_its_rest_does_not_count(monkeypatch):
-    devices = made(1, tokens=40)
-    found = iter([([5, 0, 7], 3, 9), ([], 0, 0), ([4, 4, 4], 1, 3)])
-
-    def act(*_):
-        drafted, accepted, token = next(found)
-        monkeypatch.setattr(
-            rounds, "verify", lambda *_: SimpleNamespace(accepted=np.array([accepted]), token=np.array([token]))
-        )
-        monkeypatch.setattr(rounds, "pick_tokens", lambda *_: next(tokens))
-        tokens = iter([np.array([one]) for one in drafted])
-        return Player(devices, 1.0, 0)(np.array([len(drafted)]))
-
-    texts = [devices.texts[0]]
-    assert act().gained == 2
-    assert (texts[0][-2:], devices.number[0], devices.age[0]) == ([5, 0], 1, 0)
-    assert act().gained == 1
-    assert devices.number[0] == 2
-    assert act().gained == 2
-    assert (devices.texts[0][-2:], devices.number[0], devices.age[0], devices.left[0]) == ([4, 3], 2, 1, 38)
-
-
 def test_requests_end_with_their_tokens_and_with_the_context():
     pair = Pair(tiny_model(1, context=20), tiny_model(0, context=20))
     devices = made(3, pair, tokens=1_000, prompts=[[5], [5, 6, 7], [5] * 15])
@@ -188,9 +166,6 @@ def test_requests_end_with_their_tokens_and_with_the_context():
     for length in lengths(3, 40):
         play(np.maximum(length, 1))  # never reads beyond the context, or it would raise
     assert max(len(text) for _, _, text in devices.ended) == 16
-    devices = made(2, tokens=3)
-    gained = Player(devices, 1.0, seed=0)(np.array([4, 4])).gained
-    assert gained.max() <= 3
 
 
 def test_every_prompt_comes_once_before_any_comes_again_and_players_share_them():
@@ -209,10 +184,10 @@ def test_too_little_memory_says_batch_and_length(monkeypatch):
     devices = made(3)
     play = Player(devices, 1.0, seed=0)
     monkeypatch.setattr(rounds, "verify", fail)
-    with pytest.raises(MemoryError, match="the laws of a batch of 3 with 3 tokens each"):
+    with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 3 tokens each"):
         play(np.array([1, 2, 0]))
     monkeypatch.setattr(rounds.th, "ones", fail)
-    with pytest.raises(MemoryError, match="the laws of a batch of 3 with 2 drafted tokens each"):
+    with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 2 drafted tokens each"):
         play(np.array([1, 2, 0]))
 
 
@@ -245,17 +220,7 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
     assert 5 < refused < sum(len(text.token) for text in texts) - 5
 
 
-def test_equal_models_refuse_nothing():
-    """Also if they are two copies, each with a cache of its own."""
-    for pair in (Pair(*[tiny_model(0)] * 2), Pair(tiny_model(0), tiny_model(0))):
-        for text in record_texts(pair, TEXTS, 0, 30, 1.0, 0):
-            assert (text.probability == 1.0).all()
-            assert text.accepted.all()
-            np.testing.assert_allclose(text.overlap, 1.0, rtol=1e-12)
-
-
 def test_recorded_texts_have_the_law_of_the_target(pair):
-    """First and second tokens of 500 texts, whatever the draft model proposes."""
     prompt, count = [5, 2], 500
     texts = record_texts(pair, [prompt] * count, 0, 2, 1.0, 1)
     first = law(pair.target, prompt)[-1]
@@ -264,18 +229,19 @@ def test_recorded_texts_have_the_law_of_the_target(pair):
         if token not in pair.target.ends:
             expected[1] += first[token] * law(pair.target, [*prompt, token])[-1]
     for position in range(2):
-        found = np.bincount([one.token[position] for one in texts if len(one.token) > position], minlength=WORDS)
-        assert found.sum() == pytest.approx(count * expected[position].sum(), abs=4 * count**0.5)
-        share = expected[position] / expected[position].sum() * found.sum()
-        assert chisquare(*merged(found, share)).pvalue > 1e-3
-    assert not all(one.accepted[0] for one in texts)
+        counted = np.bincount(
+            [entry.token[position] for entry in texts if len(entry.token) > position], minlength=WORDS
+        )
+        assert counted.sum() == pytest.approx(count * expected[position].sum(), abs=4 * count**0.5)
+        share = expected[position] / expected[position].sum() * counted.sum()
+        assert chisquare(*merge_rare(counted, share)).pvalue > 1e-3
+    assert not all(entry.accepted[0] for entry in texts)
 
 
-def merged(found, expected):
-    """Rare tokens as one."""
+def merge_rare(counted, expected):
     order = np.argsort(expected)
     rare = max(1, np.searchsorted(expected[order].cumsum(), 5.0, side="right") + 1)
-    return [np.append(counts[order][rare:], counts[order][:rare].sum()) for counts in (found, expected)]
+    return [np.append(counts[order][rare:], counts[order][:rare].sum()) for counts in (counted, expected)]
 
 
 def test_a_text_ends_at_the_end_token_or_the_context_or_the_most_tokens():
@@ -289,11 +255,11 @@ def test_a_text_ends_at_the_end_token_or_the_context_or_the_most_tokens():
         assert int(last) in target.ends or prompt + len(text.token) == 13  # the last is not read
         ended += int(last) in target.ends
     assert 0 < ended < 40
-    assert all(len(text.token) <= 4 for text in record_texts(Pair(target, target), TEXTS, 0, 4, 1.0, 0))
+    equal = record_texts(Pair(target, target), TEXTS, 0, 4, 1.0, 0)
+    assert all(len(text.token) <= 4 and (text.probability == 1.0).all() and text.accepted.all() for text in equal)
 
 
 def test_random_numbers_belong_to_the_prompt(pair):
-    """A prompt's text does not depend on those beside it, but for the rounding of batched passes."""
     both = record_texts(pair, TEXTS, 4, 10, 1.0, 9)
     alone = record_texts(pair, TEXTS[1:2], 5, 10, 1.0, 9)[0]
     np.testing.assert_array_equal(both[1].token, alone.token)
@@ -302,7 +268,7 @@ def test_random_numbers_belong_to_the_prompt(pair):
 
 
 class Clock:
-    """Goes on by what the networks do: 2 s a pass and 0.5 s a token of the target, a second a pass of the draft."""
+    """Clock that advances by 2 s per pass and 0.5 s per token of the target, and 1 s per pass of the draft model."""
 
     def __init__(self, pair):
         self.now, self.shapes, self.looks = 0.0, [], []
@@ -325,17 +291,17 @@ class Clock:
 
 
 @pytest.fixture
-def own():
-    """A pair whose networks a test may change."""
+def mine():
+    """Pair whose networks a test may change."""
     made = Pair(tiny_model(1), tiny_model(0))
     for model in (made.draft, made.target):
         model.cache_argument  # noqa: B018 - looks at the signature, once
     return made
 
 
-def test_a_pass_is_what_it_is_called(own):
-    clock = Clock(own)
-    watch = Stopwatch(own, 4, 20, np.random.default_rng(0), clock)
+def test_a_pass_is_what_it_is_called(mine):
+    clock = Clock(mine)
+    watch = Stopwatch(mine, 4, 20, np.random.default_rng(0), clock)
     assert clock.shapes == [("tiny-0", (4, 20), 1), ("tiny-1", (1, 20), 1)]
     assert clock.looks == []
     for batch, length in ((4, 3), (1, 0), (2, 7)):
@@ -343,50 +309,33 @@ def test_a_pass_is_what_it_is_called(own):
         assert watch(PassCell(VERIFY, batch, length)) == 2.0 + 0.5 * batch * (length + 1)
         assert clock.shapes == [("tiny-0", (batch, length + 1), length + 1)]
         assert clock.looks[-2:] == [0, 1]
+        assert watch.target.length.tolist() == [20] * 4  # passes leave the context as it was
     clock.shapes.clear()
     assert watch(PassCell(DRAFT, 1, 5)) == 5.0
     assert clock.shapes == [("tiny-1", (1, 1), 1)] * 5
+    assert watch.draft.length.tolist() == [20]
 
 
-def test_texts_are_as_before(own):
-    """Passes at any time read behind the same context: the logits are those of a text that has only that."""
-    watch = Stopwatch(own, 3, 12, np.random.default_rng(5))
-    context = np.random.default_rng(5).integers(0, WORDS, (3, 12)).tolist()
-    for cell in (PassCell(VERIFY, 3, 6), PassCell(DRAFT, 1, 4), PassCell(VERIFY, 1, 1)):
-        assert watch(cell) > 0.0
-    assert watch.target.length.tolist() == [12, 12, 12]
-    assert watch.draft.length.tolist() == [12]
-    fresh = Sequences(own.target, 3, WORDS)
-    fresh.read(np.arange(3), context)
-    more = [[3, 4], [5, 6], [7, 8]]
-    assert th.allclose(watch.target.read(np.arange(3), more), fresh.read(np.arange(3), more), atol=1e-4)
-
-
-def test_a_device_is_waited_for_before_each_look_at_the_clock(own, monkeypatch):
+def test_a_device_is_waited_for_before_each_look_at_the_clock(mine, monkeypatch):
     order = []
     monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
-    watch = Stopwatch(own, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
+    watch = Stopwatch(mine, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
     watch(PassCell(VERIFY, 1, 1))
     watch(PassCell(DRAFT, 1, 2))
     assert order == ["wait for tiny-0", "look"] * 2 + ["wait for tiny-1", "look"] * 2
 
 
-def test_cuda_is_synchronised(own, monkeypatch):
+def test_cuda_is_synchronised(mine, monkeypatch):
     waited = []
     monkeypatch.setattr(th.cuda, "synchronize", waited.append)
-    rounds.wait_for(own.target)
-    assert waited == []
-
-    class OnGpu:
-        device = th.device("cuda:1")
-
-    rounds.wait_for(OnGpu())
+    for model in (mine.target, SimpleNamespace(device=th.device("cuda:1"))):
+        rounds.wait_for(model)
     assert waited == [th.device("cuda:1")]
 
 
-def test_the_setting_is_all_that_times_depend_on(own):
-    weights = sum(one.numel() for one in own.target.network.parameters())
+def test_the_setting_is_all_that_times_depend_on(mine):
+    weights = sum(entry.numel() for entry in mine.target.network.parameters())
     threads = th.get_num_threads()
     models = {"target": "tiny-0", "target_weights": weights, "draft": "tiny-1", "draft_weights": weights}
     device = f"cpu with {threads} thread{'s' * (threads > 1)}"
-    assert setting_of(own, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}
+    assert describe_setting(mine, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from multispin_env.apps.models.passes import VERIFY, PassCell, Passes
-from multispin_env.apps.models.profile import DRAFTED, make_profile, table_lines
-from multispin_env.scenario import Scenario
+from multispin_env.apps.models.profile import DRAFT_CELL, make_profile, table_lines
 
 SETTING = {"target": "large", "draft": "small", "device": "cpu with 1 thread", "dtype": "float32", "context": 128}
 CELLS = [PassCell(VERIFY, batch, length) for batch in (1, 2, 4, 8) for length in (0, 1, 4, 8, 16)]
@@ -21,7 +20,7 @@ def profile_of(tmp_path, passes_of, setting=SETTING, cells=CELLS):
         for seconds in passes_of(cell):
             passes.add(cell, seconds)
     for seconds in (0.08, 0.016, 0.024):
-        passes.add(DRAFTED, seconds)
+        passes.add(DRAFT_CELL, seconds)
     return make_profile("mine", cells, passes, setting)
 
 
@@ -43,23 +42,14 @@ def test_the_server_is_the_law(profile):
     )
 
 
-def test_it_predicts_what_was_measured(profile, tmp_path):
-    """A round of four devices in a scenario with the written file, of which the longest draft is 8."""
-    profile.server.save(tmp_path / "mine.toml")
-    scenario = Scenario.preset("llama2", server=str(tmp_path / "mine.toml"), num_users=4)
-    assert scenario.padded_verification
-    assert scenario.pass_time(4, 4 * 9) == pytest.approx(law(PassCell(VERIFY, 4, 8)), rel=1e-4)
-    assert scenario.server_draft_time == 0.003
-
-
 def test_table_and_words(profile):
     lines = table_lines(profile)
     assert len(lines) == 20
     assert lines[8] == ("2", "8", "18", "21.00", "18.90 to 9000.00", "21.00", "+0.0%")
-    words = profile.in_words()
+    words = profile.describe()
     assert "takes 0.5 ms K + the larger of 20 ms + 0 ms n and of 5 ms + 0.5 ms n.\n" in words
     factor = np.median([9.0 / (0.9 * law(cell)) for cell in CELLS])
-    assert f" {factor:.2f} times the shortest (median of the cells); the machine was busy" in words
+    assert f" {factor:.2f} times the shortest (median over cells); the machine was busy" in words
 
 
 def test_errors_are_those_of_the_written_law(tmp_path):
@@ -73,7 +63,7 @@ def test_errors_are_those_of_the_written_law(tmp_path):
     fitted = np.array([cell.batch * per_draft + start + slope * cell.tokens for cell in CELLS])
     errors = fitted / [law(cell) * noise[cell] for cell in CELLS] - 1.0
     np.testing.assert_allclose(profile.errors, errors, rtol=1e-6, atol=1e-6)
-    words = profile.in_words()
-    assert f"off by {np.abs(errors).max():.1%} at most and by {np.median(np.abs(errors)):.1%} in the median" in words
-    assert "takes 1.00 times the shortest (median of the cells).\n" in words
+    words = profile.describe()
+    assert f"at most {np.abs(errors).max():.1%} (median {np.median(np.abs(errors)):.1%})" in words
+    assert "takes 1.00 times the shortest (median over cells).\n" in words
     assert table_lines(profile)[3][-1] == f"{errors[3]:+.1%}"

@@ -19,7 +19,7 @@ LAYERS = 40
 
 
 class Engine:
-    """Layers of 8 ms and .02 ms a sequence, which read their context in .02 µs a token; ``nextn`` as the package's."""
+    """Layers of 8 ms and 0.02 ms per sequence with 0.02 µs per token of context; ``nextn`` as in the package."""
 
     def __init__(self, fixed, nextn):
         self.fixed, self.nextn = fixed, nextn
@@ -65,7 +65,7 @@ def package(monkeypatch):
 
 
 def by_hand(batch, length, context):
-    """Milliseconds: kernels of all tokens, and the context of each sequence once."""
+    """Milliseconds with the context of each sequence read once."""
     tokens = batch * (length + 1)
     return 8.0 + 0.02 * tokens + 2e-5 * (tokens + batch * (context - 1))
 
@@ -75,8 +75,8 @@ def test_a_pass_reads_the_context_of_each_sequence_once(context, package):
     steps = StepTimes(Machine("moon_sxm", 4), "org/Large-32B")
     for batch in (1, 8, 64):
         for length in (0, 4, 16):
-            found = steps.seconds(PassCell(VERIFY, batch, length), context)
-            assert 1e3 * found == pytest.approx(by_hand(batch, length, context), rel=1e-9)
+            result = steps.seconds(PassCell(VERIFY, batch, length), context)
+            assert 1e3 * result == pytest.approx(by_hand(batch, length, context), rel=1e-9)
             assert steps.seconds(PassCell(DRAFT, batch, length), context) == steps.step(batch, context)
     trap = Engine.compile("org/Large-32B", "moon_sxm", "vllm", tp_size=4, nextn=16).decode_step_latency(64, context, 2)
     assert trap > (1.3 if context == 1 else 1.8) * by_hand(64, 16, context)
@@ -98,7 +98,7 @@ def test_a_server_from_a_table(package, tmp_path, capsys):
         assert part in server.source
         assert part in printed
     assert server.model == "org/Large-32B on 4 x moon_sxm, drafts by org/Small-1B on one of them"
-    assert "A thousand tokens of context add 0.02 ms" in printed
+    assert "1000 tokens of context add 0.02 ms" in printed
     assert (tmp_path / "mine.png").stat().st_size > 10_000
     lines = (tmp_path / "mine.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2 + 9 * 6 + 9
@@ -133,7 +133,7 @@ WRONG = [
     (["--draft", "org/Smal-1B"], r"model: .*; did you mean 'org/Small-1B'\?"),
     (["--tensor-parallel", "3"], r"table: .*, got org/Large-32B on 3 x moon_sxm \(num_heads 32 should be"),
     (["--tensor-parallel", "0"], "tensor_parallel: expected an integer ≥ 1, got 0"),
-    (["--draft", "org/Lacks-1B"], "table: expected a model that it has, got org/Lacks-1B on 1 x moon_sxm"),
+    (["--draft", "org/Lacks-1B"], "table: expected a model with tables, got org/Lacks-1B on 1 x moon_sxm"),
     (["--batches", "1", "8192"], r"table: .*got org/Small-1B on 1 x moon_sxm \(no such batch\)"),
     (["--dtype", "bfloat16"], "dtype: expected no value with --table, got 'bfloat16'"),
     (["--repeats", "3"], "repeats: expected no value with --table, got 3"),
@@ -144,8 +144,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("words", "sentence"), WRONG, ids=range(len(WRONG)))
 def test_what_a_table_lacks_is_one_sentence(words, sentence, package, tmp_path, capsys):
-    given = ["profile", "--table", "moon_sxm", *SMALL, "--out", str(tmp_path / "mine"), *words]
-    assert main(given) == 2
+    arguments = ["profile", "--table", "moon_sxm", *SMALL, "--out", str(tmp_path / "mine"), *words]
+    assert main(arguments) == 2
     assert re.fullmatch(f"multispin profile: {sentence}.*\n", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
 
@@ -177,7 +177,7 @@ def test_profiles_that_ship_say_where_they_are_from():
     }
     for name in MACHINES:
         server = SERVERS.load(name)
-        errors = [float(one) for one in re.findall(r"within ([\d.]+)%", server.source)]
+        errors = [float(entry) for entry in re.findall(r"within ([\d.]+)%", server.source)]
         assert len(errors) == 2
         assert max(errors) < 15.0
         assert server.name == name
@@ -198,7 +198,6 @@ def test_profiles_that_ship_are_those_of_the_tables(name, tmp_path):
 
 @pytest.mark.slow
 def test_the_package_reads_the_context_once_for_each_token_of_a_draft():
-    """And this module does not."""
     engine = pytest.importorskip("aiconfigurator_core.sdk.engine").EngineHandle
     steps = StepTimes(Machine("h100_sxm", 4), "Qwen/Qwen3-32B")
     trap = engine.compile("Qwen/Qwen3-32B", "h100_sxm", "vllm", tp_size=4, nextn=8)

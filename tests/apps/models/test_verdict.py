@@ -1,4 +1,4 @@
-"""The table of what was predicted and realised, on rounds made by hand."""
+"""Table of predicted and realised quantities, on rounds made by hand."""
 
 from types import SimpleNamespace
 
@@ -12,8 +12,8 @@ from multispin_env.apps.models.verdict import (
     PASS,
     ROUND,
     TOKENS,
-    _begun_before,
-    block_of,
+    _rounds_before,
+    block_length,
     verdict_cells,
     verdict_lines,
 )
@@ -55,12 +55,12 @@ def test_each_quantity_is_what_it_says():
         ("a / b", "goodput"),
     ]
     rounds = contenders[0].rounds
-    gained = sum(one.played.gained.sum() for one in rounds)
-    seconds = sum(one.played.pass_time + 0.3 + 0.1 for one in rounds)
+    gained = sum(entry.played.gained.sum() for entry in rounds)
+    seconds = sum(entry.played.pass_time + 0.3 + 0.1 for entry in rounds)
     tokens, passes, whole, goodput = lines[:4]
     assert tokens.realised.mean == pytest.approx(gained / 24)
     assert tokens.predicted.mean == pytest.approx(2.5)
-    assert passes.realised.mean == pytest.approx(1e3 * sum(one.played.pass_time for one in rounds) / 12)
+    assert passes.realised.mean == pytest.approx(1e3 * sum(entry.played.pass_time for entry in rounds) / 12)
     assert (passes.predicted.mean, whole.predicted.mean) == pytest.approx((100.0, 500.0))
     assert whole.realised.mean == pytest.approx(1e3 * seconds / 12)
     assert goodput.realised.mean == pytest.approx(gained / seconds)
@@ -81,10 +81,10 @@ def test_each_quantity_is_what_it_says():
 )
 def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expected):
     rounds = [made(k, request=number) for k in range(count)]
-    assert block_of([contender("a", rounds)]) == expected
+    assert block_length([contender("a", rounds)]) == expected
 
 
 def test_the_timeline_ends_with_the_window():
     rounds = [made(k) for k in range(100)]  # 0.6 s each
-    assert len(_begun_before(1.3, rounds)) == 3
-    assert len(_begun_before(1e3, rounds)) == 60
+    assert len(_rounds_before(1.3, rounds)) == 3
+    assert len(_rounds_before(1e3, rounds)) == 60

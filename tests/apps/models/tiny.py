@@ -24,7 +24,7 @@ def tiny_tokenizer(words: int = WORDS, reverse: bool = False) -> Any:
 
 
 def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 512, scale: float = 1.0) -> Model:
-    """A model whose laws of the next token are uneven enough to be told apart."""
+    """Make a model with clearly uneven distributions of the next token."""
     with th.random.fork_rng():
         th.manual_seed(seed)
         network = LlamaForCausalLM(
@@ -49,12 +49,11 @@ def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 5
 
 
 def save_tiny(folder: Path, seed: int, **options: Any) -> str:
-    """Write one as ``transformers`` saves it; returns its path as text."""
+    """Save a tiny model as ``transformers`` does; return its path."""
     return save_model(tiny_model(seed, **options), folder)
 
 
 def save_model(model: Model, folder: Path) -> str:
-    """The same for a model that is made already."""
     model.network.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return str(folder)

@@ -1,4 +1,4 @@
-"""Numbers of the figures' tables, worked out another way."""
+"""Numbers of the figures' tables, computed another way."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import reference
 
 import multispin_env as ms
 from multispin_env.apps.reproduce import allocations, optimum, sweeps
-from multispin_env.apps.reproduce.drawing import Shown, markdown_table, render_page
+from multispin_env.apps.reproduce.drawing import PageFigure, markdown_table, render_page
 from multispin_env.apps.reproduce.figure import PRESETS, Scale
 from multispin_env.apps.reproduce.sweeps import replayed_tokens
 from multispin_env.physics.records import Records, load_records, prompt_rates
@@ -26,18 +26,14 @@ def mean_goodput(name, scenario, state):
     return float(ms.expected_outcome(scenario, state, ms.make_controller(name, scenario)(state)).goodput.mean())
 
 
-def test_scale():
-    assert [Scale(quick).pick(1, 2) for quick in (False, True)] == [1, 2]
-
-
 def test_verification_is_a_fixed_time_and_one_for_each_draft():
     rows = sweeps.VERIFICATION.compute(SCALE)
-    found = {(row.preset, row.batch): (row.verification_ms, row.per_draft_ms) for row in rows}
-    assert found["llama2", 1] == pytest.approx((35.4, 35.4))
-    assert found["llama2", 4] == pytest.approx((73.56, 18.39))
+    result = {(row.preset, row.batch): (row.verification_ms, row.per_draft_ms) for row in rows}
+    assert result["llama2", 1] == pytest.approx((35.4, 35.4))
+    assert result["llama2", 4] == pytest.approx((73.56, 18.39))
     qwen = Scenario.preset("qwen3.5")
-    fixed, each = qwen.verification_fixed_time, qwen.verification_time_per_draft
-    assert found["qwen3.5", 32] == pytest.approx((1e3 * (fixed + 32 * each), 1e3 * (fixed / 32 + each)))
+    fixed, item = qwen.verification_fixed_time, qwen.verification_time_per_draft
+    assert result["qwen3.5", 32] == pytest.approx((1e3 * (fixed + 32 * item), 1e3 * (fixed / 32 + item)))
 
 
 def test_rows_of_devices_are_those_of_the_controllers():
@@ -73,8 +69,8 @@ def test_goodput_of_common_lengths():
             tokens = np.array([20 * reference.expected_tokens(row.draft_length, rate) for row in mine])
             lengths = np.array([row.draft_length for row in mine])
             verification = scenario.verification_time
-            each = tokens / (lengths * latency[:, None] + verification)
-            assert [row.goodput for row in mine] == pytest.approx(each.mean(0))
+            item = tokens / (lengths * latency[:, None] + verification)
+            assert [row.goodput for row in mine] == pytest.approx(item.mean(0))
             assert all(row.low <= row.goodput <= row.high and row.states == 3 for row in mine)
             best = int(lengths[(tokens / (lengths * latency.mean() + verification)).argmax()])
             assert [row.draft_length for row in mine if row.closed_form] == [best]
@@ -116,7 +112,7 @@ def test_rows_of_recorded_tasks():
 
 
 def test_losses_of_controllers(monkeypatch):
-    """Algorithm 1 takes most of the time: another stands for it."""
+    """Algorithm 1 is replaced, as it takes most of the time."""
     other = {"algorithm1": "random"}
     monkeypatch.setattr(optimum, "make_controller", lambda name, s: ms.make_controller(other.get(name, name), s))
     rows = optimum.REGRETS.compute(SCALE)
@@ -153,10 +149,12 @@ def test_ratios_of_the_calibration(monkeypatch):
 def test_the_page_shows_and_links_every_figure():
     spec = replace(sweeps.VERIFICATION, title="A & B", caption="It is < 1.")
     table = ("a", "<b>"), [("1", "2"), ("3", "4")]
-    text = render_page("All", "seed 5", [Shown("one", spec, "run it", None), Shown("two", spec, "run", table)])
+    text = render_page(
+        "All", "seed 5", [PageFigure("one", spec, "run it", None), PageFigure("two", spec, "run", table)]
+    )
     for name, command in (("one", "run it"), ("two", "run")):
         linked = {f'href="#{name}"', f'id="{name}"', *(f'"{name}.{kind}"' for kind in ("csv", "svg", "png"))}
-        assert all(one in text for one in (*linked, f"<code>{command}</code>"))
+        assert all(entry in text for entry in (*linked, f"<code>{command}</code>"))
     assert "A & B" not in text
     rows = "<tr><th>a</th><th>&lt;b&gt;</th></tr>\n<tr><td>1</td><td>2</td></tr>\n<tr><td>3</td><td>4</td></tr>"
     assert text.count(f"<table>\n{rows}\n</table>") == text.count("<table>") == 1

@@ -1,4 +1,4 @@
-"""Films: what is played for them, and their files, of a few small pictures."""
+"""Films: episodes that are played, and small files."""
 
 import sys
 from types import SimpleNamespace
@@ -33,11 +33,11 @@ def test_both_meet_the_same_states():
 
 
 def test_rounds_are_shown_in_the_same_time():
-    one, other = episodes("optimal", "fixed")
-    frames = Film(one, other).frames()
+    entry, other = episodes("optimal", "fixed")
+    frames = Film(entry, other).frames()
     assert len(frames) == 1 + 2 * (MOVES + 1)  # of the first round only its end
     assert sum(frame.times for frame in frames) == 2 * MOVES + 2 * JUDGED + END
-    slower = max(float(view.last.outcome.round_latency) for view in (one[1], other[1]))
+    slower = max(float(view.last.outcome.round_latency) for view in (entry[1], other[1]))
     clocks = [frame.clock for frame in frames[1 : MOVES + 2]]
     assert clocks == pytest.approx(np.linspace(0.0, slower, MOVES + 2)[1:])
     left, right = frames[-1].views
@@ -56,7 +56,6 @@ CONTENTS = {
 
 @pytest.mark.parametrize(("env_id", "arguments"), [(FULL, {}), ("MultiSpin/Continuous-v0", {"horizon": 2.0})])
 def test_no_panel_is_empty_in_any_frame(env_id, arguments):
-    """Neither at the start of the film nor while a round begins, where it would flicker."""
     config = EnvConfig.of(env_id, num_users=3, **arguments).for_any_decision
     film = config.variant.family.film(*(watch(config, 3, name, 7) for name in ("optimal", "fixed")))
     frames = film.frames()
@@ -73,7 +72,7 @@ def test_no_panel_is_empty_in_any_frame(env_id, arguments):
 
 
 def pictures():
-    """Three pictures, 6 wide and 4 high, each of one colour with a point."""
+    """Three pictures of shape (4, 6), each of one colour with a point."""
 
     def draw(colour):
         picture = np.full((4, 6, 3), colour, np.uint8)
@@ -84,9 +83,9 @@ def pictures():
 
 
 def test_colours_of_a_gif():
-    found = gif_colours()
-    assert {style.PAPER, style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK} <= set(found)
-    assert len(found) == len(set(found)) <= 256
+    result = gif_colours()
+    assert {style.PAPER, style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK} <= set(result)
+    assert len(result) == len(set(result)) <= 256
 
 
 def test_pixels_times_and_loop_of_a_gif(tmp_path):

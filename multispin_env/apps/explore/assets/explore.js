@@ -1,55 +1,51 @@
-// Asks for what the controls say, and shows the answer. All state is in the controls and in the address.
+// Requests results for the values of the controls and shows them. All state is in the controls and in the address.
 (() => {
   "use strict";
   const by = (id) => document.getElementById(id);
   const form = by("controls");
   const view = document.querySelector("main").dataset.view;
-  let asking = false;
-  let again = false;
+  let waiting = false;
+  let changed = false; // while waiting
 
   const query = () => new URLSearchParams(new FormData(form)).toString();
 
-  // One question at a time; what changes meanwhile is asked when the answer is there.
+  // One request at a time; later changes are requested after the answer.
   async function draw() {
-    if (asking) {
-      again = true;
+    if (waiting) {
+      changed = true;
       return;
     }
-    asking = true;
-    let found;
+    waiting = true;
+    let results;
     try {
-      found = await (await fetch(`/draw/${view}?${query()}`)).json();
+      results = await (await fetch(`/draw/${view}?${query()}`)).json();
     } catch (error) {
-      found = { said: "page: expected an answer, got none; is multispin explore still running?" };
+      results = { error: "page: expected an answer, got none; is multispin explore still running?" };
     }
-    asking = false;
-    if (again) {
-      again = false;
-      if (!found.said) {
-        show(found);
-      }
+    waiting = false;
+    if (!changed || !results.error) show(results);
+    if (changed) {
+      changed = false;
       draw();
-      return;
     }
-    show(found);
   }
 
-  function show(found) {
-    by("said").textContent = found.said || "";
-    if (found.said) {
+  function show(results) {
+    by("error").textContent = results.error || "";
+    if (results.error) {
       restore();
     } else {
-      replaceResults(found.html);
-      for (const id of ["python", "command"]) by(id).textContent = found[id];
-      for (const [name, text] of Object.entries(found.kept)) form.elements[name].options[0].textContent = text;
-      by("link").href = found.link;
-      history.replaceState(null, "", found.link);
+      replaceResults(results.html);
+      for (const id of ["python", "command"]) by(id).textContent = results[id];
+      for (const [name, text] of Object.entries(results.option_labels)) form.elements[name].options[0].textContent = text;
+      by("link").href = results.link;
+      history.replaceState(null, "", results.link);
       for (const input of form.querySelectorAll("[type=hidden]")) input.dataset.good = input.value;
     }
-    document.dispatchEvent(new CustomEvent("drawn", { detail: found }));
+    document.dispatchEvent(new CustomEvent("drawn", { detail: results }));
   }
 
-  // The new results; whoever was about to edit a cell still is.
+  // Replace the results; a focused cell keeps the focus.
   function replaceResults(html) {
     const cell = document.activeElement.dataset.cell;
     by("results").innerHTML = html;
@@ -59,7 +55,7 @@
     }
   }
 
-  // Refused: what has no control of its own is as it was.
+  // Undo a refused edit.
   function restore() {
     for (const input of form.querySelectorAll("[type=hidden]")) input.value = input.dataset.good;
     for (const cell of document.querySelectorAll("[data-cell]")) cell.textContent = cell.dataset.good;

@@ -1,5 +1,5 @@
-// Plays two recorded episodes side by side on canvases. No library; `multispinPlayer.mount(root, record)` draws into root.
-// The record is what multispin_env.apps.explore.no_barrier.compute returns: times are whole ticks.
+// Plays two recorded episodes side by side on canvases: `multispinPlayer.mount(root, record)` draws into root.
+// The record is that of multispin_env.apps.explore.no_barrier.compute; times are whole ticks.
 "use strict";
 
 document.head.append(
@@ -9,14 +9,14 @@ document.head.append(
 const multispinPlayer = (() => {
   const DRAFTING = 0, UPLOADING = 1, WAITING = 2, VERIFYING = 3;
   const NAMES = ["drafting", "uploading", "waiting for the server", "in verification"];
-  const HEIGHTS = [0.9, 0.6, 0.25, 0.9]; // parts of a row, so that colours are not all that tells them apart
+  const HEIGHTS = [0.9, 0.6, 0.25, 0.9]; // relative to the row, so that activities differ in more than colour
   const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 5];
   const ROW = 15, LEAST_ROW = 9, LEFT = 26, BELOW = 18, CURVE = 130;
-  const NEWS = 250; // ms between two texts
-  let chosenSpeed = 0.5; // also of the next record
+  const NEWS = 250; // ms between two updates of the text
+  let chosenSpeed = 0.5; // kept for the next record
 
-  // Begins and ends of stretches, from what each does, the gap before it and its length.
-  function unpacked(flat) {
+  // Begin and end of each activity, from a flat list of (activity, gap, duration).
+  function unpack(flat) {
     const count = flat.length / 3;
     const row = { what: new Int32Array(count), begin: new Int32Array(count), end: new Int32Array(count) };
     for (let i = 0, time = 0; i < count; i++) {
@@ -27,7 +27,7 @@ const multispinPlayer = (() => {
     return row;
   }
 
-  // The number of entries of a rising list that are at most a value.
+  // Number of entries of a sorted list that are at most a value.
   function atMost(list, value) {
     let low = 0, high = list.length;
     while (low < high) {
@@ -37,7 +37,7 @@ const multispinPlayer = (() => {
     return low;
   }
 
-  // The next number that looks well at the end of an axis.
+  // Round up to a number for the end of an axis.
   const roundUp = (value) => {
     const unit = 10 ** Math.floor(Math.log10(value));
     return unit * [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].find((number) => number * unit >= value);
@@ -45,8 +45,8 @@ const multispinPlayer = (() => {
 
   const quantile = (values, part) => {
     if (!values.length) return null;
-    const place = part * (values.length - 1), low = Math.floor(place), high = Math.min(low + 1, values.length - 1);
-    return values[low] + (place - low) * (values[high] - values[low]);
+    const index = part * (values.length - 1), low = Math.floor(index), high = Math.min(low + 1, values.length - 1);
+    return values[low] + (index - low) * (values[high] - values[low]);
   };
 
   function element(kind, parent, properties = {}, attributes = {}) {
@@ -56,8 +56,8 @@ const multispinPlayer = (() => {
     return made;
   }
 
-  // A canvas as wide as its place, sharp on any screen.
-  function sized(canvas, height) {
+  // Resize a canvas to the width of its parent, sharp on any screen.
+  function resizeCanvas(canvas, height) {
     const width = Math.max(1, canvas.parentElement.clientWidth), ratio = window.devicePixelRatio || 1;
     canvas.style.width = "100%";
     canvas.style.height = `${height}px`;
@@ -70,10 +70,10 @@ const multispinPlayer = (() => {
     return { context, width, height };
   }
 
-  function cleared(place, paper) {
-    place.context.fillStyle = paper;
-    place.context.fillRect(0, 0, place.width, place.height);
-    return place.context;
+  function clear(area, paper) {
+    area.context.fillStyle = paper;
+    area.context.fillRect(0, 0, area.width, area.height);
+    return area.context;
   }
 
   class Player {
@@ -84,16 +84,16 @@ const multispinPlayer = (() => {
       this.fills = [this.colours.drafting, this.colours.uploading, this.colours.waiting, this.colours.verifying];
       this.sides = record.sides.map((side) => ({
         ...side,
-        rows: side.devices.map(unpacked),
-        passes: unpacked(side.server),
+        rows: side.devices.map(unpack),
+        passes: unpack(side.server),
         answers: side.answers || [],
         marks: side.marks || [],
       }));
       this.end = Math.min(...record.sides.map((side) => side.shown));
       this.window = record.window * record.ticks;
-      this.clock = this.end; // all of it is there until it plays
+      this.clock = this.end; // shown in full until it plays
       this.playing = false;
-      this.frames = 0; // drawn since the last start, and when that was, for who measures
+      this.frames = 0; // since the last start, for measurements
       this.started = 0;
       this.build();
       this.observer = new ResizeObserver(() => this.resize());
@@ -117,7 +117,7 @@ const multispinPlayer = (() => {
       this.slider = element("input", time, { type: "range", min: 0, max: this.end, step: 1 }, { "data-player": "time" });
       this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
       this.shown = element("output", bar);
-      const keys = "Keys: space plays and pauses, ← and → move by half a second, + and − change the speed.";
+      const keys = "Keys: space: play or pause; ← and →: half a second back or forward; + and −: speed.";
       element("p", root, { className: "player-keys", textContent: keys });
       const legend = element("ul", root, { className: "player-legend" });
       NAMES.forEach((name, what) => {
@@ -141,7 +141,7 @@ const multispinPlayer = (() => {
       }
       this.curves = [{ title: this.record.serving ? "tokens/s in time, so far" : "tokens/s, so far", bound: this.record.bound,
         of: (side, number) => side.gained[number] * this.record.ticks / side.ends[number] }];
-      if (this.record.serving) this.curves.push({ title: "requests that wait", of: (side, number) => side.waiting[number] });
+      if (this.record.serving) this.curves.push({ title: "waiting requests", of: (side, number) => side.waiting[number] });
       const below = element("div", root, { className: "player-sides" });
       for (const curve of this.curves) {
         const part = element("section", below, {}, { "aria-label": curve.title });
@@ -163,10 +163,10 @@ const multispinPlayer = (() => {
     resize() {
       const users = this.record.users, row = Math.max(LEAST_ROW, Math.min(ROW, 420 / users));
       for (const side of this.sides) {
-        side.place = sized(side.canvas, (users + 1.4) * row + BELOW);
+        side.area = resizeCanvas(side.canvas, (users + 1.4) * row + BELOW);
         side.row = row;
       }
-      for (const curve of this.curves) curve.place = sized(curve.canvas, CURVE);
+      for (const curve of this.curves) curve.area = resizeCanvas(curve.canvas, CURVE);
       this.draw(true);
     }
 
@@ -199,12 +199,12 @@ const multispinPlayer = (() => {
     key(event) {
       const inside = event.target !== this.root;
       const { ticks } = this.record;
-      const place = SPEEDS.indexOf(Number(this.speed.value));
+      const index = SPEEDS.indexOf(Number(this.speed.value));
       if (event.key === " " && (!inside || event.target.tagName === "CANVAS")) this.toggle();
       else if (event.key === "ArrowLeft" && !inside) this.seek(this.clock - 0.5 * ticks);
       else if (event.key === "ArrowRight" && !inside) this.seek(this.clock + 0.5 * ticks);
-      else if (event.key === "+") this.speed.value = chosenSpeed = SPEEDS[Math.min(place + 1, SPEEDS.length - 1)];
-      else if (event.key === "-") this.speed.value = chosenSpeed = SPEEDS[Math.max(place - 1, 0)];
+      else if (event.key === "+") this.speed.value = chosenSpeed = SPEEDS[Math.min(index + 1, SPEEDS.length - 1)];
+      else if (event.key === "-") this.speed.value = chosenSpeed = SPEEDS[Math.max(index - 1, 0)];
       else return;
       event.preventDefault();
     }
@@ -236,8 +236,8 @@ const multispinPlayer = (() => {
       this.slider.value = this.clock;
       this.shown.textContent = `${(this.clock / this.record.ticks).toFixed(2)} of ${(this.end / this.record.ticks).toFixed(1)} s`;
       const now = performance.now();
-      if (!text && now - (this.told || 0) < NEWS) return;
-      this.told = now;
+      if (!text && now - (this.newsTime || 0) < NEWS) return;
+      this.newsTime = now;
       for (const side of this.sides) {
         side.news.textContent = this.news(side);
         side.canvas.setAttribute("aria-label", `Timeline. ${side.news.textContent}`);
@@ -245,17 +245,17 @@ const multispinPlayer = (() => {
     }
 
     drawSide(side) {
-      const { place, row } = side, { users, ticks } = this.record;
-      const context = cleared(place, this.colours.paper);
-      const start = Math.max(0, this.clock - this.window), scale = (place.width - LEFT - 2) / this.window;
-      const x = (time) => LEFT + (time - start) * scale, bottom = place.height - BELOW;
+      const { area, row } = side, { users, ticks } = this.record;
+      const context = clear(area, this.colours.paper);
+      const start = Math.max(0, this.clock - this.window), scale = (area.width - LEFT - 2) / this.window;
+      const x = (time) => LEFT + (time - start) * scale, bottom = area.height - BELOW;
       const step = 0.5 * Math.max(1, Math.round(this.window / ticks / 2)) * ticks;
       context.textAlign = "center";
       for (let time = Math.ceil(start / step) * step; time <= start + this.window; time += step) {
         context.fillStyle = this.colours.faint;
         context.fillRect(x(time), 0, 1, bottom);
         context.fillStyle = this.colours.ink;
-        if (x(time) < place.width - 16) context.fillText(`${time / ticks} s`, Math.max(x(time), 14), bottom + 10);
+        if (x(time) < area.width - 16) context.fillText(`${time / ticks} s`, Math.max(x(time), 14), bottom + 10);
       }
       context.textAlign = "right";
       side.rows.forEach((stretches, user) => {
@@ -326,22 +326,22 @@ const multispinPlayer = (() => {
     }
 
     drawCurve(curve) {
-      const { place } = curve, { ticks } = this.record;
-      const context = cleared(place, this.colours.paper), bottom = place.height - BELOW, left = 34;
-      const x = (time) => left + time / this.end * (place.width - left - 8), y = (value) => bottom - value / curve.top * (bottom - 8);
+      const { area } = curve, { ticks } = this.record;
+      const context = clear(area, this.colours.paper), bottom = area.height - BELOW, left = 34;
+      const x = (time) => left + time / this.end * (area.width - left - 8), y = (value) => bottom - value / curve.top * (bottom - 8);
       context.fillStyle = this.colours.faint;
       context.fillRect(left, 0, 1, bottom);
-      context.fillRect(left, bottom, place.width - left, 1);
+      context.fillRect(left, bottom, area.width - left, 1);
       context.fillStyle = this.colours.ink;
       context.textAlign = "right";
-      context.fillText(`${(this.end / ticks).toFixed(1)} s`, place.width - 4, bottom + 10);
+      context.fillText(`${(this.end / ticks).toFixed(1)} s`, area.width - 4, bottom + 10);
       context.fillText(curve.top, left - 4, 8);
       context.fillText("0", left - 4, bottom);
       context.lineWidth = 1.5;
       if (curve.bound) {
         context.strokeStyle = this.colours.ink;
         context.setLineDash([2, 3]);
-        this.line(context, [[left, y(curve.bound)], [place.width - 8, y(curve.bound)]]);
+        this.line(context, [[left, y(curve.bound)], [area.width - 8, y(curve.bound)]]);
         context.textAlign = "left";
         context.fillText(`bound ${curve.bound.toFixed(1)}`, left + 4, y(curve.bound) + 9);
       }
@@ -356,7 +356,7 @@ const multispinPlayer = (() => {
         context.setLineDash([]);
         context.fillStyle = context.strokeStyle;
         context.textAlign = "left";
-        context.fillText(`${number ? "╌" : "─"} ${side.name}`, left + 4 + number * 0.45 * (place.width - left), bottom + 10);
+        context.fillText(`${number ? "╌" : "─"} ${side.name}`, left + 4 + number * 0.45 * (area.width - left), bottom + 10);
       });
     }
 
@@ -366,13 +366,13 @@ const multispinPlayer = (() => {
       context.stroke();
     }
 
-    // What a picture shows, in words.
+    // Text of a timeline's moment.
     news(side) {
       const counts = [0, 0, 0, 0], { ticks, bound, users } = this.record;
-      const now = Math.min(this.clock, this.end - 1); // at the end, what goes on until then
+      const now = Math.min(this.clock, this.end - 1); // at the end, the last activity
       for (const row of side.rows) {
-        const place = atMost(row.end, now);
-        if (place < row.begin.length && row.begin[place] <= now) counts[row.what[place]] += 1;
+        const index = atMost(row.end, now);
+        if (index < row.begin.length && row.begin[index] <= now) counts[row.what[index]] += 1;
       }
       const idle = users - counts.reduce((sum, count) => sum + count, 0);
       const doing = counts.map((count, what) => `${count} ${NAMES[what]}`).join(", ");
@@ -380,14 +380,14 @@ const multispinPlayer = (() => {
       const rate = over ? side.gained[over - 1] * ticks / side.ends[over - 1] : 0;
       const share = `${Math.round(100 * rate / bound)} % of the bound ${bound.toFixed(1)}`;
       if (!this.record.serving) return `Devices: ${doing}. ${rate.toFixed(1)} tokens/s so far, ${share}.`;
-      const answers = side.answers.slice(0, atMost(side.answers.map((one) => one[0]), this.clock));
-      const inTime = answers.filter((one) => one[1]).length, late = answers.length - inTime;
+      const answers = side.answers.slice(0, atMost(side.answers.map((answer) => answer[0]), this.clock));
+      const inTime = answers.filter((answer) => answer[1]).length, late = answers.length - inTime;
       const dropped = side.marks.filter(([time, , kind]) => kind === "dropped" && time <= this.clock).length;
       const part = answers.length + dropped ? `${Math.round(100 * inTime / (answers.length + dropped))} % in time` : "none ended";
-      const ttft = answers.map((one) => one[2]).sort((a, b) => a - b);
+      const ttft = answers.map((answer) => answer[2]).sort((a, b) => a - b);
       const tail = ttft.length ? ` TTFT p50 ${quantile(ttft, 0.5).toFixed(2)} s, p99 ${quantile(ttft, 0.99).toFixed(2)} s.` : "";
       const waiting = over ? side.waiting[over - 1] : 0;
-      return `Devices: ${doing}, ${idle} idle; ${waiting} requests wait. ${rate.toFixed(1)} tokens/s in time so far, ${share}. ` +
+      return `Devices: ${doing}, ${idle} idle; ${waiting} requests waiting. ${rate.toFixed(1)} tokens/s in time so far, ${share}. ` +
         `Requests: ${inTime} in time, ${late} late, ${dropped} dropped (${part}).${tail}`;
     }
   }
@@ -401,7 +401,7 @@ const multispinPlayer = (() => {
   };
 })();
 
-// Results that are there, or new ones, may have a record: play it.
+// Mount a player on the record of present or new results.
 function playRecord() {
   const root = document.getElementById("player");
   const record = document.getElementById("record");
