@@ -45,7 +45,7 @@ def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
 
 def run(options: argparse.Namespace) -> None:
     """Load the run, compare its agent and print the table."""
-    models = import_own("agents.models")
+    models = import_project_module("agents.models")
     from rich.console import Console
 
     from agents.measures import Measure, agent_label, print_report, write_report

@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the files and print their differences from the original."""
-    import_own("agents.tracing").run(options)
+    import_project_module("agents.tracing").run(options)
 
 
 COMMAND = Command(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.registry import AGENTS, check_admitted
-from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, collect_arguments
+from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.variant import Variant

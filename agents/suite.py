@@ -52,7 +52,6 @@ from multispin_env.evaluation.suite.entries import (
     CURVE,
     KIND,
     SuiteEntry,
-    TaskValues,
     check_replaced,
     performances,
     save_curves,
@@ -62,10 +61,10 @@ from multispin_env.evaluation.suite.entries import (
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import score_cells
 from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, read_json, write_atomically
-from multispin_env.registry import import_attribute, is_outside, refusal
+from multispin_env.registry import is_outside, refusal
 
 CELL = "cell.json"
 

@@ -17,11 +17,10 @@ from multispin_env.evaluation.statistics import (
     EPISODE_SEED,
     HELD_OUT_SEED,
     NUM_EPISODE_SEEDS,
-    NUM_STATE_SEEDS,
     TUNING_SEED,
 )
 
-RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))
+RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + NUM_EPISODE_SEEDS))
 """Seeds of the states and episodes on which agents are validated and measured."""
 
 _Indices = None | int | Iterable[int]

@@ -135,7 +135,7 @@ class Doubled(RoundsVariant):
 
 
 @dataclass(frozen=True)
-class Learner(AnyEnvironment):
+class Learner(BaseSettings):
     num_envs: int = 4
     timesteps: int = 40
 

@@ -45,7 +45,7 @@ def decision_times(scenario: ms.Scenario, calls: int) -> list[float]:
 
 def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Return median seconds of a round of tiny models, in all and without the models, laws of tokens and decision."""
-    from multispin_env.apps.models.contender import LiveContender, draw_air
+    from multispin_env.apps.models.contender import LiveContender, draw_conditions
     from multispin_env.apps.models.network import Pair
     from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
     from tests.apps.models import tiny

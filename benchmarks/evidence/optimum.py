@@ -182,8 +182,8 @@ def leads(instances: int) -> Iterator[Row]:
                 values = {other: states.values(other) for other in controller_names("rounds", scenario)}
                 rule, certified = values.pop("optimal"), replace(states, certify=1e-9).values("optimal")
                 row: dict[str, Any] = {"preset": name, "K": users, "MHz": budget, "instances": instances}
-                for who, values_of in {"rule": rule, "certified": certified}.items():
-                    margin = values_of / np.max(list(values.values()), 0) - 1.0
+                for who, policy_values in {"rule": rule, "certified": certified}.items():
+                    margin = policy_values / np.max(list(values.values()), 0) - 1.0
                     row |= {f"{who} below": int((margin < -1e-12).sum()), f"{who} smallest lead": float(margin.min())}
                 yield row
 

@@ -21,7 +21,7 @@ from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import SERVERS
 from multispin_env.scenario import Scenario
-from multispin_env.simulation.capacity import MAX_USERS, capacity
+from multispin_env.simulation.capacity import capacity
 from multispin_env.simulation.long_run import long_run_rate
 
 NAMES = {

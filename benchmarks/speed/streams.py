@@ -54,8 +54,8 @@ def run(options: Namespace) -> None:
     positions = [counter.state for counter in counters]
     generators = [np.random.Generator(counter) for counter in counters]
 
-    def ahead(block: int) -> CopyStreams:
-        read = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, users)), num_envs, block)
+    def ahead(block: int) -> EnvStreams:
+        read = EnvStreams(lambda rng, rows: rng.standard_exponential((rows, users)), num_envs, block)
         for env in range(num_envs):
             read.seed(env, np.random.default_rng(env))
         return read

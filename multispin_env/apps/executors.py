@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.registry import admit_all, admitted_names
+from multispin_env.registry import admit_all
 from multispin_env.scenario import Scenario
 
 _Work = Callable[[Any], Any]  # function of a task that can be pickled

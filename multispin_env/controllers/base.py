@@ -81,7 +81,7 @@ class Controller(ABC, Generic[State, DecisionT]):
     Parameters
     ----------
     scenario
-        The controlled system.
+        The control_field system.
     """
 
     scenario: Scenario

@@ -115,7 +115,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     if family is not None:
         check_name("family", family, ("rounds", "continuous"))
     base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
-    made = ((name, made_class(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
+    made = ((name, class_of_part(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
     classes = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
     return tuple(name for name, cls in classes if ahead or not getattr(cls, "needs_chains", False))
 
@@ -145,7 +145,7 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
         ``"optimal+filter"`` and ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` in place of estimators states
         that the controller sees the true state, which is also the default.
     scenario
-        The controlled system.
+        The control_field system.
     assumptions
         Prior knowledge of the estimators; ``None`` means ``Assumptions.of(scenario)``.
     **options

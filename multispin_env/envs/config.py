@@ -20,7 +20,6 @@ from multispin_env.envs.engine import Engine
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.variant import DEFAULT_SCENARIO, Variant
 from multispin_env.field_files import is_file_name
-from multispin_env.files import sibling_file
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 from multispin_env.scenario import Scenario
 from multispin_env.server import DRAFTING, LAW

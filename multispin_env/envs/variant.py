@@ -79,7 +79,7 @@ class Comparison:
     @property
     def reference(self) -> str:
         """Name of the best known contender: the clairvoyant optimum, else the first contender."""
-        return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).as_clairvoyant
+        return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).clairvoyant_name
 
     def span(self, max_episode_steps: int) -> str:
         """Return the length of an episode as text."""

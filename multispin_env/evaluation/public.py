@@ -19,7 +19,7 @@ from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, 
 from multispin_env.evaluation.contenders import Contender, contender_errors, make_contender, native, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
-from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
+from multispin_env.registry import CONTROLLERS, is_outside
 from multispin_env.scenario import Scenario
 
 EPISODES = 200  # of each contender by default

@@ -151,7 +151,7 @@ def test_presets_are_learnt_on_all_servers_whose_time_depends_on_tokens():
 )
 def test_it_learns(tmp_path, monkeypatch, options, between):
     monkeypatch.setattr(Episodes, "default_size", 8)
-    monkeypatch.setattr(Episodes, "watched_size", 8)
+    monkeypatch.setattr(Episodes, "validation_size", 8)
     tiny = ["--agent", "apg", "--num-users", "6", "--seed", "3"]
     assert main(["train", "--name", str(tmp_path / "run"), *tiny, *options]) == 0
     _, shares = read_curve(tmp_path / "run" / CURVE, "share_of_reference")

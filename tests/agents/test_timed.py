@@ -179,7 +179,7 @@ def test_the_untrained_policy_is_the_reference_scheduler(env_id):
 
 def test_a_run_never_ends_below_the_reference_scheduler(tmp_path, monkeypatch):
     """On its validation cases: it validates before the first update, and keeps the best model."""
-    monkeypatch.setattr(Episodes, "watched_size", 4)
+    monkeypatch.setattr(Episodes, "validation_size", 4)
     config = longer(CONTINUOUS)
     columns = config.actions.columns * config.scenario.num_users
     zero = Policy(config, lambda entries: np.zeros((len(entries["shared"]), columns), np.float32))

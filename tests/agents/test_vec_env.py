@@ -97,7 +97,7 @@ def ranges():
     states = (statistics.HELD_OUT_SEED, statistics.VALIDATION_SEED, statistics.HELD_OUT_SEED + FRESH)
     tuning = statistics.TUNING_SEED
     episodes = [range(cases.seed, cases.seed + FRESH) for cases in (table, fresh)]
-    use = [*(range(seed, seed + 1) for seed in states), range(tuning, tuning + statistics.SEED_ROOM), *episodes]
+    use = [*(range(seed, seed + 1) for seed in states), range(tuning, tuning + statistics.NUM_EPISODE_SEEDS), *episodes]
     return sorted(use, key=lambda seeds: seeds.start)
 
 

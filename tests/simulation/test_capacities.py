@@ -35,7 +35,7 @@ def test_least_length_by_trying(rng):
     for required in (0.5, 1.0, 1.7, 3.1, 9.0, 30.0, *rng.uniform(1.0, 12.0, 20), *tokens[0, 3]):
         enough = tokens[0] >= required * (1.0 - 1e-12)
         expected = np.where(enough.any(-1), enough.argmax(-1), 26)
-        assert (pace.steps_to(tokens, np.array([0]), np.array([required]))[0] == expected).all()
+        assert (pace.count_shorter(tokens, np.array([0]), np.array([required]))[0] == expected).all()
 
 
 def test_blocks_do_not_change_what_is_feasible(monkeypatch, rng):

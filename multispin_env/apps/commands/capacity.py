@@ -61,7 +61,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
     add_set_option(parser)
     names = (
-        f"any of {', '.join(rule_names())}, or {OWN_CONTROLLER}, with or without a modifier, for example "
+        f"any of {', '.join(rule_names())}, or {CUSTOM_CONTROLLER}, with or without a modifier, for example "
         f"greedy+deadlines (default {' '.join(_DEFAULT_CONTROLLERS)})"
     )
     parser.add_argument("--controllers", nargs="+", default=_DEFAULT_CONTROLLERS, metavar="NAME", help=names)
@@ -182,7 +182,7 @@ def _search(
     names = list(dict.fromkeys(options.controllers))
     check_question(workload, by, options.percent, options.copies)
     for name in names:
-        candidates_of(name)(scenario)  # checks all names before the first simulation
+        make_candidates(name)(scenario)  # checks all names before the first simulation
     if not is_quiet(options):
         print(_title(scenario, options))
     errors = []
@@ -191,7 +191,7 @@ def _search(
             tried: list[LoadPoint] = []
             report = partial(_report, progress.begin(name), tried)
             try:
-                with attributed(name):
+                with contender_errors(name):
                     results[name] = capacity(
                         scenario, workload=workload, controller=name, by=by, report=report, **fixed
                     )
@@ -199,7 +199,7 @@ def _search(
                 errors.append(error)
                 continue
             except KeyboardInterrupt:
-                if (so_far := capacity_of(tried, options.percent, by, options.seed)).run is not None:
+                if (so_far := estimate_capacity(tried, options.percent, by, options.seed)).run is not None:
                     results[name] = so_far
                 raise
             if not is_quiet(options):

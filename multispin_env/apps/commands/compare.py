@@ -34,7 +34,7 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW, ContenderError, contender_errors
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
-from multispin_env.evaluation.public import EPISODES, comparison_table, select_metric, with_reference
+from multispin_env.evaluation.public import EPISODES, select_metric, with_reference
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
@@ -43,7 +43,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
     names = (
         "controllers, which see the true state; plug-ins, which do not, such as optimal+filter or "
-        f"greedy+deadlines+filter; {OWN_CONTROLLER}; or, if rounds are independent, the systems {', '.join(SYSTEMS)} "
+        f"greedy+deadlines+filter; {CUSTOM_CONTROLLER}; or, if rounds are independent, the systems {', '.join(SYSTEMS)} "
         f"(default: those for the environment, without {', '.join(SLOW)}, which takes minutes)"
     )
     parser.add_argument("--controllers", nargs="+", metavar="NAME", help=names)

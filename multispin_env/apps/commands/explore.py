@@ -28,7 +28,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve_page(options: argparse.Namespace, sources: ScenarioSources) -> None:
     from multispin_env.apps.explore.app import make_app
-    from multispin_env.apps.explore.serving import is_loopback, open_socket, run_server
+    from multispin_env.apps.explore.serving import is_loopback, run_server
 
     with listening(options.host, options.port) as socket:
         port = socket.getsockname()[1]

@@ -71,7 +71,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each request (default 64)")
     name = (
-        f"a controller or {OWN_CONTROLLER}, with or without estimators; without them it gets the mean acceptance rate "
+        f"a controller or {CUSTOM_CONTROLLER}, with or without estimators; without them it gets the mean acceptance rate "
         "of each task (default optimal+filter)"
     )
     parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)
@@ -118,7 +118,7 @@ def _live_contenders(
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain continues after a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
     task, order = _task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
-    air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
+    air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     contenders = []
     for name in names:
         devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
@@ -248,7 +248,7 @@ def _write_files(
     requests = ", ".join(f"{player.name} {int((player.rounds[-1].request + 1).sum())}" for player in contenders)
     times = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
     print(f"\nrequests started: {requests}\nmedian processor time of a decision: {times}")
-    print(f"intervals: 95 %, blocks of {block_of(contenders)} rounds")
+    print(f"intervals: 95 %, blocks of {block_length(contenders)} rounds")
 
 
 COMMAND = Command(

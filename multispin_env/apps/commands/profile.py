@@ -90,7 +90,7 @@ def _outputs(stem: Path) -> tuple[Path, ...]:
 
 def _run(options: argparse.Namespace) -> None:
     if options.table == "":
-        for kind, names in zip(("GPUs", "models"), tables.systems_and_models(), strict=True):
+        for kind, names in zip(("GPUs", "models"), tables.list_systems_and_models(), strict=True):
             print(f"{kind}: {', '.join(names)}")
         return
     _set_defaults(options)

@@ -81,7 +81,7 @@ _SOURCES = ("prompts", *_RATE_SOURCES, "read")
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
     add_prompt_options(parser, required=False)
-    tokens = f"maximum tokens of a text, at least {MIN_PLACES} (default 64)"
+    tokens = f"maximum tokens of a text, at least {MIN_POSITIONS} (default 64)"
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help=tokens)
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="prompts in a batch (default 8)")
     log = "instead of models: .csv with the columns request, task, drafted and accepted, and a row per round"
@@ -163,7 +163,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     if count * options.tokens > MAX_POSITIONS:
         most = MAX_POSITIONS // count
         raise ValueError(
-            f"tokens: expected at most {most} for {count} prompts, since a record has at most {MOST_PLACES} positions, "
+            f"tokens: expected at most {most} for {count} prompts, since a record has at most {MAX_POSITIONS} positions, "
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
@@ -231,16 +231,16 @@ def _record_groups(
 
 def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatArray]:
     """Return the record of the texts that are long enough to be replayed, and its overlap; print how many are not."""
-    long = texts.length >= MIN_PLACES
+    long = texts.length >= MIN_POSITIONS
     task = np.array(prompts.task)
     for index, name in enumerate(prompts.tasks):
         if not long[task == index].any():
             raise ValueError(
-                f"prompts: expected a text of at least {MIN_PLACES} tokens for task {name!r}, "
+                f"prompts: expected a text of at least {MIN_POSITIONS} tokens for task {name!r}, "
                 f"got at most {int(texts.length[task == index].max())}"
             )
     if not long.all():
-        print(f"left out, shorter than {MIN_PLACES} tokens: {int((~long).sum())} of {len(long)} texts\n")
+        print(f"left out, shorter than {MIN_POSITIONS} tokens: {int((~long).sum())} of {len(long)} texts\n")
     selected = np.repeat(long, texts.length)
     records = Records(task[long], texts.length[long], texts.probability[selected], texts.accepted[selected])
     return records, texts.overlap[selected].astype(np.float64)

@@ -149,10 +149,10 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, limits: Mappi
     for name in options:
         if name not in option_names(load_controller(controller), "scenario"):
             rounds = controller_names("rounds", scenario)
-            able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
+            able = [other for other in rounds if name in option_names(load_controller(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have the option {name}, got {controller!r}")
     decide = make_controller(controller, scenario, **options)
-    with attributed(controller):
+    with contender_errors(controller):
         return decide(devices.state)
 
 
@@ -240,7 +240,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="devices as CSV or JSON; - reads standard input")
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
-    names = f"one of {', '.join(controller_names('rounds'))}, or {OWN_CONTROLLER} (default optimal)"
+    names = f"one of {', '.join(controller_names('rounds'))}, or {CUSTOM_CONTROLLER} (default optimal)"
     parser.add_argument("--controller", default="optimal", metavar="NAME", help=names)
     certify = "prove that no decision is better by more than this relative gap, for example 1e-6"
     parser.add_argument("--certify", type=float, metavar="GAP", help=certify)

@@ -17,7 +17,6 @@ from multispin_env.checks import cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
-    TaskValues,
     check_packages,
     check_replaced,
     check_scores,
@@ -66,7 +65,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--steps", type=int, metavar="N", help=steps)
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
-    train.set_defaults(do=lambda options: import_own("agents.suite").run(options))
+    train.set_defaults(do=lambda options: import_project_module("agents.suite").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out episodes of every task")
     names = f"a controller, module:ATTRIBUTE, {RANDOM_ACTIONS}, or {REFERENCE} (the reference of each task)"
     evaluate.add_argument("entry", help=f"a folder with an entry.json, {names}")

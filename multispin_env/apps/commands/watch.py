@@ -36,7 +36,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     settings = "arguments of the environment, as Python literals, e.g. reward=sampled"
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
-    left = f"controller, plug-in or {OWN_CONTROLLER} on the left (default: the best known)"
+    left = f"controller, plug-in or {CUSTOM_CONTROLLER} on the left (default: the best known)"
     parser.add_argument("--controller", metavar="NAME", help=left)
     parser.add_argument("--beside", metavar="NAME", help="the same on the right (default: the baseline)")
     differs = "arguments of the environment that differ on the right, e.g. draft_ahead=False"

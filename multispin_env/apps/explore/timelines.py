@@ -75,14 +75,14 @@ def timeline(trace: Trace) -> dict[str, Any]:
     users = range(trace.scenario.num_users)
     drawn: dict[str, Any] = {
         "shown": _ticks(clock),
-        "devices": [_flat(_merged(of_device(trace, user, 0.0, clock))) for user in users],
-        "server": _flat((batch.drafts, batch.begin, batch.end) for batch in of_server(trace, 0.0, clock)),
+        "devices": [_flat(_merged(device_stretches(trace, user, 0.0, clock))) for user in users],
+        "server": _flat((batch.drafts, batch.begin, batch.end) for batch in server_stretches(trace, 0.0, clock)),
         "ends": [_ticks(end) for end in trace.ends[:over]],
         "gained": [round(gained, 2) for gained in trace.gained[:over]],
     }
     if trace.serving:
         drawn["waiting"] = [int(waiting.sum()) for waiting in trace.waiting[:over]]
-        drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in marks_of(trace, 0.0, clock)]
+        drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in request_marks(trace, 0.0, clock)]
         drawn["answers"] = []
         for end, outcome in zip(trace.ends[:over], trace.outcomes, strict=False):
             served = outcome.served

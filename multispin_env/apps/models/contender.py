@@ -16,7 +16,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import Assumptions
-from multispin_env.controllers.estimators import Filter, TaskMean, initial_counts, update_counts
+from multispin_env.controllers.estimators import Filter, TaskMean, update_counts
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.evaluation.contenders import contender_errors

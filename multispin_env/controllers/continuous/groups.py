@@ -13,7 +13,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
-from multispin_env.physics.continuous.averages import affordable, long_run_averages
+from multispin_env.physics.continuous.averages import long_run_averages, measurement_size
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
@@ -128,7 +128,7 @@ def best_num_groups(scenario: Scenario) -> int:
     The result is cached for each scenario. For specific devices, compare `long_run_rate` of both. If devices draft
     ahead, one group is tried too: they draft during verification, so a common batch wastes no time.
     """
-    num_systems, passes = affordable(scenario, 4)
+    num_systems, passes = measurement_size(scenario, 4)
     state = sample_state(scenario, np.random.default_rng(10**9), num_systems)  # no table uses this seed
     options = (2, 3, 1) if scenario.draft_ahead else (2, 3)
     system = ContinuousSystem.of(scenario.replace(channel="static"), Groups.discipline)

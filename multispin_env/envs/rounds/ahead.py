@@ -158,4 +158,4 @@ class DraftAhead(RoundsVariant):
                 verification_pieces=tuple((start, slope * part) for start, slope in scenario.verification_pieces),
             )
         system = ContinuousSystem.of(scenario, "reserved")
-        return part * reference_rate(system, _PRICE_RULE, most_rounds(scenario.num_users))
+        return part * reference_rate(system, _PRICE_RULE, max_rounds(scenario.num_users))

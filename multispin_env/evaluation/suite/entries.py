@@ -19,7 +19,7 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import read_json, sibling_file, write_atomically
+from multispin_env.files import read_json, write_atomically
 from multispin_env.registry import import_project_module, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
@@ -168,7 +168,7 @@ def _loaded(path: Path, env_id: str) -> Policy:
     if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
         policy = load_policy(path)
     elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
-        policy = import_own("agents.models").read_policy(path)  # needs torch
+        policy = import_project_module("agents.models").read_policy(path)  # needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replace_rows
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
 from multispin_env.physics.acceptance import Acceptance, Requests
 from multispin_env.physics.chains import chain_left, draw_hits, hit_probability
 from multispin_env.physics.continuous.passes import (

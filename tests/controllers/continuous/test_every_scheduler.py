@@ -71,7 +71,7 @@ def test_a_fluid_rate_is_the_best_of_its_grid(pace, alpha):
     assert fluid_rate(scenario, state, 2) == pytest.approx(best, rel=1e-12)
 
 
-TUNABLE = [name for name in CONTROLLERS.names() if made_class(CONTROLLERS.load(name)).tunable]
+TUNABLE = [name for name in CONTROLLERS.names() if class_of_part(CONTROLLERS.load(name)).tunable]
 
 
 @pytest.mark.parametrize("name", TUNABLE)
