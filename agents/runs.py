@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.registry import AGENTS, check_admitted
-from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings
+from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, collect_arguments
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.variant import Variant
@@ -250,7 +250,7 @@ def env_config_from(options: argparse.Namespace, env_id: str, action: str, base:
     or has its own option.
     """
     defaults = TRAINING_DEFAULTS if base is None else base.env.arguments
-    arguments = chosen_arguments(options, _OWN_OPTIONS)
+    arguments = collect_arguments(options, _OWN_OPTIONS)
     check_settings(options, arguments, [env_id])
     arguments = supported_arguments(ENVIRONMENTS.load(env_id), defaults) | arguments
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.env.scenario)

@@ -61,10 +61,10 @@ from multispin_env.evaluation.suite.entries import (
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import score_cells
 from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, read_json, write_atomically
-from multispin_env.registry import is_outside, refusal
+from multispin_env.registry import import_attribute, is_outside, refusal
 
 CELL = "cell.json"
 
@@ -77,7 +77,7 @@ _OWN_ENCODINGS = {
 }
 """Action encodings of the agents of this package in tasks where they do not use ``lengths``."""
 
-_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in CHOSEN if name != "timeout"}
+_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
 """Arguments that the agents of this package choose; `with_reference` chooses ``reference``."""
 
 _LSTM = "MlpLstmPolicy"
@@ -87,7 +87,7 @@ _Make = Callable[..., BaseAlgorithm]
 
 def _method_of(name: str) -> AgentSettings | _Make:
     if is_outside(name):
-        method = imported("agent", name)
+        method = import_attribute("agent", name)
         if not hasattr(method, "build"):
             if not callable(method):
                 raise refusal("agent", name, ", which makes no model")

@@ -17,10 +17,11 @@ from multispin_env.evaluation.statistics import (
     EPISODE_SEED,
     HELD_OUT_SEED,
     NUM_EPISODE_SEEDS,
+    NUM_STATE_SEEDS,
     TUNING_SEED,
 )
 
-RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + NUM_EPISODE_SEEDS))
+RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + NUM_STATE_SEEDS), range(TUNING_SEED, EPISODE_SEED + NUM_EPISODE_SEEDS))
 """Seeds of the states and episodes on which agents are validated and measured."""
 
 _Indices = None | int | Iterable[int]

@@ -148,7 +148,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         self._seen, *rest, infos = self.env.step(actions if self._scale == 1.0 else actions * np.float32(self._scale))
         if self.num_agents > 1:
             rest = [np.repeat(values, self.num_agents) for values in rest]
-        return self._copied_if_asked(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
+        return self._encoded(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
 
     def _encoded(self, observation: ArraysByEntry) -> Array:
         return self._encode(observation).reshape(self.num_envs, -1)

@@ -11,6 +11,7 @@ from itertools import product
 
 import multispin_env as ms
 from benchmarks.tools import show
+from multispin_env.simulation.capacity import MAX_USERS
 
 LEVELS = ((0.5, 0.06), (1.0, 0.1), (2.0, 0.15))
 """Limits of TTFT in seconds and of TPOT in seconds a token."""
@@ -30,7 +31,7 @@ def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
     scenario = ms.Scenario.preset(preset, num_users=START)
     result = ms.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
     return f"{result.value:.0f}" + (
-        " or more" if result.value >= MOST_USERS else f" ({result.low:.0f} to {result.high:.0f})"
+        " or more" if result.value >= MAX_USERS else f" ({result.low:.0f} to {result.high:.0f})"
     )
 
 

@@ -21,7 +21,7 @@ from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import SERVERS
 from multispin_env.scenario import Scenario
-from multispin_env.simulation.capacity import capacity
+from multispin_env.simulation.capacity import MAX_USERS, capacity
 from multispin_env.simulation.long_run import long_run_rate
 
 NAMES = {
@@ -243,7 +243,7 @@ def _capacity_rows(scale: Scale, setting: tuple[str, str, str]) -> list[_Capacit
         seed=scale.seed,
         requests=scale.pick(400, 20),
     )
-    run, reached = result.run, (result.value, result.low, result.high, result.value >= MOST_USERS)
+    run, reached = result.run, (result.value, result.low, result.high, result.value >= MAX_USERS)
     there = (run.tokens_in_time.mean(), run.pooled.ttft[1], run.pooled.tpot[1]) if run else (0.0, 0.0, 0.0)
     return [_CapacityFigureRow(preset, server or "paper", per_token, system, *reached, *map(float, there))]
 

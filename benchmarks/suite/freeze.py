@@ -21,7 +21,7 @@ from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender, native
-from multispin_env.evaluation.suite.frozen import DATA, VERSION, frozen_content
+from multispin_env.evaluation.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import write_atomically
@@ -59,7 +59,7 @@ def _frozen(entry: SuiteTask) -> Mapping[str, Any]:
     content = frozen_content()
     content[entry.name] = played
     write_atomically(FILE, _text({item.name: content[item.name] for item in tasks() if item.name in content}).encode())
-    means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in PLAYED}
+    means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in FROZEN_VALUES}
     return {"task": entry.name, **means, "CPU s": seconds}
 
 
@@ -78,7 +78,7 @@ def _played(entry: SuiteTask) -> Content:
     reference = _proven(entry, entry.reference) if entry.bound == "reference" else entry.values(entry.reference)
     bound = _bound(entry, reference)
     lists = (None if values is None else values.tolist() for values in (floor, reference, bound))
-    return dict(zip(PLAYED, lists, strict=True)) | {"steps": steps_hash(entry.make_vec(2), entry.seed)}
+    return dict(zip(FROZEN_VALUES, lists, strict=True)) | {"steps": steps_hash(entry.make_vec(2), entry.seed)}
 
 
 def _proven(entry: SuiteTask, name: str) -> FloatArray:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.registry import admit_all
+from multispin_env.registry import admit_all, admitted_names
 from multispin_env.scenario import Scenario
 
 _Work = Callable[[Any], Any]  # function of a task that can be pickled
@@ -143,7 +143,7 @@ class Processes:
 
 def _with_user_parts(work: _Work) -> _Work:
     """Return work that first imports, in its process, the parts that the user named in this process."""
-    parts = admitted()
+    parts = admitted_names()
     return partial(_import_and_work, parts, work) if parts else work
 
 

@@ -20,6 +20,7 @@ from multispin_env.envs.engine import Engine
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.variant import DEFAULT_SCENARIO, Variant
 from multispin_env.field_files import is_file_name
+from multispin_env.files import sibling_file
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 from multispin_env.scenario import Scenario
 from multispin_env.server import DRAFTING, LAW
@@ -299,7 +300,7 @@ def _file_names(variant: type[Variant]) -> dict[str, str]:
 
 
 def _path(name: str, value: object, folder: Path, trusted: Mapping[str, Any] | None) -> Any:
-    path = beside(folder, value)
+    path = sibling_file(folder, value)
     if path is not None:
         return str(path)
     if trusted is None or name not in trusted:

@@ -35,14 +35,14 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
         """Number of columns."""
 
     @abstractmethod
-    def decode(self, action: NDArray[Any], state: State) -> Chosen:
+    def decode(self, action: NDArray[Any], state: State) -> DecisionT:
         """Return the decision (..., K) of an action (..., K, columns) in a state (..., K).
 
         ``ValueError`` for NaN, or an entry outside [-1, 1]. `check_shape` checks the shape.
         """
 
     @abstractmethod
-    def encode(self, decision: Chosen, state: State) -> NDArray[np.float32]:
+    def encode(self, decision: DecisionT, state: State) -> NDArray[np.float32]:
         """Return the action (..., K, columns) that decodes to a decision (..., K), or to the nearest possible one.
 
         ``ValueError`` for a bad decision, or one that the environment does not allow.
@@ -134,7 +134,7 @@ class Counts:
         }
 
 
-class Engine(ABC, Generic[State, Chosen]):
+class Engine(ABC, Generic[State, DecisionT]):
     """Base of the engines: a batch of n environments, with actions and observations as arrays (n, ...).
 
     A subclass sets ``_core``, which steps the batch, updates `planned`, and implements the methods below.
@@ -171,7 +171,7 @@ class Engine(ABC, Generic[State, Chosen]):
         """Input of plug-ins, arrays (n, K)."""
 
     @abstractmethod
-    def _play(self, decision: Chosen, over: BoolArray | None) -> Step:
+    def _play(self, decision: DecisionT, over: BoolArray | None) -> Step:
         """Play decisions (n, K); environments in the mask ``over`` (n,) start a new episode instead."""
 
     @abstractmethod

@@ -19,7 +19,7 @@ from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, 
 from multispin_env.evaluation.contenders import Contender, contender_errors, make_contender, native, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
-from multispin_env.registry import CONTROLLERS, is_outside
+from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
 from multispin_env.scenario import Scenario
 
 EPISODES = 200  # of each contender by default
@@ -240,7 +240,7 @@ def as_contender(contender: Any, env: Any) -> Contender:
 
 
 def _imported_policy(name: str) -> Any | None:
-    part = imported(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
+    part = import_attribute(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
     return part() if isinstance(part, type) and not issubclass(part, Controller) else None
 
 

@@ -178,7 +178,7 @@ def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArr
 
 @contextmanager
 def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
-    content = npz.packaged(_PACKAGED, PACKAGED_SHA256) if path is None else npz.read_file(path, LARGEST_FILE)
+    content = npz.read_packaged(_PACKAGED, PACKAGED_SHA256) if path is None else npz.read_file(path, LARGEST_FILE)
     try:
         yield content
     except ValueError as error:

@@ -36,7 +36,7 @@ class RoundsCore:
     Every environment has four random streams, spawned from its generator: devices (read at a reset), fading and
     requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So the states of
     an environment depend on its seed only, and the fading does not depend on whether tokens are drawn. Arrays are
-    replaced, never modified, so that callers may keep them. With ``sampled``, outcomes have drawn tokens; with
+    replace_rows, never modified, so that callers may keep them. With ``sampled``, outcomes have drawn tokens; with
     ``drawn``, tokens are drawn even if outcomes have expected tokens.
     """
 
@@ -78,7 +78,7 @@ class RoundsCore:
         self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(envs)))
         self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(envs)))
         self._skip_delay(rows, envs)
-        self._chains = replaced(self._chains, rows, np.zeros_like(self._chains[rows]))
+        self._chains = replace_rows(self._chains, rows, np.zeros_like(self._chains[rows]))
         self._name_states()
 
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
@@ -145,13 +145,13 @@ class RoundsCore:
         users = self._new_users(ended, ended)
         fresh = self._renewals.read(ended) if fresh is None else fresh[ended]
         self._renew(ended, acceptance.first(self.scenario, users.task, fresh))
-        self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
+        self._report(ALL, replace_rows(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
         self._skip_delay(ended, ended)
 
     def _new_users(self, rows: Rows, envs: IntArray | None) -> Users:
         users = users_from_uniforms(self.scenario, self._devices.read(envs))
-        self._draft_time = replaced(self._draft_time, rows, users.draft_time)
-        self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
+        self._draft_time = replace_rows(self._draft_time, rows, users.draft_time)
+        self.mean_gain = replace_rows(self.mean_gain, rows, users.mean_gain)
         return users
 
     def _skip_delay(self, rows: Rows, envs: IntArray | None) -> None:
@@ -166,7 +166,7 @@ class RoundsCore:
         self._expectation = None
 
     def _report(self, rows: Rows, gain: FloatArray) -> None:
-        self._gain = replaced(self._gain, rows, gain)
+        self._gain = replace_rows(self._gain, rows, gain)
         efficiency = spectral_efficiency(self.scenario, gain)
         later = [report[rows] for report in self._reports[1:]] + [efficiency]
         self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]

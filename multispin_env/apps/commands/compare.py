@@ -34,7 +34,7 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW, ContenderError, contender_errors
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
-from multispin_env.evaluation.public import EPISODES, select_metric, with_reference
+from multispin_env.evaluation.public import EPISODES, comparison_table, select_metric, with_reference
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 
 
@@ -43,7 +43,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
     names = (
         "controllers, which see the true state; plug-ins, which do not, such as optimal+filter or "
-        f"greedy+deadlines+filter; {CUSTOM_CONTROLLER}; or, if rounds are independent, the systems {', '.join(SYSTEMS)} "
+        f"greedy+deadlines+filter; {CUSTOM_CONTROLLER}; or, if rounds are independent, "
+        f"the systems {', '.join(SYSTEMS)} "
         f"(default: those for the environment, without {', '.join(SLOW)}, which takes minutes)"
     )
     parser.add_argument("--controllers", nargs="+", metavar="NAME", help=names)
@@ -51,7 +52,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=EPISODES, help=episodes)
     seed = f"seed of the first episode (default {EPISODE_SEED})"
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=seed)
-    reference = "contender that others are compared with (default: the best known)"
+    reference = "contender that others are comparison_table with (default: the best known)"
     parser.add_argument("--reference", metavar="NAME", help=reference)
     parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: that of the environment)")
     add_table_options(parser)
@@ -97,7 +98,7 @@ def _run(options: argparse.Namespace) -> int | None:
     answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:
-        comparison = compared(cases, stats, reference if reference in stats else next(iter(stats)), metric)
+        comparison = comparison_table(cases, stats, reference if reference in stats else next(iter(stats)), metric)
         about = cases.about | {"metric": comparison.metric, "reference": comparison.reference}
         text = "\n\n".join([comparison.title, *(aligned(*cells) for cells in comparison.tables)])
         write_tables(options, comparison.rows, about | provenance(options, "gymnasium", "scipy"), text)

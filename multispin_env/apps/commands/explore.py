@@ -28,11 +28,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve_page(options: argparse.Namespace, sources: ScenarioSources) -> None:
     from multispin_env.apps.explore.app import make_app
-    from multispin_env.apps.explore.serving import is_loopback, run_server
+    from multispin_env.apps.explore.serving import is_loopback, open_socket, run_server
 
-    with listening(options.host, options.port) as socket:
+    with open_socket(options.host, options.port) as socket:
         port = socket.getsockname()[1]
-        app = make_app(positions, options.host, port)
+        app = make_app(sources, options.host, port)
         shown = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{shown}:{port}/"
         print(f"{options.program}: {address} (Ctrl-C ends it)", flush=True)

@@ -71,7 +71,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each request (default 64)")
     name = (
-        f"a controller or {CUSTOM_CONTROLLER}, with or without estimators; without them it gets the mean acceptance rate "
+        f"a controller or {CUSTOM_CONTROLLER}, with or without estimators; without them it gets the mean acceptance "
+        "rate "
         "of each task (default optimal+filter)"
     )
     parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)

@@ -139,7 +139,7 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
 
     setting = describe_setting(pair, options.dtype, context)
     passes = Passes(passes_file, setting)
-    measured = [*cells, DRAFTED]
+    measured = [*cells, DRAFT_CELL]
     if any(passes.count(cell) < repeats for cell in measured):
         watch = Stopwatch(pair, max(cell.batch for cell in cells), context, rng)
         with Progress(1) as progress:

@@ -163,7 +163,8 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     if count * options.tokens > MAX_POSITIONS:
         most = MAX_POSITIONS // count
         raise ValueError(
-            f"tokens: expected at most {most} for {count} prompts, since a record has at most {MAX_POSITIONS} positions, "
+            f"tokens: expected at most {most} for {count} prompts, since a record has at most {MAX_POSITIONS} "
+            "positions, "
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)

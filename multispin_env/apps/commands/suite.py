@@ -17,6 +17,7 @@ from multispin_env.checks import cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
+    TaskValues,
     check_packages,
     check_replaced,
     check_scores,
@@ -140,7 +141,7 @@ def _evaluate_name(options: argparse.Namespace) -> None:
     _print(played)
 
 
-def _play(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> Played:
+def _play(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> TaskValues:
     executor = executor_of(options, ("multispin_env", "agents"))
     cells = [(name, seed, item) for name, items in policies.items() for seed, item in zip(seeds, items, strict=True)]
     check_packages(folder.resolve(), policies)
@@ -160,7 +161,7 @@ def _play(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any]
     return {name: np.array([values[next(indices)] for _ in items]) for name, items in policies.items()}
 
 
-def _print(played: Played) -> None:
+def _print(played: TaskValues) -> None:
     print(aligned(*score_cells({name: Score.of(values) for name, values in performances(played).items()})))
 
 

@@ -130,8 +130,8 @@ def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrier
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     with np.errstate(divide="ignore"):  # the logarithm of a device without tokens, which is not shown
         rows = compare_episodes({name: episodes.stats for name, episodes in played.items()}, settings.right, metric)
-    below = METRICS[metric].below
-    tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
+    second_table = METRICS[metric].second_table
+    tables = [comparison_cells(rows, metric), *([] if second_table is None else [second_table(rows)])]
     bound = float(bound_task.result())
     record = {
         "users": scenario.num_users,

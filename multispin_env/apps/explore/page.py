@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from multispin_env.apps.explore.markup import Markup, element
 from multispin_env.apps.explore.settings import Choice, Control, ScenarioSources, Slider, SystemSettings
-from multispin_env.apps.terminal.output import sentence
+from multispin_env.apps.terminal.output import error_message
 from multispin_env.checks import check_name
 from multispin_env.registry import Registry
 
@@ -58,7 +58,7 @@ def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:
             "option_labels": settings.option_labels(sources),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        return {"error": sentence(error)}
+        return {"error": error_message(error)}
 
 
 def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:

@@ -71,7 +71,7 @@ def timeline(trace: Trace) -> dict[str, Any]:
     """
     max_steps = MAX_STRETCHES // (4 * trace.scenario.num_users)  # a device has at most four activities per step
     clock = trace.duration if len(trace.ends) <= max_steps else trace.ends[max_steps - 1]
-    over = trace.over(clock)
+    over = trace.num_finished(clock)
     users = range(trace.scenario.num_users)
     drawn: dict[str, Any] = {
         "shown": _ticks(clock),

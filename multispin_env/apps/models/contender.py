@@ -16,7 +16,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import Assumptions
-from multispin_env.controllers.estimators import Filter, TaskMean, update_counts
+from multispin_env.controllers.estimators import Filter, TaskMean, initial_counts, update_counts
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.evaluation.contenders import contender_errors
@@ -87,7 +87,7 @@ class Prediction:
         terms = np.minimum(draft_length, left - 1)
         total = np.ones(task.shape)
         for order, estimator in enumerate(self._filters[: int(terms.max())], start=1):
-            total += np.where(order <= terms, estimator.given(hits, misses, task) ** order, 0.0)
+            total += np.where(order <= terms, estimator.posterior_moment(hits, misses, task) ** order, 0.0)
         return total
 
 
@@ -172,7 +172,7 @@ class LiveContender:
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction.of(self.plug_in, scenario, assumptions)
         self.rounds: list[LiveRound] = []
-        self._counts = blank_counts(1, scenario.num_users)  # of the current requests
+        self._counts = initial_counts(1, scenario.num_users)  # of the current requests
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
         self._head_start = np.zeros(scenario.num_users)
 

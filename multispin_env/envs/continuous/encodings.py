@@ -322,8 +322,8 @@ class TunedCodec(ContinuousCodec):
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
             entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
-            options[name] = tunable.moved(self.rule.option(name), entries)
-        decision = self.apply_rule(self.rule.tuned(options), state)
+            options[name] = tunable.value_at(self.rule.option(name), entries)
+        decision = self.apply_rule(self.rule.with_options(options), state)
         return decision.changed(timeout=self.timeout_of(decision, state))
 
     @override

@@ -19,7 +19,7 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import read_json, write_atomically
+from multispin_env.files import read_json, sibling_file, write_atomically
 from multispin_env.registry import import_project_module, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
@@ -79,7 +79,7 @@ class SuiteEntry:
 
 def read_entry(folder: Path) -> SuiteEntry:
     """Read ``entry.json`` of a folder; ``ValueError`` names the missing, unknown or invalid field."""
-    path = beside(folder, ENTRY)
+    path = sibling_file(folder, ENTRY)
     if path is None:
         raise ValueError(f"entry: expected a folder with a file {ENTRY}, got {str(folder)!r}")
     try:
@@ -139,7 +139,7 @@ def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
     """Raise ``ModuleNotFoundError`` if policies need onnxruntime or onnx and it is missing."""
     for policy in (policy for by_seed in policies.values() for policy in by_seed if "folder" in policy):
         with suppress(ValueError):  # raised again when the policy plays
-            if beside(_inside(folder, policy["folder"]), ONNX) is not None:
+            if sibling_file(_inside(folder, policy["folder"]), ONNX) is not None:
                 onnx_runtime()
                 return
 
@@ -165,9 +165,9 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _loaded(path: Path, env_id: str) -> Policy:
-    if beside(path, POLICY) is not None and beside(path, ONNX) is not None:
+    if sibling_file(path, POLICY) is not None and sibling_file(path, ONNX) is not None:
         policy = load_policy(path)
-    elif beside(path, CONFIG) is not None and beside(path, NETWORK) is not None:
+    elif sibling_file(path, CONFIG) is not None and sibling_file(path, NETWORK) is not None:
         policy = import_project_module("agents.models").read_policy(path)  # needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
@@ -194,7 +194,7 @@ def _save(path: Path, by_task: TaskValues) -> None:
 
 def read_scores(folder: Path, entry: SuiteEntry) -> TaskValues:
     """Read ``scores.json`` of an entry; ``ValueError`` if it is missing, or has other tasks or seeds."""
-    path = beside(folder, SCORES)
+    path = sibling_file(folder, SCORES)
     if path is None:
         raise ValueError(
             f"scores: expected a file {SCORES}, from multispin suite evaluate, got none in {str(folder)!r}"
@@ -207,7 +207,7 @@ def read_curves(folder: Path, entry: SuiteEntry) -> TaskValues | None:
 
     The curves are not verified.
     """
-    path = beside(folder, CURVES)
+    path = sibling_file(folder, CURVES)
     shape = (len(CURVE), len(entry.seeds))
     return None if path is None else _read(path, "curves", dict.fromkeys((task.name for task in tasks()), shape))
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replace_rows
 from multispin_env.physics.acceptance import Acceptance, Requests
 from multispin_env.physics.chains import chain_left, draw_hits, hit_probability
 from multispin_env.physics.continuous.passes import (
@@ -119,24 +119,24 @@ class ContinuousCore:
     def _draw_devices(self, envs: IntArray) -> None:
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(envs))
-        self.users = Users._make(replaced(old, envs, new) for old, new in zip(self.users, drawn, strict=True))
+        self.users = Users._make(replace_rows(old, envs, new) for old, new in zip(self.users, drawn, strict=True))
         cells = envs[:, None] * scenario.num_users + np.arange(scenario.num_users)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
-        updated = (replaced(old, envs, new) for old, new in zip(self.requests, requests, strict=True))
+        updated = (replace_rows(old, envs, new) for old, new in zip(self.requests, requests, strict=True))
         self.requests = Requests._make(updated)
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
-        self._gain, self._gain_at[envs] = replaced(self._gain, envs, gain), 0.0
+        self._gain, self._gain_at[envs] = replace_rows(self._gain, envs, gain), 0.0
         state = self.state  # its arrays, except those of its demand, are not shared with a caller
         drafts = state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim
         for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0
         state = state.changed(
-            draft_time=replaced(state.draft_time, envs, drawn.draft_time),
-            spectral_efficiency=replaced(state.spectral_efficiency, envs, spectral_efficiency(scenario, gain)),
-            acceptance_rate=replaced(state.acceptance_rate, envs, requests.rate),
-            head_start=replaced(state.head_start, envs, 0.0),
+            draft_time=replace_rows(state.draft_time, envs, drawn.draft_time),
+            spectral_efficiency=replace_rows(state.spectral_efficiency, envs, spectral_efficiency(scenario, gain)),
+            acceptance_rate=replace_rows(state.acceptance_rate, envs, requests.rate),
+            head_start=replace_rows(state.head_start, envs, 0.0),
         )
         self.state = self._reset_requests(state, envs)
 
@@ -156,7 +156,7 @@ class ContinuousCore:
             return state
         self.queues.reset(envs)
         state.phase[envs] = Phase.IDLE
-        counts = (replaced(array, envs, 0) for array in (state.demand.drafted, state.demand.accepted))
+        counts = (replace_rows(array, envs, 0) for array in (state.demand.drafted, state.demand.accepted))
         return state.changed(demand=self.queues.demand(*counts))
 
     def step(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
