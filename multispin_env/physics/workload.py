@@ -56,7 +56,7 @@ class ServiceLevel:
     ) -> FloatArray:
         """Return the due time (...) s of the last of ``output`` tokens.
 
-        ``first``: time of the first token in s, by default when due; if late, the last token was due with the first.
+        ``first``: time of the first token in s, by default its due time, which is returned if the token is late.
         """
         first_due = self.first_due(arrived)
         first = first_due if first is None else first
@@ -92,7 +92,7 @@ class Workload:
         Relative rates of the devices, K numbers > 0, the largest at most 1,000 times the smallest. None: equal rates.
     thins_after
         Seconds > 0 after which the gaps of a device grow: each is doubled once more than the previous one, so that
-        about log2(T) requests arrive in a time T. They take no memory, but a batch that waits for one still starts.
+        about log2(T) requests arrive in a time T: they take little memory, and a batch that waits for one still starts.
         Closed arrivals, which are few, are unchanged.
 
     Examples

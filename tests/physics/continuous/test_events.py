@@ -96,6 +96,8 @@ def check_accounts(pair, outcomes):
     requests = [device.line.arrived for device in slow.devices]
     for fate, count in (("finished", finished), ("dropped", dropped)):
         assert count.tolist() == [sum(request.fate == fate for request in device) for device in requests]
+    due = [[min(slow.level.first_due(r), slow.level.due(r)) for r in rs if r.fate == "unfinished"] for rs in requests]
+    assert pair.core.overdue(state.time[None])[0].tolist() == [sum(time < slow.now for time in times) for times in due]
     tokens = sum(outcome.tokens for outcome in outcomes)
     assert tokens.tolist() == [sum(request.output - request.wanted for request in device) for device in requests]
     air = sum(outcome.air_time.sum() for outcome in outcomes)
