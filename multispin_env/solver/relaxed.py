@@ -34,7 +34,7 @@ class Relaxed(Batched):
 
     length: FloatArray  # L (n, K) tokens
     latency: FloatArray  # φ (n,) s
-    price: FloatArray  # λ (n,) tokens per round for another total bandwidth
+    price: FloatArray  # λ (n,) tokens per round for twice the bandwidth, to first order
     value: FloatArray  # μ = G (n,) tokens/s
     slope: FloatArray  # (n,) s/token, of the line that supports T_ver there; 0 for flat laws and padded passes
 

@@ -251,7 +251,7 @@ FADING = {"channel": "independent"}
         ({"num_users": 20, "max_draft_length": 1000}, {**FADING, "mean_gain": 1.0}, "max_draft_length .* in 1..545"),
     ],
 )
-def test_bad_questions_are_refused_at_once(fields, options, message, monkeypatch):
+def test_bad_arguments_are_refused_before_a_program_is_built(fields, options, message, monkeypatch):
     monkeypatch.setattr(Program, "variables", None)  # none is made
     scenario = ms.Scenario.preset("llama2", **{"num_users": 2, **fields})
     state = ms.sample_state(scenario, np.random.default_rng(0))

@@ -116,14 +116,14 @@ def plain(rates, kinds=("plain",), states=2, barrier=False):
             here = [(name, 1.0) for name in cycles if name[1:3] == (k, b)]
             share = SHARE[k][b] if states == 2 else 1.0
             program.row(here + [(("y", k, n), -share) for n in SIZES], equal=True)
-    own = {k: [(name, time) for name, time in seconds.items() if name[1] == k] for k in USERS}
-    return program, cycles, own
+    busy = {k: [(name, time) for name, time in seconds.items() if name[1] == k] for k in USERS}
+    return program, cycles, busy
 
 
-def with_passes(program, own, server="z", device="y"):
+def with_passes(program, busy, server="z", device="y"):
     program.row([((server, n), PASS[n] if server == "z" else 1.0) for n in SIZES], 1.0)
     for k in USERS:
-        program.row(own[k] + [((device, k, n), PASS[n] if device == "y" else 1.0) for n in SIZES], 1.0)
+        program.row(busy[k] + [((device, k, n), PASS[n] if device == "y" else 1.0) for n in SIZES], 1.0)
 
 
 def size_of(rates):
@@ -157,8 +157,8 @@ def test_server_uplink_devices_batches_and_sets(inside, barrier):
     add_times(rates)
     row = add_set(rates, system(), np.isin(USERS, inside))
     assert np.concatenate(rates.program.limits)[row] == len(inside)
-    program, cycles, own = plain(rates, barrier=barrier)
-    with_passes(program, own)
+    program, cycles, busy = plain(rates, barrier=barrier)
+    with_passes(program, busy)
     positions(program, cycles, inside, first, "y", PASS.get)
     program.check(rates.program)
 
@@ -170,12 +170,12 @@ def test_passes_that_take_longer_for_every_token():
     sets = size_of(rates)
     add_times(rates)
     add_set(rates, system(lines=True), np.array([True, True, False]))
-    program, cycles, own = plain(rates)
+    program, cycles, busy = plain(rates)
     pairs = [(k, n) for k in USERS for n in SIZES]
     names = [("t", n) for n in SIZES] + [(name, *pair) for name in ("s", "q", "Q") for pair in pairs]
     program.name(names, first)
     short, long = min(LENGTHS), max(LENGTHS)
-    with_passes(program, own, "t", "s")
+    with_passes(program, busy, "t", "s")
     for n in SIZES:
         program.known["t", n] = (1.0, 0.0, "t")
         for start, slope in LINES[n]:
@@ -205,11 +205,11 @@ def test_devices_that_draft_ahead():
     first = size_of(rates)
     rows = add_chains(rates, ahead, ahead.hit)
     assert (np.concatenate(rates.program.limits)[rows] == 1.0).all()
-    program, cycles, own = plain(rates, ("none", "head start"))
+    program, cycles, busy = plain(rates, ("none", "head start"))
     program.row([], 1.0)  # of the server
     program.name([("m", k, n) for k in USERS for n in SIZES], first)
     for k in USERS:
-        program.row(own[k], 1.0)
+        program.row(busy[k], 1.0)
         here = [(name, name[3] == "head start", MISS[name[-1]]) for name in cycles if name[1] == k]
         program.row([(name, begun - (1.0 - miss)) for name, begun, miss in here])
         program.row([(name, miss) for name, _, miss in here] + [(("m", k, n), -1.0) for n in SIZES])
@@ -240,13 +240,13 @@ def test_batches_that_devices_skip():
     slack = add_idle(rates, static, kinds)
     spare = np.maximum(kinds.skipped_time[:, None] - static.drafting[:, 0], 0.0)
     _add_uploads(rates, static, kinds, slack, spare, 1, 0.9)
-    program, cycles, own = plain(rates, KINDS, 1)
+    program, cycles, busy = plain(rates, KINDS, 1)
     program.row([], 1.0)  # of the server
     program.name([("J", n) for n in SIZES], first)
     program.known |= {("J", n): (3.0, 0.0, ("J", n)) for n in SIZES}
     passes = [(("z", n), PASS[n]) for n in SIZES]
     for k in USERS:
-        program.row(own[k], 1.0)
+        program.row(busy[k], 1.0)
         here = [(name, name[3], name[-1]) for name in cycles if name[1] == k]
         known = [(name, sizes[0], length) for name, sizes, length in here if sizes != "long"]
         others = [(("z", n), -1.0) for n in SIZES] + [(("y", k, n), 1.0) for n in SIZES]

@@ -117,7 +117,7 @@ def test_the_rule_finds_the_longest_draft_where_padding_earns_little(seed, piece
 
 @settings(max_examples=60)
 @given(case=instances("one piece", users=2))
-def test_nobody_drafts_exactly_where_the_relaxed_optimum_says_so(case):
+def test_no_device_drafts_exactly_where_the_relaxed_optimum_is_idle(case):
     scenario, state, weights = case
     scenario = scenario.replace(min_draft_length=0, round_trip_time=0.0)
     problem = make_problem(scenario, state, weights)
@@ -235,7 +235,7 @@ def test_the_rule_loses_little_far_from_any_network(seeds):
 
 @pytest.mark.parametrize("low", [0, 1])
 @pytest.mark.parametrize("decibels", [-60, -90, -120])
-def test_the_rule_loses_nothing_where_air_takes_years(low, decibels):
+def test_the_rule_loses_nothing_in_very_weak_channels(low, decibels):
     scenario = ms.Scenario.preset("llama2", num_users=8, total_bandwidth=1e3, min_draft_length=low)
     rng = np.random.default_rng(0)
     efficiency = np.log1p(10.0 ** (decibels / 10.0) * rng.exponential(1.0, (20, 8))) / np.log(2.0)

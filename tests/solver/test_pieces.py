@@ -157,7 +157,7 @@ def test_bounds_do_not_depend_on_the_blocks_of_parts(monkeypatch):
         assert (array == other).all()
 
 
-def test_ends_of_what_wins():
+def test_ends_of_windows():
     rng = np.random.default_rng(0)
     for width in (1, 3, 300):
         wins = rng.random((width, 5, 4)) < 0.3
@@ -202,7 +202,7 @@ def climbed(problem, most):
         at, value = near[values.argmax()], values.max()
 
 
-def test_what_pays_is_better_than_the_goodput_to_beat():
+def test_candidates_that_are_better_than_a_goodput():
     problem = small_problem(1, users=3, count=2)
     candidates = np.array([list(product(range(6), repeat=3))] * 2, dtype=float)
     values = problem.value(candidates)
@@ -297,7 +297,7 @@ def test_nothing_is_inside_where_the_shortest_lengths_do_not_fit():
     assert bound_nodes(problem, nodes_of(problem, 0.5 * shortest, 1.01 * shortest), np.zeros(1)).bound[0] > 0.0
 
 
-def test_the_best_of_those_listed():
+def test_best_of_the_listed_decisions():
     problem = small_problem(4, users=2, count=3)
     lengths = np.array(list(product(range(1, 6), repeat=2)), dtype=float)
     listing = Listing(np.repeat([2, 0, 1], 25), np.tile(lengths, (3, 1)))

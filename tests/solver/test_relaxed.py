@@ -77,15 +77,15 @@ def test_lengths_on_a_ray_are_the_best_for_their_price(problem, charge, position
                 assert net[length - problem.low[0, k]] >= best - 1e-9 * (1.0 + abs(best))
 
 
-def test_of_long_ranges_a_window_of_lengths_is_told_apart():
+def test_long_ranges_use_a_window_of_lengths():
     scenario = ms.Scenario.preset("qwen3.5", num_users=6, max_draft_length=400)
     problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(2), 3))
     at = relaxed_optimum(problem)
     ray = Ray(at.latency, at.price, np.zeros(3), np.full(3, 0.9), np.full(3, 0.05), 5)
-    found, moved = (ray_lengths(problem, ray, at.length + shift) for shift in (0.0, 7.0))
-    assert (np.abs(found - at.length) < 8.0).all()
-    assert (found == moved).all()
-    assert (np.diff(found, axis=0).sum((0, -1)) > 0.0).all()
+    lengths, moved = (ray_lengths(problem, ray, at.length + shift) for shift in (0.0, 7.0))
+    assert (np.abs(lengths - at.length) < 8.0).all()
+    assert (lengths == moved).all()
+    assert (np.diff(lengths, axis=0).sum((0, -1)) > 0.0).all()
 
 
 @pytest.mark.parametrize("bandwidth", [2e6, 2e7, 2e8])
