@@ -50,18 +50,15 @@ def test_statistics_of_one_draw_are_paired():
     assert one.high > other.low
 
 
-@pytest.mark.parametrize(
-    ("shape", "block", "sentence"),
-    [
+def test_bad_numbers():
+    for shape, block, message in (
         ((1, 2), 1, r"numbers: expected shape \(n, c\) with n ≥ 2, got \(1, 2\)"),
         ((5,), 1, r"numbers: expected shape"),
         ((5, 2), 3, r"block: expected an integer in 1..2, got 3"),
         ((5, 2), 0, r"block: expected an integer in 1..2, got 0"),
-    ],
-)
-def test_bad_numbers_are_refused(shape, block, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        block_intervals(np.ones(shape), mean, block)
+    ):
+        with pytest.raises(ValueError, match=message):
+            block_intervals(np.ones(shape), mean, block)
 
 
 def test_intervals_of_means():
