@@ -15,7 +15,6 @@ from multispin_env.evaluation.suite.version import read_tasks
 from tools.hashes import steps_hash
 
 TASKS = {task.name: task for task in ms.suite.tasks()}
-
 TEXT = (DATA / "v1.toml").read_text(encoding="utf-8")
 
 
