@@ -142,7 +142,7 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
         Parts joined by ``+``: first one of `controller_names()`, or ``"module:ATTRIBUTE"``, a class of your own or a
         function ``(scenario, **options)``; then `MODIFIERS` of its decisions without the barrier; then `ESTIMATORS` of
         hidden parts of the state, at most one for each part. Examples are ``"optimal"``, ``"greedy+deadlines"``,
-        ``"optimal+filter"`` and ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` in place of estimators states
+        ``"optimal+filter"`` and ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` instead of estimators states
         that the controller sees the true state, which is also the default.
     scenario
         The control_field system.

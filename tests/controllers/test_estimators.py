@@ -154,18 +154,9 @@ def test_extremes_give_rates(name, moment):
     for hidden in (True, False):
         estimator.start(5)
         for _ in range(30):
-            observed = Observed(
-                np.ones((5, 4)), np.ones((5, 4)), None, None if hidden else task, drafted, accepted, drafted + 1
-            )
-            rate = estimator.estimate(observed)
+            seen = None if hidden else task, drafted, accepted, drafted + 1
+            rate = estimator.estimate(Observed(np.ones((5, 4)), np.ones((5, 4)), None, *seen))
             assert ((rate >= 0.0) & (rate <= 1.0)).all()
-
-
-CHANNELS = ["last-report", "mmse", "quantile"]
-
-
-def assume(correlation, delay):
-    return Assumptions.of(system(1), correlation=correlation, delay=delay)
 
 
 @pytest.mark.parametrize(("correlation", "delay"), [(0.9, 1), (0.9, 3), (0.5, 2), (0.0, 1)])
@@ -182,7 +173,7 @@ def test_mmse_and_quantile(rng, correlation, delay):
         assert channel_gain(scenario, estimate) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("name", ["last-report", "mmse", "quantile"])
 @pytest.mark.parametrize(("correlation", "delay"), [(1.0, 0), (1.0, 5), (0.3, 0), (0.0, 0)])
 def test_a_certain_report_is_returned(name, correlation, delay, rng):
     seen = history(rng, 3, 2)
@@ -207,7 +198,8 @@ def test_hidden_mean_gain_is_a_shrunk_average(rng):
 @pytest.mark.parametrize("options", [{}, *({"quantile": q} for q in (1e-6, 0.5, 1.0 - 1e-6))])
 def test_extreme_reports(options):
     for correlation in (0.0, 0.5, 1.0 - 1e-13):
-        estimator = make("quantile" if options else "mmse", system(1), assume(correlation, 1), **options)
+        known = Assumptions.of(system(1), correlation=correlation)
+        estimator = make("quantile" if options else "mmse", system(1), known, **options)
         for efficiency in (1e-12, 1e-3, 60.0):
             (estimate,) = along(estimator, [Observed(np.ones((1, 1)), np.full((1, 1), efficiency))])
             assert 0.0 < estimate[0, 0] < np.inf

@@ -104,9 +104,6 @@ def test_reset_of_all_lets_the_number_change(rng):
         plug_in.reset(np.zeros(3, dtype=bool))
 
 
-SCENARIO = ms.Scenario.preset("llama2", num_users=4)
-
-
 def vector_of(num_envs=8, **options):
     env = gym.make_vec("MultiSpin/Continuous-v0", num_envs=num_envs, num_users=4, rho=90.0, action="full", **options)
     env.reset(seed=0)
@@ -139,7 +136,7 @@ def test_the_channel_is_estimated_only_for_drafts_that_start():
 
 @pytest.mark.parametrize("name", ["greedy+deadlines+filter", "greedy+filter+deadlines"])
 def test_order_of_modifiers_and_estimators(name):
-    plug_in = ms.make_controller(name, SCENARIO, need=0.04, moment=3.0)
+    plug_in = ms.make_controller(name, system(), need=0.04, moment=3.0)
     assert plug_in.base.need == 0.04
     assert type(plug_in.base.base).__name__ == "Greedy"
     assert plug_in.estimators[0].moment == 3.0
@@ -147,14 +144,14 @@ def test_order_of_modifiers_and_estimators(name):
 
 def test_a_single_environment_equals_a_vector():
     many = vector_of(1, acceptance_visible=False)
-    one = gym.make("MultiSpin/Continuous-v0", num_users=4, rho=90.0, action="full", acceptance_visible=False).unwrapped
-    one.reset(seed=0)
+    solo = gym.make("MultiSpin/Continuous-v0", num_users=4, rho=90.0, action="full", acceptance_visible=False).unwrapped
+    solo.reset(seed=0)
     plug_ins = [ms.make_controller("groups+beta", many.scenario, many.assumptions) for _ in "ab"]
     for _ in range(15):
-        decisions = [plug_in(env.observed) for plug_in, env in zip(plug_ins, (many, one), strict=True)]
+        decisions = [plug_in(env.observed) for plug_in, env in zip(plug_ins, (many, solo), strict=True)]
         assert decisions[1].draft_length.shape == (4,)
         assert (decisions[0][0].draft_length == decisions[1].draft_length).all()
-        for env, decision in zip((many, one), decisions, strict=True):
+        for env, decision in zip((many, solo), decisions, strict=True):
             env.step(env.encode_action(decision))
 
 

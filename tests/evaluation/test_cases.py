@@ -120,11 +120,11 @@ def test_cases_of_every_environment(env_id):
     config = config_of(env_id, "residual")
     kind = cases_of(config)
     assert kind is (States if env_id in (FULL, COMMON) else Episodes)
-    cases, own = held_out(config, 3), validation_cases(config)
-    assert (cases.size, own.size) == (3, kind.validation_size)
+    cases, validation = held_out(config, 3), validation_cases(config)
+    assert (cases.size, validation.size) == (3, kind.validation_size)
     assert held_out(config).size == kind.default_size
     assert held_out(config, 3, offset=5).seed == cases.seed + 5
-    assert own.reference == cases.reference
+    assert validation.reference == cases.reference
     assert next(iter(listed_contenders(cases))) == cases.reference
     assert set(listed_contenders(cases)) == {cases.reference, *cases.contenders}
     if env_id == COMMON:  # the best common length

@@ -30,14 +30,13 @@ def stats(goodput, tokens, served=False):
     return EpisodeStats(2, *sums, episode if served else {})
 
 
-def played(served=False):
-    return {
+PLAYED, SERVED = (
+    {
         "best": stats([10.0, 20.0], [[4.0, 4.0], [9.0, 9.0]], served),
         "half": stats([5.0, 10.0], [[4.0, 0.5], [8.0, 1.0]], served),
     }
-
-
-PLAYED, SERVED = played(), played(served=True)
+    for served in (False, True)
+)
 
 
 def test_rows_by_hand():

@@ -73,6 +73,7 @@ def test_arguments_make_its_environment():
     other = policy.on(policy.config.scenario.replace(total_bandwidth=5e6))
     assert other.config == replace(policy.config, scenario=other.config.scenario)
     assert other.network is policy.network
+    assert repr(policy_of(FULL)) == "<Policy for Heterogeneous, llama2, K = 3, shares actions>"
 
 
 def test_bad_observations_states_and_scenarios():
@@ -189,7 +190,3 @@ def test_names_in_a_network_are_printed_with_escapes(kind, capfd):
         play()
     assert str(refused.value).isprintable()
     assert capfd.readouterr() == ("", "")
-
-
-def test_representation():
-    assert repr(policy_of(FULL)) == "<Policy for Heterogeneous, llama2, K = 3, shares actions>"

@@ -19,8 +19,6 @@ TINY = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
 
 @dataclass(frozen=True, eq=False)
 class Same(ms.RoundsController):
-    """Common length."""
-
     length: int = 3
 
     def decide(self, state):
@@ -29,8 +27,6 @@ class Same(ms.RoundsController):
 
 @dataclass(frozen=True, eq=False)
 class Pairs(ms.ContinuousController):
-    """Two groups."""
-
     def decide(self, state):
         return ms.make_controller("groups", self.scenario, groups=2).decide(state)
 
@@ -53,8 +49,6 @@ class Zero:
 
 
 class Bare:
-    """Model that predicts from observations alone."""
-
     def predict(self, observation):
         return zero(observation)
 

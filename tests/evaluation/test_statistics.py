@@ -18,10 +18,10 @@ def with_ones(series):
 def test_independent_rounds_have_the_interval_of_the_normal_law():
     series = np.random.default_rng(0).standard_normal(900)
     for block in (1, 6):
-        (found,) = block_intervals(with_ones(series), mean, block)
-        assert block_intervals(with_ones(series), mean, block) == [found]  # to the bit
-        assert found.mean == pytest.approx(series.mean())
-        assert (found.high - found.low) == pytest.approx(2 * 1.96 * series.std() / 30, rel=0.15)
+        (interval,) = block_intervals(with_ones(series), mean, block)
+        assert block_intervals(with_ones(series), mean, block) == [interval]  # to the bit
+        assert interval.mean == pytest.approx(series.mean())
+        assert (interval.high - interval.low) == pytest.approx(2 * 1.96 * series.std() / 30, rel=0.15)
 
 
 def coverage(block, repeats=40, count=200, memory=0.8):
@@ -30,8 +30,8 @@ def coverage(block, repeats=40, count=200, memory=0.8):
     hits = 0
     for _ in range(repeats):
         noise = lfilter([1.0], [1.0, -memory], rng.standard_normal(count + 50))
-        (found,) = block_intervals(with_ones(noise[50:]), mean, block)
-        hits += found.low <= 0.0 <= found.high
+        (interval,) = block_intervals(with_ones(noise[50:]), mean, block)
+        hits += interval.low <= 0.0 <= interval.high
     return hits / repeats
 
 
@@ -43,25 +43,22 @@ def test_statistics_of_one_draw_are_paired():
     rng = np.random.default_rng(2)
     series = rng.standard_normal(100)
     numbers = np.stack([series, series + 0.1, np.ones(100)], 1)
-    one, other, between = block_intervals(
+    first, second, between = block_intervals(
         numbers, lambda s: np.stack([s[..., 0], s[..., 1], s[..., 1] - s[..., 0]], -1) / s[..., 2:], 5
     )
     assert between == pytest.approx((0.1, 0.1, 0.1))
-    assert one.high > other.low
+    assert first.high > second.low
 
 
-@pytest.mark.parametrize(
-    ("shape", "block", "sentence"),
-    [
+def test_bad_numbers():
+    for shape, block, message in (
         ((1, 2), 1, r"numbers: expected shape \(n, c\) with n ≥ 2, got \(1, 2\)"),
         ((5,), 1, r"numbers: expected shape"),
         ((5, 2), 3, r"block: expected an integer in 1..2, got 3"),
         ((5, 2), 0, r"block: expected an integer in 1..2, got 0"),
-    ],
-)
-def test_bad_numbers_are_refused(shape, block, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        block_intervals(np.ones(shape), mean, block)
+    ):
+        with pytest.raises(ValueError, match=message):
+            block_intervals(np.ones(shape), mean, block)
 
 
 def test_intervals_of_means():

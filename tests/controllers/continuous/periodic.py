@@ -1,4 +1,4 @@
-"""What a table of lengths earns that is played again and again, in plain Python: no code of the package."""
+"""Rate of a periodic table of draft lengths in plain Python, without code of the package."""
 
 import itertools
 
@@ -7,9 +7,9 @@ COUNTED = 12
 
 
 def rate(table, draft_time, token_time, acceptance_rate, pass_time, delay=0.0):
-    """Tokens/s of a table: batches of lengths, ``None`` for a device that is not in; 0 is a draft of nothing.
+    """Return the tokens/s of a table: batches of lengths, ``None`` for a device outside the batch; 0 is an empty draft.
 
-    Uploads go in the order of their batches; each batch starts when the server is free and its last upload is there.
+    Uploads go in the order of their batches; each batch starts when the server is free and its last upload has ended.
     """
     users = range(len(draft_time))
     if any(all(row[k] is None for k in users) for row in table):
@@ -21,7 +21,7 @@ def rate(table, draft_time, token_time, acceptance_rate, pass_time, delay=0.0):
             if row[k] is not None:  # its draft began when its last verification ended
                 jobs[number, k] = (free[k] + delay + row[k] * draft_time[k], row[k] * token_time[k])
         now = 0.0
-        for release, work in sorted(jobs.values()):  # the band never waits, and no later batch is in the way
+        for release, work in sorted(jobs.values()):  # the uplink is work-conserving, and later batches wait
             now = max(now, release) + work
         lengths = [length for length in row if length is not None]
         server = max(server, now) + pass_time(lengths)
@@ -33,18 +33,18 @@ def rate(table, draft_time, token_time, acceptance_rate, pass_time, delay=0.0):
 
 
 def gained(length, acceptance_rate):
-    """Mean tokens of a cycle."""
+    """Return the expected tokens of a draft."""
     return 0.0 if length is None else sum(acceptance_rate**n for n in range(length + 1))
 
 
 def tables(users, batches, lengths):
-    """All tables of so many batches."""
+    """Return all tables of ``batches`` batches."""
     cells = itertools.product((None, *lengths), repeat=users * batches)
     return ([cell[i : i + users] for i in range(0, users * batches, users)] for cell in cells)
 
 
 def best_rate(users, batches, lengths, *system, **options):
-    """The most that a table of at most so many batches earns."""
+    """Return the highest rate of all tables with at most ``batches`` batches."""
     return max(
         rate(table, *system, **options) for count in range(1, batches + 1) for table in tables(users, count, lengths)
     )

@@ -19,8 +19,6 @@ LAWS = (
 
 
 class Requests:
-    """Poisson requests of geometric length."""
-
     closed = False
     level = ServiceLevel(ttft=1.0, e2el=0.3, e2el_per_token=0.06)
 

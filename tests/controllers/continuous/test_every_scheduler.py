@@ -18,10 +18,8 @@ from tests.controllers.continuous.states import LAWS
 from tests.envs.continuous.played import states_of
 from tests.strategies import states
 
-NAMES = ("optimal", *ms.controller_names("continuous"))
 
-
-@pytest.mark.parametrize("name", [*NAMES, "greedy+deadlines"])
+@pytest.mark.parametrize("name", ["optimal", *ms.controller_names("continuous"), "greedy+deadlines"])
 @given(data=st.data())
 @settings(max_examples=15)
 def test_orders_are_legal_in_any_state(name, data):

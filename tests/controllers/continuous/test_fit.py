@@ -138,9 +138,9 @@ def test_no_step_betters_the_lengths(law):
     lengths = fit(launch)
     assert (lengths[~launch.starts] == launch.scenario.min_draft_length).all()
     assert (lengths[launch.starts] > 1).any()
-    one = np.eye(users, dtype=np.int64)
-    pairs = [one[to] - less * one[source] for to in range(users) for source in range(users) for less in (1, 2)]
-    tried = lengths[:, None] + np.array([*one, *-one, *pairs])
+    unit = np.eye(users, dtype=np.int64)
+    pairs = [unit[to] - less * unit[source] for to in range(users) for source in range(users) for less in (1, 2)]
+    tried = lengths[:, None] + np.array([*unit, *-unit, *pairs])
     inside = (tried >= launch.scenario.min_draft_length) & (tried <= 9)
     possible = (inside & (launch.starts[:, None] | (tried == lengths[:, None]))).all(-1)
     values = np.where(possible, launch.value(np.where(possible[..., None], tried, lengths[:, None])), -np.inf)

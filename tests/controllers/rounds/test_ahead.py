@@ -16,7 +16,7 @@ def head_started(law: str = "tokens", users: int = 5, count: int = 6) -> tuple[m
 
 
 def options_of(name: str) -> dict[str, object]:
-    """What makes a controller quick."""
+    """Return options that make a controller quick."""
     return {"ahead-price": {"rho": 150.0}, "algorithm1": {"phi_points": 15, "lambda_points": 15}}.get(name, {})
 
 
