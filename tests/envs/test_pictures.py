@@ -129,10 +129,10 @@ def test_pictures_are_inside_their_canvas(name):
 def test_scales_of_recent_rounds_and_of_the_last_duration():
     history = History()
     assert history.scales == Scales(0.0, 0.0, 0.0, 8, 16)
-    history.add(make_round([9, 2], [3.0, 1.0], [0.1, 0.2], [0.1, 0.2], [7e6, 1e6]), None)  # 8 tokens/s in 0.5 s
+    history.add(make_round([9, 2], [3.0, 1.0], [0.1, 0.2], [0.1, 0.2], [7e6, 1e6]), 7.0)  # 8 tokens/s in 0.5 s
     assert history.scales == pytest.approx((0.5, 8e6, 10.0, 10, 16))
-    history.add(make_round([3, 3], [1.0, 1.0], [0.05, 0.05], [0.05, 0.05], [1e6, 1e6]), 12.0)  # 10 tokens/s in 0.2 s
-    assert (history.goodput, history.optimum) == ([8.0, 9.0], [12.0])
+    history.add(make_round([3, 3], [1.0, 1.0], [0.05, 0.05], [0.05, 0.05], [1e6, 1e6]), 17.0)  # 10 tokens/s in 0.2 s
+    assert (history.goodput, history.optimum) == ([8.0, 9.0], [7.0, 12.0])
     assert history.scales == pytest.approx((0.2, 8e6, 16.0, 10, 16))
     for rounds, shown, bandwidth in ((12, 16, 8e6), (17, 32, 1e6), (33, 64, 1e6)):
         while len(history.goodput) < rounds:

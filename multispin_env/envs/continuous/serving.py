@@ -35,7 +35,7 @@ class ServingEnv(MultiSpinEnv):
     ## Description
 
     As `MultiSpin/Continuous-v0`, but with finite requests. They arrive at each device and wait in its queue, first
-    come, first served. A request has an output of some number of tokens and deadlines. A device without a request is
+    come, first served. Each request has a length of its answer in tokens, and deadlines. A device without a request is
     idle; it starts a draft by itself when a request arrives. One step is one verification. A decision holds until the
     next verification ends. It can also drop requests: a late request only delays others. The objective is the
     number of tokens of requests that end in time (ours).
@@ -55,7 +55,7 @@ class ServingEnv(MultiSpinEnv):
     device in `"plain"` and `"full"`. In `"residual"` it is dropped in the upper third and kept in the lower third; in
     the middle third the controller decides. An idle device has no request to drop. `"tuned"` has the options of the
     controller, as in `Continuous-v0`, and its drops. Draft lengths apply to free devices, and to idle devices whose
-    request arrives before the next verification ends. They are at most one less than the number of remaining tokens.
+    request arrives before the next verification ends. They are cut to one less than the number of remaining tokens.
 
     ## Observation Space
 
