@@ -1,5 +1,6 @@
-"""The wheel, the source distribution and the page on the package index, as ``.ci/run`` builds them."""
+"""The wheel, the source distribution and the page on the package index; metadata agrees with package and docs."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,10 +14,22 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+import multispin_env as ms
 from tests.repository import ROOT, git
 
-with (ROOT / "pyproject.toml").open("rb") as file:
-    PROJECT = tomllib.load(file)
+CHECKLIST = "docs/release/checklist.md"
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+PYPROJECT = tomllib.loads(read("pyproject.toml"))
+PROJECT = PYPROJECT["project"]
+CITATION = yaml.safe_load(read("CITATION.cff"))
+CODEMETA = json.loads(read("codemeta.json"))
+ZENODO = json.loads(read(".zenodo.json"))
+RECIPE = yaml.safe_load(read("docs/release/recipe.yaml"))
 
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in ROOT.glob(".github/workflows/*.yml")}
 
@@ -46,8 +59,8 @@ def links(text):
 
 def test_the_index_shows_a_page_whose_links_all_lead_somewhere(metadata):
     """The index has no other file, so that each relative link of the README becomes an address of the repository."""
-    shown, written = links(metadata.get_payload()), links((ROOT / "README.md").read_text(encoding="utf-8"))
-    repository, tag = PROJECT["project"]["urls"]["Homepage"], f"v{PROJECT['project']['version']}"
+    shown, written = links(metadata.get_payload()), links(read("README.md"))
+    repository, tag = PROJECT["urls"]["Homepage"], f"v{PROJECT['version']}"
     assert len(shown) == len(written)
     for address, original in zip(shown, written, strict=True):
         if original.startswith("https:"):
@@ -58,8 +71,7 @@ def test_the_index_shows_a_page_whose_links_all_lead_somewhere(metadata):
 
 
 def test_the_owner_is_the_same_in_every_address():
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    owners = re.findall(r"(?<=github\.com/)[\w-]+|[\w-]+(?=\.github\.io)", text)
+    owners = re.findall(r"(?<=github\.com/)[\w-]+|[\w-]+(?=\.github\.io)", read("pyproject.toml"))
     assert len(owners) == 7
     assert len(set(owners)) == 1
 
@@ -87,7 +99,7 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
 
 
 def test_the_tested_versions_of_python_are_those_of_the_classifiers():
-    named = re.findall(r":: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
+    named = re.findall(r":: (3\.\d+)", " ".join(PROJECT["classifiers"]))
     jobs = WORKFLOWS["tests"]["jobs"]
     assert jobs["linux"]["strategy"]["matrix"]["python"] == named
     (several,) = (step["with"]["python-version"] for step in jobs["wheel"]["steps"] if "with" in step)
@@ -98,7 +110,7 @@ def test_the_tested_versions_of_python_are_those_of_the_classifiers():
 def test_the_lowest_versions_that_are_tested_are_those_that_are_promised():
     steps = WORKFLOWS["tests"]["jobs"]["lowest-versions"]["steps"]
     (install,) = (step["run"] for step in steps if "==" in step.get("run", ""))
-    promised = re.findall(r"([\w-]+)>=([\d.]+)", " ".join(PROJECT["project"]["dependencies"]))
+    promised = re.findall(r"([\w-]+)>=([\d.]+)", " ".join(PROJECT["dependencies"]))
     assert dict(re.findall(r"([\w-]+)==([\d.]+)", install)) == dict(promised)
 
 
@@ -107,3 +119,73 @@ def test_only_a_job_that_runs_no_code_of_ours_may_publish_on_the_index():
     publishers = [job for job in jobs if "id-token" in job.get("permissions", {})]
     assert publishers == [WORKFLOWS["release"]["jobs"]["publish"]]
     assert not [step for step in publishers[0]["steps"] if "run" in step]
+
+
+def test_versions_agree():
+    versions = [
+        PROJECT["version"],
+        ms.__version__,
+        CITATION["version"],
+        CODEMETA["version"],
+        RECIPE["context"]["version"],
+        re.search(r"version = \{(.*)\}", read("docs/reference/cite.md"))[1],
+    ]
+    assert len(set(versions)) == 1, versions
+
+
+def test_titles_and_licences_agree():
+    summary = PROJECT["description"]
+    title = f"{PROJECT['name']}: {summary[0].lower()}{summary[1:]}"
+    assert [title] * 3 == [CITATION["title"], CODEMETA["name"], ZENODO["title"]]
+    assert RECIPE["about"]["summary"] == summary
+    licences = PROJECT["license"].split(" AND ")  # of what is ours first
+    assert [licences[0]] * 2 == [CITATION["license"], ZENODO["license"]]
+    assert CODEMETA["license"].endswith(f"/{licences[0]}")
+    assert {*licences} <= {*RECIPE["about"]["license"].split(" AND ")}
+    assert all((ROOT / name).is_file() for name in RECIPE["about"]["license_file"])
+
+
+def test_what_is_made_from_the_citation_is_up_to_date():
+    assert CODEMETA["codeRepository"] == CITATION["repository-code"]
+    assert CODEMETA["datePublished"] == str(CITATION["date-released"])
+    assert CODEMETA["description"] == ZENODO["description"] == CITATION["abstract"]
+    assert CODEMETA["keywords"] == ZENODO["keywords"] == CITATION["keywords"]
+
+
+def normal(requirement):
+    return re.sub(r"[\s_]+", lambda match: "-" if "_" in match[0] else "", requirement)
+
+
+def test_the_recipe_needs_what_the_package_needs():
+    python, *others = RECIPE["requirements"]["run"]
+    assert {*map(normal, others)} == {*map(normal, PROJECT["dependencies"])}
+    assert python == "python >=${{ python_min }}"
+    assert f">={RECIPE['context']['python_min']}" == PROJECT["requires-python"]
+    host, build = (
+        {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+        for requirements in (RECIPE["requirements"]["host"], PYPROJECT["build-system"]["requires"])
+    )
+    assert build <= host
+    assert RECIPE["build"]["python"]["entry_points"] == [f"{name} = {at}" for name, at in PROJECT["scripts"].items()]
+
+
+def test_the_checklist_names_each_file_with_a_placeholder():
+    pattern = "OWNER|1970-01-01|1 January 1970"
+    files = git("grep", "-lwE", pattern, "--", ".", ":!tests", f":!{CHECKLIST}", fine=(0, 1))  # 1: in none
+    assert [name for name in files if f"`{name}`" not in read(CHECKLIST)] == []
+
+
+@pytest.mark.parametrize("text", ["paper/paper.md", "docs/release/announcement.md"])
+def test_each_number_stands_on_the_page_that_is_named_with_its_command(text):
+    claims = re.findall(r"^- (.*?)\s\(`([^`]+)`;\s+\[?(docs/[\w/-]+\.md)", read(text), re.DOTALL | re.MULTILINE)
+    assert len(claims) >= 4
+    for claim, command, page in claims:
+        table = read(page)
+        assert " ".join(command.split()) in table, (command, page)
+        for number in re.findall(r"(?<![\w.])\d[\d.e-]*\d|(?<![\w.])\d", claim):
+            assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d]|\.\d)", table), (number, page)
+
+
+def test_each_reference_of_the_paper_is_listed_and_cited():
+    cited = set(re.findall(r"@([\w-]+)", read("paper/paper.md")))
+    assert cited == set(re.findall(r"^@\w+\{([\w-]+),", read("paper/paper.bib"), re.MULTILINE))
