@@ -130,7 +130,7 @@ def test_mistakes_are_one_sentence(arguments, words, refused, tmp_path):
     ("module", "ending", "words"),
     [
         ("PIL", ".gif", "the package 'Pillow' is missing; install it with: pip install \"multispin_env[render]\""),
-        ("imageio_ffmpeg", ".mp4", "an MP4 needs imageio-ffmpeg"),
+        ("imageio_ffmpeg", ".mp4", "MP4 files need imageio-ffmpeg"),
     ],
 )
 def test_missing_writers_are_one_sentence(module, ending, words, tmp_path, monkeypatch, refused):
