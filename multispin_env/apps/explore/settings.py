@@ -100,8 +100,7 @@ def control_field(default: Any, control: Control) -> Any:
 
 MAX_DEVICES = 40  # so that answers are quick
 
-OWN_LAW, AS_IS = "own law", "as in the scenario"
-"""Options that keep the verification time, or the value, of the scenario."""
+AS_IS = "as in the scenario"  # option that keeps the scenario's value
 
 
 def law_label(scenario: Scenario) -> str:
@@ -125,7 +124,7 @@ class SystemSettings:
     snr_shift: float = control_field(0.0, Slider("mean SNR offset", -20.0, 20.0, 0.5, "dB"))
     spread: float = control_field(1.0, Slider("spread of devices, factor", 0.0, 2.0, 0.05, "×"))
     draft_factor: float = control_field(1.0, Slider("draft time, factor", 0.1, 4.0, 0.1, "×"))
-    server: str = control_field(OWN_LAW, Choice("server", lambda sources: (OWN_LAW, *SERVERS.names()), law_label))
+    server: str = control_field(AS_IS, Choice("server", lambda sources: (AS_IS, *SERVERS.names()), law_label))
     payload: str = control_field(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda base: base.payload))
     shortest: str = control_field(AS_IS, Choice("min. draft length", (AS_IS, "0", "1"), lambda s: s.min_draft_length))
 
@@ -191,8 +190,7 @@ class SystemSettings:
             changes |= {"mean_gain_low": round(mean - half, 9), "mean_gain_high": round(mean + half, 9)}
         if self.draft_factor != 1.0:
             changes["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
-        changes |= {} if self.server == OWN_LAW else {"server": self.server}
-        changes |= {} if self.payload == AS_IS else {"payload": self.payload}
+        changes |= {name: value for name in ("server", "payload") if (value := getattr(self, name)) != AS_IS}
         return changes | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
 
     def system(self, sources: ScenarioSources) -> Scenario:

@@ -39,7 +39,7 @@ def make_engine(config: EnvConfig, episodes: int, seed: int) -> Any:
 def play(
     config: EnvConfig, rule: Callable[[ContinuousState], ContinuousDecision], name: str, episodes: int, seed: int
 ) -> PlayedEpisodes:
-    """Play episodes with consecutive seeds, as `play_episodes` does, in an environment that suits the rule."""
+    """Play episodes with consecutive seeds, as `play_episodes` does, with the uplink discipline of the rule."""
     config = config.for_contender(rule)
     engine = make_engine(config, episodes, seed)
     keys, traces = config.variant.comparison.info, Traces(config, 1)  # trace of the first episode only

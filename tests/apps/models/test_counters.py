@@ -15,7 +15,7 @@ SGLANG = (PAGES / "sglang.txt").read_text(encoding="utf-8")
 
 def read(tmp_path, text, *more):
     path = tmp_path / "page.txt"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, "utf-8", "surrogateescape")
     return read_counters(path, *more)
 
 
@@ -148,6 +148,10 @@ def without(name):
 def test_impossible_pages_are_refused(tmp_path, text, sentence):
     with pytest.raises(ValueError, match=f"^counters, .*page.txt': .*{sentence}"):
         read(tmp_path, text)
+    with pytest.raises(ValueError, match=r"^counters: expected a readable text file"):
+        read_counters(tmp_path / "none.txt")
+    with pytest.raises(ValueError, match=r"^counters: expected text in UTF-8 .* got the byte 0xff"):
+        read(tmp_path, "\udcff\udcfe")
 
 
 def test_a_draft_length_beside_that_of_the_page_is_refused(tmp_path):
@@ -160,12 +164,3 @@ def test_a_draft_length_beside_that_of_the_page_is_refused(tmp_path):
     assert read(tmp_path, old, None, 3).drafted == 3.0
     with pytest.raises(ValueError, match="draft length, from sglang:spec_num_steps or --drafted, got none"):
         read(tmp_path, old)
-
-
-def test_files_that_are_no_text_are_refused(tmp_path):
-    path = tmp_path / "page.txt"
-    with pytest.raises(ValueError, match=r"^counters: expected a readable text file"):
-        read_counters(path)
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"^counters: expected text in UTF-8 .* got the byte 0xff"):
-        read_counters(path)
