@@ -23,7 +23,6 @@ from agents.runs import Limits, config_from, load_config, save_config
 from agents.tracing import TracedNetwork, largest_difference, random_observations
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.policy import load_policy
 from tests.cards import card_of, check_card
 
@@ -183,16 +182,6 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
         assert np.array_equal(policy.on(scenario)(state[0]).draft_length, lengths[0])
 
 
-def test_with_hidden_state_it_answers_observations(runs, exports):
-    policy = load_policy(exports(*HIDING))
-    scenario = ms.Scenario.preset("llama2", num_users=5)
-    config = replace(load_config(runs(*HIDING))[0].env, scenario=scenario)
-    agent = policy_of(load_run_model(runs(*HIDING), config), config)
-    env = make_episode_env(EnvConfig.of(HIDDEN, scenario, history=True), 3)
-    goodput, expected = (play_episodes(env, contender).goodput for contender in (policy, agent))
-    assert goodput == pytest.approx(expected, rel=1e-3)  # rounding may differ
-
-
 def test_torch_is_not_needed(exported):
     code = (
         "import sys; sys.modules['torch'] = None; import numpy as np, multispin_env as ms; "
@@ -225,15 +214,6 @@ def test_foreign_exports_are_refused(exported, tmp_path, name, change, message):
         load_policy(folder)
     with pytest.raises(ValueError, match=r"policy: expected a folder with a policy\.json, .*, got "):
         load_policy(tmp_path)
-
-
-def test_the_best_is_exported(copied):
-    last = load_checkpoint(copied)
-    zeros = {key: th.zeros_like(value) for key, value in last.parameters["policy"].items()}
-    save_checkpoint(copied / MODEL, Checkpoint({**last.parameters, "policy": zeros}, 1, 1, 1.0))
-    config, _ = load_config(copied)
-    network = tracing.network_of(copied, config)
-    assert not network(*random_observations(config.env, 3, 5)).any()
 
 
 CONFIG = EnvConfig.of(HIDDEN, num_users=2)

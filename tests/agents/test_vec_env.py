@@ -73,16 +73,11 @@ def test_attributes_and_seeds():
     assert (env.reset()["channel"] == first["channel"]).all()
 
 
-def test_only_environments_that_restart_in_the_same_step():
-    env = gym.make_vec(FULL, num_envs=2, vectorization_mode="vector_entry_point")
+def test_the_autoreset_mode_and_pictures():
+    options = {"vectorization_mode": "vector_entry_point", "render_mode": "rgb_array", "num_users": 3}
     with pytest.raises(ValueError, match="autoreset_mode: expected 'SameStep', got 'NextStep'"):
-        NativeVecEnv(env.unwrapped, 0)
-
-
-def test_pictures_of_all_environments():
-    options = {"autoreset_mode": "SameStep", "render_mode": "rgb_array", "num_users": 3}
-    env = gym.make_vec(FULL, num_envs=2, vectorization_mode="vector_entry_point", **options)
-    adapter = NativeVecEnv(env.unwrapped, 0)
+        NativeVecEnv(gym.make_vec(FULL, num_envs=2, **options).unwrapped, 0)
+    adapter = NativeVecEnv(gym.make_vec(FULL, num_envs=2, autoreset_mode="SameStep", **options).unwrapped, 0)
     adapter.reset()
     assert [image.shape for image in adapter.get_images()] == [(450, 800, 3)] * 2
 
