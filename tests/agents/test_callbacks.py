@@ -20,7 +20,6 @@ from agents.training import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time in seconds, in a list that the test changes."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
@@ -51,8 +50,6 @@ class Scripted:
 
 
 class Model:
-    """The part of a model that a monitor uses."""
-
     num_timesteps = 0
 
     def __init__(self):
@@ -64,7 +61,6 @@ class Model:
 
 @pytest.fixture
 def saves(monkeypatch):
-    """Names and contents of the saved files."""
     saved = []
     monkeypatch.setattr(training.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
     monkeypatch.setattr(training, "save_checkpoint", lambda path, checkpoint: saved.append((path.name, checkpoint)))
@@ -72,7 +68,6 @@ def saves(monkeypatch):
 
 
 def monitored(folder, budget, terminal=False, scores=None, best=None):
-    """Monitor in a training, and the file it prints to."""
     printed = io.StringIO()
     console = Console(file=printed, width=200, force_terminal=terminal, get_time=lambda: time.monotonic())
     monitor = TrainingMonitor(folder, Scripted(scores), budget, console, best)

@@ -46,8 +46,6 @@ def few_episodes(quick_prices):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Folder of a tiny run of each environment."""
-
     @cache
     def run(env_id):
         folder = tmp_path_factory.mktemp("runs") / "tiny"

@@ -37,8 +37,6 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def runs(quick_prices, tmp_path_factory):
-    """Folder of a run of each case, with random weights."""
-
     @cache
     def run(agent, env_id, action):
         folder = tmp_path_factory.mktemp("runs") / "tiny"
@@ -64,7 +62,6 @@ def copied(runs, tmp_path):
 
 @pytest.fixture(scope="module")
 def exports(runs, tmp_path_factory):
-    """Folder of the ONNX export of each case."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
 
@@ -85,17 +82,14 @@ def exported(exports):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=["-".join(case).replace("/", "-") for case in CASES])
 def test_onnx_equals_the_original(case, runs, exports):
-    folder, out = runs(*case), exports(*case)
+    folder, out = runs(*case), exports(*case)  # the command compares their actions
     assert pytest.importorskip("onnx").load(out / "policy.onnx").ir_version <= 9  # for old readers
     content = (out / "policy.onnx").read_bytes()
     assert b'.py"' not in content  # no paths of this machine
     assert len(content) < (folder / MODEL).stat().st_size + 10_000
-    policy, (config, _) = load_policy(out), load_config(folder)
-    assert policy.config == config.env
-    network, entries = tracing.network_of(folder, config), random_observations(config.env, 3, 50)
-    actions = policy.act({key: entry.numpy() for key, entry in zip(network.entries, entries, strict=True)})
-    assert np.abs(actions - network(*entries).numpy()).max() < 1e-5
-    assert network(*entries).std() > 0.01
+    config, _ = load_config(folder)
+    assert load_policy(out).config == config.env
+    assert tracing.network_of(folder, config)(*random_observations(config.env, 3, 50)).std() > 0.01
 
 
 @pytest.mark.slow
@@ -142,7 +136,6 @@ def test_a_readme_that_is_no_card_stays(exported, runs, tmp_path):
 
 
 def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_path, refused, monkeypatch):
-    """All files pass or none is replaced."""
     earlier = {"policy.onnx": b"good", "policy.pt2": b"good too", "policy.json": b"{}"}
     for name, content in earlier.items():
         (tmp_path / name).write_bytes(content)

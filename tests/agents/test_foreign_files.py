@@ -27,7 +27,6 @@ STOPPED = 15
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
-    """Record of the user: four tasks with two texts each."""
     path = tmp_path_factory.mktemp("records") / "mine.npz"
     rng = np.random.default_rng(3)
     probability = rng.random(80)
@@ -38,12 +37,10 @@ def record(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path):
-    """Function that copies the run of a pretrained agent."""
     return lambda env_id=RECORDED: shutil.copytree(ROOT / agents.PRETRAINED[env_id], tmp_path / "foreign")
 
 
 def rewrite(folder, change):
-    """Change a configuration and its digest."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     change(content)
     content[DIGEST] = digest(content)

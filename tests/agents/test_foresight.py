@@ -22,7 +22,6 @@ def throughput(env, observation):
 
 
 def play(env, rounds):
-    """Observations of rounds with one action in all of them."""
     action = np.full((env.num_envs, *env.action_space.shape), -0.2, dtype=np.float32)
     return [env.reset(), *(env.step(action)[0] for _ in range(rounds))]
 

@@ -257,7 +257,6 @@ PAIRS = [
 
 
 def observed(config, num_envs=10):
-    """Observations after 5 rounds of random actions."""
     env = make_vec_env(config, num_envs, 64, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(5):

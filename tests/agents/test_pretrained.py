@@ -47,7 +47,6 @@ def test_files_are_small_and_complete(env_id):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_score_and_card_describe_the_agent(env_id, loaded):
-    """``python -m tools.cards`` writes the cards."""
     score, folder = loaded[env_id].score, folder_of(env_id)
     agent = score["score"]["agent"]
     assert score["command"] == command_of(folder)

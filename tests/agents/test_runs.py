@@ -38,7 +38,6 @@ def config(seed=1):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Folder of a run with a configuration only."""
     folder = tmp_path / "run"
     folder.mkdir()
     with lock_run(folder):
@@ -47,7 +46,6 @@ def saved(tmp_path):
 
 
 def rewritten(folder, **changes):
-    """Rewrite a configuration with other entries and their digest."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
     content["sha256"] = digest(content)
     (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
@@ -110,7 +108,6 @@ NAMES = ["..", ".", "", "a" * 101, "a" * 300, "é" * 51, "[bold]x", "-x", ".x", 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """Current folder, in which no training starts."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(train_command, "train", lambda *_: 15)

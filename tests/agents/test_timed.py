@@ -48,14 +48,11 @@ def fresh(env_id, **arguments):
 
 
 def trained(env_id, **arguments):
-    """Model after one rollout."""
     model = fresh(env_id, **arguments)
     return model.learn(NUM_ENVS * model.n_steps)
 
 
 class Data:
-    """Random rollout, with episodes that end in it and with it."""
-
     def __init__(self, durations=None):
         rng = np.random.default_rng(0)
         self.durations = rng.uniform(0.01, 2.0, (STEPS, NUM_ENVS)) if durations is None else durations

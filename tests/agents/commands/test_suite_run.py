@@ -51,14 +51,12 @@ def made_of_nothing(*_, **__):
 
 
 def remembering(policy, env, **others):
-    """Recurrent method with two layers."""
     kwargs = {"lstm_hidden_size": 4, "n_lstm_layers": 2}
     return RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=kwargs, **SMALL, **others)
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """Two tasks; the second is played with other numbers of devices."""
     few = tuple(ms.suite.task(name) for name in NAMES)
     for module in ("agents.suite", "multispin_env.apps.commands.suite", "multispin_env.evaluation.suite.entries"):
         monkeypatch.setattr(f"{module}.tasks", lambda: few)

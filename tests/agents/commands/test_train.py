@@ -19,7 +19,6 @@ ROOT = Path(__file__).parents[3]
 
 
 def rounds(folder):
-    """Environment steps before each validation of a run."""
     return read_curve(folder / CURVE, "timesteps")[0]
 
 
