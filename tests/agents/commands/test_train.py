@@ -31,6 +31,7 @@ def test_a_run_leaves_everything(tiny_run):
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["seed"] == 1
     assert config["versions"]["torch"]
+    assert config["versions"]["safetensors"]
     rows = [Row.from_dict(row) for row in json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]]
     assert {"optimal", "algorithm1", "fixed", "p2p", "centralized", "ppo (residual)"} <= {row.name for row in rows}
     assert "of optimum" in printed
