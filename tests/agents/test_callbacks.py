@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,16 +50,6 @@ class Scripted:
         return lambda model: {"score": float(next(self.scores))}
 
 
-class Model:
-    num_timesteps = 0
-
-    def __init__(self):
-        self.logger = configure(None, [])
-
-    def get_env(self):
-        return None
-
-
 @pytest.fixture
 def saves(monkeypatch):
     saved = []
@@ -71,7 +62,7 @@ def monitored(folder, budget, terminal=False, scores=None, best=None):
     printed = io.StringIO()
     console = Console(file=printed, width=200, force_terminal=terminal, get_time=lambda: time.monotonic())
     monitor = TrainingMonitor(folder, Scripted(scores), budget, console, best)
-    monitor.init_callback(Model())
+    monitor.init_callback(SimpleNamespace(num_timesteps=0, logger=configure(None, []), get_env=lambda: None))
     return monitor, printed
 
 

@@ -14,13 +14,12 @@ from multispin_env.envs.config import EnvConfig
 
 FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"
 
-AGENT = {
+AGENT = {  # environment, small settings, steps of half a training; the last word is the agent
     "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
     "timed ppo": (CONTINUOUS, {"batch_size": 8}, 48),  # with its own rate
     "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
     "apg": (FAIR, {"users": (2,)}, 40),  # with a second network and its optimiser
 }
-"""Environment, small settings, and steps of half a training; the last word of the name is the agent."""
 
 
 def config_of(name):

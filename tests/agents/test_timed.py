@@ -32,23 +32,18 @@ SHORT = {
     CONTINUOUS: {"horizon": 0.5, "reference": "own-pace"},
     SERVING: {"horizon": 1.0, "warm_up": 0.2, "mean_output": 5.0},
 }
-"""Episodes so short that several end in a rollout."""
 
 
-def settings_of(env_id, **arguments):
-    return EnvConfig.of(env_id, **{**SHORT[env_id], "num_users": 3, **arguments})
-
-
-def fresh(env_id, **arguments):
-    config = settings_of(env_id, **arguments)
+def fresh(env_id):
+    config = EnvConfig.of(env_id, num_users=3, **SHORT[env_id])
     small = replace(SETTINGS.for_environment(config), num_envs=NUM_ENVS, rollout_rounds=160, batch_size=100)
     model = small.build(make_vec_env(config, NUM_ENVS, None, seed=3), lambda progress: progress, 0, "cpu")
     model.set_logger(configure(None, []))
     return model
 
 
-def trained(env_id, **arguments):
-    model = fresh(env_id, **arguments)
+def trained(env_id):
+    model = fresh(env_id)
     return model.learn(NUM_ENVS * model.n_steps)
 
 

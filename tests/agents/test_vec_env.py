@@ -80,8 +80,7 @@ def test_the_autoreset_mode_and_pictures():
     assert [image.shape for image in adapter.get_images()] == [(450, 800, 3)] * 2
 
 
-FRESH, NUM_ENVS = 10**6, 10**5
-"""Offset of the fresh cases of pretrained agents; more environments than any agent trains on."""
+FRESH, NUM_ENVS = 10**6, 10**5  # offset of fresh cases; more environments than any agent has
 
 
 def ranges():

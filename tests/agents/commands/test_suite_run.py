@@ -35,15 +35,12 @@ def searching(policy, env, **others):
     return ARS(policy, env, n_delta=1, n_eval_episodes=1, **others)
 
 
-class Brief(PPO):
-    """Method that ends early in its budget."""
-
-    def learn(self, total_timesteps, **others):
-        return super().learn(64, **others)
-
-
 def brief(policy, env, **others):
-    return Brief(policy, env, **SMALL, **others)
+    """Method that ends early in its budget."""
+    model = short(policy, env, **others)
+    learn = model.learn
+    model.learn = lambda steps, **options: learn(64, **options)
+    return model
 
 
 def made_of_nothing(*_, **__):
