@@ -1,35 +1,42 @@
-"""What tests of agents share."""
+"""Fixtures of the tests of agents."""
 
+import io
 import pickle
+from contextlib import redirect_stdout
 
 import pytest
 
 from agents import training
+from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import States
 
 
 @pytest.fixture(scope="module", autouse=True)
 def short_measures():
-    """Runs of tests are so short that most of their time would go into being measured.
-
-    `test_callbacks` holds how often a run validates, `tests/evaluation/test_cases.py` on how many cases.
-    """
+    """Fewer validations and cases, which would take most of the time of short runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "VALIDATIONS", 2)
         patch.setattr(States, "default_size", 40)
         yield
 
 
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory, short_measures):
+    """Folder of a short run of PPO, and the output of the command."""
+    folder, printed = tmp_path_factory.mktemp("runs") / "tiny", io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["train", "--name", str(folder), "--timesteps", "6000", "--num-users", "3", "--seed", "1"]) == 0
+    return folder, printed.getvalue()
+
+
 @pytest.fixture
 def evil(tmp_path):
-    """Content of a pickle that leaves a file behind when it is loaded, and that file's path."""
+    """Content of a pickle that creates a file when it is loaded, and the path of that file."""
     trace = tmp_path / "executed"
     return pickle.dumps(Evil(trace)), trace
 
 
 class Evil:
-    """Pickled, a call of ``open``."""
-
     def __init__(self, trace):
         self.trace = trace
 

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,6 @@ from agents.training import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time in seconds, in a list that the test changes."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
@@ -50,21 +50,8 @@ class Scripted:
         return lambda model: {"score": float(next(self.scores))}
 
 
-class Model:
-    """The part of a model that a monitor uses."""
-
-    num_timesteps = 0
-
-    def __init__(self):
-        self.logger = configure(None, [])
-
-    def get_env(self):
-        return None
-
-
 @pytest.fixture
 def saves(monkeypatch):
-    """Names and contents of the saved files."""
     saved = []
     monkeypatch.setattr(training.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
     monkeypatch.setattr(training, "save_checkpoint", lambda path, checkpoint: saved.append((path.name, checkpoint)))
@@ -72,11 +59,10 @@ def saves(monkeypatch):
 
 
 def monitored(folder, budget, terminal=False, scores=None, best=None):
-    """Monitor in a training, and the file it prints to."""
     printed = io.StringIO()
     console = Console(file=printed, width=200, force_terminal=terminal, get_time=lambda: time.monotonic())
     monitor = TrainingMonitor(folder, Scripted(scores), budget, console, best)
-    monitor.init_callback(Model())
+    monitor.init_callback(SimpleNamespace(num_timesteps=0, logger=configure(None, []), get_env=lambda: None))
     return monitor, printed
 
 

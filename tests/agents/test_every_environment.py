@@ -26,11 +26,10 @@ PARTIAL = [
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
-SHORT = {
+SHORT = {  # where episodes end after some seconds
     "MultiSpin/Continuous-v0": ["--timesteps", "300", "--set", "horizon=1"],
     "MultiSpin/Serving-v0": [*("--timesteps", "300"), *SERVING],
 }
-"""Options of environments whose episodes end after some seconds."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,8 +45,6 @@ def few_episodes(quick_prices):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Folder of a tiny run of each environment."""
-
     @cache
     def run(env_id):
         folder = tmp_path_factory.mktemp("runs") / "tiny"

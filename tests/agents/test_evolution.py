@@ -8,6 +8,7 @@ from torch import nn
 
 from agents.evolution import EvolutionSettings, Population, centred_ranks
 from agents.policies import policy_of
+from agents.ppo import SETTINGS as PPO
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.envs.config import EnvConfig
 
@@ -48,12 +49,13 @@ def test_a_population_is_its_networks_one_by_one(rng):
             assert th.allclose(together[rows], network(features[rows]), atol=1e-6)
 
 
+@pytest.mark.parametrize("agent", [SMALL, PPO])
 @pytest.mark.parametrize(("env_id", "reference"), [(CLOSED, "own-pace"), (OPEN, "own-pace+deadlines")])
-def test_the_untrained_policy_plays_zero_actions(env_id, reference):
+def test_untrained_policies_play_zero_actions(agent, env_id, reference):
     """They are the decisions of the reference."""
-    config = config_of(env_id, reference=reference, rho=100.0)
+    config = config_of(env_id, "tuned" if agent is SMALL else "residual", reference=reference, rho=100.0)
     env = make_vec_env(config, 3, None, seed=5)
-    assert not policy_of(model_of(config=config), config).act(env.reset()).any()
+    assert not policy_of(model_of(agent, config), config).act(env.reset()).any()
 
 
 def test_all_play_the_same_cases():

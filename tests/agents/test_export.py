@@ -23,7 +23,6 @@ from agents.runs import Limits, config_from, load_config, save_config
 from agents.tracing import TracedNetwork, largest_difference, random_observations
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.policy import load_policy
 from tests.cards import card_of, check_card
 
@@ -38,8 +37,6 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def runs(quick_prices, tmp_path_factory):
-    """Folder of a run of each case, with random weights."""
-
     @cache
     def run(agent, env_id, action):
         folder = tmp_path_factory.mktemp("runs") / "tiny"
@@ -65,7 +62,6 @@ def copied(runs, tmp_path):
 
 @pytest.fixture(scope="module")
 def exports(runs, tmp_path_factory):
-    """Folder of the ONNX export of each case."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
 
@@ -86,17 +82,14 @@ def exported(exports):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=["-".join(case).replace("/", "-") for case in CASES])
 def test_onnx_equals_the_original(case, runs, exports):
-    folder, out = runs(*case), exports(*case)
+    folder, out = runs(*case), exports(*case)  # the command compares their actions
     assert pytest.importorskip("onnx").load(out / "policy.onnx").ir_version <= 9  # for old readers
     content = (out / "policy.onnx").read_bytes()
     assert b'.py"' not in content  # no paths of this machine
     assert len(content) < (folder / MODEL).stat().st_size + 10_000
-    policy, (config, _) = load_policy(out), load_config(folder)
-    assert policy.config == config.env
-    network, entries = tracing.network_of(folder, config), random_observations(config.env, 3, 50)
-    actions = policy.act({key: entry.numpy() for key, entry in zip(network.entries, entries, strict=True)})
-    assert np.abs(actions - network(*entries).numpy()).max() < 1e-5
-    assert network(*entries).std() > 0.01
+    config, _ = load_config(folder)
+    assert load_policy(out).config == config.env
+    assert tracing.network_of(folder, config)(*random_observations(config.env, 3, 50)).std() > 0.01
 
 
 @pytest.mark.slow
@@ -143,7 +136,6 @@ def test_a_readme_that_is_no_card_stays(exported, runs, tmp_path):
 
 
 def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_path, refused, monkeypatch):
-    """All files pass or none is replaced."""
     earlier = {"policy.onnx": b"good", "policy.pt2": b"good too", "policy.json": b"{}"}
     for name, content in earlier.items():
         (tmp_path / name).write_bytes(content)
@@ -183,16 +175,6 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
         assert np.array_equal(policy.on(scenario)(state[0]).draft_length, lengths[0])
 
 
-def test_with_hidden_state_it_answers_observations(runs, exports):
-    policy = load_policy(exports(*HIDING))
-    scenario = ms.Scenario.preset("llama2", num_users=5)
-    config = replace(load_config(runs(*HIDING))[0].env, scenario=scenario)
-    agent = policy_of(load_run_model(runs(*HIDING), config), config)
-    env = make_episode_env(EnvConfig.of(HIDDEN, scenario, history=True), 3)
-    goodput, expected = (play_episodes(env, contender).goodput for contender in (policy, agent))
-    assert goodput == pytest.approx(expected, rel=1e-3)  # rounding may differ
-
-
 def test_torch_is_not_needed(exported):
     code = (
         "import sys; sys.modules['torch'] = None; import numpy as np, multispin_env as ms; "
@@ -225,15 +207,6 @@ def test_foreign_exports_are_refused(exported, tmp_path, name, change, message):
         load_policy(folder)
     with pytest.raises(ValueError, match=r"policy: expected a folder with a policy\.json, .*, got "):
         load_policy(tmp_path)
-
-
-def test_the_best_is_exported(copied):
-    last = load_checkpoint(copied)
-    zeros = {key: th.zeros_like(value) for key, value in last.parameters["policy"].items()}
-    save_checkpoint(copied / MODEL, Checkpoint({**last.parameters, "policy": zeros}, 1, 1, 1.0))
-    config, _ = load_config(copied)
-    network = tracing.network_of(copied, config)
-    assert not network(*random_observations(config.env, 3, 5)).any()
 
 
 CONFIG = EnvConfig.of(HIDDEN, num_users=2)

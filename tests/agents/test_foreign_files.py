@@ -27,7 +27,6 @@ STOPPED = 15
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
-    """Record of the user: four tasks with two texts each."""
     path = tmp_path_factory.mktemp("records") / "mine.npz"
     rng = np.random.default_rng(3)
     probability = rng.random(80)
@@ -38,12 +37,10 @@ def record(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path):
-    """Function that copies the run of a pretrained agent."""
     return lambda env_id=RECORDED: shutil.copytree(ROOT / agents.PRETRAINED[env_id], tmp_path / "foreign")
 
 
 def rewrite(folder, change):
-    """Change a configuration and its digest."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     change(content)
     content[DIGEST] = digest(content)
@@ -119,20 +116,20 @@ def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypat
 
 
 def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path, monkeypatch, refused):
-    folder, own, other = tmp_path / "run", tmp_path / "own.npz", tmp_path / "other.npz"
-    shutil.copy(record, own)
+    folder, mine, other = tmp_path / "run", tmp_path / "mine-too.npz", tmp_path / "other.npz"
+    shutil.copy(record, mine)
     monkeypatch.chdir(tmp_path)
-    arguments = ["--env", RECORDED, "--set", "records=own.npz", "--num-users", "2"]
+    arguments = ["--env", RECORDED, "--set", "records=mine-too.npz", "--num-users", "2"]
     assert main(["train", "--name", str(folder), *arguments]) == 128 + STOPPED
     assert json.loads((folder / CONFIG).read_text(encoding="utf-8"))["arguments"]["records"] == "records.npz"
     assert (folder / "records.npz").read_bytes() == record.read_bytes()
 
     monkeypatch.chdir(folder)  # neither the current folder nor the first file matters from here on
     resume = ["train", "--resume", str(folder)]
-    for options in ([], ["--set", "records=../own.npz"], ["--set", f"records={own}"]):
+    for options in ([], ["--set", "records=../mine-too.npz"], ["--set", f"records={mine}"]):
         assert main([*resume, *options]) == 128 + STOPPED
         assert untrained[-1].env.variant.records == str(folder / "records.npz")
-    own.unlink()
+    mine.unlink()
     assert main(resume) == 128 + STOPPED
     assert load_records(untrained[-1].env.variant.records).num_tasks == 4
 

@@ -17,12 +17,7 @@ def vector(env_id=FAIR, num_envs=16, rounds=64, **arguments):
     return make_vec_env(config, num_envs, max_episode_steps=rounds, seed=0)
 
 
-def throughput(env, observation):
-    return env.env.decode_observation(observation).throughput
-
-
 def play(env, rounds):
-    """Observations of rounds with one action in all of them."""
     action = np.full((env.num_envs, *env.action_space.shape), -0.2, dtype=np.float32)
     return [env.reset(), *(env.step(action)[0] for _ in range(rounds))]
 
@@ -35,7 +30,7 @@ def test_it_learns_the_discounted_sum():
     th.manual_seed(0)
     foresight = Foresight(env.observation_space, 8, WINDOW, learning_rate=1e-2)
     rounds = play(env, 400)
-    rates = np.array([throughput(env, observation) for observation in rounds])
+    rates = np.array([env.env.decode_observation(observation).throughput for observation in rounds])
     discount = (DISCOUNT * (1.0 - 1.0 / WINDOW)) ** np.arange(200)[:, None, None] * (1.0 - DISCOUNT) / WINDOW
     times = range(0, 150, 10)
     expected = np.array([(discount / rates[t + 1 : t + 201]).sum(0) for t in times])
@@ -74,7 +69,7 @@ def test_weights_are_bounded():
     env = vector()
     foresight, codec = Foresight(env.observation_space, 16, WINDOW), env.env.config.observations
     observation = env.reset()
-    scale = throughput(env, observation) * WINDOW
+    scale = env.env.decode_observation(observation).throughput * WINDOW
     constant = (1.0 - DISCOUNT) / (1.0 - foresight.decay)
     assert foresight.weights(observation, codec) * scale == pytest.approx(constant, rel=0.01)
     with th.no_grad():

@@ -10,7 +10,6 @@ from gymnasium import spaces
 from agents import AGENTS
 from agents.base import CosineRate, LinearRate
 from agents.policies import Codes, ConcatLinear, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
-from agents.ppo import PPOSettings
 from agents.runs import supported_arguments
 from agents.sac import JointValue
 from agents.vec_env import make_vec_env
@@ -19,7 +18,7 @@ from multispin_env.registry import ENVIRONMENTS
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
-ENTRIES = {
+ENTRIES = {  # of two devices, with all entries of rounds
     "compute": [1.1, 0.9],
     "channel": [0.5, 2.0],
     "acceptance": [0.75, 1.0],
@@ -34,7 +33,6 @@ ENTRIES = {
     "throughput": [0.5, 0.0],
     "shared": [0.25, 0.5, -0.5],
 }
-"""Observation of two devices with all entries of rounds."""
 
 
 def space_of(entries=ENTRIES):
@@ -207,64 +205,50 @@ def built(agent, config, randomised=True):
     return model
 
 
-KNOWN = PPOSettings()
-RESIDUAL = replace(KNOWN, column_log_std=(0.0, -2.5))  # bandwidth is the second column
+BANDWIDTH = {"column_log_std": (0.0, -2.5)}  # of the second column
 CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
 VERIFICATIONS = {
     **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
     **{"trace": 0.1, "timed": True, "last_std": 0.0},
 }
-NUMBERS = [
-    ("Heterogeneous-v0", {}, RESIDUAL),
-    ("Heterogeneous-v0", {"action": "lengths"}, KNOWN),
-    ("Homogeneous-v0", {}, replace(RESIDUAL, **CAREFUL)),
-    ("DelayedChannel-v0", {"delay": 0}, replace(RESIDUAL, log_std=-1.5)),
-    ("DelayedChannel-v0", {"delay": 1}, replace(KNOWN, **CAREFUL, log_std=-2.0, bandwidth=0.4)),
-    ("DraftAhead-v0", {}, replace(RESIDUAL, log_std=-1.5, gamma=0.9)),
-    ("Continuous-v0", {"action": "plain"}, replace(KNOWN, **VERIFICATIONS, gamma=0.5)),
-    ("Serving-v0", {"action": "residual"}, replace(KNOWN, **VERIFICATIONS, gamma=0.8, column_log_std=(0, -1, -1))),
-]
-
-
-@pytest.mark.parametrize(("name", "arguments", "numbers"), NUMBERS)
-def test_numbers_of_ppo_by_environment(name, arguments, numbers):
-    """They reach Stable-Baselines3 unchanged."""
-    config = EnvConfig.of(f"MultiSpin/{name}", num_users=2, **arguments)
-    assert KNOWN.for_environment(config) == numbers
-    model = built(numbers, config, randomised=False)
-    used = (model.n_steps, model.n_epochs, model.learning_rate(1.0), model.clip_range(1.0), model.gae_lambda)
-    assert used == (numbers.rollout_rounds, numbers.epochs, numbers.learning_rate, numbers.clip_range, numbers.trace)
-    assert (model.gamma, model.policy.width) == (numbers.gamma, numbers.width)
-    log_std = numbers.log_std + np.array([*numbers.column_log_std, 0.0, 0.0, 0.0])[: model.policy.columns]
-    assert model.policy.log_std.tolist() == pytest.approx(log_std.tolist())
 
 
 @pytest.mark.parametrize(
-    ("agent", "name", "changed"),
+    ("agent", "name", "arguments", "changes"),
     [
-        ("sac", "DelayedChannel-v0", {"log_std": -2.0, "bandwidth": 0.4}),
-        ("sac", "DraftAhead-v0", {"gamma": 0.9}),
-        ("apg", "DelayedChannel-v0", {"bandwidth": 0.4}),
-        ("evolution", "DraftAhead-v0", {}),
-        ("evolution", "Continuous-v0", {"last_std": 0.0}),
-        ("evolution", "Serving-v0", {"last_std": 0.0, "warm_up": 3.0, "seconds": 12.0}),
+        ("ppo", "Heterogeneous-v0", {}, BANDWIDTH),
+        ("ppo", "Heterogeneous-v0", {"action": "lengths"}, {}),
+        ("ppo", "Homogeneous-v0", {}, {**BANDWIDTH, **CAREFUL}),
+        ("ppo", "DelayedChannel-v0", {"delay": 0}, {**BANDWIDTH, "log_std": -1.5}),
+        ("ppo", "DelayedChannel-v0", {"delay": 1}, {**CAREFUL, "log_std": -2.0, "bandwidth": 0.4}),
+        ("ppo", "DraftAhead-v0", {}, {**BANDWIDTH, "log_std": -1.5, "gamma": 0.9}),
+        ("ppo", "Continuous-v0", {"action": "plain"}, {**VERIFICATIONS, "gamma": 0.5}),
+        ("ppo", "Serving-v0", {"action": "residual"}, {**VERIFICATIONS, "gamma": 0.8, "column_log_std": (0, -1, -1)}),
+        ("sac", "DelayedChannel-v0", {}, {"log_std": -2.0, "bandwidth": 0.4}),
+        ("sac", "DraftAhead-v0", {}, {"gamma": 0.9}),
+        ("apg", "DelayedChannel-v0", {}, {"bandwidth": 0.4}),
+        ("evolution", "DraftAhead-v0", {}, {}),
+        ("evolution", "Continuous-v0", {}, {"last_std": 0.0}),
+        ("evolution", "Serving-v0", {}, {"last_std": 0.0, "warm_up": 3.0, "seconds": 12.0}),
     ],
 )
-def test_numbers_of_other_agents_by_environment(agent, name, changed):
-    settings = AGENTS.load(agent)
-    config = EnvConfig.of(f"MultiSpin/{name}", num_users=2)
-    assert settings.for_environment(config) == replace(settings, **changed)
-
-
-PAIRS = [
-    (agent, env_id)
-    for agent in ("ppo", "sac", "decentralised")  # the kinds of policies; others have that of ppo
-    for env_id in ENVIRONMENTS.names()
-]
+def test_settings_by_environment(agent, name, arguments, changes):
+    settings, config = AGENTS.load(agent), EnvConfig.of(f"MultiSpin/{name}", num_users=2, **arguments)
+    expected = replace(settings, **changes)
+    assert settings.for_environment(config) == expected
+    if agent != "ppo":
+        return
+    model = built(expected, config, randomised=False)  # they reach Stable-Baselines3 unchanged
+    used = (model.n_steps, model.n_epochs, model.learning_rate(1.0), model.clip_range(1.0), model.gae_lambda)
+    assert used == tuple(
+        getattr(expected, field) for field in ("rollout_rounds", "epochs", "learning_rate", "clip_range", "trace")
+    )
+    assert (model.gamma, model.policy.width) == (expected.gamma, expected.width)
+    log_std = expected.log_std + np.array([*expected.column_log_std, 0.0, 0.0, 0.0])[: model.policy.columns]
+    assert model.policy.log_std.tolist() == pytest.approx(log_std.tolist())
 
 
 def observed(config, num_envs=10):
-    """Observations after 5 rounds of random actions."""
     env = make_vec_env(config, num_envs, 64, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(5):
@@ -284,7 +268,8 @@ def reordered(observation, order):
     }
 
 
-@pytest.mark.parametrize(("agent", "env_id"), PAIRS)
+@pytest.mark.parametrize("agent", ["ppo", "sac", "decentralised"])  # other agents have the policies of ppo
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_users_can_be_exchanged_and_be_more_or_fewer(agent, env_id, rng):
     """Permuting users permutes actions, and a model of one number of users runs on another."""
     config, alone = config_of(env_id, 6), config_of(env_id, 1)

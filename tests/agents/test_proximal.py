@@ -30,7 +30,6 @@ def trained(gamma, rollouts=1, **changes):
 
 @pytest.mark.parametrize("gamma", [0.0, 0.25])
 def test_rollouts_are_those_of_stable_baselines(gamma):
-    """Including the values after truncated episodes."""
     model = trained(gamma)
     plain = PPO(
         EquivariantActorCritic, vector(), 0.0, STEPS, 10, 1, gamma, 1.0, policy_kwargs=model.policy_kwargs, seed=0

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from agents import measures
-from agents.measures import Headline, Report, add_row, draw_report, print_report, read_curve, write_report
+from agents.measures import Headline, Report, add_row, print_report, read_curve, write_report
 from multispin_env.evaluation.comparison import Row
 
 TEXT = "decided by     goodput\n-------------  -------\noptimal          10.00\nppo (lengths)     8.00"
@@ -69,10 +69,3 @@ def test_files_of_a_table(tmp_path):
     assert table == {"about": {"K": 2}, "rows": [row.to_dict() for row in BARS]}
     rows = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
     assert rows[1] == "optimal,10.0,9.0,11.0,1.0,0.0,0.0,0.0"
-
-
-def test_pictures(tmp_path):
-    (tmp_path / "curve.csv").write_text("timesteps,seconds,share\n100,1.0,0.5\n200,2.0,0.625\n", encoding="utf-8")
-    draw_report(REPORT, "ppo (lengths)", tmp_path)
-    for name in ("comparison.png", "learning_curve.png"):
-        assert (tmp_path / name).stat().st_size > 10_000

@@ -14,13 +14,12 @@ from multispin_env.envs.config import EnvConfig
 
 FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"
 
-AGENT = {
+AGENT = {  # environment, small settings, steps of half a training; the last word is the agent
     "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
     "timed ppo": (CONTINUOUS, {"batch_size": 8}, 48),  # with its own rate
     "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
     "apg": (FAIR, {"users": (2,)}, 40),  # with a second network and its optimiser
 }
-"""Environment, small settings, and steps of half a training; the last word of the name is the agent."""
 
 
 def config_of(name):
@@ -40,7 +39,6 @@ def built(name, seed):
 
 
 def second_half(model, name):
-    """Continue in new episodes with new seeds."""
     model.set_env(vector(name, 5))
     model.__dict__.pop("_plays", None)  # of apg, with the episodes before
     model.seed = 7
@@ -50,53 +48,27 @@ def second_half(model, name):
 
 
 def weights(model):
-    return {key: value for key, value in flat(model.get_parameters()).items() if ".optimizer" not in key}
+    return {name: state for name, state in model.get_parameters().items() if ".optimizer" not in name}
 
 
-def flat(nest, name=""):
-    """Leaves of nested dictionaries and lists, by path."""
-    if isinstance(nest, dict | list | tuple):
-        items = nest.items() if isinstance(nest, dict) else enumerate(nest)
-        return {path: leaf for key, value in items for path, leaf in flat(value, f"{name}/{key}").items()}
-    return {name: nest}
+def check_equal(first, second):
+    th.testing.assert_close(first, second, rtol=0.0, atol=0.0)
 
 
-def equal(first, second):
-    return first.keys() == second.keys() and all(
-        th.equal(value, second[key]) if isinstance(value, th.Tensor) else value == second[key]
-        for key, value in first.items()
-    )
-
-
-@pytest.fixture(scope="module", params=AGENT)
-def halfway(request, tmp_path_factory):
-    """Name, half-trained model, and folder of its checkpoint."""
-    folder = tmp_path_factory.mktemp("half")
-    model = built(request.param, 1)
-    model.learn(AGENT[request.param][2])
-    save_checkpoint(folder / CHECKPOINT, Checkpoint.of(model, 2.5, 0.75))
-    return request.param, model, folder
-
-
-def test_a_resumed_model_learns_as_if_it_had_not_stopped(halfway):
-    """Bit for bit on the same data; without the optimisers' state it would not."""
-    name, model, folder = halfway
-    loaded, counters = load_checkpoint(folder), (model.num_timesteps, model._n_updates)
+@pytest.mark.parametrize("name", AGENT)
+def test_a_resumed_model_learns_as_if_it_had_not_stopped(name, tmp_path):
+    """Bit for bit on the same data."""
+    model = built(name, 1)
+    model.learn(AGENT[name][2])
+    save_checkpoint(tmp_path / CHECKPOINT, Checkpoint.of(model, 2.5, 0.75))
+    loaded, counters = load_checkpoint(tmp_path), (model.num_timesteps, model._n_updates)
     assert (loaded.num_timesteps, loaded.updates, loaded.seconds, loaded.score) == (*counters, 2.5, 0.75)
-    assert equal(flat(loaded.parameters), flat(model.get_parameters()))
-    resumed, forgetful = built(name, 2), built(name, 2)
+    check_equal(loaded.parameters, model.get_parameters())
+    resumed = built(name, 2)
     loaded.restore(resumed)
-    assert equal(weights(resumed), weights(model))
-    load_checkpoint(folder).restore(forgetful)
-    for key in forgetful._get_torch_save_params()[0]:
-        if key.endswith(".optimizer"):
-            optimizer = forgetful
-            for part in key.split("."):
-                optimizer = getattr(optimizer, part)
-            optimizer.state.clear()
+    check_equal(weights(resumed), weights(model))
     if name == "sac":  # checkpoints do not store the replay buffer
-        resumed.replay_buffer, forgetful.replay_buffer = deepcopy(model.replay_buffer), deepcopy(model.replay_buffer)
+        resumed.replay_buffer = deepcopy(model.replay_buffer)
     expected = weights(second_half(model, name))
-    assert equal(weights(second_half(resumed, name)), expected)
-    assert not equal(weights(second_half(forgetful, name)), expected)
+    check_equal(weights(second_half(resumed, name)), expected)
     assert (resumed.num_timesteps, resumed._n_updates) == (model.num_timesteps, model._n_updates)

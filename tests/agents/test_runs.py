@@ -38,7 +38,6 @@ def config(seed=1):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Folder of a run with a configuration only."""
     folder = tmp_path / "run"
     folder.mkdir()
     with lock_run(folder):
@@ -47,7 +46,6 @@ def saved(tmp_path):
 
 
 def rewritten(folder, **changes):
-    """Rewrite a configuration with other entries and their digest."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
     content["sha256"] = digest(content)
     (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
@@ -110,7 +108,6 @@ NAMES = ["..", ".", "", "a" * 101, "a" * 300, "é" * 51, "[bold]x", "-x", ".x", 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """Current folder, in which no training starts."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(train_command, "train", lambda *_: 15)
@@ -155,21 +152,13 @@ def test_a_run_can_be_named_from_inside(saved, monkeypatch):
     ]  # fmt: skip
 
 
-def test_a_flipped_bit_is_refused_wherever_it_is(saved):
-    """Files that still load have the same content, as 1E-10 for 1e-10."""
-    content, refusals = (saved / CONFIG).read_bytes(), 0
-    expected = json.loads(content)
-    for position in range(0, len(content), 3):
-        flipped = bytearray(content)
-        flipped[position] ^= 1 << (position * 5) % 8
-        (saved / CONFIG).write_bytes(flipped)
-        try:
-            load_config(saved)
-        except ValueError:
-            refusals += 1
-        else:
-            assert json.loads(flipped) == expected
-    assert refusals >= len(content) // 3 - 5
+@pytest.mark.parametrize("change", [('"seed": 1', '"seed": 2'), ('"seed"', '"x": 1, "seed"'), ('"schema"', '"Schema"')])
+def test_changed_content_is_refused(saved, change):
+    path = saved / CONFIG
+    content = path.read_text(encoding="utf-8").replace(*change)
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"the content does not match its digest|schema: expected 3, got None"):
+        load_config(saved)
 
 
 def test_the_layout_is_no_content(saved):
@@ -195,8 +184,6 @@ def test_the_layout_is_no_content(saved):
         ({"limits": {"minutes": float("nan")}}, r"minutes: expected a finite number in \(0, inf\), got nan"),
         ({"limits": {"minutes": 10**400}}, "can't be read as the configuration of a run"),
         ({"limits": {"hours": 1}}, "hours"),
-        ({"limits": []}, "can't be read as the configuration of a run"),
-        ({"arguments": []}, "can't be read as the configuration of a run"),
         ({"scenario": {**SCENARIO.to_dict(), "num_users": 0}}, "num_users: expected an integer ≥ 1, got 0"),
         ({"scenario": "llama2"}, "can't be read as the configuration of a run"),
     ],

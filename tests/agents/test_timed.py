@@ -32,30 +32,22 @@ SHORT = {
     CONTINUOUS: {"horizon": 0.5, "reference": "own-pace"},
     SERVING: {"horizon": 1.0, "warm_up": 0.2, "mean_output": 5.0},
 }
-"""Episodes so short that several end in a rollout."""
 
 
-def settings_of(env_id, **arguments):
-    return EnvConfig.of(env_id, **{**SHORT[env_id], "num_users": 3, **arguments})
-
-
-def fresh(env_id, **arguments):
-    config = settings_of(env_id, **arguments)
+def fresh(env_id):
+    config = EnvConfig.of(env_id, num_users=3, **SHORT[env_id])
     small = replace(SETTINGS.for_environment(config), num_envs=NUM_ENVS, rollout_rounds=160, batch_size=100)
     model = small.build(make_vec_env(config, NUM_ENVS, None, seed=3), lambda progress: progress, 0, "cpu")
     model.set_logger(configure(None, []))
     return model
 
 
-def trained(env_id, **arguments):
-    """Model after one rollout."""
-    model = fresh(env_id, **arguments)
+def trained(env_id):
+    model = fresh(env_id)
     return model.learn(NUM_ENVS * model.n_steps)
 
 
 class Data:
-    """Random rollout, with episodes that end in it and with it."""
-
     def __init__(self, durations=None):
         rng = np.random.default_rng(0)
         self.durations = rng.uniform(0.01, 2.0, (STEPS, NUM_ENVS)) if durations is None else durations
@@ -147,40 +139,10 @@ def test_it_needs_durations():
         PPOSettings(timed=True).build(VecMonitor(model.env), lambda x: x, 0, "cpu")
 
 
-LONGER = {
-    CONTINUOUS: {"horizon": 2.0, "reference": "own-pace"},
-    SERVING: {"horizon": 6.0, "warm_up": 1.0, "load": 1.5},
-}
-
-
-def longer(env_id):
-    return EnvConfig.of(env_id, action="residual", num_users=4, **LONGER[env_id])
-
-
-@pytest.mark.parametrize("env_id", SHORT)
-def test_the_untrained_policy_is_the_reference_scheduler(env_id):
-    config = longer(env_id)
-    env = make_vec_env(config, SETTINGS.num_envs, None, seed=5)
-    model = SETTINGS.for_environment(config).build(env, lambda progress: progress, 0, "cpu")
-    rule = config.contender(config.actions.reference)
-    env, rng = make_vec_env(config, 6, None, seed=5), np.random.default_rng(0)
-    env.reset()
-    policy = policy_of(model, config)
-    for _ in range(25):
-        state = env.env.state
-        decision, expected = policy(state), config.actions.checked_decision(rule(state), state.phase.shape)
-        assert np.array_equal(decision.draft_length, expected.draft_length)
-        assert np.array_equal(decision.join, expected.join)
-        orders = [np.argsort(decided.priority, -1, kind="stable") for decided in (decision, expected)]
-        assert np.array_equal(*orders)
-        env.step(rng.uniform(-1, 1, (6, *env.action_space.shape)).astype(np.float32))
-    assert not policy.network(env.reset()).any()
-
-
 def test_a_run_never_ends_below_the_reference_scheduler(tmp_path, monkeypatch):
     """On its validation cases: it validates before the first update, and keeps the best model."""
-    monkeypatch.setattr(Episodes, "validation_size", 4)
-    config = longer(CONTINUOUS)
+    monkeypatch.setattr(Episodes, "watched_size", 4)
+    config = EnvConfig.of(CONTINUOUS, action="residual", num_users=4, horizon=2.0, reference="own-pace")
     columns = config.actions.columns * config.scenario.num_users
     zero = Policy(config, lambda entries: np.zeros((len(entries["shared"]), columns), np.float32))
     run = RunConfig(config, "ppo", 0)

@@ -35,15 +35,12 @@ def searching(policy, env, **others):
     return ARS(policy, env, n_delta=1, n_eval_episodes=1, **others)
 
 
-class Brief(PPO):
-    """Method that ends early in its budget."""
-
-    def learn(self, total_timesteps, **others):
-        return super().learn(64, **others)
-
-
 def brief(policy, env, **others):
-    return Brief(policy, env, **SMALL, **others)
+    """Method that ends early in its budget."""
+    model = short(policy, env, **others)
+    learn = model.learn
+    model.learn = lambda steps, **options: learn(64, **options)
+    return model
 
 
 def made_of_nothing(*_, **__):
@@ -51,14 +48,12 @@ def made_of_nothing(*_, **__):
 
 
 def remembering(policy, env, **others):
-    """Recurrent method with two layers."""
     kwargs = {"lstm_hidden_size": 4, "n_lstm_layers": 2}
     return RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=kwargs, **SMALL, **others)
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """Two tasks; the second is played with other numbers of devices."""
     few = tuple(ms.suite.task(name) for name in NAMES)
     for module in ("agents.suite", "multispin_env.apps.commands.suite", "multispin_env.evaluation.suite.entries"):
         monkeypatch.setattr(f"{module}.tasks", lambda: few)
@@ -72,8 +67,8 @@ def read(file):
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def test_a_method_of_another_library_becomes_an_entry(tmp_path, capsys):
-    out, board = tmp_path / "entry", tmp_path / "board"
+def test_a_method_of_another_library_becomes_an_entry_in_one_call_and_in_parts(tmp_path, capsys):
+    out, parts, board = tmp_path / "entry", tmp_path / "parts", tmp_path / "board"
     assert run(out) == 0
     assert "resize: counts as random actions" in capsys.readouterr().err
     entry, scores = read(out / ENTRY), read(out / SCORES)
@@ -87,6 +82,10 @@ def test_a_method_of_another_library_becomes_an_entry(tmp_path, capsys):
     assert read(out / CURVES)["round-8"][-1] == pytest.approx(reached)
     assert "| after 1% |" in (board / "leaderboard.md").read_text(encoding="utf-8")
     assert all((board / f"{name}.png").stat().st_size > 10_000 for name in ("profile", "curves"))
+    assert run(parts, "--part", "1/2", "--workers", "1") == 0
+    assert not (parts / ENTRY).exists()
+    assert run(parts, "--part", "2/2") == 0
+    assert (parts / SCORES).read_bytes() == (out / SCORES).read_bytes()
 
 
 def test_a_method_that_remembers_becomes_an_entry(tmp_path):
@@ -159,15 +158,6 @@ def test_other_entries_and_methods_without_tasks_are_refused(tmp_path, monkeypat
     monkeypatch.setattr("agents.suite.tasks", lambda: (ms.suite.task("resize"),))
     assert run(tmp_path) == 2
     assert "agent: expected an agent that can learn in at least one task" in capsys.readouterr().err
-
-
-def test_parts_in_processes_equal_one_call(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert run(whole) == 0
-    assert run(parts, "--part", "1/2", "--workers", "1") == 0
-    assert not (parts / ENTRY).exists()
-    assert run(parts, "--part", "2/2") == 0
-    assert (parts / SCORES).read_bytes() == (whole / SCORES).read_bytes()
 
 
 @pytest.mark.parametrize(

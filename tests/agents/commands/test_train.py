@@ -1,4 +1,3 @@
-import io
 import json
 import re
 import shutil
@@ -6,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -18,25 +16,14 @@ from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
 ROOT = Path(__file__).parents[3]
-TINY = ["--num-users", "3", "--seed", "1"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Folder of one tiny run, and what the command printed."""
-    folder, printed = tmp_path_factory.mktemp("runs") / "tiny", io.StringIO()
-    with redirect_stdout(printed):
-        assert main(["train", "--name", str(folder), "--timesteps", "6000", *TINY]) == 0
-    return folder, printed.getvalue()
 
 
 def rounds(folder):
-    """Environment steps before each validation of a run."""
     return read_curve(folder / CURVE, "timesteps")[0]
 
 
-def test_a_run_leaves_everything(trained):
-    folder, printed = trained
+def test_a_run_leaves_everything(tiny_run):
+    folder, printed = tiny_run
     expected = {"config.json", CHECKPOINT, MODEL, CURVE, "table.json", "table.csv", "comparison.png", "tensorboard"}
     assert expected <= {path.name for path in folder.iterdir()}
     assert rounds(folder) == sorted(set(rounds(folder)))
@@ -44,14 +31,15 @@ def test_a_run_leaves_everything(trained):
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["seed"] == 1
     assert config["versions"]["torch"]
+    assert config["versions"]["safetensors"]
     rows = [Row.from_dict(row) for row in json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]]
     assert {"optimal", "algorithm1", "fixed", "p2p", "centralized", "ppo (residual)"} <= {row.name for row in rows}
     assert "of optimum" in printed
     assert f"{rows[0].mean:.2f}" in printed
 
 
-def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
-    folder, printed = trained
+def test_evaluate_repeats_the_table(tiny_run, tmp_path, capsys):
+    folder, printed = tiny_run
     assert main(["evaluate", str(folder), "--out", str(tmp_path)]) == 0
     again = capsys.readouterr()
     assert again.out.split() == printed.split()
@@ -62,36 +50,36 @@ def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == (folder / "table.csv").read_text(encoding="utf-8")
 
 
-def test_evaluate_elsewhere(trained, capsys):
-    folder, _ = trained
+def test_evaluate_elsewhere(tiny_run, capsys):
+    folder, _ = tiny_run
     arguments = [str(folder), "--num-users", "5", "--scenario", "qwen3.5", "--states", "20"]
     assert main(["evaluate", *arguments, "--env", "MultiSpin/Homogeneous-v0"]) == 0
     assert "qwen3.5, K = 5" in capsys.readouterr().out
 
 
-def test_evaluate_on_a_server_with_other_observations(trained, refused):
-    message = refused("evaluate", [str(trained[0]), "--server", "a100-32b"])
+def test_evaluate_on_a_server_with_other_observations(tiny_run, refused):
+    message = refused("evaluate", [str(tiny_run[0]), "--server", "a100-32b"])
     assert "server: expected verification times of drafts only, as in the run, got 'llama2 on a100-32b'" in message
 
 
-def test_resume_goes_on(trained, tmp_path):
+def test_resume_goes_on(tiny_run, tmp_path):
     folder = tmp_path / "copy"
-    shutil.copytree(trained[0], folder)
+    shutil.copytree(tiny_run[0], folder)
     before = load_checkpoint(folder).num_timesteps
     assert main(["train", "--resume", str(folder), "--timesteps", "10000"]) == 0
     after = load_checkpoint(folder)
     assert before < 10_000 <= after.num_timesteps
     assert rounds(folder) == sorted(set(rounds(folder)))
-    assert rounds(folder)[: len(rounds(trained[0]))] == rounds(trained[0])
+    assert rounds(folder)[: len(rounds(tiny_run[0]))] == rounds(tiny_run[0])
     files = [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, CURVE)]
     assert main(["train", "--resume", str(folder)]) == 0  # its own budget of 6,000 is used
     assert [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, CURVE)] == files
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors.part", "curve.csv", "tensorboard"])
-def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
+def test_a_run_with_links_is_refused(name, tiny_run, tmp_path, refused):
     """They may lead to files of the user."""
-    folder, outside = shutil.copytree(trained[0], tmp_path / "copy"), tmp_path / "outside"
+    folder, outside = shutil.copytree(tiny_run[0], tmp_path / "copy"), tmp_path / "outside"
     if (folder / name).exists():
         shutil.move(folder / name, outside)
     (folder / name).symlink_to(outside)
@@ -103,9 +91,9 @@ def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_by_one_process_and_a_signal_leaves_a_checkpoint_that_resumes(tmp_path, refused):
+def test_a_run_is_tiny_run_by_one_process_and_a_signal_leaves_a_checkpoint_that_resumes(tmp_path, refused):
     folder = tmp_path / "cut"
-    command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--minutes", "5", *TINY]
+    command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--minutes", "5", "--num-users", "3"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         deadline = time.monotonic() + 60
         while not (folder / CHECKPOINT).exists() and time.monotonic() < deadline:
@@ -154,6 +142,6 @@ def test_wrong_use_is_one_sentence(arguments, message, refused, tmp_path, monkey
         (["--num-users", "4"], "scenario: expected the values of the run {run!r}, got others"),
     ],
 )
-def test_resuming_something_else(trained, arguments, message, refused):
-    run = str(trained[0])
+def test_resuming_something_else(tiny_run, arguments, message, refused):
+    run = str(tiny_run[0])
     assert message.format(run=run) in refused("train", ["--resume", run, *arguments])
