@@ -141,7 +141,7 @@ def test_it_needs_durations():
 
 def test_a_run_never_ends_below_the_reference_scheduler(tmp_path, monkeypatch):
     """On its validation cases: it validates before the first update, and keeps the best model."""
-    monkeypatch.setattr(Episodes, "watched_size", 4)
+    monkeypatch.setattr(Episodes, "validation_size", 4)
     config = EnvConfig.of(CONTINUOUS, action="residual", num_users=4, horizon=2.0, reference="own-pace")
     columns = config.actions.columns * config.scenario.num_users
     zero = Policy(config, lambda entries: np.zeros((len(entries["shared"]), columns), np.float32))
