@@ -91,7 +91,7 @@ def test_a_run_with_links_is_refused(name, tiny_run, tmp_path, refused):
 
 
 @pytest.mark.slow
-def test_a_run_is_tiny_run_by_one_process_and_a_signal_leaves_a_checkpoint_that_resumes(tmp_path, refused):
+def test_a_run_is_trained_by_one_process_and_a_signal_leaves_a_checkpoint_that_resumes(tmp_path, refused):
     folder = tmp_path / "cut"
     command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--minutes", "5", "--num-users", "3"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
