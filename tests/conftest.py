@@ -20,6 +20,30 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+slow_left_out = 0  # number of slow tests deselected by default
+
+
+def pytest_deselected(items):
+    global slow_left_out
+    slow_left_out += sum(item.get_closest_marker("slow") is not None for item in items)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # a worker of xdist
+        session.config.workeroutput["slow_left_out"] = slow_left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    global slow_left_out
+    slow_left_out = max(slow_left_out, getattr(node, "workeroutput", {}).get("slow_left_out", 0))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if slow_left_out and config.option.markexpr == "not slow":
+        terminalreporter.write_line(f"{slow_left_out} slow tests left out; run them with: pytest -m slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def windows_do_not_wait():
     """Draw pictures in windows at once, as checkers show many in real time."""

@@ -112,7 +112,7 @@ class WaitForAll(ContinuousController):
 
 @dataclass(frozen=True, eq=False)
 class Stubborn(Modifier):
-    def changed(self, state, decision):
+    def modify(self, state, decision):
         return decision.changed(drop=None)
 
 

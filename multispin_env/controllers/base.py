@@ -130,6 +130,11 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
 
     A decision depends on the state alone. The state also holds earlier decisions that matter, such as the batch for
     which a device drafts.
+
+    Parameters
+    ----------
+    scenario
+        The system.
     """
 
     @override
@@ -151,6 +156,11 @@ class RoundsController(Controller[SystemState, Decision]):
     There, each batch has the draft lengths and uplink shares of one round, and `expected_outcome` gives its expected
     tokens and time. Devices without a request have no weight and get almost no bandwidth, but the pass takes as long as
     with all devices.
+
+    Parameters
+    ----------
+    scenario
+        The system.
     """
 
     discipline: ClassVar[str] = "reserved"
@@ -220,6 +230,8 @@ class Modifier(ContinuousController):
 
     Parameters
     ----------
+    scenario
+        The system.
     base
         The controller whose decisions are modified.
     """

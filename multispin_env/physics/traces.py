@@ -45,6 +45,11 @@ class RequestTrace:
     output
         Tokens of the answers (n,), ≥ 1.
 
+    Attributes
+    ----------
+    digest
+        SHA-256 of all numbers.
+
     Examples
     --------
     >>> import multispin_env as ms

@@ -80,7 +80,9 @@ def test_a_run_names_no_record_outside_its_folder(run, record, tmp_path, name, r
         shutil.copy(record, path)
     (folder / "link.npz").symlink_to(record)
     name_record(folder, name)
-    message = f"records: expected a file beside the configuration, or your own path by --set records=PATH, got {name!r}"
+    message = (
+        f"records: expected a file next to the configuration, or your own path with --set records=PATH, got {name!r}"
+    )
     for command, options in COMMANDS:
         assert message in refused(command, [*options, str(folder)])
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -138,7 +140,7 @@ def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path,
     message = refused("train", [*resume[1:], "--set", f"records={other}"])
     assert f"variant: expected the values of the run {str(folder)!r}, got others" in message
     (folder / "records.npz").unlink()
-    assert "records: expected a file beside the configuration" in refused("train", resume[1:])
+    assert "records: expected a file next to the configuration" in refused("train", resume[1:])
     assert main([*resume, "--set", f"records={record}"]) == 128 + STOPPED
 
 
@@ -206,7 +208,10 @@ def test_more_users_than_memory_has_room_for_are_one_sentence(run, in_file, refu
     if in_file:
         rewrite(folder, lambda content: content["scenario"].update(num_users=users))
     message = refused("evaluate", [str(folder), *([] if in_file else ["--num-users", str(users)])])
-    assert "memory: expected sizes that fit, as of users or episodes, got too large ones (Unable to allocate" in message
+    assert (
+        "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (Unable to allocate"
+        in message
+    )
 
 
 def tensors_file(header, size=None, numbers=b""):

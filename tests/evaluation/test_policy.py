@@ -112,7 +112,7 @@ def test_a_policy_names_no_path(about, tmp_path):
     ("table", "field", "value", "message"),
     [
         *(
-            ("arguments", "records", name, rf"records: expected a file beside the configuration, got {name!r}\)")
+            ("arguments", "records", name, rf"records: expected a file next to the configuration, got {name!r}\)")
             for name in ("/etc/passwd", "../outside.npz", "link.npz", "missing.npz", 3)
         ),
         *(("scenario", "num_users", number, "") for number in (10**400, 10**15)),

@@ -44,7 +44,6 @@ def test_nothing_has_changed(task):
         ("no-barrier-20", "physics.continuous.passes.full_share_token_time"),
         ("requests", "physics.arrivals._exponential"),
         ("requests", "physics.workload.ServiceLevel.due"),
-        ("bursts", "physics.arrivals._Replay._times"),
         ("bursts", "envs.objectives.TokensMinusTime.reward"),
     ],
 )

@@ -117,7 +117,7 @@ UNREADABLE = "expected a plain array without objects, got unreadable data "
         (lambda path: path.write_bytes(b""), NO_ARCHIVE),
         (
             lambda path: with_accepted(path, npy("|b1", (27,), bytes(27)), compression=zipfile.ZIP_BZIP2),
-            f"task: {UNREADABLE}.it is packed in another way than by numpy",
+            f"task: {UNREADABLE}.its compression method is none of numpy",
         ),
     ],
 )
@@ -137,8 +137,8 @@ def terabyte(path):
     ("make", "message"),
     [
         (lambda path: None, "No such file"),
-        (lambda path: path.mkdir(), "no plain file"),
-        (os.mkfifo, "no plain file"),
+        (lambda path: path.mkdir(), "not a regular file"),
+        (os.mkfifo, "not a regular file"),
         (terabyte, r"size: expected at most \d+ bytes, got more"),  # of zeros, not read
     ],
 )

@@ -42,7 +42,7 @@ def test_blocks_do_not_change_what_is_feasible(monkeypatch, rng):
     scenario = SERVED.replace(num_users=20, max_draft_length=25, total_bandwidth=3e5)
     state = ms.sample_state(scenario, rng, 40)
     feasible = np.array([FEASIBLE["multi-spin"](scenario, state, tpot) for tpot in (0.02, 0.025, 0.03)])
-    for name, value in (("BLOCKS", 1), ("PIECES", 3), ("ENTRIES", 10**4)):
+    for name, value in (("NUM_BLOCKS", 1), ("NUM_PIECES", 3), ("MAX_ENTRIES", 10**4)):
         monkeypatch.setattr(pace, name, value)
     assert (feasible == [FEASIBLE["multi-spin"](scenario, state, tpot) for tpot in (0.02, 0.025, 0.03)]).all()
     assert 0 < feasible.sum() < feasible.size

@@ -15,8 +15,19 @@ class Phase:
     """Phases of a device at the end of a verification.
 
     Plain integers, since NumPy looks up missing attributes of an ``Enum`` and loses a Ctrl-C that arrives meanwhile.
-    A ``FREE`` device starts a draft now, the draft of a ``READY`` device waits at the server, and an ``IDLE`` device
-    has no request.
+
+    Attributes
+    ----------
+    FREE
+        The device starts a draft now.
+    DRAFTING
+        It drafts.
+    UPLOADING
+        It uploads its draft.
+    READY
+        Its draft waits at the server.
+    IDLE
+        It has no request; with endless requests no device is idle.
     """
 
     FREE = 0
@@ -29,8 +40,14 @@ class Phase:
 class Join:
     """Membership of a device in the next batch.
 
-    ``LEAVE``: a later batch takes the draft. ``TAKE``: the batch takes the draft if it has arrived. ``WAIT``: the batch
-    waits for the draft.
+    Attributes
+    ----------
+    LEAVE
+        The draft is left for a later batch.
+    TAKE
+        The batch takes the draft if it has arrived.
+    WAIT
+        The batch waits for the draft.
     """
 
     LEAVE = 0

@@ -22,7 +22,7 @@ QUICK = [*SMALL, "--controllers", "autoregressive"]
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Simulations too short for a useful number, since only the output is tested."""
-    monkeypatch.setattr("multispin_env.simulation.capacity.FINE", 1.5)
+    monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.5)
     few = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
     monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | few)
 

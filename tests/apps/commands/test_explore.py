@@ -39,7 +39,7 @@ def test_a_taken_port_is_one_sentence(refused):
 
 def test_an_early_request_waits():
     """The address is open before the page is ready."""
-    with serving.listening("127.0.0.1", 0) as listener:
+    with serving.open_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
 
         def answer():

@@ -162,11 +162,11 @@ def test_what_is_no_controller_is_one_sentence(name, words, refused):
         command, *arguments = line.split()
         message = refused(command, [*arguments, name])
         assert words in message
-        assert "expected module:ATTRIBUTE of one that can be imported" in message
+        assert "expected module:ATTRIBUTE that can be imported" in message
 
 
 def test_a_continuous_controller_is_refused_with_the_barrier(refused):
-    words = "controller: expected one of rounds, of ["
+    words = "controller: expected a controller of rounds, one of ["
     assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
 
 

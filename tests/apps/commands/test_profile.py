@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on(models, fake, tmp_path):
 def test_too_little_memory_is_one_sentence(models, fake, tmp_path, capsys):
     fake.error = MemoryError("a batch of 3")
     assert run(models, tmp_path / "mine") == 2
-    words = "multispin profile: memory: .*batch . with draft length .*: a batch of .; leave such cells out, .*"
+    words = "multispin profile: memory: .*batch . with draft length .*: a batch of .; leave out such cells .*"
     assert re.fullmatch(words, capsys.readouterr().err.splitlines()[-1])
 
 
@@ -106,7 +106,7 @@ WRONG = [
         ["--context", "500"],
         "context: expected at most 512 tokens with the longest draft, the maximum of the models, got",
     ),
-    (["--device", "moon"], "device: expected one that torch can use here, as cpu, got 'moon'"),
+    (["--device", "moon"], "device: expected a device that torch can use, such as 'cpu', got 'moon'"),
     (["--target", "{}/nowhere"], "model: expected a folder that exists, or"),
     (["--draft", "{}/other"], r"draft: expected the vocabulary of the target \(24 tokens\), got 30"),
     (["--out", "{}/nowhere/mine"], "file: expected a file in a folder that exists, got"),

@@ -165,7 +165,7 @@ def test_too_little_memory_keeps_finished_groups(models, here, monkeypatch, erro
 def test_bad_files_are_refused_before_a_model_is_loaded(here, error):
     Path("taken.part").write_text("my notes", encoding="utf-8")
     options = ["--prompts", "prompts.jsonl", "--target", "x"]
-    assert "taken.part: expected a new file or one of this command" in error(*options, "--out", "taken")
+    assert "taken.part: expected a new file or a file of this command" in error(*options, "--out", "taken")
     assert "tokens: expected at most 166666 for 6 prompts, " in error(*options, "--out", "m", "--tokens", 10**6)
     assert names(here) == ["prompts.jsonl", "taken.part"]
 
@@ -173,7 +173,7 @@ def test_bad_files_are_refused_before_a_model_is_loaded(here, error):
 def test_wrong_models_leave_no_files(models, here, error):
     options = ["--prompts", "prompts.jsonl", "--out", "mine"]
     wrong = error(*options, "--target", models["target"], "--draft", models["other"])
-    assert "draft: expected the vocabulary of the target, 24 tokens, got 30" in wrong
+    assert "draft: expected the vocabulary of the target (24 tokens), got 30" in wrong
     assert "model: expected a folder that exists" in error(*options, "--target", "./nowhere")
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n{"prompt": "w2 w3 w4 w5 w6 w7 w8 w9 w10"}\n', encoding="utf-8")
     long = error(*options, "--target", models["short"])

@@ -189,7 +189,7 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     assert capsys.readouterr().out.endswith("of the largest value\n")
     forge(1e-8)
     message = error("evaluate", entry, "--check")
-    assert "scores of round-50: expected those that were played" in message
+    assert "scores of round-50: expected the scores of the policies" in message
     assert "1.0e-08 of the largest value" in message
     (entry / CURVES).write_text('{"round-8": [[1, 1]], "round-50": [[1, 1]]}', encoding="utf-8")
     assert "curves of round-8: expected finite numbers of shape (3, 2)" in error("table", entry)
@@ -321,7 +321,7 @@ HOSTILE = {
     "a pickle for an entry": (_text(ENTRY, pickle.dumps(Evil())), "UTF-8"),
     "another kind": (_set(kind="other"), "kind: expected one of"),
     "another version": (_set(version="v0"), "version: expected one of"),
-    "a field too many": (_set(score=1.0), "expected fields of"),
+    "a field too many": (_set(score=1.0), "field: expected one of"),
     "a field too few": (lambda f: rewrite(f, lambda about: about.pop("authors")), "expected the field 'authors'"),
     "a name of many lines": (_set(method="a\nb"), "method: expected a text of one line"),
     "more steps than the budget": (_set(steps=10**9), "steps: expected an integer in"),
@@ -339,7 +339,7 @@ HOSTILE = {
     "an unknown rule": (_first(*[{"rule": "best"}] * 2), "controller: expected one of"),
     "a rule without a name": (_first(*[{"rule": ""}] * 2), "round-8, seed 0: controller: expected one of"),
     "a rule of a long name": (_first(*[{"rule": "a\n" * 10**6}] * 2), "round-8, seed 0: controller: expected one of"),
-    "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected one of rounds"),
+    "a rule of the other family": (_first(*[{"rule": "groups"}] * 2), "controller: expected a controller of rounds"),
     "a path upwards": (_first(*[{"folder": "../entry"}] * 2), "folder: expected a folder within the entry"),
     "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected a folder within the entry"),
     "a name with a zero": (_first(*[{"folder": "a\0b"}] * 2), "folder: expected a folder within the entry"),

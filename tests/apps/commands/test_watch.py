@@ -102,4 +102,4 @@ def test_missing_writers_are_one_sentence(monkeypatch, refused):
         monkeypatch.setitem(sys.modules, module, None)
     words = "the package 'Pillow' is missing; install it with: pip install \"multispin_env[render]\""
     assert words in refused("watch", [*TINY, "--out", "film.gif"])
-    assert "an MP4 needs imageio-ffmpeg" in refused("watch", [*TINY, "--out", "film.mp4"])
+    assert "MP4 files need imageio-ffmpeg" in refused("watch", [*TINY, "--out", "film.mp4"])

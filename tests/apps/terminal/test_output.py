@@ -113,7 +113,7 @@ def test_the_status_of_a_command(capsys):
         (Stopped(15), 143, "stopped by SIGTERM"),
         (TypeError("got an unexpected keyword argument"), 2, "got an unexpected keyword argument"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "[Errno 2] No such file: 'a.csv'"),
-        (ImportError("an MP4 needs imageio-ffmpeg"), 2, "an MP4 needs imageio-ffmpeg"),
+        (ImportError("MP4 files need imageio-ffmpeg"), 2, "MP4 files need imageio-ffmpeg"),
         (
             MemoryError(),
             2,

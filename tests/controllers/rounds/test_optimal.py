@@ -200,8 +200,8 @@ def test_chunks_of_a_batch_keep_their_order(name, rng, monkeypatch):
     rows = []
     monkeypatch.setattr("multispin_env.solver.problem.CHUNK_ENTRIES", 4 * 18)
     monkeypatch.setattr("multispin_env.solver.problem.SOLVER_ENTRIES", 4 * 3)
-    problem_rows = Problem.rows
-    monkeypatch.setattr(Problem, "rows", lambda self, part: rows.append(part) or problem_rows(self, part))
+    problem_rows = Problem.__getitem__
+    monkeypatch.setattr(Problem, "__getitem__", lambda self, part: rows.append(part) or problem_rows(self, part))
     for controller, decision in zip(controllers, whole, strict=True):
         chunked = controller(state)
         assert (chunked.draft_length == decision.draft_length).all()

@@ -238,6 +238,8 @@ def test_tuned_options_are_those_of_the_rule(reference, rules):
             action[:3, :, column], action[3:, :, column] = -1.0, 1.0
             ends = np.repeat([tunable.low, tunable.high], 3)
             ends = np.repeat(ends[:, None], 5, -1) if tunable.by_device else ends
-            assert agree(codec.decode(action, state), rule.tuned({name: ends})(state), "draft_length", "priority")
+            assert agree(
+                codec.decode(action, state), rule.with_options({name: ends})(state), "draft_length", "priority"
+            )
     with pytest.raises(ValueError, match=r"^reference: expected a controller with tunable options, got 'turbospec'$"):
         _ = codec_of("tuned", scenario, reference="turbospec").columns
