@@ -81,7 +81,7 @@ class Controller(ABC, Generic[State, DecisionT]):
     Parameters
     ----------
     scenario
-        The control_field system.
+        The controlled system.
     """
 
     scenario: Scenario

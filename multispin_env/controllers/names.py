@@ -145,7 +145,7 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
         ``"optimal+filter"`` and ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` instead of estimators states
         that the controller sees the true state, which is also the default.
     scenario
-        The control_field system.
+        The controlled system.
     assumptions
         Prior knowledge of the estimators; ``None`` means ``Assumptions.of(scenario)``.
     **options

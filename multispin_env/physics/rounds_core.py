@@ -36,7 +36,7 @@ class RoundsCore:
     Every environment has four random streams, spawned from its generator: devices (read at a reset), fading and
     requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So the states of
     an environment depend on its seed only, and the fading does not depend on whether tokens are drawn. Arrays are
-    replace_rows, never modified, so that callers may keep them. With ``sampled``, outcomes have drawn tokens; with
+    replaced, never modified, so that callers may keep them. With ``sampled``, outcomes have drawn tokens; with
     ``drawn``, tokens are drawn even if outcomes have expected tokens.
     """
 
