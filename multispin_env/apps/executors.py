@@ -65,7 +65,7 @@ class Serial:
 def _attempt(work: _Work, index: int, task: Any) -> TaskResult:
     try:
         return TaskResult(index, work(task))
-    except (Exception, SystemExit):  # the other tasks go on
+    except (Exception, SystemExit):  # the other tasks continue
         return TaskResult(index, error=traceback.format_exc())
 
 
@@ -112,7 +112,7 @@ class Processes:
         check_integer("workers", self.width, 1)
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
-        """See `Serial.results`. If a process is killed, its task fails and the other processes go on."""
+        """See `Serial.results`. If a process is killed, its task fails and the other processes continue."""
         remaining, running, work = enumerate(tasks), dict[Connection, int](), _with_user_parts(work)
         with on_signals(), _workers(min(self.width, len(tasks))) as idle:
             while True:

@@ -79,11 +79,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     part = "NAME", "FIELD=VALUE"
     arrivals = f"{', '.join(ARRIVALS.names())}, with fields, e.g. gamma burstiness=0.25 (default poisson)"
     parser.add_argument("--arrivals", nargs="+", default=["poisson"], metavar=part, help=f"arrival process: {arrivals}")
-    lengths = f"{', '.join(LENGTHS.names())}, with fields (default geometric, for a trace its own)"
+    lengths = f"{', '.join(LENGTHS.names())}, with fields (default geometric; a trace has its own)"
     parser.add_argument("--lengths", nargs="+", metavar=part, help=f"request lengths: {lengths}")
     rate = "requests/s of each device; find the number of devices that can be served"
     parser.add_argument("--rate-per-user", type=float, metavar="RATE", help=rate)
-    parser.add_argument("--channel", help=f"channel by cycle: {', '.join(CHANNELS.names())} (default: the scenario's)")
+    parser.add_argument("--channel", help=f"channel model: {', '.join(CHANNELS.names())} (default: the scenario's)")
     copies = f"independent copies of the system (default {COPIES})"
     parser.add_argument("--copies", type=int, default=COPIES, help=copies)
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"random seed (default {HELD_OUT_SEED})")
@@ -209,7 +209,7 @@ def _search(
 
 def _report(progress: Progress, tried: list[LoadPoint], point: LoadPoint) -> None:
     tried.append(point)
-    progress(min(len(tried), 6), 7)  # about seven are simulated
+    progress(min(len(tried), 6), 7)  # a search simulates about seven loads
 
 
 def _run(options: argparse.Namespace) -> int | None:

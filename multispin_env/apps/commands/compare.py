@@ -52,7 +52,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=EPISODES, help=episodes)
     seed = f"seed of the first episode (default {EPISODE_SEED})"
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=seed)
-    reference = "contender that others are compared with (default: the best known)"
+    reference = "contender that the others are compared with (default: the best known)"
     parser.add_argument("--reference", metavar="NAME", help=reference)
     parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: that of the environment)")
     add_table_options(parser)

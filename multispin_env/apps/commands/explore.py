@@ -17,11 +17,11 @@ The page is served from this machine and loads nothing from other sites. Other m
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scenario", type=Path, metavar="FILE", help=".toml or .json file besides the presets")
+    parser.add_argument("--scenario", type=Path, metavar="FILE", help="add the scenario of this .toml or .json file")
     host = "address to listen on (default 127.0.0.1: only this machine)"
     parser.add_argument("--host", default="127.0.0.1", help=host)
     parser.add_argument("--port", type=int, default=8050, help="port to listen on, 0 for a free one (default 8050)")
-    link = "print the numbers of a link such as '/landscape?seed=3' instead of serving it"
+    link = "print the numbers of a link such as '/landscape?seed=3' instead of opening the page"
     parser.add_argument("--print", metavar="LINK", help=link)
     parser.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
 

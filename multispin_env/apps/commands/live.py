@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """Run real models for emulated devices and compare predicted and realised tokens and times.
 
-In each round the controller decides from what the server observes. The draft model drafts for each device, the target
-model verifies all drafts in one batch, and both keep and trim their caches. Draft and upload times come from the
-scenario; the verification pass is timed on this machine. The two contenders take turns, round by round, with the same
-requests, devices and channels. The time to read prompts, between rounds, is not counted. With --draft-ahead, devices
-continue to draft while their drafts are uploaded and verified, one token per draft time of the scenario.
+In each round the controller decides from the observations of the server. The draft model drafts for each device, the
+target model verifies all drafts in one batch, and both keep and trim their caches. Draft and upload times come from
+the scenario; the verification pass is timed on this machine. The two contenders take turns, round by round, with the
+same requests, devices and channels. The time to read prompts between rounds is not included. With --draft-ahead,
+devices continue to draft while their drafts are uploaded and verified, one token per draft time of the scenario.
 """
 
 _SUFFIXES = (".json", ".csv", ".png")
@@ -71,12 +71,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each request (default 64)")
     name = (
-        f"a controller or {CUSTOM_CONTROLLER}, with or without estimators; without them it gets the mean acceptance "
-        "rate "
-        "of each task (default optimal+filter)"
+        f"a controller or {CUSTOM_CONTROLLER}, with or without estimators; without an estimator the controller gets "
+        "the mean acceptance rate of each task (default optimal+filter)"
     )
     parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)
-    parser.add_argument("--beside", default="fixed", metavar="NAME", help="second controller (default fixed)")
+    parser.add_argument("--beside", default="fixed", metavar="NAME", help="controller to compare with (default fixed)")
     guess = (
         "devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
         "(default) or independent"

@@ -18,7 +18,7 @@ class _Entry(NamedTuple):
     module: str  # its ``COMMAND`` is the `Command`
     summary: str
     extra: str = ""  # required extra of the package, empty for none
-    alias: str = ""  # another command line for it, of a file that calls `run_alias`
+    alias: str = ""  # equivalent command line; its file calls `run_alias`
 
 
 _HERE, _AGENTS = "multispin_env.apps.commands.", "agents."
@@ -60,7 +60,7 @@ def _print_help(options: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Draft lengths and uplink bandwidth for multi-user speculative decoding.\n\ncommands [extra that they need]:\n"
+    "Draft lengths and uplink bandwidth for multi-user speculative decoding.\n\ncommands [required extra]:\n"
     + "\n".join(
         f"  {name:10s} {entry.summary}{f' [{entry.extra}]' if entry.extra else ''}" for name, entry in COMMANDS.items()
     ),

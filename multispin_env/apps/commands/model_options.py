@@ -48,7 +48,7 @@ def out_file(stem: Path, suffix: str) -> Path:
 
 
 def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
-    """Return the files of ``--out``; ``ValueError`` for one that cannot be written, before hours of computation."""
+    """Return the files of ``--out``; ``ValueError``, before the computation, for one that cannot be written."""
     if stem.name in ("", ".."):
         raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
     check_label("out", stem.name)  # the written files contain it
@@ -71,7 +71,7 @@ def check_model_options(options: Namespace) -> None:
 
 
 def load_pair(options: Namespace) -> "Pair":
-    """Load the target and the draft model, once if they are the same."""
+    """Load the target and the draft model; the same model is loaded only once."""
     from multispin_env.apps.models.network import Pair, load_model
 
     check_model_options(options)

@@ -23,8 +23,8 @@ from multispin_env.units import MS
 _DESCRIPTION = """Compute the best draft length by batch size for a server that hosts both models, with the predicted
 speed-up over no drafting. The output is a table or the configuration of a server.
 
-It depends on the verification law (of --server, or of the scenario), the time of the draft model per token (of the
-server, by batch size, or --draft-time) and the acceptance rates of the tasks."""
+The result depends on the verification law (of --server, or of the scenario), the time of the draft model per token (of
+the server, by batch size, or --draft-time) and the acceptance rates of the tasks."""
 
 _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
@@ -32,7 +32,7 @@ _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up th
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
-    draft_time = "seconds of the draft model per token (default: the server's, or 0.004)"
+    draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
     parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
@@ -72,7 +72,7 @@ def _tensorrt_llm(spans: Sequence[Span], scenario: Scenario, options: argparse.N
 
 
 def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """Print ``--speculative-adaptive-config``: the lengths among which the server selects by the acceptance."""
+    """Print ``--speculative-adaptive-config``: the lengths from which the server selects by acceptance."""
     steps = sorted({span.draft_length for span in spans if span.draft_length > 0})
     print(json.dumps({"candidate_steps": steps}))
 

@@ -38,8 +38,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
 
-_DESCRIPTION = """Compute draft lengths and bandwidths for your own devices and their goodput, and compare with equal
-bandwidth and with one draft length for all.
+_DESCRIPTION = """Compute draft lengths, bandwidths and goodput for your own devices, and compare with two simple rules:
+equal bandwidth with the best lengths, and equal bandwidth with one length.
 
 The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
 device. Columns:
@@ -114,7 +114,7 @@ def solve(
     token_time = unlimited_token_time = _token_time(outcome, tpot)
     if tpot is not None:
         if _is_late(token_time, tpot):
-            raise ValueError(f"tpot: expected at least {token_time:.6g} s, the least for these devices, got {tpot:g}")
+            raise ValueError(f"tpot: expected at least {token_time:.6g} s, the minimum for these devices, got {tpot:g}")
         unlimited = expected_outcome(scenario, devices.state, _decide(scenario, devices, controller, {}))
         unlimited_token_time = _token_time(unlimited, tpot)
     goodput = _goodput(outcome, devices.weights)
@@ -246,7 +246,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--certify", type=float, metavar="GAP", help=certify)
     tpot = "limit on the time per token of each device in seconds (default: none)"
     parser.add_argument("--tpot", type=float, metavar="S", help=tpot)
-    fields = "fields of the scenario, e.g. max_draft_length=12; those of the distribution of states have no effect"
+    fields = "fields of the scenario, e.g. max_draft_length=12; fields for random states have no effect"
     add_set_option(parser, fields)
     parser.add_argument("--json", action="store_true", help="print JSON in SI units instead of tables")
     parser.add_argument(

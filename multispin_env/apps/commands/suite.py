@@ -49,12 +49,12 @@ from multispin_env.registry import import_project_module
 
 _DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION}: difficulty, best known result and upper bound.
 
-A score is 0 for uniformly random actions and 1 for the reference, both played when the suite was frozen."""
+A score is 0 for uniformly random actions and 1 for the reference, both measured when the suite was frozen."""
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(do=_list)
-    parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table or data; without it, list the tasks")
+    parts = parser.add_subparsers(metavar="PART", help="run, evaluate, table or data (default: list the tasks)")
     train = parts.add_parser("run", help="train a method on the tasks and write an entry")
     agent = "agent of multispin train, or module:ATTRIBUTE such as stable_baselines3:PPO"
     train.add_argument("--agent", required=True, metavar="NAME", help=agent)
@@ -71,8 +71,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     names = f"a controller, module:ATTRIBUTE, {RANDOM_ACTIONS}, or {REFERENCE} (the reference of each task)"
     evaluate.add_argument("entry", help=f"a folder with an entry.json, {names}")
     evaluate.add_argument("--check", action="store_true", help="check the stored scores of the entry")
-    evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="of a controller: tasks to play (default: all)")
-    evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="of a controller: folder of an entry to write")
+    evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a controller: tasks to play (default: all)")
+    evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a controller: write an entry to this folder")
     add_executor_options(evaluate, "policies", parts=False)
     evaluate.set_defaults(do=_evaluate)
     table = parts.add_parser("table", help="print the leaderboard of evaluated entries")

@@ -38,7 +38,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
     left = f"controller, plug-in or {CUSTOM_CONTROLLER} on the left (default: the best known)"
     parser.add_argument("--controller", metavar="NAME", help=left)
-    parser.add_argument("--beside", metavar="NAME", help="the same on the right (default: the baseline)")
+    parser.add_argument("--beside", metavar="NAME", help="as --controller, on the right (default: the baseline)")
     differs = "arguments of the environment that differ on the right, e.g. draft_ahead=False"
     parser.add_argument("--beside-set", action="append", default=[], metavar="NAME=VALUE", help=differs)
     rounds = "number of rounds (default 64); in environments without rounds, use --set horizon=SECONDS"

@@ -55,10 +55,10 @@ class _Guard:
         if self.hosts is not None and host not in self.hosts:
             return f"host: expected one of {sorted(self.hosts)}, got another name"
         if headers.get("origin", f"http://{host}") != f"http://{host}":
-            return "origin: expected a request of this page, got one of another page"
+            return "origin: expected a request from this page, got a request from another page"
         follows_link = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not follows_link:
-            return "sec-fetch-site: expected a request of this page or a link to it, got a request of another page"
+            return "sec-fetch-site: expected a request from this page or a link to it, got a request from another page"
         return None
 
 

@@ -77,7 +77,7 @@ def compute(settings: LandscapeSettings, sources: ScenarioSources) -> _Landscape
     scenario = settings.system(sources)
     seed, states = settings.seed, settings.states
     here = scenario.total_bandwidth / MHZ
-    any_budget = scenario.replace(total_bandwidth=MHZ)  # so that caches hold for all values of B
+    any_budget = scenario.replace(total_bandwidth=MHZ)  # so that cached results serve all values of B
     systems = [scenario.replace(num_users=users) for users in USERS]
     return _LandscapeNumbers(
         scenario,
@@ -92,7 +92,7 @@ def compute(settings: LandscapeSettings, sources: ScenarioSources) -> _Landscape
 
 @lru_cache(maxsize=64)
 def _states(scenario: Scenario, seed: int, states: int) -> SystemState:
-    """Draw states (read-only): a larger K adds devices to the same first ones."""
+    """Draw states (read-only); a larger K adds devices and keeps those of a smaller K."""
     all_devices = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed), states)
     return all_devices[:, : scenario.num_users]
 
@@ -139,7 +139,7 @@ def _pay(scenario: Scenario, seed: int, states: int) -> tuple[_PayCell, ...]:
         goodputs = _over_budgets(system, _MAP_BUDGETS, "optimal", seed, states)
         for megahertz, goodput in zip(_MAP_BUDGETS, goodputs, strict=True):
             rates = dict(zip(WINNERS, (alone, colocated, goodput), strict=True))
-            winner = max(rates, key=lambda name: round(rates[name], 6))  # of equal systems the simplest
+            winner = max(rates, key=lambda name: round(rates[name], 6))  # the simplest of equal systems
             cells.append(_PayCell(users, megahertz, goodput / alone, goodput / colocated, winner))
     return tuple(cells)
 

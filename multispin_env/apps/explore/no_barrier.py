@@ -82,7 +82,7 @@ class NoBarrierSettings(SystemSettings):
         """Arguments of the environment.
 
         Channels are static, so that the bound holds. ``rho``, the price of time, affects rewards only, which are not
-        shown; a number saves its estimation.
+        shown; a fixed number avoids its estimation.
         """
         fields: dict[str, Any] = {"channel": "static"}
         options: dict[str, Any] = {"horizon": self.seconds, "rho": 1.0}

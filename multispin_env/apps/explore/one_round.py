@@ -100,8 +100,8 @@ def read_edits(text: str) -> _Edits:
 def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
     """Draw devices from a scenario and apply the edits.
 
-    `MAX_DEVICES` devices are drawn, so that a larger K adds devices to the same first ones. Edits of devices beyond K
-    are ignored.
+    `MAX_DEVICES` devices are drawn, so that a larger K adds devices and keeps those of a smaller K. Edits of devices
+    beyond K are ignored.
     """
     drawn = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed))
     count = scenario.num_users

@@ -1,3 +1,3 @@
-"""Real language models: profile them, record how they draft, and let them draft live (extra ``models``)."""
+"""Real language models: profiles, records of acceptance, and live rounds (extra ``models``)."""
 
 DTYPES = ("float32", "bfloat16", "float16")  # floating-point types of a model, torch's names

@@ -99,7 +99,7 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
     if CLAIRVOYANT in name.split("+"):
         causal = f"{ContenderName.parse(name).controller}+filter"
         raise ValueError(
-            f"controller: expected one that does not need the true acceptance, such as {causal!r}, got {name!r}"
+            f"controller: expected a contender that does not need the true acceptance, such as {causal!r}, got {name!r}"
         )
     plug_in = make_controller(name, scenario, assumptions=assumptions)
     if not isinstance(plug_in, PlugIn) or "acceptance_rate" not in plug_in.parts:
@@ -108,7 +108,9 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
     try:
         plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros))
     except ValueError as error:
-        raise ValueError(f"controller: expected one that multispin live can run, got {name!r} ({error})") from None
+        raise ValueError(
+            f"controller: expected a contender that multispin live can run, got {name!r} ({error})"
+        ) from None
     plug_in.reset()
     return plug_in
 

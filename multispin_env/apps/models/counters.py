@@ -119,7 +119,7 @@ class EngineCounts:
         return []
 
     def position_cells(self) -> tuple[Cells, list[Cells]]:
-        """Return header and rows of the table by position, with the tokens per step of drafts up to it."""
+        """Return header and rows of the table by position, with the tokens per step of drafts that end there."""
         reached = (self.drafts, *self.accepted)
         tokens = 1.0 + np.cumsum(self.accepted) / self.drafts
         header = ("position", "reached", "accepted", "rate", "tokens per step up to it", "formula error")

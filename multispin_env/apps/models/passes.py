@@ -1,8 +1,8 @@
 """Measured passes of a server, their journal file, and the fit of the verification time.
 
 The verification time is T = K T_lin + max_j (a_j + b_j n) for K drafts and n tokens, T_lin, a_j, b_j ≥ 0. The fit has
-the least maximal relative error. For a given active piece of each pass this is a linear program: a pass must be reached
-by its active piece, and no piece may exceed a pass by more than the error. A piece is active on consecutive n, so all
+the least maximal relative error. For a given active piece of each pass this is a linear program: the active piece may
+be below the time of its pass, and any piece above it, by at most the error. A piece is active on consecutive n, so all
 partitions into consecutive n are tried. Among fits with the least maximal error, one with the least mean error is
 returned.
 """
@@ -215,7 +215,7 @@ class PassCell(NamedTuple):
         return self.batch * (self.length + 1)
 
 
-Setting = Mapping[str, str | int]  # names and values of all that affects the times
+Setting = Mapping[str, str | int]  # names and values of everything that affects the times
 
 
 class Passes:

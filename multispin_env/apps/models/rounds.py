@@ -174,7 +174,7 @@ def wait_for(model: Model) -> None:
 
 
 def describe_setting(pair: Pair, dtype: str, context: int) -> Setting:
-    """Return all that measured times depend on: models, device, floating-point type and context."""
+    """Return the settings that determine measured times: models, device, floating-point type and context."""
     weights = [sum(part.numel() for part in model.network.parameters()) for model in (pair.target, pair.draft)]
     device, threads = pair.target.device, th.get_num_threads()
     cpu = f"{device} with {threads} thread{'' if threads == 1 else 's'}"

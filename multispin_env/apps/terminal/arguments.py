@@ -162,13 +162,13 @@ def _remedy(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
     owners = [env_id for env_id in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(env_id))]
     if owners:
         return f", which is an argument of {', '.join(owners)}"
-    # among so many names, a less similar one is unlikely to be meant
+    # among so many names, only a very similar one is likely to be meant
     return suggestion(name, expected, 0.7) or f"; the names are {', '.join(expected)}"
 
 
 @dataclass(frozen=True)
 class Command:
-    """Command of the console; call it with its name for messages and its arguments."""
+    """Console command; call it with the program name for messages and with its arguments."""
 
     description: str  # first part of the help
     examples: Sequence[str]  # last part of the help: the arguments of each example
@@ -203,7 +203,7 @@ class Command:
         except SystemExit as error:
             if error.code:
                 raise
-            raise ContenderError("your own code ended the process (SystemExit) before the work was done") from error
+            raise ContenderError("your own code ended the process (SystemExit) before the command was done") from error
 
 
 T = TypeVar("T")

@@ -77,7 +77,7 @@ class Progress(_Line):
             self._show(done / of)
 
     def say(self, line: str) -> None:
-        """Print a line of results over the bar, which the next report prints again."""
+        """Print a line of results in place of the bar; the next report prints the bar again."""
         if self._terminal:
             print(f"\r{'':{_LINE}}\r", end="", file=sys.stderr, flush=True)
         print(line, flush=True)

@@ -125,12 +125,15 @@ def test_a_controller_alone_knows_the_mean_of_the_task():
     [
         ("optimall", "controller: expected one of .*did you mean 'optimal'"),
         ("optimal+fliter", "estimator: expected one of .*did you mean 'filter'"),
-        ("greedy", "controller: expected one that multispin live can run, got 'greedy'"),
+        ("greedy", "controller: expected a contender that multispin live can run, got 'greedy'"),
         (
             "optimal+clairvoyant",
-            "controller: expected one that does not need the true acceptance, such as 'optimal.filter'",
+            "controller: expected a contender that does not need the true acceptance, such as 'optimal.filter'",
         ),
-        ("optimal+gradient", r"controller: expected one that multispin live can run, got 'optimal.gradient' \(thr"),
+        (
+            "optimal+gradient",
+            r"controller: expected a contender that multispin live can run, got 'optimal.gradient' \(thr",
+        ),
     ],
 )
 def test_what_cannot_decide_is_refused(name, sentence):
