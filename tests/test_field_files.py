@@ -1,5 +1,3 @@
-"""Scenarios as TOML and JSON."""
-
 import json
 import re
 

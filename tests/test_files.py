@@ -1,5 +1,3 @@
-"""Reading of untrusted files, and atomic writing."""
-
 import io
 import os
 import resource

@@ -1,5 +1,3 @@
-"""Wrapped vectors have the numbers of the environments."""
-
 import copy
 import pickle
 

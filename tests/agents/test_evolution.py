@@ -1,5 +1,3 @@
-"""Evolution: its trials, and the direction of its steps."""
-
 import gymnasium as gym
 import numpy as np
 import pytest

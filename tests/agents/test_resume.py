@@ -1,5 +1,3 @@
-"""Checkpoints restore the complete state of a model."""
-
 from copy import deepcopy
 from dataclasses import replace
 

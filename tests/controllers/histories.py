@@ -1,5 +1,3 @@
-"""Random histories of rounds, and estimates along them."""
-
 import numpy as np
 
 from multispin_env.controllers.base import Assumptions

@@ -1,5 +1,3 @@
-"""Invalid names, options and states of controllers, modifiers and estimators."""
-
 import numpy as np
 import pytest
 

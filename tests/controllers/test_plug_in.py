@@ -1,5 +1,3 @@
-"""Plug-ins of both families."""
-
 from dataclasses import replace
 
 import gymnasium as gym

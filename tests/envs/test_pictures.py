@@ -1,5 +1,3 @@
-"""Pictures of both families, and records of episodes."""
-
 from dataclasses import replace
 
 import numpy as np

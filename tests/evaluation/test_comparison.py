@@ -1,5 +1,3 @@
-"""Comparisons and their tables by hand."""
-
 import json
 from pathlib import Path
 

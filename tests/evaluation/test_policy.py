@@ -1,5 +1,3 @@
-"""Policies as agents and as controllers, and invalid ``policy.json`` files."""
-
 import json
 from dataclasses import replace
 from pathlib import Path

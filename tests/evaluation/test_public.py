@@ -1,5 +1,3 @@
-"""``ms.compare`` and ``ms.evaluate`` with all kinds of contenders."""
-
 import json
 from dataclasses import dataclass
 

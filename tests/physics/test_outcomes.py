@@ -1,5 +1,3 @@
-"""States, tokens, times and outcomes of rounds, and checks of arguments."""
-
 import math
 import pickle
 from dataclasses import fields

@@ -1,5 +1,3 @@
-"""Files of recorded acceptance and of recorded requests: contents and errors."""
-
 import os
 import pickle
 import tracemalloc

@@ -1,5 +1,3 @@
-"""Arrivals, lengths and workloads: exact laws, sources read in parts, and bad options."""
-
 import copy
 import itertools
 import pickle

@@ -1,5 +1,3 @@
-"""``multispin profile`` with random models."""
-
 import re
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""``multispin record``: with tiny models, stopped and resumed, from counts, and of a stored record."""
-
 import json
 import re
 import shutil

@@ -1,5 +1,3 @@
-"""``multispin solve``: the decision of the package for devices from a file."""
-
 import csv
 import io
 import json

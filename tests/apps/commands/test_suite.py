@@ -1,5 +1,3 @@
-"""``multispin suite``: entries are played, their scores checked, and hostile ones refused in a sentence."""
-
 import copy
 import json
 import pickle

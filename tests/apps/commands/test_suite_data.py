@@ -1,5 +1,3 @@
-"""``multispin suite data``: data sets of Minari hold the episodes, and bad use is one sentence."""
-
 import signal
 import sys
 from types import SimpleNamespace

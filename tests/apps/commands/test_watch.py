@@ -1,5 +1,3 @@
-"""``multispin watch``."""
-
 import re
 import sys
 

@@ -1,5 +1,3 @@
-"""The page in a headless browser."""
-
 import json
 import re
 import time

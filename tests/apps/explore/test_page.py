@@ -1,5 +1,3 @@
-"""HTML of the page, and requests that are refused."""
-
 import asyncio
 import json
 import re

@@ -1,5 +1,3 @@
-"""Decisions of controllers for devices, and predictions of their tokens."""
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Progress of commands with a simulated clock, and exit statuses."""
-
 import contextlib
 import io
 import re

@@ -1,5 +1,3 @@
-"""Films: episodes that are played, and small files."""
-
 import sys
 from types import SimpleNamespace
 

@@ -1,5 +1,3 @@
-"""States and workloads of tests of controllers."""
-
 import numpy as np
 
 import multispin_env as ms

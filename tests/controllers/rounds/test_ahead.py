@@ -1,5 +1,3 @@
-"""Controllers of rounds with head starts."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""States of controllers without the barrier, and environments with hidden parts of the state."""
-
 import gymnasium as gym
 import numpy as np
 
