@@ -21,8 +21,6 @@ class Other:
 
 @dataclass(frozen=True)
 class Twice:
-    """Implements `Lengths` without deriving from it; its first field has no default."""
-
     mean_output: float
 
     def draw(self, rng, rows, num_users):

@@ -19,7 +19,6 @@ from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_js
 
 
 def stats(goodput, tokens, served=False):
-    """Return statistics of two rounds of a second each."""
     goodput, tokens = np.array(goodput), np.array(tokens)
     names = ("tokens_in_time", "request_goodput", "share_missed", "least_served", "gap_p99")
     latencies = (f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99))

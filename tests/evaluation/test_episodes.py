@@ -26,7 +26,6 @@ def vector(env_id=HETEROGENEOUS, **arguments):
 
 
 def single_episodes(name, seeds, env_id, **arguments):
-    """Yield rewards and infos of whole episodes in a single environment."""
     env = gym.make(env_id, **arguments)
     controller = make_controller(name, env.unwrapped.scenario)
     for seed in seeds:

@@ -177,7 +177,6 @@ def npy(dtype, shape, numbers=b"", header=None, version=b"\x01\x00"):
 
 
 def with_accepted(path, content, **changes):
-    """Write a record with any bytes as its last array, compressed."""
     good = {name: npy(array.dtype.str, array.shape, array.tobytes()) for name, array in GOOD.items()}
     with zipfile.ZipFile(path, "w", **{"compression": zipfile.ZIP_DEFLATED} | changes) as file:
         for name, array in {**good, "accepted": content}.items():

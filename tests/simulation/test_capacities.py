@@ -94,7 +94,6 @@ def greedy(scenario):
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """A less precise search with half the loads."""
     monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.2)
 
 
@@ -219,10 +218,7 @@ OPTIONS = {"workload": WORKLOAD, "controller": "greedy", **FEW}
         ({**OPTIONS, "controller": "gredy"}, "did you mean 'greedy'"),
         ({**OPTIONS, "controller": "greedy+deadline"}, "did you mean 'deadlines'"),
         ({**OPTIONS, "workload": workload()}, "level: expected a limit of ttft, tpot or e2el, got none"),
-        (
-            {**OPTIONS, "workload": replace(WORKLOAD, shares=(1.0,) * 4), "by": "users"},
-            "shares: expected None",
-        ),
+        ({**OPTIONS, "workload": replace(WORKLOAD, shares=(1.0,) * 4), "by": "users"}, "shares: expected None"),
     ],
 )
 def test_bad_arguments(bad, words):

@@ -106,7 +106,6 @@ def test_one_device_and_a_draft_that_is_the_target(folder, plain):
 
 @pytest.mark.parametrize(("temperature", "guess"), [(0, "greedy"), (1, "shared-seed")])
 def test_devices_draft_ahead(folder, plain, capsys, temperature, guess):
-    """The head start of a hit makes the next drafting shorter."""
     words = command(folder, "--draft-ahead", temperature=temperature, draft=folder / "close", rounds=12, tokens=40)
     assert main(words) == 0
     assert f"hits with the guess {guess}" in capsys.readouterr().out

@@ -17,8 +17,6 @@ def models(tmp_path_factory):
 
 
 class Fake:
-    """Stopwatch with a known law, which may raise an error in the 31st call."""
-
     def __init__(self):
         self.calls, self.error = 0, None
 

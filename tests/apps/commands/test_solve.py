@@ -24,7 +24,6 @@ GOOD = f"{HEADER}\n12,15,0.8\n11,20,0.7\n"
 
 
 def row(**cells):
-    """Return the JSON of one device."""
     good = {"draft_time_ms": "1", "snr_db": "1", "acceptance_rate": "1"}
     return "[{%s}]" % ", ".join(f'"{name}": {cell}' for name, cell in (good | cells).items())  # noqa: UP031
 

@@ -124,13 +124,11 @@ def use_tasks(monkeypatch, names):
 
 @pytest.fixture
 def few(monkeypatch):
-    """The first two tasks alone, to play an entry in seconds."""
     use_tasks(monkeypatch, ["round-8", "round-50"])
 
 
 @pytest.fixture
 def small(few, entry):
-    """The entry with the first two tasks alone."""
     rewrite(entry, lambda about: [about["policies"].pop(task.name) for task in TASKS[2:]])
     return entry
 

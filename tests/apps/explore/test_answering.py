@@ -28,7 +28,6 @@ pytestmark = pytest.mark.slow
 
 
 def beat(file, *_):
-    """Compute without end, appending to a file."""
     while True:
         with open(file, "ab") as heart:
             heart.write(b".")
@@ -166,7 +165,6 @@ def address():
 
 @contextmanager
 def connected(address, text):
-    """Connection on which a text has been sent."""
     parts = urlsplit(address)
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as entry:
         entry.sendall(text.format(host=parts.netloc).encode())

@@ -51,7 +51,6 @@ def texts(driver, css):
 
 
 def until(driver, script, *arguments, seconds=10.0):
-    """Wait for a script to return a true value; return it."""
     end = time.monotonic() + seconds
     while not (result := driver.execute_script(script, *arguments)):
         assert time.monotonic() < end, script
@@ -60,7 +59,6 @@ def until(driver, script, *arguments, seconds=10.0):
 
 
 def edit(driver, cell, value, key=Keys.ENTER):
-    """Type into a cell and wait for the answer after Enter."""
     driver.execute_script(
         "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
     )

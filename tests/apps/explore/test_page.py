@@ -22,7 +22,6 @@ def here():
 
 
 def ask(path, query="", app=None, **headers):
-    """Return status, headers and body of an answer."""
     sent = []
     arguments = [{"type": "http.request", "body": b"", "more_body": False}]
     scope = {

@@ -70,8 +70,6 @@ def test_no_panel_is_empty_in_any_frame(env_id, arguments):
 
 
 def pictures():
-    """Three pictures of shape (4, 6), each of one colour with a point."""
-
     def draw(colour):
         picture = np.full((4, 6, 3), colour, np.uint8)
         picture[1, 2] = style.INK

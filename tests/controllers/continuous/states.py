@@ -29,7 +29,6 @@ class Requests:
 
 
 def core_of(scenario, num_envs, seed=0, **options):
-    """Core with `Requests`, or other ``options`` of its system."""
     system = ContinuousSystem.of(scenario, **{"workload": Requests(), **options})
     core = seeded_core(system, num_envs, seed, drawn=True)
     core.reset()
@@ -37,14 +36,12 @@ def core_of(scenario, num_envs, seed=0, **options):
 
 
 def in_phase(state, phase):
-    """Return the state with these phases; all devices but idle ones have a request."""
     has = phase != Phase.IDLE
     demand = state.demand.changed(wanted=100 * has, output=100 * has, due=np.where(has, 50.0, np.inf))
     return state.changed(phase=phase, demand=demand)
 
 
 def shown(core, drafted, accepted, batch):
-    """Return the state with these counts of the last verification."""
     shape = core.state.phase.shape
     demand = core.state.demand.changed(
         drafted=np.broadcast_to(drafted, shape), accepted=np.broadcast_to(accepted, shape)
@@ -56,6 +53,5 @@ LIMITS = {"e2el": 0.5, "e2el_per_token": 0.08}
 
 
 def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
-    """Requests of geometric length with an optional service level."""
     lengths = ms.make_lengths("geometric", mean_output=mean_output)
     return ms.Workload(arrivals=ms.make_arrivals(arrivals), lengths=lengths, rate=rate, level=ms.ServiceLevel(**level))

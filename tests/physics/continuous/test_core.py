@@ -113,7 +113,6 @@ def test_endless_requests_share_their_arrays():
 
 
 def decisions(core, rng, discipline="serial"):
-    """Random decision (n, K), with drops if requests end."""
     decision = joined([random_order(core.system.scenario, discipline, rng) for _ in range(core.num_envs)])
     if core.queues is None:
         return decision
