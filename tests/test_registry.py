@@ -88,8 +88,6 @@ def test_a_registered_scenario_is_a_preset():
     for ask in (SCENARIOS.unregister, SCENARIOS.target, SCENARIOS.load):
         with pytest.raises(ValueError, match=r"scenario preset: expected one of .*, got 'mine'"):
             ask("mine")
-    with pytest.raises(ValueError, match=r"controller: expected one of .*, got 'optimall'; did you mean 'optimal'"):
-        ms.make_controller("optimall", scenario)
 
 
 def short_drafts(scenario: ms.Scenario) -> ms.ContinuousController:

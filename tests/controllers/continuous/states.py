@@ -4,7 +4,6 @@ import multispin_env as ms
 from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Phase
-from multispin_env.physics.workload import Arriving, ServiceLevel
 
 LAWS = (
     {},
@@ -16,20 +15,10 @@ LAWS = (
 """Options of scenarios on which the best lengths depend."""
 
 
-class Requests:
-    closed = False
-    level = ServiceLevel(ttft=1.0, e2el=0.3, e2el_per_token=0.06)
-
-    def open(self, rng, users):
-        def more(rows):
-            output = rng.geometric(1 / 20, (rows, users))
-            return Arriving(rng.exponential(1.0, (rows, users)), rng.integers(0, 50, (rows, users)), output)
-
-        return more
-
-
 def core_of(scenario, num_envs, seed=0, **options):
-    system = ContinuousSystem.of(scenario, **{"workload": Requests(), **options})
+    limits = {"ttft": 1.0, "e2el": 0.3, "e2el_per_token": 0.06}
+    requests = workload(rate=scenario.num_users, mean_output=20.0, **limits)
+    system = ContinuousSystem.of(scenario, **{"workload": requests, **options})
     core = seeded_core(system, num_envs, seed, drawn=True)
     core.reset()
     return core
