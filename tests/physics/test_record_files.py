@@ -307,8 +307,6 @@ TRACE = {
     "prompt": np.array([0, 20, 5], dtype=np.uint16),
     "output": np.array([1, 60, 3], dtype=np.uint16),
 }
-
-
 SAME = ms.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
 PACKAGED = {
     "azure-chat": (19366, 5.53, [[181, 1020, 4083], [41, 129, 451]]),
