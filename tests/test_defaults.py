@@ -24,8 +24,8 @@ STATED = re.compile(rf"[Dd]efault(?: is)? {VALUE}(?: and {VALUE})?|(`[^`]+`) \(d
 
 def stated(words, names):
     """Return {name: default} where the text of these names states one default for all of them, or one for each."""
-    found = [value for match in STATED.findall(words.replace("``", "`")) for value in match if value]
-    values = [literal(value.strip("`")) for value in found]
+    texts = [value for match in STATED.findall(words.replace("``", "`")) for value in match if value]
+    values = [literal(value.strip("`")) for value in texts]
     pairs = dict(zip(names, values if len(values) == len(names) else values[:1] * len(names), strict=False))
     return {name: value for name, value in pairs.items() if value is not MISSING}
 

@@ -48,11 +48,11 @@ def arrays(value):
 
 def overwrite(value):
     """Write garbage into every array; return their number."""
-    found = list(arrays(value))
-    for array in found:
+    written = list(arrays(value))
+    for array in written:
         assert array.flags.writeable
         array[...] = True if array.dtype == bool else 7
-    return len(found)
+    return len(written)
 
 
 def values(batched):

@@ -71,9 +71,9 @@ def flat_format(path):
     return path.read_bytes()
 
 
-def remembering(size=1, kept=1):
+def remembering(size=1, copies=1):
     """Return a network whose actions grow with the steps; it declares a memory of ``size`` numbers."""
-    constants = f"float[1, 1] step = {{{2.0**-10}}}, int64[1] axes = {{1}}, int64[2] tiles = {{1, {kept}}}"
+    constants = f"float[1, 1] step = {{{2.0**-10}}}, int64[1] axes = {{1}}, int64[2] tiles = {{1, {copies}}}"
     mean, more = f"mean = ReduceMean({MEMORY}, axes)", "more = Add(mean, step)"
     action = f"wide_mean = Unsqueeze(mean, axis) {OUTPUT} = Add(nothing, wide_mean)"
     return network(
@@ -355,7 +355,7 @@ HOSTILE = {
     "another format of networks": (lambda f: _other_policy(flat_format(f / "other.ort"))(f), "can't be read as a net"),
     "memory without an end": (_other_policy(remembering(size=10**12)), "memory: expected (n, size)"),
     "memory of any size": (_other_policy(remembering(size="any")), "memory: expected (n, size)"),
-    "memory that grows": (_other_policy(remembering(kept=2)), "next_memory: expected numbers of shape"),
+    "memory that grows": (_other_policy(remembering(copies=2)), "next_memory: expected numbers of shape"),
     "an operator that there is not": (_other_policy(network(kind="Evil")), "can't be read as a network"),
     "a header of 10 GB": (_large_header, "round-8, seed 0"),
     "an entry that is a link": (_linked_entry, "expected a folder with a file entry.json"),

@@ -99,7 +99,7 @@ def test_pixels_times_and_loop_of_a_gif(tmp_path):
 def test_frames_of_an_mp4_which_is_closed_even_if_a_picture_fails(fails, tmp_path, monkeypatch):
     made, sent, closed = [], [], []
     writer = SimpleNamespace(send=sent.append, close=lambda: closed.append(True))
-    ffmpeg = SimpleNamespace(write_frames=lambda *given, **options: made.append((given, options)) or writer)
+    ffmpeg = SimpleNamespace(write_frames=lambda *arguments, **options: made.append((arguments, options)) or writer)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", ffmpeg)
     frames = [picture().tobytes() for picture in pictures()]
     if fails:
