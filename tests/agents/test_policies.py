@@ -1,5 +1,3 @@
-"""Networks and features by hand, and properties of all policies in all environments."""
-
 from dataclasses import replace
 
 import numpy as np

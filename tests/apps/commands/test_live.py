@@ -1,5 +1,3 @@
-"""``multispin live`` from end to end, with random models of a few thousand weights."""
-
 import csv
 import functools
 import itertools

@@ -1,5 +1,3 @@
-"""Server of the page: limited computations, which end with their client, and idle connections."""
-
 import asyncio
 import os
 import select

@@ -1,4 +1,4 @@
-"""Rounds as a special case, common random numbers, parallel environments, and bad decisions."""
+"""Rounds as a special case, parallel environments, and bad decisions."""
 
 from dataclasses import replace
 
