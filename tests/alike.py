@@ -1,5 +1,3 @@
-"""Equality to the bit."""
-
 from dataclasses import fields, is_dataclass
 
 import numpy as np

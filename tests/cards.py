@@ -1,5 +1,3 @@
-"""Cards of policies and data."""
-
 import contextlib
 import json
 import re

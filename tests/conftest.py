@@ -1,5 +1,3 @@
-"""Shared fixtures."""
-
 import os
 from importlib.util import find_spec
 from types import SimpleNamespace

@@ -1,5 +1,3 @@
-"""Groups of environments."""
-
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 

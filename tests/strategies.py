@@ -1,5 +1,3 @@
-"""Strategies of Hypothesis: systems, states and laws."""
-
 import numpy as np
 from hypothesis import strategies as st
 

@@ -1,5 +1,3 @@
-"""The examples in the docstrings of the public names run, and each public function has one."""
-
 import doctest
 import inspect
 

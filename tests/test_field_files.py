@@ -1,5 +1,3 @@
-"""Scenarios as TOML and JSON."""
-
 import json
 import re
 
@@ -73,11 +71,7 @@ BAD = [
     ("a.json", "[1]", "a.json: expected a table of fields, got list"),
     ("a.json", "[" * 100_000, "a.json: can't be read as a scenario"),
     ("a.toml", "a = " + "[" * 100_000, "a.toml: can't be read as a scenario"),
-    (
-        "a.toml",
-        "a" + ".a" * 3000 + " = 1",
-        "a.toml: can't be read as a scenario .*at most 8 parts",
-    ),
+    ("a.toml", "a" + ".a" * 3000 + " = 1", "a.toml: can't be read as a scenario .*at most 8 parts"),
     ("a.toml", 'preset = "llama2"\nname = "\\u001b[31mred"\n', r"a.toml, line 2: name: .*\\x1b"),
     ("a.json", json.dumps({"preset": "llama2", "name": "x y " * 225_000}), "a.json: name: .*at most 100 printable"),
     ("a.toml", task_of("x" * 101, "acceptance_rate"), "name of a task: .*at most 100 printable"),

@@ -1,5 +1,3 @@
-"""Reading of untrusted files, and atomic writing."""
-
 import io
 import os
 import resource
@@ -32,8 +30,6 @@ def nested(depth):
 
 
 class Endless(io.RawIOBase):
-    """Zeros without end, of which few may be asked for at once."""
-
     def read(self, size=-1):
         assert 0 <= size <= 101, "more was read than the limit allows"
         return b"\0" * size

@@ -128,7 +128,7 @@ def test_a_training_goes_on(monkeypatch, tmp_path, capsys):
     """Its budget is used up: it is restored and takes no step."""
     folder = tmp_path / "continuous"
     shutil.copytree(FOLDER / "runs" / "continuous", folder)
-    monkeypatch.setattr(training, "_finish", lambda *given: None)
+    monkeypatch.setattr(training, "_finish", lambda *_: None)
     assert main(["train", "--resume", str(folder), "--set", "horizon=10"]) == 0
     assert "evolution on MultiSpin/Continuous-v0, horizon=10, tuned actions" in capsys.readouterr().err
     assert main(["train", "--resume", str(folder), "--set", "horizon=9"]) == 2

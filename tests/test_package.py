@@ -1,5 +1,3 @@
-"""The package as a whole: a light start, and files that can be read."""
-
 import subprocess
 import sys
 from pathlib import Path

@@ -75,7 +75,3 @@ def test_what_follows_from_the_fields():
     assert Scenario.resolve({"preset": "llama2", "num_users": 3}) == Scenario.preset("llama2", num_users=3)
     with pytest.raises(ValueError, match=r"^scenario: expected a Scenario, the name .*, or a table of fields, got 3$"):
         Scenario.resolve(3)
-    with pytest.raises(TypeError, match="Scenario: got an unexpected keyword argument 'colour'"):
-        Scenario.from_dict({**scenario.to_dict(), "colour": 1})
-    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'num_user'.*did you mean 'num_users'"):
-        Scenario.preset("llama2", num_user=3)

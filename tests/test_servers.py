@@ -1,5 +1,3 @@
-"""Profiles of servers, payloads and laws of verification in scenarios."""
-
 import copy
 import pickle
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""Wrapped vectors have the numbers of the environments."""
-
 import copy
 import pickle
 
@@ -100,7 +98,7 @@ def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
         assert envs.observation_space.contains(seen)
         assert (envs.state() == np.concatenate(list(observation.values()), -1)).all()
         second = {key: entry[1] for key, entry in observation.items()}
-        assert all((seen[5, envs.positions[key]] == own(second, key, 1)).all() for key in second)
+        assert all((seen[5, envs.positions[key]] == entry_of(second, key, 1)).all() for key in second)
         played = actions(rng, envs.action_space)
         seen, reward, terminated, truncated, infos = envs.step(played)
         observation, rewards, *ends, info = twin.step(played.reshape(twin.action_space.shape))
@@ -113,14 +111,14 @@ def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
     assert truncated.all()
     if mode is AutoresetMode.SAME_STEP:
         last = info["final_obs"][1]
-        assert all((infos["final_obs"][5][envs.positions[key]] == own(last, key, 1)).all() for key in last)
+        assert all((infos["final_obs"][5][envs.positions[key]] == entry_of(last, key, 1)).all() for key in last)
         assert (infos["final_info"][length].reshape(3, 4) == info["final_info"][length]).all()
     elif mode is AutoresetMode.DISABLED:
         fresh, _ = envs.reset(options={"reset_mask": truncated})
         assert (fresh != seen).any()
 
 
-def own(observation, key, user):
+def entry_of(observation, key, user):
     entry = observation[key]
     return entry if key == "shared" else entry.reshape(4, -1)[user]
 

@@ -1,5 +1,3 @@
-"""Fixtures of the tests of agents."""
-
 import io
 import pickle
 from contextlib import redirect_stdout

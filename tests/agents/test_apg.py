@@ -1,5 +1,3 @@
-"""Analytic policy gradient: its loss, its learning, and its gradients in all environments."""
-
 import csv
 import itertools
 

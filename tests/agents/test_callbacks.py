@@ -39,8 +39,6 @@ def test_a_budget_counts_rounds_or_seconds(clock):
 
 
 class Scripted:
-    """Measure with given scores, by default rising ones."""
-
     headline = Headline("score", "of it", "share of it")
 
     def __init__(self, scores=None):

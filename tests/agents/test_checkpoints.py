@@ -116,7 +116,6 @@ def test_a_resumed_run_remembers_its_best(copied, tmp_path):
 
 
 def test_the_result_is_the_best_model(copied):
-    """Not the last checkpoint."""
     config, _ = load_config(copied)
     before = load_run_model(copied, config.env).policy.state_dict()
     last = load_checkpoint(copied)

@@ -1,5 +1,3 @@
-"""Evolution: its trials, and the direction of its steps."""
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -52,7 +50,6 @@ def test_a_population_is_its_networks_one_by_one(rng):
 @pytest.mark.parametrize("agent", [SMALL, PPO])
 @pytest.mark.parametrize(("env_id", "reference"), [(CLOSED, "own-pace"), (OPEN, "own-pace+deadlines")])
 def test_untrained_policies_play_zero_actions(agent, env_id, reference):
-    """They are the decisions of the reference."""
     config = config_of(env_id, "tuned" if agent is SMALL else "residual", reference=reference, rho=100.0)
     env = make_vec_env(config, 3, None, seed=5)
     assert not policy_of(model_of(agent, config), config).act(env.reset()).any()

@@ -214,8 +214,6 @@ SPACE = CONFIG.observations.space
 
 
 class Shifted:
-    """Policy with the actions x and −2 x for the observed ``compute`` x."""
-
     def deterministic(self, observations):
         assert list(observations) == list(SPACE.spaces)
         compute = observations["compute"]

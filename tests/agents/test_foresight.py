@@ -83,18 +83,6 @@ def test_only_remembered_throughput_needs_it():
     assert [model.foresight is None for model in built] == [False, True, True]
 
 
-def test_weights_change_the_derivatives():
-    env = vector()
-    env.reset()
-    action = np.zeros((16, 3, 1))
-    assert np.abs(env.env.reward_slopes(action)).max() > 0.0
-    assert not env.env.reward_slopes(action, np.zeros((16, 3))).any()
-    for_first = np.zeros((16, 3))
-    for_first[:, 0] = 1.0
-    selfish = env.env.reward_slopes(action, for_first)[..., 0]
-    assert (selfish[:, 1:] <= 0.0).all()  # longer drafts of others only cost time
-
-
 def test_foresight_learns_by_the_mean_error(monkeypatch):
     """The loss is the same for two equal environments as for four, and its gradient is clipped."""
     gradients = []

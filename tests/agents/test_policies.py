@@ -1,5 +1,3 @@
-"""Networks and features by hand, and properties of all policies in all environments."""
-
 from dataclasses import replace
 
 import numpy as np
@@ -271,7 +269,6 @@ def reordered(observation, order):
 @pytest.mark.parametrize("agent", ["ppo", "sac", "decentralised"])  # other agents have the policies of ppo
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_users_can_be_exchanged_and_be_more_or_fewer(agent, env_id, rng):
-    """Permuting users permutes actions, and a model of one number of users runs on another."""
     config, alone = config_of(env_id, 6), config_of(env_id, 1)
     settings = AGENTS.load(agent).for_environment(config)
     model, observation = built(settings, config), observed(config)
@@ -288,7 +285,6 @@ def test_users_can_be_exchanged_and_be_more_or_fewer(agent, env_id, rng):
 
 @pytest.mark.parametrize("env_id", [FULL, "MultiSpin/Serving-v0"])
 def test_a_decentralised_policy_sees_no_other_devices(env_id):
-    """Its action does not depend on them, to the bit; that of the usual policy does."""
     config = config_of(env_id, 4)
     observation, others = observed(config), observed(config)
     for key, array in others.items():

@@ -1,5 +1,3 @@
-"""Learning curve of a run, final tables and pictures, from a few numbers."""
-
 import io
 import json
 

@@ -1,5 +1,3 @@
-"""Checkpoints restore the complete state of a model."""
-
 from copy import deepcopy
 from dataclasses import replace
 
@@ -57,7 +55,6 @@ def check_equal(first, second):
 
 @pytest.mark.parametrize("name", AGENT)
 def test_a_resumed_model_learns_as_if_it_had_not_stopped(name, tmp_path):
-    """Bit for bit on the same data."""
     model = built(name, 1)
     model.learn(AGENT[name][2])
     save_checkpoint(tmp_path / CHECKPOINT, Checkpoint.of(model, 2.5, 0.75))

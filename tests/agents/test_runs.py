@@ -1,5 +1,3 @@
-"""Folders of runs: names, locks, and refused configurations."""
-
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor

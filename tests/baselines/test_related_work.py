@@ -32,15 +32,6 @@ def test_environments_of_a_batch_are_independent(name):
     assert finished > 5
 
 
-def test_minedraft_has_two_groups():
-    scenario = ms.Scenario.preset("llama2", num_users=6)
-    controller = ms.make_controller("minedraft", scenario)
-    assert isinstance(controller, type(ms.make_controller("groups", scenario)))
-    assert controller.groups == 2
-    with pytest.raises(TypeError, match="got an unexpected keyword argument 'groups'"):
-        ms.make_controller("minedraft", scenario, groups=3)
-
-
 def test_the_uplink_goes_by_deadline():
     core = core_of(ms.Scenario.preset("llama2", num_users=4), 1)
     state = in_phase(core.state, np.array([[Phase.FREE, Phase.FREE, Phase.FREE, Phase.IDLE]]))

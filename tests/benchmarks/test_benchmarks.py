@@ -1,5 +1,3 @@
-"""Subcommands of the benchmarks at a tiny size, and properties of their numbers."""
-
 import json
 import re
 import shlex

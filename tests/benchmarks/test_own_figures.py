@@ -1,5 +1,3 @@
-"""Figures of the evidence pages."""
-
 import itertools
 
 import numpy as np

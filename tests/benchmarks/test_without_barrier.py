@@ -1,5 +1,3 @@
-"""Subcommands of ``python -m benchmarks.continuous`` at a tiny size."""
-
 import re
 from functools import partial
 

@@ -1,5 +1,3 @@
-"""Random histories of rounds, and estimates along them."""
-
 import numpy as np
 
 from multispin_env.controllers.base import Assumptions
@@ -20,9 +18,7 @@ def make(name: str, scenario: Scenario | None = None, assumptions: Assumptions |
     return ESTIMATORS.load(name)(scenario, assumptions or Assumptions.of(scenario), **options)
 
 
-def history(
-    rng: np.random.Generator, rounds: int, num_envs: int, users: int = USERS, end: float = 0.2
-) -> list[Observed]:
+def history(rng: np.random.Generator, rounds: int, num_envs: int, users: int = USERS) -> list[Observed]:
     """Return rounds with every field; requests end at random, and no tokens are drafted before the first round."""
     age = np.zeros((num_envs, users), dtype=np.int64)
     task = rng.integers(0, 4, (num_envs, users))

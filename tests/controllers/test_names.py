@@ -1,5 +1,3 @@
-"""Invalid names, options and states of controllers, modifiers and estimators."""
-
 import numpy as np
 import pytest
 
@@ -44,8 +42,6 @@ def state():
         ("algorithm1", {"epsilon": 0.0}, "epsilon: expected .*, got 0.0$"),
         ("optimal", {"weights": -1.0}, "weights: expected .*, got "),
         ("optimal", {"weights": np.ones(2)}, "weights: expected .*, got "),
-        ("optimal", {"certify": 1.0}, "certify: expected .*, got 1.0"),
-        ("optimal", {"time_limit": -0.25}, "time_limit: expected .*, got -0.25"),
         ("fixed", {"draft_length": 99}, r"draft_length: expected an integer in 1\.\.25, got 99"),
         ("random", {"rng": "x"}, r"rng: expected a numpy\.random\.Generator or a seed, got 'x'"),
         ("ahead-price", {"rho": 0.0}, "rho: expected"),

@@ -1,5 +1,3 @@
-"""Plug-ins of both families."""
-
 from dataclasses import replace
 
 import gymnasium as gym
@@ -28,9 +26,6 @@ def test_with_everything_known_it_is_the_controller(base, rng):
     plain = ms.make_controller(base, scenario)(state)
     assert equal(PlugIn(ms.make_controller(base, scenario))(observed), plain)
     assert equal(ms.make_controller(f"{base}+clairvoyant", scenario)(state), plain)
-    certain = Assumptions.of(scenario, correlation=1.0, delay=0)
-    for channel in ("last-report", "mmse", "quantile"):
-        assert equal(ms.make_controller(f"{base}+{channel}", scenario, assumptions=certain)(observed), plain)
 
 
 def test_estimates_reach_the_controller(rng):

@@ -107,7 +107,6 @@ def test_every_page_is_in_the_navigation():
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in (*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")):
         assert f": {page.relative_to(DOCS).with_suffix('.md').as_posix()}\n" in config, page
-    assert "navigation.sections" not in config  # which unfolds all of it on every page
 
 
 def test_results_of_the_readme_are_rows_of_the_page_of_agents():

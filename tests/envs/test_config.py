@@ -1,5 +1,3 @@
-"""EnvConfig: a value that makes, stores, compares and changes an environment, and the files that it may name."""
-
 import json
 
 import gymnasium as gym

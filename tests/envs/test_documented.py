@@ -24,7 +24,6 @@ LINE = r"\| `(\w+)` +\| (\([K\d].*?\)) +\|.*\| ([-\d.]+) +\| ([-\d.]+) +\|"
 
 
 def all_shown(env_id):
-    """Arguments with which all entries are shown."""
     arguments = set(ENVIRONMENTS.load(env_id).entries.values()) - {""}
     return {name: 0.1 if name == "plan_quantile" else True for name in arguments}
 
@@ -164,7 +163,6 @@ def public_types():
 
 
 def test_help_explains_every_field():
-    """Fields of dataclasses, and members of enumerations."""
     explained = set()
     for kind in public_types():
         names = {field.name for field in fields(kind) if field.name[0] != "_"} if is_dataclass(kind) else set()

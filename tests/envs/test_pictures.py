@@ -1,5 +1,3 @@
-"""Pictures of both families, and records of episodes."""
-
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +50,6 @@ def drawn(picture, views, clock=None):
 
 
 def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
-    """Round with a verification of 0.1 s."""
     draft, upload, gained = np.array(draft_time), np.array(upload_time), np.array(tokens)
     latency = (draft + upload).max() + 0.1
     shares = np.ones(len(lengths)) if bandwidth is None else np.array(bandwidth)
@@ -145,7 +142,6 @@ def test_scales_of_recent_rounds_and_of_the_last_duration():
 
 
 def step_of(tokens, optimum=None):
-    """Step of two environments, with a row of tokens for each."""
     gained, ones, zeros = np.array(tokens), np.ones((2, 2)), np.zeros(2)
     outcome = Outcome(gained.sum(-1), gained, np.ones(2), 0.4 * ones, 0.4 * ones, np.full(2, 0.2))
     info = {"accepted_tokens": gained} | ({} if optimum is None else {"optimal_goodput": np.array(optimum)})

@@ -33,7 +33,6 @@ def zero(env):
 
 
 def played(env, action, rounds=1, seed=0):
-    """Frame after some rounds of one action."""
     env.reset(seed=seed)
     for _ in range(rounds):
         env.step(np.full(env.action_space.shape, action, np.float32))

@@ -25,7 +25,6 @@ every_id = pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 
 
 def make(env_id, mode=None, max_episode_steps=2):
-    """Single environment, or a vector of two with a mode."""
     options = {"num_users": 3, "reward": "sampled", "render_mode": "rgb_array"}
     options |= ARGUMENTS.get(env_id, {"optimum": True})
     if mode is None:
@@ -38,7 +37,6 @@ def zero(env):
 
 
 def arrays(value):
-    """Every array in a nested result."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, np.ndarray) and value.dtype != object:
@@ -50,11 +48,11 @@ def arrays(value):
 
 def overwrite(value):
     """Write garbage into every array; return their number."""
-    found = list(arrays(value))
-    for array in found:
+    written = list(arrays(value))
+    for array in written:
         assert array.flags.writeable
         array[...] = True if array.dtype == bool else 7
-    return len(found)
+    return len(written)
 
 
 def values(batched):

@@ -1,5 +1,3 @@
-"""States and episodes on which contenders are compared."""
-
 import gymnasium as gym
 import numpy as np
 import pytest

@@ -1,12 +1,8 @@
-"""Comparisons and their tables by hand."""
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from multispin_env.apps.terminal.output import check_outputs, write_output
 from multispin_env.evaluation.comparison import (
     METRICS,
     Row,
@@ -21,7 +17,6 @@ from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_js
 
 
 def stats(goodput, tokens, served=False):
-    """Return statistics of two rounds of a second each."""
     goodput, tokens = np.array(goodput), np.array(tokens)
     names = ("tokens_in_time", "request_goodput", "share_missed", "least_served", "gap_p99")
     latencies = (f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99))
@@ -136,13 +131,3 @@ def test_cells_of_users():
     assert header[:4] == ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index")
     assert header[4:] == ("user's 5 %", "user's 25 %", "user's 50 %", "user's 75 %", "user's 95 %")
     assert lines == [("half", "11.00", "-2.000", "0.5000", "0.100", "0.200", "0.300", "0.400", "0.555")]
-
-
-def test_outputs(tmp_path, capsys):
-    write_output("text\n", Path("-"))
-    assert capsys.readouterr().out == "text\n"
-    write_output("α\n", tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == "α\n".encode()
-    check_outputs(Path("-"), None, tmp_path / "b", tmp_path / "c")
-    with pytest.raises(ValueError, match=r"file: expected standard output \('-'\) once, got it twice"):
-        check_outputs(Path("-"), tmp_path / "b", Path("-"))

@@ -26,7 +26,6 @@ def vector(env_id=HETEROGENEOUS, **arguments):
 
 
 def single_episodes(name, seeds, env_id, **arguments):
-    """Yield rewards and infos of whole episodes in a single environment."""
     env = gym.make(env_id, **arguments)
     controller = make_controller(name, env.unwrapped.scenario)
     for seed in seeds:
@@ -192,12 +191,8 @@ def test_environments_of_episodes():
     env = make_episode_env(EnvConfig.of(HETEROGENEOUS, "qwen3.5", num_users=2), 3, max_episode_steps=4)
     assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
     assert make_episode_env(EnvConfig.of(HETEROGENEOUS), 2).unwrapped.max_episode_steps == 64
-    with pytest.raises(ValueError, match=r"env: expected one of .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
-        EnvConfig.of("MultiSpin/Heterogenous-v0")
     with pytest.raises(ValueError, match="episodes: expected an integer ≥ 2, got 1"):
         make_episode_env(EnvConfig.of(HETEROGENEOUS), 1)
-    with pytest.raises(ValueError, match="max_episode_steps: expected an integer ≥ 1, got -1"):
-        make_episode_env(EnvConfig.of(HETEROGENEOUS), 2, max_episode_steps=-1)
     with pytest.raises(ValueError, match=r"env: expected a vector environment .*, got CartPoleVectorEnv"):
         play_episodes(gym.make_vec("CartPole-v1"), "optimal")
     with pytest.raises(ValueError, match=r"^autoreset_mode: expected 'NextStep', got 'SameStep'$"):

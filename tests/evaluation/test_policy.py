@@ -1,5 +1,3 @@
-"""Policies as agents and as controllers, and invalid ``policy.json`` files."""
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +94,6 @@ def test_bad_observations_states_and_scenarios():
 
 @pytest.fixture
 def about(tmp_path):
-    """Content of ``policy.json`` of a policy that was trained with the user's record."""
     arguments = {"records": str(tmp_path / "elsewhere" / "mine.npz"), "half": 0}
     config = EnvConfig.of(RECORDED, ms.Scenario.preset("llama2"), **arguments)
     return json.loads(json.dumps(describe(config, {ONNX: b"network"})))
@@ -150,7 +147,6 @@ def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
 
 
 def onnx_model(nodes, inputs, outputs):
-    """Serialise a network of float32; skip without onnx."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     ends = [

@@ -1,5 +1,3 @@
-"""``ms.compare`` and ``ms.evaluate`` with all kinds of contenders."""
-
 import json
 from dataclasses import dataclass
 
@@ -36,8 +34,6 @@ def zero(observation):
 
 
 class Zero:
-    """Model with memory that predicts action 0 and counts calls."""
-
     def __init__(self):
         self.begun, self.asked = 0, 0
 

@@ -1,5 +1,3 @@
-"""Bootstrap intervals of means, and of ratios over dependent rounds."""
-
 import numpy as np
 import pytest
 from scipy.signal import lfilter

@@ -1,5 +1,3 @@
-"""States, tokens, times and outcomes of rounds, and checks of arguments."""
-
 import math
 import pickle
 from dataclasses import fields
@@ -148,8 +146,6 @@ def test_shapes_that_do_not_broadcast(two, state):
 
 
 PIECES = ((0.010, 0.001), (0.004, 0.002), (0.0, 0.0))
-
-
 LENGTHS = np.array([[0, 4, 2], [10, 0, 0], [3, 3, 3]])
 
 
@@ -213,8 +209,6 @@ def test_weights_are_checked_and_broadcast():
 
 
 BATCH = ms.SystemState(*np.arange(18.0).reshape(3, 3, 2))
-
-
 WHOLES = [
     BATCH,
     ms.Observed(BATCH.draft_time, BATCH.spectral_efficiency, age=np.arange(6).reshape(3, 2)),

@@ -1,5 +1,3 @@
-"""Files of recorded acceptance and of recorded requests: contents and errors."""
-
 import os
 import pickle
 import tracemalloc
@@ -179,7 +177,6 @@ def npy(dtype, shape, numbers=b"", header=None, version=b"\x01\x00"):
 
 
 def with_accepted(path, content, **changes):
-    """Write a record with any bytes as its last array, compressed."""
     good = {name: npy(array.dtype.str, array.shape, array.tobytes()) for name, array in GOOD.items()}
     with zipfile.ZipFile(path, "w", **{"compression": zipfile.ZIP_DEFLATED} | changes) as file:
         for name, array in {**good, "accepted": content}.items():
@@ -310,8 +307,6 @@ TRACE = {
     "prompt": np.array([0, 20, 5], dtype=np.uint16),
     "output": np.array([1, 60, 3], dtype=np.uint16),
 }
-
-
 SAME = ms.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
 PACKAGED = {
     "azure-chat": (19366, 5.53, [[181, 1020, 4083], [41, 129, 451]]),

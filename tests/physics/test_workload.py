@@ -1,5 +1,3 @@
-"""Arrivals, lengths and workloads: exact laws, sources read in parts, and bad options."""
-
 import copy
 import itertools
 import pickle
@@ -214,7 +212,7 @@ def workload(arrivals="poisson", lengths="geometric", **fields):
 
 
 def same(first, second):
-    assert all((one == other).all() for one, other in zip(first, second, strict=True))
+    assert all(map(np.array_equal, first, second))
 
 
 @pytest.mark.parametrize(("arrivals", "lengths"), [*itertools.product(PROCESSES, LAWS), ("trace", None)])
@@ -239,8 +237,8 @@ def test_sources(arrivals, lengths):
 def test_mean_rates_are_those_of_the_shares(arrivals):
     users, rows, shares = 30, 400, tuple(1.0 + 0.1 * k for k in range(30))
     trace = {"trace": ms.RequestTrace(np.arange(500) * 0.7, np.zeros(500), np.ones(500))} if arrivals == "trace" else {}
-    given = workload(ms.make_arrivals(arrivals, **trace), rate=6.0, shares=shares)
-    gap = given.open(np.random.default_rng(8), users)(rows).gap
+    requests = workload(ms.make_arrivals(arrivals, **trace), rate=6.0, shares=shares)
+    gap = requests.open(np.random.default_rng(8), users)(rows).gap
     scaled = gap * 6.0 * np.array(shares)[None] / sum(shares)  # in mean gaps of each device
     error = 5.0 * scaled.std() / np.sqrt(gap.size)
     assert scaled.mean() == pytest.approx(1.0, abs=error)
@@ -249,8 +247,8 @@ def test_mean_rates_are_those_of_the_shares(arrivals):
 
 
 def test_each_episode_draws_a_rate_of_the_pair():
-    given = workload(rate=(2.0, 6.0))
-    means = np.array([given.open(np.random.default_rng(seed), 4)(400).gap.mean() for seed in range(60)])
+    requests = workload(rate=(2.0, 6.0))
+    means = np.array([requests.open(np.random.default_rng(seed), 4)(400).gap.mean() for seed in range(60)])
     rates = 4.0 / means
     assert rates.min() < 2.6
     assert rates.max() > 5.4

@@ -94,7 +94,6 @@ def greedy(scenario):
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """A less precise search with half the loads."""
     monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.2)
 
 
@@ -185,17 +184,13 @@ def test_verdict_if_no_load_or_all_loads_meet_the_level():
     assert result.verdict.startswith("All loads up to 1.024e+05 requests/s meet the service level")
 
 
-def test_every_load_is_reported_and_controllers_differ(coarse):
+def test_controllers_differ(coarse):
     assert set(rule_names()) == {*ms.controller_names(), "autoregressive", "colocated"}
-    values, few = {}, {**FEW, "copies": 2, "requests": 20}
-    for rule in ("optimal", "greedy+deadlines", "autoregressive+deadlines"):
-        loads = []
-        options = {"controller": rule, "percent": 85.0, "report": lambda point, loads=loads: loads.append(point.load)}
-        result = ms.capacity(SCENARIO, workload=WORKLOAD, **options, **few)
-        assert sorted(loads) == [point.load for point in result.tries]
-        values[rule] = result.value
-    assert 0.0 < values["optimal"] < values["greedy+deadlines"]
-    assert values["autoregressive+deadlines"] > 0.1
+    few = {"workload": WORKLOAD, "percent": 85.0, **FEW, "copies": 2, "requests": 20}
+    names = ("optimal", "greedy+deadlines", "autoregressive+deadlines")
+    optimal, greedy, alone = (ms.capacity(SCENARIO, controller=name, **few).value for name in names)
+    assert 0.0 < optimal < greedy
+    assert alone > 0.1
 
 
 OPTIONS = {"workload": WORKLOAD, "controller": "greedy", **FEW}
@@ -219,10 +214,7 @@ OPTIONS = {"workload": WORKLOAD, "controller": "greedy", **FEW}
         ({**OPTIONS, "controller": "gredy"}, "did you mean 'greedy'"),
         ({**OPTIONS, "controller": "greedy+deadline"}, "did you mean 'deadlines'"),
         ({**OPTIONS, "workload": workload()}, "level: expected a limit of ttft, tpot or e2el, got none"),
-        (
-            {**OPTIONS, "workload": replace(WORKLOAD, shares=(1.0,) * 4), "by": "users"},
-            "shares: expected None",
-        ),
+        ({**OPTIONS, "workload": replace(WORKLOAD, shares=(1.0,) * 4), "by": "users"}, "shares: expected None"),
     ],
 )
 def test_bad_arguments(bad, words):

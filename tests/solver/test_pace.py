@@ -22,7 +22,6 @@ def cases(kind):
 
 
 def every_round(scenario, state, fixed=None):
-    """Return E[N_k] (m, K) and T_e2e (m,) of every decision."""
     token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
     fixed = [-1] * scenario.num_users if fixed is None else fixed
     ranges = [range(scenario.min_draft_length, scenario.max_draft_length + 1) if f < 0 else [int(f)] for f in fixed]

@@ -65,8 +65,8 @@ def test_lengths_on_a_ray_are_the_best_for_their_price(problem, charge, position
     phi, price = low + (high - low) * position + 1e-9, np.exp([log_price])
     ray = Ray(phi, price, np.array([charge]), np.array([0.4]), np.array([0.15]), 9)
     assert ray.latencies == pytest.approx(phi * (0.4 + 0.15 * np.arange(9.0))[:, None], rel=1e-14)
-    for latency, found in zip(ray.latencies[:, 0], ray_lengths(problem, ray, problem.low)[:, 0], strict=True):
-        for k, length in enumerate(found.astype(int)):
+    for latency, lengths_at in zip(ray.latencies[:, 0], ray_lengths(problem, ray, problem.low)[:, 0], strict=True):
+        for k, length in enumerate(lengths_at.astype(int)):
             lengths = np.arange(problem.low[0, k], problem.high[0, k] + 1)
             room = latency - lengths * problem.draft_time[0, k]
             share = problem.token_time[0, k] * lengths / np.where(room > 0.0, room, np.nan)

@@ -115,7 +115,6 @@ def test_a_run_is_trained_by_one_process_and_a_signal_leaves_a_checkpoint_that_r
         (["--scenario", "lama2"], "got 'lama2'; did you mean 'llama2'"),
         (["--agent", "pp"], f"agent: expected one of {[*AGENTS.names(), 'module:ATTRIBUTE']}, got 'pp'"),
         (["--action", "share"], "action: expected one of ['residual', 'shares', 'lengths'], got 'share'"),
-        (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--resume", "nowhere"], "run: expected the folder of a run, with its config.json, got 'runs/nowhere'"),
         (["--name", "a", "--resume", "b"], "name: expected either --name or --resume, got both"),
         (["--name", "file/run"], "folder: expected a folder that can be written, got 'file/run' ("),

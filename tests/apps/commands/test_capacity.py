@@ -1,5 +1,3 @@
-"""``multispin capacity``: the table, its files, and bad options."""
-
 import csv
 import json
 import re

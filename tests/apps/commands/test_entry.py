@@ -120,7 +120,6 @@ for name in COMMANDS:
 
 
 def ended(capsys, *arguments):
-    """Status and output of a call that argparse or the command itself ends."""
     try:
         status = entry.main(arguments)
     except SystemExit as over:
@@ -207,10 +206,7 @@ WRONG = (
     ("solve .", "file: expected a CSV or JSON file, got '.' (Is a directory"),
     (f"solve {DEVICES} --controller optimal+filter", "got 'optimal+filter'"),
     (f"solve {DEVICES} --certify 2", "certify: expected a finite number in [1e-10, 1), got 2.0"),
-    (
-        f"solve {DEVICES} --certify 0.1 --controller homogeneous",
-        "one of ['optimal'], which have the option certify",
-    ),
+    (f"solve {DEVICES} --certify 0.1 --controller homogeneous", "one of ['optimal'], which have the option certify"),
     (f"solve {DEVICES} --set num_users=3", "fields other than num_users, the number of rows (6), got 'num_users'"),
     (f"solve {DEVICES} --csv - --json", "file: expected standard output ('-') once, got it twice"),
     ("capacity --ttft 0", "ttft: expected"),

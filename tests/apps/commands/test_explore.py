@@ -1,5 +1,3 @@
-"""``multispin explore`` without its page."""
-
 import socket
 import threading
 import urllib.request

@@ -1,5 +1,3 @@
-"""``multispin live`` from end to end, with random models of a few thousand weights."""
-
 import csv
 import functools
 import itertools
@@ -24,20 +22,16 @@ TASKS = tuple(ms.Task(name=name, acceptance_rate=0.4, acceptance_std=0.1) for na
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
-    for seed, (name, more) in enumerate(
-        {"large": {}, "small": {}, "other": {"words": 30}, "short": {"context": 30}}.items()
-    ):
+    for seed, (name, more) in enumerate({"large": {}, "small": {}, "short": {"context": 30}}.items()):
         save_tiny(folder / name, seed, **more)
     close = tiny_model(0)
     round_weights(close.network, 3)
     save_model(close, folder / "close")
     rows = [{"prompt": f"w{k} w{k + 1} w5", "task": ("code", "chat")[k % 2]} for k in range(2, 12)]
     save_model(replace(tiny_model(1), tokenizer=tiny_tokenizer(reverse=True)), folder / "permuted")
-    (folder / "blank.jsonl").write_text('{"prompt": "", "task": "chat"}', encoding="utf-8")
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (folder / "strange.jsonl").write_text('{"prompt": "w4", "task": "poetry"}', encoding="utf-8")
     (folder / "long.jsonl").write_text(json.dumps({"prompt": "w3 " * 40, "task": "chat"}), encoding="utf-8")
-    (folder / "empty.txt").write_text("\n\n", encoding="utf-8")
     (folder / "taken.csv").mkdir()
     law = {"verification_fixed_time": 0.0, "verification_time_per_draft": 0.0, "padded_verification": True}
     law |= {"verification_pieces": ((0.001, 1e-4),), "max_draft_length": 8}
@@ -106,7 +100,6 @@ def test_one_device_and_a_draft_that_is_the_target(folder, plain):
 
 @pytest.mark.parametrize(("temperature", "guess"), [(0, "greedy"), (1, "shared-seed")])
 def test_devices_draft_ahead(folder, plain, capsys, temperature, guess):
-    """The head start of a hit makes the next drafting shorter."""
     words = command(folder, "--draft-ahead", temperature=temperature, draft=folder / "close", rounds=12, tokens=40)
     assert main(words) == 0
     assert f"hits with the guess {guess}" in capsys.readouterr().out
@@ -219,6 +212,7 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_
         ({"rounds": 1}, "rounds: expected an integer ≥ 2, got 1"),
         ({"tokens": 0}, "tokens: expected an integer ≥ 1, got 0"),
         ({"temperature": -1}, "temperature: expected a finite number"),
+        ({"controller": "greedy"}, "controller: expected a contender that multispin live can run, got 'greedy'"),
         ({"controller": "optimal+gradient"}, "controller: expected a contender that multispin live can run, got"),
         ({"beside": "optimal+clairvoyant"}, "controller: expected a contender that does not need the true acceptance"),
         ({"draft-ahead": "gready"}, "guess: expected one of .*, got 'gready'"),
@@ -226,14 +220,11 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_
         ({"draft-ahead": "independent", "temperature": 0}, r"guess: expected one of \['greedy'\] at this temperature"),
         ({"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"}, "expected at most 13 tokens"),
         ({"beside": "optimal+filter"}, "beside: expected a controller other than --controller, got 'optimal.filter'"),
-        ({"prompts": "{}/empty.txt"}, "prompts: expected at least one prompt, got none"),
         ({"prompts": "{}/strange.jsonl"}, r"strange.jsonl, line 1, task: expected one of .*'code', .*, got 'poetry'"),
         (
             {"draft": "{}/permuted"},
             r"draft: expected the vocabulary of the target \(24 tokens\), got 24 tokens; 22 differ",
         ),
-        ({"prompts": "{}/blank.jsonl"}, "blank.jsonl, line 1, prompt: expected a non-empty string, got ''"),
-        ({"draft": "{}/other"}, r"draft: expected the vocabulary of the target \(24 tokens\), got 30"),
         ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1, prompt: expected at most 21 tokens"),
         ({"target": "{}/nothing"}, "model: expected a folder that exists, or"),
         ({"out": "{}/no/folder"}, "file: expected a file in a folder that exists, got"),

@@ -97,9 +97,6 @@ def test_workers_compare_as_this_process_does(capsys):
     values = means(capsys, *TINY, "--controllers", *names, "--reference", "optimal", "--workers", "2")
     assert values["optimal"] > max(values["own_rules:Same"], values["own_rules:longer"])
     assert values["own_rules:longer"] == values["own_rules:FIVE"] != values["own_rules:Same"]
-    few = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
-    table = ms.compare("MultiSpin/Heterogeneous-v0", names, against="optimal", **few)
-    assert {row.name: row.mean for row in table.rows} == values
 
 
 def test_compare_with_estimators_modifiers_and_without_the_barrier(capsys):
@@ -163,11 +160,6 @@ def test_what_is_no_controller_is_one_sentence(name, words, refused):
         message = refused(command, [*arguments, name])
         assert words in message
         assert "expected module:ATTRIBUTE that can be imported" in message
-
-
-def test_a_continuous_controller_is_refused_with_the_barrier(refused):
-    words = "controller: expected a controller of rounds, one of ["
-    assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
 
 
 def test_the_reference_in_a_configuration_is_not_imported(module):

@@ -1,5 +1,3 @@
-"""``multispin record``: with tiny models, stopped and resumed, from counts, and of a stored record."""
-
 import json
 import re
 import shutil
@@ -93,7 +91,6 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
 
 
 def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
-    """Flat arrays in the order of the prompts."""
     Path("mine.npz").write_bytes(whole["mine.npz"])
     options = Namespace(target=models["target"], draft=models["draft"], draft_bits=None, device="cpu", dtype="float32")
     pair = record.load_pair(options)
@@ -135,8 +132,6 @@ def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, ca
 
 
 def failing_from(start, fail, real=rounds.record_texts):
-    """Return `record_texts` that calls ``fail`` at this prompt."""
-
     def record_texts(pair, prompts, first, *rest):
         if first == start:
             fail()

@@ -1,5 +1,3 @@
-"""``multispin reproduce``."""
-
 import contextlib
 import io
 import os

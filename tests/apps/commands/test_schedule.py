@@ -1,5 +1,3 @@
-"""``multispin schedule``: draft lengths by batch size, and the formats of servers."""
-
 import itertools
 import json
 import re

@@ -1,5 +1,3 @@
-"""``multispin solve``: the decision of the package for devices from a file."""
-
 import csv
 import io
 import json
@@ -26,7 +24,6 @@ GOOD = f"{HEADER}\n12,15,0.8\n11,20,0.7\n"
 
 
 def row(**cells):
-    """Return the JSON of one device."""
     good = {"draft_time_ms": "1", "snr_db": "1", "acceptance_rate": "1"}
     return "[{%s}]" % ", ".join(f'"{name}": {cell}' for name, cell in (good | cells).items())  # noqa: UP031
 

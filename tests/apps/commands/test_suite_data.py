@@ -1,5 +1,3 @@
-"""``multispin suite data``: data sets of Minari hold the episodes, and bad use is one sentence."""
-
 import signal
 import sys
 from types import SimpleNamespace
@@ -35,7 +33,6 @@ def error(refused):
     [("round-8", "optimal"), ("hidden", "optimal+filter"), ("requests", "load-aware"), ("fair", "random-actions")],
 )
 def test_stored_actions_played_again_give_what_is_stored(name, by):
-    """In the environment that Minari makes of the data set."""
     assert write(name, by, "--seed", "5", "--out", "mine/some-v1") == 0
     data = minari.load_dataset("mine/some-v1")
     env = data.recover_environment()

@@ -1,5 +1,3 @@
-"""``multispin watch``."""
-
 import re
 import sys
 
@@ -50,7 +48,6 @@ def test_mp4(tmp_path):
 
 
 def test_the_right_side_may_have_other_arguments(tmp_path, monkeypatch):
-    """The same devices with and without drafting ahead."""
     films = []
     monkeypatch.setattr(RoundsFilm, "__init__", lambda self, *episodes: films.append(episodes))
     monkeypatch.setattr(RoundsFilm, "frames", lambda self: [])

@@ -18,18 +18,14 @@ pytestmark = pytest.mark.slow
 
 
 class Unreadable:
-    """Can be pickled, but not unpickled."""
-
     def __reduce__(self):
         return fail, (OSError("no such file"),)
 
 
 class AwkwardError(Exception):
-    """Cannot be pickled."""
-
     def __init__(self):
         super().__init__("it is awkward")
-        self.function = lambda: None
+        self.function = lambda: None  # which cannot be pickled
 
 
 def fail(error):
@@ -129,7 +125,6 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(("when", "number"), [("starting", 2), ("working", 2), ("working", 15), ("working", 9)])
 def test_a_signal_ends_the_workers_too(tmp_path, number, when):
-    """No worker goes on or prints anything."""
     script, folder = tmp_path / "script.py", tmp_path / "processes"
     script.write_text(SCRIPT, encoding="utf-8")
     folder.mkdir()
@@ -147,7 +142,6 @@ def test_a_signal_ends_the_workers_too(tmp_path, number, when):
 
 
 def soon(true):
-    """Return whether it is true within half a minute."""
     deadline = time.monotonic() + 30.0
     while not true() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,5 +1,3 @@
-"""Server of the page: limited computations, which end with their client, and idle connections."""
-
 import asyncio
 import os
 import select
@@ -28,7 +26,6 @@ pytestmark = pytest.mark.slow
 
 
 def beat(file, *_):
-    """Compute without end, appending to a file."""
     while True:
         with open(file, "ab") as heart:
             heart.write(b".")
@@ -166,7 +163,6 @@ def address():
 
 @contextmanager
 def connected(address, text):
-    """Connection on which a text has been sent."""
     parts = urlsplit(address)
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as entry:
         entry.sendall(text.format(host=parts.netloc).encode())

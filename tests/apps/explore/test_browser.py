@@ -1,5 +1,3 @@
-"""The page in a headless browser."""
-
 import json
 import re
 import time
@@ -53,7 +51,6 @@ def texts(driver, css):
 
 
 def until(driver, script, *arguments, seconds=10.0):
-    """Wait for a script to return a true value; return it."""
     end = time.monotonic() + seconds
     while not (result := driver.execute_script(script, *arguments)):
         assert time.monotonic() < end, script
@@ -62,7 +59,6 @@ def until(driver, script, *arguments, seconds=10.0):
 
 
 def edit(driver, cell, value, key=Keys.ENTER):
-    """Type into a cell and wait for the answer after Enter."""
     driver.execute_script(
         "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
     )
@@ -75,10 +71,10 @@ def edit(driver, cell, value, key=Keys.ENTER):
 
 def state_of(driver):
     """Results and address of the page, without the player."""
-    said = """const results = document.getElementById('results').cloneNode(true);
+    script = """const results = document.getElementById('results').cloneNode(true);
         results.querySelector('#player')?.replaceChildren();
         return [[...results.querySelectorAll('.card')].map(e => e.textContent), location.href]"""
-    return driver.execute_script(said)
+    return driver.execute_script(script)
 
 
 @pytest.mark.parametrize("view", VIEWS.names())
@@ -135,9 +131,9 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
     visit(driver, f"{address}/no-barrier?num_users=20")
     player = driver.find_element("id", "player")
     of = "const p = document.getElementById('player').player; return "
-    said = texts(driver, ".player-news")
+    news = texts(driver, ".player-news")
     assert driver.execute_script(f"{of} [p.clock - p.end, p.playing]") == [0, False]  # curves are whole at first
-    assert all(sum(map(int, re.findall(r"(\d+) (?:drafting|uploading|waiting|in ver)", news))) == 20 for news in said)
+    assert all(sum(map(int, re.findall(r"(\d+) (?:drafting|uploading|waiting|in ver)", line))) == 20 for line in news)
     bound, top = driver.execute_script(f"{of} [p.curves[0].bound, p.curves[0].top]")
     assert top == round_up(bound)
     player.send_keys("+", " ")
@@ -147,7 +143,7 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
     )
     assert frames > 1
     assert moved == pytest.approx(seconds, abs=0.2)  # ahead of its first speed, one half
-    assert texts(driver, ".player-news") != said
+    assert texts(driver, ".player-news") != news
     player.send_keys(" ")
     paused = driver.execute_script(f"{of} p.clock")
     player.send_keys(Keys.ARROW_LEFT)
@@ -162,15 +158,15 @@ def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address
         shown = texts(driver, f"[data-table=first] tbody tr:nth-child({position}) td")
         assert shown == [name, *(f"{value:.3f}" for value in facts.values())]
     driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
-    for side, said in zip(result.record["sides"], texts(driver, ".player-news"), strict=True):
+    for side, news in zip(result.record["sides"], texts(driver, ".player-news"), strict=True):
         shown = min(entry["shown"] for entry in result.record["sides"])
         last = max(number for number, end in enumerate(side["ends"]) if end <= shown)
         rate = side["gained"][last] * result.record["ticks"] / side["ends"][last]
-        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / result.bound:.0f} % of the bound" in said
-        assert f"; {side['waiting'][last]} requests waiting. " in said
+        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / result.bound:.0f} % of the bound" in news
+        assert f"; {side['waiting'][last]} requests waiting. " in news
         in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][last])
-        assert f"Requests: {in_time} in time, " in said
-        doing = [int(entry) for entry in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
+        assert f"Requests: {in_time} in time, " in news
+        doing = [int(entry) for entry in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", news)]
         assert sum(doing) == 3
 
 

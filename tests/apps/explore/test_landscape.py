@@ -1,5 +1,3 @@
-"""Numbers of the landscape against the library."""
-
 import re
 
 import numpy as np

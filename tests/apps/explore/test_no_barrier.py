@@ -1,5 +1,3 @@
-"""Numbers of the view without the barrier, and the texts that print them again."""
-
 import json
 import shlex
 

@@ -1,5 +1,3 @@
-"""Numbers of one round against the library."""
-
 import re
 
 import numpy as np

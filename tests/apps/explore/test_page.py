@@ -1,5 +1,3 @@
-"""HTML of the page, and requests that are refused."""
-
 import asyncio
 import json
 import re
@@ -24,7 +22,6 @@ def here():
 
 
 def ask(path, query="", app=None, **headers):
-    """Return status, headers and body of an answer."""
     sent = []
     arguments = [{"type": "http.request", "body": b"", "more_body": False}]
     scope = {

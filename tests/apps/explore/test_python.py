@@ -47,9 +47,3 @@ def test_a_scenario_file_is_named(tmp_path):
     assert names["numbers"].scenario == Scenario.load(file)
     command = answer("landscape", "", ScenarioSources(file))["command"]
     assert main(shlex.split(command)[1:]) == 0
-
-
-@pytest.mark.parametrize("link", ["/nowhere", "one-round?num_users=0", "/one-round?scenario=/etc/passwd"])
-def test_a_bad_link_is_refused(link):
-    with pytest.raises(ValueError, match=r"^(view|num_users|scenario): expected "):
-        view_numbers(link)

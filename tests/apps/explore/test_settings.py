@@ -1,5 +1,3 @@
-"""Settings: links, refused values, and scenarios."""
-
 from dataclasses import fields
 
 import pytest

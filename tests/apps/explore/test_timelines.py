@@ -1,5 +1,3 @@
-"""Timelines for a browser against the steps that they are made of."""
-
 from itertools import pairwise
 
 import numpy as np

@@ -38,8 +38,6 @@ def chances(p, q):
 
 
 class Recording(ChainPlayer):
-    """Player that records the probability of each hit."""
-
     def _last_token(self, law, device, size):
         token = super()._last_token(law, device, size)
         guessed, q = self.chains[device][size]

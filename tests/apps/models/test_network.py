@@ -1,5 +1,3 @@
-"""Loading and checks of models, ragged batches with caches, and lossless sampling."""
-
 import io
 import json
 import shutil

@@ -1,5 +1,3 @@
-"""Measured passes, their journal, and fits."""
-
 import numpy as np
 import pytest
 from scipy.optimize import minimize

@@ -1,5 +1,3 @@
-"""Files of prompts are read, and bad ones are refused with their line."""
-
 import pytest
 
 from multispin_env.apps.models.prompts import NO_TASK, read_prompts

@@ -45,7 +45,6 @@ def made(users, pair=None, tokens=40, longest=LONGEST, prompts=PROMPTS):
 
 
 def lengths(users, count, seed=0):
-    """Ragged drafts, some of length 0."""
     rng = np.random.default_rng(seed)
     drafts = rng.integers(0, LONGEST + 1, (count, users))
     drafts[3::7] = 0
@@ -91,7 +90,6 @@ def test_texts_have_the_law_of_the_target():
 
 
 def test_a_wrong_rule_is_found(monkeypatch):
-    """A refused token is replaced by a draw from p itself."""
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
     assert p_values(played())[1] < 1e-6
 

@@ -1,5 +1,3 @@
-"""From passes to a server: table, words, picture."""
-
 import numpy as np
 import pytest
 

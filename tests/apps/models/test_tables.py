@@ -138,7 +138,6 @@ WRONG = [
     (["--dtype", "bfloat16"], "dtype: expected no value with --table, got 'bfloat16'"),
     (["--repeats", "3"], "repeats: expected no value with --table, got 3"),
     (["--context", "100"], "context: expected an integer ≥ 128, got 100"),
-    (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
 ]
 
 
@@ -180,7 +179,6 @@ def test_profiles_that_ship_say_where_they_are_from():
         errors = [float(entry) for entry in re.findall(r"within ([\d.]+)%", server.source)]
         assert len(errors) == 2
         assert max(errors) < 15.0
-        assert server.name == name
 
 
 @pytest.mark.slow

@@ -1,5 +1,3 @@
-"""Table of predicted and realised quantities, on rounds made by hand."""
-
 from types import SimpleNamespace
 
 import numpy as np

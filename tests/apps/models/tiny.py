@@ -49,7 +49,6 @@ def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 5
 
 
 def save_tiny(folder: Path, seed: int, **options: Any) -> str:
-    """Save a tiny model as ``transformers`` does; return its path."""
     return save_model(tiny_model(seed, **options), folder)
 
 

@@ -1,5 +1,3 @@
-"""Figures: rows, labelled pictures, and true captions."""
-
 import dataclasses
 from itertools import groupby
 

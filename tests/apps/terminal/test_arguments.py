@@ -1,5 +1,3 @@
-"""``--set`` and the options of the system."""
-
 import argparse
 
 import pytest

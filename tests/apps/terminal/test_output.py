@@ -1,5 +1,3 @@
-"""Progress of commands with a simulated clock, and exit statuses."""
-
 import contextlib
 import io
 import re
@@ -24,7 +22,6 @@ def clock(monkeypatch):
 
 
 def drawn(clock):
-    """Two figures of 30 s each; the first reports its progress."""
     with Progress(2) as bar:
         show = bar.begin("devices")
         clock[0] += 15.0

@@ -33,18 +33,15 @@ def rate(table, draft_time, token_time, acceptance_rate, pass_time, delay=0.0):
 
 
 def gained(length, acceptance_rate):
-    """Return the expected tokens of a draft."""
     return 0.0 if length is None else sum(acceptance_rate**n for n in range(length + 1))
 
 
 def tables(users, batches, lengths):
-    """Return all tables of ``batches`` batches."""
     cells = itertools.product((None, *lengths), repeat=users * batches)
     return ([cell[i : i + users] for i in range(0, users * batches, users)] for cell in cells)
 
 
 def best_rate(users, batches, lengths, *system, **options):
-    """Return the highest rate of all tables with at most ``batches`` batches."""
     return max(
         rate(table, *system, **options) for count in range(1, batches + 1) for table in tables(users, count, lengths)
     )

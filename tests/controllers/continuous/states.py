@@ -1,12 +1,9 @@
-"""States and workloads of tests of controllers."""
-
 import numpy as np
 
 import multispin_env as ms
 from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Phase
-from multispin_env.physics.workload import Arriving, ServiceLevel
 
 LAWS = (
     {},
@@ -18,35 +15,22 @@ LAWS = (
 """Options of scenarios on which the best lengths depend."""
 
 
-class Requests:
-    closed = False
-    level = ServiceLevel(ttft=1.0, e2el=0.3, e2el_per_token=0.06)
-
-    def open(self, rng, users):
-        def more(rows):
-            output = rng.geometric(1 / 20, (rows, users))
-            return Arriving(rng.exponential(1.0, (rows, users)), rng.integers(0, 50, (rows, users)), output)
-
-        return more
-
-
 def core_of(scenario, num_envs, seed=0, **options):
-    """Core with `Requests`, or other ``options`` of its system."""
-    system = ContinuousSystem.of(scenario, **{"workload": Requests(), **options})
+    limits = {"ttft": 1.0, "e2el": 0.3, "e2el_per_token": 0.06}
+    requests = workload(rate=scenario.num_users, mean_output=20.0, **limits)
+    system = ContinuousSystem.of(scenario, **{"workload": requests, **options})
     core = seeded_core(system, num_envs, seed, drawn=True)
     core.reset()
     return core
 
 
 def in_phase(state, phase):
-    """Return the state with these phases; all devices but idle ones have a request."""
     has = phase != Phase.IDLE
     demand = state.demand.changed(wanted=100 * has, output=100 * has, due=np.where(has, 50.0, np.inf))
     return state.changed(phase=phase, demand=demand)
 
 
 def shown(core, drafted, accepted, batch):
-    """Return the state with these counts of the last verification."""
     shape = core.state.phase.shape
     demand = core.state.demand.changed(
         drafted=np.broadcast_to(drafted, shape), accepted=np.broadcast_to(accepted, shape)
@@ -58,6 +42,5 @@ LIMITS = {"e2el": 0.5, "e2el_per_token": 0.08}
 
 
 def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
-    """Requests of geometric length with an optional service level."""
     lengths = ms.make_lengths("geometric", mean_output=mean_output)
     return ms.Workload(arrivals=ms.make_arrivals(arrivals), lengths=lengths, rate=rate, level=ms.ServiceLevel(**level))

@@ -1,5 +1,3 @@
-"""Properties of all controllers without the barrier."""
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -70,7 +70,6 @@ def ratio_slowly(launch, env, lengths):
 
 
 def launch_of(scenario, rng, num_envs, due, starts=None, air_price=3.0, weight=1.0):
-    """Return a launch of all devices, or of the first two of three."""
     users = scenario.num_users
     core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), num_envs, drawn=False)
     core.hold(ms.sample_state(scenario, rng, num_envs))

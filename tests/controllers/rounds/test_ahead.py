@@ -1,5 +1,3 @@
-"""Controllers of rounds with head starts."""
-
 import numpy as np
 import pytest
 
@@ -10,13 +8,11 @@ from tests.solver.test_ahead import LAWS, drawn
 
 
 def head_started(law: str = "tokens", users: int = 5, count: int = 6) -> tuple[ms.Scenario, ms.SystemState]:
-    """A system and states with head starts of up to six tokens."""
     scenario, state = drawn(law, users, count, 25)
     return scenario, state.changed(head_start=state.head_start * 0.24)
 
 
 def options_of(name: str) -> dict[str, object]:
-    """Return options that make a controller quick."""
     return {"ahead-price": {"rho": 150.0}, "algorithm1": {"phi_points": 15, "lambda_points": 15}}.get(name, {})
 
 

@@ -1,5 +1,3 @@
-"""Common length, its closed form, and the grid search of the paper."""
-
 import numpy as np
 import pytest
 import reference

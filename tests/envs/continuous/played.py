@@ -1,5 +1,3 @@
-"""States of controllers without the barrier, and environments with hidden parts of the state."""
-
 import gymnasium as gym
 import numpy as np
 
@@ -17,7 +15,6 @@ BUSY = ms.Workload(
 
 
 def states_of(scenario, num_envs=6, steps=7, controller="groups", workload=None):
-    """States under a controller."""
     core = ContinuousCore(ContinuousSystem.of(scenario, workload=workload), num_envs, drawn=workload is not None)
     for env in range(num_envs):
         core.seed(env, np.random.default_rng(env))

@@ -1,5 +1,3 @@
-"""Environment without the barrier: rewards, episodes, arguments."""
-
 import gymnasium as gym
 import numpy as np
 import pytest

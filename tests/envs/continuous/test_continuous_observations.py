@@ -1,5 +1,3 @@
-"""Codec of observations without the barrier."""
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Encodings without the barrier."""
-
 from dataclasses import replace
 
 import gymnasium as gym

@@ -1,5 +1,3 @@
-"""Environments without the barrier and with hidden parts of the state: observations, beliefs, rewards and actions."""
-
 from dataclasses import replace
 
 import gymnasium as gym

@@ -1,5 +1,3 @@
-"""Environment with finite requests: rewards, counts, episodes, arguments."""
-
 import inspect
 from dataclasses import replace
 

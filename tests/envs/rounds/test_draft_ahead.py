@@ -22,14 +22,11 @@ def vector(env_id=AHEAD, num_envs=4, **options):
 
 
 class Device:
-    """Device with a chain that is drafted token by token."""
-
     def __init__(self, draft_time):
         self.draft_time = draft_time
         self.chain = 0.0  # tokens, the last of them in part
 
     def draft_until(self, tokens):
-        """Seconds until the chain has ``tokens``."""
         time = 0.0
         while self.chain < tokens:
             rest = np.floor(self.chain) + 1.0 - self.chain
@@ -38,7 +35,6 @@ class Device:
         return time
 
     def draft_for(self, time, most):
-        """Draft for ``time`` seconds, or up to ``most`` tokens."""
         while time > 0.0 and self.chain < most:
             rest = np.floor(self.chain) + 1.0 - self.chain
             part = min(rest, time / self.draft_time)

@@ -26,7 +26,6 @@ KINK |= {"verification_fixed_time": 0.0, "verification_time_per_draft": 0.001}
 
 
 def played(env_id, action, **arguments):
-    """Vector after some rounds, and random actions."""
     env = gym.make_vec(env_id, num_envs=3, action=action, **arguments)
     env.reset(seed=3)
     rng = np.random.default_rng(0)

@@ -1,5 +1,3 @@
-"""Environments of rounds: observed and hidden parts of the state, rewards, and limits without hidden parts."""
-
 import gymnasium as gym
 import numpy as np
 import pytest

@@ -28,8 +28,6 @@ NEVER = (1e9, 0, 1)  # The row after the last row of a list
 
 @dataclass(frozen=True)
 class Fixed:
-    """A workload of lists of (gap, prompt, output), one for each device."""
-
     rows: list
     closed: bool
     level: ServiceLevel
@@ -169,7 +167,6 @@ class Pair:
 
 
 def same(first, second):
-    """Dataclasses of arrays are equal bit for bit."""
     assert all(equal(getattr(first, field.name), getattr(second, field.name)) for field in fields(first))
 
 

@@ -135,9 +135,9 @@ class Slow:
             return device.gain
         if self.law == "independent":
             return self.fresh_gain(device)
-        kept = math.exp(-elapsed / self.tau)
-        scale = math.sqrt((1.0 - kept**2) * device.mean_gain / 2.0)
-        amplitude = complex(kept * math.sqrt(device.gain)) + scale * complex(next(device.fading), next(device.fading))
+        corr = math.exp(-elapsed / self.tau)
+        scale = math.sqrt((1.0 - corr**2) * device.mean_gain / 2.0)
+        amplitude = complex(corr * math.sqrt(device.gain)) + scale * complex(next(device.fading), next(device.fading))
         return abs(amplitude) ** 2
 
     def play(self, decision):

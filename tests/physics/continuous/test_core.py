@@ -1,4 +1,4 @@
-"""Rounds as a special case, common random numbers, parallel environments, and bad decisions."""
+"""Rounds as a special case, parallel environments, and bad decisions."""
 
 from dataclasses import replace
 
@@ -10,7 +10,6 @@ from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.continuous import queues
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.validation import checked_continuous_state
-from multispin_env.physics.radio import GaussMarkov
 from multispin_env.physics.workload import ServiceLevel
 from multispin_env.registry import SCENARIOS
 from tests.controllers.continuous.states import workload as make_workload
@@ -113,37 +112,11 @@ def test_endless_requests_share_their_arrays():
 
 
 def decisions(core, rng, discipline="serial"):
-    """Random decision (n, K), with drops if requests end."""
     decision = joined([random_order(core.system.scenario, discipline, rng) for _ in range(core.num_envs)])
     if core.queues is None:
         return decision
     serving = core.state.demand.output > 0
     return replace(decision, drop=serving & (rng.random(serving.shape) < 0.3) & (rng.random() < 0.5))
-
-
-def numbers_of(workload, seed):
-    """Channels and tokens of each device by cycle, or lengths of its requests by arrival time."""
-    core = core_of(ms.Scenario.preset("llama2", num_users=4), drawn=True, workload=workload)
-    rng, devices = np.random.default_rng(seed), [{} for _ in range(4)]
-    for _ in range(80):
-        outcome = core.step(replace(decisions(core, rng), draft_length=np.full((1, 4), 25)))[0]
-        state = core.state[0]
-        for k in np.flatnonzero(outcome.verified if workload is None else state.demand.output):
-            if workload is None:
-                devices[k][len(devices[k])] = state.spectral_efficiency[k], outcome.tokens[k]
-            else:
-                devices[k][state.demand.arrived[k]] = state.demand.output[k]
-    return devices
-
-
-@pytest.mark.parametrize("workload", [None, WORKLOAD])
-def test_random_numbers_do_not_depend_on_decisions(workload):
-    first, second = (numbers_of(workload, seed) for seed in (1, 2))
-    assert first != second
-    for one, other in zip(first, second, strict=True):
-        common = one.keys() & other.keys()
-        assert len(common) >= 3
-        assert all(one[key] == other[key] for key in common)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -162,16 +135,6 @@ def test_parallel_environments_equal_single_ones(workload, law):
             else:
                 same(core.step(decision[env : env + 1])[0], outcome[env])
             same(core.state[0], parallel.state[env])
-
-
-def test_gauss_markov_forgets_with_time():
-    law, rng = GaussMarkov(coherence_time=0.2), np.random.default_rng(4)
-    gain = law.first_gain(np.ones(200_000), law.draw(rng, 1, 200_000)[0])
-    for elapsed in (0.0, 0.1, 5.0):
-        fresh = law.draw(rng, 1, gain.size)[0]
-        later = law.next_gain(gain, np.ones_like(gain), fresh, np.full(gain.shape, elapsed))
-        assert np.corrcoef(gain, later)[0, 1] == pytest.approx(np.exp(-2.0 * elapsed / 0.2), abs=0.01)
-        assert later.mean() == pytest.approx(1.0, abs=0.01)
 
 
 GOOD = ms.ContinuousDecision(np.full((2, 3), 4), np.full((2, 3), 1))

@@ -86,7 +86,6 @@ def order_with_drops(pair, rng, dyadic=False):
 
 
 def check_accounts(pair, outcomes):
-    """Balances of requests, tokens, air time and server time."""
     slow, state = pair.slow, pair.core.state[0]
     if not outcomes:  # no request ever comes
         return 0, 0

@@ -9,7 +9,7 @@ from multispin_env.physics.continuous import passes
 @pytest.mark.parametrize("digits", [1, 17])  # with and without ties
 def test_periods_by_themselves_change_no_bit(monkeypatch, rng, digits):
     ends, apart = passes._Periods.ends, []
-    monkeypatch.setattr(passes._Periods, "ends", lambda periods: apart.append(periods) or ends(periods))
+    monkeypatch.setattr(passes._Periods, "ends", lambda part: apart.append(part) or ends(part))
     for _ in range(300):
         shape = rng.integers(1, 5), rng.integers(1, 30)
         times = rng.exponential(1.0, (2, *shape)) * rng.choice([0.0, 0.1, 0.5], (2, *shape))
@@ -18,11 +18,11 @@ def test_periods_by_themselves_change_no_bit(monkeypatch, rng, digits):
         release[rng.random(shape) < 0.05] = np.inf
         priority = rng.integers(0, 3, shape).astype(float)
         monkeypatch.setattr(passes, "MIN_USERS_FOR_PERIODS", 1000)
-        one = passes.serial(release, air, priority)
+        table = passes.serial(release, air, priority)
         monkeypatch.setattr(passes, "MIN_USERS_FOR_PERIODS", 1)
-        each = passes.serial(release, air, priority)
-        assert (one.ends == each.ends).all()
-        times = np.concatenate([release.ravel(), one.ends.ravel(), rng.exponential(2.0, 4)])
+        periods = passes.serial(release, air, priority)
+        assert (table.ends == periods.ends).all()
+        times = np.concatenate([release.ravel(), table.ends.ravel(), rng.exponential(2.0, 4)])
         for now in rng.choice(times[np.isfinite(times)], (5, shape[0])):
-            assert (one.left_at(now) == each.left_at(now)).all()
+            assert (table.left_at(now) == periods.left_at(now)).all()
     assert 50 < len(apart) < 300  # both ways occur

@@ -1,5 +1,3 @@
-"""Counts, quantiles and warm-up of service statistics, and their separation by environment."""
-
 from dataclasses import replace
 
 import numpy as np
