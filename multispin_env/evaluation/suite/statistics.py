@@ -1,7 +1,7 @@
 """Scores with intervals over cases and training seeds, and the aggregates of Agarwal et al. (2021), arXiv 2108.13264.
 
-A score is 0 for the floor and 1 for the reference; the score of a task is the mean over its parts. Resampling is
-stratified: seeds within a task, and cases within a task, with the same cases for all seeds.
+A score is 0 for random actions (the floor) and 1 for the reference; the score of a task is the mean over its parts.
+Resampling is stratified: seeds and cases are resampled within each task, with the same cases for all seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """Values (seeds, parts, n) of one method in a task, with those (parts, n) of score 0, ``floor``, and 1, ``top``.
+    """Values (seeds, parts, n) of one method in a task, with the values (parts, n) that define the scores 0 and 1.
 
-    Case i is resampled together in all parts.
+    Score 0 is ``floor``, score 1 is ``top``. Case i of all parts is resampled together.
     """
 
     values: FloatArray
@@ -53,7 +53,7 @@ class Score:
 
     @classmethod
     def of(cls, played: Performance) -> "Score":
-        """Return the score of a performance; with several seeds, they are resampled too."""
+        """Return the score of a performance; several seeds are resampled too."""
         return cls(_crossed(played.values.mean(1)), aggregate([played], worst_task))
 
 
@@ -107,7 +107,7 @@ def aggregate(performances: Sequence[Performance], statistic: Callable[[_Scores]
 
 
 def profile(performances: Sequence[Performance], grid: FloatArray) -> tuple[FloatArray, ...]:
-    """Return the fraction of runs with a score above each point of the grid, (points,), and its interval."""
+    """Return the fraction of runs with a score above each point of the grid, and its lower and upper limits."""
     share = (np.concatenate([performance.mean_scores for performance in performances])[:, None] > grid).mean(0)
     scores = np.concatenate(_resampled_scores(performances), axis=-1)
     resampled = np.stack([(scores > point).mean(-1) for point in grid], axis=-1)
