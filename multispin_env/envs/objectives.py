@@ -29,10 +29,7 @@ class Objective(ABC):
         """Record a step and return its reward, (n,)."""
 
     def weights(self, outcome: Outcome) -> FloatArray | float:
-        """Return the derivatives of the reward with respect to N_k / T_e2e, (n, K) or a number for all.
-
-        ``ValueError`` for a reward without derivatives.
-        """
+        """Return the derivatives with respect to N_k / T_e2e, (n, K) or a number; ``ValueError`` if there are none."""
         raise ValueError(f"reward_slopes: expected a reward with derivatives, got {type(self).__name__}")
 
     def fields(self) -> dict[str, NDArray[Any]]:

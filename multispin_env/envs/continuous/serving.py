@@ -248,7 +248,8 @@ class Serving(ContinuousVariant):
         pace = self.e2el_per_token
         if pace is None:
             pace = min(2.0 * scenario.num_users / self._full_rate(scenario), UNITS["e2el_per_token"].high)
-        return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
+        limits = (np.inf if limit is None else limit for limit in (self.ttft, self.tpot, self.e2el))
+        return ServiceLevel(*limits, e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:
         return reference_rate(self._serial(scenario)) if self.full_rate is None else self.full_rate
@@ -286,7 +287,3 @@ def _part(table: Registry, part: Any, options: Mapping[str, Any]) -> Any:
         return part
     names = option_names(table.load(part))
     return make_part(table, part, {name: value for name, value in options.items() if name in names})
-
-
-def _limit(seconds: float | None) -> float:
-    return np.inf if seconds is None else seconds

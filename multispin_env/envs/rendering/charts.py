@@ -98,14 +98,9 @@ class History:
             _append_to_mean(self.optimum, optimum, self._weight / weight)
         reached = max(self.goodput[-1], self.optimum[-1] if self.optimum else 0.0)
         rounds = max(_MIN_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
-        needed = Scales(
-            round_up(float(last.outcome.round_latency)),
-            round_up(float(last.decision.bandwidth.max())),
-            round_up(1.1 * reached),
-            int(last.cells.max()),
-            rounds,
-        )
-        self._needed.append(needed)
+        time, bandwidth = float(last.outcome.round_latency), float(last.decision.bandwidth.max())
+        ends = round_up(time), round_up(bandwidth), round_up(1.1 * reached)
+        self._needed.append(Scales(*ends, int(last.cells.max()), rounds))
         self.last = last
 
     @property

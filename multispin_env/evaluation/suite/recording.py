@@ -144,10 +144,8 @@ def _minari() -> Any:
             import_module(package)
         return import_module("minari")
     except ModuleNotFoundError as error:
-        missing = missing_package(str(error.name), "offline")
-        raise ImportError(
-            str(missing)
-        ) from None  # commands take ModuleNotFoundError for a missing package of their own extra
+        # not ModuleNotFoundError, which commands take for a missing package of their own extra
+        raise ImportError(str(missing_package(str(error.name), "offline"))) from None
 
 
 def _free_path(dataset_id: str) -> Path:

@@ -54,7 +54,10 @@ class Score:
     @classmethod
     def of(cls, played: Performance) -> "Score":
         """Return the score of a performance; several seeds are resampled too."""
-        return cls(_crossed(played.values.mean(1)), aggregate([played], worst_task))
+        values, rng = played.values.mean(1), np.random.default_rng(BOOTSTRAP_SEED)
+        seeds, cases = (_weights_of(size, rng) for size in values.shape)
+        value = interval(values.mean(), ((seeds @ values) * cases).sum(-1))
+        return cls(value, aggregate([played], worst_task))
 
 
 def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
@@ -64,13 +67,6 @@ def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
 def interval(mean: float, resampled: FloatArray) -> Interval:
     """Return the percentile interval of resampled means."""
     return Interval(float(mean), *map(float, np.percentile(resampled, QUANTILES)))
-
-
-def _crossed(values: FloatArray) -> Interval:
-    """Return the mean of values (seeds, n) with its interval over seeds and cases, or cases alone for one seed."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    seeds, cases = (_weights_of(size, rng) for size in values.shape)
-    return interval(values.mean(), ((seeds @ values) * cases).sum(-1))
 
 
 _Scores = Sequence[FloatArray]  # normalised scores (..., seeds) of each task
