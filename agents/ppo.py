@@ -283,7 +283,7 @@ class TimedPPO(MultiUserPPO):
 
 @dataclass(frozen=True)
 class PPOSettings(BaseSettings):
-    """Hyperparameters of PPO for independent rounds with a visible state; `CHANGES` has those for other cases."""
+    """Hyperparameters of PPO; `CHANGES` has different values for special cases."""
 
     num_envs: int = 256
     timesteps: int = 400_000

@@ -126,7 +126,7 @@ def check_integer(field: str, value: Any, low: int, high: int | None = None) -> 
 
 
 def as_float(value: Real) -> float:
-    """Return a number as ``float``, infinite where it overflows."""
+    """Return a number as ``float``; infinity if it overflows."""
     try:
         return float(value)
     except OverflowError:

@@ -106,7 +106,7 @@ class Scenario:
     bits_per_probability
         Q_B, bits of each uploaded probability.
     min_draft_length
-        Least L_k in tokens, 0 or 1. With 0, a device may send no draft, and gains one token of the server.
+        Least L_k in tokens, 0 or 1. With 0, a device may send no draft; it then gains one server token.
     max_draft_length
         Largest L_k in tokens, at most 10,000.
     draft_time_spread

@@ -134,7 +134,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
 
     @override
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Reset; seeds are those of environments, and a ``reset_mask`` (n · K,) selects environments by device."""
+        """Reset; seeds are for environments, and a ``reset_mask`` (n · K,) resets the environments of its devices."""
         if options is not None and np.shape(options.get("reset_mask", ())) == (self.num_envs,):
             mask = np.asarray(options["reset_mask"]).reshape(-1, self.num_agents)
             options = {**options, "reset_mask": mask.any(-1)}

@@ -269,7 +269,7 @@ class EnvConfig:
 
     @property
     def drawn(self) -> bool:
-        """Whether tokens are drawn in every step: for sampled rewards, and where they are observed."""
+        """Whether tokens are drawn in every step: for sampled rewards, or if their numbers are observed."""
         return self.sampled or not self.observations.shows_acceptance
 
     @property

@@ -193,7 +193,7 @@ def play_system(
 
 
 def _rounds_of(base: MultiSpinVectorEnv) -> int | None:
-    """Return the rounds of an episode, ``None`` if it ends by itself; ``ValueError`` if it never ends."""
+    """Return the rounds of an episode, ``None`` if the engine ends it; ``ValueError`` if it never ends."""
     if base.max_episode_steps == -1 and base.variant.family.max_episode_steps is None:
         return None
     return check_integer("max_episode_steps", base.max_episode_steps, 1)

@@ -232,7 +232,7 @@ _SILENT = 4  # log severity: onnxruntime also raises its errors, and its log wou
 def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # networks are small: more threads are no faster
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # more threads are not faster for small networks
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:

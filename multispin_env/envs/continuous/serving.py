@@ -36,9 +36,10 @@ class ServingEnv(MultiSpinEnv):
 
     Like `MultiSpin/Continuous-v0`, but with finite requests. They arrive at each device and wait in its queue, first
     come, first served. Each request has deadlines, and an answer of a given number of tokens. A device without a
-    request is idle; when a request arrives, it starts a draft by itself. One step is one verification, and a decision
-    holds until the next verification ends. A decision can also drop requests: a late request only delays others. The
-    objective is the number of tokens of requests that end in time. Requests are an extension of the paper.
+    request is idle; when a request arrives, it starts a draft without waiting for a decision. One step is one
+    verification, and a decision holds until the next verification ends. It can also drop requests, since a late request
+    only delays others. The objective is the number of tokens of requests that end in time. This environment is an
+    extension of the paper.
 
     ## Action Space
 
@@ -99,8 +100,8 @@ class ServingEnv(MultiSpinEnv):
     ## Episode End
 
     Never terminates. Truncates with the first verification that ends after `horizon` seconds of simulated time. Overdue
-    requests then count as missed; other unfinished requests do not count. If a user goes on stepping, arrivals become
-    rare after two horizons, which limits memory.
+    requests then count as missed; other unfinished requests do not count. After two horizons, arrivals become rare,
+    which limits memory if steps continue after the end.
 
     ## Arguments
 
@@ -248,8 +249,8 @@ class Serving(ContinuousVariant):
         pace = self.e2el_per_token
         if pace is None:
             pace = min(2.0 * scenario.num_users / self._full_rate(scenario), UNITS["e2el_per_token"].high)
-        limits = (np.inf if limit is None else limit for limit in (self.ttft, self.tpot, self.e2el))
-        return ServiceLevel(*limits, e2el_per_token=pace)
+        limits = {name: getattr(self, name) for name in ("ttft", "tpot", "e2el") if getattr(self, name) is not None}
+        return ServiceLevel(**limits, e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:
         return reference_rate(self._serial(scenario)) if self.full_rate is None else self.full_rate

@@ -206,7 +206,7 @@ class ContinuousEnv(MultiSpinEnv):
     Every device drafts, uploads, waits for the server and is verified; then it starts the next cycle at once. The
     server verifies one batch at a time, while the other devices continue. One step is one verification. A decision
     holds from the end of one verification to the end of the next, so steps differ in duration. The objective is tokens
-    over time. This environment is an extension of the paper: the paper's system, in which every batch waits for all
+    per second. This environment is an extension of the paper: the paper's system, in which every batch waits for all
     devices, is a special case.
 
     ## Action Space
@@ -281,12 +281,12 @@ class ContinuousEnv(MultiSpinEnv):
     - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`), file name or `Scenario`.
     - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`. `channel` sets how a device's channel
       changes from cycle to cycle: `"independent"` (default), `"gauss-markov"` in elapsed time, or `"static"`.
-    - `draft_ahead`: whether devices continue to draft while their drafts are uploaded and verified, default false. The
-      tokens that a device has drafted ahead at the start of a cycle are then observed as `head_start`, A_k / L_max in
-      [0, 1]. They are kept if the whole draft is accepted and the server's token equals the first token drafted ahead;
-      `guess` sets the probability of this. With `min_draft_length=0` a device can also send no tokens.
+    - `draft_ahead`: whether devices continue to draft while their drafts are uploaded and verified, default false.
+      Tokens drafted ahead are kept if the whole draft is accepted and the server's token equals the first of them;
+      `guess` sets the probability of this. At the start of the next cycle, the kept tokens are observed as
+      `head_start`, A_k / L_max in [0, 1]. With `min_draft_length=0`, a device can also send no tokens.
     - `discipline`: `"serial"` (default), one upload at a time in the whole band; `"shared"`, the band is divided among
-      the current uploads; or `"reserved"`, each device has a fixed share of the band.
+      the current uploads; or `"reserved"`, each device has its own share of the band.
     - `coherence_time`: τ of `"gauss-markov"` in seconds, > 0, default 0.5.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 20.
     - `rho`: ρ in tokens/s, > 0; default `None`: the rate of the controller `groups` in this scenario, measured once.

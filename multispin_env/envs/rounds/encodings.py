@@ -91,7 +91,7 @@ def residual_factor(x: FloatArray) -> FloatArray:
 class ResidualCodec(RoundsCodec):
     """``"residual"``, (K, 2): log-scale draft length, and a factor on the closed form's bandwidth.
 
-    All devices finish together if Q/r_k is replaced by (Q/r_k) f(x_k); x = 0 is the closed form. Encoding uses the
+    With this bandwidth, all devices would finish together if Q/r_k were (Q/r_k) f(x_k); f(0) = 1. Encoding uses the
     latency φ of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to finish and larger
     for the others. If a factor exceeds 1e4, encoding uses the largest φ with all factors in range; any φ above
     max_k L_k T_k gives the same bandwidths. Factors with a ratio above 1e8 saturate. A decision with unused bandwidth

@@ -35,7 +35,7 @@ class DelayedChannelEnv(MultiSpinEnv):
     ## Action Space
 
     As in `MultiSpin/Heterogeneous-v0`; the encodings compute the closed form with the observed channel, or with
-    `planned_channel` if it is set.
+    `planned_channel` if `plan_quantile` is set.
 
     ## Observation Space
 
@@ -66,7 +66,7 @@ class DelayedChannelEnv(MultiSpinEnv):
     - `delay`: d, default 1.
     - `mean_gain_visible`: whether the mean gain is observed, default true.
     - `plan_quantile`: the encodings use this quantile of the present gain given the observed one, and `planned_channel`
-      shows it; default `None`: they use the observed gain. With it, action 0 equals the plug-in `quantile`.
+      shows it, so an agent can start from the bandwidth of the plug-in `quantile`; default `None`: the observed gain.
     - `privileged`: whether `info` holds the true `spectral_efficiency` and `acceptance_rate`, default false.
 
     ## Info

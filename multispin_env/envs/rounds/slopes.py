@@ -222,9 +222,9 @@ def _whole_length_slopes(
 def _near_a_middle(
     codec: RoundsCodec, length: FloatArray, whole: IntArray, window: float
 ) -> tuple[IntArray, BoolArray, IntArray]:
-    """Find the lengths within half a window of a middle: rows (m,), users (m, K), and the other integers (n, K).
+    """Find lengths within half a window of a middle: rows (m,), users (m, K), and the second closest integers (n, K).
 
-    At the limits of the range the other integer is the length itself.
+    At the limits of the range, the second integer equals the first.
     """
     other = np.where(length >= whole, whole + 1, whole - 1).clip(*codec.length_range)
     near = (other != whole) & (np.abs(length - 0.5 * (whole + other)) < 0.5 * window)
