@@ -1,4 +1,4 @@
-"""Learning agents; all code that needs torch or Stable-Baselines3. ``AGENTS`` is the registry of algorithms."""
+"""Learning agents: all code that needs torch or Stable-Baselines3. ``AGENTS`` is the registry of algorithms."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ def load(env_id: str) -> Any:
     """Load the pretrained agent of an environment.
 
     Its ``act`` maps observations to actions for any number of users; see `multispin_env.evaluation.policy.Policy`. In
-    environments that show the whole state, the agent can also be called with a state, as a controller. Raises
-    ``ValueError`` for an id that is not in `PRETRAINED` and suggests the nearest, and ``ModuleNotFoundError`` if a
-    package of the extra ``train`` is missing.
+    environments that show the whole state, the agent can also be called with a state, like a controller. Raises
+    ``ValueError`` for an id that is not in `PRETRAINED`, with the closest id as a suggestion, and
+    ``ModuleNotFoundError`` if a package of the extra ``train`` is missing.
     """
     try:
-        from agents.models import ROOT, read  # late: it imports torch
+        from agents.models import ROOT, read  # imported late, since it imports torch
     except ModuleNotFoundError as error:
         raise missing_package(str(error.name), "train") from error
     check_name("pretrained agent", env_id, PRETRAINED)

@@ -1,10 +1,10 @@
 """Analytic policy gradient: the actor follows derivatives of the expected reward, which the environment computes.
 
-The method of Brax (Freeman et al. 2021, arXiv 2106.13281) over one round: γ = 0 is right in all environments with
-derivatives but one (see `agents.base.step_discount`). With remembered throughput, `Foresight` learns the effect of this
-round on later ones. The derivatives use the hidden state. Their mean over all states with the same observation is the
-derivative of the reward that the policy can expect, so the policy learns the best decision on average, without the
-noise of returns.
+This is the method of Brax (Freeman et al. 2021, arXiv 2106.13281) for one round: γ = 0 is right in all environments
+with derivatives except one (see `agents.base.step_discount`). There, with remembered throughput, `Foresight` learns the
+effect of this round on later ones. The derivatives use the hidden state. Their mean over all states with the same
+observation is the derivative of the reward that the policy can expect, so the policy learns the best decision on
+average, without the noise of returns.
 """
 
 from collections.abc import Sequence
@@ -34,16 +34,16 @@ DISCOUNT = 0.98
 
 
 class Foresight(nn.Module):
-    """Long-term weights of rates if the reward is the growth of Σ_k ln R_k, R' = q R + rate / w, q = 1 − 1 / w (ours).
+    """Long-term weights of rates if the reward is the growth of Σ_k ln R_k, R' = q R + rate / w, q = 1 − 1 / w.
 
     With later decisions fixed, a rate in round t changes all later rewards by
 
         ω_t = Σ_{s≥t} γ^{s−t} ∂ reward_s / ∂ rate_t = (1 − γ) / (w R_{t+1}) + γ q ω_{t+1},
 
-    because the gain U(R_{s+1}) of round s is the loss of round s + 1, up to the factor γ. With γ = 0, ω is the weight
-    of the gradient rule; with γ near 1 it is one over the future throughput. The network learns ρ = w R ω from one
-    round to the next. R falls at most by the factor q in a round, so ρ ≤ 1 / q. The output of the network has this
-    bound, because it learns from its own predictions and would diverge otherwise. The window is w > 1, in rounds.
+    because U(R_{s+1}) is added in round s and subtracted, times γ, in round s + 1. With γ = 0, ω is the weight of the
+    gradient rule; with γ near 1 it is 1 over the future throughput. The network learns ρ = w R ω from one round to the
+    next. R decreases at most by the factor q in a round, so ρ ≤ 1 / q. The output of the network has this bound: it
+    learns from its own predictions and would diverge otherwise. The window is w > 1, in rounds.
     """
 
     def __init__(self, space: spaces.Space[Any], width: int, window: float, learning_rate: float = 2e-3) -> None:
@@ -69,13 +69,13 @@ class Foresight(nn.Module):
         return self.log_bound + nn.functional.logsigmoid(logits)
 
     def weights(self, observation: Observation, codec: ObservationCodec) -> FloatArray:
-        """Return ω (n, K) in seconds, of the rates in the round after the observation."""
+        """Return the weights ω (n, K) in seconds of the rates in the round after the observation."""
         with th.no_grad():
             ratio = np.exp(self(observation).numpy().astype(np.float64))
         return ratio / (self.window * _throughput(observation, codec))
 
     def learn(self, before: Observation, after: Observation, goes_on: BoolArray, codec: ObservationCodec) -> None:
-        """Learn from one round of the environments whose episode goes on, mask (n,)."""
+        """Learn from one round of the environments in the mask ``goes_on`` (n,), whose episodes continue."""
         with th.no_grad():
             later = self(after).exp()
         growth = _throughput(after, codec) / _throughput(before, codec)
@@ -95,22 +95,21 @@ def _throughput(observation: Observation, codec: ObservationCodec) -> FloatArray
 
 
 WIDE, WINDOW = 0.4, 0.2
-"""Widths of the rounding window in tokens, at first and later: rounded lengths have a derivative inside it.
+"""Widths in tokens of the window around the midpoint of two integers in which rounded lengths have a derivative.
 
-The window is around the midpoint between two lengths. The wide one finds the right length if all devices have the same,
-the narrow one finds the right lengths if they differ.
+The wide window, used first, finds a good length common to all devices; the narrow one finds lengths that differ.
 """
 
 _REAL, _CHANGE, _NARROW = 0.1, 0.1, 0.2
-"""Parts of the budget: lengths are real during the first, then change to rounded lengths during the second.
+"""Fractions of the budget: with real lengths, for the change to rounded lengths, and until the window is narrow.
 
-The window becomes narrow at the third. Derivatives with real lengths show the direction from far away. Derivatives with
-rounded lengths are larger, and the optimiser does not cope with a sudden change.
+Derivatives with real lengths show the direction from far away. Derivatives with rounded lengths are larger, and the
+optimiser cannot handle a sudden change.
 """
 
 
 class Play:
-    """Rounds of one vector environment, played by a learning policy; its foresight learns from them."""
+    """Rounds that a learning policy plays in one vector environment; ``foresight`` learns from them."""
 
     def __init__(self, env: NativeVecEnv, foresight: Foresight | None = None) -> None:
         self.env = env
@@ -121,8 +120,8 @@ class Play:
     def slopes(self, action: th.Tensor, rounded: float = 0.0, window: float = WINDOW) -> th.Tensor:
         """Play actions, flat (n, K · columns); return the derivatives of their expected reward, of the same shape.
 
-        Actions are clipped to their bounds; derivatives that point out of the bounds are 0. ``rounded`` is the weight
-        of the derivatives with rounded lengths (and this window); the rest is with real lengths.
+        Actions are clipped to their bounds; derivatives that point out of the bounds are 0. Derivatives with rounded
+        lengths, in this window, have the weight ``rounded``; those with real lengths have the rest.
         """
         shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
         unclipped = action.detach().cpu().numpy().reshape(shape)
@@ -141,7 +140,7 @@ class Play:
 
 
 class AnalyticPolicyGradient(DirectLearner):
-    """Learner that alternates between its own environment and those of the other scenarios, in turn."""
+    """Learner that alternates between its own environment and, in turn, those of other scenarios."""
 
     def __init__(self, env: NativeVecEnv, others: Sequence[Scenario], remaining: Remaining, **common: Any) -> None:
         self.remaining = remaining
@@ -163,7 +162,7 @@ class AnalyticPolicyGradient(DirectLearner):
 
     @override
     def loss(self) -> tuple[th.Tensor, int]:
-        # minus the gain of the actions in one vector environment, to first order in a change of the actions
+        # first-order approximation of minus the reward in one vector environment
         if self.foresight is not None:
             (group,) = self.foresight.optimizer.param_groups
             group["lr"] = 0.2 * self.lr_schedule(self._current_progress_remaining)
@@ -195,7 +194,7 @@ class AnalyticPolicyGradient(DirectLearner):
 
 @dataclass(frozen=True)
 class APGSettings(BaseSettings):
-    """Hyperparameters of APG; it also learns with other numbers of users and, optionally, in other presets."""
+    """Hyperparameters of APG, which also learns with other numbers of users and, optionally, in other presets."""
 
     num_envs: int = 64
     timesteps: int = 500_000
@@ -204,15 +203,13 @@ class APGSettings(BaseSettings):
     width: int = 64
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
     presets: bool = False
-    bandwidth: float = 0.0  # initial mean of all action columns but the first
+    bandwidth: float = 0.0  # initial mean of all action columns except the first
 
     @override
     def check(self, config: EnvConfig) -> None:
         if not config.variant.learning.slopes:
-            raise ValueError(
-                "agent: expected an environment whose reward has derivatives for 'apg', "
-                f"got {type(config.variant).__name__}"
-            )
+            kind = type(config.variant).__name__
+            raise ValueError(f"agent: expected an environment whose reward has derivatives for 'apg', got {kind}")
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:
@@ -239,7 +236,7 @@ class APGSettings(BaseSettings):
 SETTINGS = APGSettings()
 
 GENERALIST = APGSettings(timesteps=3_000_000, users=(2, 3, 5, 8, 12, 20, 32, 50, 100, 200), presets=True)
-"""Settings of agents to be shared: slightly less exact in their own system, and good in all presets.
+"""Settings for agents to share: slightly less exact in their own system, but good in all presets.
 
-If the server's verification time depends on tokens, they learn every preset on every such server with both payloads.
+If the server's verification time depends on tokens, agents train on every preset with every server and payload.
 """

@@ -1,4 +1,4 @@
-"""Base classes of agents: settings, learning rates, and learning without returns."""
+"""Base classes of agents: settings, learning rates, and algorithms that learn without returns."""
 
 import itertools
 import math
@@ -26,15 +26,15 @@ Remaining = Callable[[float], float]
 def step_discount(config: EnvConfig) -> float:
     """Return the discount γ of one step.
 
-    If steps take different times, this is γ of a typical step: a verification pass with half of the devices.
+    If steps differ in duration, this is γ for a typical step: a verification pass with half of the devices.
 
-    γ is 0 in most environments whose steps are rounds. There a decision affects later rounds only through what is
-    learnt about a request, some of which every round reveals, and through the remembered throughput. With remembered
-    throughput the reward is the growth of a concave utility, and maximising the next growth is the gradient rule. With
-    γ = 0 the reward is the return, so learning is far less noisy: in one minute of training, γ = 1 − 1 / window closed
+    γ is 0 in most environments whose steps are rounds. There, a decision affects later rounds only in two ways: by the
+    information that it reveals about a request, and by the throughput that the objective remembers. With remembered
+    throughput, the reward is the growth of a concave utility, and maximising the next growth is the gradient rule. With
+    γ = 0 the return is the reward, so learning is far less noisy: in one minute of training, γ = 1 − 1 / window closed
     22 % of the gap to the gradient rule and γ = 0 closed 79 %. `agents.apg.Foresight` learns the effect on later rounds
-    without returns. When devices draft ahead, a round leaves head starts: γ = 0.9 reaches 0.9 points more of the
-    optimum of one or two devices than γ = 0.
+    without returns. If devices draft ahead, rounds depend on head starts: for one or two devices, γ = 0.9 reaches 0.9
+    percentage points more of the optimum than γ = 0.
     """
     users, learning = config.scenario.num_users, config.variant.learning
     if learning.discount_of == "step":
@@ -43,7 +43,7 @@ def step_discount(config: EnvConfig) -> float:
 
 
 def has_late_reports(config: EnvConfig) -> bool:
-    """Whether channel reports are late by rounds; agents then explore more and hedge with bandwidth."""
+    """Whether channel reports are rounds old; agents then explore more and hedge with bandwidth."""
     variant = config.variant
     return variant.learning.discount_of == "step" and variant.assumptions(config.scenario).delay > 0
 
@@ -51,11 +51,11 @@ def has_late_reports(config: EnvConfig) -> bool:
 def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
     """Return the scenario and all presets in which the same network can act (same draft lengths, same number of tasks).
 
-    If the server's verification time depends on tokens, each preset is combined with all such servers and payloads.
+    If the server's verification time depends on tokens, each preset is combined with all measured servers and payloads.
     """
     scenario, scenarios = config.scenario, [config.scenario]
     law = (*LAW, "server", "min_draft_length") if scenario.verification_pieces else ()
-    shared = {name: getattr(scenario, name) for name in ("payload", "round_trip_time", *law)}  # not of the model pair
+    shared = {name: getattr(scenario, name) for name in ("payload", "round_trip_time", *law)}  # not of the models
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=scenario.num_users, total_bandwidth=scenario.total_bandwidth)
         preset = preset.replace(**config.variant.scenario_defaults, **shared)
@@ -69,7 +69,7 @@ def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
 
 
 class AgentSettings(Protocol):
-    """Hyperparameters of an algorithm, a frozen dataclass."""
+    """Hyperparameters of an algorithm, as a frozen dataclass."""
 
     @property
     def num_envs(self) -> int:
@@ -77,20 +77,20 @@ class AgentSettings(Protocol):
 
     @property
     def timesteps(self) -> int:
-        """Default budget: environment steps, summed over the parallel environments."""
+        """Default budget in environment steps, summed over the parallel environments."""
 
     def check(self, config: EnvConfig) -> None:
         """Raise ``ValueError`` if the agent cannot learn in the environment."""
 
     def for_environment(self, config: EnvConfig) -> Self:
-        """Return the settings with the values for an environment."""
+        """Return the settings for an environment."""
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> BaseAlgorithm:
         """Build the untrained model."""
 
 
 class BaseSettings:
-    """Base class of settings: accepts every environment and uses the same values in all."""
+    """Base class of settings, which accepts every environment and uses the same values in all."""
 
     def check(self, config: EnvConfig) -> None:
         """Accept the environment."""
@@ -125,10 +125,10 @@ class CosineRate:
 
 
 class DirectLearner(BaseAlgorithm):
-    """Algorithm without returns: subclasses define the `loss`, here is the interface of Stable-Baselines3.
+    """Base of the algorithms without returns, with the interface of Stable-Baselines3; subclasses define the `loss`.
 
-    Each update takes one optimiser step on a fresh batch of environment steps. Only the actor learns. Parameters are
-    those of Stable-Baselines3.
+    Each update takes one optimiser step on a new batch of environment steps. Only the actor learns. Parameters are as
+    in Stable-Baselines3.
     """
 
     policy: EquivariantActorCritic
@@ -156,7 +156,7 @@ class DirectLearner(BaseAlgorithm):
 
     @abstractmethod
     def loss(self) -> tuple[th.Tensor, int]:
-        """Return the loss over a fresh batch and the number of environment steps in it."""
+        """Return the loss over a new batch and the number of environment steps in it."""
 
     @override
     def learn(
@@ -171,9 +171,9 @@ class DirectLearner(BaseAlgorithm):
         total, hooks = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         hooks.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
-        running = hooks.on_step()  # validates the untrained policy, which may stay the best
+        running = hooks.on_step()  # validates the untrained policy, which may remain the best
         while running and self.num_timesteps < total:
-            self._update_current_progress_remaining(self.num_timesteps, total)  # a resumed run is not at its start
+            self._update_current_progress_remaining(self.num_timesteps, total)  # for a resumed run, it is not 1
             self.num_timesteps += self._improve()
             running = hooks.on_step()
         hooks.on_training_end()

@@ -1,4 +1,4 @@
-"""Cards of trained policies: READMEs in the format of the Hugging Face hub, with known facts only."""
+"""Cards of trained policies: READMEs in the format of the Hugging Face hub, which state only known facts."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ CARD = "README.md"
 LIBRARY = "multispin_env"
 
 _MARK = f'library_name: "{LIBRARY}"'
-"""Line that distinguishes a card from a README of the user."""
+"""Line that distinguishes a card from a user's README."""
 
 _READ_ONNX = """\
 # pip install "multispin_env[onnx]"
@@ -86,7 +86,7 @@ class Measured(NamedTuple):
 def policy_card(
     folder: Path, config: RunConfig, measured: Measured | None, licence: str, measuring: str, **words: str
 ) -> str:
-    """Return the card of the policy in a folder of a run or packed agent; ``words`` fill the other fields of `TEXT`."""
+    """Return the card of the policy in the folder of a run or packed agent; ``words`` are other fields of `TEXT`."""
     versions = read_json(folder / CONFIG).get("versions")
     if not isinstance(versions, dict):  # in a damaged or foreign file
         versions = {}
@@ -95,8 +95,8 @@ def policy_card(
     facts = [f"{steps:,} environment steps", f"seed {config.seed}", *packages]
     try:
         command = f"`{command_of(folder)}`"
-    except ValueError:  # of an unknown preset
-        command = "With a command that names a custom system."
+    except ValueError:  # the system is not a preset
+        command = "With a command for a custom system."
     if measured is not None:
         metric = METRICS[measured.metric]
         rows = [(name, *(f"{bound:.{metric.digits}f}" for bound in bounds)) for name, bounds in measured.rows.items()]
@@ -136,7 +136,7 @@ def _header(config: RunConfig, licence: str, measured: Measured | None) -> str:
 
 
 def exported_card(folder: Path, onnx: bool) -> str:
-    """Return the card of the export of the run in ``folder``; ``onnx`` selects the file that it loads."""
+    """Return the card for an export of the run in ``folder``; with ``onnx``, it shows how to load the ONNX file."""
     config, _ = load_config(folder)
     measured = _read_measured(folder, config)
     hint = "Not measured. Run `multispin evaluate RUN --out RUN` to measure it; the next export shows the result."
@@ -154,7 +154,7 @@ def exported_card(folder: Path, onnx: bool) -> str:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a README exists that is not a card."""
+    """Whether ``path`` exists and is not a card."""
     return path.exists() and _MARK not in read_bytes(path, MIB).decode(errors="replace").splitlines()
 
 

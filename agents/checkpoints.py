@@ -1,7 +1,7 @@
-"""Checkpoints: networks, optimisers and counters in a safetensors file, read without executing code.
+"""Checkpoints: networks, optimisers and counters in a safetensors file, which is read without executing code.
 
-A run has two: ``checkpoint.safetensors``, from which training resumes, and ``model.safetensors``, the best model on the
-validation cases, which is the result of the run.
+A run has two checkpoints: training resumes from ``checkpoint.safetensors``; the result of the run is
+``model.safetensors``, the best model on the validation cases.
 """
 
 import hashlib
@@ -47,15 +47,15 @@ _Tensors = dict[str, th.Tensor]
 class Checkpoint:
     """State of a model during training."""
 
-    parameters: dict[str, Any]  # states of networks and optimisers, as from get_parameters of Stable-Baselines3
+    parameters: dict[str, Any]  # states of networks and optimisers, as from Stable-Baselines3's get_parameters
     num_timesteps: int
-    updates: int  # of the networks
-    seconds: float  # of training
-    score: float | None = None  # headline of the validation, if any
+    updates: int  # number of updates of the networks
+    seconds: float  # duration of the training
+    score: float | None = None  # headline number of the last validation, if any
 
     @classmethod
     def of(cls, model: BaseAlgorithm, seconds: float, score: float | None = None) -> "Checkpoint":
-        """Return the present state of a model."""
+        """Return the current state of a model."""
         updates = getattr(model, "_n_updates", 0)
         return cls(model.get_parameters(), model.num_timesteps, updates, seconds, score)
 

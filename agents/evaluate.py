@@ -1,6 +1,6 @@
 """Command ``multispin evaluate NAME``: evaluation of a saved run in its own environment or another.
 
-Torch is imported when the command runs.
+The command imports torch when it runs.
 """
 
 import argparse
@@ -27,11 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_system_options(parser, SETTINGS, dict.fromkeys(DEFAULTS, "that of the run"))
     for name, default in _SIZES.items():
         parser.add_argument(
-            f"--{name}", type=int, help=f"number of held-out {name}, if compared on {name} (default {default})"
+            f"--{name}", type=int, help=f"number of held-out {name}, if the environment uses {name} (default {default})"
         )
     parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="agent of the run, if it is your own")
     parser.add_argument("--out", type=Path, help="folder for table.json and table.csv (default: only print)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table to this file; - prints it only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON; - prints only JSON")
 
 
 def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
@@ -75,8 +75,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "Compare a saved agent with every controller on held-out states, or, if the environment hides or remembers "
-    "something, with plug-ins and the clairvoyant on held-out episodes.",
+    "Compare a saved agent with every controller on held-out states, or, if parts of the state are hidden or rounds "
+    "depend on each other, with the default contenders on held-out episodes.",
     ("mine", "mine --num-users 8 --scenario qwen3.5", "runs/mine --states 100 --json -"),
     add_options,
     run,

@@ -1,10 +1,10 @@
-"""Evolution strategies: perturbed policies play the same cases, and the network moves to those with more reward rate.
+"""Evolution strategies: perturbed policies play the same cases, and the network moves towards the better ones.
 
-Without the barrier a decision affects many verifications, when drafting ahead it affects several rounds, and rewards of
-steps are noisy. So noise is added to the weights of the network instead of its actions (Salimans et al. 2017). Each
-pair of perturbed networks, θ ± σ ε, plays the same systems, channels and requests, and their rewards per second are
-compared. This needs no discount and no price of time: with rewards (tokens − ρ · duration) / scale, policies have the
-same order by reward per second as by tokens per second, for any ρ.
+Without the barrier, a decision affects many verifications; with drafting ahead, it affects several rounds. The rewards
+of single steps are noisy. So noise is added to the weights of the network instead of its actions (Salimans et al.
+2017). Each pair of perturbed networks, θ ± σ ε, plays the same systems, channels and requests, and their rewards per
+second are compared. This needs no discount and no price of time: with rewards (tokens − ρ · duration) / scale, policies
+have the same order by reward per second as by tokens per second, for any ρ.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from multispin_env.evaluation.contenders import native
 
 
 class Population:
-    """P networks of the same architecture with weights (P, parameters), evaluated as one network."""
+    """P networks with the same architecture and weights (P, parameters), evaluated together."""
 
     def __init__(self, network: nn.Module, weights: th.Tensor) -> None:
         named = dict(network.named_parameters())
@@ -47,7 +47,7 @@ class Population:
 
 
 class Evolution(DirectLearner):
-    """Learner that compares whole policies in trials."""
+    """Learner that compares perturbed policies in trials."""
 
     def __init__(self, env: NativeVecEnv, trial: "EvolutionSettings", **common: Any) -> None:
         self.trial = trial
@@ -55,7 +55,7 @@ class Evolution(DirectLearner):
 
     @override
     def loss(self) -> tuple[th.Tensor, int]:
-        # a function whose gradient is minus the estimated gradient of the reward rate
+        # the gradient of this loss is minus the estimated gradient of the rewards per second
         rng = np.random.default_rng([self.seed or 0, self._n_updates])
         theta = nn.utils.parameters_to_vector(self._actor.parameters())
         noise = th.as_tensor(rng.standard_normal((self.trial.pairs, len(theta)), dtype=np.float32), device=theta.device)
@@ -84,7 +84,7 @@ class Evolution(DirectLearner):
             time += counted * info[duration]
             now, steps = now + info[duration], steps + int(playing.sum())
             playing &= now < self.trial.end
-        rates = np.full(env.num_envs, -np.inf)  # the worst, of a case in which no step counts
+        rates = np.full(env.num_envs, -np.inf)  # the value of a case in which no step counts
         return np.divide(reward, time, out=rates, where=time > 0.0).reshape(-1, self.trial.cases), steps
 
     @cached_property
@@ -96,16 +96,16 @@ class Evolution(DirectLearner):
         assert isinstance(self.env, NativeVecEnv)
         base = self.env.env
         config = base.config
-        if config.variant.comparison.seconds is not None:  # a case of rounds goes on with the next episode
+        if config.variant.comparison.seconds is not None:  # with rounds, a case continues with the next episode
             config = config.replace(horizon=max(config.arguments["horizon"], self.trial.end))
         options = {"max_episode_steps": base.max_episode_steps, "autoreset_mode": AutoresetMode.NEXT_STEP}
         num_envs = 2 * self.trial.pairs * self.trial.cases
-        return native(config.make_vec(num_envs, copy=False, **options))  # with autoreset at the next step info is whole
+        return native(config.make_vec(num_envs, copy=False, **options))  # NEXT_STEP: info also has the last step
 
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
     """Return ranks (n,), from -0.5 for the smallest value to 0.5 for the largest; ties get their mean rank."""
-    from scipy.stats import rankdata  # late: it takes longer to import than all of multispin_env
+    from scipy.stats import rankdata  # imported late: it takes longer to import than all of multispin_env
 
     ranks: NDArray[np.float32] = ((rankdata(values) - 1.0) / max(len(values) - 1, 1) - 0.5).astype(np.float32)
     return ranks
@@ -115,14 +115,14 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
 class EvolutionSettings(BaseSettings):
     """Hyperparameters of evolution; the last five define the trials of one update."""
 
-    num_envs: int = 1  # of the environment that gives the spaces; trials have their own
+    num_envs: int = 1  # for the environment that defines the spaces; trials have their own environment
     timesteps: int = 200_000
     learning_rate: float = 4e-2
     max_grad_norm: float = 10.0
     width: int = 16
     last_std: float = 0.01  # initial standard deviation of the weights of the actor's last layer
-    pairs: int = 8  # of perturbed networks θ ± σ ε
-    cases: int = 6  # systems that all networks play
+    pairs: int = 8  # number of pairs of perturbed networks θ ± σ ε
+    cases: int = 6  # number of systems that all networks play
     noise: float = 0.1  # σ
     warm_up: float = 1.0  # simulated seconds at the start of a case, not counted
     seconds: float = 5.0  # simulated seconds after the warm-up, counted
@@ -135,21 +135,19 @@ class EvolutionSettings(BaseSettings):
     @override
     def check(self, config: EnvConfig) -> None:
         if not config.variant.learning.discount:
-            raise ValueError(
-                "agent: expected an environment in which decisions change later rewards for 'evolution', "
-                f"got {type(config.variant).__name__}"
-            )
+            expected = "an environment whose decisions change later rewards for 'evolution'"
+            raise ValueError(f"agent: expected {expected}, got {type(config.variant).__name__}")
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:
         if config.variant.learning.discount_of == "step":
             return self
         settings = replace(self, last_std=0.0)
-        # with arriving requests: requests take seconds, and queues grow slowly
+        # with finite requests, cases are longer: requests take seconds, and queues grow slowly
         return replace(settings, warm_up=3.0, seconds=12.0) if config.actions.drops else settings
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> Evolution:
-        """Build the untrained model; raise ``ValueError`` as `check`."""
+        """Build the untrained model; errors are those of `check`."""
         vec_env = require_native(env, "durations")
         self.check(vec_env.env.config)
         return Evolution(

@@ -1,4 +1,4 @@
-"""Command ``multispin export``, also ``python -m agents.export``; torch is imported when it runs."""
+"""Command ``multispin export``, also ``python -m agents.export``; it imports torch when it runs."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the files and print their differences from the original."""
+    """Write the files and print the differences of their actions from the original."""
     import_project_module("agents.tracing").run(options)
 
 

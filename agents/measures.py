@@ -1,4 +1,4 @@
-"""Measurement of agents: learning curve, validation, and the final comparison as table, files and pictures."""
+"""Measurement of agents: learning curves, validation, and the final comparison as tables, files and pictures."""
 
 import csv
 import io
@@ -31,17 +31,17 @@ from multispin_env.files import MIB, read_bytes, replace_file, write_atomically
 CURVE, TABLE = "curve.csv", "table.json"
 
 LARGEST = 16 * MIB
-"""Maximum size of a learning curve in bytes; a run has fifty lines for each of its budgets."""
+"""Maximum size of the file of a learning curve in bytes; a run has 50 lines for each of its budgets."""
 
 
 def read_curve(path: Path, key: str) -> tuple[list[int], list[float]]:
-    """Return the environment steps and the scores of a learning curve; raise ``ValueError`` for any other file."""
+    """Return the environment steps and scores of a learning curve; raise ``ValueError`` for any other file."""
     rows = _rows(path, key)
     return [steps for steps, _, _ in rows], [score for _, score, _ in rows]
 
 
 def add_row(path: Path, row: Mapping[str, float]) -> None:
-    """Add a validation to a learning curve; rows with as many or more steps, from before a resume, are removed.
+    """Add a validation to a learning curve; remove rows with the same or more steps, which are from before a resume.
 
     Raises ``ValueError`` if the file exists and is not a learning curve.
     """
@@ -66,26 +66,26 @@ def _rows(path: Path, key: str) -> list[tuple[int, float, dict[str, str]]]:
 class Headline:
     """Main number of a validation."""
 
-    key: str  # name in the validation and in the file of the learning curve
-    caption: str  # short text after the number
-    axis: str  # full text, for axes
+    key: str  # name in validations and in the file of the learning curve
+    caption: str  # short text to print after the number
+    axis: str  # full text for axes
 
 
 @dataclass(frozen=True)
 class Report:
-    """Comparison of one agent with every reference."""
+    """Comparison of one agent with all references."""
 
     title: str
     text: str  # aligned tables
     about: dict[str, Any]
     rows: list[Row]
-    axis: str  # text for the means of the rows
+    axis: str  # label for the means of the rows
     headline: Headline
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Measurement of agents in one environment, on its states or episodes for comparison."""
+    """Measurement of agents in one environment, on states or episodes."""
 
     config: EnvConfig
 
@@ -146,11 +146,11 @@ class Measure:
         return validation_cases(self.config)
 
     def about(self, cases: Cases, rounds_trained: int) -> dict[str, Any]:
-        """Return the description that is stored with a table: the cases and the training of the model."""
+        """Return the description to store with a table: the cases and the training steps of the model."""
         return {"env": self.config.env_id, **cases.about, "rounds_trained": rounds_trained}
 
     def compared(self, size: int | None = None) -> Cases:
-        """Return the held-out cases; states are for all controllers, also those whose decisions no action expresses."""
+        """Return the held-out cases; with states, all controllers play, even if no action expresses their decisions."""
         if self.kind is States:
             return States.draw(self.config.held_out.scenario, size or States.default_size)
         return held_out(self.config, size)
@@ -188,7 +188,7 @@ def write_report(report: Report, folder: Path) -> None:
 
 
 def draw_report(report: Report, label: str, folder: Path) -> None:
-    """Draw ``comparison.png`` and ``learning_curve.png`` from the table and the curve's file."""
+    """Draw ``comparison.png`` from the report and ``learning_curve.png`` from the file of the curve."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Trained models, read from runs and from the package."""
+"""Trained models, which are read from runs or from the package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from agents.base import AgentSettings
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies import EquivariantActorCritic, TorchNetwork
 from agents.registry import AGENTS
-from agents.runs import RunConfig, load_config
+from agents.runs import CONFIG, RunConfig, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import Policy
@@ -21,7 +21,7 @@ from multispin_env.files import read_json
 def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
     """Load the best model of a run, for its own environment or another with the same actions and observation entries.
 
-    The number of users may differ. Raises ``ValueError`` for an unreadable checkpoint and for an environment or server
+    The number of users may differ. Raises ``ValueError`` for an unreadable checkpoint, or for an environment or server
     with other observations.
     """
     config, _ = load_config(folder, env_config.arguments)
@@ -44,7 +44,7 @@ def _check_same_entries(trained: EnvConfig, other: EnvConfig) -> None:
             f"env: expected an environment with the observation entries of the run, {entries}, got {other.env_id!r} "
             f"with {other_entries}"
         )
-    times = ("of drafts only", "that depend on tokens")  # with the latter, observations hold more numbers
+    times = ("of drafts only", "that depend on tokens")  # in the second case, observations have more numbers
     time, other_time = (times[bool(config.scenario.verification_pieces)] for config in (trained, other))
     if time != other_time:
         raise ValueError(
@@ -59,7 +59,7 @@ def _check_same_entries(trained: EnvConfig, other: EnvConfig) -> None:
 SCORE = "score.json"
 
 ROOT = Path(__file__).parent / "pretrained"
-"""Folder of the pretrained agents: configuration, network and score of one agent for each environment."""
+"""Folder of the pretrained agents, with the configuration, network and score of one agent for each environment."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,14 +71,14 @@ class Pretrained(Policy):
 
 
 def read(folder: Path) -> Pretrained:
-    """Read a packed agent without executing code; raise ``ValueError`` that names a missing or damaged file."""
+    """Read a packed agent without executing code; ``ValueError`` names a missing or damaged file."""
     config, _ = load_config(folder)
     network = _read_network(config, folder)
     return Pretrained(config.env, network, config, _read_score(folder / SCORE))
 
 
 def read_policy(folder: Path) -> Policy:
-    """Read the policy of a run or packed agent; errors as of `read`."""
+    """Read the policy of a run or packed agent; errors are those of `read`."""
     config, _ = load_config(folder)
     return Policy(config.env, _read_network(config, folder))
 
@@ -90,7 +90,7 @@ def _read_network(config: RunConfig, folder: Path) -> TorchNetwork:
         policy.load_state_dict(load_checkpoint(folder, MODEL).parameters["policy"])
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{folder / MODEL}: expected a network of its configuration, got another ({reason})") from None
+        raise ValueError(f"{folder / MODEL}: expected a network that fits {CONFIG}, got another ({reason})") from None
     policy.set_training_mode(False)
     return TorchNetwork(policy)
 

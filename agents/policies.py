@@ -1,11 +1,11 @@
-"""Policies of the agents: features of order one, and the permutation-equivariant network that reads them.
+"""Policies of the agents: features of order one, and a permutation-equivariant network.
 
-A feature is computed from one or several entries of the observation; features with hidden entries are left out. The
+A feature is computed from one or several entries of the observation; features with missing entries are left out. The
 order is fixed, so a network fits every environment with the same entries.
 
-The same encoder maps the features of each user to a code. The mean and maximum of the codes over users are the context.
-The same head maps each user's code and the context to the action row of that user. Permuting the users permutes the
-actions, and a network runs with any number of users.
+One encoder maps the features of each user to a code. The mean and maximum of the codes over users are the context. One
+head maps each user's code and the context to the action row of that user. So permuting the users permutes the actions,
+and a network supports any number of users.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,14 +30,14 @@ from multispin_env.evaluation.policy import Entries, Policy
 
 _PRIOR_RATE = 0.75
 _PRIOR_TOKENS = (8.0, 32.0)
-"""Weights of the prior rate in tokens, for acceptance rates that differ much or little between requests."""
+"""Weights of the prior rate in tokens, for acceptance rates that differ much and little between requests."""
 
 
 class Feature(NamedTuple):
     """Feature columns of each user, computed from entries of the observation."""
 
     entries: tuple[str, ...]
-    columns: Callable[..., list[th.Tensor]]  # maps one array (batch, K, numbers) per entry to features of that shape
+    columns: Callable[..., list[th.Tensor]]  # maps the entries, each (batch, K, numbers), to features of this shape
 
 
 def _count(saturated: th.Tensor, scale: float) -> th.Tensor:
@@ -63,7 +63,7 @@ def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list
 
 
 def _pace(due: th.Tensor, remaining: th.Tensor) -> list[th.Tensor]:
-    slack = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # time until the last token is due, in verifications
+    slack = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # time until the last token is due, in units of T_ver
     slack_per_token = slack / _count(remaining, TOKENS).clamp(min=1.0)
     return [due, slack_per_token / (slack_per_token.abs() + 1.0)]
 
@@ -92,7 +92,7 @@ FEATURES = (
     Feature(("queue",), lambda x: [4.0 * x]),
     Feature(("throughput",), lambda x: [th.log(x + 1e-6) - th.log1p(-x.clamp(max=0.999))]),
 )
-"""All features, in order; the values of ``shared`` follow unchanged."""
+"""All features, in order; the unchanged values of ``shared`` follow them."""
 
 
 class UserFeatures(BaseFeaturesExtractor):
@@ -127,14 +127,14 @@ _LAST_STD = 0.01
 
 
 class Codes(NamedTuple):
-    """Output of an encoder for a batch of states."""
+    """Output of an encoder for a batch of observations."""
 
     user: th.Tensor  # (batch, K, width)
-    context: th.Tensor  # (batch, 1, width) of all users; (batch, K, width) if each user has its own
+    context: th.Tensor  # (batch, 1, width), common to all users; (batch, K, width) if each user has its own
 
 
 class ConcatLinear(nn.Linear):
-    """Linear layer on the concatenation of each user's code and the context, computed once for all users."""
+    """Linear layer for the concatenation of each user's code and the context; the context's part is computed once."""
 
     @override
     def forward(self, codes: Codes) -> th.Tensor:  # type: ignore[override]
@@ -143,7 +143,7 @@ class ConcatLinear(nn.Linear):
 
 
 class UserEncoder(nn.Module):
-    """Encoder from features (batch, K · features) to `Codes`; with ``alone`` a context depends only on its own user."""
+    """Encoder from features (batch, K · features) to `Codes`; with ``alone``, each context depends on one user only."""
 
     def __init__(self, width: int, features: int, alone: bool = False) -> None:
         super().__init__()
@@ -163,9 +163,9 @@ class UserEncoder(nn.Module):
 class UserHead(nn.Module):
     """Head from codes to action rows, flat (batch, K · columns).
 
-    The initial means are 0 in the first column and ``bandwidth`` in the others; with ``last_std`` 0 they are exact and
-    the same in all states. ``scale`` (columns,) multiplies the outputs of the last layer: a small factor makes the
-    learning steps of its column small.
+    The initial outputs are about 0 in the first column and ``bandwidth`` in the others; with ``last_std=0`` exactly, in
+    all states. ``scale`` (columns,) multiplies the outputs of the last layer: a small factor makes the learning steps
+    of its column small.
     """
 
     scale: th.Tensor
@@ -215,13 +215,13 @@ class _ZeroValue(nn.Module):
 
 
 class _EquivariantExtractor(nn.Module):
-    """Separate encoders of actor and critic, with the interface that Stable-Baselines3 expects."""
+    """Separate encoders for actor and critic, with the interface that Stable-Baselines3 expects."""
 
     def __init__(self, width: int, features: int, critic: bool, alone: bool) -> None:
         super().__init__()
         self.policy_net = UserEncoder(width, features)
         self.value_net = UserEncoder(width, features) if critic else nn.Identity()
-        if alone:  # drawn last, so that all other networks start with the same weights as without it
+        if alone:  # initialised last, so that all other networks start with the same weights as without it
             self.policy_net = UserEncoder(width, features, alone)
         self.latent_dim_pi = self.latent_dim_vf = 2 * width
 
@@ -239,7 +239,7 @@ class _EquivariantExtractor(nn.Module):
 class EquivariantActorCritic(ActorCriticPolicy):
     """Actor-critic policy for any number of users; use with ``PPO(EquivariantActorCritic, env)``.
 
-    The action space is a Box (K, columns). Parameters without a comment are those of Stable-Baselines3.
+    The action space is a Box (K, columns). Parameters without a comment are as in Stable-Baselines3.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         width: int = 64,  # of all layers
         log_std_init: float = -1.5,  # initial log standard deviation of the exploration, in all columns
         column_log_std: Sequence[float] = (),  # added to `log_std_init` by column, from the first column on
-        bandwidth_init: float = 0.0,  # initial mean of all columns but the first
+        bandwidth_init: float = 0.0,  # initial mean of all columns except the first
         last_std: float = _LAST_STD,  # as in `UserHead`
         critic: bool = True,  # if False, all values are 0
         alone: bool = False,  # whether the actor sees only its own device and the shared entries; the critic sees all
@@ -316,9 +316,9 @@ class EquivariantActorCritic(ActorCriticPolicy):
 
 @dataclass(frozen=True, eq=False)
 class TorchNetwork:
-    """Torch network of a `Policy`: the deterministic actions of a policy of Stable-Baselines3.
+    """Network of a `Policy` that returns the deterministic actions of a Stable-Baselines3 policy.
 
-    In contrast to ``predict`` of Stable-Baselines3, it accepts any number of users.
+    Unlike ``predict`` of Stable-Baselines3, it accepts any number of users.
     """
 
     policy: BasePolicy
@@ -334,5 +334,5 @@ class TorchNetwork:
 
 
 def policy_of(model: BaseAlgorithm, config: EnvConfig) -> Policy:
-    """Return the deterministic policy of a model in an environment of this configuration."""
+    """Return the deterministic policy of a model for an environment with this configuration."""
     return Policy(config, TorchNetwork(model.policy))

@@ -1,14 +1,14 @@
-"""Proximal policy optimisation (Schulman et al. 2017): that of Stable-Baselines3 with an update for many users.
+"""Proximal policy optimisation (Schulman et al. 2017): PPO of Stable-Baselines3 with an update for many users.
 
 - Features are computed once per rollout, because they have no weights.
 - Each user has its own clipped ratio, and all users share the return (independent PPO: de Witt et al. 2020, arXiv
-  2011.09533). The ratio of the joint action leaves its bounds after a small change for each user.
+  2011.09533). The ratio of the joint action would leave its bounds after a small change for each user.
 - Advantages are residuals of a regression. All users share one return, so most of it is noise for a single user. The
   regression removes the part that does not depend on the user's own action: a baseline that depends on the state and on
   the actions of the others (Wu et al. 2018, arXiv 1803.07246). Such a baseline does not change the expected gradient;
-  this one changes it slightly, because it is fitted to the same rows. It is good from the first rollout on.
+  this one changes it slightly, because it is fitted to the same rows. Unlike a critic, it works from the first rollout.
 - With γ = 0 there is no critic: returns are rewards.
-- If steps take different times, discounts are per second, and the price of time is the agent's own rate.
+- If steps differ in duration, discounts are per second, and the price of time is the agent's own rate.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,16 +35,16 @@ from multispin_env.envs.objectives import Objective, TokensMinusTime
 
 
 def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th.Tensor, float]:
-    """Return the advantages of the users' actions (n, K), standardised, and the explained fraction of variance.
+    """Return the standardised advantages (n, K) of the users' actions, and the explained fraction of variance.
 
-    Parameters are features (n, K, F), noise (n, K, columns), which is the distance of the actions from their means in
-    standard deviations, and returns (n,).
+    ``features`` is (n, K, F), ``returns`` is (n,). ``noise`` (n, K, columns) is the distance of the actions from their
+    means in standard deviations.
     """
     bias = th.ones_like(features[..., :1])
     biased = th.cat([bias, features], dim=-1)
     first, second = th.triu_indices(biased.shape[-1], biased.shape[-1], device=biased.device)
     products = biased.transpose(-1, -2) @ biased / biased.shape[-2]
-    state = th.cat([products[:, first, second], features.amax(-2), features.amin(-2)], dim=-1)  # in any order of users
+    state = th.cat([products[:, first, second], features.amax(-2), features.amin(-2)], dim=-1)  # for any order of users
     slopes = (biased.unsqueeze(-1) * noise.unsqueeze(-2)).flatten(-2)
     actions = th.cat([slopes, noise.square() - 1.0], dim=-1)  # (n, K, numbers)
     regressors = th.cat([state, actions.sum(1)], dim=-1).double()
@@ -60,8 +60,8 @@ def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th
 class _Steps(VecEnvWrapper):
     """Vector environment that adds the discounted value of the last observation to the last reward of an episode.
 
-    All episodes are truncated, none terminates. Stable-Baselines3 does the same, one environment at a time and also if
-    γ is 0, so the flag of truncation is removed here. A `TimedRolloutBuffer` also gets the durations of the steps.
+    All episodes are truncated; none terminates. Stable-Baselines3 does the same more slowly, one environment at a time
+    and even if γ is 0, so the truncation flag is removed here. A `TimedRolloutBuffer` also gets the steps' durations.
     """
 
     def __init__(self, env: VecEnv, buffer: RolloutBuffer, policy: EquivariantActorCritic) -> None:
@@ -97,8 +97,8 @@ class _Steps(VecEnvWrapper):
 class MultiUserPPO(PPO):
     """PPO for `EquivariantActorCritic`.
 
-    Parameters are those of ``PPO``, but ``clip_range_vf``, ``ent_coef`` and ``target_kl`` are ignored, and so is
-    ``vf_coef`` if γ = 0.
+    Parameters are those of ``PPO``; ``clip_range_vf``, ``ent_coef`` and ``target_kl`` are ignored, as is ``vf_coef`` if
+    γ = 0.
     """
 
     @override
@@ -126,7 +126,7 @@ class MultiUserPPO(PPO):
                 policy.optimizer.step()
                 logged.append(statistics)
             self._n_updates += 1
-        names = ("policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction")  # of all users' actions together
+        names = ("policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction")  # over the actions of all users
         for name, value in zip(names, np.mean(logged, axis=0), strict=True):
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/explained_variance", rollout.explained)
@@ -135,7 +135,7 @@ class MultiUserPPO(PPO):
 
 
 class Rollout:
-    """A rollout as tensors of n rows, with the log-probabilities of the policy that collected it."""
+    """Rollout as tensors of n rows, with the log-probabilities of the policy that collected it."""
 
     def __init__(self, buffer: DictRolloutBuffer, policy: EquivariantActorCritic) -> None:
         def flat(array: NDArray[np.float32]) -> th.Tensor:
@@ -153,7 +153,7 @@ class Rollout:
             self._gains, self.explained = gains(by_user, noise, flat(buffer.advantages))
 
     def loss(self, rows: th.Tensor, clip: float, value_weight: float) -> tuple[th.Tensor, list[float]]:
-        """Return the loss over rows and its statistics for the log; with ``value_weight`` 0 no values are computed."""
+        """Return the loss over rows and statistics for the log; with ``value_weight=0`` no values are computed."""
         features, gains = self._features[rows], self._gains[rows]
         change = self._log_prob(self._noise(features, self._actions[rows])) - self._before[rows]
         ratio = change.exp()
@@ -180,13 +180,13 @@ MEMORY = 20.0
 
 
 class AverageReward(nn.Module):
-    """Token rate of a learning agent, and rewards in which that rate is the price of a second.
+    """Token rate of a learning agent, and rewards in which this rate is the price of a second.
 
     With the agent's own rate ρ, tokens − ρ · duration is the gain of a step over the agent's average in the same time,
-    as in average-reward learning (Schwartz 1993). The environment's price is the rate of a rule: for an agent that is
-    better than the rule, every second seems to pay, and so do long steps. The estimate is Σ tokens / Σ duration over
-    about `MEMORY` seconds of each environment. The class is a module so that checkpoints store its state. If the
-    objective has no price of a second, rewards do not change.
+    as in average-reward learning (Schwartz 1993). The environment's price is the rate of a rule: with this price, an
+    agent that is better than the rule gains reward in every second, so long steps seem better. The estimate is
+    Σ tokens / Σ duration over about `MEMORY` seconds of each environment. The class is a module so that checkpoints
+    store its state. If the objective has no price of a second, rewards do not change.
     """
 
     tokens: th.Tensor
@@ -194,7 +194,7 @@ class AverageReward(nn.Module):
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self.price, self.scale = 0.0, 1.0  # of the environment: tokens/s, and tokens per unit of reward
+        self.price, self.scale = 0.0, 1.0  # of the environment, in tokens/s and in tokens per unit of reward
         self.priced = isinstance(objective, TokensMinusTime)
         if isinstance(objective, TokensMinusTime):
             self.price, self.scale = objective.rho, objective.scale
@@ -215,7 +215,7 @@ class AverageReward(nn.Module):
         self.seconds.mul_(decay).add_(seconds)
 
     def correction(self, durations: FloatArray) -> FloatArray:
-        """Return the change of the rewards of steps that makes the agent's own rate the price of a second."""
+        """Return the change of rewards that makes the agent's own rate the price of a second."""
         if not self.priced:
             return np.zeros_like(durations)
         corrected: FloatArray = (self.price - self.rate) / self.scale * durations
@@ -223,10 +223,10 @@ class AverageReward(nn.Module):
 
 
 class TimedRolloutBuffer(DictRolloutBuffer):
-    """Rollout buffer with γ and λ per second: a step of duration d has γ ** d and λ ** d.
+    """Rollout buffer with γ and λ per second: a step of duration d has the factors γ ** d and λ ** d.
 
-    With λ per second, the weight of a trace depends on elapsed time and not on the number of verifications, which the
-    agent decides. Before the advantages of a rollout are computed, its rate is measured and its rewards are corrected.
+    With λ per second, the weights of traces depend on elapsed time instead of the number of verifications, which the
+    agent influences. Before advantages are computed, the rate of the rollout is measured and its rewards are corrected.
     """
 
     def __init__(self, *args: Any, own_rate: AverageReward, **kwargs: Any) -> None:
@@ -283,24 +283,24 @@ class TimedPPO(MultiUserPPO):
 
 @dataclass(frozen=True)
 class PPOSettings(BaseSettings):
-    """Hyperparameters of PPO for environments that show the whole state; `CHANGES` has the differences in others."""
+    """Hyperparameters of PPO; `CHANGES` has different values for special cases."""
 
     num_envs: int = 256
     timesteps: int = 400_000
     rollout_rounds: int = 4
     batch_size: int = 512
     epochs: int = 1
-    learning_rate: float = 4e-3  # initial; it decreases linearly to 5 % of it
+    learning_rate: float = 4e-3  # initial value; decreases linearly to 5 % of it
     clip_range: float = 0.4
     max_grad_norm: float = 1.0
     value_weight: float = 0.5  # of the critic's loss; unused if γ = 0
     gamma: float = 0.0  # discount γ of a step, or of a second if timed
-    trace: float = 1.0  # λ of generalised advantage estimation, of a step or of a second
-    timed: bool = False  # whether steps take different times
+    trace: float = 1.0  # λ of generalised advantage estimation, of a step, or of a second if timed
+    timed: bool = False  # whether steps differ in duration
     width: int = 16  # of all layers
     log_std: float = -2.5  # initial log standard deviation of the exploration
     column_log_std: tuple[float, ...] = ()  # added to log_std by action column; learning steps scale with it
-    bandwidth: float = 0.0  # initial mean of all action columns but the first
+    bandwidth: float = 0.0  # initial mean of all action columns except the first
     last_std: float = 0.01  # initial standard deviation of the weights of the actor's last layer
     decentralised: bool = False  # whether the actor sees only its own device and the shared entries
 
@@ -356,20 +356,20 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 - Common length, late reports: rewards are noisy. With 400,000 rounds (llama2, K = 20, seed 0) `_CAREFUL` raised the
   share of the optimum from 0.9961 to 0.9991 with a common length, and from 0.7935 to 0.7987 with late reports. With
-  late reports bandwidth factors hedge and matter much: at 0.4 a step in the second column changes bandwidth almost
-  four times as much as at 0. A common factor hardly matters.
-- History (the information depends on earlier rounds): the effect of a length shows late, so exploration lasts longer.
-  With hidden acceptance, 400,000 rounds (llama2, K = 20, seed 0), the values -2.5, -2 and -1.5 reached 0.9861, 0.9867
-  and 0.9869 of the optimum.
+  late reports, bandwidth factors hedge and matter much. The initial mean is 0.4, where a step in the second column
+  changes bandwidth almost four times as much as at 0; a common factor hardly matters.
+- History (the information depends on earlier rounds): the effect of a length is seen late, so more exploration helps.
+  With hidden acceptance and 400,000 rounds (llama2, K = 20, seed 0), ``log_std`` of -2.5, -2 and -1.5 reached 0.9861,
+  0.9867 and 0.9869 of the optimum.
 - Residual rounds (factors multiply the best bandwidth for the lengths): all devices wait for the last one, so noise in
-  bandwidth costs in proportion, and agents learn actions that suit their noise. With 300,000 rounds (qwen3.5, K = 20,
-  seed 0) this cost 0.3 % of the optimum with 0, and 0.03 % with -2.5.
-- Verifications (a step is one verification, about 0.06 s): its effect shows later. With reference `own-pace`, K = 8 and
-  300,000 steps, traces from 0.1 to 0.8 gained 1.0 to 2.0 % on validation with γ of 0.2, 0.5 and 0.8 (one seed each).
-  Rollouts of 64 steps with batches of 2,048 gained 0 to 0.6 % in 400,000 steps.
+  bandwidth is costly, and agents learn actions that suit their noise. With 300,000 rounds (qwen3.5, K = 20, seed 0)
+  this cost 0.3 % of the optimum with 0 in ``column_log_std``, and 0.03 % with -2.5.
+- Verifications (a step is one verification, about 0.06 s): its effect is seen later. With reference `own-pace`, K = 8
+  and 300,000 steps, traces from 0.1 to 0.8 gained 1.0 to 2.0 % on validation with γ of 0.2, 0.5 and 0.8 (one seed
+  each). Rollouts of 64 steps with batches of 2,048 gained 0 to 0.6 % in 400,000 steps.
 - Residual verifications (actions are added to a rule's decisions): exploration costs tokens. With a standard deviation
   of 0.08 in the column of batches, `groups` loses 14 % of its rate and `own-pace` 3 %. With 0.03 neither loses any,
-  because a batch changes only from 0.2 on.
+  because only entries beyond ±0.2 change the batch.
 """
 
 
@@ -391,8 +391,8 @@ def _cases(config: EnvConfig) -> Iterator[str]:
 SETTINGS = PPOSettings()
 
 DECENTRALISED = PPOSettings(decentralised=True)
-"""PPO whose actor could run on the devices: it sees only its own device and the shared entries.
+"""PPO with an actor that could run on the devices: it sees only its own device and the shared entries.
 
-It learns from the common reward with a baseline that sees all devices, so its loss against `SETTINGS` is the price of
-not observing the others. The server still allocates bandwidth: with ``action="lengths"`` devices decide only lengths.
+It learns from the common reward with a baseline that sees all devices, so its loss against `SETTINGS` is due to not
+observing the others. The server still allocates bandwidth: with ``action="lengths"``, devices decide only on lengths.
 """

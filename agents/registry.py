@@ -1,6 +1,6 @@
-"""Registries of algorithms and pretrained agents, and agents of other modules by ``module:ATTRIBUTE``.
+"""Registries of algorithms and pretrained agents, and agents from other modules by ``module:ATTRIBUTE``.
 
-A module is imported only if the user names it, not if a run names it: the run may be from an untrusted source.
+A module is imported only if the user names it, not if only a run names it: the run may be from an untrusted source.
 """
 
 from multispin_env.checks import check_name
@@ -30,8 +30,7 @@ PRETRAINED = {
     "MultiSpin/Continuous-v0": "continuous",
     "MultiSpin/Serving-v0": "serving",
 }
-"""Folders in ``agents/pretrained`` by environment id."""
-
+"""Names of folders in ``agents/pretrained`` by environment id."""
 
 OPTION = f"{FORM}, your own agent"
 
@@ -39,7 +38,7 @@ OPTION = f"{FORM}, your own agent"
 def admit(name: str) -> None:
     """Accept an agent that the user names: one of `AGENTS`, or ``module:ATTRIBUTE``, which is imported.
 
-    Modules in the current folder are found too. Raises ``ValueError`` for any other name.
+    The module may also be in the current folder. Raises ``ValueError`` for any other name.
     """
     if not is_outside(name):
         check_name("agent", name, (*AGENTS.names(), FORM))
@@ -47,7 +46,7 @@ def admit(name: str) -> None:
 
 
 def check_admitted(name: object) -> None:
-    """Raise ``ValueError`` unless a run may use the agent: one of this package, or one that the user has named."""
+    """Raise ``ValueError`` unless a run may use the agent: one of this package, or one that the user has admitted."""
     if is_outside(name) and name not in AGENTS.names():
-        raise ValueError(f"agent: expected --agent {name} too, since modules that only a run names are not imported")
+        raise ValueError(f"agent: expected --agent {name} too, since runs cannot import modules, got no such option")
     check_name("agent", name, AGENTS.names())

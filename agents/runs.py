@@ -1,4 +1,4 @@
-"""Runs: budgets, folders, configurations, and the command-line options that make one."""
+"""Runs: budgets, folders, configurations, and command-line options."""
 
 import argparse
 import itertools
@@ -31,7 +31,7 @@ from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 class Budget:
     """Limit on environment steps or on time; the learning rate decreases with the remaining budget."""
 
-    timesteps: int | None  # of all environments and resumed parts
+    timesteps: int | None  # of all environments, including those before a resume
     seconds: float | None
     spent_seconds: float = 0.0  # before a resume
     _start: float = field(default_factory=lambda: time.monotonic())
@@ -42,7 +42,7 @@ class Budget:
         return self.spent_seconds + time.monotonic() - self._start
 
     def fraction_used(self, num_timesteps: int) -> float:
-        """Return the used fraction of the budget, 0 to 1."""
+        """Return the used fraction of the budget, from 0 to 1."""
         by_steps = 0.0 if self.timesteps is None else num_timesteps / self.timesteps
         by_time = 0.0 if self.seconds is None else self.elapsed / self.seconds
         return min(1.0, max(by_steps, by_time))
@@ -56,7 +56,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Limits:
-    """Budget of a run in environment steps or minutes, by default the agent's steps; must be positive."""
+    """Positive budget of a run in environment steps or minutes; by default the agent's steps."""
 
     timesteps: int | None = None
     minutes: float | None = None
@@ -83,7 +83,7 @@ DIGEST = "sha256"
 CONFIG = "config.json"
 
 PROGRAM = "policy.pt2"
-"""File of an export for PyTorch; ``torch.export.load`` reads it."""
+"""File of an export for PyTorch, for ``torch.export.load``."""
 
 NAME = re.compile(r"\w[\w.+=-]*")
 _LONGEST_NAME = 100
@@ -92,7 +92,7 @@ _PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-ba
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Configuration of a run without its budget; raises ``ValueError`` or ``TypeError`` if it cannot be trained."""
+    """Configuration of a run without its budget; raises ``ValueError`` or ``TypeError`` if training is impossible."""
 
     env: EnvConfig
     agent: str
@@ -102,7 +102,7 @@ class RunConfig:
         check_admitted(self.agent)
         check_integer("seed", self.seed, 0)
         AGENTS.load(self.agent).check(self.env)
-        _ = self.env.observations  # refuses scenarios beyond the observation's bounds
+        _ = self.env.observations  # raises for scenarios beyond the observation's bounds
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class RunConfig:
         return {"env": self.env.env_id, "agent": self.agent, "action": self.env.action, "seed": self.seed}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as JSON values."""
+        """Return the configuration as a dict for JSON."""
         return {**self.env.to_dict(), "agent": self.agent, "seed": self.seed}
 
 
@@ -122,7 +122,7 @@ def _version(package: str) -> str | None:
 
 
 def make_next_folder(parent: Path, stem: str) -> Path:
-    """Create and return the first of the folders ``stem-1``, ``stem-2``, ... that does not exist yet, atomically."""
+    """Atomically create and return the first of the folders ``stem-1``, ``stem-2``, ... that does not exist yet."""
     make_folder(parent)
     for folder in (parent / f"{stem}-{number}" for number in itertools.count(1)):
         with suppress(FileExistsError):
@@ -142,7 +142,7 @@ def check_run_name(name: str) -> str:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with budget and versions, and copies of its files; raise ``ValueError`` if it exists."""
+    """Write ``config.json`` with budget and versions, and copies of files; raise ``ValueError`` if it exists."""
     content = {
         "schema": SCHEMA,
         **config.to_dict(),
@@ -162,7 +162,7 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
 def lock_run(folder: Path) -> Iterator[None]:
     """Lock the folder of a run until the end of the block.
 
-    Raises ``ValueError`` if another process has locked it, or if it contains links: they may lead to files outside.
+    Raises ``ValueError`` if another process has locked it, or if it contains links, which may lead to files outside.
     """
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
@@ -178,7 +178,7 @@ def digest(content: Mapping[str, Any]) -> str:
 
 
 def check_unchanged(content: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` unless the content of a file has the present schema and its digest."""
+    """Raise ``ValueError`` unless the content of a file has the current schema and a matching digest."""
     schema = content.get("schema")
     if schema != SCHEMA:
         raise ValueError(f"schema: expected {SCHEMA}, got {schema!r}, of another version of this project")
@@ -189,7 +189,7 @@ def check_unchanged(content: Mapping[str, Any]) -> None:
 def load_config(folder: Path, arguments: Mapping[str, Any] | None = None) -> tuple[RunConfig, Limits]:
     """Read the configuration and budget of a run; raise ``ValueError`` if ``config.json`` is missing or not valid.
 
-    The configuration can name only files in its folder; the user's ``arguments`` replace names of files.
+    The configuration can only name files in its folder; the user's ``arguments`` may replace them by other paths.
     """
     path = folder / CONFIG
     if not os.path.isfile(path):  # Path.is_file raises for names that are too long
@@ -206,17 +206,17 @@ def load_config(folder: Path, arguments: Mapping[str, Any] | None = None) -> tup
 RUNS = Path("runs")
 
 TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05, "half": 0, "modelled": True}
-"""Arguments whose defaults differ from those of the environments.
+"""Arguments of environments whose defaults differ in training.
 
-With ``history`` the counts since a request began are observed. They contain all that the past reveals about its rate,
-so a network without memory can use them. Delayed channels need no history: the gain of Gauss-Markov fading is a Markov
-process, so the last report is sufficient. With ``plan_quantile`` zero actions there give the bandwidth of the best
-plug-in, and a network learns corrections of it. With ``half`` and ``modelled`` agents learn from a model of half of the
-recorded texts, and are measured on the replay of the other half.
+With ``history``, counts since a request began are observed. They contain everything that the past reveals about its
+rate, so a network without memory is sufficient. Delayed channels need no history: the gain of Gauss-Markov fading is a
+Markov process, so the last report is sufficient. With ``plan_quantile``, zero actions there give the bandwidth of the
+best plug-in, and a network learns corrections. With ``half`` and ``modelled``, agents learn from a model of half of the
+recorded texts and are measured on the replay of the other half.
 """
 
 SETTINGS = (
-    "arguments of the environment, as spread=0.2; values as in Python (defaults that differ from the environments: "
+    "arguments of the environment, such as spread=0.2; values as in Python (defaults that differ in training: "
     + ", ".join(f"{name}={value}" for name, value in TRAINING_DEFAULTS.items())
     + ")"
 )
@@ -228,9 +228,9 @@ _OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
 
 
 def default_choice(env_id: str) -> dict[str, Any]:
-    """Return the default environment, and the defaults of agent, action encoding and seed in an environment.
+    """Return the default environment, and the default agent, action encoding and seed for ``env_id``.
 
-    If steps take different times, evolution improves on the rule that action 0 is, and PPO hardly does.
+    If steps differ in duration, evolution improves on the rule at action 0, and PPO hardly does.
     """
     by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
     agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
@@ -244,10 +244,9 @@ def supported_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAI
 
 
 def env_config_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> EnvConfig:
-    """Return the environment of command-line options; ``base`` is a run with the defaults, if any.
+    """Return the environment of command-line options; defaults are those of the run ``base``, if any.
 
-    Raises ``ValueError`` or ``TypeError`` as the environment does, and ``ValueError`` for an argument that is set twice
-    or has its own option.
+    Errors are those of the environment, and a ``ValueError`` for an argument that is set twice or has its own option.
     """
     defaults = TRAINING_DEFAULTS if base is None else base.env.arguments
     arguments = collect_arguments(options, _OWN_OPTIONS)
@@ -269,7 +268,7 @@ def config_from(options: argparse.Namespace) -> RunConfig:
 
 
 def with_reference(config: EnvConfig) -> EnvConfig:
-    """Return the configuration with the rule that action 0 is; among several, the best rule in a few episodes."""
+    """Return the configuration with a rule for action 0; if there are several, the best one in a few episodes."""
     names = config.variant.learning.starts.get(config.action, ())
     if len(names) < 2 or config.arguments["reference"] is not None:
         return config
@@ -278,7 +277,7 @@ def with_reference(config: EnvConfig) -> EnvConfig:
 
 
 def run_folder(name: str) -> Path:
-    """Return the folder of a run by its name or path; ``.`` and ``..`` are paths."""
+    """Return the folder of a run from its name or path; ``.`` and ``..`` are paths."""
     path = Path(name)
     return path if path.parts[:-1] or path.name in ("", "..") else RUNS / path
 
@@ -298,7 +297,7 @@ def command_of(folder: Path) -> str:
     options |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     usual = {field.name: field.default for field in fields(env.variant)} | supported_arguments(type(env.variant))
-    saved = env.to_dict()["arguments"]  # with files by their names in the folder
+    saved = env.to_dict()["arguments"]  # with the names of files in the folder
     changed = {name: value for name, value in saved.items() if value != usual[name]} | changed
     settings = ["--set", *(f"{name}={value}" for name, value in changed.items())] if changed else []
     return shlex.join(["python", "train.py", *words, *settings])

@@ -19,7 +19,7 @@ from multispin_env.envs.config import EnvConfig
 
 
 class EquivariantActor(Actor):
-    """Actor with one encoder and two heads, for mean and log standard deviation."""
+    """Actor with one encoder and two heads, one for the mean and one for the log standard deviation."""
 
     def __init__(self, width: int, log_std: float, bandwidth: float, **common: Any) -> None:
         super().__init__(**common)
@@ -32,7 +32,7 @@ class EquivariantActor(Actor):
 
 
 class JointValue(nn.Module):
-    """Q network of features (batch, K · features) and actions (batch, K · columns), invariant to the order of users."""
+    """Q network for features (batch, K · features) and actions (batch, K · columns), for any order of users."""
 
     def __init__(self, width: int, features: int, columns: int) -> None:
         super().__init__()
@@ -116,8 +116,8 @@ class SACSettings(BaseSettings):
     entropy_coefficient: float = 1e-4
     width: int = 32
     log_std: float = -2.5  # initial log standard deviation of the actions
-    bandwidth: float = 0.0  # initial mean of all action columns but the first
-    gamma: float = 0.0  # discount γ of a step; with 0 the critics are regressions on the reward
+    bandwidth: float = 0.0  # initial mean of all action columns except the first
+    gamma: float = 0.0  # discount γ of a step; with 0 the critics estimate the next reward
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:

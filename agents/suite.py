@@ -1,7 +1,7 @@
-"""Training for the suite, ``multispin suite run``: one method in every task with several seeds, into an entry folder.
+"""Training for the suite, ``multispin suite run``: one method in every task with several seeds, for an entry folder.
 
-A method is an agent of this package, or a callable with the interface of the classes of Stable-Baselines3 and its own
-defaults. A cell is one training. It has no side effects: it returns its results and the caller writes the files.
+A method is an agent of this package, or a callable like the algorithm classes of Stable-Baselines3, with its own
+defaults. A cell is one training. It has no side effects: it returns its results, and the caller writes the files.
 """
 
 import argparse
@@ -78,7 +78,7 @@ _OWN_ENCODINGS = {
 """Action encodings of the agents of this package in tasks where they do not use ``lengths``."""
 
 _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
-"""Arguments that the agents of this package choose; `with_reference` chooses ``reference``."""
+"""Arguments with the values that the agents of this package use; `with_reference` sets ``reference``."""
 
 _LSTM = "MlpLstmPolicy"
 
@@ -90,7 +90,7 @@ def _method_of(name: str) -> AgentSettings | _Make:
         method = import_attribute("agent", name)
         if not hasattr(method, "build"):
             if not callable(method):
-                raise refusal("agent", name, ", which makes no model")
+                raise refusal("agent", name, ", which is not callable")
             make: _Make = method
             return make
     admit(name)
@@ -114,7 +114,7 @@ class _FixedPolicy(nn.Module):
 
 
 class _RecurrentPolicy(_FixedPolicy):
-    """LSTM policy of sb3-contrib; its memory is both LSTM states of all layers, flattened."""
+    """LSTM policy of sb3-contrib; its memory holds both LSTM states of all layers, flattened."""
 
     def __init__(self, policy: Any) -> None:
         super().__init__(policy)
@@ -133,14 +133,14 @@ class _RecurrentPolicy(_FixedPolicy):
 
 
 class BudgetSpentError(Exception):
-    """End of a training; an exception, because some methods ignore the return value of callbacks."""
+    """Exception that ends a training; some methods ignore the return value of callbacks."""
 
 
 class PolicyRecorder(BaseCallback):
     """Callback that stores the policy at the fractions `CURVE` of a budget and raises `BudgetSpentError` at its end.
 
-    Agents without returns take many environment steps per update, in varying numbers, and call back after the update.
-    So the training ends before an update that could exceed the budget, and an update that does exceed it is discarded.
+    Agents without returns take a varying number of environment steps per update, and call back after the update. So
+    the training ends before an update that could exceed the budget, and an update that does exceed it is discarded.
     """
 
     def __init__(self, steps: int) -> None:
@@ -175,13 +175,13 @@ class PolicyRecorder(BaseCallback):
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Model and the configuration of its environment."""
+    """Model, with the configuration of its environment."""
 
     model: BaseAlgorithm
     config: EnvConfig
 
     def network(self) -> TracedNetwork:
-        """Return the network of the present policy."""
+        """Return the network of the current policy."""
         policy: Any = self.model.policy.eval()
         space, columns = self.config.observations.space, self.config.actions.columns
         if hasattr(policy, "deterministic"):
@@ -192,7 +192,7 @@ class Training:
         return network.requires_grad_(False)
 
     def policy(self) -> Policy:
-        """Return the present policy, evaluated with torch."""
+        """Return the current policy, evaluated with torch."""
         network = self.network()
 
         def act(entries: Entries) -> Any:
@@ -202,7 +202,7 @@ class Training:
         return Policy(self.config, Recurrent(act, network.memory) if network.memory else act)
 
     def export(self) -> dict[str, bytes]:
-        """Return the files of the present policy by name."""
+        """Return the files of the current policy by name."""
         network = onnx_of(self.network(), self.config)
         about = describe(self.config, {ONNX: network})
         return {ONNX: network, POLICY: json.dumps(about, indent=2, ensure_ascii=False).encode()}
@@ -237,15 +237,15 @@ class Cell:
                 return str(error)
         resized = any("num_users" in part for part in suite_task.held_out)
         fixed = resized and self.training().network().users is not None
-        return "its network has one number of devices" if fixed else ""
+        return "its network has a fixed number of devices" if fixed else ""
 
     def play(self) -> tuple[_Content, Mapping[str, bytes]]:
-        """Train, and play the held-out episodes at each fraction in `CURVE`, the last time with the exported policy.
+        """Train; play the held-out episodes with the policy at each fraction in `CURVE`, the last one after its export.
 
         Returns the content of the cell's JSON file, and the files of its policy by name.
         """
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
-        th.distributions.Distribution.set_default_validate_args(False)  # these checks cannot be exported
+        th.distributions.Distribution.set_default_validate_args(False)  # validation cannot be exported
         suite_task, training = task(self.task), self.training()
         recorder, curve = PolicyRecorder(self.steps), []
         wall, cpu = time.perf_counter(), time.process_time()
@@ -273,10 +273,7 @@ class Cell:
             policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
             try:
                 model = method(policy, flat, seed=self.seed, device="cpu")
-            except (
-                AssertionError,
-                TypeError,
-            ) as error:  # unsupported actions or arguments
+            except (AssertionError, TypeError) as error:  # unsupported actions or arguments
                 raise refusal("agent", self.agent, f", which makes no model here ({error})") from error
             if not isinstance(model, BaseAlgorithm):
                 raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
@@ -314,7 +311,7 @@ def _saved(cell: Cell, folder: Path) -> _Content | None:
 def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
     """Train the cells without results and write their files; return the names of failed cells.
 
-    Errors are written to ``failed/`` in the folder. The executor may raise `Stopped`.
+    Errors are written to the subfolder ``failed``. The executor may raise `Stopped`.
     """
     missing = [cell for cell in cells if _saved(cell, folder) is None]
     failed: list[str] = []
@@ -336,7 +333,7 @@ def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> li
 
 
 def _curve(name: str, contents: Sequence[_Content], num_seeds: int) -> Any:
-    """Return the values (points, seeds, parts, n) of a task at each fraction in `CURVE`, from its cells' contents."""
+    """Return the values (points, seeds, parts, n) of a task at each fraction in `CURVE`; if empty, random ones."""
     if contents:
         return np.array([content["values"] for content in contents]).swapaxes(0, 1)
     random = task(name).values(RANDOM_ACTIONS)
@@ -373,7 +370,7 @@ def run(options: argparse.Namespace) -> int | None:
         cells = [Cell(options.agent, name, seed, steps) for seed in seeds]
         reason = cells[0].obstacle()
         if reason:
-            print(f"{name}: counts as random actions: {reason}", file=sys.stderr)
+            print(f"{name}: scored as random actions: {reason}", file=sys.stderr)
         by_task[name] = [] if reason else cells
     if not any(by_task.values()):
         raise ValueError(f"agent: expected an agent that can learn in at least one task, got {options.agent!r}")

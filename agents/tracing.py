@@ -30,10 +30,10 @@ from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, P
 from multispin_env.files import make_folder, name_file_in_errors
 
 _CHECKED, _CHECKED_USERS = 128, (1, 8, 33)
-"""Number of random observations for each number of users on which an export is compared with the original."""
+"""Number of random observations, and numbers of users, for which an export is compared with the original."""
 
 _TOLERANCE = 1e-4
-"""Maximum difference of an action (interval of length 2) from the original."""
+"""Maximum difference of an action, in [-1, 1], from the original."""
 
 _Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 
@@ -41,8 +41,8 @@ _Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 class TracedNetwork(nn.Module):
     """Network from the entries of the observation, in order, to actions (batch, K, columns) in [-1, 1].
 
-    ``users`` is the only K that the policy supports, or ``None`` for any K. A recurrent policy has a memory of
-    ``memory`` numbers: its last input is the memory, and its second output is the next memory.
+    ``users`` is the only K that the policy supports, or ``None`` for any K. ``memory`` is the size of a recurrent
+    policy's memory: its last input is the memory, and its second output is the next memory.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
 
 
 def random_observations(config: EnvConfig, users: int, size: int) -> list[th.Tensor]:
-    """Draw observations (size, numbers) of ``users`` users, one tensor per entry, uniform in bounds of order one."""
+    """Draw uniform observations (size, numbers) for ``users`` users, one tensor for each entry."""
     rng = np.random.default_rng(0)
     observations = []
     for box in _boxes(config, users):
@@ -110,7 +110,7 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # messages of libraries about optional packages
     try:
-        with warnings.catch_warnings(action="ignore"):  # of the exporter about itself
+        with warnings.catch_warnings(action="ignore"):  # the exporter warns about itself
             onnx_program = th.onnx.export(
                 _program_of(network, config),
                 input_names=network.entries,
@@ -158,7 +158,7 @@ def _read_torch_export(folder: Path, network: TracedNetwork) -> _Exported:
 
 
 class Format(NamedTuple):
-    """Functions that write a network to bytes and run it from a file."""
+    """Format of exports: functions that convert a network to bytes, and run it from a folder."""
 
     write: Callable[[TracedNetwork, EnvConfig], bytes]
     read: Callable[[Path, TracedNetwork], _Exported]
@@ -170,9 +170,9 @@ FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(_torch_export_of, 
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     """Write the best policy of a run into the folder ``out``; existing files are replaced once all checks have passed.
 
-    The card is written to README.md, unless the folder has a README that is not a card. Returns the largest difference
-    of an action from the original for each of ``names``, keys of `FORMATS`. Raises ``ValueError`` for an unreadable run
-    and for an export that differs from the original.
+    The card is written to README.md, unless the folder has a README that is not a card. ``names`` are keys of
+    `FORMATS`; for each, the largest difference of an action from the original is returned. Raises ``ValueError`` for an
+    unreadable run or an export that differs from the original.
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
@@ -199,13 +199,13 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
                     f"{name}: expected a difference from the original of at most {_TOLERANCE:g}, got {largest:.1e}"
                 )
             differences[name] = largest
-        for name in contents:  # the description of the others comes last
+        for name in contents:  # policy.json, which describes the others, comes last
             os.replace(drafts / name, out / name)
     return differences
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the files and print their differences from the original."""
+    """Write the files and print the differences of their actions from the original."""
     formats = [name for name, selected in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if selected]
     folder = run_folder(options.run)
     out = folder if options.out is None else options.out

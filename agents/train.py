@@ -1,4 +1,4 @@
-"""Command ``multispin train``; torch is imported when it runs."""
+"""Command ``multispin train``, which imports torch when it runs."""
 
 import argparse
 
@@ -12,9 +12,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_system_options(parser, SETTINGS)
     names = ", ".join(AGENTS.names())
-    parser.add_argument("--agent", help=f"one of {names}, or {OPTION} (default ppo; without the barrier evolution)")
+    parser.add_argument("--agent", help=f"one of {names}, or {OPTION} (default ppo, without the barrier evolution)")
     encodings = ", ".join(ENCODING_NAMES)
-    parser.add_argument("--action", help=f"action encoding: {encodings} (default residual; without the barrier tuned)")
+    parser.add_argument("--action", help=f"action encoding: {encodings} (default residual, without the barrier tuned)")
     parser.add_argument("--seed", type=int, help="random seed (default 0)")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
@@ -33,10 +33,10 @@ def run(options: argparse.Namespace) -> int | None:
 
 
 COMMAND = Command(
-    "Train an agent, then compare it with every controller on held-out states, or, if the environment hides or "
-    "remembers something, with plug-ins and the clairvoyant on held-out episodes.",
+    "Train an agent, then compare it with every controller on held-out states, or, if parts of the state are hidden or "
+    "rounds depend on each other, with the default contenders on held-out episodes.",
     (
-        "                                    the default: about half a minute on two cores",
+        "                                    defaults: about half a minute on two cores",
         "--scenario qwen3.5 --num-users 8 --minutes 2",
         "--name mine --agent sac --action lengths",
         "--agent apg --action lengths        learn from derivatives instead of returns",

@@ -45,33 +45,33 @@ from multispin_env.checks import cut, missing_package, shown
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.files import make_folder
 
-for _package in ("tensorboard", "matplotlib"):  # imported late in a run
+for _package in ("tensorboard", "matplotlib"):  # a run imports them late: check them at the start
     if find_spec(_package) is None:
         raise missing_package(_package, "train")
 
 
 def keep_memory() -> None:
-    """Make glibc keep freed memory: every minibatch allocates new arrays, and new pages are slower."""
+    """Make glibc keep freed memory for the new arrays of every minibatch, since new memory pages are slower."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # not glibc; Windows has no library without a name
         return
-    mallopt(-1, 2**28)  # M_TRIM_THRESHOLD: maximum of kept bytes
+    mallopt(-1, 2**28)  # M_TRIM_THRESHOLD: maximum number of bytes to keep
     mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: maximum size of a kept array, the largest that glibc allows
 
 
 VALIDATIONS = 50
-"""Number of validations in a budget; depends on the used budget, not on time, so the best model is reproducible."""
+"""Number of validations in a budget, at fixed fractions of it, so that the best model is reproducible."""
 
 EVERY_SECONDS = 5.0
 """Maximum time between checkpoints."""
 
 _LARGEST_FALL = 0.02
-"""Relative fall of the validation below its best value without a warning."""
+"""Largest relative decrease of the validation below its best value without a warning."""
 
 
 class TrainingMonitor(BaseCallback):
-    """Callback that validates, logs, saves the present and the best model, warns and stops the training."""
+    """Callback that validates and logs, saves the current and the best model, warns, and stops the training."""
 
     def __init__(
         self, folder: Path, measure: Measure, budget: Budget, console: Console, best: float | None = None
@@ -82,7 +82,7 @@ class TrainingMonitor(BaseCallback):
         self.validation = measure.validation()
         self.budget = budget
         self.console = console
-        self._best = best  # headline; not None after a resume
+        self._best = best  # best headline number so far; not None after a resume
         self._has_fallen = False
         self.stopped_by: int | None = None
         self._due = 0.0  # used fraction of the budget at the next validation
@@ -115,7 +115,7 @@ class TrainingMonitor(BaseCallback):
 
     @override
     def _on_training_end(self) -> None:
-        if self._validated_at != self.num_timesteps:  # a signal stopped it between two validations
+        if self._validated_at != self.num_timesteps:  # a signal stopped the training between two validations
             self.validate()
         self._progress.stop()
 
@@ -131,7 +131,7 @@ class TrainingMonitor(BaseCallback):
         self._score, self._validated_at = measured[self.headline.key], self.num_timesteps
         if self._best is None or self._score > self._best:
             self._best = self._score if np.isfinite(self._score) else -np.inf
-            self._save_checkpoint(MODEL)  # first, so that a folder with a checkpoint has a result
+            self._save_checkpoint(MODEL)  # first, so that every folder with a checkpoint also has a result
         self._save_checkpoint(CHECKPOINT)
         self._show(self._score, self._best, seconds)
 
@@ -184,8 +184,8 @@ def train(
 ) -> int | None:
     """Train a model; write configuration, log, learning curve and checkpoints into an existing folder.
 
-    Returns the signal that stopped the training, or ``None`` if the budget was used. Raises ``ValueError`` as
-    `lock_run`, and if the run already exists or cannot be resumed.
+    Returns the signal that stopped the training, or ``None`` if the budget was used. Raises ``ValueError`` if the run
+    already exists or cannot be resumed, and as in `lock_run`.
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     keep_memory()

@@ -1,4 +1,4 @@
-"""The native vector environment as a Stable-Baselines3 ``VecEnv``."""
+"""Adapter of the native vector environment to Stable-Baselines3's ``VecEnv``."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,16 +22,16 @@ from multispin_env.evaluation.statistics import (
 )
 
 RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + NUM_STATE_SEEDS), range(TUNING_SEED, EPISODE_SEED + NUM_EPISODE_SEEDS))
-"""Seeds of the states and episodes on which agents are validated and measured."""
+"""Ranges of the seeds for states and episodes on which agents are validated and measured."""
 
 _Indices = None | int | Iterable[int]
 
 
 class NativeVecEnv(VecEnv):
-    """Adapter of a vector environment to Stable-Baselines3, without copies of its arrays.
+    """Stable-Baselines3 ``VecEnv`` of a native vector environment, without copies of its arrays.
 
     Environment i equals a single environment that is reset with ``seed + i``, as in ``DummyVecEnv``. Raises
-    ``ValueError`` unless the autoreset mode is ``SameStep``, as Stable-Baselines3 expects.
+    ``ValueError`` unless the autoreset mode is ``SameStep``, which Stable-Baselines3 expects.
     """
 
     def __init__(self, env: MultiSpinVectorEnv, seed: int) -> None:
@@ -98,7 +98,7 @@ class NativeVecEnv(VecEnv):
 
 
 def require_native(env: VecEnv, quantity: str) -> NativeVecEnv:
-    """Return ``env`` if it is a `NativeVecEnv`; raise ``ValueError`` that names the quantity it provides otherwise."""
+    """Return ``env``; raise ``ValueError`` unless it is a `NativeVecEnv`, which provides ``quantity``."""
     if not isinstance(env, NativeVecEnv):
         raise ValueError(f"env: expected a NativeVecEnv, which has {quantity}, got {type(env).__name__}")
     return env
@@ -107,7 +107,7 @@ def require_native(env: VecEnv, quantity: str) -> NativeVecEnv:
 def first_seed(seed: int, part: int, num_envs: int) -> int:
     """Return the seed of the first environment in a part of a run.
 
-    Each part plays different episodes, and none plays those on which agents are measured.
+    Each part plays other episodes, and no part plays those on which agents are measured.
     """
     return avoid_reserved(int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1), num_envs)
 

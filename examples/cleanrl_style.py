@@ -1,6 +1,6 @@
 """PPO in one file, in the style of CleanRL, on flat arrays or with each device as its own environment.
 
-``python examples/cleanrl_style.py --action residual --scale 0.08``; with ``--devices`` one policy runs on each device.
+``python examples/cleanrl_style.py --action residual --scale 0.08``; with ``--devices``, a policy acts for each device.
 """
 
 import argparse
@@ -20,7 +20,7 @@ STEPS, EPOCHS, BATCH, CLIP, RATE = 16, 4, 256, 0.2, 1e-3
 
 
 class Agent(nn.Module):
-    """Two networks of two layers, and a standard deviation that starts at 1."""
+    """Actor and critic with two hidden layers each, and a standard deviation that starts at 1."""
 
     def __init__(self, numbers: int, columns: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Agent(nn.Module):
 
 
 def learn(agent: Agent, optimizer: torch.optim.Optimizer, *rollout: torch.Tensor) -> None:
-    """Take epochs of clipped steps on observations, actions, their log probabilities, and returns."""
+    """Update the agent by clipped steps on observations, actions, their log probabilities, and returns."""
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(rollout[0])).split(BATCH):
             observation, action, before, gain = (part[rows] for part in rollout)
@@ -56,7 +56,7 @@ def learn(agent: Agent, optimizer: torch.optim.Optimizer, *rollout: torch.Tensor
 def main(
     minutes: float = 2.0, action: str = "residual", scale: float = 0.08, devices: bool = False, num_users: int = 8
 ) -> float:
-    """Train for minutes of one core; return the share of the optimum on held-out states."""
+    """Train on one core for this many minutes of CPU time; return the share of the optimum on held-out states."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     envs: Any = gym.make_vec(ENV, num_envs=64, num_users=num_users, action=action, autoreset_mode="SameStep")

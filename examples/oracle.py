@@ -1,4 +1,4 @@
-"""The oracle, played through ``step()`` like any agent: its regret is zero."""
+"""The oracle (optimal controller) acts through ``step()`` like any agent: its regret is 0."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An agent of your own, here TRPO of sb3-contrib: ``multispin train --agent examples.own_agent:AGENT``."""
+"""A custom agent, here TRPO of sb3-contrib: ``multispin train --agent examples.own_agent:AGENT``."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -47,7 +47,7 @@ ENV = "MultiSpin/Heterogeneous-v0"
 
 
 def main(timesteps: int = 100_000) -> float:
-    """Train without the command; return the share of the optimum in held-out episodes."""
+    """Train without the command ``multispin train``; return the share of the optimum in held-out episodes."""
     arguments: dict[str, Any] = {"num_users": 8, "action": "lengths"}
     envs: Any = gym.make_vec(ENV, num_envs=AGENT.num_envs, autoreset_mode="SameStep", **arguments).unwrapped
     model = AGENT.build(NativeVecEnv(envs, seed=0), lambda progress: progress, seed=0, device="cpu").learn(timesteps)

@@ -1,6 +1,6 @@
-"""A custom channel: a law of gains, registered under a name and used as a field of any scenario.
+"""A custom channel: a distribution of gains, registered under a name for the field ``channel`` of any scenario.
 
-In commands, by ``--set``: ``multispin compare --num-users 8 --set channel=examples.own_channel:RICIAN``.
+In commands, use ``--set``: ``multispin compare --num-users 8 --set channel=examples.own_channel:RICIAN``.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rician:
-    """Rician fading, drawn for each round: a line of sight and scattered waves.
+    """Rician fading, drawn for each round: a line-of-sight wave and scattered waves.
 
     H = H̄ |sqrt(κ) + w|² / (κ + 1) with w ~ CN(0, 1). κ, the power of the line of sight over that of the scattered
     waves, is ``factor``: 0 is Rayleigh fading, and large values mean nearly no fading.
@@ -44,7 +44,7 @@ RICIAN = Rician()
 
 
 def main(episodes: int = 50) -> dict[str, float]:
-    """Register it, and compare the goodput of the optimum in both channels; return tokens/s by channel."""
+    """Register the channel, and compare the goodput of the optimum in two channels; return tokens/s by channel."""
     ms.registry.CHANNELS.register("rician", RICIAN)
     try:
         goodput = {}

@@ -9,12 +9,12 @@ import multispin_env as ms
 
 @dataclass(frozen=True, eq=False)
 class InTime(ms.ContinuousController):
-    """Controller that verifies all ready drafts; all devices draft for the same fraction of the time of a pass."""
+    """Controller that verifies all ready drafts; all devices draft for the same fraction of the verification time."""
 
     part: float = 0.6
 
     def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
-        """Return lengths that fit into the time; the shortest upload goes first."""
+        """Return lengths that fit into this time; the shortest upload comes first."""
         scenario = self.scenario
         fitting = np.floor(self.part * scenario.verification_time / state.draft_time)
         length = np.clip(fitting, scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
@@ -22,7 +22,7 @@ class InTime(ms.ContinuousController):
 
 
 def main() -> dict[str, float]:
-    """Print and return long-run tokens/s of this and two other controllers, on the same devices."""
+    """Print and return long-run tokens/s of this and two other controllers with the same devices."""
     ms.registry.CONTROLLERS.register("in-time", InTime)
     try:
         scenario = ms.Scenario.preset("llama2", num_users=8)

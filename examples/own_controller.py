@@ -1,6 +1,6 @@
-"""A custom controller for both families, without changes of the package.
+"""A custom controller for both families, without changes to the package.
 
-It decides for rounds. Without the barrier each batch waits for all devices.
+It decides on rounds. In environments without the barrier, each of its batches waits for all devices.
 
 In commands: ``multispin compare --controllers examples.own_controller:SameTime optimal``.
 """
@@ -14,12 +14,12 @@ import multispin_env as ms
 
 @dataclass(frozen=True, eq=False)
 class SameTime(ms.RoundsController):
-    """Controller in which all devices draft for the same fraction of the time of a pass."""
+    """Controller that lets all devices draft for the same fraction of the verification time."""
 
     fraction: float = 0.3
 
     def decide(self, state: ms.SystemState) -> ms.Decision:
-        """Return lengths that fit into the time, and the bandwidth with which all devices finish together."""
+        """Return lengths that fit into this time, and the bandwidth with which all devices finish together."""
         scenario = self.scenario
         fitting = np.floor(self.fraction * scenario.verification_time / state.draft_time)
         lengths = np.clip(fitting, scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
@@ -27,7 +27,7 @@ class SameTime(ms.RoundsController):
 
 
 def main(episodes: int = 50, horizon: float = 5.0) -> tuple[ms.ComparisonTable, ms.ComparisonTable]:
-    """Compare it with controllers of the package in the same episodes; return the tables of both families."""
+    """Compare the controller with others in the same episodes; return the tables of both families."""
     rivals = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
     rounds = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, episodes=episodes)
     rules = ("groups", "optimal", "fixed")

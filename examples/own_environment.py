@@ -1,4 +1,4 @@
-"""A custom environment: a reward for the slowest user, under an id for gym.make and comparisons."""
+"""A custom environment with a reward for the slowest user, and its own id for gym.make and comparisons."""
 
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ class SlowestUser(ms.Objective):
         return self.rates(outcome).min(-1)
 
     def weights(self, outcome: ms.Outcome) -> NDArray[np.float64]:
-        """Return derivatives (n, K) by the rates of users: 1 for the slowest."""
+        """Return derivatives (n, K) with respect to the users' rates: 1 for the slowest user."""
         rates = self.rates(outcome)
         return (np.arange(rates.shape[-1]) == rates.argmin(-1)[:, None]).astype(np.float64)
 
@@ -35,7 +35,7 @@ class Slowest(ms.RoundsVariant):
 
     @property
     def comparison(self) -> ms.Comparison:
-        """Compare in whole episodes; no optimum is known."""
+        """Return the defaults of comparisons: whole episodes, since no optimum is known."""
         names = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
         return replace(super().comparison, contenders=names, optimum=None, states=False)
 
@@ -45,7 +45,7 @@ class Slowest(ms.RoundsVariant):
 
 
 def main() -> ms.ComparisonTable:
-    """Register it, play it as a single environment, and compare controllers in it."""
+    """Register the environment, play one step, and compare controllers in it."""
     ms.register_environment("Mine/Slowest-v0", Slowest)
     try:
         env = gym.make("Mine/Slowest-v0", num_users=4)

@@ -1,4 +1,4 @@
-"""A custom scenario, registered under a name and used like a preset."""
+"""A custom scenario, registered under a name and then used like a preset."""
 
 import gymnasium as gym
 
@@ -20,7 +20,7 @@ FACTORY = ms.Scenario(
 
 
 def main() -> float:
-    """Register it and play the optimum for a round; return its goodput in tokens/s."""
+    """Register the scenario and play one round; return the goodput of its optimum in tokens/s."""
     ms.registry.SCENARIOS.register("factory", FACTORY)
     try:
         env = gym.make("MultiSpin/Heterogeneous-v0", scenario="factory", reward="sampled", optimum=True)

@@ -9,7 +9,7 @@ import multispin_env as ms
 
 
 def main(episodes: int = 50) -> dict[str, float]:
-    """Play the same episodes with three estimates and with the truth; return mean goodputs in tokens/s."""
+    """Play the same episodes with three estimators and with the true rates; return mean goodputs in tokens/s."""
     envs = gym.make_vec(
         "MultiSpin/HiddenAcceptance-v0",
         num_envs=episodes,

@@ -1,4 +1,4 @@
-"""PPO of Stable-Baselines3 on the plain actions ``"shares"``, with its defaults, γ = 0 and a scale of actions."""
+"""PPO of Stable-Baselines3 with the actions ``"shares"``: its defaults, γ = 0, and scaled actions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +19,7 @@ LEARNERS = {
     "γ = 0.99, actions scaled by 0.3": (0.99, 0.3),
     "γ = 0, actions scaled by 0.3": (0.0, 0.3),
 }
-"""Discount γ, and scale of the actions, their initial standard deviation. All else is the default of the library."""
+"""Discount γ and scale of the actions, which is their initial standard deviation; the rest are library defaults."""
 
 
 def share(gamma: float, scale: float, timesteps: int) -> float:
@@ -32,12 +32,12 @@ def share(gamma: float, scale: float, timesteps: int) -> float:
 
 
 def flat(scale: float) -> Any:
-    """Make the vector, whose wrapper can evaluate policies."""
+    """Make a vector environment whose wrapper can evaluate policies."""
     return flat_vector(gym.make_vec(ENV, num_users=USERS, action="shares"), scale)
 
 
 def main(timesteps: int = 50_000, learners: Iterable[str] = LEARNERS) -> dict[str, float]:
-    """Train each of the learners; return their shares of the optimum, and that of action 0, their start."""
+    """Train all learners; return their shares of the optimum, and that of action 0, where they start."""
     torch.set_num_threads(1)
     shares = {"action 0 alone": flat(1.0).share_of_best(lambda seen: np.zeros((len(seen), 2 * USERS), np.float32))}
     for name in learners:

@@ -1,4 +1,4 @@
-"""Random play: the shortest loop."""
+"""Random actions: the shortest loop of an episode."""
 
 import gymnasium as gym
 

@@ -1,4 +1,4 @@
-"""Real server: the numbers to log, and a decision before each round. The server here is a fake."""
+"""Decisions for a real server: the numbers to report before each round. The server in this example is fake."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ RUNS = (
     (12, 0, 1, 12, 12, 12, 6, 1, 5, 0, 12, 12, 7, 5, 12, 12),
     (12, 4, 10, 7, 12, 3, 12, 12, 12, 2, 12, 1, 7, 12, 4, 10),
 )
-"""Accepted tokens of each draft of each device, at most 12."""
+"""Accepted tokens, at most 12, of 16 drafts of each device."""
 
 TASKS = np.array([2, 1, 1, 0])
 """Task of each device, an index into ``scenario.tasks``."""
@@ -19,7 +19,7 @@ TASKS = np.array([2, 1, 1, 0])
 class FakeServer:
     """Fake devices and server that replay recorded counts.
 
-    Channels do not fade, so that drafts change only with the counts.
+    Channels do not fade, so draft lengths change only with the counts.
     """
 
     def __init__(self, scenario: ms.Scenario) -> None:
@@ -28,11 +28,11 @@ class FakeServer:
         self.rounds = 0
 
     def reports(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the reports before a round: seconds per drafted token, and bits per second and hertz of the uplink."""
+        """Return the reports before a round: seconds per drafted token, and spectral efficiency in bit/s/Hz."""
         return self.draft_time, self.spectral_efficiency
 
     def play(self, draft_length: np.ndarray, bandwidth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draft, upload, verify; return the numbers of accepted tokens, and the devices whose request ended."""
+        """Draft, upload and verify; return the numbers of accepted tokens and a mask of ended requests."""
         accepted = np.array(
             [min(run[self.rounds % 16], length) for run, length in zip(RUNS, draft_length, strict=True)]
         )
@@ -41,12 +41,12 @@ class FakeServer:
 
 
 def main(rounds: int = 32) -> list[list[int]]:
-    """Serve some rounds; return the draft lengths of each."""
-    # yours: ms.Scenario.load("mine.toml"). Here devices draft fast, and share a narrow uplink
+    """Serve some rounds; return the draft lengths of each round."""
+    # for your system: ms.Scenario.load("mine.toml"). Here, devices draft fast and share a narrow uplink
     fields = {"num_users": 4, "max_draft_length": 12, "mean_draft_time": 0.005, "total_bandwidth": 2e6}
     scenario = ms.Scenario.preset("llama2", **fields)
     server = FakeServer(scenario)
-    # from past requests: mean and spread of acceptance by task; channel reports that are fresh
+    # known from past requests: mean and spread of acceptance rates by task; channel reports are not delayed
     means = tuple(task.acceptance_rate for task in scenario.tasks)
     assumptions = ms.Assumptions(means, (0.15,) * len(means), correlation=1.0, delay=0)
     plug_in = ms.make_controller("optimal+filter", scenario, assumptions=assumptions)
@@ -60,11 +60,11 @@ def main(rounds: int = 32) -> list[list[int]]:
             draft_time,
             spectral_efficiency,
             task=TASKS,
-            drafted=drafted,  # of the last round
-            accepted=accepted,  # of them, without the token of the server
-            age=age,  # rounds of the current request; 0 starts from the prior
+            drafted=drafted,  # in the last round
+            accepted=accepted,  # of these, without the server's token
+            age=age,  # rounds since the current request began; 0 resets the estimate
         )
-        decision = plug_in(observed)  # exactly once a round
+        decision = plug_in(observed)  # call it exactly once in each round
         drafted = decision.draft_length
         accepted, ended = server.play(drafted, decision.bandwidth)
         age = np.where(ended, 0, age + 1)

@@ -1,4 +1,4 @@
-"""Requests with deadlines: bursts at eight devices, and three rules on the same requests."""
+"""Requests with deadlines: bursty arrivals at eight devices, served by three controllers."""
 
 import multispin_env as ms
 

@@ -1,4 +1,4 @@
-"""Search hyperparameters of PPO with Optuna (``pip install optuna``); the same command continues from the file STUDY.
+"""Search for hyperparameters of PPO with Optuna (``pip install optuna``); a new start continues from the file STUDY.
 
 Several processes that run this file share the work.
 """
@@ -18,7 +18,7 @@ from agents.vec_env import NativeVecEnv
 STUDY = "sweep.log"
 ENV = "MultiSpin/Heterogeneous-v0"
 ARGUMENTS: dict[str, Any] = {"num_users": 8, "action": "lengths"}
-SEED = 10_000  # of the episodes for the selection; tables use others
+SEED = 10_000  # first seed of the episodes for selection, which tables do not use
 
 
 def objective(trial: optuna.Trial, timesteps: int) -> float:
@@ -34,7 +34,7 @@ def objective(trial: optuna.Trial, timesteps: int) -> float:
 
 
 def main(trials: int = 20, timesteps: int = 100_000) -> optuna.Study:
-    """Run trials until the study has this number; return it."""
+    """Run trials until the study has this number of trials; return the study."""
     study = optuna.create_study(
         study_name="ppo",
         storage=JournalStorage(JournalFileBackend(STUDY)),

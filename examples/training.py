@@ -1,4 +1,4 @@
-"""Training with Stable-Baselines3 alone, without ``train.py``: its PPO on the Dict observation of an environment."""
+"""Training with Stable-Baselines3 alone, without ``train.py``: PPO on the Dict observations of an environment."""
 
 import gymnasium as gym
 from stable_baselines3 import PPO

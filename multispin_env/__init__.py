@@ -76,7 +76,7 @@ __all__ = [
 register_packaged_environments()
 
 
-def __getattr__(name: str) -> Any:  # imports at first use, so that a start stays fast
+def __getattr__(name: str) -> Any:  # imports at first use, so that importing this package stays fast
     if name == "suite":
         return import_module("multispin_env.evaluation.suite")
     if name in ("ComparisonTable", "compare", "evaluate"):
@@ -85,4 +85,4 @@ def __getattr__(name: str) -> Any:  # imports at first use, so that a start stay
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]  # for completion: with the lazy names, without private imports
+    return [*__all__, "__version__"]  # for tab completion: with names imported at first use, without private ones

@@ -14,7 +14,7 @@ Rng = np.random.Generator | int | None  # A generator, or the seed of one; None 
 
 
 def replace_rows(array: Any, rows: Rows, values: Any) -> Any:
-    """Return a copy with new rows; with a slice, which covers all rows, return ``values`` itself."""
+    """Return a copy with new rows; for a slice, which selects all rows, return ``values`` itself."""
     if isinstance(rows, slice):
         return values
     array = array.copy()
@@ -30,7 +30,7 @@ def constant(shape: tuple[int, ...], value: float) -> Any:
 
 
 def put(array: NDArray[Any], index: IntArray, values: Any) -> None:
-    """Assign to flat indices of a contiguous array, in a third of the time of ``array.put``."""
+    """Assign to flat indices of a contiguous array; three times as fast as ``array.put``."""
     array.reshape(-1)[index] = values
 
 
@@ -40,7 +40,7 @@ def ordered_sum(array: FloatArray) -> FloatArray:
 
 
 def dense_rank(array: FloatArray) -> IntArray:
-    """Return the number of distinct smaller values in the row (..., K) of each: 1, 0, 1, 2 for 0.5, −2, 0.5, 9."""
+    """Return, for each value, the number of distinct smaller values in its row (..., K): 1, 0, 1, 2 for 5, −2, 5, 9."""
     by_size = np.argsort(array, -1, kind="stable")
     ordered = np.take_along_axis(array, by_size, -1)
     rank = np.zeros(array.shape, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Checks of user input; each error is one sentence: the field, the expected value, the value that was passed."""
+"""Checks of user input; each error is one sentence with the field, the expected value and the value passed."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray
 
-LARGEST = 2**63 - 1  # Default limit of integers: arrays hold no larger ones
+LARGEST = 2**63 - 1  # Default upper limit of integers: the largest int64
 _LONGEST_LABEL = 100  # Characters of a name
 _MOST_SHOWN = 200  # Characters of a value in a message
 
 
 def shown(value: object) -> str:
-    """Return the text of a value for messages, shortened where it is long."""
+    """Return the text of a value for messages, shortened if it is long."""
     try:
         return cut(repr(value))
-    except (ValueError, RecursionError):  # too many digits, too deep
+    except (ValueError, RecursionError):  # too many digits, or nested too deeply
         return f"a very large {type(value).__name__}"
 
 
 def _printable(text: str) -> str:
-    line = (text.splitlines() or [""])[0]  # control characters, which a terminal would obey, are escaped below
+    line = (text.splitlines() or [""])[0]  # control characters, which would change the terminal, are escaped below
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
 
 
@@ -62,7 +62,7 @@ def check_keywords(owner: str, keywords: Iterable[str], expected: Iterable[str])
     for keyword in keywords:
         if keyword not in names:
             raise TypeError(
-                f"{owner}: got an unexpected keyword argument {shown(keyword)}, "  # words that other libraries look for
+                f"{owner}: got an unexpected keyword argument {shown(keyword)}, "  # other libraries search for this
                 f"expected one of {list(names)}{suggestion(keyword, names)}"
             )
 
@@ -74,11 +74,11 @@ def check_complete(what: str, names: Iterable[str], expected: Iterable[str]) -> 
         check_name(f"{what}: field", name, required)
     for name in required:
         if name not in names:
-            raise ValueError(f"{what}: expected the field {name!r}, got none of that name")
+            raise ValueError(f"{what}: expected the field {name!r}, got no such field")
 
 
 def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
-    """Return the error for a package that is not installed, with the command that installs it, or our ``extra``."""
+    """Return the error for a missing package, with the command that installs it, or this package's ``extra``."""
     requirement = f'"multispin_env[{extra}]"' if extra else package
     text = f"the package {package!r} is missing; install it with: pip install {requirement}"
     return ModuleNotFoundError(text, name=package)
@@ -126,7 +126,7 @@ def check_integer(field: str, value: Any, low: int, high: int | None = None) -> 
 
 
 def as_float(value: Real) -> float:
-    """Return a number as ``float``, infinite where it overflows."""
+    """Return a number as ``float``; infinity if it overflows."""
     try:
         return float(value)
     except OverflowError:
@@ -153,7 +153,7 @@ def check_real(
 
 
 class _Unit(NamedTuple):
-    """Unit of an argument and its plausible range; ``factor`` converts from the unit that is mistaken for it."""
+    """Unit of an argument, its plausible range, and the ``factor`` from the unit that users mistake for it."""
 
     name: str
     low: float = 0.0
@@ -177,7 +177,7 @@ UNITS: Mapping[str, _Unit] = MappingProxyType(
 def check_plausible(arguments: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` for an argument in a wrong unit, such as ms for s; the message suggests the right number.
 
-    Numbers that are not positive and finite are left to other checks.
+    Other checks handle numbers that are not positive and finite.
     """
     for name, unit in UNITS.items():
         value = arguments.get(name)

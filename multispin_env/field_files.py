@@ -18,7 +18,7 @@ Part = TypeVar("Part")
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
 
-LARGEST = MIB  # Bytes of a file: hundreds of times the size of a scenario
+LARGEST = MIB  # Largest size of a file in bytes, hundreds of times the usual size
 _value = partial(json.dumps, ensure_ascii=False)  # Numbers, text, booleans and lists are the same in TOML and JSON
 _WIDEST = 80  # Comments are aligned after lines of at most this many characters
 _PARAMETER = re.compile(r"^(\w+)\n((?: {4}.+\n?)+)", re.MULTILINE)  # Name and text of an entry of numpydoc
@@ -82,7 +82,7 @@ def _line_of(message: str, text: str) -> str:
 def write_fields(kind: str, path: str | PathLike[str], part: Any) -> None:
     """Write the fields of a dataclass that are not ``None`` as `read_fields` reads them.
 
-    In TOML each has a comment: the first sentence of its entry in the docstring of the class.
+    In TOML each field has a comment: the first sentence of its entry in the docstring of the class.
     """
     path = Path(path)
     _parser(kind, path)
@@ -93,7 +93,7 @@ def write_fields(kind: str, path: str | PathLike[str], part: Any) -> None:
 
 
 def _meanings(cls: type) -> dict[str, str]:
-    entries = _PARAMETER.findall((getdoc(cls) or "").replace("``", ""))  # none in python -OO, which has no docstrings
+    entries = _PARAMETER.findall((getdoc(cls) or "").replace("``", ""))  # empty in python -OO, which has no docstrings
     return {name: re.split(r"\.$|[.;] ", " ".join(text.split()))[0] for name, text in entries}
 
 

@@ -17,16 +17,16 @@ MIB = 2**20
 _BLOCK = 2**16  # Bytes of one read, so that a short file takes little memory under any limit
 
 LARGEST_JSON = 16 * MIB
-"""Bytes of a JSON file: thousands of times our configurations. In memory Python needs about ten times as much."""
+"""Largest size of a JSON file in bytes, thousands of times the usual size; Python needs ten times as much memory."""
 
-DEEPEST_JSON = 32  # Nesting of lists and objects: our files have 4, and Python fails at several hundred
+DEEPEST_JSON = 32  # Largest nesting of lists and objects; usual files have 4 levels, and Python fails at hundreds
 
 DEEPEST_KEY = 8
-"""Parts of a TOML key (``a.b.c`` has three): our files have one, and Python takes hours for tens of thousands."""
+"""Largest number of parts of a TOML key (``a.b.c`` has 3); Python takes hours for tens of thousands."""
 
 _PART = r"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEEPEST_KEY}}}")
-"""A longer key anywhere in a text. Possessive quantifiers keep the search linear in the length of any text."""
+"""Pattern of a longer key anywhere in a text; possessive quantifiers make the search linear in the text's length."""
 
 _LOCK = ".lock"  # Name of the file that `lock_folder` locks
 
@@ -54,12 +54,12 @@ def read_bytes(path: str | PathLike[str], limit: int) -> bytes:
 
 
 def read_json(path: str | PathLike[str]) -> Any:
-    """Read a JSON file; ``ValueError`` or ``OSError`` as of `parse_json` and `read_bytes`."""
+    """Read a JSON file; ``ValueError`` or ``OSError`` as in `parse_json` and `read_bytes`."""
     return parse_json(read_bytes(path, LARGEST_JSON))
 
 
 def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
-    """Parse JSON from text or UTF-8 bytes; ``parse_int`` is that of ``json.loads``.
+    """Parse JSON from text or UTF-8 bytes; ``parse_int`` is as in ``json.loads``.
 
     ``ValueError`` if it is not valid JSON, is longer than `LARGEST_JSON`, or is nested deeper than `DEEPEST_JSON`.
     """
@@ -98,9 +98,9 @@ def _depth_within(value: Any, most: int) -> bool:
 
 
 def sibling_file(folder: Path, name: object) -> Path | None:
-    """Return the path of a regular file in ``folder``, or ``None`` if there is none of this name.
+    """Return the path of a regular file in ``folder``, or ``None`` if there is no file of this name.
 
-    Used for names in untrusted files, which must not reach other folders by ``..``, an absolute path or a link.
+    Use it for names in untrusted files, which must not reach other folders by ``..``, an absolute path or a link.
     """
     if not isinstance(name, str) or Path(name).name != name:
         return None
@@ -116,8 +116,9 @@ def sibling_file(folder: Path, name: object) -> Path | None:
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield the path of a new file, which atomically replaces ``path`` at the end of the block.
 
-    A kill or an error leaves the old file. The new one is in a fresh temporary folder next to it, out of reach of links
-    and other processes. A link at ``path`` is replaced, not its target. The message of an ``OSError`` names the file.
+    After a kill or an error, the old file remains. Until the end, the new file is in a temporary folder next to it, out
+    of reach of links and other processes. A link at ``path`` is replaced, not its target. The message of an ``OSError``
+    names the file.
     """
     with name_file_in_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         draft = Path(folder, path.name)
@@ -127,7 +128,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def name_file_in_errors(path: Path) -> Iterator[None]:
-    """Add the name of the file to an ``OSError`` while writing it, such as that of a full disk, which has none."""
+    """Add the name of the file to an ``OSError`` while writing it; the error for a full disk, for example, lacks it."""
     try:
         yield
     except BrokenPipeError:  # the reader has ended

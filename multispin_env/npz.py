@@ -1,7 +1,7 @@
 """Untrusted ``.npz`` files: sizes and types are checked before anything is unpacked.
 
-``numpy.load`` allocates what an array's header declares before it reads on (10 GB for a file of 200 bytes), and some
-compression methods may take gigabytes too. So it only reads members that were checked here.
+``numpy.load`` allocates the memory that an array's header declares before it reads the data (10 GB for a file of 200
+bytes), and some compression methods may need gigabytes too. So it only reads members that were checked here.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from multispin_env.checks import cut, shown
 from multispin_env.files import read_bytes
 
-MOST_NUMBERS = 1_000_000  # Size of an array in a file
-_MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # Of its widest numbers, and of its header, for which numpy writes 128
+MOST_NUMBERS = 1_000_000  # Largest size of an array in a file
+_MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # For the widest numbers and a header, which usually has 128 bytes
 
 
 class _Kind(NamedTuple):
@@ -33,7 +33,7 @@ INTEGERS, FLOATS, BOOLEANS = _Kind("iu", "integers"), _Kind("f", "floating-point
 
 
 def read_packaged(name: str, sha256: str) -> bytes:
-    """Read a data file of the package; ``ValueError`` if its SHA-256 is another."""
+    """Read a data file of the package; ``ValueError`` if its SHA-256 differs."""
     content = resources.files("multispin_env").joinpath(name).read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{name}: expected the file with SHA-256 {sha256}, got a changed one")
@@ -49,9 +49,9 @@ def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> by
 
 
 def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray[Any]]:
-    """Read one-dimensional arrays of these kinds from an archive of ``numpy.savez``; its other arrays are ignored.
+    """Read one-dimensional arrays of these kinds from an archive of ``numpy.savez``; other arrays are ignored.
 
-    ``ValueError`` if an array is missing, is damaged, has more than `MOST_NUMBERS` numbers or is of another kind.
+    ``ValueError`` if an array is missing or damaged, has more than `MOST_NUMBERS` numbers or another kind.
     Pickled objects are never loaded.
     """
     with _open_archive(content) as archive:
@@ -70,7 +70,7 @@ def archive_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def has_array(content: bytes, name: str) -> bool:
-    """Whether an archive has an array of this name; ``ValueError`` if it is no archive."""
+    """Whether an archive has an array of this name; ``ValueError`` if it is not an archive."""
     with _open_archive(content) as archive:
         return f"{name}.npy" in archive.namelist()
 
@@ -98,8 +98,8 @@ def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> N
     if member.file_size > _MOST_BYTES:
         raise ValueError(f"{name}: expected at most {_MOST_BYTES} bytes, got {member.file_size}")
     with _name_array_in_errors(name):
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may take gigabytes
-            raise ValueError("its compression method is none of numpy")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may need gigabytes
+            raise ValueError("numpy does not use its compression method")
         with archive.open(member) as file:
             version = np.lib.format.read_magic(file)
             if version != (1, 0):  # later versions are for headers of more than 64 kB

@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
 DeviceArray = NDArray[Any]
 
 
-class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # type: ignore[misc]  # it says nothing of its types
+class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # type: ignore[misc]  # untyped base
     """PettingZoo environment with the agents ``user_0``, ``user_1``, ...; made by `parallel_env`."""
 
     def __init__(self, env_id: str, **arguments: Any) -> None:
@@ -49,7 +49,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
 
     @override
     def observation_space(self, agent: str) -> spaces.Space[DeviceArray]:
-        """Return the observation space (numbers,) of a device: its part of each entry, and the shared numbers."""
+        """Return the observation space (numbers,) of a device: its part of each entry and the shared numbers."""
         return self.observation_spaces[agent]
 
     @override
@@ -102,7 +102,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self._env.close()
 
     def _observations(self) -> dict[str, DeviceArray]:
-        assert self._seen is not None  # since the reset
+        assert self._seen is not None  # `reset` sets it
         return dict(zip(self.possible_agents, self._encode(self._seen), strict=True))
 
     def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tables of named parts. A new part of the project is one new file and one line here.
+"""Registries: tables of named parts. A new part of the project needs one new file and one line here.
 
 Values are ``"module:attribute"`` strings, so that a table imports nothing, or ``"module:class:file"`` for an object
 that a class loads from a file in ``multispin_env/data``; users may also register objects. Each table has a base class
@@ -21,10 +21,10 @@ FORM = "module:ATTRIBUTE"  # Form of the name of a part outside this package
 
 
 class Registry:
-    """Table of the parts of one ``kind`` ("controller"), by name.
+    """Table of the parts of one ``kind``, such as "controller", by name.
 
-    ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are its instances or, with ``classes``, its
-    subclasses or factories of them (`class_of_part`). A part with all attributes of a protocol need not derive from it.
+    ``base`` is the ``"module:attribute"`` of a class or protocol. Parts are instances of it, or, with ``classes``,
+    subclasses or functions that make instances. A part with all attributes of a protocol need not derive from it.
     """
 
     def __init__(self, kind: str, base: str, entries: dict[str, str], *, classes: bool = False) -> None:
@@ -37,7 +37,7 @@ class Registry:
         return tuple(self._entries)
 
     def register(self, name: str, target: Any) -> None:
-        """Add a part; ``ValueError`` if the name is taken, or if it is another kind of part.
+        """Add a part; ``ValueError`` if the name is taken or the part is of another kind.
 
         ``target`` is the object itself, or a ``"module:attribute"`` string that is imported and checked at first use.
         """
@@ -50,13 +50,13 @@ class Registry:
     def admit(self, name: str) -> None:
         """Import a name ``module:ATTRIBUTE`` and register it; other names are ignored.
 
-        ``ValueError`` if it can't be imported, or is another kind of part.
+        ``ValueError`` if it can't be imported or is of another kind.
         """
         if is_outside(name) and name not in self._entries:
             self.register(name, import_attribute(self.kind, name))
 
     def check(self, name: object) -> None:
-        """Raise ``ValueError`` for an unknown name, with the closest one or, for a ``module:ATTRIBUTE``, the remedy."""
+        """Raise ``ValueError`` for an unknown name; the message has the closest name or how to import it."""
         if is_outside(name) and name not in self._entries:
             remedy = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
             raise ValueError(f"{self.kind}: expected a registered name, got {shown(name)}; to import it, use {remedy}")
@@ -111,14 +111,14 @@ def _load(target: str) -> Any:
 
 
 def class_of_part(part: Any) -> Any:
-    """Return the class of the objects that a class, ``partial`` of a class or annotated function makes."""
+    """Return the class of the objects that a class, a ``partial`` of a class or an annotated function makes."""
     if isinstance(part, partial):
         return part.func
     return part if isinstance(part, type) else getattr(part, "__annotations__", {}).get("return")
 
 
 def option_names(make: Callable[..., Any], *reserved: str) -> tuple[str, ...]:
-    """Return the options of a class or function that users can set: all its parameters but the ``reserved`` ones."""
+    """Return the options of a class or function that users can set: all parameters except the ``reserved`` ones."""
     if isinstance(make, partial):
         return option_names(make.func, *reserved, *make.keywords)
     if isinstance(make, type):
@@ -139,14 +139,14 @@ def make_part(table: Registry, name: str, options: Mapping[str, Any], **fixed: A
 
 
 def is_outside(name: object) -> bool:
-    """Whether a name, ``module:ATTRIBUTE``, is that of a part outside this package."""
+    """Whether a name has the form ``module:ATTRIBUTE`` of parts outside this package."""
     return isinstance(name, str) and ":" in name
 
 
 def import_attribute(kind: str, name: str) -> Any:
     """Import ``module:ATTRIBUTE``, also from the current folder; ``ValueError`` if it can't be imported.
 
-    Call it only with names from the user, never with a name from a file or a page.
+    Call it only with names from the user, never with names from a file or a web page.
     """
     if os.getcwd() not in sys.path:  # in an installed script
         sys.path.append(os.getcwd())
@@ -160,7 +160,7 @@ def import_attribute(kind: str, name: str) -> Any:
 
 
 def import_project_module(module: str) -> Any:
-    """Import a module of ``multispin_env`` or ``agents``, a name that other packages have as well.
+    """Import a module of ``multispin_env`` or ``agents``; other packages may have the name ``agents`` too.
 
     ``ImportError`` with the remedy if such a package hides it or if the module is missing, and Python's own error if a
     dependency is not installed.
@@ -177,7 +177,7 @@ def import_project_module(module: str) -> Any:
         if error.path is None:
             raise ImportError(f"the module {error.name!r} is missing; install multispin_env again") from error
         raise ImportError(
-            f"{error.name!r} in {str(Path(error.path).parent)!r} is of another package and hides that of "
+            f"{error.name!r} in {str(Path(error.path).parent)!r} belongs to another package and hides that of "
             "multispin_env; use a Python environment without that package, or uninstall it (for example openai-agents) "
             "and install multispin_env again"
         ) from error
@@ -360,12 +360,12 @@ FIGURES: Registry = Registry(
 
 
 def admitted_names() -> list[tuple[str, str]]:
-    """Return pairs (name of the table's variable, admitted name), for `admit_all` in another process."""
+    """Return pairs (variable of a table, admitted name), for `admit_all` in another process."""
     tables = ((variable, table) for variable, table in globals().items() if isinstance(table, Registry))
     return [(variable, name) for variable, table in tables for name in table.names() if is_outside(name)]
 
 
 def admit_all(parts: Iterable[tuple[str, str]]) -> None:
-    """Admit the `admitted_names` of another process."""
+    """Admit the names that `admitted_names` returned in another process."""
     for variable, name in parts:
         globals()[variable].admit(name)

@@ -61,8 +61,8 @@ class Task:
 class Scenario:
     """Immutable, validated and hashable description of one system; the defaults are those of the paper.
 
-    Pieces, padding, context and servers, the round trip, the payload ``"ids"``, drafts of length 0, drafting ahead and
-    T_srv by batch are additions (ours).
+    Not in the paper are pieces, padding, context and servers, the round trip, the payload ``"ids"``, drafts of length
+    0, drafting ahead, and T_srv that depends on the batch.
 
     ``ValueError`` for a value out of range; the message has the field, the expected value and the value passed.
 
@@ -79,40 +79,40 @@ class Scenario:
     verification_pieces
         Pairs (a_j, b_j) in s and s/token: a pass of n tokens takes max_j (a_j + b_j n) in addition.
     padded_verification
-        Whether n is K (max L + 1) tokens, as the server pads its batch, instead of Σ_k (L_k + 1).
+        Whether n is K (max L + 1) tokens, for a server that pads its batch, instead of Σ_k (L_k + 1).
     context_time
         Seconds that each token of context before a draft adds to a pass.
     context
-        Tokens of context of each device, for ``context_time``. With requests that end, a pass is charged for the actual
-        context, the prompt and the tokens generated so far; only planning uses this number.
+        Tokens of context of each device, for ``context_time``. With finite requests, the time of a pass depends on the
+        actual context, the prompt and the tokens generated so far; only planning uses this number.
     server
-        Name of the server profile that the verification law is from, or "" for another law. Set it by `preset`,
-        `replace` or a file, which also set the law.
+        Name of the server profile with this verification law, or "" for another law. Set it by `preset`, `replace` or a
+        file, which also set the law.
     round_trip_time
         T_rtt in seconds, added to every round.
     mean_draft_time
         T̄, mean SLM time per drafted token in seconds. Calibrated by this project, not stated in the paper.
     tasks
-        Tasks of the requests; each device draws one of them uniformly.
+        Tasks of the requests; the task of each device is drawn uniformly.
     num_users
         K, number of devices.
     total_bandwidth
         B, uplink bandwidth in Hz.
     payload
-        Upload for each drafted token: ``"distributions"`` or ``"ids"``. These are V̂ probabilities with their indices
-        ([MS] 9), or the index of the token alone, for a server that verifies without probabilities.
+        Upload for each drafted token: ``"distributions"`` or ``"ids"``. The former are V̂ probabilities with their
+        indices ([MS] 9), the latter only the index of the token, for a server that verifies without probabilities.
     kept_probabilities
         V̂, probabilities uploaded for each drafted token with ``"distributions"``.
     bits_per_probability
         Q_B, bits of each uploaded probability.
     min_draft_length
-        Least L_k in tokens, 0 or 1. 0 means no draft, no uplink and one token of the server.
+        Least L_k in tokens, 0 or 1. With 0, a device may send no draft; it then gains one server token.
     max_draft_length
         Largest L_k in tokens, at most 10,000.
     draft_time_spread
         Draft times T_k are uniform in T̄ (1 ± spread).
     mean_gain_low
-        Least mean power gain H̄_k of a channel. H̄_k is uniform over devices.
+        Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
         Largest mean power gain H̄_k.
     transmit_snr_db
@@ -121,20 +121,20 @@ class Scenario:
         N0, noise power in W.
     server_draft_time
         T_srv in seconds per token drafted on the server, for baselines. This is the paper's reference value for the
-        centralized system; the other systems use it where ``server_draft_pieces`` is empty.
+        centralized system; the other systems use it if ``server_draft_pieces`` is empty.
     server_draft_pieces
         Pairs (a_j, b_j) in s and s/request: drafting a token for each of n requests takes max_j (a_j + b_j n). Without
         pairs it takes ``server_draft_time`` for any n.
     channel
         Fading model: ``"independent"``, ``"gauss-markov"``, ``"static"`` or another of `CHANNELS`. Gains are drawn for
-        each round (without the barrier, for each cycle of a device), correlated over rounds, or drawn once.
+        each round, correlated over rounds, or drawn once; without the barrier, cycles of a device replace rounds.
     acceptance
         Acceptance process, one of `ACCEPTANCES`.
     draft_ahead
-        Whether devices draft on while their draft is sent and verified; see `multispin_env.physics.chains`.
+        Whether devices continue to draft while their draft is sent and verified; see `multispin_env.physics.chains`.
     guess
-        Guess of the server's next token when drafting ahead: ``"greedy"``, ``"shared-seed"`` or ``"independent"``. The
-        device needs it after a draft that is accepted whole.
+        How a device that drafts ahead guesses the token that the server adds to a completely accepted draft:
+        ``"greedy"``, ``"shared-seed"`` or ``"independent"``.
     """
 
     name: str
@@ -207,7 +207,7 @@ class Scenario:
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
-        """Return the named scenario of `SCENARIOS`, with fields replaced.
+        """Return the scenario with this name in `SCENARIOS`, with fields replaced.
 
         ``ValueError`` or ``TypeError`` for a bad value, or for an unknown name, with the closest as a suggestion.
         """
@@ -215,7 +215,7 @@ class Scenario:
 
     @classmethod
     def resolve(cls, scenario: "Scenario | str | Mapping[str, Any]") -> "Scenario":
-        """Return a `Scenario` itself, or that of a preset name, a file name or a dict of fields as of `to_dict`."""
+        """Return the scenario itself, or that of a preset name, a file name, or a dict of fields as from `to_dict`."""
         if isinstance(scenario, Scenario):
             return scenario
         if isinstance(scenario, Mapping):
@@ -258,7 +258,7 @@ class Scenario:
         return make_from_fields(cls, with_law(values), ", or a preset")
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write all fields to a file, TOML or JSON by its suffix; TOML has their meanings and units as comments."""
+        """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
         write_fields("scenario", path, self)
 
     @classmethod
@@ -284,14 +284,14 @@ class Scenario:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
-        """Make the scenario that `to_dict` wrote; ``server`` becomes "" if that profile now has another law."""
+        """Make the scenario from the result of `to_dict`; ``server`` becomes "" if that profile now has another law."""
         check_keywords("Scenario", values, cls.field_names())
         return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}, read_files=False))
 
     def pass_time(
         self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float
     ) -> FloatArray | float:
-        """Return T_ver in seconds of a pass of K drafts and n tokens, K of which the server generates itself.
+        """Return T_ver in seconds of a pass of K drafts and n tokens, K of which are the server's own tokens.
 
         It is T_fix + K T_lin ([MS] 7), plus max_j (a_j + b_j n) of the pieces, plus K · ``context`` · ``context_time``.
         K may be a mean and need not be an integer. K and n are numbers or arrays that broadcast to the result's shape.
@@ -299,7 +299,7 @@ class Scenario:
         return self.law.time(num_drafts, num_tokens)
 
     def draft_step_time(self, num_requests: FloatArray | IntArray | float) -> Any:
-        """Return the time (...) in seconds in which the server drafts one token for each of n requests (...)."""
+        """Return the time (...) in seconds that the server takes to draft one token for each of n requests (...)."""
         return line_time(self.server_draft_pieces or ((self.server_draft_time, 0.0),), num_requests)
 
     @cached_property  # read several times in every step
@@ -311,7 +311,7 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """Name with the differences from the paper: server, payload and drafting ahead."""
+        """Name, followed by the differences from the paper: server, payload and drafting ahead."""
         server = f" on {self.server or 'a server of its own'}" if self.verification_pieces else ""
         ahead = ", drafting ahead" if self.draft_ahead else ""
         return f"{self.name}{server}{', ids' if self.payload == 'ids' else ''}{ahead}"

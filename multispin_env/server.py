@@ -28,10 +28,10 @@ DRAFTING = ("server_draft_time", "server_draft_pieces")
 
 @dataclass(frozen=True)
 class VerificationLaw:
-    """Verification law: a pass of K drafts and n tokens takes T_fix + K T_lin + max_j (a_j + b_j n) (ours).
+    """Verification law: a pass of K drafts and n tokens takes T_fix + K T_lin + max_j (a_j + b_j n).
 
     The paper's law ([MS] 7) has no ``pieces`` (a_j, b_j). Times are in s, and b_j in s/token. If passes are ``padded``,
-    each draft counts as long as the longest. If the server drafts before a pass, max_j (a_j + b_j K) of ``drafting`` is
+    all drafts count as long as the longest. If the server drafts before a pass, max_j (a_j + b_j K) of ``drafting`` is
     added, with b_j in s/draft.
     """
 
@@ -53,20 +53,20 @@ class VerificationLaw:
 
     @cached_property
     def start(self) -> float:
-        """max_j a_j in seconds, the time that the lines add at n = 0 (in a flat law, at any n)."""
+        """max_j a_j in seconds, the time that the lines add at n = 0; in a flat law, at any n."""
         return max(start for start, _ in self.lines)
 
     def time_of_drafts(self, num_drafts: FloatArray | IntArray | float) -> Any:
-        """Return T_fix + K T_lin and drafting in seconds: the time of a pass of K drafts without that of its tokens."""
+        """Return T_fix + K T_lin plus drafting in seconds: the part of a pass's time that depends only on K drafts."""
         time = self.fixed_time + num_drafts * self.time_per_draft
         return time + line_time(self.drafting, num_drafts) if self.drafting else time
 
     def time(self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float) -> FloatArray:
-        """Return T_ver in seconds of passes of K drafts and n tokens, which broadcast."""
+        """Return T_ver in seconds of passes of K drafts and n tokens; K and n broadcast."""
         return self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
 
     def tokens(self, draft_length: FloatArray | IntArray, num_drafts: IntArray | int) -> FloatArray | IntArray:
-        """Return n (...): all tokens of drafts (..., K), which are 0 if not verified, and one per verified draft."""
+        """Return n (...): all tokens of drafts (..., K), of length 0 if not verified, plus one per verified draft."""
         if self.padded:
             return num_drafts * (draft_length.max(-1) + 1)
         return np.add.reduce(draft_length, -1) + num_drafts
@@ -81,7 +81,7 @@ class Server:
     Parameters
     ----------
     name
-        Label; the name in `SERVERS` of a registered server.
+        Label; for a registered server, its name in `SERVERS`.
     model
         Model and hardware that were measured.
     source
@@ -97,7 +97,7 @@ class Server:
     padded
         Whether n is K (max L + 1) tokens for K drafts, instead of Σ_k (L_k + 1).
     draft_time
-        T_srv in seconds per token drafted on the server. ``None`` if it was not measured; the scenario's then stays.
+        T_srv in seconds per token drafted on the server. ``None`` if it was not measured; the scenario keeps its own.
     draft_pieces
         Pairs (a_j, b_j) in s and s/request: drafting a token for each of n requests takes max_j (a_j + b_j n).
     """
@@ -130,7 +130,7 @@ class Server:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Fields of `Scenario` with this law."""
+        """Fields of `Scenario` that describe this law."""
         law: dict[str, Any] = {
             "verification_fixed_time": self.fixed_time,
             "verification_time_per_draft": self.time_per_draft,
@@ -144,7 +144,7 @@ class Server:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Server":
-        """Read a server from a TOML or JSON file, as `save` and ``multispin profile`` write it.
+        """Read a server from a TOML or JSON file, as written by `save` and ``multispin profile``.
 
         ``ValueError`` if the file can't be read or a field is unknown or bad; the message names the file and the line.
 
@@ -165,7 +165,7 @@ class Server:
         return make_from_fields(cls, values)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write all fields to a file, TOML or JSON by its suffix; TOML has their meanings and units as comments."""
+        """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
         write_fields("server", path, self)
 
 
@@ -202,9 +202,9 @@ def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, An
     """Return fields of a scenario with the verification law of their ``server``, a profile or a file.
 
     Fields of the law in ``values`` override the server's, and ``server_draft_time`` overrides its ``draft_pieces``.
-    ``server`` becomes "" where the law then differs from the profile, and for a file, so that a scenario does not
-    depend on files. Without ``read_files`` only profiles are allowed. ``ValueError`` for an unknown server, or a file
-    that can't be read.
+    ``server`` becomes "" if the law then differs from the profile, and for a file, so that a scenario does not depend
+    on files. Without ``read_files`` only profiles are allowed. ``ValueError`` for an unknown server or an unreadable
+    file.
     """
     if "server_draft_time" in values:
         values = {"server_draft_pieces": (), **values}
@@ -220,7 +220,7 @@ def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, An
 
 
 def resolve_server_file(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return fields of a scenario file with the full path of their server file, which must be in the same folder."""
+    """Return the fields of a scenario file with the full path of its server file, which must be in the same folder."""
     name = values.get("server")
     if not is_file_name(name):
         return values

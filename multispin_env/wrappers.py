@@ -1,7 +1,7 @@
 """Vector wrappers with one-dimensional observations and actions, for each environment or for each device.
 
 Gymnasium's ``FlattenObservation`` and ``RescaleAction`` for vectors loop over environments, and its
-``TransformObservation`` does not support ``autoreset_mode="SameStep"``. For single environments use those of
+``TransformObservation`` does not support ``autoreset_mode="SameStep"``. For single environments, use the wrappers in
 ``gymnasium.wrappers``.
 """
 
@@ -29,14 +29,14 @@ Array = NDArray[Any]
 ArraysByEntry = Mapping[str, Array]
 
 Act = Callable[[NDArray[np.float32]], Array]
-"""Function from observations (m, numbers) of a wrapper to actions (m, columns) for it."""
+"""Function from observations (m, numbers) of a wrapper to its actions (m, columns)."""
 
 
 class UserRows:
-    """Concatenation of the entries of an observation: one row, or one for each user, which has the shared numbers."""
+    """Concatenation of the entries of an observation: one row, or one for each user with all shared numbers."""
 
     def __init__(self, space: spaces.Space[Any], rows: int) -> None:
-        assert isinstance(space, spaces.Dict)  # as all environments have it
+        assert isinstance(space, spaces.Dict)  # true for all environments of this package
         self._rows = rows
         sizes = {key: box.shape[0] // (1 if key == SHARED else rows) for key, box in space.items()}  # type: ignore[index]
         ends = np.cumsum(list(sizes.values())).tolist()
@@ -60,7 +60,7 @@ class UserRows:
 
 @dataclass(frozen=True, eq=False)
 class ArrayNetwork:
-    """Network of a `Policy` from a function of the rows of a wrapper; its actions are multiplied by ``scale``."""
+    """Network of a `Policy` that calls a function of a wrapper's rows and multiplies its actions by ``scale``."""
 
     encode: UserRows
     act: Act
@@ -74,21 +74,21 @@ class ArrayNetwork:
 
 
 class Measurable:
-    """Base of wrappers that evaluate a function of their observations."""
+    """Base of wrappers that can evaluate a function of their observations."""
 
     _encode: UserRows
     _scale: float
     _base: Any
 
     def policy(self, act: Act) -> Policy:
-        """Return a policy, for the comparisons of this package, from a function of the wrapper's arrays (`Act`)."""
+        """Convert a function of the wrapper's arrays to a policy, for comparisons."""
         return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act, self._scale))
 
     def share_of_best(self, act: Act, size: int = 200) -> float:
-        """Evaluate a function, as of `policy`, on held-out cases; return its share of the best known result.
+        """Evaluate a function of the wrapper's arrays on held-out cases; return its share of the best known result.
 
-        Cases are ``size`` states, or episodes where rounds depend on each other. ``ValueError`` for an environment
-        whose metric has no meaningful ratio.
+        Cases are ``size`` states, or ``size`` episodes if rounds depend on each other. ``ValueError`` for an
+        environment whose metric has no meaningful ratio.
         """
         base, size = self._base, check_integer("size", size, 1)
         cases = held_out(base.config, size)
@@ -99,16 +99,16 @@ class Measurable:
 
 
 class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
-    """Vector with one row of numbers for each environment, or each device; made by `flat_vector` and `by_device`."""
+    """Vector with one row of numbers for each environment or device; use `flat_vector` or `by_device` to make it."""
 
     def __init__(self, envs: VectorEnv[Any, Array, Array], rows: int, scale: float) -> None:
         super().__init__(envs)
         self._base, self._scale = native(envs), check_real("scale", scale, 0.0, 1.0, open_low=True)
         self._encode, self._join = (UserRows(envs.single_observation_space, count) for count in (rows, 1))
         self.num_agents = rows
-        """Rows of each environment, 1 or K."""
+        """Number of rows of each environment, 1 or K."""
         self.autoreset_mode = envs.metadata["autoreset_mode"]
-        """Autoreset mode, where TorchRL looks it up."""
+        """Autoreset mode, as an attribute for TorchRL."""
         self._shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
         columns = int(np.prod(self._shape[1:])) // rows
         high = np.full(columns, 1.0 / scale, np.float32)
@@ -123,7 +123,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
 
     @property
     def num_envs(self) -> int:  # type: ignore[override]  # as in the base
-        """Rows of all environments, n or n · K: device k of environment i is at i · K + k."""
+        """Number of rows of all environments, n or n · K; row i · K + k is device k of environment i."""
         return self._shape[0] * self.num_agents
 
     def state(self) -> Array:
@@ -134,7 +134,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
 
     @override
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Reset; seeds are those of environments, and a ``reset_mask`` (n · K,) selects those of its devices."""
+        """Reset; seeds are for environments, and a ``reset_mask`` (n · K,) resets the environments of its devices."""
         if options is not None and np.shape(options.get("reset_mask", ())) == (self.num_envs,):
             mask = np.asarray(options["reset_mask"]).reshape(-1, self.num_agents)
             options = {**options, "reset_mask": mask.any(-1)}
@@ -143,7 +143,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
 
     @override
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """Step with actions (n, K · columns) or (n · K, columns); each device gets the reward of its environment."""
+        """Play actions (n, K · columns) or (n · K, columns); each device gets the reward of its environment."""
         actions = np.asarray(actions).reshape(self._shape)
         self._seen, *rest, infos = self.env.step(actions if self._scale == 1.0 else actions * np.float32(self._scale))
         if self.num_agents > 1:
@@ -174,23 +174,24 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
 def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
     """Wrap a vector so that observations and actions are one-dimensional arrays for each environment.
 
-    It does what ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector`` do, for all environments
-    at once. ``ValueError`` for a bad scale, or environments of another package.
+    The result equals that of ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector``, but all
+    environments are converted at once. ``ValueError`` for an invalid scale, or environments of another package.
 
     Parameters
     ----------
     envs
         Vector from ``gymnasium.make_vec``.
     scale
-        In (0, 1]. Actions are in ±1 / scale and are multiplied by the scale. Many libraries start to explore with a
-        standard deviation of 1, with which nothing is learnt: use 0.08 for the actions ``"residual"`` and 0.3 for
-        ``"lengths"``. Use 1 for libraries that squash actions into the bounds of their space.
+        Number in (0, 1]. Actions are within ±1 / scale and are multiplied by the scale. Many libraries explore with an
+        initial standard deviation of 1, which is too large to learn anything: use a scale of 0.08 for the encoding
+        ``"residual"`` and 0.3 for ``"lengths"``. Use 1 for libraries that squash actions into the bounds of their
+        space.
 
     Returns
     -------
     ArrayVector
-        Vector with observations (n, numbers), the entries concatenated in the order of their space; ``positions`` has
-        their slices. Actions are (n, K · columns), user after user. ``final_obs`` of the infos are arrays too.
+        Vector whose observations (n, numbers) are the entries, concatenated in the order of the space; ``positions``
+        has their slices. Actions are (n, K · columns), user by user. ``final_obs`` in the infos are arrays too.
 
     Examples
     --------
@@ -209,9 +210,9 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     """Wrap a vector so that each device is an environment with its own observation and the common reward.
 
     This is the vector form of `multispin_env.parallel.parallel_env`. A single-agent algorithm trains one policy for all
-    devices on it. A multi-agent algorithm can take ``observation.reshape(n, K, -1)``, a view without a copy.
+    devices on it. A multi-agent algorithm can use ``observation.reshape(n, K, -1)``, a view without a copy.
 
-    ``ValueError`` for a bad scale, or environments of another package.
+    ``ValueError`` for an invalid scale, or environments of another package.
 
     Parameters
     ----------
@@ -221,9 +222,9 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     Returns
     -------
     ArrayVector
-        Vector of n · K environments; device k of environment i is at i · K + k. Observations (n · K, numbers) have its
-        own part of each entry and the shared numbers; ``positions`` has their slices. Actions are (n · K, columns),
-        rewards (n · K,). ``state()`` returns the joint observations (n, numbers).
+        Vector of n · K environments; row i · K + k is device k of environment i. A row of the observations
+        (n · K, numbers) has the device's own part of each entry and the shared numbers; ``positions`` has their slices.
+        Actions are (n · K, columns), rewards (n · K,). ``state()`` returns the joint observations (n, numbers).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Cards of the agents in the package; ``python -m tools.cards`` writes them anew from their scores."""
+"""Cards of the agents in the package; ``python -m tools.cards`` rewrites them from the recorded scores."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ policy = read(Path("."))  # this folder"""
 
 
 def packed_card(folder: Path) -> str:
-    """Return the card of a packed agent, from its folder."""
+    """Return the card of the packed agent in a folder."""
     config, _ = load_config(folder)
     score = read_json(folder / SCORE)
     return policy_card(

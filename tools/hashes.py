@@ -1,4 +1,4 @@
-"""Hash of an environment, which changes with its spaces, dynamics, rewards or infos."""
+"""Hash of the behaviour of an environment: its spaces, dynamics, rewards and infos."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,25 +10,25 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 STEPS = 96
-"""Steps of `steps_hash`, enough for whole episodes of default environments and of tasks of the suite."""
+"""Number of steps of `steps_hash`, enough for whole episodes of default environments and suite tasks."""
 
 _SIZES = (1.0, 0.1)
-"""Scales of the actions, in turn: with large ones most rounds wait for one slow device."""
+"""Scales of the actions in alternate steps: with large actions, most rounds wait for one slow device."""
 
 
 def steps_hash(env: VectorEnv[Any, Any, Any], seed: int) -> str:
     """Return SHA-256 of the spaces of an environment, and of observations, rewards and infos under random actions.
 
     The first environment has this seed. Numbers are rounded to six digits, since processors and libraries differ in the
-    last bits of exponentials and logarithms. They are multiplied by π first, as tokens expected at rates like 0.965
-    would lie exactly between two numbers of six digits.
+    last bits of exponentials and logarithms. They are multiplied by π first: expected tokens at rates such as 0.965
+    would otherwise be exactly in the middle between two numbers of six digits.
     """
     sha256 = hashlib.sha256()
 
     def add(*tables: Mapping[str, NDArray[Any]]) -> None:
         for table in tables:
             for name in sorted(table):
-                numbers = np.pi * np.ravel(table[name]).astype(np.float64) + 0.0  # which makes -0 to 0
+                numbers = np.pi * np.ravel(table[name]).astype(np.float64) + 0.0  # + 0.0 avoids -0.0
                 sha256.update(f"{name} {np.shape(table[name])} ".encode())
                 sha256.update(" ".join(f"{number:.5e}" for number in numbers.tolist()).encode())
 

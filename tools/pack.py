@@ -1,6 +1,6 @@
 """Packing of a run as a pretrained agent with its score: ``python -m tools.pack NAME --commit HASH``.
 
-It evaluates the run on the held-out cases, and writes its files, score and card into the folder of ``agents.load``.
+The run is evaluated on held-out cases; its files, score and card are written to the folder that ``agents.load`` reads.
 """
 
 import argparse
@@ -54,19 +54,19 @@ def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
 
 
 def best_plug_in(values: Mapping[str, FloatArray]) -> str:
-    """Return the name of the best plug-in; where nothing is hidden, that of the optimum.
+    """Return the name of the best plug-in, or of the optimum if nothing is hidden.
 
-    Goodputs of other systems are no plug-ins, as they decide nothing in this system.
+    Other systems are not plug-ins, since they decide nothing in this system.
     """
     names = [name for name in values if name not in SYSTEMS and name != ContenderName.parse(name).clairvoyant_name]
     return max(names, key=lambda name: float(values[name].mean()))
 
 
 def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
-    """Write the three files of a run and its card; return their folder.
+    """Write the configuration, network, score and card of a run; return their folder.
 
-    ``ValueError`` if the commit is no hash, the run can't be read, or its environment has no position for a pretrained
-    agent.
+    ``ValueError`` if the commit is not a complete hash or the run can't be read; ``KeyError`` if `PRETRAINED` has no
+    folder for its environment.
     """
     if not _COMMIT.fullmatch(commit):
         raise ValueError(f"commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}")
@@ -94,12 +94,12 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Pack, and print the score; return the exit status."""
+    """Pack a run and print its score; return the exit status."""
     parser = argparse.ArgumentParser("python -m tools.pack", description=__doc__)
     parser.add_argument("run", help="folder or name of the run")
-    parser.add_argument("--commit", required=True, help="of the code that trained it")
-    parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
-    parser.add_argument("--out", type=Path, default=ROOT, help="parent of the folder (default: in the package)")
+    parser.add_argument("--commit", required=True, help="complete hash of the commit that trained the run")
+    parser.add_argument("--size", type=int, help="number of held-out states or episodes (default 500 or 200)")
+    parser.add_argument("--out", type=Path, default=ROOT, help="parent folder (default: in the package)")
     options = parser.parse_args(arguments)
 
     def run() -> None:

@@ -1,6 +1,6 @@
-"""Base classes of single and vector environments: both have one engine, of a batch of 1 or n environments.
+"""Base classes of single and vector environments: each has an engine for a batch of 1 or n environments.
 
-Each id has a class of both kinds in the file of its variant. The docstring of the single one is the page of the id.
+Each id has a single and a vector class in the file of its variant. The docstring of the single class is its page.
 """
 
 import math
@@ -67,7 +67,7 @@ class BaseEnv:
 
     @property
     def observed(self) -> Any:
-        """Content of the observation without rounding, the input of plug-ins: an `Observed` or `ContinuousObserved`.
+        """Unrounded content of the observation, the input of plug-ins: an `Observed` or `ContinuousObserved`.
 
         Arrays are (K,) or (n, K); ``RuntimeError`` before the first `reset`.
         """
@@ -80,11 +80,11 @@ class BaseEnv:
         return self._engine.objective
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
-        """Return the action that decodes to a decision (K,) or (n, K) in the present state."""
+        """Return the action that decodes to a decision (K,) or (n, K) in the current state."""
         return self._engine.actions.encode(decision, self._unbatched(self._engine.planned))
 
     def decode_action(self, action: NDArray[Any]) -> Any:
-        """Return the decision (K,) or (n, K) of an action in the present state."""
+        """Return the decision (K,) or (n, K) of an action in the current state."""
         self._check_shape(action)
         return self._engine.actions.decode(action, self._unbatched(self._engine.planned))
 
@@ -94,7 +94,7 @@ class BaseEnv:
         return self.variant.assumptions(self.scenario)
 
     def _zero_info(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a step's info filled with 0: some libraries expect the same keys after a reset."""
+        """Return the info of a step filled with 0: some libraries expect the same keys after a reset."""
         if self._empty_info is None:
             engine = self.config.engine(1)  # a step of it has the same keys, shapes and types
             engine.seed(0, np.random.default_rng(0))
@@ -109,7 +109,7 @@ class BaseEnv:
 
 
 class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
-    """Base of the single environments; the docstring of a subclass is its page, under Gymnasium's headings."""
+    """Base of the single environments; the docstring of a subclass is its page, with Gymnasium's headings."""
 
     renderers = RENDERERS
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
@@ -135,7 +135,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Draw new devices and their first channels; ``info`` has the keys of a step's, with zeros."""
+        """Draw new devices and their first channels; ``info`` has the same keys as after a step, with zeros."""
         super().reset(seed=seed)
         if seed is not None or self._unseeded:
             self._engine.seed(0, self.np_random)
@@ -194,7 +194,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     Environment i equals a single environment reset with its seed, bit for bit. All arguments of the single environment
     are accepted too.
 
-    ``TypeError`` or ``ValueError`` for a bad argument, naming it, the expected values and the value given.
+    ``TypeError`` or ``ValueError`` for an invalid argument; the message has its name, its value and the expected ones.
 
     Parameters
     ----------
@@ -203,12 +203,12 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     max_episode_steps
         Steps after which an episode truncates; ``None`` or -1 for never.
     autoreset_mode
-        Start of the next episode after a truncation: in the next step (its action is ignored and its reward is 0), in
-        the same step (``final_obs`` and ``final_info`` hold the last observation and info), or only with
-        ``reset(options={"reset_mask": ...})``. After a reset ``info`` is 0.
+        When the next episode starts after a truncation: in the next step (its action is ignored and its reward is 0),
+        in the same step (``final_obs`` and ``final_info`` hold the last observation and info), or only with
+        ``reset(options={"reset_mask": ...})``. After a reset all numbers in ``info`` are 0.
     copy
-        Whether observations are copies. If not, steps may share arrays: they can be read and kept, but not written
-        into.
+        Whether observations are copies. If not, observations of several steps may share arrays: you may keep them, but
+        not write into them.
     """
 
     renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one environment
@@ -254,22 +254,22 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Return the derivatives (n, K, columns) of the next expected reward with respect to the actions.
 
-        They use the true state, also if it is hidden; their mean over the states with the same observation is the
+        The true state is used even if it is hidden; the mean over all states with the same observation is the
         derivative of the reward that an agent can expect. No step is played. If several devices finish last at the same
         time, the derivative is that of the first one.
-        ``ValueError`` for bad actions, weights of another shape, a bad window, or a reward without derivatives.
+        ``ValueError`` for invalid actions, weights or windows, or an environment whose reward has no derivatives.
 
         Parameters
         ----------
         action
             Actions (n, K, columns) in [-1, 1].
         weights
-            Values (n, K) of a token/s of each user; ``None`` for those of the reward.
+            Value (n, K) of one token/s of each user; ``None`` for the weights of the reward.
         window
-            Number in [0, 1]. 0: draft lengths stay real, and expected tokens are interpolated linearly. Above 0: draft
-            lengths are rounded, and the derivative is that of the mean over many rounds. A length within window / 2
-            tokens of the middle between two integers has the difference of their rewards, divided by the window; any
-            other length has 0.
+            Number in [0, 1]. With 0, draft lengths stay real, and expected tokens are interpolated linearly. Otherwise
+            draft lengths are rounded, and the derivative is that of the mean reward over many rounds: for a length
+            within window / 2 tokens of the middle between two integers, it is the difference of their rewards divided
+            by the window; for any other length it is 0.
         """
         shape = self._engine.state.draft_time.shape
         if weights is not None and np.shape(weights) != shape:
@@ -281,7 +281,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start new episodes; ``ValueError`` for a wrong number of seeds, a bad seed or mask.
+        """Start new episodes; ``ValueError`` for a wrong number of seeds, an invalid seed or an invalid mask.
 
         ``seed`` is a list of n seeds, or an integer s for s, s + 1, ..., s + n − 1. Without a seed, an environment
         continues its random streams. The option ``"reset_mask"``, a bool array (n,), resets only some environments.
@@ -305,8 +305,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play one step in every environment.
 
-        ``RuntimeError`` before `reset`, or for an ended episode if ``autoreset_mode`` is disabled; ``ValueError`` for a
-        wrong shape, NaN or an entry outside [-1, 1], naming the row. After an error the environments are unchanged.
+        ``RuntimeError`` before `reset`, or for an ended episode if ``autoreset_mode`` is disabled; ``ValueError``, with
+        the index, for a wrong shape, NaN or an entry outside [-1, 1]. After an error the environments are unchanged.
         """
         self._check_seeded("step")
         over = self._over
@@ -335,14 +335,14 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         return self._copied_if_asked(observation), step.reward, step.terminated.copy(), truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
-        """Return a picture (450, 800, 3) uint8 of each last step; ``None`` without ``render_mode="rgb_array"``."""
+        """Return a picture (450, 800, 3) uint8 of each last step; ``None`` without a ``render_mode``."""
         if self._renderer is None:
             return None
         frames = (self._renderer.frame(env) for env in range(self.num_envs))
         return tuple(frame for frame in frames if frame is not None)
 
     def view(self, env: int = 0) -> Any:
-        """Return the data that the picture of an environment shows; ``RuntimeError`` without a ``render_mode``."""
+        """Return the data in the picture of an environment; ``RuntimeError`` without a ``render_mode``."""
         if self._renderer is None:
             raise RuntimeError('view: expected render_mode "rgb_array", got None')
         return self._renderer.view(env)

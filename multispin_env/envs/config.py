@@ -30,9 +30,9 @@ from multispin_env.server import DRAFTING, LAW
 class EnvConfig:
     """Complete configuration of one environment.
 
-    `of` makes one from the arguments of ``gymnasium.make``.
+    `of` makes a configuration from the arguments of ``gymnasium.make``.
 
-    ``ValueError`` or ``TypeError`` for a bad argument, naming it, the expected values and the value given.
+    ``ValueError`` or ``TypeError`` for an invalid argument; the message has its name, its value and the expected ones.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ class EnvConfig:
     ) -> Self:
         """Make the configuration from the arguments of ``gymnasium.make``.
 
-        ``scenario`` is the name of a preset, a file, a `Scenario`, or a dict of its fields. ``arguments`` are fields of
-        the variant and of the scenario. ``allowed`` are further keywords of the caller, suggested for a misspelt
-        argument. Errors are those of the class, also for an unknown id.
+        ``scenario`` is the name of a preset or file, a `Scenario`, or a dict of its fields. ``arguments`` are fields of
+        the variant and of the scenario. ``allowed`` are further keywords that the caller handles; the error for a
+        misspelt argument can suggest them. Other errors are those of the class, also for an unknown id.
         """
         check_name("env", env_id, ENVIRONMENTS.names())
         cls_variant: type[Variant] = ENVIRONMENTS.load(env_id)
@@ -117,7 +117,7 @@ class EnvConfig:
 
     @classmethod
     def from_spec(cls, spec: EnvSpec) -> Self:
-        """Make the configuration from a specification of Gymnasium, such as ``env.spec``."""
+        """Make the configuration from a Gymnasium specification, such as ``env.spec``."""
         kwargs = {name: value for name, value in spec.kwargs.items() if name not in ("env_id", "render_mode")}
         return cls.of(spec.id, **kwargs)
 
@@ -137,7 +137,7 @@ class EnvConfig:
         )
 
     def replace(self, **changes: Any) -> Self:
-        """Return the configuration with other values of its fields, or of those of its variant or scenario."""
+        """Return a copy with other values for its fields, or for fields of its variant or scenario."""
         names = [entry.name for entry in fields(self)]
         arguments = list(self.arguments)
         check_keywords(self.env_id, changes, (*names, *arguments, *Scenario.field_names()))
@@ -163,9 +163,9 @@ class EnvConfig:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Values of the scenario, the arguments and the reward that differ from the defaults, as titles print them.
+        """Values of the scenario, the arguments and the reward that differ from the defaults, for titles.
 
-        Titles name the number of users, the bandwidth and a custom server anyway, so these are left out.
+        The number of users, the bandwidth and a custom server are left out, since titles always show them.
         """
         scenario = self.scenario
         law = (*LAW, *DRAFTING) if scenario.verification_pieces and not scenario.server else ()
@@ -189,7 +189,7 @@ class EnvConfig:
         return {**named, **self.arguments}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as a JSON object; files are named as in `files`."""
+        """Return the configuration as a dict for JSON; files have the names in `files`."""
         return {
             "env": self.env_id,
             "scenario": self.scenario.to_dict(),
@@ -202,11 +202,11 @@ class EnvConfig:
     def from_dict(
         cls, values: Mapping[str, Any], folder: Path = Path(), trusted: Mapping[str, Any] | None = None
     ) -> Self:
-        """Read a configuration written by `to_dict`, which need not be trusted; other entries are ignored.
+        """Make the configuration from a dict of `to_dict`, which need not be trusted; other entries are ignored.
 
-        ``folder`` holds the copies of files. ``trusted`` are arguments that the user passes too, which may be any path;
-        ``None`` if the caller takes none. ``ValueError``, ``TypeError`` or ``KeyError`` for an invalid configuration,
-        also for one that names a file outside ``folder``.
+        ``folder`` holds the copies of files. ``trusted`` are the user's own arguments, which may be any path; ``None``
+        if the caller accepts none. ``ValueError``, ``TypeError`` or ``KeyError`` for an invalid configuration, also for
+        the name of a file outside ``folder``.
         """
         arguments = values["arguments"]
         if not isinstance(arguments, Mapping):
@@ -227,11 +227,11 @@ class EnvConfig:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Paths in the arguments, by the name of their copy in the folder of a stored configuration."""
+        """Paths in the arguments, by the names of their copies in the folder of a stored configuration."""
         return {copy: Path(self.arguments[name]) for name, copy in self._copies.items()}
 
     def with_same_files(self, other: Self) -> Self:
-        """Return the configuration with the paths of another one, where the files have the same content."""
+        """Return a copy with the paths of another configuration for files of the same content."""
         pairs = {name: (self.arguments[name], other.arguments.get(name)) for name in self._copies}
         return self.replace(**{name: theirs for name, (ours, theirs) in pairs.items() if _same_bytes(ours, theirs)})
 
@@ -269,19 +269,19 @@ class EnvConfig:
 
     @property
     def drawn(self) -> bool:
-        """Whether tokens are drawn in every step: for sampled rewards, and where they are observed."""
+        """Whether tokens are drawn in every step: for sampled rewards, or if their numbers are observed."""
         return self.sampled or not self.observations.shows_acceptance
 
     @property
     def best_controller(self) -> RoundsController:
         """Optimal controller, which sees the true state and defines the regret."""
         optimum = self.variant.comparison.optimum
-        assert optimum is not None  # checked above for `optimum=True`
+        assert optimum is not None  # `__post_init__` checks it for `optimum=True`
         best: RoundsController = make_controller(optimum, self.scenario)
         return best
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
-        """Make the controller of this name for this environment; with estimators, a plug-in."""
+        """Make the controller with this name, or the plug-in for a name with estimators."""
         assumptions = self.variant.assumptions(self.scenario)
         contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, assumptions, **options)
         base = contender.base if isinstance(contender, PlugIn) else contender

@@ -1,4 +1,4 @@
-"""Base classes of the engine, which steps a batch of n environments, and of the codec of actions.
+"""Base classes of engines, which step a batch of n environments, and of action codecs.
 
 A single environment is a batch of one. Actions are numbers in [-1, 1] with a row for each user; column 0 is the draft
 length.
@@ -25,7 +25,7 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True)
 class ActionCodec(ABC, Generic[State, DecisionT]):
-    """Base of the encodings of both families."""
+    """Base of the encodings of actions in both families."""
 
     scenario: Scenario
 
@@ -38,19 +38,19 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
     def decode(self, action: NDArray[Any], state: State) -> DecisionT:
         """Return the decision (..., K) of an action (..., K, columns) in a state (..., K).
 
-        ``ValueError`` for NaN, or an entry outside [-1, 1]. `check_shape` checks the shape.
+        ``ValueError`` for NaN or an entry outside [-1, 1]. The shape is checked by `check_shape` before.
         """
 
     @abstractmethod
     def encode(self, decision: DecisionT, state: State) -> NDArray[np.float32]:
         """Return the action (..., K, columns) that decodes to a decision (..., K), or to the nearest possible one.
 
-        ``ValueError`` for a bad decision, or one that the environment does not allow.
+        ``ValueError`` for a decision that is invalid or not allowed in the environment.
         """
 
     @abstractmethod
     def checked_state(self, state: State) -> State:
-        """Return states (..., K) as arrays; ``ValueError`` for bad ones."""
+        """Return states (..., K) as arrays; ``ValueError`` for invalid states."""
 
     @property
     def space(self) -> spaces.Box:
@@ -63,18 +63,18 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
         return self.scenario.min_draft_length, self.scenario.max_draft_length
 
     def real_length(self, column: FloatArray) -> FloatArray:
-        """Return draft lengths before rounding: low − 1 + (1 + high − low)^{(x + 1)/2} for entries x of column 0."""
+        """Return unrounded draft lengths: low − 1 + (1 + high − low)^{(x + 1)/2} for entries x of column 0."""
         low, high = self.length_range
         above = np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
         return above if low == 1 else low - 1.0 + above
 
     def length_column(self, length: FloatArray | IntArray) -> FloatArray:
-        """Return entries of column 0 for real lengths, the inverse of `real_length`; −1 if only one is allowed."""
+        """Return entries of column 0 for real lengths, the inverse of `real_length`; −1 if low equals high."""
         low, high = self.length_range
         return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
 
     def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
-        """Check that the action has the shape (..., K, columns), with a ``ValueError`` otherwise."""
+        """Raise ``ValueError`` unless the action has the shape (..., K, columns)."""
         shape = (*batch_and_users, self.columns)
         if np.shape(action) != shape:
             raise ValueError(f"action: expected shape {shape}, got {np.shape(action)}")
@@ -82,15 +82,15 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
     def checked(self, action: NDArray[Any]) -> FloatArray:
         """Return actions (..., K, columns) as float64; ``ValueError`` for NaN or an entry outside [-1, 1]."""
         x = np.asarray(action, dtype=np.float64)
-        entries = action if getattr(action, "dtype", None) == np.float32 else x  # for speed: half the bytes
+        entries = action if getattr(action, "dtype", None) == np.float32 else x  # for speed: float32 is half as large
         if not np.maximum.reduce(np.abs(entries), None, initial=0.0) <= 1.0:  # also for NaN
-            require("action", x, np.abs(x) <= 1.0 + 1e-6, "numbers in [-1, 1]")  # float32 rounds
+            require("action", x, np.abs(x) <= 1.0 + 1e-6, "numbers in [-1, 1]")  # allows for rounding to float32
             x = np.clip(x, -1.0, 1.0)
         return x
 
 
 def stack_columns(columns: list[FloatArray]) -> NDArray[np.float32]:
-    """Return the action of these columns, (..., K) each, clipped to [-1, 1]."""
+    """Return the action with these columns, (..., K) each, clipped to [-1, 1]."""
     return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
 
 
@@ -109,13 +109,13 @@ class Step:
 
 
 class Counts:
-    """Tokens drafted and accepted in the last step, and since the present request began."""
+    """Counts of tokens drafted and accepted in the last step, and of events since the current request began."""
 
     def __init__(self, num_envs: int, num_users: int) -> None:
         zeros = np.zeros((num_envs, num_users), dtype=np.int64)
         names = ("drafted", "accepted", "age", "hits", "misses")
         self.fields: dict[str, IntArray] = dict.fromkeys(names, zeros)
-        """Fields of `Observed`, arrays (n, K), replaced in every step."""
+        """Fields of `Observed`, arrays (n, K); every step replaces them."""
 
     def reset(self, rows: Rows) -> None:
         """Start new episodes."""
@@ -123,7 +123,7 @@ class Counts:
             self.fields[name] = replace_rows(array, rows, np.zeros_like(array[rows]))
 
     def advance(self, drafted: IntArray, accepted: IntArray, new: BoolArray, verified: BoolArray | bool = True) -> None:
-        """Count a step, arrays (n, K); devices with a ``new`` request start at 0."""
+        """Count a step, arrays (n, K); devices with a ``new`` request start from 0."""
         old, same = self.fields, ~new
         self.fields = {
             "drafted": drafted,
@@ -141,7 +141,7 @@ class Engine(ABC, Generic[State, DecisionT]):
     """
 
     planned: State
-    """State that is used to decode actions, arrays (n, K)."""
+    """State used to decode actions, arrays (n, K)."""
     _core: Any
 
     def __init__(
@@ -183,17 +183,17 @@ class Engine(ABC, Generic[State, DecisionT]):
         """Update the belief and `planned`; return the fields of all entries, arrays (n, K)."""
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
-        """Give environment ``env`` fresh random streams, spawned from ``generator``."""
+        """Give environment ``env`` new random streams, spawned from ``generator``."""
         self._core.seed(env, generator)
 
     def reset(self, envs: IntArray | None = None) -> Observation:
-        """Start new episodes in some environments (default all); return the observation of all, read only."""
+        """Start new episodes in some environments (default all); return read-only observations of all."""
         self._core.reset(envs)
         self._forget(slice(None) if envs is None else envs)
         return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
-        """Play actions (n, K, columns) in [-1, 1]; ``ValueError`` for a bad entry, before anything changes.
+        """Play actions (n, K, columns) in [-1, 1]; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward
         and info are 0.
@@ -208,7 +208,7 @@ class Engine(ABC, Generic[State, DecisionT]):
         return step
 
     def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Return the derivatives of the next reward, see `MultiSpinVectorEnv.reward_slopes`."""
+        """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
 
     def _observe(self) -> Observation:

@@ -1,4 +1,4 @@
-"""Objectives: rewards of a step, for both families."""
+"""Objectives: functions that compute the reward of a step, for both families."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from multispin_env.scenario import Scenario
 
 
 class Objective(ABC):
-    """Base of the objectives, which may have a memory; arrays are replaced and never written into."""
+    """Base of the objectives, which may have memory; its arrays are replaced and never written into."""
 
     metric: ClassVar[str]
     """Metric of whole episodes, a key of `multispin_env.evaluation.comparison.METRICS`."""
@@ -29,15 +29,15 @@ class Objective(ABC):
         """Record a step and return its reward, (n,)."""
 
     def weights(self, outcome: Outcome) -> FloatArray | float:
-        """Return the derivatives of the reward by N_k / T_e2e, (n, K) or a number; ``ValueError`` if it has none."""
-        raise ValueError(f"reward_slopes: expected a reward that has derivatives, got {type(self).__name__}")
+        """Return the derivatives with respect to N_k / T_e2e, (n, K) or a number; ``ValueError`` if there are none."""
+        raise ValueError(f"reward_slopes: expected a reward with derivatives, got {type(self).__name__}")
 
     def fields(self) -> dict[str, NDArray[Any]]:
         """Return the memory of the objective as fields of `Observed`, arrays (n, K)."""
         return {}
 
     def info(self) -> dict[str, NDArray[Any]]:
-        """Return its entries of ``info``, new arrays that the user may write into."""
+        """Return the objective's entries of ``info``, as new arrays that the user may write into."""
         return {}
 
     def reset(self, rows: Rows) -> None:  # noqa: B027 (most have no memory)
@@ -99,17 +99,17 @@ class ProportionalFairness(Objective):
 
 @dataclass(frozen=True)
 class TokensMinusTime(Objective):
-    """(tokens − ρ · duration) / scale, of a round or of a verification without the barrier.
+    """(tokens − ρ · duration) / scale, for a round or for a verification without the barrier.
 
-    Its mean is 0 for policies with a rate of ρ tokens/s, and positive for faster ones, whatever the length of their
-    steps. A reward of tokens alone would favour few, long steps.
+    Its mean is 0 for policies with a rate of ρ tokens/s, and positive for faster ones, however long their steps are. A
+    reward of tokens alone would favour long steps.
 
     Parameters
     ----------
     rho
-        Price of a second in tokens.
+        Price ρ of a second, in tokens.
     scale
-        Tokens for a reward of 1.
+        Number of tokens that gives a reward of 1.
     """
 
     metric: ClassVar[str] = "token_goodput"
@@ -146,9 +146,9 @@ class TokensInTimeMinusTime(TokensMinusTime):
 
 
 class RequestsInTime(Objective):
-    """Requests that finished within all limits.
+    """Number of requests that finished within all limits.
 
-    Arrivals do not depend on decisions, so that time needs no price.
+    Time needs no price: except for ``"think"``, arrivals do not depend on decisions.
     """
 
     metric = "request_goodput"

@@ -1,4 +1,4 @@
-"""Observations of both families: table of entries, and the codec that scales them to order one and back."""
+"""Observations of both families: the table of entries, and the codec that scales them to order one and back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from multispin_env.physics.types import Observed, SystemState
 from multispin_env.scenario import Scenario
 
 Observation = dict[str, NDArray[np.float32]]
-"""Arrays by entry, (...) of a single environment or (n, ...) of a batch."""
+"""Arrays by entry, (...) for a single environment or (n, ...) for a batch."""
 
 LARGEST_FADE = 64.0
-"""Upper limit of H / H̄: the largest standard exponential that NumPy can draw is below 45."""
+"""Upper limit of H / H̄; NumPy draws no standard exponential variable above 45."""
 
 _SHARED_BOUND = 20.0
 """Upper limit of |log10| of the shared quantities."""
 
 _ROUNDING = 1e-6
-"""Slack of the bounds for the rounding to float32."""
+"""Margin of the bounds for rounding to float32."""
 
 SHARED = "shared"
 
@@ -35,13 +35,13 @@ ROUNDS, TOKENS = 16.0, 64.0
 """Steps and tokens of a request that are encoded as 0.5."""
 
 _PROMPT, _REQUESTS, _BATCHES = 256.0, 4.0, 4.0
-"""Prompt tokens, waiting requests, and batches from the next to the aim that are encoded as 0.5."""
+"""Prompt tokens, waiting requests, and batches from the next to the target batch that are encoded as 0.5."""
 
 SLACK = 16.0
 """Time until a deadline that is encoded as 0.5, in units of T_ver."""
 
 TYPICAL_LENGTH = 4
-"""Draft length for which ``shared`` also holds the verification time, if that depends on the length."""
+"""Draft length for which ``shared`` also holds the verification time, if it depends on draft lengths."""
 
 _NEARLY_ONE = 1.0 - 2.0**-24
 """Largest float32 below 1; larger values decode to infinity."""
@@ -49,7 +49,7 @@ _NEARLY_ONE = 1.0 - 2.0**-24
 
 @dataclass(frozen=True)
 class Entry:
-    """Entry of the observation: a field, scaled to order one and back; the pages of environments have the formulas."""
+    """Entry of the observation: a field scaled to order one; the pages of environments have the formulas."""
 
     field: str  # key of `fields_of`
     encode: Callable[[Any, NDArray[Any]], NDArray[Any]]
@@ -107,7 +107,7 @@ def _time(field: str) -> Entry:
 def _until(field: str) -> Entry:
     def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
         half = SLACK * codec.scenario.verification_time
-        return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 where it is infinite
+        return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 for infinity
 
     def decode(codec: "ObservationCodec", x: FloatArray) -> FloatArray:
         size = np.minimum(np.abs(x), _NEARLY_ONE)
@@ -117,7 +117,7 @@ def _until(field: str) -> Entry:
     return Entry(field, encode, decode, lambda codec: (-1.0, 1.0))
 
 
-_PHASE = _one_hot("phase", lambda codec: Phase.IDLE)  # with endless requests no device is idle
+_PHASE = _one_hot("phase", lambda codec: Phase.IDLE)  # without IDLE: with endless requests no device is idle
 _PHASE_OR_IDLE = _one_hot("phase", lambda codec: Phase.IDLE + 1)
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
@@ -178,7 +178,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 )
 
 ROUND_STATE = ("compute", "channel", "acceptance")
-"""Entries of rounds with a known state."""
+"""Entries of environments of rounds with a known state."""
 
 AHEAD_STATE = (*ROUND_STATE, "head_start")
 """Entries of rounds in which devices draft ahead."""
@@ -250,7 +250,7 @@ class ObservationCodec:
     """Codec between states and dimensionless observations of order one.
 
     r̄ is the spectral efficiency at the middle of the mean gains. The upper bound of the channel is r at H = 64 H̄ for
-    the largest H̄, which no draw reaches.
+    the largest H̄, which is never drawn.
     """
 
     scenario: Scenario
@@ -266,7 +266,7 @@ class ObservationCodec:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the fields only: functions in the entries cannot be pickled."""
+        """Pickle only the fields: functions in the entries cannot be pickled."""
         return type(self), (self.scenario, self.shown, self.rho, self.belief)
 
     @cached_property
@@ -276,7 +276,7 @@ class ObservationCodec:
 
     @cached_property  # read at every step
     def entries(self) -> dict[str, Entry]:
-        """Entries but ``shared``."""
+        """All entries except ``shared``."""
         entries = {key: ENTRIES[key] for key in self.shown}
         if "wanted" in self.shown:
             entries["phase"] = _PHASE_OR_IDLE
@@ -289,7 +289,7 @@ class ObservationCodec:
 
     @cached_property
     def hides(self) -> bool:
-        """Whether an observation without the barrier is a `ContinuousObserved`, since parts of the state are hidden."""
+        """Whether parts of a state without the barrier are hidden; then observations decode to `ContinuousObserved`."""
         return not {*COUNTED, "mean_channel"}.isdisjoint(self.shown)
 
     @property
@@ -326,7 +326,7 @@ class ObservationCodec:
         return spaces.Dict({**boxes, SHARED: spaces.Box(-_SHARED_BOUND, _SHARED_BOUND, (size,), np.float32)})
 
     def encode(self, seen: _Seen) -> Observation:
-        """Return the observation (..., numbers) of a state (..., K), sorted by name like the space."""
+        """Return the observation (..., numbers) of a state (..., K), with entries in the order of the space."""
         fields = fields_of(seen)
         arrays = {key: self.encode_entry(key, fields[entry.field]) for key, entry in self.entries.items()}
         state = seen.state if isinstance(seen, ContinuousObserved) else seen
@@ -354,8 +354,8 @@ class ObservationCodec:
     def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> _Seen:
         """Return the state of an observation, with the precision of float32; counts are exact.
 
-        It is an `Observed`; without the barrier a `ContinuousState`, or a `ContinuousObserved` if parts of it are
-        hidden, in which batches and time count from the present.
+        For rounds it is an `Observed`. Without the barrier it is a `ContinuousState`, or a `ContinuousObserved` if some
+        parts of the state are hidden; its batches and times count from the current step.
         """
         fields = {
             entry.field: entry.decode(self, np.asarray(observation[key], dtype=np.float64))

@@ -16,9 +16,9 @@ def register_environment(env_id: str, variant: type[Variant], max_episode_steps:
     Parameters
     ----------
     env_id
-        A new id, such as ``"Mine/Fast-v0"``.
+        New id, such as ``"Mine/Fast-v0"``.
     variant
-        A frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
+        Frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
     max_episode_steps
         Steps after which ``gym.make`` truncates an episode; ``None`` for the default of the variant's family.
 

@@ -1,4 +1,4 @@
-"""Variants: definition of an environment id, with defaults for comparisons and for learning."""
+"""Variants: definitions of environment ids, with defaults for comparisons and learning."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -30,16 +30,16 @@ class Family:
     encodings: Registry  # allowed values of ``action``
     universal_encoding: str  # the encoding that can express every decision
     max_episode_steps: int | None  # for ``gym.make``; None if the engine truncates
-    recorder: Callable[[Any, int], Recorder]  # of an `EnvConfig` and a number of environments
+    recorder: Callable[[Any, int], Recorder]  # from an `EnvConfig` and a number of environments
     drawing: Callable[[], Sheet]  # draws the views of a recorder
-    film: Callable[[list[Any], list[Any]], Film]  # of the views of two episodes, one for each step
+    film: Callable[[list[Any], list[Any]], Film]  # from the views of two episodes, one view for each step
 
 
 @dataclass(frozen=True)
 class InfoKeys:
-    """Keys of ``info`` that comparisons add up."""
+    """Keys of ``info`` that comparisons sum over steps."""
 
-    tokens: str  # (K,) gained
+    tokens: str  # (K,) gained tokens
     drafted: str  # (K,) drafted tokens
     time: str  # s
     goodput: str | None  # tokens/s of a step; None if steps are not averaged
@@ -53,19 +53,19 @@ class Comparison:
     Parameters
     ----------
     info
-        Keys of ``info`` that are added up.
+        Keys of ``info`` to sum.
     contenders
-        Default contenders; empty for all controllers. Without an optimum the first is the best known one.
+        Default contenders; empty for all controllers. Without an optimum, the first is the best known one.
     optimum
         Controller that is optimal if the state is known; ``None`` if there is none.
     baseline
         Contender that films show next to the best known one.
     states
-        Whether rounds are independent, so that states are compared instead of whole episodes.
+        Whether rounds are independent, so that contenders are compared on states instead of whole episodes.
     seconds
         Length of an episode in seconds; ``None`` if it is measured in rounds.
     has_bound
-        Whether `rate_bound` bounds tokens over time here.
+        Whether `rate_bound` is an upper bound on tokens per second here.
     """
 
     info: InfoKeys
@@ -94,30 +94,30 @@ class Learning:
     slopes: bool = True  # whether rewards have derivatives with respect to actions
     discount: float = 0.0  # γ; 0 if decisions do not influence later rewards
     discount_of: str = "step"  # unit of γ: "step", or "second" if decisions change the duration of steps
-    # rules to start from, for each encoding whose action 0 is a rule; the first is the default
+    # for each encoding whose action 0 is a rule: the rules to choose from, with the default first
     starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sees_state: bool = False  # whether the observation is exactly the state, so that a policy can decide for states
-    held_out: "Variant | None" = None  # environment of evaluation, if it differs from that of training
+    held_out: "Variant | None" = None  # environment for evaluation, if it differs from that for training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant(ABC):
     """Base of the definitions of environments; fields of a subclass are the environment's own keyword arguments.
 
-    All fields need defaults. A field that may be a path has ``metadata={"file": NAME}``, the name of the file's copy in
+    All fields need defaults. A field that may be a path has ``metadata={"file": NAME}``: the name of the file's copy in
     the folder of a stored configuration.
     """
 
     family: ClassVar[Family]
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Default fields of a preset here, which differ from those of the preset itself."""
+    """Fields of `Scenario` that presets have in this environment, instead of their own."""
 
     drafts_ahead: ClassVar[bool] = True
     """Whether ``draft_ahead=True`` is allowed."""
 
     entries: ClassVar[Mapping[str, str]]
-    """Entries of the observation but ``shared``, each with the argument that shows it, or "" if it is always shown."""
+    """Entries of the observation except ``shared``, each with the argument that shows it, or "" if always shown."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Cases on which contenders are compared: independent states if rounds are independent, otherwise episodes."""
+"""Cases on which contenders are compared: states if rounds are independent, otherwise whole episodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ class States:
     state: SystemState  # arrays (n, K)
     seed: int = HELD_OUT_SEED
     reference: str = "optimal"
-    contenders: tuple[str, ...] = ()  # default: all controllers of rounds and `SYSTEMS`
-    certify: float | None = CERTIFICATE  # proven relative gap of the optimum; None for the fast rule alone
+    contenders: tuple[str, ...] = ()  # empty for all controllers of rounds and `SYSTEMS`
+    certify: float | None = CERTIFICATE  # relative gap of the optimum to prove; None for no proof
 
     def __post_init__(self) -> None:
         if not self.contenders:
@@ -76,7 +76,7 @@ class States:
         return len(self.state.draft_time)
 
     def play(self, contender: Decide | str, progress: ReportProgress | None = None) -> EpisodeStats:
-        """Play every state with a controller, its name, or a function from states to decisions."""
+        """Play one round in every state with a controller, its name, or a function from states to decisions."""
         decision = (self.make(contender) if isinstance(contender, str) else contender)(self.state)
         outcome = expected_outcome(self.scenario, self.state, decision)
         returns = outcome.goodput / self.scenario.autoregressive_goodput
@@ -85,19 +85,19 @@ class States:
         )
 
     def make(self, name: str) -> RoundsController:
-        """Make a controller from its name; the optimum is certified."""
+        """Make a controller from its name; ``"optimal"`` proves its gap to the optimum if ``certify`` is set."""
         certified: dict[str, Any] = {"certify": self.certify} if name == "optimal" and self.certify is not None else {}
         return make_controller(name, self.scenario, **certified)
 
     def values(self, contender: Decide | str, progress: ReportProgress | None = None) -> FloatArray:
-        """Return the expected goodput (n,) in tokens/s of a contender, a named controller or a system."""
+        """Return the expected goodput (n,) in tokens/s of a contender or of a named controller or system."""
         if isinstance(contender, str) and contender in SYSTEMS:
             goodput: FloatArray = SYSTEMS[contender](self.scenario, self.state)
             return goodput
         return self.play(contender, progress).goodput
 
     def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = no_progress) -> list[Row]:
-        """Compare contenders by goodput; details describe the share of the reference in each state."""
+        """Compare contenders by goodput; ``details`` of the rows describe the shares of the reference by state."""
         values = results_by_name(contenders, lambda name, contender: self.values(contender, begin(name)))
         check_name("reference", self.reference, values)
         shares = {name: goodput / values[self.reference] for name, goodput in values.items()}
@@ -132,8 +132,8 @@ class States:
 class Episodes:
     """Whole episodes, one in each environment of a vector.
 
-    Controllers and plug-ins use an encoding that can express any decision, a `Policy` uses its own, and all others use
-    that of ``config``.
+    Controllers and plug-ins use an action encoding that can express any decision, a `Policy` uses its own encoding, and
+    other contenders use that of ``config``.
     """
 
     noun: ClassVar[str] = "episodes"
@@ -147,7 +147,7 @@ class Episodes:
     max_episode_steps: int | None = None  # None: the default of ``gymnasium.make_vec``
 
     def env(self, config: EnvConfig | None = None) -> VectorEnv[Any, Any, Any]:
-        """Return the cached environment of a configuration; the default has an encoding for any decision."""
+        """Return the cached environment of a configuration; by default, with an encoding for any decision."""
         config = self.config.for_any_decision if config is None else config
         if config not in self._envs:
             steps = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
@@ -165,12 +165,12 @@ class Episodes:
 
     @cached_property
     def reference(self) -> str:
-        """Optimal controller of the environment with the true state, or else the first contender of its variant."""
+        """Name of the optimal controller, which sees the true state, or of the variant's first contender."""
         return self.config.variant.comparison.reference
 
     @cached_property
     def contenders(self) -> tuple[str, ...]:
-        """Contenders of the variant, or else all controllers whose decisions its actions can express."""
+        """Contenders of the variant, or, if it has none, all controllers whose decisions its actions can express."""
         return contenders_of(self.config.for_any_decision)
 
     @property
@@ -179,7 +179,7 @@ class Episodes:
         return tuple(SYSTEMS) if self.config.variant.comparison.states else ()
 
     def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
-        """Play every episode with a contender, its name or that of a system; see `play_episodes`, `play_system`."""
+        """Play every episode with a contender or a named contender or system; see `play_episodes`, `play_system`."""
         if isinstance(contender, str) and contender in SYSTEMS:
             return play_system(self.env(), contender, self.seed, progress)
         contender = make_contender(contender, self.env()) if isinstance(contender, str) else contender
@@ -193,11 +193,11 @@ class Episodes:
         return self.env(config.replace(action=contender.config.action) if isinstance(contender, Policy) else config)
 
     def values(self, contender: Contender | str, progress: ReportProgress | None = None) -> FloatArray:
-        """Return the metric (n,) of a contender or its name."""
+        """Return the metric (n,) of a contender or named contender."""
         return METRICS[self.metric].values(self.play(contender, progress))
 
     def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = no_progress) -> list[Row]:
-        """Compare contenders by the metric; details have all other statistics."""
+        """Compare contenders by the metric; ``details`` of the rows have all other statistics."""
         played = results_by_name(contenders, lambda name, contender: self.play(contender, begin(name)))
         return compare_episodes(played, self.reference, self.metric)
 
@@ -231,17 +231,17 @@ Cases = States | Episodes
 
 
 def listed_contenders(cases: Cases) -> dict[str, str]:
-    """Return the reference and the default contenders of cases, as the argument of their ``table``."""
+    """Return the reference and the default contenders of cases, as an argument for ``table``."""
     return {name: name for name in (cases.reference, *cases.contenders)}
 
 
 def changed_settings(arguments: Mapping[str, Any]) -> str:
-    """Return changed arguments as text for headings, each after a comma."""
+    """Return changed arguments as text for headings, each with a leading comma."""
     return "".join(f", {name}={value}" for name, value in arguments.items())
 
 
 def heading(config: EnvConfig, what: str) -> str:
-    """Return the title of a table: the environment, its system and the content of the table."""
+    """Return the title of a table: the environment, its system and ``what`` the table contains."""
     scenario = config.scenario
     system = f"{config.env_id}{changed_settings(config.changes)}, {scenario.label}"
     return f"{system}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, {what}"
@@ -250,7 +250,7 @@ def heading(config: EnvConfig, what: str) -> str:
 def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cases:
     """Return cases that training and tuning never use: states if rounds are independent, otherwise episodes.
 
-    The default size is that of tables. Another ``offset`` of the seed gives new cases.
+    The default size is that of tables. A nonzero ``offset`` is added to the seed and gives new cases.
     """
     kind = cases_of(config)
     size = size or kind.default_size
@@ -260,7 +260,7 @@ def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cas
 
 
 def validation_cases(config: EnvConfig) -> Cases:
-    """Return cases for validation during training; the optimum is not certified, which takes less time."""
+    """Return cases for validation during training; the gap of the optimum is not proven, to save time."""
     kind = cases_of(config)
     if kind is States:
         return _states(config, kind.validation_size, VALIDATION_SEED, None)

@@ -13,18 +13,18 @@ from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import Cells, mean_interval
 
 OTHER_SYSTEMS = "other systems"  # title of their rows or bars
-QUANTILES = (5, 25, 50, 75, 95)  # percentiles of the throughput of users, over all episodes
+QUANTILES = (5, 25, 50, 75, 95)  # percentiles of users' throughput over all episodes
 
 
 @dataclass(frozen=True)
 class Row:
-    """Results of one contender, as means over the common cases."""
+    """Results of one contender, as means over the cases that all contenders play."""
 
     name: str
     mean: float  # of the metric
     low: float  # 95 % interval
     high: float
-    share: float | None  # mean / mean of the reference; None if a ratio is meaningless, or the reference is 0
+    share: float | None  # mean / mean of the reference; None if the ratio is meaningless or the reference is 0
     difference: float  # mean of the paired difference to the reference
     difference_low: float
     difference_high: float
@@ -32,12 +32,12 @@ class Row:
 
     @property
     def headline(self) -> float:
-        """Share if there is one, otherwise the mean."""
+        """Share if it is not ``None``, otherwise the mean."""
         return self.mean if self.share is None else self.share
 
     @property
     def decides(self) -> bool:
-        """Whether the contender decides in this system, unlike other systems."""
+        """Whether the contender decides in this system; other systems do not."""
         return self.name not in SYSTEMS
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,14 +48,14 @@ class Row:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Row":
-        """Return the row of these numbers; inverse of `to_dict`."""
+        """Return the row with these numbers; inverse of `to_dict`."""
         names = [field.name for field in fields(cls) if field.name in content]
         details = {name: value for name, value in content.items() if name not in names}
         return cls(**{name: content[name] for name in names}, details=details)
 
 
 def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Return header and lines of the table of the users' throughput; rows have `_stats_details`."""
+    """Return header and lines of the table of users' throughput; rows have `_stats_details`."""
     shares = (f"user's {q} %" for q in QUANTILES)
     header = ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index", *shares)
     lines = [
@@ -74,8 +74,8 @@ def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
 def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
     """Return header and lines of the table of service statistics of requests; rows have `_stats_details`.
 
-    "least device" is the lowest number of tokens in time/s of a device. Latencies are means over episodes of the
-    quantiles of each episode.
+    "least device" is the smallest rate of a device, in tokens in time per second. Latencies are quantiles of each
+    episode, averaged over episodes.
     """
     latencies = ("TTFT p50/p95 s", "TPOT p50/p95 ms", "E2EL p50/p95/p99 s", "gap p99 s")
     header = ("decided by", "requests in time/s", "missed", "least device", *latencies)
@@ -130,9 +130,9 @@ def compare_values(
     has_share: bool = True,
     details: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Row]:
-    """Compare contenders, including a reference, on the same n ≥ 2 cases; return the best first, other systems last.
+    """Compare contenders, including a reference, on the same n ≥ 2 cases; return rows, best first, other systems last.
 
-    ``values`` are (n,) for each contender, larger is better; ``details`` are other numbers for its row.
+    ``values`` has an array (n,) for each contender, larger is better; ``details`` has other numbers for its row.
     """
     check_name("reference", reference, values)
     best = values[reference]
@@ -164,7 +164,7 @@ def _stats_details(stats: EpisodeStats) -> dict[str, float]:
         "goodput": float(stats.goodput.mean()),
         "throughput": float(stats.throughput.mean()),
         "reward": float(stats.mean_reward.mean()),
-        # with requests that end, a device may have no tokens, and the logarithm would be infinite
+        # with finite requests, a device may have no tokens, and the logarithm would be infinite
         **({} if stats.episode else {"utility": float(stats.utility.mean())}),
         "fairness": float(stats.fairness.mean()),
         **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
@@ -173,7 +173,7 @@ def _stats_details(stats: EpisodeStats) -> dict[str, float]:
 
 
 def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "reference") -> tuple[Cells, list[Cells]]:
-    """Return header and lines of the table of a metric; ``reference`` is its name in the header.
+    """Return header and lines of the table of a metric; the header calls the reference ``reference``.
 
     Other systems follow after an empty line and their title.
     """

@@ -1,4 +1,4 @@
-"""Contenders: controllers, plug-ins, policies and functions that play in an environment."""
+"""Contenders: controllers, plug-ins, policies and functions that play in environments."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -21,12 +21,12 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, Observed, SystemState
 
 _Agent = Callable[[Observation], NDArray[Any]]
-"""Function from observations of n environments to actions (n, K, columns), with an optional ``reset()``."""
+"""Function from observations of n environments to actions (n, K, columns); it may have a method ``reset``."""
 
 _Named = Controller[Any, Any] | PlugIn
 
 Contender = _Named | Policy | _Agent
-"""Controllers receive the true state, plug-ins the visible part of it, all others the observations."""
+"""Controllers receive the true state, plug-ins its visible part, all others observations."""
 
 Decide = Callable[[SystemState], Decision]
 """Function from states (n, K) to decisions, such as a controller or a policy."""
@@ -34,7 +34,7 @@ Decide = Callable[[SystemState], Decision]
 T = TypeVar("T")
 R = TypeVar("R")
 
-SLOW = ("algorithm1",)  # controllers that take minutes for a table; compared only by request
+SLOW = ("algorithm1",)  # controllers that take minutes for a table and are compared only on request
 
 
 class ContenderError(ValueError):
@@ -50,7 +50,7 @@ def contender_errors(name: str, *exceptions: type[Exception]) -> Iterator[None]:
     except unchanged:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        # with another handler (commands, workers) Ctrl-C is no KeyboardInterrupt, so the contender raised it
+        # with another signal handler (commands, workers), only a contender can raise KeyboardInterrupt
         pressed = type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if isinstance(error, KeyboardInterrupt) and pressed:
             raise
@@ -58,7 +58,7 @@ def contender_errors(name: str, *exceptions: type[Exception]) -> Iterator[None]:
 
 
 def results_by_name(contenders: Mapping[str, T], result_of: Callable[[str, T], R]) -> dict[str, R]:
-    """Return the result of each contender by name; errors are `ContenderError`."""
+    """Return the result of each contender by name; its errors become `ContenderError`."""
     results = {}
     for name, contender in contenders.items():
         with contender_errors(name):
@@ -79,13 +79,13 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
     """Make a controller or a plug-in for a vector environment from its name.
 
     Without estimators (``"optimal"`` or ``"optimal+clairvoyant"``) it sees the true state, with estimators
-    (``"optimal+filter"``) the visible part. Options are fields of the classes, such as ``{"moment": 2.0}``.
+    (``"optimal+filter"``) only the visible part. Options are fields of the classes, such as ``{"moment": 2.0}``.
     """
     return native(env).config.contender(name, **dict(options or {}))
 
 
 def contenders_of(config: EnvConfig) -> tuple[str, ...]:
-    """Return the contenders of the variant, or else all but `SLOW` controllers whose decisions its actions express."""
+    """Return the variant's contenders, or, if it has none, all controllers that its actions can express but `SLOW`."""
     return config.variant.comparison.contenders or tuple(
         name for name in controller_names("rounds", config.scenario) if name not in SLOW and _can_play(name, config)
     )
@@ -109,7 +109,7 @@ def action_function(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
 
 
 def reset_contender(contender: Contender) -> None:
-    """Call ``reset()`` of a contender, if it has one."""
+    """Call ``reset()`` of a contender if it has this method."""
     reset = getattr(contender, "reset", None)
     if callable(reset):
         reset()

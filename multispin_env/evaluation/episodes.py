@@ -1,4 +1,4 @@
-"""Episodes of vector environments played by contenders, and their statistics."""
+"""Episodes that contenders play in vector environments, and their statistics."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ from multispin_env.physics.rounds import jain_index, utility
 
 @dataclass(eq=False)
 class EpisodeStats:
-    """Sums over the rounds of one contender in n cases."""
+    """Sums over the rounds or verifications of one contender in n cases."""
 
     rounds: IntArray | int  # (n,)
-    tokens: FloatArray  # (n, K) accepted
+    tokens: FloatArray  # (n, K) gained
     drafted: FloatArray  # (n, K)
     time: FloatArray  # (n,) s
     returns: FloatArray  # (n,)
@@ -98,18 +98,18 @@ class EpisodeStats:
 
 
 ReportProgress = Callable[[float, float], None]
-"""Called after each round with the played rounds or seconds, and those of an episode."""
+"""Callback after each step, with the rounds or seconds played and those of a whole episode."""
 
 BeginPart = Callable[[str], ReportProgress | None]
-"""Called with the name of the next contender; returns its progress callback, if any."""
+"""Callback with the name of the next contender; returns its progress callback, if any."""
 
 
 def no_progress(name: str) -> None:
-    """Return no progress callback."""
+    """Return ``None``: progress is not reported."""
 
 
 def make_episode_env(config: EnvConfig, episodes: int, **options: Any) -> VectorEnv[Any, Any, Any]:
-    """Make a vector environment with one environment for each of n ≥ 2 episodes; options of `EnvConfig.make_vec`."""
+    """Make a vector of environments, one for each of n ≥ 2 episodes; ``options`` as in `EnvConfig.make_vec`."""
     env = config.make_vec(check_integer("episodes", episodes, 2), **options)
     _rounds_of(native(env))
     return env
@@ -123,11 +123,11 @@ def play_episodes(
 ) -> EpisodeStats:
     """Play one episode in each environment of a vector; ``ValueError`` unless its autoreset mode is ``NEXT_STEP``.
 
-    Environments are seeded with ``seed``, ``seed + 1``, ..., and their randomness does not depend on actions. Entry i
-    of two results with the same seed and environment is the same episode, so differences are paired.
+    Environments are seeded with ``seed``, ``seed + 1``, ..., and their random numbers do not depend on actions. So
+    entry i of two results with the same seed and environment is from the same episode, and differences are paired.
 
-    The contender's ``reset()``, if any, is called first. ``progress`` is called after each round; if episodes have no
-    fixed number of rounds, it receives the mean simulated seconds.
+    The contender's ``reset()``, if any, is called first. ``progress`` is called after each step; if episodes have no
+    fixed number of steps, it receives the mean of the simulated seconds.
     """
     base = native(env)
     if base.autoreset_mode is not AutoresetMode.NEXT_STEP:
@@ -159,7 +159,7 @@ def play_system(
 ) -> EpisodeStats:
     """Return the statistics of one of `SYSTEMS` in the states of `play_episodes`, with rounds of one second.
 
-    ``ValueError`` unless rounds are independent and nothing is hidden, since a system takes no decisions.
+    ``ValueError`` unless rounds are independent and nothing is hidden.
     """
     base = native(env)
     check_name("system", name, SYSTEMS)
@@ -171,7 +171,7 @@ def play_system(
     no_action = np.zeros_like(env.action_space.sample())
     stats, keys = EpisodeStats.empty(base.num_envs, users), base.variant.comparison.info
     playing = np.ones(base.num_envs, dtype=np.bool_)
-    assert keys.goodput is not None  # independent rounds have it
+    assert keys.goodput is not None  # true for independent rounds
     env.reset(seed=seed)
     for played in range(1, rounds + 1):
         goodput = system(base.scenario, base.state)
@@ -193,7 +193,7 @@ def play_system(
 
 
 def _rounds_of(base: MultiSpinVectorEnv) -> int | None:
-    """Return the rounds of an episode, ``None`` if it ends by itself; ``ValueError`` if it never ends."""
+    """Return the rounds of an episode, ``None`` if the engine ends it; ``ValueError`` if it never ends."""
     if base.max_episode_steps == -1 and base.variant.family.max_episode_steps is None:
         return None
     return check_integer("max_episode_steps", base.max_episode_steps, 1)

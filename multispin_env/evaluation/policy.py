@@ -1,4 +1,4 @@
-"""Policies: trained networks as agents and controllers, and exported policies, which need onnxruntime but no torch."""
+"""Policies: trained networks as agents and controllers, and exported policies, which need onnxruntime but not torch."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -27,12 +27,12 @@ Network = Callable[[Entries], NDArray[np.float32]]
 class Policy:
     """Deterministic policy of a network, with the observation and action codecs of its environment.
 
-    `act` maps observations to actions in any environment of this project. If the observations show the whole state, the
-    policy can also be called with a state, like a controller. It accepts any number of users.
+    `act` maps observations to actions, for any number of users. If the observations show the whole state, the policy
+    can also be called with a state, like a controller.
     """
 
     config: EnvConfig  # of its environment
-    network: Network  # with ``reset()`` if it has memory, as `Recurrent`
+    network: Network  # with a method ``reset`` if it has memory, like `Recurrent`
 
     def __repr__(self) -> str:
         scenario, variant = self.config.scenario, type(self.config.variant).__name__
@@ -62,7 +62,7 @@ class Policy:
             reset()
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
-        """Return actions (..., K, columns) for observations (..., entries); ``ValueError`` if entries are missing."""
+        """Return actions (..., K, columns) for observations (..., size); ``ValueError`` if entries are missing."""
         names = self._entries
         if not set(names) <= set(observation):
             raise ValueError(f"observation: expected the entries {names}, got {sorted(observation)}")
@@ -92,14 +92,14 @@ class Policy:
 
 
 MEMORY, NEXT_MEMORY = "memory", "next_memory"
-"""Input and output (n, size) of a network with memory; zeros at the start of episodes."""
+"""Names of the input and output (n, size) for the memory of a network; it is 0 at the start of episodes."""
 
 _LARGEST_MEMORY = 65_536  # a hundred times the usual size
 
 
 @dataclass(eq=False)
 class Recurrent:
-    """Network of a `Policy` with memory from one step of n environments to the next, until `reset`."""
+    """Network of a `Policy` that keeps memory from step to step of n environments, until `reset`."""
 
     # from entries, including `MEMORY`, to actions and the next memory
     step: Callable[[Entries], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -111,9 +111,9 @@ class Recurrent:
         self._memory = None
 
     def __call__(self, entries: Entries) -> NDArray[np.float32]:
-        """Return actions for entries, each (n, size); another n resets the memory.
+        """Return actions for entries, each (n, size); a change of n resets the memory.
 
-        ``ValueError`` if the network returns memory of another shape.
+        ``ValueError`` if the network returns memory of a different shape.
         """
         shape = (len(next(iter(entries.values()))), self.size)
         if self._memory is None or self._memory.shape != shape:
@@ -144,7 +144,7 @@ def load_policy(folder: Path | str) -> Policy:
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
     if checksum(content) != about["sha256"].get(ONNX):
-        raise ValueError(f"{folder / ONNX}: expected the file that {POLICY} was written with, got another")
+        raise ValueError(f"{folder / ONNX}: expected the file described in {POLICY}, got another file")
     config = config_of(about, folder / POLICY)
     return Policy(config, _network(_session(content, list(about["inputs"]), folder / ONNX), folder / ONNX))
 
@@ -169,7 +169,7 @@ def _network(session: Any, path: Path) -> Network:
 
 
 def describe(config: EnvConfig, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return the content of ``policy.json`` for a policy with these files, by name."""
+    """Return the content of ``policy.json`` for a policy with these files, given by name."""
     return {
         "kind": KIND,
         "schema": _SCHEMA,
@@ -180,7 +180,7 @@ def describe(config: EnvConfig, files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def checksum(content: bytes) -> str:
-    """Return the SHA-256 checksum of a file."""
+    """Return the SHA-256 checksum of the content of a file."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -205,7 +205,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def config_of(about: Mapping[str, Any], path: Path) -> EnvConfig:
-    """Return the environment of ``policy.json``; ``ValueError`` if it is invalid."""
+    """Return the environment in the content of ``policy.json``; ``ValueError`` if it is invalid."""
     try:
         config = EnvConfig.from_dict(about, path.parent)
         expected = list(config.observations.space.spaces)
@@ -226,13 +226,13 @@ def onnx_runtime() -> Any:
     return onnxruntime
 
 
-_SILENT = 4  # log severity of onnxruntime, which also raises its errors; its log would print names unescaped
+_SILENT = 4  # log severity: onnxruntime also raises its errors, and its log would print names unescaped
 
 
 def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # networks are small: more threads are no faster
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # more threads are not faster for small networks
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
@@ -247,7 +247,7 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
 
 
 def _flat(content: bytes) -> bytes:
-    """Return the model as the package onnx reads and writes it, so that the checked model is the one that runs.
+    """Read and rewrite the model with the package onnx, so that the checked model is the one that runs.
 
     ``ValueError`` if it has loops, branches or functions, which could run without limit.
     """

@@ -27,14 +27,14 @@ EPISODES = 200  # of each contender by default
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComparisonTable:
-    """Comparison of contenders on the same episodes, printed as the table of ``multispin compare``.
+    """Comparison of contenders on the same episodes, printed like the table of ``multispin compare``.
 
     ``comparison["optimal"]`` is the row of a contender.
 
     Parameters
     ----------
     title
-        System, episodes and reference.
+        Text with the system, the episodes and the reference.
     rows
         One row for each contender, best first; see `evaluate`.
     metric
@@ -42,7 +42,7 @@ class ComparisonTable:
     reference
         Name of the row with which the others are compared.
     fitting
-        Metric that matches the reward; it determines whether there is a second table.
+        Metric that matches the reward; some metrics have a second table.
     """
 
     title: str
@@ -79,31 +79,31 @@ def compare(
 ) -> ComparisonTable:
     """Compare controllers, plug-ins, agents and functions on the same whole episodes, like ``multispin compare``.
 
-    Controllers receive the true state, plug-ins the visible part of it, all others the observations.
+    Controllers receive the true state, plug-ins its visible part, all others observations.
 
     Parameters
     ----------
     env_id
         Id of the environment.
     contenders
-        Iterable of contenders, or a mapping from your own names to contenders. A contender is a name (``"optimal"``,
-        ``"optimal+filter"``, a system, or ``"module:ATTRIBUTE"``, a controller or a class of functions without
-        arguments); a controller, the class of one, which is made for the scenario, or a plug-in; a policy from
-        ``agents.load`` or ``load_policy``; a model with ``predict(observation)``, such as those of Stable-Baselines3,
-        which plays deterministic actions; or a function from observations of n environments to actions (n, K, columns),
-        with an optional ``reset()`` that starts new episodes. ``None`` for the default contenders of the environment.
+        Iterable of contenders, or a mapping from your own names to contenders; ``None`` for the default contenders of
+        the environment. A contender is one of: a name (``"optimal"``, ``"optimal+filter"``, a system, or
+        ``"module:ATTRIBUTE"`` of a controller or of a class that makes a function); a controller, a controller class
+        or a plug-in; a policy from ``agents.load`` or ``load_policy``; a model with ``predict(observation)``, such as
+        those of Stable-Baselines3, whose deterministic actions are played; a function from observations of n
+        environments to actions (n, K, columns), with an optional ``reset()`` that starts new episodes.
     scenario
-        A preset, a file, or a `Scenario`.
+        Name of a preset or file, or a `Scenario`.
     episodes
         Number of episodes of each contender, n ≥ 2.
     seed
         Seed of the first episode.
     against
-        Name of the reference, which plays too; ``None`` for the best known.
+        Name of the reference, which is added to the contenders; ``None`` for the best known reference.
     metric
         ``"goodput"``, ``"token_goodput"``, ``"return"``, ...; ``None`` for the metric that matches the reward.
     **arguments
-        Arguments of the environment, such as ``num_users=8``; ``action=`` is the encoding of models and functions.
+        Arguments of the environment, such as ``num_users=8``; models and functions use the encoding ``action``.
 
     Returns
     -------
@@ -113,8 +113,8 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        For an unknown name (the nearest is suggested), an invalid argument, or two contenders with the same name.
-        Errors and invalid actions of a contender are a `ValueError` that begins with its name.
+        For an unknown name (the closest is suggested), an invalid argument, or two contenders with the same name.
+        Errors and invalid actions of a contender become a `ValueError` that begins with its name.
 
     Examples
     --------
@@ -151,13 +151,13 @@ def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
     env_id
         Id of the environment.
     **options
-        Other arguments of `compare`: ``scenario``, ``episodes``, ``seed``, and arguments of the environment.
+        Arguments of `compare`: ``scenario``, ``episodes``, ``seed``, ..., and arguments of the environment.
 
     Returns
     -------
     Row
-        ``mean`` of the metric with its 95 % interval; ``share`` of the reference (``None`` if a ratio is meaningless);
-        paired ``difference`` to the reference; ``details``, means of all other statistics.
+        Has the ``mean`` of the metric with its 95 % interval, the ``share`` of the reference (``None`` if the ratio is
+        meaningless), the paired ``difference`` to the reference, and ``details``, the means of all other statistics.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
 
 
 def select_metric(cases: Episodes, metric: str | None) -> str:
-    """Return the metric, or that of the cases for ``None``; ``ValueError`` for an unknown name."""
+    """Return the metric, by default that of the cases; ``ValueError`` for an unknown name."""
     metric = cases.metric if metric is None else metric
     check_name("metric", metric, METRICS)
     return metric
@@ -180,7 +180,7 @@ def select_metric(cases: Episodes, metric: str | None) -> str:
 def comparison_table(
     cases: Episodes, all_stats: Mapping[str, EpisodeStats], reference: str, metric: str
 ) -> ComparisonTable:
-    """Compare the statistics of contenders in the episodes of these cases."""
+    """Make the table of contenders from their statistics in these cases."""
     title = heading(cases.config, f"{cases.title}; reference: {reference}")
     return ComparisonTable(
         title, tuple(compare_episodes(all_stats, reference, metric)), metric, reference, cases.metric
@@ -189,7 +189,7 @@ def comparison_table(
 
 @dataclass
 class _Predictor:
-    """Deterministic actions of a model with ``predict`` and optional memory, such as those of Stable-Baselines3."""
+    """Function with the deterministic actions of a model that has ``predict``, with or without memory."""
 
     model: Any
     memory: Any = None
@@ -207,7 +207,7 @@ class _Predictor:
 
 
 def name_of(contender: Any) -> str:
-    """Return the default name of a contender: its own, that of its function or that of its class."""
+    """Return the default name of a contender: the string itself, or the name of the function or class."""
     return contender if isinstance(contender, str) else getattr(contender, "__name__", type(contender).__name__)
 
 
@@ -247,9 +247,9 @@ def _imported_policy(name: str) -> Any | None:
 def with_reference(
     cases: Episodes, contenders: Iterable[Any] | Mapping[str, Any] | None, reference: str | None
 ) -> tuple[dict[str, Contender | str], str]:
-    """Return contenders by name, including the reference, and the name of the reference among them.
+    """Return contenders by name, including the reference, and the reference's name among them.
 
-    ``None`` selects the default contenders, and the best known reference.
+    ``None`` selects the default contenders or the best known reference.
     """
     entries = _by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
     name = cases.reference if reference is None else reference

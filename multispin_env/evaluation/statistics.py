@@ -18,15 +18,15 @@ from multispin_env.checks import check_integer
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-HELD_OUT_SEED = 2606_04581  # of the states of comparisons; training never uses it
-VALIDATION_SEED = 2606_04582  # of the states for validation during training
-NUM_STATE_SEEDS = 2 * 10**6  # reserved for states, from `HELD_OUT_SEED` on
+HELD_OUT_SEED = 2606_04581  # seed of the states for comparisons; training never uses it
+VALIDATION_SEED = 2606_04582  # seed of the states for validation during training
+NUM_STATE_SEEDS = 2 * 10**6  # number of seeds reserved for states, from `HELD_OUT_SEED` on
 
-NUM_EPISODE_SEEDS = 10**8  # from each of the two below: environment i of a vector is seeded with seed + i
-TUNING_SEED = 10**9  # first seed of the episodes for tuning and validation; training may use it and lower ones
-EPISODE_SEED = TUNING_SEED + NUM_EPISODE_SEEDS  # first of comparisons; training and tuning use lower ones
+NUM_EPISODE_SEEDS = 10**8  # number of seeds from each of the next two on: environment i of a vector has seed + i
+TUNING_SEED = 10**9  # first seed of the episodes for tuning and validation
+EPISODE_SEED = TUNING_SEED + NUM_EPISODE_SEEDS  # first seed of the episodes for comparisons
 
-BOOTSTRAP_SEED, RESAMPLES, LEVEL = 0, 2000, 0.95  # of intervals; the seed is the same for each row
+BOOTSTRAP_SEED, RESAMPLES, LEVEL = 0, 2000, 0.95  # of intervals; all rows use the same seed
 
 
 class Interval(NamedTuple):
@@ -42,7 +42,7 @@ def mean_interval(values: FloatArray) -> Interval:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values: expected shape (n,) with n ≥ 2, got {values.shape}")
-    from scipy.stats import bootstrap  # late: it takes longer to import than this whole package
+    from scipy.stats import bootstrap  # imported late: it takes longer to import than this whole package
 
     limits = bootstrap(
         (values,),
@@ -63,15 +63,15 @@ def block_intervals(
 ) -> list[Interval]:
     """Return statistics of sums over successive rounds with 95 % intervals by the circular block bootstrap.
 
-    Rounds of one request are dependent. So blocks of successive rounds are drawn with replacement, from each start with
-    the same probability; the first round follows the last. Statistics of the same draw are paired. With few blocks, the
+    Rounds of one request are dependent. So blocks of successive rounds are drawn with replacement; all starts are
+    equally likely, and the first round follows the last. Statistics of the same draw are paired. With few blocks, the
     percentiles are too narrow: for m = n / block blocks they are stretched by sqrt(m / (m − 1)) and by the ratio of
-    Student's t to the normal quantile.
+    Student's t quantile to the normal quantile.
 
     ``numbers`` (n, c) has c numbers of n ≥ 2 successive rounds. ``statistic`` maps sums over rounds (..., c) to
     (..., m), such as ratios of sums. A block has 1 to n / 2 rounds. Each ``mean`` is the statistic of all rounds.
     """
-    from scipy.special import ndtri, stdtrit  # late, as above
+    from scipy.special import ndtri, stdtrit  # imported late, as above
 
     numbers = np.asarray(numbers, dtype=np.float64)
     if numbers.ndim != 2 or len(numbers) < 2:
@@ -101,12 +101,12 @@ def _content(row: "DataclassInstance") -> dict[str, Any]:
 
 
 def to_json(rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> str:
-    """Return JSON text of ``about`` and the rows, which are dataclasses."""
+    """Return JSON text with ``about`` and the rows, which are dataclasses."""
     return json.dumps({"about": dict(about), "rows": list(map(_content, rows))}, indent=2, ensure_ascii=False)
 
 
 def to_csv(rows: "Sequence[DataclassInstance]") -> str:
-    """Return CSV text with a header; rows are one or more dataclasses of the same class without nested fields."""
+    """Return CSV text with a header for one or more dataclasses of the same class without nested fields."""
     text = io.StringIO()
     contents = list(map(_content, rows))
     writer = csv.DictWriter(text, list(contents[0]), lineterminator="\n")

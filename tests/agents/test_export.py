@@ -188,7 +188,7 @@ def test_torch_is_not_needed(exported):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("policy.onnx", None, "policy.onnx: expected the file that policy.json was written with, got another"),
+        ("policy.onnx", None, "policy.onnx: expected the file described in policy.json, got another file"),
         ("policy.json", ('"schema": 1', '"schema": 9'), "schema: expected 1, got 9; export the run"),
         (
             "policy.json",

@@ -75,7 +75,7 @@ def test_a_run_imports_nothing_unasked(module, refused):
     forget()
     (module / "imported").unlink()
     for command in (["evaluate", "runs/run"], ["train", "--resume", "runs/run"], ["export", "runs/run"]):
-        assert f"agent: expected --agent {NAME} too, since modules that only a run names are not imported" in refused(
+        assert f"agent: expected --agent {NAME} too, since runs cannot import modules, got no such option" in refused(
             command[0], command[1:]
         )
     assert not (module / "imported").exists()

@@ -174,7 +174,7 @@ def test_the_layout_is_no_content(saved):
             "env: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
         ),
         ({"env": ["x"]}, r"env: expected one of .*, got \['x'\]"),
-        ({"agent": "evolution"}, "agent: expected an environment in which decisions change later .*, got Heterogen"),
+        ({"agent": "evolution"}, "agent: expected an environment whose decisions change later .*, got Heterogen"),
         ({"agent": "apg", "env": CLOSED}, "agent: expected an environment whose reward has derivatives .* Continuous"),
         ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
         ({"limits": {"timesteps": 0}}, "timesteps: expected an integer ≥ 1, got 0"),

@@ -178,7 +178,7 @@ def test_displays_are_required_unless_a_driver_is_set(canvas, monkeypatch):
     monkeypatch.setattr(pygame.display, "init", lambda: None)
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "dummy")
     monkeypatch.delenv("SDL_VIDEODRIVER")
-    expected = r"^display: expected one to show the window on \(or use --out FILE\), got "
+    expected = r"^display: expected a display for the window \(or use --out FILE\), got "
     with pytest.raises(ValueError, match=expected + "none$"):
         require_display()
 

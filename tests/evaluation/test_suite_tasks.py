@@ -92,7 +92,7 @@ def test_tasks_run_no_simulation_at_the_start(monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("budget = 200_000\n", "", "task 'round-8': task: expected the field 'budget', got none of that name"),
+        ("budget = 200_000\n", "", "task 'round-8': task: expected the field 'budget', got no such field"),
         ("budget = 200_000", "budgets = 3\nbudget = 200_000", "'budgets'; did you mean 'budget'"),
         ("context = 1024\n", "", "task 'round-8': scenario: expected the field 'context'"),
         ("context = 1024", "kontext = 1", "task 'round-8': scenario: field: expected one of"),

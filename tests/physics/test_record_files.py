@@ -115,7 +115,7 @@ UNREADABLE = "expected a plain array without objects, got unreadable data "
         (lambda path: path.write_bytes(b""), NO_ARCHIVE),
         (
             lambda path: with_accepted(path, npy("|b1", (27,), bytes(27)), compression=zipfile.ZIP_BZIP2),
-            f"task: {UNREADABLE}.its compression method is none of numpy",
+            f"task: {UNREADABLE}.numpy does not use its compression method",
         ),
     ],
 )

@@ -33,10 +33,10 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
     base_columns: ClassVar[int]
     """Number of columns without the column of drops."""
 
-    uplink: UplinkDiscipline  # priorities for serial ones, shares for others
-    timeout: float | None = None  # s, if the encoding has no column for it; None for no limit
-    drops: bool = False  # whether a last column drops requests
-    reference: str = REFERENCE  # controller at action 0, in encodings that have one
+    uplink: UplinkDiscipline  # `serial` needs priorities, the others shares
+    timeout: float | None = None  # s, for encodings without a column for it; None for no limit
+    drops: bool = False  # whether the last column drops requests
+    reference: str = REFERENCE  # controller at action 0, for encodings that have one
 
     @property
     @override
@@ -53,7 +53,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         return checked_continuous_state(self.scenario, state)
 
     def checked_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
-        """Return the complete decision as arrays (*shape); ``ValueError`` for a bad one."""
+        """Return the complete decision as arrays (*shape); ``ValueError`` for an invalid decision."""
         check_instance("decision", decision, ContinuousDecision)
         batch = shape[:-1]
         flat = decision.mapped(lambda x: _rows(x, batch))
@@ -61,7 +61,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))
 
     def apply_rule(self, rule: Controller[Any, Any], state: ContinuousState) -> ContinuousDecision:
-        """Return the decision of a rule as arrays, without checking the states (n, K) of an engine."""
+        """Return the decision of a rule as arrays; states (n, K), which come from an engine, are not checked."""
         decide = rule.decide_continuous if state.phase.ndim == 2 else rule
         return self.checked_decision(decide(state), state.phase.shape)
 
@@ -74,13 +74,13 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         return None if self.timeout is None else np.full(batch, self.timeout)
 
     def timeout_of(self, rule: ContinuousDecision, state: ContinuousState) -> FloatArray | None:
-        """Return the timeout of a rule, else that of the environment."""
+        """Return the timeout of a rule, or that of the environment if the rule has none."""
         return self.default_timeout(state.phase.shape[:-1]) if rule.timeout is None else rule.timeout
 
     def drop_field(self, x: FloatArray, state: ContinuousState, rule: BoolArray | None = None) -> BoolArray | None:
         """Return the devices (..., K) whose requests are dropped; ``None`` without a column of drops.
 
-        An entry above 0 drops the request of a busy device. In the middle third the drops of a ``rule`` apply, if any.
+        An entry above 0 drops the request of a busy device. With the drops of a ``rule``, they apply from -1/3 to 1/3.
         """
         if not self.drops:
             return None
@@ -99,7 +99,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         return [column if rule is None else np.where(drop == rule, 0.0, column)]
 
     def uplink_fields(self, x: FloatArray) -> tuple[FloatArray | None, FloatArray | None]:
-        """Return priority and share for entries of a column; one of them is ``None``."""
+        """Return priorities and shares for entries of a column; one of the two is ``None``."""
         if self.uplink is serial:
             return x, None
         weight = np.exp(_LOG_LARGEST_SHARE * np.clip(x, -1.0, 1.0))
@@ -107,7 +107,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         return None, share
 
     def uplink_column(self, decision: ContinuousDecision) -> FloatArray:
-        """Return the column of priorities, as ranks, or of shares of a checked decision."""
+        """Return the column for the ranks of the priorities, or for the shares, of a checked decision."""
         if decision.share is None:
             assert decision.priority is not None
             rank = dense_rank(decision.priority)
@@ -138,15 +138,15 @@ def _next_batch(state: ContinuousState) -> IntArray:
 def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
     array = np.asarray(value)
     if array.shape[: len(batch)] != batch:
-        return array  # of a wrong shape, which the check refuses
+        return array  # has a wrong shape, for which the check raises an error
     return array.reshape((math.prod(batch), *array.shape[len(batch) :]))
 
 
 class PlainCodec(ContinuousCodec):
     """``"plain"``, (K, 3): log-scale draft length; leave, take or wait in thirds; priority or log share.
 
-    The timeout is that of the environment. Encoding a decision keeps the order of priorities, and loses the number of
-    drafts to wait for and the batches aimed at.
+    The timeout is that of the environment. Encoding a decision keeps only the order of priorities, and loses the number
+    of drafts to wait for and the target batches.
     """
 
     base_columns = 3
@@ -171,7 +171,7 @@ class PlainCodec(ContinuousCodec):
 
 
 _MAX_AIM = 63
-"""Number of batches after the next one that a draft can aim at."""
+"""Largest number of batches from the next batch to a target batch."""
 
 MAX_TIMEOUT = 1e4
 """Largest finite timeout in seconds; the smallest one above 0 is its inverse."""
@@ -179,13 +179,13 @@ MAX_TIMEOUT = 1e4
 _LOG_MAX_TIMEOUT = math.log(MAX_TIMEOUT)
 
 _INSIDE = 0.99
-"""Largest |entry| on the logarithmic scale of timeouts; -1 is 0 s, 1 is infinity."""
+"""Largest |entry| on the logarithmic scale of timeouts; −1 means 0 s, and 1 means no limit."""
 
 
 class FullCodec(ContinuousCodec):
-    """``"full"``, (K, 6): the columns of ``"plain"``, the batch that a draft aims at, timeout, and drafts to wait for.
+    """``"full"``, (K, 6): the columns of ``"plain"``, the target batch, the timeout, and the drafts to wait for.
 
-    The last two are read as means over users. It expresses every decision, with the precision of float32.
+    For the last two columns, the means over users count. The encoding can express every decision, in float32.
     """
 
     base_columns: ClassVar[int] = 6
@@ -237,21 +237,21 @@ def _timeout_column(timeout: FloatArray) -> FloatArray:
 
 
 _ENDS = (-0.6, -0.2, 0.2)
-"""Limits in the second column between aside, a batch earlier, the rule's batch, and a batch later."""
+"""Limits in the second column between aside, one batch earlier, the rule's batch, and one batch later."""
 
 _ASIDE, _EARLIER, _SAME, _LATER = (-0.8, -0.4, 0.0, 0.6)
 """Middles of these intervals."""
 
 _NEVER = np.iinfo(np.int64).max
-"""Number after all batches."""
+"""Number larger than that of any batch."""
 
 
 class ContinuousResidualCodec(ContinuousCodec):
     """``"residual"``, (K, 3): change of the reference rule's draft length (log scale), batch, and uplink.
 
-    Zero is the reference rule, with the environment's timeout if the rule has none. The next batch takes a device aside
-    if its draft has arrived, and its upload comes last; a batch waits for all devices that aim at it. Encoding loses
-    all other parts of a decision.
+    Zero is the reference rule, with the environment's timeout if the rule has none. A batch waits for all devices with
+    this target batch. No batch waits for a device that is set aside: its upload comes last, and the next batch takes
+    its draft if it has arrived. Encoding loses all other parts of a decision.
     """
 
     base_columns = 3
@@ -267,7 +267,7 @@ class ContinuousResidualCodec(ContinuousCodec):
         aim = _aim(rule, state, drop)
         join = _moved_join(rule, aside, shift, aim, state)
         key = self.uplink_column(rule) + 2.0 * x[..., 2]
-        # keys are within ±3
+        # keys are within ±3, so adding 6 makes a device last
         fields = self.uplink_fields(key + 6.0 * aside if self.uplink is serial else key)
         timeout = self.timeout_of(rule, state)
         aim = np.maximum(aim + shift, _next_batch(state))
@@ -304,7 +304,7 @@ def _moved_join(
 class TunedCodec(ContinuousCodec):
     """``"tuned"``, (K, options): options of the reference controller.
 
-    Zero is the controller with its present options. Drops are those of the controller.
+    Zero is the controller with its current options. The controller also decides on drops.
     """
 
     base_columns: ClassVar[int] = 0

@@ -1,4 +1,4 @@
-"""Engine without the barrier, with the totals of episodes and the belief about hidden parts of the state."""
+"""Engine without the barrier, with totals of episodes and estimates of hidden parts of the state."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ SERVICE_KEYS = (*RATES, *_LATENCY_NAMES)
 
 
 class TokenAccount:
-    """Totals of episodes for ``info``: tokens, and tokens over time."""
+    """Totals of episodes for ``info``: tokens, and tokens per second."""
 
     def __init__(self, core: ContinuousCore) -> None:
         self._tokens = np.zeros(core.num_envs)
@@ -48,16 +48,16 @@ class TokenAccount:
         self._tokens[rows] = 0.0
 
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> _Info:
-        """Record a step that began at times ``begun`` in s, and return entries of ``info``.
+        """Record a step that began at times ``begun`` in seconds, and return entries of ``info``.
 
-        It is the last step of the episodes in the mask ``last`` (n,), and does not count for those in ``over``.
+        For the episodes in the mask ``last`` (n,) it is the last step; for those in ``over`` it does not count.
         """
         self._tokens += np.add.reduce(outcome.tokens, -1)
         return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + outcome.duration)}
 
 
 class ServiceAccount(TokenAccount):
-    """`TokenAccount` with service statistics of the steps that begin after the warm-up, in seconds."""
+    """`TokenAccount` with service statistics of the steps that begin after ``warm_up`` seconds."""
 
     def __init__(self, core: ContinuousCore, warm_up: float) -> None:
         super().__init__(core)
@@ -111,7 +111,7 @@ class ServiceAccount(TokenAccount):
 
 
 class BeliefTracker:
-    """Tracker of the knowledge of an agent about n environments with hidden acceptance or old channel reports."""
+    """Observable part of the state of n environments with hidden acceptance rates or outdated channel reports."""
 
     def __init__(self, core: ContinuousCore, observations: ObservationCodec) -> None:
         self._core = core
@@ -122,9 +122,9 @@ class BeliefTracker:
         self._report = core.state.spectral_efficiency
 
     def add(self, before: ContinuousState, outcome: ContinuousOutcome) -> None:
-        """Record a step from the state ``before``, (n, K).
+        """Record a step from the state ``before`` (n, K).
 
-        If a request was dropped and the draft of the next one was verified in the same step, that draft does not count.
+        If a request is dropped and a draft for the next one is verified in the same step, that draft does not count.
         """
         accepted = np.where(outcome.verified, outcome.tokens - 1.0, 0.0).astype(np.int64)
         self._counts.advance(outcome.draft_length, accepted, self._core.renewed(outcome), outcome.verified)
@@ -132,13 +132,13 @@ class BeliefTracker:
         self._report = np.where(self._core.state.starting, ended, self._core.state.spectral_efficiency)
 
     def reset(self, rows: Rows) -> None:
-        """Start new episodes; the first channel report is the mean gain."""
+        """Start new episodes; first channel reports are those of the mean gain."""
         self._counts.reset(rows)
         mean = spectral_efficiency(self._core.system.scenario, self._core.users.mean_gain[rows])
         self._report = replace_rows(self._report, rows, mean)
 
     def look(self) -> ContinuousObserved:
-        """Return the present knowledge, arrays (n, K)."""
+        """Return the observed and estimated state, arrays (n, K)."""
         state, is_known = self._core.state, self._observations.shows_acceptance
         channel = self._report if self._is_late else state.spectral_efficiency
         counts: dict[str, Any] = {} if is_known else dict(self._counts.fields)
@@ -156,7 +156,7 @@ class BeliefTracker:
 
 
 class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
-    """Engine without the barrier; an episode ends at the horizon, in seconds."""
+    """Engine without the barrier; episodes end at ``horizon`` seconds."""
 
     _core: ContinuousCore
 

@@ -26,19 +26,20 @@ from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
 _MAX_LOAD = 1000.0
-"""Upper limit of `load`: all further requests are missed too, and each takes memory."""
+"""Upper limit of `load`: requests above it would all be missed, and each takes memory."""
 
 
 class ServingEnv(MultiSpinEnv):
-    """No barrier, and requests that arrive at devices, end, and have deadlines.
+    """No barrier, and finite requests that arrive at devices and have deadlines.
 
     ## Description
 
-    As `MultiSpin/Continuous-v0`, but with finite requests. They arrive at each device and wait in its queue, first
-    come, first served. Each request has a length of its answer in tokens, and deadlines. A device without a request is
-    idle; it starts a draft by itself when a request arrives. One step is one verification. A decision holds until the
-    next verification ends. It can also drop requests: a late request only delays others. The objective is the
-    number of tokens of requests that end in time (ours).
+    Like `MultiSpin/Continuous-v0`, but with finite requests. They arrive at each device and wait in its queue, first
+    come, first served. Each request has deadlines, and an answer of a given number of tokens. A device without a
+    request is idle; when a request arrives, it starts a draft without waiting for a decision. One step is one
+    verification, and a decision holds until the next verification ends. It can also drop requests, since a late request
+    only delays others. The objective is the number of tokens of requests that end in time. This environment is an
+    extension of the paper.
 
     ## Action Space
 
@@ -48,18 +49,19 @@ class ServingEnv(MultiSpinEnv):
     |------------------------|---------|-----------------------------------------------------------------------|
     | `"residual"` (default) | 4       | change of the decision of the controller `reference`                  |
     | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop |
-    | `"full"`               | 7       | the same; batch aimed at; timeout, drafts to wait for (means); drop   |
+    | `"full"`               | 7       | as `"plain"`; target batch; timeout, drafts to wait for (means); drop |
     | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±1     |
 
-    The columns before the last are those of `Continuous-v0`. An entry above 0 in the last column drops the request of a
-    device in `"plain"` and `"full"`. In `"residual"` it is dropped in the upper third and kept in the lower third; in
-    the middle third the controller decides. An idle device has no request to drop. `"tuned"` has the options of the
-    controller, as in `Continuous-v0`, and its drops. Draft lengths apply to free devices, and to idle devices whose
-    request arrives before the next verification ends. They are cut to one less than the number of remaining tokens.
+    Except for the last column, which drops requests, the columns are those of `MultiSpin/Continuous-v0`. In `"plain"`
+    and `"full"`, an entry above 0 drops the request of a device. In `"residual"`, an entry above 1/3 drops it, an entry
+    below -1/3 keeps it, and between them the controller decides. An idle device has no request to drop. `"tuned"` has
+    only the options of the controller, which also decides on drops. Draft lengths apply to free devices, and to idle
+    devices whose request arrives before the next verification ends. They are limited to one less than the number of
+    remaining tokens.
 
     ## Observation Space
 
-    `Dict` of float32 `Box`es, dimensionless: the state at the end of a verification.
+    `Dict` of float32 `Box`es, dimensionless: the complete state at the end of a verification.
 
     | entry        | shape    | value                   | meaning                                       | min  | max  |
     |--------------|----------|-------------------------|-----------------------------------------------|------|------|
@@ -70,26 +72,26 @@ class ServingEnv(MultiSpinEnv):
     | `draft`      | (K,)     | L_k / L_max             | tokens of the draft under way                 | 0    | 1    |
     | `ready`      | (K,)     | x / (x + T_ver)         | x = time until ready if alone in the band     | 0    | 1    |
     | `cycle`      | (K,)     | x / (x + T_ver)         | x = time since the cycle started              | 0    | 1    |
-    | `aim`        | (K,)     | x / (abs(x) + 4)        | x = batches from the next to the one aimed at | -1   | 1    |
+    | `aim`        | (K,)     | x / (abs(x) + 4)        | x = batches from the next to the target batch | -1   | 1    |
     | `wanted`     | (K,)     | x / (x + 64)            | x = remaining tokens of the request           | 0    | 1    |
     | `answer`     | (K,)     | x / (x + 64)            | x = tokens of the whole answer                | 0    | 1    |
     | `prompt`     | (K,)     | x / (x + 256)           | x = prompt tokens of the next verification    | 0    | 1    |
     | `waited`     | (K,)     | x / (x + T_ver)         | x = time since the request arrived            | 0    | 1    |
     | `first_due`  | (K,)     | x / (abs(x) + 16 T_ver) | x = time until the first token is due         | -1   | 1    |
     | `due`        | (K,)     | x / (abs(x) + 16 T_ver) | x = time until the last token is due          | -1   | 1    |
-    | `queue`      | (K,)     | x / (x + 4)             | x = requests that wait in the queue           | 0    | 1    |
+    | `queue`      | (K,)     | x / (x + 4)             | x = requests waiting in the queue             | 0    | 1    |
     | `shared`     | (8,)     | see below               | scales of the system, ρ, uploads and requests | -20  | 20   |
 
-    min and max are those of the presets, as for `Continuous-v0`. T_ver is the time to verify all drafts. An idle device
-    has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1, as without a limit, in `first_due` and `due`.
-    `due` is the deadline of the last token if the first one is in time; after a missed deadline it is that deadline.
-    `shared` holds the numbers of `Continuous-v0`, busy users / K, and y / (y + K) for y waiting requests.
+    min and max hold for the presets, as in `MultiSpin/Continuous-v0`. T_ver is the time to verify all drafts. An idle
+    device has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1 (no limit) in `first_due` and `due`. `due`
+    is the deadline of the last token if the first token is in time; once a deadline is missed, it is that deadline.
+    `shared` holds the numbers of `MultiSpin/Continuous-v0`, busy users / K, and y / (y + K) for y waiting requests.
 
     ## Rewards
 
-    `rewarded="tokens"`: (tokens of requests that end in time − ρ · duration) / mean tokens of an answer; tokens count
-    when their request ends. `rewarded="requests"`: requests that end in time. In both cases a request of mean length
-    gives 1. Tokens are always drawn: the only value of `reward` is `"sampled"`.
+    `rewarded="tokens"`: (tokens of requests that end in time − ρ · duration) / mean tokens of an answer; all tokens of
+    a request count when it ends. `rewarded="requests"`: number of requests that end in time. In both cases, a request
+    of mean length in time counts 1. Tokens are always drawn: the only value of `reward` is `"sampled"`.
 
     ## Starting State
 
@@ -97,50 +99,51 @@ class ServingEnv(MultiSpinEnv):
 
     ## Episode End
 
-    Never terminates. Truncates with the first verification that ends after `horizon` seconds of simulated time,
-    whatever the number of steps. Overdue requests then count as missed; other unfinished requests do not count. After
-    two horizons arrivals become rare, which limits memory if a verification takes very long or steps continue.
+    Never terminates. Truncates with the first verification that ends after `horizon` seconds of simulated time. Overdue
+    requests then count as missed; other unfinished requests do not count. After two horizons, arrivals become rare,
+    which limits memory if steps continue after the end.
 
     ## Arguments
 
-    - `scenario`, fields of `Scenario`, `discipline`, `coherence_time`, `timeout`, `action`: as for `Continuous-v0`.
+    - `scenario`, fields of `Scenario`, `discipline`, `coherence_time`, `timeout`, `action`: as in
+      `MultiSpin/Continuous-v0`.
     - `reference`: controller at action 0; default `None`: `"greedy+deadlines"` for `"residual"` and
       `"own-pace+deadlines"`, also named `load-aware`, for `"tuned"`.
-    - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: hidden parts of the state, as for
-      `Continuous-v0`. A request keeps its rate until it ends. If a device drops a request and the draft of the next one
-      is verified in the same step, that draft is not counted.
-    - `load`: requested tokens/s over `full_rate`, in (0, 1000], default 0.6. A pair (low, high): drawn uniformly for
-      each episode, so that one policy learns all loads.
+    - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: hidden parts of the state, as in
+      `MultiSpin/Continuous-v0`. A request keeps its acceptance rate until it ends. If a device drops a request and a
+      draft for the next one is verified in the same step, that draft is not counted.
+    - `load`: requested tokens/s over `full_rate`, in (0, 1000], default 0.6; or a pair (low, high), from which the load
+      of each episode is drawn uniformly, so that one policy learns all loads.
     - `full_rate`: tokens/s at a load of 1, > 0; default `None`: the rate of the controller `groups` on a serial uplink
       with endless requests, measured once.
-    - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or a result of `ms.make_arrivals`.
-    - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or a result of `ms.make_lengths`; default `None`: the
-      lengths of the arrivals, if they have any, as a trace does; else `"geometric"`.
-    - `burstiness` (`"gamma"`), `mean_output` and `mean_prompt` (tokens, `"geometric"`), `trace` (name of a trace),
-      `start` (number of the recorded request that arrives at time 0): default `None`: the defaults of
-      `ms.make_arrivals` and `ms.make_lengths`. A mean answer has 60 tokens.
+    - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"`, `"trace"` or a result of `ms.make_arrivals`.
+    - `lengths`: `"geometric"`, `"log-normal"`, `"trace"` or a result of `ms.make_lengths`; default `None`: the lengths
+      in the arrivals if they have any (as a trace does), otherwise `"geometric"`.
+    - `burstiness` (for `"gamma"`), `mean_output` and `mean_prompt` (tokens, for `"geometric"`), `trace` (name of a
+      trace), `start` (number of the recorded request that arrives at time 0): options of `ms.make_arrivals` and
+      `ms.make_lengths`; default `None`: their defaults, with a mean answer of 60 tokens.
     - `ttft`, `tpot`: limits of the time to first token and of the time per later token, in seconds > 0; default
       `None`: no limit.
     - `e2el`, `e2el_per_token`: the last of n tokens is due `e2el` + n `e2el_per_token` seconds after the arrival.
       `e2el` is > 0, default 0.5, `None` for no limit. `e2el_per_token` is ≥ 0; default `None`: twice the mean time per
-      token and device with endless requests, 2 K / `full_rate`, at most 5 s. It is 83 ms for `llama2` with K = 8 and
+      token of a device with endless requests, 2 K / `full_rate`, at most 5 s. This is 83 ms for `llama2` with K = 8 and
       10 MHz, 108 ms for `qwen3.5` with K = 20 and 5 MHz.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 30.
-    - `warm_up`: seconds at the start in which requests are not counted, ≥ 0 and below `horizon`, default 5.
+    - `warm_up`: seconds at the start that the statistics in `info` leave out, ≥ 0 and below `horizon`, default 5.
     - `rewarded`: `"tokens"` (default) or `"requests"`.
-    - `rho`: ρ in tokens/s, > 0; default `None`: the tokens/s in time of `greedy+deadlines` at the mean load, measured
-      once.
+    - `rho`: ρ in tokens/s, > 0; default `None`: the rate at which the controller `greedy+deadlines` gains tokens in
+      time at the mean load, measured once.
 
     ## Info
 
-    Of the step: `tokens` and `draft_length` (K,) of verified drafts, `timely_tokens` (K,) of requests that ended in
-    time, `finished` and `dropped` (K,), `duration` (s), `batch_size`, `start_delay` (s). Of the episode so far: `time`
-    (s), `episode_tokens`, `token_goodput` (tokens/s), and, for the steps that begin after the warm-up,
-    `tokens_in_time` (tokens/s of requests in time), `request_goodput` (requests/s in time), `share_missed` (share of
-    missed requests) and `least_served` (smallest tokens/s in time of a device). After the last step also the
-    quantiles `ttft_p50`, `ttft_p95`, `ttft_p99`, those of `tpot` and `e2el`, and `gap_p99`, the time between two
-    deliveries of a request (s); in earlier steps they are 0. If devices draft ahead, also `head_start`, `drafted_ahead`
-    and `hit` (K,), as for `Continuous-v0`; a request begins without a head start.
+    For the step: `tokens` and `draft_length` (K,) of verified drafts, `timely_tokens` (K,) of requests that ended in
+    time, `finished` and `dropped` (K,), `duration` (s), `batch_size`, `start_delay` (s). For the episode so far: `time`
+    (s), `episode_tokens`, `token_goodput` (tokens/s), and, for the steps that begin after the warm-up, `tokens_in_time`
+    (tokens/s of requests in time), `request_goodput` (requests/s in time), `share_missed` (share of missed requests)
+    and `least_served` (smallest tokens/s in time of a device). After the last step also the quantiles `ttft_p50`,
+    `ttft_p95`, `ttft_p99`, those of `tpot` and `e2el`, and `gap_p99`, a quantile of the time between two deliveries of
+    a request (s); in earlier steps they are 0. If devices draft ahead, also `head_start`, `drafted_ahead` and `hit`
+    (K,), as in `MultiSpin/Continuous-v0`; a request begins without a head start.
     """
 
     env_id = "MultiSpin/Serving-v0"
@@ -187,7 +190,7 @@ class Serving(ContinuousVariant):
         for name in ("ttft", "tpot", "e2el", "e2el_per_token"):
             if getattr(self, name) is not None:
                 check_real(name, getattr(self, name), 0.0, open_low=name != "e2el_per_token")
-        self._workload(1.0, ServiceLevel())  # checks the parts
+        self._workload(1.0, ServiceLevel())  # checks arrivals and lengths
 
     @property
     @override
@@ -246,7 +249,8 @@ class Serving(ContinuousVariant):
         pace = self.e2el_per_token
         if pace is None:
             pace = min(2.0 * scenario.num_users / self._full_rate(scenario), UNITS["e2el_per_token"].high)
-        return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
+        limits = {name: getattr(self, name) for name in ("ttft", "tpot", "e2el") if getattr(self, name) is not None}
+        return ServiceLevel(**limits, e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:
         return reference_rate(self._serial(scenario)) if self.full_rate is None else self.full_rate
@@ -284,7 +288,3 @@ def _part(table: Registry, part: Any, options: Mapping[str, Any]) -> Any:
         return part
     names = option_names(table.load(part))
     return make_part(table, part, {name: value for name, value in options.items() if name in names})
-
-
-def _limit(seconds: float | None) -> float:
-    return np.inf if seconds is None else seconds

@@ -1,4 +1,4 @@
-"""Environments without the barrier; acceptance may be hidden, and channel reports old."""
+"""Environments without the barrier; acceptance may be hidden, and channel reports may be outdated."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ from multispin_env.simulation.reference import REFERENCE, reference_rate
 _BARRIER = "optimal"
 
 _REPORTS = ("fresh", "old")
-"""Values of `channel_report`: a device that starts a draft shows the channel of the new cycle, or of the last one."""
+"""Values of `channel_report`: a device that starts a draft reports the channel of its new or of its last cycle."""
 
 _HIDDEN = ("filter", "beta", "task-mean")
-"""Estimators of hidden acceptance to compare, the best first."""
+"""Estimators of hidden acceptance to compare, best first."""
 
 _LATE = ("mmse", "quantile", "last-report")
-"""Estimators of the channel from old reports to compare, the best first."""
+"""Estimators of the channel from outdated reports to compare, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class ContinuousVariant(Variant):
         check_bool("task_visible", self.task_visible)
         check_name("channel_report", self.channel_report, _REPORTS)
         check_mean_rounds(self._request_cycles, "mean_cycles")
-        _ = self._hidden_acceptance  # checks the spread
+        _ = self._hidden_acceptance  # making it checks the spread
         if not self.acceptance_visible:
             return
         for entry in fields(self):
@@ -186,7 +186,7 @@ class ContinuousVariant(Variant):
 
 
 def select_contenders(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
-    """Return contenders and the rule with the barrier; for a partly hidden state, with estimators and a clairvoyant."""
+    """Return the names and the rule with the barrier; if the state is partly hidden, combined with estimators."""
     late = variant.channel_report != _REPORTS[0]
     if variant.acceptance_visible and not late:
         return (*names, _BARRIER)
@@ -205,8 +205,9 @@ class ContinuousEnv(MultiSpinEnv):
 
     Every device drafts, uploads, waits for the server and is verified; then it starts the next cycle at once. The
     server verifies one batch at a time, while the other devices continue. One step is one verification. A decision
-    holds from the end of one verification to the end of the next, and steps have different durations. The objective is
-    tokens over time. The paper's system, in which all devices wait for all, is a special case (ours).
+    holds from the end of one verification to the end of the next, so steps differ in duration. The objective is tokens
+    per second. This environment is an extension of the paper: the paper's system, in which every batch waits for all
+    devices, is a special case.
 
     ## Action Space
 
@@ -216,17 +217,23 @@ class ContinuousEnv(MultiSpinEnv):
     |------------------------|---------|-------------------------------------------------------------------------------|
     | `"residual"` (default) | 3       | change of the decision of the controller `reference`                          |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
-    | `"full"`               | 6       | the same; batch aimed at; timeout, drafts to wait for (means over users)      |
+    | `"full"`               | 6       | as `"plain"`; target batch; timeout, drafts to wait for (means over users)    |
     | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±1             |
 
-    `"residual"` changes the controller's decision: the draft length on a log scale; the batch (below -0.6: aside, to
-    -0.2: one earlier, to 0.2: the same, above: one later); the order on the uplink. `"plain"` uses no controller: the
-    next batch takes an arrived draft if the second column is above -1/3, and waits for the device if it is above 1/3;
-    if all are below -1/3, all are taken. On a serial uplink the smallest priority comes first, and preempts others;
-    else the third column is the logarithm of a share of the band. Draft lengths apply to free devices.
-    `"tuned"` has a column for each option in `ms.make_controller(reference, scenario).tunable`; for an option common to
-    all devices, the mean over users is read. So an agent sets the constants of a rule, depending on the observation.
-    `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from `ms.ContinuousDecision`.
+    `"residual"` changes the controller's decision: the draft length on a log scale, the batch, and the order on the
+    uplink. The second column moves a device to one batch earlier (-0.6 to -0.2) or later (above 0.2), or keeps the
+    controller's batch (-0.2 to 0.2). Below -0.6 no batch waits for the device, and it uploads last.
+
+    `"plain"` uses no controller. The next batch takes an arrived draft if the second column is above -1/3, and waits
+    for the device if it is above 1/3; if all entries are below -1/3, all arrived drafts are taken. On a serial uplink,
+    the third column is a priority: the smallest comes first and preempts others. On other uplinks, it is the logarithm
+    of a share of the band. Draft lengths apply to free devices.
+
+    `"tuned"` has a column for each option in `ms.make_controller(reference, scenario).tunable`, so an agent sets the
+    constants of a rule, depending on the observation. For an option common to all devices, the mean over users counts.
+
+    `env.unwrapped.encode_action(decision)` and `decode_action(action)` convert between `ms.ContinuousDecision` and
+    actions.
 
     ## Observation Space
 
@@ -241,21 +248,23 @@ class ContinuousEnv(MultiSpinEnv):
     | `draft`      | (K,)     | L_k / L_max      | tokens of the draft under way                  | 0    | 1    |
     | `ready`      | (K,)     | x / (x + T_ver)  | x = time until ready if alone in the band      | 0    | 1    |
     | `cycle`      | (K,)     | x / (x + T_ver)  | x = time since the cycle started               | 0    | 1    |
-    | `aim`        | (K,)     | x / (abs(x) + 4) | x = batches from the next to the one aimed at  | -1   | 1    |
+    | `aim`        | (K,)     | x / (abs(x) + 4) | x = batches from the next to the target batch  | -1   | 1    |
     | `shared`     | (6,)     | see below        | scales of the system, ρ, and uploads under way | -20  | 20   |
 
-    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` is
-    that of a gain of 64 times the largest mean. The channel of a free device is that of the cycle that starts now, its
-    age that of the cycle that has ended. V(1) is the time to verify one draft, T_ver that to verify all. `aim` is used
-    by encodings in which a draft aims at a batch. `shared` holds log10 of T_ver / T̄, K, K Q / (B r̄ T̄), the upload time
-    of a token at an equal share over T̄, V(1) / T̄ and ρ T_ver / K; if the verification time depends on draft lengths,
-    also log10 of T_ver / T̄ for drafts of 4 and of L_max tokens; then x / (x + T_ver) for x seconds of pending uploads.
+    min and max hold for the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` belongs
+    to a gain of 64 times the largest mean gain. For a free device, `channel` is that of the cycle that starts now, and
+    `cycle` is the duration of the cycle that has just ended. `aim` matters in encodings with a target batch.
+
+    `shared` holds log10 of T_ver / T̄, K, K Q / (B r̄ T̄), V(1) / T̄ and ρ T_ver / K. T_ver is the time to verify all
+    drafts, V(1) the time to verify one, and K Q / (B r̄) the upload time of a token at an equal share of the band. If
+    the verification time depends on draft lengths, log10 of T_ver / T̄ for drafts of 4 and of L_max tokens follow. The
+    last number is x / (x + T_ver) for x seconds of pending uploads.
 
     ## Rewards
 
     (tokens − ρ · duration) / K. Its mean is 0 for policies with a rate of ρ tokens/s and positive for faster ones,
-    whatever the length of their steps. If the rate of an agent exceeds ρ, set `rho` to that rate for further training.
-    `reward="expected"` takes E[N_k], `"sampled"` draws the tokens.
+    however long their steps are. If the rate of an agent exceeds ρ, set `rho` to that rate for further training.
+    `reward="expected"` counts expected tokens E[N_k], `"sampled"` counts drawn tokens.
 
     ## Starting State
 
@@ -263,47 +272,49 @@ class ContinuousEnv(MultiSpinEnv):
 
     ## Episode End
 
-    Never terminates. Truncates with the first verification that ends after `horizon` seconds of simulated time,
-    whatever the number of steps. Gymnasium's `max_episode_steps` is not set: a limit on the number of verifications
-    would favour long ones.
+    Never terminates. Truncates with the first verification that ends after `horizon` seconds of simulated time. There
+    is no limit on the number of steps, since it would favour long verifications: Gymnasium's `max_episode_steps` is not
+    set.
 
     ## Arguments
 
-    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`) or a `Scenario`.
-    - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`. `channel` is the law of a device's
-      channel from cycle to cycle: `"independent"` (default), `"gauss-markov"` in elapsed time, or `"static"`.
-    - `draft_ahead`: whether devices continue to draft while their drafts are uploaded and verified, default false. The
-      tokens drafted ahead at the start of a cycle are then observed as `head_start`, A_k / L_max in [0, 1]. They are
-      kept if the whole draft is accepted and their first token is the server's; `guess` sets this probability. With
-      `min_draft_length=0` a device can also send no tokens.
-    - `discipline`: how uploads share the band, `"serial"` (default), `"shared"` or `"reserved"`.
+    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`), file name or `Scenario`.
+    - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`. `channel` sets how a device's channel
+      changes from cycle to cycle: `"independent"` (default), `"gauss-markov"` in elapsed time, or `"static"`.
+    - `draft_ahead`: whether devices continue to draft while their drafts are uploaded and verified, default false.
+      Tokens drafted ahead are kept if the whole draft is accepted and the server's token equals the first of them;
+      `guess` sets the probability of this. At the start of the next cycle, the kept tokens are observed as
+      `head_start`, A_k / L_max in [0, 1]. With `min_draft_length=0`, a device can also send no tokens.
+    - `discipline`: `"serial"` (default), one upload at a time in the whole band; `"shared"`, the band is divided among
+      the current uploads; or `"reserved"`, each device has its own share of the band.
     - `coherence_time`: τ of `"gauss-markov"` in seconds, > 0, default 0.5.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 20.
     - `rho`: ρ in tokens/s, > 0; default `None`: the rate of the controller `groups` in this scenario, measured once.
-    - `timeout`: longest wait of a batch in seconds, in encodings without a column for it, ≥ 0, default 2; `None` for no
-      limit. It limits the delay by a device in a deep fade. A batch always waits for its first draft.
+    - `timeout`: longest wait of a batch in seconds, ≥ 0, default 2; `None` for no limit. It limits the delay by a
+      device in a deep fade, unless `"full"` or the controller sets its own. A batch always waits for its first draft.
     - `reference`: controller at action 0; default `None`: `"groups"` for `"residual"` and `"prices"` for `"tuned"`.
     - `action`, `reward`: see above.
-    - `acceptance_visible`: whether acceptance is observed, default true. If not, each request has its own rate, as in
-      `MultiSpin/HiddenAcceptance-v0`, and `acceptance` is replaced by the `task`, `drafted`, `accepted`, `age`, `hits`
-      and `misses` of that id, counted in verifications: a device that was not in the last one has 0 in `drafted` and
-      `accepted`. Tokens are then drawn also with `reward="expected"`; only the reward takes their expectation.
-    - `task_visible`: whether the task is then observed, default true.
-    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None` takes the scenario's ±.
-    - `mean_cycles`: mean lifetime of such a request in cycles of its device, ≥ 1, default 16.
-    - `channel_report`: `"fresh"` (default), or `"old"`: a device that starts a draft shows the channel of its last
-      cycle, in the first cycle that of the mean gain. The new channel is observed once the draft is under way. With
-      `"old"` there is also the entry `mean_channel`, r at the mean gain over r̄.
+    - `acceptance_visible`: whether acceptance rates are observed, default true. If not, each request has its own rate,
+      and the entries `task`, `drafted`, `accepted`, `age`, `hits` and `misses` of `MultiSpin/HiddenAcceptance-v0`
+      replace `acceptance`. They count verifications instead of rounds: a device that was not in the last batch has 0 in
+      `drafted` and `accepted`. Tokens are then drawn also with `reward="expected"`; only the reward uses their
+      expectation. Only if acceptance rates are hidden can `task_visible`, `spread` and `mean_cycles` be changed.
+    - `task_visible`: whether the task is observed, default true.
+    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None`: its `acceptance_std`.
+    - `mean_cycles`: mean lifetime of a request in cycles of its device, ≥ 1, default 16.
+    - `channel_report`: `"fresh"` (default) or `"old"`. With `"old"`, a device that starts a draft reports the channel
+      of its last cycle, in its first cycle r at the mean gain; the new channel is observed once the draft is under way.
+      The observation then also has `mean_channel`, r at the mean gain over r̄.
 
-    With hidden parts of the state, the controller in `"residual"` or `"tuned"` decides from the observation: with the
-    old channel, and with the acceptance rates that the estimator `filter` infers from the counts and the task.
+    If parts of the state are hidden, the controller in `"residual"` or `"tuned"` decides from the observation: with the
+    reported channel, and with the acceptance rates that the estimator `filter` infers from the counts and the task.
 
     ## Info
 
     `tokens` and `draft_length` (K,) of verified drafts, `duration` (s), `batch_size`, `start_delay` (s, idle time of
     the server), and totals of the episode so far: `time` (s), `episode_tokens` and `token_goodput` (tokens/s). If
     devices draft ahead, also, for verified drafts, `head_start` (K,), the tokens drafted ahead at the start of the
-    cycle; `drafted_ahead` (K,), those at its end, after the server's token; and `hit` (K,), whether these are kept.
+    cycle; `drafted_ahead` (K,), the tokens after the server's token at its end; and `hit` (K,), whether these are kept.
     """
 
     env_id = "MultiSpin/Continuous-v0"

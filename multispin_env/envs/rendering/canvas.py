@@ -1,4 +1,4 @@
-"""Canvas on a surface of pygame, and the layout of a picture; pygame is imported with the first canvas."""
+"""Canvas on a pygame surface, and the layout of a picture; the first canvas imports pygame."""
 
 import os
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ MAX_TEXTS = 2_000
 """Size of the cache of rendered texts."""
 
 _TEXT_SCALE = 4
-"""Factor by which texts are drawn larger and then scaled down, for even gaps between letters."""
+"""Texts are drawn larger by this factor and scaled down, for even gaps between letters."""
 
 
 def load_pygame() -> ModuleType:
-    """Import pygame without its greeting; ``ImportError`` with installation instructions."""
+    """Import pygame without its greeting; ``ImportError`` with installation instructions if it is missing."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         import pygame
@@ -76,7 +76,7 @@ class Canvas:
         self._pygame.draw.circle(self.surface, colour, (round(x), round(y)), radius)
 
     def text(self, text: str, x: float, y: float, size: int, colour: Colour, align: str = "left") -> int:
-        """Draw a line of text with its middle at ``y``; return its width."""
+        """Draw a line of text, vertically centred at ``y``; return its width."""
         key = (text, size, colour)
         if key not in self._texts:
             if len(self._texts) >= MAX_TEXTS:
@@ -102,7 +102,7 @@ class Canvas:
 
 
 HEADER, _AXIS, _HEADING, LABELS = 44.0, 22.0, 36.0, 24.0
-"""Heights of the title, the time axis and the lower headings; width of the numbers of devices."""
+"""Heights of the title, the time axis and the lower headings; width of the device numbers."""
 
 
 class Area(NamedTuple):
@@ -125,7 +125,7 @@ class Area(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Areas of a panel: times and tokens of the devices, below them bandwidth and goodput."""
+    """Areas of a panel: times and tokens of the devices above, bandwidth and goodput below."""
 
     times: Area
     tokens: Area

@@ -21,7 +21,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
 MIN_CELLS, _MIN_ROUNDS = 8, 16
-"""Smallest scales of tokens and of rounds."""
+"""Smallest axes for tokens and for rounds."""
 
 
 def round_up(value: float) -> float:
@@ -39,7 +39,7 @@ class Scales(NamedTuple):
     time: float = 0.0  # s
     bandwidth: float = 0.0  # Hz
     goodput: float = 0.0  # tokens/s
-    cells: int = MIN_CELLS  # tokens of a draft, and the server's token
+    cells: int = MIN_CELLS  # tokens of a draft plus the server's token
     rounds: int = _MIN_ROUNDS
 
     @classmethod
@@ -50,7 +50,7 @@ class Scales(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """Round of an environment."""
+    """Decision and result of a round."""
 
     decision: Decision  # (K,)
     outcome: Outcome  # (K,)
@@ -59,17 +59,17 @@ class Round:
 
     @property
     def cells(self) -> IntArray:
-        """Number of tokens (K,): drafted, of the server, and drafted ahead."""
+        """Number of tokens (K,): drafted, from the server, and drafted ahead."""
         count: IntArray = self.decision.draft_length + 1 + np.ceil(self.chain.drafted_ahead).astype(np.int64)
         return count
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Data of a picture of an environment after a round."""
+    """Data for the picture of an environment after a round."""
 
     scenario: Scenario
-    drawn: bool  # whether tokens are drawn or expected
+    drawn: bool  # whether tokens are drawn instead of expected
     last: Round | None  # None before the first round
     goodput: Sequence[float]  # tokens/s after each round, mean over rounds or tokens over time
     reference: Sequence[float]  # goodput of the reference; may be empty
@@ -80,7 +80,7 @@ class View:
 
 
 class History:
-    """Record of an episode for pictures; means are over time if ``by_time``, else over rounds."""
+    """Record of an episode for pictures; with ``by_time``, means are over time instead of rounds."""
 
     def __init__(self, by_time: bool = False) -> None:
         self.last: Round | None = None
@@ -98,19 +98,14 @@ class History:
             _append_to_mean(self.optimum, optimum, self._weight / weight)
         reached = max(self.goodput[-1], self.optimum[-1] if self.optimum else 0.0)
         rounds = max(_MIN_ROUNDS, 2 ** math.ceil(math.log2(len(self.goodput))))
-        needed = Scales(
-            round_up(float(last.outcome.round_latency)),
-            round_up(float(last.decision.bandwidth.max())),
-            round_up(1.1 * reached),
-            int(last.cells.max()),
-            rounds,
-        )
-        self._needed.append(needed)
+        time, bandwidth = float(last.outcome.round_latency), float(last.decision.bandwidth.max())
+        ends = round_up(time), round_up(bandwidth), round_up(1.1 * reached)
+        self._needed.append(Scales(*ends, int(last.cells.max()), rounds))
         self.last = last
 
     @property
     def scales(self) -> Scales:
-        """Scales that fit recent rounds; that of time fits the last one, since durations may differ by orders."""
+        """Scales that fit the last rounds; the time scale fits only the last one, since durations differ widely."""
         common = Scales.common((Scales(), *self._needed))
         return common._replace(time=self._needed[-1].time) if self._needed else common
 
@@ -120,7 +115,7 @@ def _append_to_mean(means: list[float], value: float, count: float) -> None:
 
 
 class Recorder(ABC):
-    """Base of the records of episodes of a batch of environments for pictures."""
+    """Base of the recorders, which store the episodes of a batch of environments for pictures."""
 
     def __init__(self, config: Any, num_envs: int) -> None:
         self._config = config
@@ -149,11 +144,11 @@ class Recorder(ABC):
 
     @abstractmethod
     def view(self, env: int = 0) -> Any:
-        """Return the data of the picture of an environment, which does not change with the next step."""
+        """Return the data for the picture of an environment; later steps do not change it."""
 
 
 class Histories(Recorder):
-    """Records of rounds."""
+    """Recorder of environments of rounds."""
 
     @override
     def _episode(self) -> History:
@@ -196,7 +191,7 @@ def every_nth(space: float, needed: float) -> int:
 
 
 def draw_titles(canvas: Canvas, area: Area, layout: Layout, view: Any, status: str, rows: str, gained: str) -> None:
-    """Draw the title and status of a view or trace, and the headings of its upper parts."""
+    """Draw the title and status of a view or trace, and the headings of its two upper areas."""
     scenario = view.scenario
     size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
     canvas.text(view.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
@@ -213,7 +208,7 @@ def draw_numbers(canvas: Canvas, times: Area, num_users: int, row: float) -> Non
 
 
 def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
-    """Draw lines and labels at 0, half and all of ``scale`` seconds."""
+    """Draw lines and labels at 0, ``scale`` / 2 and ``scale`` seconds."""
     for part, align in ((0.0, "left"), (0.5, "centre"), (1.0, "right")):
         x = times.x + part * times.width
         canvas.line([(x, times.y), (x, times.bottom)], style.FAINT)
@@ -223,7 +218,7 @@ def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
 
 
 def draw_bandwidth(canvas: Canvas, area: Area, bandwidth: FloatArray, scale: float) -> None:
-    """Draw a bar for each device with its bandwidth in Hz; the area ends at ``scale``."""
+    """Draw a bar for each device with its bandwidth in Hz; ``scale`` is the top of the area."""
     canvas.text("bandwidth (MHz)", area.x - 24.0, area.y - 22.0, style.SMALL, style.GREY)
     _draw_frame(canvas, area, f"{scale / MHZ:.3g}")
     column = area.width / len(bandwidth)
@@ -240,11 +235,11 @@ class Curve(NamedTuple):
     """Mean goodput during an episode."""
 
     name: str
-    points: Sequence[tuple[float, float]]  # position on the axis in [0, 1], and tokens/s
+    points: Sequence[tuple[float, float]]  # pairs of a position on the axis, in [0, 1], and tokens/s
 
 
 def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
-    """Draw the mean goodput over the rounds so far, and that of the reference as a dashed line."""
+    """Draw the mean goodput of the rounds so far, and that of the reference as a dashed line."""
     scales = view.scales
     goodput, reference = (
         [((index + 1) / scales.rounds, mean) for index, mean in enumerate(means[:rounds])]
@@ -255,7 +250,7 @@ def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
 
 
 def draw_curves(canvas: Canvas, area: Area, main: Curve, other: Curve, top: float, end: str) -> None:
-    """Draw a curve, and a dashed one if it has points, up to ``top`` tokens/s; ``end`` is the end of the time axis."""
+    """Draw ``main``, and ``other`` dashed if it has points, up to ``top`` tokens/s; ``end`` labels the time axis."""
     _draw_frame(canvas, area, f"{top:.3g}" if top else "")
     canvas.text("0", area.x, area.bottom + 9.0, style.SMALL, style.GREY)
     canvas.text(end, area.right, area.bottom + 9.0, style.SMALL, style.GREY, "right")
@@ -333,7 +328,7 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
 
 
 def draw_chain(canvas: Canvas, cells: list[Area], length: int, chain: ChainRound, user: int) -> None:
-    """Mark the tokens of the head start in a draft, and draw the tokens drafted ahead after it, kept or lost."""
+    """Mark the tokens of a draft that were drafted ahead, and draw the next tokens drafted ahead, kept or lost."""
     for position, cell in enumerate(cells[:length]):
         part = min(max(float(chain.head_start[user]) - position, 0.0), 1.0)
         canvas.rectangle(cell.x, cell.bottom - 0.25 * cell.height, part * cell.width, 0.25 * cell.height, style.INK)
@@ -350,7 +345,7 @@ class _CellRow(NamedTuple):
 
 
 def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -> _CellRow:
-    """Return cells for ``count`` tokens at height ``middle``; ``most`` cells fill the area."""
+    """Return cells for ``count`` tokens, centred at the height ``middle``; ``most`` cells fill the area."""
     numbers = 28.0  # width of the column of numbers
     pitch = min(16.0, (area.width - numbers) / most)
     width, height = pitch - (1.0 if pitch >= 4.0 else 0.0), max(1.0, min(16.0, 0.8 * rows))
@@ -359,7 +354,7 @@ def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -
 
 
 def draw_judged_row(canvas: Canvas, row: _CellRow, length: int, gained: float, drawn: bool, *, counted: bool) -> None:
-    """Draw the verified tokens of a draft, and their number if ``counted``."""
+    """Draw the verified tokens of a draft, and, if ``counted``, the number of tokens gained."""
     for position, cell in enumerate(row.cells[:length]):
         part = min(max(gained - 1.0 - position, 0.0), 1.0)
         if part < 1.0:
@@ -381,7 +376,7 @@ def _drafted(last: Round, now: float) -> FloatArray:
 
 
 def draw_refused(canvas: Canvas, cell: Area, *, crossed: bool) -> None:
-    """Draw a rejected token as an empty cell, crossed if it was drawn and is not an expectation."""
+    """Draw a rejected token as an empty cell, with a cross if ``crossed`` and the cell is large enough."""
     canvas.outline(*cell, style.REFUSED)
     if crossed and min(cell.width, cell.height) >= 6.0:
         left, right = round(cell.x), round(cell.x + cell.width) - 1

@@ -1,4 +1,4 @@
-"""Pictures and film without the barrier: timelines of devices and server, requests, and tokens/s."""
+"""Pictures and films without the barrier: timelines of devices and server, requests, and tokens/s."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -36,10 +36,10 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Data of a picture of an environment: all steps of the episode so far."""
+    """Data for the picture of an environment: all steps of the episode so far."""
 
     scenario: Scenario
-    drawn: bool  # whether tokens are drawn or expected
+    drawn: bool  # whether tokens are drawn instead of expected
     outcomes: Sequence[ContinuousOutcome]  # of consecutive steps from time 0, each (K,)
     title: str = ""
     serving: bool = False  # whether requests are finite
@@ -51,25 +51,25 @@ class Trace:
 
     @cached_property
     def gained(self) -> list[float]:
-        """Tokens gained up to the end of each step; for finite requests, those of requests in time."""
+        """Tokens gained up to the end of each step; for finite requests, only tokens of requests in time."""
         tokens = (step.served.output * step.served.in_time if self.serving else step.tokens for step in self.outcomes)
         return list(accumulate(float(array.sum()) for array in tokens))
 
     @cached_property
     def missed(self) -> list[int]:
-        """Requests dropped or late up to the end of each step."""
+        """Number of requests dropped or late up to the end of each step."""
         served = (outcome.served for outcome in self.outcomes)
         return list(accumulate(int(step.dropped.sum() + (step.finished & ~step.in_time).sum()) for step in served))
 
     @cached_property
     def waiting(self) -> list[IntArray]:
-        """Requests (K,) in queues at the end of each step, without those in service."""
+        """Number of requests (K,) in queues at the end of each step, without those in service."""
         served = (outcome.served for outcome in self.outcomes)
         present = accumulate((step.arrivals - step.dropped - step.finished for step in served), np.add)
         return [np.maximum(number - 1, 0) for number in present]
 
     def steps_between(self, start: float, clock: float) -> Iterator[tuple[int, float, ContinuousOutcome]]:
-        """Iterate over the steps between two times: number, start time, outcome."""
+        """Iterate over the number, start time and outcome of the steps between two times."""
         for number in range(self.num_finished(start), len(self.outcomes)):
             begin = self.ends[number - 1] if number else 0.0
             if begin >= clock:
@@ -83,11 +83,11 @@ class Trace:
 
     @cached_property
     def num_cells(self) -> int:
-        """Largest number of tokens: drafted, of the server, and drafted ahead."""
+        """Largest number of tokens of a device in a step: drafted, from the server, and drafted ahead."""
         return max([MIN_CELLS, *(int(_cells_of(outcome).max()) for outcome in self.outcomes)])
 
     def num_finished(self, time: float) -> int:
-        """Return the number of steps that have ended at a time."""
+        """Return the number of steps that end at or before a time."""
         return bisect_right(self.ends, time)
 
     def rate(self, time: float) -> float:
@@ -113,7 +113,7 @@ def _cells_of(outcome: ContinuousOutcome) -> IntArray:
 
 
 class Traces(Recorder):
-    """Records of episodes without the barrier."""
+    """Recorder of environments without the barrier."""
 
     @override
     def _episode(self) -> list[ContinuousOutcome]:
@@ -143,7 +143,7 @@ class Stretch(NamedTuple):
     activity: _Activity
     begin: float  # s
     end: float  # s
-    drafts: int = 0  # number in a batch of the server
+    drafts: int = 0  # size of the batch, for the server
 
 
 def device_stretches(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
@@ -161,7 +161,7 @@ def device_stretches(trace: Trace, user: int, start: float, clock: float) -> Ite
 
 
 def server_stretches(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
-    """Iterate over the verifications of the steps between two times, in full length."""
+    """Iterate over the verifications of the steps between two times, which are not cut off at these times."""
     for _, begin, outcome in trace.steps_between(start, clock):
         bounds = begin + float(outcome.start_delay), begin + float(outcome.duration)
         yield Stretch(_Activity.VERIFYING, *bounds, int(outcome.batch_size))
@@ -179,7 +179,7 @@ class Mark(NamedTuple):
 
 
 def request_marks(trace: Trace, start: float, clock: float) -> list[Mark]:
-    """Return the events between two times; arrivals at busy devices are marked at the end of the verification."""
+    """Return the events between two times; arrivals at busy devices are marked at the end of their step."""
     marks: list[Mark] = []
     for _, begin, outcome in trace.steps_between(start, clock):
         served, end = outcome.served, begin + float(outcome.duration)
@@ -239,7 +239,7 @@ class Axes(NamedTuple):
     window: float  # s, width of the timeline: at least a few median steps
     horizon: float  # s
     rate: float  # tokens/s
-    cells: int  # tokens of a draft, and the server's token
+    cells: int  # tokens of a draft plus the server's token
 
     @classmethod
     def of(cls, *traces: Trace) -> "Axes":
@@ -275,7 +275,7 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
         for stretch in device_stretches(trace, user, start, clock):
             top, high = layout.times.y + user * row + 1.0, row - 2.0
             _fill(canvas, layout.times, stretch, start, axes.window, top, high)
-            if trace.scenario.draft_ahead:  # lower third of the row: the device continues to draft
+            if trace.scenario.draft_ahead:  # in the lower third of the row: the device continues to draft
                 ahead = stretch._replace(activity=_Activity.DRAFTING)
                 _fill(canvas, layout.times, ahead, start, axes.window, top + high * 2.0 / 3.0, high / 3.0)
     if trace.serving:
@@ -341,7 +341,7 @@ _MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED
 
 
 class TracePicture(Sheet):
-    """Picture of traces; ``None`` for axes that fit them."""
+    """Picture of one or two traces; ``axes=None`` for axes that fit them."""
 
     def __init__(self, axes: Axes | None = None) -> None:
         super().__init__()
@@ -378,9 +378,10 @@ END = 24
 
 
 class TraceFilm(Film):
-    """Film of two episodes in common axes, which ends with the shorter one.
+    """Film of two episodes with common axes, which ends with the shorter episode.
 
-    It begins when the timelines are full, at the latest in the middle, but not before both have gained tokens.
+    It begins when the timelines are full, or at half of the shorter episode if this is earlier, but not before the
+    first step of both has ended.
     """
 
     def __init__(self, left: Sequence[Trace], right: Sequence[Trace]) -> None:

@@ -1,4 +1,4 @@
-"""Renderers, windows and films, and the picture of rounds."""
+"""Renderers, windows and films, and pictures of rounds."""
 
 import os
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ from multispin_env.envs.rendering.charts import (
 V = TypeVar("V")
 
 MARGIN, _BETWEEN, LEGEND, LEGEND_LINE = 10.0, 24.0, 26.0, 18.0
-"""Pixels at the sides of, between and below panels, and of one more line of the legend."""
+"""Pixels at the sides of panels, between them and below them, and height of another line of the legend."""
 
 _TIMES: tuple[tuple[str, Colour], ...] = (
     ("drafting", style.DRAFTING),
@@ -50,7 +50,7 @@ class Sheet(ABC):
 
     @abstractmethod
     def draw(self, views: Sequence[Any], clock: float | None = None) -> None:
-        """Draw the views of one or two environments at time ``clock``; ``None`` for their end."""
+        """Draw the views of one or two environments at time ``clock`` in s; ``None`` for the end."""
 
     def _panels(self, views: Sequence[V], legend: float = LEGEND) -> Iterator[tuple[Area, V]]:
         canvas = self.canvas
@@ -96,7 +96,7 @@ class Sheet(ABC):
 
 
 class Picture(Sheet):
-    """Picture of rounds."""
+    """Picture of one or two environments of rounds."""
 
     @override
     def draw(self, views: Sequence[View], clock: float | None = None) -> None:
@@ -158,7 +158,7 @@ def _draw_timeline(canvas: Canvas, times: Area, last: Round, view: View, now: fl
         right = times.x + np.minimum(ends, reached) / scale * times.width
         for user, (x, x_end) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
             canvas.rectangle(x, times.y + user * row + gap, x_end - x, row - 2 * gap, colour)
-    if view.scenario.draft_ahead:  # lower third of the row: the device continues to draft
+    if view.scenario.draft_ahead:  # in the lower third of the row: the device continues to draft
         left = times.x + np.minimum(outcome.draft_time, reached) / scale * times.width
         x_end, high = times.x + float(min(end, reached)) / scale * times.width, (row - 2 * gap) / 3.0
         for user, x in enumerate(left.tolist()):
@@ -173,14 +173,14 @@ RENDER_FPS = 4
 
 
 class Renderer:
-    """Renderer of ``render_mode="rgb_array"``, which draws on request."""
+    """Renderer for ``render_mode="rgb_array"``, which draws on request."""
 
     def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
         self._recorder = recorder
         self._drawing = drawing
 
     def begin(self, envs: IntArray) -> None:
-        """Record a reset of these environments."""
+        """Record a reset of environments."""
         self._recorder.begin(envs)
 
     def add(self, step: Step, over: BoolArray | None = None) -> None:
@@ -201,7 +201,7 @@ class Renderer:
 
 
 class _WindowRenderer(Renderer):
-    """Renderer of ``render_mode="human"``, which shows every reset and every step at once."""
+    """Renderer for ``render_mode="human"``, which shows every reset and every step immediately."""
 
     def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
         super().__init__(recorder, drawing)
@@ -231,9 +231,9 @@ RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Rendere
 
 
 class Window:
-    """Window that opens with the first picture; without a display, nothing is shown and nothing fails.
+    """Window that opens with the first picture; without a display, nothing is shown and no error is raised.
 
-    It shows at most ``fps`` pictures per second: `show` waits.
+    It shows at most ``fps`` pictures per second, so `show` may wait.
     """
 
     def __init__(self, title: str, fps: float) -> None:
@@ -243,7 +243,7 @@ class Window:
         self._clock: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the title and rate: an unpickled window opens anew."""
+        """Return the title and rate: an unpickled window opens again with its next picture."""
         return {"title": self.title, "fps": self.fps, "_screen": None, "_clock": None}
 
     def show(self, canvas: Canvas) -> bool:
@@ -270,7 +270,7 @@ class Window:
             self._screen = None
 
 
-_EXPECTED = "display: expected one to show the window on (or use --out FILE)"
+_EXPECTED = "display: expected a display for the window (or use --out FILE)"
 
 
 def require_display() -> None:
@@ -303,7 +303,7 @@ class Film(ABC):
 
     @abstractmethod
     def frames(self) -> list[Frame]:
-        """Return all pictures."""
+        """Return all frames."""
 
     def draw(self, frame: Frame) -> Canvas:
         """Draw a frame on the canvas of the film."""
@@ -312,14 +312,14 @@ class Film(ABC):
 
 
 MOVES = 8
-"""Frames of a round before its end."""
+"""Number of frames of a round before its last frame."""
 
 JUDGED, END = 5, 24
-"""Repetitions of the last frame of a round, and of the last round."""
+"""Repetitions of the last frame of each round, and of the last frame of the film."""
 
 
 class RoundsFilm(Film):
-    """Film of two episodes of equal length on the same states, from the end of the first round."""
+    """Film of two episodes of equal length with the same states; it starts at the end of the first round."""
 
     def __init__(self, left: Sequence[View], right: Sequence[View]) -> None:
         self._rounds = []
@@ -336,7 +336,7 @@ class RoundsFilm(Film):
         frames: list[Frame] = []
         for number, views in enumerate(self._rounds):
             longest = max(float(view.last.outcome.round_latency) for view in views if view.last is not None)
-            *moves, end = np.linspace(0.0, longest, MOVES + 2)[1:].tolist()  # without 0, where nothing is drawn
+            *moves, end = np.linspace(0.0, longest, MOVES + 2)[1:].tolist()  # without time 0, at which nothing is drawn
             frames += [Frame(number, views, clock, 1) for clock in moves if number]
             frames.append(Frame(number, views, end, JUDGED if number < len(self._rounds) - 1 else END))
         return frames

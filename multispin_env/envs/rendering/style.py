@@ -18,4 +18,4 @@ REFUSED: Colour = (213, 94, 0)
 SERVER_TOKEN: Colour = (0, 158, 115)
 
 TITLE, BODY, SMALL = 22, 18, 16
-"""Sizes of pygame's default font; capitals are about half as high."""
+"""Sizes of pygame's default font; capital letters are about half as high."""

@@ -1,4 +1,4 @@
-"""Environment of rounds in which devices draft ahead: a round depends on the round before it (ours)."""
+"""Environment of rounds in which devices draft ahead, so that rounds depend on each other; not in the paper."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,36 +23,37 @@ _PRICE_RULE = "ahead-price"
 
 
 class DraftAheadEnv(MultiSpinEnv):
-    """Rounds in which devices continue to draft while their draft is sent and verified.
+    """Rounds in which devices continue to draft while their drafts are uploaded and verified.
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but the draft model of a device never stops. A device begins a round with a *chain*
-    of A_k tokens after its last verified one, the *head start*. The chain grows by a token every T_k seconds, and the
-    upload of L_k of its tokens begins when they are drafted, after (L_k − A_k)^+ T_k instead of L_k T_k seconds. A
-    round takes τ = max_k ((L_k − A_k)^+ T_k + upload) + T_ver + T_rtt. If all L_k tokens are accepted, the server adds
-    one token. If the chain continues with the same token, which is a *hit*, the tokens after it are kept; else they are
-    lost. The next head start is
+    Like `MultiSpin/Heterogeneous-v0`, but the draft model of a device never stops. At the start of a round, a device
+    has already drafted a *chain* of A_k tokens after its last verified token; A_k is its *head start*. The chain grows
+    by one token every T_k seconds. The upload of the first L_k tokens of the chain begins when they are drafted, after
+    (L_k − A_k)^+ T_k instead of L_k T_k seconds. A round takes τ = max_k ((L_k − A_k)^+ T_k + upload) + T_ver + T_rtt.
+    If all L_k tokens are accepted, the server adds one token. If this token is the next one of the chain (a *hit*), the
+    tokens after it are kept; otherwise they are lost. The next head start is
 
         A'_k = 1{hit} · min(max(A_k + (τ − T_rtt) / T_k − L_k − 1, 0), L_max),
         P(hit) = g_k α_k^L_k,
 
-    a real number that includes the finished part of a token. g_k is α_k with the scenario's `guess="greedy"`,
-    α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. The law of tokens does not change.
+    a real number that includes the drafted part of a token. g_k is α_k with the scenario's `guess="greedy"`,
+    α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. The distribution of N_k does not change.
 
-    So a decision influences later rounds: a longer draft gains more tokens now, and is a hit less often. The controller
+    So a decision influences later rounds: a longer draft gains more tokens now, but hits are rarer. The controller
     `optimal`, which maximises the rate of one round, is no longer the best policy. `ms.rate_optimum` is the best rate
     of one or two devices with constant channels; for more devices no optimum is known.
 
     ## Action Space
 
-    As `MultiSpin/Heterogeneous-v0`, also with drafts of no tokens, which are useful here: the server does not wait for
-    them, and its token is a hit with probability g_k. `"residual"` and `"lengths"` use the equal-latency root φ of
-    Σ_k L_k u_k / (φ − (L_k − A_k)^+ T_k) = 1, with the upload time u_k of a token in the whole band.
+    As in `MultiSpin/Heterogeneous-v0`. Drafts of 0 tokens are allowed, and are useful here: the server does not wait
+    for them, and its token is a hit with probability g_k. The closed form of `"residual"` and `"lengths"` includes head
+    starts: its latency φ solves Σ_k L_k u_k / (φ − (L_k − A_k)^+ T_k) = 1, with the upload time u_k of a token in the
+    whole band.
 
     ## Observation Space
 
-    `Dict` of float32 `Box`es, dimensionless: the complete state in which the action is played. Earlier rounds matter
+    `Dict` of float32 `Box`es, dimensionless: the complete state to which the next action applies. Earlier rounds matter
     only through the head start.
 
     | entry        | shape | value       | meaning                                  | min  | max  |
@@ -63,43 +64,43 @@ class DraftAheadEnv(MultiSpinEnv):
     | `head_start` | (K,)  | A_k / L_max | tokens of the chain at the start         | 0    | 1    |
     | `shared`     | (4,)  | log10       | T_ver / T̄, K, K Q / (B r̄ T̄), ρ T_ver / K | -20  | 20   |
 
-    min and max are those of the presets. If the verification time depends on draft lengths, `shared` also holds log10
+    min and max hold for the presets. If the verification time depends on draft lengths, `shared` also holds log10
     of T_ver / T̄ for drafts of 4 and of L_max tokens.
 
     ## Rewards
 
-    (Σ_k N_k − ρ τ) / K. Its mean is 0 for policies with a rate of ρ tokens/s, tokens over time, and positive for faster
-    ones. The goodput of each round as a reward would favour short rounds. If the rate of an agent exceeds ρ, set `rho`
-    to that rate for further training. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens; hits are drawn in
-    both cases, from the random numbers of the tokens.
+    (Σ_k N_k − ρ τ) / K. Its mean is 0 for policies with a rate of ρ tokens/s (total tokens over total time), and
+    positive for faster ones. The goodput of each round as a reward would favour short rounds. If the rate of an agent
+    exceeds ρ, set `rho` to that rate for further training. `reward="expected"` counts expected tokens E[N_k],
+    `"sampled"` counts drawn tokens; hits are always drawn, from the random numbers of the tokens.
 
-    A head start is lost in the first round without a hit. So a discount of 0.9 per round is enough.
+    A head start is lost in the first round without a hit, so a discount factor of 0.9 per round is enough.
 
     ## Starting State
 
-    As `MultiSpin/Heterogeneous-v0`, without head starts.
+    As in `MultiSpin/Heterogeneous-v0`, without head starts.
 
     ## Episode End
 
-    Never terminates. Truncates after 64 rounds, or `max_episode_steps` of `gym.make`.
+    Never terminates. Truncates after 64 rounds, or after the `max_episode_steps` passed to `gym.make`.
 
     ## Arguments
 
-    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`) or a `Scenario`, which keeps its own
-      `draft_ahead` and `min_draft_length`.
+    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`), file name or `Scenario`. A file or
+      `Scenario` keeps its own `draft_ahead` and `min_draft_length`.
     - any field of `Scenario` by name, e.g. `num_users=8`, `guess="shared-seed"`, `server="a100-32b"`. Presets have
       `draft_ahead=True` and `min_draft_length=0` here. With `draft_ahead=False` head starts are 0, and rounds are those
       of `MultiSpin/Heterogeneous-v0`: the same system without drafting ahead.
     - `rho`: ρ in tokens/s, > 0; default `None`: the rate of the controller `ahead-price` in this scenario, measured
       once.
-    - `action`, `reward`: as `MultiSpin/Heterogeneous-v0`.
+    - `action`, `reward`: as in `MultiSpin/Heterogeneous-v0`.
     - `render_mode`: `None`, `"rgb_array"` or `"human"`.
 
     ## Info
 
-    As `MultiSpin/Heterogeneous-v0` without an optimum, and `head_start` (K,), the tokens of the chain at the start of
-    the round; `drafted_ahead` (K,), those at its end, after the server's token; and `hit` (K,), whether these are the
-    next head start. A new request begins without a head start.
+    As in `MultiSpin/Heterogeneous-v0` without an optimum, and `head_start` (K,), the tokens of the chain at the start
+    of the round; `drafted_ahead` (K,), its tokens after the server's token at the end of the round; and `hit` (K,),
+    whether `drafted_ahead` becomes the next head start. A new request begins without a head start.
     """
 
     env_id = "MultiSpin/DraftAhead-v0"
@@ -134,7 +135,7 @@ class DraftAhead(RoundsVariant):
     @property
     @override
     def learning(self) -> Learning:
-        return Learning(slopes=False, discount=0.9, sees_state=True)  # influence ends with the first round without hit
+        return Learning(slopes=False, discount=0.9, sees_state=True)  # a round without a hit resets the head start
 
     @override
     def objective(self, scenario: Scenario, num_envs: int) -> Objective:
@@ -147,7 +148,7 @@ class DraftAhead(RoundsVariant):
     def _price(self, scenario: Scenario) -> float:
         if self.rho is not None:
             return self.rho
-        # the rule is slow for many devices: measure a part of them, with the same bandwidth and server time for each
+        # the rule is slow for many devices: measure fewer, with the same bandwidth and server time for each
         part = max(scenario.num_users / LARGE, 1.0)
         if part > 1.0:
             scenario = scenario.replace(

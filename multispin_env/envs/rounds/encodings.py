@@ -1,4 +1,4 @@
-"""Encodings of actions in rounds: a column of draft lengths, then a column of bandwidths if they are free."""
+"""Encodings of actions in rounds: a column of draft lengths, and a column of bandwidths if the agent chooses them."""
 
 import math
 from abc import abstractmethod
@@ -27,7 +27,7 @@ LOG_LARGEST_FACTOR = math.log(_LARGEST_FACTOR)
 class RoundsCodec(ActionCodec[SystemState, Decision]):
     """Base of the encodings of rounds.
 
-    A subclass implements `columns`, `bandwidth` and `bandwidth_columns`; with another scale of lengths also
+    A subclass implements `columns`, `bandwidth` and `bandwidth_columns`, and for another scale of lengths also
     `real_length` and `length_column`. Derivatives are in `slopes`.
     """
 
@@ -53,7 +53,7 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
 
     @abstractmethod
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        """Return the bandwidth (..., K) in Hz of an action x (..., K, columns) with these lengths (..., K)."""
+        """Return the bandwidth (..., K) in Hz of an action x (..., K, columns) that has these lengths (..., K)."""
 
     @abstractmethod
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
@@ -70,7 +70,7 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
         return np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
 
     def equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
-        """Return the bandwidth (..., K) in Hz at which all devices finish together, for ``factor`` times Q / r_k."""
+        """Return the bandwidth (..., K) in Hz with which all devices finish together, with Q / r_k times ``factor``."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
         drafting = drafting_time(self.scenario, length, state.draft_time, state.head_start)
         return self.scenario.total_bandwidth * equal_finish(drafting, length * token_time).share
@@ -84,18 +84,18 @@ LOG_FACTOR_SCALE = LOG_LARGEST_FACTOR / math.sinh(SHARPNESS)
 
 def residual_factor(x: FloatArray) -> FloatArray:
     """Return f(x): 1 at 0, with fine steps near 0, and 1e4 or 1e-4 at the limits."""
-    power = np.exp(SHARPNESS * x)  # 2 sinh is this minus its inverse; f does not show the digits lost near 0
+    power = np.exp(SHARPNESS * x)  # 2 sinh = power − 1 / power; the digits lost near 0 do not change f
     return np.exp((0.5 * LOG_FACTOR_SCALE) * (power - 1.0 / power))
 
 
 class ResidualCodec(RoundsCodec):
     """``"residual"``, (K, 2): log-scale draft length, and a factor on the closed form's bandwidth.
 
-    Bandwidth is the equal-latency root with Q/r_k replaced by (Q/r_k) f(x_k); zero is the closed form. The inverse
-    takes φ as the latency of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to
-    finish and larger for the others. If that exceeds 1e4, it takes the largest φ with all factors in range (any φ
-    above max_k L_k T_k gives the same bandwidths). Factors with a ratio above 1e8 saturate. A decision with unused
-    bandwidth decodes to one that uses all of it.
+    With this bandwidth, all devices would finish together if Q/r_k were (Q/r_k) f(x_k); f(0) = 1. Encoding uses the
+    latency φ of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to finish and larger
+    for the others. If a factor exceeds 1e4, encoding uses the largest φ with all factors in range; any φ above
+    max_k L_k T_k gives the same bandwidths. Factors with a ratio above 1e8 saturate. A decision with unused bandwidth
+    decodes to one that uses all of it.
     """
 
     columns = 2
@@ -108,7 +108,7 @@ class ResidualCodec(RoundsCodec):
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         drafting = drafting_time(self.scenario, decision.draft_length, state.draft_time, state.head_start)
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
-        empty = decision.draft_length == 0  # needs no bandwidth, whatever the factor
+        empty = decision.draft_length == 0  # needs no bandwidth for any factor
         latency = (drafting + uploading).max(-1, keepdims=True)
         highest = np.where(empty, np.inf, drafting + _LARGEST_FACTOR * uploading).min(-1, keepdims=True)
         factor = (np.minimum(latency, highest) - drafting) / np.where(empty, 1.0, uploading)
@@ -119,7 +119,7 @@ class ResidualCodec(RoundsCodec):
 class SharesCodec(RoundsCodec):
     """``"shares"``, (K, 2): linear draft length, and the softmax logit of a share, without the closed form.
 
-    Shares are softmax(ln(1e4) x), with ratios of at most 1e8. The inverse centres the logits; larger ratios saturate.
+    Shares are softmax(ln(1e4) x), with ratios of at most 1e8. Encoding centres the logits; larger ratios saturate.
     """
 
     columns = 2
@@ -148,7 +148,7 @@ class SharesCodec(RoundsCodec):
 
 
 class LengthsCodec(RoundsCodec):
-    """``"lengths"``, (K, 1): log-scale draft length; bandwidth is the equal-latency root."""
+    """``"lengths"``, (K, 1): log-scale draft length; with the bandwidth, all devices finish together."""
 
     columns = 1
 

@@ -20,11 +20,11 @@ from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
 
 _Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
-"""Function of the reported state and the mean gains that returns the state (n, K) used to decode actions."""
+"""Function from the scenario, reported state and mean gains to the state (n, K) used to decode actions."""
 
 
 class RoundsEngine(Engine[SystemState, Decision]):
-    """Engine of rounds."""
+    """Engine of the environments of rounds."""
 
     actions: RoundsCodec
     _core: RoundsCore
@@ -62,7 +62,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
-            "accepted_tokens": tokens,  # drawn ones if tokens are drawn: expected ones would reveal the rate
+            "accepted_tokens": tokens,  # drawn if tokens are drawn: expected tokens would reveal the rate
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,

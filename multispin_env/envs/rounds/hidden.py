@@ -23,18 +23,19 @@ from multispin_env.scenario import Scenario
 
 
 class DelayedChannelEnv(MultiSpinEnv):
-    """The observed channel is some rounds old.
+    """The observed channel is outdated by some rounds.
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but fading is a Gauss-Markov process, h' = ρ h + sqrt(1 − ρ²) w, and the observed
+    Like `MultiSpin/Heterogeneous-v0`, but fading is a Gauss-Markov process, h' = ρ h + sqrt(1 − ρ²) w, and the observed
     channel is d rounds old. If the channel of a device has become worse, its upload takes longer than planned, and the
-    round waits for it: latency is the true maximum. `optimal+clairvoyant` knows the present channel. Everything not
-    described here is as in `MultiSpin/Heterogeneous-v0`.
+    round waits for this device. `optimal+clairvoyant` knows the present channel. Everything not described here is as in
+    `MultiSpin/Heterogeneous-v0`.
 
     ## Action Space
 
-    As `MultiSpin/Heterogeneous-v0`; the equal-latency root in the encodings uses the observed channel.
+    As in `MultiSpin/Heterogeneous-v0`; the encodings compute the closed form with the observed channel, or with
+    `planned_channel` if `plan_quantile` is set.
 
     ## Observation Space
 
@@ -51,26 +52,26 @@ class DelayedChannelEnv(MultiSpinEnv):
 
     ## Rewards
 
-    As `MultiSpin/Heterogeneous-v0`, with the true channel.
+    As in `MultiSpin/Heterogeneous-v0`, with the true channel.
 
     ## Starting State
 
-    As `MultiSpin/Heterogeneous-v0`; fading starts from its stationary law, d rounds before the first action.
+    As in `MultiSpin/Heterogeneous-v0`; d rounds before the first action, fading has its stationary distribution.
 
     ## Arguments
 
-    As `MultiSpin/Heterogeneous-v0`, and
+    As in `MultiSpin/Heterogeneous-v0`, and
 
     - `correlation`: ρ, default 0.9; J0(2π v f_c τ / c) for speed v, carrier f_c and rounds of τ seconds.
     - `delay`: d, default 1.
     - `mean_gain_visible`: whether the mean gain is observed, default true.
-    - `plan_quantile`: quantile of the present gain, given the report, that the equal-latency root in the encodings uses
-      and `planned_channel` (K,) shows; default `None`: the report. So an agent can start from the plug-in `quantile`.
-    - `privileged`: whether `info` holds the true `spectral_efficiency` (and `acceptance_rate`), default false.
+    - `plan_quantile`: the encodings use this quantile of the present gain given the observed one, and `planned_channel`
+      shows it, so an agent can start from the bandwidth of the plug-in `quantile`; default `None`: the observed gain.
+    - `privileged`: whether `info` holds the true `spectral_efficiency` and `acceptance_rate`, default false.
 
     ## Info
 
-    As `MultiSpin/Heterogeneous-v0`. With `optimum=True` the optimum knows the true channel.
+    As in `MultiSpin/Heterogeneous-v0`. With `optimum=True`, the optimum knows the true channel.
     """
 
     env_id = "MultiSpin/DelayedChannel-v0"
@@ -84,7 +85,7 @@ class DelayedChannelVectorEnv(MultiSpinVectorEnv):
 
 @dataclass(frozen=True, kw_only=True)
 class DelayedChannel(RoundsVariant):
-    """Rounds with old channel reports."""
+    """Rounds with outdated channel reports."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -166,15 +167,15 @@ class _HiddenRate(RoundsVariant):
 
 
 class HiddenAcceptanceEnv(MultiSpinEnv):
-    """Acceptance rates are hidden, and can be estimated from the number of accepted tokens.
+    """Acceptance rates are hidden, and can only be estimated from the numbers of accepted tokens.
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but devices work on requests. A request lasts a geometric number of rounds, and
-    has its own acceptance rate, from a Beta law with the mean of its task. The rate is never observed. The observation
-    has the tokens drafted and accepted in the last round, and the age of the request. After a request, a new one of any
-    task follows. The closed form needs an estimate of the rate; `optimal+clairvoyant` knows the rate and is an upper
-    bound. Everything not described here is as in `MultiSpin/Heterogeneous-v0`.
+    Like `MultiSpin/Heterogeneous-v0`, but devices work on requests. A request lasts a geometric number of rounds, and
+    its acceptance rate is drawn from a Beta distribution with the mean of its task. The rate is never observed; the
+    observation has the tokens drafted and accepted in the last round, and the age of the request. When a request ends,
+    a new one of a random task begins. The closed form needs an estimate of the rate; `optimal+clairvoyant` knows the
+    rate and is an upper bound. Everything not described here is as in `MultiSpin/Heterogeneous-v0`.
 
     ## Observation Space
 
@@ -184,37 +185,37 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
     | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                     | 0    | 2.03 |
     | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                       | 0    | 1    |
     | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                    | 0    | 1    |
-    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                            | 0    | 1    |
+    | `accepted` | (K,)         | x / L_max    | x = accepted tokens of these                            | 0    | 1    |
     | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                      | 0    | 1    |
-    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)              | 0    | 1    |
-    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a rejected token (`history`) | 0    | 1    |
+    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since it began (`history`)          | 0    | 1    |
+    | `misses`   | (K,)         | x / (x + 16) | x = its rounds with a rejected token (`history`)        | 0    | 1    |
     | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                      | -20  | 20   |
 
     At `age` 0 the request is new, and `drafted` and `accepted` are those of the previous request.
 
     ## Rewards
 
-    As `MultiSpin/Heterogeneous-v0`. With `reward="expected"` tokens are also drawn, since they are observed; only the
-    reward takes their expectation, with the true rate.
+    As in `MultiSpin/Heterogeneous-v0`. Tokens are also drawn with `reward="expected"`, since they are observed; only
+    the reward uses their expectation, with the true rate.
 
     ## Starting State
 
-    As `MultiSpin/Heterogeneous-v0`, with a new request for each device.
+    As in `MultiSpin/Heterogeneous-v0`, with a new request for each device.
 
     ## Arguments
 
-    As `MultiSpin/Heterogeneous-v0`, and
+    As in `MultiSpin/Heterogeneous-v0`, and
 
-    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None` takes the scenario's ±.
+    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None`: its `acceptance_std`.
     - `mean_rounds`: mean lifetime of a request in rounds, default 16.
     - `task_visible`: whether the task is observed, default true.
-    - `history`: whether counts since the request began are observed, default false.
+    - `history`: whether `hits` and `misses` are observed, default false.
     - `privileged`: whether `info` holds `acceptance_rate` and `spectral_efficiency`, default false.
 
     ## Info
 
-    As `MultiSpin/Heterogeneous-v0`; `accepted_tokens` are drawn. `goodput`, `regret` and the reward depend on the true
-    rates, so that a policy must not use them as inputs.
+    As in `MultiSpin/Heterogeneous-v0`; `accepted_tokens` are drawn. `goodput`, `regret` and the reward depend on the
+    true rates, so a policy must not use them as inputs.
     """
 
     env_id = "MultiSpin/HiddenAcceptance-v0"
@@ -242,15 +243,15 @@ _half_of = lru_cache(maxsize=8)(Records.half)
 
 
 class RecordedAcceptanceEnv(MultiSpinEnv):
-    """Acceptance is hidden, and replayed from records of real speculative decoding.
+    """Acceptance rates are hidden, and accepted tokens are replayed from records of real speculative decoding.
 
     ## Description
 
-    As `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random position. A round of L
-    drafted tokens yields the accepted tokens in a row from the position, at most L, plus one; the next round starts
-    after them. So acceptance is not independent from token to token, as the closed form assumes. `optimal+clairvoyant`
-    knows the rate of each text, not the next tokens: here it is a strong reference, but no bound. Everything not
-    described here is as in `MultiSpin/HiddenAcceptance-v0`.
+    Like `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random position. A draft of L
+    tokens yields the tokens that are accepted in a row from this position, at most L, and one token of the server. The
+    next round starts after these tokens. The closed form assumes that tokens are accepted independently; recorded
+    tokens are not. `optimal+clairvoyant` knows the rate of each text but not its next tokens, so it is a strong
+    reference but not a bound. Everything not described here is as in `MultiSpin/HiddenAcceptance-v0`.
 
     ## Observation Space
 
@@ -260,35 +261,35 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     | `channel`  | (K,)         | r_k / r̄      | spectral efficiency                                     | 0    | 2.03 |
     | `task`     | (K · tasks,) | one-hot      | task of the user (`task_visible`)                       | 0    | 1    |
     | `drafted`  | (K,)         | x / L_max    | x = tokens drafted in the last round                    | 0    | 1    |
-    | `accepted` | (K,)         | x / L_max    | x = tokens of these accepted                            | 0    | 1    |
+    | `accepted` | (K,)         | x / L_max    | x = accepted tokens of these                            | 0    | 1    |
     | `age`      | (K,)         | x / (x + 16) | x = rounds since the request began                      | 0    | 1    |
-    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since then (`history`)              | 0    | 1    |
-    | `misses`   | (K,)         | x / (x + 16) | x = rounds since then with a rejected token (`history`) | 0    | 1    |
+    | `hits`     | (K,)         | x / (x + 64) | x = tokens accepted since it began (`history`)          | 0    | 1    |
+    | `misses`   | (K,)         | x / (x + 16) | x = its rounds with a rejected token (`history`)        | 0    | 1    |
     | `shared`   | (3,)         | log10        | as in `MultiSpin/Heterogeneous-v0`                      | -20  | 20   |
 
     ## Rewards
 
-    As `MultiSpin/Heterogeneous-v0`. `reward="expected"` is the expectation over draft tokens at the position, given the
-    recorded probabilities; `"sampled"` takes the recorded number of accepted tokens.
+    As in `MultiSpin/Heterogeneous-v0`. `reward="expected"` uses the expected number of accepted tokens at the position,
+    given the recorded probabilities; `"sampled"` uses the recorded number.
 
     ## Starting State
 
-    As `MultiSpin/Heterogeneous-v0`, with a text of its task and a position in it for each device.
+    As in `MultiSpin/Heterogeneous-v0`, with a text of the device's task and a position in it for each device.
 
     ## Arguments
 
-    As `MultiSpin/HiddenAcceptance-v0` without `spread`, and
+    As in `MultiSpin/HiddenAcceptance-v0` without `spread`, and
 
     - `records`: a file in the format of `multispin_env/data/records/README.md`, or `Records`; default: those of the
-      package, whose tasks are assigned to the scenario's in order.
-    - `half`: 0 or 1 takes every second text of each task, starting with the first or the second; default `None`: all.
-    - `modelled`: whether requests are those of `MultiSpin/HiddenAcceptance-v0` with the mean and spread of the texts,
-      instead of replayed ones; default false. `train.py` trains with a model of one half and evaluates on the replay of
-      the other: agents trained on a replay memorise its few texts.
+      package, whose tasks are assigned to the scenario's tasks in order.
+    - `half`: 0 or 1 selects every second text of each task, from the first or the second; default `None`: all texts.
+    - `modelled`: whether acceptance is drawn as in `MultiSpin/HiddenAcceptance-v0`, with the mean and spread of the
+      texts, instead of replayed; default false. Agents trained on a replay memorise its few texts: train with
+      `half=0, modelled=True`; `multispin train` then evaluates on the replay of the other half.
 
     ## Info
 
-    As `MultiSpin/HiddenAcceptance-v0`.
+    As in `MultiSpin/HiddenAcceptance-v0`.
     """
 
     env_id = "MultiSpin/RecordedAcceptance-v0"

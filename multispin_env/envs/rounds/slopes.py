@@ -1,14 +1,14 @@
 """Derivatives of the reward of a round with respect to actions, for the agent `apg`.
 
-With real lengths they follow from the chain rule: reward, rates, lengths and bandwidths, columns of the action.
+For real lengths, the chain rule gives them: from the reward to rates, to lengths and bandwidths, and to the columns.
 
-Derivatives for rounded lengths are ours. With integer lengths the reward of one round is a step function of the real
-length, but its mean over many rounds is smooth: the reward changes at the middle between two integers, and the
-probability of a length near a middle depends smoothly on the policy. So a length within half a window of a middle has
-the derivative (reward above − reward below) / window, and any other length has 0. For small windows the mean over
-rounds converges to the derivative of the mean reward. A round lasts as long as its slowest device, so that a longer
-draft of a single device rarely pays, but longer drafts of all devices often do. The derivative with respect to a common
-change of all lengths is therefore a difference over `COMMON_WINDOWS` windows.
+For rounded lengths, the reward of one round is a step function of the real length, but its mean over many rounds is
+smooth: the reward changes at the middle between two integers, and the probability of a length near a middle depends
+smoothly on the policy. So a length within half a window of a middle has the derivative (reward above − reward below) /
+window, and any other length has 0. For small windows, the mean over rounds converges to the derivative of the mean
+reward. A round lasts as long as its slowest device, so a longer draft of a single device rarely pays, but longer drafts
+of all devices often do. The derivative with respect to a common change of all lengths is therefore a difference over
+`COMMON_WINDOWS` windows.
 """
 
 import math
@@ -48,7 +48,7 @@ def reward_slopes(
     weights: FloatArray | float | None,
     window: float,
 ) -> FloatArray:
-    """Return the derivatives (n, K, columns) of the next reward, see `MultiSpinVectorEnv.reward_slopes`.
+    """Return the derivatives (n, K, columns) of the next reward; see `MultiSpinVectorEnv.reward_slopes`.
 
     ``core`` has the true state; actions are decoded with the state ``planned``.
     """
@@ -80,10 +80,10 @@ def decision_slopes(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the derivatives of Σ_k ω_k N_k / T_e2e with respect to lengths and bandwidths (..., K).
 
-    ``outcome`` is the result of `price` for the decision, ``token_slope`` is E[N_k]', and ``weights`` is ω. With L_k
-    grow the tokens, the verification time, and, for the (first) device that finishes last, the latency, by
-    T_k + Q / (B_k r_k). With B_k that latency changes by −L_k Q / (B_k² r_k). Devices without a draft or bandwidth
-    never finish last.
+    ``outcome`` is the result of `price` for the decision, ``token_slope`` is E[N_k]', and ``weights`` is ω. A larger
+    L_k increases the tokens and the verification time. For the first device that finishes last, the latency also
+    changes, by T_k + Q / (B_k r_k) per token of L_k and by −L_k Q / (B_k² r_k) per Hz of B_k. Devices without a draft
+    or bandwidth never finish last.
     """
     latency = outcome.draft_time + outcome.upload_time
     last = np.arange(latency.shape[-1]) == latency.argmax(-1)[..., None]
@@ -110,7 +110,7 @@ def _verification_slopes(scenario: Scenario, length: FloatArray) -> FloatArray:
 
 @singledispatch
 def length_slope(codec: RoundsCodec, length: FloatArray) -> FloatArray:
-    """Return the derivative of `real_length` of an encoding with respect to column 0, at these real lengths."""
+    """Return the derivative of an encoding's `real_length` with respect to column 0, at the given real lengths."""
     low, high = codec.length_range
     return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
 
@@ -125,16 +125,16 @@ def _(codec: SharesCodec, length: FloatArray) -> FloatArray:
 def _bandwidth_slopes(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:
-    """Return the derivatives through bandwidth of a number with respect to L, and to the columns after the first.
+    """Convert derivatives with respect to bandwidth to those with respect to L and to the columns after the first.
 
-    ``by_bandwidth`` (..., K) are its derivatives with respect to bandwidth. Another encoding registers its function
-    here, and with `length_slope` if its scale of lengths is different.
+    ``by_bandwidth`` has shape (..., K). A new encoding registers its function here, and also with `length_slope` if it
+    has another scale of lengths.
     """
-    raise ValueError(f"reward_slopes: expected an encoding that has derivatives, got {type(codec).__name__}")
+    raise ValueError(f"reward_slopes: expected an encoding with derivatives, got {type(codec).__name__}")
 
 
 @_bandwidth_slopes.register(ResidualCodec)
-@_bandwidth_slopes.register(LengthsCodec)  # whose factor is 1
+@_bandwidth_slopes.register(LengthsCodec)  # with a factor of 1
 def _(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:
@@ -158,7 +158,7 @@ def _(
 def equal_latency_slopes(
     length: FloatArray, draft_time: FloatArray, token_time: FloatArray, by_share: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the derivatives of a number with respect to L and ln c, from those by the shares of `equal_latency`.
+    """Convert derivatives with respect to the shares of `equal_latency` to derivatives with respect to L and ln c.
 
     All arrays are (..., K), without head starts. With room ρ_k = φ − L_k T_k, s_k = c_k L_k / ρ_k and p_k = s_k / ρ_k,
     the shares change by ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ. Since Σ_k s_k = 1, p_k dφ subtracts the
@@ -168,7 +168,7 @@ def equal_latency_slopes(
     busy = at.share > 0.0
     latency = at.latency[..., None]
     room = np.where(busy, length * token_time / np.where(busy, at.share, 1.0), latency)  # φ − L T without cancellation
-    room = np.where(room > 0.0, room, 1.0)  # no device drafts
+    room = np.where(room > 0.0, room, 1.0)  # 0 if no device drafts
     pull = at.share / room
     total = np.add.reduce(pull, -1)[..., None]
     relative = by_share - np.add.reduce(by_share * pull, -1)[..., None] / np.where(total > 0.0, total, 1.0)
@@ -176,9 +176,9 @@ def equal_latency_slopes(
 
 
 COMMON_WINDOWS = 2.5
-"""Windows between longer and shorter lengths of all devices, for the derivative of a common change.
+"""Distance, in windows, of the two common changes of all lengths from which their derivative is computed.
 
-Without it, policies got stuck at lengths that no change of a single device improves.
+Without this derivative, policies got stuck at lengths that no change of a single device improves.
 """
 
 
@@ -222,9 +222,9 @@ def _whole_length_slopes(
 def _near_a_middle(
     codec: RoundsCodec, length: FloatArray, whole: IntArray, window: float
 ) -> tuple[IntArray, BoolArray, IntArray]:
-    """Find the lengths within half a window of a middle: rows (m,), users (m, K), and the other integers (n, K).
+    """Find lengths within half a window of a middle: rows (m,), users (m, K), and the second closest integers (n, K).
 
-    At the limits of the range the other integer is the length itself.
+    At the limits of the range, the second integer equals the first.
     """
     other = np.where(length >= whole, whole + 1, whole - 1).clip(*codec.length_range)
     near = (other != whole) & (np.abs(length - 0.5 * (whole + other)) < 0.5 * window)

@@ -30,8 +30,8 @@ from multispin_env.scenario import Scenario
 class RoundsVariant(Variant):
     """Base of the environments of rounds, with a known state.
 
-    A subclass overrides the entries, the dynamics, the state used to decode actions, or the objective. With an argument
-    ``privileged`` of a subclass, ``info`` holds the true state.
+    A subclass overrides the entries, the dynamics, the state used to decode actions, or the objective. If it has an
+    argument ``privileged`` that is true, ``info`` holds the true acceptance rates and channels.
     """
 
     family: ClassVar[Family] = Family(
@@ -47,7 +47,7 @@ class RoundsVariant(Variant):
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     contenders: ClassVar[tuple[str, ...]] = ()
-    """Contenders of whole episodes, the best known one first; empty if rounds are independent."""
+    """Controllers to compare in whole episodes, the best known one first; empty if rounds are independent."""
 
     @property
     @override
@@ -95,7 +95,7 @@ class RoundsVariant(Variant):
 
 
 class HeterogeneousEnv(MultiSpinEnv):
-    """The full problem of Multi-SPIN: a draft length and a bandwidth for each device.
+    """The full problem of Multi-SPIN: choose a draft length and a bandwidth for each device.
 
     ## Description
 
@@ -108,23 +108,23 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
-    | `action`               | columns | meaning                                                               |
-    |------------------------|---------|-----------------------------------------------------------------------|
-    | `"residual"` (default) | 2       | draft length, log scale; factor on the closed form's bandwidth (0: 1) |
-    | `"shares"`             | 2       | draft length, linear scale; softmax logit of the bandwidth share      |
-    | `"lengths"`            | 1       | draft length, log scale; bandwidth is the equal-latency root          |
+    | `action`               | columns | meaning                                                                |
+    |------------------------|---------|------------------------------------------------------------------------|
+    | `"residual"` (default) | 2       | draft length, log scale; factor on the closed form's bandwidth, 1 at 0 |
+    | `"shares"`             | 2       | draft length, linear scale; softmax logit of the bandwidth share       |
+    | `"lengths"`            | 1       | draft length, log scale; bandwidth is that of the closed form          |
 
-    `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from physical units.
+    With the closed form's bandwidth, all devices finish at the same time; it is optimal for given draft lengths.
+    `env.unwrapped.encode_action(decision)` and `decode_action(action)` convert between decisions and actions.
 
-    To learn with another library, change two of its defaults: set γ = 0, since decisions do not influence later rounds,
+    To train with another library, change two of its defaults: set γ = 0, since decisions do not influence later rounds,
     and scale the actions, since an initial standard deviation of 1 is too wide for [-1, 1]. Use
     `gymnasium.wrappers.RescaleAction(env, -1 / scale, 1 / scale)` with a scale of 0.08 for `"residual"` and 0.3 for the
-    others. It matters most for `"shares"`, which does not contain the closed form: without the scale, learning ends far
-    below action 0.
+    others. Scaling matters most for `"shares"`: without it, the trained policy is far worse than action 0.
 
     ## Observation Space
 
-    `Dict` of float32 `Box`es, dimensionless: the state in which the action is played.
+    `Dict` of float32 `Box`es, dimensionless: the state to which the next action applies.
 
     | entry        | shape | value   | meaning                                                  | min  | max  |
     |--------------|-------|---------|----------------------------------------------------------|------|------|
@@ -133,15 +133,15 @@ class HeterogeneousEnv(MultiSpinEnv):
     | `acceptance` | (K,)  | α_k     | acceptance rate                                          | 0    | 1    |
     | `shared`     | (3,)  | log10   | T_ver / T̄, K, K Q / (B r̄ T̄): verification, users, upload | -20  | 20   |
 
-    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` is
-    that of a gain of 64 times the largest mean, which no draw reaches. r̄ is the spectral efficiency at the middle of
-    the mean gains. K Q / (B r̄) is the upload time of a token at an equal share. If the verification time depends on
-    draft lengths, `shared` also holds log10 of T_ver / T̄ for drafts of 4 and of L_max tokens.
+    min and max hold for the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` belongs
+    to a gain of 64 times the largest mean gain, which is never drawn. r̄ is the spectral efficiency at the middle of
+    the mean gains. K Q / (B r̄) is the upload time of a token at an equal share of the band. If the verification time
+    depends on draft lengths, `shared` also holds log10 of T_ver / T̄ for drafts of 4 and of L_max tokens.
 
     ## Rewards
 
     Goodput in tokens/s, divided by K / T_ver: the speed-up over the server alone, which gives every user one token per
-    T_ver. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens.
+    T_ver. `reward="expected"` counts expected tokens E[N_k], `"sampled"` counts drawn tokens.
 
     ## Starting State
 
@@ -150,20 +150,21 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     ## Episode End
 
-    Never terminates. Truncates after 64 rounds, or `max_episode_steps` of `gym.make`.
+    Never terminates. Truncates after 64 rounds, or after the `max_episode_steps` passed to `gym.make`.
 
     ## Arguments
 
-    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`) or a `Scenario`.
+    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`), file name or `Scenario`.
     - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`.
     - `action`, `reward`: see above.
-    - `optimum`: whether `info` holds `optimal_goodput` and `regret`, in tokens/s of expected goodput.
+    - `optimum`: whether `info` holds `optimal_goodput` and `regret`, default false.
     - `render_mode`: `None`, `"rgb_array"` or `"human"`.
 
     ## Info
 
     `goodput` (tokens/s), `accepted_tokens` (K,), `round_latency` (s), `draft_length` (K,), `bandwidth` (K,) in Hz;
-    with `optimum=True` also `optimal_goodput` and `regret` (tokens/s).
+    with `optimum=True` also `optimal_goodput`, the expected goodput of the optimum, and `regret`, the difference of
+    `optimal_goodput` and `goodput` (tokens/s).
     """
 
     env_id = "MultiSpin/Heterogeneous-v0"
@@ -185,13 +186,13 @@ class HomogeneousEnv(MultiSpinEnv):
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens ([MS] section IV). Everything not
-    described here is as in that environment.
+    Like `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens (section IV of the paper).
+    Everything not described here is as in that environment.
 
     ## Action Space
 
-    As `MultiSpin/Heterogeneous-v0`, with one row for each user; the common length is the mean of column 0 over users.
-    `encode_action` raises a `ValueError` for decisions with different lengths.
+    As in `MultiSpin/Heterogeneous-v0`, with one row for each user; the mean of column 0 over users gives the common
+    length. `encode_action` raises a `ValueError` for decisions with different lengths.
 
     ## Observation Space
 
@@ -204,7 +205,7 @@ class HomogeneousEnv(MultiSpinEnv):
 
     ## Arguments
 
-    As `MultiSpin/Heterogeneous-v0`; the optimum is the best common length with its best bandwidth.
+    As in `MultiSpin/Heterogeneous-v0`; the optimum is the best common length with its best bandwidth.
     """
 
     env_id = "MultiSpin/Homogeneous-v0"
@@ -235,10 +236,10 @@ class FairEnv(MultiSpinEnv):
 
     ## Description
 
-    As `MultiSpin/Heterogeneous-v0`, but the reward is the growth of Σ_k ln R_k, where R_k is the discounted throughput
-    of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance rates differ far more
-    between devices. The closed form with weights 1 / R_k is the gradient rule (`optimal+gradient`); no optimum is
-    known. Everything not described here is as in `MultiSpin/Heterogeneous-v0`.
+    Like `MultiSpin/Heterogeneous-v0`, but the reward is the growth of Σ_k ln R_k, where R_k is the discounted
+    throughput of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance rates
+    differ far more between devices. The gradient rule (`optimal+gradient`) is the closed form with weights 1 / R_k; no
+    optimum is known. Everything not described here is as in `MultiSpin/Heterogeneous-v0`.
 
     ## Observation Space
 
@@ -252,23 +253,24 @@ class FairEnv(MultiSpinEnv):
 
     ## Rewards
 
-    Σ_k ln R_k after the round minus its value before. `reward="expected"` takes E[N_k] for N_k, `"sampled"` draws it.
+    Σ_k ln R_k after the round minus its value before. `reward="expected"` uses E[N_k] for N_k, `"sampled"` draws N_k.
 
     ## Starting State
 
-    As `MultiSpin/Heterogeneous-v0`, with T_k in T̄ (1 ± 0.8), H̄_k in U(0.02, 1), acceptance rates from a Beta law with
-    the mean of the task, and R_k = 1 / T_ver. A `Scenario` object keeps its own ranges.
+    As in `MultiSpin/Heterogeneous-v0`, but with draft times T̄ U(0.2, 1.8), mean gains U(0.02, 1), acceptance rates
+    from a Beta distribution with the mean of the task, and R_k = 1 / T_ver. A `Scenario` or file keeps its own ranges.
 
     ## Arguments
 
-    As `MultiSpin/Heterogeneous-v0` without `optimum`, and
+    As in `MultiSpin/Heterogeneous-v0` without `optimum`, and
 
     - `window`: rounds over which throughput is discounted, default 32.
-    - `spread`: standard deviation of acceptance rates within a task, default 0.15; `None` takes the scenario's ±.
+    - `spread`: standard deviation of acceptance rates within a task, default 0.15; `None` for the task's
+      `acceptance_std`.
 
     ## Info
 
-    As `MultiSpin/Heterogeneous-v0`, and `throughput` (K,), R_k after the round in tokens/s.
+    As in `MultiSpin/Heterogeneous-v0`, and `throughput` (K,), R_k after the round in tokens/s.
     """
 
     env_id = "MultiSpin/Fair-v0"

@@ -31,7 +31,7 @@ CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of `agents`
 KIND = "multispin_env suite entry"
 _BY_HAND = ("method", "authors", "link")  # fields that authors may edit by hand
 REFERENCE = "reference"  # rule name of the reference of each task
-_ROUNDING = 1e-9  # largest relative difference that the arithmetic of another processor explains
+_ROUNDING = 1e-9  # largest relative difference that can be due to the arithmetic of another processor
 _MAX_SEEDS = 100
 
 TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task
@@ -50,7 +50,7 @@ class SuiteEntry:
     seconds: float  # of a training, mean over tasks and seeds
     cpu_seconds: float
     seeds: tuple[int, ...]  # of training
-    # by task, for each seed {"folder": NAME} in the entry (for `load_policy`, or a run of `agents`) or {"rule": NAME}
+    # by task, for each seed: {"folder": NAME} of an exported policy or a run in the entry, or {"rule": NAME}
     policies: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ def read_entry(folder: Path) -> SuiteEntry:
 
 
 def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` if saving these policies would replace the entry of another method."""
+    """Raise ``ValueError`` if ``folder`` has an entry of another method, which these policies would replace."""
     if not (folder / ENTRY).exists():
         return
     before = read_entry(folder).policies
@@ -102,7 +102,7 @@ def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
 
 
 def save_entry(folder: Path, entry: SuiteEntry) -> None:
-    """Write ``entry.json``, except the fields that its author edits by hand."""
+    """Write ``entry.json``; an existing file keeps the fields that its author edits by hand."""
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
     entry = replace(entry, **{name: before[name] for name in _BY_HAND if name in before})
@@ -117,19 +117,19 @@ def rule_entry(name: str) -> SuiteEntry:
 
 
 def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, Any]:
-    """Return the policies of a rule, a custom class or function, `RANDOM_ACTIONS` or `REFERENCE` in these tasks."""
+    """Return the policies of a rule, a custom class or function, `RANDOM_ACTIONS` or `REFERENCE` for these tasks."""
     return {task.name: [{"rule": task.reference if name == REFERENCE else name}] for task in tasks}
 
 
 def policy_values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
-    """Return the values of a policy in a task, or its exception."""
+    """Return the values of a policy in a task, or the exception that it raises."""
     name, _, policy = cell
     try:
         suite_task = task(name)
         path = None if "rule" in policy else _inside(folder, policy["folder"])
         values = suite_task.values(policy["rule"] if path is None else _loaded(path, suite_task.config.env_id))
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
-    except SystemExit as error:  # it would end the process of other policies too
+    except SystemExit as error:  # would also end the evaluation of other policies
         return reason(error)
     except Exception as error:  # the exceptions of onnxruntime have no other common base
         return error
@@ -171,7 +171,7 @@ def _loaded(path: Path, env_id: str) -> Policy:
         policy = import_project_module("agents.models").read_policy(path)  # needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
-        raise ValueError(f"folder: expected {expected} in it, got {path.name!r}")
+        raise ValueError(f"folder: expected a folder with {expected}, got {path.name!r}")
     if policy.config.env_id != env_id:
         raise ValueError(f"env: expected a policy for {env_id}, got one for {policy.config.env_id!r}")
     return policy

@@ -1,4 +1,4 @@
-"""Version and data of the suite, with the results recorded when it was frozen."""
+"""Version and data of the suite, and the results that were recorded when it was frozen."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -20,7 +20,7 @@ from multispin_env.evaluation.suite.statistics import (
 class LeaderRow:
     """Results of one method: aggregates with 95 % intervals over seeds and cases, and the score in each task.
 
-    ``curves`` are scores (points, seeds) of each task as claimed by the entry; they are not verified.
+    ``curves`` are the scores (points, seeds) of each task that the entry claims; they are not verified.
     """
 
     method: str

@@ -28,9 +28,9 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.files import replace_file
 
-_AVERAGED = 100  # maximum number of episodes for both ends of Minari's normalized score
-_COMPARED = 8  # paired episodes in which a controller plays directly and through actions
-_LOSS = 0.01  # largest loss through the encoding of decisions, as a fraction of reference minus random actions
+_AVERAGED = 100  # maximum number of episodes for the scores 0 and 1 of Minari's normalized score
+_COMPARED = 8  # number of paired episodes in which a controller plays directly and through actions
+_LOSS = 0.01  # largest loss by the encoding of decisions, as a fraction of reference minus random actions
 PARTS = 5  # maximum number of runs in `record`
 _ARRAY_BYTES = 8192  # reserved on disk for each array of an episode, plus twice its size; about 3200 are used
 
@@ -66,10 +66,11 @@ class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class be
 def record(
     task: SuiteTask, by: Any, episodes: int, seed: int = 0, out: str | None = None, begin: BeginPart = no_progress
 ) -> Any:
-    """Write a Minari data set of training episodes with actions in the task's encoding, completely or not at all.
+    """Write a Minari data set of training episodes with actions in the task's encoding.
 
-    Rewards are those of the stored actions. The metadata contain the contender, the task and the value of its metric. A
-    `minari.get_normalized_score` of 0 is that of uniformly random actions, 1 that of the task's reference.
+    Rewards are those of the stored actions. The metadata contain the contender, the task and the value of its metric.
+    `minari.get_normalized_score` is 0 for uniformly random actions and 1 for the task's reference. The data set is
+    written completely or not at all.
 
     ``by`` is a contender as in `SuiteTask.score`: a name, a model with ``predict``, a function, ... ``seed`` is the
     seed of the first episode; all seeds are below those of held-out episodes. ``out`` is the id of the data set;
@@ -143,10 +144,8 @@ def _minari() -> Any:
             import_module(package)
         return import_module("minari")
     except ModuleNotFoundError as error:
-        missing = missing_package(str(error.name), "offline")
-        raise ImportError(
-            str(missing)
-        ) from None  # commands take ModuleNotFoundError for a missing package of their own extra
+        # not ModuleNotFoundError, which commands take for a missing package of their own extra
+        raise ImportError(str(missing_package(str(error.name), "offline"))) from None
 
 
 def _free_path(dataset_id: str) -> Path:

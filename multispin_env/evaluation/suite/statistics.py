@@ -1,7 +1,7 @@
 """Scores with intervals over cases and training seeds, and the aggregates of Agarwal et al. (2021), arXiv 2108.13264.
 
-A score is 0 for the floor and 1 for the reference; the score of a task is the mean over its parts. Resampling is
-stratified: seeds within a task, and cases within a task, with the same cases for all seeds.
+A score is 0 for random actions (the floor) and 1 for the reference; the score of a task is the mean over its parts.
+Resampling is stratified: seeds and cases are resampled within each task, with the same cases for all seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """Values (seeds, parts, n) of one method in a task, with those (parts, n) of score 0, ``floor``, and 1, ``top``.
+    """Values (seeds, parts, n) of one method in a task, with the values (parts, n) that define the scores 0 and 1.
 
-    Case i is resampled together in all parts.
+    Score 0 is ``floor``, score 1 is ``top``. Case i of all parts is resampled together.
     """
 
     values: FloatArray
@@ -53,8 +53,11 @@ class Score:
 
     @classmethod
     def of(cls, played: Performance) -> "Score":
-        """Return the score of a performance; with several seeds, they are resampled too."""
-        return cls(_crossed(played.values.mean(1)), aggregate([played], worst_task))
+        """Return the score of a performance; several seeds are resampled too."""
+        values, rng = played.values.mean(1), np.random.default_rng(BOOTSTRAP_SEED)
+        seeds, cases = (_weights_of(size, rng) for size in values.shape)
+        value = interval(values.mean(), ((seeds @ values) * cases).sum(-1))
+        return cls(value, aggregate([played], worst_task))
 
 
 def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
@@ -64,13 +67,6 @@ def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
 def interval(mean: float, resampled: FloatArray) -> Interval:
     """Return the percentile interval of resampled means."""
     return Interval(float(mean), *map(float, np.percentile(resampled, QUANTILES)))
-
-
-def _crossed(values: FloatArray) -> Interval:
-    """Return the mean of values (seeds, n) with its interval over seeds and cases, or cases alone for one seed."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    seeds, cases = (_weights_of(size, rng) for size in values.shape)
-    return interval(values.mean(), ((seeds @ values) * cases).sum(-1))
 
 
 _Scores = Sequence[FloatArray]  # normalised scores (..., seeds) of each task
@@ -107,7 +103,7 @@ def aggregate(performances: Sequence[Performance], statistic: Callable[[_Scores]
 
 
 def profile(performances: Sequence[Performance], grid: FloatArray) -> tuple[FloatArray, ...]:
-    """Return the fraction of runs with a score above each point of the grid, (points,), and its interval."""
+    """Return the fraction of runs with a score above each point of the grid, and its lower and upper limits."""
     share = (np.concatenate([performance.mean_scores for performance in performances])[:, None] > grid).mean(0)
     scores = np.concatenate(_resampled_scores(performances), axis=-1)
     resampled = np.stack([(scores > point).mean(-1) for point in grid], axis=-1)

@@ -25,12 +25,12 @@ from multispin_env.evaluation.suite.statistics import Performance, Score
 from multispin_env.scenario import Scenario
 
 RANDOM_ACTIONS = "random-actions"
-"""Name of uniformly random actions, which have a score of 0."""
+"""Name of the contender with uniformly random actions, whose score is 0."""
 
 
 @dataclass
 class RandomActions:
-    """Uniformly random actions (n, ...), the same after each `reset`."""
+    """Uniformly random actions (n, ...), repeated after each `reset`."""
 
     shape: tuple[int, ...]
 
@@ -49,7 +49,7 @@ class RandomActions:
 
 @dataclass(frozen=True, eq=False)
 class SuiteTask:
-    """Task of the suite: training environment, held-out episodes and reference.
+    """Task of the suite: a training environment, held-out episodes and a reference.
 
     Examples
     --------
@@ -63,15 +63,15 @@ class SuiteTask:
     name: str
     hard: str  # description of the difficulty
     config: EnvConfig  # training environment
-    rounds: int | None  # of an episode; None if the environment ends its episodes by itself
+    rounds: int | None  # of an episode; None if the environment itself ends episodes
     metric: str  # one of `METRICS`
-    budget: int  # maximum environment steps of training
-    reference: str  # controller or plug-in with a score of 1
-    # bound on the mean of any policy: "reference", a controller that sees the true state, or "rate_bound"
+    budget: int  # maximum number of environment steps for training
+    reference: str  # controller or plug-in whose score is 1
+    # upper bound on the mean of any policy: "reference", a controller that sees the true state, or "rate_bound"
     bound: str | None
     seed: int  # of the first held-out episode
-    size: int  # held-out episodes of each part
-    held_out: tuple[Mapping[str, Any], ...]  # arguments of each part that differ from training
+    size: int  # number of held-out episodes of each part
+    held_out: tuple[Mapping[str, Any], ...]  # for each part, the arguments that differ from training
 
     def __post_init__(self) -> None:
         check_label("hard", self.hard)
@@ -90,7 +90,7 @@ class SuiteTask:
     def make_vec(self, num_envs: int, seed: int | None = None) -> VectorEnv[Any, Any, Any]:
         """Make a vector of training environments; with a ``seed``, environment i is reset with ``seed`` + i.
 
-        ``ValueError`` for seeds that overlap with held-out episodes.
+        ``ValueError`` if seeds overlap those of held-out episodes.
         """
         env = self.config.make_vec(num_envs, **self._options)
         if seed is not None:
@@ -134,7 +134,7 @@ class SuiteTask:
         return Score.of(self.performance(self.values(contender)[None]))
 
     def performance(self, values: FloatArray) -> Performance:
-        """Return the performance of values (seeds, parts, n)."""
+        """Return the performance for values (seeds, parts, n)."""
         return Performance(values, self.frozen.floor, self.frozen.reference)
 
     @cached_property
@@ -144,7 +144,7 @@ class SuiteTask:
 
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
-"""Arguments of a policy's actions and observations, which override those of the held-out episodes."""
+"""Arguments that define a policy's actions and observations; they replace those of the held-out episodes."""
 
 
 def _read_by(contender: Any, part: Episodes) -> Episodes:

@@ -72,7 +72,7 @@ def tasks() -> tuple[SuiteTask, ...]:
 
 
 def task(name: str) -> SuiteTask:
-    """Return a task of the suite; ``ValueError`` for an unknown name suggests the nearest.
+    """Return a task of the suite; ``ValueError`` for an unknown name suggests the closest.
 
     Examples
     --------

@@ -70,7 +70,7 @@ def read(file):
 def test_a_method_of_another_library_becomes_an_entry_in_one_call_and_in_parts(tmp_path, capsys):
     out, parts, board = tmp_path / "entry", tmp_path / "parts", tmp_path / "board"
     assert run(out) == 0
-    assert "resize: counts as random actions" in capsys.readouterr().err
+    assert "resize: scored as random actions" in capsys.readouterr().err
     entry, scores = read(out / ENTRY), read(out / SCORES)
     assert entry["policies"]["resize"] == [{"rule": "random-actions"}] * 2
     assert (entry["steps"], entry["seeds"]) == (200, [0, 1])
@@ -209,7 +209,7 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
     ("options", "message"),
     [
         (["--agent", "pppo"], "did you mean 'ppo'"),
-        (["--agent", "math:pi"], "which makes no model"),
+        (["--agent", "math:pi"], "which is not callable"),
         (["--agent", "os:getcwd"], "which makes no model"),
         (["--agent", "stable_baselines3:DQN"], "which makes no model"),
         (["--agent", f"{__name__}:made_of_nothing"], "which makes no model"),

@@ -66,7 +66,7 @@ def test_another_package_with_our_name_is_noticed(name, command, tmp_path):
     (package / "__init__.py").touch()
     done = without("", *command, code=f"sys.path.insert(0, {str(tmp_path)!r})\nsys.exit(main(arguments))")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"multispin {command[0]}: {name!r} in {str(package)!r} is of another package")
+    assert done.stderr.startswith(f"multispin {command[0]}: {name!r} in {str(package)!r} belongs to another package")
     assert done.stderr.count("\n") == 1
 
 

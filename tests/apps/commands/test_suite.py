@@ -339,7 +339,7 @@ HOSTILE = {
     "an absolute path": (_first(*[{"folder": "/etc"}] * 2), "folder: expected a folder within the entry"),
     "a name with a zero": (_first(*[{"folder": "a\0b"}] * 2), "folder: expected a folder within the entry"),
     "a link to a folder elsewhere": (_linked, "folder: expected a folder within the entry"),
-    "a link to a file elsewhere": (_linked_file, "folder: expected the files"),
+    "a link to a file elsewhere": (_linked_file, "folder: expected a folder with the files"),
     "no file of a policy": (_first(*[{"folder": "none"}] * 2), "folder: expected a folder within the entry"),
     "a pickle for a network": (_other_policy(pickle.dumps(Evil())), "can't be read as a network"),
     "a network of another checksum": (_text(f"first-0/{ONNX}", network((1.0, 1.0))), "got another"),

@@ -91,7 +91,7 @@ def test_no_display_is_one_sentence(monkeypatch, refused):
     monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
     monkeypatch.setattr(pygame.display, "init", lambda: None)
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
-    assert "display: expected one to show the window on (or use --out FILE), got none" in refused("watch", TINY)
+    assert "display: expected a display for the window (or use --out FILE), got none" in refused("watch", TINY)
 
 
 def test_missing_writers_are_one_sentence(monkeypatch, refused):

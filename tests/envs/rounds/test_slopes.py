@@ -115,7 +115,7 @@ def test_slopes_play_no_step_and_check_arguments():
     ):
         with pytest.raises(ValueError, match=words):
             env.reward_slopes(*arguments)
-    with pytest.raises(ValueError, match="reward_slopes: expected an encoding that has derivatives, got object"):
+    with pytest.raises(ValueError, match="reward_slopes: expected an encoding with derivatives, got object"):
         _bandwidth_slopes(object(), None, None, None, None)
 
 
