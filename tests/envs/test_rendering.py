@@ -1,5 +1,6 @@
 import copy
 import pickle
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -10,6 +11,7 @@ from gymnasium.wrappers import HumanRendering
 import multispin_env as ms
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
+from multispin_env.envs.rendering.continuous import _cells_of
 from multispin_env.envs.rendering.renderers import Window, require_display
 from multispin_env.envs.rounds.variants import HeterogeneousEnv
 from tests.envs.continuous.played import ENDLESS, HIDDEN
@@ -18,6 +20,11 @@ pytestmark = pytest.mark.usefixtures("quick_prices")
 FULL = "MultiSpin/Heterogeneous-v0"
 
 pygame = load_pygame()
+
+
+def test_a_partial_token_drafted_ahead_has_a_cell():
+    outcome = SimpleNamespace(draft_length=np.array([[2, 0]]), drafted_ahead=np.array([[0.4, 0.0]]))
+    assert _cells_of(outcome).tolist() == [[4, 1]]
 
 
 def make(env_id=FULL, **options):

@@ -77,6 +77,14 @@ def test_lengths_on_a_ray_are_the_best_for_their_price(problem, charge, position
                 assert net[length - problem.low[0, k]] >= best - 1e-9 * (1.0 + abs(best))
 
 
+def test_ranges_of_devices_may_differ():
+    pace, air, alpha = np.full((1, 2), 0.01), np.full((1, 2), 1e-4), np.full((1, 2), 0.9)
+    low, high = np.array([[1, 1]]), np.array([[1, 25]])
+    problem = Problem(pace, air, alpha, np.ones((1, 2)), low, high, np.array([0.1]))
+    ray = Ray(np.array([1.0]), np.array([1e-6]), np.zeros(1), np.ones(1), np.ones(1), 2)
+    assert ray_lengths(problem, ray, low)[:, 0].tolist() == [[1, 25], [1, 25]]
+
+
 def test_long_ranges_use_a_window_of_lengths():
     scenario = ms.Scenario.preset("qwen3.5", num_users=6, max_draft_length=400)
     problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(2), 3))
