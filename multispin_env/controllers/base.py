@@ -267,7 +267,7 @@ class Modifier(ContinuousController):
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Prior knowledge of estimators (ours); ``ValueError`` for a value out of range.
+    """Prior knowledge of estimators; ``ValueError`` for a value out of range.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Estimators of hidden parts of the state: acceptance rates from accepted tokens, channels from old reports (ours).
+"""Estimators of hidden parts of the state: acceptance rates from accepted tokens, channels from old reports (not in the paper).
 
 Moments of Beta distributions are computed in logarithms, which works for parameters of any size.
 """
@@ -25,7 +25,7 @@ Part = Literal["acceptance_rate", "spectral_efficiency", "weights"]
 
 @dataclass(frozen=True, eq=False)
 class Estimator(ABC):
-    """Base class of estimators of one part from observations of n environments (ours).
+    """Base class of estimators of one part from observations of n environments.
 
     A subclass adds its options as dataclass fields, sets `part` and implements `estimate`; `initial_memory` returns the
     arrays that it keeps between rounds. Nothing is random and the environments are independent: a batch of n gives the
@@ -102,7 +102,7 @@ def initial_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
 def update_counts(
     estimator: str, memory: dict[str, NDArray[Any]], observed: Observed, decay: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K) (ours).
+    """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K).
 
     A round with a of L drafted tokens accepted has likelihood α^a (1 − α)^[a < L]: a hits, and a miss if a < L. Earlier
     counts are multiplied by ``decay``. A request of age 0 starts with zero counts; if ages are hidden, requests are
@@ -127,7 +127,7 @@ class _CountingEstimator(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class Beta(_CountingEstimator):
-    """Beta distribution of α for each user, with the mean of its task and discounted counts (ours).
+    """Beta distribution of α for each user, with the mean of its task and discounted counts.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class Beta(_CountingEstimator):
 
 @dataclass(frozen=True, eq=False)
 class Filter(_CountingEstimator):
-    """Exact posterior of α under a mixture of Beta distributions as its prior (ours).
+    """Exact posterior of α under a mixture of Beta distributions as its prior.
 
     The prior has equally likely components for each task (or the visible task alone) and each multiple of its assumed
     spread. A hits and F misses multiply the weight of Beta(a, b) by B(a + A, b + F) / B(a, b) and turn it into
@@ -223,7 +223,7 @@ def _stirling_tail(x: FloatArray) -> FloatArray:
 
 
 def log_pochhammer(x: FloatArray, steps: FloatArray | float) -> FloatArray:
-    """Return ln Γ(x + m) − ln Γ(x) for x > 0 and m ≥ 0, broadcast together (ours).
+    """Return ln Γ(x + m) − ln Γ(x) for x > 0 and m ≥ 0, broadcast together.
 
     For large x, the difference of two values of ln Γ loses all digits. Stirling's series, subtracted term by term, does
     not.
@@ -258,7 +258,7 @@ def _log_sum_exp(terms: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class LastReport(Estimator):
-    """Last reported r, used as the current one (ours)."""
+    """Last reported r, used as the current one."""
 
     part: ClassVar[Part] = "spectral_efficiency"
 
@@ -269,7 +269,7 @@ class LastReport(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class _ChannelEstimator(Estimator):
-    """Base class of predictors of the current r from a report d rounds old, through the power gain (ours).
+    """Base class of predictors of the current r from a report d rounds old, through the power gain.
 
     A hidden H̄ is estimated by the mean of the user's reported gains, shrunk towards the middle of the scenario's range:
     (s H̄_mid + Σ H) / (s + number of reports). Each call counts as a report.
@@ -317,7 +317,7 @@ class _ChannelEstimator(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class Mmse(_ChannelEstimator):
-    """r at the expected gain H̄ + ρ^{2d} (H − H̄), which minimises the mean square error of the gain, not of r (ours)."""
+    """r at the expected gain H̄ + ρ^{2d} (H − H̄), which minimises the mean square error of the gain, not of r."""
 
     @override
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
@@ -326,7 +326,7 @@ class Mmse(_ChannelEstimator):
 
 @dataclass(frozen=True, eq=False)
 class Quantile(_ChannelEstimator):
-    """Quantile of r, from the distribution of the gain given the report (ours).
+    """Quantile of r, from the distribution of the gain given the report.
 
     Parameters
     ----------
@@ -351,7 +351,7 @@ class Quantile(_ChannelEstimator):
 
 @dataclass(frozen=True, eq=False)
 class Gradient(Estimator):
-    """ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k) (ours).
+    """ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k).
 
     Parameters
     ----------
@@ -374,7 +374,7 @@ class Gradient(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class RoundRobin(Estimator):
-    """Weights ω of 1 for one user at a time, in turn from user 0, and 0 for the others (ours; a fairness baseline).
+    """Weights ω of 1 for one user at a time, in turn from user 0, and 0 for the others (a fairness baseline).
 
     Users with weight 0 get the minimum draft length.
     """

@@ -1,4 +1,4 @@
-"""Plug-in: a controller with estimators of the hidden parts of its state (ours)."""
+"""Plug-in: a controller with estimators of the hidden parts of its state (not in the paper)."""
 
 from collections.abc import Iterable
 from dataclasses import fields

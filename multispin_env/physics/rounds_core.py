@@ -36,7 +36,7 @@ class RoundsCore:
     Every environment has four random streams, spawned from its generator: devices (read at a reset), fading and
     requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So the states of
     an environment depend on its seed only, and the fading does not depend on whether tokens are drawn. Arrays are
-    replace_rows, never modified, so that callers may keep them. With ``sampled``, outcomes have drawn tokens; with
+    replaced, never modified, so that callers may keep them. With ``sampled``, outcomes have drawn tokens; with
     ``drawn``, tokens are drawn even if outcomes have expected tokens.
     """
 
@@ -59,20 +59,20 @@ class RoundsCore:
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self.mean_gain = ones
         self.requests = Requests(zeros, ones, zeros, zeros)
-        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of the current requests, made on demand
+        self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
         self._draft_time = ones
         self._gain = ones
-        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current
+        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current one
         self._name_states()
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
-        """Set new random streams of one environment, spawned from ``generator``."""
+        """Give one environment new random streams, spawned from ``generator``."""
         streams = (self._devices, self._fading, self._tokens, self._renewals)
         for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
             stream.seed(env, child)
 
     def reset(self, envs: IntArray | None = None) -> None:
-        """Draw new devices, their first gains and first requests in these environments (default all)."""
+        """Draw new devices with their first gains and requests in these environments (default all)."""
         rows: Rows = ALL if envs is None else envs
         users = self._new_users(rows, envs)
         self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(envs)))

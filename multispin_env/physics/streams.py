@@ -1,4 +1,4 @@
-"""Random rows for parallel environments, one generator for each environment."""
+"""Random numbers for parallel environments, with one generator for each environment."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,7 +9,7 @@ from multispin_env.arrays import FloatArray, IntArray
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
 MOST_ROWS = 64  # Rows drawn ahead for each environment; the Python loop over environments runs once per block
-MOST_NUMBERS = 16_000_000  # Of one stream for all environments, 128 MB; each environment has at least 8 rows
+MOST_NUMBERS = 16_000_000  # In one stream of all environments, 128 MB, unless 8 rows per environment need more
 EPISODES = 8  # Episodes for which devices are drawn ahead
 
 
@@ -24,7 +24,7 @@ def user_exponentials(rng: np.random.Generator, rows: int, num_users: int) -> Fl
 
 
 def rows_ahead(numbers_per_row: int) -> int:
-    """Return the number of rows to draw ahead; it does not change the random numbers."""
+    """Return the number of rows to draw ahead, 8 to `MOST_ROWS`; it does not affect the random numbers."""
     return int(np.clip(MOST_NUMBERS // numbers_per_row, 8, MOST_ROWS))
 
 
@@ -34,7 +34,7 @@ class EnvStreams:
     Environment i reads generator i only, so that its rows do not depend on the number of environments, their resets or
     the block size: a vector environment equals single environments bit for bit.
 
-    ``draw(rng, rows)`` returns (rows, *shape); a + b rows equal a rows followed by b rows. With ``apart``, for
+    ``draw(rng, rows)`` returns (rows, *shape); m + n rows equal m rows followed by n rows. With ``apart``, for
     environments that mostly read at different times, the rows of one environment are contiguous in memory, which makes
     writing fast; otherwise the rows that all environments read together are contiguous.
     """
@@ -46,8 +46,8 @@ class EnvStreams:
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         sizes = (num_envs, block) if apart else (block, num_envs)
         self._rows = np.empty((*sizes, 0))  # (*sizes, *shape) from the first draw on
-        self._next = np.full(num_envs, block, dtype=np.int64)  # next row of each environment, unless it is common
-        self._common: int | None = block  # next row of all environments, if equal
+        self._next = np.full(num_envs, block, dtype=np.int64)  # next row of each environment, if `_common` is None
+        self._common: int | None = block  # next row of all environments; None if they differ
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set the generator of one environment and discard its rows drawn ahead."""

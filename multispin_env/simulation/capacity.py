@@ -1,4 +1,4 @@
-"""Capacity: the largest number of devices, or load, that a system serves in time (ours)."""
+"""Capacity: the largest number of devices, or load, that a system serves in time (not in the paper)."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

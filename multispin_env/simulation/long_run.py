@@ -1,4 +1,4 @@
-"""Long simulations: rates of a controller and service of requests (ours; docs/evidence/serving.md)."""
+"""Long simulations: rates of a controller and service of requests (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
 from itertools import count
@@ -27,7 +27,7 @@ def long_run_rate(
     channel: str = "static",
     seed: int = 0,
 ) -> FloatArray:
-    """Return the long-run rate of a controller: expected tokens/s of all devices together, (n,) or () (ours).
+    """Return the long-run rate of a controller: expected tokens/s of all devices together, (n,) or ().
 
     Only whole batches count: from the end of the first batch after ``warm_up`` to the end of the first batch
     ``horizon`` later. ``ValueError`` for a bad state, a time out of range, or a decision under which a batch never

@@ -357,7 +357,7 @@ HEADER = "arrived_at,prompt,output\n"
     [
         ("", r"header: expected the columns \['arrived_at', 'prompt', 'output'\], each once, got \[\]"),
         ("arrived_at,prompt\n1,2\n", r"header: expected the columns .*, got \['arrived_at', 'prompt'\]"),
-        (HEADER, r"requests: expected as many numbers in each of .*, ≥ 1, got \[0, 0, 0\]"),
+        (HEADER, r"requests: expected the same number ≥ 1 of entries in .*, got \[0, 0, 0\]"),
         (HEADER + "1,2,3\n2,x,3\n", "row 2, prompt: expected a number, got 'x'"),
         (HEADER + "1,2,3\nnan,2,3\n", "row 2, arrived_at: expected a finite number of .*, got nan"),
         (HEADER + "1,2,3\n2,2,3\n1.5,2,3\n", r"row 3, arrived_at: expected a time no earlier than .*, got 1\.5"),
@@ -392,7 +392,7 @@ def test_bad_csv(tmp_path, text, message, monkeypatch):
         ({"gap_us": np.array([0, -5, 2])}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got -5"),
         ({"gap_us": np.array([0, 2**63, 2], np.uint64)}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got 9\.2"),
         ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0 in the first row, got 7"),
-        ({"output": np.array([1, 1])}, r"requests: expected as many numbers in each of .*, ≥ 1, got \[3, 3, 2\]"),
+        ({"output": np.array([1, 1])}, r"requests: expected the same number ≥ 1 of entries in .*, got \[3, 3, 2\]"),
     ],
 )
 def test_bad_npz(tmp_path, changes, message):

@@ -1,4 +1,4 @@
-"""Cycle time of one device (drafting, uploading, verification) and the best lengths for it (ours).
+"""Cycle time of one device (drafting, uploading, verification) and the best lengths for it (not in the paper).
 
 With n busy devices, a pass of half of them takes V(n/2), and queueing lengthens uploads. A draft of L tokens then takes
 (L − A_k)^+ T_k + κ L u_k + m V(n / 2) + T_rtt seconds and yields E[N_k | L] tokens (docs/evidence/continuous.md).

@@ -1,4 +1,4 @@
-"""Rules that decide for each device separately, and a modifier for deadlines (ours; docs/evidence/serving.md)."""
+"""Rules that decide for each device separately, and a modifier for deadlines (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def best_common_length(scenario: Scenario, state: ContinuousState) -> IntArray:
 
 @dataclass(frozen=True, eq=False)
 class Greedy(ContinuousController):
-    """The free server takes all uploaded drafts at once (ours).
+    """The free server takes all uploaded drafts at once.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ MAX_LAXITY = 1e6  # s, laxity without a deadline; laxities are clipped to ± thi
 
 @dataclass(frozen=True, eq=False)
 class Deadlines(Modifier):
-    """Upload by least laxity, and drop requests that cannot be in time (ours; docs/evidence/serving.md).
+    """Upload by least laxity, and drop requests that cannot be in time (docs/evidence/serving.md).
 
     The laxity of a request is the time until it is due minus the time that its tokens need. Before the first token it
     is at most the time until that token is due minus the shortest time in which it can arrive (`min_time_to_tokens`).

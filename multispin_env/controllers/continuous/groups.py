@@ -1,4 +1,4 @@
-"""Groups of devices that take turns: one drafts while another is verified (ours; docs/evidence/continuous.md)."""
+"""Groups of devices that take turns: one drafts while another is verified (not in the paper; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -194,7 +194,7 @@ def batch_decision(state: ContinuousState, length: IntArray, aim: IntArray, fade
 
 
 SYNCHRONOUS = partial(Groups, groups=1)
-"""`Groups` with one group: all devices are in every batch, and lengths maximise Σ_k E[N_k] / (M(L) + V(L)) (ours).
+"""`Groups` with one group: all devices are in every batch, and lengths maximise Σ_k E[N_k] / (M(L) + V(L)).
 
 M is the time of the shared uplink. Without ``rho``, each batch maximises its own ratio, which is optimal in a static
 channel. With fading, the best ``rho`` is the rate of the whole run.

@@ -1,4 +1,4 @@
-"""Best lengths of drafts that start together for one batch (ours; docs/evidence/continuous.md).
+"""Best lengths of drafts that start together for one batch (not in the paper; docs/evidence/continuous.md).
 
 `fit` maximises over the lengths of the devices that start now
 

@@ -1,4 +1,4 @@
-"""Batches selected by prices of server, uplink and device time (ours; docs/evidence/continuous.md)."""
+"""Batches selected by prices of server, uplink and device time (not in the paper; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _USUAL_LENGTH = 6  # tokens of a draft, assumed for the verification time before
 
 @dataclass(frozen=True, eq=False)
 class Prices(ContinuousController):
-    """Like `Groups`, but each free device picks the batch with the highest total value (ours).
+    """Like `Groups`, but each free device picks the batch with the highest total value.
 
     The value of batch j, which can start D_j from now, is the number of tokens of the draft that fits, minus: λ for its
     air time, μ for its part of the server time, the cost of the longer pass for the other devices, ν_k for the time of

@@ -1,4 +1,4 @@
-"""Compiled search for batches and for draft lengths (ours; docs/evidence/continuous.md).
+"""Compiled search for batches and for draft lengths (not in the paper; docs/evidence/continuous.md).
 
 `improve_lengths` adds, removes and moves single tokens by two kinds of steps that alternate until neither helps.
 `_climb` tries one token more or less for each device and for the first devices of several orders. `_swap` tries one

@@ -1,4 +1,4 @@
-"""Drafts under way, and devices for which no batch waits (ours; docs/evidence/continuous.md)."""
+"""Drafts under way, and devices for which no batch waits (not in the paper; docs/evidence/continuous.md)."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -1,4 +1,4 @@
-"""Rounds with drafting ahead: prices of time and of the head starts that a round leaves (ours)."""
+"""Rounds with drafting ahead: prices of time and of the head starts that a round leaves (not in the paper)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +30,7 @@ def max_rounds(users: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class AheadPrice(WeightedController):
-    """Draft lengths by the tokens of a round, minus a price of its time, plus a price of its head starts (ours).
+    """Draft lengths by the tokens of a round, minus a price of its time, plus a price of its head starts.
 
     The controller maximises
 

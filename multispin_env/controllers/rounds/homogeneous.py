@@ -24,7 +24,7 @@ class CommonLength(RoundsController):
 
     ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is a concave function over a convex one,
     hence unimodal: a pass holds K (L + 1) tokens, padded or not. Bisection finds the first L with G(L + 1) ≤ G(L),
-    exactly and for any α_k (ours). For a common α and the paper's verification time, `homogeneous_draft_length` is the
+    exactly and for any α_k. For a common α and the paper's verification time, `homogeneous_draft_length` is the
     closed form.
     """
 

@@ -21,7 +21,7 @@ from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 
 @dataclass(frozen=True, eq=False)
 class Optimal(WeightedController):
-    """Draft lengths and bandwidths with the highest weighted goodput (ours).
+    """Draft lengths and bandwidths with the highest weighted goodput.
 
     The controller solves
 
@@ -153,7 +153,7 @@ class Fixed(RoundsController):
 
 @dataclass(frozen=True, eq=False)
 class Random(RoundsController):
-    """Uniformly random lengths, and shares uniform over the simplex (ours).
+    """Uniformly random lengths, and shares uniform over the simplex.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class UniformBandwidth(RoundsController):
 
     With fixed bandwidth, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). With the paper's
     constant verification time, a round of latency φ takes all tokens that are ready by then, so the optimum is a prefix
-    of all K L_max tokens sorted by that time (ours). If each token lengthens the pass, a round takes the tokens that
+    of all K L_max tokens sorted by that time. If each token lengthens the pass, a round takes the tokens that
     gain more than their time costs at the optimal goodput G, which Dinkelbach's method finds. If drafts are padded, the
     pass depends on the longest draft alone, and the optimum is the best prefix over all longest drafts.
     """
