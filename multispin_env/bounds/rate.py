@@ -105,7 +105,7 @@ def _token_rows(rates: Rates, system: System, tokens: IntArray, batch_tokens: In
 
 
 def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
-    """Add rows 3b and 3c with hit probabilities h (K, L): a head start follows a hit, and successive hits are one chain.
+    """Add rows 3b and 3c with hit probabilities h (K, L): head starts follow hits, and successive hits are one chain.
 
     Cycles of the second kind begin with a head start. Returns rows 3c (K,).
     """
@@ -221,7 +221,7 @@ def _violated(
 def _add_uploads(
     rates: Rates, system: System, kinds: _Kinds, slack: IntArray, spare: FloatArray, index: int, limit: float
 ) -> None:
-    """Add row 8 for a class and d: uploads that can use only d seconds and the idle time before a batch fit into them."""
+    """Add row 8 for a class and d: uploads limited to d seconds and the idle time before a batch fit into both."""
     row = rates.program.rows()
     counted = (kinds.before == index)[:, None] & (spare <= limit)
     rates.program.put(row, rates.cycles[:, 0], np.where(counted, system.air, 0.0))

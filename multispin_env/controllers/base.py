@@ -183,7 +183,7 @@ class RoundsController(Controller[SystemState, Decision]):
             draft_time = np.where(counted, system.draft_time, 1e-4 * self.scenario.mean_draft_time)
             efficiency = np.where(counted, system.spectral_efficiency, 1e4)
             system = system.changed(draft_time=draft_time, spectral_efficiency=efficiency)
-        decision = self.decide(system) if state.busy.all() else self._counting(system, counted)
+        decision = self.decide(system) if state.busy.all() else self._decide_counted(system, counted)
         decision = _checked(decision, Decision, self)
         share = decision.bandwidth / self.scenario.total_bandwidth
         stuck = ((share == 0.0) & (state.air_left > 0.0)).any(-1)
@@ -192,7 +192,7 @@ class RoundsController(Controller[SystemState, Decision]):
             share[stuck] = equal_latency(longest, *(time[stuck] for time in user_times(self.scenario, system))).share
         return ContinuousDecision(decision.draft_length, np.full(share.shape, Join.WAIT), share=share)
 
-    def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
+    def _decide_counted(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.decide(state)
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
@@ -220,13 +220,13 @@ class WeightedController(RoundsController):
         return replace(self, weights=weights if self.weights is None else weights * self.weights)
 
     @override
-    def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
+    def _decide_counted(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.scale_weights(counted.astype(np.float64)).decide(state)
 
 
 @dataclass(frozen=True, eq=False)
 class Modifier(ContinuousController):
-    """Controller that modifies the decisions of another controller; its name follows ``+``, as in ``"greedy+deadlines"``.
+    """Controller that modifies the decisions of another one; its name follows ``+``, as in ``"greedy+deadlines"``.
 
     Parameters
     ----------

@@ -302,10 +302,8 @@ class _ChannelEstimator(Estimator):
         if self.assumptions.correlation**self.assumptions.delay == 1.0:
             return report
         if observed.mean_gain is None:
-            middle, strength = (
-                0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high),
-                self.mean_gain_strength,
-            )
+            strength = self.mean_gain_strength
+            middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
             mean_gain = (strength * middle + self.memory["gains"]) / (strength + self.memory["reports"])
         else:
             mean_gain = np.ascontiguousarray(observed.mean_gain)

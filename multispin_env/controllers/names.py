@@ -55,7 +55,7 @@ class ContenderName:
         return f"{self.controller}+{CLAIRVOYANT}"
 
 
-CUSTOM_CONTROLLER = f"{FORM} of one of your own"  # in ``--help``
+CUSTOM_CONTROLLER = f"{FORM} (your own controller)"  # in ``--help``
 
 
 def check_controller(name: str, known: Iterable[str]) -> None:

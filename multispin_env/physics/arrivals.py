@@ -314,14 +314,14 @@ class _Replay:
     device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # of these requests
 
     def __call__(self, rows: int) -> Arriving:
-        gap, position = self._give(rows)
+        gap, position = self._next_rows(rows)
         return Arriving(gap, self.trace.prompt[position], self.trace.output[position])
 
     def gaps(self, rows: int) -> FloatArray:
-        return self._give(rows)[0]
+        return self._next_rows(rows)[0]
 
-    def _give(self, rows: int) -> tuple[FloatArray, IntArray]:
-        count = self._read(rows)
+    def _next_rows(self, rows: int) -> tuple[FloatArray, IntArray]:
+        count = self._read_ahead(rows)
         order = np.argsort(self.device, kind="stable")
         returned = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
         request = self.request[returned]
@@ -332,7 +332,7 @@ class _Replay:
         self.last = times[-1]
         return np.diff(times, axis=0), position
 
-    def _read(self, rows: int) -> IntArray:
+    def _read_ahead(self, rows: int) -> IntArray:
         users = len(self.rate)
         bounds = np.cumsum(self.rate)
         while True:

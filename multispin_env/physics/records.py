@@ -85,7 +85,7 @@ class Records:
         return int(self.task.max()) + 1
 
     def half(self, which: int) -> "Records":
-        """Return the even (0) or odd (1) prompts of each task, counted from 0; ``ValueError`` if a task has only one."""
+        """Return the even (0) or odd (1) prompts of each task, counted from 0; ``ValueError`` if a task has only 1."""
         check_integer("half", which, 0, 1)
         order, counts, first = self.prompts_by_task
         if counts.min() < 2:
@@ -186,7 +186,7 @@ def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
 
 
 def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
-    """Return reproducible bytes of a file for `load_records` and `load_overlap`; probabilities are stored as float16."""
+    """Return reproducible bytes of a file for `load_records` and `load_overlap`; probabilities become float16."""
     arrays: dict[str, NDArray[Any]] = {
         "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
         "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),

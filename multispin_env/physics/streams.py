@@ -51,7 +51,7 @@ class EnvStreams:
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set the generator of one environment and discard its rows drawn ahead."""
-        self._part()
+        self._split_positions()
         self._generators[env] = generator
         self._next[env] = self._block
 
@@ -68,7 +68,7 @@ class EnvStreams:
                 common: FloatArray = self._rows[(slice(None), self._common - 1) if self._apart else self._common - 1]
                 return common
         envs = np.arange(len(self._next)) if envs is None else envs
-        self._part()
+        self._split_positions()
         position = self._next.take(envs)
         if (used_up := position == self._block).any():
             self._refill(envs[used_up])
@@ -79,7 +79,7 @@ class EnvStreams:
         rows: FloatArray = flat.take(index, 0)  # half the time of two indices
         return rows
 
-    def _part(self) -> None:
+    def _split_positions(self) -> None:
         if self._common is not None:
             self._next[:] = self._common
             self._common = None

@@ -78,7 +78,7 @@ class RequestTrace:
 
     @property
     def period(self) -> float:
-        """Period in s of the repeated trace, which ends a mean gap after the last request; ``ValueError`` if it is 0."""
+        """Period in s of the repeated trace, up to a mean gap after the last request; ``ValueError`` if it is 0."""
         last = float(self.arrived_at[-1])
         if last == 0.0:
             raise ValueError(

@@ -475,7 +475,7 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
 
 
 def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:
-    """Return the loads (resamples,) where the line through the shares in time crosses ``share``, or the largest load."""
+    """Return the loads (resamples,) where the line through the shares in time crosses ``share``, or the largest."""
     ended = in_time + missed
     shares = np.minimum.accumulate(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), -1)
     below = shares < share

@@ -104,11 +104,11 @@ def _best_lengths(rounds: AheadRound) -> IntArray:
         some = np.argsort(-value, -1, kind="stable")[:, :_CUT]
         candidates = _cut(rounds, np.take_along_axis(candidates, some[..., None], 1))
         value = rounds.value(candidates)
-    return _improved(rounds, candidates[row, value.argmax(-1)])
+    return _improve(rounds, candidates[row, value.argmax(-1)])
 
 
 def _starts(rounds: AheadRound, windows: FloatArray, parts: FloatArray) -> IntArray:
-    """Return candidates (n, m, K): one for each price factor (p, n) and latency (w, n), head starts, shortest drafts."""
+    """Return candidates (n, m, K): one per price factor (p, n) and latency (w, n), head starts, shortest drafts."""
     problem = rounds.problem
     sent = np.clip(np.floor(rounds.head_start), problem.low, problem.high).astype(np.int64)
     server = problem.verification_time(sent[:, None])[:, 0]
@@ -161,14 +161,14 @@ def _between(first: FloatArray, last: FloatArray, count: int) -> FloatArray:
     return first * (last / first) ** np.linspace(0.0, 1.0, count)[:, None]
 
 
-def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
+def _improve(rounds: AheadRound, lengths: IntArray) -> IntArray:
     lengths = lengths.copy()
     rows = np.arange(len(lengths))
     value = rounds.value(lengths[:, None])[:, 0]
     for _ in range(_MOST_STEPS):
-        moved = _in_range(rounds, lengths[rows], _singles(lengths.shape[-1]))
+        moved = _in_range(rounds, lengths[rows], _single_moves(lengths.shape[-1]))
         values = rounds.value(moved)
-        several = _in_range(rounds, lengths[rows], _several(values))
+        several = _in_range(rounds, lengths[rows], _joint_moves(values))
         if rounds.problem.padded:
             several = np.concatenate([several, _cut(rounds, lengths[rows][:, None])], 1)
         moved, values = np.concatenate([moved, several], 1), np.concatenate([values, rounds.value(several)], 1)
@@ -186,14 +186,14 @@ def _in_range(rounds: AheadRound, lengths: IntArray, change: IntArray) -> IntArr
     return changed
 
 
-def _singles(users: int) -> IntArray:
+def _single_moves(users: int) -> IntArray:
     tokens = np.eye(users, dtype=np.int64)
     return np.concatenate([tokens, -tokens])
 
 
-def _several(value: FloatArray) -> IntArray:
+def _joint_moves(value: FloatArray) -> IntArray:
     users = value.shape[-1] // 2
-    singles, movers = _singles(users), np.argsort(-value, -1, kind="stable")[:, :_MOVERS]
+    singles, movers = _single_moves(users), np.argsort(-value, -1, kind="stable")[:, :_MOVERS]
     first, second = np.triu_indices(movers.shape[-1], 1)
     changes = [singles[movers[:, first]] + singles[movers[:, second]]]  # pairs of the best single moves
     more, less = value[:, :users], value[:, users:]

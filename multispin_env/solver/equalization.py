@@ -92,7 +92,7 @@ def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 def _newton_step(
     delta: FloatArray, lead: FloatArray, uploading: FloatArray, share: FloatArray, decline: FloatArray
 ) -> FloatArray:
-    """Return Newton's step of 1/S at δ, (n,), ≥ 0 up to rounding; write ``share`` and its negative slope ``decline``."""
+    """Return Newton's step of 1/S at δ, (n,), ≥ 0 up to rounding; write ``share`` and its negative slope, (K, n)."""
     np.add(lead, delta, out=decline)
     np.divide(uploading, decline, out=share)
     np.divide(share, decline, out=decline)
@@ -147,5 +147,5 @@ def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tup
 
 
 def common_latency(draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
-    """Return ϑ*, the equal latency of one token per device, and its shares, which hold for any common L ([MS] 20, 21)."""
+    """Return ϑ*, the equal latency of one token per device, and its shares, valid for any common L ([MS] 20, 21)."""
     return equal_latency(np.ones_like(draft_time), draft_time, token_time)

@@ -49,7 +49,7 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: 
         moved, better = in_blocks(_round, size, problem, lengths[active], latency)
         lengths[active[better]] = moved[better]
         if starts > 1:
-            better[better] = _apart(lengths, active[better], starts)
+            better[better] = _differ(lengths, active[better], starts)
         if not better.any():
             break
         active, problem = active[better], problem[better]
@@ -57,7 +57,7 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: 
     return lengths
 
 
-def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
+def _differ(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
     """Return whether active rows (m,) differ from all stopped rows and all earlier active rows of their instance."""
     going = np.zeros(len(lengths), dtype=bool)
     going[active] = True

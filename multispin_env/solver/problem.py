@@ -26,10 +26,7 @@ MIN_TIME, MAX_TIME = 1e-130, 1e130
 
 
 def server_lines(scenario: Scenario) -> FloatArray:
-    """Return the lines (J, 2) of the law by rising slope: start in s, and slope in s per unit of x.
-
-    The law of the paper has one flat line.
-    """
+    """Return the lines (J, 2) of the law by rising slope: start in s, slope in s per unit of x; [MS] has a flat one."""
     users = scenario.num_users
     lines: list[tuple[float, float]] = []
     pieces = ((0.0 if slope < MIN_TIME else min(slope, MAX_TIME), start) for start, slope in scenario.law.lines)
@@ -54,7 +51,7 @@ def kinks(lines: FloatArray) -> FloatArray:
 
 
 def support_start(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """Return the largest start (...) of a line with ``slope`` (...) that is nowhere above the law in [low, high] (...)."""
+    """Return the largest start (...) of a line with ``slope`` (...) that is nowhere above the law in [low, high]."""
     start: FloatArray = np.minimum(line_time(lines, low) - slope * low, line_time(lines, high) - slope * high)
     for kink in kinks(lines):
         x = np.clip(kink, low, high)

@@ -228,11 +228,11 @@ def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArra
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
     time = problem.with_longest(longest).constant_time
     value = goodput(problem.expected(at.length).sum(-1), np.exp(at.log_latency), time)
-    return _held_back(problem, at.length, value, longest) - value * users * steepest
+    return _gain_of_limited(problem, at.length, value, longest) - value * users * steepest
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
-def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest: FloatArray) -> FloatArray:
+def _gain_of_limited(problem: Problem, length: FloatArray, value: FloatArray, longest: FloatArray) -> FloatArray:
     decay = problem.decay
     value_of_token = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
     # a draft nearly as long as M counts as limited by it; if M does not limit it, its gain is not positive

@@ -64,7 +64,7 @@ def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
     relaxed = _finite(problem, relaxed_optimum(problem, 1e-3))  # the ray is much longer than this tolerance
-    return _integer_lengths(problem, relaxed, _thorough(problem)), relaxed
+    return _integer_lengths(problem, relaxed, _thorough_effort(problem)), relaxed
 
 
 def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
@@ -83,7 +83,7 @@ def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> F
     return length
 
 
-def _thorough(problem: Problem) -> _Effort:
+def _thorough_effort(problem: Problem) -> _Effort:
     if problem.flat:
         return _THOROUGH
     return _WIDE if problem.low.shape[1] < 256 else _CROWDED
@@ -96,7 +96,7 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     near = np.clip(longest[:, None] + LONGEST_OFFSETS, ends[0][:, None], ends[1][:, None])
     repeated = np.repeat(np.arange(len(problem)), near.shape[1])
     part = problem[repeated].with_longest(near.ravel().astype(np.int64))
-    lengths = _integer_lengths(part, relaxed[repeated], _thorough(problem)).reshape(*near.shape, -1)
+    lengths = _integer_lengths(part, relaxed[repeated], _thorough_effort(problem)).reshape(*near.shape, -1)
     lengths = np.concatenate([lengths, problem.low[:, None]], 1)
     rows = np.arange(len(problem))
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
@@ -129,16 +129,16 @@ def _finite(problem: Problem, relaxed: Relaxed) -> Relaxed:
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort) -> FloatArray:
     size = max(1, _RAY_ENTRIES // (effort.points * problem.low.shape[1]))
     lengths, latency = in_blocks(partial(_best_on_ray, effort=effort), size, problem, relaxed, room)
-    _or_shortest(problem, lengths, latency)
+    _try_shortest(problem, lengths, latency)
     if effort.starts == 1:
-        return _or_first_token(problem, improve(problem, lengths[:, 0], latency))
+        return _try_first_token(problem, improve(problem, lengths[:, 0], latency))
     rows = np.repeat(np.arange(len(problem)), effort.starts)
     ends = improve(problem[rows], lengths.reshape(len(rows), -1), latency.reshape(-1, 1), effort.starts)
     ends = ends.reshape(lengths.shape)
-    return _or_first_token(problem, ends[np.arange(len(problem)), problem.value(ends).argmax(-1)])
+    return _try_first_token(problem, ends[np.arange(len(problem)), problem.value(ends).argmax(-1)])
 
 
-def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
+def _try_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
     """Where no device drafts but a single token would pay, improve lengths from that token; moves require φ > 0."""
     idle = np.flatnonzero(~lengths.any(-1))
     if not len(idle):
@@ -154,7 +154,7 @@ def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
     return lengths
 
 
-def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
+def _try_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
     low, first = problem.low, lengths[:, :1]
     value = goodput(problem.tokens(first), latency[:, :1], problem.verification_time(first))[:, 0]
     most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # upper bound on tokens

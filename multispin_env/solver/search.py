@@ -220,7 +220,7 @@ def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> 
 
 
 def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
-    """Return whether to split a window: the last kind of split is repeated if it tightened the bound ``before`` (m,)."""
+    """Return whether to split a window: the last kind of split is repeated if it tightened the bounds ``before``."""
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))
     possible = nodes.high[rows, critical] > nodes.low[rows, critical]

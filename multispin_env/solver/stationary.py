@@ -91,7 +91,7 @@ def stationary_point(
     terms = _terms(problem, charge, 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)
-    return _completed(problem, terms, p, q, done, tolerance)
+    return _complete(problem, terms, p, q, done, tolerance)
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
@@ -117,10 +117,10 @@ def cut_point(
         part, of_part = problem[rows], terms.rows(rows)
         after = _after_an_end(part, of_part, _start(part, of_part.law, of_part.charge.time)[1])
         p[rows], q[rows], done[rows] = _newton(part, of_part, *after, tolerance, _last_end(part, after[0]))
-    return _completed(problem, terms, p, q, done, max(tolerance, _CLOSE))
+    return _complete(problem, terms, p, q, done, max(tolerance, _CLOSE))
 
 
-def _completed(
+def _complete(
     problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, done: BoolArray, tolerance: float
 ) -> Stationary:
     open_rows = np.flatnonzero(~done)
@@ -344,7 +344,7 @@ def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[
 
 
 def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Return u = m − y, where y solves the equations above, from m and s = m + ln m − z; and the share of the last term.
+    """Return u = m − y for y of the equations above, from m and s = m + ln m − z; and the share of the last term.
 
     For a very large m, y and m agree in most digits, which u keeps: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' =
     ``scarcity``. Each step divides the error by about m.

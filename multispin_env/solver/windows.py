@@ -27,7 +27,7 @@ class _PricedPass(NamedTuple):
     empty: BoolArray | bool  # (m,) whether no decision of the part belongs to the segment
 
 
-_TrimmedPart = tuple["FixedPass | Segment", FloatArray, FloatArray, BoolArray]  # law, low, high, whether parts are empty
+_TrimmedPart = tuple["FixedPass | Segment", FloatArray, FloatArray, BoolArray]  # law, low, high, whether it is empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ _Law = FixedPass | Segment
 
 
 def slope_range(problem: Problem) -> tuple[float, float]:
-    """Return the range of slopes that can give the least bound: that of the law, or with a TPOT 0 to 8 times the largest.
+    """Return the range of slopes that can give the least bound: that of the law; with a TPOT, 0 to 8 times the largest.
 
     A TPOT favours shorter rounds with fewer tokens, as if every token took longer.
     """
@@ -255,10 +255,7 @@ def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
 
 
 def _price(table: _Table, low: FloatArray, highest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return λ of the best bound at φ₂, its lengths, and the user of the first token that does not fit.
-
-    Tokens are taken in order of gain per share; λ is that ratio for the first token that does not fit.
-    """
+    """Return λ of the best bound at φ₂, its lengths, and the user of the first token by gain that does not fit."""
     possible = table.inside[1:]
     extra_lengths, m, users = possible.shape
     if not extra_lengths:

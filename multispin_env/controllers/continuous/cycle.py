@@ -74,7 +74,7 @@ class Cycle:
 
 
 def longest_profitable(scenario: Scenario, acceptance_rate: FloatArray, price: FloatArray) -> IntArray:
-    """Return the largest L in range with α^L ≥ price (...), so that every token is accepted with a probability ≥ price."""
+    """Return the largest L in range with α^L ≥ price (...): each token is accepted with a probability ≥ price."""
     decay = np.minimum(np.log(np.maximum(acceptance_rate, 1e-300)), -1e-12)
     count = np.log(np.maximum(price, 1e-12)) / decay
     return np.clip(np.floor(count), scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)

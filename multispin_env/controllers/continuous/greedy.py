@@ -27,7 +27,7 @@ def present(state: ContinuousState) -> FloatArray:
     return np.where(busy.any(-1, keepdims=True), busy, 1.0 / busy.shape[-1])
 
 
-_SECANT_STEPS = 4  # relative error of rates: 2e-4 if the uplink is nearly full, at most 1e-6 otherwise
+_SECANT_STEPS = 4  # error of rates: 2e-4 if the uplink is nearly full, at most 1e-6 otherwise
 
 
 def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray) -> FloatArray:
@@ -107,9 +107,9 @@ class Greedy(ContinuousController):
         L of all drafts. ``None``: with endless requests, the common length with the highest estimated rate in each
         state (`estimated_rates`); with requests that end, the longest draft within the budget.
     budget
-        Time > 0 for a draft, as a fraction of T_ver of all devices. A draft has the largest L with (L − A_k)^+ T_k + 2 L
-        u_k within this time whose last token is accepted with probability 0.1 or more. The budget may be an array that
-        broadcasts to the states (..., K).
+        Time > 0 for a draft, as a fraction of T_ver of all devices. A draft has the largest L with (L − A_k)^+ T_k + 2
+        L u_k within this time whose last token is accepted with probability 0.1 or more. The budget may be an array
+        that broadcasts to the states (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
@@ -181,7 +181,10 @@ class Deadlines(Modifier):
         cycle = Cycle.of(self.scenario, state, SHORTEST_CYCLE)
         need = cycle.time_per_token(decision.draft_length) if self.need is None else self.need
         token_time = need * per_device("haste", self.haste, state.phase.shape)
-        laxity = _laxity(state, token_time, min_time_to_tokens(self.scenario, state))
+        now, demand = state.time[:, None], state.demand
+        last = demand.due - now - token_time * demand.wanted
+        first = demand.first_due - now - min_time_to_tokens(self.scenario, state)
+        laxity = np.clip(np.minimum(last, first), -MAX_LAXITY, MAX_LAXITY)
         drop = state.busy & (laxity < 0.0)
         if decision.drop is not None:
             drop = drop | decision.drop
@@ -198,12 +201,6 @@ def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray
     under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
     sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
     return np.where(begun, under_way, sending + (scenario.pass_time(1, 1 + low) + scenario.round_trip_time))
-
-
-def _laxity(state: ContinuousState, token_time: FloatArray, first_token_time: FloatArray) -> FloatArray:
-    now, demand = state.time[:, None], state.demand
-    last, first = demand.due - now - token_time * demand.wanted, demand.first_due - now - first_token_time
-    return np.clip(np.minimum(last, first), -MAX_LAXITY, MAX_LAXITY)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,4 @@
-"""Groups of devices that take turns, one drafting while another is verified (not in the paper).
-
-The evidence is in docs/evidence/continuous.md.
-"""
+"""Groups of devices that draft and are verified in turn (not in the paper; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,11 +100,14 @@ class Groups(ContinuousController):
         scenario = self.scenario
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = (in_deep_fade(scenario, state) & (self.groups > 1)) | idle
-        aim = np.where(free | idle, self._aim(state), state.aim)
+        batch = state.batch[:, None]
+        turn = np.arange(scenario.num_users) % self.groups  # initial batches
+        later = np.where(batch == 0, turn, batch - 1 + self.groups)
+        aim = np.where(free | idle, later, state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
         rho = rho * per_state("delay_weight", self.delay_weight, len(rho))
-        position = aim - state.batch[:, None]
+        position = aim - batch
         by_ratio = self.rho is None and self.groups == 1
         weight = None
         if self.weights is not None:
@@ -117,12 +117,6 @@ class Groups(ContinuousController):
             state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
         return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
-
-    def _aim(self, state: ContinuousState) -> IntArray:
-        """Return the batches (n, K) for which free devices draft: G after the last one; initially, groups in turn."""
-        turn = np.arange(self.scenario.num_users) % self.groups
-        batch = state.batch[:, None]
-        return np.where(batch == 0, turn, batch - 1 + self.groups)
 
 
 @cache

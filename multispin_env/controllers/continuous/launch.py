@@ -130,7 +130,7 @@ def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     A ``thorough`` search starts from the best point for each time φ instead of the best of all. It helps if the batch
     may start at once, since then the time D suggests no length.
     """
-    lengths = _by_price(launch)
+    lengths = _candidates(launch)
     num_envs, windows, prices, users = lengths.shape
     if not thorough:
         lengths = lengths.reshape(num_envs, 1, windows * prices, users)
@@ -156,10 +156,10 @@ def _best(lengths: IntArray, values: FloatArray) -> IntArray:
     return np.take_along_axis(lengths, best, -2)[..., 0, :]
 
 
-def _by_price(launch: Launch) -> IntArray:
+def _candidates(launch: Launch) -> IntArray:
     scenario = launch.scenario
     low, high = scenario.min_draft_length, scenario.max_draft_length
-    pay = _paying(launch)
+    pay = _profitable(launch)
     shortest = np.full_like(pay[:, 0], low)
     first = np.maximum(launch.due, launch.ready(shortest))
     possible = launch.gains(pay[:, 0]) - launch.value(shortest[:, None])[:, 0]
@@ -173,7 +173,7 @@ def _by_price(launch: Launch) -> IntArray:
     return np.minimum(fitting[:, :, None], pay[:, None])
 
 
-def _paying(launch: Launch) -> IntArray:
+def _profitable(launch: Launch) -> IntArray:
     """Return the longest drafts (n, X, K) in which every token is worth its air and server time, for X prices."""
     scenario, rho = launch.scenario, launch.delay_price[:, None]
     parts = np.array([0.0, 0.3, 0.6, 1.0])  # additional prices of a second of air time, in units of ρ

@@ -53,8 +53,8 @@ class Prices(ContinuousController):
         Price ρ of a second of delay, as in `Groups`.
 
     Options of `tunable` may be arrays with the batch shape of the states. If the verification time depends on tokens,
-    devices choose as if all drafts had `_USUAL_LENGTH` tokens; `fit` uses the exact time. The defaults had the best mean
-    over sixteen systems among 24 random choices (``python -m benchmarks.tune controllers``).
+    devices choose as if all drafts had `_USUAL_LENGTH` tokens; `fit` uses the exact time. Among 24 random choices, the
+    defaults had the best mean over sixteen systems (``python -m benchmarks.tune controllers``).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {
@@ -90,10 +90,10 @@ class Prices(ContinuousController):
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = in_deep_fade(self.scenario, state) | idle
         work = Background.of(self.scenario, state, faded)
-        usual = self._common("size", state)
+        usual = self._column("size", state)
         groups = np.maximum(np.rint(1.0 / usual), 1.0).astype(np.int64)
         rho = price_of_delay(self.scenario, state, self.rho, groups)
-        picked = self._picked(state, work, free & ~faded, rho)
+        picked = self._pick(state, work, free & ~faded, rho)
         turn = np.arange(self.scenario.num_users) % groups  # initial batches
         position = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, position, 1), state.aim)
@@ -101,15 +101,15 @@ class Prices(ContinuousController):
         length = start_drafts(state, work, free, faded, position, price, air_price=self.air_price)
         return batch_decision(state, length_for_idle(self.scenario, state, length), aim, faded)
 
-    def _common(self, name: str, state: ContinuousState) -> FloatArray:
+    def _column(self, name: str, state: ContinuousState) -> FloatArray:
         return per_state(name, getattr(self, name), len(state.batch))[:, None]
 
-    def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
+    def _pick(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
         from multispin_env.controllers.continuous.search import Market, pick_batches  # late: Numba takes long to import
 
         scenario = self.scenario
-        usual = self._common("size", state) * scenario.num_users
-        server_price, queue = self._common("server_price", state) * rho[:, None], self._common("queue", state)
+        usual = self._column("size", state) * scenario.num_users
+        server_price, queue = self._column("server_price", state) * rho[:, None], self._column("queue", state)
         send_time, gain, own_price = self._drafts(state, usual, server_price, queue)
         inside = [work.position == position for position in range(self.ahead + 1)]
         market = Market(
@@ -137,7 +137,7 @@ class Prices(ContinuousController):
         size = np.arange(self.scenario.num_users + 2.0)
         full = np.maximum(size, usual)
         server = self._pass_time(full)
-        fee = server_price * server / full + self._common("penalty", state) * np.maximum(size - usual, 0.0)
+        fee = server_price * server / full + self._column("penalty", state) * np.maximum(size - usual, 0.0)
         one_more = self._pass_time(usual + 1.0) - self._pass_time(usual)
         return self._pass_time(size), server, fee, one_more[:, 0]
 

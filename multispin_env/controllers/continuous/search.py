@@ -100,7 +100,7 @@ class _Notes(NamedTuple):
 
 @compiled
 def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
-    """Return the time (n,) in s when a work-conserving uplink has ended uploads (n, K), each of ``work`` s from release."""
+    """Return when a work-conserving uplink ends all uploads (n, K) of ``work`` s that start at ``release``, (n,) s."""
     num_envs, users = release.shape
     ends = np.empty(num_envs)
     for env in range(num_envs):
@@ -296,7 +296,7 @@ def _value(env: _EnvTerms, queue: _Queue, lengths: IntArray) -> float:
 
 
 @njit()
-def _mark(queue: _Queue, notes: _Notes) -> None:
+def _note_ends(queue: _Queue, notes: _Notes) -> None:
     count = len(queue.device)
     notes.remaining[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
     for position in range(count - 1, -1, -1):
@@ -327,7 +327,7 @@ def _end_with(env: _EnvTerms, queue: _Queue, notes: _Notes, device: int, length:
 @njit()
 def _climb(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
     best = _value(env, queue, lengths) + _MIN_GAIN
-    _mark(queue, notes)
+    _note_ends(queue, notes)
     limit = _gain(env, lengths) - _cheapest(env, lengths)
     order, first, last, change = 0, 0, 0, 0
     for sign in (1, -1):
@@ -410,10 +410,7 @@ def _sort(env: _EnvTerms, notes: _Notes, lengths: IntArray, first: int) -> None:
 def _run(
     env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
-    """Return the best value, if above ``best``, after one token more or less for the first devices of an order.
-
-    Also returns the number of these devices, 0 if no value is above ``best``.
-    """
+    """Return the best value, if above ``best``, after a token more or less for the first devices; and their number."""
     tried, count = notes.tried, 0
     for device, length in enumerate(lengths):
         tried[device] = length
@@ -443,7 +440,7 @@ def _swap(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bo
         more = env.gain[device, now + 1] - env.gain[device, now]
         lengths[device] = now + 1
         _move(env, queue, device, now + 1)
-        _mark(queue, notes)
+        _note_ends(queue, notes)
         for less in (1, 2):
             for other in range(len(lengths)):
                 held = lengths[other]

@@ -58,7 +58,7 @@ class Background:
         return np.asarray(all_sent(*self.up_to(position)))
 
     def due(self, position: int) -> FloatArray:
-        """Return the time (n,) in s when the server is free for this batch, if earlier batches wait for their devices."""
+        """Return the time (n,) in s when the server is free for this batch, if earlier ones wait for their devices."""
         due = np.zeros(len(self.position))
         for earlier in range(position):
             inside = self.position == earlier

@@ -75,9 +75,9 @@ def homogeneous_draft_length(
 ) -> IntArray:
     """Return the best common draft length of devices with one common α, in closed form ([MS] 23, 24).
 
-    It maximises (1 − α^{L+1}) / (1 − α) / (L ϑ* + T_ver), which has a single peak, over integers L in 1..L_max. With x =
-    T_ver/ϑ*, if x > (1 − α)/(α |ln α|), the real optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of its
-    floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths have the broadcast shape of the first three
+    It maximises (1 − α^{L+1}) / (1 − α) / (L ϑ* + T_ver), which has a single peak, over integers L in 1..L_max. With
+    x = T_ver/ϑ*, if x > (1 − α)/(α |ln α|), the real optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of
+    its floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths have the broadcast shape of the first three
     arguments. ``ValueError`` for values out of range.
 
     Parameters

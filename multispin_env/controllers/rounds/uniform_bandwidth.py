@@ -77,21 +77,21 @@ def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
     return _Tokens(sorted_ready, gain, number, order, shortest, base)
 
 
-def _ends(tokens: _Tokens) -> FloatArray:
+def _prefix_latencies(tokens: _Tokens) -> FloatArray:
     return np.concatenate([tokens.shortest[:, None], tokens.ready], -1)
 
 
-def _from_none(sums: FloatArray) -> FloatArray:
+def _with_zero(sums: FloatArray) -> FloatArray:
     return np.concatenate([np.zeros((len(sums), 1)), sums], -1)
 
 
-def _waited(tokens: _Tokens, best: IntArray) -> BoolArray:
+def _prefix_mask(tokens: _Tokens, best: IntArray) -> BoolArray:
     return np.asarray(np.arange(tokens.gain.shape[1]) < best[:, None])
 
 
 def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    value = _of_prefixes(scenario, tokens, tokens.gain, scenario.max_draft_length)
-    return _waited(tokens, value.argmax(-1))
+    value = _prefix_values(scenario, tokens, tokens.gain, scenario.max_draft_length)
+    return _prefix_mask(tokens, value.argmax(-1))
 
 
 def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
@@ -99,17 +99,17 @@ def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
     inside, most = np.zeros(tokens.gain.shape, dtype=bool), np.full(len(tokens.base), -np.inf)
     for longest in range(scenario.min_draft_length, scenario.max_draft_length + 1):
         allowed = tokens.number <= longest
-        value = _of_prefixes(scenario, tokens, tokens.gain * allowed, longest)
+        value = _prefix_values(scenario, tokens, tokens.gain * allowed, longest)
         better = value.max(-1) > most
         most = np.maximum(most, value.max(-1))
-        inside[better] = (allowed & _waited(tokens, value.argmax(-1)))[better]
+        inside[better] = (allowed & _prefix_mask(tokens, value.argmax(-1)))[better]
     return inside
 
 
-def _of_prefixes(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
-    total = tokens.base[:, None] + _from_none(gain.cumsum(-1))
+def _prefix_values(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
+    total = tokens.base[:, None] + _with_zero(gain.cumsum(-1))
     server = scenario.pass_time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
-    return goodput(total, _ends(tokens), server)
+    return goodput(total, _prefix_latencies(tokens), server)
 
 
 def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
@@ -118,7 +118,7 @@ def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
     inside = np.zeros(tokens.gain.shape, dtype=bool)
     value = _value(scenario, tokens, inside)
     for _ in range(100):
-        better = _best_for(choices, tokens, value)
+        better = _best_tokens(choices, tokens, value)
         new_value = _value(scenario, tokens, better)
         rises = new_value > value
         if not rises.any():
@@ -180,9 +180,9 @@ def _largest_sums(gain: FloatArray, size: int) -> FloatArray:
     return sums
 
 
-def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArray:
+def _best_tokens(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArray:
     inside = np.zeros(tokens.gain.shape, dtype=bool)
-    most, waits = np.full(len(value), -np.inf), value[:, None] * _ends(tokens)
+    most, waits = np.full(len(value), -np.inf), value[:, None] * _prefix_latencies(tokens)
 
     def offer(surplus: FloatArray, tokens_of: Callable[[IntArray], BoolArray]) -> None:
         nonlocal most
@@ -194,14 +194,14 @@ def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArra
 
     for (start, slope), fewest, last in zip(choices.lines, choices.fewest, choices.most, strict=True):
         pays = tokens.gain > (value * slope)[:, None]
-        count = _from_none(pays.cumsum(-1).astype(np.float64))
-        net = _from_none((pays * tokens.gain).cumsum(-1)) - value[:, None] * (start + slope * count)
+        count = _with_zero(pays.cumsum(-1).astype(np.float64))
+        net = _with_zero((pays * tokens.gain).cumsum(-1)) - value[:, None] * (start + slope * count)
         held = (count >= fewest) & (count <= last)
-        offer(np.where(held, net - waits, -np.inf), lambda best, pays=pays: pays & _waited(tokens, best))  # type: ignore[misc]
+        offer(np.where(held, net - waits, -np.inf), lambda best, pays=pays: pays & _prefix_mask(tokens, best))  # type: ignore[misc]
     for size, time, sums in zip(choices.sizes, choices.times, choices.sums, strict=True):
         offer(
             sums - value[:, None] * time - waits,
-            lambda best, size=size: _largest_of(tokens.gain, _waited(tokens, best), size),  # type: ignore[misc]
+            lambda best, size=size: _largest_of(tokens.gain, _prefix_mask(tokens, best), size),  # type: ignore[misc]
         )
     return inside
 

@@ -182,7 +182,7 @@ class Queues:
     def times(
         self, finished: BoolArray, now: FloatArray
     ) -> tuple[BoolArray, IntArray, FloatArray, FloatArray, FloatArray]:
-        """Return in-time mask, tokens, TTFT, TPOT and E2EL of requests ``finished`` at ``now`` (n,) s; else 0, (n, K)."""
+        """Return in-time mask, tokens, TTFT, TPOT, E2EL (n, K) of requests ``finished`` at ``now`` (n,) s; else 0."""
         output, arrived, first = (self.head(name) for name in ("output", "arrived", "first_at"))
         clock = now[:, None]
         ttft, e2el = first - arrived, clock - arrived

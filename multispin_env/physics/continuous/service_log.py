@@ -135,7 +135,7 @@ class ServiceLog:
         self._gaps.append((served.gap > 0.0) & devices, served.gap)
 
     def close(self, envs: IntArray | BoolArray, overdue: IntArray) -> None:
-        """Count ``overdue`` requests (n, K) at the end of episodes as missed, for environments given by index or mask."""
+        """Count ``overdue`` requests (n, K) at the end of episodes as missed; ``envs`` are indices or a mask."""
         self._overdue[envs] += overdue[envs]
 
     def result(self, envs: IntArray | None = None) -> ServiceRun:

@@ -48,10 +48,7 @@ def checked_continuous_decision(
 
 
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
-    """Raise ``ValueError`` if a decision (n, K) drops a request that does not exist or never ends.
-
-    Environments with ``over`` (n,) are ignored.
-    """
+    """Raise ``ValueError`` if a decision (n, K) drops a request that does not exist or never ends, unless ``over``."""
     if decision.drop is None:
         return
     allowed = state.busy & ~state.demand.never_ends
