@@ -70,10 +70,9 @@ class AheadOptimum:
 def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> AheadOptimum:
     """Return the best long-run rate of barrier rounds in which devices draft ahead, by policy iteration with a proof.
 
-    The rate is the largest ΣN / Στ over all policies that choose lengths from the head starts and the history, for
-    constant channels and acceptance rates. The proof is for the process on the grid; the relative gap between rate and
-    bound is at most 5e-12. ``ValueError`` for a bad state, α above 0.9999, devices that do not draft ahead, or too many
-    devices for the grid.
+    The rate is the largest ΣN / Στ over policies that choose lengths from head starts and history, with constant
+    channels and acceptance rates. The proof is for the process on the grid; its relative gap is at most 5e-12.
+    ``ValueError`` for a bad state, α above 0.9999, devices that do not draft ahead, or too many devices for the grid.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def _token_time(scenario: Scenario, mean_gain: FloatArray, gain: FloatArray) -> 
 def add_token_times(rates: Rates, system: System) -> Rates:
     """Require pass times on or above every line of the law, with drafted tokens counted by device and batch size.
 
-    They are counted both for the server and for each device that waits for its own batch.
+    They are counted both for the server and for each device that waits for a batch with its draft.
     """
     program, users = rates.program, np.arange(system.num_users)
     passes = program.variables(len(users), most=1.0, group=0)

@@ -19,8 +19,8 @@ def upper_bound(
     """Return an upper bound on the goodput of every decision, within a relative 1e-6 of the optimum.
 
     Branch and bound gives an upper bound (...) in tokens/s on the optimal value of the problem in
-    `multispin_env.controllers.rounds.optimal.Optimal`; it is valid whatever the gap. It is 0 where no decision meets
-    the TPOT of every device. ``ValueError`` for a bad argument.
+    `multispin_env.controllers.rounds.optimal.Optimal`; it is valid at any gap, and 0 where no decision meets the TPOT
+    of every device. ``ValueError`` for a bad argument.
 
     Parameters
     ----------

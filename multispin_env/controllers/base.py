@@ -141,7 +141,7 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     def __call__(self, state: ContinuousState) -> ContinuousDecision:
         if not isinstance(state, ContinuousState):
             kind, actual = type(self).__name__, type(state).__name__
-            raise ValueError(f"state: expected a ContinuousState for {kind}, a rule without barrier, got {actual}")
+            raise ValueError(f"state: expected a ContinuousState for {kind}, which has no barrier, got {actual}")
         return self._without_barrier(state)
 
     @override

@@ -277,8 +277,7 @@ class _ChannelEstimator(Estimator):
     Parameters
     ----------
     mean_gain_strength
-        Weight s > 0 of the middle of the range, as a number of reports; default 100, since reports of a slow channel
-        are similar.
+        Weight s > 0 of the middle of the range in reports; default 100, since reports of a slow channel are similar.
     """
 
     part: ClassVar[Part] = "spectral_efficiency"

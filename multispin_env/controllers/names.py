@@ -99,8 +99,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     family
         ``"rounds"``, ``"continuous"`` or ``None`` for both.
     scenario
-        If the devices of the scenario do not draft ahead, controllers that require it are excluded; ``None`` excludes
-        none.
+        Scenario whose devices must suit the controllers: some require drafting ahead. ``None``: any scenario.
 
     Examples
     --------

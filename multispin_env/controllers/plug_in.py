@@ -99,7 +99,8 @@ class PlugIn:
         elif self._num_envs is not None:  # before the first call there is no memory
             array, shape = np.asarray(mask), (self._num_envs,)
             if array.dtype != np.bool_ or array.shape != shape:
-                raise ValueError(f"mask: expected bool of shape {shape}, got {array.dtype} of shape {array.shape}")
+                actual = f"{array.dtype} of shape {array.shape}"
+                raise ValueError(f"mask: expected a bool array of shape {shape}, got {actual}")
             for estimator in self.estimators:
                 estimator.reset(array)
 

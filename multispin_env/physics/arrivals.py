@@ -48,8 +48,7 @@ class Arrivals(Protocol):
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
         """Return the source of one episode for devices with these mean requests/s (K,).
 
-        If ``lengths`` is ``None``, the process defines them. The source reads ``rng``, or generators spawned from it,
-        on demand.
+        If ``lengths`` is ``None``, the process defines them. The source reads ``rng``, or children of it, on demand.
         """
 
 

@@ -51,8 +51,7 @@ def upload_time(
 class Channel(Protocol):
     """Interface of laws of power gains; `CHANNELS` lists their classes.
 
-    Gains and their means are arrays (..., K). Fresh random variables have shape (..., K), or (..., m, K) if each gain
-    needs m of them.
+    Gains and their means are arrays (..., K). Fresh random variables are (..., K), or (..., m, K) with m per gain.
     """
 
     @property

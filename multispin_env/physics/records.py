@@ -115,7 +115,7 @@ class Records:
 
 def _check_prompts(task: IntArray, length: IntArray, positions: int) -> None:
     if len(task) == 0 or len(task) != len(length):
-        raise ValueError(f"length: expected as many prompts as task has ({len(task)}), at least 1, got {len(length)}")
+        raise ValueError(f"length: expected the same number of prompts ≥ 1 as in task ({len(task)}), got {len(length)}")
     require("task", task, task >= 0, "integers ≥ 0")
     require("length", length, length >= MIN_POSITIONS, f"integers ≥ {MIN_POSITIONS}")
     # otherwise the sum could overflow: in int64, 2⁶² + 2⁶² + 2⁶² + 2⁶² + N is N
@@ -348,6 +348,6 @@ class Recorded(Acceptance):
     def _check_tasks(self, scenario: Scenario) -> None:
         if len(scenario.tasks) > self.records.num_tasks:
             raise ValueError(
-                f"tasks of the scenario: expected at most the {self.records.num_tasks} of the record, "
+                f"tasks of the scenario: expected at most {self.records.num_tasks}, the number in the record, "
                 f"got {len(scenario.tasks)}"
             )

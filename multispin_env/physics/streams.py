@@ -9,7 +9,7 @@ from multispin_env.arrays import FloatArray, IntArray
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
 MOST_ROWS = 64  # Rows drawn ahead for each environment; the Python loop over environments runs once per block
-MOST_NUMBERS = 16_000_000  # In one stream of all environments, 128 MB, unless 8 rows per environment need more
+MOST_NUMBERS = 16_000_000  # Numbers in a stream of all environments, 128 MB, unless 8 rows for each need more
 EPISODES = 8  # Episodes for which devices are drawn ahead
 
 

@@ -24,7 +24,7 @@ TRACES = {"azure-chat": "conv_", "azure-code": "code_"}  # Prefixes of the array
 
 LARGEST_FILE = 32 * MIB  # Bytes, enough for a million rows
 _LONGEST_TIME = 1e9  # Seconds from the first to the last request, 31 years; microseconds stay exact in float64
-_MOST_TOKENS = 1e9  # In a prompt or an answer
+_MOST_TOKENS = 1e9  # Maximum for a prompt or an answer
 
 _COLUMNS = ("arrived_at", "prompt", "output")
 

@@ -117,8 +117,7 @@ class Observed(Batched):
     drafted, accepted
         Tokens drafted in the last round, and how many of them were accepted, (n, K); both are 0 before the first round.
     age
-        Age of the current request in rounds, (n, K). At age 0 the request is new, and ``drafted`` and ``accepted``
-        belong to the previous one.
+        Age of the current request in rounds, (n, K); at 0, ``drafted`` and ``accepted`` belong to the previous request.
     mean_gain
         Mean power gain H̄_k, (n, K).
     throughput

@@ -406,7 +406,7 @@ class _Trial:
 
 
 def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> float:
-    """Estimate the tokens/s of requests in time by `estimated_rates`, with as many busy devices as can be in time.
+    """Estimate the tokens/s of requests in time: highest `estimated_rates` over loads that are in time.
 
     The limits are TPOT, and E2EL for an answer of mean length; waiting times in queues are neglected.
     """

@@ -76,7 +76,7 @@ def long_run(
     >>> bool(0.0 < run.uplink < 1.0)
     True
     """
-    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
+    check_instance("controller", controller, Controller, "a Controller, such as one from make_controller")
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
@@ -139,7 +139,7 @@ def serve(
     >>> bool(slow.pooled.ttft[0] > fast.pooled.ttft[0])  # the median
     True
     """
-    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
+    check_instance("controller", controller, Controller, "a Controller, such as one from make_controller")
     check_instance("workload", workload, Workload)
     check_integer("copies", copies, 1)
     check_real("warm_up", warm_up, 0.0)

@@ -71,11 +71,8 @@ class _Points(Batched):
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """Try lines by rising slope, until the optimum on a line is not above its kink with the next line.
-
-    A flat law has no kinks; the early return saves a twentieth of the time of the fast rule.
-    """
-    if problem.flat:
+    """Try lines by rising slope, until the optimum on a line is not above its kink with the next line."""
+    if problem.flat:  # this return saves a twentieth of the time of the fast rule
         return _on_line(problem, 0, tolerance)
     points, ends = _Points.of(problem), kinks(problem.lines)
     rows = np.flatnonzero(~is_idle(problem))

@@ -38,14 +38,13 @@ _QUICK = _Effort(reach=8.0, points=13, starts=1)
 _THOROUGH = _Effort(reach=20.0, points=129, starts=4, tokens=1.0)
 
 _WIDE = _Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
-"""For pass times that depend on tokens: with instant uploads, φ moves by whole tokens of a device."""
+"""Effort for pass times that depend on tokens: with instant uploads, φ moves by whole tokens of a device."""
 
 _CROWDED = _Effort(reach=20.0, points=17, starts=1, tokens=2.0)
-"""The same for at least 256 users, where one token is a smaller part of the round."""
+"""Effort in place of `_WIDE` for at least 256 users, where one token is a smaller part of the round."""
 
 _LONG, _FARTHEST = 1.0, 4.0
-"""A reach above the first number, relative to φ of the origin, is recomputed with the distances of lengths to integers
-and clipped to these two numbers."""
+"""Limits of a reach relative to φ of the origin; a reach above the first is recomputed from actual rounding errors."""
 
 
 @np.errstate(all="ignore")  # extreme numbers may overflow; results that are not finite are replaced below
@@ -139,7 +138,7 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _E
 
 
 def _try_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
-    """Where no device drafts but a single token would pay, improve lengths from that token; moves require φ > 0."""
+    """Improve lengths from a single token where it pays but no device drafts yet, since moves require φ > 0."""
     idle = np.flatnonzero(~lengths.any(-1))
     if not len(idle):
         return lengths

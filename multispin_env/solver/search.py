@@ -1,4 +1,4 @@
-"""Branch and bound over latency and lengths, for all instances of a batch at once (not in the paper).
+"""Branch and bound over latency and lengths, for all instances of a batch together (not in the paper).
 
 An instance starts as one part: all latencies between those of the shortest and the longest lengths, and for each user
 the lengths that a linear bound leaves. If the time of a pass depends on tokens, there is one such part for each line of
@@ -220,7 +220,7 @@ def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> 
 
 
 def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
-    """Return whether to split a window: the last kind of split is repeated if it tightened the bounds ``before``."""
+    """Return whether to split a window: the last kind of split is repeated if it tightened ``before``, else changed."""
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))
     possible = nodes.high[rows, critical] > nodes.low[rows, critical]

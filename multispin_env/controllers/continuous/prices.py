@@ -144,10 +144,7 @@ class Prices(ContinuousController):
     def _drafts(
         self, state: ContinuousState, usual: FloatArray, server_price: FloatArray, queue: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the next three fields of `Market`: times, gains and own prices of devices.
-
-        The own price ν of a device is its maximum gain per second, after its part of the cost of a usual batch.
-        """
+        """Return the next three fields of `Market`; the own price ν of a device is its maximum net gain per second."""
         from multispin_env.controllers.continuous.search import gain_table  # late: Numba takes long to import
 
         scenario = self.scenario

@@ -59,7 +59,7 @@ class Market(NamedTuple):
     """Batches 0..J, counted from the next one, among which devices of n environments choose; see `prices`."""
 
     early: FloatArray  # (K + 2,) s, pass time of a batch that no device joins later, by number of devices
-    server: FloatArray  # (n, K + 2) s, pass time of a batch that grows at least to the usual size, likewise
+    server: FloatArray  # (n, K + 2) s, pass time of a batch that grows at least to the usual size
     fee: FloatArray  # (n, K + 2) tokens that each device of a batch pays, by number of devices
     one_more: FloatArray  # (n,) s by which one more device delays the others
     send_time: FloatArray  # (n, K, L_max + 1) s until a draft is sent, by length

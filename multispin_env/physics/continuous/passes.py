@@ -92,7 +92,7 @@ def next_pass(
     ends = np.isfinite(duration)
     if not (ends if over is None else ends | over).all():
         env = int(np.flatnonzero(~ends if over is None else ~(ends | over))[0])
-        raise ValueError(f"decision[{env}]: expected a batch that starts, got one that waits without limit")
+        raise ValueError(f"decision[{env}]: expected a batch that can start, got one that waits forever")
     air_left = uploads.left_at(np.where(ends, duration, 0.0))
     if over is not None:
         verified[over] = False

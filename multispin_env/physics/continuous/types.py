@@ -65,8 +65,7 @@ class Demand(Batched):
     Parameters
     ----------
     wanted, output
-        Tokens still to be delivered, and tokens of the whole answer, (..., K); 0 without a request, `ENDLESS` for one
-        that never ends.
+        Tokens to be delivered and tokens of the whole answer, (..., K); 0 without a request, `ENDLESS` without end.
     prompt
         Prompt tokens in the next verification, (..., K); 0 after the first verification.
     arrived
@@ -138,8 +137,7 @@ class ContinuousState(Batched):
     demand
         Requests of the devices, `Demand.endless` if requests never end.
     head_start
-        Tokens A_k in the chain at the start of the current cycle, which for a free device is now, (..., K); default
-        zeros.
+        Tokens A_k in the chain at the start of the current cycle (for a free device, now), (..., K); default zeros.
     """
 
     draft_time: FloatArray
