@@ -51,7 +51,7 @@ class AheadOptimum:
     head_start
         Grid of head starts, (n,) tokens from 0 to L_max.
     draft_length
-        L_k of the policy for each combination of head starts, (n, ..., n, K): one axis of length n for each device.
+        L_k of the policy for each combination of head starts, (n, ..., n, K): one axis per device, then devices.
     """
 
     rate: float

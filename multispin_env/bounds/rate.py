@@ -273,8 +273,8 @@ def rate_bound(
         where       the server verifies one batch at a time, all share one band, a device has one draft at a time
 
     The bound (...) is valid to rounding, even if the solver of the program stops early. ``ValueError`` for a bad state,
-    a channel without a bound, such as a correlated one, or a system that is too large: more than 256 devices, or a
-    maximum draft length that is too long for their number (with fading or drafting ahead, shorter ones are).
+    a channel without a bound, such as a correlated one, or a system that is too large: more than 256 devices, or too
+    many combinations of device, draft length and channel state.
 
     Parameters
     ----------

@@ -136,8 +136,8 @@ class Beta(_CountingEstimator):
     strength
         Weight of the prior in tokens, > 0; default 20.
     moment
-        m > 0: the estimate is E[α^m]^{1/m}, the α with the same probability that m tokens in a row are accepted; m = 1
-        gives the mean; default 8.
+        Order m > 0: the estimate is E[α^m]^{1/m}, the α with the same probability that m tokens in a row are accepted;
+        m = 1 gives the mean; default 8.
 
     The defaults are close to the best values found by ``python -m benchmarks.tune estimators``.
     """
@@ -165,15 +165,15 @@ class Filter(_CountingEstimator):
     """Exact posterior of α for a prior that is a mixture of Beta distributions.
 
     The prior has equally likely components, one for each task (or only for the visible task) and each multiple of its
-    assumed spread. A hits and F misses multiply the weight of Beta(a, b) by B(a + A, b + F) / B(a, b) and turn it into
-    Beta(a + A, b + F), so that the memory is two counts for each user. A request of age 0 starts from the prior.
+    assumed spread. After A hits and F misses, a component Beta(a, b) becomes Beta(a + A, b + F), and its weight is
+    multiplied by B(a + A, b + F) / B(a, b). So the memory is two counts for each user; at age 0 both are 0.
 
     Parameters
     ----------
     spreads
         Multiples > 0 of the assumed standard deviation; default (1.0,).
     moment
-        m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``; default 8.
+        Order m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``; default 8.
     """
 
     spreads: tuple[float, ...] = (1.0,)

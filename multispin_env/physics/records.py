@@ -276,9 +276,9 @@ class Recorded(Acceptance):
 
     A round with draft length L gains the tokens accepted in a row from the position, at most L, plus one token; the
     position then moves forward by all of them. So the position determines the gain, but an agent that observes only
-    counts cannot predict it. The expectation at a position averages over outcomes with probability β. The ``rate`` of a
-    request is that of `prompt_rates`; averaged over the prompts of the package's record, it predicts the tokens of the
-    replay within 2 % for L up to 16. ``ValueError`` for a bad lifetime, or a scenario with more tasks than the record.
+    counts cannot predict it. The expectation at a position averages over outcomes by their probabilities β. The
+    ``rate`` of a request is that of `prompt_rates`; averaged over the prompts of the package's record, it predicts the
+    tokens of the replay within 2 % for L up to 16. ``ValueError`` for a bad lifetime, or too many tasks in a scenario.
 
     Parameters
     ----------

@@ -217,7 +217,7 @@ class OwnPace(ContinuousController):
     passes
         Number m ≥ 0 of passes, each of half of the busy devices, in a cycle.
     air_price
-        Price λ ≥ 0 of a second of the whole band in tokens.
+        Price λ ≥ 0 of a second of the whole band, in tokens.
     value_weight
         Weight w ≥ 0: uploads are ordered by decreasing ⌊w E[N]⌋, then by increasing duration.
     """

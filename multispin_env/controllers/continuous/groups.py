@@ -68,12 +68,12 @@ class Groups(ContinuousController):
     groups
         Number of groups G ≥ 1; `SYNCHRONOUS` has one group. ``None``: `best_num_groups` of the scenario.
     rho
-        Price ρ > 0 of a second of delay in tokens; the best price is the resulting rate in tokens/s. ``None``: an
+        Price ρ > 0 of a second of delay, in tokens; the best price is the resulting rate in tokens/s. ``None``: an
         estimate from each state (`fluid_rate`). An array has the batch shape of the states.
     delay_weight
         Factor > 0 on ρ; it may be an array with the batch shape of the states.
     air_price
-        Price λ ≥ 0 of a second of the whole band in tokens.
+        Price λ ≥ 0 of a second of the whole band, in tokens.
     weights
         Value ω ≥ 0 of a token of each device, broadcast to the states; ``None`` means 1.
     """

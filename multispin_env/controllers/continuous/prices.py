@@ -48,7 +48,7 @@ class Prices(ContinuousController):
     delay_weight
         Factor > 0 on ρ in the search for lengths (`fit`).
     air_price
-        Price λ ≥ 0 of a second of the whole band in tokens.
+        Price λ ≥ 0 of a second of the whole band, in tokens.
     rho
         Price ρ of a second of delay, as in `Groups`.
 

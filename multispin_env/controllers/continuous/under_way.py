@@ -14,7 +14,7 @@ from multispin_env.scenario import Scenario
 
 
 def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
-    """Return which devices (n, K) are in a deep fade, so that no batch should wait: T_k + 3 u_k > T_fix + K T_lin / 2.
+    """Return which devices (n, K) are in a deep fade, T_k + 3 u_k > T_fix + K T_lin / 2, and not worth waiting for.
 
     With a head start, (1 − A_k)^+ T_k replaces T_k. Channel and head start are constant during a cycle, and so is the
     result. In general the right side is the time of a pass of K / 2 devices with empty drafts.

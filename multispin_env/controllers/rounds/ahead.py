@@ -48,7 +48,7 @@ class AheadPrice(WeightedController):
     weights
         ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     rho
-        Price ρ > 0 of a second in tokens, one number or one for each state. ``None``: the goodput of the best common
+        Price ρ > 0 of a second, in tokens, one number or one for each state. ``None``: the goodput of the best common
         length in the state without head starts, times the best of `PRICE_FACTORS`, which a short simulation of random
         devices selects once for each scenario.
     chain_weight

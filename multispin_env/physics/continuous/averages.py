@@ -13,7 +13,7 @@ from multispin_env.physics.types import Batched, SystemState
 from multispin_env.scenario import Scenario
 
 PASSES = 900  # Maximum number of verifications of a copy in a short measurement
-LARGE = 32  # Up to this number of devices, passes fall with its square; above it, copies fall as well
+LARGE = 32  # Up to this K, the number of passes falls as 1 / K²; above it as 1 / K, and copies fall too
 
 
 def measurement_size(scenario: Scenario, copies: int) -> tuple[int, int]:
