@@ -40,7 +40,7 @@ class Relaxed(Batched):
 
 
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
-    """Maximise the goodput over real lengths in range, with residuals of at most ``tolerance``."""
+    """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the lengths are feasible."""
     if problem.padded:
         return _padded(problem, tolerance)
     return _priced(problem, *_on_lines(problem, tolerance))
@@ -296,10 +296,10 @@ class Ray(NamedTuple):
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     """Return integer lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
-    They differ from ``around`` (n, K) by at most about half a `_WINDOW`. On the ray, the l-th token is drafted from a
-    latency φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) on, with r = (λ / φ) c / (ω α^l − κ), or never if r ≥
-    1 (docs/reference/derivations.md, 3). Each token is counted at the first point of the ray that includes it; the
-    lengths are cumulative sums along the ray.
+    They differ from ``around`` (n, K) by at most about half a `_WINDOW`. On the ray, the l-th token is drafted at
+    latencies of at least φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) with r = (λ / φ) c / (ω α^l − κ), or
+    never if r ≥ 1 (docs/reference/derivations.md, 3). Each token is counted at the first point of the ray that includes
+    it; the lengths are cumulative sums along the ray.
     """
     width = min(int((problem.high - problem.low).max()), _WINDOW)
     start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)

@@ -5,8 +5,8 @@ T), d = |ln α| and z = ½ (ln λ + ln φ + d φ / T + C): y is the Wright omega
 equations remain, S = Σ c L / (φ − L T) = 1 and λ P (φ + T_ver) = ΣE with P = Σ c L / (φ − L T)².
 
 With a `Charge`, every drafted token costs κ tokens: ΣE becomes ΣE − κ (x − x₀), and a token must gain κ more. Then y
-solves exp(2 y) = κ' + exp(2 z) / y². Newton's method starts from the larger of the two roots without one of the terms
-on the right, and increases to the solution.
+solves exp(2 y) = κ' + exp(2 z) / y². With only one of the two terms on the right, the root is known; Newton's method
+starts from the larger of these roots and increases to the solution.
 """
 
 from collections.abc import Callable
@@ -100,9 +100,9 @@ def cut_point(
 ) -> Stationary:
     """Return `stationary_point` for passes of ``time`` (n,) s, also where many drafts have their maximum length.
 
-    A device can draft L_max tokens from φ = L_max T on, its end. If uploads are short, its share then decreases as 1 /
-    (φ − L_max T), and the solution is shortly after one of the ends: Newton's method uses ln(φ − end) in place of ln φ.
-    ``start`` should be after the same end.
+    A device can draft L_max tokens if φ exceeds L_max T, called its end. If uploads are short, its share then decreases
+    as 1 / (φ − end), and the solution is shortly after one of the ends: Newton's method uses ln(φ − end) in place of
+    ln φ. ``start`` should be after the same end.
     """
     terms = _terms(problem, Charge(None, None, time), 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, time) if start is None else start
