@@ -73,7 +73,7 @@ def test_records(write):
         ({"accepted": np.ones(28, bool)}, "accepted: expected 27 positions, the sum of length, got 28"),
         ({"length": np.array([8, 12, 7])}, r"length\[2\]: expected integers ≥ 8, got 7"),
         ({"length": np.array([8, 19])}, r"length: expected the same number of prompts ≥ 1 as in task \(3\), got 2"),
-        ({"task": np.array([], int), "length": np.array([], int)}, r"length: expected the same number of prompts .*, got 0"),
+        ({"task": np.array([], int), "length": np.array([], int)}, r"length: expected the same number .*, got 0"),
         ({"task": np.array([0, -1, 1])}, r"task\[1\]: expected integers ≥ 0, got -1"),
         ({"task": np.array([0, 3, 1])}, r"task: expected at least one prompt for each of 0\.\.3, got none for 2"),
         ({"task": np.array([0, 1, None])}, "task: expected a plain array without objects, got unreadable data"),
